@@ -1,0 +1,9 @@
+"""Configuration: keys with defaults, loading with inheritance and overrides, whole validation.
+
+Importing this package does not import torch.
+"""
+
+from slowfast.config.defaults import get_default_config
+from slowfast.config.load import load_config
+
+__all__ = ["get_default_config", "load_config"]

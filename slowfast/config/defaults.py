@@ -1,0 +1,174 @@
+"""The framework's keys with their defaults: PySlowFast's names and values, plus ours marked ``(ours)``.
+
+A key exists only if something reads it. Keys of PySlowFast that mean nothing here are listed in
+``slowfast.config.obsolete``; projects add theirs through ``slowfast.registry.Project``.
+"""
+
+from __future__ import annotations
+
+from fvcore.common.config import CfgNode
+
+from slowfast.registry import projects
+
+_C = CfgNode()
+
+# ---------------------------------------------------------------------------------- training
+_C.TRAIN = CfgNode()
+_C.TRAIN.ENABLE = True
+# Name in DATASET_REGISTRY.
+_C.TRAIN.DATASET = "kinetics"
+# Clips a step on one machine, over all of its processes.
+_C.TRAIN.BATCH_SIZE = 64
+# Epochs between two validations; the last epoch is always validated.
+_C.TRAIN.EVAL_PERIOD = 10
+# Epochs between two checkpoints; the last epoch is always saved.
+_C.TRAIN.CHECKPOINT_PERIOD = 10
+# Continue from the newest checkpoint in OUTPUT_DIR.
+_C.TRAIN.AUTO_RESUME = True
+# Weights to start from.
+_C.TRAIN.CHECKPOINT_FILE_PATH = ""
+# Start at epoch 0 with a fresh optimiser, taking only the weights of CHECKPOINT_FILE_PATH.
+_C.TRAIN.CHECKPOINT_EPOCH_RESET = False
+# (ours) Re-initialise a head whose size differs from the checkpoint's instead of refusing it.
+_C.TRAIN.CHECKPOINT_RESET_HEAD = False
+_C.TRAIN.MIXED_PRECISION = False
+# (VTN's) Validate and test on whole videos, one view a video, instead of on clips.
+_C.TRAIN.EVAL_FULL_VIDEO = False
+# (VTN's) Frames spread uniformly over the whole video; 0: every frame at DATA.TARGET_FPS.
+_C.TRAIN.EVAL_NUM_FRAMES = 0
+# (ours) Stop after that many optimiser steps in all; 0: never.
+_C.TRAIN.MAX_STEPS = 0
+
+# ----------------------------------------------------------------------------------- testing
+_C.TEST = CfgNode()
+_C.TEST.ENABLE = True
+_C.TEST.DATASET = "kinetics"
+# Views a step on one machine, over all of its processes.
+_C.TEST.BATCH_SIZE = 8
+# Weights to test; empty: the newest checkpoint in OUTPUT_DIR, else TRAIN.CHECKPOINT_FILE_PATH.
+_C.TEST.CHECKPOINT_FILE_PATH = ""
+_C.TEST.NUM_ENSEMBLE_VIEWS = 10
+_C.TEST.NUM_SPATIAL_CROPS = 3
+# Predictions file (.npz; a .csv is written beside it), relative to OUTPUT_DIR; empty: none.
+_C.TEST.SAVE_RESULTS_PATH = ""
+# (ours) An ablation: the frames of each view in a seeded random order, their positions left as they are.
+_C.TEST.SHUFFLE_FRAMES = False
+
+# ------------------------------------------------------------------------------------- model
+_C.MODEL = CfgNode()
+_C.MODEL.MODEL_NAME = "SlowFast"
+# Architecture within a model family.
+_C.MODEL.ARCH = "slowfast"
+_C.MODEL.NUM_CLASSES = 400
+# cross_entropy, soft_cross_entropy, bce_logit
+_C.MODEL.LOSS_FUNC = "cross_entropy"
+_C.MODEL.DROPOUT_RATE = 0.5
+# What turns logits into scores at test time, before views are merged: softmax, sigmoid, none.
+_C.MODEL.HEAD_ACT = "softmax"
+
+# -------------------------------------------------------------------------------------- data
+_C.DATA = CfgNode()
+# Folder of train.csv, val.csv, test.csv (or one csv file).
+_C.DATA.PATH_TO_DATA_DIR = ""
+_C.DATA.PATH_LABEL_SEPARATOR = " "
+# Put in front of every path of a csv.
+_C.DATA.PATH_PREFIX = ""
+_C.DATA.NUM_FRAMES = 8
+# Step between frames of a clip, in frames at TARGET_FPS.
+_C.DATA.SAMPLING_RATE = 8
+_C.DATA.TARGET_FPS = 30
+_C.DATA.INPUT_CHANNEL_NUM = [3, 3]
+_C.DATA.MEAN = [0.45, 0.45, 0.45]
+_C.DATA.STD = [0.225, 0.225, 0.225]
+# (ours) "data": MEAN and STD above; "backbone": those the model's weights were trained with.
+_C.DATA.NORMALIZATION = "data"
+# Short side in training, drawn uniformly between the two; the test resizes to TEST_CROP_SIZE
+# for several crops, to the smaller of the two for one.
+_C.DATA.TRAIN_JITTER_SCALES = [256, 320]
+_C.DATA.TRAIN_CROP_SIZE = 224
+_C.DATA.TEST_CROP_SIZE = 256
+# Draw the inverse of the short side uniformly instead of the short side.
+_C.DATA.INV_UNIFORM_SAMPLE = False
+_C.DATA.RANDOM_FLIP = True
+_C.DATA.MULTI_LABEL = False
+# How scores of views are merged: sum, max.
+_C.DATA.ENSEMBLE_METHOD = "sum"
+_C.DATA.REVERSE_INPUT_CHANNEL = False
+# Decoder: pyav, torchcodec.
+_C.DATA.DECODING_BACKEND = "pyav"
+# (ours) The original VTN's frames and pixels, for evaluating published weights as published.
+_C.DATA.ORIGINAL_SEMANTICS = False
+# (ours) Largest share of broken videos that a training epoch bears before the run ends.
+_C.DATA.MAX_BROKEN_FRACTION = 0.1
+
+_C.DATA_LOADER = CfgNode()
+# Workers of each process.
+_C.DATA_LOADER.NUM_WORKERS = 8
+_C.DATA_LOADER.PIN_MEMORY = True
+
+# ------------------------------------------------------------------------------------ solver
+_C.SOLVER = CfgNode()
+# sgd, adam, adamw
+_C.SOLVER.OPTIMIZING_METHOD = "sgd"
+_C.SOLVER.BASE_LR = 0.1
+# Multiply BASE_LR by NUM_SHARDS.
+_C.SOLVER.BASE_LR_SCALE_NUM_SHARDS = False
+# cosine, steps_with_relative_lrs
+_C.SOLVER.LR_POLICY = "cosine"
+_C.SOLVER.COSINE_END_LR = 0.0
+_C.SOLVER.COSINE_AFTER_WARMUP = False
+# Epochs at which a rate of LRS begins, and those rates relative to BASE_LR.
+_C.SOLVER.STEPS = []
+_C.SOLVER.LRS = []
+_C.SOLVER.MAX_EPOCH = 300
+_C.SOLVER.MOMENTUM = 0.9
+_C.SOLVER.DAMPENING = 0.0
+_C.SOLVER.NESTEROV = True
+_C.SOLVER.BETAS = [0.9, 0.999]
+_C.SOLVER.WEIGHT_DECAY = 1e-4
+# No weight decay on parameters of one dimension (norms, biases) and on those the model names.
+_C.SOLVER.ZERO_WD_1D_PARAM = False
+_C.SOLVER.WARMUP_EPOCHS = 0.0
+_C.SOLVER.WARMUP_START_LR = 0.01
+# Largest absolute value, or largest norm over all parameters; None: no clipping.
+_C.SOLVER.CLIP_GRAD_VAL = None
+_C.SOLVER.CLIP_GRAD_L2NORM = None
+# Rate of a layer = rate of the layer above × this.
+_C.SOLVER.LAYER_DECAY = 1.0
+
+_C.BN = CfgNode()
+# Weight decay of batch-norm parameters.
+_C.BN.WEIGHT_DECAY = 0.0
+
+# ---------------------------------------------------------------------------------- machines
+# Processes on this machine, one a GPU; more than there are: those there are, else one on the CPU.
+_C.NUM_GPUS = 1
+# Machines of the run, and which of them this one is.
+_C.NUM_SHARDS = 1
+_C.SHARD_ID = 0
+# nccl, gloo; what the device cannot do is replaced, with a line in the log.
+_C.DIST_BACKEND = "nccl"
+
+# ----------------------------------------------------------------------------- run and output
+_C.OUTPUT_DIR = "."
+_C.RNG_SEED = 1
+# Steps between two log lines.
+_C.LOG_PERIOD = 10
+_C.LOG_MODEL_INFO = True
+
+_C.TENSORBOARD = CfgNode()
+_C.TENSORBOARD.ENABLE = False
+# Empty: runs-{TRAIN.DATASET} in OUTPUT_DIR.
+_C.TENSORBOARD.LOG_DIR = ""
+# json file, class name -> index; also read for reports and predictions.
+_C.TENSORBOARD.CLASS_NAMES_PATH = ""
+_C.TENSORBOARD.CONFUSION_MATRIX = CfgNode()
+_C.TENSORBOARD.CONFUSION_MATRIX.ENABLE = False
+
+
+def get_default_config() -> CfgNode:
+    """Returns a fresh configuration with the framework's keys and those of all installed projects."""
+    cfg = _C.clone()
+    for project in projects():
+        project.add_config(cfg)
+    return cfg

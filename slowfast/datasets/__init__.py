@@ -1,0 +1,1 @@
+"""Video file -> record -> temporal plan -> decoder -> spatial transforms -> Clip -> ClipBatch."""

@@ -1,0 +1,95 @@
+"""The typed values that pass from the data layer to the model.
+
+B clips, T frames, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class SampleRef(NamedTuple):
+    """What a sampler hands to a data set: everything random in a sample is a function of it and the seed."""
+
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True)
+class BrokenVideo:
+    """A video that could not be used.
+
+    Attributes:
+        video_id: row in the annotation file.
+        path: as resolved.
+        reason: short class, see ``DecodeError.reason``.
+        detail: what the decoder said.
+    """
+
+    video_id: int
+    path: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One view of one video.
+
+    Attributes:
+        frames: (3, T, H, W) uint8, RGB.
+        positions: (T,) int64, frame index in the source video, or seconds × the model's position rate.
+        label: class index, or (K,) float32 for multi-label.
+        video_id: row in the annotation file.
+        view_id: temporal view × crops + crop.
+        broken: videos that were tried before this one took their place (training only).
+    """
+
+    frames: Tensor
+    positions: Tensor
+    label: int | Tensor
+    video_id: int
+    view_id: int = 0
+    broken: tuple[BrokenVideo, ...] = ()
+
+
+class ClipBatch(NamedTuple):
+    """A collated batch. A NamedTuple, so that the loader can pin it.
+
+    Attributes:
+        frames: (B, 3, T, H, W) uint8.
+        positions: (B, T) int64; 0 where padded.
+        mask: (B, T) bool, True where a frame is real; None when all are.
+        label: (B,) int64, or (B, K) float32.
+        video_id: (B,) int64.
+        view_id: (B,) int64.
+        broken: videos found unusable while this batch was made.
+    """
+
+    frames: Tensor
+    positions: Tensor
+    mask: Tensor | None
+    label: Tensor
+    video_id: Tensor
+    view_id: Tensor
+    broken: tuple[BrokenVideo, ...] = ()
+
+    def to(self, device: torch.device) -> ClipBatch:
+        """Returns the batch with its tensors on ``device`` (copied without blocking)."""
+        return ClipBatch(
+            *(v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for v in self)
+        )
+
+
+def normalize(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Turns uint8 frames (B, 3, T, H, W) into float32 ``(frames / 255 - mean) / std`` on their device."""
+    scale = [1.0 / (255.0 * s) for s in std]
+    shift = [-m / s for m, s in zip(mean, std, strict=True)]
+    shape = (1, -1, 1, 1, 1)
+    weight = torch.tensor(scale, device=frames.device).view(shape)
+    bias = torch.tensor(shift, device=frames.device).view(shape)
+    return torch.addcmul(bias, frames.to(torch.float32), weight)

@@ -1,0 +1,71 @@
+"""Errors that a user can cause. Each message names what was wrong, where, and what to do about it.
+
+The command line prints them without a traceback; anything else that escapes is a defect of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SlowFastError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class ConfigError(SlowFastError):
+    """One configuration with all of its problems.
+
+    Args:
+        problems: one sentence a problem, each naming the key, the value received and the remedy.
+        source: the file (or call) that the configuration came from.
+    """
+
+    def __init__(self, problems: Sequence[str], source: str = "") -> None:
+        self.problems = list(problems)
+        self.source = source
+        where = f" in {source}" if source else ""
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{count}{where}:", *(f"  - {problem}" for problem in self.problems)]))
+
+
+class AnnotationError(SlowFastError):
+    """An annotation file cannot be read; names the file and the line."""
+
+
+class DecodeError(SlowFastError):
+    """A video cannot be decoded.
+
+    Args:
+        path: the video.
+        reason: a short class that reports count by, for instance ``missing`` or ``truncated``.
+        detail: what the decoder said.
+    """
+
+    def __init__(self, path: str, reason: str, detail: str = "") -> None:
+        self.path = path
+        self.reason = reason
+        self.detail = detail
+        super().__init__(path, reason, detail)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+
+
+class CheckpointError(SlowFastError):
+    """A checkpoint is missing, damaged, or does not fit the model."""
+
+
+class ModelError(SlowFastError):
+    """A model cannot be built as asked."""
+
+
+class InputError(SlowFastError, ValueError):
+    """A model or function was given frames, features, positions or a mask that it cannot take."""
+
+
+class DistributedError(SlowFastError):
+    """The processes of a run do not form the world that was asked for."""
+
+
+class DataError(SlowFastError):
+    """A run's data as a whole cannot be used, for instance because too many videos are broken."""

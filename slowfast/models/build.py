@@ -1,0 +1,55 @@
+"""The registry of models and the contract between a model and the framework."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from slowfast.registry import Registry
+
+MODEL_REGISTRY: Registry[Any] = Registry("model", "MODEL.MODEL_NAME")
+"""Model classes. A class has ``from_config(cfg) -> nn.Module`` and its instances keep :class:`VideoModel`."""
+
+
+class VideoModel(Protocol):
+    """What the data layer and the engine may ask of a model, and nothing else.
+
+    Attributes:
+        frame_mean, frame_std: three floats each, the normalisation its weights want; the data layer uses
+            them where ``DATA.NORMALIZATION`` is ``backbone``.
+        position_rate: None where positions are frame indices of the source video; else positions are
+            ``round(seconds × position_rate)``.
+    """
+
+    frame_mean: tuple[float, float, float]
+    frame_std: tuple[float, float, float]
+    position_rate: float | None
+    num_classes: int
+    __call__: ClassVar[Any]
+
+    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K).
+
+        ``positions`` (B, T) int64, None meaning 0 … T−1; ``mask`` (B, T) bool, True where real, None
+        meaning all.
+        """
+        ...
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that take no weight decay whatever their shape."""
+        ...
+
+    def layer_id(self, name: str) -> tuple[int, int]:
+        """(depth of the parameter ``name`` from the input, number of depths), for layer-wise rates."""
+        ...
+
+
+def build_model(cfg: Any) -> nn.Module:
+    """Builds the model that ``cfg.MODEL.MODEL_NAME`` names, on the CPU and unwrapped.
+
+    Raises:
+        ConfigError: for an unknown name.
+        ModelError: where the model cannot be built as configured.
+    """
+    return MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME).from_config(cfg)

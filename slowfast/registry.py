@@ -1,0 +1,99 @@
+"""Registries by which projects and users add models and data sets under a name.
+
+A project is announced through the entry-point group ``slowfast.projects``; the entry point is a
+:class:`Project`. Its config hooks are cheap; the modules that register its classes are imported
+only when a model or a data set is built.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from slowfast.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to objects; used as a decorator: ``@MODEL_REGISTRY.register()``.
+
+    Args:
+        kind: what is registered, for messages ("model", "data set").
+        key: the config key that chooses among the names, for messages.
+    """
+
+    def __init__(self, kind: str, key: str) -> None:
+        self.kind = kind
+        self.key = key
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str | None = None) -> Callable[[T], T]:
+        """Returns a decorator that registers its object under ``name`` (default: its ``__name__``)."""
+
+        def add(entry: T) -> T:
+            entry_name = name or entry.__name__  # type: ignore[attr-defined]
+            present = self._entries.get(entry_name)
+            if present is not None and present is not entry:
+                raise ConfigError([f"{self.kind} {entry_name!r} is registered twice; choose another name"])
+            self._entries[entry_name] = entry
+            return entry
+
+        return add
+
+    def get(self, name: str) -> T:
+        """Returns the object of that name; ``ConfigError`` with the nearest names when there is none."""
+        import_project_modules()
+        if name not in self._entries:
+            near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(self))}"
+            raise ConfigError([f"{self.key} = {name!r}: there is no {self.kind} of that name; {hint}"])
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a project tells the framework about itself. Must be importable without torch.
+
+    Attributes:
+        name: for messages.
+        add_config: adds the project's keys to the default configuration in place.
+        aliases: old dotted key -> dotted key of today, for files and overrides of the original.
+        translate: rewrites a raw nested mapping (one file's or the overrides') in place, for what
+            aliases cannot say; returns nothing.
+        check: returns the problems of a merged configuration, one sentence each.
+        modules: imported before a model or a data set is looked up, so that they register themselves.
+    """
+
+    name: str
+    add_config: Callable[[Any], None]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    translate: Callable[[dict[str, Any]], None] = lambda raw: None
+    check: Callable[[Any], list[str]] = lambda cfg: []
+    modules: tuple[str, ...] = ()
+
+
+@cache
+def projects() -> tuple[Project, ...]:
+    """All installed projects, ordered by name."""
+    found = [entry.load() for entry in entry_points(group="slowfast.projects")]
+    return tuple(sorted(found, key=lambda project: project.name))
+
+
+@cache
+def import_project_modules() -> None:
+    """Imports the modules that register the projects' models and data sets."""
+    for project in projects():
+        for module in project.modules:
+            importlib.import_module(module)
