@@ -70,18 +70,19 @@ class Project:
         name: for messages.
         add_config: adds the project's keys to the default configuration in place.
         aliases: old dotted key -> dotted key of today, for files and overrides of the original.
-        translate: rewrites a raw nested mapping (one file's or the overrides') in place, for what
-            aliases cannot say; returns nothing.
+        obsolete: dotted keys or sections of the original that mean nothing here; accepted with a warning.
         check: returns the problems of a merged configuration, one sentence each.
         modules: imported before a model or a data set is looked up, so that they register themselves.
+        configs: package that holds the configs which the project ships, found by name; empty: none.
     """
 
     name: str
     add_config: Callable[[Any], None]
     aliases: Mapping[str, str] = field(default_factory=dict)
-    translate: Callable[[dict[str, Any]], None] = lambda raw: None
+    obsolete: tuple[str, ...] = ()
     check: Callable[[Any], list[str]] = lambda cfg: []
     modules: tuple[str, ...] = ()
+    configs: str = ""
 
 
 @cache

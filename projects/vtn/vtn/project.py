@@ -1,0 +1,16 @@
+"""The entry point ``slowfast.projects`` of VTN. Imports neither torch nor the model."""
+
+from __future__ import annotations
+
+from slowfast.registry import Project
+from vtn.config import ALIASES, OBSOLETE, add_vtn_config, check_vtn_config
+
+PROJECT = Project(
+    name="VTN",
+    add_config=add_vtn_config,
+    aliases=ALIASES,
+    obsolete=OBSOLETE,
+    check=check_vtn_config,
+    modules=("vtn.model", "vtn.frame_average"),
+    configs="vtn.configs",
+)
