@@ -1,0 +1,194 @@
+"""The processes of a run: how many, who is who, and how they talk to each other.
+
+A *machine* (shard) runs one process a GPU, or one on the CPU; ``torchrun`` may start any number. All code
+above this file is written for a world of any size; in a world of one nothing is sent.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from slowfast.errors import ConfigError, DistributedError
+
+# How long a process waits for the others before it gives up. Generous: rank 0 may be writing a checkpoint.
+TIMEOUT = datetime.timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all processes of the run.
+
+    Attributes:
+        rank: 0 … size − 1 over all machines; rank 0 prints and writes files.
+        size: processes of the run.
+        local_rank: 0 … local_size − 1 on this machine.
+        local_size: processes of this machine.
+        device: where this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """Sums ``tensor`` over the ranks in place and returns it; all ranks call it with equal shapes."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Returns the values of all ranks, ordered by rank, on rank 0; an empty list elsewhere."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_main else None
+        dist.gather_object(value, values)
+        return values or []
+
+    def share_objects(self, value: Any) -> list[Any]:
+        """Returns the values of all ranks, ordered by rank, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        """Waits until all ranks are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of one machine.
+
+    Attributes:
+        count: how many.
+        on_gpu: whether each has a GPU of its own.
+        remark: what differs from what was asked for, for the log; empty when nothing does.
+    """
+
+    count: int
+    on_gpu: bool
+    remark: str = ""
+
+
+def choose_processes(num_gpus: int, *, present: int) -> Processes:
+    """Decides how many processes a machine runs.
+
+    Args:
+        num_gpus: GPUs asked for; 0 means the CPU.
+        present: GPUs that this machine has.
+    """
+    if num_gpus <= 0:
+        return Processes(count=1, on_gpu=False)
+    if present == 0:
+        return Processes(1, False, f"NUM_GPUS is {num_gpus}, but there is no GPU here: using the CPU, one process")
+    if num_gpus > present:
+        return Processes(present, True, f"NUM_GPUS is {num_gpus}, but there are {present} here: using {present}")
+    return Processes(count=num_gpus, on_gpu=True)
+
+
+def started_by_torchrun(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether ``torchrun`` (or something that sets its variables) started this process."""
+    return "RANK" in environ and "WORLD_SIZE" in environ
+
+
+def torchrun_world(*, on_gpu: bool, environ: Mapping[str, str] = os.environ) -> World:
+    """Reads this process's place from the variables that ``torchrun`` sets."""
+    try:
+        rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
+        local_rank = int(environ.get("LOCAL_RANK", rank))
+        local_size = int(environ.get("LOCAL_WORLD_SIZE", size))
+    except ValueError as error:
+        raise DistributedError(f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers: {error}") from None
+    return World(rank, size, local_rank, local_size, _device(local_rank, on_gpu))
+
+
+def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard_id: int) -> World:
+    """Returns the place of process ``local_rank`` of machine ``shard_id`` of ``num_shards`` like machines."""
+    if not 0 <= shard_id < num_shards:
+        raise ConfigError([f"SHARD_ID = {shard_id}: must be 0 … {num_shards - 1}, NUM_SHARDS is {num_shards}"])
+    return World(
+        rank=shard_id * processes.count + local_rank,
+        size=num_shards * processes.count,
+        local_rank=local_rank,
+        local_size=processes.count,
+        device=_device(local_rank, processes.on_gpu),
+    )
+
+
+def connect(world: World, *, init_method: str, backend: str = "nccl") -> None:
+    """Joins the other processes; does nothing in a world of one.
+
+    Args:
+        init_method: where they meet, ``tcp://HOST:PORT`` or ``env://``.
+        backend: what GPUs talk through; the CPU always uses gloo.
+
+    Raises:
+        DistributedError: when they do not all come together.
+    """
+    if world.device.type == "cuda":
+        torch.cuda.set_device(world.device)
+    if world.size == 1:
+        return
+    on_gpu = world.device.type == "cuda" and backend != "gloo"
+    try:
+        dist.init_process_group(
+            f"cpu:gloo,cuda:{backend}" if on_gpu else "gloo",
+            init_method=init_method,
+            rank=world.rank,
+            world_size=world.size,
+            timeout=TIMEOUT,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise DistributedError(
+            f"rank {world.rank} of {world.size} could not join the others at {init_method} ({error}); check that "
+            f"the address can be reached, that every machine has its own SHARD_ID and all are started"
+        ) from error
+
+
+def disconnect() -> None:
+    """Leaves the other processes, if there were any."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def free_local_address() -> str:
+    """Returns a ``tcp://`` address on this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def process_batch_size(batch_size: int, *, key: str, local_size: int) -> int:
+    """Returns each process's share of a machine's batch.
+
+    Raises:
+        ConfigError: naming ``key`` when the processes of the machine do not divide it.
+    """
+    if batch_size % local_size:
+        lower = max(local_size, batch_size // local_size * local_size)
+        raise ConfigError(
+            [f"{key} = {batch_size}: {local_size} processes run on this machine and must divide it; take {lower}"]
+        )
+    return batch_size // local_size
+
+
+def _device(local_rank: int, on_gpu: bool) -> torch.device:
+    return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
