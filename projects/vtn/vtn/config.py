@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -109,5 +109,73 @@ def attention_windows(cfg: CfgNode) -> list[int]:
 
 
 def check_vtn_config(cfg: Any) -> list[str]:
-    """Returns the problems of the ``VTN`` section, one sentence each."""
-    return []
+    """Returns the problems of the ``VTN`` section, one sentence each; none where another model is chosen."""
+    if cfg.MODEL.MODEL_NAME not in MODEL_NAMES:
+        return []
+    problems = [*_check_backbone(cfg)]
+    if cfg.VTN.HEAD.MLP_DIM < 1:
+        problems.append(f"VTN.HEAD.MLP_DIM = {cfg.VTN.HEAD.MLP_DIM}: is too small; use 1 or more")
+    if cfg.MODEL.MODEL_NAME == "VTN":
+        problems += [*_check_sizes(cfg.VTN.LONGFORMER), *_check_windows(cfg.VTN.LONGFORMER)]
+        problems += _check_positions(cfg.VTN.LONGFORMER)
+    return problems
+
+
+def _check_backbone(cfg: Any) -> Iterator[str]:
+    backbone = cfg.VTN.BACKBONE
+    if not backbone_name(cfg):
+        yield (
+            f"MODEL.ARCH = {cfg.MODEL.ARCH!r}: stands for no backbone; set VTN.BACKBONE.NAME to the name of one, "
+            f"or MODEL.ARCH to one of {', '.join(BACKBONE_OF_ARCH)}"
+        )
+    for key in ("DROP_RATE", "DROP_PATH_RATE"):
+        if not 0 <= backbone[key] < 1:
+            yield f"VTN.BACKBONE.{key} = {backbone[key]}: is no fraction; use 0 or more and less than 1"
+    if backbone.CHUNK_FRAMES < 0:
+        yield f"VTN.BACKBONE.CHUNK_FRAMES = {backbone.CHUNK_FRAMES}: is too small; use 0 (all at once) or more"
+
+
+def _check_sizes(encoder: Any) -> Iterator[str]:
+    for key in ("HIDDEN_DIM", "NUM_HIDDEN_LAYERS", "NUM_ATTENTION_HEADS", "INTERMEDIATE_SIZE"):
+        if encoder[key] < 1:
+            yield f"VTN.LONGFORMER.{key} = {encoder[key]}: is too small; use 1 or more"
+    width, heads = encoder.HIDDEN_DIM, encoder.NUM_ATTENTION_HEADS
+    if width >= 1 and heads >= 1 and width % heads:
+        near = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))
+        yield (
+            f"VTN.LONGFORMER.NUM_ATTENTION_HEADS = {heads}: does not divide VTN.LONGFORMER.HIDDEN_DIM = {width}; "
+            f"use for instance {near}"
+        )
+    for key in ("ATTENTION_PROBS_DROPOUT_PROB", "HIDDEN_DROPOUT_PROB"):
+        if not 0 <= encoder[key] < 1:
+            yield f"VTN.LONGFORMER.{key} = {encoder[key]}: is no fraction; use 0 or more and less than 1"
+
+
+def _check_windows(encoder: Any) -> Iterator[str]:
+    windows, layers = encoder.ATTENTION_WINDOW, encoder.NUM_HIDDEN_LAYERS
+    key = f"VTN.LONGFORMER.ATTENTION_WINDOW = {windows}"
+    if any(window < 2 or window % 2 for window in windows):
+        yield f"{key}: a window has two equal sides; use even numbers from 2 on"
+    if len(windows) not in (1, layers):
+        yield (
+            f"{key}: has {len(windows)} windows for VTN.LONGFORMER.NUM_HIDDEN_LAYERS = {layers}; "
+            "give one for all layers, or one a layer"
+        )
+
+
+def _check_positions(encoder: Any) -> Iterator[str]:
+    for key, choices in (("POSITION", POSITIONS), ("POSITION_UNIT", POSITION_UNITS)):
+        if encoder[key] not in choices:
+            yield f"VTN.LONGFORMER.{key} = {encoder[key]!r}: is not known; use {', '.join(choices)}"
+    if encoder.POSITION_RATE <= 0:
+        yield f"VTN.LONGFORMER.POSITION_RATE = {encoder.POSITION_RATE}: must be above 0; it is positions a second"
+    if encoder.MAX_POSITION_EMBEDDINGS < 3:
+        yield (
+            f"VTN.LONGFORMER.MAX_POSITION_EMBEDDINGS = {encoder.MAX_POSITION_EMBEDDINGS}: leaves no row for frames, "
+            "since [CLS] and padding take one each; use 3 or more"
+        )
+    if encoder.POSITION == "sinusoidal" and encoder.HIDDEN_DIM % 2:
+        yield (
+            f"VTN.LONGFORMER.HIDDEN_DIM = {encoder.HIDDEN_DIM}: sinusoidal positions are pairs of sine and cosine; "
+            "use an even width, or another VTN.LONGFORMER.POSITION"
+        )

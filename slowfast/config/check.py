@@ -1,0 +1,265 @@
+"""Checks of a whole configuration: each problem is one sentence, ``KEY = value: what is wrong; remedy``.
+
+Value checks hold for any use of a configuration. Run checks ask in addition for what a run needs on
+this machine: data files, weights, a place to write. Parts that are switched off are not checked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from slowfast.registry import projects
+
+LOSSES = ("cross_entropy", "soft_cross_entropy", "bce_logit")
+# Data sets whose annotations are `train.csv`, `val.csv` and `test.csv` in one folder.
+CSV_DATASETS = ("kinetics",)
+
+_CHOICES = {
+    "MODEL.LOSS_FUNC": LOSSES,
+    "MODEL.HEAD_ACT": ("softmax", "sigmoid", "none"),
+    "DATA.NORMALIZATION": ("data", "backbone"),
+    "DATA.ENSEMBLE_METHOD": ("sum", "max"),
+    "DATA.DECODING_BACKEND": ("pyav", "torchcodec"),
+    "SOLVER.OPTIMIZING_METHOD": ("sgd", "adam", "adamw"),
+    "SOLVER.LR_POLICY": ("cosine", "steps_with_relative_lrs"),
+    "DIST_BACKEND": ("nccl", "gloo"),
+}
+_AT_LEAST = {
+    "MODEL.NUM_CLASSES": 1,
+    "DATA.NUM_FRAMES": 1,
+    "DATA.SAMPLING_RATE": 1,
+    "DATA.TARGET_FPS": 1,
+    "DATA.TRAIN_CROP_SIZE": 1,
+    "DATA.TEST_CROP_SIZE": 1,
+    "DATA_LOADER.NUM_WORKERS": 0,
+    "TRAIN.BATCH_SIZE": 1,
+    "TRAIN.EVAL_PERIOD": 1,
+    "TRAIN.CHECKPOINT_PERIOD": 1,
+    "TRAIN.EVAL_NUM_FRAMES": 0,
+    "TRAIN.MAX_STEPS": 0,
+    "TEST.BATCH_SIZE": 1,
+    "TEST.NUM_ENSEMBLE_VIEWS": 1,
+    "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.WEIGHT_DECAY": 0,
+    "BN.WEIGHT_DECAY": 0,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "SOLVER.WARMUP_START_LR": 0,
+    "SOLVER.COSINE_END_LR": 0,
+    "SOLVER.DAMPENING": 0,
+    "NUM_GPUS": 0,
+    "NUM_SHARDS": 1,
+    "RNG_SEED": 0,
+    "LOG_PERIOD": 1,
+}
+_FRACTIONS = ("MODEL.DROPOUT_RATE", "SOLVER.MOMENTUM")
+
+
+def check(cfg: Any, *, for_run: bool = False) -> list[str]:
+    """Returns the problems of a merged configuration, the projects' checks included.
+
+    Args:
+        cfg: all keys with values of the right type.
+        for_run: also check what only a run needs.
+    """
+    problems = [*_check_ranges(cfg), *_check_model(cfg), *_check_data(cfg), *_check_views(cfg)]
+    problems += _check_solver(cfg)
+    if not cfg.SHARD_ID < max(cfg.NUM_SHARDS, 1) or cfg.SHARD_ID < 0:
+        problems.append(
+            f"SHARD_ID = {cfg.SHARD_ID}: machines are numbered from 0 to NUM_SHARDS - 1 = {cfg.NUM_SHARDS - 1}; "
+            "give each machine its own number"
+        )
+    for project in projects():
+        problems += project.check(cfg)
+    if for_run:
+        problems += [*_check_annotations(cfg), *_check_weights(cfg), *_check_output(cfg)]
+    return problems
+
+
+def check_batch_sizes(cfg: Any, processes: int) -> list[str]:
+    """Returns the problems of batch sizes that the processes of one machine cannot share evenly.
+
+    Args:
+        processes: those that really run on each machine.
+    """
+    problems = []
+    for name in ("TRAIN", "TEST"):
+        size = cfg[name].BATCH_SIZE
+        if cfg[name].ENABLE and size % processes:
+            lower = size // processes * processes
+            near = " or ".join(str(n) for n in (lower, lower + processes) if n)
+            problems.append(
+                f"{name}.BATCH_SIZE = {size}: cannot be shared evenly by the {processes} processes of this "
+                f"machine; use {near}, or another NUM_GPUS"
+            )
+    return problems
+
+
+def processes_on_this_machine(num_gpus: int, gpus_present: int) -> tuple[int, str | None]:
+    """Returns how many processes run here and, where that is not what was asked for, a line to log.
+
+    Args:
+        num_gpus: ``NUM_GPUS``; 0 asks for one process on the CPU.
+        gpus_present: GPUs that this machine has.
+    """
+    if num_gpus <= gpus_present:
+        return max(num_gpus, 1), None
+    if gpus_present == 0:
+        return 1, f"NUM_GPUS = {num_gpus}, but this machine has no GPU: one process on the CPU is used"
+    some = "the one GPU" if gpus_present == 1 else f"the {gpus_present} GPUs"
+    return gpus_present, f"NUM_GPUS = {num_gpus}, but this machine has {gpus_present}: {some} there is used"
+
+
+def _value(cfg: Any, key: str) -> Any:
+    for name in key.split("."):
+        cfg = cfg[name]
+    return cfg
+
+
+def _check_ranges(cfg: Any) -> Iterator[str]:
+    for key, choices in _CHOICES.items():
+        if _value(cfg, key) not in choices:
+            yield f"{key} = {_value(cfg, key)!r}: is not known; use {', '.join(choices)}"
+    for key, least in _AT_LEAST.items():
+        if _value(cfg, key) < least:
+            yield f"{key} = {_value(cfg, key)}: is too small; use {least} or more"
+    for key in _FRACTIONS:
+        if not 0 <= _value(cfg, key) < 1:
+            yield f"{key} = {_value(cfg, key)}: is no fraction; use 0 or more and less than 1"
+    if not 0 <= cfg.DATA.MAX_BROKEN_FRACTION <= 1:
+        yield f"DATA.MAX_BROKEN_FRACTION = {cfg.DATA.MAX_BROKEN_FRACTION}: is no share; use 0 to 1"
+
+
+def _check_model(cfg: Any) -> Iterator[str]:
+    if cfg.DATA.MULTI_LABEL and cfg.MODEL.LOSS_FUNC == "cross_entropy":
+        yield (
+            "MODEL.LOSS_FUNC = 'cross_entropy': takes one class a video, but DATA.MULTI_LABEL is True; "
+            "use bce_logit (and MODEL.HEAD_ACT sigmoid)"
+        )
+
+
+def _check_data(cfg: Any) -> Iterator[str]:
+    data = cfg.DATA
+    if not data.PATH_LABEL_SEPARATOR:
+        yield "DATA.PATH_LABEL_SEPARATOR = '': is empty; use what stands between path and label, such as ' '"
+    for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
+        if len(values) != 3:
+            yield f"{key} = {values}: has {len(values)} values; give three, one a colour"
+    if any(value <= 0 for value in data.STD):
+        yield f"DATA.STD = {data.STD}: must be above 0; the values are fractions of full brightness"
+    if any(channels != 3 for channels in data.INPUT_CHANNEL_NUM) or not data.INPUT_CHANNEL_NUM:
+        yield f"DATA.INPUT_CHANNEL_NUM = {data.INPUT_CHANNEL_NUM}: frames have three channels; use [3]"
+    scales = data.TRAIN_JITTER_SCALES
+    if len(scales) != 2 or not 0 < scales[0] <= scales[-1]:
+        yield f"DATA.TRAIN_JITTER_SCALES = {scales}: give the least and the largest short side, such as [256, 320]"
+    elif cfg.TRAIN.ENABLE and data.TRAIN_CROP_SIZE > scales[0]:
+        yield (
+            f"DATA.TRAIN_CROP_SIZE = {data.TRAIN_CROP_SIZE}: does not fit into the smallest short side of "
+            f"DATA.TRAIN_JITTER_SCALES = {scales}; use a smaller crop or larger scales"
+        )
+
+
+def _check_views(cfg: Any) -> Iterator[str]:
+    """Checks how videos are shown to the model in evaluation."""
+    scales, crops = cfg.DATA.TRAIN_JITTER_SCALES, cfg.TEST.NUM_SPATIAL_CROPS
+    if crops not in (1, 3):
+        yield f"TEST.NUM_SPATIAL_CROPS = {crops}: use 1 (centre) or 3 (left, centre, right)"
+    # One crop is cut from the smaller training scale; several from a short side of the crop's own size.
+    if cfg.TEST.ENABLE and crops == 1 and scales and cfg.DATA.TEST_CROP_SIZE > scales[0]:
+        yield (
+            f"DATA.TEST_CROP_SIZE = {cfg.DATA.TEST_CROP_SIZE}: does not fit into the short side {scales[0]} of "
+            f"the test frames (DATA.TRAIN_JITTER_SCALES = {scales}); use a smaller crop or larger scales"
+        )
+    if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
+        yield (
+            f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: a whole video is one view; use 1, or set "
+            "TRAIN.EVAL_FULL_VIDEO False to test on clips"
+        )
+
+
+def _check_solver(cfg: Any) -> Iterator[str]:
+    solver = cfg.SOLVER
+    if solver.BASE_LR <= 0:
+        yield f"SOLVER.BASE_LR = {solver.BASE_LR}: must be above 0"
+    if not 0 < solver.LAYER_DECAY <= 1:
+        yield f"SOLVER.LAYER_DECAY = {solver.LAYER_DECAY}: use more than 0 and at most 1 (1: no decay)"
+    if len(solver.BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.BETAS):
+        yield f"SOLVER.BETAS = {solver.BETAS}: give two fractions below 1, such as [0.9, 0.999]"
+    clips = {key: solver[key] for key in ("CLIP_GRAD_VAL", "CLIP_GRAD_L2NORM") if solver[key] is not None}
+    for key, limit in clips.items():
+        if limit <= 0:
+            yield f"SOLVER.{key} = {limit}: must be above 0; use None for no clipping"
+    if len(clips) == 2:
+        yield (
+            f"SOLVER.CLIP_GRAD_VAL = {solver.CLIP_GRAD_VAL}: is given beside SOLVER.CLIP_GRAD_L2NORM; "
+            "set one of the two to None"
+        )
+    if solver.LR_POLICY == "steps_with_relative_lrs":
+        yield from _check_steps(solver)
+    if solver.LR_POLICY == "cosine" and solver.COSINE_AFTER_WARMUP and solver.WARMUP_EPOCHS >= solver.MAX_EPOCH:
+        yield (
+            f"SOLVER.WARMUP_EPOCHS = {solver.WARMUP_EPOCHS}: leaves no epoch for the cosine that begins after it; "
+            f"use fewer than SOLVER.MAX_EPOCH = {solver.MAX_EPOCH}"
+        )
+
+
+def _check_steps(solver: Any) -> Iterator[str]:
+    steps, rates = list(solver.STEPS), list(solver.LRS)
+    if not steps or steps[0] != 0 or steps != sorted(set(steps)):
+        yield f"SOLVER.STEPS = {steps}: give rising epochs that begin with 0, such as [0, 13, 24]"
+    if len(steps) != len(rates):
+        yield f"SOLVER.LRS = {rates}: has {len(rates)} rates for {len(steps)} SOLVER.STEPS; give one a step"
+    if any(rate <= 0 for rate in rates):
+        yield f"SOLVER.LRS = {rates}: rates are factors of SOLVER.BASE_LR; each must be above 0"
+
+
+def _check_annotations(cfg: Any) -> Iterator[str]:
+    """Checks that the data of the enabled parts are there."""
+    if not (cfg.TRAIN.ENABLE or cfg.TEST.ENABLE):
+        yield "TRAIN.ENABLE = False: TEST.ENABLE is False too, so there is nothing to do; set one of them True"
+        return
+    path = Path(cfg.DATA.PATH_TO_DATA_DIR)
+    key = f"DATA.PATH_TO_DATA_DIR = {cfg.DATA.PATH_TO_DATA_DIR!r}"
+    purpose = "training" if cfg.TRAIN.ENABLE else "testing"
+    if not cfg.DATA.PATH_TO_DATA_DIR:
+        yield f"{key}: is not set; {purpose} wants the folder that holds the annotation files"
+        return
+    if not path.exists():
+        yield f"{key}: does not exist; {purpose} wants the folder that holds the annotation files"
+        return
+    wanted = {"train.csv": cfg.TRAIN, "val.csv": cfg.TRAIN, "test.csv": cfg.TEST}
+    missing = [
+        name
+        for name, part in wanted.items()
+        if part.ENABLE and part.DATASET in CSV_DATASETS and path.is_dir() and not (path / name).is_file()
+    ]
+    if missing:
+        yield f"{key}: lacks {', '.join(missing)}; write one line 'path label' a video"
+    names = cfg.TENSORBOARD.CLASS_NAMES_PATH
+    if names and not Path(names).is_file():
+        yield f"TENSORBOARD.CLASS_NAMES_PATH = {names!r}: there is no such file; give a json file or leave it empty"
+
+
+def _check_weights(cfg: Any) -> Iterator[str]:
+    """Checks that checkpoints which are named exist, and that a test has weights at all."""
+    named = {"TRAIN": cfg.TRAIN.CHECKPOINT_FILE_PATH, "TEST": cfg.TEST.CHECKPOINT_FILE_PATH}
+    for part, path in named.items():
+        if path and cfg[part].ENABLE and not Path(path).is_file():
+            yield f"{part}.CHECKPOINT_FILE_PATH = {path!r}: there is no such file"
+    has_own = any(Path(cfg.OUTPUT_DIR, "checkpoints").glob("*.pyth"))
+    if cfg.TEST.ENABLE and not (cfg.TRAIN.ENABLE or has_own or any(named.values())):
+        yield (
+            "TEST.CHECKPOINT_FILE_PATH = '': a test without training needs weights, and there are none in "
+            f"{cfg.OUTPUT_DIR}/checkpoints; name a checkpoint, or set TRAIN.ENABLE True"
+        )
+
+
+def _check_output(cfg: Any) -> Iterator[str]:
+    folder = Path(cfg.OUTPUT_DIR).absolute()
+    present = next(path for path in (folder, *folder.parents) if path.exists())
+    if not present.is_dir():
+        yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {present} is not a folder; choose another place"
+    elif not os.access(present, os.W_OK | os.X_OK):
+        yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {present} cannot be written; choose another place"

@@ -1,0 +1,157 @@
+"""Laying settings over the default configuration, with every problem collected instead of raised."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from slowfast.config import obsolete
+from slowfast.config.values import convert, parse_literal
+from slowfast.config.yaml_file import Entry, entries_of
+from slowfast.registry import Project
+
+
+class Merge:
+    """A configuration in the making.
+
+    Args:
+        cfg: the defaults; changed in place.
+        projects: whose older names of keys are understood.
+
+    Attributes:
+        problems: what was wrong so far, one sentence each.
+        ignored: keys of PySlowFast that were given and mean nothing here, in the order given.
+        failed: keys (as named today) that kept their default because their setting was wrong.
+        origins: dotted key -> where its value comes from, for the keys that were set.
+    """
+
+    def __init__(self, cfg: CfgNode, projects: Sequence[Project]) -> None:
+        self.cfg = cfg
+        self._defaults = cfg.clone()
+        self.problems: list[str] = []
+        self.ignored: list[str] = []
+        self.failed: set[str] = set()
+        self.origins: dict[str, str] = {}
+        self._aliases = {old: new for project in projects for old, new in project.aliases.items()}
+        self._obsolete = obsolete.SECTIONS.union(obsolete.KEYS, *(project.obsolete for project in projects))
+        self._known = [*_dotted_keys(cfg), *self._aliases]
+
+    def add_entries(self, entries: Iterable[Entry]) -> None:
+        """Lays the entries of one file over the configuration; two values for one key are a problem."""
+        given: dict[str, tuple[str, Entry]] = {}
+        for written, entry in self._leaves(entries, ""):
+            key = self._aliases.get(written, written)
+            if key in given and given[key][1].value != entry.value:
+                earlier = f"{given[key][0]} ({given[key][1].where}) = {given[key][1].value!r}"
+                self._fail(key, written, entry, f"contradicts {earlier}; keep one of them")
+                continue
+            given[key] = (written, entry)
+            self._set(key, written, entry)
+
+    def add_overrides(self, overrides: Sequence[str]) -> None:
+        """Lays ``KEY VALUE KEY VALUE …`` over the configuration."""
+        if len(overrides) % 2:
+            self.problems.append(
+                f"the overrides {' '.join(overrides)!r} are not pairs; write KEY VALUE KEY VALUE …, "
+                "with a value of several words in quotes"
+            )
+            return
+        for written, text in zip(overrides[::2], overrides[1::2], strict=True):
+            value = parse_literal(text)
+            children = entries_of(value, "override") if isinstance(value, Mapping) else None
+            default = _find(self.cfg, self._aliases.get(written, written))
+            if isinstance(default, str) and not _is_quoted(text, value):
+                value = "" if (value is None and default == "") else text
+            entry = Entry(written, value, "override", children)
+            for dotted, leaf in self._leaves([entry], ""):
+                self._set(self._aliases.get(dotted, dotted), dotted, leaf)
+
+    def _leaves(self, entries: Iterable[Entry], prefix: str) -> Iterator[tuple[str, Entry]]:
+        """Yields (dotted key as written, entry) of all that is not a section with known content."""
+        for entry in entries:
+            written = prefix + entry.name
+            if self._is_obsolete(written):
+                self.ignored.append(written + (".*" if entry.children else ""))
+                continue
+            node = _find(self.cfg, self._aliases.get(written, written))
+            is_section = isinstance(node, CfgNode) or (node is None and self._is_free(written))
+            if is_section and entry.children:
+                yield from self._leaves(entry.children, written + ".")
+            elif isinstance(node, CfgNode) and (entry.value is None or entry.value == {}):
+                continue  # an empty section
+            else:
+                yield written, entry
+
+    def _set(self, key: str, written: str, entry: Entry) -> None:
+        section, _, leaf = key.rpartition(".")
+        node = _find(self.cfg, section) if section else self.cfg
+        free = self._is_free(key)
+        if not free and not (isinstance(node, CfgNode) and leaf in node):
+            self.problems.append(f"{written} ({entry.where}): unknown key{self._suggestion(written)}")
+            return
+        if free:
+            _set_free(self.cfg, key.split("."), entry.value)
+        else:
+            try:
+                node[leaf] = convert(entry.value, _find(self._defaults, key))
+            except ValueError as error:
+                self._fail(key, written, entry, str(error))
+                return
+        self.origins[key] = entry.where
+        self.failed.discard(key)
+
+    def _fail(self, key: str, written: str, entry: Entry, what: str) -> None:
+        self.problems.append(f"{written} ({entry.where}) = {entry.value!r}: {what}")
+        self.failed.add(key)
+
+    def _is_free(self, key: str) -> bool:
+        """Whether a key lies in a section that takes any key."""
+        parts = key.split(".")
+        sections = (_find(self.cfg, ".".join(parts[:n])) for n in range(1, len(parts)))
+        return any(isinstance(node, CfgNode) and node.is_new_allowed() for node in sections)
+
+    def _is_obsolete(self, key: str) -> bool:
+        parts = key.split(".")
+        return any(".".join(parts[:n]) in self._obsolete for n in range(1, len(parts) + 1))
+
+    def _suggestion(self, written: str) -> str:
+        leaf = written.rpartition(".")[2].upper()
+        same_leaf = [key for key in self._known if key.rpartition(".")[2] == leaf]
+        near = same_leaf or difflib.get_close_matches(written.upper(), self._known, n=2, cutoff=0.6)
+        return f"; did you mean {' or '.join(near[:3])}?" if near else "; see slowfast/config/defaults.py"
+
+
+def _find(cfg: CfgNode, key: str) -> Any:
+    """Returns the value or section of a dotted key; None where there is none."""
+    node: Any = cfg
+    for name in key.split("."):
+        if not isinstance(node, CfgNode) or name not in node:
+            return None
+        node = node[name]
+    return node
+
+
+def _dotted_keys(cfg: CfgNode, prefix: str = "") -> Iterator[str]:
+    """Yields the dotted names of all keys and sections."""
+    for name, value in cfg.items():
+        yield prefix + name
+        if isinstance(value, CfgNode):
+            yield from _dotted_keys(value, f"{prefix}{name}.")
+
+
+def _set_free(node: CfgNode, parts: Sequence[str], value: Any) -> None:
+    for name in parts[:-1]:
+        if not isinstance(node.get(name), CfgNode):
+            node[name] = CfgNode(new_allowed=True)
+        node = node[name]
+    if value == {}:
+        value = CfgNode(new_allowed=True)
+    node[parts[-1]] = list(value) if isinstance(value, tuple) else value
+
+
+def _is_quoted(text: str, value: Any) -> bool:
+    """Whether ``text`` is a quoted literal of the text ``value``."""
+    return isinstance(value, str) and text[:1] in ("'", '"') and text != value

@@ -1,0 +1,87 @@
+"""Reading one YAML file into entries that know their line, so that messages can name it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slowfast.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A key of a mapping with its value.
+
+    Attributes:
+        name: the key, not dotted.
+        value: the plain value; a mapping's is its dict.
+        where: the place for messages, such as ``a.yaml, line 3``.
+        children: the entries of a mapping; None for any other value.
+    """
+
+    name: str
+    value: Any
+    where: str
+    children: tuple[Entry, ...] | None = None
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loading, with the floats of YAML 1.2: ``1e-4`` is a number although it has no point."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path) -> tuple[Entry, ...]:
+    """Returns the entries of a file's top mapping, none for an empty file.
+
+    Raises:
+        ConfigError: when the file cannot be read, is not YAML, or is no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror or error}; give the path of a YAML file"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not a text file in UTF-8; give the path of a YAML file"]) from None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return () if node is None else _entries(loader, node, str(path))
+    except RecursionError:
+        raise ConfigError([f"{path}: is nested too deeply, or an anchor holds itself"]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError([f"{path}{line}: is not valid YAML: {error.problem}"]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError([f"{path}: is not valid YAML: {error}"]) from None
+
+
+def entries_of(mapping: Mapping[Any, Any], where: str) -> tuple[Entry, ...]:
+    """Returns the entries of a plain mapping, all with the same place."""
+    return tuple(
+        Entry(str(name), value, where, entries_of(value, where) if isinstance(value, Mapping) else None)
+        for name, value in mapping.items()
+    )
+
+
+def _entries(loader: _Loader, node: yaml.Node, source: str) -> tuple[Entry, ...]:
+    if not isinstance(node, yaml.MappingNode):
+        line = node.start_mark.line + 1
+        raise ConfigError([f"{source}, line {line}: is not a mapping; write lines such as 'NUM_GPUS: 1'"])
+    loader.flatten_mapping(node)
+    entries = []
+    for key, value in node.value:
+        where = f"{source}, line {key.start_mark.line + 1}"
+        children = _entries(loader, value, source) if isinstance(value, yaml.MappingNode) else None
+        name = str(loader.construct_object(key, deep=True))
+        entries.append(Entry(name, loader.construct_object(value, deep=True), where, children))
+    return tuple(entries)
