@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from slowfast.errors import ConfigError
@@ -85,11 +85,25 @@ class Project:
     configs: str = ""
 
 
+_not_installed: list[EntryPoint] = []
+
+
+def announce_project(name: str, value: str) -> None:
+    """Makes a project known that is not installed; call it before a configuration is loaded.
+
+    Args:
+        name: name of the project's entry point.
+        value: ``module:OBJECT`` of the :class:`Project`, as in an entry point.
+    """
+    _not_installed.append(EntryPoint(name, value, "slowfast.projects"))
+    projects.cache_clear()
+
+
 @cache
 def projects() -> tuple[Project, ...]:
-    """All installed projects, ordered by name."""
-    found = [entry.load() for entry in entry_points(group="slowfast.projects")]
-    return tuple(sorted(found, key=lambda project: project.name))
+    """All projects, installed or announced, ordered by name."""
+    found = {entry.name: entry for entry in (*_not_installed, *entry_points(group="slowfast.projects"))}
+    return tuple(sorted((entry.load() for entry in found.values()), key=lambda project: project.name))
 
 
 @cache

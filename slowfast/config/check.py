@@ -66,10 +66,10 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
     """
     problems = [*_check_ranges(cfg), *_check_model(cfg), *_check_data(cfg), *_check_views(cfg)]
     problems += _check_solver(cfg)
-    if not cfg.SHARD_ID < max(cfg.NUM_SHARDS, 1) or cfg.SHARD_ID < 0:
+    if cfg.SHARD_ID not in range(max(cfg.NUM_SHARDS, 1)):
         problems.append(
-            f"SHARD_ID = {cfg.SHARD_ID}: machines are numbered from 0 to NUM_SHARDS - 1 = {cfg.NUM_SHARDS - 1}; "
-            "give each machine its own number"
+            f"SHARD_ID = {cfg.SHARD_ID}: machines are numbered from 0 to NUM_SHARDS - 1 = "
+            f"{cfg.NUM_SHARDS - 1}; give each machine its own number"
         )
     for project in projects():
         problems += project.check(cfg)
@@ -95,21 +95,6 @@ def check_batch_sizes(cfg: Any, processes: int) -> list[str]:
                 f"machine; use {near}, or another NUM_GPUS"
             )
     return problems
-
-
-def processes_on_this_machine(num_gpus: int, gpus_present: int) -> tuple[int, str | None]:
-    """Returns how many processes run here and, where that is not what was asked for, a line to log.
-
-    Args:
-        num_gpus: ``NUM_GPUS``; 0 asks for one process on the CPU.
-        gpus_present: GPUs that this machine has.
-    """
-    if num_gpus <= gpus_present:
-        return max(num_gpus, 1), None
-    if gpus_present == 0:
-        return 1, f"NUM_GPUS = {num_gpus}, but this machine has no GPU: one process on the CPU is used"
-    some = "the one GPU" if gpus_present == 1 else f"the {gpus_present} GPUs"
-    return gpus_present, f"NUM_GPUS = {num_gpus}, but this machine has {gpus_present}: {some} there is used"
 
 
 def _value(cfg: Any, key: str) -> Any:
@@ -153,8 +138,8 @@ def _check_data(cfg: Any) -> Iterator[str]:
         yield f"DATA.INPUT_CHANNEL_NUM = {data.INPUT_CHANNEL_NUM}: frames have three channels; use [3]"
     scales = data.TRAIN_JITTER_SCALES
     if len(scales) != 2 or not 0 < scales[0] <= scales[-1]:
-        yield f"DATA.TRAIN_JITTER_SCALES = {scales}: give the least and the largest short side, such as [256, 320]"
-    elif cfg.TRAIN.ENABLE and data.TRAIN_CROP_SIZE > scales[0]:
+        yield f"DATA.TRAIN_JITTER_SCALES = {scales}: give the least and largest side, such as [256, 320]"
+    elif cfg.TRAIN.ENABLE and scales[0] < data.TRAIN_CROP_SIZE:
         yield (
             f"DATA.TRAIN_CROP_SIZE = {data.TRAIN_CROP_SIZE}: does not fit into the smallest short side of "
             f"DATA.TRAIN_JITTER_SCALES = {scales}; use a smaller crop or larger scales"
@@ -167,15 +152,15 @@ def _check_views(cfg: Any) -> Iterator[str]:
     if crops not in (1, 3):
         yield f"TEST.NUM_SPATIAL_CROPS = {crops}: use 1 (centre) or 3 (left, centre, right)"
     # One crop is cut from the smaller training scale; several from a short side of the crop's own size.
-    if cfg.TEST.ENABLE and crops == 1 and scales and cfg.DATA.TEST_CROP_SIZE > scales[0]:
+    if cfg.TEST.ENABLE and crops == 1 and scales and scales[0] < cfg.DATA.TEST_CROP_SIZE:
         yield (
-            f"DATA.TEST_CROP_SIZE = {cfg.DATA.TEST_CROP_SIZE}: does not fit into the short side {scales[0]} of "
-            f"the test frames (DATA.TRAIN_JITTER_SCALES = {scales}); use a smaller crop or larger scales"
+            f"DATA.TEST_CROP_SIZE = {cfg.DATA.TEST_CROP_SIZE}: does not fit into the short side {scales[0]} "
+            f"of the test frames (DATA.TRAIN_JITTER_SCALES = {scales}); use a smaller crop or larger scales"
         )
     if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
         yield (
-            f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: a whole video is one view; use 1, or set "
-            "TRAIN.EVAL_FULL_VIDEO False to test on clips"
+            f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: a whole video is one view; use 1, or "
+            "set TRAIN.EVAL_FULL_VIDEO False to test on clips"
         )
 
 
@@ -198,10 +183,11 @@ def _check_solver(cfg: Any) -> Iterator[str]:
         )
     if solver.LR_POLICY == "steps_with_relative_lrs":
         yield from _check_steps(solver)
-    if solver.LR_POLICY == "cosine" and solver.COSINE_AFTER_WARMUP and solver.WARMUP_EPOCHS >= solver.MAX_EPOCH:
+    after_warmup = solver.LR_POLICY == "cosine" and solver.COSINE_AFTER_WARMUP
+    if after_warmup and solver.WARMUP_EPOCHS >= solver.MAX_EPOCH:
         yield (
-            f"SOLVER.WARMUP_EPOCHS = {solver.WARMUP_EPOCHS}: leaves no epoch for the cosine that begins after it; "
-            f"use fewer than SOLVER.MAX_EPOCH = {solver.MAX_EPOCH}"
+            f"SOLVER.WARMUP_EPOCHS = {solver.WARMUP_EPOCHS}: leaves no epoch for the cosine that begins "
+            f"after it; use fewer than SOLVER.MAX_EPOCH = {solver.MAX_EPOCH}"
         )
 
 
@@ -218,7 +204,7 @@ def _check_steps(solver: Any) -> Iterator[str]:
 def _check_annotations(cfg: Any) -> Iterator[str]:
     """Checks that the data of the enabled parts are there."""
     if not (cfg.TRAIN.ENABLE or cfg.TEST.ENABLE):
-        yield "TRAIN.ENABLE = False: TEST.ENABLE is False too, so there is nothing to do; set one of them True"
+        yield "TRAIN.ENABLE = False: TEST.ENABLE is False too, so there is nothing to do; enable one"
         return
     path = Path(cfg.DATA.PATH_TO_DATA_DIR)
     key = f"DATA.PATH_TO_DATA_DIR = {cfg.DATA.PATH_TO_DATA_DIR!r}"
@@ -239,7 +225,7 @@ def _check_annotations(cfg: Any) -> Iterator[str]:
         yield f"{key}: lacks {', '.join(missing)}; write one line 'path label' a video"
     names = cfg.TENSORBOARD.CLASS_NAMES_PATH
     if names and not Path(names).is_file():
-        yield f"TENSORBOARD.CLASS_NAMES_PATH = {names!r}: there is no such file; give a json file or leave it empty"
+        yield f"TENSORBOARD.CLASS_NAMES_PATH = {names!r}: there is no such file; name a json file or none"
 
 
 def _check_weights(cfg: Any) -> Iterator[str]:

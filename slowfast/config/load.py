@@ -74,10 +74,13 @@ def find_config(path: str | Path) -> Path:
 
 def _shipped_configs() -> dict[str, Path]:
     """Returns PROJECT/NAME -> file of the configurations that the installed projects ship."""
-    found = {}
+    found: dict[str, Path] = {}
     for project in projects():
         if project.configs:
-            folder = Path(str(resources.files(project.configs)))
+            try:
+                folder = Path(str(resources.files(project.configs)))
+            except ModuleNotFoundError:  # a checkout that is not installed
+                continue
             found |= {f"{project.name}/{file.stem}": file for file in sorted(folder.glob("*.yaml"))}
     return found
 

@@ -38,6 +38,7 @@ class Merge:
         self._aliases = {old: new for project in projects for old, new in project.aliases.items()}
         self._obsolete = obsolete.SECTIONS.union(obsolete.KEYS, *(project.obsolete for project in projects))
         self._known = [*_dotted_keys(cfg), *self._aliases]
+        self._sections = [key for key in self._known if isinstance(_find(cfg, key), CfgNode)]
 
     def add_entries(self, entries: Iterable[Entry]) -> None:
         """Lays the entries of one file over the configuration; two values for one key are a problem."""
@@ -119,8 +120,11 @@ class Merge:
 
     def _suggestion(self, written: str) -> str:
         leaf = written.rpartition(".")[2].upper()
-        same_leaf = [key for key in self._known if key.rpartition(".")[2] == leaf]
-        near = same_leaf or difflib.get_close_matches(written.upper(), self._known, n=2, cutoff=0.6)
+        # A name with a point means a key of a section, never a section as a whole.
+        known = [key for key in self._known if "." not in written or key not in self._sections]
+        exact = [key for key in known if key == written.upper()]
+        same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
+        near = exact or same_leaf or difflib.get_close_matches(written.upper(), known, n=2, cutoff=0.6)
         return f"; did you mean {' or '.join(near[:3])}?" if near else "; see slowfast/config/defaults.py"
 
 

@@ -70,10 +70,9 @@ def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any]
     _require(value, isinstance(value, list | tuple), f"wants a list{example}")
     try:
         items = [convert(item, element) for item in value]
-    except ValueError as error:
-        raise ValueError(f"wants a list{example}; one of its elements {error}") from None
-    _require(value, None not in items, f"wants a list{example}")
-    return items
+    except ValueError:
+        items = [None]
+    return _require(items, None not in items, f"wants a list{example}")
 
 
 def _require(value: Any, good: bool, wish: str) -> Any:

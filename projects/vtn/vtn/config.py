@@ -1,4 +1,4 @@
-"""The keys that VTN adds to the framework's configuration, the original's names for them, and their checks."""
+"""The keys that VTN adds to the framework's configuration, their original names, and their checks."""
 
 from __future__ import annotations
 
@@ -125,14 +125,14 @@ def _check_backbone(cfg: Any) -> Iterator[str]:
     backbone = cfg.VTN.BACKBONE
     if not backbone_name(cfg):
         yield (
-            f"MODEL.ARCH = {cfg.MODEL.ARCH!r}: stands for no backbone; set VTN.BACKBONE.NAME to the name of one, "
-            f"or MODEL.ARCH to one of {', '.join(BACKBONE_OF_ARCH)}"
+            f"MODEL.ARCH = {cfg.MODEL.ARCH!r}: stands for no backbone; set VTN.BACKBONE.NAME to the name of "
+            f"one, or MODEL.ARCH to one of {', '.join(BACKBONE_OF_ARCH)}"
         )
     for key in ("DROP_RATE", "DROP_PATH_RATE"):
         if not 0 <= backbone[key] < 1:
             yield f"VTN.BACKBONE.{key} = {backbone[key]}: is no fraction; use 0 or more and less than 1"
     if backbone.CHUNK_FRAMES < 0:
-        yield f"VTN.BACKBONE.CHUNK_FRAMES = {backbone.CHUNK_FRAMES}: is too small; use 0 (all at once) or more"
+        yield f"VTN.BACKBONE.CHUNK_FRAMES = {backbone.CHUNK_FRAMES}: use 0 (all at once) or more"
 
 
 def _check_sizes(encoder: Any) -> Iterator[str]:
@@ -143,8 +143,8 @@ def _check_sizes(encoder: Any) -> Iterator[str]:
     if width >= 1 and heads >= 1 and width % heads:
         near = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))
         yield (
-            f"VTN.LONGFORMER.NUM_ATTENTION_HEADS = {heads}: does not divide VTN.LONGFORMER.HIDDEN_DIM = {width}; "
-            f"use for instance {near}"
+            f"VTN.LONGFORMER.NUM_ATTENTION_HEADS = {heads}: does not divide VTN.LONGFORMER.HIDDEN_DIM = "
+            f"{width}; use for instance {near}"
         )
     for key in ("ATTENTION_PROBS_DROPOUT_PROB", "HIDDEN_DROPOUT_PROB"):
         if not 0 <= encoder[key] < 1:
@@ -168,14 +168,14 @@ def _check_positions(encoder: Any) -> Iterator[str]:
         if encoder[key] not in choices:
             yield f"VTN.LONGFORMER.{key} = {encoder[key]!r}: is not known; use {', '.join(choices)}"
     if encoder.POSITION_RATE <= 0:
-        yield f"VTN.LONGFORMER.POSITION_RATE = {encoder.POSITION_RATE}: must be above 0; it is positions a second"
+        yield f"VTN.LONGFORMER.POSITION_RATE = {encoder.POSITION_RATE}: positions a second must be above 0"
     if encoder.MAX_POSITION_EMBEDDINGS < 3:
         yield (
-            f"VTN.LONGFORMER.MAX_POSITION_EMBEDDINGS = {encoder.MAX_POSITION_EMBEDDINGS}: leaves no row for frames, "
-            "since [CLS] and padding take one each; use 3 or more"
+            f"VTN.LONGFORMER.MAX_POSITION_EMBEDDINGS = {encoder.MAX_POSITION_EMBEDDINGS}: leaves no row "
+            "for frames, since [CLS] and padding take one each; use 3 or more"
         )
     if encoder.POSITION == "sinusoidal" and encoder.HIDDEN_DIM % 2:
         yield (
-            f"VTN.LONGFORMER.HIDDEN_DIM = {encoder.HIDDEN_DIM}: sinusoidal positions are pairs of sine and cosine; "
-            "use an even width, or another VTN.LONGFORMER.POSITION"
+            f"VTN.LONGFORMER.HIDDEN_DIM = {encoder.HIDDEN_DIM}: sinusoidal positions are pairs of sine "
+            "and cosine; use an even width, or another VTN.LONGFORMER.POSITION"
         )

@@ -1,0 +1,118 @@
+"""Logging of a run: people read the terminal and ``stdout.log``, programs read ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import simplejson
+from tqdm import tqdm
+
+METRICS_FILE = "metrics.jsonl"
+
+_LINE_FORMAT = "[%(asctime)s][%(levelname)s] %(name)s: %(message)s"
+_TIME_FORMAT = "%m/%d %H:%M:%S"
+
+_handlers: list[logging.Handler] = []
+_metrics_path: Path | None = None
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Returns the logger of a module (``get_logger(__name__)``); it shows information, not only warnings.
+
+    Other libraries' loggers keep to warnings.
+    """
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.INFO)
+    return logger
+
+
+def setup_logging(output_dir: str | Path, rank: int = 0) -> None:
+    """Directs the log lines of this process; a later call replaces an earlier one.
+
+    Rank 0 writes to the terminal and to ``stdout.log``, and its figures to ``metrics.jsonl``. Another
+    rank writes to ``stdout_rank{N}.log`` alone. Files are appended to, so that a resumed run continues
+    them.
+
+    Args:
+        output_dir: folder of the files; made when missing.
+        rank: number of this process over all machines.
+    """
+    global _metrics_path
+    close_logging()
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "stdout.log" if rank == 0 else f"stdout_rank{rank}.log"
+    _handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
+    if rank == 0:
+        _handlers.append(_TerminalHandler())
+        _metrics_path = folder / METRICS_FILE
+    for handler in _handlers:
+        handler.setFormatter(logging.Formatter(_LINE_FORMAT, _TIME_FORMAT))
+        logging.getLogger().addHandler(handler)
+
+
+def close_logging() -> None:
+    """Ends what :func:`setup_logging` began and closes its files."""
+    global _metrics_path
+    _metrics_path = None
+    while _handlers:
+        handler = _handlers.pop()
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def log_json_stats(stats: Mapping[str, Any]) -> None:
+    """Logs figures as PySlowFast does, ``json_stats: {…}`` with sorted keys and five places.
+
+    The same mapping is appended to ``metrics.jsonl`` with its numbers unrounded, one object a line;
+    values that are not finite become null there. Rank 0 alone writes; before :func:`setup_logging`
+    nothing is written to a file.
+
+    Args:
+        stats: figures by name, with ``_type`` saying what they are (``train_iter``, ``train_epoch``,
+            ``val_iter``, ``val_epoch``, ``test_iter``, ``test_final``). Scalars of NumPy and of
+            tensors are taken as numbers.
+    """
+    plain = {key: _plain(value) for key, value in stats.items()}
+    rounded = {key: _round(value) for key, value in plain.items()}
+    get_logger(__name__).info(
+        "json_stats: %s", simplejson.dumps(rounded, sort_keys=True, use_decimal=True, allow_nan=True)
+    )
+    if _metrics_path is not None:
+        line = json.dumps({key: _finite(value) for key, value in plain.items()}, ensure_ascii=False)
+        # One write a line, so that a killed run leaves whole lines.
+        with _metrics_path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+class _TerminalHandler(logging.Handler):
+    """Writes to stdout above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def _plain(value: Any) -> Any:
+    """Turns a scalar of another library into Python's own."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, float) and math.isfinite(value):
+        return decimal.Decimal(f"{value:.5f}")
+    return value
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,90 @@
+"""Progress of a long loop: a bar with ETA on a terminal, log lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
+
+
+class Progress:
+    """Shows how far a loop is; used as a context manager.
+
+    Args:
+        total: units of the whole loop.
+        description: what is done, such as ``epoch 3``.
+        unit: name of a unit, such as ``step``.
+        enabled: False shows nothing, for all ranks but one.
+        interval: seconds between two log lines where stderr is no terminal.
+    """
+
+    def __init__(
+        self, total: int, description: str, unit: str = "step", enabled: bool = True, interval: float = 10.0
+    ) -> None:
+        self.total = total
+        self.description = description
+        self.unit = unit
+        self.enabled = enabled
+        self.interval = interval
+        self.done = 0
+        self._bar: tqdm | None = None
+        self._start = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._start = self._last_line = time.monotonic()
+        if self.enabled and sys.stderr.isatty():
+            self._bar = tqdm(
+                total=self.total, desc=self.description, unit=self.unit, dynamic_ncols=True, leave=False
+            )
+        return self
+
+    def update(self, n: int = 1, **shown: Any) -> None:
+        """Counts ``n`` more units and shows the latest values of ``shown``, such as ``loss=0.3``."""
+        self.done += n
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            if shown:
+                self._bar.set_postfix({name: _short(value) for name, value in shown.items()}, refresh=False)
+            self._bar.update(n)
+        elif time.monotonic() - self._last_line >= self.interval:
+            self._last_line = time.monotonic()
+            logger.info("%s", self._line(shown))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _line(self, shown: dict[str, Any]) -> str:
+        elapsed = time.monotonic() - self._start
+        rate = self.done / elapsed if elapsed > 0 else 0.0
+        eta = format_duration((self.total - self.done) / rate) if rate > 0 else "?"
+        share = self.done / self.total if self.total else 1.0
+        values = "".join(f", {name} {_short(value)}" for name, value in shown.items())
+        return (
+            f"{self.description}: {self.done}/{self.total} {self.unit}s ({share:.0%}), "
+            f"{rate:.2f} {self.unit}s/s, ETA {eta}{values}"
+        )
+
+
+def format_duration(seconds: float) -> str:
+    """Returns hours, minutes and seconds.
+
+    >>> format_duration(3725.4)
+    '1:02:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

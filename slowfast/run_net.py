@@ -1,0 +1,105 @@
+"""The command line of a run: training and testing as a configuration says.
+
+Parsing imports nothing heavy, so that ``--help`` and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+EXIT_ERROR = 1
+EXIT_CONFIG_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_EXAMPLES = """\
+examples:
+  train and test as the paper does, on your own csv files
+    python tools/run_net.py --cfg configs/VTN/VIT_B_VTN.yaml DATA.PATH_TO_DATA_DIR data/kinetics
+
+  test only, with given weights, five views of a video
+    python tools/run_net.py --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics \\
+        TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH weights.pyth \\
+        TRAIN.EVAL_FULL_VIDEO False TEST.NUM_ENSEMBLE_VIEWS 5
+
+  a trial of two steps on a machine without GPU
+    python tools/run_net.py --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics \\
+        NUM_GPUS 0 TRAIN.BATCH_SIZE 2 TRAIN.MAX_STEPS 2 VTN.BACKBONE.PRETRAINED False
+
+  two machines; this command on the first, and with --shard_id 1 on the second
+    python tools/run_net.py --cfg VIT_B_VTN --num_shards 2 --shard_id 0 \\
+        --init_method tcp://10.0.0.1:9999 DATA.PATH_TO_DATA_DIR data/kinetics
+
+All keys with their defaults: slowfast/config/defaults.py and the projects' own.
+Exit status: 0 done, 1 the run failed, 2 the command or the configuration is wrong, 130 or 143 interrupted.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="run_net.py",
+        description="Trains and tests a video model as a configuration says.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--cfg",
+        required=True,
+        metavar="F",
+        help="YAML file, or name of a shipped one",
+    )
+    parser.add_argument("--num_shards", type=int, metavar="N", help="machines of the run; sets NUM_SHARDS")
+    parser.add_argument("--shard_id", type=int, metavar="I", help="which of them, from 0; sets SHARD_ID")
+    parser.add_argument(
+        "--init_method",
+        default="",
+        metavar="URL",
+        help="where the machines meet, tcp://HOST:PORT of the first; needed with several machines",
+    )
+    parser.add_argument(
+        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="the same as the pairs at the end"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+    """
+    args = build_parser().parse_intermixed_args(argv)
+    overrides = [*args.opts, *args.overrides]
+    for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
+        if number is not None:
+            overrides += [key, str(number)]
+
+    from slowfast.config import load_config
+    from slowfast.errors import ConfigError, SlowFastError
+
+    if os.environ.get("RANK", "0") != "0" or args.shard_id:
+        logging.getLogger("slowfast.config").setLevel(logging.ERROR)  # one process warns for all
+    try:
+        cfg = load_config(args.cfg, overrides, for_run=True)
+        from slowfast.engine.run import run
+
+        return run(cfg, args.init_method)
+    except ConfigError as error:
+        print(f"run_net.py: {error}", file=sys.stderr)
+        return EXIT_CONFIG_ERROR
+    except SlowFastError as error:
+        print(f"run_net.py: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("run_net.py: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

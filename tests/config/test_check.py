@@ -1,0 +1,188 @@
+"""Checks of a whole configuration: impossible values are named with key, value and remedy."""
+
+from pathlib import Path
+
+import pytest
+from fvcore.common.config import CfgNode
+
+from slowfast.config import get_default_config
+from slowfast.config.check import check, check_batch_sizes
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> CfgNode:
+    """A configuration that is ready to run: data are there, and a place to write."""
+    config = get_default_config()
+    config.MODEL.MODEL_NAME = "a model of no project"
+    for name in ("train.csv", "val.csv", "test.csv"):
+        (tmp_path / name).write_text("a.mp4 0\n")
+    config.DATA.PATH_TO_DATA_DIR = str(tmp_path)
+    config.OUTPUT_DIR = str(tmp_path / "output")
+    return config
+
+
+def set_keys(cfg: CfgNode, **values: object) -> None:
+    """Sets keys written with two underscores for the point."""
+    for key, value in values.items():
+        *sections, leaf = key.split("__")
+        node = cfg
+        for name in sections:
+            node = node[name]
+        node[leaf] = value
+
+
+def test_the_defaults_with_data_have_no_problem(cfg: CfgNode) -> None:
+    assert check(cfg, for_run=True) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "remedy"),
+    [
+        ({"DATA__TRAIN_CROP_SIZE": 257}, "DATA.TRAIN_CROP_SIZE = 257", "smaller crop or larger scales"),
+        ({"DATA__TRAIN_JITTER_SCALES": [320, 256]}, "DATA.TRAIN_JITTER_SCALES", "such as [256, 320]"),
+        ({"DATA__TRAIN_JITTER_SCALES": []}, "DATA.TRAIN_JITTER_SCALES", "such as [256, 320]"),
+        (
+            {"DATA__TEST_CROP_SIZE": 257, "TEST__NUM_SPATIAL_CROPS": 1},
+            "DATA.TEST_CROP_SIZE = 257",
+            "smaller crop",
+        ),
+        ({"TEST__NUM_SPATIAL_CROPS": 2}, "TEST.NUM_SPATIAL_CROPS = 2", "1 (centre) or 3"),
+        ({"TRAIN__EVAL_FULL_VIDEO": True}, "TEST.NUM_ENSEMBLE_VIEWS = 10", "TRAIN.EVAL_FULL_VIDEO False"),
+        ({"TRAIN__EVAL_NUM_FRAMES": -1}, "TRAIN.EVAL_NUM_FRAMES = -1", "0 or more"),
+        ({"TRAIN__BATCH_SIZE": 0}, "TRAIN.BATCH_SIZE = 0", "1 or more"),
+        ({"DATA__MEAN": [0.5]}, "DATA.MEAN = [0.5]", "three"),
+        ({"DATA__STD": [0.2, 0.2, 0.0]}, "DATA.STD", "above 0"),
+        ({"DATA__INPUT_CHANNEL_NUM": [1]}, "DATA.INPUT_CHANNEL_NUM = [1]", "use [3]"),
+        ({"DATA__PATH_LABEL_SEPARATOR": ""}, "DATA.PATH_LABEL_SEPARATOR", "between path and label"),
+        ({"DATA__MAX_BROKEN_FRACTION": 1.5}, "DATA.MAX_BROKEN_FRACTION = 1.5", "0 to 1"),
+        ({"DATA__MULTI_LABEL": True}, "MODEL.LOSS_FUNC = 'cross_entropy'", "bce_logit"),
+        ({"DATA__NORMALIZATION": "imagenet"}, "DATA.NORMALIZATION = 'imagenet'", "data, backbone"),
+        ({"DATA__DECODING_BACKEND": "cv2"}, "DATA.DECODING_BACKEND = 'cv2'", "pyav"),
+        ({"DATA__ENSEMBLE_METHOD": "mean"}, "DATA.ENSEMBLE_METHOD = 'mean'", "sum, max"),
+        ({"MODEL__LOSS_FUNC": "hinge"}, "MODEL.LOSS_FUNC = 'hinge'", "cross_entropy"),
+        ({"MODEL__HEAD_ACT": "relu"}, "MODEL.HEAD_ACT = 'relu'", "softmax"),
+        ({"MODEL__DROPOUT_RATE": 1.0}, "MODEL.DROPOUT_RATE = 1.0", "less than 1"),
+        ({"SOLVER__OPTIMIZING_METHOD": "lion"}, "SOLVER.OPTIMIZING_METHOD = 'lion'", "sgd, adam, adamw"),
+        ({"SOLVER__LR_POLICY": "exp"}, "SOLVER.LR_POLICY = 'exp'", "cosine"),
+        ({"SOLVER__BASE_LR": 0.0}, "SOLVER.BASE_LR = 0.0", "above 0"),
+        ({"SOLVER__BETAS": [0.9]}, "SOLVER.BETAS = [0.9]", "[0.9, 0.999]"),
+        ({"SOLVER__LAYER_DECAY": 0.0}, "SOLVER.LAYER_DECAY = 0.0", "at most 1"),
+        ({"SOLVER__CLIP_GRAD_VAL": 0.0}, "SOLVER.CLIP_GRAD_VAL = 0.0", "None for no clipping"),
+        (
+            {"SOLVER__CLIP_GRAD_VAL": 1.0, "SOLVER__CLIP_GRAD_L2NORM": 1.0},
+            "SOLVER.CLIP_GRAD_VAL = 1.0",
+            "None",
+        ),
+        (
+            {"SOLVER__COSINE_AFTER_WARMUP": True, "SOLVER__WARMUP_EPOCHS": 300.0},
+            "SOLVER.WARMUP_EPOCHS = 300.0",
+            "fewer than",
+        ),
+        ({"NUM_SHARDS": 2, "SHARD_ID": 2}, "SHARD_ID = 2", "0 to NUM_SHARDS - 1 = 1"),
+        ({"SHARD_ID": -1}, "SHARD_ID = -1", "own number"),
+        ({"NUM_GPUS": -1}, "NUM_GPUS = -1", "0 or more"),
+        ({"DIST_BACKEND": "mpi"}, "DIST_BACKEND = 'mpi'", "nccl, gloo"),
+    ],
+)
+def test_an_impossible_value_is_named(cfg: CfgNode, values: dict, key: str, remedy: str) -> None:
+    set_keys(cfg, **values)
+    (problem,) = check(cfg)
+    assert problem.startswith(key)
+    assert remedy in problem
+
+
+@pytest.mark.parametrize(
+    ("steps", "rates", "key"),
+    [
+        ([], [], "SOLVER.STEPS = []"),
+        ([5, 13], [1, 0.1], "SOLVER.STEPS = [5, 13]"),
+        ([0, 13, 13], [1, 0.1, 0.01], "SOLVER.STEPS = [0, 13, 13]"),
+        ([0, 24, 13], [1, 0.1, 0.01], "SOLVER.STEPS = [0, 24, 13]"),
+        ([0, 13], [1, 0.1, 0.01], "SOLVER.LRS = [1, 0.1, 0.01]"),
+        ([0, 13], [1, 0], "SOLVER.LRS = [1, 0]"),
+    ],
+)
+def test_steps_and_rates_belong_together(cfg: CfgNode, steps: list, rates: list, key: str) -> None:
+    set_keys(cfg, SOLVER__LR_POLICY="steps_with_relative_lrs", SOLVER__STEPS=steps, SOLVER__LRS=rates)
+    (problem,) = check(cfg)
+    assert problem.startswith(key)
+
+
+def test_what_is_switched_off_is_not_checked(cfg: CfgNode) -> None:
+    set_keys(cfg, TRAIN__ENABLE=False, DATA__TRAIN_CROP_SIZE=999, SOLVER__STEPS=[3, 2])
+    assert check(cfg) == []
+    set_keys(
+        cfg, TRAIN__ENABLE=True, TEST__ENABLE=False, DATA__TRAIN_CROP_SIZE=224, TRAIN__EVAL_FULL_VIDEO=True
+    )
+    assert check(cfg) == []
+
+
+class TestRun:
+    def test_a_model_alone_needs_no_data(self, cfg: CfgNode) -> None:
+        cfg.DATA.PATH_TO_DATA_DIR = ""
+        assert check(cfg) == []
+        (problem,) = check(cfg, for_run=True)
+        assert problem.startswith("DATA.PATH_TO_DATA_DIR = ''")
+
+    def test_a_data_folder_must_exist(self, cfg: CfgNode) -> None:
+        cfg.DATA.PATH_TO_DATA_DIR = "/no/such/folder"
+        assert "does not exist" in check(cfg, for_run=True)[0]
+
+    def test_missing_csv_files_are_listed_for_the_enabled_parts(self, cfg: CfgNode) -> None:
+        for name in ("train.csv", "val.csv", "test.csv"):
+            Path(cfg.DATA.PATH_TO_DATA_DIR, name).unlink()
+        assert "train.csv, val.csv, test.csv" in check(cfg, for_run=True)[0]
+        cfg.TEST.ENABLE = False
+        assert "lacks train.csv, val.csv;" in check(cfg, for_run=True)[0]
+
+    def test_one_csv_file_serves_for_all(self, cfg: CfgNode) -> None:
+        cfg.DATA.PATH_TO_DATA_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv"))
+        assert check(cfg, for_run=True) == []
+
+    def test_nothing_enabled_is_nothing_to_do(self, cfg: CfgNode) -> None:
+        set_keys(cfg, TRAIN__ENABLE=False, TEST__ENABLE=False)
+        assert "nothing to do" in check(cfg, for_run=True)[0]
+
+    def test_a_test_without_any_weights_is_refused(self, cfg: CfgNode) -> None:
+        cfg.TRAIN.ENABLE = False
+        (problem,) = check(cfg, for_run=True)
+        assert problem.startswith("TEST.CHECKPOINT_FILE_PATH = ''")
+
+    @pytest.mark.parametrize("place", ["TEST", "TRAIN", "OUTPUT_DIR"])
+    def test_weights_may_come_from_three_places(self, cfg: CfgNode, tmp_path: Path, place: str) -> None:
+        cfg.TRAIN.ENABLE = False
+        weights = tmp_path / "output" / "checkpoints" / "checkpoint_epoch_00001.pyth"
+        if place != "OUTPUT_DIR":
+            weights = tmp_path / "weights.pyth"
+            cfg[place].CHECKPOINT_FILE_PATH = str(weights)
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.touch()
+        assert check(cfg, for_run=True) == []
+
+    def test_named_weights_must_exist(self, cfg: CfgNode) -> None:
+        set_keys(cfg, TRAIN__CHECKPOINT_FILE_PATH="a.pyth", TEST__CHECKPOINT_FILE_PATH="b.pyth")
+        problems = check(cfg, for_run=True)
+        assert [problem.split(":")[0] for problem in problems] == [
+            "TRAIN.CHECKPOINT_FILE_PATH = 'a.pyth'",
+            "TEST.CHECKPOINT_FILE_PATH = 'b.pyth'",
+        ]
+
+    def test_class_names_must_exist(self, cfg: CfgNode) -> None:
+        cfg.TENSORBOARD.CLASS_NAMES_PATH = "classes.json"
+        assert "no such file" in check(cfg, for_run=True)[0]
+
+    def test_the_output_folder_must_be_one(self, cfg: CfgNode) -> None:
+        cfg.OUTPUT_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv", "run"))
+        assert "is not a folder" in check(cfg, for_run=True)[0]
+
+
+def test_batches_are_shared_evenly(cfg: CfgNode) -> None:
+    set_keys(cfg, TRAIN__BATCH_SIZE=16, TEST__BATCH_SIZE=8)
+    assert check_batch_sizes(cfg, 4) == []
+    train, test = check_batch_sizes(cfg, 3)
+    assert train.startswith("TRAIN.BATCH_SIZE = 16: cannot be shared evenly by the 3 processes")
+    assert "use 15 or 18" in train
+    assert "use 6 or 9" in test
+    set_keys(cfg, TRAIN__BATCH_SIZE=1, TEST__ENABLE=False)
+    (problem,) = check_batch_sizes(cfg, 2)
+    assert "use 2," in problem

@@ -1,0 +1,109 @@
+"""VTN's keys, their checks, and the recipes that ship with it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from vtn.config import ALIASES, OBSOLETE, attention_windows, backbone_name
+
+from slowfast.config import load_config
+from slowfast.errors import ConfigError
+
+ORIGINAL = Path(__file__).with_name("original_VIT_B_VTN.yaml")
+RECIPES = {
+    "VIT_B_VTN": ("vit_base_patch16_224", 768, 3),
+    "VIT_B_VTN_1LAYER": ("vit_base_patch16_224", 768, 1),
+    "VIT_B_VTN_FROZEN": ("vit_base_patch16_224", 768, 3),
+    "DEIT_B_VTN": ("deit_base_patch16_224", 768, 3),
+    "DEIT_TI_VTN": ("deit_tiny_patch16_224", 192, 3),
+    "R50_VTN": ("resnet50", 2048, 3),
+    "R101_VTN": ("resnet101", 2048, 3),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_loads(name: str) -> None:
+    cfg = load_config(name)
+    encoder = cfg.VTN.LONGFORMER
+    assert (backbone_name(cfg), encoder.HIDDEN_DIM, encoder.NUM_HIDDEN_LAYERS) == RECIPES[name]
+    assert attention_windows(cfg) == [18] * encoder.NUM_HIDDEN_LAYERS
+    assert cfg.VTN.BACKBONE.FROZEN is name.endswith("FROZEN")
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.SOLVER.MAX_EPOCH) == (1e-3, [0, 13, 24], 25)
+    assert (cfg.TRAIN.EVAL_FULL_VIDEO, cfg.TRAIN.EVAL_NUM_FRAMES) == (True, 250)
+
+
+def test_the_original_file_loads_unmodified_and_our_recipe_agrees_with_it() -> None:
+    theirs, ours = load_config(ORIGINAL), load_config("VIT_B_VTN")
+
+    def compare(raw: dict, prefix: str) -> int:
+        compared = 0
+        for name, value in raw.items():
+            written = prefix + name
+            if isinstance(value, dict):
+                compared += compare(value, written + ".")
+            elif written not in OBSOLETE:
+                a, b = theirs, ours
+                for part in ALIASES.get(written, written).split("."):
+                    a, b = a[part], b[part]
+                assert a == b == value, written
+                compared += 1
+        return compared
+
+    assert compare(yaml.safe_load(ORIGINAL.read_text()), "") == 51
+    assert backbone_name(theirs) == backbone_name(ours) == "vit_base_patch16_224"
+
+
+def test_the_backbones_name_wins_over_the_architecture() -> None:
+    overrides = ["MODEL.ARCH", "R50"]
+    assert backbone_name(load_config(ORIGINAL, overrides)) == "resnet50"
+    assert (
+        backbone_name(load_config(ORIGINAL, [*overrides, "VTN.BACKBONE.NAME", "convnext_tiny"]))
+        == "convnext_tiny"
+    )
+
+
+def test_one_window_stands_for_all_layers() -> None:
+    assert attention_windows(load_config("VIT_B_VTN", ["VTN.ATTENTION_WINDOW", "32"])) == [32, 32, 32]
+    assert attention_windows(load_config("VIT_B_VTN", ["VTN.ATTENTION_WINDOW", "[2, 4, 18]"])) == [2, 4, 18]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "remedy"),
+    [
+        ("VTN.ATTENTION_WINDOW 17", "ATTENTION_WINDOW (override) = [17]", "even numbers from 2 on"),
+        ("VTN.ATTENTION_WINDOW [18,0,18]", "ATTENTION_WINDOW (override) = [18, 0, 18]", "even numbers"),
+        ("VTN.ATTENTION_WINDOW [18,18]", "ATTENTION_WINDOW (override)", "one for all layers, or one a layer"),
+        ("VTN.ATTENTION_WINDOW []", "ATTENTION_WINDOW (override)", "one for all layers"),
+        (
+            "VTN.NUM_ATTENTION_HEADS 10",
+            "NUM_ATTENTION_HEADS (override) = 10",
+            "HIDDEN_DIM = 768; use for instance",
+        ),
+        ("VTN.NUM_ATTENTION_HEADS 0", "NUM_ATTENTION_HEADS (override) = 0", "1 or more"),
+        ("VTN.INTERMEDIATE_SIZE 0", "INTERMEDIATE_SIZE (override) = 0", "1 or more"),
+        ("VTN.MLP_DIM 0", "MLP_DIM (override) = 0", "1 or more"),
+        ("VTN.MAX_POSITION_EMBEDDINGS 2", "MAX_POSITION_EMBEDDINGS (override) = 2", "3 or more"),
+        ("VTN.LONGFORMER.POSITION fixed", "POSITION (override) = 'fixed'", "learned, sinusoidal, none"),
+        ("VTN.LONGFORMER.POSITION_UNIT hour", "POSITION_UNIT (override) = 'hour'", "frame, second"),
+        ("VTN.LONGFORMER.POSITION_RATE 0", "POSITION_RATE (override) = 0.0", "above 0"),
+        ("VTN.HIDDEN_DROPOUT_PROB 1", "HIDDEN_DROPOUT_PROB (override) = 1.0", "less than 1"),
+        ("VTN.DROP_PATH_RATE -0.1", "DROP_PATH_RATE (override) = -0.1", "0 or more"),
+        ("VTN.BACKBONE.CHUNK_FRAMES -1", "CHUNK_FRAMES (override) = -1", "0 (all at once)"),
+        ("VTN.BACKBONE.NAME '' MODEL.ARCH X3D", "MODEL.ARCH (override) = 'X3D'", "VIT, VIT_B, DEIT_B"),
+        (
+            "VTN.LONGFORMER.POSITION sinusoidal VTN.HIDDEN_DIM 15 VTN.NUM_ATTENTION_HEADS 3",
+            "HIDDEN_DIM (override) = 15",
+            "even width",
+        ),
+    ],
+)
+def test_an_impossible_value_is_named(overrides: str, key: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("VIT_B_VTN", overrides.split())
+    (problem,) = caught.value.problems
+    assert key in problem
+    assert remedy in problem
+
+
+def test_other_models_are_not_checked() -> None:
+    assert load_config("VIT_B_VTN", ["MODEL.MODEL_NAME", "SlowFast", "VTN.ATTENTION_WINDOW", "17"])

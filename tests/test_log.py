@@ -1,0 +1,79 @@
+"""Log lines for people, and figures for programs."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slowfast.log import close_logging, get_logger, log_json_stats, setup_logging
+
+
+@pytest.fixture(autouse=True)
+def _closed_at_the_end() -> Iterator[None]:
+    yield
+    close_logging()
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_rank_0_writes_to_the_terminal_and_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging(tmp_path / "run")
+    get_logger("slowfast.somewhere").info("it begins")
+    assert "slowfast.somewhere: it begins" in capsys.readouterr().out
+    assert "[INFO] slowfast.somewhere: it begins" in lines_of(tmp_path / "run" / "stdout.log")[0]
+
+
+def test_other_ranks_write_to_their_own_file_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup_logging(tmp_path, rank=3)
+    get_logger("slowfast.somewhere").info("here too")
+    log_json_stats({"_type": "train_iter", "loss": 0.5})
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["stdout_rank3.log"]
+    assert "here too" in lines_of(tmp_path / "stdout_rank3.log")[0]
+
+
+def test_other_libraries_keep_to_warnings(tmp_path: Path) -> None:
+    setup_logging(tmp_path)
+    logging.getLogger("another.library").info("chatter")
+    logging.getLogger("another.library").warning("beware")
+    (line,) = lines_of(tmp_path / "stdout.log")
+    assert "beware" in line
+
+
+def test_a_resumed_run_continues_its_files_and_lines_are_not_doubled(tmp_path: Path) -> None:
+    for message in ("first", "second"):
+        setup_logging(tmp_path)
+        get_logger("slowfast.somewhere").info(message)
+        log_json_stats({"message": message})
+    assert len(lines_of(tmp_path / "stdout.log")) == 4
+    assert len(lines_of(tmp_path / "metrics.jsonl")) == 2
+
+
+def test_figures_are_rounded_for_people_and_exact_for_programs(tmp_path: Path) -> None:
+    setup_logging(tmp_path)
+    log_json_stats(
+        {
+            "_type": "train_iter",
+            "loss": 1 / 3,
+            "lr": np.float32(0.001),
+            "iter": np.int64(7),
+            "epoch": "1/25",
+            "eta": float("nan"),
+        }
+    )
+    (line,) = lines_of(tmp_path / "stdout.log")
+    shown = '{"_type": "train_iter", "epoch": "1/25", "eta": NaN, "iter": 7, "loss": 0.33333, "lr": 0.00100}'
+    assert line.endswith(f"json_stats: {shown}")
+    stats = json.loads(lines_of(tmp_path / "metrics.jsonl")[0])
+    assert stats["loss"] == 1 / 3
+    assert stats["eta"] is None
+    assert (stats["iter"], stats["epoch"]) == (7, "1/25")
+    assert stats["lr"] == pytest.approx(0.001)

@@ -1,0 +1,43 @@
+"""Registries find what was registered and suggest what was meant."""
+
+import pytest
+
+from slowfast.errors import ConfigError
+from slowfast.registry import Project, Registry, projects
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.setattr("slowfast.registry.import_project_modules", lambda: None)
+    return Registry("model", "MODEL.MODEL_NAME")
+
+
+def test_a_name_finds_its_object(registry: Registry) -> None:
+    @registry.register()
+    class Net:
+        pass
+
+    assert registry.register("other")(Net) is Net
+    assert registry.get("Net") is registry.get("other") is Net
+    assert "Net" in registry
+    assert sorted(registry) == ["Net", "other"]
+
+
+def test_an_unknown_name_gets_a_suggestion(registry: Registry) -> None:
+    registry.register("SlowFast")(object)
+    with pytest.raises(ConfigError, match=r"MODEL.MODEL_NAME = 'SlowFats'.*did you mean SlowFast\?"):
+        registry.get("SlowFats")
+    with pytest.raises(ConfigError, match="known: SlowFast"):
+        registry.get("X")
+
+
+def test_two_objects_cannot_share_a_name(registry: Registry) -> None:
+    registry.register("net")(object)
+    registry.register("net")(object)  # the same again, as after a reload, is fine
+    with pytest.raises(ConfigError, match="registered twice"):
+        registry.register("net")(int)
+
+
+def test_installed_projects_announce_themselves() -> None:
+    assert all(isinstance(project, Project) for project in projects())
+    assert "VTN" in [project.name for project in projects()]
