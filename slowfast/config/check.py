@@ -13,12 +13,11 @@ from typing import Any
 
 from slowfast.registry import projects
 
-LOSSES = ("cross_entropy", "soft_cross_entropy", "bce_logit")
 # Data sets whose annotations are `train.csv`, `val.csv` and `test.csv` in one folder.
 CSV_DATASETS = ("kinetics",)
 
 _CHOICES = {
-    "MODEL.LOSS_FUNC": LOSSES,
+    "MODEL.LOSS_FUNC": ("cross_entropy", "soft_cross_entropy", "bce_logit"),
     "MODEL.HEAD_ACT": ("softmax", "sigmoid", "none"),
     "DATA.NORMALIZATION": ("data", "backbone"),
     "DATA.ENSEMBLE_METHOD": ("sum", "max"),
@@ -42,6 +41,7 @@ _AT_LEAST = {
     "TRAIN.MAX_STEPS": 0,
     "TEST.BATCH_SIZE": 1,
     "TEST.NUM_ENSEMBLE_VIEWS": 1,
+    "TEST.NUM_SPATIAL_CROPS": 1,
     "SOLVER.MAX_EPOCH": 1,
     "SOLVER.WEIGHT_DECAY": 0,
     "BN.WEIGHT_DECAY": 0,
@@ -74,7 +74,7 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
     for project in projects():
         problems += project.check(cfg)
     if for_run:
-        problems += [*_check_annotations(cfg), *_check_weights(cfg), *_check_output(cfg)]
+        problems += [*_check_inputs(cfg), *_check_weights(cfg), *_check_output(cfg)]
     return problems
 
 
@@ -118,17 +118,26 @@ def _check_ranges(cfg: Any) -> Iterator[str]:
 
 
 def _check_model(cfg: Any) -> Iterator[str]:
-    if cfg.DATA.MULTI_LABEL and cfg.MODEL.LOSS_FUNC == "cross_entropy":
+    loss = cfg.MODEL.LOSS_FUNC
+    if cfg.DATA.MULTI_LABEL and loss == "cross_entropy":
         yield (
-            "MODEL.LOSS_FUNC = 'cross_entropy': takes one class a video, but DATA.MULTI_LABEL is True; "
+            f"MODEL.LOSS_FUNC = {loss!r}: takes one class a video, but DATA.MULTI_LABEL is True; "
             "use bce_logit (and MODEL.HEAD_ACT sigmoid)"
+        )
+    if not cfg.DATA.MULTI_LABEL and loss in ("bce_logit", "soft_cross_entropy"):
+        yield (
+            f"MODEL.LOSS_FUNC = {loss!r}: takes a value for each class, but DATA.MULTI_LABEL is False; "
+            "use cross_entropy, or data with several labels"
         )
 
 
 def _check_data(cfg: Any) -> Iterator[str]:
     data = cfg.DATA
-    if not data.PATH_LABEL_SEPARATOR:
-        yield "DATA.PATH_LABEL_SEPARATOR = '': is empty; use what stands between path and label, such as ' '"
+    if len(data.PATH_LABEL_SEPARATOR.encode()) != 1:
+        yield (
+            f"DATA.PATH_LABEL_SEPARATOR = {data.PATH_LABEL_SEPARATOR!r}: is not one ASCII character; use what stands "
+            "between path and label, such as ' '"
+        )
     for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
         if len(values) != 3:
             yield f"{key} = {values}: has {len(values)} values; give three, one a colour"
@@ -149,8 +158,6 @@ def _check_data(cfg: Any) -> Iterator[str]:
 def _check_views(cfg: Any) -> Iterator[str]:
     """Checks how videos are shown to the model in evaluation."""
     scales, crops = cfg.DATA.TRAIN_JITTER_SCALES, cfg.TEST.NUM_SPATIAL_CROPS
-    if crops not in (1, 3):
-        yield f"TEST.NUM_SPATIAL_CROPS = {crops}: use 1 (centre) or 3 (left, centre, right)"
     # One crop is cut from the smaller training scale; several from a short side of the crop's own size.
     if cfg.TEST.ENABLE and crops == 1 and scales and scales[0] < cfg.DATA.TEST_CROP_SIZE:
         yield (
@@ -201,11 +208,16 @@ def _check_steps(solver: Any) -> Iterator[str]:
         yield f"SOLVER.LRS = {rates}: rates are factors of SOLVER.BASE_LR; each must be above 0"
 
 
-def _check_annotations(cfg: Any) -> Iterator[str]:
-    """Checks that the data of the enabled parts are there."""
+def _check_inputs(cfg: Any) -> Iterator[str]:
+    """Checks that the enabled parts have their data, and data that suit them."""
     if not (cfg.TRAIN.ENABLE or cfg.TEST.ENABLE):
         yield "TRAIN.ENABLE = False: TEST.ENABLE is False too, so there is nothing to do; enable one"
         return
+    if cfg.DATA.ORIGINAL_SEMANTICS and cfg.TRAIN.ENABLE:
+        yield (
+            "DATA.ORIGINAL_SEMANTICS = True: is for testing published weights as they were published; "
+            "set TRAIN.ENABLE False, or leave it False"
+        )
     path = Path(cfg.DATA.PATH_TO_DATA_DIR)
     key = f"DATA.PATH_TO_DATA_DIR = {cfg.DATA.PATH_TO_DATA_DIR!r}"
     purpose = "training" if cfg.TRAIN.ENABLE else "testing"

@@ -46,7 +46,8 @@ def test_the_defaults_with_data_have_no_problem(cfg: CfgNode) -> None:
             "DATA.TEST_CROP_SIZE = 257",
             "smaller crop",
         ),
-        ({"TEST__NUM_SPATIAL_CROPS": 2}, "TEST.NUM_SPATIAL_CROPS = 2", "1 (centre) or 3"),
+        ({"TEST__NUM_SPATIAL_CROPS": 0}, "TEST.NUM_SPATIAL_CROPS = 0", "1 or more"),
+        ({"DATA__PATH_LABEL_SEPARATOR": "::"}, "DATA.PATH_LABEL_SEPARATOR = '::'", "such as ' '"),
         ({"TRAIN__EVAL_FULL_VIDEO": True}, "TEST.NUM_ENSEMBLE_VIEWS = 10", "TRAIN.EVAL_FULL_VIDEO False"),
         ({"TRAIN__EVAL_NUM_FRAMES": -1}, "TRAIN.EVAL_NUM_FRAMES = -1", "0 or more"),
         ({"TRAIN__BATCH_SIZE": 0}, "TRAIN.BATCH_SIZE = 0", "1 or more"),
@@ -56,6 +57,7 @@ def test_the_defaults_with_data_have_no_problem(cfg: CfgNode) -> None:
         ({"DATA__PATH_LABEL_SEPARATOR": ""}, "DATA.PATH_LABEL_SEPARATOR", "between path and label"),
         ({"DATA__MAX_BROKEN_FRACTION": 1.5}, "DATA.MAX_BROKEN_FRACTION = 1.5", "0 to 1"),
         ({"DATA__MULTI_LABEL": True}, "MODEL.LOSS_FUNC = 'cross_entropy'", "bce_logit"),
+        ({"MODEL__LOSS_FUNC": "bce_logit"}, "MODEL.LOSS_FUNC = 'bce_logit'", "use cross_entropy"),
         ({"DATA__NORMALIZATION": "imagenet"}, "DATA.NORMALIZATION = 'imagenet'", "data, backbone"),
         ({"DATA__DECODING_BACKEND": "cv2"}, "DATA.DECODING_BACKEND = 'cv2'", "pyav"),
         ({"DATA__ENSEMBLE_METHOD": "mean"}, "DATA.ENSEMBLE_METHOD = 'mean'", "sum, max"),
@@ -158,6 +160,10 @@ class TestRun:
         weights.parent.mkdir(parents=True, exist_ok=True)
         weights.touch()
         assert check(cfg, for_run=True) == []
+
+    def test_the_originals_data_are_for_testing(self, cfg: CfgNode) -> None:
+        cfg.DATA.ORIGINAL_SEMANTICS = True
+        assert "set TRAIN.ENABLE False" in check(cfg, for_run=True)[0]
 
     def test_named_weights_must_exist(self, cfg: CfgNode) -> None:
         set_keys(cfg, TRAIN__CHECKPOINT_FILE_PATH="a.pyth", TEST__CHECKPOINT_FILE_PATH="b.pyth")
