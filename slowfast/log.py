@@ -77,8 +77,8 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
 
     Args:
         stats: figures by name, with ``_type`` saying what they are (``train_iter``, ``train_epoch``,
-            ``val_iter``, ``val_epoch``, ``test_iter``, ``test_final``). Scalars of NumPy and of
-            tensors are taken as numbers.
+            ``val_iter``, ``val_epoch``, ``test_iter``, ``test_final``). Scalars and arrays of
+            NumPy and tensors are taken as numbers and lists.
     """
     plain = {key: _plain(value) for key, value in stats.items()}
     rounded = {key: _round(value) for key, value in plain.items()}
@@ -104,15 +104,19 @@ class _TerminalHandler(logging.Handler):
 
 
 def _plain(value: Any) -> Any:
-    """Turns a scalar of another library into Python's own."""
-    return value.item() if hasattr(value, "item") else value
+    """Turns scalars and arrays of other libraries into Python's own."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _round(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_round(item) for item in value]
     if isinstance(value, float) and math.isfinite(value):
         return decimal.Decimal(f"{value:.5f}")
     return value
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

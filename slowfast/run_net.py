@@ -15,35 +15,17 @@ EXIT_ERROR = 1
 EXIT_CONFIG_ERROR = 2
 EXIT_INTERRUPTED = 130
 
-_EXAMPLES = """\
-examples:
-  train and test as the paper does, on your own csv files
-    python tools/run_net.py --cfg configs/VTN/VIT_B_VTN.yaml DATA.PATH_TO_DATA_DIR data/kinetics
-
-  test only, with given weights, five views of a video
-    python tools/run_net.py --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics \\
-        TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH weights.pyth \\
-        TRAIN.EVAL_FULL_VIDEO False TEST.NUM_ENSEMBLE_VIEWS 5
-
-  a trial of two steps on a machine without GPU
-    python tools/run_net.py --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics \\
-        NUM_GPUS 0 TRAIN.BATCH_SIZE 2 TRAIN.MAX_STEPS 2 VTN.BACKBONE.PRETRAINED False
-
-  two machines; this command on the first, and with --shard_id 1 on the second
-    python tools/run_net.py --cfg VIT_B_VTN --num_shards 2 --shard_id 0 \\
-        --init_method tcp://10.0.0.1:9999 DATA.PATH_TO_DATA_DIR data/kinetics
-
+_EPILOG = """\
 All keys with their defaults: slowfast/config/defaults.py and the projects' own.
 Exit status: 0 done, 1 the run failed, 2 the command or the configuration is wrong, 130 or 143 interrupted.
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line."""
+def build_parser(examples: str = "") -> argparse.ArgumentParser:
+    """Returns the parser of the command line, whose help shows ``examples``."""
     parser = argparse.ArgumentParser(
-        prog="run_net.py",
         description="Trains and tests a video model as a configuration says.",
-        epilog=_EXAMPLES,
+        epilog=examples + _EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -68,13 +50,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     """Runs the command line and returns the exit status.
 
     Args:
         argv: arguments without the program's name; None: those of the process.
+        examples: shown by ``--help``.
     """
-    args = build_parser().parse_intermixed_args(argv)
+    parser = build_parser(examples)
+    args = parser.parse_intermixed_args(argv)
     overrides = [*args.opts, *args.overrides]
     for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
         if number is not None:
@@ -91,13 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(cfg, args.init_method)
     except ConfigError as error:
-        print(f"run_net.py: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_CONFIG_ERROR
     except SlowFastError as error:
-        print(f"run_net.py: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
-        print("run_net.py: interrupted", file=sys.stderr)
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

@@ -36,14 +36,9 @@ def test_the_framework_names_no_project(path: Path) -> None:
         f"line {token.start[0]}: {token.line.strip()}"
         for token in tokens
         if token.type != tokenize.COMMENT and token.type in (tokenize.NAME, tokenize.STRING)
-        if "vtn" in token.string.lower() and not _is_example(path)
+        if "vtn" in token.string.lower()
     ]
     assert naming == []
-
-
-def _is_example(path: Path) -> bool:
-    # The command line's help shows examples with configurations that ship.
-    return path.name in ("run_net.py", "load.py")
 
 
 def test_every_key_is_read_somewhere() -> None:

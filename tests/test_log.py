@@ -67,13 +67,18 @@ def test_figures_are_rounded_for_people_and_exact_for_programs(tmp_path: Path) -
             "iter": np.int64(7),
             "epoch": "1/25",
             "eta": float("nan"),
+            "per_class": np.array([0.5, np.nan]),
         }
     )
     (line,) = lines_of(tmp_path / "stdout.log")
-    shown = '{"_type": "train_iter", "epoch": "1/25", "eta": NaN, "iter": 7, "loss": 0.33333, "lr": 0.00100}'
+    shown = (
+        '{"_type": "train_iter", "epoch": "1/25", "eta": NaN, "iter": 7, "loss": 0.33333, '
+        '"lr": 0.00100, "per_class": [0.50000, NaN]}'
+    )
     assert line.endswith(f"json_stats: {shown}")
     stats = json.loads(lines_of(tmp_path / "metrics.jsonl")[0])
     assert stats["loss"] == 1 / 3
     assert stats["eta"] is None
+    assert stats["per_class"] == [0.5, None]
     assert (stats["iter"], stats["epoch"]) == (7, "1/25")
     assert stats["lr"] == pytest.approx(0.001)

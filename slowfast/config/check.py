@@ -135,8 +135,8 @@ def _check_data(cfg: Any) -> Iterator[str]:
     data = cfg.DATA
     if len(data.PATH_LABEL_SEPARATOR.encode()) != 1:
         yield (
-            f"DATA.PATH_LABEL_SEPARATOR = {data.PATH_LABEL_SEPARATOR!r}: is not one ASCII character; use what stands "
-            "between path and label, such as ' '"
+            f"DATA.PATH_LABEL_SEPARATOR = {data.PATH_LABEL_SEPARATOR!r}: is no ASCII character; use what "
+            "stands between path and label, such as ' '"
         )
     for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
         if len(values) != 3:
@@ -202,7 +202,9 @@ def _check_steps(solver: Any) -> Iterator[str]:
     steps, rates = list(solver.STEPS), list(solver.LRS)
     if not steps or steps[0] != 0 or steps != sorted(set(steps)):
         yield f"SOLVER.STEPS = {steps}: give rising epochs that begin with 0, such as [0, 13, 24]"
-    if len(steps) != len(rates):
+    if len(rates) < len(
+        steps
+    ):  # PySlowFast's files have more rates than steps; the last ones are not reached
         yield f"SOLVER.LRS = {rates}: has {len(rates)} rates for {len(steps)} SOLVER.STEPS; give one a step"
     if any(rate <= 0 for rate in rates):
         yield f"SOLVER.LRS = {rates}: rates are factors of SOLVER.BASE_LR; each must be above 0"

@@ -29,8 +29,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, for_run: boo
     of them. Keys of PySlowFast that mean nothing here are named in one warning.
 
     Args:
-        path: a YAML file, or the name of a configuration that a project ships, such as ``VIT_B_VTN``
-            or ``VTN/VIT_B_VTN``.
+        path: a YAML file, or the name of a configuration that a project ships, ``NAME`` or
+            ``PROJECT/NAME``.
         overrides: ``["KEY", "VALUE", …]`` with values as on a command line.
         for_run: also check what only a run needs: data files, weights to test, the output folder. Leave
             it False where a model is only to be built.

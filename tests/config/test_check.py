@@ -100,7 +100,7 @@ def test_an_impossible_value_is_named(cfg: CfgNode, values: dict, key: str, reme
         ([5, 13], [1, 0.1], "SOLVER.STEPS = [5, 13]"),
         ([0, 13, 13], [1, 0.1, 0.01], "SOLVER.STEPS = [0, 13, 13]"),
         ([0, 24, 13], [1, 0.1, 0.01], "SOLVER.STEPS = [0, 24, 13]"),
-        ([0, 13], [1, 0.1, 0.01], "SOLVER.LRS = [1, 0.1, 0.01]"),
+        ([0, 13], [1], "SOLVER.LRS = [1]"),
         ([0, 13], [1, 0], "SOLVER.LRS = [1, 0]"),
     ],
 )
