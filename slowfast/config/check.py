@@ -202,9 +202,8 @@ def _check_steps(solver: Any) -> Iterator[str]:
     steps, rates = list(solver.STEPS), list(solver.LRS)
     if not steps or steps[0] != 0 or steps != sorted(set(steps)):
         yield f"SOLVER.STEPS = {steps}: give rising epochs that begin with 0, such as [0, 13, 24]"
-    if len(rates) < len(
-        steps
-    ):  # PySlowFast's files have more rates than steps; the last ones are not reached
+    # PySlowFast's files have more rates than steps; the last ones are not reached.
+    if len(rates) < len(steps):
         yield f"SOLVER.LRS = {rates}: has {len(rates)} rates for {len(steps)} SOLVER.STEPS; give one a step"
     if any(rate <= 0 for rate in rates):
         yield f"SOLVER.LRS = {rates}: rates are factors of SOLVER.BASE_LR; each must be above 0"
