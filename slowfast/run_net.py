@@ -6,7 +6,6 @@ Parsing imports nothing heavy, so that ``--help`` and mistakes are answered at o
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -67,10 +66,9 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     from slowfast.config import load_config
     from slowfast.errors import ConfigError, SlowFastError
 
-    if os.environ.get("RANK", "0") != "0" or args.shard_id:
-        logging.getLogger("slowfast.config").setLevel(logging.ERROR)  # one process warns for all
+    is_first = os.environ.get("RANK", "0") == "0" and not args.shard_id
     try:
-        cfg = load_config(args.cfg, overrides, for_run=True)
+        cfg = load_config(args.cfg, overrides, for_run=True, warn=is_first)
         from slowfast.engine.run import run
 
         return run(cfg, args.init_method)

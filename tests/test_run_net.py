@@ -99,6 +99,27 @@ class TestMain:
         assert (cfg.NUM_SHARDS, cfg.SHARD_ID, cfg.RNG_SEED, cfg.LOG_PERIOD) == (2, 1, 5, 3)
         assert init_method == "tcp://10.0.0.1:9999"
 
+    def test_one_process_warns_for_all(
+        self, calls: list, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        arguments = [
+            "--cfg",
+            "VIT_B_VTN",
+            "DATA.PATH_TO_DATA_DIR",
+            ".",
+            "VTN.PAD_TOKEN_ID",
+            "-1",
+            "NUM_SHARDS",
+            "2",
+        ]
+        assert slowfast.run_net.main([*arguments, "--shard_id", "1"]) == 0
+        monkeypatch.setenv("RANK", "3")
+        assert slowfast.run_net.main(arguments) == 0
+        assert caplog.records == []
+        monkeypatch.setenv("RANK", "0")
+        assert slowfast.run_net.main(arguments) == 0
+        assert "VTN.PAD_TOKEN_ID" in caplog.text
+
     @pytest.mark.parametrize(
         ("error", "status", "text"),
         [

@@ -65,7 +65,8 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
         for_run: also check what only a run needs.
     """
     problems = [*_check_ranges(cfg), *_check_model(cfg), *_check_data(cfg), *_check_views(cfg)]
-    problems += _check_solver(cfg)
+    if cfg.TRAIN.ENABLE:
+        problems += _check_solver(cfg)
     if cfg.SHARD_ID not in range(max(cfg.NUM_SHARDS, 1)):
         problems.append(
             f"SHARD_ID = {cfg.SHARD_ID}: machines are numbered from 0 to NUM_SHARDS - 1 = "

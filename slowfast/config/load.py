@@ -21,7 +21,9 @@ from slowfast.registry import projects
 BASE_KEY = "_BASE_"
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), *, for_run: bool = False) -> CfgNode:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), *, for_run: bool = False, warn: bool = True
+) -> CfgNode:
     """Reads a configuration, checks it as a whole, and freezes it.
 
     The values of the file's base (``_BASE_``, a path relative to the file, over several levels) are laid
@@ -34,6 +36,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, for_run: boo
         overrides: ``["KEY", "VALUE", …]`` with values as on a command line.
         for_run: also check what only a run needs: data files, weights to test, the output folder. Leave
             it False where a model is only to be built.
+        warn: False keeps the warning back, for all processes of a run but one.
 
     Raises:
         ConfigError: with all problems of the configuration.
@@ -45,7 +48,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, for_run: boo
         merge.problems += _new_problems(merge, check(merge.cfg, for_run=for_run))
     if merge.problems:
         raise ConfigError(merge.problems, source=str(path))
-    if merge.ignored:
+    if merge.ignored and warn:
         logging.getLogger(__name__).warning(
             "%s: keys of PySlowFast that have no meaning here are ignored: %s",
             path,
