@@ -102,16 +102,8 @@ class TestMain:
     def test_one_process_warns_for_all(
         self, calls: list, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        arguments = [
-            "--cfg",
-            "VIT_B_VTN",
-            "DATA.PATH_TO_DATA_DIR",
-            ".",
-            "VTN.PAD_TOKEN_ID",
-            "-1",
-            "NUM_SHARDS",
-            "2",
-        ]
+        arguments = ["--cfg", "VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", "."]
+        arguments += ["VTN.PAD_TOKEN_ID", "-1", "NUM_SHARDS", "2"]
         assert slowfast.run_net.main([*arguments, "--shard_id", "1"]) == 0
         monkeypatch.setenv("RANK", "3")
         assert slowfast.run_net.main(arguments) == 0

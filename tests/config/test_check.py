@@ -113,9 +113,10 @@ def test_steps_and_rates_belong_together(cfg: CfgNode, steps: list, rates: list,
 def test_what_is_switched_off_is_not_checked(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__ENABLE=False, DATA__TRAIN_CROP_SIZE=999, SOLVER__BASE_LR=0.0)
     assert check(cfg) == []
-    set_keys(
-        cfg, TRAIN__ENABLE=True, TEST__ENABLE=False, DATA__TRAIN_CROP_SIZE=224, TRAIN__EVAL_FULL_VIDEO=True
-    )
+
+
+def test_views_are_not_checked_without_a_test(cfg: CfgNode) -> None:
+    set_keys(cfg, TEST__ENABLE=False, TRAIN__EVAL_FULL_VIDEO=True)
     assert check(cfg) == []
 
 
