@@ -1,0 +1,264 @@
+"""Checkpoints: what a run needs to go on exactly where it was, and the weights of a model.
+
+``OUTPUT_DIR/checkpoints/checkpoint_epoch_00003.pyth`` is the state after three epochs, as in PySlowFast;
+``checkpoint_epoch_00003_step_000120.pyth`` the state 120 steps into the fourth. Files are written
+atomically, and each entry of such a file has a CRC, which is checked before a run continues from it.
+Everything is read by ``torch.load(weights_only=True)``, which runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slowfast.errors import CheckpointError
+from slowfast.files import atomic_write, write_text
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"checkpoint_epoch_(\d+)(?:_step_(\d+))?\.pyth")
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """How far a training run is: whole epochs done, and optimiser steps done of the next one."""
+
+    epoch: int = 0
+    step: int = 0
+
+    def __str__(self) -> str:
+        return f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"the end of epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that decides how a run goes on.
+
+    The random numbers of a step are a function of (seed, step, rank) and those of a sample one of
+    (seed, epoch, index), so that the seed and the position stand for all states of generators.
+
+    Attributes:
+        position: where the run is.
+        model_state, optimizer_state, scaler_state: ``state_dict()`` of each.
+        config: the configuration as YAML.
+        seed: ``RNG_SEED``.
+        global_batch: clips a step over all processes.
+        data_fingerprint: of the training samples in their order; empty where it is not known.
+    """
+
+    position: Position
+    model_state: dict[str, Tensor]
+    optimizer_state: dict[str, Any]
+    scaler_state: dict[str, Any]
+    config: str
+    seed: int
+    global_batch: int
+    data_fingerprint: str
+
+
+def checkpoint_folder(output_dir: str | Path) -> Path:
+    """The folder of a run's checkpoints."""
+    return Path(output_dir) / "checkpoints"
+
+
+def checkpoint_path(output_dir: str | Path, position: Position) -> Path:
+    """The file of the state at ``position``."""
+    step = f"_step_{position.step:06d}" if position.step else ""
+    return checkpoint_folder(output_dir) / f"checkpoint_epoch_{position.epoch:05d}{step}.pyth"
+
+
+def list_checkpoints(output_dir: str | Path) -> list[tuple[Position, Path]]:
+    """Returns a run's checkpoints, the furthest first, good and damaged."""
+    found = []
+    for path in checkpoint_folder(output_dir).glob("checkpoint_epoch_*.pyth"):
+        if match := _NAME.fullmatch(path.name):
+            found.append((Position(int(match[1]), int(match[2] or 0)), path))
+    return sorted(found, reverse=True)
+
+
+def good_checkpoints(output_dir: str | Path) -> Iterator[Path]:
+    """Yields a run's undamaged checkpoints, the furthest first; a damaged one is reported and skipped."""
+    for _, path in list_checkpoints(output_dir):
+        try:
+            verify(path)
+        except CheckpointError as error:
+            logger.warning("%s; trying the one before it", error)
+            continue
+        yield path
+
+
+def last_checkpoint(output_dir: str | Path) -> Path | None:
+    """Returns a run's furthest undamaged checkpoint, None when there is none."""
+    return next(good_checkpoints(output_dir), None)
+
+
+def verify(path: Path) -> None:
+    """Raises ``CheckpointError`` unless the file is complete and all its checksums are right."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # a damaged archive can fail in any way
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if damaged is not None:
+        raise CheckpointError(f"{path} is damaged: wrong checksum of {damaged}")
+
+
+def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
+    """Writes ``state`` to its place and returns the path.
+
+    Raises:
+        CheckpointError: when it cannot be written; older checkpoints are untouched.
+    """
+    path = checkpoint_path(output_dir, state.position)
+    content = {
+        # PySlowFast counts the last finished epoch from 0 and continues with the one after it.
+        "epoch": state.position.epoch - 1,
+        "step": state.position.step,
+        "model_state": state.model_state,
+        "optimizer_state": state.optimizer_state,
+        "scaler_state": state.scaler_state,
+        "cfg": state.config,
+        "seed": state.seed,
+        "global_batch": state.global_batch,
+        "data_fingerprint": state.data_fingerprint,
+    }
+    try:
+        with atomic_write(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:
+        # torch's writer turns a full disk into a RuntimeError.
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        reason = "the disk is full" if full else str(error).splitlines()[0]
+        raise CheckpointError(f"could not save {path}: {reason}; earlier checkpoints are intact") from error
+    return path
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a ``.pyth``/``.pt`` file or the tensors of a ``.safetensors`` file to host memory.
+
+    Raises:
+        CheckpointError: when there is no such file, it is damaged, or it holds more than plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way
+        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+    return content
+
+
+def read_training_state(path: str | Path) -> TrainingState | None:
+    """Reads what :func:`save_checkpoint` (or PySlowFast) wrote; None when the file holds weights alone."""
+    content = read_checkpoint(path)
+    if "epoch" not in content or "optimizer_state" not in content:
+        return None
+    return TrainingState(
+        position=Position(int(content["epoch"]) + 1, int(content.get("step", 0))),
+        model_state=_weights_in(content, path),
+        optimizer_state=content["optimizer_state"],
+        scaler_state=content.get("scaler_state", {}),
+        config=content.get("cfg", ""),
+        seed=content.get("seed", -1),
+        global_batch=content.get("global_batch", 0),
+        data_fingerprint=content.get("data_fingerprint", ""),
+    )
+
+
+def load_model_weights(model: nn.Module, path: str | Path, *, reset_head: bool = False) -> None:
+    """Loads the weights in ``path`` into ``model``, all of them and nothing else.
+
+    Args:
+        model: its ``num_classes`` tells which weights are its last layer's.
+        path: a ``.pyth``/``.pt`` file (a state dict, or one under ``model_state``, ``state_dict`` or
+            ``model``) or a ``.safetensors`` file.
+        reset_head: leave a last layer of another number of classes as it was initialised.
+
+    Raises:
+        CheckpointError: listing the missing, unexpected and misshapen weights.
+    """
+    load_weights(model, _weights_in(read_checkpoint(path), path), source=str(path), reset_head=reset_head)
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], *, source: str, reset_head: bool = False
+) -> None:
+    """As :func:`load_model_weights`, with the weights in memory; ``source`` names them in errors."""
+    weights = dict(weights)
+    own = model.state_dict()
+    misshapen = [name for name in weights if name in own and weights[name].shape != own[name].shape]
+    heads = [name for name in misshapen if _is_other_head(weights[name], own[name], model)]
+    if reset_head:
+        logger.info("%s: its last layer has another number of classes and is not taken: %s", source, heads)
+        misshapen = [name for name in misshapen if name not in heads]
+    shapes = [f"{n} is {tuple(weights[n].shape)}, the model's {tuple(own[n].shape)}" for n in misshapen]
+    for name in {*misshapen, *heads}:
+        del weights[name]
+    result = model.load_state_dict(weights, strict=False)
+    missing = [name for name in result.missing_keys if name not in {*misshapen, *heads}]
+    problems = [
+        _listing("missing", missing),
+        _listing("unexpected", result.unexpected_keys),
+        _listing("of another shape", shapes),
+    ]
+    if any(problems):
+        remedy = ""
+        if heads and set(heads) == set(misshapen) and not missing and not result.unexpected_keys:
+            remedy = "\nto keep a fresh last layer set TRAIN.CHECKPOINT_RESET_HEAD True"
+        raise CheckpointError(f"{source} does not fit the model:\n" + "\n".join(filter(None, problems)) + remedy)
+
+
+def record_validation(checkpoint: Path, figures: Mapping[str, float]) -> None:
+    """Notes the validation figures of a checkpoint in a json file beside it."""
+    write_text(checkpoint.with_suffix(".json"), json.dumps(dict(figures)) + "\n")
+
+
+def recorded_validation(checkpoint: Path) -> dict[str, float] | None:
+    """Returns what :func:`record_validation` noted, None when that checkpoint was not validated."""
+    try:
+        return json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _weights_in(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
+    for key in ("model_state", "state_dict", "model"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path} holds no weights; it has {', '.join(map(str, list(content)[:5]))}")
+    # A model saved from inside its data-parallel wrapper has this before every name.
+    if all(name.startswith("module.") for name in content):
+        return {name.removeprefix("module."): value for name, value in content.items()}
+    return dict(content)
+
+
+def _is_other_head(theirs: Tensor, ours: Tensor, model: nn.Module) -> bool:
+    """Whether two tensors are the last layer for different numbers of classes."""
+    same_input = theirs.shape[1:] == ours.shape[1:]
+    return ours.ndim > 0 and theirs.ndim > 0 and same_input and ours.shape[0] == getattr(model, "num_classes", None)
+
+
+def _listing(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    shown, rest = names[:20], len(names) - 20
+    return "\n".join([f"  {what} ({len(names)}):", *(f"    {n}" for n in shown), *([f"    … and {rest} more"] if rest > 0 else [])])

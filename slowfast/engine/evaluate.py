@@ -1,0 +1,237 @@
+"""The one evaluation: validation, several views, whole videos; over any number of processes.
+
+V videos, B views of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from slowfast.datasets.clip import BrokenVideo, ClipBatch, normalize
+from slowfast.distributed import World
+from slowfast.engine.interrupt import Interrupt
+from slowfast.engine.precision import Precision
+from slowfast.errors import ConfigError, DataError
+from slowfast.metrics import confusion_matrix, mean_average_precision, per_class_accuracy, topk_correct
+from slowfast.models.losses import LossFunction
+
+HEAD_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda logits: logits.softmax(dim=1),
+    "sigmoid": torch.sigmoid,
+    "none": lambda logits: logits,
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a split, each video once, ordered by ``video_ids``.
+
+    Attributes:
+        video_ids: (V,) int64, rows of the annotation file.
+        scores: (V, K) float32, merged over the views.
+        labels: (V,) int64 class indices, or (V, K) float32.
+        num_views: (V,) int64, views that the scores were merged from.
+        broken: videos that have no scores, or not of all their views, with the reason; those without any
+            view are in no other attribute.
+        loss: mean over the views; NaN where the labels do not go with the loss.
+        seconds: time of the slowest process, start to end.
+    """
+
+    video_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    labels: NDArray[Any]
+    num_views: NDArray[np.int64]
+    broken: tuple[BrokenVideo, ...]
+    loss: float
+    seconds: float
+
+    @property
+    def multi_label(self) -> bool:
+        return self.labels.ndim == 2
+
+    @property
+    def seconds_per_video(self) -> float:
+        return self.seconds / max(1, len(self.video_ids))
+
+    @cached_property
+    def accuracy(self) -> dict[int, float]:
+        """Top-1 and top-5 accuracy in percent over the videos with scores, by k."""
+        counts = topk_correct(torch.from_numpy(self.scores), torch.from_numpy(self.labels), (1, 5))
+        return {k: 100.0 * int(n) / max(1, len(self.labels)) for k, n in zip((1, 5), counts, strict=True)}
+
+    @property
+    def top1(self) -> float:
+        return self.accuracy[1]
+
+    @property
+    def top5(self) -> float:
+        return self.accuracy[5]
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """(K, K) counts, row = true class, column = predicted class."""
+        return confusion_matrix(self.scores.argmax(axis=1), self.labels, self.scores.shape[1])
+
+    @cached_property
+    def per_class(self) -> NDArray[np.float64]:
+        """(K,) accuracy of each class in 0 … 1; NaN for classes without videos."""
+        return per_class_accuracy(self.confusion)
+
+    @cached_property
+    def mean_average_precision(self) -> float:
+        """Mean over the classes in 0 … 1, for labels (V, K)."""
+        return mean_average_precision(self.scores, self.labels > 0)
+
+
+@dataclass
+class _Scores:
+    """Scores of this process's videos, merged as their views come; on the CPU."""
+
+    method: str
+    merged: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    labels: dict[int, Any] = field(default_factory=dict)
+    views: dict[int, set[int]] = field(default_factory=dict)
+    broken: dict[int, BrokenVideo] = field(default_factory=dict)
+    loss_sum: float = 0.0
+    num_scored: int = 0
+
+    def add(self, video: int, view: int, label: Any, scores: NDArray[np.float32]) -> None:
+        seen = self.views.setdefault(video, set())
+        if view in seen:
+            raise DataError(f"view {view} of video {video} was handed out twice; each must be scored once")
+        seen.add(view)
+        if video not in self.merged:
+            self.merged[video], self.labels[video] = scores.copy(), label
+        elif self.method == "max":
+            np.maximum(self.merged[video], scores, out=self.merged[video])
+        else:
+            self.merged[video] += scores
+
+    def absorb(self, other: _Scores) -> None:
+        """Takes over what another process scored; views of one video may have been on both."""
+        for video, scores in other.merged.items():
+            views = other.views[video]
+            if overlap := views & self.views.get(video, set()):
+                raise DataError(f"view {min(overlap)} of video {video} was scored by two processes")
+            first = min(views)
+            self.add(video, first, other.labels[video], scores)
+            self.views[video] |= views
+        self.broken.update(other.broken)
+        self.loss_sum += other.loss_sum
+        self.num_scored += other.num_scored
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    loader: Iterable[ClipBatch],
+    *,
+    num_classes: int,
+    ensemble: str = "sum",
+    head_act: str = "softmax",
+    mean: Sequence[float],
+    std: Sequence[float],
+    loss: LossFunction | None = None,
+    world: World = World(),  # noqa: B008 (immutable)
+    precision: Precision = Precision(),  # noqa: B008 (immutable)
+    interrupt: Interrupt | None = None,
+    on_batch: Callable[[int], None] = lambda views: None,
+) -> Evaluation | None:
+    """Scores every view that the loaders of all ranks hand out and merges them by video.
+
+    Args:
+        model: unwrapped; set to evaluation mode here and back to what it was.
+        loader: this rank's batches; over the ranks each view of each video comes once.
+        ensemble: ``sum`` (the mean over the views: the same order as their sum, and it stays in the range
+            of one view's scores) or ``max``.
+        head_act: what turns logits into scores before views are merged: softmax, sigmoid, none.
+        mean, std: normalisation of the frames, per channel.
+        loss: to compute the mean loss over the views as well.
+        interrupt: raises ``Interrupted`` between two batches once a signal has come.
+        on_batch: called after each batch with its number of views, good and broken.
+
+    Returns:
+        The evaluation on rank 0, None on the others.
+    """
+    if ensemble not in ("sum", "max"):
+        raise ConfigError([f"DATA.ENSEMBLE_METHOD = {ensemble!r}: known are sum and max"])
+    if head_act not in HEAD_ACTIVATIONS:
+        raise ConfigError([f"MODEL.HEAD_ACT = {head_act!r}: known are {', '.join(HEAD_ACTIVATIONS)}"])
+    was_training = model.training
+    model.eval()
+    scores = _Scores(ensemble)
+    start = time.perf_counter()
+    for batch in loader:
+        if interrupt is not None:
+            interrupt.raise_if_requested()
+        for broken in batch.broken:
+            scores.broken[broken.video_id] = broken
+        if batch.frames.shape[0] > 0:
+            _score_batch(model, batch, scores, HEAD_ACTIVATIONS[head_act], mean, std, loss, world, precision)
+        on_batch(batch.frames.shape[0] + len(batch.broken))
+    seconds = time.perf_counter() - start
+    model.train(was_training)
+    gathered = world.gather_objects((scores, seconds))
+    if not world.is_main:
+        return None
+    for other, other_seconds in gathered[1:]:
+        scores.absorb(other)
+        seconds = max(seconds, other_seconds)
+    return _finish(scores, num_classes, seconds)
+
+
+def _score_batch(
+    model: nn.Module,
+    batch: ClipBatch,
+    scores: _Scores,
+    activation: Callable[[Tensor], Tensor],
+    mean: Sequence[float],
+    std: Sequence[float],
+    loss: LossFunction | None,
+    world: World,
+    precision: Precision,
+) -> None:
+    labels = batch.label  # stays on the CPU, where scores are merged
+    batch = batch.to(world.device)
+    with precision.autocast():
+        logits = model(normalize(batch.frames, tuple(mean), tuple(std)), batch.positions, batch.mask)
+    logits = logits.float()  # (B, K)
+    if loss is not None:
+        scores.loss_sum += float(loss(logits, batch.label)) * len(labels)
+        scores.num_scored += len(labels)
+    rows = activation(logits).cpu().numpy()
+    views = zip(batch.video_id.tolist(), batch.view_id.tolist(), labels.numpy(), rows, strict=True)
+    for video, view, label, row in views:
+        if np.isfinite(row).all():
+            scores.add(video, view, label, row)
+        else:
+            scores.broken[video] = BrokenVideo(video, "", "not finite", f"the model's scores of view {view}")
+
+
+def _finish(scores: _Scores, num_classes: int, seconds: float) -> Evaluation:
+    ids = sorted(scores.merged)
+    counts = np.array([len(scores.views[video]) for video in ids], dtype=np.int64)
+    merged = np.zeros((len(ids), num_classes), dtype=np.float32)
+    for row, video in enumerate(ids):
+        merged[row] = scores.merged[video]
+    if scores.method == "sum":
+        merged /= counts[:, None].clip(min=1)
+    labels = np.stack([scores.labels[video] for video in ids]) if ids else np.zeros(0, dtype=np.int64)
+    return Evaluation(
+        video_ids=np.array(ids, dtype=np.int64),
+        scores=merged,
+        labels=labels,
+        num_views=counts,
+        broken=tuple(scores.broken[video] for video in sorted(scores.broken)),
+        loss=scores.loss_sum / scores.num_scored if scores.num_scored else float("nan"),
+        seconds=seconds,
+    )
