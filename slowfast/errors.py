@@ -69,3 +69,7 @@ class DistributedError(SlowFastError):
 
 class DataError(SlowFastError):
     """A run's data as a whole cannot be used, for instance because too many videos are broken."""
+
+
+class TrainingError(SlowFastError):
+    """Training cannot go on, for instance because its loss is not finite."""

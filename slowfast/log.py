@@ -23,6 +23,20 @@ _handlers: list[logging.Handler] = []
 _metrics_path: Path | None = None
 
 
+class CountOf(int):
+    """A whole number that knows what it is of: epoch 3 of 25 is ``CountOf(3, 25)``.
+
+    ``json_stats:`` lines show ``"3/25"`` as PySlowFast's do; ``metrics.jsonl`` has the number 3.
+    """
+
+    total: int
+
+    def __new__(cls, value: int, total: int) -> CountOf:
+        count = super().__new__(cls, value)
+        count.total = total
+        return count
+
+
 def get_logger(name: str) -> logging.Logger:
     """Returns the logger of a module (``get_logger(__name__)``); it shows information, not only warnings.
 
@@ -109,6 +123,8 @@ def _plain(value: Any) -> Any:
 
 
 def _round(value: Any) -> Any:
+    if isinstance(value, CountOf):
+        return f"{int(value)}/{value.total}"
     if isinstance(value, list):
         return [_round(item) for item in value]
     if isinstance(value, float) and math.isfinite(value):

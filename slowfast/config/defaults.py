@@ -133,6 +133,8 @@ _C.SOLVER.WARMUP_START_LR = 0.01
 # Largest absolute value, or largest norm over all parameters; None: no clipping.
 _C.SOLVER.CLIP_GRAD_VAL = None
 _C.SOLVER.CLIP_GRAD_L2NORM = None
+# (ours) Steps whose loss or gradient is not finite are skipped; more of them than this end the run.
+_C.SOLVER.MAX_SKIPPED_STEPS = 10
 # Rate of a layer = rate of the layer above × this.
 _C.SOLVER.LAYER_DECAY = 1.0
 

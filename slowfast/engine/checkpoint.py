@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,9 @@ from torch import Tensor, nn
 
 from slowfast.errors import CheckpointError
 from slowfast.files import atomic_write, write_text
+from slowfast.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _NAME = re.compile(r"checkpoint_epoch_(\d+)(?:_step_(\d+))?\.pyth")
 
@@ -205,7 +205,7 @@ def load_weights(
     own = model.state_dict()
     misshapen = [name for name in weights if name in own and weights[name].shape != own[name].shape]
     heads = [name for name in misshapen if _is_other_head(weights[name], own[name], model)]
-    if reset_head:
+    if reset_head and heads:
         logger.info("%s: its last layer has another number of classes and is not taken: %s", source, heads)
         misshapen = [name for name in misshapen if name not in heads]
     shapes = [f"{n} is {tuple(weights[n].shape)}, the model's {tuple(own[n].shape)}" for n in misshapen]

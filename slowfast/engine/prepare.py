@@ -1,0 +1,130 @@
+"""What training and testing set up alike: the model on its device, its normalisation, a split's evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from slowfast.datasets.build import build_dataset
+from slowfast.datasets.loader import build_loader
+from slowfast.distributed import World, process_batch_size
+from slowfast.engine.evaluate import Evaluation, evaluate
+from slowfast.engine.interrupt import Interrupt
+from slowfast.engine.precision import Precision, choose_precision
+from slowfast.engine.seeding import seed_generators
+from slowfast.log import get_logger
+from slowfast.models.build import build_model
+from slowfast.models.losses import get_loss
+from slowfast.progress import Progress
+
+logger = get_logger(__name__)
+
+
+def build_seeded_model(cfg: Any, world: World) -> nn.Module:
+    """Builds the model of a run on this process's device, with the same initial weights on every rank.
+
+    Parameters that the model names in ``unused_parameters()`` never reach its output; they take no gradient,
+    so that neither optimiser nor data parallelism waits for one.
+    """
+    seed_generators(cfg.RNG_SEED)
+    model = build_model(cfg)
+    unused = getattr(model, "unused_parameters", None)
+    if unused is not None:
+        parameters = dict(model.named_parameters())
+        for name in unused():
+            parameters[name].requires_grad_(False)
+    return model.to(world.device)
+
+
+def frame_normalization(cfg: Any, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation per channel, as ``DATA.NORMALIZATION`` says."""
+    if cfg.DATA.NORMALIZATION == "backbone":
+        return tuple(model.frame_mean), tuple(model.frame_std)  # type: ignore[arg-type]
+    return tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)
+
+
+def build_precision(cfg: Any, world: World) -> Precision:
+    """The number format that ``TRAIN.MIXED_PRECISION`` asks for on this device."""
+    return choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
+
+
+@dataclass(frozen=True)
+class SplitEvaluator:
+    """Evaluates a model on one split, any number of times.
+
+    Attributes:
+        dataset: of the split.
+        run: evaluates once; returns the evaluation on rank 0, None elsewhere.
+    """
+
+    dataset: Any
+    run: Callable[[], Evaluation | None]
+
+
+def build_evaluator(cfg: Any, split: str, model: nn.Module, world: World, interrupt: Interrupt) -> SplitEvaluator:
+    """Prepares the evaluation of ``model`` on ``split`` (``val`` or ``test``) as the configuration says."""
+    section, key = (cfg.TRAIN, "TRAIN.BATCH_SIZE") if split == "val" else (cfg.TEST, "TEST.BATCH_SIZE")
+    batch_size = process_batch_size(section.BATCH_SIZE, key=key, local_size=world.local_size)
+    dataset = build_dataset(cfg, split, position_rate=model.position_rate)
+    loader = build_loader(
+        cfg,
+        dataset,
+        split,
+        rank=world.rank,
+        world_size=world.size,
+        batch_size=batch_size,
+        seed=cfg.RNG_SEED,
+    )
+    mean, std = frame_normalization(cfg, model)
+    loss = None if cfg.MODEL.LOSS_FUNC == "soft_cross_entropy" else get_loss(cfg.MODEL.LOSS_FUNC)
+    precision = build_precision(cfg, world)
+    ensemble = cfg.DATA.ENSEMBLE_METHOD
+
+    def run() -> Evaluation | None:
+        with Progress(len(loader), split, "batch", enabled=world.is_main) as progress:
+            return evaluate(
+                model,
+                loader,
+                num_classes=cfg.MODEL.NUM_CLASSES,
+                ensemble=ensemble,
+                head_act=cfg.MODEL.HEAD_ACT,
+                mean=mean,
+                std=std,
+                loss=loss,
+                world=world,
+                precision=precision,
+                interrupt=interrupt,
+                on_batch=lambda views: progress.update(1),
+            )
+
+    return SplitEvaluator(dataset, run)
+
+
+def log_model_info(model: nn.Module, *, frames: int, size: int) -> None:
+    """Logs the number of parameters, and the multiply-adds of a clip of ``frames`` × ``size`` × ``size``."""
+    total = sum(p.numel() for p in model.parameters())
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    logger.info("model: %s", f"{total:,} parameters, {learning:,} of them learn")
+    try:
+        logger.info("model: %.4g GMACs for a clip of %d × %d × %d", count_gmacs(model, frames, size), frames, size, size)
+    except Exception as error:  # any model may do what cannot be traced without data
+        logger.info("model: its multiply-adds cannot be counted (%s)", str(error).splitlines()[0])
+
+
+def count_gmacs(model: nn.Module, frames: int, size: int) -> float:
+    """Counts the multiply-adds of one clip in 10⁹, from shapes alone (nothing is computed)."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    clip = torch.empty((1, 3, frames, size, size), device="meta")
+    was_training = model.training
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            torch.func.functional_call(model.eval(), shapes, (clip,))
+    finally:
+        model.train(was_training)
+    return counter.get_total_flops() / 2 / 1e9
