@@ -47,7 +47,7 @@ def get_logger(name: str) -> logging.Logger:
     return logger
 
 
-def setup_logging(output_dir: str | Path, rank: int = 0) -> None:
+def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
     """Directs the log lines of this process; a later call replaces an earlier one.
 
     Rank 0 writes to the terminal and to ``stdout.log``, and its figures to ``metrics.jsonl``. Another
@@ -55,18 +55,19 @@ def setup_logging(output_dir: str | Path, rank: int = 0) -> None:
     them.
 
     Args:
-        output_dir: folder of the files; made when missing.
+        output_dir: folder of the files, made when missing; None: the terminal alone.
         rank: number of this process over all machines.
     """
     global _metrics_path
     close_logging()
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = "stdout.log" if rank == 0 else f"stdout_rank{rank}.log"
-    _handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
     if rank == 0:
         _handlers.append(_TerminalHandler())
-        _metrics_path = folder / METRICS_FILE
+    if output_dir is not None:
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = "stdout.log" if rank == 0 else f"stdout_rank{rank}.log"
+        _handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
+        _metrics_path = folder / METRICS_FILE if rank == 0 else None
     for handler in _handlers:
         handler.setFormatter(logging.Formatter(_LINE_FORMAT, _TIME_FORMAT))
         logging.getLogger().addHandler(handler)

@@ -71,8 +71,8 @@ class Progress:
         share = self.done / self.total if self.total else 1.0
         values = "".join(f", {name} {_short(value)}" for name, value in shown.items())
         return (
-            f"{self.description}: {self.done}/{self.total} {self.unit}s ({share:.0%}), "
-            f"{rate:.2f} {self.unit}s/s, ETA {eta}{values}"
+            f"{self.description}: {self.done}/{self.total} ({share:.0%}), "
+            f"{rate:.2f} {self.unit}/s, ETA {eta}{values}"
         )
 
 

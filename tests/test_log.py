@@ -28,6 +28,12 @@ def test_rank_0_writes_to_the_terminal_and_a_file(tmp_path: Path, capsys: pytest
     assert "[INFO] slowfast.somewhere: it begins" in lines_of(tmp_path / "run" / "stdout.log")[0]
 
 
+def test_a_tool_without_a_folder_writes_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging(None)
+    get_logger("slowfast.somewhere").info("it begins")
+    assert "it begins" in capsys.readouterr().out
+
+
 def test_other_ranks_write_to_their_own_file_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

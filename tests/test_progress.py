@@ -12,7 +12,8 @@ def test_without_a_terminal_there_are_lines(caplog: pytest.LogCaptureFixture) ->
         progress.update(loss=0.123456)
         progress.update(3, loss=1, phase="end")
     first, last = (record.getMessage() for record in caplog.records)
-    assert first.startswith("epoch 3: 1/4 steps (25%)")
+    assert first.startswith("epoch 3: 1/4 (25%)")
+    assert "step/s" in first
     assert "loss 0.1235" in first
     assert "ETA 0:00:00" in last
     assert last.endswith("loss 1, phase end")
