@@ -16,7 +16,7 @@ class SampleRef(NamedTuple):
     """What a sampler hands to a data set: everything random in a sample is a function of it and the seed."""
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Clip:
     """One view of one video.
 
     Attributes:
-        frames: (3, T, H, W) uint8, RGB.
+        frames: (3, T, H, W) uint8, RGB; under ``DATA.ORIGINAL_SEMANTICS`` float32 in 0 … 255.
         positions: (T,) int64, frame index in the source video, or seconds × the model's position rate.
         label: class index, or (K,) float32 for multi-label.
         video_id: row in the annotation file.
@@ -61,7 +61,7 @@ class ClipBatch(NamedTuple):
     """A collated batch. A NamedTuple, so that the loader can pin it.
 
     Attributes:
-        frames: (B, 3, T, H, W) uint8.
+        frames: (B, 3, T, H, W) uint8 (see :class:`Clip`), laid out in memory as (B, T, H, W, 3).
         positions: (B, T) int64; 0 where padded.
         mask: (B, T) bool, True where a frame is real; None when all are.
         label: (B,) int64, or (B, K) float32.
@@ -80,9 +80,10 @@ class ClipBatch(NamedTuple):
 
     def to(self, device: torch.device) -> ClipBatch:
         """Returns the batch with its tensors on ``device`` (copied without blocking)."""
-        return ClipBatch(
-            *(v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for v in self)
-        )
+        moved = {
+            k: v.to(device, non_blocking=True) for k, v in self._asdict().items() if isinstance(v, Tensor)
+        }
+        return self._replace(**moved)
 
 
 def normalize(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -1,0 +1,62 @@
+"""Decoding in one call, whatever the backend.
+
+T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from slowfast.datasets.pyav_video import PyAVVideo, Source
+from slowfast.datasets.spatial import whole_picture
+
+
+def open_video(source: Source, backend: str = "pyav") -> PyAVVideo:
+    """Opens a video file, to be closed or used in a ``with`` statement.
+
+    Args:
+        source: a path, or a seekable binary file.
+
+    Raises:
+        DecodeError: for whatever is no decodable video.
+    """
+    return PyAVVideo(source)
+
+
+def decode(
+    source: Source,
+    *,
+    indices: Sequence[int] | np.ndarray | None = None,
+    seconds: Sequence[float] | np.ndarray | None = None,
+    size: int | None = None,
+    backend: str = "pyav",
+) -> np.ndarray:
+    """Decodes chosen frames of a video.
+
+    Args:
+        indices: (T,) frame indices; or
+        seconds: (T,) times from the first frame on; the frame on screen at each. Neither: all frames.
+        size: short side to scale to; None: as it is.
+
+    Returns:
+        (T, H, W, 3) uint8, RGB.
+
+    Raises:
+        DecodeError: for whatever cannot be decoded.
+    """
+    with open_video(source, backend) as video:
+        if seconds is not None:
+            chosen = video.times.at_seconds(np.asarray(seconds))
+        elif indices is not None:
+            chosen = np.asarray(indices, np.int64)
+        else:
+            chosen = np.arange(video.times.num_frames)
+        return video.read(chosen, whole_picture(size))
+
+
+def stream(source: Source, *, size: int | None = None, backend: str = "pyav") -> Iterator[np.ndarray]:
+    """Yields all frames in order, (H, W, 3) uint8, each valid until the next; memory stays flat."""
+    with open_video(source, backend) as video:
+        yield from video.stream(whole_picture(size))

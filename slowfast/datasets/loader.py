@@ -1,0 +1,97 @@
+"""From items to batches, in worker processes.
+
+B clips, T frames, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from slowfast.datasets.clip import BrokenVideo, Clip, ClipBatch
+from slowfast.datasets.samplers import EvalSampler, TrainSampler
+from slowfast.datasets.video_dataset import VideoDataset
+
+
+def collate(items: Sequence[Clip | BrokenVideo]) -> ClipBatch:
+    """Makes a batch; shorter clips are padded with zeros and masked.
+
+    The frames' memory is laid out (B, T, H, W, 3), as decoded: what a network wants as channels-last.
+
+    Broken videos go to ``broken``, and so do those that clips were substituted for; a batch of nothing
+    else has B = 0.
+    """
+    clips = [item for item in items if isinstance(item, Clip)]
+    broken = [item for item in items if isinstance(item, BrokenVideo)]
+    broken += [video for clip in clips for video in clip.broken]
+    lengths = [clip.frames.shape[1] for clip in clips]
+    longest = max(lengths, default=0)
+    height, width = clips[0].frames.shape[2:] if clips else (0, 0)
+    dtype = clips[0].frames.dtype if clips else torch.uint8
+    frames = torch.empty(len(clips), longest, height, width, 3, dtype=dtype)
+    positions = torch.zeros(len(clips), longest, dtype=torch.int64)
+    for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
+        frames[i, :length] = clip.frames.permute(1, 2, 3, 0)
+        frames[i, length:] = 0
+        positions[i, :length] = clip.positions
+    mask = None
+    if min(lengths, default=0) < longest:
+        mask = torch.arange(longest) < torch.tensor(lengths)[:, None]  # (B, T)
+    labels = [torch.as_tensor(clip.label) for clip in clips]
+    return ClipBatch(
+        frames=frames.permute(0, 4, 1, 2, 3),  # (B, 3, T, H, W)
+        positions=positions,
+        mask=mask,
+        label=torch.stack(labels) if labels else torch.zeros(0, dtype=torch.int64),
+        video_id=torch.tensor([clip.video_id for clip in clips], dtype=torch.int64),
+        view_id=torch.tensor([clip.view_id for clip in clips], dtype=torch.int64),
+        broken=tuple(broken),
+    )
+
+
+def build_loader(
+    cfg: Any,
+    dataset: VideoDataset,
+    split: str,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> DataLoader[ClipBatch]:
+    """Builds the loader of one process; its ``batch_sampler`` is a Train- or an :class:`EvalSampler`.
+
+    Args:
+        split: "train" gives the rest of the epoch at ``batch_sampler.set_position(epoch, step)``; the
+            others give each view once.
+        batch_size: clips of a batch of this process.
+        rank, world_size: this process, and how many there are, over all machines.
+        pin_memory: where batches go to a GPU.
+    """
+    sampler: TrainSampler | EvalSampler
+    place = {"rank": rank, "world_size": world_size}
+    if split == "train":
+        sampler = TrainSampler(len(dataset), batch_size * world_size, seed=cfg.RNG_SEED, **place)
+    else:
+        sampler = EvalSampler(dataset.num_videos, dataset.num_views, batch_size, **place)
+    workers = cfg.DATA_LOADER.NUM_WORKERS
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin_memory and cfg.DATA_LOADER.PIN_MEMORY,
+        persistent_workers=workers > 0,
+        worker_init_fn=_start_worker,
+        # Its own stream of random numbers: starting an epoch must not touch the model's.
+        generator=torch.Generator(),
+    )
+
+
+def _start_worker(worker: int) -> None:
+    """Leaves Ctrl-C to the main process, which ends the workers in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,102 @@
+"""Where a view lies in the picture: scaled size, crop and flip, the same for all frames of a clip.
+
+A plan is made before the video's size is known and gives a :data:`Placer`, a function of that size, which
+the decoder calls with the size of the first frame (after rotation).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How one source picture becomes one output picture: scale, then crop, then flip (all in pixels).
+
+    Attributes:
+        height, width: of the whole picture after scaling.
+        top, left, crop_height, crop_width: the part of it that is kept.
+        flip: whether that part is mirrored left to right.
+    """
+
+    height: int
+    width: int
+    top: int
+    left: int
+    crop_height: int
+    crop_width: int
+    flip: bool = False
+
+
+Placer = Callable[[int, int], Placement]
+"""(source height, source width) -> Placement."""
+
+
+def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the short side as given and the aspect kept; the long side is rounded down."""
+    if height < width:
+        return short_side, max(math.floor(width / height * short_side), short_side)
+    return max(math.floor(height / width * short_side), short_side), short_side
+
+
+def whole_picture(short_side: int | None = None) -> Placer:
+    """The whole picture, scaled to ``short_side`` (None: as it is)."""
+
+    def place(height: int, width: int) -> Placement:
+        if short_side is not None:
+            height, width = scaled_size(height, width, short_side)
+        return Placement(height, width, 0, 0, height, width)
+
+    return place
+
+
+def random_crop(
+    short_sides: tuple[int, int],
+    crop_size: int,
+    rng: np.random.Generator,
+    *,
+    flip: bool = True,
+    inverse_uniform: bool = False,
+) -> Placer:
+    """Training: a short side drawn from [low, high], a square crop anywhere, mirrored half of the time.
+
+    Args:
+        inverse_uniform: draw the inverse of the short side uniformly instead of the short side.
+    """
+    low, high = short_sides
+    if inverse_uniform:
+        short_side = round(1.0 / rng.uniform(1.0 / high, 1.0 / low))
+    else:
+        short_side = round(rng.uniform(low, high))
+    down, right, mirror = rng.random(3)
+
+    def place(height: int, width: int) -> Placement:
+        height, width = scaled_size(height, width, short_side)
+        top = int(down * (height - crop_size + 1))
+        left = int(right * (width - crop_size + 1))
+        return Placement(height, width, top, left, crop_size, crop_size, flip and bool(mirror < 0.5))
+
+    return place
+
+
+def fixed_crop(short_side: int, crop_size: int, crop: int = 0, num_crops: int = 1) -> Placer:
+    """Evaluation: square crop number ``crop`` of ``num_crops`` placed evenly along the long side.
+
+    One crop is the centre; three are left, centre, right (top, centre, bottom in upright pictures).
+    """
+    share = 0.5 if num_crops == 1 else crop / (num_crops - 1)
+
+    def place(height: int, width: int) -> Placement:
+        height, width = scaled_size(height, width, short_side)
+        top, left = math.ceil((height - crop_size) / 2), math.ceil((width - crop_size) / 2)
+        if height > width:
+            top = math.ceil((height - crop_size) * share)
+        else:
+            left = math.ceil((width - crop_size) * share)
+        return Placement(height, width, top, left, crop_size, crop_size)
+
+    return place

@@ -1,0 +1,108 @@
+"""The data set of videos: one item a view, read when it is asked for."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.clip import BrokenVideo, Clip, SampleRef
+from slowfast.errors import DecodeError
+
+# Videos tried in place of a broken one before a training sample is given up.
+_MAX_SUBSTITUTES = 10
+
+
+class Reader(Protocol):
+    """Reads one view of a file; see :class:`slowfast.datasets.views.ViewReader`."""
+
+    def read(self, path: str, view: int, crop: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]: ...
+
+
+class VideoDataset(Dataset[Clip | BrokenVideo]):
+    """Views of videos. Item ``i`` is view ``i % num_views`` of video ``i // num_views``.
+
+    Args:
+        annotations: the videos and their labels.
+        reader: how a view is read.
+        num_temporal, num_crops: views of a video; view ``v`` is temporal view ``v // num_crops`` with crop
+            ``v % num_crops``.
+        substitute: in training, another video takes the place of a broken one; else the item is the
+            :class:`BrokenVideo` itself.
+        seed: everything random in an item is a function of it, the epoch and the item's index.
+        shuffle_frames: permute each view's frames and leave its positions.
+        reverse_channels: give BGR.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        reader: Reader,
+        *,
+        num_temporal: int = 1,
+        num_crops: int = 1,
+        substitute: bool = False,
+        seed: int = 0,
+        shuffle_frames: bool = False,
+        reverse_channels: bool = False,
+    ) -> None:
+        self._annotations = annotations
+        self._reader = reader
+        self._num_crops = num_crops
+        self._substitute = substitute
+        self._seed = seed
+        self._shuffle_frames = shuffle_frames
+        self._reverse_channels = reverse_channels
+        self.num_videos = len(annotations)
+        self.num_views = num_temporal * num_crops
+
+    def __len__(self) -> int:
+        return self.num_videos * self.num_views
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(num_videos,) int32, or (num_videos, K) float32 where videos have several labels."""
+        return self._annotations.labels()
+
+    @property
+    def paths(self) -> PathTable:
+        """The path of each video, as a sequence of strings."""
+        return self._annotations.paths
+
+    def __getitem__(self, item: int | SampleRef) -> Clip | BrokenVideo:
+        """Reads a view. Plain ``i`` means ``SampleRef(epoch=0, index=i)``."""
+        epoch, index = item if isinstance(item, tuple) else (0, item)
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of a data set of {len(self)}")
+        video_id, view_id = divmod(index, self.num_views)
+        clip = self._read(video_id, view_id, np.random.default_rng((self._seed, epoch, index)))
+        if isinstance(clip, Clip) or not self._substitute:
+            return clip
+        broken = [clip]
+        for attempt in range(_MAX_SUBSTITUTES):
+            rng = np.random.default_rng((self._seed, epoch, index, attempt))
+            clip = self._read(int(rng.integers(self.num_videos)), view_id, rng)
+            if isinstance(clip, Clip):
+                return Clip(
+                    clip.frames, clip.positions, clip.label, clip.video_id, clip.view_id, tuple(broken)
+                )
+            broken.append(clip)
+        return broken[0]
+
+    def _read(self, video_id: int, view_id: int, rng: np.random.Generator) -> Clip | BrokenVideo:
+        path = self.paths[video_id]
+        try:
+            frames, positions = self._reader.read(path, *divmod(view_id, self._num_crops), rng)
+        except DecodeError as error:
+            return BrokenVideo(video_id, path, error.reason, error.detail)
+        except (OSError, MemoryError) as error:
+            return BrokenVideo(video_id, path, "unreadable", repr(error))
+        if self._shuffle_frames:
+            frames = frames[:, torch.from_numpy(rng.permutation(frames.shape[1]))]
+        if self._reverse_channels:
+            frames = frames.flip(0)
+        return Clip(frames, positions, self._annotations.label(video_id), video_id, view_id)

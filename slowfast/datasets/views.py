@@ -1,0 +1,134 @@
+"""What a data set shows of a video: which views, and how one is read.
+
+A scheme says what the views of a split are; a :class:`ViewReader` turns (path, view) into frames and
+positions. T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slowfast.datasets import sampling, spatial
+from slowfast.datasets.decode import open_video
+from slowfast.datasets.sampling import FrameTimes
+from slowfast.datasets.spatial import Placer
+
+
+class Scheme(Protocol):
+    """The views of each video: ``num_temporal × num_crops``, temporal view v and crop c being one of them."""
+
+    @property
+    def num_temporal(self) -> int: ...
+
+    @property
+    def num_crops(self) -> int: ...
+
+    def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        """Frame indices (T,) int64, ascending."""
+        ...
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer: ...
+
+
+@dataclass(frozen=True)
+class TrainingViews:
+    """One random clip, crop and flip a video.
+
+    Attributes:
+        num_frames: T.
+        sampling_rate: step between frames, in frames at ``target_fps``.
+        short_sides: range of the scaled short side, pixels.
+    """
+
+    num_frames: int
+    sampling_rate: float
+    target_fps: float
+    short_sides: tuple[int, int]
+    crop_size: int
+    flip: bool
+    inverse_uniform: bool
+    num_temporal: int = 1
+    num_crops: int = 1
+
+    def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        return sampling.random_clip(times, self.num_frames, self.sampling_rate, self.target_fps, rng)
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        return spatial.random_crop(
+            self.short_sides, self.crop_size, rng, flip=self.flip, inverse_uniform=self.inverse_uniform
+        )
+
+
+@dataclass(frozen=True)
+class ClipViews:
+    """Clips at fixed places: spread over the video, or the one in its middle (``centre``)."""
+
+    num_frames: int
+    sampling_rate: float
+    target_fps: float
+    short_side: int
+    crop_size: int
+    num_temporal: int = 1
+    num_crops: int = 1
+    centre: bool = False
+
+    def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        clip = (times, self.num_frames, self.sampling_rate, self.target_fps)
+        return (
+            sampling.centre_clip(*clip) if self.centre else sampling.view_clip(*clip, view, self.num_temporal)
+        )
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        return spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
+
+
+@dataclass(frozen=True)
+class WholeVideoViews:
+    """The whole video in one temporal view: ``num_frames`` frames of it, or (0) all at ``target_fps``."""
+
+    num_frames: int
+    target_fps: float
+    short_side: int
+    crop_size: int
+    num_crops: int = 1
+    num_temporal: int = 1
+
+    def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        return sampling.whole_video(times, self.num_frames, self.target_fps)
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        return spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
+
+
+@dataclass(frozen=True)
+class ViewReader:
+    """Reads views of video files.
+
+    Attributes:
+        position_rate: None: positions are frame indices; else ``round(seconds × position_rate)``.
+        backend: decoder.
+    """
+
+    scheme: Scheme
+    position_rate: float | None = None
+    backend: str = "pyav"
+
+    def read(self, path: str, view: int, crop: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Returns frames (3, T, H, W) uint8, a view of (T, H, W, 3) memory, and positions (T,) int64.
+
+        Raises:
+            DecodeError: where the video cannot be decoded.
+        """
+        with open_video(path, self.backend) as video:
+            indices = self.scheme.frames(video.times, view, rng)
+            frames = video.read(indices, self.scheme.placer(crop, rng))
+            positions = indices
+            if self.position_rate is not None:
+                positions = np.round(video.times.seconds[indices] * self.position_rate).astype(np.int64)
+        # (T, H, W, 3) -> (3, T, H, W)
+        return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
