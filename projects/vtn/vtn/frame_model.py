@@ -1,0 +1,196 @@
+"""What the models of this project share: a backbone that turns each frame into a feature, and a head.
+
+B clips, T frames, H W pixels, F width of a feature, K classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from slowfast.errors import InputError
+from vtn.backbone import build_backbone
+from vtn.config import backbone_name
+from vtn.inputs import check_frames
+
+
+class FrameModel(nn.Module):
+    """A video model that looks at each frame with a 2D backbone; subclasses say what becomes of the features.
+
+    Args:
+        backbone: a name (``BACKBONE_REGISTRY``, then timm) or a network (N, 3, H, W) -> (N, F).
+        num_classes: K.
+        pretrained: start from the backbone's published weights, which are downloaded.
+        frozen: keep the backbone in evaluation mode and give it no gradients.
+        chunk_frames: frames that go through the backbone at once; 0: all of a batch.
+        act_checkpoint: recompute the backbone's activations in the backward pass.
+        drop_rate, drop_path_rate: dropout and stochastic depth of the backbone.
+        backbone_args: further keyword arguments of the backbone's constructor.
+
+    Attributes:
+        feature_dim: F.
+        frame_mean, frame_std, position_rate: see ``slowfast.models.build.VideoModel``.
+    """
+
+    num_layers = 0
+    """Layers between the backbone and the head."""
+
+    def __init__(
+        self,
+        backbone: str | nn.Module,
+        num_classes: int,
+        *,
+        pretrained: bool,
+        frozen: bool,
+        chunk_frames: int,
+        act_checkpoint: bool,
+        drop_rate: float,
+        drop_path_rate: float,
+        backbone_args: Mapping[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+        options = {**{name: rate for name, rate in rates.items() if rate}, **(backbone_args or {})}
+        built = build_backbone(backbone, pretrained=pretrained, options=options)
+        self.backbone = built.network.requires_grad_(not frozen)
+        self.feature_dim = built.feature_dim
+        self.frame_mean = built.mean
+        self.frame_std = built.std
+        self.position_rate: float | None = None
+        self.num_classes = num_classes
+        self.frozen = frozen
+        self.chunk_frames = chunk_frames
+        self.act_checkpoint = act_checkpoint
+        self.inference_dtype: torch.dtype | None = None
+        self.register_load_state_dict_pre_hook(_forget_inference_dtype)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        if mode:
+            self.inference_dtype = None
+        return self
+
+    def prepare_inference(self, dtype: torch.dtype | None = None) -> Self:
+        """Puts the model into evaluation mode with matrix products in ``dtype``, and returns it.
+
+        ``None`` keeps the parameters' own type. ``train()`` and loading weights undo it.
+        """
+        self.eval()
+        self.inference_dtype = dtype
+        return self
+
+    def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Maps normalised float frames (B, 3, T, H, W) to their features (B, T, F), in chunks when asked to.
+
+        With a ``mask`` (B, T) bool only frames where it is True are looked at; the others' features are 0.
+
+        Raises:
+            InputError: for frames of another shape or type, and for a backbone that does not return (N, F).
+        """
+        check_frames(frames)
+        if mask is None or mask.all():
+            chunk = (
+                frames.shape[2]
+                if self.chunk_frames == 0
+                else max(1, self.chunk_frames // max(1, len(frames)))
+            )
+            return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
+        real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
+        parts = real.split(self.chunk_frames or len(real))
+        features = torch.cat([self._encode(part.transpose(0, 1)[None])[0] for part in parts])
+        return features.new_zeros(*mask.shape, self.feature_dim).masked_scatter(mask[..., None], features)
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        """(B, 3, T, H, W) -> (B, T, F), all at once."""
+        B, _, T = frames.shape[:3]
+        images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
+        if not torch.is_autocast_enabled(images.device.type):
+            images = images.to(self._backbone_dtype())
+        if self.inference_dtype is not None:
+            with torch.autocast(images.device.type, self.inference_dtype):
+                features = self.backbone(images)
+        elif self.frozen:
+            with torch.no_grad():
+                features = self.backbone(images)
+        elif self.act_checkpoint and torch.is_grad_enabled():
+            features = checkpoint(self.backbone, images, use_reentrant=False)
+        else:
+            features = self.backbone(images)
+        if features.shape != (B * T, self.feature_dim):
+            raise InputError(
+                f"the backbone returned {tuple(features.shape)} for {B * T} frames; it must return "
+                f"one row of width {self.feature_dim} a frame"
+            )
+        return features.unflatten(0, (B, T))
+
+    def _backbone_dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.backbone.parameters() if p.is_floating_point()), torch.float32)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that take no weight decay whatever their shape: the backbone's own list."""
+        own = getattr(self.backbone, "no_weight_decay", set)
+        return {f"backbone.{name}" for name in own()}
+
+    def layer_id(self, name: str) -> tuple[int, int]:
+        """(depth of the parameter ``name`` from the input, number of depths).
+
+        First come the backbone's own depths (as timm groups them; one where it does not say), then one for
+        embeddings and projection, one for each encoder layer, and one for the head.
+        """
+        depth_of = self._backbone_depths
+        backbone_depths = 1 + max(depth_of.values(), default=0)
+        total = backbone_depths + 1 + self.num_layers + 1
+        if name.startswith("backbone."):
+            return depth_of.get(name.removeprefix("backbone."), 0), total
+        if name.startswith("mlp_head."):
+            return total - 1, total
+        layer = re.match(r"temporal_encoder\.encoder\.layer\.(\d+)\.", name)
+        return backbone_depths + (1 + int(layer[1]) if layer else 0), total
+
+    @cached_property
+    def _backbone_depths(self) -> Mapping[str, int]:
+        """Depth of each of the backbone's parameters, by its name within the backbone."""
+        if not hasattr(self.backbone, "group_matcher"):
+            return {}
+        from timm.models import group_parameters
+
+        return group_parameters(self.backbone, self.backbone.group_matcher(coarse=False), reverse=True)
+
+
+def _forget_inference_dtype(model: nn.Module, *_: object) -> None:
+    model.inference_dtype = None  # type: ignore[assignment]
+
+
+def build_head(width: int, mlp_dim: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """The classifier on a state (B, D): LayerNorm, Linear, GELU, Dropout, Linear -> (B, K)."""
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, mlp_dim),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(mlp_dim, num_classes),
+    )
+
+
+def backbone_options(cfg: Any) -> dict[str, Any]:
+    """The keyword arguments of :class:`FrameModel` from a configuration."""
+    node = cfg.VTN.BACKBONE
+    return {
+        "backbone": backbone_name(cfg),
+        "num_classes": cfg.MODEL.NUM_CLASSES,
+        "pretrained": node.PRETRAINED,
+        "frozen": node.FROZEN,
+        "chunk_frames": node.CHUNK_FRAMES,
+        "act_checkpoint": node.ACT_CHECKPOINT,
+        "drop_rate": node.DROP_RATE,
+        "drop_path_rate": node.DROP_PATH_RATE,
+        "backbone_args": dict(node.ARGS),
+    }
