@@ -98,9 +98,13 @@ def choose_processes(num_gpus: int, *, present: int) -> Processes:
     if num_gpus <= 0:
         return Processes(count=1, on_gpu=False)
     if present == 0:
-        return Processes(1, False, f"NUM_GPUS is {num_gpus}, but there is no GPU here: using the CPU, one process")
+        return Processes(
+            1, False, f"NUM_GPUS is {num_gpus}, but there is no GPU here: using the CPU, one process"
+        )
     if num_gpus > present:
-        return Processes(present, True, f"NUM_GPUS is {num_gpus}, but there are {present} here: using {present}")
+        return Processes(
+            present, True, f"NUM_GPUS is {num_gpus}, but there are {present} here: using {present}"
+        )
     return Processes(count=num_gpus, on_gpu=True)
 
 
@@ -116,14 +120,18 @@ def torchrun_world(*, on_gpu: bool, environ: Mapping[str, str] = os.environ) -> 
         local_rank = int(environ.get("LOCAL_RANK", rank))
         local_size = int(environ.get("LOCAL_WORLD_SIZE", size))
     except ValueError as error:
-        raise DistributedError(f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers: {error}") from None
+        raise DistributedError(
+            f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers: {error}"
+        ) from None
     return World(rank, size, local_rank, local_size, _device(local_rank, on_gpu))
 
 
 def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard_id: int) -> World:
     """Returns the place of process ``local_rank`` of machine ``shard_id`` of ``num_shards`` like machines."""
     if not 0 <= shard_id < num_shards:
-        raise ConfigError([f"SHARD_ID = {shard_id}: must be 0 … {num_shards - 1}, NUM_SHARDS is {num_shards}"])
+        raise ConfigError(
+            [f"SHARD_ID = {shard_id}: must be 0 … {num_shards - 1}, NUM_SHARDS is {num_shards}"]
+        )
     return World(
         rank=shard_id * processes.count + local_rank,
         size=num_shards * processes.count,
@@ -185,7 +193,9 @@ def process_batch_size(batch_size: int, *, key: str, local_size: int) -> int:
     if batch_size % local_size:
         lower = max(local_size, batch_size // local_size * local_size)
         raise ConfigError(
-            [f"{key} = {batch_size}: {local_size} processes run on this machine and must divide it; take {lower}"]
+            [
+                f"{key} = {batch_size}: {local_size} processes run on this machine and must divide it; take {lower}"
+            ]
         )
     return batch_size // local_size
 

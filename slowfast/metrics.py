@@ -32,7 +32,9 @@ def topk_correct(scores: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tens
     return [hit[:, :k].sum() for k in ks]
 
 
-def confusion_matrix(predicted: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+def confusion_matrix(
+    predicted: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
+) -> NDArray[np.int64]:
     """Returns (K, K) counts; row = true class, column = predicted class."""
     cells = np.bincount(labels * num_classes + predicted, minlength=num_classes * num_classes)
     return cells.reshape(num_classes, num_classes).astype(np.int64)

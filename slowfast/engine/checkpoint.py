@@ -37,7 +37,9 @@ class Position:
     step: int = 0
 
     def __str__(self) -> str:
-        return f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"the end of epoch {self.epoch}"
+        return (
+            f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"the end of epoch {self.epoch}"
+        )
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,9 @@ def load_weights(
         remedy = ""
         if heads and set(heads) == set(misshapen) and not missing and not result.unexpected_keys:
             remedy = "\nto keep a fresh last layer set TRAIN.CHECKPOINT_RESET_HEAD True"
-        raise CheckpointError(f"{source} does not fit the model:\n" + "\n".join(filter(None, problems)) + remedy)
+        raise CheckpointError(
+            f"{source} does not fit the model:\n" + "\n".join(filter(None, problems)) + remedy
+        )
 
 
 def record_validation(checkpoint: Path, figures: Mapping[str, float]) -> None:
@@ -254,11 +258,22 @@ def _weights_in(content: Mapping[str, Any], path: str | Path) -> dict[str, Tenso
 def _is_other_head(theirs: Tensor, ours: Tensor, model: nn.Module) -> bool:
     """Whether two tensors are the last layer for different numbers of classes."""
     same_input = theirs.shape[1:] == ours.shape[1:]
-    return ours.ndim > 0 and theirs.ndim > 0 and same_input and ours.shape[0] == getattr(model, "num_classes", None)
+    return (
+        ours.ndim > 0
+        and theirs.ndim > 0
+        and same_input
+        and ours.shape[0] == getattr(model, "num_classes", None)
+    )
 
 
 def _listing(what: str, names: list[str]) -> str:
     if not names:
         return ""
     shown, rest = names[:20], len(names) - 20
-    return "\n".join([f"  {what} ({len(names)}):", *(f"    {n}" for n in shown), *([f"    … and {rest} more"] if rest > 0 else [])])
+    return "\n".join(
+        [
+            f"  {what} ({len(names)}):",
+            *(f"    {n}" for n in shown),
+            *([f"    … and {rest} more"] if rest > 0 else []),
+        ]
+    )

@@ -26,19 +26,9 @@ logger = get_logger(__name__)
 
 
 def build_seeded_model(cfg: Any, world: World) -> nn.Module:
-    """Builds the model of a run on this process's device, with the same initial weights on every rank.
-
-    Parameters that the model names in ``unused_parameters()`` never reach its output; they take no gradient,
-    so that neither optimiser nor data parallelism waits for one.
-    """
+    """Builds the model of a run on this process's device, with the same initial weights on every rank."""
     seed_generators(cfg.RNG_SEED)
-    model = build_model(cfg)
-    unused = getattr(model, "unused_parameters", None)
-    if unused is not None:
-        parameters = dict(model.named_parameters())
-        for name in unused():
-            parameters[name].requires_grad_(False)
-    return model.to(world.device)
+    return build_model(cfg).to(world.device)
 
 
 def frame_normalization(cfg: Any, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -66,7 +56,9 @@ class SplitEvaluator:
     run: Callable[[], Evaluation | None]
 
 
-def build_evaluator(cfg: Any, split: str, model: nn.Module, world: World, interrupt: Interrupt) -> SplitEvaluator:
+def build_evaluator(
+    cfg: Any, split: str, model: nn.Module, world: World, interrupt: Interrupt
+) -> SplitEvaluator:
     """Prepares the evaluation of ``model`` on ``split`` (``val`` or ``test``) as the configuration says."""
     section, key = (cfg.TRAIN, "TRAIN.BATCH_SIZE") if split == "val" else (cfg.TEST, "TEST.BATCH_SIZE")
     batch_size = process_batch_size(section.BATCH_SIZE, key=key, local_size=world.local_size)
@@ -78,7 +70,7 @@ def build_evaluator(cfg: Any, split: str, model: nn.Module, world: World, interr
         rank=world.rank,
         world_size=world.size,
         batch_size=batch_size,
-        seed=cfg.RNG_SEED,
+        pin_memory=world.device.type == "cuda",
     )
     mean, std = frame_normalization(cfg, model)
     loss = None if cfg.MODEL.LOSS_FUNC == "soft_cross_entropy" else get_loss(cfg.MODEL.LOSS_FUNC)
@@ -111,7 +103,13 @@ def log_model_info(model: nn.Module, *, frames: int, size: int) -> None:
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("model: %s", f"{total:,} parameters, {learning:,} of them learn")
     try:
-        logger.info("model: %.4g GMACs for a clip of %d × %d × %d", count_gmacs(model, frames, size), frames, size, size)
+        logger.info(
+            "model: %.4g GMACs for a clip of %d × %d × %d",
+            count_gmacs(model, frames, size),
+            frames,
+            size,
+            size,
+        )
     except Exception as error:  # any model may do what cannot be traced without data
         logger.info("model: its multiply-adds cannot be counted (%s)", str(error).splitlines()[0])
 

@@ -27,7 +27,16 @@ from slowfast.log import get_logger
 logger = get_logger(__name__)
 
 # Keys that say where and how long a run goes, not what it computes.
-_HARMLESS = ("OUTPUT_DIR", "LOG_", "TENSORBOARD.", "TEST.", "SHARD_ID", "DATA_LOADER.", "TRAIN.MAX_STEPS", "TRAIN.AUTO_RESUME")
+_HARMLESS = (
+    "OUTPUT_DIR",
+    "LOG_",
+    "TENSORBOARD.",
+    "TEST.",
+    "SHARD_ID",
+    "DATA_LOADER.",
+    "TRAIN.MAX_STEPS",
+    "TRAIN.AUTO_RESUME",
+)
 
 
 def find_start(output_dir: str, *, auto_resume: bool, world: World) -> Path | None:
@@ -43,7 +52,9 @@ def find_start(output_dir: str, *, auto_resume: bool, world: World) -> Path | No
         if auto_resume:
             found = next(good_checkpoints(output_dir), None)
             if found is None and list_checkpoints(output_dir):
-                raise CheckpointError(f"every checkpoint in {folder} is damaged; move them away to start afresh")
+                raise CheckpointError(
+                    f"every checkpoint in {folder} is damaged; move them away to start afresh"
+                )
         elif list_checkpoints(output_dir):
             _set_aside(folder)
     return world.share_objects(found)[0]
@@ -67,7 +78,9 @@ def restore(step: TrainStep, state: TrainingState, *, source: Path) -> None:
         step.scaler.load_state_dict(state.scaler_state)
 
 
-def start_from_file(step: TrainStep, path: str, *, epoch_reset: bool, reset_head: bool) -> TrainingState | None:
+def start_from_file(
+    step: TrainStep, path: str, *, epoch_reset: bool, reset_head: bool
+) -> TrainingState | None:
     """Begins a run at ``TRAIN.CHECKPOINT_FILE_PATH``: its weights alone, or its whole state unless ``epoch_reset``."""
     state = None if epoch_reset or reset_head else read_training_state(path)
     if state is None:
@@ -79,7 +92,9 @@ def start_from_file(step: TrainStep, path: str, *, epoch_reset: bool, reset_head
     return state
 
 
-def check_same_run(state: TrainingState, *, source: Path, config: str, global_batch: int, fingerprint: str) -> None:
+def check_same_run(
+    state: TrainingState, *, source: Path, config: str, global_batch: int, fingerprint: str
+) -> None:
     """Refuses a state whose place in the data would mean other samples here; lists other differences.
 
     Raises:

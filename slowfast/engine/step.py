@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from slowfast.datasets.clip import ClipBatch, normalize
 from slowfast.distributed import World
 from slowfast.engine.precision import Precision
+from slowfast.errors import DataError, InputError, TrainingError
 from slowfast.metrics import topk_correct
 from slowfast.models.losses import LossFunction
 from slowfast.solver import set_learning_rate
@@ -83,10 +84,7 @@ class TrainStep:
     def __call__(self, batch: ClipBatch, lr: float, *, stop: bool = False) -> StepResult:
         """Takes one step at learning rate ``lr``; ``stop`` tells the other ranks that this one was asked to."""
         set_learning_rate(self.optimizer, lr)
-        batch = batch.to(self._world.device)
-        with self._precision.autocast():
-            frames = normalize(batch.frames, self._mean, self._std)
-            logits = self._parallel_model(frames, batch.positions, batch.mask)  # (B, K)
+        logits = self._forward(batch := batch.to(self._world.device))  # (B, K)
         loss = self._loss(logits, batch.label)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
@@ -99,7 +97,22 @@ class TrainStep:
             self._update(norm)
         return result
 
-    def _combine(self, loss: Tensor, logits: Tensor, norm: Tensor, batch: ClipBatch, stop: bool) -> StepResult:
+    def _forward(self, batch: ClipBatch) -> Tensor:
+        if batch.frames.shape[0] == 0:
+            raise DataError(f"no clip of a batch could be read; the first: {batch.broken[0]}")
+        try:
+            with self._precision.autocast():
+                frames = normalize(batch.frames, self._mean, self._std)
+                return self._parallel_model(frames, batch.positions, batch.mask)
+        except InputError as error:
+            ids = ", ".join(map(str, batch.video_id.tolist()))
+            raise TrainingError(
+                f"the model refuses a batch: {error}; its videos (rows of the list): {ids}"
+            ) from error
+
+    def _combine(
+        self, loss: Tensor, logits: Tensor, norm: Tensor, batch: ClipBatch, stop: bool
+    ) -> StepResult:
         """Sums the figures of all ranks, and decides with all of them whether the step counts."""
         clips = logits.shape[0]
         by_index = batch.label.ndim == 1

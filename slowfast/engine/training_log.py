@@ -103,11 +103,14 @@ class TrainingLog:
         return Progress(remaining, f"epoch {epoch + 1}/{self._max_epoch}", "step", enabled=self._enabled)
 
     def add_step(
-        self, epoch: int, step: int, result: StepResult, *, lr: float, data_seconds: float, step_seconds: float
+        self, epoch: int, step: int, result: StepResult, *, lr: float, times: tuple[float, float]
     ) -> None:
-        """Counts step ``step`` (from 0) of an epoch, and logs a line when one is due."""
-        self._window.add(result, data_seconds, step_seconds)
-        self._epoch_sums.add(result, data_seconds, step_seconds)
+        """Counts step ``step`` (from 0) of an epoch, and logs a line when one is due.
+
+        ``times`` are the seconds it waited for its data and those it took itself.
+        """
+        self._window.add(result, *times)
+        self._epoch_sums.add(result, *times)
         if not self._enabled or (step + 1) % self._period:
             return
         figures = self._window.figures()
@@ -125,15 +128,18 @@ class TrainingLog:
         }
         log_json_stats(stats)
         if self._tensorboard is not None:
-            shown = {f"Train/{name}": stats[name] for name in ("loss", "lr", "top1_err", "top5_err") if name in stats}
+            shown = {
+                f"Train/{name}": stats[name]
+                for name in ("loss", "lr", "top1_err", "top5_err")
+                if name in stats
+            }
             self._tensorboard.add_scalars(shown, done)
 
-    def end_epoch(self, epoch: int, step: int, *, lr: float, broken: Iterable[BrokenVideo]) -> None:
-        """Logs the line of an epoch that has come to ``step``, and its broken videos."""
+    def end_epoch(self, epoch: int, done: int, *, lr: float, broken: Iterable[BrokenVideo]) -> None:
+        """Logs the line of an epoch, ``done`` steps into the run, and its broken videos."""
         if not self._enabled:
             return
         figures = self._epoch_sums.figures()
-        done = epoch * self._steps_per_epoch + step
         videos = {video.video_id: video for video in broken}
         log_json_stats(
             {
@@ -171,10 +177,19 @@ class TrainingLog:
             self._tensorboard.add_evaluation(evaluation, done)
         return figures
 
+    def close(self) -> None:
+        """Writes what TensorBoard still holds back."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
 
 def validation_figures(evaluation: Evaluation) -> dict[str, float]:
     """The figures of an evaluation under PySlowFast's names; errors in percent, ``map`` in 0 … 1."""
-    figures = {"loss": evaluation.loss, "videos": len(evaluation.video_ids), "broken_videos": len(evaluation.broken)}
+    figures = {
+        "loss": evaluation.loss,
+        "videos": len(evaluation.video_ids),
+        "broken_videos": len(evaluation.broken),
+    }
     if evaluation.multi_label:
         return {**figures, "map": evaluation.mean_average_precision}
     return {**figures, "top1_err": 100.0 - evaluation.top1, "top5_err": 100.0 - evaluation.top5}

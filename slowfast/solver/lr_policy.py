@@ -16,13 +16,17 @@ from slowfast.errors import ConfigError
 LRPolicy = Callable[[float], float]
 
 
-def cosine(epoch: float, *, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float = 0.0) -> float:
+def cosine(
+    epoch: float, *, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float = 0.0
+) -> float:
     """Half a cosine from ``base_lr`` at ``start_epoch`` to ``end_lr`` at ``max_epoch``."""
     progress = (epoch - start_epoch) / (max_epoch - start_epoch)
     return end_lr + (base_lr - end_lr) * (math.cos(math.pi * progress) + 1.0) * 0.5
 
 
-def steps_with_relative_lrs(epoch: float, *, base_lr: float, steps: Sequence[float], lrs: Sequence[float]) -> float:
+def steps_with_relative_lrs(
+    epoch: float, *, base_lr: float, steps: Sequence[float], lrs: Sequence[float]
+) -> float:
     """``base_lr × lrs[i]``, where ``steps[i]`` is the last step at or before ``epoch``.
 
     Args:
@@ -65,5 +69,8 @@ def build_lr_policy(cfg: Any) -> LRPolicy:
     if solver.WARMUP_EPOCHS <= 0:
         return policy
     return functools.partial(
-        with_warmup, policy=policy, warmup_epochs=solver.WARMUP_EPOCHS, start_lr=solver.WARMUP_START_LR * scale
+        with_warmup,
+        policy=policy,
+        warmup_epochs=solver.WARMUP_EPOCHS,
+        start_lr=solver.WARMUP_START_LR * scale,
     )

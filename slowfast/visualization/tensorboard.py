@@ -24,7 +24,9 @@ class TensorBoard:
         confusion: whether evaluations add a picture of their confusion matrix.
     """
 
-    def __init__(self, folder: str | Path, *, class_names: Sequence[str] = (), confusion: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, *, class_names: Sequence[str] = (), confusion: bool = False
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder))

@@ -1,0 +1,98 @@
+"""A whole run: the processes are started, then each trains and tests as the configuration says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slowfast.distributed import (
+    Processes,
+    World,
+    choose_processes,
+    connect,
+    disconnect,
+    free_local_address,
+    shard_world,
+    started_by_torchrun,
+    torchrun_world,
+)
+from slowfast.engine.interrupt import Interrupt, Interrupted
+from slowfast.engine.launch import launch
+from slowfast.engine.test import test
+from slowfast.engine.train import train
+from slowfast.errors import ConfigError
+from slowfast.files import write_text
+from slowfast.log import get_logger, setup_logging
+
+logger = get_logger(__name__)
+
+
+def run(cfg: Any, init_method: str = "") -> int:
+    """Trains and tests as ``cfg`` says, in as many processes as it and this machine give.
+
+    Args:
+        init_method: where several machines meet, ``tcp://HOST:PORT``; started by ``torchrun``, its own
+            address is used.
+
+    Returns:
+        The exit code: 0, or 130 / 143 after Ctrl-C / SIGTERM.
+
+    Raises:
+        SlowFastError: for all that a user can mend.
+    """
+    if started_by_torchrun():
+        world = torchrun_world(on_gpu=False)
+        on_gpu = cfg.NUM_GPUS > 0 and torch.cuda.device_count() >= world.local_size
+        return run_process(cfg, torchrun_world(on_gpu=on_gpu), "env://")
+    processes = choose_processes(cfg.NUM_GPUS, present=torch.cuda.device_count())
+    if cfg.NUM_SHARDS > 1 and not init_method:
+        raise ConfigError(
+            [f"NUM_SHARDS = {cfg.NUM_SHARDS}: give --init_method tcp://HOST:PORT, an address of machine 0"]
+        )
+    address = init_method or free_local_address()
+    if processes.count == 1:
+        return _run_local(0, cfg, processes, address)
+    return launch(_run_local, processes.count, (cfg, processes, address))
+
+
+def _run_local(local_rank: int, cfg: Any, processes: Processes, address: str) -> int:
+    world = shard_world(
+        processes=processes, local_rank=local_rank, num_shards=cfg.NUM_SHARDS, shard_id=cfg.SHARD_ID
+    )
+    return run_process(cfg, world, address, remark=processes.remark)
+
+
+def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
+    """Runs this process's part; see :func:`run`.
+
+    Args:
+        address: where the processes meet.
+        remark: about the processes, for the log.
+    """
+    setup_logging(cfg.OUTPUT_DIR, world.rank)
+    with Interrupt() as interrupt:
+        try:
+            connect(world, init_method=address, backend=cfg.DIST_BACKEND)
+            if remark:
+                logger.warning(remark)
+            logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, _device_name(world))
+            if world.is_main:
+                write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
+            trained = train(cfg, world, interrupt) if cfg.TRAIN.ENABLE else None
+            if cfg.TEST.ENABLE:
+                test(cfg, world, interrupt, trained=trained)
+        except Interrupted as interrupted:
+            logger.warning("%s", interrupted)
+            return interrupted.exit_code
+        finally:
+            disconnect()
+    return 0
+
+
+def _device_name(world: World) -> str:
+    if world.device.type == "cuda":
+        return f"{world.device} ({torch.cuda.get_device_name(world.device)})"
+    return f"the CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"

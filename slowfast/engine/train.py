@@ -1,0 +1,122 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from slowfast.distributed import World
+from slowfast.engine.checkpoint import Position, checkpoint_path, read_training_state, recorded_validation
+from slowfast.engine.interrupt import Interrupt
+from slowfast.engine.resume import check_same_run, find_start, restore, start_from_file
+from slowfast.engine.seeding import seed_generators
+from slowfast.engine.training import Training, build_training
+from slowfast.errors import CheckpointError
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
+
+
+def train(cfg: Any, world: World, interrupt: Interrupt) -> Path:
+    """Trains as the configuration says, from where ``OUTPUT_DIR`` left off; returns the last checkpoint.
+
+    Raises:
+        Interrupted: after a signal; the state is saved then.
+        SlowFastError: for all that a user can mend.
+    """
+    training = build_training(cfg, world, interrupt)
+    newest = find_start(cfg.OUTPUT_DIR, auto_resume=cfg.TRAIN.AUTO_RESUME, world=world)
+    start = Position()
+    if newest is not None:
+        start = _continue(training, newest)
+    elif cfg.TRAIN.CHECKPOINT_FILE_PATH:
+        start = _begin_from_file(training, cfg)
+    try:
+        end = run_epochs(training, start)
+    finally:
+        training.log.close()
+    return newest if newest is not None and end == start else checkpoint_path(cfg.OUTPUT_DIR, end)
+
+
+def run_epochs(training: Training, start: Position) -> Position:
+    """Trains from ``start`` to the end of the schedule; returns where that is (or was, before ``start``).
+
+    Raises:
+        Interrupted: after a signal on any rank; the state is saved then.
+    """
+    schedule, log, world = training.schedule, training.log, training.world
+    position = start
+    while position < schedule.end:
+        epoch, first = position.epoch, position.step
+        training.loader.batch_sampler.set_position(epoch, first)
+        training.safeguard.begin_epoch()
+        lr = 0.0
+        with log.begin_epoch(epoch, first) as progress:
+            before = time.perf_counter()
+            for batch in training.loader:
+                received = time.perf_counter()
+                seed_generators(training.identity.seed, world.rank, epoch, position.step)
+                lr = training.lr_policy(epoch + position.step / schedule.steps_per_epoch)
+                result = training.step(batch, lr, stop=training.interrupt.signum != 0)
+                times = (received - before, time.perf_counter() - received)  # waiting for data, computing
+                training.safeguard.check(position, batch, result)
+                log.add_step(epoch, position.step, result, lr=lr, times=times)
+                progress.update(1, loss=result.loss, data=times[0], compute=times[1])
+                position = schedule.after(position)
+                if result.stop:
+                    raise training.stop(position)
+                if position.epoch > epoch or position >= schedule.end:
+                    break
+                before = time.perf_counter()
+        log.end_epoch(epoch, schedule.steps_to(position), lr=lr, broken=training.safeguard.all_broken())
+        if schedule.saves_at(position):
+            training.save(position)
+        if schedule.validates_at(position):
+            training.validate(position)
+    return position
+
+
+def _continue(training: Training, path: Path) -> Position:
+    """Takes over the state of this run's own checkpoint, and validates it where that was still due."""
+    state = read_training_state(path)
+    if state is None:
+        raise CheckpointError(f"{path} holds weights alone; move it away to start afresh")
+    identity = training.identity
+    check_same_run(
+        state,
+        source=path,
+        config=identity.config,
+        global_batch=identity.global_batch,
+        fingerprint=identity.data_fingerprint,
+    )
+    restore(training.step, state, source=path)
+    start = state.position
+    logger.info("continuing from %s, %s", path, start)
+    if training.schedule.validates_at(start) and recorded_validation(path) is None:
+        logger.info("the run was stopped before its validation at %s", start)
+        training.validate(start)
+    if start >= training.schedule.end:
+        logger.info("training is complete")
+    return start
+
+
+def _begin_from_file(training: Training, cfg: Any) -> Position:
+    """Takes the weights of ``TRAIN.CHECKPOINT_FILE_PATH``, and where it was unless that is to be forgotten."""
+    path = cfg.TRAIN.CHECKPOINT_FILE_PATH
+    state = start_from_file(
+        training.step,
+        path,
+        epoch_reset=cfg.TRAIN.CHECKPOINT_EPOCH_RESET,
+        reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD,
+    )
+    if state is None:
+        return Position()
+    # Another list of videos is a new run's right; a place in the middle of an epoch means nothing there.
+    start = Position(state.position.epoch, 0)
+    if start >= training.schedule.end:
+        raise CheckpointError(
+            f"{path} is at {start} and this run ends at {training.schedule.end}: nothing is left to train; "
+            "set TRAIN.CHECKPOINT_EPOCH_RESET True to start from its weights"
+        )
+    return start
