@@ -10,7 +10,7 @@ import datetime
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_main(self) -> bool:
@@ -166,8 +166,8 @@ def connect(world: World, *, init_method: str, backend: str = "nccl") -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise DistributedError(
-            f"rank {world.rank} of {world.size} could not join the others at {init_method} ({error}); check that "
-            f"the address can be reached, that every machine has its own SHARD_ID and all are started"
+            f"rank {world.rank} of {world.size} could not join the others at {init_method} ({error}); "
+            f"check that the address can be reached, that all machines are started, each with its own SHARD_ID"
         ) from error
 
 
@@ -182,22 +182,6 @@ def free_local_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
-def process_batch_size(batch_size: int, *, key: str, local_size: int) -> int:
-    """Returns each process's share of a machine's batch.
-
-    Raises:
-        ConfigError: naming ``key`` when the processes of the machine do not divide it.
-    """
-    if batch_size % local_size:
-        lower = max(local_size, batch_size // local_size * local_size)
-        raise ConfigError(
-            [
-                f"{key} = {batch_size}: {local_size} processes run on this machine and must divide it; take {lower}"
-            ]
-        )
-    return batch_size // local_size
 
 
 def _device(local_rank: int, on_gpu: bool) -> torch.device:

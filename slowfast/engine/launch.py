@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -54,14 +54,14 @@ def _child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...]) 
     sys.exit(code)
 
 
-def _forward(processes: list[BaseProcess], signum: int) -> None:
+def _forward(processes: Sequence[BaseProcess], signum: int) -> None:
     for process in processes:
         if process.is_alive() and process.pid is not None and signum != signal.SIGINT:
             # Ctrl-C reaches the children by itself: they are in the terminal's process group.
             process.terminate()
 
 
-def _wait(processes: list[BaseProcess]) -> int:
+def _wait(processes: Sequence[BaseProcess]) -> int:
     first_failure = 0
     deadline = float("inf")
     while any(process.is_alive() for process in processes):

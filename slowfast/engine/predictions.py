@@ -14,7 +14,7 @@ by ``numpy.load`` without pickles:
 ``broken_paths``   (X,) text
 ``broken_reasons`` (X,) text              short class of the failure
 ``broken_details`` (X,) text              what the decoder said
-``meta``           () text, JSON          ``top1``, ``top5`` (percent) or ``map``, ``seconds``, ``seconds_per_video`` …
+``meta``           () text, JSON          ``top1_acc``, ``top5_acc`` (percent) or ``map``, ``seconds`` …
 =================  =====================  ==========================================================
 """
 
@@ -52,7 +52,7 @@ class Predictions:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """(V,) class of the highest score."""
-        return self.scores.argmax(axis=1)
+        return self.scores.argmax(axis=1) if len(self.scores) else np.zeros(0, dtype=np.int64)
 
 
 def predictions_of(
@@ -126,8 +126,7 @@ def _rows(predictions: Predictions) -> list[list[Any]]:
     table: list[list[Any]] = [
         ["video_id", "path", "label", "predicted", "score", "right", "num_views", "problem"]
     ]
-    best = predictions.predicted if len(predictions.video_ids) else []
-    for row, guess in enumerate(best):
+    for row, guess in enumerate(predictions.predicted.tolist()):
         label = predictions.labels[row]
         true = np.flatnonzero(label > 0).tolist() if multi_label else [int(label)]
         table.append(

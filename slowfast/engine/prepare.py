@@ -1,4 +1,4 @@
-"""What training and testing set up alike: the model on its device, its normalisation, a split's evaluation."""
+"""What training and testing set up alike: the model on its device, normalisation, evaluation of a split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loader import build_loader
-from slowfast.distributed import World, process_batch_size
+from slowfast.distributed import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.precision import Precision, choose_precision
@@ -60,8 +60,7 @@ def build_evaluator(
     cfg: Any, split: str, model: nn.Module, world: World, interrupt: Interrupt
 ) -> SplitEvaluator:
     """Prepares the evaluation of ``model`` on ``split`` (``val`` or ``test``) as the configuration says."""
-    section, key = (cfg.TRAIN, "TRAIN.BATCH_SIZE") if split == "val" else (cfg.TEST, "TEST.BATCH_SIZE")
-    batch_size = process_batch_size(section.BATCH_SIZE, key=key, local_size=world.local_size)
+    section = cfg.TRAIN if split == "val" else cfg.TEST
     dataset = build_dataset(cfg, split, position_rate=model.position_rate)
     loader = build_loader(
         cfg,
@@ -69,7 +68,7 @@ def build_evaluator(
         split,
         rank=world.rank,
         world_size=world.size,
-        batch_size=batch_size,
+        batch_size=section.BATCH_SIZE // world.local_size,
         pin_memory=world.device.type == "cuda",
     )
     mean, std = frame_normalization(cfg, model)

@@ -81,7 +81,7 @@ def restore(step: TrainStep, state: TrainingState, *, source: Path) -> None:
 def start_from_file(
     step: TrainStep, path: str, *, epoch_reset: bool, reset_head: bool
 ) -> TrainingState | None:
-    """Begins a run at ``TRAIN.CHECKPOINT_FILE_PATH``: its weights alone, or its whole state unless ``epoch_reset``."""
+    """Begins a run at the file ``path``: with its whole state, or after ``epoch_reset`` its weights alone."""
     state = None if epoch_reset or reset_head else read_training_state(path)
     if state is None:
         load_model_weights(step.model, path, reset_head=reset_head)
@@ -102,13 +102,13 @@ def check_same_run(
     """
     if state.data_fingerprint and state.data_fingerprint != fingerprint:
         raise CheckpointError(
-            f"{source} was made with another list of training videos than now; put that list back, or take another "
-            "OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH for its weights"
+            f"{source} was made with another list of training videos than now; put that list back, or take "
+            "another OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH for its weights"
         )
     if state.position.step and state.global_batch != global_batch:
         raise CheckpointError(
             f"{source} is in the middle of an epoch of {state.global_batch} clips a step, this run takes "
-            f"{global_batch}; keep the global batch (TRAIN.BATCH_SIZE × NUM_SHARDS), or continue from an epoch's end"
+            f"{global_batch}; keep the global batch (TRAIN.BATCH_SIZE × NUM_SHARDS), or begin at an epoch end"
         )
     for difference in config_differences(state.config, config):
         logger.warning("differs from the checkpoint's run: %s", difference)

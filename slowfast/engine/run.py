@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from slowfast.config.check import check_batch_sizes
 from slowfast.distributed import (
     Processes,
     World,
@@ -21,7 +22,7 @@ from slowfast.distributed import (
 )
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.launch import launch
-from slowfast.engine.test import test
+from slowfast.engine.testing import run_test
 from slowfast.engine.train import train
 from slowfast.errors import ConfigError
 from slowfast.files import write_text
@@ -75,6 +76,8 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
     setup_logging(cfg.OUTPUT_DIR, world.rank)
     with Interrupt() as interrupt:
         try:
+            if problems := check_batch_sizes(cfg, world.local_size):
+                raise ConfigError(problems)
             connect(world, init_method=address, backend=cfg.DIST_BACKEND)
             if remark:
                 logger.warning(remark)
@@ -83,7 +86,7 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
                 write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
             trained = train(cfg, world, interrupt) if cfg.TRAIN.ENABLE else None
             if cfg.TEST.ENABLE:
-                test(cfg, world, interrupt, trained=trained)
+                run_test(cfg, world, interrupt, trained=trained)
         except Interrupted as interrupted:
             logger.warning("%s", interrupted)
             return interrupted.exit_code

@@ -49,9 +49,10 @@ class Safeguard:
         self.num_broken += result.broken
         if self.num_broken > self.max_broken:
             videos = [video for some in self.world.share_objects(self.broken) for video in some]
+            listing = "\n  ".join(map(describe_broken, videos[:50]))
             raise DataError(
-                f"{self.num_broken} broken videos in epoch {position.epoch + 1}, more than DATA.MAX_BROKEN_FRACTION "
-                "allows; mend or remove them:\n  " + "\n  ".join(map(describe_broken, videos[:50]))
+                f"{self.num_broken} broken videos in epoch {position.epoch + 1}, more than "
+                f"DATA.MAX_BROKEN_FRACTION allows; mend or remove them:\n  {listing}"
             )
         if not result.updated:
             self._count_skipped(position, batch, result)
@@ -59,17 +60,17 @@ class Safeguard:
     def _count_skipped(self, position: Position, batch: ClipBatch, result: StepResult) -> None:
         ids = [i for some in self.world.share_objects(batch.video_id.tolist()) for i in some]
         what = (
-            f"step {position.step + 1} of epoch {position.epoch + 1} has loss {result.loss:g} and gradient norm "
-            f"{result.grad_norm:g}; its videos: " + ", ".join(f"{i} ({self.paths[i]})" for i in ids)
+            f"step {position.step + 1} of epoch {position.epoch + 1} has loss {result.loss:g} and gradient "
+            f"norm {result.grad_norm:g}; its videos: " + ", ".join(f"{i} ({self.paths[i]})" for i in ids)
         )
         self.num_skipped += 1
         self.first_skipped = self.first_skipped or what
         logger.warning("skipped: %s", what)
         if self.num_skipped > self.max_skipped:
             raise TrainingError(
-                f"{self.num_skipped} steps without a finite loss and gradient, more than SOLVER.MAX_SKIPPED_STEPS "
-                f"allows; the first: {self.first_skipped}. Lower SOLVER.BASE_LR, set SOLVER.CLIP_GRAD_L2NORM, or look "
-                "at these videos"
+                f"{self.num_skipped} steps without a finite loss and gradient, more than "
+                f"SOLVER.MAX_SKIPPED_STEPS allows; the first: {self.first_skipped}. Lower SOLVER.BASE_LR, "
+                "set SOLVER.CLIP_GRAD_L2NORM, or look at these videos"
             )
 
     def all_broken(self) -> list[BrokenVideo]:

@@ -82,7 +82,7 @@ class TrainStep:
         self._parallel_model = _distribute(model, world)
 
     def __call__(self, batch: ClipBatch, lr: float, *, stop: bool = False) -> StepResult:
-        """Takes one step at learning rate ``lr``; ``stop`` tells the other ranks that this one was asked to."""
+        """Takes one step at rate ``lr``; ``stop`` tells the other ranks that this one was asked to stop."""
         set_learning_rate(self.optimizer, lr)
         logits = self._forward(batch := batch.to(self._world.device))  # (B, K)
         loss = self._loss(logits, batch.label)

@@ -102,7 +102,7 @@ def _continue(training: Training, path: Path) -> Position:
 
 
 def _begin_from_file(training: Training, cfg: Any) -> Position:
-    """Takes the weights of ``TRAIN.CHECKPOINT_FILE_PATH``, and where it was unless that is to be forgotten."""
+    """Takes over ``TRAIN.CHECKPOINT_FILE_PATH``: weights, and where it was unless that is to be forgotten."""
     path = cfg.TRAIN.CHECKPOINT_FILE_PATH
     state = start_from_file(
         training.step,

@@ -8,7 +8,7 @@ from typing import Any
 
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loader import build_loader
-from slowfast.distributed import World, process_batch_size
+from slowfast.distributed import World
 from slowfast.engine.checkpoint import (
     Position,
     TrainingState,
@@ -105,7 +105,7 @@ class Training:
         except Interrupted as interrupted:
             raise Interrupted(interrupted.signum, _what_was_saved(self.save(position), position)) from None
         if evaluation is not None:
-            figures = self.log.add_validation(position.epoch, position.step, evaluation)
+            figures = self.log.add_validation(self.schedule.steps_to(position), evaluation)
             record_validation(checkpoint_path(self.output_dir, position), figures)
 
     def stop(self, position: Position) -> Interrupted:
@@ -125,7 +125,7 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt) -> Training:
     model = build_seeded_model(cfg, world)
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(model, frames=cfg.DATA.NUM_FRAMES, size=cfg.DATA.TRAIN_CROP_SIZE)
-    batch_size = process_batch_size(cfg.TRAIN.BATCH_SIZE, key="TRAIN.BATCH_SIZE", local_size=world.local_size)
+    batch_size = cfg.TRAIN.BATCH_SIZE // world.local_size
     global_batch = batch_size * world.size
     dataset = build_dataset(cfg, "train", position_rate=model.position_rate)
     loader = build_loader(

@@ -154,8 +154,8 @@ class TrainingLog:
         )
         log_broken(videos.values(), f"epoch {epoch + 1}: replaced by others")
 
-    def add_validation(self, epoch: int, step: int, evaluation: Evaluation) -> dict[str, float]:
-        """Logs the validation after ``epoch`` (from 0) and returns its figures."""
+    def add_validation(self, done: int, evaluation: Evaluation) -> dict[str, float]:
+        """Logs a validation ``done`` steps into the run and returns its figures."""
         figures = validation_figures(evaluation)
         for name in ("top1_err", "top5_err"):
             if name in figures:
@@ -163,7 +163,7 @@ class TrainingLog:
         log_json_stats(
             {
                 "_type": "val_epoch",
-                "epoch": CountOf(epoch + 1, self._max_epoch),
+                "epoch": CountOf(-(-done // self._steps_per_epoch), self._max_epoch),
                 "time_diff": evaluation.seconds,
                 **figures,
                 **{f"min_{name}": value for name, value in self._lowest.items()},
@@ -172,7 +172,6 @@ class TrainingLog:
         )
         log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
         if self._tensorboard is not None:
-            done = epoch * self._steps_per_epoch + step
             self._tensorboard.add_scalars({f"Val/{name}": value for name, value in figures.items()}, done)
             self._tensorboard.add_evaluation(evaluation, done)
         return figures

@@ -37,7 +37,7 @@ def steps_with_relative_lrs(
 
 
 def with_warmup(epoch: float, *, policy: LRPolicy, warmup_epochs: float, start_lr: float) -> float:
-    """Goes in a straight line from ``start_lr`` to where ``policy`` is at ``warmup_epochs``, then follows it."""
+    """A straight line from ``start_lr`` to where ``policy`` is at ``warmup_epochs``, then ``policy``."""
     if epoch >= warmup_epochs:
         return policy(epoch)
     return start_lr + (policy(warmup_epochs) - start_lr) * epoch / warmup_epochs

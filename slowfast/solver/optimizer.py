@@ -25,9 +25,7 @@ def build_optimizer(cfg: Any, model: nn.Module) -> Optimizer:
         layer_id = getattr(model, "layer_id", None)
         if layer_id is None:
             raise ConfigError(
-                [
-                    f"SOLVER.LAYER_DECAY = {solver.LAYER_DECAY}: this model does not say its layers; set it to 1.0"
-                ]
+                [f"SOLVER.LAYER_DECAY = {solver.LAYER_DECAY}: this model does not say its layers; take 1"]
             )
     named_exempt = getattr(model, "no_weight_decay", None)
     groups = parameter_groups(

@@ -19,7 +19,7 @@ from slowfast.visualization.tensorboard import read_class_names
 logger = get_logger(__name__)
 
 
-def test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | None = None) -> Evaluation | None:
+def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | None) -> Evaluation | None:
     """Tests the weights that the configuration names, else those just ``trained``, else the newest ones.
 
     Returns:
@@ -58,13 +58,13 @@ def test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | None =
 
 
 def _find_weights(cfg: Any, trained: Path | None) -> Path | str:
-    """``TEST.CHECKPOINT_FILE_PATH``, what was just trained, the newest in OUTPUT_DIR, or what training began with."""
+    """The file asked for, what was just trained, the newest in OUTPUT_DIR, or what training begins with."""
     found = cfg.TEST.CHECKPOINT_FILE_PATH or trained or last_checkpoint(cfg.OUTPUT_DIR)
     found = found or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not found:
         raise CheckpointError(
-            f"there are no weights to test: no checkpoint in {cfg.OUTPUT_DIR}/checkpoints; train first or set "
-            "TEST.CHECKPOINT_FILE_PATH"
+            f"there are no weights to test: no checkpoint in {cfg.OUTPUT_DIR}/checkpoints; train first, "
+            "or set TEST.CHECKPOINT_FILE_PATH"
         )
     return found
 
