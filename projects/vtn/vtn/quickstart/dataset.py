@@ -1,0 +1,207 @@
+"""Writes the quickstart's data set: H.264 files, ``train.csv val.csv test.csv`` and ``classes.json``."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from slowfast.errors import DataError
+from slowfast.files import atomic_write, write_text
+from slowfast.progress import Progress
+from vtn.quickstart.motion import CLASSES, plan_motion
+from vtn.quickstart.photographs import PHOTOGRAPHS, load_photograph, photograph_path
+from vtn.quickstart.scene import draw_frames
+
+SPLITS = ("train", "val", "test")
+
+# (H, W) of the videos; even, as 4:2:0 chroma wants.
+RESOLUTIONS = ((72, 96), (90, 120), (96, 96), (96, 128), (112, 112), (128, 96))
+# (frames a second, frames): 1 to 1.5 seconds. Each number of frames is one more than a multiple of 7, so
+# that 8 frames spread over the whole video fall on frames exactly. Otherwise the truncation of frame
+# indices, which always errs towards the start, alone would tell a clip from its reverse: a model that
+# averages frames gained 5 to 8 points by it.
+LENGTHS = ((12, 15), (15, 15), (15, 22), (20, 22), (20, 29), (24, 29), (25, 29))
+# Frames between two key frames.
+GROUPS_OF_PICTURES = (6, 12, 250)
+
+# Part of the settings on disk: a folder made by another recipe is refused instead of mixed.
+RECIPE = 1
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """All that the data set depends on: the same settings give the same files.
+
+    Attributes:
+        train, val, test: number of videos.
+        seed: of everything random.
+    """
+
+    train: int = 3200
+    val: int = 200
+    test: int = 400
+    seed: int = 1
+    recipe: int = RECIPE
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """One video to be made.
+
+    Attributes:
+        path: relative to the data set's folder.
+        split, index: its place; all that is random in it follows from these and the seed.
+        label: index into ``CLASSES``.
+        background, object_photograph: names of photographs, never the same.
+        size: (H, W).
+        fps: frames a second.
+        num_frames: T.
+        noise: standard deviation of the camera's noise, of 255.
+        crf: H.264 quality, larger is worse.
+        group: frames between two key frames.
+        b_frames: largest number of B-frames in a row.
+    """
+
+    path: str
+    split: str
+    index: int
+    seed: int
+    label: int
+    background: str
+    object_photograph: str
+    size: tuple[int, int]
+    fps: int
+    num_frames: int
+    noise: float
+    crf: int
+    group: int
+    b_frames: int
+
+
+def plan_clip(split: str, index: int, seed: int) -> ClipPlan:
+    """Draws one video's properties; labels go round, so that classes are balanced."""
+    rng = np.random.default_rng((seed, SPLITS.index(split), index))
+    label = index % len(CLASSES)
+    background, cut = rng.choice(PHOTOGRAPHS[split], 2, replace=False)
+    height, width = RESOLUTIONS[rng.integers(len(RESOLUTIONS))]
+    fps, num_frames = LENGTHS[rng.integers(len(LENGTHS))]
+    return ClipPlan(
+        path=f"{split}/{CLASSES[label].replace(' ', '_')}/{index:05d}.mp4",
+        split=split,
+        index=index,
+        seed=seed,
+        label=label,
+        background=str(background),
+        object_photograph=str(cut),
+        size=(height, width),
+        fps=fps,
+        num_frames=num_frames,
+        noise=float(rng.uniform(1.0, 6.0)),
+        crf=int(rng.integers(20, 31)),
+        group=int(rng.choice(GROUPS_OF_PICTURES)),
+        b_frames=int(rng.integers(0, 3)),
+    )
+
+
+def plan_dataset(settings: DatasetSettings) -> Iterator[ClipPlan]:
+    """Yields the plan of every video, split by split."""
+    for split in SPLITS:
+        for index in range(getattr(settings, split)):
+            yield plan_clip(split, index, settings.seed)
+
+
+def draw_clip(plan: ClipPlan) -> NDArray[np.uint8]:
+    """Returns the clip's frames before compression, (T, H, W, 3) RGB."""
+    # A stream of its own, so that what a clip shows does not hang on how its properties are drawn.
+    rng = np.random.default_rng((plan.seed, SPLITS.index(plan.split), plan.index, 1))
+    motion = plan_motion(plan.label, plan.num_frames, rng)
+    background, cut = load_photograph(plan.background), load_photograph(plan.object_photograph)
+    return draw_frames(motion, background, cut, plan.size, plan.noise, rng)
+
+
+def write_clip(folder: str, plan: ClipPlan) -> None:
+    """Draws and encodes one video; the file appears only when it is whole."""
+    path = Path(folder, plan.path)
+    with atomic_write(path) as partial, av.open(str(partial), "w", format="mp4") as container:
+        options = {"preset": "superfast", "crf": str(plan.crf), "bf": str(plan.b_frames)}
+        stream = container.add_stream("libx264", rate=Fraction(plan.fps), options=options)
+        stream.height, stream.width = plan.size
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = plan.group
+        stream.codec_context.thread_count = 1
+        for pixels in draw_clip(plan):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def generate_dataset(folder: Path, settings: DatasetSettings, *, workers: int | None = None) -> int:
+    """Makes the data set in ``folder``, or what is missing of it.
+
+    Args:
+        folder: made where it is missing.
+        settings: what to make.
+        workers: processes; None for one a core.
+
+    Returns:
+        The number of videos written by this call; 0 where all were there.
+
+    Raises:
+        DataError: where the folder holds a data set of other settings, or photographs are missing.
+    """
+    for split in SPLITS:
+        for name in PHOTOGRAPHS[split]:
+            photograph_path(name)
+    _claim_folder(folder, settings)
+    plans = list(plan_dataset(settings))
+    missing = [plan for plan in plans if not (folder / plan.path).is_file()]
+    if missing:
+        _write_clips(folder, missing, workers or len(os.sched_getaffinity(0)))
+    _write_annotations(folder, plans)
+    return len(missing)
+
+
+def _claim_folder(folder: Path, settings: DatasetSettings) -> None:
+    """Notes the settings in the folder before the first video, or compares those noted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    noted, wanted = folder / "settings.json", asdict(settings)
+    if noted.is_file():
+        found = json.loads(noted.read_text())
+        if found != wanted:
+            differing = [f"{k}={found.get(k)} (wanted {v})" for k, v in wanted.items() if found.get(k) != v]
+            raise DataError(
+                f"{folder} holds a data set of other settings: {', '.join(differing)}; "
+                "use another folder, or delete this one"
+            )
+        return
+    write_text(noted, json.dumps(wanted, indent=1))
+
+
+def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
+    # Spawned and not forked: the caller may hold threads, and a worker needs no more than this module.
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        Progress(len(plans), "writing videos", "video") as bar,
+    ):
+        for _ in pool.map(write_clip, [str(folder)] * len(plans), plans, chunksize=8):
+            bar.update(1)
+
+
+def _write_annotations(folder: Path, plans: list[ClipPlan]) -> None:
+    # Absolute paths, so that a run may start anywhere; a folder that moved gets new ones at the next call.
+    folder = folder.resolve()
+    for split in SPLITS:
+        lines = [f"{folder / plan.path} {plan.label}\n" for plan in plans if plan.split == split]
+        write_text(folder / f"{split}.csv", "".join(lines))
+    classes = {name: label for label, name in enumerate(CLASSES)}
+    write_text(folder / "classes.json", json.dumps(classes, indent=1))
