@@ -54,9 +54,27 @@ class FrameTimes:
 
     def at_seconds(self, seconds: np.ndarray) -> np.ndarray:
         """Index of the frame on screen at each time; times outside the video give its first or last frame."""
-        # A millisecond of slack: the coarsest time base in use rounds to that.
-        index = np.searchsorted(self.seconds, np.asarray(seconds, np.float64) + 1e-3, side="right") - 1
+        # Containers that round to milliseconds may be half of one late.
+        index = np.searchsorted(self.seconds, np.asarray(seconds, np.float64) + 6e-4, side="right") - 1
         return np.clip(index, 0, self.num_frames - 1).astype(np.int64)
+
+    def cut(self, start: float, end: float) -> tuple[int, FrameTimes]:
+        """The part of the video between two times, in seconds from its first frame.
+
+        Returns:
+            The index of the first frame of the part (on screen at ``start``), and the part's own times.
+
+        Raises:
+            ValueError: when the video ends before ``start``.
+        """
+        if start >= self.duration:
+            raise ValueError(f"starts at {start:g} s, but the video ends at {self.duration:.3f} s")
+        first = int(self.at_seconds(np.array([start]))[0])
+        # A millisecond of slack, as above: a frame that begins where the part ends is not in it.
+        last = max(int(np.searchsorted(self.seconds, end - 1e-3, side="left")), first + 1)
+        stop = self.seconds[last] if last < self.num_frames else self.duration
+        begin = self.seconds[first]
+        return first, FrameTimes(self.seconds[first:last] - begin, float(stop - begin))
 
 
 def clip_length(times: FrameTimes, num_frames: int, sampling_rate: float, target_fps: float) -> float:
@@ -79,15 +97,15 @@ def _clip(times: FrameTimes, num_frames: int, length: float, start: float) -> np
 def random_clip(
     times: FrameTimes, num_frames: int, sampling_rate: float, target_fps: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Training: a clip that starts anywhere in [0, n − L].
+    """Training: a clip that starts at any frame of 0 … n − L with equal chance.
 
     Returns:
         Ascending frame indices (T',) int64, T' ≤ T: a video too short for the clip gives the frames it
         has, none twice.
     """
     length = clip_length(times, num_frames, sampling_rate, target_fps)
-    start = rng.uniform(0.0, max(times.num_frames - length, 0.0))
-    return _clip(times, num_frames, length, start)
+    last_start = max(math.floor(times.num_frames - length + _SLACK), 0)
+    return _clip(times, num_frames, length, float(rng.integers(last_start + 1)))
 
 
 def centre_clip(times: FrameTimes, num_frames: int, sampling_rate: float, target_fps: float) -> np.ndarray:

@@ -1,0 +1,182 @@
+"""Decoding gives exactly the frames asked for, whatever the codec and container.
+
+Frames are stamped with their number; the truth for pixels is a plain decode of everything in order.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from videos import read_stamp, read_stamps, stamp, write_video
+
+from slowfast.datasets.decode import decode, open_video, stream
+from slowfast.datasets.spatial import Placement
+from slowfast.errors import DecodeError
+
+FRAMES = 40
+X265 = "log-level=none:bframes=3:keyint=12"
+ENCODINGS = {
+    "h264.mp4": {"codec": "libx264"},
+    "h264-b.mp4": {"codec": "libx264", "bf": "3"},
+    "h264-b.mkv": {"codec": "libx264", "bf": "3"},
+    "h264-b.mov": {"codec": "libx264", "bf": "3"},
+    "h264-b.ts": {"codec": "libx264", "bf": "3"},
+    "h264-b.flv": {"codec": "libx264", "bf": "3"},
+    "h264-b.avi": {"codec": "libx264", "bf": "3"},
+    "h264-open.mp4": {
+        "codec": "libx264",
+        "bf": "2",
+        "x264-params": "open-gop=1:keyint=12:b-adapt=0:scenecut=0",
+    },
+    "h264-open.mkv": {
+        "codec": "libx264",
+        "bf": "2",
+        "x264-params": "open-gop=1:keyint=12:b-adapt=0:scenecut=0",
+    },
+    "h264-444.mp4": {"codec": "libx264", "pix_fmt": "yuv444p"},
+    "h264-10bit.mp4": {"codec": "libx264", "pix_fmt": "yuv422p10le"},
+    "hevc.mp4": {"codec": "libx265", "x265-params": X265},
+    "hevc-open.mkv": {"codec": "libx265", "x265-params": X265 + ":open-gop=1"},
+    "hevc-layers.mp4": {"codec": "libx265", "x265-params": X265 + ":temporal-layers=1"},
+    "hevc-10bit.mp4": {"codec": "libx265", "x265-params": X265, "pix_fmt": "yuv420p10le"},
+    "vp8.webm": {"codec": "libvpx", "auto-alt-ref": "1", "lag-in-frames": "10", "cpu-used": "8", "b": "500k"},
+    "vp9-odd.webm": {"codec": "libvpx-vp9", "auto-alt-ref": "1", "cpu-used": "8", "size": (65, 97)},
+    "av1.mp4": {"codec": "libsvtav1", "preset": "13"},
+    "mpeg4.mp4": {"codec": "mpeg4", "bf": "2"},
+    "mpeg4.avi": {"codec": "mpeg4", "bf": "2"},
+    "mpeg2.mpg": {"codec": "mpeg2video", "bf": "2"},
+    "mpeg2.ts": {"codec": "mpeg2video", "bf": "2"},
+    "mjpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "animation.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+    "prores.mov": {"codec": "prores", "pix_fmt": "yuv422p10le"},
+}
+
+
+def decode_plainly(path: Path) -> np.ndarray:
+    """All frames through PyAV alone, one after another."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_chosen_frames_are_exact(name: str, tmp_path: Path) -> None:
+    options = {"size": (64, 96), **ENCODINGS[name]}
+    path = write_video(tmp_path / name, FRAMES, **options)
+    truth = decode_plainly(path)
+    assert read_stamps(truth) == list(range(FRAMES)), "the test's own video is wrong"
+    rng = np.random.default_rng(0)
+    with open_video(path) as video:
+        assert video.times.num_frames == FRAMES
+        assert video.times.fps == pytest.approx(25, rel=0.02)
+        for count in (1, 2, 5, 5, FRAMES):
+            indices = rng.choice(FRAMES, count, replace=False)
+            np.testing.assert_array_equal(video.read(indices), truth[indices])
+    assert read_stamps(decode(path, indices=[0, 13, FRAMES - 1], size=48)) == [0, 13, FRAMES - 1]
+    assert read_stamps(stream(path)) == list(range(FRAMES))
+
+
+def test_frames_may_repeat_and_come_in_any_order(stamped_video: Path) -> None:
+    assert read_stamps(decode(stamped_video, indices=[30, 2, 2, 59, 30])) == [30, 2, 2, 59, 30]
+
+
+def test_seconds_give_the_frame_on_screen(stamped_video: Path) -> None:
+    assert read_stamps(decode(stamped_video, seconds=[0, 0.039, 0.04, 1.0, 99])) == [0, 0, 1, 25, 59]
+
+
+def test_variable_frame_rate(tmp_path: Path) -> None:
+    ticks = [*range(0, 1000, 40), *range(1000, 3000, 200)]
+    path = write_video(tmp_path / "variable.mkv", len(ticks), ticks=ticks)
+    with open_video(path) as video:
+        np.testing.assert_allclose(video.times.seconds, np.array(ticks) / 1000, atol=1e-3)
+    assert read_stamps(decode(path, seconds=[0.5, 1.1, 1.3, 2.9])) == [12, 25, 26, 34]
+
+
+def test_a_first_timestamp_other_than_zero(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "late.mkv", 30, ticks=list(range(7000, 8200, 40)), bf="2")
+    with open_video(path) as video:
+        assert video.times.seconds[0] == 0
+    assert read_stamps(decode(path, indices=[0, 17, 29])) == [0, 17, 29]
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "turned.mp4", 3, size=(64, 96), rotation=degrees)
+    frames = decode(path, size=48)
+    assert frames.shape[1:3] == ((72, 48) if degrees in (90, -90) else (48, 72))
+    upright = np.rot90(frames[2], k=-degrees // 90)
+    assert read_stamp(upright) == 2
+
+
+def test_scale_crop_and_flip_of_a_placement(stamped_video: Path) -> None:
+    place = Placement(height=32, width=48, top=4, left=10, crop_height=24, crop_width=30)
+    mirrored = Placement(*(list(vars(place).values())[:6]), flip=True)
+    with open_video(stamped_video) as video:
+        whole = video.read([5], lambda h, w: Placement(32, 48, 0, 0, 32, 48))
+        crop = video.read([5], lambda h, w: place)
+        flipped = video.read([5], lambda h, w: mirrored)
+    np.testing.assert_array_equal(crop, whole[:, 4:28, 10:40])
+    np.testing.assert_array_equal(flipped, crop[:, :, ::-1])
+
+
+def test_a_file_object_is_a_source(stamped_video: Path) -> None:
+    assert read_stamps(decode(io.BytesIO(stamped_video.read_bytes()), indices=[3, 44])) == [3, 44]
+
+
+def test_scaling_keeps_brightness(tmp_path: Path) -> None:
+    """Scaling before the conversion to RGB must not darken: each grey keeps its level."""
+    for level in (30, 128, 220):
+        grey = [np.full((96, 128, 3), level, np.uint8)] * 2
+        path = write_video(tmp_path / f"{level}.mp4", grey)
+        assert abs(decode(path, size=48).mean() - decode(path).mean()) < 0.1
+
+
+def test_a_deep_clip_is_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "long.mp4", 600, gop=30, bf="2")
+    from slowfast.datasets import pyav_video
+
+    sent = []
+    plain = pyav_video.PyAVVideo._decode
+    monkeypatch.setattr(pyav_video.PyAVVideo, "_decode", lambda self, p: sent.append(p) or plain(self, p))
+    assert read_stamps(decode(path, indices=[550, 560])) == [550, 560]
+    assert len(sent) < 60
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"no video at all " * 100, "not a video"), (None, "missing")]
+)
+def test_what_is_no_video_is_named_so(content: bytes | None, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DecodeError) as caught:
+        decode(path)
+    assert caught.value.reason == reason
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_file_gives_the_frames_it_has(stamped_video: Path, tmp_path: Path) -> None:
+    whole = write_video(
+        tmp_path / "whole.mp4", 60, size=(64, 96), bf="2", container_options={"movflags": "faststart"}
+    )
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
+    with open_video(cut) as video:
+        count = video.times.num_frames
+        assert 20 < count < 60
+        assert read_stamps(video.read(np.arange(count))) == list(range(count))
+
+
+def test_a_name_that_reads_as_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_video(tmp_path / "plain.mp4", 5)
+    for name in ("concat:a|b.mp4", "-i.mp4", "%03d.mp4", "a b\n.mp4", "ü😀.mp4"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        assert read_stamps(decode(name)) == [0, 1, 2, 3, 4]
+
+
+def test_the_stamp_itself() -> None:
+    assert [read_stamp(stamp(i, 48, 80)) for i in (0, 1, 255, 4097, 65535)] == [0, 1, 255, 4097, 65535]

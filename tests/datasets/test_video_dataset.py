@@ -1,0 +1,168 @@
+"""Items of the video data set: views, positions, seeds, broken videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+from videos import read_stamps, write_csv, write_video
+
+from slowfast.config.defaults import get_default_config
+from slowfast.datasets.build import build_dataset
+from slowfast.datasets.clip import BrokenVideo, Clip, SampleRef
+from slowfast.errors import ConfigError
+
+
+@pytest.fixture
+def cfg(small_dataset: Path) -> CfgNode:
+    cfg = get_default_config()
+    cfg.DATA.PATH_TO_DATA_DIR = str(small_dataset)
+    cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS = 4, 2, 25
+    cfg.DATA.TRAIN_JITTER_SCALES, cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE = [40, 48], 32, 32
+    cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS = 2, 3
+    cfg.MODEL.NUM_CLASSES = 2
+    return cfg
+
+
+def shown(clip: Clip | BrokenVideo) -> list[int]:
+    """The numbers stamped into a clip's frames."""
+    assert isinstance(clip, Clip)
+    return read_stamps(clip.frames.permute(1, 2, 3, 0).numpy())
+
+
+def whole_pictures(cfg: CfgNode) -> CfgNode:
+    """Square videos, uncropped and unflipped, so that stamps can be read."""
+    cfg.DATA.TRAIN_JITTER_SCALES, cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE = [48, 48], 48, 48
+    cfg.DATA.RANDOM_FLIP = False
+    return cfg
+
+
+def test_a_training_clip(cfg: CfgNode) -> None:
+    dataset = build_dataset(cfg, "train")
+    assert (len(dataset), dataset.num_videos, dataset.num_views) == (8, 8, 1)
+    clip = dataset[3]
+    assert isinstance(clip, Clip)
+    assert clip.frames.shape == (3, 4, 32, 32)
+    assert clip.frames.dtype == torch.uint8
+    assert (clip.label, clip.video_id, clip.view_id, clip.broken) == (1, 3, 0, ())
+    assert dataset.labels.tolist() == [0, 1] * 4
+    assert dataset.paths[3].endswith("3.mp4")
+
+
+def test_positions_name_the_frames_shown(cfg: CfgNode) -> None:
+    dataset = build_dataset(whole_pictures(cfg), "train")
+    for epoch in range(4):
+        clip = dataset[SampleRef(epoch, 6)]
+        assert isinstance(clip, Clip)
+        assert clip.positions.tolist() == shown(clip)
+
+
+def test_positions_in_seconds_times_a_rate(cfg: CfgNode) -> None:
+    cfg.TRAIN.EVAL_FULL_VIDEO = True
+    clip = build_dataset(cfg, "val", position_rate=10.0)[0]
+    assert isinstance(clip, Clip)
+    assert clip.positions.tolist() == [round(i / 25 * 10) for i in range(10)]
+
+
+def test_a_clip_depends_on_seed_epoch_and_index_alone(cfg: CfgNode) -> None:
+    def clip(seed: int, epoch: int) -> list[int]:
+        cfg.RNG_SEED = seed
+        item = build_dataset(cfg, "train")[SampleRef(epoch, 7)]
+        assert isinstance(item, Clip)
+        return item.frames.flatten().tolist()
+
+    assert clip(1, 0) == clip(1, 0)
+    assert clip(1, 0) != clip(1, 1)
+    assert clip(1, 0) != clip(2, 0)
+
+
+def test_views_of_a_video_lie_in_a_row(cfg: CfgNode) -> None:
+    dataset = build_dataset(cfg, "test")
+    assert dataset.num_views == 6
+    clips = [dataset[6 * 7 + view] for view in range(6)]
+    assert [clip.view_id for clip in clips if isinstance(clip, Clip)] == list(range(6))
+    starts = [int(clip.positions[0]) for clip in clips if isinstance(clip, Clip)]
+    assert starts == [0, 0, 0, 8, 8, 8]  # (24 − 8) × view / 2
+
+
+def test_validation_takes_the_centre(cfg: CfgNode) -> None:
+    dataset = build_dataset(cfg, "val")
+    assert dataset.num_views == 1
+    clip = dataset[7]
+    assert isinstance(clip, Clip)
+    assert clip.positions[0] == 8  # (24 − 8) / 2
+    assert clip.positions.tolist() == [8, 10, 12, 15]
+
+
+@pytest.mark.parametrize(("num_frames", "expected"), [(5, [0, 5, 11, 17, 23]), (0, list(range(24)))])
+def test_whole_videos(cfg: CfgNode, num_frames: int, expected: list[int]) -> None:
+    cfg.TRAIN.EVAL_FULL_VIDEO, cfg.TRAIN.EVAL_NUM_FRAMES = True, num_frames
+    for split in ("val", "test"):
+        cfg.TEST.NUM_SPATIAL_CROPS = 1
+        clip = build_dataset(whole_pictures(cfg), split)[7]
+        assert isinstance(clip, Clip)
+        assert clip.positions.tolist() == expected
+
+
+def test_shuffled_frames_keep_their_positions(cfg: CfgNode) -> None:
+    cfg.TEST.SHUFFLE_FRAMES = cfg.TRAIN.EVAL_FULL_VIDEO = True
+    cfg.TEST.NUM_SPATIAL_CROPS = 1
+    dataset = build_dataset(whole_pictures(cfg), "test")
+    clip = dataset[6]
+    assert isinstance(clip, Clip)
+    assert clip.positions.tolist() == list(range(22))
+    assert shown(clip) != list(range(22))
+    assert sorted(shown(clip)) == list(range(22))
+    assert shown(clip) == shown(dataset[6])
+
+
+def test_reversed_channels(cfg: CfgNode) -> None:
+    plain = build_dataset(cfg, "val")[0]
+    cfg.DATA.REVERSE_INPUT_CHANNEL = True
+    reversed_ = build_dataset(cfg, "val")[0]
+    assert isinstance(plain, Clip)
+    assert isinstance(reversed_, Clip)
+    assert torch.equal(reversed_.frames, plain.frames.flip(0))
+
+
+def test_an_unknown_data_set_is_named(cfg: CfgNode) -> None:
+    cfg.TRAIN.DATASET = "kinetic"
+    with pytest.raises(ConfigError, match="did you mean kinetics"):
+        build_dataset(cfg, "train")
+
+
+class TestBrokenVideos:
+    """Videos 0 and 1 of three cannot be decoded."""
+
+    @pytest.fixture
+    def broken(self, cfg: CfgNode, tmp_path: Path) -> CfgNode:
+        (tmp_path / "text.mp4").write_text("no video")
+        good = write_video(tmp_path / "good.mp4", 20, size=(48, 48))
+        videos = [(tmp_path / "text.mp4", 0), (tmp_path / "missing.mp4", 0), (good, 1)]
+        for split in ("train", "val", "test"):
+            write_csv(tmp_path / f"{split}.csv", videos)
+        cfg.DATA.PATH_TO_DATA_DIR = str(tmp_path)
+        return cfg
+
+    def test_in_evaluation_the_item_says_what_is_wrong(self, broken: CfgNode, tmp_path: Path) -> None:
+        dataset = build_dataset(broken, "val")
+        missing = dataset[1]
+        assert isinstance(missing, BrokenVideo)
+        assert (missing.video_id, missing.reason) == (1, "missing")
+        assert missing.path == str(tmp_path / "missing.mp4")
+
+    def test_in_training_another_video_takes_its_place(self, broken: CfgNode) -> None:
+        dataset = build_dataset(broken, "train")
+        for epoch in range(3):
+            clip, again = dataset[SampleRef(epoch, 0)], dataset[SampleRef(epoch, 0)]
+            assert isinstance(clip, Clip)
+            assert isinstance(again, Clip)
+            assert (clip.video_id, clip.label) == (2, 1)
+            assert clip.broken[0].reason == "not a video"
+            assert torch.equal(clip.frames, again.frames)
+
+    def test_where_nothing_can_be_decoded_the_item_is_broken(self, broken: CfgNode, tmp_path: Path) -> None:
+        write_csv(tmp_path / "train.csv", [(tmp_path / "missing.mp4", 0)])
+        assert isinstance(build_dataset(broken, "train")[0], BrokenVideo)
