@@ -109,8 +109,11 @@ def verify(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
+        if damaged is None:
+            # torch is stricter about the archive's structure; mapped, the weights are not read again.
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged archive can fail in any way
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+        raise CheckpointError(f"{path} is damaged: {_first_line(error)}") from error
     if damaged is not None:
         raise CheckpointError(f"{path} is damaged: wrong checksum of {damaged}")
 
@@ -135,12 +138,13 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         "data_fingerprint": state.data_fingerprint,
     }
     try:
-        with atomic_write(path) as temporary:
-            torch.save(content, temporary)
+        # From a path torch would take the archive's inner name, and that is the temporary one.
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
     except (OSError, RuntimeError) as error:
         # torch's writer turns a full disk into a RuntimeError.
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        reason = "the disk is full" if full else str(error).splitlines()[0]
+        reason = "the disk is full" if full else _first_line(error)
         raise CheckpointError(f"could not save {path}: {reason}; earlier checkpoints are intact") from error
     return path
 
@@ -161,7 +165,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any way
-        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
@@ -264,6 +268,10 @@ def _is_other_head(theirs: Tensor, ours: Tensor, model: nn.Module) -> bool:
         and same_input
         and ours.shape[0] == getattr(model, "num_classes", None)
     )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _listing(what: str, names: list[str]) -> str:

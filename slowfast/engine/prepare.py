@@ -110,7 +110,7 @@ def log_model_info(model: nn.Module, *, frames: int, size: int) -> None:
             size,
         )
     except Exception as error:  # any model may do what cannot be traced without data
-        logger.info("model: its multiply-adds cannot be counted (%s)", str(error).splitlines()[0])
+        logger.info("model: its multiply-adds cannot be counted (%s)", error)
 
 
 def count_gmacs(model: nn.Module, frames: int, size: int) -> float:

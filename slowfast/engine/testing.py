@@ -10,7 +10,7 @@ from slowfast.engine.checkpoint import last_checkpoint, load_model_weights
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.predictions import predictions_of, save_predictions
-from slowfast.engine.prepare import build_evaluator, build_seeded_model, log_model_info
+from slowfast.engine.prepare import build_evaluator, build_seeded_model
 from slowfast.engine.training_log import log_broken
 from slowfast.errors import CheckpointError, DataError
 from slowfast.log import get_logger, log_json_stats
@@ -30,8 +30,6 @@ def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | No
         DataError: when no video could be scored.
     """
     model = build_seeded_model(cfg, world)
-    if world.is_main and cfg.LOG_MODEL_INFO and not cfg.TRAIN.ENABLE:
-        log_model_info(model, frames=cfg.DATA.NUM_FRAMES, size=cfg.DATA.TEST_CROP_SIZE)
     weights = world.share_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
     load_model_weights(model, weights)
     logger.info("testing %s", weights)

@@ -1,0 +1,83 @@
+"""Who decays, who learns how fast, who does not learn at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from slowfast.config import get_default_config
+from slowfast.solver import build_optimizer, set_learning_rate
+from slowfast.solver.optimizer import parameter_groups
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 1, 2))
+        self.conv = nn.Conv1d(2, 2, 1)
+        self.batch_norm = nn.BatchNorm1d(2)
+        self.layer_norm = nn.LayerNorm(2)
+        self.frozen = nn.Linear(2, 2).requires_grad_(False)
+
+    def no_weight_decay(self) -> set[str]:
+        return {"token"}
+
+    def layer_id(self, name: str) -> tuple[int, int]:
+        return (0 if name.startswith(("token", "conv")) else 2), 3
+
+
+def by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(parameter)]: group for group in groups for parameter in group["params"]}
+
+
+def test_every_learning_parameter_is_in_one_group_and_frozen_ones_in_none() -> None:
+    net = Net()
+    groups = parameter_groups(net, weight_decay=0.1)
+    found = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(found) == sorted(id(p) for p in net.parameters() if p.requires_grad)
+
+
+def test_batch_norms_have_a_decay_of_their_own() -> None:
+    net = Net()
+    found = by_name(net, parameter_groups(net, weight_decay=0.1, bn_weight_decay=0.3))
+    assert {name for name, group in found.items() if group["weight_decay"] == 0.3} == {
+        "batch_norm.weight",
+        "batch_norm.bias",
+    }
+    assert found["layer_norm.weight"]["weight_decay"] == 0.1
+
+
+def test_vectors_and_named_parameters_take_no_decay_when_asked_to() -> None:
+    cfg = get_default_config()
+    cfg.SOLVER.ZERO_WD_1D_PARAM = True
+    net = Net()
+    found = by_name(net, build_optimizer(cfg, net).param_groups)
+    decaying = {name for name, group in found.items() if group["weight_decay"] > 0}
+    assert decaying == {"conv.weight"}
+    cfg.SOLVER.ZERO_WD_1D_PARAM = False
+    found = by_name(net, build_optimizer(cfg, net).param_groups)
+    assert found["token"]["weight_decay"] == cfg.SOLVER.WEIGHT_DECAY
+
+
+def test_layer_decay_slows_the_layers_near_the_input() -> None:
+    cfg = get_default_config()
+    cfg.SOLVER.LAYER_DECAY = 0.5
+    net = Net()
+    optimizer = build_optimizer(cfg, net)
+    set_learning_rate(optimizer, 0.8)
+    found = by_name(net, optimizer.param_groups)
+    assert found["conv.weight"]["lr"] == pytest.approx(0.2)
+    assert found["layer_norm.weight"]["lr"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_optimisers_by_name(method: str, kind: type) -> None:
+    cfg = get_default_config()
+    cfg.SOLVER.OPTIMIZING_METHOD = method
+    assert type(build_optimizer(cfg, Net())) is kind
