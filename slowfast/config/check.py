@@ -160,10 +160,11 @@ def _check_views(cfg: Any) -> Iterator[str]:
     """Checks how videos are shown to the model in evaluation."""
     scales, crops = cfg.DATA.TRAIN_JITTER_SCALES, cfg.TEST.NUM_SPATIAL_CROPS
     # One crop is cut from the smaller training scale; several from a short side of the crop's own size.
-    if cfg.TEST.ENABLE and crops == 1 and scales and scales[0] < cfg.DATA.TEST_CROP_SIZE:
+    single_crop = cfg.TRAIN.ENABLE or (cfg.TEST.ENABLE and crops == 1)  # validation has one
+    if single_crop and scales and scales[0] < cfg.DATA.TEST_CROP_SIZE:
         yield (
             f"DATA.TEST_CROP_SIZE = {cfg.DATA.TEST_CROP_SIZE}: does not fit into the short side {scales[0]} "
-            f"of the test frames (DATA.TRAIN_JITTER_SCALES = {scales}); use a smaller crop or larger scales"
+            f"of evaluated frames (DATA.TRAIN_JITTER_SCALES = {scales}); use a smaller crop or larger scales"
         )
     if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
         yield (

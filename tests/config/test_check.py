@@ -115,6 +115,13 @@ def test_what_is_switched_off_is_not_checked(cfg: CfgNode) -> None:
     assert check(cfg) == []
 
 
+def test_several_crops_are_cut_from_their_own_short_side(cfg: CfgNode) -> None:
+    set_keys(cfg, TRAIN__ENABLE=False, DATA__TEST_CROP_SIZE=312)
+    assert check(cfg) == []
+    cfg.TRAIN.ENABLE = True  # its validation has one crop
+    assert check(cfg)[0].startswith("DATA.TEST_CROP_SIZE = 312")
+
+
 def test_views_are_not_checked_without_a_test(cfg: CfgNode) -> None:
     set_keys(cfg, TEST__ENABLE=False, TRAIN__EVAL_FULL_VIDEO=True)
     assert check(cfg) == []
