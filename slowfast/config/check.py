@@ -14,7 +14,7 @@ from typing import Any
 from slowfast.registry import projects
 
 # Data sets whose annotations are `train.csv`, `val.csv` and `test.csv` in one folder.
-CSV_DATASETS = ("kinetics",)
+CSV_DATASETS = ("kinetics", "frames")
 
 _CHOICES = {
     "MODEL.LOSS_FUNC": ("cross_entropy", "soft_cross_entropy", "bce_logit"),
@@ -28,6 +28,7 @@ _CHOICES = {
 }
 _AT_LEAST = {
     "MODEL.NUM_CLASSES": 1,
+    "DATA.FOLD": 1,
     "DATA.NUM_FRAMES": 1,
     "DATA.SAMPLING_RATE": 1,
     "DATA.TARGET_FPS": 1,
@@ -116,6 +117,8 @@ def _check_ranges(cfg: Any) -> Iterator[str]:
             yield f"{key} = {_value(cfg, key)}: is no fraction; use 0 or more and less than 1"
     if not 0 <= cfg.DATA.MAX_BROKEN_FRACTION <= 1:
         yield f"DATA.MAX_BROKEN_FRACTION = {cfg.DATA.MAX_BROKEN_FRACTION}: is no share; use 0 to 1"
+    if cfg.DATA.IMAGE_FPS <= 0:
+        yield f"DATA.IMAGE_FPS = {cfg.DATA.IMAGE_FPS}: must be above 0; give the images a second"
 
 
 def _check_model(cfg: Any) -> Iterator[str]:

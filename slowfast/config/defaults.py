@@ -73,6 +73,10 @@ _C.DATA.PATH_TO_DATA_DIR = ""
 _C.DATA.PATH_LABEL_SEPARATOR = " "
 # Put in front of every path of a csv.
 _C.DATA.PATH_PREFIX = ""
+# (ours) Which of the official divisions of ucf101 and hmdb51: 1, 2, 3.
+_C.DATA.FOLD = 1
+# (ours) Images a second of the data set "frames", whose videos are folders of images.
+_C.DATA.IMAGE_FPS = 30.0
 _C.DATA.NUM_FRAMES = 8
 # Step between frames of a clip, in frames at TARGET_FPS.
 _C.DATA.SAMPLING_RATE = 8

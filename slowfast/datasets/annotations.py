@@ -68,6 +68,7 @@ class Annotations:
         num_classes: K.
         segments: (N, 2) float64, start and end in seconds of the part of each file that is the video; None
             where whole files are.
+        image_fps: the paths are folders of images, so many a second; None: they are video files.
     """
 
     paths: PathTable
@@ -75,6 +76,7 @@ class Annotations:
     label_starts: Tensor | None
     num_classes: int
     segments: Tensor | None = None
+    image_fps: float | None = None
 
     def __post_init__(self) -> None:
         for part in (self.label_values, self.label_starts, self.segments):
@@ -92,6 +94,13 @@ class Annotations:
         hot = torch.zeros(self.num_classes)
         hot[self.label_values[start:end].long()] = 1.0
         return hot
+
+    def segment(self, video_id: int) -> tuple[float, float] | None:
+        """Start and end of the video in its file, in seconds; None: all of the file."""
+        if self.segments is None:
+            return None
+        start, end = self.segments[video_id].tolist()
+        return start, end
 
     def labels(self) -> np.ndarray:
         """All labels: (N,) int32, or (N, K) float32."""
@@ -211,19 +220,14 @@ class _CsvColumns:
         cuts = np.concatenate([[-1] * after, np.flatnonzero(chunk == self.separator)])
         last = np.searchsorted(cuts, lines_end, side="left") - 1
         cut = cuts[last - (after - 1)]
-        what = (
-            "is not a path, a label, a start and an end" if self.has_segments else "is not a path and a label"
-        )
-        self._refuse(cut <= lines_start, numbers, chunk, lines_start, lines_end, what)
+        what = "a path, a label, a start and an end" if self.has_segments else "a path and a label"
+        self._refuse(cut <= lines_start, numbers, chunk, lines_start, lines_end, f"is not {what}")
         label_end, segments = lines_end, np.zeros((0, 2))
         if self.has_segments:
-            label_end, end_cut = cuts[last - 1], cuts[last]
-            begins, bad_begin = _parse_seconds(chunk, label_end + 1, end_cut)
-            ends, bad_end = _parse_seconds(chunk, end_cut + 1, lines_end)
-            segments = np.stack([begins, ends], axis=1)
-            wrong = bad_begin | bad_end | ~((begins >= 0) & (begins < ends))
+            label_end = cuts[last - 1]
+            segments = _parse_segments(chunk, label_end, cuts[last], lines_end)
             what = "has a wrong segment: start and end are seconds, 0 <= start < end"
-            self._refuse(wrong, numbers, chunk, lines_start, lines_end, what)
+            self._refuse(np.isnan(segments[:, 0]), numbers, chunk, lines_start, lines_end, what)
 
         token_start, token_end = cut + 1, label_end
         counts = np.ones(len(cut), np.int64)
@@ -281,7 +285,7 @@ class _CsvColumns:
 
 
 def _parse_integers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the decimal numbers at text[start:end]: values (m,) int64, and which are none (m,) bool."""
+    """Reads the whole numbers at text[start:end]. Returns values (m,) int64 and where they are none (m,)."""
     lengths = ends - starts
     bad = (lengths < 1) | (lengths > 9)
     values = np.zeros(len(starts), np.int64)
@@ -293,25 +297,31 @@ def _parse_integers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> t
     return values, bad
 
 
-def _parse_seconds(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the decimal numbers at text[start:end]. Returns values (m,) float64 and where they are none (m,)."""
-    lengths = ends - starts
-    longest = 24
-    bad = (lengths < 1) | (lengths > longest)
+def _parse_segments(text: np.ndarray, before: np.ndarray, between: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Reads two columns of seconds, cut at the given places: (n, 2) float64, NaN for what is no segment."""
+    starts = _parse_decimals(text, before + 1, between)
+    ends = _parse_decimals(text, between + 1, end)
+    segments = np.stack([starts, ends], axis=1)
+    segments[~((starts >= 0) & (starts < ends) & np.isfinite(ends))] = np.nan
+    return segments
+
+
+def _parse_decimals(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Reads the decimal numbers at text[start:end]: (n,) float64, NaN for what is none."""
+    lengths, longest = ends - starts, 24
     tokens = np.zeros((len(starts), longest), np.uint8)
     for place in range(int(min(lengths.max(initial=0), longest))):
         here = lengths > place
         tokens[here, place] = text[starts[here] + place]
     written = tokens.view(f"S{longest}")[:, 0]
-    written[bad] = b"nan"
+    written[(lengths < 1) | (lengths > longest)] = b"nan"
     try:
-        values = written.astype(np.float64)
-    except ValueError:
-        values = np.array([_parse_float(token) for token in written.tolist()])
-    return values, ~np.isfinite(values)
+        return written.astype(np.float64)
+    except ValueError:  # at least one is no number: find out which
+        return np.array([_float_or_nan(token) for token in written.tolist()])
 
 
-def _parse_float(token: bytes) -> float:
+def _float_or_nan(token: bytes) -> float:
     try:
         return float(token)
     except ValueError:

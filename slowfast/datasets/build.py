@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from slowfast.datasets.annotations import Annotations, read_csv
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.decode import open_video
+from slowfast.datasets.image_folder import ImageFolder
 from slowfast.datasets.original import OriginalViewReader
+from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.datasets.video_dataset import Reader, VideoDataset
-from slowfast.datasets.views import ClipViews, TrainingViews, ViewReader, WholeVideoViews
+from slowfast.datasets.views import ClipViews, OpenVideo, TrainingViews, ViewReader, WholeVideoViews
+from slowfast.errors import ConfigError
 from slowfast.registry import Registry
 
 DATASET_REGISTRY: Registry[Callable[[Any, str], Annotations]] = Registry("data set", "TRAIN.DATASET")
 """Readers of annotations: ``(cfg, split) -> Annotations``, where split is "train", "val" or "test"."""
 
 
-@DATASET_REGISTRY.register("kinetics")
-def kinetics(cfg: Any, split: str) -> Annotations:
-    """``train.csv``, ``val.csv``, ``test.csv`` of lines ``path label`` in a folder; or one such file."""
-    path = cfg.DATA.PATH_TO_DATA_DIR
-    if not os.path.isfile(path):
-        path = os.path.join(path, f"{split}.csv")
-    return read_csv(
-        path,
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        separator=cfg.DATA.PATH_LABEL_SEPARATOR,
-        prefix=cfg.DATA.PATH_PREFIX,
-        multi_label=cfg.DATA.MULTI_LABEL,
+def _read(reader: Callable[[AnnotationSource], Annotations], cfg: Any, split: str) -> Annotations:
+    return reader(
+        AnnotationSource(
+            folder=cfg.DATA.PATH_TO_DATA_DIR,
+            split=split,
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            prefix=cfg.DATA.PATH_PREFIX,
+            separator=cfg.DATA.PATH_LABEL_SEPARATOR,
+            multi_label=cfg.DATA.MULTI_LABEL,
+            fold=cfg.DATA.FOLD,
+            image_fps=cfg.DATA.IMAGE_FPS,
+        )
     )
+
+
+for _name, _reader in READERS.items():
+    DATASET_REGISTRY.register(_name)(partial(_read, _reader))
 
 
 def build_dataset(cfg: Any, split: str, *, position_rate: float | None = None) -> VideoDataset:
@@ -46,9 +54,16 @@ def build_dataset(cfg: Any, split: str, *, position_rate: float | None = None) -
     scheme = _scheme(cfg, split)
     reader: Reader
     if cfg.DATA.ORIGINAL_SEMANTICS and not isinstance(scheme, TrainingViews):
+        if annotations.segments is not None or annotations.image_fps is not None:
+            raise ConfigError(
+                [
+                    "DATA.ORIGINAL_SEMANTICS = True: the original reads whole video files, but the data set "
+                    f"{name!r} has parts of files, or folders of images; set it False"
+                ]
+            )
         reader = OriginalViewReader(scheme)
     else:
-        reader = ViewReader(scheme, position_rate, cfg.DATA.DECODING_BACKEND)
+        reader = ViewReader(scheme, position_rate, _opener(annotations, cfg.DATA.DECODING_BACKEND))
     return VideoDataset(
         annotations,
         reader,
@@ -59,6 +74,12 @@ def build_dataset(cfg: Any, split: str, *, position_rate: float | None = None) -
         shuffle_frames=split == "test" and cfg.TEST.SHUFFLE_FRAMES,
         reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL,
     )
+
+
+def _opener(annotations: Annotations, backend: str) -> Callable[[str], OpenVideo]:
+    if annotations.image_fps is not None:
+        return partial(ImageFolder, fps=annotations.image_fps)
+    return partial(open_video, backend=backend)
 
 
 def _scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoViews:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slowfast.datasets.pyav_video import PyAVVideo
-from slowfast.datasets.views import ClipViews, WholeVideoViews
+from slowfast.datasets.views import ClipViews, Segment, WholeVideoViews
 
 # Frames that are resized in float at a time.
 _CHUNK = 16
@@ -26,8 +26,14 @@ class OriginalViewReader:
 
     scheme: ClipViews | WholeVideoViews
 
-    def read(self, path: str, view: int, crop: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Returns frames (3, T, H, W) float32 in 0 … 255, and positions (T,) int64 relative to the clip."""
+    def read(
+        self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns frames (3, T, H, W) float32 in 0 … 255, and positions (T,) int64 relative to the clip.
+
+        The original knows whole files only: ``segment`` is None.
+        """
+        assert segment is None, "build_dataset refuses annotations with segments"
         with PyAVVideo(path) as video:
             decoded, positions = self._frames(video, view)
             frames = torch.from_numpy(video.read(decoded[positions.numpy()]))

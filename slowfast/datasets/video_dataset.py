@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.clip import BrokenVideo, Clip, SampleRef
+from slowfast.datasets.views import Segment
 from slowfast.errors import DecodeError
 
 # Videos tried in place of a broken one before a training sample is given up.
@@ -20,7 +21,9 @@ _MAX_SUBSTITUTES = 10
 class Reader(Protocol):
     """Reads one view of a file; see :class:`slowfast.datasets.views.ViewReader`."""
 
-    def read(self, path: str, view: int, crop: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]: ...
+    def read(
+        self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 class VideoDataset(Dataset[Clip | BrokenVideo]):
@@ -96,7 +99,9 @@ class VideoDataset(Dataset[Clip | BrokenVideo]):
     def _read(self, video_id: int, view_id: int, rng: np.random.Generator) -> Clip | BrokenVideo:
         path = self.paths[video_id]
         try:
-            frames, positions = self._reader.read(path, *divmod(view_id, self._num_crops), rng)
+            view, crop = divmod(view_id, self._num_crops)
+            segment = self._annotations.segment(video_id)
+            frames, positions = self._reader.read(path, view, crop, rng, segment)
         except DecodeError as error:
             return BrokenVideo(video_id, path, error.reason, error.detail)
         except (OSError, MemoryError) as error:

@@ -6,8 +6,9 @@ positions. T frames, H W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -17,6 +18,23 @@ from slowfast.datasets import sampling, spatial
 from slowfast.datasets.decode import open_video
 from slowfast.datasets.sampling import FrameTimes
 from slowfast.datasets.spatial import Placer
+from slowfast.errors import DecodeError
+
+Segment = tuple[float, float]
+"""Start and end in seconds."""
+
+
+class OpenVideo(Protocol):
+    """An open video file, or a folder of images."""
+
+    @property
+    def times(self) -> FrameTimes: ...
+
+    def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Scheme(Protocol):
@@ -111,24 +129,37 @@ class ViewReader:
 
     Attributes:
         position_rate: None: positions are frame indices; else ``round(seconds × position_rate)``.
-        backend: decoder.
+        open_source: opens a path: a video file, or what is used like one.
     """
 
     scheme: Scheme
     position_rate: float | None = None
-    backend: str = "pyav"
+    open_source: Callable[[str], OpenVideo] = open_video
 
-    def read(self, path: str, view: int, crop: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def read(
+        self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Returns frames (3, T, H, W) uint8, a view of (T, H, W, 3) memory, and positions (T,) int64.
+
+        A segment is read as the video that one would have by cutting it out: its positions begin at 0.
+
+        Args:
+            segment: start and end in seconds of the part of the file that is the video; None: all of it.
 
         Raises:
             DecodeError: where the video cannot be decoded.
         """
-        with open_video(path, self.backend) as video:
-            indices = self.scheme.frames(video.times, view, rng)
-            frames = video.read(indices, self.scheme.placer(crop, rng))
+        with self.open_source(path) as video:
+            first, times = 0, video.times
+            if segment is not None:
+                try:
+                    first, times = times.cut(*segment)
+                except ValueError as error:
+                    raise DecodeError(path, "segment outside", str(error)) from error
+            indices = self.scheme.frames(times, view, rng)
+            frames = video.read(first + indices, self.scheme.placer(crop, rng))
             positions = indices
             if self.position_rate is not None:
-                positions = np.round(video.times.seconds[indices] * self.position_rate).astype(np.int64)
+                positions = np.round(times.seconds[indices] * self.position_rate).astype(np.int64)
         # (T, H, W, 3) -> (3, T, H, W)
         return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)

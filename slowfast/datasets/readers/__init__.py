@@ -1,0 +1,24 @@
+"""Readers of annotations: one small function a format, under the name of its data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.readers.folders import read_frames, read_videofolder
+from slowfast.datasets.readers.kinetics import read_kinetics
+from slowfast.datasets.readers.moments import read_moments
+from slowfast.datasets.readers.something import read_ssv2
+from slowfast.datasets.readers.source import AnnotationSource
+from slowfast.datasets.readers.split_lists import read_hmdb51, read_ucf101
+
+READERS: dict[str, Callable[[AnnotationSource], Annotations]] = {
+    "frames": read_frames,
+    "hmdb51": read_hmdb51,
+    "kinetics": read_kinetics,
+    "moments": read_moments,
+    "ssv2": read_ssv2,
+    "ucf101": read_ucf101,
+    "videofolder": read_videofolder,
+}
+"""Data set -> reader of one split; each raises ``AnnotationError`` with file and line."""

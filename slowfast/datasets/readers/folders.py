@@ -1,0 +1,50 @@
+"""Data sets without lists of their own: a folder per class, and folders of images."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.readers.kinetics import read_path_label
+from slowfast.datasets.readers.source import VIDEO_SUFFIXES, AnnotationSource, ClassIndex, Rows
+from slowfast.errors import AnnotationError
+
+
+def read_videofolder(source: AnnotationSource) -> Annotations:
+    """Finds ``SPLIT/CLASS/…/video`` files, at any depth below the class, in sorted order.
+
+    Class indices follow ``classes.json`` where there is one, else the sorted names of the class folders.
+    """
+    folder = os.path.join(source.folder, source.split)
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except OSError as error:
+        raise AnnotationError(
+            f"{folder}: cannot be read ({error.strerror}); it holds the videos of the split, a folder a class"
+        ) from error
+    classes = ClassIndex.from_names(names, source, folder)
+    rows = Rows(dataclasses.replace(source, prefix=folder))
+    for name in names:
+        for video in find_videos(os.path.join(folder, name)):
+            rows.add(os.path.join(name, video), classes.index(name, folder))
+    return rows.annotations(folder)
+
+
+def read_frames(source: AnnotationSource) -> Annotations:
+    """Reads lists of ``path label`` (see :func:`read_path_label`) whose paths are folders of images."""
+    return dataclasses.replace(read_path_label(source), image_fps=source.image_fps)
+
+
+def find_videos(folder: str) -> list[str]:
+    """Paths of the video files (by suffix) below a folder, relative to it, sorted."""
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        videos = [
+            name
+            for name in files
+            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")
+        ]
+        found += [os.path.relpath(os.path.join(place, name), folder) for name in videos]
+    return sorted(found)

@@ -1,0 +1,103 @@
+"""Kinetics 400, 600 and 700, and every data set listed in the same way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from slowfast.datasets.annotations import Annotations, read_csv
+from slowfast.datasets.readers.source import (
+    AnnotationSource,
+    ClassIndex,
+    Rows,
+    choose_layout,
+    read_lines,
+    read_table,
+)
+from slowfast.errors import AnnotationError
+
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+# Some download tools have folders of classes with underscores for spaces.
+_LAYOUTS = (
+    "{name}",
+    "{split}/{name}",
+    "{label}/{name}",
+    "{split}/{label}/{name}",
+    "{folder}/{name}",
+    "{split}/{folder}/{name}",
+)
+
+
+def read_path_label(source: AnnotationSource) -> Annotations:
+    """Reads ``train.csv``, ``val.csv``, ``test.csv`` of a folder, or one file, by :func:`read_csv`."""
+    return read_csv(
+        _list_of(source, source.split),
+        num_classes=source.num_classes,
+        separator=source.separator,
+        prefix=source.prefix,
+        multi_label=source.multi_label,
+    )
+
+
+def read_kinetics(source: AnnotationSource) -> Annotations:
+    """Reads lists of ``path label``, or the official ones, told apart by their first line.
+
+    The official ones have the columns label, youtube_id, time_start, time_end, split. The video of a line is
+    ``{youtube_id}_{start:06d}_{end:06d}.mp4``, directly in the root, in a folder of the split, of the class,
+    or of both. Class indices follow ``classes.json`` where there is one, else the sorted names of all splits.
+    """
+    path = _list_of(source, source.split)
+    if not _is_official(path):
+        return read_path_label(source)
+    listed = list(_official_rows(path))
+    classes = ClassIndex.from_names(_class_names(source), source, path)
+    videos = (_layout_values(source.split, label, name) for _, label, name in listed)
+    layout = choose_layout(source.root, _LAYOUTS, videos) if listed else ""
+    rows = Rows(source)
+    for line, label, name in listed:
+        video = layout.format(**_layout_values(source.split, label, name))
+        rows.add(video, classes.index(label, f"{path}, line {line}"))
+    return rows.annotations(path)
+
+
+def _list_of(source: AnnotationSource, split: str) -> str:
+    """The list of a split; where a file is named in place of the data set's folder, that one."""
+    return source.folder if os.path.isfile(source.folder) else os.path.join(source.folder, f"{split}.csv")
+
+
+def _is_official(path: str) -> bool:
+    _, first = next(read_lines(path), (0, ""))
+    return "youtube_id" in first.split(",")
+
+
+def _official_rows(path: str) -> Iterator[tuple[int, str, str]]:
+    """Yields line number, class name and file name."""
+    table = read_table(path)
+    _, header = next(table)
+    missing = [name for name in _COLUMNS if name not in header]
+    if missing:
+        raise AnnotationError(f"{path}, line 1: lacks the column {missing[0]!r}; take the list that has it")
+    label, video, start, end = (header.index(name) for name in _COLUMNS)
+    for line, cells in table:
+        try:
+            name = f"{cells[video]}_{int(float(cells[start])):06d}_{int(float(cells[end])):06d}.mp4"
+            yield line, cells[label], name
+        except (IndexError, ValueError, OverflowError) as error:
+            raise AnnotationError(
+                f"{path}, line {line}: {','.join(cells)!r} does not fit the header"
+            ) from error
+
+
+def _class_names(source: AnnotationSource) -> set[str]:
+    """The names in all lists of the data set (that of the test set may come without labels)."""
+    names: set[str] = set()
+    for path in {_list_of(source, split) for split in ("train", "val", "test")}:
+        if os.path.isfile(path):
+            _, header = next(read_lines(path), (0, ""))
+            if {"label", "youtube_id"} <= set(header.split(",")):
+                names.update(label for _, label, _ in _official_rows(path))
+    return names
+
+
+def _layout_values(split: str, label: str, name: str) -> dict[str, str]:
+    return {"split": split, "label": label, "folder": label.replace(" ", "_"), "name": name}

@@ -1,0 +1,53 @@
+"""Moments in Time, and Multi-Moments in Time with its several labels a video."""
+
+from __future__ import annotations
+
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.readers.source import (
+    AnnotationSource,
+    ClassIndex,
+    Rows,
+    choose_layout,
+    read_lines,
+    read_table,
+)
+from slowfast.errors import AnnotationError
+
+_LISTS = {"train": "trainingSet", "val": "validationSet", "test": "validationSet"}
+_FOLDERS = {"train": "training", "val": "validation", "test": "validation"}
+_LAYOUTS = ("{folder}/{name}", "videos/{name}", "{name}")
+
+
+def read_moments(source: AnnotationSource) -> Annotations:
+    """Reads ``trainingSet.csv`` and ``validationSet.csv``.
+
+    The latter is also the test set, as the official one has no labels. A line is
+    ``class/name.mp4,class,agreeing,disagreeing``; with several labels it is ``class/name.mp4,index,index,…``
+    (``.csv`` or ``.txt``). ``moments_categories.txt`` has lines ``class,index``. Videos lie in ``training``
+    and ``validation``, in ``videos``, or in the root itself.
+    """
+    categories = source.find("moments_categories.txt")
+    indices = dict(_category(text, f"{categories}, line {line}") for line, text in read_lines(categories))
+    classes = ClassIndex(indices, categories, source.num_classes)
+    name = _LISTS[source.split]
+    path = source.find(f"{name}.csv", f"{name}.txt")
+    rows = Rows(source)
+    for line, cells in read_table(path):
+        if len(cells) < 2:
+            raise AnnotationError(f"{path}, line {line}: {cells[0]!r} has no label")
+        if source.multi_label:
+            rows.add(cells[0], *(classes.checked(cell, f"{path}, line {line}") for cell in cells[1:]))
+        else:
+            rows.add(cells[0], classes.index(cells[1], f"{path}, line {line}"))
+    if rows.paths:
+        folder = _FOLDERS[source.split]
+        layout = choose_layout(source.root, _LAYOUTS, ({"folder": folder, "name": p} for p in rows.paths))
+        rows.paths = [layout.format(folder=folder, name=p) for p in rows.paths]
+    return rows.annotations(path)
+
+
+def _category(text: str, place: str) -> tuple[str, int]:
+    name, _, index = text.rpartition(",")
+    if not name or not index.strip().isdigit():
+        raise AnnotationError(f"{place}: {text!r} is not a class name, a comma and an index")
+    return name, int(index)

@@ -1,0 +1,217 @@
+"""What all readers share: the place of a data set, text with line numbers, class names, layouts of files."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.errors import AnnotationError
+
+CLASSES_FILE = "classes.json"
+VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif"})
+
+# Videos whose files are looked for before a layout of folders is given up; some are always missing.
+_PROBED_VIDEOS = 200
+
+
+@dataclass(frozen=True)
+class AnnotationSource:
+    """Where the annotations of one split lie, and what is known of them.
+
+    Attributes:
+        folder: the data set's folder, or (for csv formats) one file.
+        split: "train", "val" or "test".
+        num_classes: K, what the model has.
+        prefix: folder of the videos; empty: ``folder``.
+        separator: between the columns of ``path label`` files.
+        multi_label: a video may have several labels.
+        fold: which of a data set's official divisions, from 1.
+        image_fps: frames a second of folders of images.
+    """
+
+    folder: str
+    split: str
+    num_classes: int
+    prefix: str = ""
+    separator: str = " "
+    multi_label: bool = False
+    fold: int = 1
+    image_fps: float = 30.0
+
+    @property
+    def root(self) -> str:
+        """Folder of the videos."""
+        return self.prefix or self.folder
+
+    def find(self, *names: str) -> str:
+        """The first of the files ``names`` that is in ``folder``; ``AnnotationError`` when none is."""
+        for name in names:
+            path = os.path.join(self.folder, name)
+            if os.path.isfile(path):
+                return path
+        wanted = " or ".join(names)
+        raise AnnotationError(f"{self.folder}: has no {wanted}; check DATA.PATH_TO_DATA_DIR")
+
+
+@dataclass
+class Rows:
+    """Videos and their labels, collected one by one.
+
+    Attributes:
+        paths: relative to the root, or absolute.
+        labels: of each video at least one.
+    """
+
+    source: AnnotationSource
+    paths: list[str] = field(default_factory=list)
+    labels: list[Sequence[int]] = field(default_factory=list)
+
+    def add(self, path: str, *labels: int) -> None:
+        self.paths.append(path)
+        self.labels.append(labels)
+
+    def annotations(self, path: str) -> Annotations:
+        """The rows as :class:`Annotations`; ``path`` is the file they come from, for messages."""
+        if not self.paths:
+            raise AnnotationError(f"{path}: names no video of the split {self.source.split!r}")
+        values = np.array([label for labels in self.labels for label in labels], np.int32)
+        starts = None
+        if self.source.multi_label:
+            counts = [len(labels) for labels in self.labels]
+            starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
+        table = PathTable.from_strings(self.paths, self.source.root)
+        return Annotations(table, torch.from_numpy(values), starts, self.source.num_classes)
+
+
+class ClassIndex:
+    """Class names and their indices.
+
+    Args:
+        indices: name -> index.
+        path: the file that says so, for messages.
+        num_classes: K; indices are in [0, K).
+    """
+
+    def __init__(self, indices: Mapping[str, int], path: str, num_classes: int) -> None:
+        self._indices = dict(indices)
+        self._numbers = set(self._indices.values())
+        self._path = path
+        wrong = [f"{name!r} = {i!r}" for name, i in self._indices.items() if not _is_index(i, num_classes)]
+        if wrong:
+            raise AnnotationError(
+                f"{path}: has {len(self._indices)} classes, and {wrong[0]} is no index of 0 to "
+                f"{num_classes - 1}; MODEL.NUM_CLASSES is {num_classes}"
+            )
+
+    @classmethod
+    def from_names(cls, names: Iterable[str], source: AnnotationSource, path: str) -> ClassIndex:
+        """Indices by ``classes.json`` (name -> index) in the data set's folder, else by sorted names.
+
+        Without that file the names must be exactly K: a subset in its own order would be trained or tested
+        under wrong indices without a word.
+
+        Args:
+            names: found in ``path``.
+        """
+        listed = os.path.join(source.folder, CLASSES_FILE)
+        if os.path.isfile(listed):
+            return cls(read_json(listed, dict), listed, source.num_classes)
+        found = sorted(set(names))
+        if len(found) != source.num_classes:
+            count = "1 class" if len(found) == 1 else f"{len(found)} classes"
+            raise AnnotationError(
+                f"{path}: has {count}, but MODEL.NUM_CLASSES is {source.num_classes}; set it to "
+                f"{len(found)}, or write {listed} with each class name and its index"
+            )
+        return cls({name: i for i, name in enumerate(found)}, path, source.num_classes)
+
+    def index(self, name: str, place: str) -> int:
+        """The index of a class named at ``place``, such as ``train.csv, line 3``."""
+        if name not in self._indices:
+            raise AnnotationError(f"{place}: class {name!r} is not in {self._path}")
+        return self._indices[name]
+
+    def checked(self, index: str, place: str) -> int:
+        """The index written at ``place``, when it is one of the classes'."""
+        number = int(index) if index.isascii() and index.isdigit() else -1
+        if number not in self._numbers:
+            raise AnnotationError(f"{place}: {index!r} is no class index of {self._path}")
+        return number
+
+
+def _is_index(value: Any, num_classes: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < num_classes
+
+
+def read_lines(path: str) -> Iterator[tuple[int, str]]:
+    """Yields number and text of the lines of a file that are not blank."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line.strip()
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yields line number and cells of a csv file with quotes; blank lines are left out."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield reader.line_num, [cell.strip() for cell in row]
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
+    except csv.Error as error:
+        raise AnnotationError(f"{path}, line {reader.line_num}: is no csv ({error})") from error
+
+
+def read_json(path: str, kind: type) -> Any:
+    """Reads a json file whose value is a ``dict`` or a ``list``."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}, line {error.lineno}: is no json ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: is no UTF-8 text ({error})") from error
+    if not isinstance(value, kind):
+        raise AnnotationError(f"{path}: holds a {type(value).__name__}, not a {kind.__name__}")
+    return value
+
+
+def choose_layout(root: str, layouts: Sequence[str], videos: Iterable[Mapping[str, str]]) -> str:
+    """Finds in which of several ways the files of a data set are laid out.
+
+    Args:
+        root: folder of the videos.
+        layouts: paths relative to the root, with names in braces.
+        videos: for each video the values of those names.
+
+    Returns:
+        The first layout in which one of the first videos is found.
+
+    Raises:
+        AnnotationError: when none is; names what was looked for.
+    """
+    first = list(itertools.islice(videos, _PROBED_VIDEOS))
+    for layout in layouts:
+        if any(os.path.exists(os.path.join(root, layout.format(**video))) for video in first):
+            return layout
+    tried = ", ".join(dict.fromkeys(layout.format(**video) for video in first[:1] for layout in layouts))
+    raise AnnotationError(
+        f"{root}: has none of the first videos; looked for {tried}; set DATA.PATH_PREFIX to their folder"
+    )

@@ -1,0 +1,81 @@
+"""UCF101 and HMDB51: official lists that divide the videos in three ways; ``DATA.FOLD`` chooses one.
+
+Neither has a validation set; both names of a split that is not for training mean the test list.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout, read_lines
+from slowfast.errors import AnnotationError
+
+_UCF_FOLDERS = ("", "ucfTrainTestlist", "annotations")
+_HMDB_FOLDERS = ("", "testTrainMulti_7030_splits", "splits", "annotations")
+_HMDB_TRAIN, _HMDB_TEST, _HMDB_UNUSED = "1", "2", "0"
+
+
+def read_ucf101(source: AnnotationSource) -> Annotations:
+    """Reads ``classInd.txt``, ``trainlist0N.txt`` and ``testlist0N.txt``.
+
+    They are in the folder itself, in ``ucfTrainTestlist`` or ``annotations``; videos are
+    ``Class/v_Class_g01_c01.avi`` in the root, ``UCF-101`` or ``videos``.
+    """
+    class_list = source.find(*(os.path.join(folder, "classInd.txt") for folder in _UCF_FOLDERS))
+    indices = dict(_ucf_class(text, f"{class_list}, line {line}") for line, text in read_lines(class_list))
+    classes = ClassIndex(indices, class_list, source.num_classes)
+    kind = "train" if source.split == "train" else "test"
+    path = source.find(*(os.path.join(folder, f"{kind}list{source.fold:02d}.txt") for folder in _UCF_FOLDERS))
+    rows = Rows(source)
+    for line, text in read_lines(path):
+        # Training lists repeat the class's number after the path; the folder says the same.
+        video = text.split(" ")[0]
+        rows.add(video, classes.index(os.path.dirname(video), f"{path}, line {line}"))
+    _place(rows, ("{name}", "UCF-101/{name}", "videos/{name}"))
+    return rows.annotations(path)
+
+
+def read_hmdb51(source: AnnotationSource) -> Annotations:
+    """Reads ``CLASS_test_splitN.txt`` with lines ``name.avi 1`` (training), ``2`` (test) or ``0`` (unused).
+
+    They are in the folder itself, in ``testTrainMulti_7030_splits``, ``splits`` or ``annotations``; videos
+    are ``CLASS/name.avi`` in the root, ``hmdb51`` or ``videos``. Classes are in alphabetical order.
+    """
+    ending = f"_test_split{source.fold}.txt"
+    lists: list[str] = []
+    for folder in _HMDB_FOLDERS:
+        pattern = os.path.join(glob.escape(os.path.join(source.folder, folder)), f"*{ending}")
+        lists = lists or sorted(glob.glob(pattern))
+    if not lists:
+        raise AnnotationError(
+            f"{source.folder}: has no CLASS{ending}; check DATA.PATH_TO_DATA_DIR and DATA.FOLD"
+        )
+    names = [os.path.basename(path).removesuffix(ending) for path in lists]
+    where = os.path.dirname(lists[0])
+    classes = ClassIndex.from_names(names, source, where)
+    wanted = _HMDB_TRAIN if source.split == "train" else _HMDB_TEST
+    rows = Rows(source)
+    for path, name in zip(lists, names, strict=True):
+        for line, text in read_lines(path):
+            video, _, part = text.rpartition(" ")
+            if not video or part not in (_HMDB_TRAIN, _HMDB_TEST, _HMDB_UNUSED):
+                raise AnnotationError(f"{path}, line {line}: {text!r} is not a file and 0, 1 or 2")
+            if part == wanted:
+                rows.add(f"{name}/{video.strip()}", classes.index(name, f"{path}, line {line}"))
+    _place(rows, ("{name}", "hmdb51/{name}", "videos/{name}"))
+    return rows.annotations(where)
+
+
+def _ucf_class(text: str, place: str) -> tuple[str, int]:
+    number, _, name = text.partition(" ")
+    if not name or not number.isdigit() or int(number) < 1:
+        raise AnnotationError(f"{place}: {text!r} is not a number from 1 and a class name")
+    return name.strip(), int(number) - 1
+
+
+def _place(rows: Rows, layouts: tuple[str, ...]) -> None:
+    if rows.paths:
+        layout = choose_layout(rows.source.root, layouts, ({"name": path} for path in rows.paths))
+        rows.paths = [layout.format(name=path) for path in rows.paths]
