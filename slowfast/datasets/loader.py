@@ -6,6 +6,7 @@ B clips, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,8 @@ def build_loader(
     else:
         sampler = EvalSampler(dataset.num_videos, dataset.num_views, batch_size, **place)
     workers = cfg.DATA_LOADER.NUM_WORKERS
+    # The run's log says in one line what torch would repeat for each loader.
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
     return DataLoader(
         dataset,
         batch_sampler=sampler,

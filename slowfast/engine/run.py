@@ -82,6 +82,8 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
             if remark:
                 logger.warning(remark)
             logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, _device_name(world))
+            if busy := crowded_cores(cfg.DATA_LOADER.NUM_WORKERS, world.local_size, usable_cores()):
+                logger.warning(busy)
             if world.is_main:
                 write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
             trained = train(cfg, world, interrupt) if cfg.TRAIN.ENABLE else None
@@ -95,7 +97,22 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
     return 0
 
 
+def usable_cores() -> int:
+    """Returns the cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def crowded_cores(num_workers: int, local_size: int, cores: int) -> str:
+    """Returns a remark where a machine's loader workers are more than its cores, else an empty string."""
+    if num_workers * local_size <= cores:
+        return ""
+    return (
+        f"DATA_LOADER.NUM_WORKERS is {num_workers} for each process, but there are {cores} cores here; "
+        f"{max(cores // local_size, 1)} would be faster unless the storage is slow"
+    )
+
+
 def _device_name(world: World) -> str:
     if world.device.type == "cuda":
         return f"{world.device} ({torch.cuda.get_device_name(world.device)})"
-    return f"the CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    return f"the CPU, {torch.get_num_threads()} threads of {usable_cores()} cores"

@@ -145,9 +145,9 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt) -> Training:
         checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
     )
     logger.info(
-        "training: %d clips a step = %d processes × %d; %d steps an epoch; %s",
+        "training: %d clips a step = %s × %d; %d steps an epoch; %s",
         global_batch,
-        world.size,
+        "1 process" if world.size == 1 else f"{world.size} processes",
         batch_size,
         schedule.steps_per_epoch,
         build_precision(cfg, world),
