@@ -9,7 +9,7 @@ import json
 
 import pytest
 import torch
-from conftest import CASES, GOLDEN, VARIANT, Golden
+from golden_cases import CASES, GOLDEN, VARIANT, Golden
 from torch.nn import functional as F
 from vtn import VTN
 from vtn.temporal_encoder import TemporalEncoder
