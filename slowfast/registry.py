@@ -48,7 +48,8 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """Returns the object of that name; ``ConfigError`` with the nearest names when there is none."""
-        import_project_modules()
+        if name not in self._entries:
+            import_project_modules()
         if name not in self._entries:
             near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(self))}"

@@ -208,10 +208,11 @@ def _score_batch(
     if loss is not None:
         scores.loss_sum += float(loss(logits, batch.label)) * len(labels)
         scores.num_scored += len(labels)
+    finite = logits.isfinite().all(dim=1).tolist()
     rows = activation(logits).cpu().numpy()
-    views = zip(batch.video_id.tolist(), batch.view_id.tolist(), labels.numpy(), rows, strict=True)
-    for video, view, label, row in views:
-        if np.isfinite(row).all():
+    views = zip(batch.video_id.tolist(), batch.view_id.tolist(), labels.numpy(), rows, finite, strict=True)
+    for video, view, label, row, usable in views:
+        if usable:
             scores.add(video, view, label, row)
         else:
             scores.broken[video] = BrokenVideo(video, "", "not finite", f"the model's scores of view {view}")

@@ -65,6 +65,10 @@ class Interrupt:
             raise KeyboardInterrupt
         self.signum = signum
 
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signum != 0
+
     def raise_if_requested(self) -> None:
         """Raises :class:`Interrupted` when a signal has come."""
         if self.signum:

@@ -5,7 +5,7 @@ B clips of this process, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,8 +81,10 @@ class TrainStep:
         self._clip_value, self._clip_norm = clip_value, clip_norm
         self._parallel_model = _distribute(model, world)
 
-    def __call__(self, batch: ClipBatch, lr: float, *, stop: bool = False) -> StepResult:
-        """Takes one step at rate ``lr``; ``stop`` tells the other ranks that this one was asked to stop."""
+    def __call__(
+        self, batch: ClipBatch, lr: float, *, asked_to_stop: Callable[[], bool] = lambda: False
+    ) -> StepResult:
+        """Takes one step at rate ``lr``; asks ``asked_to_stop`` late in it, and tells the other ranks."""
         set_learning_rate(self.optimizer, lr)
         logits = self._forward(batch := batch.to(self._world.device))  # (B, K)
         loss = self._loss(logits, batch.label)
@@ -92,7 +94,7 @@ class TrainStep:
         # Gradients are averaged over the ranks by now, so that their norm is the same on each.
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = get_total_norm(gradients)
-        result = self._combine(loss.detach(), logits.detach(), norm, batch, stop)
+        result = self._combine(loss.detach(), logits.detach(), norm, batch, asked_to_stop())
         if result.updated:
             self._update(norm)
         return result

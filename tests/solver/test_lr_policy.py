@@ -33,15 +33,14 @@ def test_warmup_is_a_line_to_where_the_cosine_is() -> None:
 
 
 def test_cosine_after_warmup_begins_at_the_base_rate() -> None:
-    lr = policy(
-        LR_POLICY="cosine", BASE_LR=0.1, MAX_EPOCH=8, WARMUP_EPOCHS=4.0, COSINE_AFTER_WARMUP=True
-    )
+    lr = policy(LR_POLICY="cosine", BASE_LR=0.1, MAX_EPOCH=8, WARMUP_EPOCHS=4.0, COSINE_AFTER_WARMUP=True)
     assert lr(4.0) == pytest.approx(0.1)
     assert lr(6.0) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
-    ("epoch", "expected"), [(0.0, 1e-3), (12.99, 1e-3), (13.0, 1e-4), (23.5, 1e-4), (24.0, 1e-5), (24.9, 1e-5)]
+    ("epoch", "expected"),
+    [(0.0, 1e-3), (12.99, 1e-3), (13.0, 1e-4), (23.5, 1e-4), (24.0, 1e-5), (24.9, 1e-5)],
 )
 def test_steps_of_the_paper(epoch: float, expected: float) -> None:
     lr = policy(

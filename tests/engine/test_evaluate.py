@@ -1,0 +1,138 @@
+"""The one evaluation: views merged by video, each exactly once, over any number of processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from processes import run_ranks
+from tiny import Tiny, tiny_config
+from torch import Tensor, nn
+
+from slowfast.datasets.clip import BrokenVideo, ClipBatch
+from slowfast.distributed import World
+from slowfast.engine.evaluate import evaluate
+from slowfast.engine.interrupt import Interrupt, Interrupted
+from slowfast.engine.predictions import load_predictions, predictions_of, save_predictions
+from slowfast.engine.prepare import build_evaluator
+from slowfast.errors import DataError
+
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}  # leaves the bytes as they are
+
+
+class FirstPixels(nn.Module):
+    """Logits are the first three bytes of a clip's first row."""
+
+    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        return frames[:, 0, 0, 0, :3]
+
+
+def batch(*views: tuple[int, int, int, list[int]], broken: tuple[BrokenVideo, ...] = ()) -> ClipBatch:
+    """Views of (video, view, label, logits)."""
+    frames = torch.zeros(len(views), 3, 1, 1, 3, dtype=torch.uint8)
+    for row, view in enumerate(views):
+        frames[row, 0, 0, 0] = torch.tensor(view[3])
+    video, number, label = (torch.tensor([view[k] for view in views], dtype=torch.int64) for k in range(3))
+    return ClipBatch(
+        frames, torch.zeros(len(views), 1, dtype=torch.int64), None, label, video, number, broken
+    )
+
+
+def run(batches: list[ClipBatch], **options: Any) -> Any:
+    return evaluate(FirstPixels(), batches, num_classes=3, head_act="none", **PLAIN, **options)
+
+
+def test_views_of_a_video_are_merged_wherever_they_lie() -> None:
+    batches = [batch((0, 0, 1, [9, 1, 0]), (1, 0, 2, [0, 0, 5])), batch((0, 1, 1, [0, 30, 0]))]
+    found = run(batches)
+    assert found.video_ids.tolist() == [0, 1]
+    np.testing.assert_allclose(found.scores, [[4.5, 15.5, 0], [0, 0, 5]], atol=1e-4)
+    assert (found.top1, found.num_views.tolist()) == (100.0, [2, 1])
+    highest = run(batches, ensemble="max")
+    np.testing.assert_allclose(highest.scores[0], [9, 30, 0], atol=1e-4)
+
+
+def test_broken_videos_are_listed_and_never_scored() -> None:
+    broken = BrokenVideo(1, "b.mp4", "truncated")
+    found = run(
+        [batch((0, 0, 0, [5, 0, 0]), broken=(broken,)), batch(broken=(BrokenVideo(2, "c", "missing"),))]
+    )
+    assert found.video_ids.tolist() == [0]
+    assert [video.reason for video in found.broken] == ["truncated", "missing"]
+
+
+def test_scores_that_are_not_finite_are_no_scores() -> None:
+    class Broken(FirstPixels):
+        def forward(self, *given: Any, **more: Any) -> Tensor:
+            return super().forward(*given, **more).log()  # the log of 0
+
+    found = evaluate(Broken(), [batch((0, 0, 0, [5, 0, 1]), (1, 0, 0, [5, 1, 1]))], num_classes=3, **PLAIN)
+    assert found is not None
+    assert [video.reason for video in found.broken] == ["not finite"]
+    assert found.video_ids.tolist() == [1]
+
+
+def test_a_view_handed_out_twice_is_an_error() -> None:
+    with pytest.raises(DataError, match="view 0 of video 4"):
+        run([batch((4, 0, 0, [1, 0, 0])), batch((4, 0, 0, [1, 0, 0]))])
+
+
+def test_multi_label_scores_give_mean_average_precision() -> None:
+    views = batch((0, 0, 0, [3, 0, 1]), (1, 0, 0, [1, 2, 0]))
+    views = views._replace(label=torch.tensor([[1.0, 0, 1], [0, 1, 0]]))
+    found = run([views])
+    assert found.multi_label
+    assert found.mean_average_precision == pytest.approx(1.0)
+
+
+def test_a_signal_ends_it_between_two_batches() -> None:
+    interrupt = Interrupt()
+    interrupt.signum = 2
+    with pytest.raises(Interrupted):
+        run([batch((0, 0, 0, [1, 0, 0]))], interrupt=interrupt)
+
+
+def test_predictions_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    broken = BrokenVideo(1, "b, with comma.mp4", "truncated", "at 3 s")
+    found = run([batch((0, 0, 1, [1, 9, 0]), (2, 0, 2, [4, 0, 0]), broken=(broken,))])
+    saved = predictions_of(
+        found, paths=["a.mp4", "b.mp4", "c.mp4"], class_names=["left", "right", "up"], meta={"top1_acc": 50.0}
+    )
+    save_predictions(tmp_path / "predictions.npz", saved)
+    read = load_predictions(tmp_path / "predictions.npz")
+    np.testing.assert_array_equal(read.scores, found.scores)
+    assert (read.paths, read.broken, read.meta) == (["a.mp4", "c.mp4"], (broken,), {"top1_acc": 50.0})
+    rows = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert rows[1] == "0,a.mp4,right,right,9,1,1,"
+    assert rows[3] == '1,"b, with comma.mp4",,,,,,truncated: at 3 s'
+    with pytest.raises(DataError, match="predictions file"):
+        load_predictions(tmp_path / "predictions.csv")
+
+
+def _evaluate_rank(world: World, data: Path, output: Path) -> None:
+    torch.manual_seed(0)
+    cfg = tiny_config(data, output)
+    evaluator = build_evaluator(cfg, "test", Tiny(), world, Interrupt())
+    found = evaluator.run()
+    assert (found is not None) == world.is_main
+    if found is not None:
+        predictions = predictions_of(
+            found, paths=evaluator.dataset.paths, class_names="abc", meta={"loss": found.loss}
+        )
+        save_predictions(output / f"{world.size}.npz", predictions)
+
+
+def test_every_world_scores_every_view_once_with_the_same_result(colour_videos: Path, tmp_path: Path) -> None:
+    for size in (1, 2, 3):
+        assert run_ranks(_evaluate_rank, size, colour_videos, tmp_path) == [0] * size
+    one, *others = (load_predictions(tmp_path / f"{size}.npz") for size in (1, 2, 3))
+    assert one.video_ids.tolist() == list(range(7))
+    assert one.num_views.tolist() == [2] * 7
+    for other in others:
+        assert other.paths == one.paths
+        assert other.num_views.tolist() == one.num_views.tolist()
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-6)
+        assert other.meta["loss"] == pytest.approx(one.meta["loss"], abs=1e-6)

@@ -1,0 +1,269 @@
+"""Training runs: figures, resume, stops, failures; over one and several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from processes import run_all, run_forked
+from tiny import Tiny, tiny_config
+from torch import Tensor
+
+from slowfast.distributed import free_local_address
+from slowfast.engine.checkpoint import read_checkpoint
+from slowfast.engine.predictions import load_predictions
+from slowfast.engine.run import run
+from slowfast.errors import CheckpointError, ConfigError, DataError, TrainingError
+from slowfast.models.build import MODEL_REGISTRY
+
+LAST = "checkpoints/checkpoint_epoch_00003.pyth"
+
+
+def figures(output: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["_type"] == kind]
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    """Bit by bit the same weights and optimiser state after the last epoch."""
+    first, second = read_checkpoint(one / LAST), read_checkpoint(other / LAST)
+    for name, weight in first["model_state"].items():
+        assert torch.equal(weight, second["model_state"][name]), name
+    for number, state in first["optimizer_state"]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(
+                torch.as_tensor(value), torch.as_tensor(second["optimizer_state"]["state"][number][name])
+            )
+
+
+@pytest.fixture(scope="module")
+def unbroken(colour_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run from start to end."""
+    output = tmp_path_factory.mktemp("unbroken")
+    assert run_forked(run, tiny_config(colour_videos, output)) == 0
+    return output
+
+
+def test_a_run_learns_and_leaves_all_its_files(unbroken: Path) -> None:
+    steps = figures(unbroken, "train_iter")
+    assert [(line["epoch"], line["iter"]) for line in steps] == [
+        (e, i) for e in (1, 2, 3) for i in range(1, 7)
+    ]
+    assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
+    assert steps[0]["lr"] == 0.05
+    assert [line["epoch"] for line in figures(unbroken, "val_epoch")] == [1, 2, 3]
+    assert figures(unbroken, "test_final")[0]["top1_acc"] == 100.0
+    assert (unbroken / LAST).exists()
+    assert json.loads((unbroken / LAST).with_suffix(".json").read_text())["top1_err"] == 0.0
+    assert "MODEL_NAME: Tiny" in (unbroken / "config.yaml").read_text()
+    assert load_predictions(unbroken / "predictions.npz").num_views.tolist() == [2] * 7
+    assert (
+        "test: top-1 100.00 %, top-5 100.00 % over 7 of 7 videos, 2 views each"
+        in (unbroken / "stdout.log").read_text()
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(
+    unbroken: Path, colour_videos: Path, tmp_path: Path, workers: int
+) -> None:
+    options = ("DATA_LOADER.NUM_WORKERS", workers)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, "TRAIN.MAX_STEPS", 8, *options)) == 0
+    assert (tmp_path / "checkpoints" / "checkpoint_epoch_00001_step_000002.pyth").exists()
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, *options)) == 0
+    assert_same_end(unbroken, tmp_path)
+
+
+def test_kills_at_any_moment_cost_only_the_steps_since_the_last_checkpoint(
+    unbroken: Path, colour_videos: Path, tmp_path: Path
+) -> None:
+    for step in (3, 8, 2, 9):
+        cfg = tiny_config(colour_videos, tmp_path)
+        assert run_forked(_run_with_signal, cfg, signal.SIGKILL, step) == -signal.SIGKILL
+    assert run_forked(run, tiny_config(colour_videos, tmp_path)) == 0
+    assert_same_end(unbroken, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+def test_a_signal_finishes_the_step_saves_and_says_so(
+    unbroken: Path, colour_videos: Path, tmp_path: Path, signum: int, code: int, name: str
+) -> None:
+    assert run_forked(_run_with_signal, tiny_config(colour_videos, tmp_path), signum, 9) == code
+    last_line = (tmp_path / "stdout.log").read_text().splitlines()[-1]
+    assert f"stopped by {name}: saved" in last_line
+    assert "checkpoint_epoch_00001_step_000003.pyth (step 3 of epoch 2)" in last_line
+    assert run_forked(run, tiny_config(colour_videos, tmp_path)) == 0
+    assert_same_end(unbroken, tmp_path)
+
+
+def _run_with_signal(cfg: Any, signum: int, step: int) -> int:
+    """Runs with a model that sends its own process a signal in its training step number ``step``."""
+    forward, count = Tiny.forward, 0
+
+    def forward_and_signal(self: Tiny, *given: Any) -> Tensor:
+        nonlocal count
+        count += self.training
+        if count == step and self.training:
+            os.kill(os.getpid(), signum)
+        return forward(self, *given)
+
+    Tiny.forward = forward_and_signal  # type: ignore[method-assign]
+    return run(cfg)
+
+
+def test_a_run_stopped_before_its_validation_makes_up_for_it(
+    unbroken: Path, colour_videos: Path, tmp_path: Path
+) -> None:
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, "TRAIN.MAX_STEPS", 6)) == 0
+    (tmp_path / "checkpoints" / "checkpoint_epoch_00001.json").unlink()
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, "TRAIN.MAX_STEPS", 6)) == 0
+    assert [line["epoch"] for line in figures(tmp_path, "val_epoch")] == [1, 1]
+    assert "training is complete" in (tmp_path / "stdout.log").read_text()
+
+
+def test_a_damaged_newest_checkpoint_costs_only_its_epoch(
+    unbroken: Path, colour_videos: Path, tmp_path: Path
+) -> None:
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, "TRAIN.MAX_STEPS", 12)) == 0
+    newest = tmp_path / "checkpoints" / "checkpoint_epoch_00002.pyth"
+    newest.write_bytes(newest.read_bytes()[:-50])
+    assert run_forked(run, tiny_config(colour_videos, tmp_path)) == 0
+    assert "checkpoint_epoch_00002.pyth is damaged" in (tmp_path / "stdout.log").read_text()
+    assert_same_end(unbroken, tmp_path)
+
+
+def test_two_processes_train_as_one(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("MODEL.DROPOUT_RATE", 0.0)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *options)) == 0
+    address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *options)
+    configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
+    assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
+    one, two = (figures(tmp_path / name, "train_iter") for name in ("one", "two"))
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
+    assert [line["top1_err"] for line in two] == [line["top1_err"] for line in one]
+    for name in ("loss", "top1_err", "videos"):
+        one_val, two_val = (figures(tmp_path / where, "val_epoch") for where in ("one", "two"))
+        assert [line[name] for line in two_val] == pytest.approx([line[name] for line in one_val], rel=1e-4)
+    ours, theirs = (load_predictions(tmp_path / name / "predictions.npz") for name in ("one", "two"))
+    assert ours.paths == theirs.paths
+    assert abs(ours.scores - theirs.scores).max() < 1e-5
+
+
+def test_a_signal_to_one_of_two_processes_stops_both(colour_videos: Path, tmp_path: Path) -> None:
+    address = free_local_address()
+    configs = [
+        tiny_config(colour_videos, tmp_path, "TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, "SHARD_ID", shard)
+        for shard in (0, 1)
+    ]
+    given = [(configs[0], address, 0), (configs[1], address, 9)]
+    assert run_all(_shard_with_signal, given) == [143, 143]
+    assert (tmp_path / "checkpoints" / "checkpoint_epoch_00001_step_000003.pyth").exists()
+
+
+def _shard_with_signal(cfg: Any, address: str, step: int) -> int:
+    global run
+    whole, run = run, lambda cfg: whole(cfg, address)
+    return _run_with_signal(cfg, signal.SIGTERM, step)
+
+
+@MODEL_REGISTRY.register("ExplodingTiny")
+class ExplodingTiny(Tiny):
+    """Gives NaN from its fourth training step on, for three steps."""
+
+    steps = 0
+
+    def forward(self, *given: Any) -> Tensor:
+        self.steps += self.training
+        logits = super().forward(*given)
+        return logits * float("nan") if self.training and 4 <= self.steps < 7 else logits
+
+
+def test_steps_without_a_finite_loss_are_skipped_up_to_a_limit(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("MODEL.MODEL_NAME", "ExplodingTiny", "TEST.ENABLE", False, "SOLVER.MAX_EPOCH", 1)
+    assert run(tiny_config(colour_videos, tmp_path / "a", *options)) == 0
+    assert "skipped: step 4 of epoch 1 has loss nan" in (tmp_path / "a" / "stdout.log").read_text()
+    assert figures(tmp_path / "a", "val_epoch")[0]["top1_err"] < 50
+    with pytest.raises(
+        TrainingError, match=r"3 steps without .* the first: step 4 of epoch 1 .*train_\d+\.mp4"
+    ):
+        run(tiny_config(colour_videos, tmp_path / "b", *options, "SOLVER.MAX_SKIPPED_STEPS", 2))
+
+
+def test_broken_videos_are_replaced_listed_and_counted(colour_videos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "val", "test"):
+        lines = (colour_videos / f"{split}.csv").read_text().splitlines()
+        (data / f"{split}.csv").write_text("\n".join([*lines, "absent.mp4 0"]) + "\n")
+    options = ("SOLVER.MAX_EPOCH", 1, "TRAIN.BATCH_SIZE", 27)
+    assert run(tiny_config(data, tmp_path / "a", *options)) == 0
+    log = (tmp_path / "a" / "stdout.log").read_text()
+    assert "epoch 1: replaced by others: 1 broken videos:\n  absent.mp4: missing" in log
+    assert "over 7 of 8 videos" in log
+    assert load_predictions(tmp_path / "a" / "predictions.npz").broken[0].path == "absent.mp4"
+    with pytest.raises(DataError, match=r"DATA.MAX_BROKEN_FRACTION allows.*\n  absent.mp4: missing"):
+        run(tiny_config(data, tmp_path / "b", *options, "DATA.MAX_BROKEN_FRACTION", 0.01))
+
+
+def test_a_changed_list_of_videos_is_no_resume(unbroken: Path, colour_videos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "val", "test"):
+        (data / f"{split}.csv").write_text((colour_videos / f"{split}.csv").read_text())
+    assert run(tiny_config(data, tmp_path / "out", "TRAIN.MAX_STEPS", 2, "TEST.ENABLE", False)) == 0
+    with pytest.raises(CheckpointError, match="in the middle of an epoch of 4 clips a step"):
+        run(tiny_config(data, tmp_path / "out", "TRAIN.BATCH_SIZE", 2))
+    lines = (data / "train.csv").read_text().splitlines()
+    (data / "train.csv").write_text("\n".join(lines[1:]) + "\n")
+    with pytest.raises(CheckpointError, match="another list of training videos"):
+        run(tiny_config(data, tmp_path / "out"))
+
+
+def test_starting_from_a_file(unbroken: Path, colour_videos: Path, tmp_path: Path) -> None:
+    options = ("TRAIN.CHECKPOINT_FILE_PATH", str(unbroken / LAST), "TEST.ENABLE", False)
+    with pytest.raises(
+        CheckpointError, match="nothing is left to train; set TRAIN.CHECKPOINT_EPOCH_RESET True"
+    ):
+        run(tiny_config(colour_videos, tmp_path / "a", *options))
+    reset = (*options, "TRAIN.CHECKPOINT_EPOCH_RESET", True, "TRAIN.MAX_STEPS", 1)
+    assert run(tiny_config(colour_videos, tmp_path / "b", *reset)) == 0
+    assert figures(tmp_path / "b", "train_iter")[0]["loss"] < 0.2
+    assert run(tiny_config(colour_videos, tmp_path / "c", *options, "SOLVER.MAX_EPOCH", 4)) == 0
+    assert [line["epoch"] for line in figures(tmp_path / "c", "train_epoch")] == [4]
+
+
+def test_a_new_start_moves_old_checkpoints_aside(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "TRAIN.AUTO_RESUME", False)
+    for _ in range(2):
+        assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    assert len(figures(tmp_path, "train_iter")) == 2
+    assert sorted(path.name for path in tmp_path.glob("checkpoints*")) == ["checkpoints", "checkpoints.1"]
+
+
+def test_more_gpus_than_there_are_is_one_line(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "NUM_GPUS", 4)
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    assert "NUM_GPUS is 4, but there is no GPU here: using the CPU" in (tmp_path / "stdout.log").read_text()
+
+
+def test_several_machines_need_a_place_to_meet(colour_videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--init_method tcp://HOST:PORT"):
+        run(tiny_config(colour_videos, tmp_path, "NUM_SHARDS", 2))
+
+
+def test_mixed_precision_and_clipping_on_the_cpu(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("TRAIN.MIXED_PRECISION", True, "SOLVER.CLIP_GRAD_L2NORM", 0.01, "TRAIN.MAX_STEPS", 3)
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    assert "mixed, bfloat16" in (tmp_path / "stdout.log").read_text()
+    losses = [line["loss"] for line in figures(tmp_path, "train_iter")]
+    assert all(loss > 0.7 for loss in losses)  # steps of at most 0.05 × 0.01 go nowhere
