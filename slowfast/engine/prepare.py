@@ -25,10 +25,13 @@ from slowfast.progress import Progress
 logger = get_logger(__name__)
 
 
-def build_seeded_model(cfg: Any, world: World) -> nn.Module:
-    """Builds the model of a run on this process's device, with the same initial weights on every rank."""
+def build_seeded_model(cfg: Any, world: World, *, fetch_weights: bool) -> nn.Module:
+    """Builds the model of a run on this process's device, with the same initial weights on every rank.
+
+    ``fetch_weights``: see ``slowfast.models.build.build_model``.
+    """
     seed_generators(cfg.RNG_SEED)
-    return build_model(cfg).to(world.device)
+    return build_model(cfg, fetch_weights=fetch_weights).to(world.device)
 
 
 def frame_normalization(cfg: Any, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -101,27 +104,15 @@ def log_model_info(model: nn.Module, *, frames: int, size: int) -> None:
     total = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("model: %s", f"{total:,} parameters, {learning:,} of them learn")
-    try:
-        logger.info(
-            "model: %.4g GMACs for a clip of %d × %d × %d",
-            count_gmacs(model, frames, size),
-            frames,
-            size,
-            size,
-        )
-    except Exception as error:  # any model may do what cannot be traced without data
-        logger.info("model: its multiply-adds cannot be counted (%s)", error)
+    gmacs = count_gmacs(model, frames, size)
+    logger.info("model: %.4g GMACs for a clip of %d × %d × %d", gmacs, frames, size, size)
 
 
 def count_gmacs(model: nn.Module, frames: int, size: int) -> float:
-    """Counts the multiply-adds of one clip in 10⁹, from shapes alone (nothing is computed)."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    clip = torch.empty((1, 3, frames, size, size), device="meta")
+    """Counts the multiply-adds of matrix products and convolutions in 10⁹, by running one clip of zeros."""
+    clip = torch.zeros((1, 3, frames, size, size), device=next(model.parameters()).device)
     was_training = model.training
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            torch.func.functional_call(model.eval(), shapes, (clip,))
-    finally:
-        model.train(was_training)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.eval()(clip)
+    model.train(was_training)
     return counter.get_total_flops() / 2 / 1e9

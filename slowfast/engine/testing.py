@@ -29,7 +29,7 @@ def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | No
         CheckpointError: when there are no weights, or they do not fit.
         DataError: when no video could be scored.
     """
-    model = build_seeded_model(cfg, world)
+    model = build_seeded_model(cfg, world, fetch_weights=False)
     weights = world.share_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
     load_model_weights(model, weights)
     logger.info("testing %s", weights)

@@ -25,8 +25,9 @@ def train(cfg: Any, world: World, interrupt: Interrupt) -> Path:
         Interrupted: after a signal; the state is saved then.
         SlowFastError: for all that a user can mend.
     """
-    training = build_training(cfg, world, interrupt)
     newest = find_start(cfg.OUTPUT_DIR, auto_resume=cfg.TRAIN.AUTO_RESUME, world=world)
+    starts_afresh = newest is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH
+    training = build_training(cfg, world, interrupt, fetch_weights=starts_afresh)
     start = Position()
     if newest is not None:
         start = _continue(training, newest)

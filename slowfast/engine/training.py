@@ -116,13 +116,16 @@ class Training:
         )
 
 
-def build_training(cfg: Any, world: World, interrupt: Interrupt) -> Training:
+def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weights: bool) -> Training:
     """Puts together the run that a configuration describes, with fresh weights.
+
+    Args:
+        fetch_weights: False where a checkpoint is loaded next.
 
     Raises:
         SlowFastError: for all that a user can mend.
     """
-    model = build_seeded_model(cfg, world)
+    model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(model, frames=cfg.DATA.NUM_FRAMES, size=cfg.DATA.TRAIN_CROP_SIZE)
     batch_size = cfg.TRAIN.BATCH_SIZE // world.local_size

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from slowfast.registry import Registry
 
 MODEL_REGISTRY: Registry[Any] = Registry("model", "MODEL.MODEL_NAME")
-"""Model classes. A class has ``from_config(cfg) -> nn.Module`` and its instances keep :class:`VideoModel`."""
+"""Model classes. A class has ``from_config(cfg, *, fetch_weights) -> nn.Module`` and its
+instances keep :class:`VideoModel`."""
 
 
 class VideoModel(Protocol):
@@ -45,11 +46,15 @@ class VideoModel(Protocol):
         ...
 
 
-def build_model(cfg: Any) -> nn.Module:
+def build_model(cfg: Any, *, fetch_weights: bool = True) -> nn.Module:
     """Builds the model that ``cfg.MODEL.MODEL_NAME`` names, on the CPU and unwrapped.
+
+    Args:
+        fetch_weights: False where a checkpoint is loaded next: published weights of parts of the model are
+            then not downloaded, whatever ``cfg`` says.
 
     Raises:
         ConfigError: for an unknown name.
         ModelError: where the model cannot be built as configured.
     """
-    return MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME).from_config(cfg)
+    return MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME).from_config(cfg, fetch_weights=fetch_weights)

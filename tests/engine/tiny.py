@@ -31,7 +31,7 @@ class Tiny(nn.Module):
         self.head = nn.Linear(16, CLASSES)
 
     @classmethod
-    def from_config(cls, cfg: Any) -> Tiny:
+    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Tiny:
         return cls(cfg.MODEL.DROPOUT_RATE)
 
     def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:

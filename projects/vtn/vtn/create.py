@@ -26,9 +26,8 @@ def create_model(
         ConfigError: where the configuration is wrong.
         CheckpointError: where the weights do not fit the model.
     """
-    weights = [] if checkpoint is None else ["VTN.BACKBONE.PRETRAINED", "False"]
-    cfg = load_config(config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *weights, *overrides])
-    model = build_model(cfg)
+    cfg = load_config(config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *overrides])
+    model = build_model(cfg, fetch_weights=checkpoint is None)
     if checkpoint is not None:
         load_model_weights(model, checkpoint)
     return model.eval()

@@ -49,9 +49,13 @@ class FrameAverage(FrameModel):
         self.mlp_head = build_head(self.feature_dim, mlp_dim, num_classes, dropout_rate)
 
     @classmethod
-    def from_config(cls, cfg: Any) -> Self:
+    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Self:
         """Builds the model that ``MODEL``, ``VTN.BACKBONE`` and ``VTN.HEAD`` of a configuration describe."""
-        return cls(**backbone_options(cfg), mlp_dim=cfg.VTN.HEAD.MLP_DIM, dropout_rate=cfg.MODEL.DROPOUT_RATE)
+        return cls(
+            **backbone_options(cfg, fetch_weights),
+            mlp_dim=cfg.VTN.HEAD.MLP_DIM,
+            dropout_rate=cfg.MODEL.DROPOUT_RATE,
+        )
 
     def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Maps normalised float frames (B, 3, T, H, W) to logits (B, K)."""

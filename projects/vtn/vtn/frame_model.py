@@ -180,13 +180,13 @@ def build_head(width: int, mlp_dim: int, num_classes: int, dropout: float) -> nn
     )
 
 
-def backbone_options(cfg: Any) -> dict[str, Any]:
+def backbone_options(cfg: Any, fetch_weights: bool) -> dict[str, Any]:
     """The keyword arguments of :class:`FrameModel` from a configuration."""
     node = cfg.VTN.BACKBONE
     return {
         "backbone": backbone_name(cfg),
         "num_classes": cfg.MODEL.NUM_CLASSES,
-        "pretrained": node.PRETRAINED,
+        "pretrained": node.PRETRAINED and fetch_weights,
         "frozen": node.FROZEN,
         "chunk_frames": node.CHUNK_FRAMES,
         "act_checkpoint": node.ACT_CHECKPOINT,

@@ -99,11 +99,11 @@ class VTN(FrameModel):
         self.mlp_head = build_head(hidden_dim, mlp_dim, num_classes, dropout_rate)
 
     @classmethod
-    def from_config(cls, cfg: Any) -> Self:
+    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Self:
         """Builds the model that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
         encoder = cfg.VTN.LONGFORMER
         return cls(
-            **backbone_options(cfg),
+            **backbone_options(cfg, fetch_weights),
             hidden_dim=encoder.HIDDEN_DIM,
             num_layers=encoder.NUM_HIDDEN_LAYERS,
             num_heads=encoder.NUM_ATTENTION_HEADS,
