@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from vtn.config import ALIASES, OBSOLETE, attention_windows, backbone_name
 
 from slowfast.config import load_config
 from slowfast.errors import ConfigError
+from vtn.config import ALIASES, OBSOLETE, attention_windows, backbone_name
 
 ORIGINAL = Path(__file__).with_name("original_VIT_B_VTN.yaml")
 RECIPES = {

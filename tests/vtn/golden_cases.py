@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
+
 from vtn import VTN
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from vtn.attention import BLOCK, band_attention, global_attention
 from vtn.attention_reference import reference_attention
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
-from vtn import BACKBONE_REGISTRY, VTN, FrameAverage, create_model
-from vtn.backbone import build_backbone
 
 from slowfast.config import load_config
 from slowfast.errors import ModelError
 from slowfast.models import build_model
+from vtn import BACKBONE_REGISTRY, VTN, FrameAverage, create_model
+from vtn.backbone import build_backbone
 
 SMALL = {"num_classes": 5, "hidden_dim": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48}
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from golden_cases import CASES, GOLDEN, VARIANT, Golden
 from torch.nn import functional as F
+
 from vtn import VTN
 from vtn.temporal_encoder import TemporalEncoder
 

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-import vtn
 from golden_cases import Golden, small_model
 from torch import Tensor, nn
+
+import vtn
+from slowfast.errors import InputError
 from vtn import VTN, FrameAverage
 from vtn.frame_model import FrameModel
-
-from slowfast.errors import InputError
 
 TINY: dict[str, Any] = {
     "num_classes": 5,

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import LongformerConfig, LongformerModel
-from vtn import encoder_layer
-from vtn.temporal_encoder import TemporalEncoder
 
 from slowfast.errors import ModelError
+from vtn import encoder_layer
+from vtn.temporal_encoder import TemporalEncoder
 
 WIDTH = 24
 
