@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from slowfast.visualization.tensorboard import TensorBoard
 logger = get_logger(__name__)
 
 MAX_LISTED = 20
+# Share of a step above which waiting for data is worth a hint.
+MUCH_WAITING = 0.3
 
 
 @dataclass
@@ -120,6 +122,7 @@ class TrainingLog:
             "_type": "train_iter",
             "epoch": CountOf(epoch + 1, self._max_epoch),
             "iter": CountOf(step + 1, self._steps_per_epoch),
+            "epochs_done": epoch + (step + 1) / self._steps_per_epoch,
             "eta": format_duration(figures["dt"] * (self._last_step - done)),
             "lr": lr,
             "grad_norm": result.grad_norm,
@@ -152,6 +155,7 @@ class TrainingLog:
                 **memory_figures(),
             }
         )
+        logger.info("%s", describe_epoch(epoch + 1, self._max_epoch, figures))
         log_broken(videos.values(), f"epoch {epoch + 1}: replaced by others")
 
     def add_validation(self, done: int, evaluation: Evaluation) -> dict[str, float]:
@@ -182,6 +186,19 @@ class TrainingLog:
             self._tensorboard.close()
 
 
+def describe_epoch(epoch: int, max_epoch: int, figures: Mapping[str, float]) -> str:
+    """An epoch's figures in words, with a hint where the model waits for its data."""
+    accuracy = f", top-1 {100 - figures['top1_err']:.2f} %" if "top1_err" in figures else ""
+    waiting = figures["dt_data"] / max(figures["dt"], 1e-9)
+    text = (
+        f"epoch {epoch}/{max_epoch}: loss {figures['loss']:.4f}{accuracy}, {figures['dt']:.3g} s a step, "
+        f"{waiting:.0%} of it waiting for data"
+    )
+    if waiting > MUCH_WAITING:
+        text += " (more DATA_LOADER.NUM_WORKERS or smaller video files would make it faster)"
+    return text
+
+
 def validation_figures(evaluation: Evaluation) -> dict[str, float]:
     """The figures of an evaluation under PySlowFast's names; errors in percent, ``map`` in 0 … 1."""
     figures = {
@@ -202,7 +219,7 @@ def log_broken(videos: Iterable[BrokenVideo], heading: str) -> None:
     lines = [describe_broken(video) for video in listed[:MAX_LISTED]]
     if len(listed) > MAX_LISTED:
         lines.append(f"… and {len(listed) - MAX_LISTED} more")
-    logger.warning("%s: %d broken videos:\n  %s", heading, len(listed), "\n  ".join(lines))
+    logger.warning("%s: %d broken:\n  %s", heading, len(listed), "\n  ".join(lines))
 
 
 def describe_broken(video: BrokenVideo) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -189,12 +190,17 @@ def _claim_folder(folder: Path, settings: DatasetSettings) -> None:
 def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
     # Spawned and not forked: the caller may hold threads, and a worker needs no more than this module.
     context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
-        Progress(len(plans), "writing videos", "video") as bar,
-    ):
-        for _ in pool.map(write_clip, [str(folder)] * len(plans), plans, chunksize=8):
-            bar.update(1)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts_to_parent)
+    try:
+        with Progress(len(plans), "writing videos", "video") as bar:
+            for _ in pool.map(write_clip, [str(folder)] * len(plans), plans, chunksize=8):
+                bar.update(1)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_annotations(folder: Path, plans: list[ClipPlan]) -> None:
