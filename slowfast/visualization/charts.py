@@ -96,18 +96,18 @@ def line_chart(
     return _svg(_WIDTH, _HEIGHT, f"{title}, {y_label}", described, "".join(parts))
 
 
-def bar_strip(values: Sequence[float], *, title: str, height: int = 46) -> str:
+def bar_strip(values: Sequence[float], *, title: str, height: int = 52) -> str:
     """Draws one bar a value, evenly spread, so that it fits under a strip of as many pictures.
 
     Bars are scaled to the largest value; the value in percent stands above each.
     """
-    slot, largest = 100, max([*values, 1e-12])
+    slot, largest = 60, max([*values, 1e-12])
     parts = []
     for i, value in enumerate(values):
         tall = round(value / largest * (height - 18), 1)
         top = round(height - tall, 1)
         parts.append(
-            f'<rect class="bar" x="{i * slot + 8}" y="{top}" width="{slot - 16}" height="{tall}" rx="3"/>'
+            f'<rect class="bar" x="{i * slot + 6}" y="{top}" width="{slot - 12}" height="{tall}" rx="3"/>'
             f'<text x="{i * slot + slot // 2}" y="{top - 4}" text-anchor="middle">{100 * value:.0f} %</text>'
         )
     described = ", ".join(f"{100 * value:.0f} %" for value in values)

@@ -1,0 +1,115 @@
+"""The quickstart's data set: real files, balanced, no photograph shared between splits, reproducible."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from slowfast.errors import DataError
+from slowfast.files import TEMPORARY_MARK
+from vtn.quickstart import photographs
+from vtn.quickstart.dataset import (
+    SPLITS,
+    DatasetSettings,
+    draw_clip,
+    generate_dataset,
+    plan_clip,
+    plan_dataset,
+    write_clip,
+)
+from vtn.quickstart.motion import CLASSES
+from vtn.quickstart.photographs import PHOTOGRAPHS, load_photograph
+
+TINY = DatasetSettings(train=16, val=8, test=8, seed=3)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quickstart") / "data"
+    assert generate_dataset(folder, TINY, workers=1) == 32
+    return folder
+
+
+def test_every_listed_video_is_h264_and_decodes_as_planned(dataset: Path) -> None:
+    plans = {str(dataset / plan.path): plan for plan in plan_dataset(TINY)}
+    listed = [
+        line.rsplit(" ", 1)
+        for split in SPLITS
+        for line in (dataset / f"{split}.csv").read_text().splitlines()
+    ]
+    assert len(listed) == len(plans) == 32
+    for path, label in listed:
+        plan = plans[path]
+        with av.open(path) as container:
+            stream = container.streams.video[0]
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            assert stream.codec_context.name == "h264"
+            assert stream.average_rate == plan.fps
+        assert int(label) == plan.label
+        assert np.shape(frames) == (plan.num_frames, *plan.size, 3)
+        # Compression changes little: the file shows what was drawn.
+        difference = np.abs(np.float32(frames) - draw_clip(plan)).mean()
+        assert difference < 10
+
+
+def test_classes_are_balanced_and_named(dataset: Path) -> None:
+    assert json.loads((dataset / "classes.json").read_text()) == {name: k for k, name in enumerate(CLASSES)}
+    for split in SPLITS:
+        labels = [line.split()[-1] for line in (dataset / f"{split}.csv").read_text().splitlines()]
+        counts = np.bincount(np.array(labels, int), minlength=len(CLASSES))
+        assert counts.min() == counts.max() > 0
+
+
+def test_no_photograph_serves_two_splits() -> None:
+    for one, other in combinations(SPLITS, 2):
+        assert not set(PHOTOGRAPHS[one]) & set(PHOTOGRAPHS[other])
+    for split in SPLITS:
+        for index in range(200):
+            plan = plan_clip(split, index, seed=1)
+            assert {plan.background, plan.object_photograph} <= set(PHOTOGRAPHS[split])
+            assert plan.background != plan.object_photograph
+
+
+def test_lengths_put_eight_spread_frames_on_whole_frames() -> None:
+    """Truncating 8 evenly spread frame indices errs towards the start unless they are whole."""
+    for index in range(200):
+        num_frames = plan_clip("test", index, seed=1).num_frames
+        spread = np.linspace(0, num_frames - 1, 8)
+        np.testing.assert_allclose(spread, np.round(spread))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(dataset: Path, tmp_path: Path) -> None:
+    plan = plan_clip("test", 0, TINY.seed)
+    write_clip(str(tmp_path), plan)
+    assert (tmp_path / plan.path).read_bytes() == (dataset / plan.path).read_bytes()
+    assert not np.array_equal(draw_clip(plan), draw_clip(plan_clip("test", 0, TINY.seed + 1)))
+
+
+def test_only_what_is_missing_is_made_again(dataset: Path) -> None:
+    plan = plan_clip("val", 5, TINY.seed)
+    path = dataset / plan.path
+    content = path.read_bytes()
+    path.unlink()
+    untouched = dataset / plan_clip("val", 6, TINY.seed).path
+    before = untouched.stat().st_mtime_ns
+
+    assert generate_dataset(dataset, TINY, workers=1) == 1
+    assert path.read_bytes() == content
+    assert untouched.stat().st_mtime_ns == before
+    assert generate_dataset(dataset, TINY) == 0
+    assert not list(dataset.rglob(f"*{TEMPORARY_MARK}*"))
+
+
+def test_a_folder_of_other_settings_is_refused(dataset: Path) -> None:
+    with pytest.raises(DataError, match=r"seed=3 \(wanted 4\)"):
+        generate_dataset(dataset, DatasetSettings(train=16, val=8, test=8, seed=4))
+
+
+def test_a_missing_photograph_names_the_package_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(photographs._FILES, "moon", ("skimage", "data/green_cheese.png"))
+    load_photograph.cache_clear()
+    with pytest.raises(DataError, match=r"green_cheese\.png .* skimage .* pip install"):
+        load_photograph("moon")
