@@ -9,49 +9,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
 from golden_cases import Golden, small_model
+from tiny_models import TINY, tiny, tiny_average
 from torch import Tensor, nn
 
 import vtn
 from slowfast.errors import InputError
-from vtn import VTN, FrameAverage
+from vtn import VTN
 from vtn.frame_model import FrameModel
-
-TINY: dict[str, Any] = {
-    "num_classes": 5,
-    "hidden_dim": 32,
-    "num_layers": 2,
-    "num_heads": 2,
-    "intermediate_size": 48,
-    "attention_window": 4,
-    "mlp_dim": 16,
-    "backbone_args": {"image_size": 16, "width": 4, "feature_dim": 24},
-}
-
-
-Model = TypeVar("Model", bound=FrameModel)
-
-
-def tiny(**changes: Any) -> VTN:
-    return with_large_weights(VTN("shallow_conv", **{**TINY, **changes}))
-
-
-def tiny_average(**changes: Any) -> FrameAverage:
-    arguments = {"num_classes": 5, "mlp_dim": 16, "backbone_args": TINY["backbone_args"]}
-    return with_large_weights(FrameAverage("shallow_conv", **{**arguments, **changes}))
-
-
-def with_large_weights(model: Model) -> Model:
-    """As initialised, weights are too small to show a mistake."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.2 + (1 if parameter.ndim == 1 else 0))
-    return model.eval()
 
 
 def clips(B: int = 2, T: int = 6) -> Tensor:

@@ -11,16 +11,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vtn.backbone import BACKBONE_REGISTRY
     from vtn.create import create_model
+    from vtn.features import VideoFeatures
     from vtn.frame_average import FrameAverage
     from vtn.model import VTN
+    from vtn.stream import VideoStream
+    from vtn.windows import score_video, score_windows
 
-__all__ = ["BACKBONE_REGISTRY", "VTN", "FrameAverage", "create_model"]
+__all__ = [
+    "BACKBONE_REGISTRY",
+    "VTN",
+    "FrameAverage",
+    "VideoFeatures",
+    "VideoStream",
+    "create_model",
+    "score_video",
+    "score_windows",
+]
 
 _MODULE_OF = {
     "BACKBONE_REGISTRY": "vtn.backbone",
     "VTN": "vtn.model",
     "FrameAverage": "vtn.frame_average",
+    "VideoFeatures": "vtn.features",
+    "VideoStream": "vtn.stream",
     "create_model": "vtn.create",
+    "score_video": "vtn.windows",
+    "score_windows": "vtn.windows",
 }
 
 

@@ -108,6 +108,12 @@ class FrameModel(nn.Module):
         features = torch.cat([self._encode(part.transpose(0, 1)[None])[0] for part in parts])
         return features.new_zeros(*mask.shape, self.feature_dim).masked_scatter(mask[..., None], features)
 
+    def classify(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Maps features (B, T, F) to logits (B, K); what a subclass is for."""
+        raise NotImplementedError
+
     def _encode(self, frames: Tensor) -> Tensor:
         """(B, 3, T, H, W) -> (B, T, F), all at once."""
         B, _, T = frames.shape[:3]
