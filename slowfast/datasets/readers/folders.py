@@ -7,7 +7,8 @@ import os
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.kinetics import read_path_label
-from slowfast.datasets.readers.source import VIDEO_SUFFIXES, AnnotationSource, ClassIndex, Rows
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows
+from slowfast.datasets.text_files import find_videos
 from slowfast.errors import AnnotationError
 
 
@@ -34,17 +35,3 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
 def read_frames(source: AnnotationSource) -> Annotations:
     """Reads lists of ``path label`` (see :func:`read_path_label`) whose paths are folders of images."""
     return dataclasses.replace(read_path_label(source), image_fps=source.image_fps)
-
-
-def find_videos(folder: str) -> list[str]:
-    """Paths of the video files (by suffix) below a folder, relative to it, sorted."""
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        videos = [
-            name
-            for name in files
-            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")
-        ]
-        found += [os.path.relpath(os.path.join(place, name), folder) for name in videos]
-    return sorted(found)

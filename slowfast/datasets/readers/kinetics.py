@@ -6,14 +6,8 @@ import os
 from collections.abc import Iterator
 
 from slowfast.datasets.annotations import Annotations, read_csv
-from slowfast.datasets.readers.source import (
-    AnnotationSource,
-    ClassIndex,
-    Rows,
-    choose_layout,
-    read_lines,
-    read_table,
-)
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
+from slowfast.datasets.text_files import read_lines, read_table
 from slowfast.errors import AnnotationError
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import (
-    AnnotationSource,
-    ClassIndex,
-    Rows,
-    choose_layout,
-    read_lines,
-    read_table,
-)
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
+from slowfast.datasets.text_files import read_lines, read_table
 from slowfast.errors import AnnotationError
 
 _LISTS = {"train": "trainingSet", "val": "validationSet", "test": "validationSet"}

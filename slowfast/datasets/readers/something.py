@@ -6,14 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import (
-    AnnotationSource,
-    ClassIndex,
-    Rows,
-    choose_layout,
-    read_json,
-    read_table,
-)
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
+from slowfast.datasets.text_files import read_json, read_table
 from slowfast.errors import AnnotationError
 
 # Names of the files in the first release, and in the present one.

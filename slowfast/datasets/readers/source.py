@@ -1,12 +1,10 @@
-"""What all readers share: the place of a data set, text with line numbers, class names, layouts of files."""
+"""What all readers share: the place of a data set, class names, layouts of files."""
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +12,8 @@ import numpy as np
 import torch
 
 from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.text_files import CLASSES_FILE, read_json
 from slowfast.errors import AnnotationError
-
-CLASSES_FILE = "classes.json"
-VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif"})
 
 # Videos whose files are looked for before a layout of folders is given up; some are always missing.
 _PROBED_VIDEOS = 200
@@ -150,47 +146,6 @@ class ClassIndex:
 
 def _is_index(value: Any, num_classes: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < num_classes
-
-
-def read_lines(path: str) -> Iterator[tuple[int, str]]:
-    """Yields number and text of the lines of a file that are not blank."""
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line.strip()
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Yields line number and cells of a csv file with quotes; blank lines are left out."""
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            for row in reader:
-                if any(cell.strip() for cell in row):
-                    yield reader.line_num, [cell.strip() for cell in row]
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
-    except csv.Error as error:
-        raise AnnotationError(f"{path}, line {reader.line_num}: is no csv ({error})") from error
-
-
-def read_json(path: str, kind: type) -> Any:
-    """Reads a json file whose value is a ``dict`` or a ``list``."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}, line {error.lineno}: is no json ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: is no UTF-8 text ({error})") from error
-    if not isinstance(value, kind):
-        raise AnnotationError(f"{path}: holds a {type(value).__name__}, not a {kind.__name__}")
-    return value
 
 
 def choose_layout(root: str, layouts: Sequence[str], videos: Iterable[Mapping[str, str]]) -> str:

@@ -9,7 +9,8 @@ import glob
 import os
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout, read_lines
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
+from slowfast.datasets.text_files import read_lines
 from slowfast.errors import AnnotationError
 
 _UCF_FOLDERS = ("", "ucfTrainTestlist", "annotations")

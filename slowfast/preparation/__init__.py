@@ -1,0 +1,1 @@
+"""Preparing data sets: checking, shrinking, listing, dividing and describing videos."""

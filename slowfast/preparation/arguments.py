@@ -1,0 +1,43 @@
+"""Arguments that several sub-commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from slowfast.preparation.work import WorkOptions
+
+
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("list", metavar="LIST", help="csv of 'path label' lines, or a folder of videos")
+    parser.add_argument("--prefix", default="", metavar="FOLDER", help="put in front of the csv's paths")
+    parser.add_argument(
+        "--separator", default=" ", metavar="C", help="between path and label; default: a space"
+    )
+
+
+def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) -> None:
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        "--workers", type=int, default=cores, metavar="N", help=f"processes; default: {cores}"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=time_limit,
+        metavar="S",
+        help=f"seconds for each video; default: {time_limit:g}",
+    )
+    parser.add_argument(
+        "--journal",
+        metavar="FILE",
+        help="keeps results, so that a second call goes on where the first was; default: beside the list",
+    )
+
+
+def work_options(args: argparse.Namespace, command: str) -> WorkOptions:
+    """The options that :func:`add_work_arguments` added."""
+    source = args.list.rstrip(os.sep)
+    journal = args.journal or f"{source}.{command}.jsonl"
+    return WorkOptions(max(args.workers, 1), args.time_limit, Path(journal))

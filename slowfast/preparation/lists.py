@@ -1,0 +1,83 @@
+"""Lists of videos to work on: lines of ``path label`` kept as they are written, or a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from slowfast.datasets.text_files import find_videos, read_lines
+from slowfast.errors import AnnotationError
+from slowfast.files import write_text
+
+_HEADERS = (["path", "label"], ["path", "label", "start", "end"])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video of a list.
+
+    Attributes:
+        path: where the file is.
+        label: as written; empty for videos of a folder.
+        text: the whole line.
+    """
+
+    path: str
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """A list of videos.
+
+    Attributes:
+        source: the file or folder.
+        root: folder that relative paths begin at.
+        header: first line that names the columns; empty: none.
+    """
+
+    source: str
+    root: str
+    header: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def paths(self) -> list[str]:
+        """Each file once, in order."""
+        return list(dict.fromkeys(entry.path for entry in self.entries))
+
+    def write(self, path: str, entries: Iterable[Entry]) -> None:
+        """Writes a list of some of the entries, their lines unchanged."""
+        lines = [self.header] if self.header else []
+        write_text(path, "".join(f"{line}\n" for line in [*lines, *(entry.text for entry in entries)]))
+
+
+def read_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoList:
+    """Reads a csv of ``path label`` (or ``path label start end``, announced by a header), or a folder.
+
+    Args:
+        prefix: put in front of relative paths of a csv.
+
+    Raises:
+        AnnotationError: names the file and the line that cannot be read.
+    """
+    if os.path.isdir(source):
+        entries = [Entry(os.path.join(source, name), "", name) for name in find_videos(source)]
+        if not entries:
+            raise AnnotationError(f"{source}: holds no video file")
+        return VideoList(source, source, "", tuple(entries))
+    header, columns, entries = "", 2, []
+    for number, line in read_lines(source):
+        if not entries and not header and line.split(separator) in _HEADERS:
+            header, columns = line, len(line.split(separator))
+            continue
+        path, *rest = line.rsplit(separator, columns - 1)
+        if len(rest) != columns - 1 or not path:
+            wanted = header or f"path{separator}label"
+            raise AnnotationError(f"{source}, line {number}: {line!r} is not {wanted!r}; see --separator")
+        entries.append(Entry(os.path.join(prefix, path), rest[0], line))
+    if not entries:
+        raise AnnotationError(f"{source}: holds no video")
+    return VideoList(source, prefix or os.curdir, header, tuple(entries))

@@ -1,0 +1,108 @@
+"""Write a list of 'path label' lines from a folder of classes, or from a data set's official annotations."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from slowfast.datasets.text_files import CLASSES_FILE, find_videos
+from slowfast.errors import AnnotationError
+from slowfast.files import write_text
+from slowfast.preparation.report import Report
+
+EXAMPLES = """\
+examples:
+  a folder for each class; indices follow the sorted names and are written to classes.json
+    python tools/prepare_data.py make-csv data/videos --out data/all.csv
+  the second official training list of UCF101
+    python tools/prepare_data.py make-csv data/ucf101 --dataset ucf101 --split train --fold 2 \\
+        --num-classes 101 --out data/ucf101/train.csv
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="folder of the data set")
+    parser.add_argument("--out", required=True, metavar="CSV", help="the list to write")
+    parser.add_argument(
+        "--separator", default=" ", metavar="C", help="between path and label; default: a space"
+    )
+    parser.add_argument(
+        "--relative-to", metavar="FOLDER", help="write paths relative to it, for DATA.PATH_PREFIX"
+    )
+    parser.add_argument("--existing-only", action="store_true", help="leave out videos whose file is missing")
+    official = parser.add_argument_group("official annotations")
+    official.add_argument("--dataset", metavar="NAME", help="kinetics, moments, ssv2, ucf101, hmdb51 …")
+    official.add_argument("--split", default="train", choices=("train", "val", "test"))
+    official.add_argument("--fold", type=int, default=1, help="of ucf101 and hmdb51")
+    official.add_argument("--num-classes", type=int, metavar="K", help="classes of the data set")
+    official.add_argument("--videos", default="", metavar="FOLDER", help="folder of the videos, if another")
+    official.add_argument("--multi-label", action="store_true", help="videos have several labels")
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Makes a list as the command line says."""
+    header: list[str] = []
+    if args.dataset:
+        rows, header = _official_rows(args)
+    else:
+        rows = _folder_rows(args.folder, os.path.join(os.path.dirname(args.out), CLASSES_FILE))
+    found = [row for row in rows if not args.existing_only or os.path.exists(row[0])]
+    if args.relative_to:
+        found = [[os.path.relpath(row[0], args.relative_to), *row[1:]] for row in found]
+    lines = [args.separator.join(row) for row in ([header] if header else []) + found]
+    write_text(args.out, "".join(f"{line}\n" for line in lines))
+    missing = len(rows) - len(found)
+    left_out = f"; {missing} without a file left out" if missing else ""
+    return Report(
+        lines=[f"{args.out}: {len(found)} videos{left_out}"],
+        values={"out": args.out, "videos": len(found), "missing": missing},
+    )
+
+
+def _folder_rows(folder: str, classes_file: str) -> list[list[str]]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except OSError as error:
+        raise AnnotationError(
+            f"{folder}: cannot be read ({error.strerror}); name a folder of classes"
+        ) from error
+    rows = [
+        [os.path.join(folder, name, video), str(index)]
+        for index, name in enumerate(names)
+        for video in find_videos(os.path.join(folder, name))
+    ]
+    if not rows:
+        raise AnnotationError(f"{folder}: has no folder of a class with videos in it")
+    write_text(classes_file, json.dumps({name: i for i, name in enumerate(names)}, indent=1) + "\n")
+    return rows
+
+
+def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]]:
+    """The rows (path, label and, where there are parts of files, start and end), and their header."""
+    from slowfast.datasets.readers import READERS, AnnotationSource
+
+    if args.dataset not in READERS:
+        raise AnnotationError(f"--dataset {args.dataset}: is not known; use {', '.join(sorted(READERS))}")
+    if not args.num_classes:
+        raise AnnotationError(f"--num-classes: is not set; say how many classes {args.dataset} has")
+    source = AnnotationSource(
+        folder=args.folder,
+        split=args.split,
+        num_classes=args.num_classes,
+        prefix=args.videos,
+        multi_label=args.multi_label,
+        fold=args.fold,
+    )
+    annotations = READERS[args.dataset](source)
+    joint = ";" if args.separator == "," else ","
+    rows = []
+    for i, path in enumerate(annotations.paths):
+        if annotations.label_starts is None:
+            labels = [int(annotations.label_values[i])]
+        else:
+            first, last = annotations.label_starts[i : i + 2].tolist()
+            labels = annotations.label_values[first:last].tolist()
+        segment = annotations.segment(i) or ()
+        rows.append([path, joint.join(map(str, labels)), *(f"{seconds:g}" for seconds in segment)])
+    return rows, ["path", "label", "start", "end"] if annotations.segments is not None else []

@@ -1,0 +1,82 @@
+"""Write smaller copies that decode fast, under the same names in another folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+
+from slowfast.errors import DataError
+from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
+from slowfast.preparation.lists import read_list
+from slowfast.preparation.report import Report
+from slowfast.preparation.transcode import Copy, Encoding, transcode
+from slowfast.preparation.work import count_problems, work_through
+
+EXAMPLES = """\
+examples:
+  short side 256 and a key frame every 12, as training on clips likes it
+    python tools/prepare_data.py resize data/videos small/videos --short-side 256 --gop 12
+  the videos of a list whose paths begin at data/; training then wants DATA.PATH_PREFIX small
+    python tools/prepare_data.py resize data/train.csv small --prefix data --workers 16
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_list_arguments(parser)
+    parser.add_argument("target", help="folder of the copies")
+    parser.add_argument(
+        "--short-side", type=int, default=256, metavar="PIXELS", help="default: 256; never enlarges"
+    )
+    parser.add_argument(
+        "--gop", type=int, default=12, metavar="N", help="frames between key frames; default: 12"
+    )
+    parser.add_argument("--crf", type=int, default=20, metavar="Q", help="quality, 0 best to 51; default: 20")
+    parser.add_argument("--preset", default="fast", help="of x264, ultrafast to veryslow; default: fast")
+    add_work_arguments(parser, time_limit=1800.0)
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Resizes as the command line says."""
+    videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
+    root, target = os.path.abspath(videos.root), os.path.abspath(args.target)
+    if root == target:
+        raise DataError(
+            f"{args.target}: the copies would take the place of the videos; choose another folder"
+        )
+    paths = [os.path.abspath(path) for path in videos.paths]
+    outside = [path for path in paths if os.path.relpath(path, root).startswith(os.pardir)]
+    if outside:
+        raise DataError(
+            f"{outside[0]}: does not lie below {root}; name the folder of all videos with --prefix"
+        )
+    encoding = Encoding(args.short_side, args.gop, args.crf, args.preset)
+    outcomes = work_through(
+        paths,
+        partial(transcode, source_root=root, target_root=target, encoding=encoding),
+        Copy,
+        work_options(args, "resize"),
+        description="resize",
+        settings={"target": target, "encoding": repr(encoding)},
+        is_current=lambda path: os.path.exists(os.path.join(target, os.path.relpath(path, root))),
+    )
+    copies = [outcome.value for outcome in outcomes.values() if outcome.value is not None]
+    bad = [outcome for outcome in outcomes.values() if outcome.problem]
+    before, after = sum(copy.bytes_before for copy in copies), sum(copy.bytes_after for copy in copies)
+    return Report(
+        lines=[
+            f"{len(copies)} of {len(outcomes)} videos copied to {target}",
+            f"{before / 1e6:.1f} MB became {after / 1e6:.1f} MB",
+            *(f"{o.path}: {o.problem}" + (f" ({o.detail})" if o.detail else "") for o in bad),
+        ],
+        values={
+            "source": args.list,
+            "target": target,
+            "videos": len(outcomes),
+            "copied": len(copies),
+            "bytes_before": before,
+            "bytes_after": after,
+            "problems": count_problems([outcome.problem for outcome in bad]),
+            "bad": [{"path": o.path, "problem": o.problem, "detail": o.detail} for o in bad],
+        },
+    )

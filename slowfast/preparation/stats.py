@@ -1,0 +1,118 @@
+"""Describe a data set: durations, frame rates, sizes, codecs, classes; with plots."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slowfast.files import atomic_write, write_text
+from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
+from slowfast.preparation.lists import read_list
+from slowfast.preparation.probe import VideoFacts
+from slowfast.preparation.report import Report
+from slowfast.preparation.work import count_problems, survey
+
+EXAMPLES = """\
+examples:
+  figures on the terminal
+    python tools/prepare_data.py stats data/train.csv
+  figures and plots in one file
+    python tools/prepare_data.py stats data/train.csv --plots data/train.html --report data/train_stats.json
+"""
+
+_MEASURES = {
+    "seconds": "duration, s",
+    "frames": "frames",
+    "fps": "frame rate, 1/s",
+    "width": "width, pixels",
+    "height": "height, pixels",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_list_arguments(parser)
+    parser.add_argument("--plots", metavar="FILE", help="plots, as .png or as a self-contained .html")
+    add_work_arguments(parser, time_limit=60.0)
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Describes as the command line says."""
+    videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
+    facts = survey(videos.paths, work_options(args, "stats"), decode=False, digest=False, description="stats")
+    report = describe(facts, [entry.label for entry in videos.entries if entry.label])
+    if args.plots:
+        _write_plots(Path(args.plots), facts, report)
+        report.lines.append(f"plots: {args.plots}")
+    return report
+
+
+def describe(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Report:
+    """The figures of a data set.
+
+    Args:
+        facts: of each file.
+        labels: of each line of the list; empty where there are none.
+    """
+    read = [fact for fact in facts if fact.frames]
+    problems = count_problems([fact.problem for fact in facts])
+    values: dict[str, Any] = {
+        "videos": len(facts),
+        "problems": problems,
+        "hours": sum(fact.seconds for fact in read) / 3600,
+        "gigabytes": sum(fact.bytes for fact in read) / 1e9,
+        "codecs": dict(Counter(fact.codec for fact in read).most_common()),
+        "classes": dict(Counter(labels).most_common()),
+    }
+    lines = [f"{len(facts)} videos, {values['hours']:.2f} hours, {values['gigabytes']:.2f} GB"]
+    lines += [f"  {count} {problem}" for problem, count in problems.items()]
+    lines.append("codecs: " + ", ".join(f"{name} {count}" for name, count in values["codecs"].items()))
+    for measure, title in _MEASURES.items() if read else ():
+        column = np.array([getattr(fact, measure) for fact in read], np.float64)
+        quartiles = np.percentile(column, [0, 25, 50, 75, 100]).tolist()
+        names = ("least", "quarter", "median", "three_quarters", "most")
+        values[measure] = dict(zip(names, quartiles, strict=True))
+        lines.append(f"{title:<18}" + " … ".join(f"{value:.4g}" for value in quartiles))
+    if labels:
+        counts = list(values["classes"].values())
+        lines.append(f"{len(counts)} classes, of {min(counts)} to {max(counts)} videos")
+    return Report(lines, values)
+
+
+def _write_plots(path: Path, facts: Sequence[VideoFacts], report: Report) -> None:
+    picture = _draw([fact for fact in facts if fact.frames], report.values["classes"])
+    if path.suffix.lower() == ".html":
+        encoded = base64.b64encode(picture).decode()
+        write_text(
+            path,
+            "<!doctype html>\n<meta charset='utf-8'>\n<title>Data set</title>\n"
+            f"<pre>{report}</pre>\n<img alt='histograms' src='data:image/png;base64,{encoded}'>\n",
+        )
+        return
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(picture)
+
+
+def _draw(facts: Sequence[VideoFacts], classes: dict[str, int]) -> bytes:
+    """Histograms of all measures, and videos by class, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    for axis, (measure, title) in zip(axes, _MEASURES.items(), strict=False):
+        # Rounded: bins cannot divide what differs in the last bit alone.
+        axis.hist([round(getattr(fact, measure), 3) for fact in facts], bins=40)
+        axis.set_xlabel(title)
+        axis.set_ylabel("videos")
+    axes[-1].bar(range(len(classes)), list(classes.values()), width=1.0)
+    axes[-1].set_xlabel("classes, the most frequent first")
+    axes[-1].set_ylabel("videos")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()

@@ -1,0 +1,63 @@
+"""A file may hang, crash or raise in its process; the others get their results."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from slowfast.errors import DecodeError
+from slowfast.preparation.isolated import Outcome, run_isolated
+
+
+def stand_in(path: str) -> str:
+    """Does to its process what the file's name says."""
+    match path:
+        case "hangs":
+            time.sleep(600)
+        case "crashes":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "leaves":
+            os._exit(3)
+        case "broken":
+            raise DecodeError(path, "not a video", "it is text")
+        case "surprises":
+            raise KeyError("defect")
+    return path.upper()
+
+
+def run(*paths: str, time_limit: float = 60.0) -> dict[str, Outcome[str]]:
+    return {o.path: o for o in run_isolated(stand_in, paths, workers=2, time_limit=time_limit)}
+
+
+def test_each_file_has_its_outcome_whatever_the_others_do() -> None:
+    outcomes = run("a", "crashes", "leaves", "broken", "surprises", "b")
+    assert outcomes == {
+        "a": Outcome("a", "A"),
+        "b": Outcome("b", "B"),
+        "crashes": Outcome("crashes", None, "crashed", "ended by signal SIGSEGV"),
+        "leaves": Outcome("leaves", None, "crashed", "ended with status 3"),
+        "broken": Outcome("broken", None, "not a video", "it is text"),
+        "surprises": Outcome("surprises", None, "unexpected", "KeyError: 'defect'"),
+    }
+
+
+def test_a_file_that_hangs_is_given_up_after_the_time_limit() -> None:
+    run("a")  # the server of processes is up
+    start = time.monotonic()
+    outcomes = run("hangs", "a", "b", time_limit=3.0)
+    assert time.monotonic() - start < 20
+    assert outcomes["hangs"] == Outcome("hangs", None, "timeout", "took longer than 3 s")
+    assert outcomes["b"].value == "B"
+
+
+def test_no_process_is_left_when_the_caller_stops() -> None:
+    outcomes = run_isolated(stand_in, ["a", "hangs", "hangs"], workers=3, time_limit=600)
+    next(outcomes)
+    started = time.monotonic()
+    outcomes.close()  # ends what still runs, and waits for it
+    assert time.monotonic() - started < 20
+    with pytest.raises(StopIteration):
+        next(outcomes)

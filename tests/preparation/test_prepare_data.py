@@ -1,0 +1,300 @@
+"""Each sub-command through its command line, on tiny real videos."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from videos import read_stamps, write_csv, write_video
+
+from slowfast.datasets.decode import decode
+from slowfast.datasets.pyav_video import PyAVVideo
+from slowfast.preparation.command_line import COMMANDS, main
+from slowfast.preparation.split import divide
+
+ROOT = Path(__file__).parents[2]
+
+
+def prepare(*arguments: str | Path) -> dict[str, Any]:
+    """Runs a sub-command and returns its report."""
+    report = Path(arguments[1]).parent / "report.json"
+    assert main([*map(str, arguments), "--report", str(report)]) == 0
+    return json.loads(report.read_text())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert f"python tools/prepare_data.py {command} " in capsys.readouterr().out
+
+
+def test_the_door_opens_without_torch() -> None:
+    code = "import sys, runpy; sys.argv = ['prepare_data.py', 'scan', '--help']\n"
+    code += "try: runpy.run_path('tools/prepare_data.py', run_name='__main__')\n"
+    code += "except SystemExit: pass\n"
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scan", "none.csv"], "none.csv: cannot be read (No such file or directory)"),
+        (["scan", "bad.csv"], "bad.csv, line 2: 'pathonly' is not 'path label'; see --separator"),
+        (["scan", "empty"], "empty: holds no video file"),
+        (["resize", "data", "data"], "would take the place of the videos; choose another folder"),
+        (["split", "good.csv", "out", "--shares", "train=0.8", "val=0.8"], "their sum is 1"),
+        (["split", "good.csv", "out", "--shares", "train"], "--shares train: is not NAME=SHARE"),
+        (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "("], "is no regular expression"),
+        (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "z"], "does not match a.mp4"),
+        (["split", "data", "out", "--shares", "a=1"], "without labels; write a list with make-csv"),
+        (["make-csv", "empty", "--out", "x.csv"], "has no folder of a class"),
+        (
+            ["make-csv", "data", "--dataset", "ucf", "--out", "x.csv"],
+            "--dataset ucf: is not known; use frames,",
+        ),
+        (["make-csv", "data", "--dataset", "ucf101", "--out", "x.csv"], "--num-classes: is not set"),
+    ],
+)
+def test_errors_name_the_cause_without_a_traceback(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.mp4").touch()
+    (tmp_path / "good.csv").write_text("a.mp4 1\n")
+    (tmp_path / "bad.csv").write_text("a.mp4 1\npathonly\n")
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+# ------------------------------------------------------------------------------------------------- scan
+
+
+@pytest.fixture(scope="module")
+def mixed_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound videos and one of each kind of bad ones, and a list of all."""
+    folder = tmp_path_factory.mktemp("mixed")
+    write_video(folder / "good.mp4", 30, bf="2")
+    write_video(folder / "also good.webm", 30, codec="libvpx")
+    shutil.copy(folder / "good.mp4", folder / "twin.mp4")
+    write_video(folder / "short.mp4", 3)
+    (folder / "text.mp4").write_text("no video")
+    (folder / "empty.mp4").touch()
+    whole = bytearray(write_video(folder / "corrupt.mp4", 60, size=(128, 128)).read_bytes())
+    for place in range(len(whole) // 2, len(whole) // 2 + 300):
+        whole[place] ^= 0x5A
+    (folder / "corrupt.mp4").write_bytes(whole)
+    write_video(folder / "cut.mkv", 80, size=(128, 128))
+    (folder / "cut.mkv").write_bytes(
+        (folder / "cut.mkv").read_bytes()[: (folder / "cut.mkv").stat().st_size // 2]
+    )
+    names = sorted(path.name for path in folder.iterdir())
+    write_csv(folder / "all.csv", [(name, i) for i, name in enumerate([*names, "missing.mp4"])])
+    return folder
+
+
+BAD = {
+    "corrupt.mp4": "corrupt",
+    "cut.mkv": "truncated",
+    "empty.mp4": "empty",
+    "missing.mp4": "missing",
+    "short.mp4": "short",
+    "text.mp4": "not a video",
+    "twin.mp4": "duplicate",
+}
+
+
+def test_scan_lists_bad_videos_with_reasons_and_writes_a_clean_list(
+    mixed_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = mixed_videos / "clean.csv"
+    report = prepare(
+        *(
+            "scan",
+            mixed_videos / "all.csv",
+            "--prefix",
+            mixed_videos,
+            "--clean",
+            clean,
+            "--min-seconds",
+            "0.5",
+        )
+    )
+    assert {Path(bad["path"]).name: bad["problem"] for bad in report["bad"]} == BAD
+    assert (report["videos"], report["sound"]) == (9, 2)
+    assert clean.read_text() == "also good.webm 0\ngood.mp4 4\n"
+    assert "good.mp4: duplicate" not in (text := capsys.readouterr().out)
+    assert f"{mixed_videos / 'twin.mp4'}: duplicate (the same as {mixed_videos / 'good.mp4'})" in text
+    facts = {Path(fact["path"]).name: fact for fact in report["facts"]}["good.mp4"]
+    assert (facts["frames"], facts["width"], facts["codec"]) == (30, 64, "h264")
+    assert facts["seconds"] == pytest.approx(1.2)
+
+
+def test_scan_goes_on_where_it_was(
+    mixed_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(mixed_videos, tmp_path / "videos")
+    first = prepare("scan", folder)
+    asked: list[str] = []
+
+    def spy(task: Any, paths: Any, **options: Any) -> Any:
+        asked.extend(paths)
+        return run_isolated(task, paths, **options)
+
+    from slowfast.preparation.isolated import run_isolated
+
+    monkeypatch.setattr("slowfast.preparation.work.run_isolated", spy)
+    journal = tmp_path / "videos.scan.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:20])  # killed while it wrote the last line
+    write_video(folder / "text.mp4", 30)  # changed since
+    second = prepare("scan", folder)
+    assert set(asked) == {json.loads(lines[-1])["path"], str(folder / "text.mp4")}
+    asked.clear()
+    assert second["sound"] == first["sound"] + 1
+    prepare("scan", folder, "--quick")  # other settings: everything anew
+    assert len(asked) == 8
+
+
+# ----------------------------------------------------------------------------------------------- resize
+
+
+def test_resize_keeps_names_times_and_frames(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / "a").mkdir(parents=True)
+    ticks = np.cumsum([0, *([20, 60] * 10)]).tolist()[:20]
+    write_video(source / "a/wide.mp4", 20, size=(128, 258), ticks=ticks, bf="2")
+    write_video(source / "small.webm", 20, size=(48, 64), codec="libvpx")
+    write_video(source / "tall.avi", 20, size=(192, 96), codec="mpeg4")
+    (source / "bad.mp4").write_text("no video")
+    report = prepare("resize", source, tmp_path / "out", "--short-side", "64", "--gop", "5")
+    assert (report["copied"], report["problems"]) == (3, {"corrupt": 1})
+    assert not (tmp_path / "out/bad.mp4").exists()
+    sizes = {"a/wide.mp4": (64, 128), "small.webm": (48, 64), "tall.avi": (128, 64)}
+    for name, size in sizes.items():
+        with PyAVVideo(source / name) as before, PyAVVideo(tmp_path / "out" / name) as after:
+            assert np.allclose(before.times.seconds, after.times.seconds, atol=2e-3)
+        frames = decode(tmp_path / "out" / name)
+        assert read_stamps(frames) == list(range(20))
+        assert frames.shape[1:3] == size
+    with av.open(str(tmp_path / "out/a/wide.mp4")) as copy:
+        keys = [i for i, packet in enumerate(copy.demux(video=0)) if packet.is_keyframe]
+    assert max(np.diff(keys)) <= 5  # a cut between scenes begins a group early
+
+
+def test_resize_makes_again_only_what_is_missing(tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write_video(tmp_path / f"in/{i}.mp4", 5, size=(128, 128))
+    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out/1.mp4").unlink()
+    assert prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")["copied"] == 3
+    changed = [p.name for p in (tmp_path / "out").iterdir() if p.stat().st_mtime_ns != times[p.name]]
+    assert changed == ["1.mp4"]
+
+
+def test_resize_keeps_a_rotation(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in/turned.mp4", 5, size=(128, 192), rotation=90)
+    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")
+    before, after = decode(tmp_path / "in/turned.mp4", size=64), decode(tmp_path / "out/turned.mp4")
+    assert before.shape == after.shape == (5, 96, 64, 3)
+    assert np.abs(before.astype(int) - after.astype(int)).mean() < 8
+
+
+# ------------------------------------------------------------------------------------------ make-csv, split
+
+
+def test_make_csv_from_a_folder_of_classes(tmp_path: Path) -> None:
+    for name in ("wave/b.mp4", "wave/deep/a.mp4", "bow/c.avi", "bow/notes.txt"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).touch()
+    prepare("make-csv", tmp_path / "videos", "--out", tmp_path / "all.csv", "--relative-to", tmp_path)
+    expected = ["videos/bow/c.avi 0", "videos/wave/b.mp4 1", "videos/wave/deep/a.mp4 1"]
+    assert (tmp_path / "all.csv").read_text().splitlines() == expected
+    assert json.loads((tmp_path / "classes.json").read_text()) == {"bow": 0, "wave": 1}
+
+
+def test_make_csv_from_official_annotations(tmp_path: Path) -> None:
+    (tmp_path / "classInd.txt").write_text("1 Bow\n2 Wave\n")
+    (tmp_path / "testlist02.txt").write_text("Wave/a.avi\nBow/gone.avi\n")
+    (tmp_path / "Wave").mkdir()
+    (tmp_path / "Wave/a.avi").touch()
+    options = (
+        "--dataset",
+        "ucf101",
+        "--split",
+        "test",
+        "--fold",
+        "2",
+        "--num-classes",
+        "2",
+        "--existing-only",
+    )
+    report = prepare("make-csv", tmp_path, "--out", tmp_path / "test.csv", "--separator", ",", *options)
+    assert (tmp_path / "test.csv").read_text() == f"{tmp_path}/Wave/a.avi,1\n"
+    assert report["missing"] == 1
+
+
+def test_split_keeps_lines_classes_and_groups(tmp_path: Path) -> None:
+    lines = [f"g{group}_{i}.mp4 {group % 2} 0 1" for group in range(20) for i in range(5)]
+    (tmp_path / "all.csv").write_text("path label start end\n" + "\n".join(lines) + "\n")
+    shares = ("--shares", "train=0.8", "val=0.2", "--group-by", r"(g\d+)_")
+    report = prepare("split", tmp_path / "all.csv", tmp_path, *shares)
+    assert report["classes"] == {"train": {"0": 40, "1": 40}, "val": {"0": 10, "1": 10}}
+    parts = {name: (tmp_path / f"{name}.csv").read_text().splitlines() for name in ("train", "val")}
+    assert parts["train"][0] == parts["val"][0] == "path label start end"
+    assert sorted(parts["train"][1:] + parts["val"][1:]) == sorted(lines)
+    groups = {name: {line.split("_")[0] for line in part[1:]} for name, part in parts.items()}
+    assert not groups["train"] & groups["val"]
+
+
+def test_divide_is_stratified_seeded_and_random() -> None:
+    rng = np.random.default_rng(0)
+    labels = [str(label) for label in rng.choice(10, 2000, p=np.arange(1, 11) / 55)]
+    videos = [str(i) for i in range(2000)]
+    parts = divide(labels, videos, [0.7, 0.2, 0.1], seed=1)
+    assert parts == divide(labels, videos, [0.7, 0.2, 0.1], seed=1)
+    assert parts != divide(labels, videos, [0.7, 0.2, 0.1], seed=2)
+    totals = Counter(labels)
+    for part, share in enumerate([0.7, 0.2, 0.1]):
+        held = Counter(label for label, p in zip(labels, parts, strict=True) if p == part)
+        assert all(abs(held[label] - share * totals[label]) <= 1 for label in totals)
+
+
+# ------------------------------------------------------------------------------------------------ stats
+
+
+def test_stats_and_plots(mixed_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos = shutil.copytree(mixed_videos, tmp_path / "videos")
+    for plots in ("plots.html", "plots.png"):
+        report = prepare("stats", videos / "all.csv", "--prefix", videos, "--plots", tmp_path / plots)
+    assert (tmp_path / "plots.png").read_bytes().startswith(b"\x89PNG")
+    assert "data:image/png;base64," in (tmp_path / "plots.html").read_text()
+    assert report["codecs"] == {"h264": 5, "vp8": 1}
+    assert report["problems"] == {"missing": 1, "truncated": 1, "empty": 1, "not a video": 1}
+    assert report["frames"]["least"] == 3
+    assert report["fps"]["median"] == pytest.approx(25, abs=0.1)
+    assert len(report["classes"]) == 9
+    assert "9 classes, of 1 to 1 videos" in capsys.readouterr().out
+    assert os.path.exists(videos / "all.csv.stats.jsonl")
