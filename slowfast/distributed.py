@@ -167,7 +167,7 @@ def connect(world: World, *, init_method: str, backend: str = "nccl") -> None:
     except (RuntimeError, ValueError) as error:
         raise DistributedError(
             f"rank {world.rank} of {world.size} could not join the others at {init_method} ({error}); "
-            f"check that the address can be reached, that all machines are started, each with its own SHARD_ID"
+            f"check that the address can be reached and all machines are started, each with its own SHARD_ID"
         ) from error
 
 

@@ -25,6 +25,10 @@ _C.TRAIN.EVAL_PERIOD = 10
 _C.TRAIN.CHECKPOINT_PERIOD = 10
 # Continue from the newest checkpoint in OUTPUT_DIR.
 _C.TRAIN.AUTO_RESUME = True
+# (ours) Minutes between two checkpoints within an epoch; 0: none.
+_C.TRAIN.CHECKPOINT_MINUTES = 30.0
+# (ours) Checkpoints of epochs to keep, the last ones and the best validated one; 0: all.
+_C.TRAIN.KEEP_CHECKPOINTS = 0
 # Weights to start from.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Start at epoch 0 with a fresh optimiser, taking only the weights of CHECKPOINT_FILE_PATH.
@@ -109,6 +113,9 @@ _C.DATA_LOADER = CfgNode()
 # Workers of each process.
 _C.DATA_LOADER.NUM_WORKERS = 8
 _C.DATA_LOADER.PIN_MEMORY = True
+# (ours) Seconds that a worker may take to read one view of a video while the run waits for it; then the
+# worker is started anew, and the video counts as broken. It needs NUM_WORKERS of 1 or more. 0: any time.
+_C.DATA_LOADER.SAMPLE_TIMEOUT = 300.0
 
 # ------------------------------------------------------------------------------------ solver
 _C.SOLVER = CfgNode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -58,7 +59,7 @@ def _forward(processes: Sequence[BaseProcess], signum: int) -> None:
     for process in processes:
         if process.is_alive() and process.pid is not None and signum != signal.SIGINT:
             # Ctrl-C reaches the children by itself: they are in the terminal's process group.
-            process.terminate()
+            os.kill(process.pid, signum)
 
 
 def _wait(processes: Sequence[BaseProcess]) -> int:

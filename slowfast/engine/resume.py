@@ -38,6 +38,9 @@ _HARMLESS = (
     "TRAIN.AUTO_RESUME",
 )
 
+# Keys under which a saved optimiser, or a place in the order of samples, means something else.
+_DECISIVE = ("SOLVER.OPTIMIZING_METHOD:", "RNG_SEED:")
+
 
 def find_start(output_dir: str, *, auto_resume: bool, world: World) -> Path | None:
     """Returns the checkpoint to go on from, the same on all ranks; None for a fresh start.
@@ -98,7 +101,8 @@ def check_same_run(
     """Refuses a state whose place in the data would mean other samples here; lists other differences.
 
     Raises:
-        CheckpointError: when the training list changed, or the global batch in the middle of an epoch.
+        CheckpointError: when the training list changed, another optimiser or seed was chosen, or the
+            global batch changed in the middle of an epoch.
     """
     if state.data_fingerprint and state.data_fingerprint != fingerprint:
         raise CheckpointError(
@@ -110,7 +114,13 @@ def check_same_run(
             f"{source} is in the middle of an epoch of {state.global_batch} clips a step, this run takes "
             f"{global_batch}; keep the global batch (TRAIN.BATCH_SIZE × NUM_SHARDS), or begin at an epoch end"
         )
-    for difference in config_differences(state.config, config):
+    differences = config_differences(state.config, config)
+    if refused := [difference for difference in differences if difference.startswith(_DECISIVE)]:
+        raise CheckpointError(
+            f"{source} cannot be continued with {'; '.join(refused)}; put that back, or take another "
+            "OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True for its weights"
+        )
+    for difference in differences:
         logger.warning("differs from the checkpoint's run: %s", difference)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from slowfast.distributed import (
 )
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.launch import launch
+from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.engine.testing import run_test
 from slowfast.engine.train import train
 from slowfast.errors import ConfigError
@@ -74,7 +76,7 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
         remark: about the processes, for the log.
     """
     setup_logging(cfg.OUTPUT_DIR, world.rank)
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, ExitStack() as stack:
         try:
             if problems := check_batch_sizes(cfg, world.local_size):
                 raise ConfigError(problems)
@@ -84,6 +86,7 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
             logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, _device_name(world))
             if busy := crowded_cores(cfg.DATA_LOADER.NUM_WORKERS, world.local_size, usable_cores()):
                 logger.warning(busy)
+            _hold_folder(cfg.OUTPUT_DIR, world, stack)
             if world.is_main:
                 write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
             trained = train(cfg, world, interrupt) if cfg.TRAIN.ENABLE else None
@@ -95,6 +98,19 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
         finally:
             disconnect()
     return 0
+
+
+def _hold_folder(folder: str, world: World, stack: ExitStack) -> None:
+    """Keeps other runs out of ``folder`` until ``stack`` ends; raises on all ranks when one is in there."""
+    failure: FolderInUseError | None = None
+    if world.is_main:
+        try:
+            stack.enter_context(lock_folder(folder))
+        except FolderInUseError as error:
+            failure = error
+    failure = world.share_objects(failure)[0]
+    if failure is not None:
+        raise failure
 
 
 def usable_cores() -> int:

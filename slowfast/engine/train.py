@@ -36,7 +36,7 @@ def train(cfg: Any, world: World, interrupt: Interrupt) -> Path:
     try:
         end = run_epochs(training, start)
     finally:
-        training.log.close()
+        training.close()
     return newest if newest is not None and end == start else checkpoint_path(cfg.OUTPUT_DIR, end)
 
 
@@ -69,6 +69,8 @@ def run_epochs(training: Training, start: Position) -> Position:
                     raise training.stop(position)
                 if position.epoch > epoch or position >= schedule.end:
                     break
+                if training.writer.is_due():
+                    training.save(position)
                 before = time.perf_counter()
         log.end_epoch(epoch, schedule.steps_to(position), lr=lr, broken=training.safeguard.all_broken())
         if schedule.saves_at(position):

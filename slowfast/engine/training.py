@@ -14,8 +14,8 @@ from slowfast.engine.checkpoint import (
     TrainingState,
     checkpoint_path,
     record_validation,
-    save_checkpoint,
 )
+from slowfast.engine.checkpoint_writer import CheckpointWriter
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.prepare import (
     SplitEvaluator,
@@ -63,7 +63,8 @@ class Training:
         step: takes one optimiser step; holds model, optimiser and scaler.
         loader: this rank's batches of an epoch, from the step that its batch sampler was set to.
         evaluator: of the validation split.
-        output_dir: where checkpoints go.
+        writer: of checkpoints; on rank 0 it does something.
+        output_dir: where they go.
     """
 
     step: TrainStep
@@ -74,12 +75,13 @@ class Training:
     identity: Identity
     log: TrainingLog
     safeguard: Safeguard
+    writer: CheckpointWriter
     output_dir: str
     world: World
     interrupt: Interrupt
 
     def save(self, position: Position) -> Path:
-        """Writes the state at ``position`` (rank 0 does) and returns its path."""
+        """Begins to write the state at ``position`` (rank 0 does) and returns its path."""
         if self.world.is_main:
             state = TrainingState(
                 position=position,
@@ -91,7 +93,7 @@ class Training:
                 global_batch=self.identity.global_batch,
                 data_fingerprint=self.identity.data_fingerprint,
             )
-            logger.info("saved %s", save_checkpoint(self.output_dir, state))
+            self.writer.write(state)
         return checkpoint_path(self.output_dir, position)
 
     def validate(self, position: Position) -> None:
@@ -103,17 +105,26 @@ class Training:
         try:
             evaluation = self.evaluator.run()
         except Interrupted as interrupted:
-            raise Interrupted(interrupted.signum, _what_was_saved(self.save(position), position)) from None
+            raise Interrupted(interrupted.signum, self._save_now(position)) from None
         if evaluation is not None:
             figures = self.log.add_validation(self.schedule.steps_to(position), evaluation)
             record_validation(checkpoint_path(self.output_dir, position), figures)
+            self.writer.prune()
 
     def stop(self, position: Position) -> Interrupted:
         """Saves the state and returns what to raise; all ranks call it, whichever of them got the signal."""
+        saved = self._save_now(position)
+        return Interrupted(max(self.world.share_objects(self.interrupt.signum)), saved)
+
+    def close(self) -> None:
+        """Waits until all files are written."""
+        self.writer.wait()
+        self.log.close()
+
+    def _save_now(self, position: Position) -> str:
         path = self.save(position)
-        return Interrupted(
-            max(self.world.share_objects(self.interrupt.signum)), _what_was_saved(path, position)
-        )
+        self.writer.wait()
+        return f"saved {path} ({position}); the same command continues from there"
 
 
 def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weights: bool) -> Training:
@@ -176,6 +187,11 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
             paths=dataset.paths,
             world=world,
         ),
+        writer=CheckpointWriter(
+            cfg.OUTPUT_DIR,
+            minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
+            keep=cfg.TRAIN.KEEP_CHECKPOINTS,
+        ),
         output_dir=cfg.OUTPUT_DIR,
         world=world,
         interrupt=interrupt,
@@ -195,7 +211,3 @@ def _build_step(cfg: Any, model: Any, world: World) -> TrainStep:
         clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
         clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
     )
-
-
-def _what_was_saved(path: Path, position: Position) -> str:
-    return f"saved {path} ({position}); the same command continues from there"

@@ -12,11 +12,16 @@ from slowfast.files import atomic_write, delete_unfinished, write_text
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "a.txt"
     write_text(path, "old")
-    with pytest.raises(OSError, match="full"), atomic_write(path) as temporary:
-        temporary.write_text("half of the n")
-        raise OSError("disk full")
+    with pytest.raises(OSError, match="full"):
+        write_half_and_fail(path)
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def write_half_and_fail(path: Path) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text("half of the n")
+        raise OSError("disk full")
 
 
 def test_what_a_killed_process_left_is_deleted(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""When checkpoints are written and which are kept, without making training wait for the disk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from slowfast.engine.checkpoint import (
+    TrainingState,
+    checkpoint_path,
+    list_checkpoints,
+    recorded_validation,
+    save_checkpoint,
+)
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
+
+
+class CheckpointWriter:
+    """Writes checkpoints in a thread of its own; the caller waits only for the copy to host memory.
+
+    One is written at a time: the next waits for the one before. What fails is raised by the next call.
+
+    Args:
+        output_dir: of the run.
+        minutes: between two checkpoints within an epoch; 0: none.
+        keep: checkpoints of epochs that :meth:`prune` leaves; 0: all.
+    """
+
+    def __init__(self, output_dir: str | Path, *, minutes: float = 0.0, keep: int = 0) -> None:
+        self._output_dir = output_dir
+        self._seconds = minutes * 60
+        self._keep = keep
+        self._last = time.monotonic()
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is as old as one within an epoch may get."""
+        return self._seconds > 0 and time.monotonic() - self._last >= self._seconds
+
+    def write(self, state: TrainingState) -> Path:
+        """Copies ``state`` and begins to write it; returns where."""
+        self.wait()
+        self._last = time.monotonic()
+        copy = replace(
+            state,
+            model_state=_on_host(state.model_state),
+            optimizer_state=_on_host(state.optimizer_state),
+            scaler_state=_on_host(state.scaler_state),
+        )
+        self._thread = threading.Thread(target=self._run, args=(copy,), name="checkpoint writer")
+        self._thread.start()
+        return checkpoint_path(self._output_dir, state.position)
+
+    def wait(self) -> None:
+        """Waits until all is written.
+
+        Raises:
+            CheckpointError: when it could not be.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def prune(self) -> None:
+        """Deletes the checkpoints that are not to be kept."""
+        self.wait()
+        for path in superfluous(self._output_dir, keep=self._keep):
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
+
+    def _run(self, state: TrainingState) -> None:
+        try:
+            begun = time.monotonic()
+            path = save_checkpoint(self._output_dir, state)
+            logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - begun)
+            # Those within an epoch only bridge the time to its end.
+            for old in superfluous(self._output_dir, keep=0):
+                old.unlink(missing_ok=True)
+        except Exception as error:  # a thread has nobody above it: the next call raises it
+            self._failure = error
+
+
+def superfluous(output_dir: str | Path, *, keep: int) -> list[Path]:
+    """Returns the checkpoints that may go.
+
+    Of those within an epoch, all but the two furthest of all files. Of those at an epoch's end, all but
+    the last ``keep`` and the one with the best validation; none when ``keep`` is 0.
+    """
+    found = list_checkpoints(output_dir)
+    within = [path for position, path in found[2:] if position.step]
+    ends = [path for position, path in found if not position.step]
+    if keep == 0:
+        return within
+    validated = [(figures, path) for path in ends if (figures := recorded_validation(path)) is not None]
+    best = min(validated, key=lambda pair: _badness(pair[0]))[1] if validated else None
+    # Two are always left, so that a damaged newest one has another before it.
+    return within + [path for path in ends[max(keep, 2) :] if path != best]
+
+
+def _badness(figures: Mapping[str, float]) -> float:
+    return figures["top1_err"] if "top1_err" in figures else -figures.get("map", 0.0)
+
+
+def _on_host(value: Any) -> Any:
+    """A copy in host memory that later steps do not change."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _on_host(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_host(item) for item in value)
+    return value

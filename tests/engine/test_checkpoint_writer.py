@@ -1,0 +1,72 @@
+"""Checkpoints in the background: what is written is what was, what is superfluous goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import Tiny
+
+from slowfast.engine import checkpoint_writer
+from slowfast.engine.checkpoint import (
+    Position,
+    TrainingState,
+    checkpoint_path,
+    read_checkpoint,
+    record_validation,
+)
+from slowfast.engine.checkpoint_writer import CheckpointWriter, superfluous
+from slowfast.errors import CheckpointError
+
+
+def state_of(model: Tiny, position: Position) -> TrainingState:
+    return TrainingState(position, model.state_dict(), {}, {}, "", 0, 4, "")
+
+
+def names(paths: list[Path]) -> list[str]:
+    return sorted(path.stem.removeprefix("checkpoint_epoch_") for path in paths)
+
+
+def test_steps_taken_while_it_is_written_are_not_in_it(tmp_path: Path) -> None:
+    model, writer = Tiny(), CheckpointWriter(tmp_path)
+    before = model.head.weight.detach().clone()
+    path = writer.write(state_of(model, Position(1)))
+    with torch.no_grad():
+        model.head.weight.zero_()
+    writer.wait()
+    assert torch.equal(read_checkpoint(path)["model_state"]["head.weight"], before)
+
+
+def test_a_failure_is_raised_by_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Path:
+        raise CheckpointError("the disk is full")
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", fail)
+    writer = CheckpointWriter(tmp_path)
+    writer.write(state_of(Tiny(), Position(1)))
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        writer.wait()
+    writer.wait()
+
+
+def test_what_may_go(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for epoch in range(1, 6):
+        checkpoint_path(tmp_path, Position(epoch)).touch()
+        record_validation(checkpoint_path(tmp_path, Position(epoch)), {"top1_err": abs(epoch - 2) + 1.0})
+    for position in (Position(3, 4), Position(5, 2), Position(5, 4)):
+        checkpoint_path(tmp_path, position).touch()
+    assert names(superfluous(tmp_path, keep=0)) == ["00003_step_000004"]
+    # Epoch 2 has the best validation; never are fewer than two left.
+    assert names(superfluous(tmp_path, keep=1)) == ["00001", "00003", "00003_step_000004"]
+    assert names(superfluous(tmp_path, keep=3)) == ["00001", "00003_step_000004"]
+
+
+def test_pruning_takes_the_figures_along(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, keep=2)
+    for epoch in (1, 2, 3, 4):
+        path = writer.write(state_of(Tiny(), Position(epoch)))
+        record_validation(path, {"top1_err": 10.0 - epoch})
+        writer.prune()
+    assert names(list((tmp_path / "checkpoints").iterdir())) == ["00003", "00003", "00004", "00004"]
