@@ -85,6 +85,12 @@ class ClipBatch(NamedTuple):
         }
         return self._replace(**moved)
 
+    def pin_memory(self) -> ClipBatch:
+        """Returns the batch with its tensors in memory from which a GPU copies without blocking."""
+        return self._replace(
+            **{k: v.pin_memory() for k, v in self._asdict().items() if isinstance(v, Tensor)}
+        )
+
 
 def normalize(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Turns uint8 frames (B, 3, T, H, W) into float32 ``(frames / 255 - mean) / std`` on their device."""

@@ -5,17 +5,15 @@ B clips, T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
-import signal
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from slowfast.datasets.clip import BrokenVideo, Clip, ClipBatch
 from slowfast.datasets.samplers import EvalSampler, TrainSampler
 from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.workers import WorkerPool
 
 
 def collate(items: Sequence[Clip | BrokenVideo]) -> ClipBatch:
@@ -54,6 +52,51 @@ def collate(items: Sequence[Clip | BrokenVideo]) -> ClipBatch:
     )
 
 
+class ClipLoader:
+    """Batches of one process, made in worker processes that may hang or die (:class:`WorkerPool`).
+
+    Args:
+        batch_sampler: gives the items of each batch; the loader begins a new round of it each time it is
+            iterated.
+        num_workers: 0: batches are made in this process, and a video that hangs it or kills it does just
+            that.
+        sample_timeout, pin_memory: see :class:`WorkerPool`.
+    """
+
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        batch_sampler: TrainSampler | EvalSampler,
+        *,
+        num_workers: int = 0,
+        sample_timeout: float = 0.0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_sampler = batch_sampler
+        self._pin_memory = pin_memory
+        self._pool: WorkerPool | None = None
+        if num_workers > 0:
+            self._pool = WorkerPool(
+                dataset,
+                collate,
+                num_workers=num_workers,
+                sample_timeout=sample_timeout,
+                pin_memory=pin_memory,
+            )
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        if self._pool is not None:
+            yield from self._pool.run(self.batch_sampler)
+            return
+        for items in self.batch_sampler:
+            batch = collate([self.dataset[item] for item in items])
+            yield batch.pin_memory() if self._pin_memory else batch
+
+
 def build_loader(
     cfg: Any,
     dataset: VideoDataset,
@@ -63,7 +106,7 @@ def build_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = False,
-) -> DataLoader[ClipBatch]:
+) -> ClipLoader:
     """Builds the loader of one process; its ``batch_sampler`` is a Train- or an :class:`EvalSampler`.
 
     Args:
@@ -79,22 +122,10 @@ def build_loader(
         sampler = TrainSampler(len(dataset), batch_size * world_size, seed=cfg.RNG_SEED, **place)
     else:
         sampler = EvalSampler(dataset.num_videos, dataset.num_views, batch_size, **place)
-    workers = cfg.DATA_LOADER.NUM_WORKERS
-    # The run's log says in one line what torch would repeat for each loader.
-    warnings.filterwarnings("ignore", message="This DataLoader will create")
-    return DataLoader(
+    return ClipLoader(
         dataset,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
+        sampler,
+        num_workers=cfg.DATA_LOADER.NUM_WORKERS,
+        sample_timeout=cfg.DATA_LOADER.SAMPLE_TIMEOUT,
         pin_memory=pin_memory and cfg.DATA_LOADER.PIN_MEMORY,
-        persistent_workers=workers > 0,
-        worker_init_fn=_start_worker,
-        # Its own stream of random numbers: starting an epoch must not touch the model's.
-        generator=torch.Generator(),
     )
-
-
-def _start_worker(worker: int) -> None:
-    """Leaves Ctrl-C to the main process, which ends the workers in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

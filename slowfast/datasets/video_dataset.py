@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.clip import BrokenVideo, Clip, SampleRef
 from slowfast.datasets.views import Segment
+from slowfast.datasets.watch import Watch
 from slowfast.errors import DecodeError
 
 # Videos tried in place of a broken one before a training sample is given up.
@@ -39,6 +40,9 @@ class VideoDataset(Dataset[Clip | BrokenVideo]):
         seed: everything random in an item is a function of it, the epoch and the item's index.
         shuffle_frames: permute each view's frames and leave its positions.
         reverse_channels: give BGR.
+
+    Attributes:
+        watch: which video is read at the moment, and which are read no more.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class VideoDataset(Dataset[Clip | BrokenVideo]):
         self._reverse_channels = reverse_channels
         self.num_videos = len(annotations)
         self.num_views = num_temporal * num_crops
+        self.watch = Watch(self.num_videos)
 
     def __len__(self) -> int:
         return self.num_videos * self.num_views
@@ -98,10 +103,13 @@ class VideoDataset(Dataset[Clip | BrokenVideo]):
 
     def _read(self, video_id: int, view_id: int, rng: np.random.Generator) -> Clip | BrokenVideo:
         path = self.paths[video_id]
+        if (ban := self.watch.find_ban(video_id)) is not None:
+            return BrokenVideo(video_id, path, *ban)
+        view, crop = divmod(view_id, self._num_crops)
+        segment = self._annotations.segment(video_id)
         try:
-            view, crop = divmod(view_id, self._num_crops)
-            segment = self._annotations.segment(video_id)
-            frames, positions = self._reader.read(path, view, crop, rng, segment)
+            with self.watch.reading(video_id):
+                frames, positions = self._reader.read(path, view, crop, rng, segment)
         except DecodeError as error:
             return BrokenVideo(video_id, path, error.reason, error.detail)
         except (OSError, MemoryError) as error:
