@@ -1,0 +1,145 @@
+"""Features on the disk, written as they come, so that a stopped extraction can go on.
+
+``NAME.npy`` is an ordinary array (T, F) at every moment: rows are appended and flushed to the disk before
+its header counts them. ``NAME.json`` beside it says what they are the features of. T frames, F width of a
+feature.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from torch import Tensor
+
+from slowfast.errors import DataError
+from slowfast.files import write_text
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
+
+DTYPE = np.dtype("<f4")
+
+
+class FeatureFile:
+    """A growing file of features; use it in a ``with`` statement.
+
+    What is there of the same description is kept and appended to; anything else is written anew, and the log
+    says what differs.
+
+    Args:
+        path: of the ``.npy`` file; its folder is made when it is missing.
+        feature_dim: F.
+        description: plain values that say what the features are of; those of a stopped run are taken over
+            only where theirs are equal.
+
+    Raises:
+        DataError: when another process is writing the file.
+    """
+
+    def __init__(self, path: str | Path, feature_dim: int, description: Mapping[str, Any]) -> None:
+        self.path = Path(path).with_suffix(".npy")
+        self._feature_dim = feature_dim
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise DataError(f"{self.path} is being written by another process; wait for its end") from error
+        self.count = self._begin(dict(description))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, features: Tensor) -> None:
+        """Adds features (t, F). When this returns they are on the disk."""
+        rows = features.detach().to("cpu", torch.float32).contiguous().numpy()
+        self._file.seek(self._header_bytes + self.count * self._row_bytes)
+        self._file.write(rows.tobytes())
+        self._flush()
+        self._write_header(self.count + len(rows))
+        self.count += len(rows)
+
+    def features(self) -> Tensor:
+        """All features so far (T, F), float32, memory-mapped: pages are read when they are needed."""
+        if self.count == 0:
+            return torch.zeros(0, self._feature_dim)
+        # Copy on write, since torch has no tensors that are only for reading. Nobody writes.
+        return torch.from_numpy(np.load(self.path, mmap_mode="c"))
+
+    def _begin(self, description: dict[str, Any]) -> int:
+        """Returns how many frames can be taken over; makes an empty file where none can."""
+        present = self._read_count()
+        if present:
+            difference = _difference(_read_json(self.path.with_suffix(".json")), description)
+            if not difference:
+                self._write_header(present)
+                return present
+            logger.warning("%s is written anew: %s", self.path, difference)
+        # In this order a crash never leaves rows beside a description that is not theirs.
+        self._file.truncate(0)
+        self._flush()
+        write_text(self.path.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+        self._write_header(0)
+        return 0
+
+    def _read_count(self) -> int:
+        """Whole rows that are on the disk and counted by the header; 0 for whatever is no file of ours."""
+        self._file.seek(0)
+        try:
+            version = npy.read_magic(self._file)
+            shape, fortran_order, dtype = npy.read_array_header_1_0(self._file)
+        except (ValueError, EOFError):
+            return 0
+        if version != (1, 0) or fortran_order or dtype != DTYPE or shape[1:] != (self._feature_dim,):
+            return 0
+        self._header_bytes = self._file.tell()
+        on_disk = os.fstat(self._file.fileno()).st_size - self._header_bytes
+        return min(shape[0], on_disk // self._row_bytes)
+
+    def _write_header(self, count: int) -> None:
+        """Writes the header, which has the same length for any count."""
+        self._file.seek(0)
+        shape = (count, self._feature_dim)
+        npy.write_array_header_1_0(
+            self._file, {"descr": npy.dtype_to_descr(DTYPE), "fortran_order": False, "shape": shape}
+        )
+        self._header_bytes = self._file.tell()
+        self._flush()
+
+    def _flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    @property
+    def _row_bytes(self) -> int:
+        return self._feature_dim * DTYPE.itemsize
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
+    """What differs between two descriptions, in words; empty where nothing does."""
+    if not isinstance(found, dict):
+        return "it lacks its description"
+    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    return ", ".join(f"{name} was {found.get(name)} and is {wanted.get(name)}" for name in names)
