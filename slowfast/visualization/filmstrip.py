@@ -58,7 +58,11 @@ class Filmstrip:
     @property
     def bars(self) -> str:
         """SVG of the weights, empty where there are none."""
-        return "" if self.weights is None else bar_strip(self.weights, title=f"Attention over {self.video}")
+        return (
+            ""
+            if self.weights is None
+            else bar_strip(self.weights, title=f"Weights of the frames of {self.video}")
+        )
 
 
 def cut_filmstrip(path: str, num_frames: int) -> tuple[bytes, list[float]]:

@@ -101,6 +101,7 @@ class Report:
         results: lines of the table, the main one first; its confusion matrix is shown.
         curves: of each trained run, by name.
         filmstrips: some videos.
+        filmstrip_note: what the weights under their frames are.
         notes: paragraphs under the table.
         config: the configuration of the main run, YAML.
         timings: (what, seconds).
@@ -111,6 +112,7 @@ class Report:
     results: Sequence[Result]
     curves: Mapping[str, Curves] = field(default_factory=dict)
     filmstrips: Sequence[Filmstrip] = ()
+    filmstrip_note: str = ""
     notes: Sequence[str] = ()
     config: str = ""
     timings: Sequence[tuple[str, float]] = ()

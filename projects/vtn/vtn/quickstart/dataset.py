@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slowfast.errors import DataError
-from slowfast.files import atomic_write, write_text
+from slowfast.files import atomic_write, delete_unfinished, write_text
 from slowfast.progress import Progress
 from vtn.quickstart.motion import CLASSES, plan_motion
 from vtn.quickstart.photographs import PHOTOGRAPHS, load_photograph, photograph_path
@@ -164,6 +164,8 @@ def generate_dataset(folder: Path, settings: DatasetSettings, *, workers: int | 
             photograph_path(name)
     _claim_folder(folder, settings)
     plans = list(plan_dataset(settings))
+    for videos in folder.glob("*/*"):
+        delete_unfinished(videos)
     missing = [plan for plan in plans if not (folder / plan.path).is_file()]
     if missing:
         _write_clips(folder, missing, workers or len(os.sched_getaffinity(0)))

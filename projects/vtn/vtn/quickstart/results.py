@@ -43,6 +43,11 @@ NOTES = (
     "videos come from photographs that no training video shows.",
 )
 
+FILMSTRIP_NOTE = (
+    "Bars show what the model looked at: the attention of [CLS] to each frame in the last layer, averaged "
+    "over heads, as shares of all frames."
+)
+
 
 def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
     """Writes ``results.json`` and ``report.html`` into the quickstart's folder.
@@ -63,6 +68,7 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         results=results,
         curves={"VTN": read_curves(output / "vtn"), "mean pooling": read_curves(output / "baseline")},
         filmstrips=list(draw_filmstrips(output / "vtn", results[0].predictions)),
+        filmstrip_note=FILMSTRIP_NOTE,
         notes=NOTES,
         config=(output / "vtn" / "config.yaml").read_text(encoding="utf-8"),
         timings=list(seconds.items()),

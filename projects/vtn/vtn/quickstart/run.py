@@ -25,6 +25,7 @@ from typing import Any
 
 from slowfast.errors import DataError, SlowFastError
 from slowfast.files import write_text
+from slowfast.log import setup_logging
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
 
 CONFIG = "VTN/QUICKSTART"
@@ -81,7 +82,8 @@ class RunFailedError(SlowFastError):
 
     def __init__(self, title: str, status: int) -> None:
         self.status = status
-        super().__init__(f"'{title}' ended with status {status}; the same command goes on from there")
+        how = "was interrupted" if status in (130, 143) else f"ended with status {status}"
+        super().__init__(f"'{title}' {how}; the same command goes on from there")
 
 
 class Notebook:
@@ -228,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--fresh", action="store_true", help="delete an earlier quickstart in FOLDER first")
     args = parser.parse_args(argv)
+    setup_logging(None)
     try:
         if args.fresh:
             clear_output(args.output)
