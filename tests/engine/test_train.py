@@ -110,14 +110,14 @@ def test_a_signal_finishes_the_step_saves_and_says_so(
 
 def test_ctrl_c_in_a_terminal(colour_videos: Path, tmp_path: Path) -> None:
     """The signal reaches the loader's workers too, as it does from a terminal."""
-    options = ["SOLVER.MAX_EPOCH", "1000", "DATA_LOADER.NUM_WORKERS", "1", "TRAIN.EVAL_PERIOD", "1000"]
+    options = ["SOLVER.MAX_EPOCH", "100", "DATA_LOADER.NUM_WORKERS", "1", "TRAIN.EVAL_PERIOD", "100"]
     command = [sys.executable, tiny.__file__, str(colour_videos), str(tmp_path), "", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if '"epoch": "2/1000", "eta"' in line and '"iter": "3/6"' in line:
+            if '"epoch": "2/100"' in line and '"iter": "3/6"' in line:
                 os.killpg(process.pid, signal.SIGINT)
         assert process.wait() == 130
     assert "stopped by Ctrl-C: saved" in lines[-1]
