@@ -12,7 +12,7 @@ from functools import cached_property
 import av
 import numpy as np
 
-from slowfast.datasets.pyav_video import _Picture
+from slowfast.datasets.picture import Picture
 from slowfast.datasets.sampling import FrameTimes
 from slowfast.datasets.spatial import Placer, whole_picture
 from slowfast.errors import DecodeError
@@ -59,7 +59,7 @@ class ImageFolder:
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(np.asarray(indices, np.int64).tolist()):
             slots.setdefault(index, []).append(slot)
-        picture = _Picture(len(indices), placer or whole_picture())
+        picture = Picture(len(indices), placer or whole_picture())
         size: tuple[int, int] | None = None
         for index, places in slots.items():
             frame = self._read_image(self._names[index])
@@ -69,7 +69,7 @@ class ImageFolder:
                 )
             size = (frame.height, frame.width)
             picture.put(frame, places)
-        return picture.frames
+        return picture.frames()
 
     def _read_image(self, name: str) -> av.VideoFrame:
         path = os.path.join(self.name, name)

@@ -1,8 +1,8 @@
 """Exact frames of a video file through PyAV: only those wanted, scaled before they become RGB.
 
-A demux scan gives the table of frames: when each is shown and where decoding must start for it. Reading
-then decodes from key frames on, skips pictures that nothing refers to, and recognises the wanted frames
-by their timestamps. Where timestamps are missing or lie, frames are counted as the decoder gives them.
+A scan of the packets gives the table of frames. Reading then decodes from key frames on, skips pictures
+that nothing refers to, and recognises the wanted frames by their timestamps. Where timestamps are missing
+or lie, frames are counted as the decoder gives them.
 
 T frames, H W pixels, N frames of the video.
 """
@@ -13,55 +13,32 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
+from slowfast.datasets.frame_table import NO_PTS, FrameTable, PacketLog, build_table
+from slowfast.datasets.picture import Picture
 from slowfast.datasets.sampling import FrameTimes
-from slowfast.datasets.spatial import Placement, Placer, whole_picture
+from slowfast.datasets.spatial import Placer, whole_picture
 from slowfast.errors import DecodeError
 
 Source = str | os.PathLike[str] | BinaryIO
 
+# A file of no more than this many bytes of packets is read once: the scan keeps its packets.
+_KEEP_BYTES = 8 << 20
 # Jumps over more packets than this are made by seeking, shorter ones by passing packets over.
 _SEEK_PACKETS = 100
-# Formats that are scaled as they are; others become RGB and are scaled in one step. (Scaling and
-# converting 4:2:0 in one step darkens the picture by about one of 255.)
-_SCALED_AS_THEY_ARE = frozenset(
-    f"yuv{j}{chroma}p{depth}"
-    for j in ("", "j")
-    for chroma in (420, 422, 444)
-    for depth in ("", "10le", "12le")
-) | {"nv12"}
 
-# Stands for a packet without a timestamp; FFmpeg's own mark.
-_NO_PTS = np.iinfo(np.int64).min
+# Decoders that heed `skip_frame` packet by packet. (Others read it once, when they are opened.)
+_SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
+# Frames of a long walk that are looked for at a time.
+_WALK_FRAMES = 4096
 
+# What the decoder finds wrong with a file is said by a DecodeError, not by lines on the terminal.
 av.logging.set_level(av.logging.PANIC)
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The displayed frames of a stream, in the order they are shown.
-
-    Attributes:
-        times: when.
-        pts: (N,) int64 timestamps; None where they cannot be trusted and frames must be counted.
-        packet: (N,) int64, place of each frame's packet in the stream.
-        key_packet: (N,) int64, place of the packet that decoding must start from to show the frame.
-        packet_pts: (P,) int64, timestamps of all packets in stream order.
-        damaged: whether the scan met errors; what concealment shows then depends on every packet before.
-    """
-
-    times: FrameTimes
-    pts: np.ndarray | None
-    packet: np.ndarray
-    key_packet: np.ndarray
-    packet_pts: np.ndarray
-    damaged: bool
 
 
 class PyAVVideo:
@@ -70,28 +47,34 @@ class PyAVVideo:
     Args:
         source: a path, or a seekable binary file.
 
-    Attributes:
-        times: when each frame is shown.
-
     Raises:
-        DecodeError: for whatever is no decodable video.
+        DecodeError: for whatever is no decodable video; here, or when the frames are first asked for.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.name = (
-            str(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "<file>")
-        )
+        is_path = isinstance(source, str | os.PathLike)
+        self.name = str(source) if is_path else getattr(source, "name", "<file>")
+        self._kept: list[Any] | None = None
+        self._demux_failed = False
         self._container: Any = None
         self._open()
-        try:
-            self._table = self._scan()
-        except BaseException:
-            self.close()
-            raise
+
+    def __enter__(self) -> PyAVVideo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._kept = None
+        if self._container is not None:
+            self._container.close()
+            self._container = None
 
     @property
     def times(self) -> FrameTimes:
+        """When each frame is shown."""
         return self._table.times
 
     @property
@@ -101,8 +84,8 @@ class PyAVVideo:
 
     @property
     def average_rate(self) -> float:
-        """Frames per second as the container has it."""
-        return float(self._stream.average_rate or self.times.fps)
+        """Frames per second as the container has it; 25 where it does not say."""
+        return float(self._stream.average_rate or self._stream.guessed_rate or 25)
 
     @property
     def claimed_frames(self) -> int:
@@ -115,17 +98,6 @@ class PyAVVideo:
         if not self._stream.duration or not self._stream.frames:
             return None
         return self._stream.duration / self._stream.frames
-
-    def __enter__(self) -> PyAVVideo:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._container is not None:
-            self._container.close()
-            self._container = None
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Decodes the frames of the given indices.
@@ -141,38 +113,59 @@ class PyAVVideo:
             DecodeError: reason ``corrupt`` where a wanted frame cannot be decoded.
         """
         indices = np.asarray(indices, np.int64)
-        picture = _Picture(len(indices), placer or whole_picture())
+        picture = Picture(len(indices), placer or whole_picture())
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(indices.tolist()):
             slots.setdefault(index, []).append(slot)
+        wanted = len(slots)
 
-        if self._table.pts is not None:
-            self._read_by_seeking(slots, picture)
+        # Each way takes the frames that it finds out of ``slots``, and is only tried where some are left.
+        for read in (self._read_from_keys, self._read_by_timestamp, self._read_by_counting):
+            for index, frame in read(np.array(list(slots))) if slots else ():
+                picture.put(frame, slots.pop(index))
+        if slots:
+            missing = ", ".join(map(str, sorted(slots)[:5]))
+            raise DecodeError(self.name, "corrupt", f"{len(slots)} of {wanted} frames missing: {missing}")
+        return picture.frames()
+
+    def read_chunks(
+        self, indices: np.ndarray, size: int, placer: Placer | None = None
+    ) -> Iterator[np.ndarray]:
+        """The same in one walk through the video with flat memory, for ascending indices without repeats.
+
+        Yields:
+            (t, H, W, 3) uint8, t = ``size`` frames, fewer in the last chunk.
+        """
+        placer = placer or whole_picture()
+        walk = self._walk(np.asarray(indices, np.int64))
+        ahead = next(walk, None)
+        for start in range(0, len(indices), size):
+            chunk = indices[start : start + size]
+            slots = {int(index): [slot] for slot, index in enumerate(chunk)}
+            picture = Picture(len(chunk), placer)
+            while ahead is not None and ahead[0] <= chunk[-1]:
+                index, frame = ahead
+                if index in slots:
+                    picture.put(frame, slots.pop(index))
+                ahead = next(walk, None)
             if slots:
-                self._read_by_timestamp(slots, picture)
-        if slots:
-            self._read_by_counting(slots, picture)
-        if slots:
-            missing = ", ".join(str(index) for index in sorted(slots)[:5])
-            raise DecodeError(
-                self.name,
-                "corrupt",
-                f"{len(slots)} of {len(set(indices.tolist()))} frames missing: {missing}",
-            )
-        return picture.frames
+                # By the slower ways, on a decoder of its own: the walk goes on afterwards.
+                with PyAVVideo(self._source) as again:
+                    yield again.read(chunk, placer)
+            else:
+                yield picture.frames()
 
     def stream(self, placer: Placer | None = None) -> Iterator[np.ndarray]:
         """Yields every decodable frame in order, (H, W, 3) uint8; memory does not grow.
 
         A yielded array is valid until the next one is asked for.
         """
-        self._rewind()
-        picture = _Picture(1, placer or whole_picture())
+        picture = Picture(1, placer or whole_picture())
         for frame in self._decode_all():
             picture.put(frame, [0])
-            yield picture.frames[0]
+            yield picture.frames()[0]
 
-    # ------------------------------------------------------------------------------- opening
+    # ------------------------------------------------------------------------------- packets
 
     def _open(self) -> None:
         source, options = self._source, {}
@@ -194,16 +187,16 @@ class PyAVVideo:
         # Threads cost more than they bring on clips; loading is parallel over workers.
         self._stream.thread_type = "NONE"
         self._stream.codec_context.thread_count = 1
+        self._is_at_start = True
 
-    def _rewind(self) -> None:
-        """Back to the first packet with a fresh decoder: opened again, as not every container can seek."""
-        self.close()
-        self._open()
+    def _demux(self) -> Iterator[Any]:
+        """The stream's packets from where the container stands to the end or the first error.
 
-    def _packets(self) -> Iterator[Any]:
-        """The stream's packets to the end or the first error; sets ``_demux_failed`` on an error."""
-        self._demux_failed = False
+        A last packet within which the file ends is left out.
+        """
+        self._is_at_start = False
         packets = self._container.demux(self._stream)
+        doubtful = None
         while True:
             try:
                 packet = next(packets)
@@ -212,121 +205,124 @@ class PyAVVideo:
             except (av.FFmpegError, OSError):
                 self._demux_failed = True
                 return
-            if packet.size:  # an empty packet marks the end
+            if not packet.size:  # an empty packet marks the end
+                continue
+            if doubtful is not None:
+                yield doubtful
+            doubtful = packet if packet.is_corrupt else None
+            if doubtful is None:
                 yield packet
 
-    def _scan(self) -> _Table:
-        pts: list[int | None] = []
-        key, shown, durations = [], [], []
+    @cached_property
+    def _table(self) -> FrameTable:
+        log, damaged, kept_bytes = PacketLog(), False, 0
+        kept: list[Any] | None = []
         # Alternate reference frames of VP8 are packets of their own that show nothing.
         has_hidden = self._stream.codec_context.name == "vp8"
-        corrupt = cut_off = False
-        for packet in self._packets():
+        for packet in self._from_start():
             hidden = packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)
-            pts.append(packet.pts)
-            key.append(packet.is_keyframe)
-            shown.append(not hidden)
-            durations.append(packet.duration or 0)
-            corrupt |= packet.is_corrupt
-            cut_off = packet.is_corrupt
-        if shown and cut_off:
-            shown[-1] = False  # the file ends inside this packet
-        where = np.flatnonzero(np.array(shown, bool))
-        if len(where) == 0:
+            log.add(packet.pts, packet.duration, packet.is_keyframe, not hidden)
+            damaged |= packet.is_corrupt
+            kept_bytes += packet.size
+            if kept is not None:
+                kept.append(packet)
+            if kept_bytes > _KEEP_BYTES:
+                kept = None
+        self._kept = kept
+        table = build_table(
+            log,
+            tick=float(self._stream.time_base),
+            rate=self.average_rate,
+            reorders=bool(self._stream.codec_context.has_b_frames),
+            damaged=damaged or self._demux_failed,
+        )
+        if table is None:
             raise DecodeError(self.name, "no frames")
-        if not self._timestamps_are_right(pts, where):
-            return self._counted_table(where, self._demux_failed or corrupt)
+        return table
 
-        all_pts = np.array([_NO_PTS if p is None else p for p in pts], np.int64)
-        where = where[np.argsort(all_pts[where], kind="stable")]
-        shown_pts = all_pts[where]
-        key_packet = _key_packets(all_pts, np.array(key, bool), where)
-        base = float(self._stream.time_base)
-        seconds = (shown_pts - shown_pts[0]) * base
-        last = durations[where[-1]] * base or self._typical_step(seconds)
-        times = FrameTimes(seconds, float(seconds[-1]) + last)
-        return _Table(times, shown_pts, where, key_packet, all_pts, self._demux_failed or corrupt)
+    def _from_start(self) -> Iterator[Any]:
+        """All packets, for a fresh decoder. Opens the file again, as not every container can seek."""
+        if self._kept:
+            self._stream.codec_context.flush_buffers()
+            return iter(self._kept)
+        if not self._is_at_start:
+            self._container.close()
+            self._open()
+        return self._demux()
 
-    def _timestamps_are_right(self, pts: list[int | None], where: np.ndarray) -> bool:
-        """False for timestamps missing, given twice, or in decoding order where frames are reordered."""
-        shown = [pts[i] for i in where.tolist()]
-        if None in shown or len(set(shown)) < len(shown):
-            return False
-        reorders = bool(self._stream.codec_context.has_b_frames)
-        ascending = all(a < b for a, b in itertools.pairwise(shown))  # type: ignore[operator]
-        return not (reorders and ascending and len(shown) > 1)
+    def _from_packet(self, first: int) -> tuple[Iterator[Any], int]:
+        """Goes to a packet at or before number ``first``. Returns the packets from there, and its number."""
+        if self._kept:
+            return itertools.islice(self._kept, first, None), first
+        packet_pts = self._table.packet_pts
+        try:
+            self._container.seek(int(packet_pts[first]), stream=self._stream)
+        except (av.FFmpegError, OSError):
+            return self._from_start(), 0
+        packets = self._demux()
+        head = next(packets, None)
+        # Not every container keeps its promise: look which packet it is.
+        landed = np.flatnonzero(packet_pts == (NO_PTS if head is None else head.pts))
+        if len(landed) == 1 and landed[0] <= first:
+            return itertools.chain([head], packets), int(landed[0])
+        return self._from_start(), 0
 
-    def _counted_table(self, where: np.ndarray, damaged: bool) -> _Table:
-        rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
-        times = FrameTimes(np.arange(len(where)) / rate, len(where) / rate)
-        nothing = np.zeros(0, np.int64)
-        return _Table(times, None, where, nothing, nothing, damaged)
+    # -------------------------------------------------------------------------------- frames
 
-    def _typical_step(self, seconds: np.ndarray) -> float:
-        if len(seconds) > 1:
-            return float(np.median(np.diff(seconds)))
-        return 1 / float(self._stream.average_rate or self._stream.guessed_rate or 25)
+    def _walk(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """The frames of ascending indices, as the table allows."""
+        if self._table.pts is None:
+            yield from self._read_by_counting(indices)
+            return
+        for start in range(0, len(indices), _WALK_FRAMES):
+            yield from self._read_from_keys(indices[start : start + _WALK_FRAMES])
 
-    # ------------------------------------------------------------------------------- reading
-
-    def _read_by_seeking(self, slots: dict[int, list[int]], picture: _Picture) -> None:
-        """Fills the slots whose frames come with the wanted timestamp; takes them out of ``slots``."""
+    def _read_from_keys(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Frames of the wanted timestamps, decoding only what they need."""
         table = self._table
-        assert table.pts is not None
-        wanted = np.array(sorted(slots, key=lambda index: table.packet[index]))
-        by_pts = {int(table.pts[index]): int(index) for index in wanted}
-        place = len(table.packet_pts) + 1  # past the end after the scan: the first run seeks
+        if table.pts is None:
+            return
+        by_pts = dict(zip(table.pts[indices].tolist(), indices.tolist(), strict=True))
+        place = len(table.packet_pts) + 1  # past the end after the scan: the first run goes back
         packets: Iterator[Any] = iter(())
-        for first, last in _runs(table, wanted):
+        # What a damaged stream shows depends on everything before it.
+        may_skip = not table.damaged and self._stream.codec_context.name in _SKIPPING_CODECS
+        for first, last in table.runs(indices):
             if not place <= first <= place + _SEEK_PACKETS:
-                packets, place = self._seek(first)
+                packets, place = self._from_packet(first)
             context = self._stream.codec_context
-            for packet in packets:
+            for packet in itertools.islice(packets, last + 1 - place):
                 place += 1
                 if place <= first:
                     continue
-                skip = not table.damaged and packet.pts not in by_pts
+                skip = may_skip and packet.pts not in by_pts
                 context.skip_frame = "NONREF" if skip else "DEFAULT"
-                self._take(packet, by_pts, slots, picture)
-                if place > last:
-                    break
-            # Frames that the decoder still holds; afterwards it starts anew at a key frame.
-            self._take(None, by_pts, slots, picture)
+                yield from _wanted(self._decode(packet), by_pts)
+            # The frames that the decoder still holds; then it starts anew, at a key frame.
+            yield from _wanted(self._decode(None), by_pts)
             context.flush_buffers()
 
-    def _read_by_timestamp(self, slots: dict[int, list[int]], picture: _Picture) -> None:
+    def _read_by_timestamp(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """The same from the first packet on, skipping nothing."""
-        assert self._table.pts is not None
-        by_pts = {int(self._table.pts[index]): index for index in slots}
-        self._rewind()
+        if self._table.pts is None:
+            return
+        by_pts = dict(zip(self._table.pts[indices].tolist(), indices.tolist(), strict=True))
         for frame in self._decode_all():
-            index = by_pts.get(frame.pts)
-            if index is not None and index in slots:
-                picture.put(frame, slots.pop(index))
-                if not slots:
-                    return
-
-    def _read_by_counting(self, slots: dict[int, list[int]], picture: _Picture) -> None:
-        """Counts frames as the decoder gives them. Leaves ``slots`` alone where that cannot be right."""
-        if self._table.pts is not None:
-            # The timestamps were good and some frames are gone: counting would give their neighbours.
-            self._rewind()
-            if sum(1 for _ in self._decode_all()) != self._table.times.num_frames:
+            yield from _wanted([frame], by_pts)
+            if not by_pts:
                 return
-        self._rewind()
-        for index, frame in enumerate(self._decode_all()):
-            if index in slots:
-                picture.put(frame, slots.pop(index))
-                if not slots:
-                    return
 
-    def _take(
-        self, packet: Any, by_pts: dict[int, int], slots: dict[int, list[int]], picture: _Picture
-    ) -> None:
-        for frame in self._decode(packet):
-            index = by_pts.get(frame.pts)
-            if index is not None and index in slots:
-                picture.put(frame, slots.pop(index))
+    def _read_by_counting(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Frames counted as the decoder gives them."""
+        if self._table.pts is not None and sum(1 for _ in self._decode_all()) != self.times.num_frames:
+            # The timestamps were good and frames are gone: counting would give their neighbours.
+            return
+        wanted, last = set(indices.tolist()), int(indices.max())
+        for index, frame in enumerate(self._decode_all()):
+            if index in wanted:
+                yield index, frame
+            if index >= last:
+                return
 
     def _decode(self, packet: Any) -> list[Any]:
         """The frames that a packet (None: the end) releases; a broken packet releases none."""
@@ -336,103 +332,19 @@ class PyAVVideo:
             return []
 
     def _decode_all(self) -> Iterator[Any]:
+        packets = self._from_start()
         self._stream.codec_context.skip_frame = "DEFAULT"
-        for packet in self._packets():
+        for packet in packets:
             yield from self._decode(packet)
         yield from self._decode(None)
 
-    def _seek(self, first: int) -> tuple[Iterator[Any], int]:
-        """Goes to a packet at or before number ``first``. Returns the packets from there, and its number."""
-        packet_pts = self._table.packet_pts
-        try:
-            self._container.seek(int(packet_pts[first]), stream=self._stream)
-        except (av.FFmpegError, OSError):
-            landed = np.zeros(0, np.int64)
-        else:
-            packets = self._packets()
-            head = next(packets, None)
-            # Not every container keeps its promise: look which packet it is.
-            landed = np.flatnonzero(packet_pts == (_NO_PTS if head is None else head.pts))
-            if len(landed) == 1 and landed[0] <= first:
-                return itertools.chain([head], packets), int(landed[0])
-        self._rewind()
-        return self._packets(), 0
 
-
-class _Picture:
-    """Receives decoded frames and keeps them as placed RGB pictures.
-
-    Attributes:
-        frames: (T, H, W, 3) uint8, made when the first frame tells the size.
-    """
-
-    frames: np.ndarray
-
-    def __init__(self, count: int, placer: Placer) -> None:
-        self._count = count
-        self._placer = placer
-        self._placement: Placement | None = None
-        # A reformatter keeps the plan of its last conversion: one for each of the two steps.
-        self._scaler, self._converter = VideoReformatter(), VideoReformatter()
-
-    def put(self, frame: Any, slots: list[int]) -> None:
-        """Writes a decoded frame into the given slots."""
-        turns = frame.rotation // 90 % 4
-        if self._placement is None:
-            shown = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-            self._placement = self._placer(*shown)
-            shape = (self._count, self._placement.crop_height, self._placement.crop_width, 3)
-            self.frames = np.empty(shape, np.uint8)
-        place = self._placement
-        height, width = (place.width, place.height) if turns % 2 else (place.height, place.width)
-        picture = np.rot90(self._to_rgb(frame, height, width), k=turns)
-        picture = picture[
-            place.top : place.top + place.crop_height, place.left : place.left + place.crop_width
-        ]
-        if place.flip:
-            picture = picture[:, ::-1]
-        for slot in slots:
-            self.frames[slot] = picture
-
-    def _to_rgb(self, frame: Any, height: int, width: int) -> np.ndarray:
-        """A view (H, W, 3) of the frame, scaled and converted."""
-        if (frame.height, frame.width) != (height, width) and frame.format.name in _SCALED_AS_THEY_ARE:
-            frame = self._scaler.reformat(frame, width, height, interpolation="BILINEAR", threads=1)
-        frame = self._converter.reformat(
-            frame, width, height, format="rgb24", interpolation="BILINEAR", threads=1
-        )
-        plane = frame.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height]
-        return rows[:, : width * 3].reshape(height, width, 3)
-
-
-def _key_packets(packet_pts: np.ndarray, is_key: np.ndarray, packet: np.ndarray) -> np.ndarray:
-    """For the frames of the given packets, the packet that decoding must start from.
-
-    That is the last key packet before it that is also shown before it: frames that come after a key
-    frame but are shown earlier (open groups of pictures) refer to the group before.
-    """
-    keys = np.flatnonzero(is_key)
-    if len(keys) == 0:
-        return np.zeros_like(packet)
-    group = np.searchsorted(keys, packet, side="right") - 1
-    while True:
-        leading = (group >= 0) & (packet_pts[keys[group]] > packet_pts[packet])
-        if not leading.any():
-            return np.where(group >= 0, keys[group], 0)
-        group = group - leading
-
-
-def _runs(table: _Table, wanted: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Stretches of packets (first, last) that together show the wanted frames, in stream order."""
-    first, last = -1, -1
-    for key, packet in zip(table.key_packet[wanted].tolist(), table.packet[wanted].tolist(), strict=True):
-        if last >= 0 and key > last:
-            yield first, last
-            first = -1
-        first = key if first < 0 else min(first, key)
-        last = packet
-    yield first, last
+def _wanted(frames: list[Any], by_pts: dict[int, int]) -> Iterator[tuple[int, Any]]:
+    """Picks out the frames of wanted timestamps, each once, with their indices."""
+    for frame in frames:
+        index = by_pts.pop(frame.pts, None)
+        if index is not None:
+            yield index, frame
 
 
 def _refuse_other_than_files(path: str) -> None:

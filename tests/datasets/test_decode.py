@@ -79,6 +79,21 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path) -> None:
     assert read_stamps(stream(path)) == list(range(FRAMES))
 
 
+@pytest.mark.parametrize("name", ["h264-open.mp4", "h264-b.avi", "vp8.webm"])
+@pytest.mark.parametrize("keep_bytes", [0, 8 << 20], ids=["seeking", "kept packets"])
+def test_chunks_are_one_walk_through_the_video(
+    name: str, keep_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slowfast.datasets.pyav_video._KEEP_BYTES", keep_bytes)
+    path = write_video(tmp_path / name, FRAMES, **{"size": (64, 96), **ENCODINGS[name]})
+    indices = np.arange(1, FRAMES, 3)
+    with open_video(path) as video:
+        chunks = list(video.read_chunks(indices, 4))
+        assert [len(chunk) for chunk in chunks] == [4, 4, 4, 1]
+        assert read_stamps(np.concatenate(chunks)) == indices.tolist()
+        assert read_stamps(video.read([39, 0, 14])) == [39, 0, 14]
+
+
 def test_frames_may_repeat_and_come_in_any_order(stamped_video: Path) -> None:
     assert read_stamps(decode(stamped_video, indices=[30, 2, 2, 59, 30])) == [30, 2, 2, 59, 30]
 
