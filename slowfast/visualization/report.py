@@ -28,7 +28,7 @@ from slowfast.metrics import confusion_matrix, per_class_accuracy
 from slowfast.visualization.charts import Line, line_chart
 from slowfast.visualization.filmstrip import Filmstrip
 
-_PACKAGES = ("slowfast-vtn", "torch", "torchvision", "timm", "transformers", "av", "numpy")
+_PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "numpy")
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class Report:
         notes: paragraphs under the table.
         config: the configuration of the main run, YAML.
         timings: (what, seconds).
+        packages: installed packages whose versions are shown before those that every run depends on.
     """
 
     title: str
@@ -116,6 +117,7 @@ class Report:
     notes: Sequence[str] = ()
     config: str = ""
     timings: Sequence[tuple[str, float]] = ()
+    packages: Sequence[str] = ()
 
 
 def write_report(path: str | Path, report: Report) -> None:
@@ -141,7 +143,7 @@ def render_report(report: Report) -> str:
         charts=[Markup(chart) for chart in _charts(report.curves)],
         bars=[Markup(strip.bars) for strip in report.filmstrips],
         broken=[(result.name, video) for result in report.results for video in result.predictions.broken],
-        versions=installed_versions(),
+        versions=installed_versions((*report.packages, *_PACKAGES)),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
     )
 
@@ -177,10 +179,10 @@ def wilson_interval(share: float, count: int, z: float = 1.96) -> tuple[float, f
     return max(0.0, (centre - reach) / (1 + z * z / count)), min(1.0, (centre + reach) / (1 + z * z / count))
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results; those not installed are left out."""
+def installed_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of Python and of ``packages``; those not installed are left out."""
     versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

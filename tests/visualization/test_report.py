@@ -65,6 +65,7 @@ def page(curves_folder: Path, stamped_video: Path) -> str:
         filmstrips=[Filmstrip("0.mp4", "walk", "jump", 0.9, picture, seconds, [0.125] * 8)],
         config="MODEL:\n  NAME: <none>\n",
         timings=[("train", 75.0)],
+        packages=["pytest", "not-installed"],
     )
     path = curves_folder / "report.html"
     write_report(path, report)
@@ -115,6 +116,8 @@ def test_figures_are_shown(page: str) -> None:
     assert "250.0 ms" in page
     assert "taken for jump" in page
     assert "1 min 15 s" in page
+    assert pytest.__version__ in page
+    assert "not-installed" not in page
 
 
 def test_text_is_escaped(page: str) -> None:

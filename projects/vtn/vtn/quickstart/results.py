@@ -72,6 +72,7 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         notes=NOTES,
         config=(output / "vtn" / "config.yaml").read_text(encoding="utf-8"),
         timings=list(seconds.items()),
+        packages=("slowfast-vtn",),
     )
     write_report(output / "report.html", report)
     figures = {
