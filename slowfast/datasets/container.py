@@ -12,7 +12,10 @@ Source = str | os.PathLike[str] | BinaryIO
 # Formats that only say where pictures are to be found: other files, patterns of file names, the network.
 # A file of such a kind may call itself a video and name whatever this process can read.
 _POINTING_ELSEWHERE = frozenset(
-    "concat concatf dash hls image2 imf lavfi rtp rtsp sap sdp tee vobsub webm_dash_manifest".split()
+    {
+        *("concat", "concatf", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "tee"),
+        *("vobsub", "webm_dash_manifest"),
+    }
 )
 _FORMATS = ",".join(sorted(av.formats_available - _POINTING_ELSEWHERE))
 

@@ -14,18 +14,17 @@ import os
 import stat
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
 
+from slowfast.datasets.container import Source, open_container
 from slowfast.datasets.frame_table import NO_PTS, FrameTable, PacketLog, build_table
 from slowfast.datasets.picture import Picture
 from slowfast.datasets.sampling import FrameTimes
 from slowfast.datasets.spatial import Placer, whole_picture
 from slowfast.errors import DecodeError
-
-Source = str | os.PathLike[str] | BinaryIO
 
 # A file of no more than this many bytes of packets is read once: the scan keeps its packets.
 _KEEP_BYTES = 8 << 20
@@ -168,22 +167,20 @@ class PyAVVideo:
     # ------------------------------------------------------------------------------- packets
 
     def _open(self) -> None:
-        source, options = self._source, {}
+        source = self._source
         if isinstance(source, str | os.PathLike):
             _refuse_other_than_files(os.fspath(source))
-            # Named as a file, so that no path reads as a network address or a pattern of images;
-            # playlists that claim to be videos may open nothing else.
-            source, options = f"file:{os.fspath(source)}", {"protocol_whitelist": "file"}
         else:
             source.seek(0)
         try:
-            self._container = av.open(source, options=options, metadata_errors="replace")
+            self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(self.name, _reason_of(error), str(error)) from error
-        if not self._container.streams.video:
+        streams = self._container.streams.video
+        if not streams or streams[0].codec_context is None:
             self.close()
-            raise DecodeError(self.name, "no video stream")
-        self._stream = self._container.streams.video[0]
+            raise DecodeError(self.name, "no decoder" if streams else "no video stream")
+        self._stream = streams[0]
         # Threads cost more than they bring on clips; loading is parallel over workers.
         self._stream.thread_type = "NONE"
         self._stream.codec_context.thread_count = 1
@@ -364,6 +361,8 @@ def _reason_of(error: Exception) -> str:
         return "missing"
     if isinstance(error, PermissionError):
         return "not permitted"
-    if isinstance(error, av.InvalidDataError | av.EOFError | ValueError):
+    if isinstance(error, MemoryError):  # mostly a header that claims more than there is
+        return "memory"
+    if isinstance(error, av.InvalidDataError | av.ArgumentError | av.EOFError | ValueError):
         return "not a video"
     return "unreadable"
