@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from slowfast.engine.interrupt import SIGNALS
-from slowfast.errors import SlowFastError
-from slowfast.log import get_logger
-
-logger = get_logger(__name__)
+from slowfast.errors import ConfigError, SlowFastError
+from slowfast.run_net import EXIT_CONFIG_ERROR, EXIT_ERROR
 
 # What the others get, after one process failed, to end by themselves.
 GRACE_SECONDS = 5.0
@@ -25,54 +24,68 @@ GRACE_SECONDS = 5.0
 def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...]) -> int:
     """Runs ``function(local_rank, *arguments)`` in ``count`` processes and waits for them.
 
-    Signals that ask for an end go on to all processes. When one fails, the others are ended a few seconds
-    later; they could only wait for it.
+    Signals that ask for an end go on to all processes. When one fails, its error is printed, and the others,
+    which could only wait for it, are ended a few seconds later.
 
     Returns:
         0 when all returned 0, else the exit code of the first that did not.
     """
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_child, args=(function, rank, arguments)) for rank in range(count)]
+    errors = context.SimpleQueue()
+    processes = [
+        context.Process(target=_child, args=(function, rank, arguments, errors)) for rank in range(count)
+    ]
     for process in processes:
         process.start()
-    previous = {signum: signal.signal(signum, lambda s, _: _forward(processes, s)) for signum in SIGNALS}
+    with _signals_forwarded(processes):
+        code = _wait(processes)
+    if not errors.empty():
+        print(errors.get(), file=sys.stderr)  # the first is the cause, the others follow from it
+    return code
+
+
+def _child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], errors: Any) -> None:
     try:
-        return _wait(processes)
+        code = function(rank, *arguments)
+    except SlowFastError as error:
+        errors.put(str(error))
+        code = EXIT_CONFIG_ERROR if isinstance(error, ConfigError) else EXIT_ERROR
+    except BaseException:
+        errors.put(f"process {rank} of this machine failed:\n{traceback.format_exc()}")
+        code = EXIT_ERROR
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _signals_forwarded(processes: Sequence[BaseProcess]) -> Iterator[None]:
+    def forward(signum: int, _: object) -> None:
+        for process in processes:
+            # Ctrl-C reaches the children by itself: they are in the terminal's process group.
+            if process.is_alive() and process.pid is not None and signum != signal.SIGINT:
+                os.kill(process.pid, signum)
+
+    previous = {signum: signal.signal(signum, forward) for signum in SIGNALS}
+    try:
+        yield
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
 
 
-def _child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...]) -> None:
-    try:
-        code = function(rank, *arguments)
-    except SlowFastError as error:
-        logger.error("%s", error)
-        code = 1
-    except BaseException:
-        logger.error("process %d of this machine failed:\n%s", rank, traceback.format_exc())
-        code = 1
-    sys.exit(code)
-
-
-def _forward(processes: Sequence[BaseProcess], signum: int) -> None:
-    for process in processes:
-        if process.is_alive() and process.pid is not None and signum != signal.SIGINT:
-            # Ctrl-C reaches the children by itself: they are in the terminal's process group.
-            os.kill(process.pid, signum)
-
-
 def _wait(processes: Sequence[BaseProcess]) -> int:
-    first_failure = 0
-    deadline = float("inf")
+    code, deadline = 0, float("inf")
     while any(process.is_alive() for process in processes):
         for process in processes:
             process.join(timeout=0.1)
-            if process.exitcode and not first_failure:
-                first_failure = process.exitcode if process.exitcode > 0 else 128 - process.exitcode
-                deadline = time.monotonic() + GRACE_SECONDS
+        if not code and (code := _first_failure(processes)):
+            deadline = time.monotonic() + GRACE_SECONDS
         if time.monotonic() > deadline:
             for process in processes:
                 process.kill()
-            deadline = float("inf")
-    return first_failure or max((abs(process.exitcode or 0) for process in processes), default=0)
+    return code or _first_failure(processes)
+
+
+def _first_failure(processes: Sequence[BaseProcess]) -> int:
+    """Returns the exit code of a process that has failed, as a shell counts signals; 0 when none has."""
+    codes = [process.exitcode for process in processes if process.exitcode]
+    return codes[0] if codes and codes[0] > 0 else 128 - codes[0] if codes else 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from slowfast import __version__
 from slowfast.config.check import check_batch_sizes
 from slowfast.distributed import (
     Processes,
@@ -23,10 +24,11 @@ from slowfast.distributed import (
 )
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.launch import launch
+from slowfast.engine.resume import config_differences
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.engine.testing import run_test
 from slowfast.engine.train import train
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, DistributedError
 from slowfast.files import write_text
 from slowfast.log import get_logger, setup_logging
 
@@ -86,6 +88,7 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
             logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, _device_name(world))
             if busy := crowded_cores(cfg.DATA_LOADER.NUM_WORKERS, world.local_size, usable_cores()):
                 logger.warning(busy)
+            _check_alike(cfg, world)
             _hold_folder(cfg.OUTPUT_DIR, world, stack)
             if world.is_main:
                 write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
@@ -98,6 +101,23 @@ def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
         finally:
             disconnect()
     return 0
+
+
+def _check_alike(cfg: Any, world: World) -> None:
+    """Raises ``DistributedError`` on all ranks unless all have the same configuration and version."""
+    own = cfg.clone()
+    own.defrost()
+    own.SHARD_ID = 0
+    first, *others = world.share_objects((__version__, own.dump()))
+    for rank, (version, config) in enumerate(others, start=1):
+        if version != first[0]:
+            raise DistributedError(
+                f"rank {rank} runs version {version}, rank 0 {first[0]}; install the same everywhere"
+            )
+        if differences := config_differences(first[1], config):
+            raise DistributedError(
+                f"rank {rank} has another configuration than rank 0: {'; '.join(differences)}; align them"
+            )
 
 
 def _hold_folder(folder: str, world: World, stack: ExitStack) -> None:

@@ -96,10 +96,11 @@ def _tell(evaluation: Evaluation, figures: dict[str, Any]) -> None:
         else f"top-1 {evaluation.top1:.2f} %, top-5 {evaluation.top5:.2f} %"
     )
     logger.info(
-        "test: %s over %d of %d videos, %d views each, %.3g s a video",
+        "test: %s over %d of %d videos, %d view%s each, %.3g s a video",
         result,
         figures["videos"],
         figures["num_videos"],
         figures["views"],
+        "" if figures["views"] == 1 else "s",
         evaluation.seconds_per_video,
     )

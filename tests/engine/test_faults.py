@@ -1,0 +1,47 @@
+"""Slow fault tests: runs that are killed again and again end as if they had not been."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import run_all
+from test_train import assert_same_end, run_with_signal
+from tiny import tiny_config
+
+from slowfast.distributed import free_local_address
+from slowfast.engine.run import run
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+
+KILLS = 20
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_twenty_kills_at_random_steps(colour_videos: Path, tmp_path: Path, size: int) -> None:
+    """With a loader worker each, and checkpoints after every step that the writer has time for."""
+    common = ("TRAIN.BATCH_SIZE", 4 // size, "NUM_SHARDS", size, "DATA_LOADER.NUM_WORKERS", 1)
+    often = ("TRAIN.CHECKPOINT_MINUTES", 1e-9, "SOLVER.MAX_EPOCH", 3)
+    rng = random.Random(size)
+
+    def configs(folder: str, *more: Any) -> list[Any]:
+        path = tmp_path / folder
+        return [tiny_config(colour_videos, path, *common, *more, "SHARD_ID", n) for n in range(size)]
+
+    address = free_local_address()
+    assert run_all(run, [(cfg, address) for cfg in configs("unbroken")]) == [0] * size
+    for _ in range(KILLS):
+        address, victim = free_local_address(), rng.randrange(size)
+        # In its first or second step: twenty restarts must not reach the end.
+        steps = [rng.randrange(1, 3) if number == victim else 0 for number in range(size)]
+        ranks = zip(configs("killed", *often), steps, strict=True)
+        given = [(cfg, signal.SIGKILL, step, address) for cfg, step in ranks]
+        codes = run_all(run_with_signal, given, seconds=120)
+        assert codes[victim] == -signal.SIGKILL
+        assert all(codes)
+    address = free_local_address()
+    assert run_all(run, [(cfg, address) for cfg in configs("killed")]) == [0] * size
+    assert_same_end(tmp_path / "unbroken", tmp_path / "killed")
