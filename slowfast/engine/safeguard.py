@@ -30,13 +30,13 @@ class Safeguard:
     max_skipped: int
     paths: Any
     world: World
-    broken: list[BrokenVideo] = field(default_factory=list)
+    broken: dict[int, BrokenVideo] = field(default_factory=dict)
     num_broken: int = 0
     num_skipped: int = 0
     first_skipped: str = ""
 
     def begin_epoch(self) -> None:
-        self.broken, self.num_broken = [], 0
+        self.broken, self.num_broken = {}, 0
 
     def check(self, position: Position, batch: ClipBatch, result: StepResult) -> None:
         """Notes what went wrong in a step; all ranks decide alike.
@@ -45,17 +45,23 @@ class Safeguard:
             DataError: more broken videos in this epoch than it bears.
             TrainingError: more skipped steps than the run bears.
         """
-        self.broken += batch.broken
+        self.broken |= {video.video_id: video for video in batch.broken}
         self.num_broken += result.broken
-        if self.num_broken > self.max_broken:
-            videos = [video for some in self.world.share_objects(self.broken) for video in some]
-            listing = "\n  ".join(map(describe_broken, videos[:50]))
-            raise DataError(
-                f"{self.num_broken} broken videos in epoch {position.epoch + 1}, more than "
-                f"DATA.MAX_BROKEN_FRACTION allows; mend or remove them:\n  {listing}"
-            )
+        if result.broken and self.num_broken > self.max_broken:
+            self._refuse_too_many(position)
         if not result.updated:
             self._count_skipped(position, batch, result)
+
+    def _refuse_too_many(self, position: Position) -> None:
+        """Raises when there really are too many: a video that was also met as a substitute counts once."""
+        videos = {i: video for some in self.world.share_objects(self.broken) for i, video in some.items()}
+        self.num_broken = len(videos)
+        if self.num_broken > self.max_broken:
+            listing = "\n  ".join(describe_broken(videos[i]) for i in sorted(videos)[:50])
+            raise DataError(
+                f"{self.num_broken} of {len(self.paths)} videos are broken in epoch {position.epoch + 1}, more "
+                f"than DATA.MAX_BROKEN_FRACTION allows; mend or remove them:\n  {listing}"
+            )
 
     def _count_skipped(self, position: Position, batch: ClipBatch, result: StepResult) -> None:
         ids = [i for some in self.world.share_objects(batch.video_id.tolist()) for i in some]
@@ -75,4 +81,4 @@ class Safeguard:
 
     def all_broken(self) -> list[BrokenVideo]:
         """Returns this epoch's broken videos of all ranks on rank 0; all ranks call it."""
-        return [video for some in self.world.gather_objects(self.broken) for video in some]
+        return [video for some in self.world.gather_objects(self.broken) for video in some.values()]
