@@ -59,8 +59,8 @@ class Safeguard:
         if self.num_broken > self.max_broken:
             listing = "\n  ".join(describe_broken(videos[i]) for i in sorted(videos)[:50])
             raise DataError(
-                f"{self.num_broken} of {len(self.paths)} videos are broken in epoch {position.epoch + 1}, more "
-                f"than DATA.MAX_BROKEN_FRACTION allows; mend or remove them:\n  {listing}"
+                f"{self.num_broken} of {len(self.paths)} videos are broken in epoch {position.epoch + 1}, "
+                f"more than DATA.MAX_BROKEN_FRACTION allows; mend or remove them:\n  {listing}"
             )
 
     def _count_skipped(self, position: Position, batch: ClipBatch, result: StepResult) -> None:
