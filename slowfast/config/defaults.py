@@ -40,6 +40,9 @@ _C.TRAIN.MIXED_PRECISION = False
 _C.TRAIN.EVAL_FULL_VIDEO = False
 # (VTN's) Frames spread uniformly over the whole video; 0: every frame at DATA.TARGET_FPS.
 _C.TRAIN.EVAL_NUM_FRAMES = 0
+# (ours) Evaluated views of more frames than this are decoded while the model looks at them, in chunks, if
+# it looks frame by frame; 0: none are.
+_C.TRAIN.EVAL_STREAM_FRAMES = 512
 # (ours) Stop after that many optimiser steps in all; 0: never.
 _C.TRAIN.MAX_STEPS = 0
 

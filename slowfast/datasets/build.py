@@ -9,6 +9,7 @@ from typing import Any
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.decode import open_video
 from slowfast.datasets.image_folder import ImageFolder
+from slowfast.datasets.long_view import LongViewReader
 from slowfast.datasets.original import OriginalViewReader
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.datasets.video_dataset import Reader, VideoDataset
@@ -39,11 +40,15 @@ for _name, _reader in READERS.items():
     DATASET_REGISTRY.register(_name)(partial(_read, _reader))
 
 
-def build_dataset(cfg: Any, split: str, *, position_rate: float | None = None) -> VideoDataset:
+def build_dataset(
+    cfg: Any, split: str, *, position_rate: float | None = None, long_views: bool = False
+) -> VideoDataset:
     """Builds the data set of a split ("train", "val", "test"); see :class:`VideoDataset` for its items.
 
     Args:
         position_rate: the model's; None: positions are frame indices.
+        long_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are only planned,
+            and their items are :class:`slowfast.datasets.clip.LongClip`.
 
     Raises:
         ConfigError: for an unknown name.
@@ -63,7 +68,9 @@ def build_dataset(cfg: Any, split: str, *, position_rate: float | None = None) -
             )
         reader = OriginalViewReader(scheme)
     else:
-        reader = ViewReader(scheme, position_rate, _opener(annotations, cfg.DATA.DECODING_BACKEND))
+        reader = plain = ViewReader(scheme, position_rate, _opener(annotations, cfg.DATA.DECODING_BACKEND))
+        if long_views and split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
+            reader = LongViewReader(plain, limit=cfg.TRAIN.EVAL_STREAM_FRAMES)
     return VideoDataset(
         annotations,
         reader,

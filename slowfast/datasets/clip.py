@@ -6,10 +6,13 @@ B clips, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from slowfast.datasets.long_view import LongView
 
 
 class SampleRef(NamedTuple):
@@ -57,6 +60,21 @@ class Clip:
     broken: tuple[BrokenVideo, ...] = ()
 
 
+@dataclass(frozen=True)
+class LongClip:
+    """One view of one video in evaluation, of too many frames to be decoded before they are looked at.
+
+    Attributes:
+        view: gives the frames in chunks, and their positions.
+        label, video_id, view_id: as those of :class:`Clip`.
+    """
+
+    view: LongView
+    label: int | Tensor
+    video_id: int
+    view_id: int
+
+
 class ClipBatch(NamedTuple):
     """A collated batch. A NamedTuple, so that the loader can pin it.
 
@@ -68,6 +86,7 @@ class ClipBatch(NamedTuple):
         video_id: (B,) int64.
         view_id: (B,) int64.
         broken: videos found unusable while this batch was made.
+        long: views of the batch that are not in ``frames``; the model takes them chunk by chunk.
     """
 
     frames: Tensor
@@ -77,6 +96,7 @@ class ClipBatch(NamedTuple):
     video_id: Tensor
     view_id: Tensor
     broken: tuple[BrokenVideo, ...] = ()
+    long: tuple[LongClip, ...] = ()
 
     def to(self, device: torch.device) -> ClipBatch:
         """Returns the batch with its tensors on ``device`` (copied without blocking)."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from slowfast.datasets.pyav_video import PyAVVideo, Source
-from slowfast.datasets.spatial import Placer, whole_picture
+from slowfast.datasets.spatial import whole_picture
 
 
 def open_video(source: Source, backend: str = "pyav") -> PyAVVideo:
@@ -60,23 +60,3 @@ def stream(source: Source, *, size: int | None = None, backend: str = "pyav") ->
     """Yields all frames in order, (H, W, 3) uint8, each valid until the next; memory stays flat."""
     with open_video(source, backend) as video:
         yield from video.stream(whole_picture(size))
-
-
-def read_chunks(
-    video: PyAVVideo, indices: np.ndarray, size: int, placer: Placer | None = None
-) -> Iterator[np.ndarray]:
-    """Yields the frames of the given indices in chunks, so that memory does not grow with their number.
-
-    Args:
-        indices: (T,) ascending.
-        size: frames of a chunk, t; the last one may have fewer.
-        placer: scale, crop and flip; None: whole frames.
-
-    Yields:
-        (t, H, W, 3) uint8, RGB, an array of its own.
-
-    Raises:
-        DecodeError: reason ``corrupt`` where a wanted frame cannot be decoded.
-    """
-    for first in range(0, len(indices), size):
-        yield video.read(indices[first : first + size], placer)

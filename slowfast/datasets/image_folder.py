@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from functools import cached_property
 
 import av
@@ -70,6 +71,13 @@ class ImageFolder:
             size = (frame.height, frame.width)
             picture.put(frame, places)
         return picture.frames()
+
+    def read_chunks(
+        self, indices: np.ndarray, size: int, placer: Placer | None = None
+    ) -> Iterator[np.ndarray]:
+        """The same in chunks of ``size`` images, as :meth:`PyAVVideo.read_chunks`."""
+        for start in range(0, len(indices), size):
+            yield self.read(indices[start : start + size], placer)
 
     def _read_image(self, name: str) -> av.VideoFrame:
         path = os.path.join(self.name, name)

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from slowfast.datasets.clip import BrokenVideo, Clip, ClipBatch
+from slowfast.datasets.clip import BrokenVideo, Clip, ClipBatch, LongClip
 from slowfast.datasets.samplers import EvalSampler, TrainSampler
 from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.datasets.workers import WorkerPool
 
 
-def collate(items: Sequence[Clip | BrokenVideo]) -> ClipBatch:
+def collate(items: Sequence[Clip | LongClip | BrokenVideo]) -> ClipBatch:
     """Makes a batch; shorter clips are padded with zeros and masked.
 
     The frames' memory is laid out (B, T, H, W, 3), as decoded: what a network wants as channels-last.
@@ -49,6 +49,7 @@ def collate(items: Sequence[Clip | BrokenVideo]) -> ClipBatch:
         video_id=torch.tensor([clip.video_id for clip in clips], dtype=torch.int64),
         view_id=torch.tensor([clip.view_id for clip in clips], dtype=torch.int64),
         broken=tuple(broken),
+        long=tuple(item for item in items if isinstance(item, LongClip)),
     )
 
 

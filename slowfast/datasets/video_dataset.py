@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.clip import BrokenVideo, Clip, SampleRef
+from slowfast.datasets.clip import BrokenVideo, Clip, LongClip, SampleRef
+from slowfast.datasets.long_view import LongView
 from slowfast.datasets.views import Segment
 from slowfast.datasets.watch import Watch
 from slowfast.errors import DecodeError
@@ -24,10 +26,10 @@ class Reader(Protocol):
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
-    ) -> tuple[Tensor, Tensor]: ...
+    ) -> tuple[Tensor, Tensor] | LongView: ...
 
 
-class VideoDataset(Dataset[Clip | BrokenVideo]):
+class VideoDataset(Dataset[Clip | LongClip | BrokenVideo]):
     """Views of videos. Item ``i`` is view ``i % num_views`` of video ``i // num_views``.
 
     Args:
@@ -81,27 +83,26 @@ class VideoDataset(Dataset[Clip | BrokenVideo]):
         """The path of each video, as a sequence of strings."""
         return self._annotations.paths
 
-    def __getitem__(self, item: int | SampleRef) -> Clip | BrokenVideo:
+    def __getitem__(self, item: int | SampleRef) -> Clip | LongClip | BrokenVideo:
         """Reads a view. Plain ``i`` means ``SampleRef(epoch=0, index=i)``."""
         epoch, index = item if isinstance(item, tuple) else (0, item)
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of a data set of {len(self)}")
         video_id, view_id = divmod(index, self.num_views)
         clip = self._read(video_id, view_id, np.random.default_rng((self._seed, epoch, index)))
-        if isinstance(clip, Clip) or not self._substitute:
+        if not (isinstance(clip, BrokenVideo) and self._substitute):
             return clip
         broken = [clip]
         for attempt in range(_MAX_SUBSTITUTES):
             rng = np.random.default_rng((self._seed, epoch, index, attempt))
             clip = self._read(int(rng.integers(self.num_videos)), view_id, rng)
-            if isinstance(clip, Clip):
-                return Clip(
-                    clip.frames, clip.positions, clip.label, clip.video_id, clip.view_id, tuple(broken)
-                )
-            broken.append(clip)
+            if isinstance(clip, BrokenVideo):
+                broken.append(clip)
+            elif isinstance(clip, Clip):
+                return replace(clip, broken=tuple(broken))
         return broken[0]
 
-    def _read(self, video_id: int, view_id: int, rng: np.random.Generator) -> Clip | BrokenVideo:
+    def _read(self, video_id: int, view_id: int, rng: np.random.Generator) -> Clip | LongClip | BrokenVideo:
         path = self.paths[video_id]
         if (ban := self.watch.find_ban(video_id)) is not None:
             return BrokenVideo(video_id, path, *ban)
@@ -109,13 +110,19 @@ class VideoDataset(Dataset[Clip | BrokenVideo]):
         segment = self._annotations.segment(video_id)
         try:
             with self.watch.reading(video_id):
-                frames, positions = self._reader.read(path, view, crop, rng, segment)
+                read = self._reader.read(path, view, crop, rng, segment)
         except DecodeError as error:
             return BrokenVideo(video_id, path, error.reason, error.detail)
         except (OSError, MemoryError) as error:
             return BrokenVideo(video_id, path, "unreadable", repr(error))
+        label = self._annotations.label(video_id)
+        if isinstance(read, LongView):
+            order = torch.from_numpy(rng.permutation(len(read.indices))) if self._shuffle_frames else None
+            read = replace(read, order=order, reverse_channels=self._reverse_channels)
+            return LongClip(read, label, video_id, view_id)
+        frames, positions = read
         if self._shuffle_frames:
             frames = frames[:, torch.from_numpy(rng.permutation(frames.shape[1]))]
         if self._reverse_channels:
             frames = frames.flip(0)
-        return Clip(frames, positions, self._annotations.label(video_id), video_id, view_id)
+        return Clip(frames, positions, label, video_id, view_id)

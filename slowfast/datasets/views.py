@@ -6,7 +6,7 @@ positions. T frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -31,6 +31,10 @@ class OpenVideo(Protocol):
     def times(self) -> FrameTimes: ...
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray: ...
+
+    def read_chunks(
+        self, indices: np.ndarray, size: int, placer: Placer | None = None
+    ) -> Iterator[np.ndarray]: ...
 
     def __enter__(self) -> Self: ...
 
@@ -150,16 +154,22 @@ class ViewReader:
             DecodeError: where the video cannot be decoded.
         """
         with self.open_source(path) as video:
-            first, times = 0, video.times
-            if segment is not None:
-                try:
-                    first, times = times.cut(*segment)
-                except ValueError as error:
-                    raise DecodeError(path, "segment outside", str(error)) from error
-            indices = self.scheme.frames(times, view, rng)
-            frames = video.read(first + indices, self.scheme.placer(crop, rng))
-            positions = indices
-            if self.position_rate is not None:
-                positions = np.round(times.seconds[indices] * self.position_rate).astype(np.int64)
+            indices, positions = self.plan(video.times, path, view, rng, segment)
+            frames = video.read(indices, self.scheme.placer(crop, rng))
         # (T, H, W, 3) -> (3, T, H, W)
         return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
+
+    def plan(
+        self, times: FrameTimes, path: str, view: int, rng: np.random.Generator, segment: Segment | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the indices of a view's frames in the file, and their positions; (T,) int64 each."""
+        first = 0
+        if segment is not None:
+            try:
+                first, times = times.cut(*segment)
+            except ValueError as error:
+                raise DecodeError(path, "segment outside", str(error)) from error
+        indices = positions = self.scheme.frames(times, view, rng)
+        if self.position_rate is not None:
+            positions = np.round(times.seconds[indices] * self.position_rate).astype(np.int64)
+        return first + indices, positions

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import BrokenVideo, ClipBatch, normalize
+from slowfast.datasets.clip import BrokenVideo, ClipBatch, LongClip, normalize
 from slowfast.distributed import World
 from slowfast.engine.interrupt import Interrupt
+from slowfast.engine.long_clip import classify_long_view
 from slowfast.engine.precision import Precision
-from slowfast.errors import ConfigError, DataError
+from slowfast.errors import ConfigError, DataError, DecodeError
 from slowfast.metrics import confusion_matrix, mean_average_precision, per_class_accuracy, topk_correct
 from slowfast.models.losses import LossFunction
 
@@ -144,20 +145,21 @@ def evaluate(
     world: World = World(),  # noqa: B008 (immutable)
     precision: Precision = Precision(),  # noqa: B008 (immutable)
     interrupt: Interrupt | None = None,
-    on_batch: Callable[[int], None] = lambda views: None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Evaluation | None:
     """Scores every view that the loaders of all ranks hand out and merges them by video.
 
     Args:
         model: unwrapped; set to evaluation mode here and back to what it was.
-        loader: this rank's batches; over the ranks each view of each video comes once.
+        loader: this rank's batches; over the ranks each view of each video comes once. Long views, which
+            come without their frames, are decoded here and go through the model in chunks.
         ensemble: ``sum`` (the mean over the views: the same order as their sum, and it stays in the range
             of one view's scores) or ``max``.
         head_act: what turns logits into scores before views are merged: softmax, sigmoid, none.
         mean, std: normalisation of the frames, per channel.
         loss: to compute the mean loss over the views as well.
-        interrupt: raises ``Interrupted`` between two batches once a signal has come.
-        on_batch: called after each batch with its number of views, good and broken.
+        interrupt: raises ``Interrupted`` between two batches (or chunks) once a signal has come.
+        on_batch: called after each batch.
 
     Returns:
         The evaluation on rank 0, None on the others.
@@ -166,56 +168,83 @@ def evaluate(
         raise ConfigError([f"DATA.ENSEMBLE_METHOD = {ensemble!r}: known are sum and max"])
     if head_act not in HEAD_ACTIVATIONS:
         raise ConfigError([f"MODEL.HEAD_ACT = {head_act!r}: known are {', '.join(HEAD_ACTIVATIONS)}"])
+    scorer = _Scorer(
+        model, HEAD_ACTIVATIONS[head_act], tuple(mean), tuple(std), loss, world.device, precision
+    )
+    scores = _Scores(ensemble)
     was_training = model.training
     model.eval()
-    scores = _Scores(ensemble)
     start = time.perf_counter()
     for batch in loader:
         if interrupt is not None:
             interrupt.raise_if_requested()
-        for broken in batch.broken:
-            scores.broken[broken.video_id] = broken
+        scores.broken.update({video.video_id: video for video in batch.broken})
         if batch.frames.shape[0] > 0:
-            _score_batch(model, batch, scores, HEAD_ACTIVATIONS[head_act], mean, std, loss, world, precision)
-        on_batch(batch.frames.shape[0] + len(batch.broken))
+            scorer.score(batch, into=scores)
+        for clip in batch.long:
+            scorer.score_long(clip, into=scores, interrupt=interrupt)
+        on_batch()
     seconds = time.perf_counter() - start
     model.train(was_training)
     gathered = world.gather_objects((scores, seconds))
     if not world.is_main:
         return None
-    for other, other_seconds in gathered[1:]:
+    for other, _ in gathered[1:]:
         scores.absorb(other)
-        seconds = max(seconds, other_seconds)
-    return _finish(scores, num_classes, seconds)
+    return _finish(scores, num_classes, max(seconds for _, seconds in gathered))
 
 
-def _score_batch(
-    model: nn.Module,
-    batch: ClipBatch,
-    scores: _Scores,
-    activation: Callable[[Tensor], Tensor],
-    mean: Sequence[float],
-    std: Sequence[float],
-    loss: LossFunction | None,
-    world: World,
-    precision: Precision,
-) -> None:
-    labels = batch.label  # stays on the CPU, where scores are merged
-    batch = batch.to(world.device)
-    with precision.autocast():
-        logits = model(normalize(batch.frames, tuple(mean), tuple(std)), batch.positions, batch.mask)
-    logits = logits.float()  # (B, K)
-    if loss is not None:
-        scores.loss_sum += float(loss(logits, batch.label)) * len(labels)
-        scores.num_scored += len(labels)
-    finite = logits.isfinite().all(dim=1).tolist()
-    rows = activation(logits).cpu().numpy()
-    views = zip(batch.video_id.tolist(), batch.view_id.tolist(), labels.numpy(), rows, finite, strict=True)
-    for video, view, label, row, usable in views:
-        if usable:
-            scores.add(video, view, label, row)
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores the views of a batch; see :func:`evaluate` for what it works with."""
+
+    model: nn.Module
+    activation: Callable[[Tensor], Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    loss: LossFunction | None
+    device: torch.device
+    precision: Precision
+
+    def score(self, batch: ClipBatch, *, into: _Scores) -> None:
+        on_device = batch.to(self.device)
+        with self.precision.autocast():
+            frames = normalize(on_device.frames, self.mean, self.std)
+            logits = self.model(frames, on_device.positions, on_device.mask)  # (B, K)
+        places = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
+        self._add(logits.float(), batch.label, places, into)
+
+    def score_long(self, clip: LongClip, *, into: _Scores, interrupt: Interrupt | None) -> None:
+        try:
+            with self.precision.autocast():
+                logits = classify_long_view(
+                    self.model,
+                    clip.view,
+                    mean=self.mean,
+                    std=self.std,
+                    device=self.device,
+                    on_chunk=(lambda: None) if interrupt is None else interrupt.raise_if_requested,
+                )
+        except DecodeError as error:
+            into.broken[clip.video_id] = BrokenVideo(
+                clip.video_id, clip.view.path, error.reason, error.detail
+            )
         else:
-            scores.broken[video] = BrokenVideo(video, "", "not finite", f"the model's scores of view {view}")
+            label = torch.as_tensor(clip.label)[None]
+            self._add(logits.float(), label, [(clip.video_id, clip.view_id)], into)
+
+    def _add(self, logits: Tensor, labels: Tensor, places: list[tuple[int, int]], into: _Scores) -> None:
+        """Adds B views at (video, view) by their logits (B, K)."""
+        if self.loss is not None:
+            into.loss_sum += float(self.loss(logits, labels.to(logits.device))) * len(logits)
+            into.num_scored += len(logits)
+        finite = logits.isfinite().all(dim=1).tolist()
+        rows = self.activation(logits).cpu().numpy()
+        for (video, view), label, row, usable in zip(places, labels.numpy(), rows, finite, strict=True):
+            if usable:
+                into.add(video, view, label, row)
+            else:
+                into.broken[video] = BrokenVideo(video, "", "not finite", f"the scores of view {view}")
 
 
 def _finish(scores: _Scores, num_classes: int, seconds: float) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,10 @@ from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.precision import Precision, choose_precision
 from slowfast.engine.seeding import seed_generators
-from slowfast.log import get_logger
-from slowfast.models.build import build_model
+from slowfast.log import CountOf, get_logger, log_json_stats
+from slowfast.models.build import build_model, looks_frame_by_frame
 from slowfast.models.losses import get_loss
-from slowfast.progress import Progress
+from slowfast.progress import Progress, format_duration
 
 logger = get_logger(__name__)
 
@@ -64,7 +65,9 @@ def build_evaluator(
 ) -> SplitEvaluator:
     """Prepares the evaluation of ``model`` on ``split`` (``val`` or ``test``) as the configuration says."""
     section = cfg.TRAIN if split == "val" else cfg.TEST
-    dataset = build_dataset(cfg, split, position_rate=model.position_rate)
+    dataset = build_dataset(
+        cfg, split, position_rate=model.position_rate, long_views=looks_frame_by_frame(model)
+    )
     loader = build_loader(
         cfg,
         dataset,
@@ -81,6 +84,13 @@ def build_evaluator(
 
     def run() -> Evaluation | None:
         with Progress(len(loader), split, "batch", enabled=world.is_main) as progress:
+            begun = time.perf_counter()
+
+            def count() -> None:
+                progress.update(1)
+                if world.is_main and progress.done % cfg.LOG_PERIOD == 0:
+                    log_evaluation_step(split, progress.done, len(loader), time.perf_counter() - begun)
+
             return evaluate(
                 model,
                 loader,
@@ -93,10 +103,22 @@ def build_evaluator(
                 world=world,
                 precision=precision,
                 interrupt=interrupt,
-                on_batch=lambda views: progress.update(1),
+                on_batch=count,
             )
 
     return SplitEvaluator(dataset, run)
+
+
+def log_evaluation_step(split: str, done: int, total: int, seconds: float) -> None:
+    """Logs how far an evaluation is; ``seconds`` since its start for ``done`` of ``total`` batches."""
+    log_json_stats(
+        {
+            "_type": f"{split}_iter",
+            "iter": CountOf(done, total),
+            "time_diff": seconds / done,
+            "eta": format_duration(seconds / done * (total - done)),
+        }
+    )
 
 
 def log_model_info(model: nn.Module, *, frames: int, size: int) -> None:

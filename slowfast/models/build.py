@@ -46,6 +46,23 @@ class VideoModel(Protocol):
         ...
 
 
+class FrameByFrameModel(VideoModel, Protocol):
+    """A model that looks at each frame by itself first. Long videos go through it in chunks."""
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """Maps normalised float frames (B, 3, T, H, W) to their features (B, T, F)."""
+        ...
+
+    def classify(self, features: Tensor, positions: Tensor) -> Tensor:
+        """Maps features (B, T, F) at positions (B, T) to logits (B, K)."""
+        ...
+
+
+def looks_frame_by_frame(model: Any) -> bool:
+    """Whether a model keeps :class:`FrameByFrameModel`."""
+    return hasattr(model, "encode_frames") and hasattr(model, "classify")
+
+
 def build_model(cfg: Any, *, fetch_weights: bool = True) -> nn.Module:
     """Builds the model that ``cfg.MODEL.MODEL_NAME`` names, on the CPU and unwrapped.
 
