@@ -1,0 +1,135 @@
+"""From a video file of any length to the features of its frames, on the disk.
+
+t frames of a chunk, T frames, H W pixels, F width of a feature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slowfast.datasets.clip import normalize
+from slowfast.datasets.decode import open_video
+from slowfast.datasets.sampling import FrameTimes, whole_video
+from slowfast.datasets.spatial import fixed_crop
+from slowfast.engine.interrupt import Interrupt, Interrupted
+from slowfast.log import get_logger
+from slowfast.prefetch import Prefetch
+from slowfast.progress import Progress
+from vtn.feature_file import FeatureFile
+from vtn.features import VideoFeatures
+from vtn.frame_model import FrameModel
+from vtn.stream import CHUNK_FRAMES
+from vtn.windows import device_of, evaluating
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """Which frames of a video a backbone is shown, and how.
+
+    Attributes:
+        fps: frames a second, spread evenly; a slower video is shown whole.
+        short_side: pixels to which the short side is scaled.
+        crop_size: pixels of the square that is cut from the middle.
+        mean, std: normalisation per channel, of pixels scaled to 0 … 1.
+    """
+
+    fps: float
+    short_side: int
+    crop_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def extract_features(
+    model: FrameModel,
+    video_path: str | Path,
+    view: FrameView,
+    feature_path: str | Path,
+    *,
+    show_progress: bool = False,
+    interrupt: Interrupt | None = None,
+) -> VideoFeatures:
+    """Decodes a video and runs the backbone on it, chunk by chunk; decoding runs ahead in a thread.
+
+    Whatever ends this early, the next call with the same arguments goes on behind the last chunk. Memory does
+    not grow with the length, but for the table of frames.
+
+    Args:
+        model: encodes ``chunk_frames`` frames at a time (32 where it is 0).
+        feature_path: the ``.npy`` file, see :class:`vtn.feature_file.FeatureFile`.
+        show_progress: a bar, or log lines, with the time that is left.
+        interrupt: asked after each chunk.
+
+    Returns:
+        The features, memory-mapped.
+
+    Raises:
+        DecodeError: for whatever cannot be decoded.
+        DataError: when another process is writing the file.
+        Interrupted: once a signal has come; says what is kept.
+    """
+    with open_video(str(video_path)) as video:
+        indices = whole_video(video.times, 0, view.fps)
+        description = {
+            "video": describe_file(video_path),
+            "frames": len(indices),
+            "view": {**asdict(view), "mean": list(view.mean), "std": list(view.std)},
+            "backbone": fingerprint(model),
+        }
+        with FeatureFile(feature_path, model.feature_dim, description) as file:
+            if file.count:
+                logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
+            left = indices[file.count :]
+            chunks = video.read_chunks(
+                left, model.chunk_frames or CHUNK_FRAMES, fixed_crop(view.short_side, view.crop_size)
+            )
+            with (
+                evaluating(model),
+                Progress(len(left), Path(video_path).name, "frame", enabled=show_progress) as progress,
+                Prefetch(chunks) as ready,
+            ):
+                for frames in ready:
+                    file.append(encode_chunk(model, frames, view.mean, view.std))
+                    progress.update(len(frames))
+                    if interrupt is not None and interrupt.requested():
+                        kept = f"{file.count} of {len(indices)} frames are in {file.path}"
+                        raise Interrupted(interrupt.signum, f"{kept}; the same call goes on from there")
+            times = FrameTimes(video.times.seconds[indices], video.times.duration)
+            return VideoFeatures(file.features(), times, indices)
+
+
+def encode_chunk(
+    model: FrameModel, frames: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
+    """Maps decoded frames (t, H, W, 3) uint8 to features (t, F)."""
+    clip = torch.from_numpy(frames).to(device_of(model)).permute(3, 0, 1, 2)[None]  # (1, 3, t, H, W)
+    return model.encode_frames(normalize(clip, mean, std))[0]
+
+
+def describe_file(path: str | Path) -> dict[str, Any]:
+    """What tells a file from a changed one without reading it: name, bytes, time of the last change."""
+    status = os.stat(path)
+    return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def fingerprint(model: FrameModel) -> str:
+    """A digest of all that decides the features: the backbone's weights and type of numbers."""
+    return f"{_digest(model.backbone)} {model.inference_dtype or 'plain'}"
+
+
+def _digest(module: nn.Module) -> str:
+    digest = hashlib.sha256(type(module).__qualname__.encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,243 @@
+"""One video of any length, from the file to scores: extraction that can be stopped, and the command line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_models import CLASSES, FEATURE_DIM, TINY, tiny
+from videos import write_video
+
+from slowfast.datasets.clip import normalize
+from slowfast.datasets.decode import decode
+from slowfast.datasets.pyav_video import PyAVVideo
+from slowfast.engine.interrupt import Interrupt, Interrupted
+from slowfast.errors import DecodeError
+from vtn import VTN, score_video
+from vtn.extract import FrameView, encode_chunk, extract_features
+from vtn.predict import main
+
+VIEW = FrameView(fps=5.0, short_side=16, crop_size=16, mean=(0.45,) * 3, std=(0.225,) * 3)
+FRAMES = 180  # at 25 a second; every fifth is seen
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("film") / "film.mp4", FRAMES, size=(32, 32), bf="2")
+
+
+@torch.no_grad()
+def features_at_once(model: VTN, film: Path) -> torch.Tensor:
+    frames = torch.from_numpy(decode(film, indices=range(0, FRAMES, 5), size=16))
+    return model.encode_frames(normalize(frames.permute(3, 0, 1, 2)[None], VIEW.mean, VIEW.std))[0]
+
+
+def interrupt_after(model: VTN, chunks: int) -> Interrupt:
+    """A signal that comes while the backbone is at chunk number ``chunks``."""
+    interrupt = Interrupt()
+    seen = 0
+
+    def count(*_: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == chunks:
+            interrupt.signum = 2
+
+    model.backbone.register_forward_hook(count)
+    return interrupt
+
+
+def test_features_of_a_file_are_those_of_its_frames(film: Path, tmp_path: Path) -> None:
+    model = tiny(chunk_frames=8)
+    video = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+    assert video.indices.tolist() == list(range(0, FRAMES, 5))
+    assert video.duration == pytest.approx(FRAMES / 25)
+    np.testing.assert_allclose(video.times.seconds, np.arange(36) / 5, atol=1e-6)
+    np.testing.assert_array_equal(np.load(tmp_path / "f.npy"), video.features)
+
+
+def test_a_stopped_extraction_goes_on_from_where_it_was(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(chunk_frames=8)
+    with pytest.raises(Interrupted, match=r"16 of 36 frames are in .*f\.npy"):
+        extract_features(model, film, VIEW, tmp_path / "f.npy", interrupt=interrupt_after(model, 2))
+    assert np.load(tmp_path / "f.npy").shape == (16, FEATURE_DIM)
+
+    asked: list[int] = []
+    read_chunks = PyAVVideo.read_chunks
+
+    def spy(video: PyAVVideo, indices: np.ndarray, *rest: Any) -> Iterator[np.ndarray]:
+        asked.extend(indices.tolist())
+        return read_chunks(video, indices, *rest)
+
+    monkeypatch.setattr(PyAVVideo, "read_chunks", spy)
+    model = tiny(chunk_frames=8)
+    video = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    assert asked == list(range(80, FRAMES, 5))
+    torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+
+    asked.clear()
+    again = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    assert asked == []
+    assert torch.equal(again.features, video.features)
+
+
+@pytest.mark.parametrize("changed", ["fps", "weights", "video"])
+def test_features_of_something_else_are_made_anew(
+    film: Path, tmp_path: Path, changed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "film.mp4"
+    copy.write_bytes(film.read_bytes())
+    model, view = tiny(), VIEW
+    extract_features(model, copy, view, tmp_path / "f.npy")
+    if changed == "fps":
+        view = FrameView(2.5, 16, 16, VIEW.mean, VIEW.std)
+    elif changed == "weights":
+        with torch.no_grad():
+            model.backbone.project.bias.add_(1)
+    else:
+        os.utime(copy, ns=(0, 0))
+    with caplog.at_level(logging.WARNING):
+        video = extract_features(model, copy, view, tmp_path / "f.npy")
+    assert "is written anew" in caplog.text
+    if changed == "weights":
+        torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+    assert len(video.features) == (18 if changed == "fps" else 36)
+
+
+def test_what_is_no_video_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("text")
+    with pytest.raises(DecodeError, match="not a video"):
+        extract_features(tiny(), tmp_path / "a.mp4", VIEW, tmp_path / "f.npy")
+
+
+def exit_status(arguments: list[str]) -> int:
+    """As a shell sees it; argparse exits by itself."""
+    try:
+        return main(arguments)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def arguments(self, film: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+        """A configuration, weights and class names of the tiny model, as a user has them."""
+        folder = tmp_path_factory.mktemp("model")
+        torch.save({"model_state": tiny().state_dict()}, folder / "weights.pyth")
+        (folder / "classes.json").write_text(json.dumps({f"class {k}": k for k in range(CLASSES)}))
+        encoder = {
+            "HIDDEN_DIM": TINY["hidden_dim"],
+            "NUM_HIDDEN_LAYERS": TINY["num_layers"],
+            "NUM_ATTENTION_HEADS": TINY["num_heads"],
+            "INTERMEDIATE_SIZE": TINY["intermediate_size"],
+            "ATTENTION_WINDOW": [TINY["attention_window"]],
+        }
+        backbone = {
+            "NAME": "shallow_conv",
+            "PRETRAINED": False,
+            "CHUNK_FRAMES": 8,
+            "ARGS": TINY["backbone_args"],
+        }
+        config = {
+            "MODEL": {"MODEL_NAME": "VTN", "NUM_CLASSES": CLASSES},
+            "VTN": {"BACKBONE": backbone, "LONGFORMER": encoder, "HEAD": {"MLP_DIM": TINY["mlp_dim"]}},
+            "DATA": {
+                "TRAIN_JITTER_SCALES": [16, 20],
+                "TRAIN_CROP_SIZE": 16,
+                "TEST_CROP_SIZE": 16,
+                "TARGET_FPS": 25,
+                "SAMPLING_RATE": 5,
+            },
+            "TENSORBOARD": {"CLASS_NAMES_PATH": str(folder / "classes.json")},
+        }
+        (folder / "model.yaml").write_text(yaml.safe_dump(config))
+        return [
+            str(film),
+            f"--cfg={folder / 'model.yaml'}",
+            f"--checkpoint={folder / 'weights.pyth'}",
+        ]
+
+    def test_from_the_file_to_scores(
+        self, arguments: list[str], film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        output = ["OUTPUT_DIR", str(tmp_path)]
+        scores = tmp_path / "scores.json"
+        assert main([*arguments, "--window=2", "--stride=1", f"--output={scores}", "--top=3", *output]) == 0
+        read = json.loads(scores.read_text())
+        expected = score_video(
+            tiny(), extract_features(tiny(), film, VIEW, tmp_path / "other.npy"), head_act="softmax"
+        )
+        np.testing.assert_allclose(read["scores"], expected, atol=1e-4)
+        assert read["frames"] == 36
+        assert [window["start"] for window in read["windows"]] == [0, 1, 2, 3, 4, 5, 6]
+        assert read["windows"][-1]["end"] == pytest.approx(7.2)
+        best = int(expected.argmax())
+        assert read["top"][0] == {"class": f"class {best}", "score": read["scores"][best]}
+        told = capsys.readouterr().out
+        assert f"1. class {best}  {expected.max():.3f}" in told
+        assert "over time:" in told
+        assert len(list((tmp_path / "features").glob("film-*.npy"))) == 1
+
+    def test_a_table_from_features_that_are_there(self, arguments: list[str], tmp_path: Path) -> None:
+        table, features = tmp_path / "scores.csv", f"--features={tmp_path / 'f.npy'}"
+        assert main([*arguments, features]) == 0
+        made = (tmp_path / "f.npy").stat().st_mtime_ns
+        assert main([*arguments, features, "--window=4", f"--output={table}"]) == 0
+        assert np.load(tmp_path / "f.npy").shape == (36, FEATURE_DIM)
+        assert (tmp_path / "f.npy").stat().st_mtime_ns >= made
+        rows = [line.split(",") for line in table.read_text().splitlines()]
+        assert rows[0] == ["start", "end", *(f"class {k}" for k in range(CLASSES))]
+        assert [row[:2] for row in rows[1:]] == [["0.000", "7.200"], ["0.000", "4.000"], ["4.000", "7.200"]]
+
+    def test_ctrl_c_says_what_is_kept(
+        self,
+        arguments: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        features = f"--features={tmp_path / 'f.npy'}"
+
+        def press_ctrl_c(*given: Any) -> torch.Tensor:
+            signal.raise_signal(signal.SIGINT)
+            return encode_chunk(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("vtn.extract.encode_chunk", press_ctrl_c)
+            assert main([*arguments, features]) == 130
+        assert "stopped by Ctrl-C: 8 of 36 frames are in" in capsys.readouterr().err
+        assert main([*arguments, features]) == 0
+        assert "36 frames seen" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("changes", "status", "message"),
+        [
+            (["--stride=1"], 2, "--stride goes with --window"),
+            (["--fps=0"], 2, "0 is not above 0"),
+            (["--output=scores.txt"], 2, "neither in .json nor in .csv"),
+            (["MODEL.NUM_CLASSES", "0"], 2, "MODEL.NUM_CLASSES (override) = 0"),
+            (["--checkpoint=missing.pyth"], 1, "no such checkpoint"),
+        ],
+    )
+    def test_mistakes_are_said(
+        self,
+        arguments: list[str],
+        changes: list[str],
+        status: int,
+        message: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        assert exit_status([*arguments, *changes]) == status
+        assert message in capsys.readouterr().err
