@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.decode import open_video
+from slowfast.datasets.decode import describe_backend, open_video
 from slowfast.datasets.image_folder import ImageFolder
 from slowfast.datasets.long_view import LongViewReader
 from slowfast.datasets.original import OriginalViewReader
@@ -15,7 +15,10 @@ from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.datasets.video_dataset import Reader, VideoDataset
 from slowfast.datasets.views import ClipViews, OpenVideo, TrainingViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError
+from slowfast.log import get_logger
 from slowfast.registry import Registry
+
+_logger = get_logger(__name__)
 
 DATASET_REGISTRY: Registry[Callable[[Any, str], Annotations]] = Registry("data set", "TRAIN.DATASET")
 """Readers of annotations: ``(cfg, split) -> Annotations``, where split is "train", "val" or "test"."""
@@ -86,6 +89,7 @@ def build_dataset(
 def _opener(annotations: Annotations, backend: str) -> Callable[[str], OpenVideo]:
     if annotations.image_fps is not None:
         return partial(ImageFolder, fps=annotations.image_fps)
+    _logger.info("videos are decoded by %s", describe_backend(backend))
     return partial(open_video, backend=backend)
 
 

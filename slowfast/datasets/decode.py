@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import av
 import numpy as np
 
 from slowfast.datasets.pyav_video import PyAVVideo, Source
@@ -18,11 +19,32 @@ def open_video(source: Source, backend: str = "pyav") -> PyAVVideo:
 
     Args:
         source: a path, or a seekable binary file.
+        backend: "pyav", or "torchcodec", which gives way to it where it cannot be loaded.
 
     Raises:
         DecodeError: for whatever is no decodable video.
     """
+    if backend == "torchcodec":
+        # Imported only when asked for: it loads torchvision, and FFmpeg's libraries.
+        from slowfast.datasets.torchcodec_video import TorchCodecVideo, torchcodec_version
+
+        if torchcodec_version() is not None:
+            return TorchCodecVideo(source)
     return PyAVVideo(source)
+
+
+def describe_backend(backend: str) -> str:
+    """What decodes, with versions, for the log."""
+    ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))
+    pyav = f"PyAV {av.__version__} (libavcodec {ffmpeg})"
+    if backend == "torchcodec":
+        from slowfast.datasets.torchcodec_video import torchcodec_version
+
+        version = torchcodec_version()
+        if version is None:
+            return f"{pyav}, as torchcodec or the FFmpeg libraries that it needs cannot be loaded"
+        return f"torchcodec {version}"
+    return pyav
 
 
 def decode(

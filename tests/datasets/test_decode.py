@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from videos import read_stamp, read_stamps, stamp, write_video
 
-from slowfast.datasets.decode import decode, open_video, stream
+from slowfast.datasets.decode import decode, describe_backend, open_video, stream
 from slowfast.datasets.spatial import Placement
+from slowfast.datasets.torchcodec_video import torchcodec_version
 from slowfast.errors import DecodeError
 
 FRAMES = 40
@@ -92,6 +93,25 @@ def test_chunks_are_one_walk_through_the_video(
         assert [len(chunk) for chunk in chunks] == [4, 4, 4, 1]
         assert read_stamps(np.concatenate(chunks)) == indices.tolist()
         assert read_stamps(video.read([39, 0, 14])) == [39, 0, 14]
+
+
+@pytest.mark.skipif(torchcodec_version() is None, reason="torchcodec, or FFmpeg's libraries, are not there")
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_torchcodec_gives_the_same_frames(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, FRAMES, **{"size": (64, 96), **ENCODINGS[name]})
+    indices = [0, 7, 30, 31, FRAMES - 1]
+    ours, theirs = (decode(path, indices=indices, backend=backend) for backend in ("pyav", "torchcodec"))
+    # Formats of more than 8 bits, or of more than 4:2:0, are converted by other code.
+    assert np.abs(ours.astype(int) - theirs).mean() < (1.5 if ENCODINGS[name].get("pix_fmt") else 1e-9)
+    assert read_stamps(decode(path, indices=indices, size=48, backend="torchcodec")) == indices
+
+
+def test_torchcodec_gives_way_where_it_cannot_be_loaded(
+    stamped_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slowfast.datasets.torchcodec_video.torchcodec_version", lambda: None)
+    assert read_stamps(decode(stamped_video, indices=[3, 44], backend="torchcodec")) == [3, 44]
+    assert "PyAV" in describe_backend("torchcodec")
 
 
 def test_frames_may_repeat_and_come_in_any_order(stamped_video: Path) -> None:

