@@ -101,7 +101,10 @@ class TrainStep:
 
     def _forward(self, batch: ClipBatch) -> Tensor:
         if batch.frames.shape[0] == 0:
-            raise DataError(f"no clip of a batch could be read; the first: {batch.broken[0]}")
+            first = batch.broken[0]
+            raise DataError(
+                f"no clip of a batch could be read; the first: {first.path}: {first.reason} ({first.detail})"
+            )
         try:
             with self._precision.autocast():
                 frames = normalize(batch.frames, self._mean, self._std)

@@ -23,7 +23,7 @@ from slowfast.engine.checkpoint import read_checkpoint
 from slowfast.engine.predictions import load_predictions
 from slowfast.engine.run import run
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
-from slowfast.errors import CheckpointError, ConfigError, DataError, TrainingError
+from slowfast.errors import CheckpointError, ConfigError, DataError, DistributedError, TrainingError
 from slowfast.models.build import MODEL_REGISTRY
 
 LAST = "checkpoints/checkpoint_epoch_00003.pyth"
@@ -62,6 +62,7 @@ def test_a_run_learns_and_leaves_all_its_files(unbroken: Path) -> None:
     assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
     assert steps[0]["lr"] == 0.05
     assert [line["epoch"] for line in figures(unbroken, "val_epoch")] == [1, 2, 3]
+    assert [line["iter"] for line in figures(unbroken, "test_iter")] == [1, 2, 3, 4]
     assert figures(unbroken, "test_final")[0]["top1_acc"] == 100.0
     assert (unbroken / LAST).exists()
     assert json.loads((unbroken / LAST).with_suffix(".json").read_text())["top1_err"] == 0.0
@@ -89,7 +90,7 @@ def test_kills_at_any_moment_cost_only_the_steps_since_the_last_checkpoint(
 ) -> None:
     for step in (3, 8, 2, 9):
         cfg = tiny_config(colour_videos, tmp_path)
-        assert run_forked(_run_with_signal, cfg, signal.SIGKILL, step) == -signal.SIGKILL
+        assert run_forked(run_with_signal, cfg, signal.SIGKILL, step) == -signal.SIGKILL
     assert run_forked(run, tiny_config(colour_videos, tmp_path)) == 0
     assert_same_end(unbroken, tmp_path)
 
@@ -100,7 +101,7 @@ def test_kills_at_any_moment_cost_only_the_steps_since_the_last_checkpoint(
 def test_a_signal_finishes_the_step_saves_and_says_so(
     unbroken: Path, colour_videos: Path, tmp_path: Path, signum: int, code: int, name: str
 ) -> None:
-    assert run_forked(_run_with_signal, tiny_config(colour_videos, tmp_path), signum, 9) == code
+    assert run_forked(run_with_signal, tiny_config(colour_videos, tmp_path), signum, 9) == code
     last_line = (tmp_path / "stdout.log").read_text().splitlines()[-1]
     assert f"stopped by {name}: saved" in last_line
     assert "checkpoint_epoch_00001_step_000003.pyth (step 3 of epoch 2)" in last_line
@@ -124,7 +125,7 @@ def test_ctrl_c_in_a_terminal(colour_videos: Path, tmp_path: Path) -> None:
     assert "the same command continues from there" in lines[-1]
 
 
-def _run_with_signal(cfg: Any, signum: int, step: int) -> int:
+def run_with_signal(cfg: Any, signum: int, step: int, address: str = "") -> int:
     """Runs with a model that sends its own process a signal in its training step number ``step``."""
     forward, count = Tiny.forward, 0
 
@@ -136,7 +137,7 @@ def _run_with_signal(cfg: Any, signum: int, step: int) -> int:
         return forward(self, *given)
 
     Tiny.forward = forward_and_signal  # type: ignore[method-assign]
-    return run(cfg)
+    return run(cfg, address)
 
 
 def test_a_run_stopped_before_its_validation_makes_up_for_it(
@@ -183,15 +184,31 @@ def test_a_signal_to_one_of_two_processes_stops_both(colour_videos: Path, tmp_pa
         tiny_config(colour_videos, tmp_path, "TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, "SHARD_ID", shard)
         for shard in (0, 1)
     ]
-    given = [(configs[0], address, 0), (configs[1], address, 9)]
-    assert run_all(_shard_with_signal, given) == [143, 143]
+    given = [(cfg, signal.SIGTERM, step, address) for cfg, step in zip(configs, (0, 9), strict=True)]
+    assert run_all(run_with_signal, given) == [143, 143]
     assert (tmp_path / "checkpoints" / "checkpoint_epoch_00001_step_000003.pyth").exists()
 
 
-def _shard_with_signal(cfg: Any, address: str, step: int) -> int:
-    global run
-    whole, run = run, lambda cfg: whole(cfg, address)
-    return _run_with_signal(cfg, signal.SIGTERM, step)
+def test_processes_with_different_configurations_stop_at_once(colour_videos: Path, tmp_path: Path) -> None:
+    address = free_local_address()
+    rates = ((0, 0.1), (1, 0.2))
+    given = [
+        (tiny_config(colour_videos, tmp_path, "NUM_SHARDS", 2, "SHARD_ID", n, "SOLVER.BASE_LR", lr), address)
+        for n, lr in rates
+    ]
+    assert run_all(_is_a_wrong_world, given) == [0, 0]
+
+
+def _is_a_wrong_world(cfg: Any, address: str) -> int:
+    try:
+        run(cfg, address)
+    except DistributedError as error:
+        return (
+            0
+            if "rank 1 has another configuration than rank 0: SOLVER.BASE_LR: 0.1 → 0.2" in str(error)
+            else 2
+        )
+    return 1
 
 
 @MODEL_REGISTRY.register("ExplodingTiny")
@@ -294,7 +311,7 @@ def test_checkpoints_within_an_epoch_come_by_the_clock(
     unbroken: Path, colour_videos: Path, tmp_path: Path
 ) -> None:
     often = ("TRAIN.CHECKPOINT_MINUTES", 1e-9, "TRAIN.CHECKPOINT_PERIOD", 3)
-    code = run_forked(_run_with_signal, tiny_config(colour_videos, tmp_path, *often), signal.SIGKILL, 10)
+    code = run_forked(run_with_signal, tiny_config(colour_videos, tmp_path, *often), signal.SIGKILL, 10)
     assert code == -signal.SIGKILL
     found = sorted(path.name for path in (tmp_path / "checkpoints").glob("*.pyth"))
     # The one of step 3 may be half written when the kill comes: those before it are left then.
