@@ -64,7 +64,7 @@ def decode_plainly(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_chosen_frames_are_exact(name: str, tmp_path: Path) -> None:
+def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"size": (64, 96), **ENCODINGS[name]}
     path = write_video(tmp_path / name, FRAMES, **options)
     truth = decode_plainly(path)
@@ -76,6 +76,11 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path) -> None:
         for count in (1, 2, 5, 5, FRAMES):
             indices = rng.choice(FRAMES, count, replace=False)
             np.testing.assert_array_equal(video.read(indices), truth[indices])
+    # A large file is not kept in memory but read again from where decoding must start.
+    monkeypatch.setattr("slowfast.datasets.pyav_video._KEEP_BYTES", 0)
+    with open_video(path) as video:
+        for first in (30, 3, 17):
+            np.testing.assert_array_equal(video.read([first, first + 4]), truth[[first, first + 4]])
     assert read_stamps(decode(path, indices=[0, 13, FRAMES - 1], size=48)) == [0, 13, FRAMES - 1]
     assert read_stamps(stream(path)) == list(range(FRAMES))
 
@@ -135,6 +140,27 @@ def test_a_first_timestamp_other_than_zero(tmp_path: Path) -> None:
     with open_video(path) as video:
         assert video.times.seconds[0] == 0
     assert read_stamps(decode(path, indices=[0, 17, 29])) == [0, 17, 29]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_where_timestamps_are_decoding_times_frames_are_counted(suffix: str, tmp_path: Path) -> None:
+    """B-frames whose packets claim to be shown in the order in which they are stored."""
+    honest = write_video(tmp_path / "honest.mp4", FRAMES, bf="3", preset="medium")
+    lying = tmp_path / f"lying.{suffix}"
+    with av.open(str(honest)) as old, av.open(str(lying), "w") as new:
+        out = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.size]
+        first = packets[0].dts
+        for packet in packets:
+            assert packet.dts is not None
+            assert first is not None
+            packet.pts = packet.dts = packet.dts - first
+            packet.stream = out
+            new.mux(packet)
+    with open_video(lying) as video:
+        assert video.pts is None
+        assert video.times.num_frames == FRAMES
+        assert read_stamps(video.read([25, 3, 39])) == [25, 3, 39]
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
