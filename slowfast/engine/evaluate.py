@@ -59,6 +59,14 @@ class Evaluation:
     def multi_label(self) -> bool:
         return self.labels.ndim == 2
 
+    def check_complete(self, num_videos: int) -> None:
+        """Raises ``DataError`` unless each of the split's videos was scored or reported as broken."""
+        known = {*self.video_ids.tolist(), *(video.video_id for video in self.broken)}
+        if lost := sorted(set(range(num_videos)) - known):
+            raise DataError(
+                f"{len(lost)} of {num_videos} videos were never handed out; the first: {lost[:10]}"
+            )
+
     @property
     def seconds_per_video(self) -> float:
         return self.seconds / max(1, len(self.video_ids))

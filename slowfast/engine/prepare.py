@@ -91,7 +91,7 @@ def build_evaluator(
                 if world.is_main and progress.done % cfg.LOG_PERIOD == 0:
                     log_evaluation_step(split, progress.done, len(loader), time.perf_counter() - begun)
 
-            return evaluate(
+            evaluation = evaluate(
                 model,
                 loader,
                 num_classes=cfg.MODEL.NUM_CLASSES,
@@ -105,6 +105,9 @@ def build_evaluator(
                 interrupt=interrupt,
                 on_batch=count,
             )
+        if evaluation is not None:
+            evaluation.check_complete(dataset.num_videos)
+        return evaluation
 
     return SplitEvaluator(dataset, run)
 

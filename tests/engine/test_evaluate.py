@@ -80,6 +80,12 @@ def test_a_view_handed_out_twice_is_an_error() -> None:
         run([batch((4, 0, 0, [1, 0, 0])), batch((4, 0, 0, [1, 0, 0]))])
 
 
+def test_a_video_that_was_never_handed_out_is_an_error() -> None:
+    found = run([batch((0, 0, 0, [1, 0, 0]), (1, 0, 0, [1, 0, 0]), broken=(BrokenVideo(2, "c", "missing"),))])
+    with pytest.raises(DataError, match=r"1 of 4 videos .* \[3\]"):
+        found.check_complete(4)
+
+
 def test_multi_label_scores_give_mean_average_precision() -> None:
     views = batch((0, 0, 0, [3, 0, 1]), (1, 0, 0, [1, 2, 0]))
     views = views._replace(label=torch.tensor([[1.0, 0, 1], [0, 1, 0]]))
