@@ -12,6 +12,7 @@ from slowfast.datasets.image_folder import ImageFolder
 from slowfast.datasets.long_view import LongViewReader
 from slowfast.datasets.original import OriginalViewReader
 from slowfast.datasets.readers import READERS, AnnotationSource
+from slowfast.datasets.shared_crops import SharedCropsReader
 from slowfast.datasets.video_dataset import Reader, VideoDataset
 from slowfast.datasets.views import ClipViews, OpenVideo, TrainingViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError
@@ -71,7 +72,8 @@ def build_dataset(
             )
         reader = OriginalViewReader(scheme)
     else:
-        reader = plain = ViewReader(scheme, position_rate, _opener(annotations, cfg.DATA.DECODING_BACKEND))
+        view_reader = SharedCropsReader if scheme.num_crops > 1 else ViewReader
+        reader = plain = view_reader(scheme, position_rate, _opener(annotations, cfg.DATA.DECODING_BACKEND))
         if long_views and split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
             reader = LongViewReader(plain, limit=cfg.TRAIN.EVAL_STREAM_FRAMES)
     return VideoDataset(

@@ -70,5 +70,8 @@ class LongViewReader:
             indices, positions = reader.plan(video.times, path, view, rng, segment)
             if len(indices) > self.limit:
                 return LongView(reader, path, crop, indices, torch.from_numpy(positions))
-            frames = video.read(indices, reader.scheme.placer(crop, rng))
-        return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
+            if reader.scheme.num_crops == 1:
+                frames = video.read(indices, reader.scheme.placer(crop, rng))
+                return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
+        # Several crops share a decoding, which the reader keeps.
+        return reader.read(path, view, crop, rng, segment)
