@@ -5,6 +5,7 @@ N videos, K classes.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from slowfast.errors import AnnotationError
 
 # Lines are parsed by chunks of about this many bytes, so that intermediate arrays stay small.
 _CHUNK_BYTES = 1 << 25
+# Paths that are digested at once.
+_DIGEST_ROWS = 1 << 16
 _NEWLINE, _RETURN, _SPACE = 10, 13, 32
 
 
@@ -54,6 +57,17 @@ class PathTable(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         return (self[i] for i in range(len(self)))
+
+    def digest(self) -> bytes:
+        """SHA-256 of all paths in their order; a few seconds for ten million."""
+        text, starts, lengths = self._text.numpy(), self._starts.numpy(), self._lengths.numpy()
+        digest = hashlib.sha256(os.fsencode(self._prefix) + b"\0" + lengths.tobytes())
+        for first in range(0, len(self), _DIGEST_ROWS):
+            size = lengths[first : first + _DIGEST_ROWS].astype(np.int64)
+            before = np.cumsum(size) - size
+            places = np.repeat(starts[first : first + _DIGEST_ROWS] - before, size) + np.arange(size.sum())
+            digest.update(text[places])
+        return digest.digest()
 
 
 @dataclass(frozen=True)

@@ -136,10 +136,8 @@ def config_differences(before: str, now: str) -> list[str]:
 
 def fingerprint(dataset: Any) -> str:
     """Returns a digest of a data set's paths and labels in their order."""
-    digest = hashlib.sha256(np.ascontiguousarray(dataset.labels).tobytes())
-    for path in dataset.paths:
-        digest.update(str(path).encode() + b"\n")
-    return digest.hexdigest()
+    labels = np.ascontiguousarray(dataset.labels).tobytes()
+    return hashlib.sha256(labels + dataset.paths.digest()).hexdigest()
 
 
 def _set_aside(folder: Path) -> None:

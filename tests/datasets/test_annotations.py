@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slowfast.datasets.annotations import Annotations, read_csv
+from slowfast.datasets.annotations import Annotations, PathTable, read_csv
 from slowfast.errors import AnnotationError
 
 
@@ -85,3 +85,12 @@ def test_a_wrong_line_is_named(read, text: str, message: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"none.csv: cannot be read .*DATA.PATH_TO_DATA_DIR"):
         read_csv(str(tmp_path / "none.csv"), num_classes=5)
+
+
+def test_the_digest_tells_lists_apart_and_takes_any_name() -> None:
+    names = ["a.mp4", "bc.mp4", "ü.mp4", "latin\udcff.mp4"]
+    digest = PathTable.from_strings(names).digest()
+    assert digest == PathTable.from_strings(names).digest()
+    others = [names[::-1], names[:-1], ["a.mp4b", "c.mp4", *names[2:]]]
+    assert all(PathTable.from_strings(other).digest() != digest for other in others)
+    assert PathTable.from_strings(names, prefix="/data").digest() != digest
