@@ -7,6 +7,7 @@ this machine: data files, weights, a place to write. Parts that are switched off
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ _CHOICES = {
     "DATA.NORMALIZATION": ("data", "backbone"),
     "DATA.ENSEMBLE_METHOD": ("sum", "max"),
     "DATA.DECODING_BACKEND": ("pyav", "torchcodec"),
+    "AUG.INTERPOLATION": ("bilinear", "bicubic", "random"),
+    "AUG.RE_MODE": ("pixel", "rand", "const"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adam", "adamw"),
     "SOLVER.LR_POLICY": ("cosine", "steps_with_relative_lrs"),
     "DIST_BACKEND": ("nccl", "gloo"),
@@ -34,6 +37,11 @@ _AT_LEAST = {
     "DATA.TARGET_FPS": 1,
     "DATA.TRAIN_CROP_SIZE": 1,
     "DATA.TEST_CROP_SIZE": 1,
+    "AUG.NUM_SAMPLE": 1,
+    "AUG.COLOR_JITTER": 0,
+    "AUG.RE_COUNT": 1,
+    "MIXUP.ALPHA": 0,
+    "MIXUP.CUTMIX_ALPHA": 0,
     "DATA_LOADER.NUM_WORKERS": 0,
     "DATA_LOADER.SAMPLE_TIMEOUT": 0,
     "TRAIN.BATCH_SIZE": 1,
@@ -60,7 +68,10 @@ _AT_LEAST = {
     "RNG_SEED": 0,
     "LOG_PERIOD": 1,
 }
-_FRACTIONS = ("MODEL.DROPOUT_RATE", "SOLVER.MOMENTUM")
+_FRACTIONS = ("MODEL.DROPOUT_RATE", "SOLVER.MOMENTUM", "MIXUP.LABEL_SMOOTH_VALUE")
+_SHARES = ("DATA.MAX_BROKEN_FRACTION", "AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
+# Sections of timm's names of RandAugment.
+_RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]))*")
 
 
 def check(cfg: Any, *, for_run: bool = False) -> list[str]:
@@ -72,7 +83,7 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
     """
     problems = [*_check_ranges(cfg), *_check_model(cfg), *_check_data(cfg), *_check_views(cfg)]
     if cfg.TRAIN.ENABLE:
-        problems += _check_solver(cfg)
+        problems += [*_check_augmentation(cfg), *_check_solver(cfg)]
     if cfg.SHARD_ID not in range(max(cfg.NUM_SHARDS, 1)):
         problems.append(
             f"SHARD_ID = {cfg.SHARD_ID}: machines are numbered from 0 to NUM_SHARDS - 1 = "
@@ -120,8 +131,9 @@ def _check_ranges(cfg: Any) -> Iterator[str]:
     for key in _FRACTIONS:
         if not 0 <= _value(cfg, key) < 1:
             yield f"{key} = {_value(cfg, key)}: is no fraction; use 0 or more and less than 1"
-    if not 0 <= cfg.DATA.MAX_BROKEN_FRACTION <= 1:
-        yield f"DATA.MAX_BROKEN_FRACTION = {cfg.DATA.MAX_BROKEN_FRACTION}: is no share; use 0 to 1"
+    for key in _SHARES:
+        if not 0 <= _value(cfg, key) <= 1:
+            yield f"{key} = {_value(cfg, key)}: is no share; use 0 to 1"
     if cfg.DATA.IMAGE_FPS <= 0:
         yield f"DATA.IMAGE_FPS = {cfg.DATA.IMAGE_FPS}: must be above 0; give the images a second"
 
@@ -133,7 +145,13 @@ def _check_model(cfg: Any) -> Iterator[str]:
             f"MODEL.LOSS_FUNC = {loss!r}: takes one class a video, but DATA.MULTI_LABEL is True; "
             "use bce_logit (and MODEL.HEAD_ACT sigmoid)"
         )
-    if not cfg.DATA.MULTI_LABEL and loss in ("bce_logit", "soft_cross_entropy"):
+    mixed = cfg.TRAIN.ENABLE and cfg.MIXUP.ENABLE
+    if mixed and loss == "cross_entropy":
+        yield (
+            f"MODEL.LOSS_FUNC = {loss!r}: takes one class a video, but MIXUP.ENABLE mixes them; use "
+            "soft_cross_entropy"
+        )
+    if not (cfg.DATA.MULTI_LABEL or mixed) and loss in ("bce_logit", "soft_cross_entropy"):
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: takes a value for each class, but DATA.MULTI_LABEL is False; "
             "use cross_entropy, or data with several labels"
@@ -157,11 +175,28 @@ def _check_data(cfg: Any) -> Iterator[str]:
     scales = data.TRAIN_JITTER_SCALES
     if len(scales) != 2 or not 0 < scales[0] <= scales[-1]:
         yield f"DATA.TRAIN_JITTER_SCALES = {scales}: give the least and largest side, such as [256, 320]"
-    elif cfg.TRAIN.ENABLE and scales[0] < data.TRAIN_CROP_SIZE:
+    elif cfg.TRAIN.ENABLE and not data.TRAIN_JITTER_SCALES_RELATIVE and scales[0] < data.TRAIN_CROP_SIZE:
         yield (
             f"DATA.TRAIN_CROP_SIZE = {data.TRAIN_CROP_SIZE}: does not fit into the smallest short side of "
             f"DATA.TRAIN_JITTER_SCALES = {scales}; use a smaller crop or larger scales"
         )
+
+
+def _check_augmentation(cfg: Any) -> Iterator[str]:
+    if cfg.AUG.AA_TYPE and not _RAND_AUGMENT.fullmatch(cfg.AUG.AA_TYPE):
+        yield (
+            f"AUG.AA_TYPE = {cfg.AUG.AA_TYPE!r}: is no RandAugment; use a name such as rand-m9-mstd0.5-inc1, "
+            "or '' for colour jitter alone"
+        )
+    if cfg.AUG.NUM_SAMPLE > 1 and not cfg.AUG.ENABLE:
+        yield f"AUG.NUM_SAMPLE = {cfg.AUG.NUM_SAMPLE}: has no effect; set AUG.ENABLE True, or use 1"
+    if cfg.MIXUP.ENABLE and cfg.MIXUP.ALPHA == cfg.MIXUP.CUTMIX_ALPHA == 0:
+        yield "MIXUP.ALPHA = 0: CUTMIX_ALPHA is 0, too, and nothing is mixed; set one, or MIXUP.ENABLE False"
+    for name, largest in (("TRAIN_JITTER_SCALES_RELATIVE", 1.0), ("TRAIN_JITTER_ASPECT_RELATIVE", None)):
+        values = cfg.DATA[name]
+        if values and (len(values) != 2 or not 0 < values[0] <= values[1] <= (largest or values[1])):
+            limit = " and at most 1" if largest else ""
+            yield f"DATA.{name} = {values}: give least and largest value, above 0{limit}, or [] for none"
 
 
 def _check_views(cfg: Any) -> Iterator[str]:

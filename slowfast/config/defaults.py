@@ -96,6 +96,10 @@ _C.DATA.NORMALIZATION = "data"
 # Short side in training, drawn uniformly between the two; the test resizes to TEST_CROP_SIZE
 # for several crops, to the smaller of the two for one.
 _C.DATA.TRAIN_JITTER_SCALES = [256, 320]
+# Random resized crop in place of those two: least and largest share of the picture, such as [0.08, 1.0], and
+# width over height (empty: 3/4 to 4/3).
+_C.DATA.TRAIN_JITTER_SCALES_RELATIVE = []
+_C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = []
 _C.DATA.TRAIN_CROP_SIZE = 224
 _C.DATA.TEST_CROP_SIZE = 256
 # Draw the inverse of the short side uniformly instead of the short side.
@@ -111,6 +115,31 @@ _C.DATA.DECODING_BACKEND = "pyav"
 _C.DATA.ORIGINAL_SEMANTICS = False
 # (ours) Largest share of broken videos that a training epoch bears before the run ends.
 _C.DATA.MAX_BROKEN_FRACTION = 0.1
+
+# ------------------------------------------------------------------------------ augmentation
+_C.AUG = CfgNode()
+_C.AUG.ENABLE = False
+# Clips of each video in a step, which then has so many times TRAIN.BATCH_SIZE (repeated augmentation).
+_C.AUG.NUM_SAMPLE = 1
+# timm's name of a RandAugment; empty: colour jitter by 1 ± COLOR_JITTER in its place.
+_C.AUG.AA_TYPE = "rand-m9-mstd0.5-inc1"
+_C.AUG.COLOR_JITTER = 0.4
+# Of its rotations and shears: bilinear, bicubic, random.
+_C.AUG.INTERPOLATION = "bicubic"
+# Random erasing: share of the clips, what is put there (pixel, rand, const), parts erased at most.
+_C.AUG.RE_PROB = 0.25
+_C.AUG.RE_MODE = "pixel"
+_C.AUG.RE_COUNT = 1
+
+_C.MIXUP = CfgNode()
+_C.MIXUP.ENABLE = False
+# Beta distributions of the shares in Mixup and CutMix; 0: not used.
+_C.MIXUP.ALPHA = 0.8
+_C.MIXUP.CUTMIX_ALPHA = 1.0
+# Share of the pairs that are mixed, and of CutMix among them.
+_C.MIXUP.PROB = 1.0
+_C.MIXUP.SWITCH_PROB = 0.5
+_C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
 _C.DATA_LOADER = CfgNode()
 # Workers of each process.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 SECTIONS = frozenset(
     {
-        "AUG",
         "AVA",
         "ASYNC",
         "BENCHMARK",
@@ -16,7 +15,6 @@ SECTIONS = frozenset(
         "DEMO",
         "DETECTION",
         "MASK",
-        "MIXUP",
         "MULTIGRID",
         "MVIT",
         "NONLOCAL",
@@ -33,6 +31,13 @@ SECTIONS = frozenset(
 
 KEYS = frozenset(
     {
+        "AUG.GEN_MASK_LOADER",
+        "AUG.MASK_FRAMES",
+        "AUG.MASK_RATIO",
+        "AUG.MASK_TUBE",
+        "AUG.MASK_WINDOW_SIZE",
+        "AUG.MAX_MASK_PATCHES_PER_BLOCK",
+        "AUG.RE_SPLIT",
         "BN.EPSILON",
         "BN.GLOBAL_SYNC",
         "BN.MOMENTUM",
@@ -61,10 +66,8 @@ KEYS = frozenset(
         "DATA.TIME_DIFF_PROB",
         "DATA.TRAIN_CROP_NUM_SPATIAL",
         "DATA.TRAIN_CROP_NUM_TEMPORAL",
-        "DATA.TRAIN_JITTER_ASPECT_RELATIVE",
         "DATA.TRAIN_JITTER_FPS",
         "DATA.TRAIN_JITTER_MOTION_SHIFT",
-        "DATA.TRAIN_JITTER_SCALES_RELATIVE",
         "DATA.TRAIN_PCA_EIGVAL",
         "DATA.TRAIN_PCA_EIGVEC",
         "DATA.USE_OFFSET_SAMPLING",

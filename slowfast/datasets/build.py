@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.augment import Augmentation
 from slowfast.datasets.decode import describe_backend, open_video
 from slowfast.datasets.image_folder import ImageFolder
 from slowfast.datasets.long_view import LongViewReader
@@ -73,7 +74,12 @@ def build_dataset(
         reader = OriginalViewReader(scheme)
     else:
         view_reader = SharedCropsReader if scheme.num_crops > 1 else ViewReader
-        reader = plain = view_reader(scheme, position_rate, _opener(annotations, cfg.DATA.DECODING_BACKEND))
+        reader = plain = view_reader(
+            scheme,
+            position_rate,
+            _opener(annotations, cfg.DATA.DECODING_BACKEND),
+            _augmentation(cfg) if split == "train" else None,
+        )
         if long_views and split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
             reader = LongViewReader(plain, limit=cfg.TRAIN.EVAL_STREAM_FRAMES)
     return VideoDataset(
@@ -95,6 +101,26 @@ def _opener(annotations: Annotations, backend: str) -> Callable[[str], OpenVideo
     return partial(open_video, backend=backend)
 
 
+def _augmentation(cfg: Any) -> Augmentation | None:
+    if not cfg.AUG.ENABLE:
+        return None
+    return Augmentation(
+        auto_augment=cfg.AUG.AA_TYPE,
+        interpolation=cfg.AUG.INTERPOLATION,
+        color_jitter=0.0 if cfg.AUG.AA_TYPE else cfg.AUG.COLOR_JITTER,
+        erase_prob=cfg.AUG.RE_PROB,
+        erase_mode=cfg.AUG.RE_MODE,
+        erase_count=cfg.AUG.RE_COUNT,
+        mean=cfg.DATA.MEAN,
+        std=cfg.DATA.STD,
+    )
+
+
+def _range(values: Sequence[float]) -> tuple[float, float] | None:
+    """Least and largest value; None for an empty list."""
+    return (values[0], values[1]) if values else None
+
+
 def _scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
     """The views of a split, as PySlowFast sizes them; val is a test with one view."""
     data = cfg.DATA
@@ -107,6 +133,8 @@ def _scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoViews
             crop_size=data.TRAIN_CROP_SIZE,
             flip=data.RANDOM_FLIP,
             inverse_uniform=data.INV_UNIFORM_SAMPLE,
+            crop_area=_range(data.TRAIN_JITTER_SCALES_RELATIVE),
+            crop_aspect=_range(data.TRAIN_JITTER_ASPECT_RELATIVE) or (3 / 4, 4 / 3),
         )
     crops = cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1
     short_side = data.TEST_CROP_SIZE if crops > 1 else min(data.TRAIN_JITTER_SCALES)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from slowfast.datasets.augment import clips_per_video
 from slowfast.datasets.clip import BrokenVideo, Clip, ClipBatch, LongClip
 from slowfast.datasets.samplers import EvalSampler, TrainSampler
 from slowfast.datasets.video_dataset import VideoDataset
@@ -120,7 +121,10 @@ def build_loader(
     sampler: TrainSampler | EvalSampler
     place = {"rank": rank, "world_size": world_size}
     if split == "train":
-        sampler = TrainSampler(len(dataset), batch_size * world_size, seed=cfg.RNG_SEED, **place)
+        repeats = clips_per_video(cfg)
+        sampler = TrainSampler(
+            len(dataset), batch_size * world_size, seed=cfg.RNG_SEED, repeats=repeats, **place
+        )
     else:
         sampler = EvalSampler(dataset.num_videos, dataset.num_views, batch_size, **place)
     return ClipLoader(

@@ -25,10 +25,20 @@ class TrainSampler(Sampler[list[SampleRef]]):
         global_batch: samples of a step over all processes; a multiple of ``world_size``.
         rank, world_size: this process, and how many there are.
         seed: of the order.
+        repeats: R clips of each video in a step, which then has R times as many (repeated augmentation,
+            Hoffer et al., 2020). Clip r of epoch e is drawn as that of epoch ``e × R + r``; two neighbouring
+            videos are repeated together, so that neighbouring clips are of different videos.
     """
 
     def __init__(
-        self, num_samples: int, global_batch: int, *, rank: int = 0, world_size: int = 1, seed: int = 0
+        self,
+        num_samples: int,
+        global_batch: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        repeats: int = 1,
     ) -> None:
         if global_batch % world_size:
             raise ConfigError(
@@ -44,6 +54,7 @@ class TrainSampler(Sampler[list[SampleRef]]):
         self._rank = rank
         self._batch = global_batch // world_size
         self._seed = seed
+        self._repeats = repeats
         self._epoch = 0
         self._step = 0
 
@@ -60,7 +71,13 @@ class TrainSampler(Sampler[list[SampleRef]]):
         order = np.random.default_rng((self._seed, epoch)).permutation(self._num_samples)
         for step in range(self._step, len(self)):
             start = step * self._global_batch + self._rank * self._batch
-            yield [SampleRef(epoch, index) for index in order[start : start + self._batch].tolist()]
+            indices = order[start : start + self._batch].tolist()
+            yield [
+                SampleRef(epoch * self._repeats + repeat, index)
+                for pair in range(0, self._batch, 2)
+                for repeat in range(self._repeats)
+                for index in indices[pair : pair + 2]
+            ]
 
 
 class EvalSampler(Sampler[list[int]]):

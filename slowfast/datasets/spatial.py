@@ -32,6 +32,9 @@ class Placement:
     flip: bool = False
 
 
+# Parts drawn until one fits into the picture.
+_ATTEMPTS = 10
+
 Placer = Callable[[int, int], Placement]
 """(source height, source width) -> Placement."""
 
@@ -79,6 +82,42 @@ def random_crop(
         top = int(down * (height - crop_size + 1))
         left = int(right * (width - crop_size + 1))
         return Placement(height, width, top, left, crop_size, crop_size, flip and bool(mirror < 0.5))
+
+    return place
+
+
+def random_resized_crop(
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    crop_size: int,
+    rng: np.random.Generator,
+    *,
+    flip: bool = True,
+) -> Placer:
+    """Training: a part of random area and aspect, scaled to a square, mirrored half of the time.
+
+    Args:
+        area: least and largest share of the picture.
+        aspect: least and largest width over height, drawn evenly on a logarithmic scale.
+    """
+    draws, mirror = rng.random((_ATTEMPTS, 4)).tolist(), rng.random()
+
+    def place(height: int, width: int) -> Placement:
+        part_height, part_width, down, right = min(height, width), min(height, width), 0.5, 0.5
+        for share, shape, down_drawn, right_drawn in draws:
+            pixels = height * width * (area[0] + share * (area[1] - area[0]))
+            ratio = aspect[0] * (aspect[1] / aspect[0]) ** shape
+            drawn = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
+            if 0 < drawn[0] <= height and 0 < drawn[1] <= width:
+                (part_height, part_width), down, right = drawn, down_drawn, right_drawn
+                break
+        # The whole picture is scaled so that the part becomes the crop.
+        scaled_height = max(round(height * crop_size / part_height), crop_size)
+        scaled_width = max(round(width * crop_size / part_width), crop_size)
+        top = int(down * (scaled_height - crop_size + 1))
+        left = int(right * (scaled_width - crop_size + 1))
+        mirrored = flip and mirror < 0.5
+        return Placement(scaled_height, scaled_width, top, left, crop_size, crop_size, mirrored)
 
     return place
 

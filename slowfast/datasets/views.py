@@ -65,6 +65,8 @@ class TrainingViews:
         num_frames: T.
         sampling_rate: step between frames, in frames at ``target_fps``.
         short_sides: range of the scaled short side, pixels.
+        crop_area, crop_aspect: ranges of a random resized crop's share of the picture and its width over
+            height; None: a crop of the scaled picture.
     """
 
     num_frames: int
@@ -74,6 +76,8 @@ class TrainingViews:
     crop_size: int
     flip: bool
     inverse_uniform: bool
+    crop_area: tuple[float, float] | None = None
+    crop_aspect: tuple[float, float] | None = None
     num_temporal: int = 1
     num_crops: int = 1
 
@@ -81,6 +85,9 @@ class TrainingViews:
         return sampling.random_clip(times, self.num_frames, self.sampling_rate, self.target_fps, rng)
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        if self.crop_area is not None and self.crop_aspect is not None:
+            area, aspect = self.crop_area, self.crop_aspect
+            return spatial.random_resized_crop(area, aspect, self.crop_size, rng, flip=self.flip)
         return spatial.random_crop(
             self.short_sides, self.crop_size, rng, flip=self.flip, inverse_uniform=self.inverse_uniform
         )
@@ -134,11 +141,13 @@ class ViewReader:
     Attributes:
         position_rate: None: positions are frame indices; else ``round(seconds × position_rate)``.
         open_source: opens a path: a video file, or what is used like one.
+        augment: changes the pixels of a clip (T, H, W, 3) by a generator; None: they stay.
     """
 
     scheme: Scheme
     position_rate: float | None = None
     open_source: Callable[[str], OpenVideo] = open_video
+    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
@@ -156,6 +165,8 @@ class ViewReader:
         with self.open_source(path) as video:
             indices, positions = self.plan(video.times, path, view, rng, segment)
             frames = video.read(indices, self.scheme.placer(crop, rng))
+        if self.augment is not None:
+            frames = self.augment(frames, rng)
         # (T, H, W, 3) -> (3, T, H, W)
         return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
 

@@ -59,6 +59,7 @@ def run_epochs(training: Training, start: Position) -> Position:
                 received = time.perf_counter()
                 seed_generators(training.identity.seed, world.rank, epoch, position.step)
                 lr = training.lr_policy(epoch + position.step / schedule.steps_per_epoch)
+                batch = training.mix(batch, position)
                 result = training.step(batch, lr, asked_to_stop=training.interrupt.requested)
                 times = (received - before, time.perf_counter() - received)  # waiting for data, computing
                 training.safeguard.check(position, batch, result)

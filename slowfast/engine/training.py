@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.datasets.build import build_dataset
+from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.loader import build_loader
+from slowfast.datasets.mixing import BatchMixer, build_mixer
 from slowfast.distributed import World
 from slowfast.engine.checkpoint import (
     Position,
@@ -62,6 +64,7 @@ class Training:
     Attributes:
         step: takes one optimiser step; holds model, optimiser and scaler.
         loader: this rank's batches of an epoch, from the step that its batch sampler was set to.
+        mixer: mixes the clips of a batch; None: they stay as they are.
         evaluator: of the validation split.
         writer: of checkpoints; on rank 0 it does something.
         output_dir: where they go.
@@ -69,6 +72,7 @@ class Training:
 
     step: TrainStep
     loader: Any
+    mixer: BatchMixer | None
     evaluator: SplitEvaluator
     schedule: Schedule
     lr_policy: LRPolicy
@@ -79,6 +83,13 @@ class Training:
     output_dir: str
     world: World
     interrupt: Interrupt
+
+    def mix(self, batch: ClipBatch, position: Position) -> ClipBatch:
+        """The batch of the step at ``position``, mixed where that was asked for."""
+        if self.mixer is None:
+            return batch
+        # On the device: a copy of all frames is cheap there.
+        return self.mixer(batch.to(self.world.device), epoch=position.epoch, step=position.step)
 
     def save(self, position: Position) -> Path:
         """Begins to write the state at ``position`` (rank 0 does) and returns its path."""
@@ -151,13 +162,7 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
         batch_size=batch_size,
         pin_memory=world.device.type == "cuda",
     )
-    schedule = Schedule(
-        max_epoch=cfg.SOLVER.MAX_EPOCH,
-        steps_per_epoch=len(loader),
-        max_steps=cfg.TRAIN.MAX_STEPS,
-        eval_period=cfg.TRAIN.EVAL_PERIOD,
-        checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
-    )
+    schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
     logger.info(
         "training: %d clips a step = %s × %d; %d steps an epoch; %s",
         global_batch,
@@ -169,18 +174,12 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
     return Training(
         step=_build_step(cfg, model, world),
         loader=loader,
+        mixer=build_mixer(cfg, rank=world.rank, batch_size=batch_size),
         evaluator=build_evaluator(cfg, "val", model, world, interrupt),
         schedule=schedule,
         lr_policy=build_lr_policy(cfg),
         identity=Identity(cfg.dump(), cfg.RNG_SEED, global_batch, fingerprint(dataset)),
-        log=TrainingLog(
-            max_epoch=schedule.max_epoch,
-            steps_per_epoch=schedule.steps_per_epoch,
-            last_step=schedule.steps_to(schedule.end),
-            period=cfg.LOG_PERIOD,
-            enabled=world.is_main,
-            tensorboard=open_tensorboard(cfg) if world.is_main else None,
-        ),
+        log=_build_log(cfg, schedule, world),
         safeguard=Safeguard(
             max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
             max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
@@ -210,4 +209,25 @@ def _build_step(cfg: Any, model: Any, world: World) -> TrainStep:
         std=std,
         clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
         clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
+    )
+
+
+def _build_schedule(cfg: Any, *, steps_per_epoch: int) -> Schedule:
+    return Schedule(
+        max_epoch=cfg.SOLVER.MAX_EPOCH,
+        steps_per_epoch=steps_per_epoch,
+        max_steps=cfg.TRAIN.MAX_STEPS,
+        eval_period=cfg.TRAIN.EVAL_PERIOD,
+        checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
+    )
+
+
+def _build_log(cfg: Any, schedule: Schedule, world: World) -> TrainingLog:
+    return TrainingLog(
+        max_epoch=schedule.max_epoch,
+        steps_per_epoch=schedule.steps_per_epoch,
+        last_step=schedule.steps_to(schedule.end),
+        period=cfg.LOG_PERIOD,
+        enabled=world.is_main,
+        tensorboard=open_tensorboard(cfg) if world.is_main else None,
     )

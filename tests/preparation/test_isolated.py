@@ -47,9 +47,9 @@ def test_each_file_has_its_outcome_whatever_the_others_do() -> None:
 def test_a_file_that_hangs_is_given_up_after_the_time_limit() -> None:
     run("a")  # the server of processes is up
     start = time.monotonic()
-    outcomes = run("hangs", "a", "b", time_limit=3.0)
-    assert time.monotonic() - start < 20
-    assert outcomes["hangs"] == Outcome("hangs", None, "timeout", "took longer than 3 s")
+    outcomes = run("hangs", "a", "b", time_limit=6.0)
+    assert time.monotonic() - start < 25
+    assert outcomes["hangs"] == Outcome("hangs", None, "timeout", "took longer than 6 s")
     assert outcomes["b"].value == "B"
 
 

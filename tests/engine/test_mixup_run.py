@@ -1,0 +1,36 @@
+"""A run with everything that augments: one process or two, the same steps; evaluation sees none of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import run_all, run_forked
+from tiny import tiny_config
+
+from slowfast.distributed import free_local_address
+from slowfast.engine.run import run
+
+MIXED = (
+    *("MODEL.DROPOUT_RATE", 0.0, "MODEL.LOSS_FUNC", "soft_cross_entropy", "MIXUP.ENABLE", True),
+    *("AUG.ENABLE", True, "AUG.NUM_SAMPLE", 2, "SOLVER.MAX_EPOCH", 2, "TEST.ENABLE", False),
+)
+
+
+def figures(output: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["_type"] == kind]
+
+
+def test_two_processes_mix_and_augment_as_one(colour_videos: Path, tmp_path: Path) -> None:
+    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *MIXED)) == 0
+    address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *MIXED)
+    configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
+    assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
+    one, two = (figures(tmp_path / name, "train_iter") for name in ("one", "two"))
+    assert len(one) == 12
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
+    # Validation is of whole classes: it has errors to count.
+    assert all("top1_err" in line for line in figures(tmp_path / "one", "val_epoch"))
