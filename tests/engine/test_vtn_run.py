@@ -1,0 +1,56 @@
+"""Whole runs of a small VTN: over processes, resumed, with a frozen backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import run_all, run_forked
+from test_train import assert_same_end, figures
+from tiny import tiny_config
+
+from slowfast.distributed import free_local_address
+from slowfast.engine.run import run
+from slowfast.registry import import_project_modules
+
+# A vision transformer for pictures of 32 pixels, and an encoder with all of its parts; no batch norm.
+SMALL_VTN = (
+    "MODEL.MODEL_NAME", "VTN", "VTN.BACKBONE.NAME", "test_vit", "VTN.BACKBONE.PRETRAINED", False,
+    "VTN.BACKBONE.ARGS", {"img_size": 32}, "VTN.LONGFORMER.HIDDEN_DIM", 32,
+    "VTN.LONGFORMER.NUM_HIDDEN_LAYERS", 2,
+    "VTN.LONGFORMER.ATTENTION_WINDOW", [4, 4], "VTN.LONGFORMER.INTERMEDIATE_SIZE", 64,
+    "VTN.LONGFORMER.NUM_ATTENTION_HEADS", 2, "VTN.HEAD.MLP_DIM", 16, "SOLVER.BASE_LR", 0.01,
+    "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.CLIP_GRAD_L2NORM", 1.0, "TRAIN.EVAL_FULL_VIDEO", True,
+    "TEST.ENABLE", False, "TEST.NUM_ENSEMBLE_VIEWS", 1, "LOG_MODEL_INFO", False,
+)  # fmt: skip
+NO_DROPOUT = (
+    "MODEL.DROPOUT_RATE", 0.0, "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB", 0.0,
+    "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB", 0.0,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def projects_imported() -> None:
+    """Once here, instead of in each forked process."""
+    import_project_modules()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_two_processes_train_as_one(colour_videos: Path, tmp_path: Path, frozen: bool) -> None:
+    """Weights that get no gradient, and the last layer's that get none from the output, trip nothing."""
+    options: tuple[Any, ...] = (*SMALL_VTN, *NO_DROPOUT, "VTN.BACKBONE.FROZEN", frozen, "SOLVER.MAX_EPOCH", 1)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *options)) == 0
+    address, half = free_local_address(), (*options, "TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2)
+    configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
+    assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
+    one, two = (figures(tmp_path / name, "train_iter") for name in ("one", "two"))
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
+    assert one[-1]["loss"] != pytest.approx(one[0]["loss"], rel=0.01)
+
+
+def test_a_stopped_run_ends_as_if_it_had_not_been(colour_videos: Path, tmp_path: Path) -> None:
+    for folder, steps in (("unbroken", 0), ("stopped", 8), ("stopped", 0)):
+        cfg = tiny_config(colour_videos, tmp_path / folder, *SMALL_VTN, "TRAIN.MAX_STEPS", steps)
+        assert run_forked(run, cfg) == 0
+    assert_same_end(tmp_path / "unbroken", tmp_path / "stopped")
