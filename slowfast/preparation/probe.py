@@ -9,6 +9,8 @@ from typing import Any
 
 import av
 
+from slowfast.datasets.container import open_container
+
 # Containers round; a part this small, in seconds and as a share, is not missed.
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
 
@@ -64,7 +66,7 @@ def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
         seconds=times.duration,
         fps=times.fps,
     )
-    with av.open(f"file:{path}", metadata_errors="replace") as container:
+    with open_container(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         facts = replace(facts, width=context.width, height=context.height, codec=context.name)

@@ -12,6 +12,7 @@ from typing import Any
 import av
 from av.video.reformatter import VideoReformatter
 
+from slowfast.datasets.container import open_container
 from slowfast.datasets.spatial import scaled_size
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
@@ -66,7 +67,7 @@ def transcode(source: str, *, source_root: str, target_root: str, encoding: Enco
     target = Path(target_root, os.path.relpath(source, source_root))
     try:
         with (
-            av.open(f"file:{source}", metadata_errors="replace") as reader,
+            open_container(source) as reader,
             atomic_write(target) as temporary,
         ):
             if not reader.streams.video:
