@@ -34,6 +34,7 @@ def time_interleaved(
     rounds: int = 5,
     warmup: int = 1,
     synchronize: Callable[[], object] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Times the candidates in turn, A B C A B C …, so that a drifting machine drifts for all of them.
 
@@ -42,16 +43,17 @@ def time_interleaved(
         rounds: counted rounds.
         warmup: rounds before them that are not counted.
         synchronize: called before each clock reading, for devices that work asynchronously.
+        clock: seconds; ``time.thread_time`` where one thread works on a machine that others use too.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(warmup + rounds):
         for name, call in candidates.items():
             synchronize()
-            begin = time.perf_counter()
+            begin = clock()
             call()
             synchronize()
             if turn >= warmup:
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[name].append(clock() - begin)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
@@ -103,9 +105,17 @@ def describe_machine() -> dict[str, str]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+    facts["bfloat16 instructions"] = "yes" if cpu_has_bfloat16() else "no"
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; where it does not, torch emulates it slowly."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    return any(name in flags for name in ("avx512_bf16", "amx_bf16", "bf16 "))
 
 
 @dataclass

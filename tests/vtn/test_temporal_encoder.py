@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LongformerConfig, LongformerModel
 
 from slowfast.errors import ModelError
@@ -235,3 +236,36 @@ def test_frame_attention_is_a_share_of_one() -> None:
 def test_sizes_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         make_encoder(**changes)
+
+
+@torch.no_grad()
+def test_memory_is_flat_in_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the hidden sequence only [CLS]'s weights (one number a frame and head) grow with the length."""
+    monkeypatch.setattr(encoder_layer, "CHUNK", 64)
+    monkeypatch.setattr("vtn.temporal_encoder.CHUNK", 64)
+    encoder, cls = make_encoder(4), torch.randn(1, 1, WIDTH)
+
+    def largest(frames: int) -> int:
+        """Numbers in the largest tensor that any operation makes, views and the hidden sequence left out."""
+        sizes = []
+
+        class Watch(TorchDispatchMode):
+            def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+                result = operator(*arguments, **(options or {}))
+                for value in result if isinstance(result, tuple | list) else [result]:
+                    if (
+                        isinstance(value, Tensor)
+                        and value.numel() != (1 + frames) * WIDTH
+                        and not operator.is_view
+                    ):
+                        sizes.append(value.numel())
+                return result
+
+        with Watch():
+            encoder(features[:, :frames], cls, None, None)
+        return max(sizes)
+
+    features = torch.randn(1, 4_000, WIDTH)
+    chunked = largest(1_000)
+    assert largest(4_000) <= max(chunked, 3 * 4_001)
+    assert chunked < 1_000 * WIDTH / 2

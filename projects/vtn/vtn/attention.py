@@ -127,7 +127,8 @@ def global_attention(
     if token_mask is not None:
         scores = scores.masked_fill(~token_mask[:, None], float("-inf"))
     weights = torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    kept = F.dropout(weights, dropout)
+    del scores  # Of a long sequence these are large, too.
+    kept = F.dropout(weights, dropout) if dropout else weights
     pooled = torch.matmul(kept.to(tokens.dtype), tokens)  # (B, N, D)
     context = torch.einsum("bnd,ned->bne", pooled, value_weight)
     bias = value_bias if dropout == 0 else value_bias * kept.sum(-1, keepdim=True).to(value_bias.dtype)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from vtn.attention import band_attention, global_attention
 from vtn.packed import Product, pack
 
-CHUNK = 512
+CHUNK = 448
 """Frames that pass a layer at a time where no gradient is wanted, over all clips of the batch: their
 intermediates fit a CPU's cache."""
 
@@ -56,23 +56,17 @@ class EncoderLayer(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Maps tokens (B, 1 + T, D) to the next layer's; without gradients it may overwrite them."""
-        context, _ = self.cls_attention(tokens, mask)
+        context = self.cls_attention(tokens, mask)[0]
         if not torch.is_grad_enabled() and tokens.shape[1] > 1 + CHUNK:
             return self._advance_in_place(tokens, context, mask)
         query, key, value = self._query_key_value(tokens)
-        frames = self._band(
-            query[:, 1:],
-            key[:, 1:],
-            value[:, 1:],
-            key[:, 0],
-            value[:, 0],
-            None if mask is None else mask[:, 1:],
-        )
+        frame_mask = None if mask is None else mask[:, 1:]
+        frames = self._band(query[:, 1:], key[:, 1:], value[:, 1:], key[:, 0], value[:, 0], frame_mask)
         return self._feed_forward(tokens, torch.cat([context[:, None], frames], dim=1))
 
     def cls_state(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """[CLS] after this layer (B, D), from tokens (B, 1 + T, D) before it; all that the last is for."""
-        context, _ = self.cls_attention(tokens, mask)
+        context = self.cls_attention(tokens, mask)[0]
         state = self._feed_forward(tokens[:, 0], context)
         projections = self.attention["self"]
         return join_graph(state, [p for name in FRAME_PROJECTIONS for p in projections[name].parameters()])
@@ -107,7 +101,8 @@ class EncoderLayer(nn.Module):
             frames = self._band(
                 query[:, first:last], key, value, cls_key[:, 0], cls_value[:, 0], span_mask, first
             )
-            left = span[:, max(0, last - self.half_window) : last]
+            left = span[:, max(0, last - self.half_window) : last].clone()
+            del query, key, value, span  # The chunk's peak is in what follows.
             tokens[:, start:stop] = self._feed_forward(tokens[:, start:stop], frames)
         tokens[:, 0] = self._feed_forward(tokens[:, 0], context)
         return tokens
@@ -152,7 +147,10 @@ class EncoderLayer(nn.Module):
         )
         update = F.dropout(attention_output(context), self.dropout, self.training)
         tokens = self.attention["output"]["LayerNorm"](tokens + update)
-        update = output(F.gelu(intermediate(tokens)))
+        hidden = intermediate(tokens)
+        # The widest tensor of the layer; where nobody needs its input again it is not made twice.
+        hidden = F.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
+        update = output(hidden)
         return self.output["LayerNorm"](tokens + F.dropout(update, self.dropout, self.training))
 
     def _feed_forward_linears(self) -> dict[str, nn.Linear]:

@@ -84,7 +84,7 @@ class FrameModel(nn.Module):
         ``None`` keeps the parameters' own type. ``train()`` and loading weights undo it.
         """
         self.eval()
-        self.inference_dtype = dtype
+        self.inference_dtype = None if dtype == self._backbone_dtype() else dtype
         return self
 
     def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:

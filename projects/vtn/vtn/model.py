@@ -157,8 +157,7 @@ class VTN(FrameModel):
         Moving the model drops the copies too. Weights changed in place do not show in them.
         """
         super().prepare_inference(dtype)
-        for layer in self.temporal_encoder.layers:
-            layer.pack(dtype or self.cls_token.dtype)
+        self.temporal_encoder.pack(dtype or self.cls_token.dtype)
         return self
 
     def no_weight_decay(self) -> set[str]:

@@ -130,6 +130,14 @@ class TemporalEncoder(nn.Module):
             last, last_tokens = layer, tokens
         return last.cls_state(last_tokens, with_cls(mask))
 
+    def pack(self, dtype: torch.dtype) -> None:
+        """Prepares the layers for inference with products in ``dtype``, see :meth:`EncoderLayer.pack`."""
+        for layer in self.layers[:-1]:
+            layer.pack(dtype)
+        # The last layer has one row a clip to compute, for which only a smaller type is faster.
+        if dtype != self.embeddings.LayerNorm.weight.dtype:
+            self.layers[-1].pack(dtype)
+
     def frame_attention(
         self, features: Tensor, cls_token: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:

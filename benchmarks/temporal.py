@@ -1,0 +1,282 @@
+"""The temporal encoder against Hugging Face's Longformer, full attention, and its matrix products alone.
+
+Same weights, same inputs, one process, taking turns; outputs (and gradients) are compared in the same run.
+Memory is what inference needs beyond the loaded and packed model, the input and one hidden sequence.
+T frames, D width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks._longformer import HuggingFaceEncoder, chunked_reference
+from benchmarks.measure import Report, Timing, cpu_has_bfloat16, peak_memory, ratio, time_interleaved
+from vtn.encoder_layer import CHUNK, EncoderLayer
+from vtn.packed import pack
+from vtn.temporal_encoder import TemporalEncoder
+
+WIDTH, HEADS, LAYERS, INTERMEDIATE, WINDOW = 768, 12, 3, 3072, 18
+LENGTHS = [16, 64, 250, 1024, 4096, 16384, 65536]
+TRAINING_LENGTHS = [16, 250, 1024]
+TRAINING_BATCH = 8
+QUADRATIC_LIMIT = 16384
+"""Hugging Face's mask and full attention are N×N: longer inputs are left to ours."""
+EMULATED_LIMIT = 250
+"""Longest bfloat16 input where the processor has no instructions for it, so that nothing is to be learned."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="frames, for inference")
+    parser.add_argument(
+        "--training", type=int, nargs="*", default=TRAINING_LENGTHS, help="frames, for training"
+    )
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="most rounds; long inputs take fewer, 3 at least"
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="CPU time of one thread, for a machine that others use too"
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--plot", metavar="PNG", help="draw time against length")
+
+
+def run(args: argparse.Namespace) -> Report:
+    torch.set_num_threads(1 if args.cpu_time else args.threads)
+    report = Report(
+        f"temporal encoder: {LAYERS} layers, width {WIDTH}, {HEADS} heads, window {WINDOW}; times in ms",
+        ["mode", "dtype", "frames", "ours", "products", "Hugging Face", "full attention", "of the limit",
+         "× Hugging Face", "× full", "error", "memory MB", "Hugging Face MB"],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    encoder = TemporalEncoder(
+        WIDTH,
+        WIDTH,
+        LAYERS,
+        HEADS,
+        INTERMEDIATE,
+        WINDOW,
+        "learned",
+        288,
+        hidden_dropout=0.1,
+        attention_dropout=0.1,
+    ).to(args.device)
+    for dtype in args.dtypes:
+        limit = (
+            EMULATED_LIMIT
+            if dtype == "bfloat16" and args.device == "cpu" and not cpu_has_bfloat16()
+            else None
+        )
+        for length in args.lengths:
+            if limit is None or length <= limit:
+                report.add(**inference_row(encoder, length, getattr(torch, dtype), args))
+    for length in args.training:
+        for dropout in (0.0, 0.1):
+            report.add(**training_row(encoder, length, dropout, args))
+    report.notes += notes(encoder, args.device)
+    if args.plot:
+        plot(report, args.plot)
+    return report
+
+
+def measure(
+    candidates: dict[str, Callable[[], Any]], tokens: int, args: argparse.Namespace
+) -> dict[str, Timing]:
+    """Times the candidates, in fewer rounds where ``tokens`` are many."""
+    return time_interleaved(
+        candidates,
+        rounds=min(args.rounds, max(3, 10_000 // tokens)),
+        synchronize=torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None,
+        clock=time.thread_time if args.cpu_time else time.perf_counter,
+    )
+
+
+@torch.no_grad()
+def inference_row(
+    encoder: TemporalEncoder, length: int, dtype: torch.dtype, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Batch 1. Ours is prepared for ``dtype``; the other models are float32 always."""
+    features = torch.randn(1, length, WIDTH, device=args.device)
+    cls = torch.randn(1, 1, WIDTH, device=args.device)
+    encoder.eval().pack(dtype)
+    candidates: dict[str, Callable[[], Any]] = {
+        "ours": lambda: encoder(features, cls, None, None),
+        "products": products_alone(encoder, length, dtype, args.device),
+    }
+    quadratic = length <= QUADRATIC_LIMIT
+    if quadratic:
+        theirs = HuggingFaceEncoder(encoder).eval()
+        full = full_attention().to(args.device).eval()
+        candidates["Hugging Face"] = lambda: theirs(features, cls)
+        candidates["full attention"] = lambda: full(features)
+    times = measure(candidates, length, args)
+    expected = candidates["Hugging Face"]() if quadratic else chunked_reference(encoder, features, cls)
+    row = compare(times) | {
+        "mode": "inference",
+        "dtype": str(dtype).removeprefix("torch."),
+        "frames": length,
+        "error": (candidates["ours"]() - expected).abs().max().item(),
+    }
+    if args.device == "cpu":
+        sequence = (1 + length) * WIDTH * 4
+        row["memory MB"] = (peak_memory(candidates["ours"]) - sequence) / 1e6
+        if quadratic:
+            row["Hugging Face MB"] = peak_memory(candidates["Hugging Face"]) / 1e6
+    return row
+
+
+def training_row(
+    encoder: TemporalEncoder, length: int, dropout: float, args: argparse.Namespace
+) -> dict[str, Any]:
+    """A forward and a backward pass over a batch; at dropout 0 the gradients are compared too."""
+    features = torch.randn(TRAINING_BATCH, length, WIDTH, device=args.device, requires_grad=True)
+    cls = torch.randn(1, 1, WIDTH, device=args.device)
+    direction = torch.randn(WIDTH, device=args.device)
+    encoder.train()
+    theirs = HuggingFaceEncoder(encoder).train()
+    for module in encoder.modules():
+        if hasattr(module, "attention_dropout"):
+            module.dropout = module.attention_dropout = dropout
+    for model in (encoder, theirs):
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+    theirs.set_attention_dropout(dropout)
+
+    def step(model: Callable[..., Tensor], *more: None) -> None:
+        features.grad = None
+        for parameter in [*encoder.parameters(), *theirs.parameters()]:
+            parameter.grad = None
+        (model(features, cls, *more) * direction).sum().backward()
+
+    candidates = {
+        "ours": lambda: step(encoder, None, None),
+        "products": products_forward_and_backward(encoder, TRAINING_BATCH * length, args.device),
+        "Hugging Face": lambda: step(theirs),
+    }
+    times = measure(candidates, 3 * TRAINING_BATCH * length, args)
+    row = compare(times) | {"mode": f"training, dropout {dropout}", "dtype": "float32", "frames": length}
+    if dropout == 0:
+        step(encoder, None, None)
+        ours = {name: parameter.grad for name, parameter in encoder.named_parameters()} | {
+            "input": features.grad
+        }
+        step(theirs)
+        row["error"] = max(
+            ((ours[name] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-3)).item()
+            for name, gradient in [*theirs.gradients(), ("input", features.grad)]
+        )
+    return row
+
+
+def compare(times: dict[str, Timing]) -> dict[str, Any]:
+    """Medians in ms and ratios round by round."""
+    row: dict[str, Any] = {name: timing.median * 1e3 for name, timing in times.items()}
+    row["of the limit"] = ratio(times["ours"], times["products"])
+    for column, name in (("× Hugging Face", "Hugging Face"), ("× full", "full attention")):
+        if name in times:
+            row[column] = ratio(times[name], times["ours"])
+    return row
+
+
+def layer_linears(layer: EncoderLayer) -> list[list[nn.Linear]]:
+    """The linears that make up each of a layer's products over frames."""
+    attention = layer.attention["self"]
+    return [
+        [attention["query"], attention["key"], attention["value"]],
+        [layer.attention["output"]["dense"]],
+        [layer.intermediate["dense"]],
+        [layer.output["dense"]],
+    ]
+
+
+def products_alone(
+    encoder: TemporalEncoder, length: int, dtype: torch.dtype, device: str
+) -> Callable[[], None]:
+    """The linear layers that frames pass in all layers but the last, and those of [CLS]: the limit."""
+    layers = [[pack(linears, dtype) for linears in layer_linears(layer)] for layer in encoder.layers[:-1]]
+    rows = min(length, CHUNK)
+    sizes = [linears[0].in_features for linears in layer_linears(encoder.layers[0])]
+    frames = [torch.randn(rows, size, device=device).to(dtype) for size in sizes]
+    cls = [torch.randn(1, size, device=device) for size in sizes]
+
+    def run() -> None:
+        for layer in encoder.layers:
+            for name in ("query_global", "key_global", "value_global"):
+                layer.attention["self"][name](cls[0])
+        for linears, x in zip(layer_linears(encoder.layers[-1])[1:], cls[1:], strict=True):
+            linears[0](x)
+        for products in layers:
+            for start in range(0, length, rows):
+                for product, x in zip(products, frames, strict=True):
+                    product(x[: min(rows, length - start)])
+
+    return run
+
+
+def products_forward_and_backward(encoder: TemporalEncoder, tokens: int, device: str) -> Callable[[], None]:
+    """The same with the two products a linear layer takes in the backward pass."""
+    pairs = []
+    for linears in layer_linears(encoder.layers[0]):
+        wide, narrow = len(linears) * linears[0].out_features, linears[0].in_features
+        pairs.append((torch.randn(tokens, narrow, device=device), torch.randn(wide, narrow, device=device)))
+
+    def run() -> None:
+        for _ in range(LAYERS - 1):
+            for x, weight in pairs:
+                y = x @ weight.T
+                _, _ = y @ weight, y.T @ x
+
+    return run
+
+
+def full_attention() -> nn.Module:
+    """torch's own encoder of the same size, whose attention is ``scaled_dot_product_attention``."""
+    layer = nn.TransformerEncoderLayer(WIDTH, HEADS, INTERMEDIATE, activation="gelu", batch_first=True)
+    return nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+
+
+def notes(encoder: TemporalEncoder, device: str) -> list[str]:
+    """What the packed weights cost, and what the columns mean."""
+    lines = [
+        "memory MB: beyond model, packed weights, input and one hidden sequence",
+        "error: largest difference",
+    ]
+    if device == "cpu":
+        encoder.eval().train()
+        weights = sum(parameter.numel() for parameter in encoder.parameters()) * 4 / 1e6
+        with torch.no_grad():
+            cost = peak_memory(lambda: encoder.pack(torch.float32)) / 1e6
+        lines.append(
+            f"packed float32 weights: {cost:.0f} MB at their making, beside {weights:.0f} MB of parameters"
+        )
+        if not cpu_has_bfloat16():
+            lines.append(
+                "this processor has no bfloat16 instructions: torch emulates them, and the figures say so"
+            )
+    return lines
+
+
+def plot(report: Report, path: str) -> None:
+    """Draws time against length, both logarithmic, into a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in report.rows if row["mode"] == "inference" and row["dtype"] == "float32"]
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for name, style in (("Hugging Face", "s-"), ("full attention", "^-"), ("ours", "o-"), ("products", ":")):
+        points = [(row["frames"], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points, strict=True), style, label=name)
+    axes.set(xscale="log", yscale="log", xlabel="frames", ylabel="ms", title="inference, float32, batch 1")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)

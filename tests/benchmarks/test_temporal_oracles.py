@@ -1,0 +1,27 @@
+"""What the temporal benchmark compares with is what it says it is."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks._longformer import HuggingFaceEncoder, chunked_reference
+from vtn.temporal_encoder import TemporalEncoder
+
+
+@torch.no_grad()
+def test_hugging_face_and_the_chunked_reference_agree_with_ours() -> None:
+    torch.manual_seed(0)
+    encoder = TemporalEncoder(
+        24, 24, 3, 3, 40, [4, 18, 4], "learned", 50, hidden_dropout=0.1, attention_dropout=0.1
+    )
+    for parameter in encoder.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.2)
+    encoder.eval()
+    features, cls = torch.randn(1, 143, 24), torch.randn(1, 1, 24)
+    expected = encoder(features, cls, None, None)
+    chunked = chunked_reference(encoder, features, cls, chunk=32)
+    assert chunked.dtype == torch.float64
+    torch.testing.assert_close(expected.double(), chunked, atol=1e-5, rtol=0)
+    encoder.layers[1].half_window = 2  # Hugging Face takes windows whose sizes divide each other.
+    theirs = HuggingFaceEncoder(encoder).eval()(features, cls)
+    torch.testing.assert_close(encoder(features, cls, None, None), theirs, atol=1e-5, rtol=0)
