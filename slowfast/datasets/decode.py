@@ -79,6 +79,6 @@ def decode(
 
 
 def stream(source: Source, *, size: int | None = None, backend: str = "pyav") -> Iterator[np.ndarray]:
-    """Yields all frames in order, (H, W, 3) uint8, each valid until the next; memory stays flat."""
+    """Yields all frames in order, (H, W, 3) uint8; memory stays flat."""
     with open_video(source, backend) as video:
         yield from video.stream(whole_picture(size))

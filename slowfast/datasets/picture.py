@@ -32,26 +32,31 @@ class Picture:
         self._count = count
         self._placer = placer
         self._placement: Placement | None = None
-        self._frames = np.empty((count, 0, 0, 3), np.uint8)
+        self._frames = np.empty((0, 0, 0, 3), np.uint8)
         # A reformatter keeps the plan of its last conversion: one for each of the two steps.
         self._scaler, self._converter = VideoReformatter(), VideoReformatter()
 
     def put(self, frame: Any, slots: list[int]) -> None:
         """Writes a decoded frame into the given slots (0 … T − 1)."""
+        picture = self.view(frame)
+        if len(self._frames) != self._count:
+            self._frames = np.empty((self._count, *picture.shape), np.uint8)
+        for slot in slots:
+            self._frames[slot] = picture
+
+    def view(self, frame: Any) -> np.ndarray:
+        """A decoded frame as a placed picture (H, W, 3), not yet flipped, in the frame's own memory."""
         turns = frame.rotation // 90 % 4
         if self._placement is None:
             shown = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
             self._placement = self._placer(*shown)
-            size = (self._placement.crop_height, self._placement.crop_width)
-            self._frames = np.empty((self._count, *size, 3), np.uint8)
         place = self._placement
         height, width = (place.width, place.height) if turns % 2 else (place.height, place.width)
         picture = self._to_rgb(frame, height, width)
         if turns:
             picture = np.rot90(picture, k=turns)
         bottom, right = place.top + place.crop_height, place.left + place.crop_width
-        for slot in slots:
-            self._frames[slot] = picture[place.top : bottom, place.left : right]
+        return picture[place.top : bottom, place.left : right]
 
     def frames(self) -> np.ndarray:
         """Returns what was put: (T, H, W, 3) uint8."""

@@ -155,14 +155,10 @@ class PyAVVideo:
                 yield picture.frames()
 
     def stream(self, placer: Placer | None = None) -> Iterator[np.ndarray]:
-        """Yields every decodable frame in order, (H, W, 3) uint8; memory does not grow.
-
-        A yielded array is valid until the next one is asked for.
-        """
+        """Yields every decodable frame in order, (H, W, 3) uint8, not flipped; memory does not grow."""
         picture = Picture(1, placer or whole_picture())
         for frame in self._decode_all():
-            picture.put(frame, [0])
-            yield picture.frames()[0]
+            yield picture.view(frame)
 
     # ------------------------------------------------------------------------------- packets
 
