@@ -1,6 +1,6 @@
 """What the temporal encoder is measured against: Hugging Face's Longformer, and plain float64.
 
-T frames, D width, N heads, E = D / N.
+T frames, F width of a feature, D width, N heads, E = D / N.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class HuggingFaceEncoder(nn.Module):
         )
         self.longformer = LongformerModel(config, add_pooling_layer=False).to(table.device)
         self.longformer.load_state_dict(encoder.state_dict(), strict=False)
-        self.longformer.config.use_cache = False
+        self.projection = copy.deepcopy(getattr(encoder, "feature_projection", nn.Identity()))
 
     def forward(self, features: Tensor, cls: Tensor) -> Tensor:
-        """Maps features (B, T, D) and the [CLS] token (1, 1, D) to the final state of [CLS], (B, D)."""
+        """Maps features (B, T, F) and the [CLS] token (1, 1, D) to the final state of [CLS], (B, D)."""
+        features = self.projection(features)
         B, T, _ = features.shape
         zeros = torch.zeros(B, 1 + T, dtype=torch.long, device=features.device)
         only_cls = zeros.index_fill(1, zeros.new_zeros(1), 1)
