@@ -195,7 +195,10 @@ def describe_epoch(epoch: int, max_epoch: int, figures: Mapping[str, float]) -> 
         f"{waiting:.0%} of it waiting for data"
     )
     if waiting > MUCH_WAITING:
-        text += " (more DATA_LOADER.NUM_WORKERS or smaller video files would make it faster)"
+        text += (
+            " (to make it faster, set DATA_LOADER.NUM_WORKERS to the cores of each process, and make large "
+            "videos smaller: tools/prepare_data.py resize)"
+        )
     return text
 
 
