@@ -13,6 +13,7 @@ from functools import cached_property
 import av
 import numpy as np
 
+from slowfast.datasets.container import open_container
 from slowfast.datasets.picture import Picture
 from slowfast.datasets.sampling import FrameTimes
 from slowfast.datasets.spatial import Placer, whole_picture
@@ -82,7 +83,7 @@ class ImageFolder:
     def _read_image(self, name: str) -> av.VideoFrame:
         path = os.path.join(self.name, name)
         try:
-            with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as image:
+            with open_container(path) as image:
                 return next(image.decode(video=0))
         except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
             raise DecodeError(self.name, "corrupt", f"{name}: {error or 'no picture'}") from error
