@@ -103,7 +103,7 @@ def extract_features(
                     progress.update(len(frames))
                     if interrupt is not None and interrupt.requested():
                         kept = f"{file.count} of {len(indices)} frames are in {file.path}"
-                        raise Interrupted(interrupt.signum, f"{kept}; the same call goes on from there")
+                        raise Interrupted(interrupt.signum, f"{kept}; the same again goes on from there")
             times = FrameTimes(video.times.seconds[indices], video.times.duration)
             return VideoFeatures(file.features(), times, indices)
 

@@ -1,0 +1,201 @@
+"""Videos of ten minutes to three hours from file to scores: speed, memory against length, who works how long.
+
+The file is made from a short encoded scene, repeated with running timestamps (640×360, 25 frames a second, a
+key frame every ten seconds). Then what a user calls runs: features of its frames onto the disk, decoding in
+a thread beside the backbone, and the scores of the whole and of ten-second windows. The encoder has the
+paper's size; the backbone is small, so that decoding is not hidden behind it (``--backbone`` takes any name).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import av
+import numpy as np
+import torch
+
+from benchmarks.measure import Report, peak_memory
+from slowfast.datasets.pyav_video import PyAVVideo
+from vtn import VTN, score_video, score_windows
+from vtn.extract import FrameView, extract_features
+from vtn.features import VideoFeatures
+
+HEIGHT, WIDTH, FPS, SCENE_SECONDS = 360, 640, 25, 10
+SIZE = 64
+"""Pixels of the small backbone's frames; others get 224."""
+DEFAULT_RUNS = ((10, 1.0), (60, 1.0), (180, 1.0), (10, 5.0), (2, 25.0))
+"""Minutes and sampled frames a second: memory against length, and what denser sampling costs."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=int, nargs="+", help="lengths; each is run at each of --fps")
+    parser.add_argument("--fps", type=float, nargs="+", default=[1.0], help="sampled frames a second")
+    parser.add_argument("--backbone", default="shallow_conv", help="of a VTN; timm's names too")
+    parser.add_argument("--folder", help="where the videos are made and kept (default: a temporary folder)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+
+
+def run(args: argparse.Namespace) -> Report:
+    torch.set_num_threads(args.threads)
+    report = Report(
+        f"long videos {WIDTH}×{HEIGHT}, 25 frames a second, backbone {args.backbone}; s and MB",
+        ["minutes", "fps", "frames", "total s", "video s per s", "decode s", "backbone s", "encoder s",
+         "decode %", "backbone %", "encoder %", "extract MB", "encode MB", "features MB"],
+    )  # fmt: skip
+    model, view = build(args.backbone)
+    runs = [(m, fps) for m in args.minutes for fps in args.fps] if args.minutes else DEFAULT_RUNS
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(args.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        warm_up(model, view, folder)
+        for minutes, fps in runs:
+            film = folder / f"{minutes}_minutes.mp4"
+            if not film.exists():
+                make_video(film, minutes * 60)
+            report.add(**measure(model, film, minutes, FrameView(fps, *view), folder / "features.npy"))
+    report.notes = [
+        "Decode and backbone run at the same time: their seconds are each one's own, shares are of the sum;",
+        "scanning the file and writing features are in the total alone. extract MB: rise of resident memory",
+        "while features are made. encode MB: the same for the scores of the whole and of windows, with the",
+        "features (features MB) and one hidden sequence as large.",
+    ]
+    return report
+
+
+def build(backbone: str) -> tuple[VTN, tuple[Any, ...]]:
+    """The model, and how it wants its frames."""
+    small = backbone == "shallow_conv"
+    torch.manual_seed(0)
+    model = VTN(
+        backbone,
+        pretrained=False,
+        chunk_frames=32,
+        position="sinusoidal",
+        backbone_args={"image_size": SIZE, "feature_dim": 768} if small else None,
+    ).prepare_inference()
+    size = SIZE if small else 224
+    return model, (size * 8 // 7, size, model.frame_mean, model.frame_std)
+
+
+def warm_up(model: VTN, view: tuple[Any, ...], folder: Path) -> None:
+    """What is loaded and laid out on first use is not counted."""
+    film = folder / "warm_up.mp4"
+    features = folder / "warm_up.npy"
+    features.unlink(missing_ok=True)
+    make_video(film, 20)
+    video = extract_features(model, film, FrameView(25.0, *view), features)
+    score_video(model, video)
+    score_windows(model, video, 10.0, 10.0)
+
+
+def measure(model: VTN, film: Path, minutes: int, view: FrameView, feature_path: Path) -> dict[str, Any]:
+    """One row: extraction, then the encoder on what it left on the disk."""
+    feature_path.unlink(missing_ok=True)
+    seconds = {"decode": 0.0, "backbone": 0.0}
+    found: list[VideoFeatures] = []
+    begin = time.perf_counter()
+    with timed_decoding(seconds), timed_backbone(model, seconds):
+        extract_peak = peak_memory(
+            lambda: found.append(extract_features(model, film, view, feature_path, show_progress=True))
+        )
+    extracted = time.perf_counter()
+    encode_peak = peak_memory(lambda: score_all(model, found[0]))
+    end = time.perf_counter()
+    seconds["encoder"] = end - extracted
+    busy = sum(seconds.values())
+    return {
+        "minutes": minutes,
+        "fps": view.fps,
+        "frames": len(found[0].features),
+        "total s": end - begin,
+        "video s per s": minutes * 60 / (end - begin),
+        **{f"{name} s": value for name, value in seconds.items()},
+        **{f"{name} %": 100 * value / busy for name, value in seconds.items()},
+        "extract MB": extract_peak / 1e6,
+        "encode MB": encode_peak / 1e6,
+        "features MB": found[0].features.nbytes / 1e6,
+    }
+
+
+def score_all(model: VTN, video: VideoFeatures) -> None:
+    score_video(model, video)
+    score_windows(model, video, 10.0, 10.0)
+
+
+@contextmanager
+def timed_decoding(seconds: dict[str, float]) -> Iterator[None]:
+    """Adds the seconds in which the decoding thread makes chunks."""
+    read_chunks: Callable[..., Iterator[np.ndarray]] = PyAVVideo.read_chunks
+
+    def timed(*args: Any) -> Iterator[np.ndarray]:
+        chunks = read_chunks(*args)
+        while True:
+            begin = time.perf_counter()
+            chunk = next(chunks, None)
+            seconds["decode"] += time.perf_counter() - begin
+            if chunk is None:
+                return
+            yield chunk
+
+    with patch.object(PyAVVideo, "read_chunks", timed):
+        yield
+
+
+@contextmanager
+def timed_backbone(model: VTN, seconds: dict[str, float]) -> Iterator[None]:
+    """Adds the seconds in which the model encodes frames."""
+    encode_frames = model.encode_frames
+
+    def timed(*args: Any) -> torch.Tensor:
+        begin = time.perf_counter()
+        features = encode_frames(*args)
+        seconds["backbone"] += time.perf_counter() - begin
+        return features
+
+    with patch.object(model, "encode_frames", timed):
+        yield
+
+
+def make_video(path: Path, seconds: int) -> None:
+    """Writes an H.264 file of any length: one encoded scene, its packets repeated with running timestamps."""
+    scene = path.with_name("scene.mp4")
+    if not scene.exists():
+        encode_scene(scene)
+    length = SCENE_SECONDS * FPS
+    with av.open(str(scene)) as source, av.open(str(path), "w") as target:
+        template = source.streams.video[0]
+        stream = target.add_stream_from_template(template)
+        step = round(1 / (FPS * template.time_base))  # ticks of a frame
+        for turn in range(seconds // SCENE_SECONDS):
+            source.seek(0)
+            for packet in source.demux(template):
+                if packet.size:
+                    packet.stream = stream
+                    packet.pts += turn * length * step
+                    packet.dts += turn * length * step
+                    target.mux(packet)
+
+
+def encode_scene(path: Path) -> None:
+    """Encodes ten seconds that pan over a smooth random landscape, with a square that moves across it."""
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.uniform(20, 235, (1, 3, 12, 40)))
+    size = (HEIGHT, 2 * WIDTH)
+    landscape = torch.nn.functional.interpolate(coarse, size, mode="bicubic")[0].permute(1, 2, 0)
+    landscape = (landscape + torch.from_numpy(rng.normal(0, 4, (*size, 1)))).clamp(0, 255).byte().numpy()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.gop_size = SCENE_SECONDS * FPS
+        for i in range(SCENE_SECONDS * FPS):
+            picture = landscape[:, 2 * i : 2 * i + WIDTH].copy()
+            picture[100:180, (3 * i) % 560 : (3 * i) % 560 + 80] = 255 - picture[100:180, :80]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
