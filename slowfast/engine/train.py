@@ -64,7 +64,8 @@ def run_epochs(training: Training, start: Position) -> Position:
                 times = (received - before, time.perf_counter() - received)  # waiting for data, computing
                 training.safeguard.check(position, batch, result)
                 log.add_step(epoch, position.step, result, lr=lr, times=times)
-                progress.update(1, loss=result.loss, data=times[0], compute=times[1])
+                data, compute = (f"{seconds:.3g} s" for seconds in times)
+                progress.update(1, loss=result.loss, data=data, compute=compute)
                 position = schedule.after(position)
                 if result.stop:
                     raise training.stop(position)
