@@ -1,11 +1,16 @@
 """The quickstart's data set: real files, balanced, no photograph shared between splits, reproducible."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from itertools import combinations
 from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from slowfast.errors import DataError
@@ -115,3 +120,29 @@ def test_a_missing_photograph_names_the_package_and_the_remedy(monkeypatch: pyte
     load_photograph.cache_clear()
     with pytest.raises(DataError, match=r"green_cheese\.png .* skimage .* pip install"):
         load_photograph("moon")
+
+
+def test_workers_end_with_a_killed_generator(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from vtn.quickstart.dataset import DatasetSettings, generate_dataset
+if __name__ == "__main__":
+    generate_dataset(Path({str(tmp_path)!r}), DatasetSettings(train=4000), workers=1)
+"""
+    script = tmp_path / "generate.py"
+    script.write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": "projects/vtn"}
+    )
+    generator = psutil.Process(process.pid)
+    try:
+        while not list(tmp_path.glob("train/*/*.mp4")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        workers = generator.children(recursive=True)
+    finally:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert workers
+    assert not alive

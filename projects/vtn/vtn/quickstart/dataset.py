@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -192,7 +193,7 @@ def _claim_folder(folder: Path, settings: DatasetSettings) -> None:
 def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
     # Spawned and not forked: the caller may hold threads, and a worker needs no more than this module.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
     try:
         with Progress(len(plans), "writing videos", "video") as bar:
             for _ in pool.map(write_clip, [str(folder)] * len(plans), plans, chunksize=8):
@@ -201,8 +202,17 @@ def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts_to_parent() -> None:
+def _follow_parent() -> None:
+    """Leaves Ctrl-C to the parent process, and ends with it, which a pool alone does not where it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_annotations(folder: Path, plans: list[ClipPlan]) -> None:
