@@ -203,7 +203,7 @@ def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
 
 
 def _follow_parent() -> None:
-    """Leaves Ctrl-C to the parent process, and ends with it, which a pool alone does not where it is killed."""
+    """Leaves Ctrl-C to the parent process, and ends with it: a pool alone outlives a killed parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
