@@ -137,9 +137,10 @@ class Report:
     machine: dict[str, str] = field(default_factory=describe_machine)
 
     def add(self, **row: Any) -> None:
-        """Adds a row; says its first column on stderr, so that a long benchmark shows its progress."""
+        """Adds a row and says it on stderr, so that a long benchmark that is cut off loses nothing."""
         self.rows.append(row)
-        print("  done:", " ".join(str(row.get(name, "")) for name in self.columns[:3]), file=sys.stderr)
+        said = (f"{name}: {_text(row[name])}" for name in self.columns if name in row)
+        print("  done:", ", ".join(said), file=sys.stderr)
 
     def __str__(self) -> str:
         cells = [[_text(row.get(name)) for name in self.columns] for row in self.rows]
