@@ -77,11 +77,6 @@ def peak_memory(call: Callable[[], object]) -> int:
     return max(0, _status_bytes("VmHWM") - before)
 
 
-def resident_memory() -> int:
-    """Returns the bytes of memory that this process holds now."""
-    return _status_bytes("VmRSS")
-
-
 def _status_bytes(name: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
