@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -164,6 +165,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own words advise to switch the protection off.
+        raise CheckpointError(
+            f"{path} cannot be read: it is no checkpoint, or holds more than tensors and plain values, which "
+            "is never loaded because it can run code; where you trust its source, save its state_dict() alone"
+        ) from error
     except Exception as error:  # a damaged file can fail in any way
         raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from error
     if not isinstance(content, dict):

@@ -150,3 +150,13 @@ def test_a_file_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
         load_model_weights(Tiny(), tmp_path / "w.pyth")
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):
         load_model_weights(Tiny(), tmp_path / "absent.pyth")
+
+
+@pytest.mark.parametrize("content", [b"# a text file\n", b""])
+def test_a_file_that_is_no_checkpoint_is_refused_without_unsafe_advice(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "w.pyth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        load_model_weights(Tiny(), tmp_path / "w.pyth")
+    assert "weights_only" not in str(caught.value)
