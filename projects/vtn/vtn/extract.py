@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from slowfast.datasets.clip import normalize
 from slowfast.datasets.decode import open_video
+from slowfast.datasets.feature_file import FeatureFile
 from slowfast.datasets.sampling import FrameTimes, whole_video
 from slowfast.datasets.spatial import fixed_crop
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.prefetch import Prefetch
 from slowfast.progress import Progress
-from vtn.feature_file import FeatureFile
 from vtn.features import VideoFeatures
 from vtn.frame_model import FrameModel
 from vtn.stream import CHUNK_FRAMES
@@ -66,7 +66,7 @@ def extract_features(
 
     Args:
         model: encodes ``chunk_frames`` frames at a time (32 where it is 0).
-        feature_path: the ``.npy`` file, see :class:`vtn.feature_file.FeatureFile`.
+        feature_path: the ``.npy`` file, see :class:`slowfast.datasets.feature_file.FeatureFile`.
         show_progress: a bar, or log lines, with the time that is left.
         interrupt: asked after each chunk.
 

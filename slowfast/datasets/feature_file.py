@@ -12,12 +12,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 import torch
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.errors import DataError
@@ -26,7 +27,30 @@ from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
-DTYPE = np.dtype("<f4")
+STORED: Mapping[str, tuple[torch.dtype, np.dtype[Any]]] = MappingProxyType(
+    {
+        "float32": (torch.float32, np.dtype("<f4")),
+        "float16": (torch.float16, np.dtype("<f2")),
+        "bfloat16": (torch.bfloat16, np.dtype("<u2")),
+    }
+)
+"""Number types of features and what they are in a ``.npy`` file. NumPy has no bfloat16: its 16 bits stand
+there as unsigned integers, which ``torch.from_numpy(array).view(torch.bfloat16)`` turns back."""
+
+
+def to_stored(features: Tensor, dtype: str) -> NDArray[Any]:
+    """Turns features into the array that a file of that number type (a key of ``STORED``) holds."""
+    kind, stored = STORED[dtype]
+    converted = features.detach().to("cpu", kind).contiguous()
+    if dtype == "bfloat16":
+        return converted.view(torch.uint16).numpy().astype(stored, copy=False)
+    return converted.numpy().astype(stored, copy=False)
+
+
+def from_stored(array: NDArray[Any], dtype: str) -> Tensor:
+    """Turns what :func:`to_stored` gave back into features, without a copy."""
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 
 
 class FeatureFile:
@@ -40,14 +64,18 @@ class FeatureFile:
         feature_dim: F.
         description: plain values that say what the features are of; those of a stopped run are taken over
             only where theirs are equal.
+        dtype: number type, a key of ``STORED``.
 
     Raises:
         DataError: when another process is writing the file.
     """
 
-    def __init__(self, path: str | Path, feature_dim: int, description: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: str | Path, feature_dim: int, description: Mapping[str, Any], dtype: str = "float32"
+    ) -> None:
         self.path = Path(path).with_suffix(".npy")
         self._feature_dim = feature_dim
+        self._dtype, self._stored = dtype, STORED[dtype][1]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
         try:
@@ -67,7 +95,7 @@ class FeatureFile:
 
     def append(self, features: Tensor) -> None:
         """Adds features (t, F). When this returns they are on the disk."""
-        rows = features.detach().to("cpu", torch.float32).contiguous().numpy()
+        rows = to_stored(features, self._dtype)
         self._file.seek(self._header_bytes + self.count * self._row_bytes)
         self._file.write(rows.tobytes())
         self._flush()
@@ -75,11 +103,24 @@ class FeatureFile:
         self.count += len(rows)
 
     def features(self) -> Tensor:
-        """All features so far (T, F), float32, memory-mapped: pages are read when they are needed."""
+        """All features so far (T, F), memory-mapped: pages are read when they are needed."""
         if self.count == 0:
-            return torch.zeros(0, self._feature_dim)
+            return torch.zeros(0, self._feature_dim, dtype=STORED[self._dtype][0])
         # Copy on write, since torch has no tensors that are only for reading. Nobody writes.
-        return torch.from_numpy(np.load(self.path, mmap_mode="c"))
+        return from_stored(np.load(self.path, mmap_mode="c"), self._dtype)
+
+    def keep(self, count: int) -> None:
+        """Forgets all rows but the first ``count``, which are there."""
+        self._write_header(count)
+        self.count = count
+
+    def finish(self, path: Path) -> None:
+        """Gives the file and its description their final name, ``path`` being that of the ``.npy``.
+
+        The array is renamed last, so that what has the final name is complete.
+        """
+        os.replace(self.path.with_suffix(".json"), path.with_suffix(".json"))
+        os.replace(self.path, path)
 
     def _begin(self, description: dict[str, Any]) -> int:
         """Returns how many frames can be taken over; makes an empty file where none can."""
@@ -105,7 +146,7 @@ class FeatureFile:
             shape, fortran_order, dtype = npy.read_array_header_1_0(self._file)
         except (ValueError, EOFError):
             return 0
-        if version != (1, 0) or fortran_order or dtype != DTYPE or shape[1:] != (self._feature_dim,):
+        if version != (1, 0) or fortran_order or dtype != self._stored or shape[1:] != (self._feature_dim,):
             return 0
         self._header_bytes = self._file.tell()
         on_disk = os.fstat(self._file.fileno()).st_size - self._header_bytes
@@ -116,7 +157,7 @@ class FeatureFile:
         self._file.seek(0)
         shape = (count, self._feature_dim)
         npy.write_array_header_1_0(
-            self._file, {"descr": npy.dtype_to_descr(DTYPE), "fortran_order": False, "shape": shape}
+            self._file, {"descr": npy.dtype_to_descr(self._stored), "fortran_order": False, "shape": shape}
         )
         self._header_bytes = self._file.tell()
         self._flush()
@@ -127,7 +168,7 @@ class FeatureFile:
 
     @property
     def _row_bytes(self) -> int:
-        return self._feature_dim * DTYPE.itemsize
+        return self._feature_dim * self._stored.itemsize
 
 
 def _read_json(path: Path) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast.datasets.feature_file import FeatureFile
 from slowfast.errors import DataError
-from vtn.feature_file import FeatureFile
 
 WHAT = {"video": {"name": "a.mp4", "bytes": 7}, "fps": 5.0}
 
