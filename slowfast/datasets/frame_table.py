@@ -78,7 +78,7 @@ def build_table(
     Args:
         tick: seconds.
         rate: frames per second as the container has it, for streams without usable timestamps.
-        reorders: whether the decoder says that it reorders frames.
+        reorders: whether the decoder says that it may reorder frames, and nothing tells that it just may.
     """
     packet_pts, durations, is_key, is_shown = log.arrays()
     shown = np.flatnonzero(is_shown)

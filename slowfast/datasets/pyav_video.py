@@ -33,6 +33,8 @@ _SEEK_PACKETS = 100
 
 # Decoders that heed `skip_frame` packet by packet. (Others read it once, when they are opened.)
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
+# Containers that store when to decode a packet beside when to show it. Where the two differ, they are meant.
+_WITH_DECODING_TIMES = frozenset({"mov", "mpegts", "flv"})
 # Frames of a long walk that are looked for at a time.
 _WALK_FRAMES = 4096
 
@@ -212,10 +214,12 @@ class PyAVVideo:
         kept: list[Any] | None = []
         # Alternate reference frames of VP8 are packets of their own that show nothing.
         has_hidden = self._stream.codec_context.name == "vp8"
+        waits = False  # whether a packet is decoded at another time than it is shown
         for packet in self._from_start():
             hidden = packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)
             log.add(packet.pts, packet.duration, packet.is_keyframe, not hidden)
             damaged |= packet.is_corrupt
+            waits |= packet.pts != packet.dts
             kept_bytes += packet.size
             if kept is not None:
                 kept.append(packet)
@@ -226,12 +230,16 @@ class PyAVVideo:
             log,
             tick=float(self._stream.time_base),
             rate=self.average_rate,
-            reorders=bool(self._stream.codec_context.has_b_frames),
+            reorders=bool(self._stream.codec_context.has_b_frames) and not (waits and self._has_both_times),
             damaged=damaged or self._demux_failed,
         )
         if table is None:
             raise DecodeError(self.name, "no frames")
         return table
+
+    @property
+    def _has_both_times(self) -> bool:
+        return not _WITH_DECODING_TIMES.isdisjoint(self._container.format.name.split(","))
 
     def _from_start(self) -> Iterator[Any]:
         """All packets, for a fresh decoder. Opens the file again, as not every container can seek."""

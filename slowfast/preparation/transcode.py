@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from slowfast.datasets.container import open_container
@@ -107,6 +108,7 @@ def _encode(reader: Any, path: Path, encoding: Encoding) -> tuple[int, int, int]
                 frame, width, height, format="yuv420p", interpolation="AREA", threads=1
             )
             small.pts, small.time_base = frame.pts, frame.time_base
+            small.pict_type = PictureType.NONE  # the source's kind would be taken for an order
             writer.mux(stream.encode(small))
             frames += 1
         writer.mux(stream.encode())

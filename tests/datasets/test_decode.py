@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from videos import read_stamp, read_stamps, stamp, write_video
 
 from slowfast.datasets.decode import decode, describe_backend, open_video, stream
@@ -160,6 +161,27 @@ def test_where_timestamps_are_decoding_times_frames_are_counted(suffix: str, tmp
     with open_video(lying) as video:
         assert video.pts is None
         assert video.times.num_frames == FRAMES
+        assert read_stamps(video.read([25, 3, 39])) == [25, 3, 39]
+
+
+def test_a_stream_that_may_have_b_frames_but_has_none_is_reached_by_seeking(tmp_path: Path) -> None:
+    """Its timestamps ascend as if they lied; that packets wait to be shown tells that they do not."""
+    path = tmp_path / "none.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3"})
+        stream.width = stream.height = 64
+        for i in range(FRAMES):
+            picture = av.VideoFrame.from_ndarray(stamp(i), format="rgb24")
+            picture.pict_type = PictureType.P if i else PictureType.I
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.has_b_frames
+        pts = [packet.pts for packet in container.demux(stream) if packet.size]
+        assert pts == sorted(pts)
+    with open_video(path) as video:
+        assert video.pts is not None
         assert read_stamps(video.read([25, 3, 39])) == [25, 3, 39]
 
 

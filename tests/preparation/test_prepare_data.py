@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from videos import read_stamps, write_csv, write_video
 
 from slowfast.datasets.decode import decode
@@ -199,6 +200,16 @@ def test_resize_keeps_names_times_and_frames(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "out/a/wide.mp4")) as copy:
         keys = [i for i, packet in enumerate(copy.demux(video=0)) if packet.is_keyframe]
     assert max(np.diff(keys)) <= 5  # a cut between scenes begins a group early
+
+
+def test_resize_lets_the_encoder_choose_its_own_kinds_of_pictures(tmp_path: Path) -> None:
+    """A decoded frame says of which kind it was, and an encoder takes that for an order."""
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in/intra.mp4", 20, size=(128, 128), gop=1)
+    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64", "--gop", "20")
+    with av.open(str(tmp_path / "out/intra.mp4")) as copy:
+        intra = [frame.pict_type == PictureType.I for frame in copy.decode(video=0)]
+    assert sum(intra) < 10
 
 
 def test_resize_makes_again_only_what_is_missing(tmp_path: Path) -> None:
