@@ -6,21 +6,32 @@ above this file is written for a world of any size; in a world of one nothing is
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from slowfast.errors import ConfigError, DistributedError
+from slowfast.log import get_logger
+from slowfast.rendezvous import Card, Deadline, meet
+from slowfast.waiting import waiting
 
-# How long a process waits for the others before it gives up. Generous: rank 0 may be writing a checkpoint.
-TIMEOUT = datetime.timedelta(minutes=30)
+logger = get_logger(__name__)
+
+# Seconds in which all processes must have met, and for which one waits for the others.
+START_TIMEOUT, TIMEOUT = 300.0, 1800.0
+# What torch waits longer than the watchdog, whose words say more.
+_SLACK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,8 @@ class World:
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Sums ``tensor`` over the ranks in place and returns it; all ranks call it with equal shapes."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with waiting("a sum over the ranks"):
+                dist.all_reduce(tensor)
         return tensor
 
     def gather_objects(self, value: Any) -> list[Any]:
@@ -56,7 +68,8 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] | None = [None] * self.size if self.is_main else None
-        dist.gather_object(value, values)
+        with waiting("the results of all ranks"):
+            dist.gather_object(value, values)
         return values or []
 
     def share_objects(self, value: Any) -> list[Any]:
@@ -64,13 +77,15 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with waiting("a word of all ranks"):
+            dist.all_gather_object(values, value)
         return values
 
     def barrier(self) -> None:
         """Waits until all ranks are here."""
         if self.size > 1:
-            dist.barrier()
+            with waiting("all ranks to come here"):
+                dist.barrier()
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,7 @@ def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard
 
 
 def connect(world: World, *, init_method: str, backend: str = "nccl") -> None:
-    """Joins the other processes; does nothing in a world of one.
+    """Joins the other processes, without a comparison of what they run; does nothing in a world of one.
 
     Args:
         init_method: where they meet, ``tcp://HOST:PORT`` or ``env://``.
@@ -151,24 +166,59 @@ def connect(world: World, *, init_method: str, backend: str = "nccl") -> None:
     Raises:
         DistributedError: when they do not all come together.
     """
-    if world.device.type == "cuda":
-        torch.cuda.set_device(world.device)
-    if world.size == 1:
-        return
+    if world.size > 1:
+        card = Card(world.rank, world.size)
+        store = meet(card, init_method, Deadline(START_TIMEOUT), differences=lambda theirs, ours: [])
+        join(world, store, backend=backend)
+
+
+def join(world: World, store: dist.Store, *, backend: str = "nccl", timeout: float = TIMEOUT) -> None:
+    """Makes all processes that met at ``store`` one group for ``torch.distributed``.
+
+    Args:
+        backend: what GPUs talk through; the CPU always uses gloo.
+        timeout: seconds that a collective may take.
+
+    Raises:
+        DistributedError: when they cannot reach each other.
+    """
     on_gpu = world.device.type == "cuda" and backend != "gloo"
     try:
         dist.init_process_group(
             f"cpu:gloo,cuda:{backend}" if on_gpu else "gloo",
-            init_method=init_method,
+            store=dist.PrefixStore("group", store),
             rank=world.rank,
             world_size=world.size,
-            timeout=TIMEOUT,
+            timeout=datetime.timedelta(seconds=timeout + _SLACK_SECONDS),
         )
+        # What the training uses is tried at once, and not in its first step.
+        dist.all_reduce(torch.zeros(1, device=world.device))
     except (RuntimeError, ValueError) as error:
         raise DistributedError(
-            f"rank {world.rank} of {world.size} could not join the others at {init_method} ({error}); "
-            f"check that the address can be reached and all machines are started, each with its own SHARD_ID"
+            f"rank {world.rank} of {world.size} reached rank 0, but not all others ({error}); between "
+            "machines all ports must be open, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network"
         ) from error
+
+
+def choose_network(world: World, init_method: str, environ: MutableMapping[str, str] = os.environ) -> str:
+    """Has gloo use the network on which rank 0 is reached; returns its name, empty where it is left alone.
+
+    By itself gloo takes that of the machine's own name, which is often another one or none.
+    """
+    if world.size == world.local_size or "GLOO_SOCKET_IFNAME" in environ:
+        return ""
+    host = environ.get("MASTER_ADDR", "") if init_method == "env://" else urlsplit(init_method).hostname
+    with contextlib.suppress(OSError):
+        family, _, _, _, place = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(place)  # sends nothing
+            address = probe.getsockname()[0]
+        for name, addresses in psutil.net_if_addrs().items():
+            own = [one.address.split("%")[0] for one in addresses]
+            if address in own and not ipaddress.ip_address(address).is_loopback:
+                environ["GLOO_SOCKET_IFNAME"] = name
+                return name
+    return ""
 
 
 def disconnect() -> None:

@@ -5,6 +5,7 @@ The command line prints them without a traceback; anything else that escapes is 
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 
 
@@ -67,9 +68,30 @@ class DistributedError(SlowFastError):
     """The processes of a run do not form the world that was asked for."""
 
 
+class OutputError(SlowFastError):
+    """The output folder cannot be written.
+
+    Args:
+        folder: OUTPUT_DIR.
+        error: what the system said.
+    """
+
+    def __init__(self, folder: str, error: OSError) -> None:
+        where = f" to {error.filename}" if error.filename else ""
+        super().__init__(
+            f"OUTPUT_DIR = {folder!r}: cannot be written{where} ({error.strerror}); make room there or "
+            "choose another place. Checkpoints that were saved before are intact"
+        )
+
+
 class DataError(SlowFastError):
     """A run's data as a whole cannot be used, for instance because too many videos are broken."""
 
 
 class TrainingError(SlowFastError):
     """Training cannot go on, for instance because its loss is not finite."""
+
+
+def describe_error(error: BaseException) -> str:
+    """The words of an error that a user can mend, the traceback of any other."""
+    return str(error) if isinstance(error, SlowFastError) else "".join(traceback.format_exception(error))

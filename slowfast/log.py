@@ -66,7 +66,7 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         name = "stdout.log" if rank == 0 else f"stdout_rank{rank}.log"
-        _handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
+        _handlers.append(_FileHandler(folder / name, encoding="utf-8"))
         _metrics_path = folder / METRICS_FILE if rank == 0 else None
     for handler in _handlers:
         handler.setFormatter(logging.Formatter(_LINE_FORMAT, _TIME_FORMAT))
@@ -81,6 +81,16 @@ def close_logging() -> None:
         handler = _handlers.pop()
         logging.getLogger().removeHandler(handler)
         handler.close()
+
+
+def log_file() -> Path | None:
+    """Returns the file that this process's lines go to; None where they go to the terminal alone."""
+    return next((Path(h.baseFilename) for h in _handlers if isinstance(h, logging.FileHandler)), None)
+
+
+def log_to_file(text: str) -> None:
+    """Logs an error to the file alone, where the terminal gets it on another way."""
+    get_logger(__name__).error("%s", text, extra={"file_only": True})
 
 
 def log_json_stats(stats: Mapping[str, Any]) -> None:
@@ -102,15 +112,39 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
     )
     if _metrics_path is not None:
         line = json.dumps({key: _finite(value) for key, value in plain.items()}, ensure_ascii=False)
-        # One write a line, so that a killed run leaves whole lines.
-        with _metrics_path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            # One write a line, so that a killed run leaves whole lines.
+            with _metrics_path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            _say_once(f"{_metrics_path} cannot be written ({error.strerror}); figures are lost")
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    """A full disk must neither end a run for a line of its log nor fill the terminal."""
+    if text not in _said:
+        _said.add(text)
+        print(text, file=sys.stderr)
+
+
+class _FileHandler(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            _say_once(f"{self.baseFilename} cannot be written ({error.strerror}); lines are lost")
+        else:
+            super().handleError(record)
 
 
 class _TerminalHandler(logging.Handler):
     """Writes to stdout above a progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "file_only", False):
+            return
         try:
             tqdm.write(self.format(record), file=sys.stdout)
             sys.stdout.flush()

@@ -78,7 +78,7 @@ class TestMain:
     def calls(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, str]]:
         calls: list[tuple[Any, str]] = []
 
-        def run(cfg: Any, init_method: str) -> int:
+        def run(cfg: Any, init_method: str, *, dry_run: bool) -> int:
             calls.append((cfg, init_method))
             return 0
 
@@ -129,7 +129,7 @@ class TestMain:
         status: int,
         text: str,
     ) -> None:
-        def fail(cfg: Any, init_method: str) -> int:
+        def fail(cfg: Any, init_method: str, *, dry_run: bool) -> int:
             raise error
 
         monkeypatch.setattr(sys.modules["slowfast.engine.run"], "run", fail)

@@ -65,6 +65,8 @@ _AT_LEAST = {
     "SOLVER.DAMPENING": 0,
     "NUM_GPUS": 0,
     "NUM_SHARDS": 1,
+    "DIST_START_TIMEOUT": 1,
+    "DIST_TIMEOUT": 1,
     "RNG_SEED": 0,
     "LOG_PERIOD": 1,
 }

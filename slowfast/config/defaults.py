@@ -193,6 +193,11 @@ _C.NUM_SHARDS = 1
 _C.SHARD_ID = 0
 # nccl, gloo; what the device cannot do is replaced, with a line in the log.
 _C.DIST_BACKEND = "nccl"
+# (ours) Seconds in which all processes of a run must have met and agreed that they are alike.
+_C.DIST_START_TIMEOUT = 300.0
+# (ours) Seconds that a process may wait for the others within the run; then all end, with the stacks of each
+# in its log. One that gives no sign of life is given up after this time or two minutes, whichever is less.
+_C.DIST_TIMEOUT = 1800.0
 
 # ----------------------------------------------------------------------------- run and output
 _C.OUTPUT_DIR = "."

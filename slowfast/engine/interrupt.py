@@ -66,6 +66,10 @@ class Interrupt:
             raise KeyboardInterrupt
         self.signum = signum
 
+    def request(self, signum: int) -> None:
+        """Asks for a stop as if the signal had come; another process got it."""
+        self.signum = self.signum or signum
+
     def requested(self) -> bool:
         """Whether a signal has come."""
         return self.signum != 0

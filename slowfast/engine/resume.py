@@ -33,6 +33,8 @@ _HARMLESS = (
     "TENSORBOARD.",
     "TEST.",
     "SHARD_ID",
+    "DIST_START_TIMEOUT",
+    "DIST_TIMEOUT",
     "DATA_LOADER.",
     "TRAIN.MAX_STEPS",
     "TRAIN.AUTO_RESUME",
@@ -124,13 +126,16 @@ def check_same_run(
         logger.warning("differs from the checkpoint's run: %s", difference)
 
 
-def config_differences(before: str, now: str) -> list[str]:
-    """Returns ``KEY: old → new`` for each key in which two configurations (YAML) compute something else."""
+def config_differences(before: str, now: str, harmless: tuple[str, ...] = _HARMLESS) -> list[str]:
+    """Returns ``KEY: old → new`` for each key in which two configurations (YAML) compute something else.
+
+    Keys that begin with one of ``harmless`` do not count.
+    """
     old, new = _flatten(yaml.safe_load(before or "{}")), _flatten(yaml.safe_load(now or "{}"))
     return [
         f"{key}: {old[key]!r} → {new[key]!r}"
         for key in old
-        if key in new and old[key] != new[key] and not key.startswith(_HARMLESS)
+        if key in new and old[key] != new[key] and not key.startswith(harmless)
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,38 +11,56 @@ from typing import Any
 
 import torch
 
-from slowfast import __version__
 from slowfast.config.check import check_batch_sizes
 from slowfast.distributed import (
     Processes,
     World,
+    choose_network,
     choose_processes,
-    connect,
     disconnect,
     free_local_address,
+    join,
     shard_world,
     started_by_torchrun,
     torchrun_world,
 )
+from slowfast.engine.dry_run import rehearse
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.launch import launch
 from slowfast.engine.resume import config_differences
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.engine.testing import run_test
 from slowfast.engine.train import train
-from slowfast.errors import ConfigError, DistributedError
+from slowfast.errors import ConfigError, DistributedError, OutputError, SlowFastError, describe_error
 from slowfast.files import write_text
-from slowfast.log import get_logger, setup_logging
+from slowfast.log import get_logger, log_file, log_to_file, setup_logging
+from slowfast.rendezvous import Card, Deadline, meet
+from slowfast.run_net import EXIT_ERROR
+from slowfast.versions import running_code
+from slowfast.waiting import waiting
+from slowfast.watchdog import Watchdog
 
 logger = get_logger(__name__)
 
+# Keys that may differ from machine to machine.
+_OWN_KEYS = (
+    "OUTPUT_DIR",
+    "SHARD_ID",
+    "DATA_LOADER.",
+    "LOG_",
+    "TENSORBOARD.",
+    "DIST_START_TIMEOUT",
+    "DIST_TIMEOUT",
+)
 
-def run(cfg: Any, init_method: str = "") -> int:
+
+def run(cfg: Any, init_method: str = "", *, dry_run: bool = False) -> int:
     """Trains and tests as ``cfg`` says, in as many processes as it and this machine give.
 
     Args:
         init_method: where several machines meet, ``tcp://HOST:PORT``; started by ``torchrun``, its own
             address is used.
+        dry_run: only build everything and take a few steps, and say what they take; nothing is written.
 
     Returns:
         The exit code: 0, or 130 / 143 after Ctrl-C / SIGTERM.
@@ -51,7 +71,7 @@ def run(cfg: Any, init_method: str = "") -> int:
     if started_by_torchrun():
         world = torchrun_world(on_gpu=False)
         on_gpu = cfg.NUM_GPUS > 0 and torch.cuda.device_count() >= world.local_size
-        return run_process(cfg, torchrun_world(on_gpu=on_gpu), "env://")
+        return run_process(cfg, torchrun_world(on_gpu=on_gpu), "env://", dry_run=dry_run)
     processes = choose_processes(cfg.NUM_GPUS, present=torch.cuda.device_count())
     if cfg.NUM_SHARDS > 1 and not init_method:
         raise ConfigError(
@@ -59,65 +79,116 @@ def run(cfg: Any, init_method: str = "") -> int:
         )
     address = init_method or free_local_address()
     if processes.count == 1:
-        return _run_local(0, cfg, processes, address)
-    return launch(_run_local, processes.count, (cfg, processes, address))
+        return _run_local(0, cfg, processes, address, dry_run)
+    return launch(_run_local, processes.count, (cfg, processes, address, dry_run))
 
 
-def _run_local(local_rank: int, cfg: Any, processes: Processes, address: str) -> int:
+def _run_local(local_rank: int, cfg: Any, processes: Processes, address: str, dry_run: bool) -> int:
     world = shard_world(
         processes=processes, local_rank=local_rank, num_shards=cfg.NUM_SHARDS, shard_id=cfg.SHARD_ID
     )
-    return run_process(cfg, world, address, remark=processes.remark)
+    return run_process(cfg, world, address, remark=processes.remark, dry_run=dry_run)
 
 
-def run_process(cfg: Any, world: World, address: str, remark: str = "") -> int:
+def run_process(cfg: Any, world: World, address: str, *, remark: str = "", dry_run: bool = False) -> int:
     """Runs this process's part; see :func:`run`.
 
     Args:
         address: where the processes meet.
         remark: about the processes, for the log.
     """
-    setup_logging(cfg.OUTPUT_DIR, world.rank)
+    watchdog: Watchdog | None = None
     with Interrupt() as interrupt, ExitStack() as stack:
         try:
-            if problems := check_batch_sizes(cfg, world.local_size):
-                raise ConfigError(problems)
-            connect(world, init_method=address, backend=cfg.DIST_BACKEND)
-            if remark:
-                logger.warning(remark)
-            logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, _device_name(world))
-            if busy := crowded_cores(cfg.DATA_LOADER.NUM_WORKERS, world.local_size, usable_cores()):
-                logger.warning(busy)
-            _check_alike(cfg, world)
-            _hold_folder(cfg.OUTPUT_DIR, world, stack)
-            if world.is_main:
-                write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
-            trained = train(cfg, world, interrupt) if cfg.TRAIN.ENABLE else None
-            if cfg.TEST.ENABLE:
-                run_test(cfg, world, interrupt, trained=trained)
+            problem = _prepare(cfg, world, dry_run=dry_run)
+            if world.size > 1:
+                watchdog = stack.enter_context(_meet_others(cfg, world, address, problem, interrupt))
+                with waiting("a connection to all ranks", cfg.DIST_START_TIMEOUT, "DIST_START_TIMEOUT"):
+                    join(world, watchdog.store, backend=cfg.DIST_BACKEND, timeout=cfg.DIST_TIMEOUT)
+            elif problem is not None:
+                raise problem
+            _say_where(cfg, world, remark)
+            if dry_run:
+                rehearse(cfg, world, interrupt)
+            else:
+                _train_and_test(cfg, world, interrupt, stack)
         except Interrupted as interrupted:
             logger.warning("%s", interrupted)
+            if watchdog is not None:
+                watchdog.stop(interrupted.signum)
             return interrupted.exit_code
+        except BaseException as error:
+            return _end_all(_in_our_words(error, cfg.OUTPUT_DIR), world, watchdog)
         finally:
             disconnect()
     return 0
 
 
-def _check_alike(cfg: Any, world: World) -> None:
-    """Raises ``DistributedError`` on all ranks unless all have the same configuration and version."""
-    own = cfg.clone()
-    own.defrost()
-    own.SHARD_ID = 0
-    first, *others = world.share_objects((__version__, own.dump()))
-    for rank, (version, config) in enumerate(others, start=1):
-        if version != first[0]:
-            raise DistributedError(
-                f"rank {rank} runs version {version}, rank 0 {first[0]}; install the same everywhere"
-            )
-        if differences := config_differences(first[1], config):
-            raise DistributedError(
-                f"rank {rank} has another configuration than rank 0: {'; '.join(differences)}; align them"
-            )
+def _prepare(cfg: Any, world: World, *, dry_run: bool) -> SlowFastError | None:
+    """Does what can be done before the processes meet; returns what is wrong, for all of them to know."""
+    if world.device.type == "cuda":
+        torch.cuda.set_device(world.device)
+    try:
+        setup_logging(None if dry_run else cfg.OUTPUT_DIR, world.rank)
+    except OSError as error:
+        return OutputError(cfg.OUTPUT_DIR, error)
+    problems = check_batch_sizes(cfg, world.local_size)
+    return ConfigError(problems) if problems else None
+
+
+def _meet_others(
+    cfg: Any, world: World, address: str, problem: SlowFastError | None, interrupt: Interrupt
+) -> Watchdog:
+    """Meets the other processes, makes sure that all are alike, and returns who watches over them.
+
+    Raises:
+        DistributedError: the same on all ranks.
+    """
+    if network := choose_network(world, address):
+        logger.info("network: gloo uses %s, by which rank 0 is reached", network)
+    card = Card(world.rank, world.size, running_code(), cfg.dump(), str(problem or ""))
+    deadline = Deadline(cfg.DIST_START_TIMEOUT, on_wait=interrupt.raise_if_requested)
+    differences = functools.partial(config_differences, harmless=_OWN_KEYS)
+    store = meet(card, address, deadline, differences=differences)
+    return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), on_stop=interrupt.request)
+
+
+def _in_our_words(error: BaseException, folder: str) -> BaseException:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return OutputError(folder, error)
+    return error
+
+
+def _end_all(error: BaseException, world: World, watchdog: Watchdog | None) -> int:
+    """Ends all processes because of ``error``: raises it, or returns the exit code when people know of it."""
+    if watchdog is not None:
+        code = watchdog.fail(error)
+        if code is not None:
+            return code
+    else:
+        log_to_file(describe_error(error))
+        # One word from each machine is enough where the processes did not meet.
+        if isinstance(error, DistributedError) and world.local_rank > 0:
+            return EXIT_ERROR
+    raise error
+
+
+def _train_and_test(cfg: Any, world: World, interrupt: Interrupt, stack: ExitStack) -> None:
+    _hold_folder(cfg.OUTPUT_DIR, world, stack)
+    if world.is_main:
+        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
+    trained = train(cfg, world, interrupt) if cfg.TRAIN.ENABLE else None
+    if cfg.TEST.ENABLE:
+        run_test(cfg, world, interrupt, trained=trained)
+
+
+def _say_where(cfg: Any, world: World, remark: str) -> None:
+    """Logs the place of this process, and what is odd about it."""
+    if remark:
+        logger.warning(remark)
+    logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, _device_name(world))
+    if busy := crowded_cores(cfg.DATA_LOADER.NUM_WORKERS, world.local_size, usable_cores()):
+        logger.warning(busy)
 
 
 def _hold_folder(folder: str, world: World, stack: ExitStack) -> None:
