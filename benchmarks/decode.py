@@ -28,6 +28,7 @@ from slowfast.datasets.decode import decode, open_video, stream
 COLUMNS = ["case", "candidate", "ms", "ours is faster by", "peak MB", "dB", "shift"]
 Candidates = dict[str, Callable[[], Any]]
 WARM_UP = 1
+_ALL_CORES = os.sched_getaffinity(0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +78,13 @@ def one_a_second(report: Report, folder: Path, args: argparse.Namespace) -> None
     candidates = _readers(minute, np.arange(60) * 25, optional=False)
     candidates["ours, short side 256"] = lambda: decode(minute, indices=np.arange(60) * 25, size=256)
     _compare(report, "1 frame/s of a minute of 720p", candidates, 1, memory=True)
+    candidates = {
+        "ours": lambda: decode(minute, indices=np.arange(60) * 25, size=256, threads=2),
+        "PySlowFast's way": lambda: pyslowfast_way(minute, np.arange(60) * 25),
+        "PySlowFast's way, auto": lambda: pyslowfast_way(minute, np.arange(60) * 25, thread_type="AUTO"),
+    }
+    with _cores(2):
+        _compare(report, "the same to short side 256, two cores, two threads", candidates, 1, memory=True)
     long = repeat_packets(make_clip(folder, (360, 640), 250, 250), folder / "long.mp4", 6 * args.minutes)
     candidates = _readers(long, np.arange(60 * args.minutes) * 25)
     for everything in ("PySlowFast's way", "pytorchvideo"):
@@ -297,7 +305,7 @@ def repeat_packets(clip: Path, path: Path, times: int) -> Path:
 def _cores(count: int) -> Iterator[None]:
     """Keeps this process to so many cores."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:count])
+    os.sched_setaffinity(0, sorted(_ALL_CORES)[:count])
     threads = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

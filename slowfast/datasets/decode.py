@@ -10,16 +10,18 @@ from collections.abc import Iterator, Sequence
 import av
 import numpy as np
 
-from slowfast.datasets.pyav_video import PyAVVideo, Source
+from slowfast.datasets.container import Source
+from slowfast.datasets.pyav_video import PyAVVideo
 from slowfast.datasets.spatial import whole_picture
 
 
-def open_video(source: Source, backend: str = "pyav") -> PyAVVideo:
+def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVVideo:
     """Opens a video file, to be closed or used in a ``with`` statement.
 
     Args:
         source: a path, or a seekable binary file.
         backend: "pyav", or "torchcodec", which gives way to it where it cannot be loaded.
+        threads: that decode; see :class:`PyAVVideo`.
 
     Raises:
         DecodeError: for whatever is no decodable video.
@@ -29,8 +31,8 @@ def open_video(source: Source, backend: str = "pyav") -> PyAVVideo:
         from slowfast.datasets.torchcodec_video import TorchCodecVideo, torchcodec_version
 
         if torchcodec_version() is not None:
-            return TorchCodecVideo(source)
-    return PyAVVideo(source)
+            return TorchCodecVideo(source, threads)
+    return PyAVVideo(source, threads)
 
 
 def describe_backend(backend: str) -> str:
@@ -54,6 +56,7 @@ def decode(
     seconds: Sequence[float] | np.ndarray | None = None,
     size: int | None = None,
     backend: str = "pyav",
+    threads: int = 1,
 ) -> np.ndarray:
     """Decodes chosen frames of a video.
 
@@ -61,6 +64,7 @@ def decode(
         indices: (T,) frame indices; or
         seconds: (T,) times from the first frame on; the frame on screen at each. Neither: all frames.
         size: short side to scale to; None: as it is.
+        threads: that decode; see :class:`PyAVVideo`.
 
     Returns:
         (T, H, W, 3) uint8, RGB.
@@ -68,7 +72,7 @@ def decode(
     Raises:
         DecodeError: for whatever cannot be decoded.
     """
-    with open_video(source, backend) as video:
+    with open_video(source, backend, threads) as video:
         if seconds is not None:
             chosen = video.times.at_seconds(np.asarray(seconds))
         elif indices is not None:
@@ -78,7 +82,9 @@ def decode(
         return video.read(chosen, whole_picture(size))
 
 
-def stream(source: Source, *, size: int | None = None, backend: str = "pyav") -> Iterator[np.ndarray]:
+def stream(
+    source: Source, *, size: int | None = None, backend: str = "pyav", threads: int = 1
+) -> Iterator[np.ndarray]:
     """Yields all frames in order, (H, W, 3) uint8; memory stays flat."""
-    with open_video(source, backend) as video:
+    with open_video(source, backend, threads) as video:
         yield from video.stream(whole_picture(size))

@@ -1,8 +1,8 @@
 """Exact frames of a video file through PyAV: only those wanted, scaled before they become RGB.
 
-A scan of the packets gives the table of frames. Reading then decodes from key frames on, skips pictures
-that nothing refers to, and recognises the wanted frames by their timestamps. Where timestamps are missing
-or lie, frames are counted as the decoder gives them.
+The table of frames tells what to decode: from key frames on, skipping pictures that nothing refers to. The
+wanted frames are recognised by their timestamps. Where timestamps are missing or lie, frames are counted as
+the decoder gives them.
 
 T frames, H W pixels, N frames of the video.
 """
@@ -11,35 +11,24 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from collections.abc import Iterator
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import av
 import numpy as np
 
-from slowfast.datasets.container import Source, open_container
-from slowfast.datasets.frame_table import NO_PTS, FrameTable, PacketLog, build_table
+from slowfast.datasets.container import Source
+from slowfast.datasets.frame_table import FrameTable
+from slowfast.datasets.packets import PacketSource
 from slowfast.datasets.picture import Picture
 from slowfast.datasets.sampling import FrameTimes
 from slowfast.datasets.spatial import Placer, whole_picture
 from slowfast.errors import DecodeError
 
-# A file of no more than this many bytes of packets is read once: the scan keeps its packets.
-_KEEP_BYTES = 8 << 20
 # Jumps over more packets than this are made by seeking, shorter ones by passing packets over.
 _SEEK_PACKETS = 100
-
-# Decoders that heed `skip_frame` packet by packet. (Others read it once, when they are opened.)
-_SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
-# Containers that store when to decode a packet beside when to show it. Where the two differ, they are meant.
-_WITH_DECODING_TIMES = frozenset({"mov", "mpegts", "flv"})
 # Frames of a long walk that are looked for at a time.
 _WALK_FRAMES = 4096
-
-# What the decoder finds wrong with a file is said by a DecodeError, not by lines on the terminal.
-av.logging.set_level(av.logging.PANIC)
 
 
 class PyAVVideo:
@@ -47,19 +36,18 @@ class PyAVVideo:
 
     Args:
         source: a path, or a seekable binary file.
+        threads: that decode. More than one pay on large pictures and long videos where cores are idle, not
+            on clips, and not beside workers that decode as well.
 
     Raises:
         DecodeError: for whatever is no decodable video; here, or when the frames are first asked for.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, threads: int = 1) -> None:
         self._source = source
-        is_path = isinstance(source, str | os.PathLike)
-        self.name = str(source) if is_path else getattr(source, "name", "<file>")
-        self._kept: list[Any] | None = None
-        self._demux_failed = False
-        self._container: Any = None
-        self._open()
+        self._threads = threads
+        self._packets = PacketSource(source, threads)
+        self.name = self._packets.name
 
     def __enter__(self) -> PyAVVideo:
         return self
@@ -68,10 +56,7 @@ class PyAVVideo:
         self.close()
 
     def close(self) -> None:
-        self._kept = None
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        self._packets.close()
 
     @property
     def times(self) -> FrameTimes:
@@ -86,19 +71,24 @@ class PyAVVideo:
     @property
     def average_rate(self) -> float:
         """Frames per second as the container has it; 25 where it does not say."""
-        return float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        return self._packets.average_rate
 
     @property
     def claimed_frames(self) -> int:
         """Number of frames as the header has it; 0 where it does not say."""
-        return self._stream.frames
+        return self._packets.stream.frames
 
     @property
     def claimed_ticks_per_frame(self) -> float | None:
         """The header's duration over its number of frames; None where it does not say."""
-        if not self._stream.duration or not self._stream.frames:
+        stream = self._packets.stream
+        if not stream.duration or not stream.frames:
             return None
-        return self._stream.duration / self._stream.frames
+        return stream.duration / stream.frames
+
+    @property
+    def _table(self) -> FrameTable:
+        return self._packets.table
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Decodes the frames of the given indices.
@@ -114,6 +104,9 @@ class PyAVVideo:
             DecodeError: reason ``corrupt`` where a wanted frame cannot be decoded.
         """
         indices = np.asarray(indices, np.int64)
+        parts = self._parts(indices)
+        if len(parts) > 1:
+            return self._read_parts(indices, parts, placer)
         picture = Picture(len(indices), placer or whole_picture())
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(indices.tolist()):
@@ -159,116 +152,30 @@ class PyAVVideo:
     def stream(self, placer: Placer | None = None) -> Iterator[np.ndarray]:
         """Yields every decodable frame in order, (H, W, 3) uint8, not flipped; memory does not grow."""
         picture = Picture(1, placer or whole_picture())
-        for frame in self._decode_all():
+        for frame in self._packets.decode_all():
             yield picture.view(frame)
 
-    # ------------------------------------------------------------------------------- packets
-
-    def _open(self) -> None:
-        source = self._source
-        if isinstance(source, str | os.PathLike):
-            _refuse_other_than_files(os.fspath(source))
-        else:
-            source.seek(0)
-        try:
-            self._container = open_container(source)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(self.name, _reason_of(error), str(error)) from error
-        streams = self._container.streams.video
-        if not streams or streams[0].codec_context is None:
-            self.close()
-            raise DecodeError(self.name, "no decoder" if streams else "no video stream")
-        self._stream = streams[0]
-        # Threads cost more than they bring on clips; loading is parallel over workers.
-        self._stream.thread_type = "NONE"
-        self._stream.codec_context.thread_count = 1
-        self._is_at_start = True
-
-    def _demux(self) -> Iterator[Any]:
-        """The stream's packets from where the container stands to the end or the first error.
-
-        A last packet within which the file ends is left out.
-        """
-        self._is_at_start = False
-        packets = self._container.demux(self._stream)
-        doubtful = None
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, OSError):
-                self._demux_failed = True
-                return
-            if not packet.size:  # an empty packet marks the end
-                continue
-            if doubtful is not None:
-                yield doubtful
-            doubtful = packet if packet.is_corrupt else None
-            if doubtful is None:
-                yield packet
-
-    @cached_property
-    def _table(self) -> FrameTable:
-        log, damaged, kept_bytes = PacketLog(), False, 0
-        kept: list[Any] | None = []
-        # Alternate reference frames of VP8 are packets of their own that show nothing.
-        has_hidden = self._stream.codec_context.name == "vp8"
-        waits = False  # whether a packet is decoded at another time than it is shown
-        for packet in self._from_start():
-            hidden = packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)
-            log.add(packet.pts, packet.duration, packet.is_keyframe, not hidden)
-            damaged |= packet.is_corrupt
-            waits |= packet.pts != packet.dts
-            kept_bytes += packet.size
-            if kept is not None:
-                kept.append(packet)
-            if kept_bytes > _KEEP_BYTES:
-                kept = None
-        self._kept = kept
-        table = build_table(
-            log,
-            tick=float(self._stream.time_base),
-            rate=self.average_rate,
-            reorders=bool(self._stream.codec_context.has_b_frames) and not (waits and self._has_both_times),
-            damaged=damaged or self._demux_failed,
-        )
-        if table is None:
-            raise DecodeError(self.name, "no frames")
-        return table
-
-    @property
-    def _has_both_times(self) -> bool:
-        return not _WITH_DECODING_TIMES.isdisjoint(self._container.format.name.split(","))
-
-    def _from_start(self) -> Iterator[Any]:
-        """All packets, for a fresh decoder. Opens the file again, as not every container can seek."""
-        if self._kept:
-            self._stream.codec_context.flush_buffers()
-            return iter(self._kept)
-        if not self._is_at_start:
-            self._container.close()
-            self._open()
-        return self._demux()
-
-    def _from_packet(self, first: int) -> tuple[Iterator[Any], int]:
-        """Goes to a packet at or before number ``first``. Returns the packets from there, and its number."""
-        if self._kept:
-            return itertools.islice(self._kept, first, None), first
-        packet_pts = self._table.packet_pts
-        try:
-            self._container.seek(int(packet_pts[first]), stream=self._stream)
-        except (av.FFmpegError, OSError):
-            return self._from_start(), 0
-        packets = self._demux()
-        head = next(packets, None)
-        # Not every container keeps its promise: look which packet it is.
-        landed = np.flatnonzero(packet_pts == (NO_PTS if head is None else head.pts))
-        if len(landed) == 1 and landed[0] <= first:
-            return itertools.chain([head], packets), int(landed[0])
-        return self._from_start(), 0
-
     # -------------------------------------------------------------------------------- frames
+
+    def _parts(self, indices: np.ndarray) -> list[np.ndarray]:
+        """The indices, parted for threads of a decoder each where they lie in several groups of pictures."""
+        if self._threads == 1 or not isinstance(self._source, str | os.PathLike) or self._table.pts is None:
+            return [indices]
+        wanted = np.unique(indices)
+        keys = self._table.key_packet[wanted]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))  # where each group begins
+        parts = np.array_split(starts, min(self._threads, len(starts)))
+        return np.split(wanted, [part[0] for part in parts[1:]])
+
+    def _read_parts(self, indices: np.ndarray, parts: list[np.ndarray], placer: Placer | None) -> np.ndarray:
+        def read(part: np.ndarray) -> np.ndarray:
+            with PyAVVideo(self._source) as video:
+                return video.read(part, placer)
+
+        with ThreadPoolExecutor(len(parts)) as pool:
+            frames = np.concatenate(list(pool.map(read, parts)))  # of ascending indices without repeats
+        wanted = np.concatenate(parts)
+        return frames if np.array_equal(wanted, indices) else frames[np.searchsorted(wanted, indices)]
 
     def _walk(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """The frames of ascending indices, as the table allows."""
@@ -286,58 +193,44 @@ class PyAVVideo:
         by_pts = dict(zip(table.pts[indices].tolist(), indices.tolist(), strict=True))
         place = len(table.packet_pts) + 1  # past the end after the scan: the first run goes back
         packets: Iterator[Any] = iter(())
-        # What a damaged stream shows depends on everything before it.
-        may_skip = not table.damaged and self._stream.codec_context.name in _SKIPPING_CODECS
+        may_skip = self._packets.may_skip
         for first, last in table.runs(indices):
             if not place <= first <= place + _SEEK_PACKETS:
-                packets, place = self._from_packet(first)
-            context = self._stream.codec_context
+                packets, place = self._packets.from_packet(first)
             for packet in itertools.islice(packets, last + 1 - place):
                 place += 1
                 if place <= first:
                     continue
-                skip = may_skip and packet.pts not in by_pts
-                context.skip_frame = "NONREF" if skip else "DEFAULT"
-                yield from _wanted(self._decode(packet), by_pts)
+                self._packets.skip_unreferenced(may_skip and packet.pts not in by_pts)
+                yield from _wanted(self._packets.decode(packet), by_pts)
             # The frames that the decoder still holds; then it starts anew, at a key frame.
-            yield from _wanted(self._decode(None), by_pts)
-            context.flush_buffers()
+            yield from _wanted(self._packets.decode(None), by_pts)
+            self._packets.flush()
 
     def _read_by_timestamp(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """The same from the first packet on, skipping nothing."""
         if self._table.pts is None:
             return
         by_pts = dict(zip(self._table.pts[indices].tolist(), indices.tolist(), strict=True))
-        for frame in self._decode_all():
+        for frame in self._packets.decode_all():
             yield from _wanted([frame], by_pts)
             if not by_pts:
                 return
 
     def _read_by_counting(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Frames counted as the decoder gives them."""
-        if self._table.pts is not None and sum(1 for _ in self._decode_all()) != self.times.num_frames:
+        if (
+            self._table.pts is not None
+            and sum(1 for _ in self._packets.decode_all()) != self.times.num_frames
+        ):
             # The timestamps were good and frames are gone: counting would give their neighbours.
             return
         wanted, last = set(indices.tolist()), int(indices.max())
-        for index, frame in enumerate(self._decode_all()):
+        for index, frame in enumerate(self._packets.decode_all()):
             if index in wanted:
                 yield index, frame
             if index >= last:
                 return
-
-    def _decode(self, packet: Any) -> list[Any]:
-        """The frames that a packet (None: the end) releases; a broken packet releases none."""
-        try:
-            return self._stream.codec_context.decode(packet)
-        except (av.FFmpegError, OSError):
-            return []
-
-    def _decode_all(self) -> Iterator[Any]:
-        packets = self._from_start()
-        self._stream.codec_context.skip_frame = "DEFAULT"
-        for packet in packets:
-            yield from self._decode(packet)
-        yield from self._decode(None)
 
 
 def _wanted(frames: list[Any], by_pts: dict[int, int]) -> Iterator[tuple[int, Any]]:
@@ -346,27 +239,3 @@ def _wanted(frames: list[Any], by_pts: dict[int, int]) -> Iterator[tuple[int, An
         index = by_pts.pop(frame.pts, None)
         if index is not None:
             yield index, frame
-
-
-def _refuse_other_than_files(path: str) -> None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise DecodeError(path, _reason_of(error), str(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DecodeError(path, "not a file")
-    if status.st_size == 0:
-        raise DecodeError(path, "empty")
-
-
-def _reason_of(error: Exception) -> str:
-    """The class that reports count by."""
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    if isinstance(error, PermissionError):
-        return "not permitted"
-    if isinstance(error, MemoryError):  # mostly a header that claims more than there is
-        return "memory"
-    if isinstance(error, av.InvalidDataError | av.ArgumentError | av.EOFError | ValueError):
-        return "not a video"
-    return "unreadable"

@@ -76,7 +76,7 @@ class TorchCodecVideo(PyAVVideo):
             batch = decoder.get_frames_at(indices.tolist())
         except (RuntimeError, IndexError, ValueError):
             return None
-        expected = self._table.pts[indices] * float(self._stream.time_base)
+        expected = self._table.pts[indices] * float(self._packets.stream.time_base)
         given = batch.pts_seconds.numpy()
         # A whole frame off would be at least half of a frame's time away.
         return batch.data if np.allclose(given, expected, rtol=0, atol=0.4 / self.times.fps) else None

@@ -15,6 +15,7 @@ from av.video.frame import PictureType
 from videos import read_stamp, read_stamps, stamp, write_video
 
 from slowfast.datasets.decode import decode, describe_backend, open_video, stream
+from slowfast.datasets.packets import PacketSource
 from slowfast.datasets.spatial import Placement
 from slowfast.datasets.torchcodec_video import torchcodec_version
 from slowfast.errors import DecodeError
@@ -78,7 +79,7 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.
             indices = rng.choice(FRAMES, count, replace=False)
             np.testing.assert_array_equal(video.read(indices), truth[indices])
     # A large file is not kept in memory but read again from where decoding must start.
-    monkeypatch.setattr("slowfast.datasets.pyav_video._KEEP_BYTES", 0)
+    monkeypatch.setattr("slowfast.datasets.packets._KEEP_BYTES", 0)
     with open_video(path) as video:
         for first in (30, 3, 17):
             np.testing.assert_array_equal(video.read([first, first + 4]), truth[[first, first + 4]])
@@ -91,7 +92,7 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.
 def test_chunks_are_one_walk_through_the_video(
     name: str, keep_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slowfast.datasets.pyav_video._KEEP_BYTES", keep_bytes)
+    monkeypatch.setattr("slowfast.datasets.packets._KEEP_BYTES", keep_bytes)
     path = write_video(tmp_path / name, FRAMES, **{"size": (64, 96), **ENCODINGS[name]})
     indices = np.arange(1, FRAMES, 3)
     with open_video(path) as video:
@@ -219,13 +220,19 @@ def test_scaling_keeps_brightness(tmp_path: Path) -> None:
 
 def test_a_deep_clip_is_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "long.mp4", 600, gop=30, bf="2")
-    from slowfast.datasets import pyav_video
-
     sent = []
-    plain = pyav_video.PyAVVideo._decode
-    monkeypatch.setattr(pyav_video.PyAVVideo, "_decode", lambda self, p: sent.append(p) or plain(self, p))
+    plain = PacketSource.decode
+    monkeypatch.setattr(PacketSource, "decode", lambda self, p: sent.append(p) or plain(self, p))
     assert read_stamps(decode(path, indices=[550, 560])) == [550, 560]
     assert len(sent) < 60
+
+
+@pytest.mark.parametrize("name", ["h264-b.ts", "h264-open.mkv", "hevc-open.mkv", "vp9-odd.webm", "mpeg4.avi"])
+def test_threads_give_the_same_frames(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, FRAMES, **ENCODINGS[name])
+    indices = [33, 2, 2, 17, 25, 39, 11]
+    np.testing.assert_array_equal(decode(path, indices=indices, threads=3), decode(path, indices=indices))
+    assert len(list(stream(path, threads=3))) == FRAMES
 
 
 @pytest.mark.parametrize(
