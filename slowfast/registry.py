@@ -75,6 +75,7 @@ class Project:
         check: returns the problems of a merged configuration, one sentence each.
         modules: imported before a model or a data set is looked up, so that they register themselves.
         configs: package that holds the configs which the project ships, found by name; empty: none.
+        analyses: sub-command of ``tools/analyze.py`` -> module, see ``slowfast.analysis.command_line``.
     """
 
     name: str
@@ -84,8 +85,11 @@ class Project:
     check: Callable[[Any], list[str]] = lambda cfg: []
     modules: tuple[str, ...] = ()
     configs: str = ""
+    analyses: Mapping[str, str] = field(default_factory=dict)
 
 
+# The framework's own networks come in through the same door, installed or not.
+_BUILT_IN = EntryPoint("slowfast", "slowfast.config.clip_networks:PROJECT", "slowfast.projects")
 _not_installed: list[EntryPoint] = []
 
 
@@ -102,8 +106,9 @@ def announce_project(name: str, value: str) -> None:
 
 @cache
 def projects() -> tuple[Project, ...]:
-    """All projects, installed or announced, ordered by name."""
-    found = {entry.name: entry for entry in (*_not_installed, *entry_points(group="slowfast.projects"))}
+    """All projects, built in, installed or announced, ordered by name."""
+    entries = (_BUILT_IN, *_not_installed, *entry_points(group="slowfast.projects"))
+    found = {entry.name: entry for entry in entries}
     return tuple(sorted((entry.load() for entry in found.values()), key=lambda project: project.name))
 
 

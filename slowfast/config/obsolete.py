@@ -1,7 +1,7 @@
 """Keys of PySlowFast that have no meaning here: accepted, and named in one warning.
 
-They belong to its built-in networks, to detection, self-supervision and its demo, or to workarounds
-that are not needed. A dotted name stands for a key, or for a whole section with everything in it.
+They belong to detection, self-supervision and its demo, or to workarounds that are not needed. A dotted
+name stands for a key, or for a whole section with everything in it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,11 @@ SECTIONS = frozenset(
         "DETECTION",
         "MASK",
         "MULTIGRID",
-        "MVIT",
-        "NONLOCAL",
-        "RESNET",
-        "SLOWFAST",
         "SSL",
         "TENSORBOARD.HISTOGRAM",
         "TENSORBOARD.MODEL_VIS",
         "TENSORBOARD.WRONG_PRED_VIS",
         "VIS_MASK",
-        "X3D",
     }
 )
 

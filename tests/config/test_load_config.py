@@ -150,21 +150,21 @@ class TestOldNames:
     ) -> None:
         path = write(
             "a.yaml",
-            SMALL_MODEL + "AUG: {RE_SPLIT: True}\nRESNET: {DEPTH: 50}\nMODEL: {FC_INIT_STD: 0.1}\n"
+            SMALL_MODEL + "AUG: {RE_SPLIT: True}\nMULTIGRID: {EPOCH_FACTOR: 1.5}\nMODEL: {FC_INIT_STD: 0.1}\n"
             "TENSORBOARD: {MODEL_VIS: {GRAD_CAM: {ENABLE: True}}}\nVTN: {PAD_TOKEN_ID: -1}\n",
         )
         with caplog.at_level(logging.WARNING):
-            load_config(path, ["MVIT.DEPTH", "16"])
+            load_config(path, ["MVIT.PATCH_2D", "False"])
         (record,) = caplog.records
         for key in (
             "AUG.RE_SPLIT",
-            "RESNET.*",
+            "MULTIGRID.*",
             "MODEL.FC_INIT_STD",
             "TENSORBOARD.MODEL_VIS.*",
             "VTN.PAD_TOKEN_ID",
         ):
             assert key in record.getMessage()
-        assert "MVIT.DEPTH" in record.getMessage()
+        assert "MVIT.PATCH_2D" in record.getMessage()
 
 
 class TestOverrides:

@@ -106,4 +106,4 @@ def test_an_impossible_value_is_named(overrides: str, key: str, remedy: str) -> 
 
 
 def test_other_models_are_not_checked() -> None:
-    assert load_config("VIT_B_VTN", ["MODEL.MODEL_NAME", "SlowFast", "VTN.ATTENTION_WINDOW", "17"])
+    assert load_config("VIT_B_VTN", ["MODEL.MODEL_NAME", "Another", "VTN.ATTENTION_WINDOW", "17"])
