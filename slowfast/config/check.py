@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from slowfast.config.check_features import check_feature_cache, check_features
 from slowfast.registry import projects
 
 # Data sets whose annotations are `train.csv`, `val.csv` and `test.csv` in one folder.
-CSV_DATASETS = ("kinetics", "frames")
+CSV_DATASETS = ("kinetics", "frames", "features")
 
 _CHOICES = {
     "MODEL.LOSS_FUNC": ("cross_entropy", "soft_cross_entropy", "bce_logit"),
@@ -23,6 +24,7 @@ _CHOICES = {
     "DATA.NORMALIZATION": ("data", "backbone"),
     "DATA.ENSEMBLE_METHOD": ("sum", "max"),
     "DATA.DECODING_BACKEND": ("pyav", "torchcodec"),
+    "DATA.FEATURES_LAYOUT": ("frames_first", "frames_last"),
     "AUG.INTERPOLATION": ("bilinear", "bicubic", "random"),
     "AUG.RE_MODE": ("pixel", "rand", "const"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adam", "adamw"),
@@ -34,6 +36,7 @@ _AT_LEAST = {
     "DATA.FOLD": 1,
     "DATA.NUM_FRAMES": 1,
     "DATA.SAMPLING_RATE": 1,
+    "DATA.FEATURES_FPS": 0,
     "DATA.TARGET_FPS": 1,
     "DATA.TRAIN_CROP_SIZE": 1,
     "DATA.TEST_CROP_SIZE": 1,
@@ -84,6 +87,7 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
         for_run: also check what only a run needs.
     """
     problems = [*_check_ranges(cfg), *_check_model(cfg), *_check_data(cfg), *_check_views(cfg)]
+    problems += check_features(cfg)
     if cfg.TRAIN.ENABLE:
         problems += [*_check_augmentation(cfg), *_check_solver(cfg)]
     if cfg.SHARD_ID not in range(max(cfg.NUM_SHARDS, 1)):
@@ -94,7 +98,7 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
     for project in projects():
         problems += project.check(cfg)
     if for_run:
-        problems += [*_check_inputs(cfg), *_check_weights(cfg), *_check_output(cfg)]
+        problems += [*_check_inputs(cfg), *check_feature_cache(cfg), *_check_weights(cfg), *_check_output(cfg)]
     return problems
 
 

@@ -115,6 +115,14 @@ _C.DATA.DECODING_BACKEND = "pyav"
 _C.DATA.ORIGINAL_SEMANTICS = False
 # (ours) Largest share of broken videos that a training epoch bears before the run ends.
 _C.DATA.MAX_BROKEN_FRACTION = 0.1
+# (ours) Folder of features that tools/extract_features.py made of the same videos; they take the place of
+# frames. Empty: frames are decoded.
+_C.DATA.FEATURES = ""
+# (ours) Frames a second of features, those of the cache and those of the data set "features" whose files have
+# no times; 0: every frame of the video. Plans of frames count rows then.
+_C.DATA.FEATURES_FPS = 0.0
+# (ours) Of the files of the data set "features": frames_first (frames, width), frames_last (width, frames).
+_C.DATA.FEATURES_LAYOUT = "frames_first"
 
 # ------------------------------------------------------------------------------ augmentation
 _C.AUG = CfgNode()

@@ -47,6 +47,11 @@ class PathTable(Sequence[str]):
         text = np.frombuffer(bytearray(b"".join(encoded)), np.uint8)
         return cls(torch.from_numpy(text), torch.from_numpy(starts), torch.from_numpy(lengths), prefix)
 
+    @property
+    def prefix(self) -> str:
+        """The folder in front of relative paths; empty: none."""
+        return self._prefix
+
     def __len__(self) -> int:
         return len(self._starts)
 
@@ -83,6 +88,7 @@ class Annotations:
         segments: (N, 2) float64, start and end in seconds of the part of each file that is the video; None
             where whole files are.
         image_fps: the paths are folders of images, so many a second; None: they are video files.
+        features: the paths are files of features.
     """
 
     paths: PathTable
@@ -91,6 +97,7 @@ class Annotations:
     num_classes: int
     segments: Tensor | None = None
     image_fps: float | None = None
+    features: bool = False
 
     def __post_init__(self) -> None:
         for part in (self.label_values, self.label_starts, self.segments):

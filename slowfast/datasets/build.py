@@ -8,7 +8,9 @@ from typing import Any
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.augment import Augmentation
+from slowfast.datasets.build_features import build_cache_reader, build_file_reader
 from slowfast.datasets.decode import describe_backend, open_video
+from slowfast.datasets.feature_cache import FeatureOrigin
 from slowfast.datasets.image_folder import ImageFolder
 from slowfast.datasets.long_view import LongViewReader
 from slowfast.datasets.original import OriginalViewReader
@@ -46,7 +48,12 @@ for _name, _reader in READERS.items():
 
 
 def build_dataset(
-    cfg: Any, split: str, *, position_rate: float | None = None, long_views: bool = False
+    cfg: Any,
+    split: str,
+    *,
+    position_rate: float | None = None,
+    long_views: bool = False,
+    feature_dim: int | None = None,
 ) -> VideoDataset:
     """Builds the data set of a split ("train", "val", "test"); see :class:`VideoDataset` for its items.
 
@@ -54,16 +61,22 @@ def build_dataset(
         position_rate: the model's; None: positions are frame indices.
         long_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are only planned,
             and their items are :class:`slowfast.datasets.clip.LongClip`.
+        feature_dim: the model's, for data sets of features.
 
     Raises:
-        ConfigError: for an unknown name.
+        ConfigError: for an unknown name; for a cache of features that was made in another way.
         AnnotationError: for annotations that cannot be read.
     """
     name = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
     annotations = DATASET_REGISTRY.get(name)(cfg, split)
-    scheme = _scheme(cfg, split)
+    scheme = view_scheme(cfg, split)
     reader: Reader
-    if cfg.DATA.ORIGINAL_SEMANTICS and not isinstance(scheme, TrainingViews):
+    features: FeatureOrigin | None = None
+    if annotations.features:
+        reader, features = build_file_reader(cfg, annotations, scheme, position_rate, feature_dim)
+    elif cfg.DATA.FEATURES:
+        reader, features = build_cache_reader(cfg, annotations, scheme, position_rate)
+    elif cfg.DATA.ORIGINAL_SEMANTICS and not isinstance(scheme, TrainingViews):
         if annotations.segments is not None or annotations.image_fps is not None:
             raise ConfigError(
                 [
@@ -77,7 +90,7 @@ def build_dataset(
         reader = plain = view_reader(
             scheme,
             position_rate,
-            _opener(annotations, cfg.DATA.DECODING_BACKEND),
+            video_opener(annotations, cfg.DATA.DECODING_BACKEND),
             _augmentation(cfg) if split == "train" else None,
         )
         if long_views and split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
@@ -91,10 +104,12 @@ def build_dataset(
         seed=cfg.RNG_SEED,
         shuffle_frames=split == "test" and cfg.TEST.SHUFFLE_FRAMES,
         reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL,
+        features=features,
     )
 
 
-def _opener(annotations: Annotations, backend: str) -> Callable[[str], OpenVideo]:
+def video_opener(annotations: Annotations, backend: str) -> Callable[[str], OpenVideo]:
+    """Returns what opens the videos of a data set."""
     if annotations.image_fps is not None:
         return partial(ImageFolder, fps=annotations.image_fps)
     _logger.info("videos are decoded by %s", describe_backend(backend))
@@ -121,7 +136,7 @@ def _range(values: Sequence[float]) -> tuple[float, float] | None:
     return (values[0], values[1]) if values else None
 
 
-def _scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
+def view_scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
     """The views of a split, as PySlowFast sizes them; val is a test with one view."""
     data = cfg.DATA
     if split == "train":

@@ -98,6 +98,15 @@ class ClipBatch(NamedTuple):
     broken: tuple[BrokenVideo, ...] = ()
     long: tuple[LongClip, ...] = ()
 
+    @property
+    def num_clips(self) -> int:
+        """B."""
+        return self.frames.shape[0]
+
+    def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+        """What a model is given: normalised frames (B, 3, T, H, W) float32."""
+        return normalize(self.frames, mean, std)
+
     def to(self, device: torch.device) -> ClipBatch:
         """Returns the batch with its tensors on ``device`` (copied without blocking)."""
         moved = {

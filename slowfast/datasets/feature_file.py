@@ -171,6 +171,12 @@ class FeatureFile:
         return self._feature_dim * self._stored.itemsize
 
 
+def describe_file(path: str | Path) -> dict[str, Any]:
+    """What tells a file from a changed one without reading it: name, bytes, time of the last change."""
+    status = os.stat(path)
+    return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

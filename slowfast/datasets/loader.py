@@ -12,12 +12,13 @@ import torch
 
 from slowfast.datasets.augment import clips_per_video
 from slowfast.datasets.clip import BrokenVideo, Clip, ClipBatch, LongClip
+from slowfast.datasets.feature_clip import FeatureBatch, FeatureClip, collate_features
 from slowfast.datasets.samplers import EvalSampler, TrainSampler
-from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.video_dataset import Item, VideoDataset
 from slowfast.datasets.workers import WorkerPool
 
 
-def collate(items: Sequence[Clip | LongClip | BrokenVideo]) -> ClipBatch:
+def collate(items: Sequence[Item]) -> ClipBatch | FeatureBatch:
     """Makes a batch; shorter clips are padded with zeros and masked.
 
     The frames' memory is laid out (B, T, H, W, 3), as decoded: what a network wants as channels-last.
@@ -25,9 +26,12 @@ def collate(items: Sequence[Clip | LongClip | BrokenVideo]) -> ClipBatch:
     Broken videos go to ``broken``, and so do those that clips were substituted for; a batch of nothing
     else has B = 0.
     """
-    clips = [item for item in items if isinstance(item, Clip)]
+    read = [item for item in items if isinstance(item, Clip | FeatureClip)]
     broken = [item for item in items if isinstance(item, BrokenVideo)]
-    broken += [video for clip in clips for video in clip.broken]
+    broken += [video for clip in read for video in clip.broken]
+    if rows := [clip for clip in read if isinstance(clip, FeatureClip)]:
+        return collate_features(rows, tuple(broken))
+    clips = [clip for clip in read if isinstance(clip, Clip)]
     lengths = [clip.frames.shape[1] for clip in clips]
     longest = max(lengths, default=0)
     height, width = clips[0].frames.shape[2:] if clips else (0, 0)
@@ -90,7 +94,7 @@ class ClipLoader:
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
-    def __iter__(self) -> Iterator[ClipBatch]:
+    def __iter__(self) -> Iterator[ClipBatch | FeatureBatch]:
         if self._pool is not None:
             yield from self._pool.run(self.batch_sampler)
             return

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.clip import BrokenVideo, Clip, LongClip, SampleRef
+from slowfast.datasets.feature_cache import FeatureOrigin
+from slowfast.datasets.feature_clip import FeatureClip
 from slowfast.datasets.long_view import LongView
 from slowfast.datasets.views import Segment
 from slowfast.datasets.watch import Watch
@@ -29,7 +31,10 @@ class Reader(Protocol):
     ) -> tuple[Tensor, Tensor] | LongView: ...
 
 
-class VideoDataset(Dataset[Clip | LongClip | BrokenVideo]):
+Item = Clip | FeatureClip | LongClip | BrokenVideo
+
+
+class VideoDataset(Dataset[Item]):
     """Views of videos. Item ``i`` is view ``i % num_views`` of video ``i // num_views``.
 
     Args:
@@ -42,8 +47,10 @@ class VideoDataset(Dataset[Clip | LongClip | BrokenVideo]):
         seed: everything random in an item is a function of it, the epoch and the item's index.
         shuffle_frames: permute each view's frames and leave its positions.
         reverse_channels: give BGR.
+        features: where the reader gives features in place of frames, what they are.
 
     Attributes:
+        features: as given.
         watch: which video is read at the moment, and which are read no more.
     """
 
@@ -58,6 +65,7 @@ class VideoDataset(Dataset[Clip | LongClip | BrokenVideo]):
         seed: int = 0,
         shuffle_frames: bool = False,
         reverse_channels: bool = False,
+        features: FeatureOrigin | None = None,
     ) -> None:
         self._annotations = annotations
         self._reader = reader
@@ -66,6 +74,7 @@ class VideoDataset(Dataset[Clip | LongClip | BrokenVideo]):
         self._seed = seed
         self._shuffle_frames = shuffle_frames
         self._reverse_channels = reverse_channels
+        self.features = features
         self.num_videos = len(annotations)
         self.num_views = num_temporal * num_crops
         self.watch = Watch(self.num_videos)
@@ -83,7 +92,7 @@ class VideoDataset(Dataset[Clip | LongClip | BrokenVideo]):
         """The path of each video, as a sequence of strings."""
         return self._annotations.paths
 
-    def __getitem__(self, item: int | SampleRef) -> Clip | LongClip | BrokenVideo:
+    def __getitem__(self, item: int | SampleRef) -> Item:
         """Reads a view. Plain ``i`` means ``SampleRef(epoch=0, index=i)``."""
         epoch, index = item if isinstance(item, tuple) else (0, item)
         if not 0 <= index < len(self):
@@ -98,11 +107,11 @@ class VideoDataset(Dataset[Clip | LongClip | BrokenVideo]):
             clip = self._read(int(rng.integers(self.num_videos)), view_id, rng)
             if isinstance(clip, BrokenVideo):
                 broken.append(clip)
-            elif isinstance(clip, Clip):
+            elif not isinstance(clip, LongClip):  # which evaluation alone has
                 return replace(clip, broken=tuple(broken))
         return broken[0]
 
-    def _read(self, video_id: int, view_id: int, rng: np.random.Generator) -> Clip | LongClip | BrokenVideo:
+    def _read(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         path = self.paths[video_id]
         if (ban := self.watch.find_ban(video_id)) is not None:
             return BrokenVideo(video_id, path, *ban)
@@ -120,9 +129,12 @@ class VideoDataset(Dataset[Clip | LongClip | BrokenVideo]):
             order = torch.from_numpy(rng.permutation(len(read.indices))) if self._shuffle_frames else None
             read = replace(read, order=order, reverse_channels=self._reverse_channels)
             return LongClip(read, label, video_id, view_id)
-        frames, positions = read
-        if self._shuffle_frames:
-            frames = frames[:, torch.from_numpy(rng.permutation(frames.shape[1]))]
+        content, positions = read
+        order = torch.from_numpy(rng.permutation(len(positions))) if self._shuffle_frames else None
+        if self.features is not None:
+            rows = content if order is None else content[order]
+            return FeatureClip(rows, positions, label, video_id, view_id)
+        frames = content if order is None else content[:, order]
         if self._reverse_channels:
             frames = frames.flip(0)
         return Clip(frames, positions, label, video_id, view_id)

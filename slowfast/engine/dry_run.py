@@ -97,7 +97,7 @@ def _take_steps(training: Training, world: World) -> Rehearsal:
         rank=world.rank,
         host=socket.gethostname(),
         device=str(world.device),
-        clips=batch.frames.shape[0],
+        clips=batch.num_clips,
         frames=batch.positions.shape[1],
         load_seconds=load_seconds,
         step_seconds=statistics.median(seconds[1:]),

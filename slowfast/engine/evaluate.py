@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import BrokenVideo, ClipBatch, LongClip, normalize
+from slowfast.datasets.clip import BrokenVideo, ClipBatch, LongClip
+from slowfast.datasets.feature_clip import FeatureBatch
 from slowfast.distributed import World
 from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.long_clip import classify_long_view
@@ -142,7 +143,7 @@ class _Scores:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    loader: Iterable[ClipBatch],
+    loader: Iterable[ClipBatch | FeatureBatch],
     *,
     num_classes: int,
     ensemble: str = "sum",
@@ -187,7 +188,7 @@ def evaluate(
         if interrupt is not None:
             interrupt.raise_if_requested()
         scores.broken.update({video.video_id: video for video in batch.broken})
-        if batch.frames.shape[0] > 0:
+        if batch.num_clips > 0:
             scorer.score(batch, into=scores)
         for clip in batch.long:
             scorer.score_long(clip, into=scores, interrupt=interrupt)
@@ -214,11 +215,11 @@ class _Scorer:
     device: torch.device
     precision: Precision
 
-    def score(self, batch: ClipBatch, *, into: _Scores) -> None:
+    def score(self, batch: ClipBatch | FeatureBatch, *, into: _Scores) -> None:
         on_device = batch.to(self.device)
         with self.precision.autocast():
-            frames = normalize(on_device.frames, self.mean, self.std)
-            logits = self.model(frames, on_device.positions, on_device.mask)  # (B, K)
+            inputs = on_device.inputs(self.mean, self.std)
+            logits = self.model(inputs, on_device.positions, on_device.mask)  # (B, K)
         places = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
         self._add(logits.float(), batch.label, places, into)
 

@@ -15,6 +15,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loader import build_loader
 from slowfast.distributed import World
 from slowfast.engine.evaluate import Evaluation, evaluate
+from slowfast.engine.from_features import network_for
 from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.precision import Precision, choose_precision
 from slowfast.engine.seeding import seed_generators
@@ -66,7 +67,11 @@ def build_evaluator(
     """Prepares the evaluation of ``model`` on ``split`` (``val`` or ``test``) as the configuration says."""
     section = cfg.TRAIN if split == "val" else cfg.TEST
     dataset = build_dataset(
-        cfg, split, position_rate=model.position_rate, long_views=looks_frame_by_frame(model)
+        cfg,
+        split,
+        position_rate=model.position_rate,
+        long_views=looks_frame_by_frame(model),
+        feature_dim=getattr(model, "feature_dim", None),
     )
     loader = build_loader(
         cfg,
@@ -78,6 +83,7 @@ def build_evaluator(
         pin_memory=world.device.type == "cuda",
     )
     mean, std = frame_normalization(cfg, model)
+    network = network_for(model, dataset, mean=mean, std=std)
     loss = None if cfg.MODEL.LOSS_FUNC == "soft_cross_entropy" else get_loss(cfg.MODEL.LOSS_FUNC)
     precision = build_precision(cfg, world)
     ensemble = cfg.DATA.ENSEMBLE_METHOD
@@ -92,7 +98,7 @@ def build_evaluator(
                     log_evaluation_step(split, progress.done, len(loader), time.perf_counter() - begun)
 
             evaluation = evaluate(
-                model,
+                network,
                 loader,
                 num_classes=cfg.MODEL.NUM_CLASSES,
                 ensemble=ensemble,
@@ -124,20 +130,20 @@ def log_evaluation_step(split: str, done: int, total: int, seconds: float) -> No
     )
 
 
-def log_model_info(model: nn.Module, *, frames: int, size: int) -> None:
-    """Logs the number of parameters, and the multiply-adds of a clip of ``frames`` × ``size`` × ``size``."""
+def log_model_info(model: nn.Module, clip: tuple[int, ...]) -> None:
+    """Logs the number of parameters, and the multiply-adds of a clip of the shape (3, T, H, W) or (T, F)."""
     total = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("model: %s", f"{total:,} parameters, {learning:,} of them learn")
-    gmacs = count_gmacs(model, frames, size)
-    logger.info("model: %.4g GMACs for a clip of %d × %d × %d", gmacs, frames, size, size)
+    shown = " × ".join(map(str, clip))
+    logger.info("model: %.4g GMACs for a clip of %s", count_gmacs(model, clip), shown)
 
 
-def count_gmacs(model: nn.Module, frames: int, size: int) -> float:
+def count_gmacs(model: nn.Module, clip: tuple[int, ...]) -> float:
     """Counts the multiply-adds of matrix products and convolutions in 10⁹, by running one clip of zeros."""
-    clip = torch.zeros((1, 3, frames, size, size), device=next(model.parameters()).device)
+    zeros = torch.zeros((1, *clip), device=next(model.parameters()).device)
     was_training = model.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(clip)
+        model.eval()(zeros)
     model.train(was_training)
     return counter.get_total_flops() / 2 / 1e9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,18 @@ _OWN_KEYS = (
 )
 
 
-def run(cfg: Any, init_method: str = "", *, dry_run: bool = False) -> int:
+Work = Callable[[Any, World, Interrupt], None]
+"""What each process does with the configuration, once all are there."""
+
+
+def run(cfg: Any, init_method: str = "", *, dry_run: bool = False, work: Work | None = None) -> int:
     """Trains and tests as ``cfg`` says, in as many processes as it and this machine give.
 
     Args:
         init_method: where several machines meet, ``tcp://HOST:PORT``; started by ``torchrun``, its own
             address is used.
         dry_run: only build everything and take a few steps, and say what they take; nothing is written.
+        work: done in place of training and testing; can be pickled.
 
     Returns:
         The exit code: 0, or 130 / 143 after Ctrl-C / SIGTERM.
@@ -71,7 +77,7 @@ def run(cfg: Any, init_method: str = "", *, dry_run: bool = False) -> int:
     if started_by_torchrun():
         world = torchrun_world(on_gpu=False)
         on_gpu = cfg.NUM_GPUS > 0 and torch.cuda.device_count() >= world.local_size
-        return run_process(cfg, torchrun_world(on_gpu=on_gpu), "env://", dry_run=dry_run)
+        return run_process(cfg, torchrun_world(on_gpu=on_gpu), "env://", dry_run=dry_run, work=work)
     processes = choose_processes(cfg.NUM_GPUS, present=torch.cuda.device_count())
     if cfg.NUM_SHARDS > 1 and not init_method:
         raise ConfigError(
@@ -79,18 +85,28 @@ def run(cfg: Any, init_method: str = "", *, dry_run: bool = False) -> int:
         )
     address = init_method or free_local_address()
     if processes.count == 1:
-        return _run_local(0, cfg, processes, address, dry_run)
-    return launch(_run_local, processes.count, (cfg, processes, address, dry_run))
+        return _run_local(0, cfg, processes, address, dry_run, work)
+    return launch(_run_local, processes.count, (cfg, processes, address, dry_run, work))
 
 
-def _run_local(local_rank: int, cfg: Any, processes: Processes, address: str, dry_run: bool) -> int:
+def _run_local(
+    local_rank: int, cfg: Any, processes: Processes, address: str, dry_run: bool, work: Work | None
+) -> int:
     world = shard_world(
         processes=processes, local_rank=local_rank, num_shards=cfg.NUM_SHARDS, shard_id=cfg.SHARD_ID
     )
-    return run_process(cfg, world, address, remark=processes.remark, dry_run=dry_run)
+    return run_process(cfg, world, address, remark=processes.remark, dry_run=dry_run, work=work)
 
 
-def run_process(cfg: Any, world: World, address: str, *, remark: str = "", dry_run: bool = False) -> int:
+def run_process(
+    cfg: Any,
+    world: World,
+    address: str,
+    *,
+    remark: str = "",
+    dry_run: bool = False,
+    work: Work | None = None,
+) -> int:
     """Runs this process's part; see :func:`run`.
 
     Args:
@@ -108,7 +124,9 @@ def run_process(cfg: Any, world: World, address: str, *, remark: str = "", dry_r
             elif problem is not None:
                 raise problem
             _say_where(cfg, world, remark)
-            if dry_run:
+            if work is not None:
+                work(cfg, world, interrupt)
+            elif dry_run:
                 rehearse(cfg, world, interrupt)
             else:
                 _train_and_test(cfg, world, interrupt, stack)

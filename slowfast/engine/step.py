@@ -14,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from slowfast.datasets.clip import ClipBatch, normalize
+from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.feature_clip import FeatureBatch
 from slowfast.distributed import World
 from slowfast.engine.precision import Precision
 from slowfast.errors import DataError, InputError, TrainingError
@@ -56,6 +57,7 @@ class TrainStep:
         mean, std: normalisation of the frames, per channel.
         clip_value: largest absolute value of a gradient; None: any.
         clip_norm: largest norm of all gradients together; None: any.
+        network: maps a batch to logits through ``model``; None: the model itself.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TrainStep:
         std: Sequence[float],
         clip_value: float | None = None,
         clip_norm: float | None = None,
+        network: nn.Module | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -79,10 +82,10 @@ class TrainStep:
         self._precision = precision
         self._mean, self._std = tuple(mean), tuple(std)
         self._clip_value, self._clip_norm = clip_value, clip_norm
-        self._parallel_model = _distribute(model, world)
+        self._parallel_model = _distribute(network or model, world)
 
     def __call__(
-        self, batch: ClipBatch, lr: float, *, asked_to_stop: Callable[[], bool] = lambda: False
+        self, batch: ClipBatch | FeatureBatch, lr: float, *, asked_to_stop: Callable[[], bool] = lambda: False
     ) -> StepResult:
         """Takes one step at rate ``lr``; asks ``asked_to_stop`` late in it, and tells the other ranks."""
         set_learning_rate(self.optimizer, lr)
@@ -99,16 +102,16 @@ class TrainStep:
             self._update(norm)
         return result
 
-    def _forward(self, batch: ClipBatch) -> Tensor:
-        if batch.frames.shape[0] == 0:
+    def _forward(self, batch: ClipBatch | FeatureBatch) -> Tensor:
+        if batch.num_clips == 0:
             first = batch.broken[0]
             raise DataError(
                 f"no clip of a batch could be read; the first: {first.path}: {first.reason} ({first.detail})"
             )
         try:
             with self._precision.autocast():
-                frames = normalize(batch.frames, self._mean, self._std)
-                return self._parallel_model(frames, batch.positions, batch.mask)
+                inputs = batch.inputs(self._mean, self._std)
+                return self._parallel_model(inputs, batch.positions, batch.mask)
         except InputError as error:
             ids = ", ".join(map(str, batch.video_id.tolist()))
             raise TrainingError(
@@ -116,7 +119,7 @@ class TrainStep:
             ) from error
 
     def _combine(
-        self, loss: Tensor, logits: Tensor, norm: Tensor, batch: ClipBatch, stop: bool
+        self, loss: Tensor, logits: Tensor, norm: Tensor, batch: ClipBatch | FeatureBatch, stop: bool
     ) -> StepResult:
         """Sums the figures of all ranks, and decides with all of them whether the step counts."""
         clips = logits.shape[0]

@@ -18,6 +18,7 @@ from slowfast.engine.checkpoint import (
     record_validation,
 )
 from slowfast.engine.checkpoint_writer import CheckpointWriter
+from slowfast.engine.from_features import measured_network, network_for
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.prepare import (
     SplitEvaluator,
@@ -148,11 +149,13 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
         SlowFastError: for all that a user can mend.
     """
     model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
-    if world.is_main and cfg.LOG_MODEL_INFO:
-        log_model_info(model, frames=cfg.DATA.NUM_FRAMES, size=cfg.DATA.TRAIN_CROP_SIZE)
     batch_size = cfg.TRAIN.BATCH_SIZE // world.local_size
     global_batch = batch_size * world.size
-    dataset = build_dataset(cfg, "train", position_rate=model.position_rate)
+    dataset = build_dataset(
+        cfg, "train", position_rate=model.position_rate, feature_dim=getattr(model, "feature_dim", None)
+    )
+    if world.is_main and cfg.LOG_MODEL_INFO:
+        log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
     loader = build_loader(
         cfg,
         dataset,
@@ -172,7 +175,7 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
         build_precision(cfg, world),
     )
     return Training(
-        step=_build_step(cfg, model, world),
+        step=_build_step(cfg, model, dataset, world),
         loader=loader,
         mixer=build_mixer(cfg, rank=world.rank, batch_size=batch_size),
         evaluator=build_evaluator(cfg, "val", model, world, interrupt),
@@ -197,7 +200,7 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
     )
 
 
-def _build_step(cfg: Any, model: Any, world: World) -> TrainStep:
+def _build_step(cfg: Any, model: Any, dataset: Any, world: World) -> TrainStep:
     mean, std = frame_normalization(cfg, model)
     return TrainStep(
         model,
@@ -209,6 +212,7 @@ def _build_step(cfg: Any, model: Any, world: World) -> TrainStep:
         std=std,
         clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
         clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
+        network=network_for(model, dataset, mean=mean, std=std, training=True),
     )
 
 

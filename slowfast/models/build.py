@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from slowfast.registry import Registry
@@ -53,14 +56,49 @@ class FrameByFrameModel(VideoModel, Protocol):
         """Maps normalised float frames (B, 3, T, H, W) to their features (B, T, F)."""
         ...
 
-    def classify(self, features: Tensor, positions: Tensor) -> Tensor:
-        """Maps features (B, T, F) at positions (B, T) to logits (B, K)."""
+    def classify(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Maps features (B, T, F) to logits (B, K); positions and mask as those of ``forward``."""
         ...
 
 
 def looks_frame_by_frame(model: Any) -> bool:
     """Whether a model keeps :class:`FrameByFrameModel`."""
     return hasattr(model, "encode_frames") and hasattr(model, "classify")
+
+
+class FeatureModel(FrameByFrameModel, Protocol):
+    """A model that can be trained and tested from features that it made earlier, or that others made.
+
+    Attributes:
+        feature_dim: F.
+        learns_features: whether training changes what makes the features; then they cannot be made earlier.
+    """
+
+    feature_dim: int
+
+    @property
+    def learns_features(self) -> bool: ...
+
+    def feature_source(self) -> Mapping[str, Any]:
+        """All that decides the features of given frames, as plain values by name: a backbone, a digest of
+        its weights, …"""
+        ...
+
+
+def takes_features(model: Any) -> bool:
+    """Whether a model keeps :class:`FeatureModel`."""
+    return looks_frame_by_frame(model) and hasattr(model, "feature_source")
+
+
+def weights_digest(module: nn.Module) -> str:
+    """A digest of a module's class and of all its parameters and buffers, with names and number types."""
+    digest = hashlib.sha256(type(module).__qualname__.encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
 
 
 def build_model(cfg: Any, *, fetch_weights: bool = True) -> nn.Module:

@@ -5,23 +5,21 @@ t frames of a chunk, T frames, H W pixels, F width of a feature.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slowfast.datasets.clip import normalize
 from slowfast.datasets.decode import open_video
-from slowfast.datasets.feature_file import FeatureFile
+from slowfast.datasets.feature_file import FeatureFile, describe_file
 from slowfast.datasets.sampling import FrameTimes, whole_video
 from slowfast.datasets.spatial import fixed_crop
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
+from slowfast.models.build import weights_digest
 from slowfast.prefetch import Prefetch
 from slowfast.progress import Progress
 from vtn.features import VideoFeatures
@@ -116,20 +114,6 @@ def encode_chunk(
     return model.encode_frames(normalize(clip, mean, std))[0]
 
 
-def describe_file(path: str | Path) -> dict[str, Any]:
-    """What tells a file from a changed one without reading it: name, bytes, time of the last change."""
-    status = os.stat(path)
-    return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
 def fingerprint(model: FrameModel) -> str:
     """A digest of all that decides the features: the backbone's weights and type of numbers."""
-    return f"{_digest(model.backbone)} {model.inference_dtype or 'plain'}"
-
-
-def _digest(module: nn.Module) -> str:
-    digest = hashlib.sha256(type(module).__qualname__.encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:32]
+    return f"{weights_digest(model.backbone)} {model.inference_dtype or 'plain'}"

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+import vtn.precomputed  # noqa: F401 (registers its backbone)
 from slowfast.errors import InputError
+from slowfast.models.build import weights_digest
 from vtn.backbone import build_backbone
 from vtn.config import backbone_name
 from vtn.inputs import check_frames
@@ -60,6 +62,7 @@ class FrameModel(nn.Module):
         built = build_backbone(backbone, pretrained=pretrained, options=options)
         self.backbone = built.network.requires_grad_(not frozen)
         self.feature_dim = built.feature_dim
+        self._backbone_is = {"backbone": _name_of(backbone), "backbone options": str(dict(options) or "none")}
         self.frame_mean = built.mean
         self.frame_std = built.std
         self.position_rate: float | None = None
@@ -113,6 +116,15 @@ class FrameModel(nn.Module):
     ) -> Tensor:
         """Maps features (B, T, F) to logits (B, K); what a subclass is for."""
         raise NotImplementedError
+
+    @property
+    def learns_features(self) -> bool:
+        """Whether training changes the features of a frame."""
+        return not self.frozen or any(weight.requires_grad for weight in self.backbone.parameters())
+
+    def feature_source(self) -> Mapping[str, Any]:
+        """What decides the features of given frames: the backbone, its options, a digest of its weights."""
+        return {**self._backbone_is, "weights": weights_digest(self.backbone)}
 
     def _encode(self, frames: Tensor) -> Tensor:
         """(B, 3, T, H, W) -> (B, T, F), all at once."""
@@ -169,6 +181,10 @@ class FrameModel(nn.Module):
         from timm.models import group_parameters
 
         return group_parameters(self.backbone, self.backbone.group_matcher(coarse=False), reverse=True)
+
+
+def _name_of(backbone: str | nn.Module) -> str:
+    return backbone if isinstance(backbone, str) else type(backbone).__qualname__
 
 
 def _forget_inference_dtype(model: nn.Module, *_: object) -> None:

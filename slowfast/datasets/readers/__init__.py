@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.folders import read_frames, read_videofolder
+from slowfast.datasets.readers.folders import read_features, read_frames, read_videofolder
 from slowfast.datasets.readers.kinetics import read_kinetics
 from slowfast.datasets.readers.moments import read_moments
 from slowfast.datasets.readers.something import read_ssv2
@@ -13,6 +13,7 @@ from slowfast.datasets.readers.source import AnnotationSource
 from slowfast.datasets.readers.split_lists import read_hmdb51, read_ucf101
 
 READERS: dict[str, Callable[[AnnotationSource], Annotations]] = {
+    "features": read_features,
     "frames": read_frames,
     "hmdb51": read_hmdb51,
     "kinetics": read_kinetics,

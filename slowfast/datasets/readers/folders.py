@@ -1,4 +1,4 @@
-"""Data sets without lists of their own: a folder per class, and folders of images."""
+"""Data sets without lists of their own: a folder per class, folders of images, files of features."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
 def read_frames(source: AnnotationSource) -> Annotations:
     """Reads lists of ``path label`` (see :func:`read_path_label`) whose paths are folders of images."""
     return dataclasses.replace(read_path_label(source), image_fps=source.image_fps)
+
+
+def read_features(source: AnnotationSource) -> Annotations:
+    """Reads lists of ``path label`` (see :func:`read_path_label`) whose paths are files of features.
+
+    The ending ``.npy`` or ``.npz`` may be left out, as lists of video names do.
+    """
+    return dataclasses.replace(read_path_label(source), features=True)

@@ -1,0 +1,104 @@
+"""The command line that makes a feature cache.
+
+Parsing imports nothing heavy, so that ``--help`` and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Sequence
+
+from slowfast.run_net import EXIT_CONFIG_ERROR, EXIT_ERROR, EXIT_INTERRUPTED
+from slowfast.run_net import build_parser as build_run_parser
+
+DTYPES = ("float16", "bfloat16", "float32")
+
+_EXAMPLES = """\
+examples:
+  of the videos of train.csv, val.csv and test.csv, every frame of each
+    python tools/extract_features.py --cfg VIT_B_VTN_FROZEN DATA.PATH_TO_DATA_DIR data/kinetics \\
+        DATA.FEATURES data/kinetics_vit_b
+
+  then train and test from them, with the same configuration
+    python tools/run_net.py --cfg VIT_B_VTN_FROZEN DATA.PATH_TO_DATA_DIR data/kinetics \\
+        DATA.FEATURES data/kinetics_vit_b
+
+  five frames a second, three crops and their mirror images for training, eight processes
+    torchrun --nproc_per_node 8 tools/extract_features.py --cfg VIT_B_VTN_FROZEN --crops 3 --flips \\
+        DATA.PATH_TO_DATA_DIR data/kinetics DATA.FEATURES data/kinetics_5fps DATA.FEATURES_FPS 5
+
+Videos that are complete are not made again; the same command goes on after Ctrl-C.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = build_run_parser(_EXAMPLES)
+    parser.description = "Runs a model's backbone on the frames of all videos and keeps what it gives."
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the files (default: float16)")
+    parser.add_argument(
+        "--checkpoint", default="", metavar="F", help="weights (default: TRAIN.CHECKPOINT_FILE_PATH, if any)"
+    )
+    parser.add_argument("--crops", type=_count, default=1, metavar="N", help="training crops (default: 1)")
+    parser.add_argument("--flips", action="store_true", help="also the training crops' mirror images")
+    parser.add_argument(
+        "--short-sides",
+        type=_count,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="of the pictures that training crops are cut from (default: the first of TRAIN_JITTER_SCALES)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status."""
+    parser = build_parser()
+    args = parser.parse_intermixed_args(argv)
+    overrides = [*args.opts, *args.overrides]
+    for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
+        if number is not None:
+            overrides += [key, str(number)]
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from slowfast.config import load_config
+    from slowfast.errors import ConfigError, SlowFastError
+
+    try:
+        cfg = load_config(args.cfg, overrides)
+        if not cfg.DATA.FEATURES:
+            raise ConfigError(["DATA.FEATURES = '': is not set; name the folder that the features go to"])
+        from slowfast.engine.extract_features import ExtractionRequest, extract_features
+        from slowfast.engine.run import run
+
+        request = ExtractionRequest(
+            dtype=args.dtype,
+            checkpoint=args.checkpoint or cfg.TRAIN.CHECKPOINT_FILE_PATH,
+            short_sides=tuple(args.short_sides),
+            crops=args.crops,
+            flips=args.flips,
+        )
+        return run(cfg, args.init_method, work=functools.partial(extract_features, request=request))
+    except ConfigError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return EXIT_CONFIG_ERROR
+    except SlowFastError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
