@@ -13,4 +13,5 @@ PROJECT = Project(
     check=check_vtn_config,
     modules=("vtn.model", "vtn.frame_average"),
     configs="vtn.configs",
+    analyses={"backbones": "vtn.analysis.backbones"},
 )

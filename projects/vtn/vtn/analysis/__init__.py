@@ -1,0 +1,1 @@
+"""The analyses that VTN adds to ``tools/analyze.py``."""

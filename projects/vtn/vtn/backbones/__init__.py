@@ -1,0 +1,1 @@
+"""Where backbones come from: one module a source, and what all of them share."""

@@ -1,0 +1,120 @@
+"""Keeping a backbone, or a part of it, as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from slowfast.errors import ModelError
+from vtn.backbones.depth import parameter_depths
+
+
+def freeze(
+    network: nn.Module, *, everything: bool, blocks: int = 0, learning_norms: bool = False
+) -> list[nn.Module]:
+    """Gives what is frozen no gradients, and returns the modules to be kept in evaluation mode.
+
+    These are the frozen parts, so that the statistics of their batch norms stay and nothing is dropped in
+    them; with ``learning_norms`` too, whose scales and offsets then learn and nothing else.
+
+    Args:
+        everything: freeze all parameters.
+        blocks: freeze the stem and so many blocks after it.
+        learning_norms: leave the parameters of normalisation layers free.
+
+    Raises:
+        ModelError: where there are fewer blocks.
+    """
+    frozen = (
+        {name for name, _ in network.named_parameters()} if everything else _first_blocks(network, blocks)
+    )
+    kept = [network] if everything else _modules_of(network, frozen)
+    norms = _norm_parameters(network) if learning_norms else set()
+    for name, parameter in network.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(name in norms)
+    return kept
+
+
+def batch_norms(network: nn.Module) -> list[nn.Module]:
+    """The modules that keep statistics of what passes through them."""
+    return [module for module in network.modules() if isinstance(module, _NormBase)]
+
+
+def compute_in(modules: list[nn.Module], dtype: torch.dtype) -> None:
+    """Lets each of the modules compute in ``dtype`` under autocast, whatever is around it.
+
+    What they return has the type of what they were given.
+    """
+    for module in modules:
+        casting = _Casting(dtype)
+        module.register_forward_pre_hook(casting.enter, with_kwargs=True)
+        module.register_forward_hook(casting.leave, always_call=True)
+
+
+class _Casting:
+    """Switches autocast on before a module computes, and back after it."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._open: list[tuple[Any, torch.dtype | None]] = []
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        context = torch.autocast("cpu" if given is None else given.device.type, self.dtype)
+        context.__enter__()
+        self._open.append((context, None if given is None else given.dtype))
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        context, dtype = self._open.pop()
+        context.__exit__(None, None, None)
+        if isinstance(output, Tensor) and output.is_floating_point() and dtype is not None:
+            return output.to(dtype)
+        return output
+
+
+def _first_blocks(network: nn.Module, blocks: int) -> set[str]:
+    if blocks == 0:
+        return set()
+    depths = parameter_depths(network)
+    present = max(depths.values(), default=0)
+    if blocks > present:
+        raise ModelError(
+            f"VTN.BACKBONE.FROZEN_BLOCKS = {blocks}: the backbone {type(network).__name__} has {present}; "
+            "use fewer, or VTN.BACKBONE.FROZEN True for all of it"
+        )
+    return {name for name, depth in depths.items() if depth <= blocks}
+
+
+def _modules_of(network: nn.Module, names: set[str], prefix: str = "") -> list[nn.Module]:
+    """The outermost modules that have parameters, all of them among ``names``."""
+    found: list[nn.Module] = []
+    for child, module in network.named_children():
+        inside = [f"{prefix}{child}.{name}" for name, _ in module.named_parameters()]
+        if inside and names.issuperset(inside):
+            found.append(module)
+        elif inside:
+            found += _modules_of(module, names, f"{prefix}{child}.")
+    return found
+
+
+def _norm_parameters(network: nn.Module) -> set[str]:
+    def names() -> Iterator[str]:
+        for path, module in network.named_modules():
+            if _is_norm(module):
+                yield from (
+                    f"{path}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)
+                )
+
+    return set(names())
+
+
+def _is_norm(module: nn.Module) -> bool:
+    known = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
+    return isinstance(module, known) or type(module).__name__.lower().endswith(
+        ("layernorm", "rmsnorm", "norm2d")
+    )

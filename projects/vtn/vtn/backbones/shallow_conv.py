@@ -1,0 +1,49 @@
+"""A small backbone of our own, for small frames of simple content."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from slowfast.errors import InputError, ModelError
+from vtn.backbones.description import BACKBONE_REGISTRY
+
+
+@BACKBONE_REGISTRY.register("shallow_conv")
+class ShallowConv(nn.Module):
+    """A small backbone that keeps where things are: strided 3×3 convolutions, flattened into a linear layer.
+
+    It learns from scratch in minutes on a CPU, for small frames of simple content.
+
+    Args:
+        image_size: height and width of the frames, a multiple of 16.
+        width: channels of the first convolution; each of the four doubles them, up to four times as many.
+        feature_dim: F.
+    """
+
+    STRIDE = 16
+    fixed_size = True
+    resize_hint = "set VTN.BACKBONE.ARGS.image_size to the crop size"
+
+    def __init__(self, image_size: int = 64, width: int = 16, feature_dim: int = 128) -> None:
+        super().__init__()
+        if image_size % self.STRIDE:
+            raise ModelError(f"shallow_conv: image_size = {image_size} is no multiple of {self.STRIDE}")
+        self.image_size = image_size
+        self.feature_dim = feature_dim
+        widths = [3, width, 2 * width, 4 * width, 4 * width]
+        stages: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            stages += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        self.stages = nn.Sequential(*stages)
+        self.project = nn.Linear(widths[-1] * (image_size // self.STRIDE) ** 2, feature_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (N, 3, H, W) to (N, F)."""
+        if images.shape[-2:] != (self.image_size, self.image_size):
+            raise InputError(
+                f"shallow_conv was built for {self.image_size}×{self.image_size} pixels and got "
+                f"{images.shape[-2]}×{images.shape[-1]}; set VTN.BACKBONE.ARGS.image_size to the crop size"
+            )
+        return self.project(self.stages(images).flatten(1))

@@ -1,0 +1,94 @@
+"""Backbones from torchvision: its models for classification, without their last linear layer."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from slowfast.errors import ModelError
+from vtn.backbones.description import DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
+from vtn.backbones.published import fetch
+
+
+def names() -> list[str]:
+    """The names of all of them, without ``torchvision:``."""
+    import torchvision
+
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
+    """Returns torchvision's model of that name; see :func:`vtn.backbone.build_backbone`.
+
+    Raises:
+        ModelError: for an unknown name, options or pooling that it does not take, weights that cannot be had.
+    """
+    from torchvision.models import get_model, get_model_weights
+
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else "torchvision.models.list_models() has the names"
+        )
+        raise ModelError(f"backbone torchvision:{name}: torchvision has no image model of that name; {hint}")
+    if pooling:
+        raise ModelError(
+            f"VTN.BACKBONE.POOLING = {pooling!r}: torchvision's models have their own pooling alone; set ''"
+        )
+    published = get_model_weights(name).DEFAULT
+
+    def create(weights: Any) -> nn.Module:
+        try:
+            return get_model(name, weights=weights, **options)
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"backbone torchvision:{name} with {dict(options)}: {error}; see VTN.BACKBONE.ARGS"
+            ) from error
+
+    network = (
+        fetch(lambda: create(published), backbone=f"torchvision:{name}", remedy=_remedy(published.url))
+        if pretrained
+        else create(None)
+    )
+    width, classifier = _remove_classifier(network, name)
+    transform = published.transforms()
+    image_size = getattr(network, "image_size", None)  # vision transformers alone have it
+    return Backbone(
+        network,
+        width,
+        tuple(getattr(transform, "mean", DEFAULT_MEAN)),
+        tuple(getattr(transform, "std", DEFAULT_STD)),
+        image_size=image_size or transform.crop_size[0],
+        fixed_size=image_size is not None,
+        resize_hint="another source: torchvision's transformers do not resize their position embeddings",
+        interpolation=interpolation_of(transform.interpolation.value),
+        classifier=(classifier,),
+    )
+
+
+def _remove_classifier(network: nn.Module, name: str) -> tuple[int, str]:
+    """Replaces the last linear layer, and returns the width of what it was given, and its name."""
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear or getattr(network, "aux_logits", False):
+        raise ModelError(
+            f"backbone torchvision:{name}: does not end in one linear layer; register it in "
+            "BACKBONE_REGISTRY with a forward that returns features"
+        )
+    parent, _, child = linear[-1].rpartition(".")
+    module = network.get_submodule(parent)
+    width = getattr(module, child).in_features
+    setattr(module, child, nn.Identity())
+    return width, linear[-1]
+
+
+def _remedy(url: str) -> str:
+    import torch
+
+    return (
+        f"On a machine with a network get\n  {url}\nand place it here in\n  {torch.hub.get_dir()}/checkpoints"
+        "\nor anywhere, and set VTN.BACKBONE.CHECKPOINT to it. VTN.BACKBONE.PRETRAINED False starts from "
+        "random weights."
+    )

@@ -1,0 +1,1 @@
+"""Analyses: one module a sub-command of ``tools/analyze.py``; projects add theirs by ``Project.analyses``."""
