@@ -14,13 +14,14 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from slowfast.engine.shards import spread_like
 from slowfast.errors import CheckpointError
 from slowfast.files import atomic_write, write_text
 from slowfast.log import get_logger
@@ -52,11 +53,14 @@ class TrainingState:
 
     Attributes:
         position: where the run is.
-        model_state, optimizer_state, scaler_state: ``state_dict()`` of each.
+        model_state, optimizer_state, scaler_state: ``state_dict()`` of each, of whole tensors.
         config: the configuration as YAML.
         seed: ``RNG_SEED``.
         global_batch: clips a step over all processes.
         data_fingerprint: of the training samples in their order; empty where it is not known.
+        class_names: in the order of the classes; empty where the run did not know them.
+        lr_scale: by what the configuration's learning rates are multiplied.
+        average_state: ``state_dict()`` of the moving average of the weights; empty where there is none.
     """
 
     position: Position
@@ -67,6 +71,9 @@ class TrainingState:
     seed: int
     global_batch: int
     data_fingerprint: str
+    class_names: tuple[str, ...] = ()
+    lr_scale: float = 1.0
+    average_state: dict[str, Any] = field(default_factory=dict)
 
 
 def checkpoint_folder(output_dir: str | Path) -> Path:
@@ -137,7 +144,11 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         "seed": state.seed,
         "global_batch": state.global_batch,
         "data_fingerprint": state.data_fingerprint,
+        "class_names": list(state.class_names),
+        "lr_scale": state.lr_scale,
     }
+    if state.average_state:
+        content["ema_state"] = state.average_state
     try:
         # From a path torch would take the archive's inner name, and that is the temporary one.
         with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -185,17 +196,34 @@ def read_training_state(path: str | Path) -> TrainingState | None:
         return None
     return TrainingState(
         position=Position(int(content["epoch"]) + 1, int(content.get("step", 0))),
-        model_state=_weights_in(content, path),
+        model_state=weights_in(content, path),
         optimizer_state=content["optimizer_state"],
         scaler_state=content.get("scaler_state", {}),
         config=content.get("cfg", ""),
         seed=content.get("seed", -1),
         global_batch=content.get("global_batch", 0),
         data_fingerprint=content.get("data_fingerprint", ""),
+        class_names=tuple(content.get("class_names", ())),
+        lr_scale=content.get("lr_scale", 1.0),
+        average_state=content.get("ema_state", {}),
     )
 
 
-def load_model_weights(model: nn.Module, path: str | Path, *, reset_head: bool = False) -> None:
+def stored_class_names(path: str | Path) -> tuple[str, ...]:
+    """Returns the class names that a checkpoint holds, in the order of the classes; it may hold none."""
+    path = Path(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            return tuple(json.loads((file.metadata() or {}).get("class_names", "[]")))
+    names = read_checkpoint(path).get("class_names", ())
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+
+
+def load_model_weights(
+    model: nn.Module, path: str | Path, *, reset_head: bool = False, averaged: bool = False
+) -> None:
     """Loads the weights in ``path`` into ``model``, all of them and nothing else.
 
     Args:
@@ -203,11 +231,13 @@ def load_model_weights(model: nn.Module, path: str | Path, *, reset_head: bool =
         path: a ``.pyth``/``.pt`` file (a state dict, or one under ``model_state``, ``state_dict`` or
             ``model``) or a ``.safetensors`` file.
         reset_head: leave a last layer of another number of classes as it was initialised.
+        averaged: take the moving average of the weights; where the file has none the log says so.
 
     Raises:
         CheckpointError: listing the missing, unexpected and misshapen weights.
     """
-    load_weights(model, _weights_in(read_checkpoint(path), path), source=str(path), reset_head=reset_head)
+    weights = weights_in(read_checkpoint(path), path, averaged=averaged)
+    load_weights(model, weights, source=str(path), reset_head=reset_head)
 
 
 def load_weights(
@@ -224,7 +254,8 @@ def load_weights(
     shapes = [f"{n} is {tuple(weights[n].shape)}, the model's {tuple(own[n].shape)}" for n in misshapen]
     for name in {*misshapen, *heads}:
         del weights[name]
-    result = model.load_state_dict(weights, strict=False)
+    spread = {name: spread_like(w, own[name]) if name in own else w for name, w in weights.items()}
+    result = model.load_state_dict(spread, strict=False)
     missing = [name for name in result.missing_keys if name not in {*misshapen, *heads}]
     problems = [
         _listing("missing", missing),
@@ -253,7 +284,19 @@ def recorded_validation(checkpoint: Path) -> dict[str, float] | None:
         return None
 
 
-def _weights_in(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
+def weights_in(content: Mapping[str, Any], path: str | Path, *, averaged: bool = False) -> dict[str, Tensor]:
+    """The state dict in what :func:`read_checkpoint` read from ``path``.
+
+    Args:
+        averaged: with the moving average of all weights that have one.
+
+    Raises:
+        CheckpointError: when there is none in it.
+    """
+    if averaged:
+        averages = content.get("ema_state", {}).get("weights", {})
+        logger.info("%s: its %s weights are taken", path, "averaged" if averages else "ordinary (and only)")
+        return {**weights_in(content, path), **averages}
     for key in ("model_state", "state_dict", "model"):
         if isinstance(content.get(key), Mapping):
             content = content[key]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from slowfast.class_names import choose_class_names
 from slowfast.distributed import World
-from slowfast.engine.checkpoint import last_checkpoint, load_model_weights
+from slowfast.engine.checkpoint import last_checkpoint, load_model_weights, stored_class_names
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.predictions import predictions_of, save_predictions
@@ -14,7 +15,8 @@ from slowfast.engine.prepare import build_evaluator, build_seeded_model
 from slowfast.engine.training_log import log_broken
 from slowfast.errors import CheckpointError, DataError
 from slowfast.log import get_logger, log_json_stats
-from slowfast.visualization.tensorboard import read_class_names
+from slowfast.models.frame_format import adopt_frame_format
+from slowfast.solver.ema import evaluates_average
 
 logger = get_logger(__name__)
 
@@ -30,8 +32,9 @@ def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | No
         DataError: when no video could be scored.
     """
     model = build_seeded_model(cfg, world, fetch_weights=False)
+    cfg = adopt_frame_format(cfg, model)
     weights = world.share_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
-    load_model_weights(model, weights)
+    load_model_weights(model, weights, averaged=evaluates_average(cfg))
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
@@ -45,7 +48,9 @@ def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | No
         predictions = predictions_of(
             evaluation,
             paths=evaluator.dataset.paths,
-            class_names=read_class_names(cfg.TENSORBOARD.CLASS_NAMES_PATH, cfg.MODEL.NUM_CLASSES),
+            class_names=choose_class_names(
+                cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_class_names(weights), cfg.MODEL.NUM_CLASSES
+            ),
             meta={**figures, "checkpoint": str(weights), "seconds": evaluation.seconds},
         )
         save_predictions(path, predictions)

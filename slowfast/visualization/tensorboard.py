@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from slowfast.class_names import read_class_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,19 +60,6 @@ def open_tensorboard(cfg: Any) -> TensorBoard | None:
         class_names=read_class_names(cfg.TENSORBOARD.CLASS_NAMES_PATH, cfg.MODEL.NUM_CLASSES),
         confusion=cfg.TENSORBOARD.CONFUSION_MATRIX.ENABLE,
     )
-
-
-def read_class_names(path: str, num_classes: int) -> list[str]:
-    """Reads a json file of class name -> index; classes that it does not name get their number.
-
-    Without a path all classes get their numbers.
-    """
-    names = [str(k) for k in range(num_classes)]
-    if path:
-        for name, index in json.loads(Path(path).read_text(encoding="utf-8")).items():
-            if 0 <= int(index) < num_classes:
-                names[int(index)] = name
-    return names
 
 
 def draw_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> Figure:

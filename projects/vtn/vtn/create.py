@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from slowfast.config import load_config
-from slowfast.engine.checkpoint import load_model_weights
+from slowfast.engine.checkpoint import load_weights, read_checkpoint, stored_class_names, weights_in
 from slowfast.models.build import build_model
+from vtn.hub import check_digest
+from vtn.zoo import find_published
 
 
 def create_model(
     config: str | Path, checkpoint: str | Path | None = None, overrides: Sequence[str] = ()
 ) -> nn.Module:
     """Returns the model of a configuration in evaluation mode.
+
+    A checkpoint that is one of the model zoo's is verified by its SHA-256, and one that ``tools/publish.py``
+    wrote by the digest in it; any other is taken as it is. The class names that travel in it become the
+    model's ``class_names``.
 
     Args:
         config: the name of a shipped configuration (``VIT_B_VTN``) or a YAML file.
@@ -24,10 +31,15 @@ def create_model(
 
     Raises:
         ConfigError: where the configuration is wrong.
-        CheckpointError: where the weights do not fit the model.
+        CheckpointError: where the weights are damaged or do not fit the model.
     """
     cfg = load_config(config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *overrides])
-    model = build_model(cfg, fetch_weights=checkpoint is None)
+    model: Any = build_model(cfg, fetch_weights=checkpoint is None)
     if checkpoint is not None:
-        load_model_weights(model, checkpoint)
+        find_published(checkpoint)
+        content = read_checkpoint(checkpoint)
+        load_weights(model, weights_in(content, checkpoint), source=str(checkpoint))
+        if "weights_digest" in content:
+            check_digest(model, content["weights_digest"], source=str(checkpoint))
+        model.class_names = stored_class_names(checkpoint)
     return model.eval()

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.frame_model import FrameModel, backbone_options, build_head
+from vtn.hub import HubModel
 from vtn.inputs import check_sequence, check_state
 
 
 @MODEL_REGISTRY.register()
-class FrameAverage(FrameModel):
+class FrameAverage(HubModel, FrameModel):
     """Backbone, mean over the real frames, and VTN's head. Arguments as those of :class:`vtn.VTN`."""
 
     def __init__(
@@ -26,7 +27,13 @@ class FrameAverage(FrameModel):
         num_classes: int = 400,
         *,
         pretrained: bool = True,
+        backbone_checkpoint: str = "",
+        pooling: str = "",
         frozen: bool = False,
+        frozen_blocks: int = 0,
+        learning_norms: bool = False,
+        frozen_dtype: str = "",
+        lora: Mapping[str, Any] | None = None,
         chunk_frames: int = 0,
         act_checkpoint: bool = False,
         drop_rate: float = 0.0,
@@ -39,7 +46,13 @@ class FrameAverage(FrameModel):
             backbone,
             num_classes,
             pretrained=pretrained,
+            backbone_checkpoint=backbone_checkpoint,
+            pooling=pooling,
             frozen=frozen,
+            frozen_blocks=frozen_blocks,
+            learning_norms=learning_norms,
+            frozen_dtype=frozen_dtype,
+            lora=lora,
             chunk_frames=chunk_frames,
             act_checkpoint=act_checkpoint,
             drop_rate=drop_rate,

@@ -16,19 +16,21 @@ from slowfast.errors import ModelError
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.config import attention_windows
 from vtn.frame_model import FrameModel, backbone_options, build_head
+from vtn.hub import HubModel
 from vtn.inputs import check_sequence, check_state
 from vtn.temporal_encoder import TemporalEncoder
 
 
 @MODEL_REGISTRY.register()
-class VTN(FrameModel):
+class VTN(HubModel, FrameModel):
     """The three modules of the paper's section 3. Without arguments it is the paper's ViT-B.
 
     Every method takes ``positions`` (B, T) of an integer type, None meaning 0 … T − 1, and ``mask`` (B, T)
     bool, True where a frame is real, None meaning all; masked frames have no influence on anything.
 
     Args:
-        backbone, num_classes, pretrained, frozen, chunk_frames, act_checkpoint, drop_rate, drop_path_rate,
+        backbone, num_classes, pretrained, backbone_checkpoint, pooling, frozen, frozen_blocks,
+            learning_norms, frozen_dtype, lora, chunk_frames, act_checkpoint, drop_rate, drop_path_rate,
             backbone_args: see :class:`vtn.frame_model.FrameModel`.
         hidden_dim, num_layers, num_heads, intermediate_size, attention_window, position,
             max_position_embeddings, hidden_dropout, attention_dropout: see
@@ -47,7 +49,13 @@ class VTN(FrameModel):
         num_classes: int = 400,
         *,
         pretrained: bool = True,
+        backbone_checkpoint: str = "",
+        pooling: str = "",
         frozen: bool = False,
+        frozen_blocks: int = 0,
+        learning_norms: bool = False,
+        frozen_dtype: str = "",
+        lora: Mapping[str, Any] | None = None,
         chunk_frames: int = 0,
         act_checkpoint: bool = False,
         drop_rate: float = 0.0,
@@ -70,7 +78,13 @@ class VTN(FrameModel):
             backbone,
             num_classes,
             pretrained=pretrained,
+            backbone_checkpoint=backbone_checkpoint,
+            pooling=pooling,
             frozen=frozen,
+            frozen_blocks=frozen_blocks,
+            learning_norms=learning_norms,
+            frozen_dtype=frozen_dtype,
+            lora=lora,
             chunk_frames=chunk_frames,
             act_checkpoint=act_checkpoint,
             drop_rate=drop_rate,

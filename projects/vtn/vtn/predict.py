@@ -96,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(args: argparse.Namespace, interrupt: Any) -> None:
-    from slowfast.visualization.tensorboard import read_class_names
+    from slowfast.class_names import choose_class_names
+    from slowfast.engine.checkpoint import stored_class_names
     from vtn.prediction import Prediction
     from vtn.windows import score_video, score_windows
 
@@ -116,7 +117,9 @@ def _predict(args: argparse.Namespace, interrupt: Any) -> None:
         video=args.video,
         seconds=video.duration,
         num_frames=len(video.features),
-        class_names=read_class_names(cfg.TENSORBOARD.CLASS_NAMES_PATH, cfg.MODEL.NUM_CLASSES),
+        class_names=choose_class_names(
+            cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_class_names(args.checkpoint), cfg.MODEL.NUM_CLASSES
+        ),
         scores=score_video(model, video, head_act=cfg.MODEL.HEAD_ACT),
         timeline=timeline,
     )
@@ -134,6 +137,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, FrameModel]:
     from slowfast.engine.checkpoint import load_model_weights
     from slowfast.errors import ConfigError
     from slowfast.models.build import build_model
+    from slowfast.models.frame_format import adopt_frame_format
     from vtn.frame_model import FrameModel
 
     cfg = load_config(args.cfg, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *args.overrides])
@@ -143,6 +147,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, FrameModel]:
             [f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: sees no single frames; use VTN or FrameAverage"]
         )
     load_model_weights(model, args.checkpoint)
+    cfg = adopt_frame_format(cfg, model)
     return cfg, model.to("cuda" if torch.cuda.is_available() else "cpu").prepare_inference()
 
 
@@ -158,6 +163,7 @@ def _extract(args: argparse.Namespace, cfg: Any, model: FrameModel, interrupt: A
         crop_size=cfg.DATA.TEST_CROP_SIZE,
         mean=mean,
         std=std,
+        interpolation=cfg.DATA.INTERPOLATION,
     )
     path = args.features or _feature_path(args.video, cfg.OUTPUT_DIR)
     return extract_features(model, args.video, view, path, show_progress=True, interrupt=interrupt)

@@ -1,0 +1,201 @@
+"""Makes of a training checkpoint what others can use: weights with all that is needed to apply them.
+
+Written are ``NAME-<first 8 digits of its SHA-256>.pyth``, which every command here takes, and for the models
+of this project a folder ``NAME`` in the form of the Hugging Face hub. Both hold class names, the
+normalisation of the frames and a digest of the weights; optimiser, paths and training position stay behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slowfast.errors import CheckpointError, ConfigError, SlowFastError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EXIT_ERROR, EXIT_CONFIG_ERROR = 1, 2
+# What says where things lay on the machine that trained, and means nothing elsewhere.
+LOCAL_KEYS = (
+    "DATA.PATH_TO_DATA_DIR",
+    "DATA.PATH_PREFIX",
+    "OUTPUT_DIR",
+    "TRAIN.CHECKPOINT_FILE_PATH",
+    "TEST.CHECKPOINT_FILE_PATH",
+    "TENSORBOARD.CLASS_NAMES_PATH",
+    "TENSORBOARD.LOG_DIR",
+)
+_EXAMPLES = """\
+examples:
+  what a run learned, with the class names that it knew
+    python tools/publish.py output/mine/checkpoints/checkpoint_epoch_00010.pyth published --name MINE
+
+  weights alone, with their configuration and class names
+    python tools/publish.py weights.pyth published --cfg VIT_B_VTN --classes classes.json
+"""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was written.
+
+    Attributes:
+        checkpoint: the ``.pyth`` file.
+        sha256: of that file.
+        folder: in the hub's form; None for models that are not this project's.
+        class_names: that travel in both; empty where none were known.
+    """
+
+    checkpoint: Path
+    sha256: str
+    folder: Path | None
+    class_names: tuple[str, ...]
+
+
+def publish(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    name: str = "",
+    config: str | Path = "",
+    class_names_path: str | Path = "",
+) -> Published:
+    """Writes what can be published of a checkpoint.
+
+    Args:
+        checkpoint: of a training run, or any weights.
+        output: folder.
+        name: of the file and folder; empty: that of the checkpoint.
+        config: name or file of a configuration; empty: the one in the checkpoint.
+        class_names_path: json file of class name -> index; empty: those in the checkpoint.
+
+    Raises:
+        CheckpointError: where the checkpoint holds no configuration and none is given, or does not fit it.
+        ConfigError: where the configuration is wrong.
+    """
+    from slowfast.class_names import named_classes
+    from slowfast.engine.checkpoint import load_weights, read_checkpoint, weights_in
+    from slowfast.engine.prepare import frame_normalization
+    from slowfast.models.build import build_model
+    from vtn.hub import HubModel
+
+    content = read_checkpoint(checkpoint)
+    cfg = _configuration(config, content, checkpoint)
+    model: Any = build_model(cfg, fetch_weights=False)
+    load_weights(model, weights_in(content, checkpoint), source=str(checkpoint))
+    names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or _stored_names(
+        content, cfg.MODEL.NUM_CLASSES
+    )
+    mean, std = frame_normalization(cfg, model)
+    model.class_names, model.frame_mean, model.frame_std = names, mean, std
+
+    output, name = Path(output), name or Path(checkpoint).stem
+    path, digest = _write_checkpoint(model, cfg, output, name)
+    folder = output / name if isinstance(model, HubModel) else None
+    if isinstance(model, HubModel):
+        model.save_pretrained(output / name)
+    return Published(path, digest, folder, names)
+
+
+def _configuration(config: str | Path, content: dict[str, Any], checkpoint: str | Path) -> Any:
+    """The given configuration, or the one in the checkpoint, without what is of this machine."""
+    from slowfast.config import load_config
+    from slowfast.config.defaults import get_default_config
+
+    nothing_to_run = ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"]
+    if config:
+        cfg = load_config(config, nothing_to_run)
+    elif isinstance(content.get("cfg"), str) and content["cfg"]:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f"{Path(checkpoint).name}.yaml")
+            file.write_text(content["cfg"], encoding="utf-8")
+            cfg = load_config(file, nothing_to_run)
+    else:
+        raise CheckpointError(f"{checkpoint}: holds no configuration; give the one it was trained by (--cfg)")
+    cfg = cfg.clone()
+    cfg.defrost()
+    defaults = get_default_config()
+    for key in ("TRAIN.ENABLE", "TEST.ENABLE", *LOCAL_KEYS):
+        section, leaf = key.rpartition(".")[::2]
+        source, target = (node[section] if section else node for node in (defaults, cfg))
+        target[leaf] = source[leaf]
+    cfg.freeze()
+    return cfg
+
+
+def _stored_names(content: dict[str, Any], num_classes: int) -> tuple[str, ...]:
+    names = content.get("class_names", ())
+    return tuple(map(str, names)) if len(names) == num_classes else ()
+
+
+def _write_checkpoint(model: nn.Module, cfg: Any, output: Path, name: str) -> tuple[Path, str]:
+    """Writes the ``.pyth`` file, whose name ends with its own hash; returns its path and SHA-256."""
+    import torch
+
+    from slowfast import __version__
+    from slowfast.files import atomic_write
+    from slowfast.models.build import weights_digest
+    from vtn.zoo import file_sha256
+
+    described: Any = model
+    content = {
+        "model_state": model.state_dict(),
+        "cfg": cfg.dump(),
+        "class_names": list(described.class_names),
+        "normalization": {"mean": list(described.frame_mean), "std": list(described.frame_std)},
+        "weights_digest": weights_digest(model),
+        "version": __version__,
+    }
+    unnamed = output / f"{name}.pyth"
+    with atomic_write(unnamed) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
+    digest = file_sha256(unnamed)
+    path = output / f"{name}-{digest[:8]}.pyth"
+    os.replace(unnamed, path)
+    return path, digest
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of a training run, or weights")
+    parser.add_argument("output", metavar="FOLDER", help="where to write")
+    parser.add_argument("--name", default="", help="of what is written (default: the checkpoint's)")
+    parser.add_argument(
+        "--cfg", default="", metavar="F", help="configuration (default: the one in the checkpoint)"
+    )
+    parser.add_argument(
+        "--classes", default="", metavar="F", help="json file of class name -> index (default: those in it)"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        published = publish(
+            args.checkpoint, args.output, name=args.name, config=args.cfg, class_names_path=args.classes
+        )
+    except SlowFastError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return EXIT_CONFIG_ERROR if isinstance(error, ConfigError) else EXIT_ERROR
+    print(f"{published.checkpoint}\nSHA-256: {published.sha256}")
+    if published.folder is not None:
+        print(f"for the hub: {published.folder}")
+    if not published.class_names:
+        print("no class names: the checkpoint knows none; give them with --classes", file=sys.stderr)
+    return 0
