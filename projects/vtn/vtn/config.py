@@ -22,6 +22,8 @@ BACKBONE_OF_ARCH: Mapping[str, str] = MappingProxyType(
 
 POSITIONS = ("learned", "sinusoidal", "none")
 POSITION_UNITS = ("frame", "second")
+POOLINGS = ("cls", "mean", "map")
+FROZEN_DTYPES = ("bfloat16", "float16")
 MODEL_NAMES = ("VTN", "FrameAverage")
 
 # The original keeps all keys flat under VTN; each stands for one of ours.
@@ -49,17 +51,48 @@ OBSOLETE = ("VTN.ATTENTION_MODE", "VTN.PAD_TOKEN_ID")
 """Keys of the original that have no meaning here: padding is masked, and there is one attention."""
 
 
+ADJUSTABLE = (
+    "VTN.BACKBONE.PRETRAINED",
+    "VTN.BACKBONE.CHECKPOINT",
+    "VTN.BACKBONE.DROP_",
+    "VTN.BACKBONE.CHUNK_FRAMES",
+    "VTN.BACKBONE.ACT_CHECKPOINT",
+    "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB",
+    "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB",
+)
+"""Keys that may change in the middle of a run: they leave the model what it is."""
+
+
 def add_vtn_config(cfg: CfgNode) -> None:
     """Adds the ``VTN`` section to a configuration, in place."""
     cfg.VTN = CfgNode()
 
     cfg.VTN.BACKBONE = CfgNode()
-    # A timm model, or a name in BACKBONE_REGISTRY; empty: by MODEL.ARCH (VIT, DEIT_B, DEIT_TI, R50, R101).
+    # A name in BACKBONE_REGISTRY, a timm model, hf:NAME or hf:FOLDER, torchvision:NAME, detectron2:CONFIG;
+    # empty: by MODEL.ARCH (VIT, DEIT_B, DEIT_TI, R50, R101).
     cfg.VTN.BACKBONE.NAME = ""
     # Start from the weights that the backbone's library publishes (downloads them).
     cfg.VTN.BACKBONE.PRETRAINED = True
+    # Start from the weights in this file instead; it may be of a whole model.
+    cfg.VTN.BACKBONE.CHECKPOINT = ""
+    # How one feature is made of many, where the model has it: cls, mean, map; empty: as its authors did.
+    cfg.VTN.BACKBONE.POOLING = ""
     # Keep the backbone in evaluation mode and without gradients.
     cfg.VTN.BACKBONE.FROZEN = False
+    # Keep its stem and so many of its blocks so; 0: none.
+    cfg.VTN.BACKBONE.FROZEN_BLOCKS = 0
+    # Let the normalisation layers of what is frozen learn; batch norms keep their statistics.
+    cfg.VTN.BACKBONE.LEARNING_NORMS = False
+    # Numbers in which frozen parts compute: bfloat16, float16; empty: as the rest of the model.
+    cfg.VTN.BACKBONE.FROZEN_DTYPE = ""
+    # LoRA (needs the extra "lora"): of the backbone only small matrices beside its linear layers learn.
+    cfg.VTN.BACKBONE.LORA = CfgNode()
+    # Rank of the matrices; 0: no LoRA. They are scaled by ALPHA / RANK.
+    cfg.VTN.BACKBONE.LORA.RANK = 0
+    cfg.VTN.BACKBONE.LORA.ALPHA = 16.0
+    cfg.VTN.BACKBONE.LORA.DROPOUT = 0.0
+    # Ends of names of the layers that get them, such as [qkv, proj]; empty: all linear layers.
+    cfg.VTN.BACKBONE.LORA.TARGETS = []
     # Keyword arguments passed to the backbone as they are.
     cfg.VTN.BACKBONE.ARGS = CfgNode(new_allowed=True)
     # Dropout and stochastic depth of the backbone.
@@ -73,6 +106,8 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.LONGFORMER = CfgNode()
     # Width of the temporal encoder; a linear layer joins a backbone of another width to it.
     cfg.VTN.LONGFORMER.HIDDEN_DIM = 768
+    # Start from this Longformer, a folder in Hugging Face's form or a file (rules: vtn/longformer.py).
+    cfg.VTN.LONGFORMER.CHECKPOINT = ""
     cfg.VTN.LONGFORMER.NUM_HIDDEN_LAYERS = 3
     cfg.VTN.LONGFORMER.NUM_ATTENTION_HEADS = 12
     cfg.VTN.LONGFORMER.INTERMEDIATE_SIZE = 3072
@@ -100,6 +135,14 @@ def backbone_name(cfg: CfgNode) -> str:
     Returns an empty string where neither says one; :func:`check_vtn_config` reports that.
     """
     return cfg.VTN.BACKBONE.NAME or BACKBONE_OF_ARCH.get(cfg.MODEL.ARCH.upper(), "")
+
+
+def lora_options(cfg: CfgNode) -> dict[str, Any] | None:
+    """Returns the arguments of ``vtn.backbones.lora.LoRA``; None where there is to be none."""
+    node = cfg.VTN.BACKBONE.LORA
+    if node.RANK == 0:
+        return None
+    return {"rank": node.RANK, "alpha": node.ALPHA, "dropout": node.DROPOUT, "targets": list(node.TARGETS)}
 
 
 def attention_windows(cfg: CfgNode) -> list[int]:
@@ -131,8 +174,44 @@ def _check_backbone(cfg: Any) -> Iterator[str]:
     for key in ("DROP_RATE", "DROP_PATH_RATE"):
         if not 0 <= backbone[key] < 1:
             yield f"VTN.BACKBONE.{key} = {backbone[key]}: is no fraction; use 0 or more and less than 1"
+    for key, choices in (("POOLING", POOLINGS), ("FROZEN_DTYPE", FROZEN_DTYPES)):
+        if backbone[key] not in ("", *choices):
+            yield f"VTN.BACKBONE.{key} = {backbone[key]!r}: is not known; use {', '.join(choices)} or ''"
+    yield from _check_learning(backbone)
     if backbone.CHUNK_FRAMES < 0:
         yield f"VTN.BACKBONE.CHUNK_FRAMES = {backbone.CHUNK_FRAMES}: use 0 (all at once) or more"
+
+
+def _check_learning(backbone: Any) -> Iterator[str]:
+    """Checks what of the backbone is to learn."""
+    if backbone.FROZEN_BLOCKS < 0:
+        yield f"VTN.BACKBONE.FROZEN_BLOCKS = {backbone.FROZEN_BLOCKS}: use 0 (none) or more"
+    if backbone.FROZEN and backbone.FROZEN_BLOCKS:
+        yield (
+            f"VTN.BACKBONE.FROZEN_BLOCKS = {backbone.FROZEN_BLOCKS}: VTN.BACKBONE.FROZEN True freezes all "
+            "blocks; use one of the two"
+        )
+    lora = backbone.LORA
+    frozen = backbone.FROZEN or backbone.FROZEN_BLOCKS > 0
+    if backbone.LEARNING_NORMS and not (frozen or lora.RANK):
+        yield (
+            "VTN.BACKBONE.LEARNING_NORMS = True: nothing is frozen, so that all learns; set "
+            "VTN.BACKBONE.FROZEN True, or leave it False"
+        )
+    if backbone.FROZEN_DTYPE and not frozen:
+        yield (
+            f"VTN.BACKBONE.FROZEN_DTYPE = {backbone.FROZEN_DTYPE!r}: nothing is frozen; use "
+            "TRAIN.MIXED_PRECISION for what learns"
+        )
+    if lora.RANK < 0:
+        yield f"VTN.BACKBONE.LORA.RANK = {lora.RANK}: use 0 (no LoRA) or more"
+    if lora.RANK and frozen:
+        yield (
+            f"VTN.BACKBONE.LORA.RANK = {lora.RANK}: LoRA leaves the whole backbone as it is by itself; set "
+            "VTN.BACKBONE.FROZEN False and FROZEN_BLOCKS 0"
+        )
+    if not 0 <= lora.DROPOUT < 1:
+        yield f"VTN.BACKBONE.LORA.DROPOUT = {lora.DROPOUT}: is no fraction; use 0 or more and less than 1"
 
 
 def _check_sizes(encoder: Any) -> Iterator[str]:

@@ -74,6 +74,7 @@ class HubModel(
             temporary.chmod(0o644)  # safetensors lets nobody else read it
         content = {
             **model._hub_mixin_config,
+            **{name: value for name, value in _WITHOUT_START.items() if name in model._hub_mixin_config},
             "architecture": type(self).__name__,
             "class_names": list(self.class_names),
             "frame_mean": list(model.frame_mean),
@@ -108,7 +109,9 @@ class HubModel(
         path = Path(model_id, SAFETENSORS_SINGLE_FILE)
         if not Path(model_id).is_dir():
             path = Path(hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download))
-        model: Any = cls(**{**options, "pretrained": False})
+        known = cls._hub_mixin_init_parameters
+        without_start = {name: value for name, value in _WITHOUT_START.items() if name in known}
+        model: Any = cls(**{**options, **without_start})
         load_weights(model, read_checkpoint(path), source=str(path), reset_head=reset_head)
         model.frame_mean, model.frame_std = tuple(config["frame_mean"]), tuple(config["frame_std"])
         if model.num_classes == config["num_classes"]:
@@ -117,6 +120,8 @@ class HubModel(
         return model.eval()
 
 
+# Arguments of the constructor by which no weights are loaded that would be replaced at once.
+_WITHOUT_START = {"pretrained": False, "backbone_checkpoint": "", "encoder_checkpoint": ""}
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 

@@ -18,6 +18,7 @@ from vtn.config import attention_windows
 from vtn.frame_model import FrameModel, backbone_options, build_head
 from vtn.hub import HubModel
 from vtn.inputs import check_sequence, check_state
+from vtn.longformer import start_from_longformer
 from vtn.temporal_encoder import TemporalEncoder
 
 
@@ -37,6 +38,7 @@ class VTN(HubModel, FrameModel):
             :class:`vtn.temporal_encoder.TemporalEncoder`.
         position_rate: None where positions are frame indices of the source video; else positions are
             ``round(seconds × position_rate)``.
+        encoder_checkpoint: start from this Longformer, see :func:`vtn.longformer.start_from_longformer`.
         mlp_dim, dropout_rate: width of the head's hidden layer, and the head's dropout.
 
     Raises:
@@ -69,6 +71,7 @@ class VTN(HubModel, FrameModel):
         position: str = "learned",
         max_position_embeddings: int = 288,
         position_rate: float | None = None,
+        encoder_checkpoint: str = "",
         hidden_dropout: float = 0.1,
         attention_dropout: float = 0.1,
         mlp_dim: int = 768,
@@ -110,6 +113,8 @@ class VTN(HubModel, FrameModel):
             hidden_dropout=hidden_dropout,
             attention_dropout=attention_dropout,
         )
+        if encoder_checkpoint:
+            start_from_longformer(self.temporal_encoder, encoder_checkpoint)
         self.mlp_head = build_head(hidden_dim, mlp_dim, num_classes, dropout_rate)
 
     @classmethod
@@ -126,6 +131,7 @@ class VTN(HubModel, FrameModel):
             position=encoder.POSITION,
             max_position_embeddings=encoder.MAX_POSITION_EMBEDDINGS,
             position_rate=encoder.POSITION_RATE if encoder.POSITION_UNIT == "second" else None,
+            encoder_checkpoint=encoder.CHECKPOINT if fetch_weights else "",
             hidden_dropout=encoder.HIDDEN_DROPOUT_PROB,
             attention_dropout=encoder.ATTENTION_PROBS_DROPOUT_PROB,
             mlp_dim=cfg.VTN.HEAD.MLP_DIM,
@@ -148,12 +154,18 @@ class VTN(HubModel, FrameModel):
         """Maps features (B, T, F) of any float type to the final state of [CLS], (B, D).
 
         Raises:
-            InputError: for what does not fit together, clips without a frame, features that are not finite.
+            InputError: for what does not fit together, clips without a frame, and in evaluation mode features
+                that are not finite; in training they come out as they are.
         """
         check_sequence(features, positions, mask, self.feature_dim)
         state = self.temporal_encoder(features, self.cls_token, positions, mask)
-        check_state(state, features, mask)
+        if not self.training:
+            check_state(state, features, mask)
         return state
+
+    def shard_units(self) -> list[nn.Module]:
+        """As :meth:`FrameModel.shard_units`, with all encoder layers but the last, which is not called itself."""
+        return [*super().shard_units(), *self.temporal_encoder.layers[:-1]]
 
     def frame_attention(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None

@@ -84,12 +84,14 @@ def publish(
     from slowfast.engine.checkpoint import load_weights, read_checkpoint, weights_in
     from slowfast.engine.prepare import frame_normalization
     from slowfast.models.build import build_model
+    from slowfast.solver.ema import evaluates_average
     from vtn.hub import HubModel
 
     content = read_checkpoint(checkpoint)
     cfg = _configuration(config, content, checkpoint)
     model: Any = build_model(cfg, fetch_weights=False)
-    load_weights(model, weights_in(content, checkpoint), source=str(checkpoint))
+    weights = weights_in(content, checkpoint, averaged=evaluates_average(cfg))
+    load_weights(model, weights, source=str(checkpoint))
     names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or _stored_names(
         content, cfg.MODEL.NUM_CLASSES
     )
