@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,12 @@ def main_thread_place() -> str:
     place = "at an end" if frame is None else _describe(_innermost(frame))
     wait = _current
     return place + (f", waiting {time.monotonic() - wait.since:.0f} s for {wait.what}" if wait else "")
+
+
+def error_place(error: BaseException) -> str:
+    """Where ``error`` was raised, in words."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return f"{_describe(_innermost(frames[-1]))}, with {type(error).__name__}" if frames else "nowhere"
 
 
 def _innermost(frame: FrameType) -> FrameType:

@@ -27,7 +27,7 @@ from slowfast.distributed import World
 from slowfast.errors import ConfigError, SlowFastError, describe_error
 from slowfast.log import get_logger, log_to_file
 from slowfast.run_net import EXIT_CONFIG_ERROR, EXIT_ERROR, EXIT_INTERRUPTED
-from slowfast.waiting import current_wait, main_thread_place
+from slowfast.waiting import current_wait, error_place, main_thread_place
 
 logger = get_logger(__name__)
 
@@ -73,6 +73,7 @@ class Watchdog:
         self._on_stop = on_stop
         self._own: Alarm | None = None
         self._alarm: Alarm | None = None
+        self._error_place = ""
         self._told = threading.Event()
         self._wake = threading.Event()
         self._leaving = threading.Event()
@@ -100,6 +101,7 @@ class Watchdog:
             code = EXIT_CONFIG_ERROR
         elif isinstance(error, KeyboardInterrupt):
             expected, text, code = True, "interrupted", EXIT_INTERRUPTED
+        self._error_place = error_place(error)
         log_to_file(text)
         if not expected and _is_consequence(error):
             self._wait_for_alarm(_CAUSE_SECONDS)
@@ -185,7 +187,7 @@ class Watchdog:
         """Does this process's part of an alarm, and ends it."""
         last_line = alarm.text.rstrip().splitlines()[-1]
         self._write_stacks(f"the run ends: alarm of {self._bulletin.name(alarm.rank)}: {last_line}")
-        self._bulletin.tell_place(main_thread_place())
+        self._bulletin.tell_place(self._error_place or main_thread_place())
         if self._world.is_main and self._bulletin.claim_telling():
             self._tell(alarm)
         else:
@@ -219,7 +221,7 @@ class Watchdog:
         alarm = self._own
         if alarm is not None and not alarm.expected and _names_network(alarm.text):
             alarm = None  # it only follows from the loss
-        self._write_stacks(text)
+        self._write_stacks("the run ends")
         self._print(f"rank {self._world.rank}: {text if alarm is None else alarm.text}")
         self._told.set()
         self._end(EXIT_ERROR if alarm is None else alarm.exit_code)
@@ -236,7 +238,7 @@ class Watchdog:
         os._exit(exit_code)
 
     def _write_stacks(self, heading: str) -> None:
-        log_to_file(f"{heading}\nwhere this process is: {main_thread_place()}; all of its threads:")
+        log_to_file(f"{heading}; this process is {self._error_place or main_thread_place()}; its threads:")
         if self._log_file is None:
             faulthandler.dump_traceback(sys.stderr)
             return

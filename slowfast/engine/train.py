@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
 
 from slowfast.distributed import World
-from slowfast.engine.checkpoint import Position, checkpoint_path, read_training_state, recorded_validation
+from slowfast.engine.changes import check_same_run
+from slowfast.engine.checkpoint import (
+    Position,
+    TrainingState,
+    checkpoint_path,
+    read_training_state,
+    recorded_validation,
+)
 from slowfast.engine.interrupt import Interrupt
-from slowfast.engine.resume import check_same_run, find_start, restore, start_from_file
+from slowfast.engine.resume import find_start, restore, start_from_file
 from slowfast.engine.seeding import seed_generators
 from slowfast.engine.training import Training, build_training
 from slowfast.errors import CheckpointError
 from slowfast.log import get_logger
+from slowfast.waiting import waiting
 
 logger = get_logger(__name__)
 
@@ -27,10 +36,11 @@ def train(cfg: Any, world: World, interrupt: Interrupt) -> Path:
     """
     newest = find_start(cfg.OUTPUT_DIR, auto_resume=cfg.TRAIN.AUTO_RESUME, world=world)
     starts_afresh = newest is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH
-    training = build_training(cfg, world, interrupt, fetch_weights=starts_afresh)
+    begun = None if newest is None else _read_own(newest)
+    training = build_training(cfg, world, interrupt, fetch_weights=starts_afresh, begun=begun)
     start = Position()
-    if newest is not None:
-        start = _continue(training, newest)
+    if newest is not None and begun is not None:
+        start = _continue(training, newest, begun, forced=cfg.TRAIN.FORCE_RESUME)
     elif cfg.TRAIN.CHECKPOINT_FILE_PATH:
         start = _begin_from_file(training, cfg)
     try:
@@ -60,7 +70,15 @@ def run_epochs(training: Training, start: Position) -> Position:
                 seed_generators(training.identity.seed, world.rank, epoch, position.step)
                 lr = training.lr_policy(epoch + position.step / schedule.steps_per_epoch)
                 batch = training.mix(batch, position)
-                result = training.step(batch, lr, asked_to_stop=training.interrupt.requested)
+                with waiting("a step of all ranks"):
+                    result = training.step(
+                        batch,
+                        lr,
+                        asked_to_stop=training.interrupt.requested,
+                        asked_to_save=functools.partial(
+                            training.writer.is_due, schedule.steps_to(position) + 1
+                        ),
+                    )
                 times = (received - before, time.perf_counter() - received)  # waiting for data, computing
                 training.safeguard.check(position, batch, result)
                 log.add_step(epoch, position.step, result, lr=lr, times=times)
@@ -71,7 +89,7 @@ def run_epochs(training: Training, start: Position) -> Position:
                     raise training.stop(position)
                 if position.epoch > epoch or position >= schedule.end:
                     break
-                if training.writer.is_due():
+                if result.save:
                     training.save(position)
                 before = time.perf_counter()
         log.end_epoch(epoch, schedule.steps_to(position), lr=lr, broken=training.safeguard.all_broken())
@@ -82,21 +100,17 @@ def run_epochs(training: Training, start: Position) -> Position:
     return position
 
 
-def _continue(training: Training, path: Path) -> Position:
-    """Takes over the state of this run's own checkpoint, and validates it where that was still due."""
+def _read_own(path: Path) -> TrainingState:
     state = read_training_state(path)
     if state is None:
         raise CheckpointError(f"{path} holds weights alone; move it away to start afresh")
-    identity = training.identity
-    check_same_run(
-        state,
-        source=path,
-        config=identity.config,
-        global_batch=identity.global_batch,
-        fingerprint=identity.data_fingerprint,
-    )
-    restore(training.step, state, source=path)
-    start = state.position
+    return state
+
+
+def _continue(training: Training, path: Path, state: TrainingState, *, forced: bool) -> Position:
+    """Takes over the state of this run's own checkpoint, and validates it where that was still due."""
+    start = check_same_run(state, training.identity, source=path, forced=forced)
+    restore(training.step, state, source=path, forced=forced)
     logger.info("continuing from %s, %s", path, start)
     if training.schedule.validates_at(start) and recorded_validation(path) is None:
         logger.info("the run was stopped before its validation at %s", start)
