@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from slowfast.errors import ConfigError
@@ -118,3 +121,37 @@ def import_project_modules() -> None:
     for project in projects():
         for module in project.modules:
             importlib.import_module(module)
+
+
+def import_user_modules(modules: Sequence[str]) -> None:
+    """Imports what a user names in ``IMPORTS``, so that it registers itself.
+
+    Args:
+        modules: names of modules, or paths of Python files, whose folders become importable, too.
+
+    Raises:
+        ConfigError: where there is none of that name, or it fails while it is imported.
+    """
+    for module in modules:
+        name = module
+        if module.endswith(".py"):
+            path = Path(module).absolute()
+            name = path.stem
+            if str(path.parent) not in sys.path:
+                sys.path.append(str(path.parent))
+        try:
+            imported = importlib.import_module(name)
+        except Exception as error:  # whatever the user's code does
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            inside = "" if "importlib" in frame.filename else f" in {frame.filename}, line {frame.lineno}"
+            raise ConfigError(
+                [
+                    f"IMPORTS = {module!r}: cannot be imported{inside} ({type(error).__name__}: {error}); "
+                    "name a module, or a Python file relative to where the run is started"
+                ]
+            ) from error
+        file = getattr(imported, "__file__", None)
+        if module.endswith(".py") and (file is None or Path(file).resolve() != path.resolve()):
+            raise ConfigError(
+                [f"IMPORTS = {module!r}: another module is called {name} ({file}); choose another name"]
+            )

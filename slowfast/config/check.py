@@ -22,6 +22,7 @@ _CHOICES = {
     "MODEL.LOSS_FUNC": ("cross_entropy", "soft_cross_entropy", "bce_logit"),
     "MODEL.HEAD_ACT": ("softmax", "sigmoid", "none"),
     "DATA.NORMALIZATION": ("data", "backbone"),
+    "DATA.INTERPOLATION": ("bilinear", "bicubic", "backbone"),
     "DATA.ENSEMBLE_METHOD": ("sum", "max"),
     "DATA.DECODING_BACKEND": ("pyav", "torchcodec"),
     "DATA.FEATURES_LAYOUT": ("frames_first", "frames_last"),
@@ -38,8 +39,8 @@ _AT_LEAST = {
     "DATA.SAMPLING_RATE": 1,
     "DATA.FEATURES_FPS": 0,
     "DATA.TARGET_FPS": 1,
-    "DATA.TRAIN_CROP_SIZE": 1,
-    "DATA.TEST_CROP_SIZE": 1,
+    "DATA.TRAIN_CROP_SIZE": 0,
+    "DATA.TEST_CROP_SIZE": 0,
     "AUG.NUM_SAMPLE": 1,
     "AUG.COLOR_JITTER": 0,
     "AUG.RE_COUNT": 1,
@@ -90,6 +91,11 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
     problems += check_features(cfg)
     if cfg.TRAIN.ENABLE:
         problems += [*_check_augmentation(cfg), *_check_solver(cfg)]
+    problems += [
+        f"IMPORTS = {module!r}: there is no such file; the path is relative to where the run is started"
+        for module in cfg.IMPORTS
+        if str(module).endswith(".py") and not Path(module).is_file()
+    ]
     if cfg.SHARD_ID not in range(max(cfg.NUM_SHARDS, 1)):
         problems.append(
             f"SHARD_ID = {cfg.SHARD_ID}: machines are numbered from 0 to NUM_SHARDS - 1 = "

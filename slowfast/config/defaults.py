@@ -101,6 +101,9 @@ _C.DATA.TRAIN_JITTER_SCALES = [256, 320]
 _C.DATA.TRAIN_JITTER_SCALES_RELATIVE = []
 _C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = []
 _C.DATA.TRAIN_CROP_SIZE = 224
+# (ours) How frames are scaled: bilinear, bicubic, or as those were that the model's weights were trained with
+# (backbone).
+_C.DATA.INTERPOLATION = "bilinear"
 _C.DATA.TEST_CROP_SIZE = 256
 # Draw the inverse of the short side uniformly instead of the short side.
 _C.DATA.INV_UNIFORM_SAMPLE = False
@@ -108,6 +111,7 @@ _C.DATA.RANDOM_FLIP = True
 _C.DATA.MULTI_LABEL = False
 # How scores of views are merged: sum, max.
 _C.DATA.ENSEMBLE_METHOD = "sum"
+# 0: the size that the model's weights were trained with.
 _C.DATA.REVERSE_INPUT_CHANNEL = False
 # Decoder: pyav, torchcodec.
 _C.DATA.DECODING_BACKEND = "pyav"
@@ -226,6 +230,10 @@ _C.TENSORBOARD.CONFUSION_MATRIX.ENABLE = False
 
 def get_default_config() -> CfgNode:
     """Returns a fresh configuration with the framework's keys and those of all installed projects."""
+# ------------------------------------------------------------------------------- code of one's own
+# (ours) Modules, or Python files, imported before a model or a data set is built, to register what is theirs.
+_C.IMPORTS = []
+
     cfg = _C.clone()
     for project in projects():
         project.add_config(cfg)

@@ -20,7 +20,7 @@ from slowfast.datasets.video_dataset import Reader, VideoDataset
 from slowfast.datasets.views import ClipViews, OpenVideo, TrainingViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
-from slowfast.registry import Registry
+from slowfast.registry import Registry, import_user_modules
 
 _logger = get_logger(__name__)
 
@@ -67,6 +67,7 @@ def build_dataset(
         ConfigError: for an unknown name; for a cache of features that was made in another way.
         AnnotationError: for annotations that cannot be read.
     """
+    import_user_modules(cfg.IMPORTS)
     name = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
     annotations = DATASET_REGISTRY.get(name)(cfg, split)
     scheme = view_scheme(cfg, split)
@@ -150,6 +151,7 @@ def view_scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoV
             inverse_uniform=data.INV_UNIFORM_SAMPLE,
             crop_area=_range(data.TRAIN_JITTER_SCALES_RELATIVE),
             crop_aspect=_range(data.TRAIN_JITTER_ASPECT_RELATIVE) or (3 / 4, 4 / 3),
+            interpolation=data.INTERPOLATION,
         )
     crops = cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1
     short_side = data.TEST_CROP_SIZE if crops > 1 else min(data.TRAIN_JITTER_SCALES)
@@ -160,6 +162,7 @@ def view_scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoV
             short_side=short_side,
             crop_size=data.TEST_CROP_SIZE,
             num_crops=crops,
+            interpolation=data.INTERPOLATION,
         )
     return ClipViews(
         num_frames=data.NUM_FRAMES,
@@ -170,4 +173,5 @@ def view_scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoV
         num_temporal=cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" else 1,
         num_crops=crops,
         centre=split == "val",
+        interpolation=data.INTERPOLATION,
     )

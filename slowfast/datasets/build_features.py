@@ -120,7 +120,9 @@ def refusal(folder: str, differences: Sequence[str]) -> str:
 def evaluation_variants(scheme: ClipViews | WholeVideoViews) -> list[Variant]:
     """The variants that evaluation shows, by crop."""
     return [
-        Variant(scheme.short_side, scheme.crop_size, crop, scheme.num_crops)
+        Variant(
+            scheme.short_side, scheme.crop_size, crop, scheme.num_crops, interpolation=scheme.interpolation
+        )
         for crop in range(scheme.num_crops)
     ]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.feature_file import STORED
 from slowfast.datasets.sampling import FrameTimes
-from slowfast.datasets.spatial import Placer, fixed_crop
+from slowfast.datasets.spatial import Placer, fixed_crop, scaled_by
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, write_text
 
@@ -38,6 +38,7 @@ class Variant:
         crop_size: pixels of the square that was cut out.
         crop, num_crops: crop number ``crop`` of ``num_crops`` along the long side.
         flip: mirrored left to right.
+        interpolation: of the scaling.
     """
 
     short_side: int
@@ -45,17 +46,22 @@ class Variant:
     crop: int = 0
     num_crops: int = 1
     flip: bool = False
+    interpolation: str = "bilinear"
 
     @property
     def name(self) -> str:
         """Of its folder."""
         mirrored = "-flip" if self.flip else ""
-        return f"short{self.short_side}-crop{self.crop_size}-{self.crop + 1}of{self.num_crops}{mirrored}"
+        scaled = "" if self.interpolation == "bilinear" else f"-{self.interpolation}"
+        return (
+            f"short{self.short_side}-crop{self.crop_size}-{self.crop + 1}of{self.num_crops}{mirrored}{scaled}"
+        )
 
     @property
     def placer(self) -> Placer:
         """Where the crop lies in the picture, not mirrored."""
-        return fixed_crop(self.short_side, self.crop_size, self.crop, self.num_crops)
+        crop = fixed_crop(self.short_side, self.crop_size, self.crop, self.num_crops)
+        return scaled_by(self.interpolation, crop)
 
 
 @dataclass(frozen=True)
@@ -199,5 +205,6 @@ def split_times(table: NDArray[np.float64]) -> tuple[FrameTimes, NDArray[np.int6
 
 def by_short_side(variants: Sequence[Variant]) -> Iterator[list[Variant]]:
     """Groups variants that can be cut from the same scaled pictures."""
-    for side in sorted({variant.short_side for variant in variants}):
-        yield [variant for variant in variants if variant.short_side == side]
+    scaled = [(variant.short_side, variant.interpolation) for variant in variants]
+    for key in sorted(set(scaled)):
+        yield [variant for variant, its_key in zip(variants, scaled, strict=True) if its_key == key]

@@ -52,7 +52,7 @@ class Picture:
             self._placement = self._placer(*shown)
         place = self._placement
         height, width = (place.width, place.height) if turns % 2 else (place.height, place.width)
-        picture = self._to_rgb(frame, height, width)
+        picture = self._to_rgb(frame, height, width, place.interpolation)
         if turns:
             picture = np.rot90(picture, k=turns)
         bottom, right = place.top + place.crop_height, place.left + place.crop_width
@@ -65,10 +65,10 @@ class Picture:
         # Torch flips pixels of three bytes twenty times as fast as numpy.
         return torch.from_numpy(self._frames).flip(2).numpy()
 
-    def _to_rgb(self, frame: Any, height: int, width: int) -> np.ndarray:
+    def _to_rgb(self, frame: Any, height: int, width: int, interpolation: str) -> np.ndarray:
         """A view (H, W, 3) of the frame, scaled and converted."""
         # One thread: starting more costs more than a small picture takes.
-        how = {"interpolation": "BILINEAR", "threads": 1}
+        how = {"interpolation": interpolation.upper(), "threads": 1}
         if (frame.height, frame.width) != (height, width) and frame.format.name in _SCALED_AS_THEY_ARE:
             frame = self._scaler.reformat(frame, width, height, **how)
         frame = self._converter.reformat(frame, width, height, format="rgb24", **how)

@@ -5,7 +5,7 @@ T frames, H W pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class SharedCropsReader(ViewReader):
         def place_whole(height: int, width: int) -> Placement:
             sizes.append((height, width))
             place = self.scheme.placer(0, rng)(height, width)
-            return Placement(place.height, place.width, 0, 0, place.height, place.width)
+            return replace(place, top=0, left=0, crop_height=place.height, crop_width=place.width, flip=False)
 
         with self.open_source(path) as video:
             indices, positions = self.plan(video.times, path, view, rng, segment)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class Placement:
         height, width: of the whole picture after scaling.
         top, left, crop_height, crop_width: the part of it that is kept.
         flip: whether that part is mirrored left to right.
+        interpolation: of the scaling, ``bilinear`` or ``bicubic``.
     """
 
     height: int
@@ -30,6 +31,7 @@ class Placement:
     crop_height: int
     crop_width: int
     flip: bool = False
+    interpolation: str = "bilinear"
 
 
 # Parts drawn until one fits into the picture.
@@ -44,6 +46,15 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     if height < width:
         return short_side, max(math.floor(width / height * short_side), short_side)
     return max(math.floor(height / width * short_side), short_side), short_side
+
+
+def scaled_by(interpolation: str, placer: Placer) -> Placer:
+    """The same places with another interpolation."""
+
+    def place(height: int, width: int) -> Placement:
+        return replace(placer(height, width), interpolation=interpolation)
+
+    return place
 
 
 def whole_picture(short_side: int | None = None) -> Placer:

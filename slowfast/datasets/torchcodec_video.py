@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
 from slowfast.datasets.pyav_video import PyAVVideo
@@ -86,7 +87,8 @@ def _placed(frames: torch.Tensor, place: Placement) -> np.ndarray:
     """Scales, crops and flips frames (t, H, W, 3)."""
     images = frames.permute(0, 3, 1, 2)  # a view: torchvision is fastest on channels-last memory
     if tuple(frames.shape[1:3]) != (place.height, place.width):
-        images = tvf.resize(images, [place.height, place.width], antialias=True)
+        how = InterpolationMode(place.interpolation)
+        images = tvf.resize(images, [place.height, place.width], how, antialias=True)
     images = images[
         ..., place.top : place.top + place.crop_height, place.left : place.left + place.crop_width
     ]

@@ -65,6 +65,7 @@ class TrainingViews:
         num_frames: T.
         sampling_rate: step between frames, in frames at ``target_fps``.
         short_sides: range of the scaled short side, pixels.
+        interpolation: of the scaling, ``bilinear`` or ``bicubic``.
         crop_area, crop_aspect: ranges of a random resized crop's share of the picture and its width over
             height; None: a crop of the scaled picture.
     """
@@ -80,6 +81,7 @@ class TrainingViews:
     crop_aspect: tuple[float, float] | None = None
     num_temporal: int = 1
     num_crops: int = 1
+    interpolation: str = "bilinear"
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         return sampling.random_clip(times, self.num_frames, self.sampling_rate, self.target_fps, rng)
@@ -87,10 +89,12 @@ class TrainingViews:
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
         if self.crop_area is not None and self.crop_aspect is not None:
             area, aspect = self.crop_area, self.crop_aspect
-            return spatial.random_resized_crop(area, aspect, self.crop_size, rng, flip=self.flip)
-        return spatial.random_crop(
-            self.short_sides, self.crop_size, rng, flip=self.flip, inverse_uniform=self.inverse_uniform
-        )
+            placer = spatial.random_resized_crop(area, aspect, self.crop_size, rng, flip=self.flip)
+        else:
+            placer = spatial.random_crop(
+                self.short_sides, self.crop_size, rng, flip=self.flip, inverse_uniform=self.inverse_uniform
+            )
+        return spatial.scaled_by(self.interpolation, placer)
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class ClipViews:
     num_temporal: int = 1
     num_crops: int = 1
     centre: bool = False
+    interpolation: str = "bilinear"
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         clip = (times, self.num_frames, self.sampling_rate, self.target_fps)
@@ -113,7 +118,8 @@ class ClipViews:
         )
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
-        return spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
+        placer = spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
+        return spatial.scaled_by(self.interpolation, placer)
 
 
 @dataclass(frozen=True)
@@ -126,12 +132,14 @@ class WholeVideoViews:
     crop_size: int
     num_crops: int = 1
     num_temporal: int = 1
+    interpolation: str = "bilinear"
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         return sampling.whole_video(times, self.num_frames, self.target_fps)
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
-        return spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
+        placer = spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
+        return spatial.scaled_by(self.interpolation, placer)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from slowfast.errors import ConfigError, DataError, DecodeError, SlowFastError
 from slowfast.files import write_text
 from slowfast.log import get_logger
 from slowfast.models.build import takes_features
+from slowfast.models.frame_format import adopt_frame_format
 from slowfast.progress import Progress
 
 logger = get_logger(__name__)
@@ -87,6 +88,7 @@ def extract_features(cfg: Any, world: World, interrupt: Interrupt, request: Extr
         DataError: where no video at all could be read, or features cannot be written.
     """
     model = _build_model(cfg, world, request)
+    cfg = adopt_frame_format(cfg, model)
     splits = [_plan_split(cfg, split, world, request) for split in _enabled_splits(cfg)]
     manifest = _claim_folder(cfg, world, _describe(cfg, model, request, splits))
     # Variants may be added later, and what is there of the others stays as it is.
@@ -153,7 +155,7 @@ def _variants(cfg: Any, split: str, request: ExtractionRequest) -> Iterator[Vari
                 [f"--short-sides {side}: is less than DATA.TRAIN_CROP_SIZE = {scheme.crop_size}; use more"]
             )
         for crop in range(request.crops):
-            variant = Variant(side, scheme.crop_size, crop, request.crops)
+            variant = Variant(side, scheme.crop_size, crop, request.crops, interpolation=scheme.interpolation)
             yield from (variant, replace(variant, flip=True)) if request.flips else (variant,)
 
 

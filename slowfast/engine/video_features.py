@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,8 @@ class VideoExtractor:
             placed = next(iter(files)).placer(height, width)
             if not whole:
                 return placed
-            return Placement(placed.height, placed.width, 0, 0, placed.height, placed.width)
+            height, width = placed.height, placed.width
+            return replace(placed, top=0, left=0, crop_height=height, crop_width=width, flip=False)
 
         for pictures in video.read_chunks(numbers[done:], CHUNK_FRAMES, place):
             for variant, file in files.items():

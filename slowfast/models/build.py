@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from slowfast.registry import Registry
+from slowfast.registry import Registry, import_user_modules
 
 MODEL_REGISTRY: Registry[Any] = Registry("model", "MODEL.MODEL_NAME")
 """Model classes. A class has ``from_config(cfg, *, fetch_weights) -> nn.Module`` and its
@@ -24,6 +24,10 @@ class VideoModel(Protocol):
             them where ``DATA.NORMALIZATION`` is ``backbone``.
         position_rate: None where positions are frame indices of the source video; else positions are
             ``round(seconds × position_rate)``.
+
+    It may also have ``frame_size``, the pixels of its frames' sides, ``frame_interpolation``, ``bilinear`` or
+    ``bicubic``, both used where the configuration asks for them, and ``frame_size_problem(height, width)``,
+    which says in words why it cannot take a size.
     """
 
     frame_mean: tuple[float, float, float]
@@ -113,3 +117,4 @@ def build_model(cfg: Any, *, fetch_weights: bool = True) -> nn.Module:
         ModelError: where the model cannot be built as configured.
     """
     return MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME).from_config(cfg, fetch_weights=fetch_weights)
+    import_user_modules(cfg.IMPORTS)

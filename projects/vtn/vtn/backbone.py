@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -36,26 +37,27 @@ def build_backbone(
     pretrained: bool,
     options: Mapping[str, Any],
     pooling: str = "",
-    checkpoint: str = "",
+    checkpoint: str | Path = "",
 ) -> Backbone:
     """Returns the backbone of that name, or the given network, with all that is known of it.
 
     Args:
-        pretrained: start from the weights that its source publishes. Given networks bring theirs.
+        pretrained: start from the weights of ``checkpoint``, or else from those that its source publishes.
+            Given networks bring theirs.
         options: keyword arguments of the model's constructor.
         pooling: ``cls``, ``mean`` or ``map``; empty: the model's own.
-        checkpoint: a file of weights to start from instead of the published ones; empty: none.
+        checkpoint: a file of weights, see :func:`vtn.backbones.checkpoint.load_backbone_weights`.
 
     Raises:
         ModelError: for an unknown name, options or pooling it does not take, weights that cannot be had, no
             known width.
         CheckpointError: for a file of weights that does not fit.
     """
-    pretrained = pretrained and not checkpoint
+    fetch = pretrained and not checkpoint
     if isinstance(backbone, nn.Module):
         built = describe(backbone, type(backbone).__name__)
     elif _is_registered(backbone):
-        built = _build_registered(backbone, pretrained, options, pooling)
+        built = _build_registered(backbone, fetch, options, pooling)
     else:
         source, colon, name = backbone.partition(":")
         if not colon or source not in _SOURCES:
@@ -65,9 +67,9 @@ def build_backbone(
                 f"VTN.BACKBONE.POOLING = {pooling!r}: is not known; use {', '.join(POOLINGS)} or ''"
             )
         built = import_module(_SOURCES[source]).build(
-            name, pretrained=pretrained, options=options, pooling=pooling
+            name, pretrained=fetch, options=options, pooling=pooling
         )
-    if checkpoint:
+    if pretrained and checkpoint:
         load_backbone_weights(built, checkpoint)
     return built
 

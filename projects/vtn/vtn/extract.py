@@ -16,7 +16,7 @@ from slowfast.datasets.clip import normalize
 from slowfast.datasets.decode import open_video
 from slowfast.datasets.feature_file import FeatureFile, describe_file
 from slowfast.datasets.sampling import FrameTimes, whole_video
-from slowfast.datasets.spatial import fixed_crop
+from slowfast.datasets.spatial import fixed_crop, scaled_by
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.models.build import weights_digest
@@ -39,6 +39,7 @@ class FrameView:
         short_side: pixels to which the short side is scaled.
         crop_size: pixels of the square that is cut from the middle.
         mean, std: normalisation per channel, of pixels scaled to 0 … 1.
+        interpolation: of the scaling, ``bilinear`` or ``bicubic``.
     """
 
     fps: float
@@ -46,6 +47,7 @@ class FrameView:
     crop_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    interpolation: str = "bilinear"
 
 
 def extract_features(
@@ -88,9 +90,8 @@ def extract_features(
             if file.count:
                 logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
             left = indices[file.count :]
-            chunks = video.read_chunks(
-                left, model.chunk_frames or CHUNK_FRAMES, fixed_crop(view.short_side, view.crop_size)
-            )
+            placer = scaled_by(view.interpolation, fixed_crop(view.short_side, view.crop_size))
+            chunks = video.read_chunks(left, model.chunk_frames or CHUNK_FRAMES, placer)
             with (
                 evaluating(model),
                 Progress(len(left), Path(video_path).name, "frame", enabled=show_progress) as progress,

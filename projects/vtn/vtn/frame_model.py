@@ -6,7 +6,8 @@ B clips, T frames, H W pixels, F width of a feature, K classes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, Self
 
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import vtn.precomputed  # noqa: F401 (registers its backbone)
-from slowfast.errors import InputError
+from slowfast.errors import InputError, ModelError
 from slowfast.models.build import weights_digest
 from vtn.backbone import build_backbone
-from vtn.config import backbone_name
+from vtn.backbones.depth import parameter_depths
+from vtn.backbones.freezing import batch_norms, compute_in, freeze
+from vtn.backbones.lora import LoRA, add_lora
+from vtn.config import FROZEN_DTYPES, backbone_name, lora_options
 from vtn.inputs import check_frames
 
 
@@ -26,10 +30,17 @@ class FrameModel(nn.Module):
     """A video model that looks at each frame with a 2D backbone; subclasses say what becomes of the features.
 
     Args:
-        backbone: a name (``BACKBONE_REGISTRY``, then timm) or a network (N, 3, H, W) -> (N, F).
+        backbone: a name (see :func:`vtn.backbone.build_backbone`) or a network (N, 3, H, W) -> (N, F).
         num_classes: K.
-        pretrained: start from the backbone's published weights, which are downloaded.
+        pretrained: start from the weights in ``backbone_checkpoint``, or else from the published ones, which
+            are downloaded.
+        backbone_checkpoint: a file of the backbone's weights; empty: the published ones.
+        pooling: ``cls``, ``mean`` or ``map``; empty: the backbone's own.
         frozen: keep the backbone in evaluation mode and give it no gradients.
+        frozen_blocks: do so with its stem and that many blocks.
+        learning_norms: let the normalisation layers of what is frozen learn their scales and offsets.
+        frozen_dtype: ``bfloat16`` or ``float16``, in which frozen parts compute; empty: as the rest.
+        lora: arguments of :class:`vtn.backbones.lora.LoRA`, which then is all that learns of the backbone.
         chunk_frames: frames that go through the backbone at once; 0: all of a batch.
         act_checkpoint: recompute the backbone's activations in the backward pass.
         drop_rate, drop_path_rate: dropout and stochastic depth of the backbone.
@@ -37,7 +48,8 @@ class FrameModel(nn.Module):
 
     Attributes:
         feature_dim: F.
-        frame_mean, frame_std, position_rate: see ``slowfast.models.build.VideoModel``.
+        frame_mean, frame_std, frame_size, frame_interpolation, position_rate: see
+            ``slowfast.models.build.VideoModel``.
     """
 
     num_layers = 0
@@ -49,7 +61,13 @@ class FrameModel(nn.Module):
         num_classes: int,
         *,
         pretrained: bool,
+        backbone_checkpoint: str = "",
+        pooling: str = "",
         frozen: bool,
+        frozen_blocks: int = 0,
+        learning_norms: bool = False,
+        frozen_dtype: str = "",
+        lora: Mapping[str, Any] | None = None,
         chunk_frames: int,
         act_checkpoint: bool,
         drop_rate: float,
@@ -59,15 +77,23 @@ class FrameModel(nn.Module):
         super().__init__()
         rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
         options = {**{name: rate for name, rate in rates.items() if rate}, **(backbone_args or {})}
-        built = build_backbone(backbone, pretrained=pretrained, options=options)
-        self.backbone = built.network.requires_grad_(not frozen)
+        built = build_backbone(
+            backbone, pretrained=pretrained, options=options, pooling=pooling, checkpoint=backbone_checkpoint
+        )
+        self.backbone = built.network
+        self._described = built
+        self._in_evaluation = self._freeze(frozen, frozen_blocks, learning_norms, lora)
+        self._frozen_dtype = _dtype(frozen_dtype)
+        if self._frozen_dtype is not None and self.learns_features:
+            compute_in(self._in_evaluation, self._frozen_dtype)
         self.feature_dim = built.feature_dim
+        self.frame_size = built.image_size
+        self.frame_interpolation = built.interpolation
         self._backbone_is = {"backbone": _name_of(backbone), "backbone options": str(dict(options) or "none")}
         self.frame_mean = built.mean
         self.frame_std = built.std
         self.position_rate: float | None = None
         self.num_classes = num_classes
-        self.frozen = frozen
         self.chunk_frames = chunk_frames
         self.act_checkpoint = act_checkpoint
         self.inference_dtype: torch.dtype | None = None
@@ -75,8 +101,8 @@ class FrameModel(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
+        for module in self._in_evaluation:
+            module.eval()
         if mode:
             self.inference_dtype = None
         return self
@@ -99,6 +125,8 @@ class FrameModel(nn.Module):
             InputError: for frames of another shape or type, and for a backbone that does not return (N, F).
         """
         check_frames(frames)
+        if problem := self.frame_size_problem(*frames.shape[-2:]):
+            raise InputError(problem)
         if mask is None or mask.all():
             chunk = (
                 frames.shape[2]
@@ -117,26 +145,36 @@ class FrameModel(nn.Module):
         """Maps features (B, T, F) to logits (B, K); what a subclass is for."""
         raise NotImplementedError
 
+    def frame_size_problem(self, height: int, width: int) -> str:
+        """Why the backbone cannot take frames of that size, and what to do; empty where it can."""
+        return self._described.size_problem(height, width)
+
     @property
     def learns_features(self) -> bool:
         """Whether training changes the features of a frame."""
-        return not self.frozen or any(weight.requires_grad for weight in self.backbone.parameters())
+        return not self._kept_whole or any(weight.requires_grad for weight in self.backbone.parameters())
 
     def feature_source(self) -> Mapping[str, Any]:
         """What decides the features of given frames: the backbone, its options, a digest of its weights."""
         return {**self._backbone_is, "weights": weights_digest(self.backbone)}
 
+    def shard_units(self) -> list[nn.Module]:
+        """See ``slowfast.models.build.VideoModel``; the backbone's own, or the blocks in its lists."""
+        if hasattr(self.backbone, "shard_units"):
+            return list(self.backbone.shard_units())
+        return list(_blocks_of(self.backbone))
+
     def _encode(self, frames: Tensor) -> Tensor:
         """(B, 3, T, H, W) -> (B, T, F), all at once."""
         B, _, T = frames.shape[:3]
         images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
-        if not torch.is_autocast_enabled(images.device.type):
+        if images.is_meta or not torch.is_autocast_enabled(images.device.type):
             images = images.to(self._backbone_dtype())
         if self.inference_dtype is not None:
             with torch.autocast(images.device.type, self.inference_dtype):
                 features = self.backbone(images)
-        elif self.frozen:
-            with torch.no_grad():
+        elif not self.learns_features:
+            with torch.no_grad(), self._in_frozen_dtype(images.device.type):
                 features = self.backbone(images)
         elif self.act_checkpoint and torch.is_grad_enabled():
             features = checkpoint(self.backbone, images, use_reentrant=False)
@@ -176,15 +214,45 @@ class FrameModel(nn.Module):
     @cached_property
     def _backbone_depths(self) -> Mapping[str, int]:
         """Depth of each of the backbone's parameters, by its name within the backbone."""
-        if not hasattr(self.backbone, "group_matcher"):
-            return {}
-        from timm.models import group_parameters
+        return parameter_depths(self.backbone)
 
-        return group_parameters(self.backbone, self.backbone.group_matcher(coarse=False), reverse=True)
+    def _freeze(
+        self, frozen: bool, frozen_blocks: int, learning_norms: bool, lora: Mapping[str, Any] | None
+    ) -> list[nn.Module]:
+        """Fixes what of the backbone learns; returns the modules that stay in evaluation mode."""
+        self._kept_whole = frozen
+        if lora is None:
+            return freeze(
+                self.backbone, everything=frozen, blocks=frozen_blocks, learning_norms=learning_norms
+            )
+        if frozen or frozen_blocks:
+            raise ModelError("lora freezes the backbone by itself; give neither frozen nor frozen_blocks")
+        freeze(self.backbone, everything=True, learning_norms=learning_norms)
+        add_lora(self.backbone, LoRA(**lora))
+        return batch_norms(self.backbone)
+
+    def _in_frozen_dtype(self, device: str) -> AbstractContextManager[Any]:
+        return nullcontext() if self._frozen_dtype is None else torch.autocast(device, self._frozen_dtype)
+
+
+def _blocks_of(network: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules with parameters that stand in a list or sequence of at least two of them."""
+    for child in network.children():
+        blocks = [block for block in child.children() if next(block.parameters(), None) is not None]
+        if isinstance(child, nn.ModuleList | nn.Sequential) and len(blocks) > 1:
+            yield from blocks
+        else:
+            yield from _blocks_of(child)
 
 
 def _name_of(backbone: str | nn.Module) -> str:
     return backbone if isinstance(backbone, str) else type(backbone).__qualname__
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    if name not in ("", *FROZEN_DTYPES):
+        raise ModelError(f"frozen_dtype = {name!r}: is not known; use {', '.join(FROZEN_DTYPES)} or ''")
+    return getattr(torch, name) if name else None
 
 
 def _forget_inference_dtype(model: nn.Module, *_: object) -> None:
@@ -208,8 +276,14 @@ def backbone_options(cfg: Any, fetch_weights: bool) -> dict[str, Any]:
     return {
         "backbone": backbone_name(cfg),
         "num_classes": cfg.MODEL.NUM_CLASSES,
-        "pretrained": node.PRETRAINED and fetch_weights,
+        "pretrained": (node.PRETRAINED or bool(node.CHECKPOINT)) and fetch_weights,
+        "backbone_checkpoint": node.CHECKPOINT,
+        "pooling": node.POOLING,
         "frozen": node.FROZEN,
+        "frozen_blocks": node.FROZEN_BLOCKS,
+        "learning_norms": node.LEARNING_NORMS,
+        "frozen_dtype": node.FROZEN_DTYPE,
+        "lora": lora_options(cfg),
         "chunk_frames": node.CHUNK_FRAMES,
         "act_checkpoint": node.ACT_CHECKPOINT,
         "drop_rate": node.DROP_RATE,

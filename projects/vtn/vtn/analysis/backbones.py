@@ -61,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "pattern", nargs="?", default="*", metavar="PATTERN", help="which ones; default: all of timm"
     )
+    parser.add_argument(
+        "--imports",
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="modules that register more, as IMPORTS takes them",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     parser.add_argument(
         "--args",
@@ -75,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
     """Prints a line a backbone as soon as it is known, and returns the exit status."""
     from slowfast.errors import SlowFastError
     from slowfast.files import write_text
+    from slowfast.registry import import_user_modules
 
+    import_user_modules(args.imports)
     options = _options(args.args)
     names = find_names(args.pattern)
     print("  ".join(f"{title:<{width}}" for title, width in _COLUMNS) + "  published weights")

@@ -76,7 +76,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> WeightReport:
         name.removeprefix(prefix): tensor for name, tensor in content.items() if name.startswith(prefix)
     }
     heads = {name for name in weights if name not in own and _is_head(name, backbone.classifier)}
-    body = {name: tensor for name, tensor in weights.items() if name not in heads}
+    body: Mapping[str, Tensor] = {name: tensor for name, tensor in weights.items() if name not in heads}
     if _differences(body, own):
         body = _convert(network, weights, path)
         body = {
@@ -98,10 +98,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> WeightReport:
 
 
 def _find_weights(content: Mapping[str, Any], path: str | Path) -> Mapping[str, Tensor]:
-    for place in _PLACES:
-        if isinstance(content.get(place), Mapping):
-            content = content[place]
-            break
+    content = next((content[key] for key in _PLACES if isinstance(content.get(key), Mapping)), content)
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise CheckpointError(f"{path} holds no weights; it has {', '.join(map(str, list(content)[:5]))}")

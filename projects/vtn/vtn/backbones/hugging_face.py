@@ -20,6 +20,8 @@ from vtn.backbones.published import fetch
 
 logger = get_logger(__name__)
 
+# Entries of a configuration that follow from others.
+_DERIVED = frozenset({"stage_names", "out_features", "out_indices", "_out_features", "_out_indices"})
 # Numbers of PIL's filters in preprocessor_config.json: LANCZOS and BICUBIC.
 _FINE_FILTERS = (1, 3)
 
@@ -162,7 +164,7 @@ def _image_part(config: Any, options: Mapping[str, Any], name: str) -> Any:
             f"backbone hf:{name}: {type(config).__name__} has no {', '.join(unknown)} (VTN.BACKBONE.ARGS). "
             f"It has {known}"
         )
-    return type(config)(**{**config.to_dict(), **options})
+    return type(config)(**{**{k: v for k, v in config.to_dict().items() if k not in _DERIVED}, **options})
 
 
 def _from_config(config: Any, name: str) -> nn.Module:

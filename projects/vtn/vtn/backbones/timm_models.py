@@ -63,7 +63,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     )
     if pooling:
         _choose_pooling(network, name, pooling)
-    return _describe(network)
+    return _describe(network, options)
 
 
 def _choose_pooling(network: nn.Module, name: str, pooling: str) -> None:
@@ -76,7 +76,7 @@ def _choose_pooling(network: nn.Module, name: str, pooling: str) -> None:
         ) from error
 
 
-def _describe(network: nn.Module) -> Backbone:
+def _describe(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
     from timm.data import resolve_model_data_config
 
     published: Mapping[str, Any] = network.pretrained_cfg
@@ -84,7 +84,7 @@ def _describe(network: nn.Module) -> Backbone:
     patches = getattr(network, "patch_embed", None)
     strict = getattr(patches, "strict_img_size", None)
     fixed = bool(published.get("fixed_input_size", False) if strict is None else strict)
-    built_for = getattr(patches, "img_size", None) or data["input_size"][1:]
+    built_for = options.get("img_size") or getattr(patches, "img_size", None) or data["input_size"][1:]
     # Convolutional networks, and those that pad, take any size.
     step = 1
     if strict is False and not getattr(patches, "dynamic_img_pad", False):
@@ -95,7 +95,7 @@ def _describe(network: nn.Module) -> Backbone:
         getattr(network, "head_hidden_size", network.num_features),
         data["mean"],
         data["std"],
-        image_size=int(built_for[0]),
+        image_size=int(built_for if isinstance(built_for, int) else built_for[0]),
         fixed_size=fixed,
         size_multiple=step,
         resize_hint=_RESIZE_HINT if fixed else "",
