@@ -160,12 +160,12 @@ def read_csv(
     if len(separator.encode()) != 1:
         raise AnnotationError(f"{path}: the separator must be one ASCII character, not {separator!r}")
     try:
-        with open(path, "rb") as file:
-            text = np.frombuffer(bytearray(file.read()), np.uint8)
+        shared = _read_shared(path)
     except OSError as error:
         raise AnnotationError(
             f"{path}: cannot be read ({error.strerror}); check DATA.PATH_TO_DATA_DIR"
         ) from error
+    text = shared.numpy()
     joint = (";" if separator == "," else ",") if multi_label else None
     body, has_segments = _read_header(text, separator)
     columns = _CsvColumns(
@@ -180,9 +180,16 @@ def read_csv(
     label_starts = None
     if multi_label:
         label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))
-    table = PathTable(torch.from_numpy(text), torch.from_numpy(starts), torch.from_numpy(lengths), prefix)
+    table = PathTable(shared, torch.from_numpy(starts), torch.from_numpy(lengths), prefix)
     shown = torch.from_numpy(segments) if has_segments else None
     return Annotations(table, torch.from_numpy(values), label_starts, num_classes, shown)
+
+
+def _read_shared(path: str) -> Tensor:
+    """The bytes of a file, (bytes,) uint8, in memory where they can stay: a copy would raise the peak."""
+    with open(path, "rb") as file:
+        text = torch.empty(os.fstat(file.fileno()).st_size, dtype=torch.uint8).share_memory_()
+        return text[: file.readinto(text.numpy())]
 
 
 def _read_header(text: np.ndarray, separator: str) -> tuple[int, bool]:
