@@ -64,6 +64,19 @@ class InputError(SlowFastError, ValueError):
     """A model or function was given frames, features, positions or a mask that it cannot take."""
 
 
+class NotFiniteError(InputError):
+    """A model's result is NaN or infinite.
+
+    Args:
+        message: what to do about it.
+        clips: which of the batch's clips it is.
+    """
+
+    def __init__(self, message: str, clips: Sequence[int]) -> None:
+        self.clips = tuple(clips)
+        super().__init__(message)
+
+
 class DistributedError(SlowFastError):
     """The processes of a run do not form the world that was asked for."""
 

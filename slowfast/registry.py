@@ -76,6 +76,8 @@ class Project:
         aliases: old dotted key -> dotted key of today, for files and overrides of the original.
         obsolete: dotted keys or sections of the original that mean nothing here; accepted with a warning.
         check: returns the problems of a merged configuration, one sentence each.
+        adjustable: beginnings of the project's dotted keys that may change in the middle of a run; a change
+            of any other makes another run of it.
         modules: imported before a model or a data set is looked up, so that they register themselves.
         configs: package that holds the configs which the project ships, found by name; empty: none.
         analyses: sub-command of ``tools/analyze.py`` -> module, see ``slowfast.analysis.command_line``.
@@ -86,6 +88,7 @@ class Project:
     aliases: Mapping[str, str] = field(default_factory=dict)
     obsolete: tuple[str, ...] = ()
     check: Callable[[Any], list[str]] = lambda cfg: []
+    adjustable: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     configs: str = ""
     analyses: Mapping[str, str] = field(default_factory=dict)

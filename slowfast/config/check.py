@@ -30,6 +30,8 @@ _CHOICES = {
     "AUG.RE_MODE": ("pixel", "rand", "const"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adam", "adamw"),
     "SOLVER.LR_POLICY": ("cosine", "steps_with_relative_lrs"),
+    "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
+    "PARALLEL.MODE": ("ddp", "fsdp"),
     "DIST_BACKEND": ("nccl", "gloo"),
 }
 _AT_LEAST = {
@@ -52,6 +54,8 @@ _AT_LEAST = {
     "TRAIN.EVAL_PERIOD": 1,
     "TRAIN.CHECKPOINT_PERIOD": 1,
     "TRAIN.CHECKPOINT_MINUTES": 0,
+    "TRAIN.CHECKPOINT_STEPS": 0,
+    "TRAIN.GRAD_ACCUM_STEPS": 1,
     "TRAIN.KEEP_CHECKPOINTS": 0,
     "TRAIN.EVAL_NUM_FRAMES": 0,
     "TRAIN.EVAL_STREAM_FRAMES": 0,
@@ -74,7 +78,7 @@ _AT_LEAST = {
     "RNG_SEED": 0,
     "LOG_PERIOD": 1,
 }
-_FRACTIONS = ("MODEL.DROPOUT_RATE", "SOLVER.MOMENTUM", "MIXUP.LABEL_SMOOTH_VALUE")
+_FRACTIONS = ("MODEL.DROPOUT_RATE", "SOLVER.MOMENTUM", "MIXUP.LABEL_SMOOTH_VALUE", "MODEL_EMA.DECAY")
 _SHARES = ("DATA.MAX_BROKEN_FRACTION", "AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
 # Sections of timm's names of RandAugment.
 _RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]))*")
@@ -90,7 +94,7 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
     problems = [*_check_ranges(cfg), *_check_model(cfg), *_check_data(cfg), *_check_views(cfg)]
     problems += check_features(cfg)
     if cfg.TRAIN.ENABLE:
-        problems += [*_check_augmentation(cfg), *_check_solver(cfg)]
+        problems += [*_check_augmentation(cfg), *_check_solver(cfg), *_check_parallel(cfg)]
     problems += [
         f"IMPORTS = {module!r}: there is no such file; the path is relative to where the run is started"
         for module in cfg.IMPORTS
@@ -104,7 +108,12 @@ def check(cfg: Any, *, for_run: bool = False) -> list[str]:
     for project in projects():
         problems += project.check(cfg)
     if for_run:
-        problems += [*_check_inputs(cfg), *check_feature_cache(cfg), *_check_weights(cfg), *_check_output(cfg)]
+        problems += [
+            *_check_inputs(cfg),
+            *check_feature_cache(cfg),
+            *_check_weights(cfg),
+            *_check_output(cfg),
+        ]
     return problems
 
 
@@ -264,6 +273,20 @@ def _check_steps(solver: Any) -> Iterator[str]:
         yield f"SOLVER.LRS = {rates}: has {len(rates)} rates for {len(steps)} SOLVER.STEPS; give one a step"
     if any(rate <= 0 for rate in rates):
         yield f"SOLVER.LRS = {rates}: rates are factors of SOLVER.BASE_LR; each must be above 0"
+
+
+def _check_parallel(cfg: Any) -> Iterator[str]:
+    static, parts = cfg.PARALLEL.STATIC_GRAPH, cfg.TRAIN.GRAD_ACCUM_STEPS
+    if static and (parts > 1 or cfg.PARALLEL.FIND_UNUSED_PARAMETERS or cfg.PARALLEL.MODE == "fsdp"):
+        yield (
+            "PARALLEL.STATIC_GRAPH = True: goes neither with TRAIN.GRAD_ACCUM_STEPS above 1 nor with "
+            "PARALLEL.FIND_UNUSED_PARAMETERS nor with PARALLEL.MODE fsdp; set it False"
+        )
+    if cfg.PARALLEL.MODE == "fsdp" and cfg.DATA.FEATURES:
+        yield (
+            "PARALLEL.MODE = 'fsdp': the part of a model behind its features is small; set ddp, or "
+            "DATA.FEATURES '' to train on frames"
+        )
 
 
 def _check_inputs(cfg: Any) -> Iterator[str]:

@@ -25,8 +25,13 @@ _C.TRAIN.EVAL_PERIOD = 10
 _C.TRAIN.CHECKPOINT_PERIOD = 10
 # Continue from the newest checkpoint in OUTPUT_DIR.
 _C.TRAIN.AUTO_RESUME = True
+# (ours) Continue although the configuration or the list of videos has changed in a way that makes another run
+# of it; what cannot be taken over begins afresh, and the log says what.
+_C.TRAIN.FORCE_RESUME = False
 # (ours) Minutes between two checkpoints within an epoch; 0: none.
 _C.TRAIN.CHECKPOINT_MINUTES = 30.0
+# (ours) Optimiser steps between two checkpoints, counted from the start of the run; 0: none.
+_C.TRAIN.CHECKPOINT_STEPS = 0
 # (ours) Checkpoints of epochs to keep, the last ones and the best validated one; 0: all.
 _C.TRAIN.KEEP_CHECKPOINTS = 0
 # Weights to start from.
@@ -36,6 +41,9 @@ _C.TRAIN.CHECKPOINT_EPOCH_RESET = False
 # (ours) Re-initialise a head whose size differs from the checkpoint's instead of refusing it.
 _C.TRAIN.CHECKPOINT_RESET_HEAD = False
 _C.TRAIN.MIXED_PRECISION = False
+# (ours) Parts in which the clips of a process go through the model, one after another: gradient accumulation.
+# TRAIN.BATCH_SIZE stays the clips of a whole step, and losses and gradients stay those of the whole.
+_C.TRAIN.GRAD_ACCUM_STEPS = 1
 # (VTN's) Validate and test on whole videos, one view a video, instead of on clips.
 _C.TRAIN.EVAL_FULL_VIDEO = False
 # (VTN's) Frames spread uniformly over the whole video; 0: every frame at DATA.TARGET_FPS.
@@ -93,6 +101,9 @@ _C.DATA.MEAN = [0.45, 0.45, 0.45]
 _C.DATA.STD = [0.225, 0.225, 0.225]
 # (ours) "data": MEAN and STD above; "backbone": those the model's weights were trained with.
 _C.DATA.NORMALIZATION = "data"
+# (ours) How frames are scaled: bilinear, bicubic, or as those were that the model's weights were trained with
+# (backbone).
+_C.DATA.INTERPOLATION = "bilinear"
 # Short side in training, drawn uniformly between the two; the test resizes to TEST_CROP_SIZE
 # for several crops, to the smaller of the two for one.
 _C.DATA.TRAIN_JITTER_SCALES = [256, 320]
@@ -100,10 +111,8 @@ _C.DATA.TRAIN_JITTER_SCALES = [256, 320]
 # width over height (empty: 3/4 to 4/3).
 _C.DATA.TRAIN_JITTER_SCALES_RELATIVE = []
 _C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = []
+# 0: the size that the model's weights were trained with.
 _C.DATA.TRAIN_CROP_SIZE = 224
-# (ours) How frames are scaled: bilinear, bicubic, or as those were that the model's weights were trained with
-# (backbone).
-_C.DATA.INTERPOLATION = "bilinear"
 _C.DATA.TEST_CROP_SIZE = 256
 # Draw the inverse of the short side uniformly instead of the short side.
 _C.DATA.INV_UNIFORM_SAMPLE = False
@@ -111,7 +120,6 @@ _C.DATA.RANDOM_FLIP = True
 _C.DATA.MULTI_LABEL = False
 # How scores of views are merged: sum, max.
 _C.DATA.ENSEMBLE_METHOD = "sum"
-# 0: the size that the model's weights were trained with.
 _C.DATA.REVERSE_INPUT_CHANNEL = False
 # Decoder: pyav, torchcodec.
 _C.DATA.DECODING_BACKEND = "pyav"
@@ -193,7 +201,18 @@ _C.SOLVER.MAX_SKIPPED_STEPS = 10
 # Rate of a layer = rate of the layer above × this.
 _C.SOLVER.LAYER_DECAY = 1.0
 
+# Moving average of the weights (timm's ModelEma), beside the weights in checkpoints.
+_C.MODEL_EMA = CfgNode()
+_C.MODEL_EMA.ENABLE = False
+_C.MODEL_EMA.DECAY = 0.9998
+# Begin with a smaller decay, for runs of few steps.
+_C.MODEL_EMA.WARMUP = False
+# (ours) Validate and test the averaged weights; False: the ordinary ones.
+_C.MODEL_EMA.EVALUATE = True
+
 _C.BN = CfgNode()
+# batchnorm, or sync_batchnorm: statistics over the clips of all processes (on GPUs).
+_C.BN.NORM_TYPE = "batchnorm"
 # Weight decay of batch-norm parameters.
 _C.BN.WEIGHT_DECAY = 0.0
 
@@ -211,9 +230,26 @@ _C.DIST_START_TIMEOUT = 300.0
 # in its log. One that gives no sign of life is given up after this time or two minutes, whichever is less.
 _C.DIST_TIMEOUT = 1800.0
 
+# (ours) How one model is trained by several processes.
+_C.PARALLEL = CfgNode()
+# ddp: each has all of it. fsdp: each keeps a part of weights, gradients and optimiser states, for models that
+# do not fit; checkpoints are the same.
+_C.PARALLEL.MODE = "ddp"
+# ddp: the same parameters take part in each step; faster, not with TRAIN.GRAD_ACCUM_STEPS.
+_C.PARALLEL.STATIC_GRAPH = False
+# ddp: look for parameters that have no part in a step; slower, for models whose graph changes.
+_C.PARALLEL.FIND_UNUSED_PARAMETERS = False
+
+# ------------------------------------------------------------------------------- code of one's own
+# (ours) Modules, or Python files, imported before a model or a data set is built, to register what is theirs.
+_C.IMPORTS = []
+
 # ----------------------------------------------------------------------------- run and output
 _C.OUTPUT_DIR = "."
 _C.RNG_SEED = 1
+# (ours) Use only algorithms that give the same bits each time (same machine, threads and processes); an
+# operation that has none is an error.
+_C.DETERMINISTIC = False
 # Steps between two log lines.
 _C.LOG_PERIOD = 10
 _C.LOG_MODEL_INFO = True
@@ -230,10 +266,6 @@ _C.TENSORBOARD.CONFUSION_MATRIX.ENABLE = False
 
 def get_default_config() -> CfgNode:
     """Returns a fresh configuration with the framework's keys and those of all installed projects."""
-# ------------------------------------------------------------------------------- code of one's own
-# (ours) Modules, or Python files, imported before a model or a data set is built, to register what is theirs.
-_C.IMPORTS = []
-
     cfg = _C.clone()
     for project in projects():
         project.add_config(cfg)

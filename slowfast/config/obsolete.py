@@ -36,7 +36,6 @@ KEYS = frozenset(
         "BN.EPSILON",
         "BN.GLOBAL_SYNC",
         "BN.MOMENTUM",
-        "BN.NORM_TYPE",
         "BN.NUM_BATCHES_PRECISE",
         "BN.NUM_SPLITS",
         "BN.NUM_SYNC_DEVICES",

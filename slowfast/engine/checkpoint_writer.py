@@ -1,15 +1,14 @@
-"""When checkpoints are written and which are kept, without making training wait for the disk."""
+"""When checkpoints are written and which are kept, without making training wait for the disk.
+
+States that this file gets are copies: nothing else changes them.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from slowfast.engine.checkpoint import (
     TrainingState,
@@ -24,39 +23,53 @@ logger = get_logger(__name__)
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread of its own; the caller waits only for the copy to host memory.
+    """Writes checkpoints in a thread of its own, so that training waits only for the copy to host memory.
 
-    One is written at a time: the next waits for the one before. What fails is raised by the next call.
+    One is written at a time. What fails is raised by the next call.
 
     Args:
         output_dir: of the run.
         minutes: between two checkpoints within an epoch; 0: none.
+        steps: of the run between two checkpoints; 0: none.
         keep: checkpoints of epochs that :meth:`prune` leaves; 0: all.
     """
 
-    def __init__(self, output_dir: str | Path, *, minutes: float = 0.0, keep: int = 0) -> None:
+    def __init__(
+        self, output_dir: str | Path, *, minutes: float = 0.0, steps: int = 0, keep: int = 0
+    ) -> None:
         self._output_dir = output_dir
         self._seconds = minutes * 60
+        self._steps = steps
         self._keep = keep
         self._last = time.monotonic()
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
 
-    def is_due(self) -> bool:
-        """Whether the last checkpoint is as old as one within an epoch may get."""
-        return self._seconds > 0 and time.monotonic() - self._last >= self._seconds
+    def is_due(self, steps_done: int) -> bool:
+        """Whether a checkpoint within an epoch is due after so many steps of the run.
+
+        While the one before is still being written it is left out.
+        """
+        by_time = self._seconds > 0 and time.monotonic() - self._last >= self._seconds
+        by_steps = self._steps > 0 and steps_done % self._steps == 0
+        if not (by_time or by_steps):
+            return False
+        if self._thread is not None and self._thread.is_alive():
+            logger.warning(
+                "no checkpoint after %d steps: the one before is still being written; set "
+                "TRAIN.CHECKPOINT_STEPS or TRAIN.CHECKPOINT_MINUTES higher, or take a faster disk",
+                steps_done,
+            )
+            # Not at each step: a slow disk would fill the log.
+            self._last = time.monotonic()
+            return False
+        return True
 
     def write(self, state: TrainingState) -> Path:
-        """Copies ``state`` and begins to write it; returns where."""
+        """Begins to write ``state``, which nobody else may change any more; returns where."""
         self.wait()
         self._last = time.monotonic()
-        copy = replace(
-            state,
-            model_state=_on_host(state.model_state),
-            optimizer_state=_on_host(state.optimizer_state),
-            scaler_state=_on_host(state.scaler_state),
-        )
-        self._thread = threading.Thread(target=self._run, args=(copy,), name="checkpoint writer")
+        self._thread = threading.Thread(target=self._run, args=(state,), name="checkpoint writer")
         self._thread.start()
         return checkpoint_path(self._output_dir, state.position)
 
@@ -67,6 +80,8 @@ class CheckpointWriter:
             CheckpointError: when it could not be.
         """
         if self._thread is not None:
+            if self._thread.is_alive():
+                logger.info("waiting until a checkpoint is written")
             self._thread.join()
             self._thread = None
         failure, self._failure = self._failure, None
@@ -111,14 +126,3 @@ def superfluous(output_dir: str | Path, *, keep: int) -> list[Path]:
 
 def _badness(figures: Mapping[str, float]) -> float:
     return figures["top1_err"] if "top1_err" in figures else -figures.get("map", 0.0)
-
-
-def _on_host(value: Any) -> Any:
-    """A copy in host memory that later steps do not change."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: _on_host(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_on_host(item) for item in value)
-    return value

@@ -22,7 +22,7 @@ from slowfast.distributed import World
 from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.long_clip import classify_long_view
 from slowfast.engine.precision import Precision
-from slowfast.errors import ConfigError, DataError, DecodeError
+from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
 from slowfast.metrics import confusion_matrix, mean_average_precision, per_class_accuracy, topk_correct
 from slowfast.models.losses import LossFunction
 
@@ -217,9 +217,13 @@ class _Scorer:
 
     def score(self, batch: ClipBatch | FeatureBatch, *, into: _Scores) -> None:
         on_device = batch.to(self.device)
-        with self.precision.autocast():
-            inputs = on_device.inputs(self.mean, self.std)
-            logits = self.model(inputs, on_device.positions, on_device.mask)  # (B, K)
+        try:
+            with self.precision.autocast():
+                inputs = on_device.inputs(self.mean, self.std)
+                logits = self.model(inputs, on_device.positions, on_device.mask)  # (B, K)
+        except NotFiniteError as error:
+            self._leave_out(batch, error, into)
+            return
         places = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
         self._add(logits.float(), batch.label, places, into)
 
@@ -234,6 +238,8 @@ class _Scorer:
                     device=self.device,
                     on_chunk=(lambda: None) if interrupt is None else interrupt.raise_if_requested,
                 )
+        except NotFiniteError as error:
+            into.broken[clip.video_id] = _not_finite(clip.video_id, clip.view_id, error)
         except DecodeError as error:
             into.broken[clip.video_id] = BrokenVideo(
                 clip.video_id, clip.view.path, error.reason, error.detail
@@ -241,6 +247,20 @@ class _Scorer:
         else:
             label = torch.as_tensor(clip.label)[None]
             self._add(logits.float(), label, [(clip.video_id, clip.view_id)], into)
+
+    def _leave_out(self, batch: ClipBatch | FeatureBatch, error: NotFiniteError, into: _Scores) -> None:
+        """Scores a batch without the clips for which the model has no finite result."""
+        if not error.clips:
+            raise error
+        for row in error.clips:
+            video = int(batch.video_id[row])
+            into.broken[video] = _not_finite(video, int(batch.view_id[row]), error)
+        rest = [row for row in range(batch.num_clips) if row not in error.clips]
+        if rest:
+            tensors = {
+                name: value[rest] for name, value in batch._asdict().items() if isinstance(value, Tensor)
+            }
+            self.score(batch._replace(**tensors), into=into)
 
     def _add(self, logits: Tensor, labels: Tensor, places: list[tuple[int, int]], into: _Scores) -> None:
         """Adds B views at (video, view) by their logits (B, K)."""
@@ -253,7 +273,12 @@ class _Scorer:
             if usable:
                 into.add(video, view, label, row)
             else:
-                into.broken[video] = BrokenVideo(video, "", "not finite", f"the scores of view {view}")
+                into.broken[video] = _not_finite(video, view)
+
+
+def _not_finite(video: int, view: int, error: NotFiniteError | None = None) -> BrokenVideo:
+    detail = f"the scores of view {view}" + (f": {error}" if error else "")
+    return BrokenVideo(video, "", "not finite", detail)
 
 
 def _finish(scores: _Scores, num_classes: int, seconds: float) -> Evaluation:

@@ -1,13 +1,15 @@
-"""Going on with a run: which checkpoint, and whether it belongs to this run."""
+"""Going on with a run: which checkpoint, and its state back in place."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from torch import Tensor
+from torch.optim import Optimizer
 
 from slowfast.distributed import World
 from slowfast.engine.checkpoint import (
@@ -19,29 +21,14 @@ from slowfast.engine.checkpoint import (
     load_weights,
     read_training_state,
 )
+from slowfast.engine.shards import spread_like
 from slowfast.engine.step import TrainStep
 from slowfast.errors import CheckpointError
 from slowfast.files import delete_unfinished
 from slowfast.log import get_logger
+from slowfast.solver.ema import WeightAverage
 
 logger = get_logger(__name__)
-
-# Keys that say where and how long a run goes, not what it computes.
-_HARMLESS = (
-    "OUTPUT_DIR",
-    "LOG_",
-    "TENSORBOARD.",
-    "TEST.",
-    "SHARD_ID",
-    "DIST_START_TIMEOUT",
-    "DIST_TIMEOUT",
-    "DATA_LOADER.",
-    "TRAIN.MAX_STEPS",
-    "TRAIN.AUTO_RESUME",
-)
-
-# Keys under which a saved optimiser, or a place in the order of samples, means something else.
-_DECISIVE = ("SOLVER.OPTIMIZING_METHOD:", "RNG_SEED:")
 
 
 def find_start(output_dir: str, *, auto_resume: bool, world: World) -> Path | None:
@@ -65,22 +52,27 @@ def find_start(output_dir: str, *, auto_resume: bool, world: World) -> Path | No
     return world.share_objects(found)[0]
 
 
-def restore(step: TrainStep, state: TrainingState, *, source: Path) -> None:
-    """Puts weights, optimiser and scaler back to ``state``.
+def restore(step: TrainStep, state: TrainingState, *, source: Path, forced: bool = False) -> None:
+    """Puts weights, optimiser, scaler and averaged weights back to ``state``, into any number of processes.
+
+    Args:
+        forced: what the state of the optimiser has no use or no values for begins afresh.
 
     Raises:
-        CheckpointError: when they belong to another model or other parameter groups.
+        CheckpointError: when they belong to another model or, unless ``forced``, to another optimiser.
     """
-    load_weights(step.model, state.model_state, source=str(source))
     try:
-        step.optimizer.load_state_dict(state.optimizer_state)
-    except (ValueError, KeyError) as error:
+        load_weights(step.model, state.model_state, source=str(source))
+    except CheckpointError as error:
         raise CheckpointError(
-            f"{source}: its optimiser state does not fit ({error}); to start anew from its weights set "
-            "TRAIN.CHECKPOINT_FILE_PATH to it, TRAIN.CHECKPOINT_EPOCH_RESET True and another OUTPUT_DIR"
+            f"{error}\nthe checkpoint is of another model; put the configuration back, or take another "
+            "OUTPUT_DIR"
         ) from error
+    _restore_optimizer(step.optimizer, state.optimizer_state, source=source, forced=forced)
     if state.scaler_state and step.scaler.is_enabled():
         step.scaler.load_state_dict(state.scaler_state)
+    if step.average is not None:
+        _restore_average(step.average, state.average_state, source=source)
 
 
 def start_from_file(
@@ -90,53 +82,13 @@ def start_from_file(
     state = None if epoch_reset or reset_head else read_training_state(path)
     if state is None:
         load_model_weights(step.model, path, reset_head=reset_head)
+        if step.average is not None:
+            step.average.reset()
         logger.info("weights from %s", path)
         return None
     restore(step, state, source=Path(path))
     logger.info("continuing from %s, %s", path, state.position)
     return state
-
-
-def check_same_run(
-    state: TrainingState, *, source: Path, config: str, global_batch: int, fingerprint: str
-) -> None:
-    """Refuses a state whose place in the data would mean other samples here; lists other differences.
-
-    Raises:
-        CheckpointError: when the training list changed, another optimiser or seed was chosen, or the
-            global batch changed in the middle of an epoch.
-    """
-    if state.data_fingerprint and state.data_fingerprint != fingerprint:
-        raise CheckpointError(
-            f"{source} was made with another list of training videos than now; put that list back, or take "
-            "another OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH for its weights"
-        )
-    if state.position.step and state.global_batch != global_batch:
-        raise CheckpointError(
-            f"{source} is in the middle of an epoch of {state.global_batch} clips a step, this run takes "
-            f"{global_batch}; keep the global batch (TRAIN.BATCH_SIZE × NUM_SHARDS), or begin at an epoch end"
-        )
-    differences = config_differences(state.config, config)
-    if refused := [difference for difference in differences if difference.startswith(_DECISIVE)]:
-        raise CheckpointError(
-            f"{source} cannot be continued with {'; '.join(refused)}; put that back, or take another "
-            "OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True for its weights"
-        )
-    for difference in differences:
-        logger.warning("differs from the checkpoint's run: %s", difference)
-
-
-def config_differences(before: str, now: str, harmless: tuple[str, ...] = _HARMLESS) -> list[str]:
-    """Returns ``KEY: old → new`` for each key in which two configurations (YAML) compute something else.
-
-    Keys that begin with one of ``harmless`` do not count.
-    """
-    old, new = _flatten(yaml.safe_load(before or "{}")), _flatten(yaml.safe_load(now or "{}"))
-    return [
-        f"{key}: {old[key]!r} → {new[key]!r}"
-        for key in old
-        if key in new and old[key] != new[key] and not key.startswith(harmless)
-    ]
 
 
 def fingerprint(dataset: Any) -> str:
@@ -153,10 +105,74 @@ def _set_aside(folder: Path) -> None:
     logger.info("TRAIN.AUTO_RESUME is False: the checkpoints of an earlier run are now in %s", target)
 
 
-def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat.update(_flatten(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
+def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source: Path, forced: bool) -> None:
+    """Takes over each parameter's state by its name; rates and decays stay those of the configuration."""
+    parameters = {
+        name: parameter
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["param_names"], group["params"], strict=True)
+    }
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    # PySlowFast's files have no names: there the order counts.
+    names = [name for group in saved["param_groups"] for name in group.get("param_names", ())] or [
+        *parameters
+    ]
+    states = dict(zip(names, (saved["state"].get(number, {}) for number in numbers), strict=False))
+    problem = ""
+    if len(names) != len(numbers):
+        problem = f"it has {len(numbers)} parameters, this run's {len(names)}"
+    elif different := sorted(states.keys() ^ parameters.keys()):
+        problem = f"only one of the two trains {', '.join(different[:5])}"
+    elif saved["state"] and not _same_kind(states, optimizer):
+        problem = f"it is no state of {type(optimizer).__name__}"
+    if problem and not forced:
+        raise CheckpointError(
+            f"{source}: its optimiser state does not fit ({problem}); to start anew from its weights set "
+            "TRAIN.CHECKPOINT_FILE_PATH to it, TRAIN.CHECKPOINT_EPOCH_RESET True and another OUTPUT_DIR; to "
+            "continue with what fits set TRAIN.FORCE_RESUME True"
+        )
+    if problem:
+        logger.warning("%s: of its optimiser state only what fits is taken (%s)", source, problem)
+        if len(names) != len(numbers) or not _same_kind(states, optimizer):
+            return
+    own = optimizer.state_dict()
+    taken = {
+        number: _spread_state(states[name], parameters[name])
+        for group in own["param_groups"]
+        for number, name in zip(group["params"], group["param_names"], strict=True)
+        if states.get(name)
+    }
+    optimizer.load_state_dict({"state": taken, "param_groups": own["param_groups"]})
+
+
+def _same_kind(states: Mapping[str, Mapping[str, Any]], optimizer: Optimizer) -> bool:
+    """Whether the optimiser keeps entries of such names for a parameter."""
+    adaptive = hasattr(optimizer, "defaults") and "betas" in optimizer.defaults
+    return all(("exp_avg" in state) == adaptive for state in states.values() if state)
+
+
+def _spread_state(state: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
+    """Entries of a parameter's shape are spread over the ranks as it is."""
+    return {
+        name: spread_like(value, parameter)
+        if isinstance(value, Tensor) and value.shape == parameter.shape
+        else value
+        for name, value in state.items()
+    }
+
+
+def _restore_average(average: WeightAverage, saved: Mapping[str, Any], *, source: Path) -> None:
+    """Goes on with the averaged weights; they begin with the weights where the file has none."""
+    average.reset()
+    if not saved:
+        logger.warning("%s has no averaged weights: the average begins with its ordinary ones", source)
+        return
+    own = average.state_dict()["weights"]
+    weights = {name: spread_like(w, own[name]) if name in own else w for name, w in saved["weights"].items()}
+    try:
+        average.load_state_dict({**saved, "weights": weights})
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source}: only one of its averaged weights and this run's have {error}; put the configuration "
+            "back, or set MODEL_EMA.ENABLE False"
+        ) from error

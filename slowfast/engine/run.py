@@ -25,11 +25,12 @@ from slowfast.distributed import (
     started_by_torchrun,
     torchrun_world,
 )
+from slowfast.engine.changes import config_differences
 from slowfast.engine.dry_run import rehearse
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.launch import launch
-from slowfast.engine.resume import config_differences
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
+from slowfast.engine.seeding import compute_deterministically
 from slowfast.engine.testing import run_test
 from slowfast.engine.train import train
 from slowfast.errors import ConfigError, DistributedError, OutputError, SlowFastError, describe_error
@@ -146,6 +147,8 @@ def _prepare(cfg: Any, world: World, *, dry_run: bool) -> SlowFastError | None:
     """Does what can be done before the processes meet; returns what is wrong, for all of them to know."""
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
+    if cfg.DETERMINISTIC:
+        compute_deterministically()
     try:
         setup_logging(None if dry_run else cfg.OUTPUT_DIR, world.rank)
     except OSError as error:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slowfast.class_names import named_classes
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.loader import build_loader
 from slowfast.datasets.mixing import BatchMixer, build_mixer
 from slowfast.distributed import World
+from slowfast.engine.changes import Identity, choose_global_batch
 from slowfast.engine.checkpoint import (
     Position,
     TrainingState,
@@ -20,6 +22,12 @@ from slowfast.engine.checkpoint import (
 from slowfast.engine.checkpoint_writer import CheckpointWriter
 from slowfast.engine.from_features import measured_network, network_for
 from slowfast.engine.interrupt import Interrupt, Interrupted
+from slowfast.engine.parallel import (
+    EvaluatedModel,
+    build_parallelism,
+    distribute,
+    synchronize_batch_norms,
+)
 from slowfast.engine.prepare import (
     SplitEvaluator,
     build_evaluator,
@@ -31,31 +39,19 @@ from slowfast.engine.prepare import (
 from slowfast.engine.resume import fingerprint
 from slowfast.engine.safeguard import Safeguard
 from slowfast.engine.schedule import Schedule
+from slowfast.engine.shards import host_copy
 from slowfast.engine.step import TrainStep
 from slowfast.engine.training_log import TrainingLog
+from slowfast.errors import ConfigError
 from slowfast.log import get_logger
+from slowfast.models.frame_format import adopt_frame_format
 from slowfast.models.losses import get_loss
-from slowfast.solver import LRPolicy, build_lr_policy, build_optimizer
+from slowfast.solver import LRPolicy, build_lr_policy, build_optimizer, lr_scale
+from slowfast.solver.ema import build_average, evaluates_average
 from slowfast.visualization.tensorboard import open_tensorboard
+from slowfast.waiting import waiting
 
 logger = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a checkpoint must agree with to be continued.
-
-    Attributes:
-        config: the configuration as YAML.
-        seed: ``RNG_SEED``.
-        global_batch: clips a step over all processes.
-        data_fingerprint: of the training samples in their order.
-    """
-
-    config: str
-    seed: int
-    global_batch: int
-    data_fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -67,14 +63,17 @@ class Training:
         loader: this rank's batches of an epoch, from the step that its batch sampler was set to.
         mixer: mixes the clips of a batch; None: they stay as they are.
         evaluator: of the validation split.
+        evaluated: the model as it is evaluated.
         writer: of checkpoints; on rank 0 it does something.
         output_dir: where they go.
+        class_names: travel in them; empty where the configuration names no file of them.
     """
 
     step: TrainStep
     loader: Any
     mixer: BatchMixer | None
     evaluator: SplitEvaluator
+    evaluated: EvaluatedModel
     schedule: Schedule
     lr_policy: LRPolicy
     identity: Identity
@@ -82,6 +81,7 @@ class Training:
     safeguard: Safeguard
     writer: CheckpointWriter
     output_dir: str
+    class_names: tuple[str, ...]
     world: World
     interrupt: Interrupt
 
@@ -92,18 +92,35 @@ class Training:
         # On the device: a copy of all frames is cheap there.
         return self.mixer(batch.to(self.world.device), epoch=position.epoch, step=position.step)
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank has only a part of the state, so that all take part in saving it."""
+        return self.evaluated.is_copy
+
     def save(self, position: Position) -> Path:
-        """Begins to write the state at ``position`` (rank 0 does) and returns its path."""
-        if self.world.is_main:
+        """Begins to write the state at ``position`` (rank 0 does) and returns its path; all ranks call it."""
+        main = self.world.is_main
+        if main:
+            self.writer.wait()  # two copies of the state at a time are enough
+        if main or self.is_sharded:
+            step = self.step
+            average = {} if step.average is None else step.average.state_dict()
+            parts = [step.model.state_dict(), step.optimizer.state_dict(), step.scaler.state_dict(), average]
+            with waiting("the parts of a checkpoint"):
+                model_state, optimizer_state, scaler_state, average_state = host_copy(parts, keep=main)
+        if main:
             state = TrainingState(
                 position=position,
-                model_state=self.step.model.state_dict(),
-                optimizer_state=self.step.optimizer.state_dict(),
-                scaler_state=self.step.scaler.state_dict(),
+                model_state=model_state,
+                optimizer_state=optimizer_state,
+                scaler_state=scaler_state,
                 config=self.identity.config,
                 seed=self.identity.seed,
                 global_batch=self.identity.global_batch,
                 data_fingerprint=self.identity.data_fingerprint,
+                class_names=self.class_names,
+                lr_scale=self.identity.lr_scale,
+                average_state=average_state,
             )
             self.writer.write(state)
         return checkpoint_path(self.output_dir, position)
@@ -114,10 +131,14 @@ class Training:
         Raises:
             Interrupted: after a signal; the state is saved then, and the same command validates it.
         """
+        if self.is_sharded and not self.schedule.saves_at(position):
+            self.save(position)  # a rank that is interrupted below could not save it alone
         try:
-            evaluation = self.evaluator.run()
+            with self.evaluated.ready():
+                evaluation = self.evaluator.run()
         except Interrupted as interrupted:
-            raise Interrupted(interrupted.signum, self._save_now(position)) from None
+            saved = self._described(position) if self.is_sharded else self._save_now(position)
+            raise Interrupted(interrupted.signum, saved) from None
         if evaluation is not None:
             figures = self.log.add_validation(self.schedule.steps_to(position), evaluation)
             record_validation(checkpoint_path(self.output_dir, position), figures)
@@ -134,23 +155,45 @@ class Training:
         self.log.close()
 
     def _save_now(self, position: Position) -> str:
-        path = self.save(position)
+        self.save(position)
+        return self._described(position)
+
+    def _described(self, position: Position) -> str:
         self.writer.wait()
+        path = checkpoint_path(self.output_dir, position)
         return f"saved {path} ({position}); the same command continues from there"
 
 
-def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weights: bool) -> Training:
+def build_training(
+    cfg: Any,
+    world: World,
+    interrupt: Interrupt,
+    *,
+    fetch_weights: bool,
+    begun: TrainingState | None = None,
+) -> Training:
     """Puts together the run that a configuration describes, with fresh weights.
 
     Args:
         fetch_weights: False where a checkpoint is loaded next.
+        begun: what this run goes on from; None at its first start.
 
     Raises:
         SlowFastError: for all that a user can mend.
     """
     model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
-    batch_size = cfg.TRAIN.BATCH_SIZE // world.local_size
-    global_batch = batch_size * world.size
+    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+        model = synchronize_batch_norms(model, world)
+    cfg = adopt_frame_format(cfg, model)
+    global_batch = choose_global_batch(cfg, world, begun)
+    batch_size = global_batch // world.size
+    if batch_size < cfg.TRAIN.GRAD_ACCUM_STEPS:
+        raise ConfigError(
+            [
+                f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: each process has {batch_size} clips "
+                "a step, fewer than parts; use fewer, or a larger TRAIN.BATCH_SIZE"
+            ]
+        )
     dataset = build_dataset(
         cfg, "train", position_rate=model.position_rate, feature_dim=getattr(model, "feature_dim", None)
     )
@@ -166,22 +209,32 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
         pin_memory=world.device.type == "cuda",
     )
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
+    parts = cfg.TRAIN.GRAD_ACCUM_STEPS
     logger.info(
-        "training: %d clips a step = %s × %d; %d steps an epoch; %s",
+        "training: %d clips a step = %s × %d%s; %d steps an epoch; %s",
         global_batch,
         "1 process" if world.size == 1 else f"{world.size} processes",
         batch_size,
+        f", in {parts} parts" if parts > 1 else "",
         schedule.steps_per_epoch,
         build_precision(cfg, world),
     )
+    scale = lr_scale(cfg) if begun is None else begun.lr_scale
+    if scale != 1:
+        logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
+    sharded = build_parallelism(cfg, world, build_precision(cfg, world)).sharded
+    evaluated = EvaluatedModel(model, world, sharded=sharded)
+    step = _build_step(cfg, model, dataset, world)
+    evaluated.use(step.average if evaluates_average(cfg) else None)
     return Training(
-        step=_build_step(cfg, model, dataset, world),
+        step=step,
         loader=loader,
         mixer=build_mixer(cfg, rank=world.rank, batch_size=batch_size),
-        evaluator=build_evaluator(cfg, "val", model, world, interrupt),
+        evaluator=build_evaluator(cfg, "val", evaluated.network, world, interrupt),
+        evaluated=evaluated,
         schedule=schedule,
-        lr_policy=build_lr_policy(cfg),
-        identity=Identity(cfg.dump(), cfg.RNG_SEED, global_batch, fingerprint(dataset)),
+        lr_policy=build_lr_policy(cfg, scale),
+        identity=Identity(cfg.dump(), cfg.RNG_SEED, global_batch, fingerprint(dataset), scale),
         log=_build_log(cfg, schedule, world),
         safeguard=Safeguard(
             max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
@@ -192,9 +245,11 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
         writer=CheckpointWriter(
             cfg.OUTPUT_DIR,
             minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
+            steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
             keep=cfg.TRAIN.KEEP_CHECKPOINTS,
         ),
         output_dir=cfg.OUTPUT_DIR,
+        class_names=named_classes(cfg.TENSORBOARD.CLASS_NAMES_PATH, cfg.MODEL.NUM_CLASSES),
         world=world,
         interrupt=interrupt,
     )
@@ -202,17 +257,22 @@ def build_training(cfg: Any, world: World, interrupt: Interrupt, *, fetch_weight
 
 def _build_step(cfg: Any, model: Any, dataset: Any, world: World) -> TrainStep:
     mean, std = frame_normalization(cfg, model)
+    precision = build_precision(cfg, world)
+    network = network_for(model, dataset, mean=mean, std=std, training=True)
+    network = distribute(model, network, world, build_parallelism(cfg, world, precision))
     return TrainStep(
         model,
         build_optimizer(cfg, model),
         loss=get_loss(cfg.MODEL.LOSS_FUNC),
         world=world,
-        precision=build_precision(cfg, world),
+        precision=precision,
         mean=mean,
         std=std,
         clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
         clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
-        network=network_for(model, dataset, mean=mean, std=std, training=True),
+        network=network,
+        parts=cfg.TRAIN.GRAD_ACCUM_STEPS,
+        average=build_average(cfg, model),
     )
 
 

@@ -52,6 +52,11 @@ class VideoModel(Protocol):
         """(depth of the parameter ``name`` from the input, number of depths), for layer-wise rates."""
         ...
 
+    def shard_units(self) -> list[nn.Module]:
+        """Parts of the model that are called as modules, one after another, in training; a model that is
+        spread over processes is gathered one unit at a time. Without this method all of it is gathered."""
+        ...
+
 
 class FrameByFrameModel(VideoModel, Protocol):
     """A model that looks at each frame by itself first. Long videos go through it in chunks."""
@@ -116,5 +121,5 @@ def build_model(cfg: Any, *, fetch_weights: bool = True) -> nn.Module:
         ConfigError: for an unknown name.
         ModelError: where the model cannot be built as configured.
     """
-    return MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME).from_config(cfg, fetch_weights=fetch_weights)
     import_user_modules(cfg.IMPORTS)
+    return MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME).from_config(cfg, fetch_weights=fetch_weights)

@@ -43,11 +43,22 @@ def with_warmup(epoch: float, *, policy: LRPolicy, warmup_epochs: float, start_l
     return start_lr + (policy(warmup_epochs) - start_lr) * epoch / warmup_epochs
 
 
-def build_lr_policy(cfg: Any) -> LRPolicy:
-    """Returns the function from fractional epoch to learning rate that ``cfg.SOLVER`` describes."""
+def lr_scale(cfg: Any) -> float:
+    """By what the rates of the configuration are multiplied.
+
+    They are meant for one machine, and more of them make the batch larger.
+    """
+    return float(cfg.NUM_SHARDS) if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1.0
+
+
+def build_lr_policy(cfg: Any, scale: float | None = None) -> LRPolicy:
+    """Returns the function from fractional epoch to learning rate that ``cfg.SOLVER`` describes.
+
+    Args:
+        scale: of all rates; None: :func:`lr_scale`.
+    """
     solver = cfg.SOLVER
-    # The rates of the configuration are meant for one machine; more of them make the batch larger.
-    scale = float(cfg.NUM_SHARDS) if solver.BASE_LR_SCALE_NUM_SHARDS else 1.0
+    scale = lr_scale(cfg) if scale is None else scale
     base_lr = solver.BASE_LR * scale
     policy: LRPolicy
     if solver.LR_POLICY == "cosine":

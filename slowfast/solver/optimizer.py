@@ -78,7 +78,8 @@ def parameter_groups(
 
     Returns:
         Groups for a ``torch.optim`` optimiser, in order of first appearance in the model. Beside
-        ``params`` and ``weight_decay`` each has ``lr_scale``, see :func:`set_learning_rate`.
+        ``params``, pairs of name and parameter, and ``weight_decay`` each has ``lr_scale``, see
+        :func:`set_learning_rate`. The names are saved with the optimiser's state (``param_names``).
     """
     in_batch_norm = {
         id(parameter)
@@ -86,7 +87,7 @@ def parameter_groups(
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         for parameter in module.parameters(recurse=False)
     }
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -99,7 +100,7 @@ def parameter_groups(
         if layer_id is not None:
             depth, num_depths = layer_id(name)
             scale = layer_decay ** (num_depths - 1 - depth)
-        groups.setdefault((decay, scale), []).append(parameter)
+        groups.setdefault((decay, scale), []).append((name, parameter))
     return [
         {"params": parameters, "weight_decay": decay, "lr_scale": scale}
         for (decay, scale), parameters in groups.items()

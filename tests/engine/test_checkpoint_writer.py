@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from slowfast.engine.checkpoint import (
     Position,
     TrainingState,
     checkpoint_path,
-    read_checkpoint,
     record_validation,
 )
 from slowfast.engine.checkpoint_writer import CheckpointWriter, superfluous
+from slowfast.engine.shards import host_copy
 from slowfast.errors import CheckpointError
 
 
@@ -28,14 +29,40 @@ def names(paths: list[Path]) -> list[str]:
     return sorted(path.stem.removeprefix("checkpoint_epoch_") for path in paths)
 
 
-def test_steps_taken_while_it_is_written_are_not_in_it(tmp_path: Path) -> None:
-    model, writer = Tiny(), CheckpointWriter(tmp_path)
+def test_a_copy_on_the_host_is_not_changed_by_later_steps() -> None:
+    model = Tiny()
     before = model.head.weight.detach().clone()
-    path = writer.write(state_of(model, Position(1)))
+    copy = host_copy({"model": model.state_dict(), "groups": [{"lr": 0.1, "params": [0, 1]}]})
     with torch.no_grad():
         model.head.weight.zero_()
+    assert torch.equal(copy["model"]["head.weight"], before)
+    assert copy["groups"] == [{"lr": 0.1, "params": [0, 1]}]
+
+
+def test_a_checkpoint_that_falls_due_while_one_is_written_is_left_out_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk_is_free = threading.Event()
+
+    def write_slowly(output: Path, state: TrainingState) -> Path:
+        disk_is_free.wait(10)
+        return checkpoint_path(output, state.position)
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", write_slowly)
+    writer = CheckpointWriter(tmp_path, steps=5)
+    assert [step for step in range(1, 11) if writer.is_due(step)] == [5, 10]
+    writer.write(state_of(Tiny(), Position(0, 5)))
+    assert not writer.is_due(10)
+    assert "no checkpoint after 10 steps: the one before is still being written" in caplog.text
+    disk_is_free.set()
     writer.wait()
-    assert torch.equal(read_checkpoint(path)["model_state"]["head.weight"], before)
+    assert writer.is_due(15)
+
+
+def test_a_checkpoint_is_due_after_some_minutes(tmp_path: Path) -> None:
+    assert not CheckpointWriter(tmp_path).is_due(7)
+    assert not CheckpointWriter(tmp_path, minutes=10).is_due(7)
+    assert CheckpointWriter(tmp_path, minutes=1e-9).is_due(7)
 
 
 def test_a_failure_is_raised_by_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

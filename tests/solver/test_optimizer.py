@@ -37,13 +37,17 @@ def by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, dict[st
 def test_every_learning_parameter_is_in_one_group_and_frozen_ones_in_none() -> None:
     net = Net()
     groups = parameter_groups(net, weight_decay=0.1)
-    found = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(found) == sorted(id(p) for p in net.parameters() if p.requires_grad)
+    found = [pair for group in groups for pair in group["params"]]
+    assert {name: id(parameter) for name, parameter in found} == {
+        name: id(parameter) for name, parameter in net.named_parameters() if parameter.requires_grad
+    }
+    assert len(found) == 7
 
 
 def test_batch_norms_have_a_decay_of_their_own() -> None:
     net = Net()
-    found = by_name(net, parameter_groups(net, weight_decay=0.1, bn_weight_decay=0.3))
+    groups = parameter_groups(net, weight_decay=0.1, bn_weight_decay=0.3)
+    found = {name: group for group in groups for name, _ in group["params"]}
     assert {name for name, group in found.items() if group["weight_decay"] == 0.3} == {
         "batch_norm.weight",
         "batch_norm.bias",

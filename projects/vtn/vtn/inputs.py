@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from slowfast.errors import InputError
+from slowfast.errors import InputError, NotFiniteError
 
 
 def check_frames(frames: Tensor) -> None:
@@ -58,19 +58,23 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
 
 
 def check_state(state: Tensor, features: Tensor, mask: Tensor | None) -> None:
-    """Raises ``InputError`` where the encoder's result (B, D) is not finite because the features were not.
+    """Raises ``NotFiniteError`` where a result of evaluation (B, D) is not finite, and says what made it so.
 
-    One bad frame reaches every result of its clip, so that the small result is all that needs a look.
+    One bad frame reaches every result of its clip, so that the small result is all that needs a look. In
+    training it is none: the loss shows it, and the step is skipped without a wait for the device.
     """
     if torch.compiler.is_compiling() or state.is_meta or torch.isfinite(state).all():
         return
+    affected = (~torch.isfinite(state).all(dim=-1)).nonzero().flatten().tolist()
     bad = ~torch.isfinite(features).all(dim=-1)
     clips, frames = (bad if mask is None else bad & mask).nonzero(as_tuple=True)
     if len(clips):
-        raise InputError(
+        raise NotFiniteError(
             f"features are NaN or infinite in {len(clips)} frames, first in frame {int(frames[0])} of clip "
-            f"{int(clips[0])}; look at the frames and at the backbone's weights, or mask those frames"
+            f"{int(clips[0])}; look at the frames and at the backbone's weights, or mask those frames",
+            affected,
         )
-    raise InputError(
-        "the temporal encoder's result is NaN or infinite; its weights are, or its number type overflows"
+    raise NotFiniteError(
+        "the temporal encoder's result is NaN or infinite; its weights are, or its number type overflows",
+        affected,
     )

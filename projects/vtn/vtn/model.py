@@ -164,7 +164,7 @@ class VTN(HubModel, FrameModel):
         return state
 
     def shard_units(self) -> list[nn.Module]:
-        """As :meth:`FrameModel.shard_units`, with all encoder layers but the last, which is not called itself."""
+        """As :meth:`FrameModel.shard_units`, with the encoder layers; the last is not called as a module."""
         return [*super().shard_units(), *self.temporal_encoder.layers[:-1]]
 
     def frame_attention(

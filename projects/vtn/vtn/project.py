@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slowfast.registry import Project
-from vtn.config import ALIASES, OBSOLETE, add_vtn_config, check_vtn_config
+from vtn.config import ADJUSTABLE, ALIASES, OBSOLETE, add_vtn_config, check_vtn_config
 
 PROJECT = Project(
     name="VTN",
@@ -11,6 +11,7 @@ PROJECT = Project(
     aliases=ALIASES,
     obsolete=OBSOLETE,
     check=check_vtn_config,
+    adjustable=ADJUSTABLE,
     modules=("vtn.model", "vtn.frame_average"),
     configs="vtn.configs",
     analyses={"backbones": "vtn.analysis.backbones"},
