@@ -113,6 +113,10 @@ class Bulletin:
     def set_told(self) -> None:
         self.store.set("told", "")
 
+    def count_seen(self, more: int = 0) -> int:
+        """How many processes have seen that people were told; ``more`` are added."""
+        return self.store.add("seen", more)
+
     def name(self, rank: int) -> str:
         """A rank with its machine and process."""
         card = Card.read(self.cards, rank)

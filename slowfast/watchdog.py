@@ -137,9 +137,8 @@ class Watchdog:
             self._say_goodbye()
         except RuntimeError as error:  # torch's own, of a store that is gone
             if not self._leaving.is_set():
-                self._tell_alone(
-                    f"rank 0, or torchrun on its machine, is gone ({_first_line(error)}); {_GO_ON}"
-                )
+                lost = f"rank 0, or torchrun on its machine, is gone ({_first_line(error)}); {_GO_ON}"
+                self._tell_alone(self._alarm.text if self._alarm is not None else lost)
 
     def _exchange(self) -> bool:
         """One turn; returns whether the run is over."""
@@ -197,15 +196,15 @@ class Watchdog:
 
     def _see_it_told(self, alarm: Alarm) -> None:
         """Waits until people are told, and tells them where rank 0 does not."""
-        for _ in _looks(_ANSWER_SECONDS + 2.0):
-            if self._bulletin.told():
+        if not self._is_told(_ANSWER_SECONDS + 2.0):
+            if self._bulletin.claim_telling():
+                self._tell(alarm)
                 return
-        if self._bulletin.claim_telling():
-            self._tell(alarm)
-            return
-        for _ in _looks(_ANSWER_SECONDS + 2.0):
-            if self._bulletin.told():
-                return
+            self._is_told(_ANSWER_SECONDS + 2.0)
+        self._bulletin.count_seen(1)
+
+    def _is_told(self, seconds: float) -> bool:
+        return any(self._bulletin.told() for _ in _looks(seconds))
 
     def _tell(self, alarm: Alarm) -> None:
         places: dict[int, str] = {}
@@ -215,11 +214,14 @@ class Watchdog:
                 break
         self._print(describe(alarm, self._bulletin, places))
         self._bulletin.set_told()
+        for _ in _looks(2 * _MESSENGER_LOOK):  # the store may end with this process
+            if self._bulletin.count_seen() >= len(places) - 1:
+                break
 
     def _tell_alone(self, text: str) -> None:
         """Ends this process where the others cannot be reached."""
         alarm = self._own
-        if alarm is not None and not alarm.expected and _names_network(alarm.text):
+        if alarm is not None and not alarm.expected and (alarm.kind == "hang" or _names_network(alarm.text)):
             alarm = None  # it only follows from the loss
         self._write_stacks("the run ends")
         self._print(f"rank {self._world.rank}: {text if alarm is None else alarm.text}")

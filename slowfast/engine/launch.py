@@ -17,8 +17,8 @@ from slowfast.engine.interrupt import SIGNALS
 from slowfast.errors import ConfigError, SlowFastError
 from slowfast.run_net import EXIT_CONFIG_ERROR, EXIT_ERROR
 
-# What the others get, after one process failed, to end by themselves.
-GRACE_SECONDS = 5.0
+# What the others get, after one process failed, to tell of it and end by themselves.
+GRACE_SECONDS = 20.0
 
 
 def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...]) -> int:
@@ -41,6 +41,10 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
         code = _wait(processes)
     if not errors.empty():
         print(errors.get(), file=sys.stderr)  # the first is the cause, the others follow from it
+    elif killed := [
+        f"{number} by {_signal_name(p)}" for number, p in enumerate(processes) if _signal_name(p)
+    ]:
+        print(f"processes of this machine were ended: {', '.join(killed)}", file=sys.stderr)
     return code
 
 
@@ -83,6 +87,11 @@ def _wait(processes: Sequence[BaseProcess]) -> int:
             for process in processes:
                 process.kill()
     return code or _first_failure(processes)
+
+
+def _signal_name(process: BaseProcess) -> str:
+    code = process.exitcode or 0
+    return signal.Signals(-code).name if code < 0 else ""
 
 
 def _first_failure(processes: Sequence[BaseProcess]) -> int:

@@ -337,7 +337,7 @@ def test_a_disk_that_fills_up_is_one_error_and_keeps_what_was_saved(
         Run(colour_videos, tmp_path / "disk" / "out", 1),
         Run(colour_videos, tmp_path / "whole", 1),
     )
-    batch = ("TRAIN.BATCH_SIZE", 4)
+    batch = ("TRAIN.BATCH_SIZE", 4, "TRAIN.EVAL_PERIOD", 3)
     with small_disk(tmp_path / "disk", "1m"):
         (node,) = run.start(*batch, SLOW=0.2)
         first = run.output / "checkpoints" / "checkpoint_epoch_00001.pyth"
