@@ -27,6 +27,9 @@ from vtn.frame_model import FrameModel
 from vtn.stream import CHUNK_FRAMES
 from vtn.windows import device_of, evaluating
 
+# Each holds pictures of its own in the work.
+DECODING_THREADS = 4
+
 logger = get_logger(__name__)
 
 
@@ -78,7 +81,7 @@ def extract_features(
         DataError: when another process is writing the file.
         Interrupted: once a signal has come; says what is kept.
     """
-    with open_video(str(video_path)) as video:
+    with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
         indices = whole_video(video.times, 0, view.fps)
         description = {
             "video": describe_file(video_path),
