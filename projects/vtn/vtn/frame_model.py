@@ -20,7 +20,7 @@ from slowfast.errors import InputError, ModelError
 from slowfast.models.build import weights_digest
 from vtn.backbone import build_backbone
 from vtn.backbones.depth import parameter_depths
-from vtn.backbones.freezing import batch_norms, compute_in, freeze
+from vtn.backbones.freezing import batch_norms, compute_in, freeze, let_norms_learn
 from vtn.backbones.lora import LoRA, add_lora
 from vtn.config import FROZEN_DTYPES, backbone_name, lora_options
 from vtn.inputs import check_frames
@@ -227,8 +227,9 @@ class FrameModel(nn.Module):
             )
         if frozen or frozen_blocks:
             raise ModelError("lora freezes the backbone by itself; give neither frozen nor frozen_blocks")
-        freeze(self.backbone, everything=True, learning_norms=learning_norms)
         add_lora(self.backbone, LoRA(**lora))
+        if learning_norms:
+            let_norms_learn(self.backbone)
         return batch_norms(self.backbone)
 
     def _in_frozen_dtype(self, device: str) -> AbstractContextManager[Any]:

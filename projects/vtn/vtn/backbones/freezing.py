@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -33,11 +32,20 @@ def freeze(
         {name for name, _ in network.named_parameters()} if everything else _first_blocks(network, blocks)
     )
     kept = [network] if everything else _modules_of(network, frozen)
-    norms = _norm_parameters(network) if learning_norms else set()
     for name, parameter in network.named_parameters():
         if name in frozen:
-            parameter.requires_grad_(name in norms)
+            parameter.requires_grad_(False)
+    if learning_norms:
+        let_norms_learn(network)
     return kept
+
+
+def let_norms_learn(network: nn.Module) -> None:
+    """Gives the parameters of normalisation layers gradients."""
+    for module in network.modules():
+        if _is_norm(module):
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(True)
 
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:
@@ -100,17 +108,6 @@ def _modules_of(network: nn.Module, names: set[str], prefix: str = "") -> list[n
         elif inside:
             found += _modules_of(module, names, f"{prefix}{child}.")
     return found
-
-
-def _norm_parameters(network: nn.Module) -> set[str]:
-    def names() -> Iterator[str]:
-        for path, module in network.named_modules():
-            if _is_norm(module):
-                yield from (
-                    f"{path}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)
-                )
-
-    return set(names())
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -1,0 +1,77 @@
+"""The recipes for the paper's zoo and for image encoders of today, built without memory for weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import vtn.configs
+
+from slowfast.config import load_config
+from slowfast.models import build_model
+from slowfast.models.frame_format import adopt_frame_format
+
+FOLDER = Path(vtn.configs.__path__[0])
+# name -> backbone, F, layers, positions, frozen
+PAPER = {
+    "VIT_B_VTN": ("vit_base_patch16_224", 768, 3, "learned", False),
+    "VIT_B_VTN_1LAYER": ("vit_base_patch16_224", 768, 1, "learned", False),
+    "VIT_B_VTN_6LAYERS": ("vit_base_patch16_224", 768, 6, "learned", False),
+    "VIT_B_VTN_12LAYERS": ("vit_base_patch16_224", 768, 12, "learned", False),
+    "VIT_B_VTN_FIXED_POSITIONS": ("vit_base_patch16_224", 768, 3, "sinusoidal", False),
+    "VIT_B_VTN_NO_POSITIONS": ("vit_base_patch16_224", 768, 3, "none", False),
+    "VIT_B_VTN_FROZEN": ("vit_base_patch16_224", 768, 3, "learned", True),
+    **{
+        f"{name}_VTN{suffix}": (backbone, width, layers, "learned", frozen)
+        for name, backbone, width in (
+            ("DEIT_B", "deit_base_patch16_224", 768),
+            ("DEIT_TI", "deit_tiny_patch16_224", 192),
+            ("R50", "resnet50", 2048),
+            ("R101", "resnet101", 2048),
+        )
+        for suffix, layers, frozen in (("", 3, False), ("_1LAYER", 1, False), ("_FROZEN", 3, True))
+    },
+}
+# name -> F, mean of the first channel, interpolation
+TODAY = {
+    "DINOV2_B_VTN_FROZEN": (768, 0.485, "bicubic"),
+    "SIGLIP2_B_VTN_FROZEN": (768, 0.5, "bicubic"),
+    "EVA02_B_VTN_FROZEN": (768, 0.48145466, "bicubic"),
+    "CONVNEXT_B_VTN_FROZEN": (1024, 0.485, "bicubic"),
+}
+BASES = ("BASE_K400", "BASE_FROZEN", "QUICKSTART", "PRETRAINED_DEMO")
+
+
+def test_each_recipe_is_tested() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*PAPER, *TODAY, *BASES}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_recipe_of_the_paper(name: str) -> None:
+    backbone, width, layers, positions, frozen = PAPER[name]
+    cfg = load_config(name, ["VTN.BACKBONE.PRETRAINED", "False"])
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert backbone == cfg.VTN.BACKBONE.NAME
+    assert (model.feature_dim, len(model.temporal_encoder.layers)) == (width, layers)
+    assert positions == cfg.VTN.LONGFORMER.POSITION
+    assert model.learns_features is not frozen
+    assert adopt_frame_format(cfg, model).DATA.TRAIN_CROP_SIZE == 224
+
+
+@pytest.mark.parametrize("name", TODAY)
+def test_an_encoder_of_today(name: str) -> None:
+    """Frozen, in the format of its authors, for 224 pixels; only the encoder and the head learn."""
+    width, mean, interpolation = TODAY[name]
+    cfg = load_config(name, ["VTN.BACKBONE.PRETRAINED", "False"])
+    with torch.device("meta"):
+        model = build_model(cfg)
+        features = model.encode_frames(torch.zeros(1, 3, 1, 224, 224))
+    assert features.shape == (1, 1, width)
+    assert math.isclose(model.frame_mean[0], mean, abs_tol=1e-6)
+    adopted = adopt_frame_format(cfg, model)
+    assert (interpolation, "backbone") == (adopted.DATA.INTERPOLATION, adopted.DATA.NORMALIZATION)
+    learning = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"cls_token", "temporal_encoder", "mlp_head"}
