@@ -60,7 +60,8 @@ def job(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         command = ["bash", str(SBATCH), *arguments]
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        with (tmp_path / "job.log").open("a") as log:
+            return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, text=True)
 
     return start
 
@@ -146,7 +147,7 @@ def test_a_submitted_job_that_is_preempted_goes_on_in_the_next(small_dataset: Pa
     config.write_text(CONFIG.format(data=small_dataset, output=output, epochs=60))
     door = [sys.executable, str(ROOT / "tools" / "submit.py"), "--cluster", "local", "--gpus", "0", "--wait"]
     command = [*door, "--jobs", str(tmp_path / "jobs"), "--hours", "1", "--", "--cfg", str(config)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command)
     until(output / "metrics.jsonl")
     tasks = [task for task in psutil.Process(process.pid).children(recursive=True) if _is_task(task)]
     tasks[0].send_signal(signal.SIGUSR2)
