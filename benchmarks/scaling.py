@@ -46,7 +46,7 @@ class Steps:
 
 def run(args: argparse.Namespace) -> Report:
     report = Report(
-        f"{args.backbone}, encoder of width {args.width}; a process: {args.batch} clips, {args.frames} frames",
+        f"{args.backbone}, encoder of width {args.width}; {args.batch} clips of {args.frames} frames each",
         ["processes", "steps/s", "clips/s", "× 1 process", "s a step", "s without exchange",
          "share of communication", "MB of gradients"],
     )  # fmt: skip
