@@ -60,6 +60,12 @@ def measure_complexity(model: nn.Module, *inputs: Any) -> Complexity:
         for name, operations in counts.items()
         if name.startswith(f"{root}.") and any(operations.values())
     }
+    # Lists of modules are not called; they have what is in them. From the last, so that inner ones are known.
+    for name, module in reversed(list(model.named_modules())):
+        children = [f"{name}.{child}" for child, _ in module.named_children()]
+        inside = [modules[child] for child in children if child in modules]
+        if name and name not in modules and inside:
+            modules[name] = Macs(sum(part.weights for part in inside), sum(part.attention for part in inside))
     return Complexity(_macs(counts["Global"]), modules)
 
 

@@ -8,7 +8,7 @@ The layers have the same names and shapes in both, so they are taken as they are
   Rows for frames are the source's rows in their order; where the encoder has more positions than the source,
   the source's are repeated, as Longformer's own authors stretched the table that they began with.
 * [CLS]: its position is that of the source's [CLS]: in a table of ours the row behind the frames, in one of
-  text (whose row 1 is padding, with positions from row 2 on) the first position; frames follow from the second.
+  text (whose row 1 is padding, with positions from row 2 on) the first one; frames follow from the second on.
 * token types: a source with one type gives it to frames and [CLS] alike.
 * word embeddings and the pooler have no counterpart and are left out, as is what belongs to another head.
 

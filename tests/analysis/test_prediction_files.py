@@ -1,0 +1,89 @@
+"""What `analyze.py predictions` tells of predictions files, alone and fused. V videos, K classes."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slowfast.analysis.command_line import main
+from slowfast.engine.fusion import fuse
+from slowfast.engine.predictions import Predictions, load_predictions, save_predictions
+from slowfast.errors import DataError
+
+CLASSES = ["archery", "bowling", "cooking"]
+
+
+def predictions(scores: Any, labels: Any, ids: list[int] | None = None) -> Predictions:
+    scores = np.asarray(scores, dtype=np.float32)
+    ids = list(range(len(scores))) if ids is None else ids
+    return Predictions(
+        video_ids=np.array(ids, dtype=np.int64), paths=[f"{i}.mp4" for i in ids], labels=np.asarray(labels),
+        scores=scores, num_views=np.ones(len(scores), np.int64), class_names=CLASSES, broken=(), meta={},
+    )  # fmt: skip
+
+
+# Each is right where the other is wrong; the first is surer of itself.
+FIRST = predictions([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.1, 0.9]], [0, 1, 2])
+SECOND = predictions([[0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.3, 0.4, 0.3]], [0, 1, 2])
+
+
+def test_fusion_is_the_weighted_mean_of_scores() -> None:
+    fused = fuse([FIRST, SECOND], [3, 1])
+    np.testing.assert_allclose(fused.scores, (3 * FIRST.scores + SECOND.scores) / 4, rtol=1e-6)
+    assert fused.num_views.tolist() == [2, 2, 2]
+    assert fuse([FIRST, SECOND]).predicted.tolist() == [0, 1, 2]
+
+
+def test_fusion_is_over_the_videos_that_all_scored() -> None:
+    part = predictions(SECOND.scores[[2, 0]], [2, 0], ids=[2, 0])
+    fused = fuse([FIRST, part])
+    assert fused.video_ids.tolist() == [0, 2]
+    np.testing.assert_allclose(fused.scores, (FIRST.scores[[0, 2]] + SECOND.scores[[0, 2]]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "weights", "message"),
+    [
+        (predictions(SECOND.scores, [0, 1, 1]), None, "other labels for the same videos"),
+        (predictions(SECOND.scores, [0, 1, 2], ids=[7, 8, 9]), None, "no video in common"),
+        (predictions(SECOND.scores[:, :2], [0, 1, 1]), None, "3 and 2 classes"),
+        (SECOND, [1.0], "give 2 numbers above 0"),
+    ],
+)
+def test_what_cannot_be_fused(other: Predictions, weights: list[float] | None, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        fuse([FIRST, other], weights)
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(tmp_path / name) for name in ("first.npz", "second.npz")]
+    for file, part in zip(files, (FIRST, SECOND), strict=True):
+        save_predictions(file, part)
+    fused, confusion = tmp_path / "fused.npz", tmp_path / "confusion.csv"
+    assert main(["predictions", *files, "--output", str(fused)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "first.npz: top-1 66.67 %" in lines[0]
+    assert "second.npz: top-1 33.33 %" in lines[1]
+    assert lines[2] == "fused: top-1 100.00 %, top-5 100.00 % over 3 videos"
+    assert load_predictions(fused).predicted.tolist() == [0, 1, 2]
+
+    assert main(["predictions", files[1], "--confusion", str(confusion), "--worst", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "archery      0.0 %  of 1" in said
+    assert "archery for bowling    1 times" in said
+    assert list(csv.reader(confusion.open()))[1] == ["archery", "0", "1", "0"]
+    assert main(["predictions", files[1], "--confusion", str(tmp_path / "confusion.png")]) == 0
+    assert (tmp_path / "confusion.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "multi.npz")
+    save_predictions(file, predictions(FIRST.scores, np.eye(3, dtype=np.float32)))
+    assert main(["predictions", file]) == 0
+    assert "mAP" in capsys.readouterr().out
+    assert main(["predictions", file, "--confusion", str(tmp_path / "c.csv")]) == 1
+    assert "there is no confusion matrix of that" in capsys.readouterr().err
