@@ -1,0 +1,83 @@
+"""The paper's comparison: what is counted of the real models, and a run from end to end with small ones."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import paper
+from benchmarks.measure import Timing
+from slowfast.complexity import clip_complexity, count_parameters
+from slowfast.models import build_model
+
+SMALL = {
+    paper.OURS: paper.Candidate(
+        "QUICKSTART", paper.Published(1.0, None, 1, 2, "here"), ("TRAIN.EVAL_NUM_FRAMES", "24")
+    ),
+    paper.THEIRS: paper.Candidate(
+        "C2D_8x8_R50",
+        paper.Published(None, 3.0, 4, 10, "here"),
+        (
+            "RESNET.WIDTH_PER_GROUP", "8", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32",
+            "TEST.NUM_ENSEMBLE_VIEWS", "2", "TEST.NUM_SPATIAL_CROPS", "2", "TRAIN.BATCH_SIZE", "2",
+        ),
+    ),
+}  # fmt: skip
+
+
+def arguments(*given: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    paper.add_arguments(parser)
+    return parser.parse_args(["--threads", "1", *given])
+
+
+@pytest.mark.parametrize("name", ["ViT-B-VTN", "ViT-B-VTN-1", "SlowFast-R101-NL"])
+def test_sizes_are_the_published_ones(name: str) -> None:
+    """Ours within 1 % in parameters and multiply-adds; the 3D network's library counts 3 % more or less."""
+    candidate, published = paper.CANDIDATES[name], paper.CANDIDATES[name].published
+    cfg = candidate.load()
+    frames, views = paper.views_of_test(cfg)
+    assert views == published.views
+    with torch.device("meta"):
+        model = build_model(cfg, fetch_weights=False)
+    assert count_parameters(model) / 1e6 == pytest.approx(published.parameters, rel=0.01)
+    if published.gmacs is not None:
+        macs = clip_complexity(model, frames, cfg.DATA.TEST_CROP_SIZE).total
+        ours = name.startswith("ViT")
+        assert macs.weights / 1e9 == pytest.approx(published.gmacs, rel=0.01 if ours else 0.03)
+
+
+@pytest.mark.parametrize("name", paper.CANDIDATES)
+def test_views_of_the_test_are_the_published_ones(name: str) -> None:
+    candidate = paper.CANDIDATES[name]
+    assert paper.views_of_test(candidate.load())[1] == candidate.published.views
+
+
+def test_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "CANDIDATES", SMALL)
+    report = paper.run(arguments("--models", *SMALL, "--rounds", "1", "--steps", "1"))
+    ours, theirs = report.rows
+    assert (ours["views"], theirs["views"]) == (1, 4)
+    assert theirs["total GMACs"] == pytest.approx(4 * theirs["with attention"])
+    for row in report.rows:
+        assert row["s/video all"] == pytest.approx(row["s/video"] + row["s decode"])
+        assert row["h/epoch"] == pytest.approx(row["s/step"] * 240_000 / 3600)
+    inference, training = report.notes[-2:]
+    assert "5.1" in inference
+    ratio = theirs["s/step"] / ours["s/step"]
+    assert f"with 10 epochs and 2, as published, {ratio * 5:.1f} times (the paper: 16.1)" in training
+
+
+def test_a_long_view_is_its_frames_and_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 frames of which 16 were timed in 5 seconds, 1 of them the encoder's: 4 × 24 / 16 + 1."""
+    cfg: Any = SMALL[paper.OURS].load()
+    model = build_model(cfg, fetch_weights=False)
+    encoder = {"": Timing((1.0,))}
+    monkeypatch.setattr(paper, "time_interleaved", lambda calls: encoder)
+    args = arguments()
+    assert paper.video_seconds(Timing((5.0,)), model, cfg, args).seconds == (7.0,)
+    args.whole = True
+    assert paper.video_seconds(Timing((5.0,)), model, cfg, args).seconds == (5.0,)
