@@ -79,9 +79,10 @@ class CacheReader:
 class FeatureFileReader:
     """Reads views from feature files made elsewhere: ``.npy``, or ``.npz`` with ``features`` and ``times``.
 
-    Times are seconds in the video, one a row, also in ``NAME.times.npy`` beside ``NAME.npy``. A row stands
-    from its time to the next one's, the first from the video's begin. Frames of the source are not known:
-    where positions are frame indices, they are row numbers.
+    Times are seconds in the video, one a row, also in ``NAME.times.npy`` beside ``NAME.npy``. Where the first
+    is 0 a row stands from its time to the next one's; else times are taken for the middle of what a row looks
+    at, and it stands from half a step before. The first one stands from the video's begin. Frames of the
+    source are not known: where positions are frame indices, they are row numbers.
 
     Attributes:
         fps: rows a second of files without times; 0: not known.
@@ -147,7 +148,9 @@ class FeatureFileReader:
             detail = f"{count} rows want as many rising seconds; times have shape {starts.shape}"
             raise DecodeError(path, "wrong times", detail)
         step = float(np.median(np.diff(starts))) if count > 1 else 1 / (self.fps or 1.0)
-        duration = float(starts[-1]) + step
+        shift = min(max(float(starts[0]), 0.0), step / 2)
+        duration = float(starts[-1]) + step - shift
+        starts -= shift
         starts[0] = 0.0
         return FrameTimes(starts, duration)
 
