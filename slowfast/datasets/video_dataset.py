@@ -92,6 +92,12 @@ class VideoDataset(Dataset[Item]):
         """The path of each video, as a sequence of strings."""
         return self._annotations.paths
 
+    @property
+    def segments(self) -> np.ndarray | None:
+        """(num_videos, 2) float64, start and end in seconds in each file; None for whole files."""
+        segments = self._annotations.segments
+        return None if segments is None else segments.numpy()
+
     def __getitem__(self, item: int | SampleRef) -> Item:
         """Reads a view. Plain ``i`` means ``SampleRef(epoch=0, index=i)``."""
         epoch, index = item if isinstance(item, tuple) else (0, item)

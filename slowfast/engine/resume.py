@@ -92,9 +92,11 @@ def start_from_file(
 
 
 def fingerprint(dataset: Any) -> str:
-    """Returns a digest of a data set's paths and labels in their order."""
-    labels = np.ascontiguousarray(dataset.labels).tobytes()
-    return hashlib.sha256(labels + dataset.paths.digest()).hexdigest()
+    """Returns a digest of a data set's paths, labels and segments in their order."""
+    digest = hashlib.sha256(np.ascontiguousarray(dataset.labels).tobytes() + dataset.paths.digest())
+    if dataset.segments is not None:
+        digest.update(np.ascontiguousarray(dataset.segments).tobytes())
+    return digest.hexdigest()
 
 
 def _set_aside(folder: Path) -> None:

@@ -18,7 +18,7 @@ from slowfast.engine.evaluate import evaluate
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.predictions import load_predictions, predictions_of, save_predictions
 from slowfast.engine.prepare import build_evaluator
-from slowfast.errors import DataError
+from slowfast.errors import DataError, NotFiniteError
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}  # leaves the bytes as they are
 
@@ -73,6 +73,22 @@ def test_scores_that_are_not_finite_are_no_scores() -> None:
     assert found is not None
     assert [video.reason for video in found.broken] == ["not finite"]
     assert found.video_ids.tolist() == [1]
+
+
+def test_clips_that_a_model_refuses_as_not_finite_are_left_out() -> None:
+    class Refusing(FirstPixels):
+        def forward(self, frames: Tensor, *given: Any) -> Tensor:
+            logits = super().forward(frames)
+            if bad := (logits[:, 0] > 100).nonzero().flatten().tolist():
+                raise NotFiniteError("the features are NaN", bad)
+            return logits
+
+    views = batch((0, 0, 0, [5, 0, 1]), (1, 0, 0, [200, 1, 1]), (2, 0, 1, [0, 9, 0]), (3, 0, 0, [201, 0, 0]))
+    found = evaluate(Refusing(), [views], num_classes=3, **PLAIN)
+    assert found is not None
+    assert found.video_ids.tolist() == [0, 2]
+    assert [(v.video_id, v.reason) for v in found.broken] == [(1, "not finite"), (3, "not finite")]
+    assert "the features are NaN" in found.broken[0].detail
 
 
 def test_a_view_handed_out_twice_is_an_error() -> None:
@@ -142,3 +158,6 @@ def test_every_world_scores_every_view_once_with_the_same_result(colour_videos: 
         assert other.num_views.tolist() == one.num_views.tolist()
         np.testing.assert_allclose(other.scores, one.scores, atol=1e-6)
         assert other.meta["loss"] == pytest.approx(one.meta["loss"], abs=1e-6)
+    tables = [(tmp_path / f"{size}.csv").read_text().splitlines() for size in (1, 2, 3)]
+    names = [[line.split(",")[:4] for line in table] for table in tables]
+    assert names[0] == names[1] == names[2]

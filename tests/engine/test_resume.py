@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from processes import run_all, run_forked
@@ -12,9 +14,11 @@ from test_train import assert_same_end, figures
 from tiny import CLASSES, Tiny, tiny_config
 from torch import nn
 
+from slowfast.datasets.annotations import PathTable
 from slowfast.distributed import World, free_local_address
 from slowfast.engine.changes import choose_global_batch
 from slowfast.engine.checkpoint import Position, TrainingState, read_checkpoint, read_training_state
+from slowfast.engine.resume import fingerprint
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
 from slowfast.models.build import MODEL_REGISTRY
@@ -169,6 +173,16 @@ def test_a_checkpoint_of_another_architecture_is_refused_even_when_forced(
         run(tiny_config(colour_videos, stopped, *options))
 
 
+def test_other_parts_of_the_same_files_are_another_list() -> None:
+    def digest(*segments: tuple[float, float]) -> str:
+        paths = PathTable.from_strings(["a.mp4", "b.mp4"])
+        parts = np.array(segments) if segments else None
+        return fingerprint(SimpleNamespace(labels=np.zeros(2), paths=paths, segments=parts))
+
+    digests = {digest(), digest((0, 1), (0, 1)), digest((0, 1), (0, 2))}
+    assert len(digests) == 3
+
+
 # ------------------------------------------------------------------------------ averaged weights
 
 
@@ -216,7 +230,7 @@ def test_averaged_weights_are_evaluated_unless_the_ordinary_ones_are_asked_for(
 def test_checkpoints_every_few_steps(colour_videos: Path, tmp_path: Path) -> None:
     options = (*STILL, "TRAIN.CHECKPOINT_STEPS", 4, "TRAIN.MAX_STEPS", 11)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
-    saved = [line.split()[1] for line in log_of(tmp_path).splitlines() if "] slowfast" not in line] or [
+    saved = [
         Path(word).name
         for line in log_of(tmp_path).splitlines()
         if ": saved " in line

@@ -9,10 +9,13 @@ import pytest
 from processes import run_all, run_forked
 from test_train import assert_same_end, figures
 from tiny import tiny_config
+from torch import Tensor
 
 from slowfast.distributed import free_local_address
 from slowfast.engine.run import run
+from slowfast.models.build import MODEL_REGISTRY
 from slowfast.registry import import_project_modules
+from vtn import VTN
 
 # A vision transformer for pictures of 32 pixels, and an encoder with all of its parts; no batch norm.
 SMALL_VTN = (
@@ -47,6 +50,34 @@ def test_two_processes_train_as_one(colour_videos: Path, tmp_path: Path, frozen:
     one, two = (figures(tmp_path / name, "train_iter") for name in ("one", "two"))
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
     assert one[-1]["loss"] != pytest.approx(one[0]["loss"], rel=0.01)
+
+
+@MODEL_REGISTRY.register("StumblingVTN")
+class StumblingVTN(VTN):
+    """Its backbone gives NaN in the second training step."""
+
+    steps = 0
+
+    def encode_frames(self, *given: Any) -> Tensor:
+        self.steps += self.training
+        features = super().encode_frames(*given)
+        return features * float("nan") if self.training and self.steps == 2 else features
+
+
+def test_a_step_in_which_the_backbone_gives_nan_is_skipped(colour_videos: Path, tmp_path: Path) -> None:
+    cfg = tiny_config(
+        colour_videos, tmp_path, *SMALL_VTN, "MODEL.MODEL_NAME", "StumblingVTN", "TRAIN.MAX_STEPS", 4
+    )
+    assert run_forked(run, cfg) == 0
+    log = (tmp_path / "stdout.log").read_text()
+    assert "skipped: step 2 of epoch 1 has loss nan" in log
+    assert log.count("skipped:") == 1
+    assert figures(tmp_path, "val_epoch")[0]["videos"] == 7
+
+
+def test_it_can_be_trained_deterministically(colour_videos: Path, tmp_path: Path) -> None:
+    options = (*SMALL_VTN, "DETERMINISTIC", True, "TRAIN.MAX_STEPS", 2, "TRAIN.GRAD_ACCUM_STEPS", 2)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, *options)) == 0
 
 
 def test_a_stopped_run_ends_as_if_it_had_not_been(colour_videos: Path, tmp_path: Path) -> None:

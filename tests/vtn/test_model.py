@@ -18,7 +18,7 @@ from tiny_models import TINY, tiny, tiny_average
 from torch import Tensor, nn
 
 import vtn
-from slowfast.errors import InputError
+from slowfast.errors import InputError, NotFiniteError
 from vtn import VTN
 from vtn.frame_model import FrameModel
 
@@ -147,6 +147,19 @@ def test_weights_that_are_not_finite_are_said_to_be() -> None:
     nn.init.constant_(model.cls_token, float("nan"))
     with pytest.raises(InputError, match="its weights are"):
         model.classify(features_of())
+
+
+@pytest.mark.parametrize("build", [tiny, tiny_average])
+def test_in_training_results_that_are_not_finite_are_left_to_the_loss(
+    build: Callable[[], FrameModel],
+) -> None:
+    """A step with them is skipped; only in evaluation are they an error, which says whose they are."""
+    features = with_value(features_of(), (1, 3), float("nan"))
+    logits = build().train().classify(features)
+    assert logits.isfinite().all(dim=1).tolist() == [True, False]
+    with pytest.raises(NotFiniteError) as caught:
+        build().classify(features)
+    assert caught.value.clips == (1,)
 
 
 def test_a_backbone_that_keeps_its_map_is_refused() -> None:
