@@ -140,6 +140,13 @@ def _range(values: Sequence[float]) -> tuple[float, float] | None:
 def view_scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
     """The views of a split, as PySlowFast sizes them; val is a test with one view."""
     data = cfg.DATA
+    if data.INTERPOLATION == "backbone" or 0 in (data.TRAIN_CROP_SIZE, data.TEST_CROP_SIZE):
+        raise ConfigError(
+            [
+                f"DATA.INTERPOLATION = {data.INTERPOLATION!r}: it, or a crop size, is the model's; "
+                "give the configuration that slowfast.models.frame_format.adopt_frame_format returns"
+            ]
+        )
     if split == "train":
         return TrainingViews(
             num_frames=data.NUM_FRAMES,

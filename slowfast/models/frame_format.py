@@ -12,10 +12,11 @@ _CROPS = ("TRAIN_CROP_SIZE", "TEST_CROP_SIZE")
 
 
 def adopt_frame_format(cfg: Any, model: Any) -> Any:
-    """Returns the configuration with the model's own crop size and interpolation where it asks for them.
+    """Returns the configuration with the model's own crop size, interpolation and normalisation filled in.
 
-    That is where ``DATA.TRAIN_CROP_SIZE`` or ``TEST_CROP_SIZE`` is 0, and where ``DATA.INTERPOLATION`` is
-    ``backbone``. Sizes that the model cannot take are found here, before any video is opened.
+    That is where ``DATA.TRAIN_CROP_SIZE`` or ``TEST_CROP_SIZE`` is 0, and where ``DATA.INTERPOLATION`` or
+    ``NORMALIZATION`` is ``backbone``. Sizes that the model cannot take are found here, before any video is
+    opened.
 
     Args:
         model: may have ``frame_size``, ``frame_interpolation`` and ``frame_size_problem``; see
@@ -34,6 +35,8 @@ def adopt_frame_format(cfg: Any, model: Any) -> Any:
                 problems.append(f"DATA.{key} = 0: the model does not say a size; give pixels")
     if adopted.DATA.INTERPOLATION == "backbone":
         adopted.DATA.INTERPOLATION = getattr(model, "frame_interpolation", "bilinear")
+    if adopted.DATA.NORMALIZATION == "backbone":
+        adopted.DATA.MEAN, adopted.DATA.STD = list(model.frame_mean), list(model.frame_std)
     adopted.freeze()
     if problems := problems or [*check(adopted), *_unfit_sizes(adopted, model)]:
         raise ConfigError(problems)

@@ -20,7 +20,7 @@ from slowfast.errors import InputError, ModelError
 from slowfast.models.build import weights_digest
 from vtn.backbone import build_backbone
 from vtn.backbones.depth import parameter_depths
-from vtn.backbones.freezing import batch_norms, compute_in, freeze, let_norms_learn
+from vtn.backbones.freezing import autocast, batch_norms, compute_in, freeze, let_norms_learn
 from vtn.backbones.lora import LoRA, add_lora
 from vtn.config import FROZEN_DTYPES, backbone_name, lora_options
 from vtn.inputs import check_frames
@@ -85,11 +85,12 @@ class FrameModel(nn.Module):
         self._in_evaluation = self._freeze(frozen, frozen_blocks, learning_norms, lora)
         self._frozen_dtype = _dtype(frozen_dtype)
         if self._frozen_dtype is not None and self.learns_features:
-            compute_in(self._in_evaluation, self._frozen_dtype)
+            compute_in(self.backbone, self._in_evaluation, self._frozen_dtype)
         self.feature_dim = built.feature_dim
         self.frame_size = built.image_size
         self.frame_interpolation = built.interpolation
-        self._backbone_is = {"backbone": _name_of(backbone), "backbone options": str(dict(options) or "none")}
+        said = {**options, **({"pooling": pooling} if pooling else {})}
+        self._backbone_is = {"backbone": _name_of(backbone), "backbone options": str(said or "none")}
         self.frame_mean = built.mean
         self.frame_std = built.std
         self.position_rate: float | None = None
@@ -101,8 +102,8 @@ class FrameModel(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        for module in self._in_evaluation:
-            module.eval()
+        for name in self._in_evaluation:
+            self.backbone.get_submodule(name).eval()
         if mode:
             self.inference_dtype = None
         return self
@@ -218,8 +219,8 @@ class FrameModel(nn.Module):
 
     def _freeze(
         self, frozen: bool, frozen_blocks: int, learning_norms: bool, lora: Mapping[str, Any] | None
-    ) -> list[nn.Module]:
-        """Fixes what of the backbone learns; returns the modules that stay in evaluation mode."""
+    ) -> list[str]:
+        """Fixes what of the backbone learns; returns names of its modules that stay in evaluation mode."""
         self._kept_whole = frozen
         if lora is None:
             return freeze(
@@ -233,7 +234,7 @@ class FrameModel(nn.Module):
         return batch_norms(self.backbone)
 
     def _in_frozen_dtype(self, device: str) -> AbstractContextManager[Any]:
-        return nullcontext() if self._frozen_dtype is None else torch.autocast(device, self._frozen_dtype)
+        return nullcontext() if self._frozen_dtype is None else autocast(device, self._frozen_dtype)
 
 
 def _blocks_of(network: nn.Module) -> Iterator[nn.Module]:

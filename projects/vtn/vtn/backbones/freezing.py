@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from vtn.backbones.depth import parameter_depths
 
 def freeze(
     network: nn.Module, *, everything: bool, blocks: int = 0, learning_norms: bool = False
-) -> list[nn.Module]:
-    """Gives what is frozen no gradients, and returns the modules to be kept in evaluation mode.
+) -> list[str]:
+    """Gives what is frozen no gradients, and returns the names of modules to be kept in evaluation mode.
 
     These are the frozen parts, so that the statistics of their batch norms stay and nothing is dropped in
     them; with ``learning_norms`` too, whose scales and offsets then learn and nothing else.
@@ -31,7 +32,7 @@ def freeze(
     frozen = (
         {name for name, _ in network.named_parameters()} if everything else _first_blocks(network, blocks)
     )
-    kept = [network] if everything else _modules_of(network, frozen)
+    kept = [""] if everything else _modules_of(network, frozen)
     for name, parameter in network.named_parameters():
         if name in frozen:
             parameter.requires_grad_(False)
@@ -48,20 +49,25 @@ def let_norms_learn(network: nn.Module) -> None:
                 parameter.requires_grad_(True)
 
 
-def batch_norms(network: nn.Module) -> list[nn.Module]:
-    """The modules that keep statistics of what passes through them."""
-    return [module for module in network.modules() if isinstance(module, _NormBase)]
+def batch_norms(network: nn.Module) -> list[str]:
+    """The names of modules that keep statistics of what passes through them."""
+    return [name for name, module in network.named_modules() if isinstance(module, _NormBase)]
 
 
-def compute_in(modules: list[nn.Module], dtype: torch.dtype) -> None:
-    """Lets each of the modules compute in ``dtype`` under autocast, whatever is around it.
+def compute_in(network: nn.Module, names: list[str], dtype: torch.dtype) -> None:
+    """Lets each of the named modules compute in ``dtype`` under autocast, whatever is around it.
 
     What they return has the type of what they were given.
     """
-    for module in modules:
-        casting = _Casting(dtype)
+    for name in names:
+        module, casting = network.get_submodule(name), _Casting(dtype)
         module.register_forward_pre_hook(casting.enter, with_kwargs=True)
         module.register_forward_hook(casting.leave, always_call=True)
+
+
+def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Computation in ``dtype`` on a kind of device; on ``meta``, which computes nothing, no change."""
+    return nullcontext() if device == "meta" else torch.autocast(device, dtype)
 
 
 class _Casting:
@@ -73,7 +79,7 @@ class _Casting:
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-        context = torch.autocast("cpu" if given is None else given.device.type, self.dtype)
+        context = autocast("cpu" if given is None else given.device.type, self.dtype)
         context.__enter__()
         self._open.append((context, None if given is None else given.dtype))
 
@@ -98,13 +104,13 @@ def _first_blocks(network: nn.Module, blocks: int) -> set[str]:
     return {name for name, depth in depths.items() if depth <= blocks}
 
 
-def _modules_of(network: nn.Module, names: set[str], prefix: str = "") -> list[nn.Module]:
-    """The outermost modules that have parameters, all of them among ``names``."""
-    found: list[nn.Module] = []
+def _modules_of(network: nn.Module, names: set[str], prefix: str = "") -> list[str]:
+    """The names of the outermost modules that have parameters, all of them among ``names``."""
+    found: list[str] = []
     for child, module in network.named_children():
         inside = [f"{prefix}{child}.{name}" for name, _ in module.named_parameters()]
         if inside and names.issuperset(inside):
-            found.append(module)
+            found.append(f"{prefix}{child}")
         elif inside:
             found += _modules_of(module, names, f"{prefix}{child}.")
     return found
