@@ -16,6 +16,7 @@ RESNETS = ("PTVResNet", "ResNet", "PTVSlowFast", "SlowFast")
 adapter of pytorchvideo, and that of PySlowFast's own implementation where the two are the same network."""
 SLOWFASTS = ("PTVSlowFast", "SlowFast")
 MVITS = ("PTVMViT",)
+LEAST_CROP = 32
 CLIP_NETWORKS = (*RESNETS, "PTVX3D", "X3D", *MVITS)
 
 OBSOLETE = (
@@ -122,6 +123,11 @@ def _check_clip(cfg: Any) -> Iterator[str]:
             "clips (TEST.NUM_ENSEMBLE_VIEWS)"
         )
     train, test = cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE
+    if train < LEAST_CROP:
+        yield (
+            f"DATA.TRAIN_CROP_SIZE = {train}: {cfg.MODEL.MODEL_NAME} has no size of its own, and halves "
+            f"pictures five times; give {LEAST_CROP} or more"
+        )
     if cfg.MODEL.MODEL_NAME in MVITS and train != test:
         yield (
             f"DATA.TEST_CROP_SIZE = {test}: {cfg.MODEL.MODEL_NAME} has a position for each patch of a "
@@ -165,7 +171,7 @@ PROJECT = Project(
     add_config=add_network_config,
     obsolete=OBSOLETE,
     check=check_network_config,
-    modules=("slowfast.models.pytorchvideo_networks",),
+    modules=("slowfast.models.pytorchvideo_resnets", "slowfast.models.pytorchvideo_networks"),
     configs="slowfast.configs",
 )
 """The framework's own networks come in through the door that outside projects use."""

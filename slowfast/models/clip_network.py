@@ -6,6 +6,7 @@ B clips, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -113,3 +114,18 @@ def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:
     last = torch.where(real, place, -1).amax(dim=1, keepdim=True)
     source = torch.where(real, place, last)[:, None, :, None, None]
     return frames.gather(2, source.expand(*frames.shape[:2], num_frames, *frames.shape[3:]))
+
+
+def clip_options(cfg: Any) -> dict[str, Any]:
+    """The keyword arguments that all these networks have."""
+    return {
+        "num_classes": cfg.MODEL.NUM_CLASSES,
+        "num_frames": cfg.DATA.NUM_FRAMES,
+        "crop_size": cfg.DATA.TRAIN_CROP_SIZE,
+        "dropout_rate": cfg.MODEL.DROPOUT_RATE,
+    }
+
+
+def importing_pytorchvideo() -> warnings.catch_warnings:
+    """While pytorchvideo is imported: it says at length that it uses older functions of torch."""
+    return warnings.catch_warnings(action="ignore")

@@ -14,14 +14,8 @@ from slowfast.engine.checkpoint import load_model_weights
 from slowfast.errors import ConfigError, InputError
 from slowfast.models import build_model
 from slowfast.models.clip_network import ClipNetwork
-from slowfast.models.pytorchvideo_networks import (
-    PTVX3D,
-    PTVMViT,
-    PTVResNet,
-    PTVSlowFast,
-    pathways,
-    stage_kernels,
-)
+from slowfast.models.pytorchvideo_networks import PTVX3D, PTVMViT
+from slowfast.models.pytorchvideo_resnets import PTVResNet, PTVSlowFast, pathways, stage_kernels
 
 FRAMES, SIZE, CLASSES = 8, 32, 3
 CLIP = {"num_classes": CLASSES, "num_frames": FRAMES, "crop_size": SIZE}
@@ -166,6 +160,7 @@ def test_the_network_of_the_paper_s_comparison() -> None:
         ("SLOWFAST_8x8_R50", ["SLOWFAST.BETA_INV", "7"], "does not divide RESNET.WIDTH_PER_GROUP"),
         ("MVIT_B_16x4", ["DATA.TEST_CROP_SIZE", "256"], "has a position for each patch"),
         ("I3D_8x8_R50", ["DATA.TEST_CROP_SIZE", "192"], "is below DATA.TRAIN_CROP_SIZE"),
+        ("X3D_M", ["DATA.TRAIN_CROP_SIZE", "0"], "has no size of its own, .* give 32 or more"),
         ("I3D_8x8_R50", ["MODEL.ARCH", "r2plus1d"], "use c2d, i3d, slow"),
         ("I3D_8x8_R50", ["RESNET.DEPTH", "34"], "use 50, 101, 152"),
         ("I3D_8x8_R50", ["NONLOCAL.LOCATION", "[[[]]]"], "give four, one a stage"),

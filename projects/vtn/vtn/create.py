@@ -11,6 +11,7 @@ from torch import nn
 from slowfast.config import load_config
 from slowfast.engine.checkpoint import load_weights, read_checkpoint, stored_class_names, weights_in
 from slowfast.models.build import build_model
+from slowfast.solver.ema import evaluates_average
 from vtn.hub import check_digest
 from vtn.zoo import find_published
 
@@ -38,7 +39,8 @@ def create_model(
     if checkpoint is not None:
         find_published(checkpoint)
         content = read_checkpoint(checkpoint)
-        load_weights(model, weights_in(content, checkpoint), source=str(checkpoint))
+        weights = weights_in(content, checkpoint, averaged=evaluates_average(cfg))
+        load_weights(model, weights, source=str(checkpoint))
         if "weights_digest" in content:
             check_digest(model, content["weights_digest"], source=str(checkpoint))
         model.class_names = stored_class_names(checkpoint)

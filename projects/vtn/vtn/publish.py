@@ -13,6 +13,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,9 @@ EXIT_ERROR, EXIT_CONFIG_ERROR = 1, 2
 LOCAL_KEYS = (
     "DATA.PATH_TO_DATA_DIR",
     "DATA.PATH_PREFIX",
+    "DATA.FEATURES",
+    "VTN.BACKBONE.CHECKPOINT",
+    "VTN.LONGFORMER.CHECKPOINT",
     "OUTPUT_DIR",
     "TRAIN.CHECKPOINT_FILE_PATH",
     "TEST.CHECKPOINT_FILE_PATH",
@@ -125,8 +130,8 @@ def _configuration(config: str | Path, content: dict[str, Any], checkpoint: str 
     cfg.defrost()
     defaults = get_default_config()
     for key in ("TRAIN.ENABLE", "TEST.ENABLE", *LOCAL_KEYS):
-        section, leaf = key.rpartition(".")[::2]
-        source, target = (node[section] if section else node for node in (defaults, cfg))
+        *sections, leaf = key.split(".")
+        source, target = (reduce(getitem, sections, node) for node in (defaults, cfg))
         target[leaf] = source[leaf]
     cfg.freeze()
     return cfg
