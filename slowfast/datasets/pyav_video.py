@@ -108,24 +108,36 @@ class PyAVVideo:
         if len(parts) > 1:
             return self._read_parts(indices, parts, placer)
         picture = Picture(len(indices), placer or whole_picture())
+        missing = self._put(picture, indices)
+        if missing:
+            shown = ", ".join(map(str, missing[:5]))
+            wanted = len(np.unique(indices))
+            raise DecodeError(self.name, "corrupt", f"{len(missing)} of {wanted} frames missing: {shown}")
+        return picture.frames()
+
+    def _put(self, picture: Picture, indices: np.ndarray) -> list[int]:
+        """Puts the frames of the given indices into their slots; returns those that cannot be decoded."""
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(indices.tolist()):
             slots.setdefault(index, []).append(slot)
-        wanted = len(slots)
-
         # Each way takes the frames that it finds out of ``slots``, and is only tried where some are left.
         for read in (self._read_from_keys, self._read_by_timestamp, self._read_by_counting):
             for index, frame in read(np.array(list(slots))) if slots else ():
                 picture.put(frame, slots.pop(index))
-        if slots:
-            missing = ", ".join(map(str, sorted(slots)[:5]))
-            raise DecodeError(self.name, "corrupt", f"{len(slots)} of {wanted} frames missing: {missing}")
-        return picture.frames()
+        return sorted(slots)
 
     def read_chunks(
-        self, indices: np.ndarray, size: int, placer: Placer | None = None
+        self,
+        indices: np.ndarray,
+        size: int,
+        placer: Placer | None = None,
+        missing: set[int] | None = None,
     ) -> Iterator[np.ndarray]:
         """The same in one walk through the video with flat memory, for ascending indices without repeats.
+
+        Args:
+            missing: takes the indices that cannot be decoded, whose pictures are black then; None: they are
+                an error, as in :meth:`read`.
 
         Yields:
             (t, H, W, 3) uint8, t = ``size`` frames, fewer in the last chunk.
@@ -145,9 +157,24 @@ class PyAVVideo:
             if slots:
                 # By the slower ways, on a decoder of its own: the walk goes on afterwards.
                 with PyAVVideo(self._source) as again:
-                    yield again.read(chunk, placer)
+                    if missing is None:
+                        yield again.read(chunk, placer)
+                    else:
+                        yield again._read_with_gaps(chunk, placer, missing)
             else:
                 yield picture.frames()
+
+    def _read_with_gaps(self, indices: np.ndarray, placer: Placer, missing: set[int]) -> np.ndarray:
+        picture = Picture(len(indices), placer)
+        gaps = self._put(picture, indices)
+        missing.update(gaps)
+        if len(gaps) == len(indices):
+            context = self._packets.stream.codec_context
+            place = placer(context.height, context.width)
+            return np.zeros((len(indices), place.crop_height, place.crop_width, 3), np.uint8)
+        frames = picture.frames()
+        frames[np.isin(indices, gaps)] = 0
+        return frames
 
     def stream(self, placer: Placer | None = None) -> Iterator[np.ndarray]:
         """Yields every decodable frame in order, (H, W, 3) uint8, not flipped; memory does not grow."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,7 @@ from slowfast.datasets.decode import decode
 from slowfast.datasets.pyav_video import PyAVVideo
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.errors import DecodeError
-from vtn import VTN, score_video
+from vtn import VTN, score_video, score_windows
 from vtn.extract import FrameView, encode_chunk, extract_features
 from vtn.predict import main
 
@@ -116,6 +117,40 @@ def test_features_of_something_else_are_made_anew(
     assert len(video.features) == (18 if changed == "fps" else 36)
 
 
+@pytest.fixture
+def damaged_film(tmp_path: Path) -> Path:
+    """Frames 50 to 119 of a film whose frames stand each for itself, overwritten with zeros."""
+    path = write_video(tmp_path / "damaged.avi", FRAMES, size=(32, 32), codec="mjpeg", pix_fmt="yuvj420p")
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for start, size in packets[50:120]:
+        content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    return path
+
+
+def test_frames_that_cannot_be_decoded_are_left_out(
+    damaged_film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny(chunk_frames=8)
+    with caplog.at_level(logging.WARNING):
+        video = extract_features(model, damaged_film, VIEW, tmp_path / "f.npy")
+    assert "14 of 36 frames cannot be decoded, first number 10" in caplog.text
+    assert video.mask is not None
+    assert video.mask.tolist() == [not 50 <= index < 120 for index in range(0, FRAMES, 5)]
+    assert video.features[video.mask].isfinite().all()
+
+    decodable = video.mask[None]
+    positions = video.positions(model.position_rate)[None]
+    with torch.no_grad():
+        expected = model.classify(video.features.nan_to_num()[None], positions, decodable)
+    np.testing.assert_allclose(score_video(model, video), expected.softmax(-1)[0], atol=1e-6)
+
+    timeline = score_windows(model, video, seconds=1.0, stride=1.0)
+    assert np.flatnonzero(np.isnan(timeline.scores).any(axis=1)).tolist() == [2, 3]
+
+
 def test_what_is_no_video_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("text")
     with pytest.raises(DecodeError, match="not a video"):
@@ -200,6 +235,19 @@ class TestCommandLine:
         rows = [line.split(",") for line in table.read_text().splitlines()]
         assert rows[0] == ["start", "end", *(f"class {k}" for k in range(CLASSES))]
         assert [row[:2] for row in rows[1:]] == [["0.000", "7.200"], ["0.000", "4.000"], ["4.000", "7.200"]]
+
+    def test_a_film_with_holes(
+        self, arguments: list[str], damaged_film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        scores = tmp_path / "scores.json"
+        rest = [*arguments[1:], "--window=1", f"--output={scores}", "OUTPUT_DIR", str(tmp_path)]
+        assert main([str(damaged_film), *rest]) == 0
+        shown = capsys.readouterr().out
+        assert "22 frames seen, 14 could not be decoded" in shown
+        assert "0:00:02 to 0:00:04  no frame could be decoded" in shown
+        written = json.loads(scores.read_text())
+        assert written["undecodable_frames"] == 14
+        assert [window["scores"] is None for window in written["windows"][:5]] == [0, 0, 1, 1, 0]
 
     def test_ctrl_c_says_what_is_kept(
         self,

@@ -18,6 +18,7 @@ from slowfast.datasets.feature_file import FeatureFile, describe_file
 from slowfast.datasets.sampling import FrameTimes, whole_video
 from slowfast.datasets.spatial import fixed_crop, scaled_by
 from slowfast.engine.interrupt import Interrupt, Interrupted
+from slowfast.errors import DecodeError
 from slowfast.log import get_logger
 from slowfast.models.build import weights_digest
 from slowfast.prefetch import Prefetch
@@ -29,6 +30,7 @@ from vtn.windows import device_of, evaluating
 
 # Each holds pictures of its own in the work.
 DECODING_THREADS = 4
+_MASK_ROWS = 65536
 
 logger = get_logger(__name__)
 
@@ -65,7 +67,8 @@ def extract_features(
     """Decodes a video and runs the backbone on it, chunk by chunk; decoding runs ahead in a thread.
 
     Whatever ends this early, the next call with the same arguments goes on behind the last chunk. Memory does
-    not grow with the length, but for the table of frames.
+    not grow with the length, but for the table of frames. Frames that cannot be decoded are left out of what
+    the encoder sees: their rows are NaN, the mask says which they are, and the log how many.
 
     Args:
         model: encodes ``chunk_frames`` frames at a time (32 where it is 0).
@@ -77,7 +80,7 @@ def extract_features(
         The features, memory-mapped.
 
     Raises:
-        DecodeError: for whatever cannot be decoded.
+        DecodeError: for what is no video, and where no frame can be decoded.
         DataError: when another process is writing the file.
         Interrupted: once a signal has come; says what is kept.
     """
@@ -94,20 +97,25 @@ def extract_features(
                 logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
             left = indices[file.count :]
             placer = scaled_by(view.interpolation, fixed_crop(view.short_side, view.crop_size))
-            chunks = video.read_chunks(left, model.chunk_frames or CHUNK_FRAMES, placer)
+            missing: set[int] = set()
+            chunks = video.read_chunks(left, model.chunk_frames or CHUNK_FRAMES, placer, missing)
             with (
                 evaluating(model),
                 Progress(len(left), Path(video_path).name, "frame", enabled=show_progress) as progress,
                 Prefetch(chunks) as ready,
             ):
                 for frames in ready:
-                    file.append(encode_chunk(model, frames, view.mean, view.std))
+                    features = encode_chunk(model, frames, view.mean, view.std)
+                    numbers = indices[file.count : file.count + len(frames)]
+                    features[torch.from_numpy(np.isin(numbers, list(missing)))] = torch.nan
+                    file.append(features)
                     progress.update(len(frames))
                     if interrupt is not None and interrupt.requested():
                         kept = f"{file.count} of {len(indices)} frames are in {file.path}"
                         raise Interrupted(interrupt.signum, f"{kept}; the same again goes on from there")
             times = FrameTimes(video.times.seconds[indices], video.times.duration)
-            return VideoFeatures(file.features(), times, indices)
+            found = file.features()
+            return VideoFeatures(found, times, indices, _decoded(found, str(video_path)))
 
 
 def encode_chunk(
@@ -116,6 +124,23 @@ def encode_chunk(
     """Maps decoded frames (t, H, W, 3) uint8 to features (t, F)."""
     clip = torch.from_numpy(frames).to(device_of(model)).permute(3, 0, 1, 2)[None]  # (1, 3, t, H, W)
     return model.encode_frames(normalize(clip, mean, std))[0]
+
+
+def _decoded(features: Tensor, name: str) -> Tensor | None:
+    """Which rows (T,) are of frames that could be decoded; None: all."""
+    # In pieces, as the comparison's result for all rows need not be held.
+    mask = torch.cat([~part[:, 0].isnan() for part in features.split(_MASK_ROWS)])
+    lost = int((~mask).sum())
+    if lost == len(mask):
+        raise DecodeError(name, "corrupt", "no frame can be decoded")
+    if lost == 0:
+        return None
+    first = int(mask.logical_not().nonzero()[0])
+    logger.warning(
+        "%s: %d of %d frames cannot be decoded, first number %d of those looked at; they are left out",
+        *(name, lost, len(mask), first),
+    )
+    return mask
 
 
 def fingerprint(model: FrameModel) -> str:

@@ -24,11 +24,14 @@ class VideoFeatures:
         times: when each of the T frames is shown; the first at 0.
         indices: (T,) int64, ascending, the frames' numbers in the source video; the first is 0 for the first
             frame of a video.
+        mask: (T,) bool, False for frames that could not be decoded, whose features mean nothing; None: all
+            could.
     """
 
     features: Tensor
     times: FrameTimes
     indices: np.ndarray
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         lengths = (len(self.features), self.times.num_frames, len(self.indices))
@@ -37,6 +40,11 @@ class VideoFeatures:
                 f"features {tuple(self.features.shape)}, {lengths[1]} times and {lengths[2]} indices do not "
                 "fit; give features (frames, width), one frame at least, with one time and one index a frame"
             )
+
+    @property
+    def num_decoded(self) -> int:
+        """Frames that could be decoded."""
+        return len(self.features) if self.mask is None else int(self.mask.sum())
 
     @property
     def duration(self) -> float:
@@ -62,4 +70,5 @@ class VideoFeatures:
         except ValueError as error:
             raise InputError(str(error)) from error
         rows = slice(first, first + times.num_frames)
-        return VideoFeatures(self.features[rows], times, self.indices[rows] - self.indices[first])
+        mask = None if self.mask is None else self.mask[rows]
+        return VideoFeatures(self.features[rows], times, self.indices[rows] - self.indices[first], mask)

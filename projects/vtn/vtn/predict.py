@@ -116,7 +116,8 @@ def _predict(args: argparse.Namespace, interrupt: Any) -> None:
     prediction = Prediction(
         video=args.video,
         seconds=video.duration,
-        num_frames=len(video.features),
+        num_frames=video.num_decoded,
+        num_undecodable=len(video.features) - video.num_decoded,
         class_names=choose_class_names(
             cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_class_names(args.checkpoint), cfg.MODEL.NUM_CLASSES
         ),

@@ -29,6 +29,7 @@ class Prediction:
         video: its path.
         seconds: its length.
         num_frames: frames that the model saw.
+        num_undecodable: frames that it would have seen if they could be decoded.
         class_names: K names.
         scores: (K,) of the whole video.
         timeline: scores over time, where they were asked for.
@@ -40,11 +41,13 @@ class Prediction:
     class_names: Sequence[str]
     scores: np.ndarray
     timeline: Timeline | None = None
+    num_undecodable: int = 0
 
     def describe(self, top: int) -> str:
         """The ``top`` classes of the whole video and the best one over time, as text."""
         width = max(map(len, self.class_names))
-        lines = [f"{self.video}: {format_duration(self.seconds)}, {self.num_frames} frames seen"]
+        lost = f", {self.num_undecodable} could not be decoded" if self.num_undecodable else ""
+        lines = [f"{self.video}: {format_duration(self.seconds)}, {self.num_frames} frames seen{lost}"]
         for rank, (name, score) in enumerate(self._best(self.scores, top), start=1):
             lines.append(f"{rank:4}. {name:<{width}}  {score:.3f}")
         if self.timeline is not None:
@@ -52,11 +55,12 @@ class Prediction:
         return "\n".join(lines)
 
     def to_json(self, top: int) -> str:
-        """All scores, and the ``top`` classes by name."""
+        """All scores, and the ``top`` classes by name; null and none where no frame could be decoded."""
         content: dict[str, Any] = {
             "video": self.video,
             "seconds": self.seconds,
             "frames": self.num_frames,
+            "undecodable_frames": self.num_undecodable,
             "classes": list(self.class_names),
             "top": self._named(self.scores, top),
             "scores": self.scores.tolist(),
@@ -66,8 +70,8 @@ class Prediction:
                 {
                     "start": float(start),
                     "end": float(end),
-                    "top": self._named(scores, top),
-                    "scores": scores.tolist(),
+                    "top": [] if np.isnan(scores).any() else self._named(scores, top),
+                    "scores": None if np.isnan(scores).any() else scores.tolist(),
                 }
                 for start, end, scores in self._windows(self.timeline)
             ]
@@ -99,9 +103,16 @@ class Prediction:
     def _stretches(self, timeline: Timeline) -> list[str]:
         """One line for each run of windows with the same best class, with the mean of its score."""
         lines = []
-        for best, run in groupby(self._windows(timeline), key=lambda window: int(window[2].argmax())):
+        for best, run in groupby(self._windows(timeline), key=lambda window: _best_class(window[2])):
             windows = list(run)
-            score = float(np.mean([scores[best] for _, _, scores in windows]))
+            what = "no frame could be decoded"
+            if best is not None:
+                score = float(np.mean([scores[best] for _, _, scores in windows]))
+                what = f"{self.class_names[best]}  {score:.3f}"
             span = f"{format_duration(windows[0][0])} to {format_duration(windows[-1][1])}"
-            lines.append(f"{span:>20}  {self.class_names[best]}  {score:.3f}")
+            lines.append(f"{span:>20}  {what}")
         return lines
+
+
+def _best_class(scores: np.ndarray) -> int | None:
+    return None if np.isnan(scores).any() else int(scores.argmax())

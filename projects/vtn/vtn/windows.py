@@ -30,7 +30,7 @@ class Timeline:
 
     Attributes:
         starts, ends: (W,) float64, seconds.
-        scores: (W, K) float32.
+        scores: (W, K) float32; NaN for windows of which no frame could be decoded.
     """
 
     starts: np.ndarray
@@ -127,17 +127,30 @@ def _score_batch(model: FrameModel, windows: Sequence[VideoFeatures], head_act: 
     """The scores (B, K) of windows of any lengths."""
     if head_act not in HEAD_ACTIVATIONS:
         raise InputError(f"head_act = {head_act!r}: known are {', '.join(HEAD_ACTIVATIONS)}")
+    seen = [window.mask is None or bool(window.mask.any()) for window in windows]
+    scores = np.full((len(windows), model.num_classes), np.nan, np.float32)
+    if any(seen):
+        windows = [window for window, is_seen in zip(windows, seen, strict=True) if is_seen]
+        scores[seen] = HEAD_ACTIVATIONS[head_act](_logits(model, windows).float()).cpu().numpy()
+    return scores
+
+
+def _logits(model: FrameModel, windows: Sequence[VideoFeatures]) -> Tensor:
+    """The logits (B, K) of windows of any lengths, each with a frame at least that could be decoded."""
     lengths = [len(window.features) for window in windows]
     features = _padded([window.features for window in windows])  # (B, T, F)
     positions = _padded([window.positions(model.position_rate) for window in windows])  # (B, T)
     mask = None
-    if min(lengths) < max(lengths):
-        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    if min(lengths) < max(lengths) or any(window.mask is not None for window in windows):
+        mask = _padded([_mask(window) for window in windows])  # (B, T), False where padded
     device = device_of(model)
-    logits = model.classify(
+    return model.classify(
         features.to(device), positions.to(device), None if mask is None else mask.to(device)
     )
-    return HEAD_ACTIVATIONS[head_act](logits.float()).cpu().numpy()
+
+
+def _mask(window: VideoFeatures) -> Tensor:
+    return torch.ones(len(window.features), dtype=torch.bool) if window.mask is None else window.mask
 
 
 def _padded(rows: list[Tensor]) -> Tensor:
