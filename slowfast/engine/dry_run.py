@@ -25,7 +25,6 @@ from slowfast.progress import format_duration
 logger = get_logger(__name__)
 
 _STEPS = 3
-_MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -119,15 +118,15 @@ def describe(training: Training, rehearsals: list[Rehearsal]) -> list[str]:
     steps = schedule.steps_to(schedule.end)
     lines = [
         f"{total:,} parameters, {learning:,} of them learn",
-        f"memory that stays on each rank: {_mib(first.weights)} of weights, {_mib(first.gradients)} of "
-        f"gradients, {_mib(first.optimizer)} of the optimiser",
+        f"memory that stays on each rank: {format_bytes(first.weights)} of weights, {format_bytes(first.gradients)} of "
+        f"gradients, {format_bytes(first.optimizer)} of the optimiser",
         f"{schedule.steps_per_epoch} steps an epoch, {steps} in all; {slowest:.3g} s a step on the slowest "
         f"rank: an epoch takes {format_duration(slowest * schedule.steps_per_epoch)}, the whole run "
         f"{format_duration(slowest * steps)}, if loading keeps up, and without validation",
     ]
     lines += [
         f"rank {r.rank} on {r.host}, {r.device}: {r.clips} clips of {r.frames} frames; first batch after "
-        f"{r.load_seconds:.3g} s; {r.step_seconds:.3g} s a step; memory at its peak {_mib(r.peak)}"
+        f"{r.load_seconds:.3g} s; {r.step_seconds:.3g} s a step; memory at its peak {format_bytes(r.peak)}"
         + ("" if r.device.startswith("cuda") else " (of the process, all that is loaded with it)")
         for r in rehearsals
     ]
@@ -159,5 +158,11 @@ def _peak(world: World) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _mib(count: int) -> str:
-    return f"{count / _MIB:.1f} MiB"
+def format_bytes(count: int) -> str:
+    """Returns a number of bytes with a unit that suits it.
+
+    >>> format_bytes(5_767_168)
+    '5.5 MiB'
+    """
+    power = min(max(count.bit_length() - 1, 10) // 10, 3)
+    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
