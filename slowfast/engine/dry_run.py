@@ -118,8 +118,8 @@ def describe(training: Training, rehearsals: list[Rehearsal]) -> list[str]:
     steps = schedule.steps_to(schedule.end)
     lines = [
         f"{total:,} parameters, {learning:,} of them learn",
-        f"memory that stays on each rank: {format_bytes(first.weights)} of weights, {format_bytes(first.gradients)} of "
-        f"gradients, {format_bytes(first.optimizer)} of the optimiser",
+        f"memory that stays on each rank: {format_bytes(first.weights)} of weights, "
+        f"{format_bytes(first.gradients)} of gradients, {format_bytes(first.optimizer)} of the optimiser",
         f"{schedule.steps_per_epoch} steps an epoch, {steps} in all; {slowest:.3g} s a step on the slowest "
         f"rank: an epoch takes {format_duration(slowest * schedule.steps_per_epoch)}, the whole run "
         f"{format_duration(slowest * steps)}, if loading keeps up, and without validation",
