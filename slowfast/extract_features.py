@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from slowfast.run_net import EXIT_CONFIG_ERROR, EXIT_ERROR, EXIT_INTERRUPTED
 from slowfast.run_net import build_parser as build_run_parser
 
 DTYPES = ("float16", "bfloat16", "float32")
@@ -65,9 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             overrides += [key, str(number)]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from slowfast.config import load_config
-    from slowfast.errors import ConfigError, SlowFastError
+    from slowfast.errors import ConfigError
+    from slowfast.exit_status import run_command
 
-    try:
+    def work() -> int:
         cfg = load_config(args.cfg, overrides)
         if not cfg.DATA.FEATURES:
             raise ConfigError(["DATA.FEATURES = '': is not set; name the folder that the features go to"])
@@ -82,15 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             flips=args.flips,
         )
         return run(cfg, args.init_method, work=functools.partial(extract_features, request=request))
-    except ConfigError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_CONFIG_ERROR
-    except SlowFastError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    return run_command(parser.prog, work)
 
 
 def _count(text: str) -> int:

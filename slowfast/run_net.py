@@ -10,9 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-EXIT_ERROR = 1
-EXIT_CONFIG_ERROR = 2
-EXIT_INTERRUPTED = 130
+from slowfast.exit_status import run_command
 
 _EPILOG = """\
 All keys with their defaults: slowfast/config/defaults.py and the projects' own.
@@ -74,23 +72,16 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     # What torch's network code has to say fills the terminal, and our own errors say it in words.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from slowfast.config import load_config
-    from slowfast.errors import ConfigError, SlowFastError
 
     is_first = os.environ.get("RANK", "0") == "0" and not args.shard_id
-    try:
+
+    def work() -> int:
         cfg = load_config(args.cfg, overrides, for_run=True, warn=is_first)
         from slowfast.engine.run import run
 
         return run(cfg, args.init_method, dry_run=args.dry_run)
-    except ConfigError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_CONFIG_ERROR
-    except SlowFastError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    return run_command(parser.prog, work)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.errors import SlowFastError
-from slowfast.run_net import EXIT_ERROR, EXIT_INTERRUPTED
+from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED
 
 # Exit codes of a run that was asked to stop and has saved its state.
 _STOPPED = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)

@@ -24,9 +24,9 @@ import torch.distributed as dist
 
 from slowfast.alarm import Alarm, Bulletin
 from slowfast.distributed import World
-from slowfast.errors import ConfigError, SlowFastError, describe_error
+from slowfast.errors import SlowFastError, describe_error
+from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
 from slowfast.log import get_logger, log_to_file
-from slowfast.run_net import EXIT_CONFIG_ERROR, EXIT_ERROR, EXIT_INTERRUPTED
 from slowfast.waiting import current_wait, error_place, main_thread_place
 
 logger = get_logger(__name__)
@@ -96,10 +96,8 @@ class Watchdog:
 
     def fail(self, error: BaseException) -> int | None:
         """Ends the run because of ``error``; returns the exit code once people know, None if they do not."""
-        expected, text, code = isinstance(error, SlowFastError), describe_error(error), EXIT_ERROR
-        if isinstance(error, ConfigError):
-            code = EXIT_CONFIG_ERROR
-        elif isinstance(error, KeyboardInterrupt):
+        expected, text, code = isinstance(error, SlowFastError), describe_error(error), exit_status_of(error)
+        if isinstance(error, KeyboardInterrupt):
             expected, text, code = True, "interrupted", EXIT_INTERRUPTED
         self._error_place = error_place(error)
         log_to_file(text)

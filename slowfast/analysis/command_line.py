@@ -11,17 +11,14 @@ import argparse
 import ast
 import importlib
 import importlib.util
-import os
 import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast import analysis
-from slowfast.errors import SlowFastError
+from slowfast.exit_status import run_command
 from slowfast.registry import projects
-
-EXIT_ERROR = 1
 
 
 def find_analyses() -> dict[str, str]:
@@ -71,11 +68,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.add_arguments(parser)
     args = parser.parse_intermixed_args(rest)
-    try:
-        return module.run(args)
-    except SlowFastError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_ERROR
+    return run_command(parser.prog, lambda: module.run(args))

@@ -14,8 +14,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from slowfast.engine.interrupt import SIGNALS
-from slowfast.errors import ConfigError, SlowFastError
-from slowfast.run_net import EXIT_CONFIG_ERROR, EXIT_ERROR
+from slowfast.errors import SlowFastError
+from slowfast.exit_status import EXIT_ERROR, exit_status_of
 
 # What the others get, after one process failed, to tell of it and end by themselves.
 GRACE_SECONDS = 20.0
@@ -53,7 +53,7 @@ def _child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], 
         code = function(rank, *arguments)
     except SlowFastError as error:
         errors.put(str(error))
-        code = EXIT_CONFIG_ERROR if isinstance(error, ConfigError) else EXIT_ERROR
+        code = exit_status_of(error)
     except BaseException:
         errors.put(f"process {rank} of this machine failed:\n{traceback.format_exc()}")
         code = EXIT_ERROR

@@ -34,10 +34,10 @@ from slowfast.engine.seeding import compute_deterministically
 from slowfast.engine.testing import run_test
 from slowfast.engine.train import train
 from slowfast.errors import ConfigError, DistributedError, OutputError, SlowFastError, describe_error
+from slowfast.exit_status import EXIT_ERROR
 from slowfast.files import write_text
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
 from slowfast.rendezvous import Card, Deadline, meet
-from slowfast.run_net import EXIT_ERROR
 from slowfast.versions import running_code
 from slowfast.waiting import waiting
 from slowfast.watchdog import Watchdog

@@ -7,9 +7,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130
-
 # Sub-command -> module that has EXAMPLES, add_arguments(parser) and run(args) -> Report.
 COMMANDS = {
     "scan": "slowfast.preparation.scan",
@@ -50,21 +47,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     from slowfast.errors import SlowFastError
+    from slowfast.exit_status import run_command
     from slowfast.log import setup_logging
 
     setup_logging(None)
-    try:
+
+    def work() -> int:
         report = args.run(args)
         print(report)
         if args.report:
             report.write_json(args.report)
         return 0
-    except (SlowFastError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    return run_command(
+        parser.prog,
+        work,
+        expected=(SlowFastError, OSError),
+        if_interrupted="interrupted; the same command goes on from here",
+    )
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.run_net import EXIT_CONFIG_ERROR, EXIT_ERROR, EXIT_INTERRUPTED
-
 if TYPE_CHECKING:
     from vtn.features import VideoFeatures
     from vtn.frame_model import FrameModel
@@ -73,26 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--stride goes with --window; give both")
 
     from slowfast.engine.interrupt import Interrupt, Interrupted
-    from slowfast.errors import ConfigError, SlowFastError
+    from slowfast.exit_status import run_command
     from slowfast.log import setup_logging
 
     setup_logging(None)
-    try:
-        with Interrupt() as interrupt:
-            _predict(args, interrupt)
+
+    def work() -> int:
+        try:
+            with Interrupt() as interrupt:
+                _predict(args, interrupt)
+        except Interrupted as stopped:
+            print(f"{parser.prog}: {stopped}", file=sys.stderr)
+            return stopped.exit_code
         return 0
-    except ConfigError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_CONFIG_ERROR
-    except SlowFastError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except Interrupted as stopped:
-        print(f"{parser.prog}: {stopped}", file=sys.stderr)
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    return run_command(parser.prog, work)
 
 
 def _predict(args: argparse.Namespace, interrupt: Any) -> None:
@@ -138,6 +131,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, FrameModel]:
     from slowfast.engine.checkpoint import load_model_weights
     from slowfast.errors import ConfigError
     from slowfast.models.build import build_model
+    from slowfast.solver.ema import evaluates_average
     from slowfast.models.frame_format import adopt_frame_format
     from vtn.frame_model import FrameModel
 
@@ -147,7 +141,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, FrameModel]:
         raise ConfigError(
             [f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: sees no single frames; use VTN or FrameAverage"]
         )
-    load_model_weights(model, args.checkpoint)
+    load_model_weights(model, args.checkpoint, averaged=evaluates_average(cfg))
     cfg = adopt_frame_format(cfg, model)
     return cfg, model.to("cuda" if torch.cuda.is_available() else "cpu").prepare_inference()
 

@@ -18,12 +18,12 @@ from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.errors import CheckpointError, ConfigError, SlowFastError
+from slowfast.errors import CheckpointError
+from slowfast.exit_status import run_command
 
 if TYPE_CHECKING:
     from torch import nn
 
-EXIT_ERROR, EXIT_CONFIG_ERROR = 1, 2
 # What says where things lay on the machine that trained, and means nothing elsewhere.
 LOCAL_KEYS = (
     "DATA.PATH_TO_DATA_DIR",
@@ -193,13 +193,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    try:
-        published = publish(
-            args.checkpoint, args.output, name=args.name, config=args.cfg, class_names_path=args.classes
-        )
-    except SlowFastError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_CONFIG_ERROR if isinstance(error, ConfigError) else EXIT_ERROR
+    return run_command(parser.prog, lambda: _publish_and_tell(args))
+
+
+def _publish_and_tell(args: argparse.Namespace) -> int:
+    published = publish(
+        args.checkpoint, args.output, name=args.name, config=args.cfg, class_names_path=args.classes
+    )
     print(f"{published.checkpoint}\nSHA-256: {published.sha256}")
     if published.folder is not None:
         print(f"for the hub: {published.folder}")
