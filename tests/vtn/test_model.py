@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from golden_cases import Golden, small_model
-from tiny_models import TINY, tiny, tiny_average
+from tiny_models import SIZE, TINY, tiny, tiny_average
 from torch import Tensor, nn
 
 import vtn
@@ -134,7 +134,7 @@ def test_features_that_cannot_be_taken(
         (torch.zeros(2, 3, 4, 16, 16, dtype=torch.uint8), "normalise them first"),
         (torch.zeros(2, 4, 3, 16, 16), "give (clips, 3, frames, height, width)"),
         (torch.zeros(3, 4, 16, 16), "give (clips, 3, frames, height, width)"),
-        (torch.zeros(1, 3, 2, 20, 16), "16×16 pixels and got 20×16"),
+        (torch.zeros(1, 3, 2, 20, 16), "16×16 pixels alone, not 20×16"),
     ],
 )
 def test_frames_that_cannot_be_taken(frames: Tensor, message: str) -> None:
@@ -147,6 +147,14 @@ def test_weights_that_are_not_finite_are_said_to_be() -> None:
     nn.init.constant_(model.cls_token, float("nan"))
     with pytest.raises(InputError, match="its weights are"):
         model.classify(features_of())
+
+
+def test_what_is_gathered_one_at_a_time_where_a_model_is_spread_over_processes() -> None:
+    arguments = {**TINY, "backbone_args": {"img_size": SIZE}}
+    model = VTN("test_vit", pretrained=False, **arguments)
+    assert model.shard_units() == [*model.backbone.blocks, model.temporal_encoder.layers[0]]
+    small = tiny()  # its backbone's single convolutions and norms are no units
+    assert small.shard_units() == [small.temporal_encoder.layers[0]]
 
 
 @pytest.mark.parametrize("build", [tiny, tiny_average])

@@ -238,13 +238,17 @@ class FrameModel(nn.Module):
 
 
 def _blocks_of(network: nn.Module) -> Iterator[nn.Module]:
-    """The outermost modules with parameters that stand in a list or sequence of at least two of them."""
+    """The outermost composite modules with parameters that stand in a list or sequence of at least two."""
     for child in network.children():
-        blocks = [block for block in child.children() if next(block.parameters(), None) is not None]
+        blocks = [block for block in child.children() if _is_block(block)]
         if isinstance(child, nn.ModuleList | nn.Sequential) and len(blocks) > 1:
             yield from blocks
         else:
             yield from _blocks_of(child)
+
+
+def _is_block(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None and next(module.parameters(), None) is not None
 
 
 def _name_of(backbone: str | nn.Module) -> str:

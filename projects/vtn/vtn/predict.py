@@ -131,8 +131,8 @@ def _load(args: argparse.Namespace) -> tuple[Any, FrameModel]:
     from slowfast.engine.checkpoint import load_model_weights
     from slowfast.errors import ConfigError
     from slowfast.models.build import build_model
-    from slowfast.solver.ema import evaluates_average
     from slowfast.models.frame_format import adopt_frame_format
+    from slowfast.solver.ema import evaluates_average
     from vtn.frame_model import FrameModel
 
     cfg = load_config(args.cfg, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *args.overrides])
