@@ -15,27 +15,10 @@ from slowfast.run_net import build_parser as build_run_parser
 
 DTYPES = ("float16", "bfloat16", "float32")
 
-_EXAMPLES = """\
-examples:
-  of the videos of train.csv, val.csv and test.csv, every frame of each
-    python tools/extract_features.py --cfg VIT_B_VTN_FROZEN DATA.PATH_TO_DATA_DIR data/kinetics \\
-        DATA.FEATURES data/kinetics_vit_b
 
-  then train and test from them, with the same configuration
-    python tools/run_net.py --cfg VIT_B_VTN_FROZEN DATA.PATH_TO_DATA_DIR data/kinetics \\
-        DATA.FEATURES data/kinetics_vit_b
-
-  five frames a second, three crops and their mirror images for training, eight processes
-    torchrun --nproc_per_node 8 tools/extract_features.py --cfg VIT_B_VTN_FROZEN --crops 3 --flips \\
-        DATA.PATH_TO_DATA_DIR data/kinetics DATA.FEATURES data/kinetics_5fps DATA.FEATURES_FPS 5
-
-Videos that are complete are not made again; the same command goes on after Ctrl-C.
-"""
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line."""
-    parser = build_run_parser(_EXAMPLES)
+def build_parser(examples: str = "") -> argparse.ArgumentParser:
+    """Returns the parser of the command line, whose help shows ``examples``."""
+    parser = build_run_parser(examples)
     parser.description = "Runs a model's backbone on the frames of all videos and keeps what it gives."
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the files (default: float16)")
     parser.add_argument(
@@ -54,9 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit status."""
-    parser = build_parser()
+def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
+    """Runs the command line and returns the exit status; ``examples`` are shown by ``--help``."""
+    parser = build_parser(examples)
     args = parser.parse_intermixed_args(argv)
     overrides = [*args.opts, *args.overrides]
     for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):

@@ -87,7 +87,7 @@ def build_parser(examples: str = "") -> argparse.ArgumentParser:
     parser.add_argument("--hours", type=float, default=24.0, help="time limit; the run goes on in a new job")
     parser.add_argument("--grace", type=int, default=120, help="seconds before it in which the run saves")
     parser.add_argument("--restarts", type=int, default=20, help="new jobs at most after a time limit")
-    parser.add_argument("--name", default="vtn")
+    parser.add_argument("--name", default="train", help="of the job (default: train)")
     parser.add_argument("--partition")
     parser.add_argument("--sbatch", nargs="*", default=[], metavar="OPTION=VALUE", help="more for sbatch")
     parser.add_argument("--jobs", default="output/jobs", metavar="FOLDER", help="of the jobs' output")
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     args = parser.parse_args(argv)
     arguments = args.run[1:] if args.run[:1] == ["--"] else args.run
     if "--cfg" not in arguments:
-        parser.error("give the run after --, such as: -- --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data")
+        parser.error("give the run after --, such as: -- --cfg FILE.yaml DATA.PATH_TO_DATA_DIR data")
     try:
         job = submit(args, [*arguments, "--opts", "NUM_GPUS", str(args.gpus)])
         print(f"job {job.job_id}; its output: {job.paths.stdout}, errors: {job.paths.stderr}")
@@ -122,7 +122,7 @@ def submit(args: argparse.Namespace, arguments: Sequence[str]) -> Any:
     try:
         import submitit
     except ImportError:
-        raise SubmitError("submitit is not installed: pip install 'slowfast-vtn[slurm]'") from None
+        raise SubmitError("submitit is not installed: pip install submitit") from None
     try:
         executor = submitit.AutoExecutor(
             Path(args.jobs), cluster=args.cluster, slurm_max_num_timeout=args.restarts

@@ -13,7 +13,7 @@ import torch
 from processes import run_forked
 from tiny import tiny_config
 
-from slowfast.datasets.pyav_video import PyAVVideo
+from slowfast.datasets.packets import PacketSource
 from slowfast.engine.checkpoint import read_checkpoint
 from slowfast.engine.predictions import load_predictions
 from slowfast.engine.run import run
@@ -50,16 +50,16 @@ def data(colour_videos: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _decoder_with_defects(monkeypatch: pytest.MonkeyPatch) -> None:
     """A decoder that hangs on one file and crashes on another, as native code can."""
-    plain = PyAVVideo._open
+    plain = PacketSource._open
 
-    def open_with_defects(self: PyAVVideo) -> None:
+    def open_with_defects(self: PacketSource) -> None:
         if self.name.endswith("hangs.mp4"):
             time.sleep(1000)
         if self.name.endswith("kills.mp4"):
             os.kill(os.getpid(), signal.SIGKILL)
         plain(self)
 
-    monkeypatch.setattr(PyAVVideo, "_open", open_with_defects)
+    monkeypatch.setattr(PacketSource, "_open", open_with_defects)
 
 
 OPTIONS = (
