@@ -23,6 +23,7 @@ READ_BY_FUNCTIONS = {
     "VTN.BACKBONE.NAME": "backbone_name",
     "MODEL.ARCH": "backbone_name",
     "VTN.LONGFORMER.ATTENTION_WINDOW": "attention_windows",
+    **{f"VTN.BACKBONE.LORA.{name}": "lora_options" for name in ("RANK", "ALPHA", "DROPOUT", "TARGETS")},
 }
 # Frames have three channels; the key is there for PySlowFast's files, and its value is checked.
 ONLY_CHECKED = {"DATA.INPUT_CHANNEL_NUM"}

@@ -242,7 +242,7 @@ _C.PARALLEL.FIND_UNUSED_PARAMETERS = False
 
 # ------------------------------------------------------------------------------- code of one's own
 # (ours) Modules, or Python files, imported before a model or a data set is built, to register what is theirs.
-_C.IMPORTS = []
+_C.IMPORTS = ()
 
 # ----------------------------------------------------------------------------- run and output
 _C.OUTPUT_DIR = "."

@@ -33,7 +33,8 @@ def convert(value: Any, default: Any) -> Any:
 
     Whole numbers serve as floats and floats without a fraction as whole numbers; text is read as a
     literal where no text is wanted (YAML takes ``1e-4`` for text); a bare value serves as a list where
-    the default has one element; a default of None stands for an optional number.
+    the default has one element; a default of None stands for an optional number, ``[]`` for a list of numbers
+    and ``()`` for one of texts.
 
     Raises:
         ValueError: saying what is wanted, in words that continue "KEY = value: ".
@@ -65,8 +66,10 @@ def _convert_text(value: Any, default: str) -> str:
 def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any]:
     if len(default) == 1 and not isinstance(value, list | tuple | dict):
         value = [value]
-    element = default[0] if default else None
+    element = "" if default == () else default[0] if default else None
     example = f" such as {list(default)}" if default else " of numbers such as [1, 0.1]"
+    if default == ():
+        example = " of texts such as [a, b]"
     _require(value, isinstance(value, list | tuple), f"wants a list{example}")
     try:
         items = [convert(item, element) for item in value]

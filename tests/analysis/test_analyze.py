@@ -55,7 +55,7 @@ def test_one_name_of_any_source_with_arguments(capsys: pytest.CaptureFixture[str
         "shallow_conv",
         "40",
         "0.07",
-        "0.000855",
+        "0.000858",
         "32",
     ]
     assert main(["backbones", "torchvision:shufflenet_v2_x0_5"]) == 0

@@ -77,7 +77,7 @@ def test_backbone_arguments_reach_timm() -> None:
         ("shallow_conv", {"image_size": 30}, "no multiple of 16"),
         ("torchvision:resnet19", {}, "did you mean resnet18"),
         ("torchvision:resnet18", {"depth": 3}, "depth"),
-        ("torchvision:inception_v3", {}, "register it in BACKBONE_REGISTRY"),
+        ("torchvision:squeezenet1_1", {}, "register it in BACKBONE_REGISTRY"),
         ("hf:dinov2", {"depth": 3}, "has no depth"),
     ],
 )

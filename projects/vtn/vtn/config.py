@@ -92,7 +92,7 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.BACKBONE.LORA.ALPHA = 16.0
     cfg.VTN.BACKBONE.LORA.DROPOUT = 0.0
     # Ends of names of the layers that get them, such as [qkv, proj]; empty: all linear layers.
-    cfg.VTN.BACKBONE.LORA.TARGETS = []
+    cfg.VTN.BACKBONE.LORA.TARGETS = ()
     # Keyword arguments passed to the backbone as they are.
     cfg.VTN.BACKBONE.ARGS = CfgNode(new_allowed=True)
     # Dropout and stochastic depth of the backbone.
