@@ -12,6 +12,10 @@ import torch.distributed as dist
 
 from slowfast.rendezvous import Card
 
+GO_ON = "the same command goes on from the last checkpoint"
+# Ranks whose places are told.
+_MAX_PLACES = 16
+
 # What happened: an exception; a wait for the others that did not end; a rank that is silent; a signal.
 Kind = Literal["error", "hang", "silence", "stop"]
 
@@ -121,3 +125,35 @@ class Bulletin:
         """A rank with its machine and process."""
         card = Card.read(self.cards, rank)
         return f"rank {rank}" if card is None else str(card)
+
+
+def describe(alarm: Alarm, bulletin: Bulletin, places: dict[int, str]) -> str:
+    """What people are told of ``alarm``; ``places`` says where each rank is, of those that answered."""
+    name = bulletin.name(alarm.rank)
+    silent = [rank for rank in range(bulletin.size) if rank not in places and rank != alarm.rank]
+    lines = []
+    if alarm.kind == "error" and not (silent and names_network(alarm.text)):
+        if alarm.expected:
+            return f"{name}: {alarm.text}"
+        return f"{name} failed:\n{alarm.text.rstrip()}\nthe others were ended; {GO_ON}"
+    if alarm.kind == "silence":
+        lines.append(alarm.text)
+    elif silent:
+        lost = ", ".join(bulletin.name(rank) for rank in silent[:_MAX_PLACES])
+        lines.append(
+            f"{lost}: no answer. It was killed (was the memory full? its log and the machine's may say), or "
+            f"its machine or network is gone; {GO_ON}"
+        )
+    if alarm.kind == "hang":
+        lines.append(f"{name} {alarm.text}")
+    lines.append("where the ranks are:")
+    lines += [f"  rank {rank}: {places.get(rank, 'no answer')}" for rank in range(bulletin.size)][
+        :_MAX_PLACES
+    ]
+    lines.append("the stacks of all their threads are at the end of stdout.log and stdout_rank*.log")
+    return "\n".join(lines)
+
+
+def names_network(text: str) -> bool:
+    """Whether an error's text tells of a lost connection, which another process's end may have caused."""
+    return any(word in text for word in ("gloo", "NCCL", "onnection", "DistError"))

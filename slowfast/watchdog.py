@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from slowfast.alarm import Alarm, Bulletin
+from slowfast.alarm import GO_ON, Alarm, Bulletin, describe, names_network
 from slowfast.distributed import World
 from slowfast.errors import SlowFastError, describe_error
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
@@ -41,8 +41,6 @@ _CAUSE_SECONDS = 3.0
 _ANSWER_SECONDS, _GRACE_SECONDS = 4.0, 2.0
 # Seconds for which rank 0 stays for the others, after its own part is done and after a stop.
 _FAREWELL_SECONDS, _STOP_SECONDS = 60.0, 60.0
-_MAX_PLACES = 16
-_GO_ON = "the same command goes on from the last checkpoint"
 
 
 class Watchdog:
@@ -75,6 +73,7 @@ class Watchdog:
         self._alarm: Alarm | None = None
         self._error_place = ""
         self._told = threading.Event()
+        self._alone = threading.Lock()
         self._wake = threading.Event()
         self._leaving = threading.Event()
         self._lives = time.monotonic()
@@ -101,10 +100,11 @@ class Watchdog:
             expected, text, code = True, "interrupted", EXIT_INTERRUPTED
         self._error_place = error_place(error)
         log_to_file(text)
-        if not expected and _is_consequence(error):
+        follows = not expected and _is_consequence(error)
+        if follows:
             self._wait_for_alarm(_CAUSE_SECONDS)
         if self._alarm is not None and self._alarm.kind == "stop":
-            return None if expected else self._alarm.exit_code
+            return self._alarm.exit_code if follows else None  # the others have left already
         self._raise(Alarm("error", self._world.rank, text, code, expected))
         told = self._told.wait(3 * _ANSWER_SECONDS)
         return self._alarm.exit_code if told and self._alarm is not None else None
@@ -135,7 +135,7 @@ class Watchdog:
             self._say_goodbye()
         except RuntimeError as error:  # torch's own, of a store that is gone
             if not self._leaving.is_set():
-                lost = f"rank 0, or torchrun on its machine, is gone ({_first_line(error)}); {_GO_ON}"
+                lost = f"rank 0, or torchrun on its machine, is gone ({_first_line(error)}); {GO_ON}"
                 self._tell_alone(self._alarm.text if self._alarm is not None else lost)
 
     def _exchange(self) -> bool:
@@ -165,7 +165,7 @@ class Watchdog:
             if beats >= 0 and silent > self._silence:
                 text = (
                     f"{self._bulletin.name(rank)} has not been heard for {silent:.0f} s: its machine or "
-                    f"network is gone, or it was stopped; {_GO_ON}"
+                    f"network is gone, or it was stopped; {GO_ON}"
                 )
                 self._raise(Alarm("silence", self._world.rank, text, EXIT_ERROR, expected=True))
 
@@ -218,8 +218,10 @@ class Watchdog:
 
     def _tell_alone(self, text: str) -> None:
         """Ends this process where the others cannot be reached."""
+        if not self._alone.acquire(blocking=False):
+            return  # the other thread is at it
         alarm = self._own
-        if alarm is not None and not alarm.expected and (alarm.kind == "hang" or _names_network(alarm.text)):
+        if alarm is not None and not alarm.expected and (alarm.kind == "hang" or names_network(alarm.text)):
             alarm = None  # it only follows from the loss
         self._write_stacks("the run ends")
         self._print(f"rank {self._world.rank}: {text if alarm is None else alarm.text}")
@@ -257,7 +259,7 @@ class Watchdog:
             if now - self._lives > self._silence + _MESSENGER_LOOK:
                 self._tell_alone(
                     f"rank 0 has not been heard for {now - self._lives:.0f} s: its machine or the network to "
-                    f"it is gone, or it was stopped; {_GO_ON}"
+                    f"it is gone, or it was stopped; {GO_ON}"
                 )
             self._look_at_main_thread(now)
 
@@ -274,40 +276,9 @@ class Watchdog:
             self._raise(Alarm("hang", self._world.rank, text, EXIT_ERROR))
 
 
-def describe(alarm: Alarm, bulletin: Bulletin, places: dict[int, str]) -> str:
-    """What people are told of ``alarm``; ``places`` says where each rank is, of those that answered."""
-    name = bulletin.name(alarm.rank)
-    silent = [rank for rank in range(bulletin.size) if rank not in places and rank != alarm.rank]
-    lines = []
-    if alarm.kind == "error" and not (silent and _names_network(alarm.text)):
-        if alarm.expected:
-            return f"{name}: {alarm.text}"
-        return f"{name} failed:\n{alarm.text.rstrip()}\nthe others were ended; {_GO_ON}"
-    if alarm.kind == "silence":
-        lines.append(alarm.text)
-    elif silent:
-        lost = ", ".join(bulletin.name(rank) for rank in silent[:_MAX_PLACES])
-        lines.append(
-            f"{lost}: no answer. It was killed (was the memory full? its log and the machine's may say), or "
-            f"its machine or network is gone; {_GO_ON}"
-        )
-    if alarm.kind == "hang":
-        lines.append(f"{name} {alarm.text}")
-    lines.append("where the ranks are:")
-    lines += [f"  rank {rank}: {places.get(rank, 'no answer')}" for rank in range(bulletin.size)][
-        :_MAX_PLACES
-    ]
-    lines.append("the stacks of all their threads are at the end of stdout.log and stdout_rank*.log")
-    return "\n".join(lines)
-
-
 def _is_consequence(error: BaseException) -> bool:
     """Whether another process's end may be what ``error`` is about."""
-    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and _names_network(str(error)))
-
-
-def _names_network(text: str) -> bool:
-    return any(word in text for word in ("gloo", "NCCL", "onnection", "DistError"))
+    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and names_network(str(error)))
 
 
 def _looks(seconds: float) -> Iterator[None]:

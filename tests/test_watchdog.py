@@ -13,13 +13,13 @@ import pytest
 import torch.distributed as dist
 
 import slowfast.watchdog
-from slowfast.alarm import Alarm, Bulletin
+from slowfast.alarm import Alarm, Bulletin, describe
 from slowfast.distributed import World, free_local_address
 from slowfast.errors import ConfigError, DataError
 from slowfast.log import setup_logging
 from slowfast.rendezvous import Card, Deadline, meet
 from slowfast.waiting import current_wait, main_thread_place, waiting
-from slowfast.watchdog import Watchdog, describe
+from slowfast.watchdog import Watchdog
 
 sys.path.insert(0, str(Path(__file__).with_name("engine")))
 from processes import run_all

@@ -226,6 +226,15 @@ def test_torchrun_starts_all_anew_when_one_is_killed(two: Run, tmp_path: Path) -
     assert "no answer. It was killed" in two.log()
 
 
+def test_a_signal_to_one_rank_in_a_validation_stops_both_in_order(two: Run) -> None:
+    options = ("TRAIN.CHECKPOINT_PERIOD", 3)
+    with started(two, *options, STOPPED_IN_EVALUATION=1) as nodes:
+        assert [node.wait(60) for node in nodes] == [143, 143]
+    assert "Traceback" not in nodes[0].said + nodes[1].said
+    with started(two, *options) as nodes:
+        assert [node.wait(120) for node in nodes] == [0, 0]
+
+
 def test_a_killed_loader_worker_costs_nothing(colour_videos: Path, tmp_path: Path) -> None:
     worker = ("DATA_LOADER.NUM_WORKERS", 1, "TRAIN.BATCH_SIZE", 4)
     run, unbroken = (Run(colour_videos, tmp_path / name, 1) for name in ("killed", "unbroken"))

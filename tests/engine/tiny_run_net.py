@@ -1,12 +1,13 @@
 """``tools/run_net.py`` with models that are tiny, slow, or go wrong on one rank.
 
 ``SLOW`` are seconds that a training step takes longer. ``FAULT`` is ``KIND:RANK:STEP``: in that training step
-of that rank the model raises, hangs, or is waited for (sleeps for ever in Python).
+of that rank the model raises or hangs. ``STOPPED_IN_EVALUATION`` is a rank that sends itself SIGTERM there.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -34,6 +35,8 @@ class FaultyTiny(Tiny):
             here = dist.get_rank() if dist.is_initialized() else 0
             if here == int(rank) and self.steps == int(step):
                 go_wrong(kind)
+        elif os.environ.get("STOPPED_IN_EVALUATION") == str(dist.get_rank() if dist.is_initialized() else 0):
+            os.kill(os.getpid(), signal.SIGTERM)
         return super().forward(*given)
 
 
