@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from slowfast import __version__
-from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.build import DATASET_REGISTRY, video_opener, view_scheme
 from slowfast.datasets.build_features import channel_order, evaluation_variants, feature_names
-from slowfast.datasets.clip import BrokenVideo
 from slowfast.datasets.decode import describe_backend
-from slowfast.datasets.feature_cache import MANIFEST, FeatureNames, Manifest, Variant
-from slowfast.datasets.views import OpenVideo, TrainingViews
+from slowfast.datasets.feature_cache import MANIFEST, Manifest, Variant
+from slowfast.datasets.views import TrainingViews
 from slowfast.distributed import World
 from slowfast.engine.checkpoint import load_model_weights
-from slowfast.engine.interrupt import Interrupt, Interrupted
+from slowfast.engine.extraction_work import ExtractionWork, VideoList
+from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.prepare import build_precision, build_seeded_model, frame_normalization
 from slowfast.engine.training_log import log_broken
 from slowfast.engine.video_features import VideoExtractor
-from slowfast.errors import ConfigError, DataError, DecodeError, SlowFastError
+from slowfast.errors import ConfigError, DataError, SlowFastError
 from slowfast.files import write_text
 from slowfast.log import get_logger
 from slowfast.models.build import takes_features
 from slowfast.models.frame_format import adopt_frame_format
-from slowfast.progress import Progress
 
 logger = get_logger(__name__)
-
-# Seconds between two looks at how far all processes are.
-_LOOK_SECONDS = 2.0
-# What is wrong with the place that is written to, not with the video that is read.
-_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -62,18 +52,6 @@ class ExtractionRequest:
     short_sides: tuple[int, ...] = ()
     crops: int = 1
     flips: bool = False
-
-
-@dataclass(frozen=True)
-class _Split:
-    """The videos of one split that are this process's, and what is made of them."""
-
-    name: str
-    annotations: Annotations
-    names: FeatureNames
-    open_source: Callable[[str], OpenVideo]
-    variants: tuple[Variant, ...]
-    rows: Sequence[int]
 
 
 def extract_features(cfg: Any, world: World, interrupt: Interrupt, request: ExtractionRequest) -> None:
@@ -102,7 +80,7 @@ def extract_features(cfg: Any, world: World, interrupt: Interrupt, request: Extr
         build_precision(cfg, world),
         interrupt,
     )
-    run = _Run(extractor, splits, interrupt)
+    run = ExtractionWork(extractor, splits, interrupt)
     run.finish(world, threads=max(cfg.DATA_LOADER.NUM_WORKERS, 1))
     _report(run, Path(cfg.DATA.FEATURES, f"broken-{world.rank}.json"))
 
@@ -128,7 +106,7 @@ def _enabled_splits(cfg: Any) -> list[str]:
     return splits
 
 
-def _plan_split(cfg: Any, split: str, world: World, request: ExtractionRequest) -> _Split:
+def _plan_split(cfg: Any, split: str, world: World, request: ExtractionRequest) -> VideoList:
     annotations = DATASET_REGISTRY.get(cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET)(cfg, split)
     names = feature_names(cfg, annotations)
     rows, seen = array("q"), set[int]()
@@ -140,7 +118,7 @@ def _plan_split(cfg: Any, split: str, world: World, request: ExtractionRequest) 
             seen.add(key)
             rows.append(row)
     opener = video_opener(annotations, cfg.DATA.DECODING_BACKEND)
-    return _Split(split, annotations, names, opener, tuple(_variants(cfg, split, request)), rows)
+    return VideoList(split, annotations, names, opener, tuple(_variants(cfg, split, request)), rows)
 
 
 def _variants(cfg: Any, split: str, request: ExtractionRequest) -> Iterator[Variant]:
@@ -159,7 +137,7 @@ def _variants(cfg: Any, split: str, request: ExtractionRequest) -> Iterator[Vari
             yield from (variant, replace(variant, flip=True)) if request.flips else (variant,)
 
 
-def _describe(cfg: Any, model: Any, request: ExtractionRequest, splits: Sequence[_Split]) -> Manifest:
+def _describe(cfg: Any, model: Any, request: ExtractionRequest, splits: Sequence[VideoList]) -> Manifest:
     mean, std = frame_normalization(cfg, model)
     return Manifest(
         source=dict(model.feature_source()),
@@ -218,109 +196,7 @@ def _holds_features(folder: Path, manifest: Manifest) -> bool:
     return any(not path.name.endswith(".part.npy") for path in files)
 
 
-class _State(NamedTuple):
-    """How far a process is."""
-
-    videos: int
-    total: int
-    frames: int
-    finished: bool
-    signum: int
-
-
-class _Run:
-    """The work of this process, done by threads that decode at the same time.
-
-    Attributes:
-        broken: what could not be read, with the row in its split's list.
-        videos: looked at, or found complete, of ``total``.
-        frames: that went through the model.
-    """
-
-    def __init__(self, extractor: VideoExtractor, splits: Sequence[_Split], interrupt: Interrupt) -> None:
-        self.broken: list[BrokenVideo] = []
-        self.videos = self.frames = 0
-        self.total = sum(len(split.rows) for split in splits)
-        self._extractor = extractor
-        self._interrupt = interrupt
-        self._todo = ((split, row) for split in splits for row in split.rows)
-        self._lock = threading.Lock()
-        self._failed = False
-
-    def finish(self, world: World, *, threads: int) -> None:
-        """Works until all processes are done; all of them call it.
-
-        Raises:
-            Interrupted: after a signal to any of them.
-            DataError: where features cannot be written.
-        """
-        everything = sum(world.share_objects(self.total))
-        with (
-            Progress(everything, "features", "video", enabled=world.is_main) as progress,
-            ThreadPoolExecutor(threads, "extract") as pool,
-        ):
-            working = [pool.submit(self._work) for _ in range(threads)]
-            try:
-                self._follow(world, working, progress)
-            except BaseException:
-                self._failed = True
-                raise
-        if self._interrupt.requested():
-            raise Interrupted(
-                self._interrupt.signum,
-                f"{progress.done} of {everything} videos are done; the same command goes on from there",
-            )
-
-    def _follow(self, world: World, working: Sequence[Future[None]], progress: Progress) -> None:
-        """Tells and hears how far the processes are; nobody leaves before all are done."""
-        everybody_done = False
-        while not everybody_done:
-            ended, still = wait(working, _LOOK_SECONDS, FIRST_EXCEPTION)
-            for future in ended:
-                future.result()
-            own = _State(self.videos, self.total, self.frames, not still, self._interrupt.signum)
-            states: list[_State] = world.share_objects(own)
-            done = sum(state.videos for state in states)
-            progress.update(done - progress.done, frames=sum(state.frames for state in states))
-            if signum := max(state.signum for state in states):
-                self._interrupt.request(signum)
-            everybody_done = all(state.finished for state in states)
-
-    def _work(self) -> None:
-        while not self._interrupt.requested() and not self._failed:
-            with self._lock:
-                job = next(self._todo, None)
-            if job is None:
-                return
-            try:
-                seen = self._take(*job)
-            except Interrupted:
-                return
-            with self._lock:
-                self.videos += 1
-                self.frames += seen
-
-    def _take(self, split: _Split, row: int) -> int:
-        """Makes one video's features; returns how many frames were looked at."""
-        path = split.annotations.paths[row]
-        try:
-            name = split.names(path)
-            missing = self._extractor.missing(path, name, split.variants)
-            return self._extractor.extract(path, name, missing, split.open_source) if missing else 0
-        except DecodeError as error:
-            broken = BrokenVideo(row, path, error.reason, error.detail)
-        except FileNotFoundError:
-            broken = BrokenVideo(row, path, "missing", "there is no such file")
-        except (OSError, MemoryError) as error:
-            if isinstance(error, OSError) and error.errno in _FATAL:
-                raise DataError(f"features cannot be written: {error}; the same command goes on") from error
-            broken = BrokenVideo(row, path, "unreadable", repr(error))
-        with self._lock:
-            self.broken.append(broken)
-        return 0
-
-
-def _report(run: _Run, path: Path) -> None:
+def _report(run: ExtractionWork, path: Path) -> None:
     log_broken(run.broken, "features: not made")
     if run.broken:
         content = [
@@ -332,7 +208,11 @@ def _report(run: _Run, path: Path) -> None:
         path.unlink(missing_ok=True)
     made = run.videos - len(run.broken)
     logger.info(
-        "features: %d of %d videos are in %s, %d frames seen", made, run.total, path.parent, run.frames
+        "features: %d of %d videos of this process are in %s, %d frames seen",
+        made,
+        run.total,
+        path.parent,
+        run.frames,
     )
     if run.total and not made:
         raise DataError("no video could be read; the reasons are listed above")
