@@ -187,13 +187,7 @@ def build_training(
     cfg = adopt_frame_format(cfg, model)
     global_batch = choose_global_batch(cfg, world, begun)
     batch_size = global_batch // world.size
-    if batch_size < cfg.TRAIN.GRAD_ACCUM_STEPS:
-        raise ConfigError(
-            [
-                f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: each process has {batch_size} clips "
-                "a step, fewer than parts; use fewer, or a larger TRAIN.BATCH_SIZE"
-            ]
-        )
+    _check_parts(cfg, batch_size)
     dataset = build_dataset(
         cfg, "train", position_rate=model.position_rate, feature_dim=getattr(model, "feature_dim", None)
     )
@@ -209,19 +203,8 @@ def build_training(
         pin_memory=world.device.type == "cuda",
     )
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
-    parts = cfg.TRAIN.GRAD_ACCUM_STEPS
-    logger.info(
-        "training: %d clips a step = %s × %d%s; %d steps an epoch; %s",
-        global_batch,
-        "1 process" if world.size == 1 else f"{world.size} processes",
-        batch_size,
-        f", in {parts} parts" if parts > 1 else "",
-        schedule.steps_per_epoch,
-        build_precision(cfg, world),
-    )
     scale = lr_scale(cfg) if begun is None else begun.lr_scale
-    if scale != 1:
-        logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
+    _tell(cfg, world, batch_size=batch_size, steps_per_epoch=schedule.steps_per_epoch, scale=scale)
     sharded = build_parallelism(cfg, world, build_precision(cfg, world)).sharded
     evaluated = EvaluatedModel(model, world, sharded=sharded)
     step = _build_step(cfg, model, dataset, world)
@@ -242,16 +225,48 @@ def build_training(
             paths=dataset.paths,
             world=world,
         ),
-        writer=CheckpointWriter(
-            cfg.OUTPUT_DIR,
-            minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
-            steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
-            keep=cfg.TRAIN.KEEP_CHECKPOINTS,
-        ),
+        writer=_build_writer(cfg, world),
         output_dir=cfg.OUTPUT_DIR,
         class_names=named_classes(cfg.TENSORBOARD.CLASS_NAMES_PATH, cfg.MODEL.NUM_CLASSES),
         world=world,
         interrupt=interrupt,
+    )
+
+
+def _check_parts(cfg: Any, batch_size: int) -> None:
+    """Raises ``ConfigError`` where a process has fewer clips a step than parts to make of them."""
+    if batch_size < cfg.TRAIN.GRAD_ACCUM_STEPS:
+        raise ConfigError(
+            [
+                f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: each process has {batch_size} clips "
+                "a step, fewer than parts; use fewer, or a larger TRAIN.BATCH_SIZE"
+            ]
+        )
+
+
+def _tell(cfg: Any, world: World, *, batch_size: int, steps_per_epoch: int, scale: float) -> None:
+    """Logs what a step is, in words; ``batch_size`` clips are those of each process."""
+    parts = cfg.TRAIN.GRAD_ACCUM_STEPS
+    logger.info(
+        "training: %d clips a step = %s × %d%s; %d steps an epoch; %s",
+        batch_size * world.size,
+        "1 process" if world.size == 1 else f"{world.size} processes",
+        batch_size,
+        f", in {parts} parts" if parts > 1 else "",
+        steps_per_epoch,
+        build_precision(cfg, world),
+    )
+    if scale != 1:
+        logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
+
+
+def _build_writer(cfg: Any, world: World) -> CheckpointWriter:
+    """What is due when, is rank 0's to say."""
+    return CheckpointWriter(
+        cfg.OUTPUT_DIR,
+        minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
+        steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
+        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
     )
 
 

@@ -22,8 +22,9 @@ KILLS = 20
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_twenty_kills_at_random_steps(colour_videos: Path, tmp_path: Path, size: int) -> None:
-    """With a loader worker each, and checkpoints after every step that the writer has time for."""
+    """With averaged weights, a loader worker each, and a checkpoint whenever the writer has time."""
     common = ("TRAIN.BATCH_SIZE", 4 // size, "NUM_SHARDS", size, "DATA_LOADER.NUM_WORKERS", 1)
+    common += ("DETERMINISTIC", True, "MODEL_EMA.ENABLE", True)
     often = ("TRAIN.CHECKPOINT_MINUTES", 1e-9, "SOLVER.MAX_EPOCH", 3)
     rng = random.Random(size)
 
