@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,6 +65,9 @@ class ExtractionWork:
         self._interrupt = interrupt
         self._todo = ((split, row) for split in splits for row in split.rows)
         self._lock = threading.Lock()
+        # Splits may have a video in common; one thread makes it, another that meets it waits.
+        self._under_way: set[str] = set()
+        self._one_is_done = threading.Condition()
         self._failed = False
 
     def finish(self, world: World, *, threads: int) -> None:
@@ -124,8 +128,9 @@ class ExtractionWork:
         path = split.annotations.paths[row]
         try:
             name = split.names(path)
-            missing = self._extractor.missing(path, name, split.variants)
-            return self._extractor.extract(path, name, missing, split.open_source) if missing else 0
+            with self._alone_at(name):
+                missing = self._extractor.missing(path, name, split.variants)
+                return self._extractor.extract(path, name, missing, split.open_source) if missing else 0
         except DecodeError as error:
             broken = BrokenVideo(row, path, error.reason, error.detail)
         except FileNotFoundError:
@@ -137,3 +142,15 @@ class ExtractionWork:
         with self._lock:
             self.broken.append(broken)
         return 0
+
+    @contextmanager
+    def _alone_at(self, name: str) -> Iterator[None]:
+        with self._one_is_done:
+            self._one_is_done.wait_for(lambda: name not in self._under_way)
+            self._under_way.add(name)
+        try:
+            yield
+        finally:
+            with self._one_is_done:
+                self._under_way.discard(name)
+                self._one_is_done.notify_all()

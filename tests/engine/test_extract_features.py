@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,20 @@ def test_complete_videos_are_not_made_again(
     assert seen == [14], "the changed one"
     make(flips=True)
     assert sum(seen) == 14 + sum(10 + 2 * i for i in range(8)), "the mirror images alone"
+
+
+def test_a_video_of_several_splits_is_made_by_one_thread(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    encode = TinyFeatures.encode_frames
+
+    def slowly(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.05)
+        return encode(self, frames)
+
+    monkeypatch.setattr(TinyFeatures, "encode_frames", slowly)
+    cfg = make("DATA_LOADER.NUM_WORKERS", 6, "DATA.FEATURES", str(tmp_path / "threads"))
+    assert len(scores(cfg)) == 8
 
 
 def test_a_stopped_extraction_goes_on_in_the_middle_of_a_video(
