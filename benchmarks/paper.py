@@ -12,6 +12,7 @@ Kinetics-400.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -170,16 +171,24 @@ def run(args: argparse.Namespace) -> Report:
     if "test" in args.parts:
         calls = {name: test_call(models[name], cfgs[name], args) for name in models}
         tests = time_interleaved(calls, rounds=args.rounds, synchronize=synchronize)
+        say("a view, or the timed part of it", tests)
         decodes = time_decoding(cfgs)
     if "train" in args.parts:
         calls = {name: training_call(models[name], cfgs[name], args.device) for name in models}
         trainings = time_interleaved(calls, rounds=args.steps, synchronize=synchronize)
+        say("a training step", trainings)
     seconds = {name: video_seconds(timing, models[name], cfgs[name], args) for name, timing in tests.items()}
     report = Report("random weights, float32, a video of 10 s; training: one clip a step", COLUMNS)
     for name, cfg in cfgs.items():
         report.add(**row(name, models[name], cfg, seconds.get(name), decodes.get(name), trainings.get(name)))
     report.notes += notes(seconds, decodes, trainings)
     return report
+
+
+def say(what: str, timings: Mapping[str, Timing]) -> None:
+    """Tells figures as soon as they are there, so that a benchmark that is cut off has said them."""
+    told = ", ".join(f"{name} {timing.median:.3g} s" for name, timing in timings.items())
+    print(f"  {what}: {told}", file=sys.stderr)
 
 
 def test_call(model: nn.Module, cfg: Any, args: argparse.Namespace) -> Callable[[], object]:
