@@ -82,7 +82,8 @@ class Merge:
             if is_section and entry.children:
                 yield from self._leaves(entry.children, written + ".")
             elif isinstance(node, CfgNode) and (entry.value is None or entry.value == {}):
-                continue  # an empty section
+                if entry.value == {} and node.is_new_allowed():
+                    node.clear()  # the free keys of a base; other sections have no content to lose
             else:
                 yield written, entry
 

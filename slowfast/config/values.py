@@ -34,7 +34,7 @@ def convert(value: Any, default: Any) -> Any:
     Whole numbers serve as floats and floats without a fraction as whole numbers; text is read as a
     literal where no text is wanted (YAML takes ``1e-4`` for text); a bare value serves as a list where
     the default has one element; a default of None stands for an optional number, ``[]`` for a list of numbers
-    and ``()`` for one of texts.
+    and ``()`` for one of texts, which stays a tuple.
 
     Raises:
         ValueError: saying what is wanted, in words that continue "KEY = value: ".
@@ -63,7 +63,7 @@ def _convert_text(value: Any, default: str) -> str:
     return _require(value, isinstance(value, str), "wants text; put it in quotes")
 
 
-def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any]:
+def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
     if len(default) == 1 and not isinstance(value, list | tuple | dict):
         value = [value]
     element = "" if default == () else default[0] if default else None
@@ -75,7 +75,8 @@ def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any]
         items = [convert(item, element) for item in value]
     except ValueError:
         items = [None]
-    return _require(items, None not in items, f"wants a list{example}")
+    items = _require(items, None not in items, f"wants a list{example}")
+    return tuple(items) if default == () else items
 
 
 def _require(value: Any, good: bool, wish: str) -> Any:

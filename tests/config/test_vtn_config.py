@@ -105,5 +105,19 @@ def test_an_impossible_value_is_named(overrides: str, key: str, remedy: str) -> 
     assert remedy in problem
 
 
+def test_arguments_of_another_backbone_are_emptied(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("VTN:\n  BACKBONE:\n    ARGS:\n      depth: 3\n      width: 5\n")
+    (tmp_path / "own.yaml").write_text("_BASE_: base.yaml\nVTN:\n  BACKBONE:\n    ARGS: {}\n")
+    assert dict(load_config(tmp_path / "own.yaml").VTN.BACKBONE.ARGS) == {}
+    overrides = ["VTN.BACKBONE.ARGS", "{}", "VTN.BACKBONE.ARGS.heads", "2"]
+    assert dict(load_config(tmp_path / "base.yaml", overrides).VTN.BACKBONE.ARGS) == {"heads": 2}
+    assert dict(
+        load_config(tmp_path / "base.yaml", ["VTN.BACKBONE.ARGS", "{width: 6}"]).VTN.BACKBONE.ARGS
+    ) == {
+        "depth": 3,
+        "width": 6,
+    }
+
+
 def test_other_models_are_not_checked() -> None:
     assert load_config("VIT_B_VTN", ["MODEL.MODEL_NAME", "Another", "VTN.ATTENTION_WINDOW", "17"])
