@@ -32,7 +32,8 @@ def config(data: Path, *changes: Any) -> Any:
     cfg = get_default_config()
     values = {
         "DATA.PATH_TO_DATA_DIR": str(data), "DATA.PATH_PREFIX": str(data / "features"),
-        "TRAIN.DATASET": "features", "TEST.DATASET": "features", "MODEL.NUM_CLASSES": 10, "MODEL.MODEL_NAME": "any",
+        "TRAIN.DATASET": "features", "TEST.DATASET": "features", "MODEL.NUM_CLASSES": 10,
+        "MODEL.MODEL_NAME": "any",
         "DATA.NUM_FRAMES": 4, "DATA.SAMPLING_RATE": 1, "DATA.TARGET_FPS": 1, "DATA.TEST_CROP_SIZE": 224,
         "TRAIN.EVAL_FULL_VIDEO": True, "TEST.NUM_ENSEMBLE_VIEWS": 1, "TEST.NUM_SPATIAL_CROPS": 1,
         "DATA_LOADER.NUM_WORKERS": 0, "TEST.BATCH_SIZE": 2,
