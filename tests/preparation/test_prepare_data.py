@@ -63,7 +63,7 @@ def test_the_door_opens_without_torch() -> None:
         (["make-csv", "empty", "--out", "x.csv"], "has no folder of a class"),
         (
             ["make-csv", "data", "--dataset", "ucf", "--out", "x.csv"],
-            "--dataset ucf: is not known; use frames,",
+            "--dataset ucf: is not known; use features, frames,",
         ),
         (["make-csv", "data", "--dataset", "ucf101", "--out", "x.csv"], "--num-classes: is not set"),
     ],
