@@ -36,12 +36,13 @@ class PacketSource:
     Args:
         source: a path, or a seekable binary file.
         threads: of the decoder, which works on as many frames at a time.
+        table: of the frames, where another source of the same file has made it; None: packets are scanned.
 
     Raises:
         DecodeError: for whatever is no decodable video.
     """
 
-    def __init__(self, source: Source, threads: int = 1) -> None:
+    def __init__(self, source: Source, threads: int = 1, table: FrameTable | None = None) -> None:
         self._source = source
         self._threads = threads
         is_path = isinstance(source, str | os.PathLike)
@@ -49,6 +50,8 @@ class PacketSource:
         self._kept: list[Any] | None = None
         self._demux_failed = False
         self._container: Any = None
+        if table is not None:
+            self.table = table
         self._open()
 
     def close(self) -> None:
@@ -157,7 +160,7 @@ class PacketSource:
     def from_start(self) -> Iterator[Any]:
         """All packets, for a fresh decoder. Opens the file again, as not every container can seek."""
         if self._kept:
-            self.stream.codec_context.flush_buffers()
+            self.flush()
             return iter(self._kept)
         if not self._is_at_start:
             self._container.close()
@@ -191,10 +194,15 @@ class PacketSource:
     def decode_all(self) -> Iterator[Any]:
         """Every decodable frame, in the order they are shown."""
         packets = self.from_start()
-        self.stream.codec_context.skip_frame = "DEFAULT"
+        self.skip_unreferenced(False)
         for packet in packets:
             yield from self.decode(packet)
         yield from self.decode(None)
+
+    @cached_property
+    def num_decodable(self) -> int:
+        """How many frames the decoder gives, all being decoded for that."""
+        return sum(1 for _ in self.decode_all())
 
 
 def _refuse_other_than_files(path: str) -> None:

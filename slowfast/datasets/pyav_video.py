@@ -13,6 +13,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -38,15 +39,16 @@ class PyAVVideo:
         source: a path, or a seekable binary file.
         threads: that decode. More than one pay on large pictures and long videos where cores are idle, not
             on clips, and not beside workers that decode as well.
+        table: of the frames, where it is known already; see :class:`PacketSource`.
 
     Raises:
         DecodeError: for whatever is no decodable video; here, or when the frames are first asked for.
     """
 
-    def __init__(self, source: Source, threads: int = 1) -> None:
+    def __init__(self, source: Source, threads: int = 1, table: FrameTable | None = None) -> None:
         self._source = source
         self._threads = threads
-        self._packets = PacketSource(source, threads)
+        self._packets = PacketSource(source, threads, table)
         self.name = self._packets.name
 
     def __enter__(self) -> PyAVVideo:
@@ -145,24 +147,26 @@ class PyAVVideo:
         placer = placer or whole_picture()
         walk = self._walk(np.asarray(indices, np.int64))
         ahead = next(walk, None)
-        for start in range(0, len(indices), size):
-            chunk = indices[start : start + size]
-            slots = {int(index): [slot] for slot, index in enumerate(chunk)}
-            picture = Picture(len(chunk), placer)
-            while ahead is not None and ahead[0] <= chunk[-1]:
-                index, frame = ahead
-                if index in slots:
-                    picture.put(frame, slots.pop(index))
-                ahead = next(walk, None)
-            if slots:
+        with ExitStack() as stack:
+            again: PyAVVideo | None = None
+            for start in range(0, len(indices), size):
+                chunk = indices[start : start + size]
+                slots = {int(index): [slot] for slot, index in enumerate(chunk)}
+                picture = Picture(len(chunk), placer)
+                while ahead is not None and ahead[0] <= chunk[-1]:
+                    index, frame = ahead
+                    if index in slots:
+                        picture.put(frame, slots.pop(index))
+                    ahead = next(walk, None)
+                if not slots:
+                    yield picture.frames()
+                    continue
                 # By the slower ways, on a decoder of its own: the walk goes on afterwards.
-                with PyAVVideo(self._source) as again:
-                    if missing is None:
-                        yield again.read(chunk, placer)
-                    else:
-                        yield again._read_with_gaps(chunk, placer, missing)
-            else:
-                yield picture.frames()
+                again = again or stack.enter_context(PyAVVideo(self._source, table=self._table))
+                if missing is None:
+                    yield again.read(chunk, placer)
+                else:
+                    yield again._read_with_gaps(chunk, placer, missing)
 
     def _read_with_gaps(self, indices: np.ndarray, placer: Placer, missing: set[int]) -> np.ndarray:
         picture = Picture(len(indices), placer)
@@ -196,7 +200,7 @@ class PyAVVideo:
 
     def _read_parts(self, indices: np.ndarray, parts: list[np.ndarray], placer: Placer | None) -> np.ndarray:
         def read(part: np.ndarray) -> np.ndarray:
-            with PyAVVideo(self._source) as video:
+            with PyAVVideo(self._source, table=self._table) as video:
                 return video.read(part, placer)
 
         with ThreadPoolExecutor(len(parts)) as pool:
@@ -246,10 +250,7 @@ class PyAVVideo:
 
     def _read_by_counting(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Frames counted as the decoder gives them."""
-        if (
-            self._table.pts is not None
-            and sum(1 for _ in self._packets.decode_all()) != self.times.num_frames
-        ):
+        if self._table.pts is not None and self._packets.num_decodable != self.times.num_frames:
             # The timestamps were good and frames are gone: counting would give their neighbours.
             return
         wanted, last = set(indices.tolist()), int(indices.max())

@@ -107,7 +107,7 @@ def extract_features(
                 for frames in ready:
                     features = encode_chunk(model, frames, view.mean, view.std)
                     numbers = indices[file.count : file.count + len(frames)]
-                    features[torch.from_numpy(np.isin(numbers, list(missing)))] = torch.nan
+                    features[torch.tensor([number in missing for number in numbers.tolist()])] = torch.nan
                     file.append(features)
                     progress.update(len(frames))
                     if interrupt is not None and interrupt.requested():
