@@ -5,14 +5,18 @@ B clips, T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from slowfast.datasets.long_view import LongView
+
+# A named tuple, some of whose entries are tensors with one row a clip.
+Batch = TypeVar("Batch", bound=Any)
 
 
 class SampleRef(NamedTuple):
@@ -109,16 +113,17 @@ class ClipBatch(NamedTuple):
 
     def to(self, device: torch.device) -> ClipBatch:
         """Returns the batch with its tensors on ``device`` (copied without blocking)."""
-        moved = {
-            k: v.to(device, non_blocking=True) for k, v in self._asdict().items() if isinstance(v, Tensor)
-        }
-        return self._replace(**moved)
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> ClipBatch:
         """Returns the batch with its tensors in memory from which a GPU copies without blocking."""
-        return self._replace(
-            **{k: v.pin_memory() for k, v in self._asdict().items() if isinstance(v, Tensor)}
-        )
+        return map_tensors(self, Tensor.pin_memory)
+
+
+def map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """Returns a batch with each of its tensors changed."""
+    changed = {name: change(part) for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    return batch._replace(**changed)
 
 
 def normalize(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

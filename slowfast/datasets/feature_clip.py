@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import BrokenVideo, LongClip
+from slowfast.datasets.clip import BrokenVideo, LongClip, map_tensors
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,11 @@ class FeatureBatch(NamedTuple):
 
     def to(self, device: torch.device) -> FeatureBatch:
         """Returns the batch with its tensors on ``device`` (copied without blocking)."""
-        moved = {
-            k: v.to(device, non_blocking=True) for k, v in self._asdict().items() if isinstance(v, Tensor)
-        }
-        return self._replace(**moved)
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> FeatureBatch:
         """Returns the batch with its tensors in memory from which a GPU copies without blocking."""
-        return self._replace(
-            **{k: v.pin_memory() for k, v in self._asdict().items() if isinstance(v, Tensor)}
-        )
+        return map_tensors(self, Tensor.pin_memory)
 
 
 def collate_features(clips: Sequence[FeatureClip], broken: tuple[BrokenVideo, ...]) -> FeatureBatch:

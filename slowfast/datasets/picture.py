@@ -55,8 +55,7 @@ class Picture:
         picture = self._to_rgb(frame, height, width, place.interpolation)
         if turns:
             picture = np.rot90(picture, k=turns)
-        bottom, right = place.top + place.crop_height, place.left + place.crop_width
-        return picture[place.top : bottom, place.left : right]
+        return place.cut(picture)
 
     def frames(self) -> np.ndarray:
         """Returns what was put: (T, H, W, 3) uint8."""

@@ -5,7 +5,7 @@ T frames, H W pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -50,8 +50,7 @@ class SharedCropsReader(ViewReader):
 
         def place_whole(height: int, width: int) -> Placement:
             sizes.append((height, width))
-            place = self.scheme.placer(0, rng)(height, width)
-            return replace(place, top=0, left=0, crop_height=place.height, crop_width=place.width, flip=False)
+            return self.scheme.placer(0, rng)(height, width).whole
 
         with self.open_source(path) as video:
             indices, positions = self.plan(video.times, path, view, rng, segment)
@@ -67,7 +66,5 @@ class SharedCropsReader(ViewReader):
         positions: np.ndarray,
     ) -> tuple[Tensor, Tensor]:
         place = self.scheme.placer(crop, rng)(*size)
-        bottom, right = place.top + place.crop_height, place.left + place.crop_width
-        # (T, h, w, 3) -> (3, T, H, W)
-        part = torch.from_numpy(frames[:, place.top : bottom, place.left : right]).permute(3, 0, 1, 2)
+        part = torch.from_numpy(place.cut(frames)).permute(3, 0, 1, 2)  # (T, h, w, 3) -> (3, T, H, W)
         return part, torch.from_numpy(positions)

@@ -33,6 +33,16 @@ class Placement:
     flip: bool = False
     interpolation: str = "bilinear"
 
+    @property
+    def whole(self) -> Placement:
+        """The same scaling, with nothing cut off or mirrored."""
+        return replace(self, top=0, left=0, crop_height=self.height, crop_width=self.width, flip=False)
+
+    def cut(self, pictures: np.ndarray) -> np.ndarray:
+        """The crop out of whole scaled pictures (…, height, width, 3), not mirrored; a view."""
+        bottom, right = self.top + self.crop_height, self.left + self.crop_width
+        return pictures[..., self.top : bottom, self.left : right, :]
+
 
 # Parts drawn until one fits into the picture.
 _ATTEMPTS = 10

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import BrokenVideo, ClipBatch, LongClip
+from slowfast.datasets.clip import BrokenVideo, ClipBatch, LongClip, map_tensors
 from slowfast.datasets.feature_clip import FeatureBatch
 from slowfast.distributed import World
 from slowfast.engine.interrupt import Interrupt
@@ -257,10 +257,7 @@ class _Scorer:
             into.broken[video] = _not_finite(video, int(batch.view_id[row]), error)
         rest = [row for row in range(batch.num_clips) if row not in error.clips]
         if rest:
-            tensors = {
-                name: value[rest] for name, value in batch._asdict().items() if isinstance(value, Tensor)
-            }
-            self.score(batch._replace(**tensors), into=into)
+            self.score(map_tensors(batch, lambda tensor: tensor[rest]), into=into)
 
     def _add(self, logits: Tensor, labels: Tensor, places: list[tuple[int, int]], into: _Scores) -> None:
         """Adds B views at (video, view) by their logits (B, K)."""

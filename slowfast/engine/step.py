@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.clip import ClipBatch, map_tensors
 from slowfast.datasets.feature_clip import FeatureBatch
 from slowfast.distributed import World
 from slowfast.engine.gradients import clip_norm, clip_value, gradients_of, total_norm
@@ -209,10 +209,8 @@ def _part(batch: ClipBatch | FeatureBatch, number: int, parts: int) -> tuple[Cli
         return batch, 1.0
     first, last = size * number // parts, size * (number + 1) // parts
     start = min(first, size - 1)
-    tensors = {
-        k: v[start : max(last, start + 1)] for k, v in batch._asdict().items() if isinstance(v, Tensor)
-    }
-    return batch._replace(**tensors), (last - first) / size
+    clips = slice(start, max(last, start + 1))
+    return map_tensors(batch, lambda tensor: tensor[clips]), (last - first) / size
 
 
 def _is_finite(value: float) -> bool:

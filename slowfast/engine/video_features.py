@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -106,14 +106,11 @@ class VideoExtractor:
         def place(height: int, width: int) -> Placement:
             size[:] = [(height, width)]
             placed = next(iter(files)).placer(height, width)
-            if not whole:
-                return placed
-            height, width = placed.height, placed.width
-            return replace(placed, top=0, left=0, crop_height=height, crop_width=width, flip=False)
+            return placed.whole if whole else placed
 
         for pictures in video.read_chunks(numbers[done:], CHUNK_FRAMES, place):
             for variant, file in files.items():
-                part = _cut(pictures, variant.placer(*size[0])) if whole else pictures
+                part = variant.placer(*size[0]).cut(pictures) if whole else pictures
                 file.append(self._encode(part, variant.flip))
             yield len(pictures)
 
@@ -149,9 +146,3 @@ class VideoExtractor:
             return json.loads(path.with_suffix(".json").read_text()) if path.is_file() else None
         except (OSError, ValueError):
             return None
-
-
-def _cut(pictures: NDArray[np.uint8], place: Placement) -> NDArray[np.uint8]:
-    """The crop out of whole scaled pictures (t, h, w, 3)."""
-    bottom, right = place.top + place.crop_height, place.left + place.crop_width
-    return pictures[:, place.top : bottom, place.left : right]
