@@ -209,22 +209,23 @@ def read_training_state(path: str | Path) -> TrainingState | None:
     )
 
 
-def stored_class_names(path: str | Path) -> tuple[str, ...]:
-    """Returns the class names that a checkpoint holds, in the order of the classes; it may hold none."""
-    path = Path(path)
-    if path.suffix == ".safetensors" and path.is_file():
+def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, ...]:
+    """The class names, in the order of the classes, in what :func:`read_checkpoint` read from ``path``."""
+    if Path(path).suffix == ".safetensors":  # they stand beside the tensors
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:
             return tuple(json.loads((file.metadata() or {}).get("class_names", "[]")))
-    names = read_checkpoint(path).get("class_names", ())
+    names = content.get("class_names", ())
     return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
 
 def load_model_weights(
     model: nn.Module, path: str | Path, *, reset_head: bool = False, averaged: bool = False
-) -> None:
+) -> tuple[str, ...]:
     """Loads the weights in ``path`` into ``model``, all of them and nothing else.
+
+    Returns the class names that the file holds; it may hold none.
 
     Args:
         model: its ``num_classes`` tells which weights are its last layer's.
@@ -236,8 +237,10 @@ def load_model_weights(
     Raises:
         CheckpointError: listing the missing, unexpected and misshapen weights.
     """
-    weights = weights_in(read_checkpoint(path), path, averaged=averaged)
+    content = read_checkpoint(path)
+    weights = weights_in(content, path, averaged=averaged)
     load_weights(model, weights, source=str(path), reset_head=reset_head)
+    return class_names_in(content, path)
 
 
 def load_weights(

@@ -7,7 +7,7 @@ from typing import Any
 
 from slowfast.class_names import choose_class_names
 from slowfast.distributed import World
-from slowfast.engine.checkpoint import last_checkpoint, load_model_weights, stored_class_names
+from slowfast.engine.checkpoint import last_checkpoint, load_model_weights
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.interrupt import Interrupt
 from slowfast.engine.predictions import predictions_of, save_predictions
@@ -34,7 +34,7 @@ def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | No
     model = build_seeded_model(cfg, world, fetch_weights=False)
     cfg = adopt_frame_format(cfg, model)
     weights = world.share_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
-    load_model_weights(model, weights, averaged=evaluates_average(cfg))
+    stored_names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
@@ -49,7 +49,7 @@ def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | No
             evaluation,
             paths=evaluator.dataset.paths,
             class_names=choose_class_names(
-                cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_class_names(weights), cfg.MODEL.NUM_CLASSES
+                cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_names, cfg.MODEL.NUM_CLASSES
             ),
             meta={**figures, "checkpoint": str(weights), "seconds": evaluation.seconds},
         )

@@ -16,9 +16,9 @@ from slowfast.config import load_config
 from slowfast.engine.checkpoint import (
     Position,
     TrainingState,
+    class_names_in,
     read_checkpoint,
     save_checkpoint,
-    stored_class_names,
 )
 from slowfast.errors import CheckpointError, ModelError
 from slowfast.models import build_model
@@ -81,7 +81,8 @@ def test_the_folder_makes_the_model(trained: Path, tmp_path: Path) -> None:
     clip = torch.randn(1, 3, 4, 32, 32)
     expected = vtn.create_model("QUICKSTART", checkpoint=trained)(clip)
     torch.testing.assert_close(model(clip), expected)
-    assert stored_class_names(folder / "model.safetensors") == NAMES
+    weights = folder / "model.safetensors"
+    assert class_names_in(read_checkpoint(weights), weights) == NAMES
 
 
 def test_the_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +97,7 @@ def test_the_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureF
     (path,) = (tmp_path / "out").glob("weights-*.pyth")
     assert str(path) in said
     assert file_sha256(path) in said
-    assert stored_class_names(path)[0] == "UP"
+    assert class_names_in(read_checkpoint(path), path)[0] == "UP"
 
 
 def test_a_baseline_has_a_folder_too(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from slowfast.config import load_config
-from slowfast.engine.checkpoint import load_weights, read_checkpoint, stored_class_names, weights_in
+from slowfast.engine.checkpoint import class_names_in, load_weights, read_checkpoint, weights_in
 from slowfast.models.build import build_model
 from slowfast.solver.ema import evaluates_average
 from vtn.hub import check_digest
@@ -43,5 +43,5 @@ def create_model(
         load_weights(model, weights, source=str(checkpoint))
         if "weights_digest" in content:
             check_digest(model, content["weights_digest"], source=str(checkpoint))
-        model.class_names = stored_class_names(checkpoint)
+        model.class_names = class_names_in(content, checkpoint)
     return model.eval()

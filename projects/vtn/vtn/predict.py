@@ -89,12 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(args: argparse.Namespace, interrupt: Any) -> None:
-    from slowfast.class_names import choose_class_names
-    from slowfast.engine.checkpoint import stored_class_names
     from vtn.prediction import Prediction
     from vtn.windows import score_video, score_windows
 
-    cfg, model = _load(args)
+    cfg, model, class_names = _load(args)
     video = _extract(args, cfg, model, interrupt)
     timeline = None
     if args.window:
@@ -111,9 +109,7 @@ def _predict(args: argparse.Namespace, interrupt: Any) -> None:
         seconds=video.duration,
         num_frames=video.num_decoded,
         num_undecodable=len(video.features) - video.num_decoded,
-        class_names=choose_class_names(
-            cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_class_names(args.checkpoint), cfg.MODEL.NUM_CLASSES
-        ),
+        class_names=class_names,
         scores=score_video(model, video, head_act=cfg.MODEL.HEAD_ACT),
         timeline=timeline,
     )
@@ -123,10 +119,11 @@ def _predict(args: argparse.Namespace, interrupt: Any) -> None:
         print(f"all scores: {args.output}")
 
 
-def _load(args: argparse.Namespace) -> tuple[Any, FrameModel]:
-    """The configuration, and its model with the weights in it, on a GPU where there is one."""
+def _load(args: argparse.Namespace) -> tuple[Any, FrameModel, list[str]]:
+    """The configuration, its model with the weights in it, on a GPU where there is one, and class names."""
     import torch
 
+    from slowfast.class_names import choose_class_names
     from slowfast.config import load_config
     from slowfast.engine.checkpoint import load_model_weights
     from slowfast.errors import ConfigError
@@ -141,9 +138,11 @@ def _load(args: argparse.Namespace) -> tuple[Any, FrameModel]:
         raise ConfigError(
             [f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: sees no single frames; use VTN or FrameAverage"]
         )
-    load_model_weights(model, args.checkpoint, averaged=evaluates_average(cfg))
+    stored_names = load_model_weights(model, args.checkpoint, averaged=evaluates_average(cfg))
+    class_names = choose_class_names(cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_names, cfg.MODEL.NUM_CLASSES)
     cfg = adopt_frame_format(cfg, model)
-    return cfg, model.to("cuda" if torch.cuda.is_available() else "cpu").prepare_inference()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return cfg, model.to(device).prepare_inference(), class_names
 
 
 def _extract(args: argparse.Namespace, cfg: Any, model: FrameModel, interrupt: Any) -> VideoFeatures:

@@ -86,7 +86,7 @@ def publish(
         ConfigError: where the configuration is wrong.
     """
     from slowfast.class_names import named_classes
-    from slowfast.engine.checkpoint import load_weights, read_checkpoint, weights_in
+    from slowfast.engine.checkpoint import class_names_in, load_weights, read_checkpoint, weights_in
     from slowfast.engine.prepare import frame_normalization
     from slowfast.models.build import build_model
     from slowfast.solver.ema import evaluates_average
@@ -97,9 +97,9 @@ def publish(
     model: Any = build_model(cfg, fetch_weights=False)
     weights = weights_in(content, checkpoint, averaged=evaluates_average(cfg))
     load_weights(model, weights, source=str(checkpoint))
-    names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or _stored_names(
-        content, cfg.MODEL.NUM_CLASSES
-    )
+    names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or class_names_in(content, checkpoint)
+    if len(names) != cfg.MODEL.NUM_CLASSES:
+        names = ()
     mean, std = frame_normalization(cfg, model)
     model.class_names, model.frame_mean, model.frame_std = names, mean, std
 
@@ -135,11 +135,6 @@ def _configuration(config: str | Path, content: dict[str, Any], checkpoint: str 
         target[leaf] = source[leaf]
     cfg.freeze()
     return cfg
-
-
-def _stored_names(content: dict[str, Any], num_classes: int) -> tuple[str, ...]:
-    names = content.get("class_names", ())
-    return tuple(map(str, names)) if len(names) == num_classes else ()
 
 
 def _write_checkpoint(model: nn.Module, cfg: Any, output: Path, name: str) -> tuple[Path, str]:
