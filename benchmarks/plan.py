@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.decode import make_clip
 from benchmarks.measure import Report
+from slowfast.complexity import count_parameters
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.engine.prepare import count_gmacs
@@ -120,7 +121,7 @@ def _core_seconds(cfg: Any, split: str, count: int) -> float:
 def _model(args: argparse.Namespace) -> tuple[int, float, float, int]:
     """Returns parameters, 10⁹ multiply-adds of a clip and of a video, and bytes kept for backward, a clip."""
     model = VTN(args.backbone, num_classes=CLASSES, pretrained=False)
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = count_parameters(model)
     clip = count_gmacs(model, (3, args.frames, 224, 224))
     with torch.no_grad():
         feature = model.eval().encode_frames(torch.zeros(1, 3, 1, 224, 224))  # (1, 1, F)

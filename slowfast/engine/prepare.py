@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from slowfast.complexity import count_parameters, measure_complexity
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loader import build_loader
 from slowfast.distributed import World
@@ -132,7 +132,7 @@ def log_evaluation_step(split: str, done: int, total: int, seconds: float) -> No
 
 def log_model_info(model: nn.Module, clip: tuple[int, ...]) -> None:
     """Logs the number of parameters, and the multiply-adds of a clip of the shape (3, T, H, W) or (T, F)."""
-    total = sum(p.numel() for p in model.parameters())
+    total = count_parameters(model)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("model: %s", f"{total:,} parameters, {learning:,} of them learn")
     shown = " × ".join(map(str, clip))
@@ -142,8 +142,4 @@ def log_model_info(model: nn.Module, clip: tuple[int, ...]) -> None:
 def count_gmacs(model: nn.Module, clip: tuple[int, ...]) -> float:
     """Counts the multiply-adds of matrix products and convolutions in 10⁹, by running one clip of zeros."""
     zeros = torch.zeros((1, *clip), device=next(model.parameters()).device)
-    was_training = model.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(zeros)
-    model.train(was_training)
-    return counter.get_total_flops() / 2 / 1e9
+    return measure_complexity(model, zeros).total.total / 1e9

@@ -137,8 +137,8 @@ def measure(name: str, options: dict[str, Any]) -> BackboneFigures:
         ModelError: where it cannot be built, or takes no image of its own size.
     """
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
+    from slowfast.complexity import count_parameters, measure_complexity
     from slowfast.errors import ModelError
     from vtn.backbone import build_backbone
 
@@ -147,15 +147,14 @@ def measure(name: str, options: dict[str, Any]) -> BackboneFigures:
         network = built.network.eval().requires_grad_(False)
         size = built.image_size or 224
         try:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                network(torch.zeros(1, 3, size, size))
+            complexity = measure_complexity(network, torch.zeros(1, 3, size, size))
         except Exception as error:  # whatever a model does that is not made for running without values
             raise ModelError(f"does not run without values: {type(error).__name__}: {error}") from error
     return BackboneFigures(
         name=name,
         width=built.feature_dim,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        gmacs=counter.get_total_flops() / 2e9,
+        parameters=count_parameters(network),
+        gmacs=complexity.total.total / 1e9,
         input_size=size,
         fixed_size=built.fixed_size,
         mean=built.mean,
