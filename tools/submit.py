@@ -3,6 +3,8 @@
 
 import sys
 
+import _checkout  # noqa: F401
+
 from slowfast.submit import main
 
 EXAMPLES = """\
