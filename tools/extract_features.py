@@ -2,10 +2,8 @@
 """Makes a feature cache of a data set; see ``python tools/extract_features.py --help``."""
 
 import sys
-
-import _checkout  # noqa: F401
-
-from slowfast.extract_features import main
+from importlib.util import find_spec
+from pathlib import Path
 
 EXAMPLES = """\
 examples:
@@ -24,6 +22,16 @@ examples:
 Videos that are complete are not made again; the same command goes on after Ctrl-C.
 
 """
+
+if find_spec("slowfast") is None:
+    # A checkout that is not installed: the packages lie beside this folder, and no entry point names them.
+    ROOT = Path(__file__).resolve().parents[1]
+    sys.path += [str(ROOT), str(ROOT / "projects" / "vtn")]
+    from slowfast.registry import announce_project
+
+    announce_project("vtn", "vtn.project:PROJECT")
+
+from slowfast.extract_features import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(examples=EXAMPLES))

@@ -2,8 +2,12 @@
 """Prepares and checks data sets; see ``python tools/prepare_data.py --help``."""
 
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
-import _checkout  # noqa: F401
+if find_spec("slowfast") is None:
+    # A checkout that is not installed.
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from slowfast.preparation.command_line import main
 

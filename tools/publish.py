@@ -2,8 +2,16 @@
 """Makes of a training checkpoint what others can use; see ``python tools/publish.py --help``."""
 
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
-import _checkout  # noqa: F401
+if find_spec("slowfast") is None:
+    # A checkout that is not installed: the packages lie beside this folder, and no entry point names them.
+    ROOT = Path(__file__).resolve().parents[1]
+    sys.path += [str(ROOT), str(ROOT / "projects" / "vtn")]
+    from slowfast.registry import announce_project
+
+    announce_project("vtn", "vtn.project:PROJECT")
 
 from vtn.publish import main
 

@@ -2,10 +2,8 @@
 """Trains and tests as a configuration says; see ``python tools/run_net.py --help``."""
 
 import sys
-
-import _checkout  # noqa: F401
-
-from slowfast.run_net import main
+from importlib.util import find_spec
+from pathlib import Path
 
 EXAMPLES = """\
 examples:
@@ -26,6 +24,16 @@ examples:
         --init_method tcp://10.0.0.1:9999 DATA.PATH_TO_DATA_DIR data/kinetics
 
 """
+
+if find_spec("slowfast") is None:
+    # A checkout that is not installed: the packages lie beside this folder, and no entry point names them.
+    ROOT = Path(__file__).resolve().parents[1]
+    sys.path += [str(ROOT), str(ROOT / "projects" / "vtn")]
+    from slowfast.registry import announce_project
+
+    announce_project("vtn", "vtn.project:PROJECT")
+
+from slowfast.run_net import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(examples=EXAMPLES))

@@ -3,8 +3,6 @@
 
 import sys
 
-import _checkout  # noqa: F401
-
 from slowfast.submit import main
 
 EXAMPLES = """\
