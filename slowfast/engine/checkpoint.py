@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast.engine.shards import spread_like
 from slowfast.errors import CheckpointError
 from slowfast.files import atomic_write, write_text
 from slowfast.log import get_logger
+from slowfast.shards import spread_like
 
 logger = get_logger(__name__)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from slowfast.distributed import World
-from slowfast.engine.shards import is_spread, local
+from slowfast.shards import is_spread, local
 
 # Keeps the quotient finite where all gradients are 0; torch's own choice.
 _EPSILON = 1e-6

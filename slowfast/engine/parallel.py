@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from slowfast.distributed import World
 from slowfast.engine.precision import Precision
-from slowfast.engine.shards import copy_state
 from slowfast.errors import ConfigError, TrainingError
 from slowfast.log import get_logger
+from slowfast.shards import copy_state
 from slowfast.solver.ema import WeightAverage
 from slowfast.waiting import waiting
 

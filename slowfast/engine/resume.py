@@ -21,11 +21,11 @@ from slowfast.engine.checkpoint import (
     load_weights,
     read_training_state,
 )
-from slowfast.engine.shards import spread_like
 from slowfast.engine.step import TrainStep
 from slowfast.errors import CheckpointError
 from slowfast.files import delete_unfinished
 from slowfast.log import get_logger
+from slowfast.shards import spread_like
 from slowfast.solver.ema import WeightAverage
 
 logger = get_logger(__name__)
@@ -149,7 +149,7 @@ def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source
 
 def _same_kind(states: Mapping[str, Mapping[str, Any]], optimizer: Optimizer) -> bool:
     """Whether the optimiser keeps entries of such names for a parameter."""
-    adaptive = hasattr(optimizer, "defaults") and "betas" in optimizer.defaults
+    adaptive = "betas" in optimizer.defaults
     return all(("exp_avg" in state) == adaptive for state in states.values() if state)
 
 

@@ -24,10 +24,12 @@ from slowfast.engine.from_features import measured_network, network_for
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.engine.parallel import (
     EvaluatedModel,
+    Parallelism,
     build_parallelism,
     distribute,
     synchronize_batch_norms,
 )
+from slowfast.engine.precision import Precision
 from slowfast.engine.prepare import (
     SplitEvaluator,
     build_evaluator,
@@ -39,13 +41,13 @@ from slowfast.engine.prepare import (
 from slowfast.engine.resume import fingerprint
 from slowfast.engine.safeguard import Safeguard
 from slowfast.engine.schedule import Schedule
-from slowfast.engine.shards import host_copy
 from slowfast.engine.step import TrainStep
 from slowfast.engine.training_log import TrainingLog
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.models.losses import get_loss
+from slowfast.shards import host_copy
 from slowfast.solver import LRPolicy, build_lr_policy, build_optimizer, lr_scale
 from slowfast.solver.ema import build_average, evaluates_average
 from slowfast.visualization.tensorboard import open_tensorboard
@@ -204,10 +206,12 @@ def build_training(
     )
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
     scale = lr_scale(cfg) if begun is None else begun.lr_scale
-    _tell(cfg, world, batch_size=batch_size, steps_per_epoch=schedule.steps_per_epoch, scale=scale)
-    sharded = build_parallelism(cfg, world, build_precision(cfg, world)).sharded
-    evaluated = EvaluatedModel(model, world, sharded=sharded)
-    step = _build_step(cfg, model, dataset, world)
+    precision = build_precision(cfg, world)
+    steps = schedule.steps_per_epoch
+    _tell(cfg, world, precision, batch_size=batch_size, steps_per_epoch=steps, scale=scale)
+    parallelism = build_parallelism(cfg, world, precision)
+    evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
+    step = _build_step(cfg, model, dataset, world, precision, parallelism)
     evaluated.use(step.average if evaluates_average(cfg) else None)
     return Training(
         step=step,
@@ -244,7 +248,9 @@ def _check_parts(cfg: Any, batch_size: int) -> None:
         )
 
 
-def _tell(cfg: Any, world: World, *, batch_size: int, steps_per_epoch: int, scale: float) -> None:
+def _tell(
+    cfg: Any, world: World, precision: Precision, *, batch_size: int, steps_per_epoch: int, scale: float
+) -> None:
     """Logs what a step is, in words; ``batch_size`` clips are those of each process."""
     parts = cfg.TRAIN.GRAD_ACCUM_STEPS
     logger.info(
@@ -254,7 +260,7 @@ def _tell(cfg: Any, world: World, *, batch_size: int, steps_per_epoch: int, scal
         batch_size,
         f", in {parts} parts" if parts > 1 else "",
         steps_per_epoch,
-        build_precision(cfg, world),
+        precision,
     )
     if scale != 1:
         logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
@@ -270,11 +276,12 @@ def _build_writer(cfg: Any, world: World) -> CheckpointWriter:
     )
 
 
-def _build_step(cfg: Any, model: Any, dataset: Any, world: World) -> TrainStep:
+def _build_step(
+    cfg: Any, model: Any, dataset: Any, world: World, precision: Precision, parallelism: Parallelism
+) -> TrainStep:
     mean, std = frame_normalization(cfg, model)
-    precision = build_precision(cfg, world)
     network = network_for(model, dataset, mean=mean, std=std, training=True)
-    network = distribute(model, network, world, build_parallelism(cfg, world, precision))
+    network = distribute(model, network, world, parallelism)
     return TrainStep(
         model,
         build_optimizer(cfg, model),

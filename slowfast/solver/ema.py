@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slowfast.shards import local
+
 # Of the warm-up, as timm's ModelEmaV3 has it.
 _WARMUP_POWER = 2 / 3
 
@@ -105,4 +107,4 @@ def _changes(tensor: Tensor) -> bool:
 
 def _locals(tensors: Mapping[str, Any]) -> list[Tensor]:
     """This rank's parts, where the tensors are spread over the ranks."""
-    return [t.detach().to_local() if hasattr(t, "to_local") else t.detach() for t in tensors.values()]
+    return [local(tensor.detach()) for tensor in tensors.values()]

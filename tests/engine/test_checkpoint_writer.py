@@ -17,8 +17,8 @@ from slowfast.engine.checkpoint import (
     record_validation,
 )
 from slowfast.engine.checkpoint_writer import CheckpointWriter, superfluous
-from slowfast.engine.shards import host_copy
 from slowfast.errors import CheckpointError
+from slowfast.shards import host_copy
 
 
 def state_of(model: Tiny, position: Position) -> TrainingState:

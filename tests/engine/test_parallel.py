@@ -21,12 +21,12 @@ from slowfast.engine.checkpoint import load_model_weights, read_checkpoint
 from slowfast.engine.parallel import EvaluatedModel, Parallelism, distribute, synchronize_batch_norms
 from slowfast.engine.precision import Precision
 from slowfast.engine.run import run
-from slowfast.engine.shards import whole
 from slowfast.engine.step import StepResult, TrainStep
 from slowfast.errors import ConfigError, TrainingError
 from slowfast.models.build import build_model
 from slowfast.models.losses import cross_entropy
 from slowfast.registry import import_project_modules
+from slowfast.shards import whole
 
 FSDP = ("PARALLEL.MODE", "fsdp")
 EXACT = (*SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3)
