@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.run_net import build_parser as build_run_parser
+from slowfast.run_net import overrides_of
 
 DTYPES = ("float16", "bfloat16", "float32")
 
@@ -41,17 +42,13 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     """Runs the command line and returns the exit status; ``examples`` are shown by ``--help``."""
     parser = build_parser(examples)
     args = parser.parse_intermixed_args(argv)
-    overrides = [*args.opts, *args.overrides]
-    for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
-        if number is not None:
-            overrides += [key, str(number)]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from slowfast.config import load_config
     from slowfast.errors import ConfigError
     from slowfast.exit_status import run_command
 
     def work() -> int:
-        cfg = load_config(args.cfg, overrides)
+        cfg = load_config(args.cfg, overrides_of(args))
         if not cfg.DATA.FEATURES:
             raise ConfigError(["DATA.FEATURES = '': is not set; name the folder that the features go to"])
         from slowfast.engine.extract_features import ExtractionRequest, extract_features

@@ -52,6 +52,15 @@ def build_parser(examples: str = "") -> argparse.ArgumentParser:
     return parser
 
 
+def overrides_of(args: argparse.Namespace) -> list[str]:
+    """Returns the keys and values that the arguments of :func:`build_parser` change, one after another."""
+    overrides = [*args.opts, *args.overrides]
+    for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
+        if number is not None:
+            overrides += [key, str(number)]
+    return overrides
+
+
 def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     """Runs the command line and returns the exit status.
 
@@ -61,10 +70,7 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     """
     parser = build_parser(examples)
     args = parser.parse_intermixed_args(argv)
-    overrides = [*args.opts, *args.overrides]
-    for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
-        if number is not None:
-            overrides += [key, str(number)]
+    overrides = overrides_of(args)
 
     # Loader workers share the cores with torch's threads, and threads that spin while they wait starve the
     # workers (on two cores a training step took 1.4 times as long). Must be set before torch is imported.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.errors import SlowFastError
-from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED
+from slowfast.exit_status import EXIT_INTERRUPTED, run_command
 
 # Exit codes of a run that was asked to stop and has saved its state.
 _STOPPED = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
@@ -104,13 +104,13 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     arguments = args.run[1:] if args.run[:1] == ["--"] else args.run
     if "--cfg" not in arguments:
         parser.error("give the run after --, such as: -- --cfg FILE.yaml DATA.PATH_TO_DATA_DIR data")
-    try:
+
+    def work() -> int:
         job = submit(args, [*arguments, "--opts", "NUM_GPUS", str(args.gpus)])
         print(f"job {job.job_id}; its output: {job.paths.stdout}, errors: {job.paths.stderr}")
         return job.result() if args.wait else 0
-    except SlowFastError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_ERROR
+
+    return run_command(parser.prog, work)
 
 
 def submit(args: argparse.Namespace, arguments: Sequence[str]) -> Any:

@@ -17,13 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.analysis import PICTURES
 from slowfast.errors import DataError
 from slowfast.files import atomic_write
 
 if TYPE_CHECKING:
     from slowfast.visualization.run_log import RunLog
 
-PICTURES = (".png", ".svg", ".pdf")
 COLUMNS = ("epoch", "loss", "top1", "val_loss", "val_top1", "lr", "step_seconds")
 
 

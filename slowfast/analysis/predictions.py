@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.analysis import PICTURES
 from slowfast.errors import DataError
 from slowfast.files import atomic_write
 
 if TYPE_CHECKING:
     from slowfast.engine.predictions import Predictions
-
-PICTURES = (".png", ".svg", ".pdf")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

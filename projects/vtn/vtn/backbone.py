@@ -17,9 +17,10 @@ from torch import nn
 from slowfast.errors import ModelError
 from slowfast.registry import import_project_modules
 from vtn.backbones.checkpoint import load_backbone_weights
-from vtn.backbones.description import BACKBONE_REGISTRY, POOLINGS, Backbone, describe
+from vtn.backbones.description import BACKBONE_REGISTRY, Backbone, describe
 from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet
 from vtn.backbones.shallow_conv import ShallowConv
+from vtn.config import POOLINGS
 
 __all__ = ["BACKBONE_REGISTRY", "Backbone", "ShallowConv", "build_backbone", "efficientnet_lite0_imagenet"]
 

@@ -22,6 +22,7 @@ BACKBONE_OF_ARCH: Mapping[str, str] = MappingProxyType(
 
 POSITIONS = ("learned", "sinusoidal", "none")
 POSITION_UNITS = ("frame", "second")
+# How one feature is made of many: the class token, the mean, a learned attention over them.
 POOLINGS = ("cls", "mean", "map")
 FROZEN_DTYPES = ("bfloat16", "float16")
 MODEL_NAMES = ("VTN", "FrameAverage")

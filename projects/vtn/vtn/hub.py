@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -133,8 +132,3 @@ def check_digest(model: Any, expected: str, *, source: str) -> None:
             f"{source} is damaged or was changed: its weights' digest is {found}, published was {expected}; "
             "fetch it again"
         )
-
-
-def names_of(model: Any) -> Sequence[str]:
-    """The class names that a model carries; none where it carries none."""
-    return getattr(model, "class_names", ())

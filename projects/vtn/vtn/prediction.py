@@ -70,8 +70,8 @@ class Prediction:
                 {
                     "start": float(start),
                     "end": float(end),
-                    "top": [] if np.isnan(scores).any() else self._named(scores, top),
-                    "scores": None if np.isnan(scores).any() else scores.tolist(),
+                    "top": self._named(scores, top) if _is_scored(scores) else [],
+                    "scores": scores.tolist() if _is_scored(scores) else None,
                 }
                 for start, end, scores in self._windows(self.timeline)
             ]
@@ -115,4 +115,9 @@ class Prediction:
 
 
 def _best_class(scores: np.ndarray) -> int | None:
-    return None if np.isnan(scores).any() else int(scores.argmax())
+    return int(scores.argmax()) if _is_scored(scores) else None
+
+
+def _is_scored(scores: np.ndarray) -> bool:
+    """Whether any frame of a window could be decoded."""
+    return not np.isnan(scores).any()

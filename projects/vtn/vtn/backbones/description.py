@@ -25,8 +25,6 @@ A function that takes an argument ``pretrained`` is told whether weights are wan
 Triple = tuple[float, float, float]
 DEFAULT_MEAN: Triple = (0.45, 0.45, 0.45)
 DEFAULT_STD: Triple = (0.225, 0.225, 0.225)
-POOLINGS = ("cls", "mean", "map")
-"""How one feature is made of many: the class token, the mean, a learned attention over them."""
 
 
 @dataclass(frozen=True)

@@ -143,11 +143,18 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     )
 
 
+def _is_type(name: str) -> bool:
+    """Whether a name is that of a type of model, not of one with weights."""
+    from transformers import CONFIG_MAPPING
+
+    return name in CONFIG_MAPPING and not Path(name).is_dir()
+
+
 def _configuration(name: str, options: Mapping[str, Any]) -> Any:
     """The configuration of the image model: of its image tower where it also reads text."""
-    from transformers import CONFIG_MAPPING, AutoConfig
+    from transformers import AutoConfig
 
-    if name in CONFIG_MAPPING and not Path(name).is_dir():
+    if _is_type(name):
         return _image_part(AutoConfig.for_model(name), options, name)
     config = fetch(
         lambda: AutoConfig.from_pretrained(name), backbone=f"hf:{name}", remedy=_remedy(name, "config.json")
@@ -177,9 +184,9 @@ def _from_config(config: Any, name: str) -> nn.Module:
 
 
 def _from_hub(name: str, config: Any) -> nn.Module:
-    from transformers import CONFIG_MAPPING, AutoModel
+    from transformers import AutoModel
 
-    if name in CONFIG_MAPPING and not Path(name).is_dir():
+    if _is_type(name):
         raise ModelError(
             f"backbone hf:{name}: is a type of model and has no weights; name a model of the hub or a "
             "folder, or set VTN.BACKBONE.PRETRAINED False"
@@ -201,9 +208,9 @@ def _from_hub(name: str, config: Any) -> nn.Module:
 
 def _preprocessing(name: str) -> Mapping[str, Any]:
     """What ``preprocessor_config.json`` says; empty where there is none."""
-    from transformers import CONFIG_MAPPING, ImageProcessingMixin
+    from transformers import ImageProcessingMixin
 
-    if name in CONFIG_MAPPING and not Path(name).is_dir():
+    if _is_type(name):
         return {}
     try:
         return ImageProcessingMixin.get_image_processor_dict(name)[0]
