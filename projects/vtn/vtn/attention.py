@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BLOCK = 64
+BLOCK = 32
 """Queries that share one set of keys. More waste keys outside the band, fewer copy the halo more often."""
 
 

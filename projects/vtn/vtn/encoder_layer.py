@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from vtn.attention import band_attention, global_attention
 from vtn.packed import Product, pack
 
-CHUNK = 448
+CHUNK = 512
 """Frames that pass a layer at a time where no gradient is wanted, over all clips of the batch: their
 intermediates fit a CPU's cache."""
 
@@ -146,12 +146,12 @@ class EncoderLayer(nn.Module):
             packed.get(name, linear) for name, linear in self._feed_forward_linears().items()
         )
         update = F.dropout(attention_output(context), self.dropout, self.training)
-        tokens = self.attention["output"]["LayerNorm"](tokens + update)
+        tokens = self.attention["output"]["LayerNorm"](_add(update, tokens))
         hidden = intermediate(tokens)
         # The widest tensor of the layer; where nobody needs its input again it is not made twice.
         hidden = F.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
         update = output(hidden)
-        return self.output["LayerNorm"](tokens + F.dropout(update, self.dropout, self.training))
+        return self.output["LayerNorm"](_add(F.dropout(update, self.dropout, self.training), tokens))
 
     def _feed_forward_linears(self) -> dict[str, nn.Linear]:
         return {
@@ -177,6 +177,13 @@ class EncoderLayer(nn.Module):
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
         self._packed = {}  # They do not move with the parameters.
         return super()._apply(*args, **kwargs)
+
+
+def _add(update: Tensor, tokens: Tensor) -> Tensor:
+    """Their sum in the wider type of the two; over ``update`` where that is nobody's any more."""
+    if torch.is_grad_enabled() or update.dtype != tokens.dtype:
+        return tokens + update
+    return update.add_(tokens)
 
 
 def _unpack(layer: nn.Module, *_: object) -> None:
