@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -62,7 +63,7 @@ def find_config(path: str | Path) -> Path:
     """Returns the file that ``path`` names: itself, or the shipped configuration of that name.
 
     Raises:
-        ConfigError: when there is neither, with the names of the shipped ones.
+        ConfigError: when there is neither, with the nearest names of shipped ones, or all.
     """
     if Path(path).is_file():
         return Path(path)
@@ -72,7 +73,14 @@ def find_config(path: str | Path) -> Path:
         if name.casefold() in (full_name.casefold(), full_name.partition("/")[2].casefold()):
             return file
     what = "is a folder" if Path(path).is_dir() else "there is no such file"
-    raise ConfigError([f"{path}: {what}; give a YAML file or one of {', '.join(shipped) or 'none'}"])
+    # Without a shipped configuration near it, the name that was meant is among all of them.
+    short = {full_name.partition("/")[2].casefold(): full_name for full_name in shipped}
+    near = difflib.get_close_matches(Path(name).name.casefold(), short, n=3)
+    if near:
+        hint = f"did you mean {' or '.join(short[match] for match in near)}?"
+    else:
+        hint = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
+    raise ConfigError([f"{path}: {what}; {hint}"])
 
 
 def _shipped_configs() -> dict[str, Path]:

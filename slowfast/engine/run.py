@@ -210,6 +210,11 @@ def _say_where(cfg: Any, world: World, remark: str) -> None:
     logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, _device_name(world))
     if busy := crowded_cores(cfg.DATA_LOADER.NUM_WORKERS, world.local_size, usable_cores()):
         logger.warning(busy)
+    if cfg.DATA_LOADER.NUM_WORKERS == 0:
+        logger.warning(
+            "DATA_LOADER.NUM_WORKERS is 0: a video whose decoder hangs or crashes stops the run; from 1 on its "
+            "worker is started again and the video skipped"
+        )
 
 
 def _hold_folder(folder: str, world: World, stack: ExitStack) -> None:

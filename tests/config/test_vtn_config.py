@@ -121,3 +121,16 @@ def test_arguments_of_another_backbone_are_emptied(tmp_path: Path) -> None:
 
 def test_other_models_are_not_checked() -> None:
     assert load_config("VIT_B_VTN", ["MODEL.MODEL_NAME", "Another", "VTN.ATTENTION_WINDOW", "17"])
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("VIT_B_VNT", "did you mean VTN/VIT_B_VTN"),
+        ("configs/VTN/vit_b_vtn_frozn.yaml", "did you mean VTN/VIT_B_VTN_FROZEN"),
+        ("mine", "give a YAML file or one of "),
+    ],
+)
+def test_a_name_that_no_configuration_has_gets_the_nearest_ones(written: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        load_config(written)
