@@ -166,6 +166,7 @@ def read_csv(
             f"{path}: cannot be read ({error.strerror}); check DATA.PATH_TO_DATA_DIR"
         ) from error
     text = shared.numpy()
+    _end_lines(text)
     joint = (";" if separator == "," else ",") if multi_label else None
     body, has_segments = _read_header(text, separator)
     columns = _CsvColumns(
@@ -190,6 +191,13 @@ def _read_shared(path: str) -> Tensor:
     with open(path, "rb") as file:
         text = torch.empty(os.fstat(file.fileno()).st_size, dtype=torch.uint8).share_memory_()
         return text[: file.readinto(text.numpy())]
+
+
+def _end_lines(text: np.ndarray) -> None:
+    """Makes newlines, in place, of carriage returns that end lines alone, as some spreadsheets write them."""
+    starts = range(0, len(text), _CHUNK_BYTES)
+    if not any((text[start : start + _CHUNK_BYTES] == _NEWLINE).any() for start in starts):
+        text[text == _RETURN] = _NEWLINE
 
 
 def _read_header(text: np.ndarray, separator: str) -> tuple[int, bool]:

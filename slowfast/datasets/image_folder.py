@@ -37,7 +37,7 @@ class ImageFolder:
         self.name = path
         self._fps = fps
         try:
-            names = [name for name in os.listdir(path) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+            names = [name for name in os.listdir(path) if _is_image(name)]
         except FileNotFoundError as error:
             raise DecodeError(path, "missing", str(error)) from error
         except OSError as error:
@@ -87,6 +87,11 @@ class ImageFolder:
                 return next(image.decode(video=0))
         except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
             raise DecodeError(self.name, "corrupt", f"{name}: {error or 'no picture'}") from error
+
+
+def _is_image(name: str) -> bool:
+    """Whether a name is that of an image; hidden files, such as macOS' ``._img_1.jpg``, are none."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _numbers_first(name: str) -> tuple[list[int], str]:

@@ -56,11 +56,25 @@ def read_json(path: str, kind: type) -> Any:
     return value
 
 
+def find_class_folders(folder: str) -> list[str]:
+    """Names of the folders in a folder, sorted; hidden ones (``.git``, ``.ipynb_checkpoints``) are none."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
 def find_videos(folder: str) -> list[str]:
-    """Paths of the video files (by suffix) below a folder, relative to it, sorted."""
+    """Paths of the video files (by suffix) below a folder, relative to it, sorted.
+
+    Links to folders are followed, but not those that lead back to a folder above them.
+    """
     found = []
+    # Of each folder to be walked: its real path, and those of the folders above it, from ``folder`` on.
+    lines: dict[str, tuple[str, ...]] = {folder: (os.path.realpath(folder),)}
     for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        line = lines.pop(place)
+        below = {name: _real_path(place, name, line[-1]) for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, real in below.items() if real not in line]
+        lines.update((os.path.join(place, name), (*line, below[name])) for name in folders)
         videos = [
             name
             for name in files
@@ -68,3 +82,9 @@ def find_videos(folder: str) -> list[str]:
         ]
         found += [os.path.relpath(os.path.join(place, name), folder) for name in videos]
     return sorted(found)
+
+
+def _real_path(place: str, name: str, real_place: str) -> str:
+    """The real path of ``name`` in ``place``; only a link needs more than a look at it."""
+    path = os.path.join(place, name)
+    return os.path.realpath(path) if os.path.islink(path) else os.path.join(real_place, name)

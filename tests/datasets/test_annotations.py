@@ -33,6 +33,14 @@ def test_windows_line_ends_byte_order_mark_and_prefix(read) -> None:
     assert found.labels().tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("end", ["", "\r"])
+def test_carriage_returns_alone_end_lines(read, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slowfast.datasets.annotations._CHUNK_BYTES", 8)
+    found = read(f"path label\ra.mp4 1\r\rb.mp4 2{end}")
+    assert list(found.paths) == ["a.mp4", "b.mp4"]
+    assert found.labels().tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(("separator", "joint"), [(" ", ","), (",", ";")])
 def test_several_labels(read, separator: str, joint: str) -> None:
     found = read(f"a.mp4{separator}3{joint}1\nb.mp4{separator}0\n", separator=separator, multi_label=True)

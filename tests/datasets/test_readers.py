@@ -12,6 +12,7 @@ from videos import read_stamps, stamp, write_video
 
 from slowfast.config import get_default_config
 from slowfast.datasets.build import DATASET_REGISTRY, build_dataset
+from slowfast.datasets.build_features import feature_names
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.errors import AnnotationError, ConfigError
@@ -284,6 +285,26 @@ def test_videofolder_says_what_is_wrong(tmp_path: Path) -> None:
         read("videofolder", tmp_path)
 
 
+def test_videofolder_gives_equal_names_of_two_splits_different_features(tmp_path: Path) -> None:
+    texts = {f"{split}/wave/0001.mp4": "" for split in SPLITS}
+    lay_out(tmp_path, texts, [])
+    named = []
+    for split in SPLITS:
+        found = READERS["videofolder"](AnnotationSource(str(tmp_path), split, 1, prefix="/elsewhere"))
+        named += map(feature_names(config(tmp_path, "videofolder"), found), found.paths)
+    assert named == list(texts)
+
+
+def test_videofolder_counts_the_classes_of_all_splits(tmp_path: Path) -> None:
+    names = ["train/bow/a.mp4", "train/wave/a.mp4", "val/wave/a.mp4", "val/.ipynb_checkpoints/a.mp4"]
+    lay_out(tmp_path, dict.fromkeys(names, ""), [])
+    assert read("videofolder", tmp_path) == [("train/bow/a.mp4", 0), ("train/wave/a.mp4", 1)]
+    assert read("videofolder", tmp_path, "val") == [("val/wave/a.mp4", 1)]
+    lay_out(tmp_path, {"val/jump/a.mp4": ""}, [])
+    with pytest.raises(AnnotationError, match=r"\(train, val\): has 3 classes, .* set it to 3, or write"):
+        read("videofolder", tmp_path)
+
+
 # ------------------------------------------------------------- through the config to clips: frames, segments
 
 
@@ -310,6 +331,8 @@ def test_frames_are_images_in_the_order_of_their_numbers(tmp_path: Path) -> None
         Image.fromarray(stamp(number)).save(
             tmp_path / "video_a" / f"img_{number}.{'png' if number % 2 else 'jpg'}"
         )
+        # What macOS puts beside each file on a disk of another system.
+        (tmp_path / "video_a" / f"._img_{number}.jpg").write_bytes(b"\0\5\x16\7")
     lay_out(tmp_path, {"val.csv": "video_a 1\nmissing 0\nempty 0\n", "empty/readme.txt": "no image"}, [])
     cfg = config(tmp_path, "frames")
     cfg.DATA.IMAGE_FPS = 12.5
