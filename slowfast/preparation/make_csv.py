@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 
-from slowfast.datasets.text_files import CLASSES_FILE, find_videos
+from slowfast.datasets.text_files import CLASSES_FILE, find_class_folders, find_videos, read_json
 from slowfast.errors import AnnotationError
 from slowfast.files import write_text
 from slowfast.preparation.report import Report
@@ -15,6 +15,9 @@ EXAMPLES = """\
 examples:
   a folder for each class; indices follow the sorted names and are written to classes.json
     python tools/prepare_data.py make-csv data/videos --out data/all.csv
+  two splits; where classes.json lies beside the list, as after the first call, indices follow it
+    python tools/prepare_data.py make-csv data/train --out data/train.csv
+    python tools/prepare_data.py make-csv data/val --out data/val.csv
   the second official training list of UCF101
     python tools/prepare_data.py make-csv data/ucf101 --dataset ucf101 --split train --fold 2 \\
         --num-classes 101 --out data/ucf101/train.csv
@@ -62,20 +65,39 @@ def run(args: argparse.Namespace) -> Report:
 
 def _folder_rows(folder: str, classes_file: str) -> list[list[str]]:
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        names = find_class_folders(folder)
     except OSError as error:
         raise AnnotationError(
             f"{folder}: cannot be read ({error.strerror}); name a folder of classes"
         ) from error
+    is_numbered = os.path.exists(classes_file)
+    indices = _read_classes(classes_file) if is_numbered else {name: i for i, name in enumerate(names)}
+    if unknown := [name for name in names if name not in indices]:
+        raise AnnotationError(
+            f"{folder}: class {unknown[0]!r} is not in {classes_file}; write --out into another folder, or "
+            f"delete {CLASSES_FILE} to number the classes anew (the lists beside it then need that, too)"
+        )
     rows = [
-        [os.path.join(folder, name, video), str(index)]
-        for index, name in enumerate(names)
+        [os.path.join(folder, name, video), str(indices[name])]
+        for name in names
         for video in find_videos(os.path.join(folder, name))
     ]
     if not rows:
         raise AnnotationError(f"{folder}: has no folder of a class with videos in it")
-    write_text(classes_file, json.dumps({name: i for i, name in enumerate(names)}, indent=1) + "\n")
+    if not is_numbered:
+        write_text(classes_file, json.dumps(indices, indent=1) + "\n")
     return rows
+
+
+def _read_classes(path: str) -> dict[str, int]:
+    """The numbers that the lists of other splits have already."""
+    indices = read_json(path, dict)
+    for name, index in indices.items():
+        if type(index) is not int or index < 0:
+            raise AnnotationError(
+                f"{path}: {name!r} = {index!r} is no class index; write a number from 0 for each name"
+            )
+    return indices
 
 
 def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]]:
@@ -104,5 +126,5 @@ def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]
             first, last = annotations.label_starts[i : i + 2].tolist()
             labels = annotations.label_values[first:last].tolist()
         segment = annotations.segment(i) or ()
-        rows.append([path, joint.join(map(str, labels)), *(f"{seconds:g}" for seconds in segment)])
+        rows.append([path, joint.join(map(str, labels)), *map(repr, segment)])
     return rows, ["path", "label", "start", "end"] if annotations.segments is not None else []

@@ -44,6 +44,12 @@ def run(args: argparse.Namespace) -> Report:
         raise DataError(
             f"{args.target}: the copies would take the place of the videos; choose another folder"
         )
+    real_root = os.path.realpath(root)
+    if os.path.isdir(args.list) and os.path.commonpath([real_root, os.path.realpath(target)]) == real_root:
+        raise DataError(
+            f"{args.target}: lies in {args.list}, and the next call would take the copies for videos; choose "
+            "a folder outside"
+        )
     paths = [os.path.abspath(path) for path in videos.paths]
     outside = [path for path in paths if os.path.relpath(path, root).startswith(os.pardir)]
     if outside:

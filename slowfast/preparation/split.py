@@ -43,6 +43,13 @@ def run(args: argparse.Namespace) -> Report:
     videos = read_list(args.list, separator=args.separator)
     if not all(entry.label for entry in videos.entries):
         raise AnnotationError(f"{args.list}: is a folder without labels; write a list with make-csv first")
+    paths = {name: os.path.join(args.target, f"{name}.csv") for name in shares}
+    for name, path in paths.items():
+        if os.path.exists(path) and os.path.samefile(path, args.list):
+            raise DataError(
+                f"{path}: is the list itself, which would lose the other parts; choose another folder, or "
+                f"another name than {name!r}"
+            )
     groups = [entry.path for entry in videos.entries]
     if args.group_by:
         groups = [_group(args.group_by, entry.path) for entry in videos.entries]
@@ -51,7 +58,7 @@ def run(args: argparse.Namespace) -> Report:
     counts: dict[str, dict[str, int]] = {}
     for number, name in enumerate(shares):
         entries = [entry for entry, part in zip(videos.entries, parts, strict=True) if part == number]
-        videos.write(os.path.join(args.target, f"{name}.csv"), entries)
+        videos.write(paths[name], entries)
         counts[name] = dict(sorted(Counter(entry.label for entry in entries).items()))
     total = len(videos.entries)
     sizes = {name: sum(by_class.values()) for name, by_class in counts.items()}

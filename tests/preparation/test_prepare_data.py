@@ -55,7 +55,13 @@ def test_the_door_opens_without_torch() -> None:
         (["scan", "bad.csv"], "bad.csv, line 2: 'pathonly' is not 'path label'; see --separator"),
         (["scan", "empty"], "empty: holds no video file"),
         (["resize", "data", "data"], "would take the place of the videos; choose another folder"),
+        (["resize", "data", "data/small"], "data/small: lies in data, and the next call would take"),
         (["split", "good.csv", "out", "--shares", "train=0.8", "val=0.8"], "their sum is 1"),
+        (["resize", "data", "link"], "link: lies in data, and the next call would take"),
+        (
+            ["split", "./good.csv", "", "--shares", "good=0.8", "val=0.2"],
+            "good.csv: is the list itself, which would lose the other parts; choose another folder",
+        ),
         (["split", "good.csv", "out", "--shares", "train"], "--shares train: is not NAME=SHARE"),
         (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "("], "is no regular expression"),
         (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "z"], "does not match a.mp4"),
@@ -79,12 +85,14 @@ def test_errors_name_the_cause_without_a_traceback(
     (tmp_path / "empty").mkdir()
     (tmp_path / "data").mkdir()
     (tmp_path / "data/a.mp4").touch()
+    (tmp_path / "link").symlink_to("data/small")
     (tmp_path / "good.csv").write_text("a.mp4 1\n")
     (tmp_path / "bad.csv").write_text("a.mp4 1\npathonly\n")
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert (tmp_path / "good.csv").read_text() == "a.mp4 1\n"
 
 
 # ------------------------------------------------------------------------------------------------- scan
@@ -224,6 +232,14 @@ def test_resize_makes_again_only_what_is_missing(tmp_path: Path) -> None:
     assert changed == ["1.mp4"]
 
 
+def test_resize_of_a_list_may_write_below_its_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "a.mp4", 5, size=(128, 128))
+    write_csv(tmp_path / "all.csv", [("a.mp4", 0)])
+    assert prepare("resize", tmp_path / "all.csv", "small", "--short-side", "64")["copied"] == 1
+    assert (tmp_path / "small/a.mp4").exists()
+
+
 def test_resize_keeps_a_rotation(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in/turned.mp4", 5, size=(128, 192), rotation=90)
@@ -244,6 +260,45 @@ def test_make_csv_from_a_folder_of_classes(tmp_path: Path) -> None:
     expected = ["videos/bow/c.avi 0", "videos/wave/b.mp4 1", "videos/wave/deep/a.mp4 1"]
     assert (tmp_path / "all.csv").read_text().splitlines() == expected
     assert json.loads((tmp_path / "classes.json").read_text()) == {"bow": 0, "wave": 1}
+
+
+def test_make_csv_of_a_second_split_keeps_the_numbers_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train/a/1.mp4", "train/b/2.mp4", "train/c/3.mp4", "val/a/4.mp4", "val/c/5.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    classes = {}
+    for split in ("train", "val"):
+        options = ("--out", tmp_path / f"{split}.csv", "--relative-to", tmp_path)
+        prepare("make-csv", tmp_path / split, *options)
+        classes[split] = json.loads((tmp_path / "classes.json").read_text())
+    assert (tmp_path / "val.csv").read_text() == "val/a/4.mp4 0\nval/c/5.mp4 2\n"
+    assert classes["train"] == classes["val"] == {"a": 0, "b": 1, "c": 2}
+    (tmp_path / "val/d").mkdir()
+    assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
+    assert "val: class 'd' is not in" in (error := capsys.readouterr().err)
+    assert "write --out into another folder, or delete classes.json to number the classes anew" in error
+    (tmp_path / "classes.json").write_text('{"a": 0, "c": "2", "d": 3}')
+    assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
+    assert "classes.json: 'c' = '2' is no class index" in capsys.readouterr().err
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_make_csv_takes_no_hidden_folder_for_a_class(tmp_path: Path) -> None:
+    for name in (".ipynb_checkpoints/a.mp4", "wave/a.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True)
+        (tmp_path / "videos" / name).touch()
+    prepare("make-csv", tmp_path / "videos", "--out", tmp_path / "all.csv", "--relative-to", tmp_path)
+    assert (tmp_path / "all.csv").read_text() == "videos/wave/a.mp4 0\n"
+    assert json.loads((tmp_path / "classes.json").read_text()) == {"wave": 0}
+
+
+def test_make_csv_keeps_all_digits_of_segments(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("path label start end\na.mp4 1 36000.04 36000.08\n")
+    options = ("--dataset", "kinetics", "--num-classes", "2", "--out", tmp_path / "all.csv")
+    prepare("make-csv", tmp_path, *options)
+    assert (tmp_path / "all.csv").read_text().splitlines()[1] == "a.mp4 1 36000.04 36000.08"
 
 
 def test_make_csv_from_official_annotations(tmp_path: Path) -> None:
