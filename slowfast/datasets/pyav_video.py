@@ -109,7 +109,7 @@ class PyAVVideo:
         parts = self._parts(indices)
         if len(parts) > 1:
             return self._read_parts(indices, parts, placer)
-        picture = Picture(len(indices), placer or whole_picture())
+        picture = Picture(len(indices), placer or whole_picture(), self.name)
         missing = self._put(picture, indices)
         if missing:
             shown = ", ".join(map(str, missing[:5]))
@@ -152,7 +152,7 @@ class PyAVVideo:
             for start in range(0, len(indices), size):
                 chunk = indices[start : start + size]
                 slots = {int(index): [slot] for slot, index in enumerate(chunk)}
-                picture = Picture(len(chunk), placer)
+                picture = Picture(len(chunk), placer, self.name)
                 while ahead is not None and ahead[0] <= chunk[-1]:
                     index, frame = ahead
                     if index in slots:
@@ -169,7 +169,7 @@ class PyAVVideo:
                     yield again._read_with_gaps(chunk, placer, missing)
 
     def _read_with_gaps(self, indices: np.ndarray, placer: Placer, missing: set[int]) -> np.ndarray:
-        picture = Picture(len(indices), placer)
+        picture = Picture(len(indices), placer, self.name)
         gaps = self._put(picture, indices)
         missing.update(gaps)
         if len(gaps) == len(indices):
@@ -182,7 +182,7 @@ class PyAVVideo:
 
     def stream(self, placer: Placer | None = None) -> Iterator[np.ndarray]:
         """Yields every decodable frame in order, (H, W, 3) uint8, not flipped; memory does not grow."""
-        picture = Picture(1, placer or whole_picture())
+        picture = Picture(1, placer or whole_picture(), self.name)
         for frame in self._packets.decode_all():
             yield picture.view(frame)
 
@@ -250,6 +250,8 @@ class PyAVVideo:
 
     def _read_by_counting(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Frames counted as the decoder gives them."""
+        if not len(indices):
+            return
         if self._table.pts is not None and self._packets.num_decodable != self.times.num_frames:
             # The timestamps were good and frames are gone: counting would give their neighbours.
             return

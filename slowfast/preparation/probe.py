@@ -27,7 +27,7 @@ class VideoFacts:
         width, height: pixels as stored.
         codec: decoder's name.
         problem: short class of what is wrong: ``missing``, ``not a video``, ``truncated``, ``corrupt``,
-            ``timeout`` …; empty for a sound file.
+            ``not convertible``, ``timeout`` …; empty for a sound file.
         detail: more about it.
     """
 
@@ -48,16 +48,19 @@ def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
     """Reads the facts of a file.
 
     Args:
-        decode: decode every frame; else only the packets are read.
+        decode: decode every frame, and convert one as reading does; else only the packets are read.
         digest: also digest the content, to find files that are the same.
 
     Raises:
-        DecodeError: for what is no video at all.
+        DecodeError: for what is no video at all, or none that can be shown.
     """
     from slowfast.datasets.pyav_video import PyAVVideo  # loads torch, which a command's --help need not
+    from slowfast.datasets.spatial import Placement
 
     with PyAVVideo(path) as video:
         times = video.times
+        if decode:
+            next(video.stream(lambda *_: Placement(32, 32, 0, 0, 32, 32)), None)
     facts = VideoFacts(
         path=path,
         bytes=os.path.getsize(path),

@@ -11,12 +11,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 from av.video.frame import PictureType
 from videos import read_stamp, read_stamps, stamp, write_video
 
 from slowfast.datasets.decode import decode, describe_backend, open_video, stream
 from slowfast.datasets.packets import PacketSource
-from slowfast.datasets.spatial import Placement
+from slowfast.datasets.picture import Picture
+from slowfast.datasets.spatial import Placement, whole_picture
 from slowfast.datasets.torchcodec_video import torchcodec_version
 from slowfast.errors import DecodeError
 
@@ -100,6 +102,14 @@ def test_chunks_are_one_walk_through_the_video(
         assert [len(chunk) for chunk in chunks] == [4, 4, 4, 1]
         assert read_stamps(np.concatenate(chunks)) == indices.tolist()
         assert read_stamps(video.read([39, 0, 14])) == [39, 0, 14]
+
+
+@pytest.mark.parametrize("name", ["h264-b.mp4", "h264-b.avi"])
+def test_no_frames_wanted_are_no_chunks(name: str, tmp_path: Path) -> None:
+    """What is left of a video whose features were interrupted after the last chunk."""
+    with open_video(write_video(tmp_path / name, FRAMES, **ENCODINGS[name])) as video:
+        assert (video.pts is None) == name.endswith(".avi")
+        assert list(video.read_chunks(np.arange(0), 8)) == []
 
 
 @pytest.mark.skipif(torchcodec_version() is None, reason="torchcodec, or FFmpeg's libraries, are not there")
@@ -216,6 +226,43 @@ def test_scaling_keeps_brightness(tmp_path: Path) -> None:
         grey = [np.full((96, 128, 3), level, np.uint8)] * 2
         path = write_video(tmp_path / f"{level}.mp4", grey)
         assert abs(decode(path, size=48).mean() - decode(path).mean()) < 0.1
+
+
+def write_tagged(path: Path, matrix: int) -> Path:
+    """An H.264 video that names its matrix of colours (ITU-T H.273, table 4)."""
+    plain = write_video(path.with_name(f"plain_{path.name}"), 5)
+    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        tag = BitStreamFilterContext(
+            f"h264_metadata=matrix_coefficients={matrix}", old.streams.video[0], stream
+        )
+        for packet in old.demux(video=0):
+            for tagged in tag.filter(packet) if packet.size else tag.filter(None):
+                tagged.stream = stream
+                new.mux(tagged)
+    return path
+
+
+@pytest.mark.parametrize("size", [None, 48])
+@pytest.mark.parametrize(("matrix", "read_as"), [(3, 2), (8, 2), (10, 9)])
+def test_a_matrix_that_swscale_does_not_know_is_taken_for_another(
+    matrix: int, read_as: int, size: int | None, tmp_path: Path
+) -> None:
+    """YCgCo, BT.2020 of constant luminance, and what is reserved."""
+    frames = decode(write_tagged(tmp_path / "strange.mp4", matrix), size=size)
+    assert read_stamps(frames) == list(range(5))
+    np.testing.assert_array_equal(frames, decode(write_tagged(tmp_path / "known.mp4", read_as), size=size))
+
+
+def test_a_picture_that_cannot_be_converted_has_a_reason_of_its_own() -> None:
+    class Refusing:
+        def reformat(self, *_: object, **__: object) -> None:
+            raise av.error.OSError(95, "Operation not supported")
+
+    picture = Picture(1, whole_picture(), "a.mp4")
+    picture._converter = Refusing()
+    with pytest.raises(DecodeError, match=r"a\.mp4: not convertible \(yuv420p to RGB: .*not supported"):
+        picture.put(av.VideoFrame(64, 64, "yuv420p"), [0])
 
 
 def test_a_deep_clip_is_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
