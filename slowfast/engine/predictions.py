@@ -91,7 +91,7 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
     with (
         atomic_write(path.with_suffix(".csv")) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         csv.writer(file).writerows(_rows(predictions))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,13 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert list(csv.reader(confusion.open()))[1] == ["archery", "0", "1", "0"]
     assert main(["predictions", files[1], "--confusion", str(tmp_path / "confusion.png")]) == 0
     assert (tmp_path / "confusion.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    save_predictions(tmp_path / "p.npz", replace(FIRST, paths=[name, "1.mp4", "2.mp4"]))
+    assert load_predictions(tmp_path / "p.npz").paths[0] == name
+    assert b"\n0,caf\xe9.mp4,archery," in (tmp_path / "p.csv").read_bytes().replace(b"\r", b"")
 
 
 def test_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_half_and_fail(path)
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    write_text(path, os.fsdecode(b"caf\xe9.mp4") + " 1\n")
+    assert path.read_bytes() == b"caf\xe9.mp4 1\n"
 
 
 def write_half_and_fail(path: Path) -> None:
