@@ -18,8 +18,9 @@ from slowfast.datasets.spatial import scaled_size
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
 
-# Formats that have no H.264.
-_CODECS = {".webm": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "b": "0"})}
+_VP9 = {"deadline": "realtime", "cpu-used": "6", "b": "0"}
+# Formats that hold no H.264, or not so that the times of its frames can be read from the packets.
+_UNSUITABLE = frozenset({".asf", ".gif", ".mpe", ".mpeg", ".mpg", ".vob", ".wmv"})
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,13 @@ def transcode(source: str, *, source_root: str, target_root: str, encoding: Enco
     appears under its name only when it is whole.
 
     Raises:
-        DecodeError: for what is no video, and where a packet cannot be decoded.
+        DecodeError: for what is no video, and where a packet cannot be decoded; reason ``no such copies``
+            where the source's format does not suit.
     """
+    suffix = os.path.splitext(source)[1].lower()
+    if suffix in _UNSUITABLE:
+        remedy = f"{suffix} does not suit H.264; convert it to .mp4, and change its name in the list"
+        raise DecodeError(source, "no such copies", remedy)
     target = Path(target_root, os.path.relpath(source, source_root))
     try:
         with (
@@ -90,12 +96,12 @@ def _encode(reader: Any, path: Path, encoding: Encoding) -> tuple[int, int, int]
     if min(height, width) > encoding.short_side:
         height, width = scaled_size(height, width, encoding.short_side)
     height, width = max(height // 2 * 2, 2), max(width // 2 * 2, 2)  # 4:2:0 wants even sizes
-    codec, options = _CODECS.get(path.suffix.lower(), ("libx264", {"preset": encoding.preset}))
+    codec, options = _codec(path.suffix.lower(), encoding)
     reformatter = VideoReformatter()
     frames = 0
     with av.open(str(path), "w") as writer:
         rate = source.average_rate or source.guessed_rate or Fraction(25)
-        stream = writer.add_stream(codec, rate=rate, options=options | {"crf": str(encoding.crf)})
+        stream = writer.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.gop_size = encoding.gop
         stream.codec_context.thread_count = 1
@@ -113,6 +119,16 @@ def _encode(reader: Any, path: Path, encoding: Encoding) -> tuple[int, int, int]
             frames += 1
         writer.mux(stream.encode())
     return width, height, frames
+
+
+def _codec(suffix: str, encoding: Encoding) -> tuple[str, dict[str, str]]:
+    """The encoder for a kind of file, and its options."""
+    quality = {"crf": str(encoding.crf)}
+    if suffix == ".webm":
+        return "libvpx-vp9", _VP9 | quality
+    if suffix == ".avi":  # keeps one time a packet: with B-frames nobody could tell when a frame is shown
+        quality["bf"] = "0"
+    return "libx264", {"preset": encoding.preset} | quality
 
 
 def _timed_frames(reader: Any, source: Any, rate: Fraction) -> Iterator[Any]:

@@ -16,6 +16,10 @@ from slowfast.progress import Progress
 
 T = TypeVar("T")
 
+# Problems that can pass while the file stays the same: of rights, memory, the disk, the machine's load, or
+# of this program. They are not remembered, so that the next run tries such files again.
+_PASSING = frozenset({"crashed", "memory", "not permitted", "timeout", "unreadable", UNEXPECTED})
+
 
 @dataclass(frozen=True)
 class WorkOptions:
@@ -42,7 +46,7 @@ def work_through(
     settings: dict[str, Any],
     is_current: Callable[[str], bool] = lambda path: True,
 ) -> dict[str, Outcome[T]]:
-    """Does ``task`` for each file that has no result yet; returns the outcomes by path, in order.
+    """Does ``task`` for each file that has no lasting result yet; returns the outcomes by path, in order.
 
     Args:
         kind: the dataclass that ``task`` returns, of what json can hold.
@@ -54,7 +58,7 @@ def work_through(
     with Journal(options.journal, settings | limits) as journal:
         for path in paths:
             known = journal.find(path)
-            if known is not None and is_current(path):
+            if known is not None and known["problem"] not in _PASSING and is_current(path):
                 value = None if known["value"] is None else kind(**known["value"])
                 outcomes[path] = Outcome(path, value, known["problem"], known["detail"])
         left = [path for path in paths if path not in outcomes]
@@ -64,7 +68,7 @@ def work_through(
             results = run_isolated(task, left, workers=options.workers, time_limit=options.time_limit)
             for outcome in results:
                 outcomes[outcome.path] = outcome
-                if outcome.problem != UNEXPECTED:
+                if outcome.problem not in _PASSING:
                     journal.add(outcome.path, asdict(outcome))
                 problems += bool(outcome.problem)
                 progress.update(1, failed=problems)

@@ -1,0 +1,115 @@
+"""Preparing files of unusual names, formats and colours, and files that only a passing problem befell."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from videos import read_stamps, write_video
+
+from slowfast.datasets.decode import decode
+from slowfast.datasets.pyav_video import PyAVVideo
+from slowfast.errors import DecodeError
+from slowfast.preparation.command_line import main
+from slowfast.preparation.isolated import Outcome
+from slowfast.preparation.probe import VideoFacts, probe_video
+from slowfast.preparation.work import WorkOptions, survey
+
+
+def test_a_name_that_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is scanned, listed and reported, though it cannot be printed."""
+    folder, clean, report = tmp_path / "videos", tmp_path / "clean.csv", tmp_path / "report.json"
+    folder.mkdir()
+    write_video(folder / os.fsdecode(b"caf\xe9.mp4"), 5)
+    (folder / os.fsdecode(b"bad\xe9.mp4")).write_text("no video")
+    assert main(["scan", str(folder), "--clean", str(clean), "--report", str(report)]) == 0
+    assert "bad\\udce9.mp4: not a video" in capsys.readouterr().out
+    assert clean.read_bytes() == b"caf\xe9.mp4\n"
+    values = json.loads(report.read_text(errors="surrogateescape"))
+    assert [os.fsencode(bad["path"]) for bad in values["bad"]] == [os.fsencode(folder) + b"/bad\xe9.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "passes"),
+    [
+        ("unreadable", True),
+        ("not permitted", True),
+        ("memory", True),
+        ("crashed", True),
+        ("timeout", True),
+        ("unexpected", True),
+        ("not a video", False),
+    ],
+)
+@pytest.mark.parametrize("old_journal", [False, True])
+def test_passing_problems_are_tried_again(
+    problem: str, passes: bool, old_journal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether an earlier version wrote them down or not."""
+    path = str(tmp_path / "a.mp4")
+    Path(path).write_text("a video")
+    outcomes = [
+        Outcome[VideoFacts](path, None, problem, "Input/output error"),
+        Outcome(path, VideoFacts(path)),
+    ]
+
+    def run(task: Any, paths: Sequence[str], **options: Any) -> Iterator[Outcome[VideoFacts]]:
+        for _ in paths:
+            yield outcomes.pop(0)
+
+    def look() -> str:
+        options = WorkOptions(1, 10.0, tmp_path / "journal.jsonl")
+        return survey([path], options, decode=True, digest=False, description="scan")[0].problem
+
+    monkeypatch.setattr("slowfast.preparation.work.run_isolated", run)
+    if old_journal:
+        with monkeypatch.context() as earlier:
+            earlier.setattr("slowfast.preparation.work._PASSING", frozenset())
+            assert look() == problem
+    else:
+        assert look() == problem
+    assert look() == ("" if passes else problem)
+
+
+def test_a_scan_refuses_what_reading_cannot_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def reformat(self, *_: object, **__: object) -> None:
+            raise av.error.OSError(95, "Operation not supported")
+
+    path = str(write_video(tmp_path / "a.mp4", 5))
+    assert probe_video(path, decode=True, digest=False).problem == ""
+    monkeypatch.setattr("slowfast.datasets.picture.VideoReformatter", Refusing)
+    with pytest.raises(DecodeError, match="not convertible"):
+        probe_video(path, decode=True, digest=False)
+    assert probe_video(path, decode=False, digest=False).problem == ""
+
+
+def test_an_avi_s_copy_keeps_times_that_are_trusted(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in/a.avi", 40, codec="mpeg4", size=(128, 128))
+    assert main(["resize", str(tmp_path / "in"), str(tmp_path / "out"), "--short-side", "64"]) == 0
+    with PyAVVideo(tmp_path / "in/a.avi") as before, PyAVVideo(tmp_path / "out/a.avi") as after:
+        assert after.pts is not None
+        assert after.times.seconds == pytest.approx(before.times.seconds)
+    assert read_stamps(decode(tmp_path / "out/a.avi")) == list(range(40))
+
+
+def test_formats_that_do_not_suit_are_refused_with_a_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report = tmp_path / "in", tmp_path / "report.json"
+    folder.mkdir()
+    write_video(folder / "a.gif", 5, codec="gif", pix_fmt="rgb8")
+    write_video(folder / "b.mpg", 5, codec="mpeg2video")
+    write_video(folder / "c.WMV", 5, codec="wmv2")
+    write_video(folder / "d.mp4", 5)
+    assert main(["resize", str(folder), str(tmp_path / "out"), "--report", str(report)]) == 0
+    assert json.loads(report.read_text())["problems"] == {"no such copies": 3}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["d.mp4"]
+    said = capsys.readouterr().out
+    assert "a.gif: no such copies (.gif does not suit H.264; convert it to .mp4, and change its name" in said
