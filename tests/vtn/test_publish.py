@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import resource
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import CLASSES, SIZE, TINY, tiny, tiny_average
+from torch import nn
 
 import vtn
 from slowfast.config import load_config
@@ -51,6 +56,30 @@ def test_what_is_published_and_what_stays(trained: Path, tmp_path: Path) -> None
     assert content.keys().isdisjoint({"optimizer_state", "epoch", "seed", "data_fingerprint"})
     assert "secret" not in content["cfg"]
     assert not list(tmp_path.glob("MINE.pyth"))
+
+
+@pytest.mark.parametrize("name", ["", "other"])
+def test_nothing_but_the_hashed_name_is_touched(trained: Path, tmp_path: Path, name: str) -> None:
+    """The checkpoint's own folder is a place like any other, and what else is there stays as it was."""
+    source = Path(shutil.copy(trained, tmp_path))
+    (tmp_path / "other.pyth").write_text("somebody's")
+    before = source.read_bytes()
+    published = publish(source, tmp_path, name=name)
+    assert source.read_bytes() == before
+    assert (tmp_path / "other.pyth").read_text() == "somebody's"
+    assert published.folder is not None
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {source.name, "other.pyth", published.checkpoint.name, published.folder.name}
+
+
+def test_published_weights_are_no_place_for_themselves(trained: Path, tmp_path: Path) -> None:
+    folder = publish(trained, tmp_path, name="MINE").folder
+    assert folder is not None
+    weights = folder / "model.safetensors"
+    before = weights.read_bytes()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: would be overwritten; give another name"):
+        publish(weights, tmp_path, name="MINE", config="QUICKSTART")
+    assert weights.read_bytes() == before
 
 
 def test_a_published_checkpoint_makes_the_model(trained: Path, tmp_path: Path) -> None:
@@ -100,9 +129,42 @@ def test_the_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert class_names_in(read_checkpoint(path), path)[0] == "UP"
 
 
+def test_a_folder_that_cannot_be_written_is_told(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([str(trained), str(tmp_path / "file")]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"could not write to {tmp_path / 'file'}: " in said
+    assert said.endswith("make room there or give another folder")
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Files of 20 kB at most: writing more fails as on a full disk, in the same places."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_is_told_and_leaves_nothing_behind(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(trained), str(tmp_path)]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"could not write to {tmp_path}: File too large; make room there" in said
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match=r"could not save .*model\.safetensors: .*too large"):
+        tiny().save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_baseline_has_a_folder_too(tmp_path: Path) -> None:
     model = tiny_average()
     model.save_pretrained(tmp_path)
+    assert "model = vtn.FrameAverage.from_pretrained(" in (tmp_path / "README.md").read_text()
     loaded = vtn.FrameAverage.from_pretrained(tmp_path)
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
     with pytest.raises(CheckpointError, match="is a FrameAverage, not a VTN"):
@@ -136,3 +198,23 @@ def test_a_backbone_without_a_name_cannot_be_described(tmp_path: Path) -> None:
     arguments = {name: value for name, value in TINY.items() if name != "backbone_args"}
     with pytest.raises(ModelError, match="register it in BACKBONE_REGISTRY"):
         vtn.VTN(module, **arguments).save_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "given"),
+    [
+        ("vit_tiny_patch16_224", {"backbone_args": {"act_layer": nn.ReLU}}),
+        ("shallow_conv", {"mlp_dim": np.int64(16)}),
+    ],
+)
+def test_an_argument_that_is_no_plain_value_cannot_be_described(
+    tmp_path: Path, backbone: str, given: dict[str, Any]
+) -> None:
+    """Left out of config.json it would be the default on loading, with weights whose digest agrees."""
+    tiny().save_pretrained(tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    (name,) = given
+    model = vtn.VTN(backbone, **{**TINY, "pretrained": False, **given})
+    with pytest.raises(ModelError, match=f"{name}: holds what config.json cannot describe; give plain"):
+        model.save_pretrained(tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import nn
 
 from slowfast.engine.checkpoint import load_weights, read_checkpoint
 from slowfast.errors import CheckpointError, ModelError
@@ -27,7 +27,7 @@ says how it is built, the names of its classes, and mean and standard deviation 
 ```python
 import vtn
 
-model = vtn.VTN.from_pretrained("this folder, or this model's name on the hub")
+model = vtn.{{ architecture }}.from_pretrained("this folder, or this model's name on the hub")
 logits = model(frames)  # (clips, 3, frames, height, width), normalised with model.frame_mean and frame_std
 ```
 """
@@ -53,24 +53,54 @@ class HubModel(
     class_names: tuple[str, ...] = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """The mixin notes the arguments; in place of one that is a module it would note the default."""
+        """The mixin notes the arguments; in place of one that is no plain value it notes the default."""
         model: Any = super().__new__(cls, *args, **kwargs)
-        if any(isinstance(value, nn.Module) for value in (*args, *kwargs.values())):
-            model._hub_mixin_config = {**model._hub_mixin_config, "backbone": None}
+        _, *names = cls._hub_mixin_init_parameters
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        model._not_described = tuple(name for name, value in given.items() if not cls._is_jsonable(value))
         return model
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """As the mixin's, which deletes an earlier ``config.json`` first.
+
+        Raises:
+            ModelError: where an argument of the constructor is none that ``config.json`` can describe.
+            CheckpointError: where the weights cannot be written.
+        """
+        self._check_describable()
+        return super().save_pretrained(save_directory, **options)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card names the class, since no other loads the folder."""
+        return super().generate_model_card(*args, **{"architecture": type(self).__name__, **kwargs})
+
+    def _check_describable(self) -> None:
         model: Any = self
-        if not isinstance(model._hub_mixin_config.get("backbone"), str):
+        if "backbone" in model._not_described:
             raise ModelError(
                 "the backbone was given as a module, which config.json cannot describe; register it in "
                 "BACKBONE_REGISTRY and build the model with its name"
             )
+        if model._not_described:
+            raise ModelError(
+                f"{', '.join(model._not_described)}: holds what config.json cannot describe; give plain "
+                "values (numbers, texts, lists, mappings of texts to them), or register a backbone that "
+                "needs no such argument in BACKBONE_REGISTRY and build the model with its name"
+            )
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        model: Any = self
         weights = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
         metadata = {"format": "pt", "class_names": json.dumps(self.class_names)}
-        with atomic_write(save_directory / SAFETENSORS_SINGLE_FILE) as temporary:
-            save_file(weights, temporary, metadata)
-            temporary.chmod(0o644)  # safetensors lets nobody else read it
+        path = save_directory / SAFETENSORS_SINGLE_FILE
+        try:
+            with atomic_write(path) as temporary:
+                save_file(weights, temporary, metadata)
+                temporary.chmod(0o644)  # safetensors lets nobody else read it
+        except SafetensorError as error:  # which a full disk's error becomes
+            raise CheckpointError(
+                f"could not save {path}: {error}; make room or give another folder"
+            ) from error
         content = {
             **model._hub_mixin_config,
             **{name: value for name, value in _WITHOUT_START.items() if name in model._hub_mixin_config},

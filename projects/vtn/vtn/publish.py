@@ -1,7 +1,7 @@
 """Makes of a training checkpoint what others can use: weights with all that is needed to apply them.
 
-Written are ``NAME-<first 8 digits of its SHA-256>.pyth``, which every command here takes, and for the models
-of this project a folder ``NAME`` in the form of the Hugging Face hub. Both hold class names, the
+Written are ``NAME-<first 8 digits of its SHA-256>.pyth``, which goes wherever weights are named, and for the
+models of this project a folder ``NAME`` in the form of the Hugging Face hub. Both hold class names, the
 normalisation of the frames and a digest of the weights; optimiser, paths and training position stay behind.
 """
 
@@ -11,14 +11,15 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.errors import CheckpointError
+from slowfast.errors import CheckpointError, SlowFastError
 from slowfast.exit_status import run_command
 
 if TYPE_CHECKING:
@@ -82,9 +83,12 @@ def publish(
         class_names_path: json file of class name -> index; empty: those in the checkpoint.
 
     Raises:
-        CheckpointError: where the checkpoint holds no configuration and none is given, or does not fit it.
+        CheckpointError: where the checkpoint holds no configuration and none is given, or does not fit it;
+            where it would be overwritten, and where the folder cannot be written.
         ConfigError: where the configuration is wrong.
     """
+    from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
+
     from slowfast.class_names import named_classes
     from slowfast.engine.checkpoint import class_names_in, load_weights, read_checkpoint, weights_in
     from slowfast.engine.prepare import frame_normalization
@@ -104,10 +108,13 @@ def publish(
     model.class_names, model.frame_mean, model.frame_std = names, mean, std
 
     output, name = Path(output), name or Path(checkpoint).stem
-    path, digest = _write_checkpoint(model, cfg, output, name)
     folder = output / name if isinstance(model, HubModel) else None
-    if isinstance(model, HubModel):
-        model.save_pretrained(output / name)
+    if folder and (folder / SAFETENSORS_SINGLE_FILE).resolve() == Path(checkpoint).resolve():
+        raise CheckpointError(f"{checkpoint}: would be overwritten; give another name (--name) or folder")
+    with _telling_failure(output):
+        path, digest = _write_checkpoint(model, cfg, output, name)
+        if folder:
+            model.save_pretrained(folder)
     return Published(path, digest, folder, names)
 
 
@@ -138,11 +145,15 @@ def _configuration(config: str | Path, content: dict[str, Any], checkpoint: str 
 
 
 def _write_checkpoint(model: nn.Module, cfg: Any, output: Path, name: str) -> tuple[Path, str]:
-    """Writes the ``.pyth`` file, whose name ends with its own hash; returns its path and SHA-256."""
+    """Writes the ``.pyth`` file, whose name ends with its own hash; returns its path and SHA-256.
+
+    Until the hash is known the file has a name of this process alone: ``NAME.pyth`` may be somebody's, in the
+    checkpoint's own folder the checkpoint itself.
+    """
     import torch
 
     from slowfast import __version__
-    from slowfast.files import atomic_write
+    from slowfast.files import TEMPORARY_MARK, atomic_write
     from slowfast.models.build import weights_digest
     from vtn.zoo import file_sha256
 
@@ -155,13 +166,36 @@ def _write_checkpoint(model: nn.Module, cfg: Any, output: Path, name: str) -> tu
         "weights_digest": weights_digest(model),
         "version": __version__,
     }
-    unnamed = output / f"{name}.pyth"
-    with atomic_write(unnamed) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
-    digest = file_sha256(unnamed)
-    path = output / f"{name}-{digest[:8]}.pyth"
-    os.replace(unnamed, path)
+    plain = output / f"{name}.pyth"
+    plain.parent.mkdir(parents=True, exist_ok=True)
+    unnamed = plain.with_name(f".{plain.stem}{TEMPORARY_MARK}{os.getpid()}-unnamed.pyth")
+    try:
+        # From a path torch would take the archive's inner name, and that is the temporary one.
+        with unnamed.open("wb") as file:
+            torch.save(content, file)
+        digest = file_sha256(unnamed)
+        path = plain.with_name(f"{plain.stem}-{digest[:8]}.pyth")
+        with atomic_write(path) as temporary:
+            os.replace(unnamed, temporary)
+    finally:
+        unnamed.unlink(missing_ok=True)
     return path, digest
+
+
+@contextmanager
+def _telling_failure(output: Path) -> Iterator[None]:
+    """Turns what the system says of a place that cannot be written into words for people."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # torch's writer ends a failed write with a RuntimeError about positions in the file.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        where = cause.filename or output
+        raise CheckpointError(
+            f"could not write to {where}: {cause.strerror or cause}; make room there or give another folder"
+        ) from error
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -188,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    return run_command(parser.prog, lambda: _publish_and_tell(args))
+    return run_command(parser.prog, lambda: _publish_and_tell(args), expected=(SlowFastError, OSError))
 
 
 def _publish_and_tell(args: argparse.Namespace) -> int:
