@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +22,14 @@ from videos import write_video
 
 from slowfast.datasets.clip import normalize
 from slowfast.datasets.decode import decode
+from slowfast.datasets.feature_file import FeatureFile
 from slowfast.datasets.pyav_video import PyAVVideo
 from slowfast.engine.interrupt import Interrupt, Interrupted
 from slowfast.errors import DecodeError
 from vtn import VTN, score_video, score_windows
 from vtn.extract import FrameView, encode_chunk, extract_features
 from vtn.predict import main
+from vtn.prediction import Prediction
 
 VIEW = FrameView(fps=5.0, short_side=16, crop_size=16, mean=(0.45,) * 3, std=(0.225,) * 3)
 FRAMES = 180  # at 25 a second; every fifth is seen
@@ -289,3 +293,34 @@ class TestCommandLine:
     ) -> None:
         assert exit_status([*arguments, *changes]) == status
         assert message in capsys.readouterr().err
+
+    @pytest.mark.parametrize("option", ["--features={}/f.npy", "--output={}/scores.csv", "OUTPUT_DIR {}"])
+    def test_a_folder_that_cannot_be_written_is_told(
+        self, arguments: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").touch()
+        output = ["OUTPUT_DIR", str(tmp_path / "output")]
+        assert main([*arguments, *output, *option.format(tmp_path / "file").split()]) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert re.search(rf": \[Errno \d+\] .*: '{tmp_path / 'file'}", last)
+
+    @pytest.mark.parametrize("written", ["append", "write"])
+    def test_a_full_disk_is_told_with_the_file(
+        self,
+        arguments: list[str],
+        written: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Of a full disk the system names no file."""
+
+        def fail(*_: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(FeatureFile if written == "append" else Prediction, written, fail)
+        features, scores = tmp_path / "f.npy", tmp_path / "scores.csv"
+        assert main([*arguments, f"--features={features}", f"--output={scores}"]) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        named = features if written == "append" else scores
+        assert last.endswith(f"[Errno {errno.ENOSPC}] No space left on device: '{named}'")

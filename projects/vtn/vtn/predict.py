@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--stride goes with --window; give both")
 
     from slowfast.engine.interrupt import Interrupt, Interrupted
+    from slowfast.errors import SlowFastError
     from slowfast.exit_status import run_command
     from slowfast.log import setup_logging
 
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return stopped.exit_code
         return 0
 
-    return run_command(parser.prog, work)
+    return run_command(parser.prog, work, expected=(SlowFastError, OSError))
 
 
 def _predict(args: argparse.Namespace, interrupt: Any) -> None:
@@ -115,7 +117,8 @@ def _predict(args: argparse.Namespace, interrupt: Any) -> None:
     )
     print(prediction.describe(args.top))
     if args.output:
-        prediction.write(args.output, args.top)
+        with _naming(args.output):
+            prediction.write(args.output, args.top)
         print(f"all scores: {args.output}")
 
 
@@ -160,13 +163,29 @@ def _extract(args: argparse.Namespace, cfg: Any, model: FrameModel, interrupt: A
         interpolation=cfg.DATA.INTERPOLATION,
     )
     path = args.features or _feature_path(args.video, cfg.OUTPUT_DIR)
-    return extract_features(model, args.video, view, path, show_progress=True, interrupt=interrupt)
+    with _naming(path):
+        return extract_features(model, args.video, view, path, show_progress=True, interrupt=interrupt)
 
 
 def _feature_path(video: str, output_dir: str) -> Path:
     """A place for each video: its name, and a digest of where it lies since names repeat."""
     digest = hashlib.sha256(str(Path(video).resolve()).encode()).hexdigest()[:8]
     return Path(output_dir) / "features" / f"{Path(video).stem}-{digest}.npy"
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Gives an error of the system that names no file, as that of a full disk, the file being written."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def _description_path(features: str) -> Path:
+    """The file that says what features are of, see ``slowfast.datasets.feature_file.FeatureFile``."""
+    return Path(f"{features.removesuffix('.npy')}.json")
 
 
 def _positive(text: str) -> float:
