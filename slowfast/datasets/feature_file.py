@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.errors import DataError
-from slowfast.files import write_text
+from slowfast.files import atomic_write, write_text
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -56,34 +56,37 @@ def from_stored(array: NDArray[Any], dtype: str) -> Tensor:
 class FeatureFile:
     """A growing file of features; use it in a ``with`` statement.
 
-    What is there of the same description is kept and appended to; anything else is written anew, and the log
-    says what differs.
+    What is there of the same description is kept and appended to; what is of another is written anew, and the
+    log says what differs. Then the file is a new one under the old name: what earlier results map stays.
 
     Args:
-        path: of the ``.npy`` file; its folder is made when it is missing.
+        path: of the file; ``.npy`` is added where it does not end so. Its folder is made when it is missing.
         feature_dim: F.
         description: plain values that say what the features are of; those of a stopped run are taken over
             only where theirs are equal.
         dtype: number type, a key of ``STORED``.
 
     Raises:
-        DataError: when another process is writing the file.
+        DataError: when another process is writing the file, and for files that are not of this class.
     """
 
     def __init__(
         self, path: str | Path, feature_dim: int, description: Mapping[str, Any], dtype: str = "float32"
     ) -> None:
-        self.path = Path(path).with_suffix(".npy")
+        path = Path(path)
+        # Added, as film.fps1 and film.fps5 are two files.
+        self.path = path if path.suffix == ".npy" else path.with_name(f"{path.name}.npy")
+        self._json = self.path.with_suffix(".json")
         self._feature_dim = feature_dim
         self._dtype, self._stored = dtype, STORED[dtype][1]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        self._refuse_others(description)
+        self._file = self._open_locked()
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self.count = self._begin(dict(description))
+        except BaseException:
             self._file.close()
-            raise DataError(f"{self.path} is being written by another process; wait for its end") from error
-        self.count = self._begin(dict(description))
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -117,24 +120,63 @@ class FeatureFile:
     def finish(self, path: Path) -> None:
         """Gives the file and its description their final name, ``path`` being that of the ``.npy``.
 
-        The array is renamed last, so that what has the final name is complete.
+        The array is renamed last, so that what has the final name is complete. Until then it keeps its
+        description, without which the next call would not know it.
         """
-        os.replace(self.path.with_suffix(".json"), path.with_suffix(".json"))
+        write_text(path.with_suffix(".json"), self._json.read_text(encoding="utf-8"))
         os.replace(self.path, path)
+        self._json.unlink()
+
+    def _refuse_others(self, description: Mapping[str, Any]) -> None:
+        """Raises ``DataError`` where a file that is not of this class would be overwritten."""
+        # In this order: whoever writes the file at this moment puts the description there before the rows.
+        holds_bytes = self.path.exists() and self.path.stat().st_size > 0
+        found = _read_json(self._json)
+        if isinstance(found, dict) and found.keys() >= description.keys():
+            return
+        for path, kind, there in (
+            (self.path, "feature file", holds_bytes),
+            (self._json, "description", self._json.exists()),
+        ):
+            if there:
+                raise DataError(f"{path} is no {kind} of ours; name another, or delete it")
+
+    def _open_locked(self) -> BinaryIO:
+        """Opens the file, or makes it, and keeps all others from writing it."""
+        while True:
+            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.close()
+                raise DataError(
+                    f"{self.path} is being written by another process; wait for its end"
+                ) from error
+            # Before it was locked another process may have put a new file there, and this one is lost.
+            if _lies_at(file, self.path):
+                return file
+            file.close()
+
+    def _replace(self) -> None:
+        """Puts an empty file, locked already, in the place of the present one, which may still be mapped."""
+        # The file itself where the path is a link, which may lead to another disk.
+        with self._file, atomic_write(os.path.realpath(self.path)) as temporary:
+            self._file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), "r+b")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def _begin(self, description: dict[str, Any]) -> int:
         """Returns how many frames can be taken over; makes an empty file where none can."""
         present = self._read_count()
         if present:
-            difference = _difference(_read_json(self.path.with_suffix(".json")), description)
+            difference = _difference(_read_json(self._json), description)
             if not difference:
                 self._write_header(present)
                 return present
             logger.warning("%s is written anew: %s", self.path, difference)
         # In this order a crash never leaves rows beside a description that is not theirs.
-        self._file.truncate(0)
-        self._flush()
-        write_text(self.path.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+        if os.fstat(self._file.fileno()).st_size:
+            self._replace()
+        write_text(self._json, json.dumps(description, indent=2) + "\n")
         self._write_header(0)
         return 0
 
@@ -175,6 +217,14 @@ def describe_file(path: str | Path) -> dict[str, Any]:
     """What tells a file from a changed one without reading it: name, bytes, time of the last change."""
     status = os.stat(path)
     return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _lies_at(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is the one that the path leads to now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _read_json(path: Path) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,11 +62,103 @@ def test_another_description_begins_anew_and_says_why(
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows(7, 9))
 
 
-def test_without_its_description_it_is_not_trusted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [None, '{"video": ', "[1, 2]", '{"title": "film"}'])
+def test_an_array_of_others_is_left_alone(tmp_path: Path, beside: str | None) -> None:
+    path = tmp_path / "mine.npy"
+    np.save(path, rows(0, 3))
+    if beside is not None:
+        path.with_suffix(".json").write_text(beside)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(DataError, match=r"mine\.npy is no feature file of ours; name another"):
+        FeatureFile(path, 4, WHAT)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_json_of_others_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"title": "film"}')
+    with pytest.raises(DataError, match=r"mine\.json is no description of ours; name another"):
+        FeatureFile(tmp_path / "mine.npy", 4, WHAT)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_what_an_earlier_result_maps_stays_when_the_file_is_made_anew(tmp_path: Path) -> None:
+    """Cut to nothing, its pages would be gone under the one who reads them, and the process with them.
+
+    Here the rows fill less than a page, so that a cut shows in values and does not kill the tests.
+    """
+    path = tmp_path / "a.npy"
+    with FeatureFile(path, 4, WHAT) as file:
+        file.append(rows(0, 30))
+        earlier = file.features()
+    with FeatureFile(path, 4, {**WHAT, "fps": 1.0}) as file:
+        file.append(rows(7, 9))
+        with pytest.raises(DataError, match="another process"):
+            FeatureFile(path, 4, WHAT)
+    assert torch.equal(earlier, rows(0, 30))
+    np.testing.assert_array_equal(np.load(path), rows(7, 9))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
+
+
+def test_a_link_to_another_disk_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a.npy").symlink_to(tmp_path / "disk" / "a.npy")
     write(tmp_path / "a.npy", rows(0, 3))
-    (tmp_path / "a.json").write_text('{"video": ')
-    with FeatureFile(tmp_path / "a.npy", 4, WHAT) as file:
-        assert file.count == 0
+    with FeatureFile(tmp_path / "a.npy", 4, {**WHAT, "fps": 1.0}) as file:
+        file.append(rows(7, 9))
+    assert (tmp_path / "a.npy").is_symlink()
+    np.testing.assert_array_equal(np.load(tmp_path / "disk" / "a.npy"), rows(7, 9))
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_that_was_replaced_before_it_was_locked_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    path, other = tmp_path / "a.npy", tmp_path / "other" / "a.npy"
+    write(path, rows(0, 3))
+    write(other, rows(0, 2))
+    flock, pending = fcntl.flock, [path.unlink if gone else lambda: os.replace(other, path)]
+
+    def replace_first(*arguments: Any) -> None:
+        if pending:
+            pending.pop()()
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", replace_first)
+    with FeatureFile(path, 4, WHAT) as file:
+        assert file.count == (0 if gone else 2)
+        file.append(rows(file.count, 5))
+    np.testing.assert_array_equal(np.load(path), rows(0, 5))
+
+
+def test_names_that_differ_behind_a_dot_are_two_files(tmp_path: Path) -> None:
+    write(tmp_path / "film.fps1", rows(0, 2))
+    write(tmp_path / "film.fps5", rows(0, 3))
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["film.fps1.json", "film.fps1.npy", "film.fps5.json", "film.fps5.npy"]
+    np.testing.assert_array_equal(np.load(tmp_path / "film.fps1.npy"), rows(0, 2))
+
+
+def test_a_crash_while_the_final_name_is_given_costs_no_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, final = tmp_path / "a.part.npy", tmp_path / "a.npy"
+    write(part, rows(0, 3))
+    replace = os.replace
+
+    def crash_at_the_array(source: Any, target: Any) -> None:
+        if Path(target) == final:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with FeatureFile(part, 4, WHAT) as file, monkeypatch.context() as patch:
+        patch.setattr(os, "replace", crash_at_the_array)
+        with pytest.raises(KeyboardInterrupt):
+            file.finish(final)
+    with FeatureFile(part, 4, WHAT) as file:
+        assert file.count == 3
+        file.finish(final)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
+    np.testing.assert_array_equal(np.load(final), rows(0, 3))
 
 
 @pytest.mark.parametrize("lost", [0, 1, 16, 17, 47, 48])
@@ -82,8 +176,15 @@ def test_a_power_cut_costs_the_rows_that_were_not_counted(tmp_path: Path, lost: 
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array at all" * 100])
-def test_what_is_no_array_is_written_over(tmp_path: Path, content: bytes) -> None:
+def test_what_is_left_of_ours_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path / "a.npy", rows(0, 3))
     (tmp_path / "a.npy").write_bytes(content)
+    write(tmp_path / "a.npy", rows(0, 2))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows(0, 2))
+
+
+def test_an_empty_file_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").touch()
     write(tmp_path / "a.npy", rows(0, 2))
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows(0, 2))
 
