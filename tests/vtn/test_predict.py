@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_models import CLASSES, FEATURE_DIM, TINY, tiny
+from tiny_models import CLASSES, FEATURE_DIM, TINY, tiny, with_large_weights
 from videos import write_video
 
 from slowfast.datasets.clip import normalize
@@ -25,19 +25,26 @@ from slowfast.datasets.decode import decode
 from slowfast.datasets.feature_file import FeatureFile
 from slowfast.datasets.pyav_video import PyAVVideo
 from slowfast.engine.interrupt import Interrupt, Interrupted
-from slowfast.errors import DecodeError
-from vtn import VTN, score_video, score_windows
+from slowfast.errors import DecodeError, NotFiniteError
+from slowfast.models.build import weights_digest
+from vtn import VTN, FrameAverage, score_video, score_windows
 from vtn.extract import FrameView, encode_chunk, extract_features
 from vtn.predict import main
 from vtn.prediction import Prediction
 
 VIEW = FrameView(fps=5.0, short_side=16, crop_size=16, mean=(0.45,) * 3, std=(0.225,) * 3)
+VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
 FRAMES = 180  # at 25 a second; every fifth is seen
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("film") / "film.mp4", FRAMES, size=(32, 32), bf="2")
+
+
+def tiny_vit(**changes: Any) -> FrameAverage:
+    arguments: dict[str, Any] = {"num_classes": CLASSES, "mlp_dim": 16, "backbone_args": VIT, **changes}
+    return with_large_weights(FrameAverage("vit_tiny_patch16_224", pretrained=False, **arguments))
 
 
 @torch.no_grad()
@@ -119,6 +126,84 @@ def test_features_of_something_else_are_made_anew(
     if changed == "weights":
         torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
     assert len(video.features) == (18 if changed == "fps" else 36)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({}, {"pooling": "mean"}, "mean"),
+        ({"frozen": True}, {"frozen": True, "frozen_dtype": "bfloat16"}, "bfloat16"),
+        (
+            {"lora": {"rank": 2, "alpha": 2.0, "targets": ["qkv"]}},
+            {"lora": {"rank": 2, "alpha": 8.0, "targets": ["qkv"]}},
+            "alpha 8",
+        ),
+        ({}, {"backbone_args": {**VIT, "act_layer": "relu"}}, "relu"),
+    ],
+    ids=["pooling", "frozen dtype", "lora", "options"],
+)
+def test_features_of_the_same_weights_used_otherwise_are_made_anew(
+    film: Path,
+    tmp_path: Path,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Both models have the same class and weights."""
+    if "lora" in before:
+        pytest.importorskip("peft", reason="peft is not installed; it is in the extra 'lora'")
+    assert weights_digest(tiny_vit(**before).backbone) == weights_digest(tiny_vit(**after).backbone)
+    extract_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
+    with caplog.at_level(logging.WARNING):
+        extract_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
+        assert "is written anew" not in caplog.text
+        extract_features(tiny_vit(**after), film, VIEW, tmp_path / "f.npy")
+    assert "is written anew" in caplog.text
+    assert told in caplog.text
+
+
+def test_features_of_another_number_type_are_made_anew(
+    film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    extract_features(tiny(), film, VIEW, tmp_path / "f.npy")
+    model = tiny().prepare_inference(torch.bfloat16)
+    with caplog.at_level(logging.WARNING):
+        extract_features(model, film, VIEW, tmp_path / "f.npy")
+    assert "is written anew" in caplog.text
+
+
+def test_an_earlier_result_stays_when_its_file_is_made_anew(film: Path, tmp_path: Path) -> None:
+    model, path = tiny(), tmp_path / "f.npy"
+    dense = extract_features(model, film, VIEW, path)
+    values, scores = dense.features.clone(), score_video(model, dense)
+    # The same number of rows, so that a cut would show in values and not kill the tests.
+    other = extract_features(model, film, FrameView(5.0, 20, 16, VIEW.mean, VIEW.std), path)
+    assert not torch.equal(other.features, values)
+    assert torch.equal(dense.features, values)
+    np.testing.assert_array_equal(score_video(model, dense), scores)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_backbone_without_finite_features_is_no_broken_video(
+    film: Path, tmp_path: Path, value: float, column: int
+) -> None:
+    model = tiny(chunk_frames=8)
+    calls = 0
+
+    def spoil(module: Any, images: Any, features: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            features[3, column] = value
+        return features
+
+    model.backbone.register_forward_hook(spoil)
+    with pytest.raises(NotFiniteError, match=r"film\.mp4: the backbone gives NaN .* frame 55 .* weights"):
+        extract_features(model, film, VIEW, tmp_path / "f.npy")
+    assert np.load(tmp_path / "f.npy").shape == (8, FEATURE_DIM)
+    assert extract_features(model, film, VIEW, tmp_path / "f.npy").mask is None
 
 
 @pytest.fixture
@@ -279,6 +364,16 @@ class TestCommandLine:
             (["--stride=1"], 2, "--stride goes with --window"),
             (["--fps=0"], 2, "0 is not above 0"),
             (["--output=scores.txt"], 2, "neither in .json nor in .csv"),
+            (
+                ["--output=a/film.1.json", "--features=a/film.1"],
+                2,
+                "a/film.1.json is where --features describes them",
+            ),
+            (
+                ["--output=film.json", "--features=film.npy"],
+                2,
+                "film.json is where --features describes them",
+            ),
             (["MODEL.NUM_CLASSES", "0"], 2, "MODEL.NUM_CLASSES (override) = 0"),
             (["--checkpoint=missing.pyth"], 1, "no such checkpoint"),
         ],

@@ -18,9 +18,8 @@ from slowfast.datasets.feature_file import FeatureFile, describe_file
 from slowfast.datasets.sampling import FrameTimes, whole_video
 from slowfast.datasets.spatial import fixed_crop, scaled_by
 from slowfast.engine.interrupt import Interrupt, Interrupted
-from slowfast.errors import DecodeError
+from slowfast.errors import DecodeError, NotFiniteError
 from slowfast.log import get_logger
-from slowfast.models.build import weights_digest
 from slowfast.prefetch import Prefetch
 from slowfast.progress import Progress
 from vtn.features import VideoFeatures
@@ -81,7 +80,8 @@ def extract_features(
 
     Raises:
         DecodeError: for what is no video, and where no frame can be decoded.
-        DataError: when another process is writing the file.
+        DataError: when another process is writing the file, or the file is none of features.
+        NotFiniteError: for features that are NaN or infinite; what came before them is kept.
         Interrupted: once a signal has come; says what is kept.
     """
     with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
@@ -90,7 +90,7 @@ def extract_features(
             "video": describe_file(video_path),
             "frames": len(indices),
             "view": {**asdict(view), "mean": list(view.mean), "std": list(view.std)},
-            "backbone": fingerprint(model),
+            "backbone": {**model.feature_source(), **model.feature_numbers()},
         }
         with FeatureFile(feature_path, model.feature_dim, description) as file:
             if file.count:
@@ -107,7 +107,9 @@ def extract_features(
                 for frames in ready:
                     features = encode_chunk(model, frames, view.mean, view.std)
                     numbers = indices[file.count : file.count + len(frames)]
-                    features[torch.tensor([number in missing for number in numbers.tolist()])] = torch.nan
+                    lost = torch.tensor([number in missing for number in numbers.tolist()])
+                    _check_finite(features, numbers, lost, str(video_path))
+                    features[lost] = torch.nan
                     file.append(features)
                     progress.update(len(frames))
                     if interrupt is not None and interrupt.requested():
@@ -126,8 +128,23 @@ def encode_chunk(
     return model.encode_frames(normalize(clip, mean, std))[0]
 
 
+def _check_finite(features: Tensor, numbers: np.ndarray, lost: Tensor, name: str) -> None:
+    """Raises ``NotFiniteError`` where a row (t, F) is not finite but for those that are ``lost`` (t,).
+
+    On the disk NaN stands for frames that cannot be decoded; the backbone's own would be taken for these.
+    """
+    bad = (~features.isfinite().all(dim=1).cpu() & ~lost).nonzero().flatten()
+    if len(bad):
+        raise NotFiniteError(
+            f"{name}: the backbone gives NaN or infinite features for frame {numbers[bad[0]]} and "
+            f"{len(bad) - 1} others of {len(lost)}; look at its weights, or let it compute in a wider "
+            "number type",
+            [0],
+        )
+
+
 def _decoded(features: Tensor, name: str) -> Tensor | None:
-    """Which rows (T,) are of frames that could be decoded; None: all."""
+    """Which rows (T,) are of frames that could be decoded, the others being NaN; None: all."""
     # In pieces, as the comparison's result for all rows need not be held.
     mask = torch.cat([~part[:, 0].isnan() for part in features.split(_MASK_ROWS)])
     lost = int((~mask).sum())
@@ -141,8 +158,3 @@ def _decoded(features: Tensor, name: str) -> Tensor | None:
         *(name, lost, len(mask), first),
     )
     return mask
-
-
-def fingerprint(model: FrameModel) -> str:
-    """A digest of all that decides the features: the backbone's weights and type of numbers."""
-    return f"{weights_digest(model.backbone)} {model.inference_dtype or 'plain'}"

@@ -90,7 +90,11 @@ class FrameModel(nn.Module):
         self.frame_size = built.image_size
         self.frame_interpolation = built.interpolation
         said = {**options, **({"pooling": pooling} if pooling else {})}
-        self._backbone_is = {"backbone": _name_of(backbone), "backbone options": str(said or "none")}
+        self._backbone_is = {
+            "backbone": _name_of(backbone),
+            "backbone options": str(said or "none"),
+            **_lora_is(lora),
+        }
         self.frame_mean = built.mean
         self.frame_std = built.std
         self.position_rate: float | None = None
@@ -156,8 +160,13 @@ class FrameModel(nn.Module):
         return not self._kept_whole or any(weight.requires_grad for weight in self.backbone.parameters())
 
     def feature_source(self) -> Mapping[str, Any]:
-        """What decides the features of given frames: the backbone, its options, a digest of its weights."""
+        """What decides the features of given frames but for number types: the backbone, its options, LoRA's
+        scale, a digest of the weights."""
         return {**self._backbone_is, "weights": weights_digest(self.backbone)}
+
+    def feature_numbers(self) -> Mapping[str, str]:
+        """The number types that features are computed in now, which change them a little."""
+        return {"frozen dtype": str(self._frozen_dtype), "inference dtype": str(self.inference_dtype)}
 
     def shard_units(self) -> list[nn.Module]:
         """See ``slowfast.models.build.VideoModel``; the backbone's own, or the blocks in its lists."""
@@ -253,6 +262,14 @@ def _is_block(module: nn.Module) -> bool:
 
 def _name_of(backbone: str | nn.Module) -> str:
     return backbone if isinstance(backbone, str) else type(backbone).__qualname__
+
+
+def _lora_is(lora: Mapping[str, Any] | None) -> dict[str, str]:
+    """What of LoRA decides the features and does not stand in the weights; empty where there is none."""
+    if lora is None:
+        return {}
+    adapted = LoRA(**lora)
+    return {"lora": f"rank {adapted.rank}, alpha {adapted.alpha:g}"}
 
 
 def _dtype(name: str) -> torch.dtype | None:

@@ -58,7 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--features",
         metavar="F",
-        help="where the frames' features are kept (default: features/NAME-… .npy in OUTPUT_DIR)",
+        help="where the frames' features are kept, an .npy file and a .json beside it (default: "
+        "features/NAME-… .npy in OUTPUT_DIR)",
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change")
     return parser
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     if args.stride and not args.window:
         parser.error("--stride goes with --window; give both")
+    if args.output and args.features and Path(args.output) == _description_path(args.features):
+        parser.error(f"{args.output} is where --features describes them; give --output another name")
 
     from slowfast.engine.interrupt import Interrupt, Interrupted
     from slowfast.errors import SlowFastError
