@@ -46,7 +46,12 @@ def build_parser(examples: str = "") -> argparse.ArgumentParser:
         help="only build everything and take a few steps on one batch; say what they take, write nothing",
     )
     parser.add_argument(
-        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="the same as the pairs at the end"
+        "--opts",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="KEY VALUE",
+        help="the same as the pairs at the end",
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change")
     return parser

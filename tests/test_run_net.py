@@ -92,11 +92,12 @@ class TestMain:
     def test_arguments_reach_the_configuration(self, calls: list[tuple[Any, str]]) -> None:
         arguments = (
             "--cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR . --num_shards 2 --shard_id 1 "
-            "--init_method tcp://10.0.0.1:9999 RNG_SEED 5 --opts LOG_PERIOD 3"
+            "--init_method tcp://10.0.0.1:9999 RNG_SEED 5 --opts LOG_PERIOD 3 --opts NUM_GPUS 4"
         )
         assert slowfast.run_net.main(arguments.split()) == 0
         ((cfg, init_method),) = calls
         assert (cfg.NUM_SHARDS, cfg.SHARD_ID, cfg.RNG_SEED, cfg.LOG_PERIOD) == (2, 1, 5, 3)
+        assert cfg.NUM_GPUS == 4
         assert init_method == "tcp://10.0.0.1:9999"
 
     def test_one_process_warns_for_all(

@@ -35,11 +35,13 @@ def run(args: argparse.Namespace) -> int:
     from slowfast.complexity import clip_complexity, count_parameters
     from slowfast.config import load_config
     from slowfast.models import build_model
+    from slowfast.models.frame_format import adopt_frame_format
 
     cfg = load_config(args.cfg, args.overrides)
     frames, views = views_of_test(cfg)
-    frames, size = args.frames or frames, args.size or cfg.DATA.TEST_CROP_SIZE
     model = build_model(cfg, fetch_weights=False)
+    frames = args.frames or frames
+    size = args.size or adopt_frame_format(cfg, model).DATA.TEST_CROP_SIZE
     complexity = clip_complexity(model, frames, size)
     parameters = {
         name: count_parameters(module) for name, module in model.named_modules() if name in complexity.modules

@@ -172,7 +172,8 @@ def _check_model(cfg: Any) -> Iterator[str]:
             f"MODEL.LOSS_FUNC = {loss!r}: takes one class a video, but MIXUP.ENABLE mixes them; use "
             "soft_cross_entropy"
         )
-    if not (cfg.DATA.MULTI_LABEL or mixed) and loss in ("bce_logit", "soft_cross_entropy"):
+    one_class = cfg.TRAIN.ENABLE and not (cfg.DATA.MULTI_LABEL or mixed)
+    if one_class and loss in ("bce_logit", "soft_cross_entropy"):
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: takes a value for each class, but DATA.MULTI_LABEL is False; "
             "use cross_entropy, or data with several labels"

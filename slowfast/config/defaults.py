@@ -174,7 +174,7 @@ _C.SOLVER = CfgNode()
 # sgd, adam, adamw
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"
 _C.SOLVER.BASE_LR = 0.1
-# Multiply BASE_LR by NUM_SHARDS.
+# Multiply BASE_LR by the number of machines (NUM_SHARDS, or as torchrun or SLURM says).
 _C.SOLVER.BASE_LR_SCALE_NUM_SHARDS = False
 # cosine, steps_with_relative_lrs
 _C.SOLVER.LR_POLICY = "cosine"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from slowfast.engine.checkpoint import (
+    Position,
     TrainingState,
     checkpoint_path,
     list_checkpoints,
@@ -44,6 +45,15 @@ class CheckpointWriter:
         self._last = time.monotonic()
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._overtaken: list[Path] = []
+
+    def begin_anew(self, position: Position) -> None:
+        """Says that the run goes back to ``position`` with what was further.
+
+        Once it has written a checkpoint of its own, those that were further at that time are renamed to
+        ``….pyth.overtaken``; before, one of them is what it would go on from.
+        """
+        self._overtaken = [path for at, path in list_checkpoints(self._output_dir) if at > position]
 
     def is_due(self, steps_done: int) -> bool:
         """Whether a checkpoint within an epoch is due after so many steps of the run.
@@ -100,6 +110,10 @@ class CheckpointWriter:
             begun = time.monotonic()
             path = save_checkpoint(self._output_dir, state)
             logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - begun)
+            for overtaken in self._overtaken:
+                if overtaken != path and overtaken.exists():
+                    overtaken.rename(f"{overtaken}.overtaken")
+            self._overtaken = []
             # Those within an epoch only bridge the time to its end.
             for old in superfluous(self._output_dir, keep=0):
                 old.unlink(missing_ok=True)

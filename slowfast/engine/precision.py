@@ -38,5 +38,5 @@ def choose_precision(*, mixed: bool, device: torch.device) -> Precision:
     """Float32, or when ``mixed``: bfloat16 on a CPU and on GPUs that have it, else float16."""
     if not mixed:
         return Precision(device.type)
-    has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
+    has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     return Precision(device.type, torch.bfloat16 if has_bfloat16 else torch.float16)

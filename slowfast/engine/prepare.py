@@ -84,7 +84,9 @@ def build_evaluator(
     )
     mean, std = frame_normalization(cfg, model)
     network = network_for(model, dataset, mean=mean, std=std)
-    loss = None if cfg.MODEL.LOSS_FUNC == "soft_cross_entropy" else get_loss(cfg.MODEL.LOSS_FUNC)
+    # A loss of mixed labels has nothing to say of plain ones.
+    wants_values = cfg.MODEL.LOSS_FUNC in ("soft_cross_entropy", "bce_logit") and not cfg.DATA.MULTI_LABEL
+    loss = None if wants_values else get_loss(cfg.MODEL.LOSS_FUNC)
     precision = build_precision(cfg, world)
     ensemble = cfg.DATA.ENSEMBLE_METHOD
 

@@ -212,8 +212,8 @@ def _say_where(cfg: Any, world: World, remark: str) -> None:
         logger.warning(busy)
     if cfg.DATA_LOADER.NUM_WORKERS == 0:
         logger.warning(
-            "DATA_LOADER.NUM_WORKERS is 0: a video whose decoder hangs or crashes stops the run; from 1 on its "
-            "worker is started again and the video skipped"
+            "DATA_LOADER.NUM_WORKERS is 0: a video whose decoder hangs or crashes stops the run; from 1 on "
+            "its worker is started again and the video skipped"
         )
 
 

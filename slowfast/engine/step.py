@@ -123,6 +123,8 @@ class TrainStep:
         result = self._combine(loss, logits, norm, batch, asked_to_stop(), asked_to_save())
         if result.updated:
             self._update(gradients, norm)
+        else:
+            self.scaler.update()  # it would take the next step's gradients for unscaled ones
         return result
 
     def _accumulate(self, batch: ClipBatch | FeatureBatch) -> tuple[Tensor, Tensor]:

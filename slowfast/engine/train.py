@@ -112,6 +112,10 @@ def _continue(training: Training, path: Path, state: TrainingState, *, forced: b
     start = check_same_run(state, training.identity, source=path, forced=forced)
     restore(training.step, state, source=path, forced=forced)
     logger.info("continuing from %s, %s", path, start)
+    if start < state.position:
+        if training.world.is_main:
+            training.writer.begin_anew(start)
+        return start
     if training.schedule.validates_at(start) and recorded_validation(path) is None:
         logger.info("the run was stopped before its validation at %s", start)
         training.validate(start)

@@ -205,7 +205,7 @@ def build_training(
         pin_memory=world.device.type == "cuda",
     )
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
-    scale = lr_scale(cfg) if begun is None else begun.lr_scale
+    scale = lr_scale(cfg, world.size // world.local_size) if begun is None else begun.lr_scale
     precision = build_precision(cfg, world)
     steps = schedule.steps_per_epoch
     _tell(cfg, world, precision, batch_size=batch_size, steps_per_epoch=steps, scale=scale)

@@ -43,22 +43,24 @@ def with_warmup(epoch: float, *, policy: LRPolicy, warmup_epochs: float, start_l
     return start_lr + (policy(warmup_epochs) - start_lr) * epoch / warmup_epochs
 
 
-def lr_scale(cfg: Any) -> float:
+def lr_scale(cfg: Any, machines: int) -> float:
     """By what the rates of the configuration are multiplied.
 
     They are meant for one machine, and more of them make the batch larger.
+
+    Args:
+        machines: of the run, however it was started; ``NUM_SHARDS`` is one way of several to say it.
     """
-    return float(cfg.NUM_SHARDS) if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1.0
+    return float(machines) if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1.0
 
 
-def build_lr_policy(cfg: Any, scale: float | None = None) -> LRPolicy:
+def build_lr_policy(cfg: Any, scale: float = 1.0) -> LRPolicy:
     """Returns the function from fractional epoch to learning rate that ``cfg.SOLVER`` describes.
 
     Args:
-        scale: of all rates; None: :func:`lr_scale`.
+        scale: of all rates, see :func:`lr_scale`.
     """
     solver = cfg.SOLVER
-    scale = lr_scale(cfg) if scale is None else scale
     base_lr = solver.BASE_LR * scale
     policy: LRPolicy
     if solver.LR_POLICY == "cosine":

@@ -38,7 +38,6 @@ def build_optimizer(cfg: Any, model: nn.Module) -> Optimizer:
         layer_id=layer_id,
     )
     method, betas = solver.OPTIMIZING_METHOD, tuple(solver.BETAS)
-    fused = _can_fuse(model)
     if method == "sgd":
         return torch.optim.SGD(
             groups,
@@ -47,17 +46,19 @@ def build_optimizer(cfg: Any, model: nn.Module) -> Optimizer:
             dampening=solver.DAMPENING,
             # Nesterov's step is not defined without momentum or with dampening.
             nesterov=solver.NESTEROV and solver.MOMENTUM > 0 and solver.DAMPENING == 0,
-            fused=fused,
         )
     if method == "adam":
-        return torch.optim.Adam(groups, lr=solver.BASE_LR, betas=betas, fused=fused)
+        return torch.optim.Adam(groups, lr=solver.BASE_LR, betas=betas, fused=_can_fuse(model))
     if method == "adamw":
-        return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=betas, fused=fused)
+        return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=betas, fused=_can_fuse(model))
     raise ConfigError([f"SOLVER.OPTIMIZING_METHOD = {method!r}: known are sgd, adam and adamw"])
 
 
 def _can_fuse(model: nn.Module) -> bool:
-    """Whether one kernel can update everything: on the CPU it takes a tenth of the time of many small ones."""
+    """Whether one kernel can update everything: on the CPU it takes a tenth of the time of many small ones.
+
+    SGD's own has no form for FSDP, fails where some parameters have no momentum yet, and gains little.
+    """
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return all(
         parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point() for parameter in learning

@@ -61,3 +61,8 @@ def test_views_of_the_test_are_counted(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_wrong_configuration_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["flops", "--cfg", "NOTHING"]) != 0
     assert "there is no such file" in capsys.readouterr().err
+
+
+def test_a_size_that_is_left_to_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["flops", "--cfg", "QUICKSTART", "DATA.TEST_CROP_SIZE", "0"]) == 0
+    assert "frames of 32 × 32 pixels" in capsys.readouterr().out

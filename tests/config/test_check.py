@@ -134,6 +134,7 @@ def test_steps_and_rates_belong_together(cfg: CfgNode, steps: list, rates: list,
 
 def test_what_is_switched_off_is_not_checked(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__ENABLE=False, DATA__TRAIN_CROP_SIZE=999, SOLVER__BASE_LR=0.0)
+    set_keys(cfg, MIXUP__ENABLE=True, MODEL__LOSS_FUNC="soft_cross_entropy")
     assert check(cfg) == []
 
 

@@ -97,3 +97,22 @@ def test_pruning_takes_the_figures_along(tmp_path: Path) -> None:
         record_validation(path, {"top1_err": 10.0 - epoch})
         writer.prune()
     assert names(list((tmp_path / "checkpoints").iterdir())) == ["00003", "00003", "00004", "00004"]
+
+
+def test_checkpoints_of_a_run_that_was_gone_back_on_are_set_aside_once_there_is_a_new_one(
+    tmp_path: Path,
+) -> None:
+    writer = CheckpointWriter(tmp_path)
+    for position in (Position(3), Position(3, 400), Position(3, 500)):
+        writer.write(state_of(Tiny(), position))
+        writer.wait()
+    writer.begin_anew(Position(3))
+    assert "00003_step_000500" in names(list((tmp_path / "checkpoints").glob("*.pyth")))
+    for step in (20, 500):
+        writer.write(state_of(Tiny(), Position(3, step)))
+        writer.wait()
+    files = list((tmp_path / "checkpoints").iterdir())
+    left = ["00003", "00003_step_000020", "00003_step_000500"]
+    assert names([path for path in files if path.suffix == ".pyth"]) == left
+    overtaken = ["00003_step_000400.pyth", "00003_step_000500.pyth"]
+    assert names([path for path in files if path.suffix == ".overtaken"]) == overtaken

@@ -14,7 +14,7 @@ from slowfast.distributed import free_local_address
 from slowfast.engine.run import run
 
 MIXED = (
-    *("MODEL.DROPOUT_RATE", 0.0, "MODEL.LOSS_FUNC", "soft_cross_entropy", "MIXUP.ENABLE", True),
+    *("MODEL.DROPOUT_RATE", 0.0, "MIXUP.ENABLE", True),
     *("AUG.ENABLE", True, "AUG.NUM_SAMPLE", 2, "SOLVER.MAX_EPOCH", 2, "TEST.ENABLE", False),
 )
 
@@ -24,9 +24,11 @@ def figures(output: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["_type"] == kind]
 
 
-def test_two_processes_mix_and_augment_as_one(colour_videos: Path, tmp_path: Path) -> None:
-    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *MIXED)) == 0
-    address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *MIXED)
+@pytest.mark.parametrize("loss", ["soft_cross_entropy", "bce_logit"])
+def test_two_processes_mix_and_augment_as_one(colour_videos: Path, tmp_path: Path, loss: str) -> None:
+    mixed = (*MIXED, "MODEL.LOSS_FUNC", loss)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *mixed)) == 0
+    address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *mixed)
     configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
     assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
     one, two = (figures(tmp_path / name, "train_iter") for name in ("one", "two"))

@@ -206,6 +206,21 @@ def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> 
     return 0
 
 
+def test_a_loss_that_is_not_finite_costs_a_scaled_run_one_step() -> None:
+    torch.manual_seed(0)
+    model = Tiny()
+    optimizer = torch.optim.SGD([*model.named_parameters()], lr=0.1)
+    for group in optimizer.param_groups:
+        group["lr_scale"] = 1.0
+    losses = iter([float("nan"), 1.0, 1.0])
+    step = TrainStep(
+        model, optimizer, loss=lambda logits, labels: cross_entropy(logits, labels) * next(losses),
+        world=World(), precision=Precision("cpu", torch.float16), mean=(0.5,) * 3, std=(0.5,) * 3,
+    )  # fmt: skip
+    batch = clips(2)
+    assert [step(batch, 0.1).updated for _ in range(3)] == [False, True, True]
+
+
 @pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("clip", [{"clip_value": 0.01}, {"clip_norm": 0.1}], ids=str)
 def test_shards_and_parts_are_clipped_as_the_whole(sharded: bool, clip: dict[str, float]) -> None:

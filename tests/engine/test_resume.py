@@ -158,6 +158,16 @@ def test_a_forced_run_takes_what_fits_and_says_what_begins_afresh(colour_videos:
     assert [line["iter"] for line in figures(stopped, "train_iter")] == [1, 2, 1, 2, 3, 4, 5, 6]
 
 
+def test_a_forced_run_that_begins_its_epoch_anew_goes_on_from_its_own_checkpoint(
+    colour_videos: Path, stopped: Path
+) -> None:
+    changed = (*STILL, "RNG_SEED", 2)
+    forced = ("TRAIN.FORCE_RESUME", True, "TRAIN.MAX_STEPS", 1)
+    assert run(tiny_config(colour_videos, stopped, *changed, *forced)) == 0
+    assert run(tiny_config(colour_videos, stopped, *changed, "TRAIN.MAX_STEPS", 3)) == 0
+    assert [line["iter"] for line in figures(stopped, "train_iter")] == [1, 2, 1, 2, 3]
+
+
 @MODEL_REGISTRY.register("WiderTiny")
 class WiderTiny(Tiny):
     def __init__(self, dropout: float = 0.0) -> None:

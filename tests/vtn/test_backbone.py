@@ -111,6 +111,7 @@ def test_models_from_a_configuration(tmp_path: Path) -> None:
     torch.save({"model_state": model.state_dict()}, tmp_path / "weights.pyth")
     again = create_model("VIT_B_VTN", checkpoint=tmp_path / "weights.pyth", overrides=OVERRIDES)
     torch.testing.assert_close(again(frames), model.eval()(frames))
+    assert (again.frame_mean, again.frame_std) == ((0.45,) * 3, (0.225,) * 3)  # as the recipe trains it
 
     average = build_model(load_config("VIT_B_VTN", [*OVERRIDES, "MODEL.MODEL_NAME", "FrameAverage"]))
     assert isinstance(average, FrameAverage)

@@ -14,7 +14,7 @@ from slowfast.errors import ModelError
 from vtn import FrameAverage
 from vtn.backbones.depth import parameter_depths
 from vtn.backbones.freezing import batch_norms
-from vtn.backbones.lora import merge_lora
+from vtn.backbones.lora import LoRA, add_lora, merge_lora
 
 VIT = ("vit_tiny_patch16_224", {"img_size": 32, "embed_dim": 32, "depth": 3, "num_heads": 2})
 RESNET = ("resnet10t", {"layers": (1, 1, 1, 1), "channels": (8, 16, 16, 24), "zero_init_last": False})
@@ -193,6 +193,18 @@ class TestLoRA:
     def test_layers_that_there_are_not(self) -> None:
         with pytest.raises(ModelError, match=r"LORA\.TARGETS = \['query'\].*blocks\.0\.attn\.qkv"):
             model_of(VIT, lora={"rank": 2, "targets": ["query"]})
+
+    def test_linear_layers_that_nobody_calls_are_left_out(self, caplog: pytest.LogCaptureFixture) -> None:
+        network = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+        add_lora(network, LoRA(rank=2))
+        assert "leaves out the attention of 1 layer" in caplog.text
+        network(torch.randn(2, 3, 16)).square().sum().backward()
+        adapters = {name: p for name, p in network.named_parameters() if "lora_" in name}
+        assert all(parameter.grad is not None for parameter in adapters.values())
+        assert {name.partition(".")[0] for name in adapters} == {"linear1", "linear2"}
+        attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        with pytest.raises(ModelError, match=r"LORA\.TARGETS = \['out_proj'\]"):
+            add_lora(attention, LoRA(rank=2, targets=["out_proj"]))
 
     def test_it_freezes_by_itself(self) -> None:
         with pytest.raises(ModelError, match="freezes the backbone by itself"):

@@ -137,3 +137,18 @@ def test_what_cannot_be_pushed(frames: np.ndarray) -> None:
     with pytest.raises(InputError, match="keep_seconds"):
         VideoStream(tiny(), keep_seconds=0)
     assert len(stream) == 2
+
+
+def test_a_pause_of_the_source_forgets_nothing_that_is_to_be_kept() -> None:
+    stream = VideoStream(tiny(), keep_seconds=60)
+    for second in [*range(60), 95]:
+        stream.push_features(video_features(1).features[0], second)
+    assert len(stream) == 25  # of the seconds 36 to 59, and 95, which is shown until 96
+
+
+def test_frames_whose_colours_were_turned_round_are_taken(frames: np.ndarray) -> None:
+    model = tiny()
+    turned, plain = VideoStream(model), VideoStream(model)
+    turned.push(frames[0][..., ::-1], 0.0)
+    plain.push(frames[0][..., ::-1].copy(), 0.0)
+    np.testing.assert_array_equal(turned.scores(), plain.scores())

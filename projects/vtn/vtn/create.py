@@ -10,6 +10,7 @@ from torch import nn
 
 from slowfast.config import load_config
 from slowfast.engine.checkpoint import class_names_in, load_weights, read_checkpoint, weights_in
+from slowfast.engine.prepare import frame_normalization
 from slowfast.models.build import build_model
 from slowfast.solver.ema import evaluates_average
 from vtn.hub import check_digest
@@ -23,7 +24,8 @@ def create_model(
 
     A checkpoint that is one of the model zoo's is verified by its SHA-256, and one that ``tools/publish.py``
     wrote by the digest in it; any other is taken as it is. The class names that travel in it become the
-    model's ``class_names``.
+    model's ``class_names``, and its ``frame_mean`` and ``frame_std`` are what the weights were trained with:
+    as a published checkpoint says, else as the configuration does.
 
     Args:
         config: the name of a shipped configuration (``VIT_B_VTN``) or a YAML file.
@@ -36,6 +38,7 @@ def create_model(
     """
     cfg = load_config(config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *overrides])
     model: Any = build_model(cfg, fetch_weights=checkpoint is None)
+    model.frame_mean, model.frame_std = frame_normalization(cfg, model)
     if checkpoint is not None:
         find_published(checkpoint)
         content = read_checkpoint(checkpoint)
@@ -44,4 +47,6 @@ def create_model(
         if "weights_digest" in content:
             check_digest(model, content["weights_digest"], source=str(checkpoint))
         model.class_names = class_names_in(content, checkpoint)
+        if "normalization" in content:
+            model.frame_mean, model.frame_std = (tuple(content["normalization"][k]) for k in ("mean", "std"))
     return model.eval()

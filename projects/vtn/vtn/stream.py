@@ -22,6 +22,9 @@ from vtn.windows import device_of, evaluating, score_video
 CHUNK_FRAMES = 32
 """Frames that go through the backbone at once where the model does not say."""
 
+_RECENT = 8
+"""Newest frames by which the length of a frame is judged."""
+
 Times = float | Sequence[float] | np.ndarray
 """Seconds of one frame, or of each."""
 
@@ -94,6 +97,8 @@ class VideoStream:
         Raises:
             InputError: for shapes or times that do not fit.
         """
+        if isinstance(frames, np.ndarray):
+            frames = np.ascontiguousarray(frames)  # A flip of colours is a view that torch does not take.
         frames = torch.as_tensor(frames)
         if frames.ndim == 3:
             frames = frames[None]
@@ -157,10 +162,14 @@ class VideoStream:
 
     @property
     def _end(self) -> float:
-        """When the newest frame will have been shown as long as the one before it."""
-        newest = self._seconds.rows[-2:].tolist()
+        """When the newest frame will have been shown as long as the frames before it.
+
+        That is the median of the last few, of which one may have lasted long because the source paused.
+        """
+        newest = self._seconds.rows[-_RECENT:]
         # A first frame alone is shown for as long as one of a common frame rate.
-        return newest[-1] + (newest[1] - newest[0] if len(newest) > 1 else 1 / 25)
+        length = float(newest.diff().median()) if len(newest) > 1 else 1 / 25
+        return float(newest[-1]) + length
 
     def _require_frames(self) -> None:
         if self._count == 0:

@@ -12,6 +12,9 @@ from typing import Any
 from torch import nn
 
 from slowfast.errors import ModelError
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class LoRA:
         rank: of the matrices that are added.
         alpha: they are scaled by ``alpha / rank``.
         dropout: of what goes into them.
-        targets: ends of the names of the layers that get them; empty: all linear layers.
+        targets: ends of the names of the layers that get them; empty: all linear layers but those of
+            ``nn.MultiheadAttention``, which multiplies by their weights without calling them.
     """
 
     rank: int
@@ -46,12 +50,18 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
             f"VTN.BACKBONE.LORA.RANK = {lora.rank}: needs the package peft ({error}); "
             "pip install 'slowfast-vtn[lora]'"
         ) from error
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    uncalled = _uncalled_linear_layers(network)
+    linear = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and name not in uncalled
+    ]
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets) or linear,
+        exclude_modules=uncalled or None,
     )
     try:
         inject_adapter_in_model(config, network)
@@ -76,6 +86,22 @@ def merge_lora(network: nn.Module) -> nn.Module:
             parent, _, child = path.rpartition(".")
             setattr(network.get_submodule(parent), child, module.base_layer)
     return network
+
+
+def _uncalled_linear_layers(network: nn.Module) -> list[str]:
+    """Names of linear layers of which the weights alone are used: what lies beside them would not learn."""
+    found = [
+        f"{name}.out_proj"
+        for name, module in network.named_modules()
+        if isinstance(module, nn.MultiheadAttention)
+    ]
+    if found:
+        logger.warning(
+            "LoRA leaves out the attention of %d layer(s), as torch's nn.MultiheadAttention does not call "
+            "its linear layers; timm's networks of the same name have layers that learn",
+            len(found),
+        )
+    return found
 
 
 def _accept_plain_weights(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
