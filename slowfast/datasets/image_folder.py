@@ -61,7 +61,7 @@ class ImageFolder:
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(np.asarray(indices, np.int64).tolist()):
             slots.setdefault(index, []).append(slot)
-        picture = Picture(len(indices), placer or whole_picture())
+        picture = Picture(len(indices), placer or whole_picture(), self.name)
         size: tuple[int, int] | None = None
         for index, places in slots.items():
             frame = self._read_image(self._names[index])
