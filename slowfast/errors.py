@@ -5,8 +5,9 @@ The command line prints them without a traceback; anything else that escapes is 
 
 from __future__ import annotations
 
+import difflib
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class SlowFastError(Exception):
@@ -108,3 +109,15 @@ class TrainingError(SlowFastError):
 def describe_error(error: BaseException) -> str:
     """The words of an error that a user can mend, the traceback of any other."""
     return str(error) if isinstance(error, SlowFastError) else "".join(traceback.format_exception(error))
+
+
+def did_you_mean(name: str, known: Mapping[str, str], *, otherwise: str, cutoff: float = 0.5) -> str:
+    """The end of a message about a name that there is not: what may have been meant.
+
+    Args:
+        known: what ``name`` is compared with -> what is told of it.
+        otherwise: told where nothing is near.
+        cutoff: of ``difflib.get_close_matches``.
+    """
+    near = difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
+    return f"did you mean {' or '.join(known[match] for match in near)}?" if near else otherwise

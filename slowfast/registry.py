@@ -7,7 +7,6 @@ only when a model or a data set is built.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 import traceback
@@ -18,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
@@ -54,8 +53,7 @@ class Registry(Generic[T]):
         if name not in self._entries:
             import_project_modules()
         if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(self))}"
+            hint = did_you_mean(name, {n: n for n in self}, otherwise=f"known: {', '.join(sorted(self))}")
             raise ConfigError([f"{self.key} = {name!r}: there is no {self.kind} of that name; {hint}"])
         return self._entries[name]
 

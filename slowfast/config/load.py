@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -16,7 +15,7 @@ from slowfast.config.check import check
 from slowfast.config.defaults import get_default_config
 from slowfast.config.merge import Merge
 from slowfast.config.yaml_file import read_yaml
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, did_you_mean
 from slowfast.registry import projects
 
 BASE_KEY = "_BASE_"
@@ -73,13 +72,9 @@ def find_config(path: str | Path) -> Path:
         if name.casefold() in (full_name.casefold(), full_name.partition("/")[2].casefold()):
             return file
     what = "is a folder" if Path(path).is_dir() else "there is no such file"
-    # Without a shipped configuration near it, the name that was meant is among all of them.
     short = {full_name.partition("/")[2].casefold(): full_name for full_name in shipped}
-    near = difflib.get_close_matches(Path(name).name.casefold(), short, n=3)
-    if near:
-        hint = f"did you mean {' or '.join(short[match] for match in near)}?"
-    else:
-        hint = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
+    all_of_them = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
+    hint = did_you_mean(Path(name).name.casefold(), short, otherwise=all_of_them, cutoff=0.6)
     raise ConfigError([f"{path}: {what}; {hint}"])
 
 

@@ -73,10 +73,7 @@ class FeatureFile:
     def __init__(
         self, path: str | Path, feature_dim: int, description: Mapping[str, Any], dtype: str = "float32"
     ) -> None:
-        path = Path(path)
-        # Added, as film.fps1 and film.fps5 are two files.
-        self.path = path if path.suffix == ".npy" else path.with_name(f"{path.name}.npy")
-        self._json = self.path.with_suffix(".json")
+        self.path, self._json = feature_paths(path)
         self._feature_dim = feature_dim
         self._dtype, self._stored = dtype, STORED[dtype][1]
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,6 +208,14 @@ class FeatureFile:
     @property
     def _row_bytes(self) -> int:
         return self._feature_dim * self._stored.itemsize
+
+
+def feature_paths(path: str | Path) -> tuple[Path, Path]:
+    """The array and the description of the :class:`FeatureFile` that ``path`` names."""
+    path = Path(path)
+    # Added, as film.fps1 and film.fps5 are two files.
+    array = path if path.suffix == ".npy" else path.with_name(f"{path.name}.npy")
+    return array, array.with_suffix(".json")
 
 
 def describe_file(path: str | Path) -> dict[str, Any]:

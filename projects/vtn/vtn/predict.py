@@ -71,8 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     if args.stride and not args.window:
         parser.error("--stride goes with --window; give both")
-    if args.output and args.features and Path(args.output) == _description_path(args.features):
-        parser.error(f"{args.output} is where --features describes them; give --output another name")
+    if args.output and args.features:
+        from slowfast.datasets.feature_file import feature_paths
+
+        _, description = feature_paths(args.features)
+        if Path(args.output) == description:
+            parser.error(f"{args.output} is where --features describes them; give --output another name")
 
     from slowfast.engine.interrupt import Interrupt, Interrupted
     from slowfast.errors import SlowFastError
@@ -184,11 +188,6 @@ def _naming(path: str | Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
-
-
-def _description_path(features: str) -> Path:
-    """The file that says what features are of, see ``slowfast.datasets.feature_file.FeatureFile``."""
-    return Path(f"{features.removesuffix('.npy')}.json")
 
 
 def _positive(text: str) -> float:

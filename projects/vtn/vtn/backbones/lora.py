@@ -51,6 +51,12 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
             "pip install 'slowfast-vtn[lora]'"
         ) from error
     uncalled = _uncalled_linear_layers(network)
+    if uncalled:
+        logger.warning(
+            "LoRA leaves out the attention of %d layer(s), as torch's nn.MultiheadAttention does not call "
+            "its linear layers; timm's networks of the same name have layers that learn",
+            len(uncalled),
+        )
     linear = [
         name
         for name, module in network.named_modules()
@@ -90,18 +96,11 @@ def merge_lora(network: nn.Module) -> nn.Module:
 
 def _uncalled_linear_layers(network: nn.Module) -> list[str]:
     """Names of linear layers of which the weights alone are used: what lies beside them would not learn."""
-    found = [
+    return [
         f"{name}.out_proj"
         for name, module in network.named_modules()
         if isinstance(module, nn.MultiheadAttention)
     ]
-    if found:
-        logger.warning(
-            "LoRA leaves out the attention of %d layer(s), as torch's nn.MultiheadAttention does not call "
-            "its linear layers; timm's networks of the same name have layers that learn",
-            len(found),
-        )
-    return found
 
 
 def _accept_plain_weights(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

@@ -5,7 +5,6 @@ N images, F width of a feature.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from slowfast.errors import ModelError
+from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.description import BACKBONE_REGISTRY, Backbone, interpolation_of
 from vtn.backbones.published import fetch
 
@@ -37,11 +36,8 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
 
     if not name.startswith(_UNLISTED) and not timm.is_model(name):
         known = [*BACKBONE_REGISTRY, *timm.list_models()]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "python tools/analyze.py backbones has the names"
+        hint = did_you_mean(
+            name, {n: n for n in known}, otherwise="python tools/analyze.py backbones has the names"
         )
         raise ModelError(f"backbone {name!r}: neither BACKBONE_REGISTRY nor timm has it; {hint}")
     # Without a network the weights may have been put where the others lie.

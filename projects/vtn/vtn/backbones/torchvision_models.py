@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from slowfast.errors import ModelError
+from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.description import DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
 from vtn.backbones.published import fetch
 
@@ -29,9 +28,8 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     from torchvision.models import get_model, get_model_weights
 
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else "torchvision.models.list_models() has the names"
+        hint = did_you_mean(
+            name, {n: n for n in names()}, otherwise="torchvision.models.list_models() has the names"
         )
         raise ModelError(f"backbone torchvision:{name}: torchvision has no image model of that name; {hint}")
     if pooling:
