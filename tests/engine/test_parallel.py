@@ -179,14 +179,17 @@ def take_step(
     **clip: float,
 ) -> list[StepResult]:
     network = distribute(model, model, world, how)
+    step = step_of(model, world=world, network=network, parts=parts, **clip)
+    return [step(batch, 0.1) for _ in range(count)]
+
+
+def step_of(model: nn.Module, **options: Any) -> TrainStep:
+    """Plain descent."""
     optimizer = torch.optim.SGD([*model.named_parameters()], lr=0.1)
     for group in optimizer.param_groups:
         group["lr_scale"] = 1.0
-    step = TrainStep(
-        model, optimizer, loss=cross_entropy, world=world, precision=Precision(), mean=(0.5,) * 3,
-        std=(0.5,) * 3, network=network, parts=parts, **clip,
-    )  # fmt: skip
-    return [step(batch, 0.1) for _ in range(count)]
+    plain = {"loss": cross_entropy, "world": World(), "precision": Precision()}
+    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
 
 
 def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> int:
@@ -208,15 +211,12 @@ def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> 
 
 def test_a_loss_that_is_not_finite_costs_a_scaled_run_one_step() -> None:
     torch.manual_seed(0)
-    model = Tiny()
-    optimizer = torch.optim.SGD([*model.named_parameters()], lr=0.1)
-    for group in optimizer.param_groups:
-        group["lr_scale"] = 1.0
     losses = iter([float("nan"), 1.0, 1.0])
-    step = TrainStep(
-        model, optimizer, loss=lambda logits, labels: cross_entropy(logits, labels) * next(losses),
-        world=World(), precision=Precision("cpu", torch.float16), mean=(0.5,) * 3, std=(0.5,) * 3,
-    )  # fmt: skip
+    step = step_of(
+        Tiny(),
+        loss=lambda logits, labels: cross_entropy(logits, labels) * next(losses),
+        precision=Precision("cpu", torch.float16),
+    )
     batch = clips(2)
     assert [step(batch, 0.1).updated for _ in range(3)] == [False, True, True]
 
