@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LongformerConfig, LongformerModel
 
-from vtn.attention_reference import reference_attention
-from vtn.encoder_layer import EncoderLayer
-from vtn.temporal_encoder import TemporalEncoder
+from vtn.encoder.attention_reference import reference_attention
+from vtn.encoder.encoder_layer import EncoderLayer
+from vtn.encoder.temporal_encoder import TemporalEncoder
 
 
 class HuggingFaceEncoder(nn.Module):

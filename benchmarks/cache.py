@@ -25,13 +25,13 @@ from benchmarks.decode import make_clip
 from benchmarks.measure import Report, Timing, ratio
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.loader import build_loader
-from slowfast.distributed import World
-from slowfast.engine.extract_features import ExtractionRequest, extract_features
-from slowfast.engine.from_features import network_for
-from slowfast.engine.interrupt import Interrupt
-from slowfast.engine.prepare import build_precision, build_seeded_model, frame_normalization
-from slowfast.engine.step import TrainStep
+from slowfast.datasets.loading.loader import build_loader
+from slowfast.distributed.world import World
+from slowfast.engine.evaluator import build_precision, build_seeded_model, frame_normalization
+from slowfast.engine.training.train_step import TrainStep
+from slowfast.extraction.extract import ExtractionRequest, extract_features
+from slowfast.interrupt import Interrupt
+from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.models.losses import get_loss
 from slowfast.solver import build_optimizer

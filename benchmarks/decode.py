@@ -22,8 +22,8 @@ from av.video.frame import PictureType
 from torch.nn import functional as F
 
 from benchmarks.measure import Report, peak_memory, ratio, time_interleaved
-from slowfast.datasets import spatial
-from slowfast.datasets.decode import decode, open_video, stream
+from slowfast.datasets.views import spatial
+from slowfast.video.decoding import decode, open_video, stream
 
 COLUMNS = ["case", "candidate", "ms", "ours is faster by", "peak MB", "dB", "shift"]
 Candidates = dict[str, Callable[[], Any]]

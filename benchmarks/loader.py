@@ -27,8 +27,8 @@ from benchmarks.measure import Report, peak_memory, ratio, time_interleaved
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import normalize
-from slowfast.datasets.loader import ClipLoader, build_loader
-from slowfast.datasets.samplers import TrainSampler
+from slowfast.datasets.loading.loader import ClipLoader, build_loader
+from slowfast.datasets.loading.samplers import TrainSampler
 
 BATCH, SMALL_BATCH = 8, 50
 SOURCES = {"340x256": (256, 340), "1280x720": (720, 1280)}

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Report, peak_memory
-from slowfast.datasets.pyav_video import PyAVVideo
+from slowfast.video.pyav_video import PyAVVideo
 from vtn import VTN, score_video, score_windows
-from vtn.extract import FrameView, extract_features
-from vtn.features import VideoFeatures
+from vtn.inference.extract import FrameView, extract_features
+from vtn.inference.features import VideoFeatures
 
 HEIGHT, WIDTH, FPS, SCENE_SECONDS = 360, 640, 25, 10
 SIZE = 64

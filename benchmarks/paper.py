@@ -27,12 +27,12 @@ from torch.nn import functional as F
 from benchmarks.decode import make_clip
 from benchmarks.measure import Report, Timing, ratio, time_interleaved
 from slowfast.analysis.flops import views_of_test
-from slowfast.complexity import clip_complexity, count_parameters
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.loader import build_loader
+from slowfast.datasets.loading.loader import build_loader
 from slowfast.models import build_model
 from slowfast.models.build import looks_frame_by_frame
+from slowfast.models.complexity import clip_complexity, count_parameters
 
 KINETICS_VIDEOS = 240_000
 TIMED_FRAMES = 16

@@ -18,10 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.decode import make_clip
 from benchmarks.measure import Report
-from slowfast.complexity import count_parameters
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
-from slowfast.engine.prepare import count_gmacs
+from slowfast.engine.evaluator import count_gmacs
+from slowfast.models.complexity import count_parameters
 from vtn import VTN
 
 CLASSES = 400

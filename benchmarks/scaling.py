@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measure import Report, time_interleaved
-from slowfast.distributed import World, connect, disconnect, free_local_address
+from slowfast.distributed.world import World, connect, disconnect, free_local_address
 from vtn import VTN
 
 CLASSES = 400

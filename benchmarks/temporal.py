@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from benchmarks._longformer import HuggingFaceEncoder, chunked_reference
 from benchmarks.measure import Report, Timing, cpu_has_bfloat16, peak_memory, ratio, time_interleaved
-from vtn.encoder_layer import CHUNK, EncoderLayer
-from vtn.packed import pack
-from vtn.temporal_encoder import TemporalEncoder
+from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
+from vtn.encoder.packed_linear import pack
+from vtn.encoder.temporal_encoder import TemporalEncoder
 
 WIDTH, HEADS, LAYERS, INTERMEDIATE, WINDOW = 768, 12, 3, 3072, 18
 LENGTHS = [16, 64, 250, 1024, 4096, 16384, 65536]

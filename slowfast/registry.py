@@ -78,7 +78,7 @@ class Project:
             of any other makes another run of it.
         modules: imported before a model or a data set is looked up, so that they register themselves.
         configs: package that holds the configs which the project ships, found by name; empty: none.
-        analyses: sub-command of ``tools/analyze.py`` -> module, see ``slowfast.analysis.command_line``.
+        analyses: sub-command of ``tools/analyze.py`` -> module, see ``slowfast.cli.analyze``.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Project:
 
 
 # The framework's own networks come in through the same door, installed or not.
-_BUILT_IN = EntryPoint("slowfast", "slowfast.config.clip_networks:PROJECT", "slowfast.projects")
+_BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", "slowfast.projects")
 _not_installed: list[EntryPoint] = []
 
 

@@ -13,7 +13,7 @@ if find_spec("slowfast") is None:
 
     announce_project("vtn", "vtn.project:PROJECT")
 
-from slowfast.analysis.command_line import main
+from slowfast.cli.analyze import main
 
 if __name__ == "__main__":
     sys.exit(main())

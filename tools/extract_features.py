@@ -31,7 +31,7 @@ if find_spec("slowfast") is None:
 
     announce_project("vtn", "vtn.project:PROJECT")
 
-from slowfast.extract_features import main  # noqa: E402
+from slowfast.cli.extract import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(examples=EXAMPLES))

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "projects" / "vtn")]
 
 from slowfast.files import write_text  # noqa: E402
-from vtn.zoo import read_zoo, render_zoo  # noqa: E402
+from vtn.publishing.zoo import read_zoo, render_zoo  # noqa: E402
 
 
 def main() -> int:

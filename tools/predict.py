@@ -13,7 +13,7 @@ if find_spec("slowfast") is None:
 
     announce_project("vtn", "vtn.project:PROJECT")
 
-from vtn.predict import main
+from vtn.cli.predict import main
 
 if __name__ == "__main__":
     sys.exit(main())

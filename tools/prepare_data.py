@@ -9,7 +9,7 @@ if find_spec("slowfast") is None:
     # A checkout that is not installed.
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from slowfast.preparation.command_line import main
+from slowfast.cli.prepare import main
 
 if __name__ == "__main__":
     sys.exit(main())

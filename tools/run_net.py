@@ -33,7 +33,7 @@ if find_spec("slowfast") is None:
 
     announce_project("vtn", "vtn.project:PROJECT")
 
-from slowfast.run_net import main  # noqa: E402
+from slowfast.cli.run import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(examples=EXAMPLES))

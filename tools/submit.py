@@ -3,7 +3,7 @@
 
 import sys
 
-from slowfast.submit import main
+from slowfast.cli.submit import main
 
 EXAMPLES = """\
 examples:

@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table."""
-    from slowfast.complexity import clip_complexity, count_parameters
     from slowfast.config import load_config
     from slowfast.models import build_model
+    from slowfast.models.complexity import clip_complexity, count_parameters
     from slowfast.models.frame_format import adopt_frame_format
 
     cfg = load_config(args.cfg, args.overrides)

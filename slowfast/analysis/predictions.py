@@ -21,7 +21,7 @@ from slowfast.errors import DataError
 from slowfast.files import atomic_write
 
 if TYPE_CHECKING:
-    from slowfast.engine.predictions import Predictions
+    from slowfast.engine.prediction_file import Predictions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints what the files say, and writes what was asked for."""
-    from slowfast.engine.fusion import fuse
-    from slowfast.engine.predictions import load_predictions, save_predictions
+    from slowfast.analysis.fusion import fuse
+    from slowfast.engine.prediction_file import load_predictions, save_predictions
 
     loaded = [load_predictions(path) for path in args.files]
     for path, predictions in zip(args.files, loaded, strict=True):
@@ -153,7 +153,7 @@ def write_confusion(path: str | Path, predictions: Predictions) -> None:
                 [["true", *names], *([names[k], *row] for k, row in enumerate(confusion.tolist()))]
             )
     elif suffix in PICTURES:
-        from slowfast.visualization.tensorboard import draw_confusion
+        from slowfast.engine.tensorboard import draw_confusion
 
         with atomic_write(path) as temporary:
             draw_confusion(confusion, names).savefig(temporary)

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config import obsolete
 from slowfast.config.values import convert, parse_literal
-from slowfast.config.yaml_file import Entry, entries_of
+from slowfast.config.yaml_file import YamlEntry, entries_of
 from slowfast.registry import Project
 
 
@@ -40,9 +40,9 @@ class Merge:
         self._known = [*_dotted_keys(cfg), *self._aliases]
         self._sections = [key for key in self._known if isinstance(_find(cfg, key), CfgNode)]
 
-    def add_entries(self, entries: Iterable[Entry]) -> None:
+    def add_entries(self, entries: Iterable[YamlEntry]) -> None:
         """Lays the entries of one file over the configuration; two values for one key are a problem."""
-        given: dict[str, tuple[str, Entry]] = {}
+        given: dict[str, tuple[str, YamlEntry]] = {}
         for written, entry in self._leaves(entries, ""):
             key = self._aliases.get(written, written)
             if key in given and given[key][1].value != entry.value:
@@ -66,11 +66,11 @@ class Merge:
             default = _find(self.cfg, self._aliases.get(written, written))
             if isinstance(default, str) and not _is_quoted(text, value):
                 value = "" if (value is None and default == "") else text
-            entry = Entry(written, value, "override", children)
+            entry = YamlEntry(written, value, "override", children)
             for dotted, leaf in self._leaves([entry], ""):
                 self._set(self._aliases.get(dotted, dotted), dotted, leaf)
 
-    def _leaves(self, entries: Iterable[Entry], prefix: str) -> Iterator[tuple[str, Entry]]:
+    def _leaves(self, entries: Iterable[YamlEntry], prefix: str) -> Iterator[tuple[str, YamlEntry]]:
         """Yields (dotted key as written, entry) of all that is not a section with known content."""
         for entry in entries:
             written = prefix + entry.name
@@ -87,7 +87,7 @@ class Merge:
             else:
                 yield written, entry
 
-    def _set(self, key: str, written: str, entry: Entry) -> None:
+    def _set(self, key: str, written: str, entry: YamlEntry) -> None:
         section, _, leaf = key.rpartition(".")
         node = _find(self.cfg, section) if section else self.cfg
         free = self._is_free(key)
@@ -105,7 +105,7 @@ class Merge:
         self.origins[key] = entry.where
         self.failed.discard(key)
 
-    def _fail(self, key: str, written: str, entry: Entry, what: str) -> None:
+    def _fail(self, key: str, written: str, entry: YamlEntry, what: str) -> None:
         self.problems.append(f"{written} ({entry.where}) = {entry.value!r}: {what}")
         self.failed.add(key)
 

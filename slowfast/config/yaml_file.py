@@ -14,7 +14,7 @@ from slowfast.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Entry:
+class YamlEntry:
     """A key of a mapping with its value.
 
     Attributes:
@@ -27,7 +27,7 @@ class Entry:
     name: str
     value: Any
     where: str
-    children: tuple[Entry, ...] | None = None
+    children: tuple[YamlEntry, ...] | None = None
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,7 +39,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(path: Path) -> tuple[Entry, ...]:
+def read_yaml(path: Path) -> tuple[YamlEntry, ...]:
     """Returns the entries of a file's top mapping, none for an empty file.
 
     Raises:
@@ -65,15 +65,15 @@ def read_yaml(path: Path) -> tuple[Entry, ...]:
         raise ConfigError([f"{path}: is not valid YAML: {error}"]) from None
 
 
-def entries_of(mapping: Mapping[Any, Any], where: str) -> tuple[Entry, ...]:
+def entries_of(mapping: Mapping[Any, Any], where: str) -> tuple[YamlEntry, ...]:
     """Returns the entries of a plain mapping, all with the same place."""
     return tuple(
-        Entry(str(name), value, where, entries_of(value, where) if isinstance(value, Mapping) else None)
+        YamlEntry(str(name), value, where, entries_of(value, where) if isinstance(value, Mapping) else None)
         for name, value in mapping.items()
     )
 
 
-def _entries(loader: _Loader, node: yaml.Node, source: str) -> tuple[Entry, ...]:
+def _entries(loader: _Loader, node: yaml.Node, source: str) -> tuple[YamlEntry, ...]:
     if not isinstance(node, yaml.MappingNode):
         line = node.start_mark.line + 1
         raise ConfigError([f"{source}, line {line}: is not a mapping; write lines such as 'NUM_GPUS: 1'"])
@@ -83,5 +83,5 @@ def _entries(loader: _Loader, node: yaml.Node, source: str) -> tuple[Entry, ...]
         where = f"{source}, line {key.start_mark.line + 1}"
         children = _entries(loader, value, source) if isinstance(value, yaml.MappingNode) else None
         name = str(loader.construct_object(key, deep=True))
-        entries.append(Entry(name, loader.construct_object(value, deep=True), where, children))
+        entries.append(YamlEntry(name, loader.construct_object(value, deep=True), where, children))
     return tuple(entries)

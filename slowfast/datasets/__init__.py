@@ -1,1 +1,8 @@
-"""Video file -> record -> temporal plan -> decoder -> spatial transforms -> Clip -> ClipBatch."""
+"""Data sets of videos: annotations, views, clips, and their loading.
+
+The names of ``__init__.pyi`` are imported when they are first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

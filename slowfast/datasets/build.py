@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.augment import Augmentation
-from slowfast.datasets.build_features import build_cache_reader, build_file_reader
-from slowfast.datasets.decode import describe_backend, open_video
-from slowfast.datasets.feature_cache import FeatureOrigin
-from slowfast.datasets.image_folder import ImageFolder
-from slowfast.datasets.long_view import LongViewReader
-from slowfast.datasets.original import OriginalViewReader
+from slowfast.datasets.clip import Clip, ReadClip
 from slowfast.datasets.readers import READERS, AnnotationSource
-from slowfast.datasets.shared_crops import SharedCropsReader
-from slowfast.datasets.video_dataset import Reader, VideoDataset
-from slowfast.datasets.views import ClipViews, OpenVideo, TrainingViews, ViewReader, WholeVideoViews
+from slowfast.datasets.video_dataset import FeatureOrigin, Reader, VideoDataset
+from slowfast.datasets.views.augment import Augmentation
+from slowfast.datasets.views.original import OriginalViewReader
+from slowfast.datasets.views.shared_crops import SharedCropsReader
+from slowfast.datasets.views.streamed_view import StreamedViewReader
+from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
 from slowfast.registry import Registry, import_user_modules
+from slowfast.video.decoding import OpenVideo, describe_backend, open_video
+from slowfast.video.image_folder import ImageFolder
 
 _logger = get_logger(__name__)
 
@@ -47,20 +47,84 @@ for _name, _reader in READERS.items():
     DATASET_REGISTRY.register(_name)(partial(_read, _reader))
 
 
+@dataclass(frozen=True)
+class ReaderRequest:
+    """Arguments of a function that builds a reader of views.
+
+    Attributes:
+        position_rate, feature_dim, streamed_views: see :func:`build_dataset`.
+    """
+
+    split: str
+    annotations: Annotations
+    scheme: TrainingViews | ClipViews | WholeVideoViews
+    position_rate: float | None = None
+    feature_dim: int | None = None
+    streamed_views: bool = False
+
+
+@dataclass(frozen=True)
+class BuiltReader:
+    """A reader of views, and how an item is made of what it reads.
+
+    Attributes:
+        make_clip, features: see :class:`VideoDataset`.
+    """
+
+    reader: Reader
+    make_clip: Callable[..., ReadClip] = Clip
+    features: FeatureOrigin | None = None
+
+
+READER_REGISTRY: Registry[Callable[[Any, ReaderRequest], BuiltReader]] = Registry(
+    "reader of views", "DATA.FEATURES"
+)
+"""Builders of readers: ``(cfg, request) -> BuiltReader``. The data set and ``DATA`` decide which is used."""
+
+
+@READER_REGISTRY.register("frames")
+def _build_frame_reader(cfg: Any, request: ReaderRequest) -> BuiltReader:
+    view_reader = SharedCropsReader if request.scheme.num_crops > 1 else ViewReader
+    reader = view_reader(
+        request.scheme,
+        request.position_rate,
+        video_opener(request.annotations, cfg.DATA.DECODING_BACKEND),
+        _augmentation(cfg) if request.split == "train" else None,
+    )
+    if request.streamed_views and request.split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
+        return BuiltReader(StreamedViewReader(reader, limit=cfg.TRAIN.EVAL_STREAM_FRAMES))
+    return BuiltReader(reader)
+
+
+@READER_REGISTRY.register("original")
+def _build_original_reader(cfg: Any, request: ReaderRequest) -> BuiltReader:
+    if request.annotations.segments is not None or request.annotations.image_fps is not None:
+        name = cfg.TEST.DATASET if request.split == "test" else cfg.TRAIN.DATASET
+        raise ConfigError(
+            [
+                "DATA.ORIGINAL_SEMANTICS = True: the original reads whole video files, but the data set "
+                f"{name!r} has parts of files, or folders of images; set it False"
+            ]
+        )
+    scheme = request.scheme
+    assert not isinstance(scheme, TrainingViews)  # this reader is for evaluation
+    return BuiltReader(OriginalViewReader(scheme))
+
+
 def build_dataset(
     cfg: Any,
     split: str,
     *,
     position_rate: float | None = None,
-    long_views: bool = False,
+    streamed_views: bool = False,
     feature_dim: int | None = None,
 ) -> VideoDataset:
     """Builds the data set of a split ("train", "val", "test"); see :class:`VideoDataset` for its items.
 
     Args:
         position_rate: the model's; None: positions are frame indices.
-        long_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are only planned,
-            and their items are :class:`slowfast.datasets.clip.LongClip`.
+        streamed_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are only planned,
+            and their items are :class:`slowfast.datasets.clip.StreamedClip`.
         feature_dim: the model's, for data sets of features.
 
     Raises:
@@ -71,41 +135,27 @@ def build_dataset(
     name = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
     annotations = DATASET_REGISTRY.get(name)(cfg, split)
     scheme = view_scheme(cfg, split)
-    reader: Reader
-    features: FeatureOrigin | None = None
     if annotations.features:
-        reader, features = build_file_reader(cfg, annotations, scheme, position_rate, feature_dim)
+        source = "feature_files"
     elif cfg.DATA.FEATURES:
-        reader, features = build_cache_reader(cfg, annotations, scheme, position_rate)
-    elif cfg.DATA.ORIGINAL_SEMANTICS and not isinstance(scheme, TrainingViews):
-        if annotations.segments is not None or annotations.image_fps is not None:
-            raise ConfigError(
-                [
-                    "DATA.ORIGINAL_SEMANTICS = True: the original reads whole video files, but the data set "
-                    f"{name!r} has parts of files, or folders of images; set it False"
-                ]
-            )
-        reader = OriginalViewReader(scheme)
+        source = "feature_cache"
+    elif cfg.DATA.ORIGINAL_SEMANTICS and split != "train":
+        source = "original"
     else:
-        view_reader = SharedCropsReader if scheme.num_crops > 1 else ViewReader
-        reader = plain = view_reader(
-            scheme,
-            position_rate,
-            video_opener(annotations, cfg.DATA.DECODING_BACKEND),
-            _augmentation(cfg) if split == "train" else None,
-        )
-        if long_views and split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
-            reader = LongViewReader(plain, limit=cfg.TRAIN.EVAL_STREAM_FRAMES)
+        source = "frames"
+    request = ReaderRequest(split, annotations, scheme, position_rate, feature_dim, streamed_views)
+    built = READER_REGISTRY.get(source)(cfg, request)
     return VideoDataset(
         annotations,
-        reader,
+        built.reader,
         num_temporal=scheme.num_temporal,
         num_crops=scheme.num_crops,
         substitute=split == "train",
         seed=cfg.RNG_SEED,
         shuffle_frames=split == "test" and cfg.TEST.SHUFFLE_FRAMES,
-        reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL,
-        features=features,
+        reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL and built.features is None,
+        make_clip=built.make_clip,
+        features=built.features,
     )
 
 

@@ -5,18 +5,18 @@ B clips, T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from slowfast.datasets.long_view import LongView
+    from slowfast.datasets.views.streamed_view import StreamedView
 
-# A named tuple, some of whose entries are tensors with one row a clip.
-Batch = TypeVar("Batch", bound=Any)
+# A named tuple, some of whose entries are tensors with one row per clip.
+TupleOfTensors = TypeVar("TupleOfTensors", bound=Any)
 
 
 class SampleRef(NamedTuple):
@@ -63,9 +63,46 @@ class Clip:
     view_id: int = 0
     broken: tuple[BrokenVideo, ...] = ()
 
+    def reordered(self, order: Tensor) -> Clip:
+        """Returns the clip with frame ``order[i]`` at place i; the positions stay."""
+        return replace(self, frames=self.frames[:, order])
+
+    @staticmethod
+    def collate(
+        clips: Sequence[Clip], broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
+    ) -> ClipBatch:
+        """Makes a batch; shorter clips are padded with zeros and masked.
+
+        The frames' memory is laid out (B, T, H, W, 3), as decoded: a network takes it as channels-last.
+        """
+        lengths = [clip.frames.shape[1] for clip in clips]
+        longest = max(lengths, default=0)
+        height, width = clips[0].frames.shape[2:] if clips else (0, 0)
+        dtype = clips[0].frames.dtype if clips else torch.uint8
+        frames = torch.empty(len(clips), longest, height, width, 3, dtype=dtype)
+        positions = torch.zeros(len(clips), longest, dtype=torch.int64)
+        for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
+            frames[i, :length] = clip.frames.permute(1, 2, 3, 0)
+            frames[i, length:] = 0
+            positions[i, :length] = clip.positions
+        mask = None
+        if min(lengths, default=0) < longest:
+            mask = torch.arange(longest) < torch.tensor(lengths)[:, None]  # (B, T)
+        labels = [torch.as_tensor(clip.label) for clip in clips]
+        return ClipBatch(
+            frames=frames.permute(0, 4, 1, 2, 3),  # (B, 3, T, H, W)
+            positions=positions,
+            mask=mask,
+            label=torch.stack(labels) if labels else torch.zeros(0, dtype=torch.int64),
+            video_id=torch.tensor([clip.video_id for clip in clips], dtype=torch.int64),
+            view_id=torch.tensor([clip.view_id for clip in clips], dtype=torch.int64),
+            broken=tuple(broken),
+            streamed=tuple(streamed),
+        )
+
 
 @dataclass(frozen=True)
-class LongClip:
+class StreamedClip:
     """One view of one video in evaluation, of too many frames to be decoded before they are looked at.
 
     Attributes:
@@ -73,10 +110,64 @@ class LongClip:
         label, video_id, view_id: as those of :class:`Clip`.
     """
 
-    view: LongView
+    view: StreamedView
     label: int | Tensor
     video_id: int
     view_id: int
+
+
+class ReadClip(Protocol):
+    """A view that has been read: frames (:class:`Clip`), or something made of them such as features."""
+
+    @property
+    def broken(self) -> tuple[BrokenVideo, ...]: ...
+
+    def reordered(self, order: Tensor) -> Self:
+        """Returns the clip with its frames in another order; the positions stay."""
+        ...
+
+    @staticmethod
+    def collate(
+        clips: Any, broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
+    ) -> Batch:
+        """Makes a batch of clips of this type."""
+        ...
+
+
+class Batch(Protocol):
+    """A collated batch of B clips, whatever the model is given of them; see :class:`ClipBatch`."""
+
+    @property
+    def positions(self) -> Tensor: ...
+    @property
+    def mask(self) -> Tensor | None: ...
+    @property
+    def label(self) -> Tensor: ...
+    @property
+    def video_id(self) -> Tensor: ...
+    @property
+    def view_id(self) -> Tensor: ...
+    @property
+    def broken(self) -> tuple[BrokenVideo, ...]: ...
+    @property
+    def streamed(self) -> tuple[StreamedClip, ...]: ...
+
+    @property
+    def num_clips(self) -> int:
+        """B."""
+        ...
+
+    def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+        """Returns the input of a model, B rows."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """Returns the batch with its tensors on ``device``."""
+        ...
+
+    def pin_memory(self) -> Self:
+        """Returns the batch with its tensors in pinned memory."""
+        ...
 
 
 class ClipBatch(NamedTuple):
@@ -90,7 +181,7 @@ class ClipBatch(NamedTuple):
         video_id: (B,) int64.
         view_id: (B,) int64.
         broken: videos found unusable while this batch was made.
-        long: views of the batch that are not in ``frames``; the model takes them chunk by chunk.
+        streamed: views of the batch that are not in ``frames``; the model takes them chunk by chunk.
     """
 
     frames: Tensor
@@ -100,7 +191,7 @@ class ClipBatch(NamedTuple):
     video_id: Tensor
     view_id: Tensor
     broken: tuple[BrokenVideo, ...] = ()
-    long: tuple[LongClip, ...] = ()
+    streamed: tuple[StreamedClip, ...] = ()
 
     @property
     def num_clips(self) -> int:
@@ -120,7 +211,7 @@ class ClipBatch(NamedTuple):
         return map_tensors(self, Tensor.pin_memory)
 
 
-def map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+def map_tensors(batch: TupleOfTensors, change: Callable[[Tensor], Tensor]) -> TupleOfTensors:
     """Returns a batch with each of its tensors changed."""
     changed = {name: change(part) for name, part in batch._asdict().items() if isinstance(part, Tensor)}
     return batch._replace(**changed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,27 +12,39 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.clip import BrokenVideo, Clip, LongClip, SampleRef
-from slowfast.datasets.feature_cache import FeatureOrigin
-from slowfast.datasets.feature_clip import FeatureClip
-from slowfast.datasets.long_view import LongView
-from slowfast.datasets.views import Segment
-from slowfast.datasets.watch import Watch
+from slowfast.datasets.clip import BrokenVideo, Clip, ReadClip, SampleRef, StreamedClip
+from slowfast.datasets.loading.quarantine import Quarantine
+from slowfast.datasets.views.streamed_view import StreamedView
+from slowfast.datasets.views.view_reader import Segment
 from slowfast.errors import DecodeError
 
 # Videos tried in place of a broken one before a training sample is given up.
 _MAX_SUBSTITUTES = 10
 
 
+class FeatureOrigin(Protocol):
+    """The origin of the features of a data set.
+
+    Attributes:
+        folder: of the cache; for files made elsewhere, that of the data set.
+        manifest: the description of how they were made; None where it is not known.
+    """
+
+    @property
+    def folder(self) -> str: ...
+    @property
+    def manifest(self) -> Any: ...
+
+
 class Reader(Protocol):
-    """Reads one view of a file; see :class:`slowfast.datasets.views.ViewReader`."""
+    """Reads one view of a file; see :class:`slowfast.datasets.views.view_reader.ViewReader`."""
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
-    ) -> tuple[Tensor, Tensor] | LongView: ...
+    ) -> tuple[Tensor, Tensor] | StreamedView: ...
 
 
-Item = Clip | FeatureClip | LongClip | BrokenVideo
+Item = ReadClip | StreamedClip | BrokenVideo
 
 
 class VideoDataset(Dataset[Item]):
@@ -47,7 +60,8 @@ class VideoDataset(Dataset[Item]):
         seed: everything random in an item is a function of it, the epoch and the item's index.
         shuffle_frames: permute each view's frames and leave its positions.
         reverse_channels: give BGR.
-        features: where the reader gives features in place of frames, what they are.
+        make_clip: makes an item of (what the reader gave, positions, label, video id, view id).
+        features: where the items are features, their origin; see :class:`FeatureOrigin`.
 
     Attributes:
         features: as given.
@@ -65,6 +79,7 @@ class VideoDataset(Dataset[Item]):
         seed: int = 0,
         shuffle_frames: bool = False,
         reverse_channels: bool = False,
+        make_clip: Callable[..., ReadClip] = Clip,
         features: FeatureOrigin | None = None,
     ) -> None:
         self._annotations = annotations
@@ -74,10 +89,11 @@ class VideoDataset(Dataset[Item]):
         self._seed = seed
         self._shuffle_frames = shuffle_frames
         self._reverse_channels = reverse_channels
+        self._make_clip = make_clip
         self.features = features
         self.num_videos = len(annotations)
         self.num_views = num_temporal * num_crops
-        self.watch = Watch(self.num_videos)
+        self.watch = Quarantine(self.num_videos)
 
     def __len__(self) -> int:
         return self.num_videos * self.num_views
@@ -113,8 +129,8 @@ class VideoDataset(Dataset[Item]):
             clip = self._read(int(rng.integers(self.num_videos)), view_id, rng)
             if isinstance(clip, BrokenVideo):
                 broken.append(clip)
-            elif not isinstance(clip, LongClip):  # which evaluation alone has
-                return replace(clip, broken=tuple(broken))
+            elif not isinstance(clip, StreamedClip):  # which evaluation alone has
+                return replace(clip, broken=tuple(broken))  # type: ignore[type-var]
         return broken[0]
 
     def _read(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
@@ -131,16 +147,14 @@ class VideoDataset(Dataset[Item]):
         except (OSError, MemoryError) as error:
             return BrokenVideo(video_id, path, "unreadable", repr(error))
         label = self._annotations.label(video_id)
-        if isinstance(read, LongView):
+        if isinstance(read, StreamedView):
             order = torch.from_numpy(rng.permutation(len(read.indices))) if self._shuffle_frames else None
             read = replace(read, order=order, reverse_channels=self._reverse_channels)
-            return LongClip(read, label, video_id, view_id)
+            return StreamedClip(read, label, video_id, view_id)
         content, positions = read
-        order = torch.from_numpy(rng.permutation(len(positions))) if self._shuffle_frames else None
-        if self.features is not None:
-            rows = content if order is None else content[order]
-            return FeatureClip(rows, positions, label, video_id, view_id)
-        frames = content if order is None else content[:, order]
         if self._reverse_channels:
-            frames = frames.flip(0)
-        return Clip(frames, positions, label, video_id, view_id)
+            content = content.flip(0)
+        clip = self._make_clip(content, positions, label, video_id, view_id)
+        if self._shuffle_frames:
+            clip = clip.reordered(torch.from_numpy(rng.permutation(len(positions))))
+        return clip

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast.distributed import World
-from slowfast.engine.checkpoint import Position
-from slowfast.engine.interrupt import Interrupt
-from slowfast.engine.training import Training, build_training
+from slowfast.checkpoint.state import TrainingProgress
+from slowfast.distributed.world import World
+from slowfast.engine.training.training_run import TrainingRun, build_training_run
 from slowfast.errors import ConfigError
+from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.progress import format_duration
 
@@ -69,7 +69,7 @@ def rehearse(cfg: Any, world: World, interrupt: Interrupt) -> list[Rehearsal]:
     cfg.defrost()
     cfg.TENSORBOARD.ENABLE = False
     cfg.freeze()
-    training = build_training(cfg, world, interrupt, fetch_weights=False)
+    training = build_training_run(cfg, world, interrupt, fetch_weights=False)
     rehearsals = world.gather_objects(_take_steps(training, world))
     training.close()
     if world.is_main:
@@ -78,10 +78,10 @@ def rehearse(cfg: Any, world: World, interrupt: Interrupt) -> list[Rehearsal]:
     return rehearsals
 
 
-def _take_steps(training: Training, world: World) -> Rehearsal:
+def _take_steps(training: TrainingRun, world: World) -> Rehearsal:
     begun = time.perf_counter()
     training.loader.batch_sampler.set_position(0, 0)
-    position = Position()
+    position = TrainingProgress()
     batch = next(iter(training.loader))
     load_seconds = time.perf_counter() - begun
     batch = training.mix(batch, position)
@@ -107,7 +107,7 @@ def _take_steps(training: Training, world: World) -> Rehearsal:
     )
 
 
-def describe(training: Training, rehearsals: list[Rehearsal]) -> list[str]:
+def describe(training: TrainingRun, rehearsals: list[Rehearsal]) -> list[str]:
     """The lines that rank 0 logs."""
     first = rehearsals[0]
     schedule = training.schedule

@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import BrokenVideo, ClipBatch, LongClip, map_tensors
-from slowfast.datasets.feature_clip import FeatureBatch
-from slowfast.distributed import World
-from slowfast.engine.interrupt import Interrupt
+from slowfast.datasets.clip import BrokenVideo, ClipBatch, StreamedClip, map_tensors
+from slowfast.distributed.world import World
 from slowfast.engine.long_clip import classify_long_view
-from slowfast.engine.precision import Precision
 from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
+from slowfast.features.batch import FeatureBatch
+from slowfast.interrupt import Interrupt
 from slowfast.metrics import confusion_matrix, mean_average_precision, per_class_accuracy, topk_correct
 from slowfast.models.losses import LossFunction
+from slowfast.models.precision import Precision
 
 HEAD_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(dim=1),
@@ -190,7 +190,7 @@ def evaluate(
         scores.broken.update({video.video_id: video for video in batch.broken})
         if batch.num_clips > 0:
             scorer.score(batch, into=scores)
-        for clip in batch.long:
+        for clip in batch.streamed:
             scorer.score_long(clip, into=scores, interrupt=interrupt)
         on_batch()
     seconds = time.perf_counter() - start
@@ -227,7 +227,7 @@ class _Scorer:
         places = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
         self._add(logits.float(), batch.label, places, into)
 
-    def score_long(self, clip: LongClip, *, into: _Scores, interrupt: Interrupt | None) -> None:
+    def score_long(self, clip: StreamedClip, *, into: _Scores, interrupt: Interrupt | None) -> None:
         try:
             with self.precision.autocast():
                 logits = classify_long_view(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.clip import normalize
-from slowfast.datasets.long_view import LongView
-from slowfast.prefetch import Prefetch
+from slowfast.datasets.loading.prefetch import Prefetch
+from slowfast.datasets.views.streamed_view import StreamedView
 
 CHUNK_FRAMES = 64
 """Frames that are decoded, normalised and handed to the model together; at most three chunks are held."""
@@ -21,7 +21,7 @@ CHUNK_FRAMES = 64
 
 def classify_long_view(
     model: Any,
-    view: LongView,
+    view: StreamedView,
     *,
     mean: Sequence[float],
     std: Sequence[float],

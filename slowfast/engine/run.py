@@ -12,8 +12,14 @@ from typing import Any
 
 import torch
 
+from slowfast.checkpoint.resume import NODE_KEYS, config_differences
 from slowfast.config.check import check_batch_sizes
-from slowfast.distributed import (
+from slowfast.distributed.blocking import blocking_on
+from slowfast.distributed.code_version import running_code
+from slowfast.distributed.launch import launch
+from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
+from slowfast.distributed.watchdog import Watchdog
+from slowfast.distributed.world import (
     Processes,
     World,
     choose_network,
@@ -25,36 +31,18 @@ from slowfast.distributed import (
     started_by_torchrun,
     torchrun_world,
 )
-from slowfast.engine.changes import config_differences
 from slowfast.engine.dry_run import rehearse
-from slowfast.engine.interrupt import Interrupt, Interrupted
-from slowfast.engine.launch import launch
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.engine.seeding import compute_deterministically
-from slowfast.engine.testing import run_test
-from slowfast.engine.train import train
+from slowfast.engine.test import run_test
+from slowfast.engine.training.train_loop import train
 from slowfast.errors import ConfigError, DistributedError, OutputError, SlowFastError, describe_error
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.files import write_text
+from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
-from slowfast.rendezvous import Card, Deadline, meet
-from slowfast.versions import running_code
-from slowfast.waiting import waiting
-from slowfast.watchdog import Watchdog
 
 logger = get_logger(__name__)
-
-# Keys that may differ from machine to machine.
-_OWN_KEYS = (
-    "OUTPUT_DIR",
-    "SHARD_ID",
-    "DATA_LOADER.",
-    "LOG_",
-    "TENSORBOARD.",
-    "DIST_START_TIMEOUT",
-    "DIST_TIMEOUT",
-)
-
 
 Work = Callable[[Any, World, Interrupt], None]
 """What each process does with the configuration, once all are there."""
@@ -120,11 +108,11 @@ def run_process(
             problem = _prepare(cfg, world, dry_run=dry_run)
             if world.size > 1:
                 watchdog = stack.enter_context(_meet_others(cfg, world, address, problem, interrupt))
-                with waiting("a connection to all ranks", cfg.DIST_START_TIMEOUT, "DIST_START_TIMEOUT"):
+                with blocking_on("a connection to all ranks", cfg.DIST_START_TIMEOUT, "DIST_START_TIMEOUT"):
                     join(world, watchdog.store, backend=cfg.DIST_BACKEND, timeout=cfg.DIST_TIMEOUT)
             elif problem is not None:
                 raise problem
-            _say_where(cfg, world, remark)
+            _log_placement(cfg, world, remark)
             if work is not None:
                 work(cfg, world, interrupt)
             elif dry_run:
@@ -137,7 +125,7 @@ def run_process(
                 watchdog.stop(interrupted.signum)
             return interrupted.exit_code
         except BaseException as error:
-            return _end_all(_in_our_words(error, cfg.OUTPUT_DIR), world, watchdog)
+            return _end_all(_as_user_error(error, cfg.OUTPUT_DIR), world, watchdog)
         finally:
             disconnect()
     return 0
@@ -167,14 +155,14 @@ def _meet_others(
     """
     if network := choose_network(world, address):
         logger.info("network: gloo uses %s, by which rank 0 is reached", network)
-    card = Card(world.rank, world.size, running_code(), cfg.dump(), str(problem or ""))
+    card = PeerInfo(world.rank, world.size, running_code(), cfg.dump(), str(problem or ""))
     deadline = Deadline(cfg.DIST_START_TIMEOUT, on_wait=interrupt.raise_if_requested)
-    differences = functools.partial(config_differences, harmless=_OWN_KEYS)
+    differences = functools.partial(config_differences, harmless=NODE_KEYS)
     store = meet(card, address, deadline, differences=differences)
     return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), on_stop=interrupt.request)
 
 
-def _in_our_words(error: BaseException, folder: str) -> BaseException:
+def _as_user_error(error: BaseException, folder: str) -> BaseException:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return OutputError(folder, error)
     return error
@@ -195,7 +183,7 @@ def _end_all(error: BaseException, world: World, watchdog: Watchdog | None) -> i
 
 
 def _train_and_test(cfg: Any, world: World, interrupt: Interrupt, stack: ExitStack) -> None:
-    _hold_folder(cfg.OUTPUT_DIR, world, stack)
+    _lock_output_dir(cfg.OUTPUT_DIR, world, stack)
     if world.is_main:
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     trained = train(cfg, world, interrupt) if cfg.TRAIN.ENABLE else None
@@ -203,7 +191,7 @@ def _train_and_test(cfg: Any, world: World, interrupt: Interrupt, stack: ExitSta
         run_test(cfg, world, interrupt, trained=trained)
 
 
-def _say_where(cfg: Any, world: World, remark: str) -> None:
+def _log_placement(cfg: Any, world: World, remark: str) -> None:
     """Logs the place of this process, and what is odd about it."""
     if remark:
         logger.warning(remark)
@@ -217,7 +205,7 @@ def _say_where(cfg: Any, world: World, remark: str) -> None:
         )
 
 
-def _hold_folder(folder: str, world: World, stack: ExitStack) -> None:
+def _lock_output_dir(folder: str, world: World, stack: ExitStack) -> None:
     """Keeps other runs out of ``folder`` until ``stack`` ends; raises on all ranks when one is in there."""
     failure: FolderInUseError | None = None
     if world.is_main:

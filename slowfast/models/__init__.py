@@ -1,5 +1,8 @@
-"""Models by name and the contract that they keep."""
+"""Models by name, and the contract between a model and the framework.
 
-from slowfast.models.build import MODEL_REGISTRY, VideoModel, build_model
+The names of ``__init__.pyi`` are imported when they are first used.
+"""
 
-__all__ = ["MODEL_REGISTRY", "VideoModel", "build_model"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

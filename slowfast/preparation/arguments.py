@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from slowfast.preparation.work import WorkOptions
+from slowfast.preparation.file_work.work import WorkOptions
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,10 @@ from functools import partial
 
 from slowfast.errors import DataError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
+from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
+from slowfast.preparation.file_work.work import count_problems, work_through
 from slowfast.preparation.lists import read_list
 from slowfast.preparation.report import Report
-from slowfast.preparation.transcode import Copy, Encoding, transcode
-from slowfast.preparation.work import count_problems, work_through
 
 EXAMPLES = """\
 examples:

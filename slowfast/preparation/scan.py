@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
+from slowfast.preparation.file_work.probe import VideoFacts
+from slowfast.preparation.file_work.work import count_problems, survey
 from slowfast.preparation.lists import read_list
-from slowfast.preparation.probe import VideoFacts
 from slowfast.preparation.report import Report
-from slowfast.preparation.work import count_problems, survey
 
 EXAMPLES = """\
 examples:

@@ -14,10 +14,10 @@ import numpy as np
 
 from slowfast.files import atomic_write, write_text
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
+from slowfast.preparation.file_work.probe import VideoFacts
+from slowfast.preparation.file_work.work import count_problems, survey
 from slowfast.preparation.lists import read_list
-from slowfast.preparation.probe import VideoFacts
 from slowfast.preparation.report import Report
-from slowfast.preparation.work import count_problems, survey
 
 EXAMPLES = """\
 examples:

@@ -1,6 +1,8 @@
-"""Learning rates, parameter groups and optimisers."""
+"""Learning rates, parameter groups and optimisers.
 
-from slowfast.solver.lr_policy import LRPolicy, build_lr_policy, lr_scale
-from slowfast.solver.optimizer import build_optimizer, set_learning_rate
+The names of ``__init__.pyi`` are imported when they are first used.
+"""
 
-__all__ = ["LRPolicy", "build_lr_policy", "build_optimizer", "lr_scale", "set_learning_rate"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast.shards import local
+from slowfast.distributed.dtensor import to_local
 
 # Of the warm-up, as timm's ModelEmaV3 has it.
 _WARMUP_POWER = 2 / 3
@@ -107,4 +107,4 @@ def _changes(tensor: Tensor) -> bool:
 
 def _locals(tensors: Mapping[str, Any]) -> list[Tensor]:
     """This rank's parts, where the tensors are spread over the ranks."""
-    return [local(tensor.detach()) for tensor in tensors.values()]
+    return [to_local(tensor.detach()) for tensor in tensors.values()]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from slowfast.datasets.decode import open_video
-from slowfast.datasets.sampling import whole_video
+from slowfast.datasets.views.sampling import whole_video
+from slowfast.video.decoding import open_video
 from slowfast.visualization.charts import bar_strip
 
 FRAME_HEIGHT = 96

@@ -21,7 +21,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from slowfast.engine.predictions import Predictions
+from slowfast.engine.prediction_file import Predictions
 from slowfast.files import write_text
 from slowfast.log import METRICS_FILE
 from slowfast.metrics import confusion_matrix, per_class_accuracy

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from slowfast.analysis.command_line import main
-from slowfast.complexity import Macs, measure_complexity
+from slowfast.cli.analyze import main
+from slowfast.models.complexity import Macs, measure_complexity
 
 
 class Attending(nn.Module):

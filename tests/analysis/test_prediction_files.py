@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slowfast.analysis.command_line import main
-from slowfast.engine.fusion import fuse
-from slowfast.engine.predictions import Predictions, load_predictions, save_predictions
+from slowfast.analysis.fusion import fuse
+from slowfast.cli.analyze import main
+from slowfast.engine.prediction_file import Predictions, load_predictions, save_predictions
 from slowfast.errors import DataError
 
 CLASSES = ["archery", "bowling", "cooking"]

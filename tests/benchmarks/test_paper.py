@@ -10,8 +10,8 @@ import torch
 
 from benchmarks import paper
 from benchmarks.measure import Timing
-from slowfast.complexity import clip_complexity, count_parameters
 from slowfast.models import build_model
+from slowfast.models.complexity import clip_complexity, count_parameters
 
 SMALL = {
     paper.OURS: paper.Candidate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks._longformer import HuggingFaceEncoder, chunked_reference
-from vtn.temporal_encoder import TemporalEncoder
+from vtn.encoder.temporal_encoder import TemporalEncoder
 
 
 @torch.no_grad()

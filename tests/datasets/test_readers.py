@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from videos import read_stamps, stamp, write_video
 
 from slowfast.config import get_default_config
 from slowfast.datasets.build import DATASET_REGISTRY, build_dataset
-from slowfast.datasets.build_features import feature_names
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.errors import AnnotationError, ConfigError
+from slowfast.features.build import feature_names
+from tests.support.videos import read_stamps, stamp, write_video
 
 SPLITS = ("train", "val", "test")
 

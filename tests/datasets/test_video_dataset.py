@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from fvcore.common.config import CfgNode
-from videos import read_stamps, write_csv, write_video
 
 from slowfast.config.defaults import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip, SampleRef
 from slowfast.errors import ConfigError
+from tests.support.videos import read_stamps, write_csv, write_video
 
 
 @pytest.fixture

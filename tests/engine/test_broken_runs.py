@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import run_forked
-from tiny import tiny_config
 
-from slowfast.datasets.packets import PacketSource
-from slowfast.engine.checkpoint import read_checkpoint
-from slowfast.engine.predictions import load_predictions
+from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.errors import DataError
+from slowfast.video.packets import PacketSource
+from tests.support.processes import run_forked
+from tests.support.tiny import tiny_config
 
 REASONS = {
     "absent.mp4": "missing",

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from processes import run_all, run_forked
-from tiny import tiny_config
 
-from slowfast.distributed import free_local_address
+from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError
+from tests.support.processes import run_all, run_forked
+from tests.support.tiny import tiny_config
 
 
 def rehearsed(cfg: object, address: str = "") -> int:

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from processes import run_ranks
-from tiny import Tiny, tiny_config
 from torch import Tensor, nn
 
 from slowfast.datasets.clip import BrokenVideo, ClipBatch
-from slowfast.distributed import World
+from slowfast.distributed.world import World
 from slowfast.engine.evaluate import evaluate
-from slowfast.engine.interrupt import Interrupt, Interrupted
-from slowfast.engine.predictions import load_predictions, predictions_of, save_predictions
-from slowfast.engine.prepare import build_evaluator
+from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.prediction_file import load_predictions, predictions_of, save_predictions
 from slowfast.errors import DataError, NotFiniteError
+from slowfast.interrupt import Interrupt, Interrupted
+from tests.support.processes import run_ranks
+from tests.support.tiny import Tiny, tiny_config
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}  # leaves the bytes as they are
 

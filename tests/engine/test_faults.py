@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import run_all
-from test_train import assert_same_end, run_with_signal
-from tiny import tiny_config
 
-from slowfast.distributed import free_local_address
+from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
+from tests.support.processes import run_all
+from tests.support.run_results import assert_same_end, run_with_signal
+from tests.support.tiny import tiny_config
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

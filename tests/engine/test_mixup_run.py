@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import run_all, run_forked
-from tiny import tiny_config
 
-from slowfast.distributed import free_local_address
+from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
+from tests.support.processes import run_all, run_forked
+from tests.support.tiny import tiny_config
 
 MIXED = (
     *("MODEL.DROPOUT_RATE", 0.0, "MIXUP.ENABLE", True),

@@ -11,42 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from processes import run_all, run_forked
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import Tiny, tiny_config
 from torch import Tensor
 
-from slowfast.distributed import free_local_address
-from slowfast.engine.checkpoint import read_checkpoint
-from slowfast.engine.predictions import load_predictions
+from slowfast.distributed.world import free_local_address
+from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.errors import CheckpointError, ConfigError, DataError, DistributedError, TrainingError
 from slowfast.models.build import MODEL_REGISTRY
+from tests.support import tiny
+from tests.support.processes import run_all, run_forked
+from tests.support.run_results import assert_same_end, figures, run_with_signal
+from tests.support.tiny import Tiny, tiny_config
 
 LAST = "checkpoints/checkpoint_epoch_00003.pyth"
-
-
-def figures(output: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["_type"] == kind]
-
-
-def assert_same_end(one: Path, other: Path, last: str = "checkpoint_epoch_00003.pyth") -> None:
-    """Bit by bit the same weights, averaged weights and optimiser state in the file ``last``."""
-    first, second = (read_checkpoint(path / "checkpoints" / last) for path in (one, other))
-    for name, weight in first["model_state"].items():
-        assert torch.equal(weight, second["model_state"][name]), name
-    assert ("ema_state" in first) == ("ema_state" in second)
-    for name, weight in first.get("ema_state", {"weights": {}})["weights"].items():
-        assert torch.equal(weight, second["ema_state"]["weights"][name]), name
-    for number, state in first["optimizer_state"]["state"].items():
-        for name, value in state.items():
-            assert torch.equal(
-                torch.as_tensor(value), torch.as_tensor(second["optimizer_state"]["state"][number][name])
-            )
 
 
 @pytest.fixture(scope="module")
@@ -126,21 +106,6 @@ def test_ctrl_c_in_a_terminal(colour_videos: Path, tmp_path: Path) -> None:
         assert process.wait() == 130
     assert "stopped by Ctrl-C: saved" in lines[-1]
     assert "the same command continues from there" in lines[-1]
-
-
-def run_with_signal(cfg: Any, signum: int, step: int, address: str = "") -> int:
-    """Runs with a model that sends its own process a signal in its training step number ``step``."""
-    forward, count = Tiny.forward, 0
-
-    def forward_and_signal(self: Tiny, *given: Any) -> Tensor:
-        nonlocal count
-        count += self.training
-        if count == step and self.training:
-            os.kill(os.getpid(), signum)
-        return forward(self, *given)
-
-    Tiny.forward = forward_and_signal  # type: ignore[method-assign]
-    return run(cfg, address)
 
 
 def test_a_run_stopped_before_its_validation_makes_up_for_it(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slowfast.engine.training_log import describe_epoch
+from slowfast.engine.training.training_log import describe_epoch
 
 
 def describe(data_seconds: float) -> str:

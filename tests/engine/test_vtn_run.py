@@ -6,33 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import run_all, run_forked
-from test_train import assert_same_end, figures
-from tiny import tiny_config
 from torch import Tensor
 
-from slowfast.distributed import free_local_address
+from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.models.build import MODEL_REGISTRY
 from slowfast.registry import import_project_modules
+from tests.support.processes import run_all, run_forked
+from tests.support.run_results import assert_same_end, figures
+from tests.support.tiny import tiny_config
+from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 from vtn import VTN
 
+
 # A vision transformer for pictures of 32 pixels, and an encoder with all of its parts; no batch norm.
-SMALL_VTN = (
-    "MODEL.MODEL_NAME", "VTN", "VTN.BACKBONE.NAME", "test_vit", "VTN.BACKBONE.PRETRAINED", False,
-    "VTN.BACKBONE.ARGS", {"img_size": 32}, "VTN.LONGFORMER.HIDDEN_DIM", 32,
-    "VTN.LONGFORMER.NUM_HIDDEN_LAYERS", 2,
-    "VTN.LONGFORMER.ATTENTION_WINDOW", [4, 4], "VTN.LONGFORMER.INTERMEDIATE_SIZE", 64,
-    "VTN.LONGFORMER.NUM_ATTENTION_HEADS", 2, "VTN.HEAD.MLP_DIM", 16, "SOLVER.BASE_LR", 0.01,
-    "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.CLIP_GRAD_L2NORM", 1.0, "TRAIN.EVAL_FULL_VIDEO", True,
-    "TEST.ENABLE", False, "TEST.NUM_ENSEMBLE_VIEWS", 1, "LOG_MODEL_INFO", False,
-)  # fmt: skip
-NO_DROPOUT = (
-    "MODEL.DROPOUT_RATE", 0.0, "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB", 0.0,
-    "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB", 0.0,
-)  # fmt: skip
-
-
 @pytest.fixture(autouse=True, scope="module")
 def projects_imported() -> None:
     """Once here, instead of in each forked process."""

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from slowfast.errors import DecodeError
-from slowfast.preparation.isolated import Outcome, run_isolated
+from slowfast.preparation.file_work.isolated import Outcome, run_isolated
 
 
 def stand_in(path: str) -> str:

@@ -15,12 +15,12 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from videos import read_stamps, write_csv, write_video
 
-from slowfast.datasets.decode import decode
-from slowfast.datasets.pyav_video import PyAVVideo
-from slowfast.preparation.command_line import COMMANDS, main
+from slowfast.cli.prepare import COMMANDS, main
 from slowfast.preparation.split import divide
+from slowfast.video.decoding import decode
+from slowfast.video.pyav_video import PyAVVideo
+from tests.support.videos import read_stamps, write_csv, write_video
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,9 +169,9 @@ def test_scan_goes_on_where_it_was(
         asked.extend(paths)
         return run_isolated(task, paths, **options)
 
-    from slowfast.preparation.isolated import run_isolated
+    from slowfast.preparation.file_work.isolated import run_isolated
 
-    monkeypatch.setattr("slowfast.preparation.work.run_isolated", spy)
+    monkeypatch.setattr("slowfast.preparation.file_work.work.run_isolated", spy)
     journal = tmp_path / "videos.scan.jsonl"
     lines = journal.read_text().splitlines()
     journal.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:20])  # killed while it wrote the last line

@@ -10,15 +10,15 @@ from typing import Any
 
 import av
 import pytest
-from videos import read_stamps, write_video
 
-from slowfast.datasets.decode import decode
-from slowfast.datasets.pyav_video import PyAVVideo
+from slowfast.cli.prepare import main
 from slowfast.errors import DecodeError
-from slowfast.preparation.command_line import main
-from slowfast.preparation.isolated import Outcome
-from slowfast.preparation.probe import VideoFacts, probe_video
-from slowfast.preparation.work import WorkOptions, survey
+from slowfast.preparation.file_work.isolated import Outcome
+from slowfast.preparation.file_work.probe import VideoFacts, probe_video
+from slowfast.preparation.file_work.work import WorkOptions, survey
+from slowfast.video.decoding import decode
+from slowfast.video.pyav_video import PyAVVideo
+from tests.support.videos import read_stamps, write_video
 
 
 def test_a_name_that_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,10 +66,10 @@ def test_passing_problems_are_tried_again(
         options = WorkOptions(1, 10.0, tmp_path / "journal.jsonl")
         return survey([path], options, decode=True, digest=False, description="scan")[0].problem
 
-    monkeypatch.setattr("slowfast.preparation.work.run_isolated", run)
+    monkeypatch.setattr("slowfast.preparation.file_work.work.run_isolated", run)
     if old_journal:
         with monkeypatch.context() as earlier:
-            earlier.setattr("slowfast.preparation.work._PASSING", frozenset())
+            earlier.setattr("slowfast.preparation.file_work.work._PASSING", frozenset())
             assert look() == problem
     else:
         assert look() == problem
@@ -83,7 +83,7 @@ def test_a_scan_refuses_what_reading_cannot_convert(tmp_path: Path, monkeypatch:
 
     path = str(write_video(tmp_path / "a.mp4", 5))
     assert probe_video(path, decode=True, digest=False).problem == ""
-    monkeypatch.setattr("slowfast.datasets.picture.VideoReformatter", Refusing)
+    monkeypatch.setattr("slowfast.video.frame_scaler.VideoReformatter", Refusing)
     with pytest.raises(DecodeError, match="not convertible"):
         probe_video(path, decode=True, digest=False)
     assert probe_video(path, decode=False, digest=False).problem == ""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slowfast.datasets.clip import BrokenVideo
-from slowfast.engine.predictions import Predictions
+from slowfast.engine.prediction_file import Predictions
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import (
     Report,

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from golden_cases import Golden, load_golden
+
+from tests.support.golden_cases import Golden, load_golden
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny, tiny_average
 
 from slowfast.config import load_config
-from slowfast.distributed import World
-from slowfast.engine.extract_features import ExtractionRequest, extract_features
-from slowfast.engine.interrupt import Interrupt
-from slowfast.engine.prepare import build_evaluator, build_seeded_model
+from slowfast.distributed.world import World
+from slowfast.engine.evaluator import build_evaluator, build_seeded_model
 from slowfast.engine.run import run
 from slowfast.errors import InputError
+from slowfast.extraction.extract import ExtractionRequest, extract_features
+from slowfast.interrupt import Interrupt
+from tests.support.tiny_models import tiny, tiny_average
 from vtn import VTN
 
 SMALL = [

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from videos import write_csv, write_video
 
+from slowfast.cli.extract import main as extract_features
 from slowfast.config import load_config
 from slowfast.engine.run import run
-from slowfast.extract_features import main as extract_features
+from tests.support.videos import write_csv, write_video
 from vtn.backbones.efficientnet_lite0 import PACKAGE
 from vtn.quickstart.photographs import load_photograph
 

@@ -139,7 +139,7 @@ def backbone_name(cfg: CfgNode) -> str:
 
 
 def lora_options(cfg: CfgNode) -> dict[str, Any] | None:
-    """Returns the arguments of ``vtn.backbones.lora.LoRA``; None where there is to be none."""
+    """Returns the arguments of ``vtn.backbones.tuning.lora.LoRA``; None where there is to be none."""
     node = cfg.VTN.BACKBONE.LORA
     if node.RANK == 0:
         return None

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
+from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel, backbone_options, build_head
 from vtn.hub import HubModel
-from vtn.inputs import check_sequence, check_state
 
 
 @MODEL_REGISTRY.register()

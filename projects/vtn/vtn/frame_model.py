@@ -15,22 +15,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-import vtn.precomputed  # noqa: F401 (registers its backbone)
+import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
 from slowfast.errors import InputError, ModelError
 from slowfast.models.build import weights_digest
-from vtn.backbone import build_backbone
-from vtn.backbones.depth import parameter_depths
-from vtn.backbones.freezing import autocast, batch_norms, compute_in, freeze, let_norms_learn
-from vtn.backbones.lora import LoRA, add_lora
+from vtn.backbones.build import build_backbone
+from vtn.backbones.tuning.depth import parameter_depths
+from vtn.backbones.tuning.freezing import autocast, batch_norms, compute_in, freeze, let_norms_learn
+from vtn.backbones.tuning.lora import LoRA, add_lora
 from vtn.config import FROZEN_DTYPES, backbone_name, lora_options
-from vtn.inputs import check_frames
+from vtn.encoder.input_checks import check_frames
 
 
 class FrameModel(nn.Module):
     """A video model that looks at each frame with a 2D backbone; subclasses say what becomes of the features.
 
     Args:
-        backbone: a name (see :func:`vtn.backbone.build_backbone`) or a network (N, 3, H, W) -> (N, F).
+        backbone: a name (see :func:`vtn.backbones.build.build_backbone`) or a network (N, 3, H, W) -> (N, F).
         num_classes: K.
         pretrained: start from the weights in ``backbone_checkpoint``, or else from the published ones, which
             are downloaded.
@@ -40,7 +40,7 @@ class FrameModel(nn.Module):
         frozen_blocks: do so with its stem and that many blocks.
         learning_norms: let the normalisation layers of what is frozen learn their scales and offsets.
         frozen_dtype: ``bfloat16`` or ``float16``, in which frozen parts compute; empty: as the rest.
-        lora: arguments of :class:`vtn.backbones.lora.LoRA`, which then is all that learns of the backbone.
+        lora: arguments of :class:`vtn.backbones.tuning.lora.LoRA`, which then is all that learns of the backbone.
         chunk_frames: frames that go through the backbone at once; 0: all of a batch.
         act_checkpoint: recompute the backbone's activations in the backward pass.
         drop_rate, drop_path_rate: dropout and stochastic depth of the backbone.

@@ -11,7 +11,8 @@ from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from slowfast.engine.checkpoint import load_weights, read_checkpoint
+from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.checkpoint.weights import load_weights
 from slowfast.errors import CheckpointError, ModelError
 from slowfast.files import atomic_write, write_text
 from slowfast.models.build import weights_digest

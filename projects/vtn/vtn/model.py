@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from slowfast.errors import ModelError
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.config import attention_windows
+from vtn.encoder.input_checks import check_sequence, check_state
+from vtn.encoder.longformer import start_from_longformer
+from vtn.encoder.temporal_encoder import TemporalEncoder
 from vtn.frame_model import FrameModel, backbone_options, build_head
 from vtn.hub import HubModel
-from vtn.inputs import check_sequence, check_state
-from vtn.longformer import start_from_longformer
-from vtn.temporal_encoder import TemporalEncoder
 
 
 @MODEL_REGISTRY.register()
@@ -35,10 +35,10 @@ class VTN(HubModel, FrameModel):
             backbone_args: see :class:`vtn.frame_model.FrameModel`.
         hidden_dim, num_layers, num_heads, intermediate_size, attention_window, position,
             max_position_embeddings, hidden_dropout, attention_dropout: see
-            :class:`vtn.temporal_encoder.TemporalEncoder`.
+            :class:`vtn.encoder.temporal_encoder.TemporalEncoder`.
         position_rate: None where positions are frame indices of the source video; else positions are
             ``round(seconds × position_rate)``.
-        encoder_checkpoint: start from this Longformer, see :func:`vtn.longformer.start_from_longformer`.
+        encoder_checkpoint: start from this Longformer, see :func:`vtn.encoder.longformer.start_from_longformer`.
         mlp_dim, dropout_rate: width of the head's hidden layer, and the head's dropout.
 
     Raises:

@@ -113,8 +113,8 @@ def find_names(pattern: str) -> list[str]:
     import timm
 
     from slowfast.errors import ModelError
-    from vtn.backbone import BACKBONE_REGISTRY
     from vtn.backbones import torchvision_models
+    from vtn.backbones.build import BACKBONE_REGISTRY
 
     source, colon, _ = pattern.partition(":")
     if not any(sign in pattern for sign in "*?["):
@@ -138,9 +138,9 @@ def measure(name: str, options: dict[str, Any]) -> BackboneFigures:
     """
     import torch
 
-    from slowfast.complexity import count_parameters, measure_complexity
     from slowfast.errors import ModelError
-    from vtn.backbone import build_backbone
+    from slowfast.models.complexity import count_parameters, measure_complexity
+    from vtn.backbones.build import build_backbone
 
     with torch.device("meta"):
         built = build_backbone(name, pretrained=False, options=options)

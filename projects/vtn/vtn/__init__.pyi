@@ -1,0 +1,10 @@
+from .backbones.base import BACKBONE_REGISTRY as BACKBONE_REGISTRY
+from .factory import create_model as create_model
+from .frame_average import FrameAverage as FrameAverage
+from .inference.features import VideoFeatures as VideoFeatures
+from .inference.stream import VideoStream as VideoStream
+from .inference.windows import score_video as score_video
+from .inference.windows import score_windows as score_windows
+from .model import VTN as VTN
+
+__version__: str

@@ -1,0 +1,96 @@
+"""Backbones: networks that map images (N, 3, H, W) to features (N, F), by name.
+
+A name is looked up in ``BACKBONE_REGISTRY`` first, then among timm's models; ``hf:``, ``torchvision:`` and
+``detectron2:`` in front of it name another source. N images, F width of a feature.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from slowfast.errors import ModelError
+from slowfast.registry import import_project_modules
+from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, describe
+from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet
+from vtn.backbones.shallow_conv import ShallowConv
+from vtn.backbones.weight_files import load_backbone_weights
+from vtn.config import POOLINGS
+
+__all__ = ["BACKBONE_REGISTRY", "Backbone", "ShallowConv", "build_backbone", "efficientnet_lite0_imagenet"]
+
+_SOURCES = {
+    "timm": "vtn.backbones.timm_models",
+    "hf": "vtn.backbones.hugging_face",
+    "torchvision": "vtn.backbones.torchvision_models",
+    "detectron2": "vtn.backbones.detectron2_models",
+}
+"""Prefix of a name -> module with ``build(name, *, pretrained, options, pooling) -> Backbone``."""
+
+
+def build_backbone(
+    backbone: str | nn.Module,
+    *,
+    pretrained: bool,
+    options: Mapping[str, Any],
+    pooling: str = "",
+    checkpoint: str | Path = "",
+) -> Backbone:
+    """Returns the backbone of that name, or the given network, with all that is known of it.
+
+    Args:
+        pretrained: start from the weights of ``checkpoint``, or else from those that its source publishes.
+            Given networks bring theirs.
+        options: keyword arguments of the model's constructor.
+        pooling: ``cls``, ``mean`` or ``map``; empty: the model's own.
+        checkpoint: a file of weights, see :func:`vtn.backbones.weight_files.load_backbone_weights`.
+
+    Raises:
+        ModelError: for an unknown name, options or pooling it does not take, weights that cannot be had, no
+            known width.
+        CheckpointError: for a file of weights that does not fit.
+    """
+    fetch = pretrained and not checkpoint
+    if isinstance(backbone, nn.Module):
+        built = describe(backbone, type(backbone).__name__)
+    elif _is_registered(backbone):
+        built = _build_registered(backbone, fetch, options, pooling)
+    else:
+        source, colon, name = backbone.partition(":")
+        if not colon or source not in _SOURCES:
+            source, name = "timm", backbone
+        if pooling and pooling not in POOLINGS:
+            raise ModelError(
+                f"VTN.BACKBONE.POOLING = {pooling!r}: is not known; use {', '.join(POOLINGS)} or ''"
+            )
+        built = import_module(_SOURCES[source]).build(
+            name, pretrained=fetch, options=options, pooling=pooling
+        )
+    if pretrained and checkpoint:
+        load_backbone_weights(built, checkpoint)
+    return built
+
+
+def _is_registered(name: str) -> bool:
+    if name not in BACKBONE_REGISTRY:
+        import_project_modules()
+    return name in BACKBONE_REGISTRY
+
+
+def _build_registered(name: str, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
+    if pooling:
+        raise ModelError(
+            f"VTN.BACKBONE.POOLING = {pooling!r}: backbone {name} is a registered one and pools as it does; "
+            "set ''"
+        )
+    make = BACKBONE_REGISTRY.get(name)
+    told = {"pretrained": pretrained} if "pretrained" in inspect.signature(make).parameters else {}
+    try:
+        return describe(make(**{**told, **options}), name)
+    except TypeError as error:
+        raise ModelError(f"backbone {name!r} with {dict(options)}: {error}; see VTN.BACKBONE.ARGS") from error

@@ -1,0 +1,1 @@
+"""Command-line entry points of VTN, one file per command."""

@@ -1,0 +1,1 @@
+"""Inference on videos of any length: features, scores, streams."""

@@ -1,0 +1,1 @@
+"""Checkpoints: the state of a run, its files, the weights of a model, and resuming."""

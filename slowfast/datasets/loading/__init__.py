@@ -1,0 +1,1 @@
+"""Loading of clips in worker processes: samplers, workers, batches."""

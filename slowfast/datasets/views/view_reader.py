@@ -1,0 +1,177 @@
+"""What a data set shows of a video: which views, and how one is read.
+
+A scheme says what the views of a split are; a :class:`ViewReader` turns (path, view) into frames and
+positions. T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slowfast.datasets.views import sampling, spatial
+from slowfast.errors import DecodeError
+from slowfast.video.decoding import OpenVideo, open_video
+from slowfast.video.frame_times import FrameTimes
+from slowfast.video.placement import Placer, scaled_by
+
+Segment = tuple[float, float]
+"""Start and end in seconds."""
+
+
+class Scheme(Protocol):
+    """The views of each video: ``num_temporal × num_crops``, temporal view v and crop c being one of them."""
+
+    @property
+    def num_temporal(self) -> int: ...
+
+    @property
+    def num_crops(self) -> int: ...
+
+    def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        """Frame indices (T,) int64, ascending."""
+        ...
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer: ...
+
+
+@dataclass(frozen=True)
+class TrainingViews:
+    """One random clip, crop and flip a video.
+
+    Attributes:
+        num_frames: T.
+        sampling_rate: step between frames, in frames at ``target_fps``.
+        short_sides: range of the scaled short side, pixels.
+        interpolation: of the scaling, ``bilinear`` or ``bicubic``.
+        crop_area, crop_aspect: ranges of a random resized crop's share of the picture and its width over
+            height; None: a crop of the scaled picture.
+    """
+
+    num_frames: int
+    sampling_rate: float
+    target_fps: float
+    short_sides: tuple[int, int]
+    crop_size: int
+    flip: bool
+    inverse_uniform: bool
+    crop_area: tuple[float, float] | None = None
+    crop_aspect: tuple[float, float] | None = None
+    num_temporal: int = 1
+    num_crops: int = 1
+    interpolation: str = "bilinear"
+
+    def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        return sampling.random_clip(times, self.num_frames, self.sampling_rate, self.target_fps, rng)
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        if self.crop_area is not None and self.crop_aspect is not None:
+            area, aspect = self.crop_area, self.crop_aspect
+            placer = spatial.random_resized_crop(area, aspect, self.crop_size, rng, flip=self.flip)
+        else:
+            placer = spatial.random_crop(
+                self.short_sides, self.crop_size, rng, flip=self.flip, inverse_uniform=self.inverse_uniform
+            )
+        return scaled_by(self.interpolation, placer)
+
+
+@dataclass(frozen=True)
+class ClipViews:
+    """Clips at fixed places: spread over the video, or the one in its middle (``centre``)."""
+
+    num_frames: int
+    sampling_rate: float
+    target_fps: float
+    short_side: int
+    crop_size: int
+    num_temporal: int = 1
+    num_crops: int = 1
+    centre: bool = False
+    interpolation: str = "bilinear"
+
+    def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        clip = (times, self.num_frames, self.sampling_rate, self.target_fps)
+        return (
+            sampling.centre_clip(*clip) if self.centre else sampling.view_clip(*clip, view, self.num_temporal)
+        )
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        placer = spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
+        return scaled_by(self.interpolation, placer)
+
+
+@dataclass(frozen=True)
+class WholeVideoViews:
+    """The whole video in one temporal view: ``num_frames`` frames of it, or (0) all at ``target_fps``."""
+
+    num_frames: int
+    target_fps: float
+    short_side: int
+    crop_size: int
+    num_crops: int = 1
+    num_temporal: int = 1
+    interpolation: str = "bilinear"
+
+    def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        return sampling.whole_video(times, self.num_frames, self.target_fps)
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        placer = spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
+        return scaled_by(self.interpolation, placer)
+
+
+@dataclass(frozen=True)
+class ViewReader:
+    """Reads views of video files.
+
+    Attributes:
+        position_rate: None: positions are frame indices; else ``round(seconds × position_rate)``.
+        open_source: opens a path: a video file, or what is used like one.
+        augment: changes the pixels of a clip (T, H, W, 3) by a generator; None: they stay.
+    """
+
+    scheme: Scheme
+    position_rate: float | None = None
+    open_source: Callable[[str], OpenVideo] = open_video
+    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
+
+    def read(
+        self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns frames (3, T, H, W) uint8, a view of (T, H, W, 3) memory, and positions (T,) int64.
+
+        A segment is read as the video that one would have by cutting it out: its positions begin at 0.
+
+        Args:
+            segment: start and end in seconds of the part of the file that is the video; None: all of it.
+
+        Raises:
+            DecodeError: where the video cannot be decoded.
+        """
+        with self.open_source(path) as video:
+            indices, positions = self.plan(video.times, path, view, rng, segment)
+            frames = video.read(indices, self.scheme.placer(crop, rng))
+        if self.augment is not None:
+            frames = self.augment(frames, rng)
+        # (T, H, W, 3) -> (3, T, H, W)
+        return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
+
+    def plan(
+        self, times: FrameTimes, path: str, view: int, rng: np.random.Generator, segment: Segment | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the indices of a view's frames in the file, and their positions; (T,) int64 each."""
+        first = 0
+        if segment is not None:
+            try:
+                first, times = times.cut(*segment)
+            except ValueError as error:
+                raise DecodeError(path, "segment outside", str(error)) from error
+        indices = positions = self.scheme.frames(times, view, rng)
+        if self.position_rate is not None:
+            positions = np.round(times.seconds[indices] * self.position_rate).astype(np.int64)
+        return first + indices, positions

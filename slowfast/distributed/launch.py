@@ -1,0 +1,100 @@
+"""Starting the processes of one machine and ending them together."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from slowfast.errors import SlowFastError
+from slowfast.exit_status import EXIT_ERROR, exit_status_of
+from slowfast.interrupt import SIGNALS
+
+# What the others get, after one process failed, to tell of it and end by themselves.
+GRACE_SECONDS = 20.0
+
+
+def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...]) -> int:
+    """Runs ``function(local_rank, *arguments)`` in ``count`` processes and waits for them.
+
+    Signals that ask for an end go on to all processes. When one fails, its error is printed, and the others,
+    which could only wait for it, are ended a few seconds later.
+
+    Returns:
+        0 when all returned 0, else the exit code of the first that did not.
+    """
+    context = multiprocessing.get_context("spawn")
+    errors = context.SimpleQueue()
+    processes = [
+        context.Process(target=_child, args=(function, rank, arguments, errors)) for rank in range(count)
+    ]
+    for process in processes:
+        process.start()
+    with _signals_forwarded(processes):
+        code = _wait(processes)
+    if not errors.empty():
+        print(errors.get(), file=sys.stderr)  # the first is the cause, the others follow from it
+    elif killed := [
+        f"{number} by {_signal_name(p)}" for number, p in enumerate(processes) if _signal_name(p)
+    ]:
+        print(f"processes of this machine were ended: {', '.join(killed)}", file=sys.stderr)
+    return code
+
+
+def _child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], errors: Any) -> None:
+    try:
+        code = function(rank, *arguments)
+    except SlowFastError as error:
+        errors.put(str(error))
+        code = exit_status_of(error)
+    except BaseException:
+        errors.put(f"process {rank} of this machine failed:\n{traceback.format_exc()}")
+        code = EXIT_ERROR
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _signals_forwarded(processes: Sequence[BaseProcess]) -> Iterator[None]:
+    def forward(signum: int, _: object) -> None:
+        for process in processes:
+            # Ctrl-C reaches the children by itself: they are in the terminal's process group.
+            if process.is_alive() and process.pid is not None and signum != signal.SIGINT:
+                os.kill(process.pid, signum)
+
+    previous = {signum: signal.signal(signum, forward) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def _wait(processes: Sequence[BaseProcess]) -> int:
+    code, deadline = 0, float("inf")
+    while any(process.is_alive() for process in processes):
+        for process in processes:
+            process.join(timeout=0.1)
+        if not code and (code := _first_failure(processes)):
+            deadline = time.monotonic() + GRACE_SECONDS
+        if time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+    return code or _first_failure(processes)
+
+
+def _signal_name(process: BaseProcess) -> str:
+    code = process.exitcode or 0
+    return signal.Signals(-code).name if code < 0 else ""
+
+
+def _first_failure(processes: Sequence[BaseProcess]) -> int:
+    """Returns the exit code of a process that has failed, as a shell counts signals; 0 when none has."""
+    codes = [process.exitcode for process in processes if process.exitcode]
+    return codes[0] if codes and codes[0] > 0 else 128 - codes[0] if codes else 0

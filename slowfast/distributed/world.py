@@ -1,0 +1,238 @@
+"""The processes of a run: how many, who is who, and how they talk to each other.
+
+A *machine* (shard) runs one process a GPU, or one on the CPU; ``torchrun`` may start any number. All code
+above this file is written for a world of any size; in a world of one nothing is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from slowfast.distributed.blocking import blocking_on
+from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
+from slowfast.errors import ConfigError, DistributedError
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
+
+# Seconds in which all processes must have met, and for which one waits for the others.
+START_TIMEOUT, TIMEOUT = 300.0, 1800.0
+# What torch waits longer than the watchdog, whose words say more.
+_SLACK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all processes of the run.
+
+    Attributes:
+        rank: 0 … size − 1 over all machines; rank 0 prints and writes files.
+        size: processes of the run.
+        local_rank: 0 … local_size − 1 on this machine.
+        local_size: processes of this machine.
+        device: where this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """Sums ``tensor`` over the ranks in place and returns it; all ranks call it with equal shapes."""
+        if self.size > 1:
+            with blocking_on("a sum over the ranks"):
+                dist.all_reduce(tensor)
+        return tensor
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Returns the values of all ranks, ordered by rank, on rank 0; an empty list elsewhere."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_main else None
+        with blocking_on("the results of all ranks"):
+            dist.gather_object(value, values)
+        return values or []
+
+    def share_objects(self, value: Any) -> list[Any]:
+        """Returns the values of all ranks, ordered by rank, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with blocking_on("a word of all ranks"):
+            dist.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        """Waits until all ranks are here."""
+        if self.size > 1:
+            with blocking_on("all ranks to come here"):
+                dist.barrier()
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of one machine.
+
+    Attributes:
+        count: how many.
+        on_gpu: whether each has a GPU of its own.
+        remark: what differs from what was asked for, for the log; empty when nothing does.
+    """
+
+    count: int
+    on_gpu: bool
+    remark: str = ""
+
+
+def choose_processes(num_gpus: int, *, present: int) -> Processes:
+    """Decides how many processes a machine runs.
+
+    Args:
+        num_gpus: GPUs asked for; 0 means the CPU.
+        present: GPUs that this machine has.
+    """
+    if num_gpus <= 0:
+        return Processes(count=1, on_gpu=False)
+    if present == 0:
+        return Processes(
+            1, False, f"NUM_GPUS is {num_gpus}, but there is no GPU here: using the CPU, one process"
+        )
+    if num_gpus > present:
+        return Processes(
+            present, True, f"NUM_GPUS is {num_gpus}, but there are {present} here: using {present}"
+        )
+    return Processes(count=num_gpus, on_gpu=True)
+
+
+def started_by_torchrun(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether ``torchrun`` (or something that sets its variables) started this process."""
+    return "RANK" in environ and "WORLD_SIZE" in environ
+
+
+def torchrun_world(*, on_gpu: bool, environ: Mapping[str, str] = os.environ) -> World:
+    """Reads this process's place from the variables that ``torchrun`` sets."""
+    try:
+        rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
+        local_rank = int(environ.get("LOCAL_RANK", rank))
+        local_size = int(environ.get("LOCAL_WORLD_SIZE", size))
+    except ValueError as error:
+        raise DistributedError(
+            f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers: {error}"
+        ) from None
+    return World(rank, size, local_rank, local_size, _device(local_rank, on_gpu))
+
+
+def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard_id: int) -> World:
+    """Returns the place of process ``local_rank`` of machine ``shard_id`` of ``num_shards`` like machines."""
+    if not 0 <= shard_id < num_shards:
+        raise ConfigError(
+            [f"SHARD_ID = {shard_id}: must be 0 … {num_shards - 1}, NUM_SHARDS is {num_shards}"]
+        )
+    return World(
+        rank=shard_id * processes.count + local_rank,
+        size=num_shards * processes.count,
+        local_rank=local_rank,
+        local_size=processes.count,
+        device=_device(local_rank, processes.on_gpu),
+    )
+
+
+def connect(world: World, *, init_method: str, backend: str = "nccl") -> None:
+    """Joins the other processes, without a comparison of what they run; does nothing in a world of one.
+
+    Args:
+        init_method: where they meet, ``tcp://HOST:PORT`` or ``env://``.
+        backend: what GPUs talk through; the CPU always uses gloo.
+
+    Raises:
+        DistributedError: when they do not all come together.
+    """
+    if world.size > 1:
+        card = PeerInfo(world.rank, world.size)
+        store = meet(card, init_method, Deadline(START_TIMEOUT), differences=lambda theirs, ours: [])
+        join(world, store, backend=backend)
+
+
+def join(world: World, store: dist.Store, *, backend: str = "nccl", timeout: float = TIMEOUT) -> None:
+    """Makes all processes that met at ``store`` one group for ``torch.distributed``.
+
+    Args:
+        backend: what GPUs talk through; the CPU always uses gloo.
+        timeout: seconds that a collective may take.
+
+    Raises:
+        DistributedError: when they cannot reach each other.
+    """
+    on_gpu = world.device.type == "cuda" and backend != "gloo"
+    try:
+        dist.init_process_group(
+            f"cpu:gloo,cuda:{backend}" if on_gpu else "gloo",
+            store=dist.PrefixStore("group", store),
+            rank=world.rank,
+            world_size=world.size,
+            timeout=datetime.timedelta(seconds=timeout + _SLACK_SECONDS),
+        )
+        # What the training uses is tried at once, and not in its first step.
+        dist.all_reduce(torch.zeros(1, device=world.device))
+    except (RuntimeError, ValueError) as error:
+        raise DistributedError(
+            f"rank {world.rank} of {world.size} reached rank 0, but not all others ({error}); between "
+            "machines all ports must be open, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network"
+        ) from error
+
+
+def choose_network(world: World, init_method: str, environ: MutableMapping[str, str] = os.environ) -> str:
+    """Has gloo use the network on which rank 0 is reached; returns its name, empty where it is left alone.
+
+    By itself gloo takes that of the machine's own name, which is often another one or none.
+    """
+    if world.size == world.local_size or "GLOO_SOCKET_IFNAME" in environ:
+        return ""
+    host = environ.get("MASTER_ADDR", "") if init_method == "env://" else urlsplit(init_method).hostname
+    with contextlib.suppress(OSError):
+        family, _, _, _, place = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(place)  # sends nothing
+            address = probe.getsockname()[0]
+        for name, addresses in psutil.net_if_addrs().items():
+            own = [one.address.split("%")[0] for one in addresses]
+            if address in own and not ipaddress.ip_address(address).is_loopback:
+                environ["GLOO_SOCKET_IFNAME"] = name
+                return name
+    return ""
+
+
+def disconnect() -> None:
+    """Leaves the other processes, if there were any."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def free_local_address() -> str:
+    """Returns a ``tcp://`` address on this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _device(local_rank: int, on_gpu: bool) -> torch.device:
+    return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")

@@ -1,0 +1,112 @@
+"""Testing a trained model on the test split: several views or whole videos, one figure, one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slowfast.checkpoint.storage import last_checkpoint
+from slowfast.checkpoint.weights import load_model_weights
+from slowfast.datasets.class_names import choose_class_names
+from slowfast.distributed.world import World
+from slowfast.engine.evaluate import Evaluation
+from slowfast.engine.evaluator import build_evaluator, build_seeded_model
+from slowfast.engine.prediction_file import predictions_of, save_predictions
+from slowfast.engine.training.training_log import log_broken
+from slowfast.errors import CheckpointError, DataError
+from slowfast.interrupt import Interrupt
+from slowfast.log import get_logger, log_json_stats
+from slowfast.models.frame_format import adopt_frame_format
+from slowfast.solver.ema import evaluates_average
+
+logger = get_logger(__name__)
+
+
+def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | None) -> Evaluation | None:
+    """Tests the weights that the configuration names, else those just ``trained``, else the newest ones.
+
+    Returns:
+        The evaluation on rank 0, None on the others.
+
+    Raises:
+        CheckpointError: when there are no weights, or they do not fit.
+        DataError: when no video could be scored.
+    """
+    model = build_seeded_model(cfg, world, fetch_weights=False)
+    cfg = adopt_frame_format(cfg, model)
+    weights = world.share_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
+    stored_names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
+    logger.info("testing %s", weights)
+    evaluator = build_evaluator(cfg, "test", model, world, interrupt)
+    evaluation = evaluator.run()
+    if evaluation is None:
+        return None
+    figures = _final_figures(evaluation, num_videos=evaluator.dataset.num_videos)
+    log_json_stats({"_type": "test_final", "split": "test_final", **figures})
+    _tell(evaluation, figures)
+    if cfg.TEST.SAVE_RESULTS_PATH:
+        path = Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH
+        predictions = predictions_of(
+            evaluation,
+            paths=evaluator.dataset.paths,
+            class_names=choose_class_names(
+                cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_names, cfg.MODEL.NUM_CLASSES
+            ),
+            meta={**figures, "checkpoint": str(weights), "seconds": evaluation.seconds},
+        )
+        save_predictions(path, predictions)
+        logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
+    if len(evaluation.video_ids) == 0:
+        raise DataError("no test video could be scored; the reasons are listed above")
+    return evaluation
+
+
+def _find_weights(cfg: Any, trained: Path | None) -> Path | str:
+    """The file asked for, what was just trained, the newest in OUTPUT_DIR, or what training begins with."""
+    found = cfg.TEST.CHECKPOINT_FILE_PATH or trained or last_checkpoint(cfg.OUTPUT_DIR)
+    found = found or cfg.TRAIN.CHECKPOINT_FILE_PATH
+    if not found:
+        raise CheckpointError(
+            f"there are no weights to test: no checkpoint in {cfg.OUTPUT_DIR}/checkpoints; train first, "
+            "or set TEST.CHECKPOINT_FILE_PATH"
+        )
+    return found
+
+
+def _final_figures(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "videos": len(evaluation.video_ids),
+        "broken_videos": len(evaluation.broken),
+        "num_videos": num_videos,
+        "views": int(evaluation.num_views.max(initial=0)),
+        "time_diff": evaluation.seconds,
+        "seconds_per_video": evaluation.seconds_per_video,
+    }
+    if evaluation.multi_label:
+        return {**figures, "map": evaluation.mean_average_precision}
+    return {
+        **figures,
+        "top1_acc": evaluation.top1,
+        "top5_acc": evaluation.top5,
+        "top1_err": 100.0 - evaluation.top1,
+        "top5_err": 100.0 - evaluation.top5,
+    }
+
+
+def _tell(evaluation: Evaluation, figures: dict[str, Any]) -> None:
+    """The result in words."""
+    log_broken(evaluation.broken, "test: not scored, or not in all views")
+    result = (
+        f"mAP {figures['map']:.4f}"
+        if evaluation.multi_label
+        else f"top-1 {evaluation.top1:.2f} %, top-5 {evaluation.top5:.2f} %"
+    )
+    logger.info(
+        "test: %s over %d of %d videos, %d view%s each, %.3g s a video",
+        result,
+        figures["videos"],
+        figures["num_videos"],
+        figures["views"],
+        "" if figures["views"] == 1 else "s",
+        evaluation.seconds_per_video,
+    )

@@ -1,0 +1,1 @@
+"""Training: the loop, one step, its schedule, its log and its tolerance of failures."""

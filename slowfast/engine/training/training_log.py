@@ -1,0 +1,239 @@
+"""What a training run tells: a line every few steps, one an epoch, TensorBoard, the list of broken videos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+
+from slowfast.datasets.clip import BrokenVideo
+from slowfast.engine.evaluate import Evaluation
+from slowfast.engine.tensorboard import TensorBoard
+from slowfast.engine.training.train_step import StepResult
+from slowfast.log import CountOf, get_logger, log_json_stats
+from slowfast.progress import Progress, format_duration
+
+logger = get_logger(__name__)
+
+MAX_LISTED = 20
+# Share of a step above which waiting for data is worth a hint.
+MUCH_WAITING = 0.3
+
+
+@dataclass
+class _Sums:
+    """Figures of some steps, added up."""
+
+    steps: int = 0
+    clips: int = 0
+    loss: float = 0.0
+    correct1: int = 0
+    correct5: int = 0
+    by_index: bool = True
+    data_seconds: float = 0.0
+    step_seconds: float = 0.0
+
+    def add(self, result: StepResult, data_seconds: float, step_seconds: float) -> None:
+        self.steps += 1
+        self.data_seconds += data_seconds
+        self.step_seconds += step_seconds
+        if not result.updated:  # its loss would make the mean of all others useless
+            return
+        self.clips += result.clips
+        self.loss += result.loss * result.clips
+        if result.correct is None:
+            self.by_index = False
+        else:
+            self.correct1 += result.correct[0]
+            self.correct5 += result.correct[1]
+
+    def figures(self) -> dict[str, Any]:
+        """Means under PySlowFast's names: seconds a step, of which waiting for data and computing."""
+        clips, steps = max(1, self.clips), max(1, self.steps)
+        stats: dict[str, Any] = {
+            "dt": (self.data_seconds + self.step_seconds) / steps,
+            "dt_data": self.data_seconds / steps,
+            "dt_net": self.step_seconds / steps,
+            "loss": self.loss / clips if self.clips else float("nan"),
+        }
+        if self.by_index:
+            stats["top1_err"] = 100.0 * (1 - self.correct1 / clips)
+            stats["top5_err"] = 100.0 * (1 - self.correct5 / clips)
+        return stats
+
+
+class TrainingLog:
+    """Writes the figures of a training run; on ranks other than 0 it writes nothing.
+
+    Args:
+        max_epoch: epochs of the run.
+        steps_per_epoch: optimiser steps of an epoch.
+        last_step: optimiser steps of the whole run, for the time that is left.
+        period: steps between two lines.
+        enabled: whether this process writes.
+        tensorboard: gets the same figures; None: nothing does.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_epoch: int,
+        steps_per_epoch: int,
+        last_step: int,
+        period: int,
+        enabled: bool,
+        tensorboard: TensorBoard | None = None,
+    ) -> None:
+        self._max_epoch = max_epoch
+        self._steps_per_epoch = steps_per_epoch
+        self._last_step = last_step
+        self._period = period
+        self._enabled = enabled
+        self._tensorboard = tensorboard
+        self._window = _Sums()
+        self._epoch_sums = _Sums()
+        self._lowest: dict[str, float] = {}
+
+    def begin_epoch(self, epoch: int, step: int) -> Progress:
+        """Begins the lines of epoch ``epoch`` at its step ``step``; returns its progress display."""
+        self._epoch_sums, self._window = _Sums(), _Sums()
+        remaining = min(self._steps_per_epoch - step, self._last_step - epoch * self._steps_per_epoch - step)
+        return Progress(remaining, f"epoch {epoch + 1}/{self._max_epoch}", "step", enabled=self._enabled)
+
+    def add_step(
+        self, epoch: int, step: int, result: StepResult, *, lr: float, times: tuple[float, float]
+    ) -> None:
+        """Counts step ``step`` (from 0) of an epoch, and logs a line when one is due.
+
+        ``times`` are the seconds it waited for its data and those it took itself.
+        """
+        self._window.add(result, *times)
+        self._epoch_sums.add(result, *times)
+        if not self._enabled or (step + 1) % self._period:
+            return
+        figures = self._window.figures()
+        self._window = _Sums()
+        done = epoch * self._steps_per_epoch + step + 1
+        stats = {
+            "_type": "train_iter",
+            "epoch": CountOf(epoch + 1, self._max_epoch),
+            "iter": CountOf(step + 1, self._steps_per_epoch),
+            "epochs_done": epoch + (step + 1) / self._steps_per_epoch,
+            "eta": format_duration(figures["dt"] * (self._last_step - done)),
+            "lr": lr,
+            "grad_norm": result.grad_norm,
+            **figures,
+            **memory_figures(),
+        }
+        log_json_stats(stats)
+        if self._tensorboard is not None:
+            shown = {
+                f"Train/{name}": stats[name]
+                for name in ("loss", "lr", "top1_err", "top5_err")
+                if name in stats
+            }
+            self._tensorboard.add_scalars(shown, done)
+
+    def end_epoch(self, epoch: int, done: int, *, lr: float, broken: Iterable[BrokenVideo]) -> None:
+        """Logs the line of an epoch, ``done`` steps into the run, and its broken videos."""
+        if not self._enabled:
+            return
+        figures = self._epoch_sums.figures()
+        videos = {video.video_id: video for video in broken}
+        log_json_stats(
+            {
+                "_type": "train_epoch",
+                "epoch": CountOf(epoch + 1, self._max_epoch),
+                "eta": format_duration(figures["dt"] * (self._last_step - done)),
+                "lr": lr,
+                "broken_videos": len(videos),
+                **figures,
+                **memory_figures(),
+            }
+        )
+        logger.info("%s", describe_epoch(epoch + 1, self._max_epoch, figures))
+        log_broken(videos.values(), f"epoch {epoch + 1}: replaced by others")
+
+    def add_validation(self, done: int, evaluation: Evaluation) -> dict[str, float]:
+        """Logs a validation ``done`` steps into the run and returns its figures."""
+        figures = validation_figures(evaluation)
+        for name in ("top1_err", "top5_err"):
+            if name in figures:
+                self._lowest[name] = min(figures[name], self._lowest.get(name, 100.0))
+        log_json_stats(
+            {
+                "_type": "val_epoch",
+                "epoch": CountOf(-(-done // self._steps_per_epoch), self._max_epoch),
+                "time_diff": evaluation.seconds,
+                **figures,
+                **{f"min_{name}": value for name, value in self._lowest.items()},
+                **memory_figures(),
+            }
+        )
+        log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
+        if self._tensorboard is not None:
+            self._tensorboard.add_scalars({f"Val/{name}": value for name, value in figures.items()}, done)
+            self._tensorboard.add_evaluation(evaluation, done)
+        return figures
+
+    def close(self) -> None:
+        """Writes what TensorBoard still holds back."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+
+def describe_epoch(epoch: int, max_epoch: int, figures: Mapping[str, float]) -> str:
+    """An epoch's figures in words, with a hint where the model waits for its data."""
+    accuracy = f", top-1 {100 - figures['top1_err']:.2f} %" if "top1_err" in figures else ""
+    waiting = figures["dt_data"] / max(figures["dt"], 1e-9)
+    text = (
+        f"epoch {epoch}/{max_epoch}: loss {figures['loss']:.4f}{accuracy}, {figures['dt']:.3g} s a step, "
+        f"{waiting:.0%} of it waiting for data"
+    )
+    if waiting > MUCH_WAITING:
+        text += (
+            " (to make it faster, set DATA_LOADER.NUM_WORKERS to the cores of each process, and make large "
+            "videos smaller: tools/prepare_data.py resize)"
+        )
+    return text
+
+
+def validation_figures(evaluation: Evaluation) -> dict[str, float]:
+    """The figures of an evaluation under PySlowFast's names; errors in percent, ``map`` in 0 … 1."""
+    figures = {
+        "loss": evaluation.loss,
+        "videos": len(evaluation.video_ids),
+        "broken_videos": len(evaluation.broken),
+    }
+    if evaluation.multi_label:
+        return {**figures, "map": evaluation.mean_average_precision}
+    return {**figures, "top1_err": 100.0 - evaluation.top1, "top5_err": 100.0 - evaluation.top5}
+
+
+def log_broken(videos: Iterable[BrokenVideo], heading: str) -> None:
+    """Lists broken videos with path and reason; nothing when there are none."""
+    listed = list(videos)
+    if not listed:
+        return
+    lines = [describe_broken(video) for video in listed[:MAX_LISTED]]
+    if len(listed) > MAX_LISTED:
+        lines.append(f"… and {len(listed) - MAX_LISTED} more")
+    logger.warning("%s: %d broken:\n  %s", heading, len(listed), "\n  ".join(lines))
+
+
+def describe_broken(video: BrokenVideo) -> str:
+    """One line for one broken video."""
+    detail = f" ({video.detail})" if video.detail else ""
+    return f"{video.path or f'video {video.video_id}'}: {video.reason}{detail}"
+
+
+def memory_figures() -> dict[str, float]:
+    """Memory of this process in GiB: resident, and the most that its GPU held."""
+    figures = {"mem": psutil.Process(os.getpid()).memory_info().rss / 2**30}
+    if torch.cuda.is_available():
+        figures["gpu_mem"] = torch.cuda.max_memory_allocated() / 2**30
+    return figures

@@ -1,0 +1,1 @@
+"""Extraction of the features of a data set into a cache."""

@@ -1,0 +1,1 @@
+"""Caches of the features of frames, and files of features made elsewhere, as data."""

@@ -1,0 +1,97 @@
+"""Items and batches of features, which take the place of frames.
+
+B clips, T frames, F width of a feature, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from slowfast.datasets.clip import BrokenVideo, StreamedClip, map_tensors
+
+
+@dataclass(frozen=True)
+class FeatureClip:
+    """One view of one video.
+
+    Attributes:
+        features: (T, F) of a float type.
+        positions, label, video_id, view_id, broken: as those of :class:`slowfast.datasets.clip.Clip`.
+    """
+
+    features: Tensor
+    positions: Tensor
+    label: int | Tensor
+    video_id: int
+    view_id: int = 0
+    broken: tuple[BrokenVideo, ...] = ()
+
+    def reordered(self, order: Tensor) -> FeatureClip:
+        """Returns the clip with row ``order[i]`` at place i; the positions stay."""
+        return replace(self, features=self.features[order])
+
+    @staticmethod
+    def collate(
+        clips: Sequence[FeatureClip],
+        broken: Sequence[BrokenVideo] = (),
+        streamed: Sequence[StreamedClip] = (),
+    ) -> FeatureBatch:
+        """Makes a batch of at least one clip; shorter ones are padded with zeros and masked."""
+        lengths = torch.tensor([len(clip.features) for clip in clips])
+        longest = int(lengths.max())
+        width = clips[0].features.shape[1]
+        features = torch.zeros(len(clips), longest, width, dtype=clips[0].features.dtype)
+        positions = torch.zeros(len(clips), longest, dtype=torch.int64)
+        for i, clip in enumerate(clips):
+            features[i, : len(clip.features)] = clip.features
+            positions[i, : len(clip.features)] = clip.positions
+        return FeatureBatch(
+            features=features,
+            positions=positions,
+            mask=None if lengths.min() == longest else torch.arange(longest) < lengths[:, None],
+            label=torch.stack([torch.as_tensor(clip.label) for clip in clips]),
+            video_id=torch.tensor([clip.video_id for clip in clips]),
+            view_id=torch.tensor([clip.view_id for clip in clips]),
+            broken=tuple(broken),
+            streamed=tuple(streamed),
+        )
+
+
+class FeatureBatch(NamedTuple):
+    """A collated batch; it is used like a :class:`slowfast.datasets.clip.ClipBatch`.
+
+    Attributes:
+        features: (B, T, F) of a float type; 0 where padded.
+        positions, mask, label, video_id, view_id, broken, streamed: as those of the other.
+    """
+
+    features: Tensor
+    positions: Tensor
+    mask: Tensor | None
+    label: Tensor
+    video_id: Tensor
+    view_id: Tensor
+    broken: tuple[BrokenVideo, ...] = ()
+    streamed: tuple[StreamedClip, ...] = ()
+
+    @property
+    def num_clips(self) -> int:
+        """B."""
+        return self.features.shape[0]
+
+    def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+        """What a model is given: features (B, T, F) float32; they were normalised when they were made."""
+        return self.features.float()
+
+    def to(self, device: torch.device) -> FeatureBatch:
+        """Returns the batch with its tensors on ``device`` (copied without blocking)."""
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> FeatureBatch:
+        """Returns the batch with its tensors in memory from which a GPU copies without blocking."""
+        return map_tensors(self, Tensor.pin_memory)

@@ -1,0 +1,181 @@
+"""The keys of the networks over clips (SlowFast, Slow, C2D, I3D, X3D, MViT) and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from slowfast.registry import Project
+
+RESNET_ARCHS = ("c2d", "i3d", "slow")
+RESNET_DEPTHS = (50, 101, 152)
+RESNETS = ("PTVResNet", "ResNet", "PTVSlowFast", "SlowFast")
+"""Names of the models that have the sections RESNET and NONLOCAL. Each network has its name in PySlowFast's
+adapter of pytorchvideo, and that of PySlowFast's own implementation where the two are the same network."""
+SLOWFASTS = ("PTVSlowFast", "SlowFast")
+MVITS = ("PTVMViT",)
+LEAST_CROP = 32
+CLIP_NETWORKS = (*RESNETS, "PTVX3D", "X3D", *MVITS)
+
+OBSOLETE = (
+    *(
+        f"RESNET.{name}"
+        for name in (
+            "INPLACE_RELU", "NUM_GROUPS", "SPATIAL_DILATIONS", "SPATIAL_STRIDES", "STRIDE_1X1", "TRANS_FUNC",
+            "ZERO_INIT_FINAL_BN", "ZERO_INIT_FINAL_CONV",
+        )
+    ),
+    "NONLOCAL.GROUP",
+    *(f"X3D.{name}" for name in ("BN_LIN5", "CHANNELWISE_3x3x3", "SCALE_RES2")),
+    *(
+        f"MVIT.{name}"
+        for name in (
+            "CLS_EMBED_ON", "DIM_MUL_IN_ATT", "DROPOUT_RATE", "HEAD_INIT_SCALE", "LAYER_SCALE_INIT_VALUE",
+            "MODE", "NORM", "NORM_STEM", "PATCH_2D", "POOL_FIRST", "POOL_KV_STRIDE", "QKV_BIAS",
+            "REL_POS_SPATIAL", "REL_POS_TEMPORAL", "REL_POS_ZERO_INIT", "RESIDUAL_POOLING", "REV",
+            "SEPARATE_QKV", "SEP_POS_EMBED", "USE_ABS_POS", "USE_FIXED_SINCOS_POS", "USE_MEAN_POOLING",
+            "ZERO_DECAY_POS_CLS",
+        )
+    ),
+)  # fmt: skip
+"""Keys of these sections in PySlowFast of which pytorchvideo's networks have one variant only."""
+
+
+def add_network_config(cfg: CfgNode) -> None:
+    """Adds the sections of the clip networks to a configuration, in place."""
+    cfg.RESNET = CfgNode()
+    # 50, 101, 152.
+    cfg.RESNET.DEPTH = 50
+    # Channels of the first stage's bottleneck; each stage doubles them.
+    cfg.RESNET.WIDTH_PER_GROUP = 64
+    # By stage, then pathway: how many blocks have the stage's temporal kernel; the others look at one frame.
+    cfg.RESNET.NUM_BLOCK_TEMP_KERNEL = [[3], [4], [6], [3]]
+
+    cfg.NONLOCAL = CfgNode()
+    # By stage, then pathway: blocks (from 0) that a non-local block follows.
+    cfg.NONLOCAL.LOCATION = [[[]], [[]], [[]], [[]]]
+    # softmax, dot_product
+    cfg.NONLOCAL.INSTANTIATION = "dot_product"
+    # By stage, then pathway: max pooling over (frames, height, width) before keys and values.
+    cfg.NONLOCAL.POOL = [[[1, 2, 2], [1, 2, 2]]] * 4
+
+    cfg.SLOWFAST = CfgNode()
+    # The fast pathway sees every frame, the slow one every ALPHA-th.
+    cfg.SLOWFAST.ALPHA = 8
+    # Channels of the slow pathway over those of the fast one.
+    cfg.SLOWFAST.BETA_INV = 8
+    # The connections from fast to slow: channels out over channels in, frames of the kernel.
+    cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO = 2
+    cfg.SLOWFAST.FUSION_KERNEL_SZ = 5
+
+    cfg.X3D = CfgNode()
+    # Factors of channels, of blocks, and of a block's inner channels.
+    cfg.X3D.WIDTH_FACTOR = 1.0
+    cfg.X3D.DEPTH_FACTOR = 1.0
+    cfg.X3D.BOTTLENECK_FACTOR = 1.0
+    # Channels of the stem before WIDTH_FACTOR, and of the head.
+    cfg.X3D.DIM_C1 = 12
+    cfg.X3D.DIM_C5 = 2048
+
+    # MViT version 1; where PySlowFast's default is "none" the value here is MViT-B's.
+    cfg.MVIT = CfgNode()
+    cfg.MVIT.DEPTH = 16
+    cfg.MVIT.EMBED_DIM = 96
+    cfg.MVIT.NUM_HEADS = 1
+    cfg.MVIT.MLP_RATIO = 4.0
+    cfg.MVIT.DROPPATH_RATE = 0.1
+    # Of the convolution that makes tokens, over (frames, height, width).
+    cfg.MVIT.PATCH_KERNEL = [3, 7, 7]
+    cfg.MVIT.PATCH_STRIDE = [2, 4, 4]
+    cfg.MVIT.PATCH_PADDING = [1, 3, 3]
+    # [block, factor]: from that block on so many times the width, the heads.
+    cfg.MVIT.DIM_MUL = [[1, 2], [3, 2], [14, 2]]
+    cfg.MVIT.HEAD_MUL = [[1, 2], [3, 2], [14, 2]]
+    # [block, frames, height, width]: strides at which that block pools its queries.
+    cfg.MVIT.POOL_Q_STRIDE = [[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]]
+    # Stride of keys and values in the first block; less by each pooling of queries.
+    cfg.MVIT.POOL_KV_STRIDE_ADAPTIVE = [1, 8, 8]
+    cfg.MVIT.POOL_KVQ_KERNEL = [3, 3, 3]
+
+
+def check_network_config(cfg: Any) -> list[str]:
+    """Returns the problems of a configuration of a clip network, one sentence each."""
+    name = cfg.MODEL.MODEL_NAME
+    if name not in CLIP_NETWORKS:
+        return []
+    problems = [*_check_clip(cfg)]
+    if name in RESNETS:
+        problems += _check_resnet(cfg)
+    if name in SLOWFASTS:
+        problems += _check_slowfast(cfg)
+    return problems
+
+
+def _check_clip(cfg: Any) -> Iterator[str]:
+    """These networks are built for clips of one length, and MViT for pictures of one size."""
+    frames, whole = cfg.DATA.NUM_FRAMES, cfg.TRAIN.EVAL_NUM_FRAMES
+    if cfg.TRAIN.EVAL_FULL_VIDEO and whole != frames:
+        yield (
+            f"TRAIN.EVAL_FULL_VIDEO = True: {cfg.MODEL.MODEL_NAME} sees clips of DATA.NUM_FRAMES = {frames} "
+            f"frames, not whole videos of TRAIN.EVAL_NUM_FRAMES = {whole}; set it False and test on several "
+            "clips (TEST.NUM_ENSEMBLE_VIEWS)"
+        )
+    train, test = cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE
+    if train < LEAST_CROP:
+        yield (
+            f"DATA.TRAIN_CROP_SIZE = {train}: {cfg.MODEL.MODEL_NAME} has no size of its own, and halves "
+            f"pictures five times; give {LEAST_CROP} or more"
+        )
+    if cfg.MODEL.MODEL_NAME in MVITS and train != test:
+        yield (
+            f"DATA.TEST_CROP_SIZE = {test}: {cfg.MODEL.MODEL_NAME} has a position for each patch of a "
+            f"picture of DATA.TRAIN_CROP_SIZE = {train}; use that"
+        )
+    if test < train:
+        yield f"DATA.TEST_CROP_SIZE = {test}: is below DATA.TRAIN_CROP_SIZE = {train}; use that or more"
+
+
+def _check_resnet(cfg: Any) -> Iterator[str]:
+    if cfg.RESNET.DEPTH not in RESNET_DEPTHS:
+        yield f"RESNET.DEPTH = {cfg.RESNET.DEPTH}: is not known; use {', '.join(map(str, RESNET_DEPTHS))}"
+    if cfg.NONLOCAL.INSTANTIATION not in ("softmax", "dot_product"):
+        yield f"NONLOCAL.INSTANTIATION = {cfg.NONLOCAL.INSTANTIATION!r}: use softmax, dot_product"
+    if cfg.MODEL.MODEL_NAME not in SLOWFASTS and cfg.MODEL.ARCH not in RESNET_ARCHS:
+        yield f"MODEL.ARCH = {cfg.MODEL.ARCH!r}: is no ResNet over clips; use {', '.join(RESNET_ARCHS)}"
+    for key, value in (
+        ("RESNET.NUM_BLOCK_TEMP_KERNEL", cfg.RESNET.NUM_BLOCK_TEMP_KERNEL),
+        ("NONLOCAL.LOCATION", cfg.NONLOCAL.LOCATION),
+        ("NONLOCAL.POOL", cfg.NONLOCAL.POOL),
+    ):
+        if len(value) != 4:
+            yield f"{key} = {value}: has {len(value)} entries; give four, one a stage"
+
+
+def _check_slowfast(cfg: Any) -> Iterator[str]:
+    if cfg.SLOWFAST.ALPHA < 1 or cfg.DATA.NUM_FRAMES % cfg.SLOWFAST.ALPHA:
+        yield (
+            f"DATA.NUM_FRAMES = {cfg.DATA.NUM_FRAMES}: is no multiple of SLOWFAST.ALPHA = "
+            f"{cfg.SLOWFAST.ALPHA}, of which the slow pathway takes one frame each"
+        )
+    if cfg.SLOWFAST.BETA_INV < 1 or cfg.RESNET.WIDTH_PER_GROUP % cfg.SLOWFAST.BETA_INV:
+        yield (
+            f"SLOWFAST.BETA_INV = {cfg.SLOWFAST.BETA_INV}: does not divide RESNET.WIDTH_PER_GROUP = "
+            f"{cfg.RESNET.WIDTH_PER_GROUP}"
+        )
+
+
+PROJECT = Project(
+    name="Kinetics",
+    add_config=add_network_config,
+    obsolete=OBSOLETE,
+    check=check_network_config,
+    modules=(
+        "slowfast.features.build",
+        "slowfast.models.pytorchvideo.resnets",
+        "slowfast.models.pytorchvideo.networks",
+    ),
+    configs="slowfast.configs",
+)
+"""The framework's own networks come in through the door that outside projects use."""

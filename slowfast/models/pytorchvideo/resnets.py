@@ -1,0 +1,216 @@
+"""pytorchvideo's ResNets over clips as models of the framework, under their names in PySlowFast.
+
+SlowFast and Slow (Feichtenhofer et al. 2019), I3D (Carreira and Zisserman 2017, as a ResNet), C2D; each may
+have non-local blocks (Wang et al. 2018). Weights that pytorchvideo publishes load as they are.
+
+B clips, T frames, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from slowfast.models.build import MODEL_REGISTRY
+from slowfast.models.pytorchvideo.clip_network import ClipNetwork, clip_options, importing_pytorchvideo
+
+Kernel = tuple[int, int, int]
+
+# Frames under the stem's kernel, and under those of the blocks of each stage, which take turns.
+TEMPORAL_KERNELS: dict[str, tuple[int, tuple[tuple[int, ...], ...]]] = {
+    "c2d": (1, ((1,), (1,), (1,), (1,))),
+    "i3d": (5, ((3,), (3, 1), (3, 1), (1, 3))),
+    "slow": (1, ((1,), (1,), (3,), (3,))),
+    "fast": (5, ((3,), (3,), (3,), (3,))),
+}
+STAGE_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+# Pixels to a side of a cell in the last stage.
+RESNET_STRIDE = 32
+
+
+def stage_kernels(basis: Sequence[int], depth: int, temporal: int) -> list[Kernel]:
+    """Kernels of a stage's ``depth`` blocks: the first ``temporal`` of them take turns in ``basis``."""
+    frames = [basis[i % len(basis)] if i < temporal else 1 for i in range(depth)]
+    return [(size, 1, 1) for size in frames]
+
+
+@MODEL_REGISTRY.register("ResNet")
+@MODEL_REGISTRY.register()
+class PTVResNet(ClipNetwork):
+    """A ResNet over clips.
+
+    Args:
+        arch: ``c2d`` (frames meet in pooling alone), ``i3d`` or ``slow``.
+        num_classes: K.
+        num_frames, crop_size: of the training clips; larger pictures give several scores, which are averaged.
+        depth: 50, 101 or 152.
+        width: channels of the first stage's bottleneck.
+        temporal_blocks: of each stage, blocks with a temporal kernel; None: all.
+        nonlocal_after: of each stage, the blocks that a non-local block follows.
+        nonlocal_pool: of each stage, the pooling in those.
+        nonlocal_kind: ``softmax`` or ``dot_product``.
+        dropout_rate: before the last layer.
+    """
+
+    def __init__(
+        self,
+        arch: str = "slow",
+        num_classes: int = 400,
+        *,
+        num_frames: int = 8,
+        crop_size: int = 224,
+        depth: int = 50,
+        width: int = 64,
+        temporal_blocks: Sequence[int] | None = None,
+        nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
+        nonlocal_pool: Sequence[Kernel] = ((1, 2, 2),) * 4,
+        nonlocal_kind: str = "dot_product",
+        dropout_rate: float = 0.5,
+    ) -> None:
+        with importing_pytorchvideo():
+            from pytorchvideo.models.resnet import create_resnet
+        stem, bases = TEMPORAL_KERNELS[arch]
+        halves_frames = arch != "slow"
+        cells = crop_size // RESNET_STRIDE
+        network = create_resnet(
+            model_depth=depth,
+            model_num_class=num_classes,
+            dropout_rate=dropout_rate,
+            stem_dim_out=width,
+            stem_conv_kernel_size=(stem, 7, 7),
+            stage1_pool=nn.MaxPool3d if halves_frames else None,
+            stage_conv_a_kernel_size=_all_kernels(bases, depth, temporal_blocks),
+            head_pool_kernel_size=(num_frames // (2 if halves_frames else 1), cells, cells),
+        )
+        stages = [block for block in network.blocks if hasattr(block, "res_blocks")]
+        for stage, after, pool in zip(stages, nonlocal_after, nonlocal_pool, strict=True):
+            add_nonlocal_blocks(stage.res_blocks, after, pool, nonlocal_kind)
+        super().__init__(network, num_frames, num_classes)
+
+    @classmethod
+    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Self:
+        """Builds the network that ``MODEL``, ``RESNET`` and ``NONLOCAL`` describe."""
+        return cls(
+            cfg.MODEL.ARCH,
+            **clip_options(cfg),
+            depth=cfg.RESNET.DEPTH,
+            width=cfg.RESNET.WIDTH_PER_GROUP,
+            temporal_blocks=_of_pathway(cfg.RESNET.NUM_BLOCK_TEMP_KERNEL, 0),
+            nonlocal_after=_of_pathway(cfg.NONLOCAL.LOCATION, 0),
+            nonlocal_pool=_of_pathway(cfg.NONLOCAL.POOL, 0),
+            nonlocal_kind=cfg.NONLOCAL.INSTANTIATION,
+        )
+
+
+@MODEL_REGISTRY.register("SlowFast")
+@MODEL_REGISTRY.register()
+class PTVSlowFast(ClipNetwork):
+    """A slow pathway over few frames and a thin, fast one over all of them.
+
+    Args:
+        num_classes, num_frames, crop_size, depth, width, nonlocal_kind, dropout_rate: see :class:`PTVResNet`;
+            ``num_frames`` are those of the fast pathway.
+        alpha: the slow pathway takes every ``alpha``-th frame.
+        beta_inv: width of the slow pathway over that of the fast one.
+        fusion_ratio, fusion_kernel: of the connections from fast to slow: channels out over in, frames.
+        temporal_blocks, nonlocal_after, nonlocal_pool: as there, for (slow, fast); non-local blocks are
+            the slow pathway's.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 400,
+        *,
+        num_frames: int = 32,
+        crop_size: int = 224,
+        depth: int = 50,
+        width: int = 64,
+        alpha: int = 4,
+        beta_inv: int = 8,
+        fusion_ratio: int = 2,
+        fusion_kernel: int = 7,
+        temporal_blocks: tuple[Sequence[int] | None, Sequence[int] | None] = (None, None),
+        nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
+        nonlocal_pool: Sequence[Kernel] = ((1, 2, 2),) * 4,
+        nonlocal_kind: str = "dot_product",
+        dropout_rate: float = 0.5,
+    ) -> None:
+        with importing_pytorchvideo():
+            from pytorchvideo.models.slowfast import create_slowfast
+        kernels = [TEMPORAL_KERNELS[name] for name in ("slow", "fast")]
+        cells = crop_size // RESNET_STRIDE
+        network = create_slowfast(
+            slowfast_channel_reduction_ratio=(beta_inv,),
+            slowfast_conv_channel_fusion_ratio=fusion_ratio,
+            slowfast_fusion_conv_kernel_size=(fusion_kernel, 1, 1),
+            slowfast_fusion_conv_stride=(alpha, 1, 1),
+            model_depth=depth,
+            model_num_class=num_classes,
+            dropout_rate=dropout_rate,
+            stem_dim_outs=(width, width // beta_inv),
+            stem_conv_kernel_sizes=tuple((stem, 7, 7) for stem, _ in kernels),
+            stage_conv_a_kernel_sizes=tuple(
+                _all_kernels(bases, depth, temporal)
+                for (_, bases), temporal in zip(kernels, temporal_blocks, strict=True)
+            ),
+            head_pool_kernel_sizes=((num_frames // alpha, cells, cells), (num_frames, cells, cells)),
+        )
+        stages = [block.multipathway_blocks[0] for block in list(network.blocks)[1:5]]
+        for stage, after, pool in zip(stages, nonlocal_after, nonlocal_pool, strict=True):
+            add_nonlocal_blocks(stage.res_blocks, after, pool, nonlocal_kind)
+        super().__init__(network, num_frames, num_classes, split=lambda frames: pathways(frames, alpha))
+
+    @classmethod
+    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Self:
+        """Builds the network that ``MODEL``, ``RESNET``, ``SLOWFAST`` and ``NONLOCAL`` describe."""
+        temporal = cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
+        return cls(
+            **clip_options(cfg),
+            depth=cfg.RESNET.DEPTH,
+            width=cfg.RESNET.WIDTH_PER_GROUP,
+            alpha=cfg.SLOWFAST.ALPHA,
+            beta_inv=cfg.SLOWFAST.BETA_INV,
+            fusion_ratio=cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
+            fusion_kernel=cfg.SLOWFAST.FUSION_KERNEL_SZ,
+            temporal_blocks=(_of_pathway(temporal, 0), _of_pathway(temporal, 1)),
+            nonlocal_after=_of_pathway(cfg.NONLOCAL.LOCATION, 0),
+            nonlocal_pool=_of_pathway(cfg.NONLOCAL.POOL, 0),
+            nonlocal_kind=cfg.NONLOCAL.INSTANTIATION,
+        )
+
+
+def pathways(frames: Tensor, alpha: int) -> list[Tensor]:
+    """(B, 3, T, H, W) -> [slow (B, 3, T / alpha, H, W), fast (B, 3, T, H, W)], the slow one evenly spread."""
+    T = frames.shape[2]
+    # PySlowFast's choice of frames: both ends, and what lies evenly between.
+    index = torch.linspace(0, T - 1, T // alpha, device=frames.device).long()
+    return [frames.index_select(2, index), frames]
+
+
+def add_nonlocal_blocks(blocks: nn.ModuleList, after: Sequence[int], pool: Sequence[int], kind: str) -> None:
+    """Puts non-local blocks (Wang et al. 2018) behind some of a stage's blocks; they begin as identities."""
+    if not after:
+        return
+    with importing_pytorchvideo():
+        from pytorchvideo.layers.nonlocal_net import create_nonlocal
+    for place in sorted(after, reverse=True):
+        width = blocks[place].branch2.conv_c.out_channels
+        added = create_nonlocal(dim_in=width, dim_inner=width // 2, pool_size=tuple(pool), instantiation=kind)
+        nn.init.zeros_(added.norm.weight)
+        blocks.insert(place + 1, added)
+
+
+def _all_kernels(
+    bases: Sequence[Sequence[int]], depth: int, temporal_blocks: Sequence[int] | None
+) -> tuple[list[Kernel], ...]:
+    depths = STAGE_DEPTHS[depth]
+    counts = depths if temporal_blocks is None else temporal_blocks
+    return tuple(stage_kernels(*stage) for stage in zip(bases, depths, counts, strict=True))
+
+
+def _of_pathway(by_stage: Sequence[Sequence[Any]], pathway: int) -> list[Any]:
+    """The values of one pathway; where a stage has only one, it is for all."""
+    return [values[min(pathway, len(values) - 1)] for values in by_stage]

@@ -1,0 +1,1 @@
+"""Work on one file per process, with a journal, so that one file cannot stop the others."""

@@ -1,0 +1,5 @@
+from .lr_policy import LRPolicy as LRPolicy
+from .lr_policy import build_lr_policy as build_lr_policy
+from .lr_policy import lr_scale as lr_scale
+from .optimizer import build_optimizer as build_optimizer
+from .optimizer import set_learning_rate as set_learning_rate

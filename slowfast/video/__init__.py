@@ -1,0 +1,8 @@
+"""Exact frames of a video file or a folder of images. Knows no data set and no model.
+
+The names of ``__init__.pyi`` are imported when they are first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,99 @@
+"""A folder of images as a video: one picture a frame, at an even rate.
+
+T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import cached_property
+
+import av
+import numpy as np
+
+from slowfast.errors import DecodeError
+from slowfast.video.container import open_container
+from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.frame_times import FrameTimes
+from slowfast.video.placement import Placer, whole_picture
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+class ImageFolder:
+    """The images of a folder in the order of the numbers in their names; used as an open video file is.
+
+    Args:
+        path: the folder.
+        fps: images a second.
+
+    Raises:
+        DecodeError: for a folder that is missing or has no image.
+    """
+
+    def __init__(self, path: str, fps: float) -> None:
+        self.name = path
+        self._fps = fps
+        try:
+            names = [name for name in os.listdir(path) if _is_image(name)]
+        except FileNotFoundError as error:
+            raise DecodeError(path, "missing", str(error)) from error
+        except OSError as error:
+            raise DecodeError(path, "unreadable", str(error)) from error
+        if not names:
+            raise DecodeError(path, "no frames", "the folder holds no image")
+        self._names = sorted(names, key=_numbers_first)
+
+    def __enter__(self) -> ImageFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to close: each image is open while it is read."""
+
+    @cached_property
+    def times(self) -> FrameTimes:
+        return FrameTimes(np.arange(len(self._names)) / self._fps, len(self._names) / self._fps)
+
+    def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
+        """Reads the images of the given indices; arguments and result as of :meth:`PyAVVideo.read`."""
+        slots: dict[int, list[int]] = {}
+        for slot, index in enumerate(np.asarray(indices, np.int64).tolist()):
+            slots.setdefault(index, []).append(slot)
+        picture = FrameScaler(len(indices), placer or whole_picture(), self.name)
+        size: tuple[int, int] | None = None
+        for index, places in slots.items():
+            frame = self._read_image(self._names[index])
+            if size is not None and size != (frame.height, frame.width):
+                raise DecodeError(
+                    self.name, "corrupt", f"{self._names[index]} has another size than the first"
+                )
+            size = (frame.height, frame.width)
+            picture.put(frame, places)
+        return picture.frames()
+
+    def read_chunks(
+        self, indices: np.ndarray, size: int, placer: Placer | None = None
+    ) -> Iterator[np.ndarray]:
+        """The same in chunks of ``size`` images, as :meth:`PyAVVideo.read_chunks`."""
+        for start in range(0, len(indices), size):
+            yield self.read(indices[start : start + size], placer)
+
+    def _read_image(self, name: str) -> av.VideoFrame:
+        path = os.path.join(self.name, name)
+        try:
+            with open_container(path) as image:
+                return next(image.decode(video=0))
+        except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
+            raise DecodeError(self.name, "corrupt", f"{name}: {error or 'no picture'}") from error
+
+
+def _is_image(name: str) -> bool:
+    """Whether a name is that of an image; hidden files, such as macOS' ``._img_1.jpg``, are none."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _numbers_first(name: str) -> tuple[list[int], str]:
+    """Sorts ``img_2.jpg`` before ``img_10.jpg``."""
+    return [int(number) for number in re.findall(r"\d+", os.path.splitext(name)[0])], name

@@ -1,0 +1,156 @@
+"""Checkpoints: names, damage, weights that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from slowfast.checkpoint.state import TrainingProgress, TrainingState
+from slowfast.checkpoint.storage import checkpoint_path, last_checkpoint, read_training_state, save_checkpoint
+from slowfast.checkpoint.weights import load_model_weights
+from slowfast.errors import CheckpointError
+from tests.support.tiny import Tiny
+
+
+def state_at(position: TrainingProgress) -> TrainingState:
+    model = Tiny()
+    optimizer = torch.optim.AdamW(model.parameters())
+    return TrainingState(position, model.state_dict(), optimizer.state_dict(), {}, "A: 1\n", 0, 4, "f")
+
+
+def test_names_are_pyslowfasts_and_the_furthest_comes_first(tmp_path: Path) -> None:
+    for position in (TrainingProgress(2, 0), TrainingProgress(10, 0), TrainingProgress(2, 7)):
+        path = save_checkpoint(tmp_path, state_at(position))
+        assert path == checkpoint_path(tmp_path, position)
+    assert (tmp_path / "checkpoints" / "checkpoint_epoch_00002.pyth").exists()
+    assert last_checkpoint(tmp_path) == checkpoint_path(tmp_path, TrainingProgress(10, 0))
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    saved = state_at(TrainingProgress(1, 3))
+    path = save_checkpoint(tmp_path, saved)
+    found = read_training_state(path)
+    assert found is not None
+    assert (found.position, found.config, found.global_batch) == (saved.position, "A: 1\n", 4)
+    assert all(torch.equal(found.model_state[name], saved.model_state[name]) for name in saved.model_state)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped bit", "empty", "text"])
+def test_a_damaged_newest_checkpoint_is_reported_and_passed_over(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = save_checkpoint(tmp_path, state_at(TrainingProgress(1)))
+    newest = save_checkpoint(tmp_path, state_at(TrainingProgress(2)))
+    content = bytearray(newest.read_bytes())
+    at = content.find(state_at(TrainingProgress(2)).model_state["head.bias"].numpy().tobytes()[:1], 2000)
+    content[at] ^= 4
+    newest.write_bytes(
+        {
+            "truncated": newest.read_bytes()[:-100],
+            "flipped bit": bytes(content),
+            "empty": b"",
+            "text": b"not a checkpoint",
+        }[damage]
+    )
+    assert last_checkpoint(tmp_path) == good
+    assert "checkpoint_epoch_00002.pyth is damaged" in caplog.text
+
+
+def test_no_single_flipped_bit_of_the_weights_goes_unseen(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, state_at(TrainingProgress(1)))
+    before = read_training_state(path)
+    assert before is not None
+    content = path.read_bytes()
+    for at in range(0, len(content), 211):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << (at % 8)
+        path.write_bytes(damaged)
+        if last_checkpoint(tmp_path) is not None:  # then the bit was in no value
+            after = read_training_state(path)
+            assert after is not None
+            assert all(torch.equal(after.model_state[n], v) for n, v in before.model_state.items())
+
+
+def test_a_full_disk_is_one_clear_error_and_harms_nothing(tmp_path: Path) -> None:
+    good = save_checkpoint(tmp_path, state_at(TrainingProgress(1)))
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    unwritable = checkpoint_path(tmp_path, TrainingProgress(2))
+    temporary = unwritable.with_name(f".{unwritable.stem}.writing-{_pid()}.pyth")
+    temporary.symlink_to(full)
+    with pytest.raises(CheckpointError, match="earlier checkpoints are intact"):
+        save_checkpoint(tmp_path, state_at(TrainingProgress(2)))
+    assert last_checkpoint(tmp_path) == good
+    assert not temporary.is_symlink()
+
+
+def _pid() -> int:
+    import os
+
+    return os.getpid()
+
+
+@pytest.mark.parametrize("form", ["model_state", "state_dict", "plain", "wrapped", "safetensors"])
+def test_weights_load_from_every_usual_form(tmp_path: Path, form: str) -> None:
+    source, target = Tiny(), Tiny()
+    weights = source.state_dict()
+    path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pyth")
+    content: Any = {
+        "model_state": {"model_state": weights, "epoch": 3},
+        "state_dict": {"state_dict": weights},
+        "plain": weights,
+        "wrapped": {f"module.{name}": value for name, value in weights.items()},
+        "safetensors": weights,
+    }[form]
+    save_file(content, path) if form == "safetensors" else torch.save(content, path)
+    load_model_weights(target, path)
+    assert torch.equal(target.head.weight, source.head.weight)
+
+
+def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
+    weights = Tiny().state_dict()
+    del weights["hidden.bias"]
+    weights["hidden.weight"] = torch.zeros(16, 47)
+    weights["extra"] = torch.zeros(1)
+    torch.save(weights, tmp_path / "w.pyth")
+    with pytest.raises(CheckpointError) as caught:
+        load_model_weights(Tiny(), tmp_path / "w.pyth")
+    message = str(caught.value)
+    for expected in ("missing (1)", "hidden.bias", "unexpected (1)", "extra", "(16, 47)", "(16, 48)"):
+        assert expected in message
+
+
+def test_a_head_for_other_classes_is_left_fresh_only_when_asked_to(tmp_path: Path) -> None:
+    source, target = Tiny(), Tiny()
+    source.head = nn.Linear(16, 5)
+    torch.save(source.state_dict(), tmp_path / "w.pyth")
+    with pytest.raises(CheckpointError, match="CHECKPOINT_RESET_HEAD"):
+        load_model_weights(target, tmp_path / "w.pyth")
+    fresh = target.head.weight.clone()
+    load_model_weights(target, tmp_path / "w.pyth", reset_head=True)
+    assert torch.equal(target.head.weight, fresh)
+    assert torch.equal(target.hidden.weight, source.hidden.weight)
+
+
+def test_a_file_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"model_state": {}, "hook": print}, tmp_path / "w.pyth")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_model_weights(Tiny(), tmp_path / "w.pyth")
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        load_model_weights(Tiny(), tmp_path / "absent.pyth")
+
+
+@pytest.mark.parametrize("content", [b"# a text file\n", b""])
+def test_a_file_that_is_no_checkpoint_is_refused_without_unsafe_advice(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "w.pyth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        load_model_weights(Tiny(), tmp_path / "w.pyth")
+    assert "weights_only" not in str(caught.value)

@@ -1,0 +1,116 @@
+"""Checkpoints in the background: what is written is what was, what is superfluous goes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from slowfast.checkpoint import writer as checkpoint_writer
+from slowfast.checkpoint.state import TrainingProgress, TrainingState
+from slowfast.checkpoint.storage import checkpoint_path, record_validation
+from slowfast.checkpoint.writer import CheckpointWriter, superfluous
+from slowfast.distributed.dtensor import full_state_on_cpu
+from slowfast.errors import CheckpointError
+from tests.support.tiny import Tiny
+
+
+def state_of(model: Tiny, position: TrainingProgress) -> TrainingState:
+    return TrainingState(position, model.state_dict(), {}, {}, "", 0, 4, "")
+
+
+def names(paths: list[Path]) -> list[str]:
+    return sorted(path.stem.removeprefix("checkpoint_epoch_") for path in paths)
+
+
+def test_a_copy_on_the_host_is_not_changed_by_later_steps() -> None:
+    model = Tiny()
+    before = model.head.weight.detach().clone()
+    copy = full_state_on_cpu({"model": model.state_dict(), "groups": [{"lr": 0.1, "params": [0, 1]}]})
+    with torch.no_grad():
+        model.head.weight.zero_()
+    assert torch.equal(copy["model"]["head.weight"], before)
+    assert copy["groups"] == [{"lr": 0.1, "params": [0, 1]}]
+
+
+def test_a_checkpoint_that_falls_due_while_one_is_written_is_left_out_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk_is_free = threading.Event()
+
+    def write_slowly(output: Path, state: TrainingState) -> Path:
+        disk_is_free.wait(10)
+        return checkpoint_path(output, state.position)
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", write_slowly)
+    writer = CheckpointWriter(tmp_path, steps=5)
+    assert [step for step in range(1, 11) if writer.is_due(step)] == [5, 10]
+    writer.write(state_of(Tiny(), TrainingProgress(0, 5)))
+    assert not writer.is_due(10)
+    assert "no checkpoint after 10 steps: the one before is still being written" in caplog.text
+    disk_is_free.set()
+    writer.wait()
+    assert writer.is_due(15)
+
+
+def test_a_checkpoint_is_due_after_some_minutes(tmp_path: Path) -> None:
+    assert not CheckpointWriter(tmp_path).is_due(7)
+    assert not CheckpointWriter(tmp_path, minutes=10).is_due(7)
+    assert CheckpointWriter(tmp_path, minutes=1e-9).is_due(7)
+
+
+def test_a_failure_is_raised_by_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Path:
+        raise CheckpointError("the disk is full")
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", fail)
+    writer = CheckpointWriter(tmp_path)
+    writer.write(state_of(Tiny(), TrainingProgress(1)))
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        writer.wait()
+    writer.wait()
+
+
+def test_what_may_go(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for epoch in range(1, 6):
+        checkpoint_path(tmp_path, TrainingProgress(epoch)).touch()
+        record_validation(
+            checkpoint_path(tmp_path, TrainingProgress(epoch)), {"top1_err": abs(epoch - 2) + 1.0}
+        )
+    for position in (TrainingProgress(3, 4), TrainingProgress(5, 2), TrainingProgress(5, 4)):
+        checkpoint_path(tmp_path, position).touch()
+    assert names(superfluous(tmp_path, keep=0)) == ["00003_step_000004"]
+    # Epoch 2 has the best validation; never are fewer than two left.
+    assert names(superfluous(tmp_path, keep=1)) == ["00001", "00003", "00003_step_000004"]
+    assert names(superfluous(tmp_path, keep=3)) == ["00001", "00003_step_000004"]
+
+
+def test_pruning_takes_the_figures_along(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, keep=2)
+    for epoch in (1, 2, 3, 4):
+        path = writer.write(state_of(Tiny(), TrainingProgress(epoch)))
+        record_validation(path, {"top1_err": 10.0 - epoch})
+        writer.prune()
+    assert names(list((tmp_path / "checkpoints").iterdir())) == ["00003", "00003", "00004", "00004"]
+
+
+def test_checkpoints_of_a_run_that_was_gone_back_on_are_set_aside_once_there_is_a_new_one(
+    tmp_path: Path,
+) -> None:
+    writer = CheckpointWriter(tmp_path)
+    for position in (TrainingProgress(3), TrainingProgress(3, 400), TrainingProgress(3, 500)):
+        writer.write(state_of(Tiny(), position))
+        writer.wait()
+    writer.begin_anew(TrainingProgress(3))
+    assert "00003_step_000500" in names(list((tmp_path / "checkpoints").glob("*.pyth")))
+    for step in (20, 500):
+        writer.write(state_of(Tiny(), TrainingProgress(3, step)))
+        writer.wait()
+    files = list((tmp_path / "checkpoints").iterdir())
+    left = ["00003", "00003_step_000020", "00003_step_000500"]
+    assert names([path for path in files if path.suffix == ".pyth"]) == left
+    overtaken = ["00003_step_000400.pyth", "00003_step_000500.pyth"]
+    assert names([path for path in files if path.suffix == ".overtaken"]) == overtaken

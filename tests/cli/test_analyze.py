@@ -1,0 +1,75 @@
+"""tools/analyze.py: its analyses are found, and backbones are listed with their figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slowfast.cli.analyze import find_analyses, main
+
+DOOR = Path(__file__).parents[2] / "tools" / "analyze.py"
+
+
+def test_help_names_every_analysis_and_imports_none() -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['analyze.py', '--help']\ntry: runpy.run_path(r'{DOOR}', run_name='__main__')\n"
+        "except SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    for name in find_analyses():
+        assert f"  {name} " in result.stdout
+    assert "Lists backbones" in result.stdout
+
+
+def test_an_unknown_analysis(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["backbone"])
+    assert "invalid choice: 'backbone'" in capsys.readouterr().err
+
+
+def test_backbones_of_a_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The figures that timm publishes for it: 5.5 million parameters and 1.26 GMACs, attention included."""
+    assert main(["backbones", "vit_tiny_patch16_22?", "--json", str(tmp_path / "b.json")]) == 0
+    (figures,) = json.loads((tmp_path / "b.json").read_text())
+    assert figures["name"] == "vit_tiny_patch16_224"
+    assert (figures["width"], figures["input_size"], figures["fixed_size"]) == (192, 224, True)
+    assert figures["parameters"] == 5_524_416
+    assert figures["gmacs"] == pytest.approx(1.26, rel=0.01)
+    assert figures["mean"] == [0.5, 0.5, 0.5]
+    assert "augreg_in21k_ft_in1k" in figures["weights"]
+    title, row = capsys.readouterr().out.splitlines()
+    assert title.split()[:2] == ["backbone", "width"]
+    assert row.split()[:5] == ["vit_tiny_patch16_224", "192", "5.52", "1.25", "224"]
+
+
+def test_one_name_of_any_source_with_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backbones", "shallow_conv", "--args", "image_size", "32", "feature_dim", "40"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:5] == [
+        "shallow_conv",
+        "40",
+        "0.07",
+        "0.000858",
+        "32",
+    ]
+    assert main(["backbones", "torchvision:shufflenet_v2_x0_5"]) == 0
+    assert "IMAGENET1K_V1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("no_such_*", "no backbone has such a name"),
+        ("hf:*", "hf has no list of its models"),
+        ("vit_tiny_patch16_225", "did you mean vit_tiny_patch16_224"),
+    ],
+)
+def test_a_pattern_of_nothing(pattern: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backbones", pattern]) == 1
+    assert message in capsys.readouterr().err

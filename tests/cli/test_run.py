@@ -1,0 +1,142 @@
+"""The command line: fast help, clear mistakes, exit statuses."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import slowfast.cli.run
+from slowfast.errors import ConfigError, DataError
+
+DOOR = Path(__file__).parents[2] / "tools" / "run_net.py"
+
+
+def run_door(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_python(str(DOOR), *arguments)
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+
+
+def test_help_shows_examples() -> None:
+    result = run_door("--help")
+    assert result.returncode == 0
+    assert "--num_shards" in result.stdout
+    assert "tools/run_net.py --cfg configs/VTN/VIT_B_VTN.yaml DATA.PATH_TO_DATA_DIR" in result.stdout
+
+
+def test_neither_help_nor_a_mistake_imports_torch() -> None:
+    code = (
+        "import sys\nfrom slowfast.cli.run import main\n"
+        "assert main(['--cfg', 'VIT_B_VTN', 'RNG_SED', '1']) == 2\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert run_python("-c", code).returncode == 0
+
+
+def test_a_wrong_configuration_ends_with_all_problems_and_no_traceback() -> None:
+    result = run_door("--cfg", "VIT_B_VTN", "TRAIN.BATCH_SIZ", "4", "SOLVER.MAX_EPOCH", "0")
+    assert result.returncode == 2
+    assert "did you mean TRAIN.BATCH_SIZE" in result.stderr
+    assert "SOLVER.MAX_EPOCH (override) = 0" in result.stderr
+    assert "DATA.PATH_TO_DATA_DIR" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_configuration_must_be_named() -> None:
+    result = run_door()
+    assert result.returncode == 2
+    assert "--cfg" in result.stderr
+
+
+def test_a_checkout_that_is_not_installed_runs() -> None:
+    """As if nothing were installed: no package is found, and no entry point announces the project."""
+    code = (
+        "import sys, importlib.metadata, runpy\n"
+        "sys.meta_path = [f for f in sys.meta_path if 'Editable' not in str(f)]\n"
+        "sys.path = [p for p in sys.path if p]\n"
+        "importlib.metadata.entry_points = lambda **kwargs: ()\n"
+        f"sys.argv = ['run_net.py', '--cfg', r'{DOOR.parents[1]}/configs/VTN/VIT_B_VTN.yaml']\n"
+        f"runpy.run_path(r'{DOOR}', run_name='__main__')"
+    )
+    result = run_python("-c", code)
+    assert result.returncode == 2
+    assert "1 problem in" in result.stderr
+    assert "DATA.PATH_TO_DATA_DIR" in result.stderr
+
+
+class TestMain:
+    """The command line in this process, with the engine replaced."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, str]]:
+        calls: list[tuple[Any, str]] = []
+
+        def run(cfg: Any, init_method: str, *, dry_run: bool) -> int:
+            calls.append((cfg, init_method))
+            return 0
+
+        monkeypatch.setitem(sys.modules, "slowfast.engine.run", type(sys)("slowfast.engine.run"))
+        monkeypatch.setattr(sys.modules["slowfast.engine.run"], "run", run, raising=False)
+        for name in ("train.csv", "val.csv", "test.csv"):
+            (tmp_path / name).write_text("a.mp4 0\n")
+        monkeypatch.chdir(tmp_path)
+        return calls
+
+    def test_arguments_reach_the_configuration(self, calls: list[tuple[Any, str]]) -> None:
+        arguments = (
+            "--cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR . --num_shards 2 --shard_id 1 "
+            "--init_method tcp://10.0.0.1:9999 RNG_SEED 5 --opts LOG_PERIOD 3 --opts NUM_GPUS 4"
+        )
+        assert slowfast.cli.run.main(arguments.split()) == 0
+        ((cfg, init_method),) = calls
+        assert (cfg.NUM_SHARDS, cfg.SHARD_ID, cfg.RNG_SEED, cfg.LOG_PERIOD) == (2, 1, 5, 3)
+        assert cfg.NUM_GPUS == 4
+        assert init_method == "tcp://10.0.0.1:9999"
+
+    def test_one_process_warns_for_all(
+        self, calls: list, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        arguments = ["--cfg", "VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", "."]
+        arguments += ["VTN.PAD_TOKEN_ID", "-1", "NUM_SHARDS", "2"]
+        assert slowfast.cli.run.main([*arguments, "--shard_id", "1"]) == 0
+        monkeypatch.setenv("RANK", "3")
+        assert slowfast.cli.run.main(arguments) == 0
+        assert caplog.records == []
+        monkeypatch.setenv("RANK", "0")
+        assert slowfast.cli.run.main(arguments) == 0
+        assert "VTN.PAD_TOKEN_ID" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("error", "status", "text"),
+        [
+            (ConfigError(["MODEL.MODEL_NAME = 'Q': unknown"]), 2, "MODEL.MODEL_NAME = 'Q'"),
+            (DataError("half of the videos are broken"), 1, "half of the videos are broken"),
+            (KeyboardInterrupt(), 130, "interrupted"),
+        ],
+    )
+    def test_errors_become_exit_statuses(
+        self,
+        calls: list[tuple[Any, str]],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        error: BaseException,
+        status: int,
+        text: str,
+    ) -> None:
+        def fail(cfg: Any, init_method: str, *, dry_run: bool) -> int:
+            raise error
+
+        monkeypatch.setattr(sys.modules["slowfast.engine.run"], "run", fail)
+        assert slowfast.cli.run.main(["--cfg", "VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", "."]) == status
+        assert text in capsys.readouterr().err
+
+
+def test_the_door_is_thin() -> None:
+    assert runpy.run_path(str(DOOR))["main"] is slowfast.cli.run.main

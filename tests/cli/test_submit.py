@@ -1,0 +1,180 @@
+"""Runs as SLURM jobs, with stand-ins for the cluster's commands and submitit's jobs on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slowfast.cli.submit import main
+
+ROOT = Path(__file__).parents[2]
+SBATCH = ROOT / "tools" / "slurm" / "vtn.sbatch"
+
+# Starts the command once a machine, hands signals on, and ends with the highest code, as srun does.
+SRUN = """#!{python}
+import os, signal, subprocess, sys
+command = sys.argv[1:]
+while command[0].startswith("-"):
+    del command[0]
+nodes = int(os.environ["SLURM_NNODES"])
+tasks = [subprocess.Popen(command, env={{**os.environ, "SLURM_NODEID": str(n)}}) for n in range(nodes)]
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: [task.send_signal(number) for task in tasks])
+sys.exit(max(task.wait() for task in tasks))
+"""
+SCONTROL = """#!/bin/bash
+if [ "$1" = show ]; then echo 127.0.0.1; echo other; else echo "$@" > requeued; fi
+"""
+# In the place of tools/run_net.py: says what it was given, and stops in order when it is asked to.
+RUN_NET = """
+import json, os, signal, sys, time
+shard = sys.argv[sys.argv.index("--shard_id") + 1]
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(138))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+json.dump(sys.argv[1:], open(f"began{shard}", "w"))
+if "wait" in sys.argv:
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the batch script as SLURM would in a job of two machines, in ``tmp_path``."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, text in (("srun", SRUN.format(python=sys.executable)), ("scontrol", SCONTROL)):
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    facts = {"SLURM_JOB_ID": "31", "SLURM_JOB_NODELIST": "m[1-2]", "SLURM_NNODES": "2"}
+    environment = {**os.environ, **facts, "PYTHON": sys.executable}
+    environment["PATH"] = f"{commands}:{os.environ['PATH']}"
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = ["bash", str(SBATCH), *arguments]
+        with (tmp_path / "job.log").open("a") as log:
+            return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, text=True)
+
+    return start
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "run_net.py").write_text(RUN_NET)
+
+
+def until(path: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come within {seconds} s"
+        time.sleep(0.05)
+
+
+def test_the_batch_script_is_sound_and_wants_arguments(job: Callable[..., subprocess.Popen[str]]) -> None:
+    subprocess.run(["bash", "-n", str(SBATCH)], check=True)
+    assert job().wait(20) == 2
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_each_machine_gets_its_number_and_the_place_to_meet(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    assert job("--cfg", "A B", "OUTPUT_DIR", "out").wait(30) == 0
+    for shard in range(2):
+        assert json.loads((tmp_path / f"began{shard}").read_text()) == [
+            *("--num_shards", "2", "--shard_id", str(shard), "--init_method", "tcp://127.0.0.1:20031"),
+            *("--cfg", "A B", "OUTPUT_DIR", "out"),
+        ]
+    assert not (tmp_path / "requeued").exists()
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(
+    ("signum", "code", "goes_on"), [(signal.SIGUSR1, 138, True), (signal.SIGTERM, 143, False)]
+)
+def test_a_job_whose_time_ends_is_queued_again_and_a_cancelled_one_is_not(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path, signum: int, code: int, goes_on: bool
+) -> None:
+    process = job("wait")
+    for shard in range(2):
+        until(tmp_path / f"began{shard}")
+    process.send_signal(signum)
+    assert process.wait(30) == code
+    assert (tmp_path / "requeued").exists() == goes_on
+
+
+def test_submitting_wants_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--nodes", "2"])
+    assert "give the run after --" in capsys.readouterr().err
+
+
+def test_without_slurm_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["--jobs", str(tmp_path / "jobs"), "--", "--cfg", "VIT_B_VTN"]) == 1
+    assert "cannot submit to slurm" in capsys.readouterr().err
+
+
+CONFIG = """
+TRAIN: {{BATCH_SIZE: 2, EVAL_PERIOD: 100, CHECKPOINT_PERIOD: 100}}
+TEST: {{BATCH_SIZE: 2, NUM_ENSEMBLE_VIEWS: 1, NUM_SPATIAL_CROPS: 1}}
+MODEL: {{MODEL_NAME: FrameAverage, NUM_CLASSES: 2}}
+VTN:
+  BACKBONE: {{NAME: shallow_conv, PRETRAINED: False, ARGS: {{image_size: 32, width: 4, feature_dim: 8}}}}
+DATA: {{PATH_TO_DATA_DIR: {data}, NUM_FRAMES: 2, SAMPLING_RATE: 2, TRAIN_JITTER_SCALES: [32, 36],
+  TRAIN_CROP_SIZE: 32, TEST_CROP_SIZE: 32}}
+DATA_LOADER: {{NUM_WORKERS: 0}}
+SOLVER: {{BASE_LR: 0.01, MAX_EPOCH: {epochs}}}
+LOG_PERIOD: 1
+OUTPUT_DIR: {output}
+"""
+
+
+@pytest.mark.faults
+def test_a_submitted_job_that_is_preempted_goes_on_in_the_next(small_dataset: Path, tmp_path: Path) -> None:
+    config, output = tmp_path / "run.yaml", tmp_path / "out"
+    config.write_text(CONFIG.format(data=small_dataset, output=output, epochs=60))
+    door = [sys.executable, str(ROOT / "tools" / "submit.py"), "--cluster", "local", "--gpus", "0", "--wait"]
+    command = [*door, "--jobs", str(tmp_path / "jobs"), "--hours", "1", "--", "--cfg", str(config)]
+    process = subprocess.Popen(command)
+    until(output / "metrics.jsonl")
+    tasks = [task for task in psutil.Process(process.pid).children(recursive=True) if _is_task(task)]
+    tasks[0].send_signal(signal.SIGUSR2)
+    assert process.wait(200) == 0
+    log = (output / "stdout.log").read_text()
+    assert "stopped by SIGUSR1: saved" in log
+    assert "continuing from" in log
+    assert log.index("stopped by SIGUSR1") < log.index("continuing from") < log.index("test_final")
+
+
+def _is_task(process: psutil.Process) -> bool:
+    return "submitit.core._submit" in process.cmdline()
+
+
+@pytest.mark.faults
+def test_the_batch_script_trains_over_two_machines_and_goes_on(
+    job: Callable[..., subprocess.Popen[str]], small_dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    config, output = tmp_path / "run.yaml", tmp_path / "out"
+    config.write_text(CONFIG.format(data=small_dataset, output=output, epochs=60))
+    process = job("--cfg", str(config), "NUM_GPUS", "0")
+    until(output / "metrics.jsonl")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(60) == 138
+    assert (tmp_path / "requeued").read_text() == "requeue 31\n"
+    assert job("--cfg", str(config), "NUM_GPUS", "0").wait(120) == 0
+    log = (output / "stdout.log").read_text()
+    assert "4 clips a step = 2 processes × 2" in log
+    assert "continuing from" in log

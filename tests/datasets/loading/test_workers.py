@@ -1,0 +1,196 @@
+"""Loader workers that hang or die cost a video, not the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from torch import Tensor
+
+from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.loading.loader import ClipLoader, collate
+from slowfast.datasets.loading.samplers import EvalSampler, TrainSampler
+from slowfast.datasets.loading.workers import WorkerPool
+from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.errors import DataError, DecodeError
+
+VIDEOS = 12
+BAD = 5  # the video that something happens to
+
+
+class StandIn:
+    """Reads videos that are a number, and does ``at_bad`` at the bad one."""
+
+    def __init__(self, at_bad: Callable[[], None]) -> None:
+        self._at_bad = at_bad
+
+    def read(self, path: str, *_: object) -> tuple[Tensor, Tensor]:
+        if int(path) == BAD:
+            self._at_bad()
+        rng = _[2]
+        assert isinstance(rng, np.random.Generator)
+        noise = torch.from_numpy(rng.integers(0, 256, (3, 2, 4, 4), np.uint8))
+        return noise, torch.arange(2) + int(path)
+
+
+def dataset(at_bad: Callable[[], None], *, training: bool) -> VideoDataset:
+    labels = torch.arange(VIDEOS, dtype=torch.int32)
+    annotations = Annotations(PathTable.from_strings([str(i) for i in range(VIDEOS)]), labels, None, VIDEOS)
+    return VideoDataset(annotations, StandIn(at_bad), substitute=training, seed=3)
+
+
+def loader(data: VideoDataset, *, training: bool, workers: int) -> ClipLoader:
+    sampler = TrainSampler(VIDEOS, 2, seed=3) if training else EvalSampler(VIDEOS, 1, 2)
+    return ClipLoader(data, sampler, num_workers=workers, sample_timeout=0.6)
+
+
+def hang() -> None:
+    time.sleep(1000)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse() -> None:
+    raise DecodeError(str(BAD), "corrupt")
+
+
+def do_nothing() -> None:
+    """The bad video is sound."""
+
+
+def assert_same(some: list[ClipBatch], others: list[ClipBatch]) -> None:
+    assert len(some) == len(others)
+    for one, other in zip(some, others, strict=True):
+        assert torch.equal(one.frames, other.frames)
+        assert one.video_id.tolist() == other.video_id.tolist()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("at_bad", "reason"), [(hang, "hung"), (die, "killed its worker")])
+def test_training_goes_on_with_the_sample_that_any_broken_video_has(
+    at_bad: Callable[[], None], reason: str, workers: int
+) -> None:
+    """Its substitute is a function of epoch and index, and in the next epoch nothing is waited for."""
+    data = dataset(at_bad, training=True)
+    survivor = loader(data, training=True, workers=workers)
+    reference = loader(dataset(refuse, training=True), training=True, workers=0)
+    for epoch in range(2):
+        survivor.batch_sampler.set_position(epoch, 0)  # type: ignore[union-attr]
+        reference.batch_sampler.set_position(epoch, 0)  # type: ignore[union-attr]
+        begin = time.monotonic()
+        batches = list(survivor)
+        seconds = time.monotonic() - begin
+        assert_same(batches, list(reference))
+        broken = [video for batch in batches for video in batch.broken]
+        assert {(video.path, video.reason) for video in broken} == {(str(BAD), reason)}
+    assert seconds < 0.6
+
+
+@pytest.mark.parametrize(("at_bad", "reason"), [(hang, "hung"), (die, "killed its worker")])
+def test_in_evaluation_it_is_listed_and_all_others_come_once(at_bad: Callable[[], None], reason: str) -> None:
+    batches = list(loader(dataset(at_bad, training=False), training=False, workers=2))
+    videos = [i for batch in batches for i in batch.video_id.tolist()]
+    assert videos == [i for i in range(VIDEOS) if i != BAD]
+    assert [(v.video_id, v.reason) for batch in batches for v in batch.broken] == [(BAD, reason)]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_killed_from_outside_changes_nothing(signum: int, tmp_path: Path) -> None:
+    def die_once() -> None:
+        if not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signum)
+
+    batches = list(loader(dataset(die_once, training=True), training=True, workers=2))
+    assert_same(batches, list(loader(dataset(do_nothing, training=True), training=True, workers=0)))
+    assert not any(batch.broken for batch in batches)
+
+
+def test_the_main_process_may_take_its_time() -> None:
+    """Only time spent waiting for a batch counts: a slow step, or a suspended run, bans no video."""
+
+    def read_slowly() -> None:
+        time.sleep(1.0)
+
+    data = dataset(read_slowly, training=False)
+    batches = iter(loader(data, training=False, workers=1))
+    next(batches)
+    time.sleep(1.5)  # meanwhile the bad video, two batches ahead, is read
+    assert sum(len(batch.broken) for batch in batches) == 0
+
+
+def test_a_round_left_early_leaves_nothing_to_the_next() -> None:
+    rounds = loader(dataset(do_nothing, training=False), training=False, workers=2)
+    left = iter(rounds)
+    next(left)
+    assert [i for batch in rounds for i in batch.video_id.tolist()] == list(range(VIDEOS))
+    with pytest.raises(RuntimeError, match="iterated anew"):
+        next(left)
+
+
+def test_a_defect_in_the_data_set_is_raised_with_the_workers_traceback() -> None:
+    def divide() -> None:
+        print(1 / 0)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(loader(dataset(divide, training=True), training=True, workers=1))
+    assert "in divide" in caught.value.__notes__[0]
+
+
+def _die_collating(items: list[object]) -> object:
+    os._exit(3)
+
+
+def test_workers_that_die_at_no_video_end_the_run_with_a_remedy() -> None:
+    data = dataset(do_nothing, training=False)
+    pool = WorkerPool(data, _die_collating, num_workers=1, sample_timeout=0)
+    with pytest.raises(DataError, match=r"ended with status 3.*NUM_WORKERS or the batch size lower"):
+        list(pool.run([[0], [1]]))
+
+
+@pytest.mark.parametrize("how", ["deleted", "killed"])
+def test_no_worker_outlives_its_loader(how: str) -> None:
+    def run_a_loader() -> None:
+        batches = loader(dataset(do_nothing, training=False), training=False, workers=2)
+        left = iter(batches)
+        next(left)
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        del left, batches
+
+    if how == "deleted":
+        before = set(psutil.Process().children())
+        run_a_loader()
+        assert set(psutil.Process().children()) <= before
+        return
+    context = torch.multiprocessing.get_context("fork")
+    process = context.Process(target=run_a_loader)
+    process.start()
+    group = psutil.Process(process.pid)
+    workers: list[psutil.Process] = []
+    while process.is_alive():
+        workers = group.children() or workers
+        time.sleep(0.002)
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert alive == []
+
+
+def test_batches_of_nothing_but_broken_videos() -> None:
+    def refuse_all() -> None:
+        raise DecodeError("all", "corrupt")
+
+    data = dataset(refuse_all, training=False)
+    pool = WorkerPool(data, collate, num_workers=1, sample_timeout=1)
+    (batch,) = pool.run([[BAD]])
+    assert len(batch.frames) == 0
+    assert len(batch.broken) == 1

@@ -1,0 +1,212 @@
+"""Augmentation changes all frames of a clip alike, by the seed, the epoch and the sample's index alone."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.config import get_default_config
+from slowfast.datasets.build import build_dataset
+from slowfast.datasets.clip import Clip, SampleRef
+from slowfast.datasets.loading.loader import build_loader
+from slowfast.datasets.views.augment import Augmentation, jitter_color
+from slowfast.datasets.views.spatial import random_resized_crop
+from tests.support.videos import write_csv, write_video
+
+RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
+
+
+@pytest.fixture
+def still() -> np.ndarray:
+    """A clip (5, 48, 64, 3) that stands still, of smooth colours."""
+    rows, columns = np.mgrid[0:48, 0:64]
+    picture = np.stack([rows * 5, columns * 4, (rows + columns) * 2], axis=-1).astype(np.uint8)
+    return np.repeat(picture[None], 5, axis=0)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(auto_augment=RAND_AUGMENT),
+        Augmentation(auto_augment="rand-m5-n4", interpolation="random"),
+        Augmentation(color_jitter=0.4),
+        *(
+            Augmentation(erase_prob=1.0, erase_mode=mode, erase_count=3)
+            for mode in ("pixel", "rand", "const")
+        ),
+    ],
+    ids=lambda augmentation: repr(augmentation)[13:60],
+)
+def test_frames_are_changed_alike_and_by_the_generator_alone(
+    still: np.ndarray, augmentation: Augmentation
+) -> None:
+    before = still.copy()
+    first = [augmentation(still, np.random.default_rng(seed)) for seed in range(12)]
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    again = [augmentation(still, np.random.default_rng(seed)) for seed in range(12)]
+    for clip, same in zip(first, again, strict=True):
+        assert clip.dtype == np.uint8
+        assert clip.shape == still.shape
+        assert np.array_equal(clip, same)
+        assert (clip == clip[:1]).all()  # still stands still
+    assert any(not np.array_equal(clip, still) for clip in first)
+    assert len({clip.tobytes() for clip in first}) > 3
+    assert np.array_equal(still, before)  # what came in is left alone
+
+
+def test_generators_of_python_and_numpy_go_on_as_if_nothing_happened(still: np.ndarray) -> None:
+    def draw(augmentation: Augmentation | None) -> tuple[float, float]:
+        random.seed(1)
+        np.random.seed(1)
+        if augmentation is not None:
+            augmentation(still, np.random.default_rng(0))
+        return random.random(), float(np.random.rand())
+
+    assert draw(Augmentation(auto_augment=RAND_AUGMENT, erase_prob=1.0)) == draw(None)
+
+
+def test_nothing_asked_for_changes_nothing(still: np.ndarray) -> None:
+    assert Augmentation()(still, np.random.default_rng(0)) is still
+
+
+@pytest.mark.parametrize(("mode", "colors"), [("const", 1), ("rand", 1), ("pixel", None)])
+def test_erasing_fills_a_part_of_the_size_that_the_paper_says(mode: str, colors: int | None) -> None:
+    black = np.zeros((2, 64, 64, 3), np.uint8)
+    augmentation = Augmentation(erase_prob=1.0, erase_mode=mode)
+    shares = []
+    for seed in range(100):
+        erased = augmentation(black, np.random.default_rng(seed))
+        part = erased[0][erased[0].any(axis=-1)]
+        shares.append(len(part) / 64**2)
+        if colors:
+            assert len(np.unique(part, axis=0)) <= colors
+        if mode == "const":
+            assert (part == round(0.45 * 255)).all()
+    assert min(shares) > 0.01
+    assert 0.25 < max(shares) < 0.36
+
+
+def test_jitter_is_within_its_strength() -> None:
+    grey = np.full((1, 8, 8, 3), 100, np.uint8)
+    values = [jitter_color(grey, 0.4, np.random.default_rng(seed))[0, 0, 0, 0] for seed in range(200)]
+    assert 59 <= min(values) < 65
+    assert 135 < max(values) <= 140
+
+
+# ------------------------------------------------------------------------------------ random resized crop
+
+
+def test_resized_crop_has_the_area_and_aspect_asked_for() -> None:
+    height, width, size = 240, 320, 112
+    areas, aspects = [], []
+    for seed in range(300):
+        place = random_resized_crop((0.2, 0.6), (0.5, 2.0), size, np.random.default_rng(seed))(height, width)
+        part_height, part_width = size * height / place.height, size * width / place.width
+        areas.append(part_height * part_width / (height * width))
+        aspects.append(part_width / part_height)
+        assert 0 <= place.top <= place.height - size
+        assert 0 <= place.left <= place.width - size
+    assert 0.19 < min(areas) < 0.25
+    assert 0.55 < max(areas) < 0.62
+    assert 0.48 < min(aspects) < 0.6
+    assert 1.7 < max(aspects) < 2.1
+
+
+def test_resized_crop_falls_back_on_the_middle_where_nothing_fits() -> None:
+    place = random_resized_crop((1.0, 1.0), (1.0, 1.0), 50, np.random.default_rng(0), flip=False)(100, 400)
+    assert (place.height, place.width, place.top, place.left) == (50, 200, 0, 75)
+
+
+# -------------------------------------------------------------------------------- from the config to clips
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("augment")
+    videos = [(write_video(path / f"{i}.mp4", 20, size=(72, 96)), i % 2) for i in range(8)]
+    write_csv(path / "train.csv", videos)
+    write_csv(path / "val.csv", videos)
+    return path
+
+
+def config(folder: Path, **changes: Any):
+    cfg = get_default_config()
+    keys = {
+        "DATA.PATH_TO_DATA_DIR": str(folder),
+        "MODEL.NUM_CLASSES": 2,
+        "DATA.NUM_FRAMES": 4,
+        "DATA.SAMPLING_RATE": 2,
+        "DATA.TRAIN_JITTER_SCALES": [64, 72],
+        "DATA.TRAIN_JITTER_SCALES_RELATIVE": [0.3, 1.0],
+        "DATA.TRAIN_CROP_SIZE": 48,
+        "DATA.TEST_CROP_SIZE": 48,
+        "DATA_LOADER.NUM_WORKERS": 0,
+        "AUG.ENABLE": True,
+        "AUG.RE_PROB": 0.5,
+    }
+    cfg.merge_from_list([part for pair in (keys | changes).items() for part in pair])
+    return cfg
+
+
+def clips_of(
+    cfg: Any, *, epoch: int, world_size: int, steps: int = 2, first: int = 0
+) -> dict[int, list[Clip]]:
+    """The clips of an epoch by video, over all processes of a run."""
+    dataset = build_dataset(cfg, "train")
+    found: dict[int, list[Clip]] = {}
+    for rank in range(world_size):
+        loader = build_loader(
+            cfg, dataset, "train", batch_size=4 // world_size, rank=rank, world_size=world_size
+        )
+        loader.batch_sampler.set_position(epoch, first)
+        for batch in loader:
+            for i, video in enumerate(batch.video_id.tolist()):
+                found.setdefault(video, []).append(batch.frames[i])
+    return found
+
+
+def test_the_same_sample_of_the_same_epoch_is_the_same_clip_everywhere(folder: Path) -> None:
+    alone = clips_of(config(folder), epoch=1, world_size=1)
+    assert sorted(alone) == list(range(8))
+    others = {
+        "two processes": clips_of(config(folder), epoch=1, world_size=2),
+        "workers": clips_of(config(folder, **{"DATA_LOADER.NUM_WORKERS": 2}), epoch=1, world_size=1),
+        "resumed": clips_of(config(folder), epoch=1, world_size=1, first=1),
+    }
+    assert len(others["resumed"]) == 4
+    for name, found in others.items():
+        for video, (clip,) in found.items():
+            assert torch.equal(clip, alone[video][0]), (name, video)
+    next_epoch = clips_of(config(folder), epoch=2, world_size=1)
+    assert not any(torch.equal(alone[video][0], next_epoch[video][0]) for video in range(8))
+
+
+def test_repeated_augmentation_gives_several_clips_of_each_video(folder: Path) -> None:
+    cfg = config(folder, **{"AUG.NUM_SAMPLE": 3})
+    found = clips_of(cfg, epoch=1, world_size=1)
+    assert all(len(clips) == 3 for clips in found.values())
+    assert all(not torch.equal(a, b) for a, b, _ in found.values())
+    over_two = clips_of(cfg, epoch=1, world_size=2)
+    assert all(
+        torch.equal(a, b) for video in found for a, b in zip(found[video], over_two[video], strict=True)
+    )
+    dataset = build_dataset(cfg, "train")
+    batch = next(iter(build_loader(cfg, dataset, "train", batch_size=4)))
+    assert (batch.video_id[0::2] != batch.video_id[1::2]).all()  # what mixup mixes is not one video
+
+
+def test_off_by_default_and_never_in_evaluation(folder: Path) -> None:
+    off = config(folder, **{"AUG.ENABLE": False})
+    assert build_dataset(off, "train")._reader.augment is None
+    assert build_dataset(config(folder), "val")._reader.augment is None
+    plain, changed = build_dataset(off, "train"), build_dataset(config(folder), "train")
+    assert not all(
+        torch.equal(plain[SampleRef(0, i)].frames, changed[SampleRef(0, i)].frames) for i in range(8)
+    )

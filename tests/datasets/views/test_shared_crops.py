@@ -1,0 +1,62 @@
+"""Crops of one view share a decoding and are those that each would have alone."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.datasets.views.shared_crops import SharedCropsReader
+from slowfast.datasets.views.streamed_view import StreamedViewReader
+from slowfast.datasets.views.view_reader import ClipViews, ViewReader
+from slowfast.video.decoding import open_video
+from slowfast.video.pyav_video import PyAVVideo
+
+SCHEME = ClipViews(4, 2, 25, short_side=32, crop_size=32, num_temporal=2, num_crops=3)
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 1 << 20])
+def test_crops_are_those_read_alone(
+    stamped_video: Path, keep_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slowfast.datasets.views.shared_crops._KEEP_BYTES", keep_bytes)
+    shared, alone = SharedCropsReader(SCHEME), ViewReader(SCHEME)
+    rng = np.random.default_rng(0)
+    for view in (0, 1, 0):
+        for crop in (0, 1, 2):
+            ours, theirs = (r.read(str(stamped_video), view, crop, rng) for r in (shared, alone))
+            assert torch.equal(ours[0], theirs[0])
+            assert torch.equal(ours[1], theirs[1])
+
+
+def test_three_crops_cost_one_decoding(stamped_video: Path) -> None:
+    opened = []
+
+    def open_counted(path: str) -> PyAVVideo:
+        opened.append(path)
+        return open_video(path)
+
+    reader = SharedCropsReader(SCHEME, open_source=open_counted)
+    for crop in range(3):
+        reader.read(str(stamped_video), 0, crop, np.random.default_rng(0))
+    assert len(opened) == 1
+
+
+def test_kept_pictures_do_not_travel_with_the_reader(stamped_video: Path) -> None:
+    reader = SharedCropsReader(SCHEME)
+    before = len(pickle.dumps(reader))
+    reader.read(str(stamped_video), 0, 0, np.random.default_rng(0))
+    assert len(pickle.dumps(reader)) == before
+
+
+def test_views_that_may_be_long_share_a_decoding_too(stamped_video: Path) -> None:
+    reader = SharedCropsReader(SCHEME)
+    crops = [
+        StreamedViewReader(reader, 8).read(str(stamped_video), 1, c, np.random.default_rng(0))
+        for c in range(3)
+    ]
+    kept = next(iter(reader._last.values()))[1]
+    assert all(isinstance(crop, tuple) and np.shares_memory(crop[0].numpy(), kept) for crop in crops)

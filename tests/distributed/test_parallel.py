@@ -1,0 +1,303 @@
+"""Training over several processes in every way gives the figures of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed.fsdp  # once here instead of in each process
+from torch import Tensor, nn
+
+from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.checkpoint.weights import load_model_weights
+from slowfast.datasets.clip import ClipBatch
+from slowfast.distributed.dtensor import to_full
+from slowfast.distributed.parallel import Parallelism, distribute, synchronize_batch_norms
+from slowfast.distributed.world import World, free_local_address
+from slowfast.engine.evaluated_model import EvaluatedModel
+from slowfast.engine.run import run
+from slowfast.engine.training.train_step import StepResult, TrainStep
+from slowfast.errors import ConfigError, TrainingError
+from slowfast.models.build import build_model
+from slowfast.models.losses import cross_entropy
+from slowfast.models.precision import Precision
+from slowfast.registry import import_project_modules
+from tests.support.processes import run_all, run_forked, run_ranks
+from tests.support.run_results import assert_same_end, figures
+from tests.support.tiny import CLASSES, Tiny, tiny_config
+from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
+
+FSDP = ("PARALLEL.MODE", "fsdp")
+EXACT = (*SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def projects_imported() -> None:
+    """Once here, instead of in each forked process."""
+    import_project_modules()
+
+
+def train(size: int, data: Path, output: Path, *options: Any) -> None:
+    """A run of ``size`` machines of one process each, with four clips a step over all."""
+    address = free_local_address()
+    shared = ("TRAIN.BATCH_SIZE", 4 // size, "NUM_SHARDS", size, *options)
+    configs = [tiny_config(data, output, *shared, "SHARD_ID", shard) for shard in range(size)]
+    assert run_all(run, [(cfg, address) for cfg in configs], seconds=120) == [0] * size
+
+
+def losses(output: Path) -> list[float]:
+    return [line["loss"] for line in figures(output, "train_iter")]
+
+
+def assert_same_figures(one: Path, other: Path, rel: float = 1e-4) -> None:
+    assert losses(other) == pytest.approx(losses(one), rel=rel)
+    norms = [[line["grad_norm"] for line in figures(path, "train_iter")] for path in (one, other)]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
+    val = [figures(path, "val_epoch")[0] for path in (one, other)]
+    assert val[1]["loss"] == pytest.approx(val[0]["loss"], rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def one_process(colour_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of three steps of a small VTN in one process; the gradients of some are clipped."""
+    output = tmp_path_factory.mktemp("one_process")
+    assert run_forked(run, tiny_config(colour_videos, output, *EXACT)) == 0
+    assert any(line["grad_norm"] > 1 for line in figures(output, "train_iter"))
+    return output
+
+
+def test_one_two_and_four_processes_have_the_same_losses_step_by_step(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    for size in (1, 2, 4):
+        train(size, colour_videos, tmp_path / str(size), "MODEL.DROPOUT_RATE", 0.0, "TEST.ENABLE", False)
+    assert len(losses(tmp_path / "1")) == 18
+    for size in (2, 4):
+        assert losses(tmp_path / str(size)) == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        (1, ("TRAIN.GRAD_ACCUM_STEPS", 4)),
+        (1, ("TRAIN.GRAD_ACCUM_STEPS", 3)),
+        (2, ("TRAIN.GRAD_ACCUM_STEPS", 2)),
+        (2, ("PARALLEL.STATIC_GRAPH", True)),
+        (2, FSDP),
+        (2, (*FSDP, "TRAIN.GRAD_ACCUM_STEPS", 2, "VTN.BACKBONE.ACT_CHECKPOINT", True)),
+    ],
+)
+def test_parts_options_and_shards_change_no_figure(
+    one_process: Path, colour_videos: Path, tmp_path: Path, size: int, options: tuple[Any, ...]
+) -> None:
+    train(size, colour_videos, tmp_path, *EXACT, *options)
+    assert_same_figures(one_process, tmp_path)
+
+
+@pytest.mark.faults
+def test_a_frozen_backbone_can_be_sharded(colour_videos: Path, tmp_path: Path) -> None:
+    options = (*EXACT, "VTN.BACKBONE.FROZEN", True)
+    train(1, colour_videos, tmp_path / "one", *options)
+    train(2, colour_videos, tmp_path / "two", *options, *FSDP)
+    assert_same_figures(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.faults
+def test_a_sharded_run_continues_whole_and_the_other_way_round(
+    one_process: Path, colour_videos: Path, tmp_path: Path
+) -> None:
+    """Files hold whole tensors: each step may be taken in another mode, by other processes."""
+    ways: list[tuple[int, tuple[str, ...]]] = [(2, FSDP), (1, ()), (4, FSDP), (2, ())]
+    for (first, mode), (second, other) in zip(ways, [*ways[1:], ways[0]], strict=True):
+        output = tmp_path / f"{first}{len(mode)}"
+        average = ("MODEL_EMA.ENABLE", True, "MODEL_EMA.EVALUATE", False)
+        train(first, colour_videos, output, *EXACT, *average, *mode, "TRAIN.MAX_STEPS", 2)
+        train(second, colour_videos, output, *EXACT, *average, *other)
+        assert losses(output) == pytest.approx(losses(one_process), rel=1e-4)
+
+
+def test_a_sharded_runs_file_is_an_ordinary_one(colour_videos: Path, tmp_path: Path) -> None:
+    train(2, colour_videos, tmp_path, *EXACT, *FSDP, "TRAIN.MAX_STEPS", 1)
+    path = tmp_path / "checkpoints" / "checkpoint_epoch_00000_step_000001.pyth"
+    model = build_model(tiny_config(colour_videos, tmp_path, *EXACT), fetch_weights=False).eval()
+    load_model_weights(model, path)
+    frames = torch.randn(1, 3, 4, 32, 32)
+    with torch.inference_mode():
+        plain = model(frames)
+        torch.testing.assert_close(model.prepare_inference()(frames), plain, atol=1e-5, rtol=1e-5)
+    moments = read_checkpoint(path)["optimizer_state"]["state"]
+    assert all(type(value) is Tensor for state in moments.values() for value in state.values())
+
+
+@pytest.mark.faults
+def test_a_sharded_run_stopped_in_an_epoch_ends_as_if_it_had_not_been(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    options = (*SMALL_VTN, *FSDP, "MODEL_EMA.ENABLE", True)
+    for folder, steps in (("unbroken", 3), ("stopped", 2), ("stopped", 3)):
+        train(2, colour_videos, tmp_path / folder, *options, "TRAIN.MAX_STEPS", steps)
+    last = "checkpoint_epoch_00000_step_000003.pyth"
+    assert_same_end(tmp_path / "unbroken", tmp_path / "stopped", last)
+
+
+# ------------------------------------------------------------------------------- single steps
+
+
+class Spare(Tiny):
+    """Has a layer that takes no part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(2, 2)
+
+
+class Exploding(Tiny):
+    """The last of its clips has no finite loss."""
+
+    def forward(self, *given: Any) -> Tensor:
+        logits = super().forward(*given)
+        return logits * torch.ones_like(logits).index_fill(0, torch.tensor([-1]), float("nan"))
+
+
+def clips(count: int) -> ClipBatch:
+    frames = torch.randint(0, 255, (count, 3, 2, 8, 8), dtype=torch.uint8)
+    numbers = torch.arange(count)
+    return ClipBatch(
+        frames, torch.zeros(count, 2, dtype=torch.int64), None, numbers % CLASSES, numbers, numbers
+    )
+
+
+def take_step(
+    model: nn.Module,
+    world: World,
+    batch: ClipBatch,
+    how: Parallelism,
+    *,
+    parts: int = 1,
+    count: int = 1,
+    **clip: float,
+) -> list[StepResult]:
+    network = distribute(model, model, world, how)
+    step = step_of(model, world=world, network=network, parts=parts, **clip)
+    return [step(batch, 0.1) for _ in range(count)]
+
+
+def step_of(model: nn.Module, **options: Any) -> TrainStep:
+    """Plain descent."""
+    optimizer = torch.optim.SGD([*model.named_parameters()], lr=0.1)
+    for group in optimizer.param_groups:
+        group["lr_scale"] = 1.0
+    plain = {"loss": cross_entropy, "world": World(), "precision": Precision()}
+    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
+
+
+def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> int:
+    torch.manual_seed(0)
+    batch, models = clips(4), [Tiny(), Tiny(), Tiny()]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    (one,) = take_step(models[0], World(), batch, Parallelism(), **clip)
+    take_step(models[1], World(), batch, Parallelism())
+    half = slice(world.rank * 2, world.rank * 2 + 2)
+    mine = batch._replace(**{k: v[half] for k, v in batch._asdict().items() if isinstance(v, Tensor)})
+    (two,) = take_step(models[2], world, mine, Parallelism(sharded=sharded), parts=2, **clip)
+    assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-5)
+    state = {name: to_full(weight) for name, weight in models[2].state_dict().items()}
+    torch.testing.assert_close(state, models[0].state_dict())
+    assert (state["hidden.weight"] - models[1].hidden.weight).abs().max() > 1e-4  # not clipped
+    return 0
+
+
+def test_a_loss_that_is_not_finite_costs_a_scaled_run_one_step() -> None:
+    torch.manual_seed(0)
+    losses = iter([float("nan"), 1.0, 1.0])
+    step = step_of(
+        Tiny(),
+        loss=lambda logits, labels: cross_entropy(logits, labels) * next(losses),
+        precision=Precision("cpu", torch.float16),
+    )
+    batch = clips(2)
+    assert [step(batch, 0.1).updated for _ in range(3)] == [False, True, True]
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("clip", [{"clip_value": 0.01}, {"clip_norm": 0.1}], ids=str)
+def test_shards_and_parts_are_clipped_as_the_whole(sharded: bool, clip: dict[str, float]) -> None:
+    """With plain descent, which does not forget how large gradients are."""
+    assert run_ranks(_clips_as_the_whole, 2, sharded, clip) == [0, 0]
+
+
+def _is_skipped(world: World, sharded: bool) -> int:
+    torch.manual_seed(0)
+    model = Exploding() if world.rank == 1 else Tiny()
+    before = [p.detach().clone() for p in model.parameters()]
+    (result,) = take_step(model, world, clips(2), Parallelism(sharded=sharded), parts=2)
+    after = [p.full_tensor() if sharded else p for p in model.parameters()]
+    return int(result.updated or not all(map(torch.equal, before, after)))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_loss_that_is_not_finite_on_one_rank_skips_the_step_on_all(sharded: bool) -> None:
+    assert run_ranks(_is_skipped, 2, sharded) == [0, 0]
+
+
+def _explains_unused(world: World) -> int:
+    with pytest.raises(TrainingError, match=r"PARALLEL\.FIND_UNUSED_PARAMETERS True"):
+        take_step(Spare(), world, clips(2), Parallelism(), count=2)
+    results = take_step(Spare(), world, clips(2), Parallelism(find_unused=True), count=2)
+    return 0 if all(result.updated for result in results) else 1
+
+
+def test_parameters_without_a_part_are_named_as_such_or_looked_for() -> None:
+    assert run_ranks(_explains_unused, 2) == [0, 0]
+
+
+@pytest.mark.parametrize(("count", "parts"), [(5, 2), (4, 4), (3, 5)])
+def test_parts_make_the_step_of_the_whole(count: int, parts: int) -> None:
+    batch, ends = clips(count), []
+    for number in (1, parts):
+        torch.manual_seed(0)
+        model = Tiny()
+        results = take_step(model, World(), batch, Parallelism(), parts=number, count=2)
+        ends.append((model, results))
+    (whole, expected), (model, found) = ends
+    for one, other in zip(expected, found, strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=1e-6)
+        assert (other.clips, other.correct) == (one.clips, one.correct)
+        assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-5)
+    torch.testing.assert_close(model.state_dict(), whole.state_dict())
+
+
+def test_more_parts_than_clips_are_refused(colour_videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="each process has 4 clips a step, fewer than parts"):
+        run(tiny_config(colour_videos, tmp_path, "TRAIN.GRAD_ACCUM_STEPS", 5))
+
+
+def test_synchronized_batch_norms_are_for_gpus_and_keep_what_is_in_a_norm() -> None:
+    from timm.layers import BatchNormAct2d
+
+    model: Callable[[], nn.Module] = lambda: nn.Sequential(nn.Conv2d(3, 4, 1), BatchNormAct2d(4))  # noqa: E731
+    with pytest.raises(ConfigError, match=r"BN.NORM_TYPE = 'sync_batchnorm': .* set it to batchnorm"):
+        synchronize_batch_norms(model(), World(0, 2))
+    assert isinstance(
+        synchronize_batch_norms(model(), World())[1], BatchNormAct2d
+    )  # one process: nothing to do
+    converted = synchronize_batch_norms(model(), World(0, 2, device=torch.device("cuda")))
+    assert isinstance(converted[1], nn.SyncBatchNorm)
+    assert converted[1].act is not None
+
+
+def _has_rank_0s_statistics(world: World) -> int:
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    model[0].running_mean.fill_(world.rank)
+    evaluated = EvaluatedModel(model, world, sharded=False)
+    with evaluated.ready():
+        return int(evaluated.network[0].running_mean.tolist() != [0, 0])
+
+
+def test_all_ranks_evaluate_with_the_statistics_that_are_saved() -> None:
+    """Batch norms count what their own rank saw; unlike weights these figures are not the same everywhere."""
+    assert run_ranks(_has_rank_0s_statistics, 2) == [0, 0]

@@ -1,0 +1,418 @@
+"""Features made once of real videos stand for their frames: the same views, logits, training."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.datasets.build import build_dataset
+from slowfast.datasets.clip import Clip
+from slowfast.distributed.world import World, free_local_address
+from slowfast.engine.evaluator import build_evaluator, build_seeded_model
+from slowfast.engine.run import run
+from slowfast.errors import ConfigError, DataError
+from slowfast.extraction import video as video_features
+from slowfast.extraction.extract import ExtractionRequest, extract_features
+from slowfast.features.batch import FeatureClip
+from slowfast.features.cache import Manifest, Variant
+from slowfast.interrupt import Interrupt, Interrupted
+from tests.support.processes import run_all
+from tests.support.run_results import figures
+from tests.support.tiny_features import WIDTH, TinyFeatures, feature_config
+from tests.support.videos import write_csv, write_video
+
+TICKS = tuple(int(20 * i + 600 * (i > 11)) for i in range(24))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Square videos of 10 to 24 frames in ``clips/``, one of a varying frame rate, listed with a prefix."""
+    folder = tmp_path_factory.mktemp("feature_videos")
+    (folder / "clips").mkdir()
+    for i in range(8):
+        ticks = TICKS if i == 7 else None
+        write_video(folder / f"clips/{i}.mp4", 10 + 2 * i, size=(40, 40), bf="2", ticks=ticks)
+    listed = [(f"clips/{i}.mp4", i % 3) for i in range(8)]
+    for split in ("train", "val", "test"):
+        write_csv(folder / f"{split}.csv", listed)
+    return folder
+
+
+@pytest.fixture
+def make(videos: Path, tmp_path: Path) -> Any:
+    """Makes a cache; returns the configuration that reads it."""
+
+    def extract(*changes: Any, data: Path = videos, **request: Any) -> Any:
+        cfg = feature_config(
+            data, tmp_path, "DATA.PATH_PREFIX", str(data), "DATA.FEATURES", str(tmp_path / "cache"), *changes
+        )
+        extract_features(cfg, World(), Interrupt(), ExtractionRequest(**{"dtype": "float32", **request}))
+        return cfg
+
+    return extract
+
+
+def without_cache(cfg: Any) -> Any:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATA.FEATURES = ""
+    return cfg
+
+
+def scores(cfg: Any) -> Any:
+    """Of the untrained model on the test split, before they are made probabilities."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.HEAD_ACT = "none"
+    model: Any = build_seeded_model(cfg, World(), fetch_weights=True)
+    evaluation = build_evaluator(cfg, "test", model, World(), Interrupt()).run()
+    assert evaluation is not None
+    assert not evaluation.broken
+    return evaluation.scores
+
+
+# --------------------------------------------------------------------------------------- the same
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 1e-3), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize(
+    "views",
+    [
+        ("TEST.NUM_ENSEMBLE_VIEWS", 2, "TEST.NUM_SPATIAL_CROPS", 3, "DATA.TEST_CROP_SIZE", 24),
+        ("TRAIN.EVAL_FULL_VIDEO", True, "TEST.NUM_ENSEMBLE_VIEWS", 1, "TRAIN.EVAL_NUM_FRAMES", 6),
+    ],
+    ids=["clips and crops", "whole videos"],
+)
+def test_logits_are_those_of_the_frames(
+    make: Any, views: tuple[Any, ...], dtype: str, tolerance: float
+) -> None:
+    cfg = make(*views, dtype=dtype)
+    cached, direct = scores(cfg), scores(without_cache(cfg))
+    assert np.abs(cached - direct).max() < tolerance * max(1, np.abs(direct).max())
+    assert np.ptp(direct, axis=0).min() > 0.01
+
+
+def test_training_clips_are_those_of_the_frames(make: Any) -> None:
+    """The same frames at the same positions, whatever the frame rate does; here each crop is the picture."""
+    cfg = make()
+    cached = build_dataset(cfg, "train", feature_dim=WIDTH)
+    direct = build_dataset(without_cache(cfg), "train")
+    model = build_seeded_model(cfg, World(), fetch_weights=True)
+    for index in range(len(direct)):
+        row, clip = cached[(3, index)], direct[(3, index)]
+        assert isinstance(row, FeatureClip)
+        assert isinstance(clip, Clip)
+        assert torch.equal(row.positions, clip.positions)
+        frames = (clip.frames[None].float() / 255 - 0.45) / 0.225
+        torch.testing.assert_close(row.features, model.encode_frames(frames)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_parts_of_videos_are_found_by_their_seconds(make: Any, videos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "parts"
+    data.mkdir()
+    rows = "".join(f"clips/{i}.mp4 0 0.1 0.35\nclips/{i}.mp4 1 0.2 9\n" for i in range(8))
+    for split in ("train", "val", "test"):
+        (data / f"{split}.csv").write_text("path label start end\n" + rows)
+    cfg = make("DATA.PATH_TO_DATA_DIR", str(data), "DATA.PATH_PREFIX", str(videos))
+    assert len(list((tmp_path / "cache/times/clips").iterdir())) == 8, "one file of features a video"
+    cached, direct = build_dataset(cfg, "test"), build_dataset(without_cache(cfg), "test")
+    for index in range(len(direct)):
+        assert torch.equal(cached[index].positions, direct[index].positions)
+    assert np.abs(scores(cfg) - scores(without_cache(cfg))).max() < 1e-5
+
+
+def test_seconds_as_positions(make: Any) -> None:
+    cfg = make()
+    cached = build_dataset(cfg, "test", position_rate=25.0)
+    direct = build_dataset(without_cache(cfg), "test", position_rate=25.0)
+    for index in range(len(direct)):
+        assert torch.equal(cached[index].positions, direct[index].positions)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_training_from_the_cache_is_training_from_frames(make: Any, tmp_path: Path, processes: int) -> None:
+    """Losses, accuracies and weights; then the checkpoint works on frames."""
+    cfg = make("OUTPUT_DIR", str(tmp_path / "cached"), "LOG_MODEL_INFO", True)
+    direct = without_cache(cfg)
+    direct.OUTPUT_DIR = str(tmp_path / "direct")
+    for config in (cfg, direct):
+        address, shards = free_local_address(), []
+        for shard in range(processes):
+            own = config.clone()
+            own.defrost()
+            own.NUM_SHARDS, own.SHARD_ID, own.TRAIN.BATCH_SIZE = processes, shard, 4 // processes
+            shards.append((own, address))
+        assert run_all(run, shards) == [0] * processes
+    for kind, name in (("train_iter", "loss"), ("val_epoch", "top1_err"), ("test_final", "top1_acc")):
+        cached, expected = (figures(tmp_path / where, kind) for where in ("cached", "direct"))
+        assert [line[name] for line in cached] == pytest.approx([line[name] for line in expected], rel=1e-4)
+        assert cached
+
+
+# ---------------------------------------------------------------------------------- what is made
+
+
+def test_says_what_it_holds(make: Any, tmp_path: Path) -> None:
+    make(
+        "DATA.TARGET_FPS",
+        25,
+        "DATA.FEATURES_FPS",
+        12.5,
+        dtype="float16",
+        crops=2,
+        flips=True,
+        short_sides=(36, 40),
+    )
+    manifest = json.loads((tmp_path / "cache/manifest.json").read_text())
+    assert {"backbone", "weights"} <= set(manifest["source"])
+    assert manifest["dtype"] == "float16"
+    assert manifest["fps"] == 12.5
+    assert {"code", "decoder"} <= set(manifest["made_by"])
+    rows = np.load(tmp_path / "cache/short36-crop32-2of2-flip/clips/0.mp4.npy", mmap_mode="r")
+    assert rows.dtype == np.float16
+    assert rows.shape == (5, WIDTH), "ten frames at 25 a second, every second one"
+
+
+def test_crops_and_mirror_images_are_drawn_in_training(make: Any) -> None:
+    def means(cfg: Any) -> set[float]:
+        dataset = build_dataset(cfg, "train", feature_dim=WIDTH)
+        return {round(float(dataset[(epoch, 0)].features.sum()), 4) for epoch in range(40)}
+
+    still = ("DATA.NUM_FRAMES", 64)  # the whole video, so that only pictures can differ
+    cfg = make("DATA.TRAIN_CROP_SIZE", 28, *still, crops=1, flips=True, short_sides=(32,))
+    assert len(means(cfg)) == 1, "DATA.RANDOM_FLIP is False"
+    cfg.defrost()
+    cfg.DATA.RANDOM_FLIP = True
+    assert len(means(cfg)) == 2
+
+
+def test_bfloat16_is_stored_as_its_bits(make: Any, tmp_path: Path) -> None:
+    make()
+    exact = np.load(tmp_path / "cache/short32-crop32-1of1/clips/3.mp4.npy")
+    make("DATA.FEATURES", str(tmp_path / "short"), dtype="bfloat16")
+    bits = np.load(tmp_path / "short/short32-crop32-1of1/clips/3.mp4.npy")
+    assert bits.dtype == np.uint16
+    values = torch.from_numpy(bits).view(torch.bfloat16).float().numpy()
+    np.testing.assert_allclose(values, exact, rtol=2**-8)
+
+
+def test_features_beyond_the_number_type_are_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = TinyFeatures.encode_frames
+    monkeypatch.setattr(TinyFeatures, "encode_frames", lambda self, frames: encode(self, frames) * 1e6)
+    with pytest.raises(DataError, match="bfloat16"):
+        make(dtype="float16")
+    make(dtype="bfloat16")
+
+
+def test_broken_videos_are_listed_and_the_others_made(make: Any, videos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "broken"
+    data.mkdir()
+    (data / "text.mp4").write_text("no video")
+    listed = [
+        *((videos / f"clips/{i}.mp4", 0) for i in range(6)),
+        (data / "text.mp4", 1),
+        (data / "gone.mp4", 1),
+    ]
+    for split in ("train", "val", "test"):
+        write_csv(data / f"{split}.csv", listed)
+    cfg = make("DATA.PATH_PREFIX", "", data=data)
+    found = json.loads((tmp_path / "cache/broken-0.json").read_text())
+    assert sorted({Path(video["path"]).name for video in found}) == ["gone.mp4", "text.mp4"]
+    item = build_dataset(cfg, "test")[-1 + 2 * len(listed)]
+    assert item.reason == "no features"
+
+
+# --------------------------------------------------------------------------------- going on
+
+
+def test_complete_videos_are_not_made_again(
+    make: Any, videos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make()
+    seen: list[int] = []
+    encode = TinyFeatures.encode_frames
+
+    def count(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        seen.append(frames.shape[2])
+        return encode(self, frames)
+
+    monkeypatch.setattr(TinyFeatures, "encode_frames", count)
+    make()
+    assert seen == []
+    video = videos / "clips/2.mp4"
+    os.utime(video)
+    make()
+    assert seen == [14], "the changed one"
+    make(flips=True)
+    assert sum(seen) == 14 + sum(10 + 2 * i for i in range(8)), "the mirror images alone"
+
+
+def test_a_video_of_several_splits_is_made_by_one_thread(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    encode = TinyFeatures.encode_frames
+
+    def slowly(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.05)
+        return encode(self, frames)
+
+    monkeypatch.setattr(TinyFeatures, "encode_frames", slowly)
+    cfg = make("DATA_LOADER.NUM_WORKERS", 6, "DATA.FEATURES", str(tmp_path / "threads"))
+    assert len(scores(cfg)) == 8
+
+
+def test_a_stopped_extraction_goes_on_in_the_middle_of_a_video(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(video_features, "CHUNK_FRAMES", 4)
+    make()
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*.npy")}
+    encode, calls = TinyFeatures.encode_frames, []
+
+    def interrupted(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        calls.append(frames.shape[2])
+        if len(calls) % 3 == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return encode(self, frames)
+
+    monkeypatch.setattr(TinyFeatures, "encode_frames", interrupted)
+    cache = tmp_path / "stopped"
+    cfg = feature_config(
+        Path(make().DATA.PATH_TO_DATA_DIR), tmp_path, "DATA.FEATURES", str(cache),
+        "DATA.PATH_PREFIX", make().DATA.PATH_PREFIX,
+    )  # fmt: skip
+    while _is_stopped(cfg):
+        pass
+    assert {path.name: path.read_bytes() for path in cache.rglob("*.npy")} == whole
+    assert sum(calls) == sum(10 + 2 * i for i in range(8)), "no frame was looked at twice"
+
+
+def _is_stopped(cfg: Any) -> bool:
+    """Extracts until a signal comes; whether one came."""
+    try:
+        with Interrupt() as interrupt:
+            extract_features(cfg, World(), interrupt, ExtractionRequest(dtype="float32"))
+    except Interrupted:
+        return True
+    return False
+
+
+def test_processes_share_the_videos(videos: Path, tmp_path: Path, make: Any) -> None:
+    make()
+    address, cache = free_local_address(), tmp_path / "shared"
+    configs = [
+        feature_config(
+            videos, tmp_path / str(shard), "DATA.PATH_PREFIX", str(videos), "DATA.FEATURES", str(cache),
+            "NUM_SHARDS", 2, "SHARD_ID", shard,
+        )
+        for shard in (0, 1)
+    ]  # fmt: skip
+    assert run_all(_run_extraction, [(cfg, address) for cfg in configs]) == [0, 0]
+    alone = {path.name: path.read_bytes() for path in (tmp_path / "cache/short32-crop32-1of1").rglob("*.npy")}
+    shared = {path.name: path.read_bytes() for path in (cache / "short32-crop32-1of1").rglob("*.npy")}
+    assert shared == alone
+    made = [
+        sum("frames seen" in line and int(line.split()[-3]) for line in _log(tmp_path / str(s), s))
+        for s in (0, 1)
+    ]
+    assert min(made) > 0
+    assert sum(made) == sum(10 + 2 * i for i in range(8))
+
+
+def _run_extraction(cfg: Any, address: str) -> int:
+    return run(cfg, address, work=_extract)
+
+
+def _extract(cfg: Any, world: World, interrupt: Interrupt) -> None:
+    extract_features(cfg, world, interrupt, ExtractionRequest(dtype="float32"))
+
+
+def _log(folder: Path, rank: int) -> list[str]:
+    return (folder / ("stdout.log" if rank == 0 else f"stdout_rank{rank}.log")).read_text().splitlines()
+
+
+# ----------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("RNG_SEED", 7), "weights"),
+        (("DATA.FEATURES_FPS", 25.0), "DATA.FEATURES_FPS"),
+        (("DATA.MEAN", [0.5, 0.5, 0.5]), "mean"),
+        (("DATA.REVERSE_INPUT_CHANNEL", True), "channels"),
+        (("DATA.TEST_CROP_SIZE", 24), "transform"),
+        (("TEST.NUM_SPATIAL_CROPS", 3), "transform"),
+    ],
+)
+def test_a_cache_made_in_another_way_is_refused(make: Any, change: tuple[str, Any], named: str) -> None:
+    cfg = make("DATA.TARGET_FPS", 25)
+    scores(cfg)
+    cfg.defrost()
+    cfg.merge_from_list(list(change))
+    with pytest.raises(ConfigError, match=f"made in another way.*{named}"):
+        scores(cfg)
+
+
+def test_another_training_crop_is_refused(make: Any) -> None:
+    cfg = make()
+    cfg.defrost()
+    cfg.DATA.TRAIN_JITTER_SCALES = [33, 40]
+    with pytest.raises(ConfigError, match=r"transform: the cache has short32.*33 to 40"):
+        build_dataset(cfg, "train")
+
+
+def test_a_folder_of_other_features_is_not_added_to(make: Any) -> None:
+    make()
+    with pytest.raises(ConfigError, match=r"holds other features: .*dtype: the cache has float32"):
+        make(dtype="float16")
+    with pytest.raises(ConfigError, match="weights"):
+        make("RNG_SEED", 7)
+
+
+def test_a_model_that_would_train_its_features_is_refused(make: Any, tmp_path: Path) -> None:
+    cfg = make("MODEL.ARCH", "trained", "OUTPUT_DIR", str(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="freeze"):
+        run(cfg)
+
+
+def test_videos_of_another_data_set_are_refused(make: Any, tmp_path: Path) -> None:
+    cfg = make()
+    data = tmp_path / "other"
+    data.mkdir()
+    write_csv(data / "test.csv", [("others/a.mp4", 0)])
+    cfg.defrost()
+    cfg.DATA.PATH_TO_DATA_DIR = str(data)
+    with pytest.raises(DataError, match="none of the first videos"):
+        build_dataset(cfg, "test")
+
+
+def test_a_damaged_file_counts_as_a_broken_video(make: Any, tmp_path: Path) -> None:
+    cfg = make()
+    path = tmp_path / "cache/short32-crop32-1of1/clips/0.mp4.npy"
+    for content in (path.read_bytes()[:-1], b"", b"\x93NUMPY\x01\x00\x10\x00{'shape"):
+        path.write_bytes(content)
+        assert build_dataset(cfg, "test")[0].reason == "damaged features"
+
+
+def test_a_manifest_round_trips_and_damage_is_told(tmp_path: Path) -> None:
+    manifest = Manifest(
+        {"weights": "a"}, 4, "float16", 0.0, (0.5,) * 3, (0.25,) * 3, "RGB", (Variant(32, 24, 1, 3),), {}
+    )
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+    assert manifest.differences(replace(manifest, source={"weights": "b"})) == [
+        "weights: the cache has a, wanted is b"
+    ]
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match="extract it again"):
+        Manifest.read(tmp_path)

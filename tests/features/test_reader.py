@@ -1,0 +1,222 @@
+"""Features made elsewhere, laid out as data sets of long videos hand them out, are read like videos."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.config import get_default_config
+from slowfast.config.check import check
+from slowfast.datasets.build import build_dataset
+from slowfast.datasets.clip import BrokenVideo
+from slowfast.datasets.loading.loader import build_loader, collate
+from slowfast.errors import ConfigError, DataError
+from slowfast.features.batch import FeatureBatch, FeatureClip
+from slowfast.features.cache import FeatureNames
+
+WIDTH = 6
+
+
+def rows(count: int) -> np.ndarray:
+    """(count, WIDTH) float32; the first value of a row is its number."""
+    return np.repeat(np.arange(count, dtype=np.float32)[:, None], WIDTH, axis=1) + np.arange(WIDTH) / 10
+
+
+def config(data: Path, *changes: Any) -> Any:
+    """Clips of four rows, a second apart; whole videos at one row a second."""
+    cfg = get_default_config()
+    values = {
+        "DATA.PATH_TO_DATA_DIR": str(data), "DATA.PATH_PREFIX": str(data / "features"),
+        "TRAIN.DATASET": "features", "TEST.DATASET": "features", "MODEL.NUM_CLASSES": 10,
+        "MODEL.MODEL_NAME": "any",
+        "DATA.NUM_FRAMES": 4, "DATA.SAMPLING_RATE": 1, "DATA.TARGET_FPS": 1, "DATA.TEST_CROP_SIZE": 224,
+        "TRAIN.EVAL_FULL_VIDEO": True, "TEST.NUM_ENSEMBLE_VIEWS": 1, "TEST.NUM_SPATIAL_CROPS": 1,
+        "DATA_LOADER.NUM_WORKERS": 0, "TEST.BATCH_SIZE": 2,
+    }  # fmt: skip
+    values.update(zip(changes[::2], changes[1::2], strict=True))
+    cfg.merge_from_list([item for pair in values.items() for item in pair])
+    assert not check(cfg)
+    return cfg
+
+
+def write_lists(data: Path, lines: list[str]) -> None:
+    for split in ("train", "val", "test"):
+        (data / f"{split}.csv").write_text("".join(f"{line}\n" for line in lines))
+
+
+def numbers(clip: Any) -> list[int]:
+    return clip.features[:, 0].round().int().tolist()
+
+
+@pytest.fixture
+def breakfast(tmp_path: Path) -> Path:
+    """As the Breakfast features of action segmentation: (width, frames), 15 a second; no endings."""
+    (tmp_path / "features").mkdir()
+    for name, count in (("P03_cam01_P03_cereals", 60), ("P03_cam01_P03_coffee", 45)):
+        np.save(tmp_path / "features" / f"{name}.npy", rows(count).T)
+    write_lists(tmp_path, ["P03_cam01_P03_cereals 0", "P03_cam01_P03_coffee 1"])
+    return tmp_path
+
+
+@pytest.fixture
+def thumos(tmp_path: Path) -> Path:
+    """As I3D features of THUMOS14: a row every 4th of 30 frames a second, actions by start and end."""
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features/video_validation_0000051.npy", rows(75))
+    write_lists(
+        tmp_path,
+        [
+            "path label start end",
+            "video_validation_0000051.npy 7 0.8 4",
+            "video_validation_0000051.npy 3 6 99",
+        ],
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def coin(tmp_path: Path) -> Path:
+    """As features of COIN and LVU with their times, amid what a row looks at: .npz and .times.npy."""
+    (tmp_path / "features").mkdir()
+    times = np.arange(8) * 2.0 + 1.0
+    np.savez(tmp_path / "features/0-b3K.npz", features=rows(8), times=times)
+    np.save(tmp_path / "features/1-xyz.npy", rows(8).astype(np.float16))
+    np.save(tmp_path / "features/1-xyz.times.npy", times)
+    write_lists(tmp_path, ["0-b3K 1", "1-xyz 2"])
+    return tmp_path
+
+
+def test_frames_last_at_a_given_rate(breakfast: Path) -> None:
+    cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
+    dataset = build_dataset(cfg, "test", feature_dim=WIDTH)
+    clip = dataset[0]
+    assert isinstance(clip, FeatureClip)
+    assert numbers(clip) == [0, 15, 30, 45], "one a second"
+    assert clip.positions.tolist() == [0, 15, 30, 45]
+    torch.testing.assert_close(clip.features, torch.from_numpy(rows(60)[::15]))
+
+
+def test_actions_are_parts_of_files(thumos: Path) -> None:
+    cfg = config(thumos, "DATA.FEATURES_FPS", 7.5)
+    first, second = build_dataset(cfg, "test")[0], build_dataset(cfg, "test")[1]
+    assert numbers(first) == [6, 13, 21, 28], "from the row on screen at 0.8 s, a row a second"
+    assert first.positions.tolist() == [0, 7, 15, 22], "as if the part were a video of its own"
+    assert first.label == 7
+    assert numbers(second)[0] == 45
+
+
+def test_times_of_the_files_count(coin: Path) -> None:
+    cfg = config(coin)
+    for index in (0, 1):
+        clip = build_dataset(cfg, "test", position_rate=2.0)[index]
+        assert numbers(clip) == list(range(8)), "rows are two seconds apart"
+        assert clip.positions.tolist() == [0, 4, 8, 12, 16, 20, 24, 28]
+
+
+def test_training_draws_clips(coin: Path) -> None:
+    cfg = config(coin, "DATA.TARGET_FPS", 2, "DATA.SAMPLING_RATE", 4)
+    dataset = build_dataset(cfg, "train", feature_dim=WIDTH)
+    drawn = {tuple(numbers(dataset[(epoch, 0)])) for epoch in range(30)}
+    assert len(drawn) > 1
+    assert all(len(clip) == 4 and np.ptp(clip) == 3 for clip in drawn)
+
+
+def test_batches_are_padded_and_masked(breakfast: Path) -> None:
+    cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
+    batch = next(iter(build_loader(cfg, build_dataset(cfg, "test"), "test", batch_size=2)))
+    assert isinstance(batch, FeatureBatch)
+    assert batch.features.shape == (2, 4, WIDTH)
+    assert batch.mask is not None
+    assert batch.mask.tolist() == [[True] * 4, [True, True, True, False]]
+    assert batch.features[1, 3].abs().sum() == 0
+    assert batch.label.tolist() == [0, 1]
+
+
+def test_features_shuffled_in_time_keep_their_positions(coin: Path) -> None:
+    plain = build_dataset(config(coin), "test")[0]
+    shuffled = build_dataset(config(coin, "TEST.SHUFFLE_FRAMES", True), "test")[0]
+    assert torch.equal(plain.positions, shuffled.positions)
+    assert numbers(plain) != numbers(shuffled)
+    assert numbers(plain) == sorted(numbers(shuffled))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("DATA.FEATURES_LAYOUT", "frames_last"), "set DATA.FEATURES_FPS"),
+        (("DATA.FEATURES_FPS", 15.0), "set DATA.FEATURES_LAYOUT frames_last"),
+        (
+            ("DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0, "DATA.PATH_PREFIX", "/gone"),
+            "PREFIX",
+        ),
+    ],
+)
+def test_what_is_to_be_set_is_said(breakfast: Path, changes: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        build_dataset(config(breakfast, *changes), "test", feature_dim=WIDTH)
+
+
+def test_another_width_names_the_model(breakfast: Path) -> None:
+    cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
+    with pytest.raises(DataError, match="rows of 6, and the model takes 8; build the model"):
+        build_dataset(cfg, "test", feature_dim=8)
+
+
+def test_crops_are_refused(coin: Path) -> None:
+    with pytest.raises(ConfigError, match="NUM_SPATIAL_CROPS"):
+        build_dataset(config(coin, "TEST.NUM_SPATIAL_CROPS", 3), "test")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "detail"),
+    [
+        ({"features": rows(8), "times": np.arange(7)}, "8 rows want as many rising seconds"),
+        ({"features": rows(8), "times": np.zeros(8)}, "rising"),
+        ({"feats": rows(8)}, "has feats, but no array 'features'"),
+        ({"features": np.zeros((8, WIDTH), np.uint16), "times": np.arange(8)}, "holds uint16"),
+        ({"features": np.zeros(8), "times": np.arange(8)}, "not rows of features"),
+    ],
+)
+def test_files_that_are_something_else_count_as_broken(
+    coin: Path, arrays: dict[str, np.ndarray], detail: str
+) -> None:
+    np.savez(coin / "features/0-b3K.npz", **arrays)
+    item = build_dataset(config(coin), "test")[0]
+    assert isinstance(item, BrokenVideo)
+    assert re.search(detail, item.detail)
+
+
+def test_damaged_files_count_as_broken(coin: Path) -> None:
+    for name in ("0-b3K.npz", "1-xyz.npy"):
+        path = coin / "features" / name
+        whole = path.read_bytes()
+        for content in (b"", whole[:50], whole[: len(whole) // 2], b"text" * 100):
+            path.write_bytes(content)
+            dataset = build_dataset(config(coin), "test")
+            item = dataset[int(name[0])]
+            assert isinstance(item, BrokenVideo), content[:20]
+        path.write_bytes(whole)
+
+
+def test_pickled_arrays_are_not_opened(coin: Path) -> None:
+    np.save(coin / "features/1-xyz.npy", np.array([{"a": 1}] * 8, dtype=object), allow_pickle=True)
+    item = build_dataset(config(coin), "test")[1]
+    assert isinstance(item, BrokenVideo)
+    assert "object" in item.detail.lower()
+
+
+def test_a_batch_of_broken_videos_is_empty() -> None:
+    assert collate([BrokenVideo(0, "a", "no features")]).num_clips == 0
+
+
+def test_names_stay_in_the_folder() -> None:
+    names = FeatureNames(["/data/videos", ""])
+    assert names("/data/videos/a/b.mp4") == "a/b.mp4"
+    assert names("/data/videos_2/b.mp4") == "data/videos_2/b.mp4"
+    assert names("../x/../../b.mp4") == "%2E%2E/%2E%2E/b.mp4"
+    assert names("./a.mp4") == "a.mp4"

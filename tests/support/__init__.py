@@ -1,0 +1,1 @@
+"""Helpers of the tests: encoded videos, tiny models and configurations, runs of processes and nodes."""

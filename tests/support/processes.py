@@ -1,0 +1,48 @@
+"""Runs of several processes on this machine, forked so that they start at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+import torch._dynamo  # noqa: F401 (optimisers import it; once here instead of in each process)
+
+from slowfast.distributed.world import World, connect, disconnect, free_local_address
+
+
+def run_forked(function: Callable[..., Any], *arguments: Any) -> int:
+    """Runs ``function`` in a process of its own, which exits with what it returns; gives the exit code."""
+    return run_all(function, [arguments])[0]
+
+
+def run_all(function: Callable[..., Any], arguments: list[tuple[Any, ...]], seconds: float = 60) -> list[int]:
+    """Runs ``function`` once for each tuple, all at the same time; gives the exit codes."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_exit_with, args=(function, given)) for given in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(seconds)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    return [process.exitcode if process.exitcode is not None else -1 for process in processes]
+
+
+def run_ranks(function: Callable[..., Any], size: int, *arguments: Any) -> list[int]:
+    """Runs ``function(world, *arguments)`` in each of ``size`` connected processes."""
+    address = free_local_address()
+    return run_all(_connected, [(function, World(rank, size), address, *arguments) for rank in range(size)])
+
+
+def _connected(function: Callable[..., Any], world: World, address: str, *arguments: Any) -> Any:
+    connect(world, init_method=address)
+    try:
+        return function(world, *arguments)
+    finally:
+        disconnect()
+
+
+def _exit_with(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    raise SystemExit(function(*arguments) or 0)

@@ -1,0 +1,79 @@
+"""A model of a few thousand weights, a configuration for it, and a command line that knows it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+# Also run by its path.
+sys.path.append(str(Path(__file__).parents[2]))
+
+import torch
+from torch import Tensor, nn
+
+from slowfast.config import get_default_config
+from slowfast.config.check import check
+from slowfast.models.build import MODEL_REGISTRY
+
+CLASSES = 3
+
+
+@MODEL_REGISTRY.register("Tiny")
+class Tiny(nn.Module):
+    """Mean colour of a 4 × 4 grid over the real frames, two layers, dropout between them."""
+
+    frame_mean = frame_std = (0.5, 0.5, 0.5)
+    position_rate = None
+    num_classes = CLASSES
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(48, 16)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(16, CLASSES)
+
+    @classmethod
+    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Tiny:
+        return cls(cfg.MODEL.DROPOUT_RATE)
+
+    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        grid = nn.functional.adaptive_avg_pool3d(frames, (frames.shape[2], 4, 4))  # (B, 3, T, 4, 4)
+        if mask is not None:
+            grid = grid * mask[:, None, :, None, None]
+        real = frames.shape[2] if mask is None else mask.sum(1)[:, None]
+        return self.head(self.dropout(self.hidden(grid.sum(2).flatten(1) / real).relu()))  # (B, K)
+
+
+def tiny_config(data: Path, output: Path, *changes: Any) -> Any:
+    """A run of three epochs of six steps on the CPU; ``changes`` are further ``KEY, value`` pairs."""
+    cfg = get_default_config()
+    values = {
+        "TRAIN.BATCH_SIZE": 4, "TRAIN.EVAL_PERIOD": 1, "TRAIN.CHECKPOINT_PERIOD": 1,
+        "TEST.BATCH_SIZE": 4, "TEST.NUM_ENSEMBLE_VIEWS": 2, "TEST.NUM_SPATIAL_CROPS": 1,
+        "TEST.SAVE_RESULTS_PATH": "predictions.npz",
+        "MODEL.MODEL_NAME": "Tiny", "MODEL.NUM_CLASSES": CLASSES, "MODEL.DROPOUT_RATE": 0.3,
+        "DATA.PATH_TO_DATA_DIR": str(data), "DATA.NUM_FRAMES": 4, "DATA.SAMPLING_RATE": 2,
+        "DATA.TRAIN_JITTER_SCALES": [32, 36], "DATA.TRAIN_CROP_SIZE": 32, "DATA.TEST_CROP_SIZE": 32,
+        "DATA_LOADER.NUM_WORKERS": 0,
+        "SOLVER.BASE_LR": 0.05, "SOLVER.MAX_EPOCH": 3, "SOLVER.OPTIMIZING_METHOD": "sgd",
+        "NUM_GPUS": 0, "LOG_PERIOD": 1, "OUTPUT_DIR": str(output),
+    }  # fmt: skip
+    values.update(zip(changes[::2], changes[1::2], strict=True))
+    cfg.merge_from_list([item for pair in values.items() for item in pair])
+    assert not check(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def main() -> int:
+    """``tiny.py DATA OUTPUT INIT_METHOD [KEY VALUE …]`` with Python values, as a run of its own."""
+    from slowfast.engine.run import run
+
+    torch.set_num_threads(1)
+    data, output, init_method, *changes = sys.argv[1:]
+    return run(tiny_config(Path(data), Path(output), *changes), init_method)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

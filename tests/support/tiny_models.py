@@ -1,0 +1,68 @@
+"""Models of a few thousand weights, large enough ones that a mistake shows."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from slowfast.video.frame_times import FrameTimes
+from vtn import VTN, FrameAverage
+from vtn.frame_model import FrameModel
+from vtn.inference.features import VideoFeatures
+
+FEATURE_DIM, SIZE, CLASSES = 24, 16, 5
+
+TINY: dict[str, Any] = {
+    "num_classes": CLASSES,
+    "hidden_dim": 32,
+    "num_layers": 2,
+    "num_heads": 2,
+    "intermediate_size": 48,
+    "attention_window": 4,
+    "mlp_dim": 16,
+    "backbone_args": {"image_size": SIZE, "width": 4, "feature_dim": FEATURE_DIM},
+}
+
+# Changes of `tiny_config` for a VTN with a backbone of timm.
+SMALL_VTN = (
+    "MODEL.MODEL_NAME", "VTN", "VTN.BACKBONE.NAME", "test_vit", "VTN.BACKBONE.PRETRAINED", False,
+    "VTN.BACKBONE.ARGS", {"img_size": 32}, "VTN.LONGFORMER.HIDDEN_DIM", 32,
+    "VTN.LONGFORMER.NUM_HIDDEN_LAYERS", 2,
+    "VTN.LONGFORMER.ATTENTION_WINDOW", [4, 4], "VTN.LONGFORMER.INTERMEDIATE_SIZE", 64,
+    "VTN.LONGFORMER.NUM_ATTENTION_HEADS", 2, "VTN.HEAD.MLP_DIM", 16, "SOLVER.BASE_LR", 0.01,
+    "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.CLIP_GRAD_L2NORM", 1.0, "TRAIN.EVAL_FULL_VIDEO", True,
+    "TEST.ENABLE", False, "TEST.NUM_ENSEMBLE_VIEWS", 1, "LOG_MODEL_INFO", False,
+)  # fmt: skip
+NO_DROPOUT = (
+    "MODEL.DROPOUT_RATE", 0.0, "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB", 0.0,
+    "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB", 0.0,
+)  # fmt: skip
+
+Model = TypeVar("Model", bound=FrameModel)
+
+
+def tiny(**changes: Any) -> VTN:
+    return with_large_weights(VTN("shallow_conv", **{**TINY, **changes}))
+
+
+def tiny_average(**changes: Any) -> FrameAverage:
+    arguments = {"num_classes": CLASSES, "mlp_dim": 16, "backbone_args": TINY["backbone_args"]}
+    return with_large_weights(FrameAverage("shallow_conv", **{**arguments, **changes}))
+
+
+def with_large_weights(model: Model) -> Model:
+    """As initialised, weights are too small to show a mistake."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.2 + (1 if parameter.ndim == 1 else 0))
+    return model.eval()
+
+
+def video_features(num_frames: int, fps: float = 5.0, seed: int = 0, step: int = 5) -> VideoFeatures:
+    """Random features of a video of ``num_frames`` frames, every ``step``-th one of the source's."""
+    features = torch.randn(num_frames, FEATURE_DIM, generator=torch.Generator().manual_seed(seed))
+    times = FrameTimes(np.arange(num_frames) / fps, num_frames / fps)
+    return VideoFeatures(features, times, np.arange(num_frames, dtype=np.int64) * step)

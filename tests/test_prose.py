@@ -1,0 +1,81 @@
+"""Plain English: three habits that readers stumble over have no place in docstrings, comments and messages.
+
+CONTRIBUTING.md says how to write instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [
+    path
+    for folder in ("slowfast", "projects", "tools", "benchmarks", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if path != Path(__file__)
+]
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/*.md", "projects/vtn/*.md")
+    for path in sorted(ROOT.glob(pattern))
+    if path.name != "CONTRIBUTING.md"  # quotes them
+]
+
+# A docstring begins with a verb ("Returns …") or a noun phrase, not with "What a folder holds".
+CLAUSE_LED = re.compile(r"(What|Which|Where|Who|How|When)\b")
+# "is not a valid path", not "is no path".
+NEGATED_NOUN = re.compile(r"\b(is|are|was|be) (none|no [a-z]+)\b")
+# "one clip per step", not "one clip a step".
+A_FOR_PER = re.compile(
+    r"\b(clips?|frames?|steps?|rows?|videos?|seconds?|views?|epochs?|one|values?) an? "
+    r"(step|epoch|frame|video|second|process|layer|clip|class|core|gpu|machine|stage|parameter)\b",
+    re.IGNORECASE,
+)
+
+
+def _docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text is not None:
+                yield node.body[0].lineno, text
+
+
+def _texts(source: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yields (line, text) of all comments and strings; the values in an f-string are left out."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, " ".join(node.value.split())
+        elif isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
+            yield node.lineno, " ".join("".join(map(str, parts)).split())
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sources_are_plain_english(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    found = [f"{line}: {text[:70]}" for line, text in _docstrings(tree) if CLAUSE_LED.match(text)]
+    found += [
+        f"{line}: …{match[0]}…"
+        for line, text in _texts(source, tree)
+        for match in (*NEGATED_NOUN.finditer(text), *A_FOR_PER.finditer(text))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_pages_are_plain_english(path: Path) -> None:
+    text = " ".join(path.read_text(encoding="utf-8").split())
+    found = [match[0] for match in (*NEGATED_NOUN.finditer(text), *A_FOR_PER.finditer(text))]
+    assert found == []

@@ -1,0 +1,138 @@
+"""Places: imports run one way between packages, and few modules share a folder."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {"slowfast": ROOT / "slowfast", "vtn": ROOT / "projects" / "vtn" / "vtn"}
+
+# A package or module may import what stands before it, and what stands in the same line.
+ORDER: tuple[tuple[str, ...], ...] = (
+    (
+        "slowfast",
+        "slowfast.errors",
+        "slowfast.exit_status",
+        "slowfast.files",
+        "slowfast.interrupt",
+        "slowfast.log",
+        "slowfast.metrics",
+        "slowfast.progress",
+        "slowfast.registry",
+    ),
+    ("slowfast.config",),
+    ("slowfast.video",),
+    ("slowfast.distributed",),
+    ("slowfast.solver",),
+    ("slowfast.datasets",),
+    ("slowfast.features",),
+    ("slowfast.models",),
+    ("slowfast.checkpoint",),
+    ("slowfast.engine",),
+    ("slowfast.extraction",),
+    ("slowfast.preparation",),
+    ("slowfast.visualization",),
+    ("slowfast.analysis",),
+    ("slowfast.cli",),
+    ("vtn",),
+    ("vtn.config",),
+    ("vtn.project",),
+    ("vtn.encoder",),
+    ("vtn.backbones",),
+    ("vtn.hub",),
+    ("vtn.frame_model",),
+    ("vtn.frame_average", "vtn.model"),
+    ("vtn.publishing",),
+    ("vtn.factory",),
+    ("vtn.inference",),
+    ("vtn.quickstart",),
+    ("vtn.analysis",),
+    ("vtn.cli",),
+)
+PLACES = {name: place for place, names in enumerate(ORDER) for name in names}
+MAX_ROOT_MODULES, MAX_FILES = 8, 12
+
+
+def _modules() -> dict[str, Path]:
+    """Returns dotted name -> file of all modules of both packages."""
+    found = {}
+    for package, folder in SOURCES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *(part for part in parts if part != "__init__")])] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _place(module: str) -> int:
+    """Returns the place in ``ORDER`` of the longest listed name that ``module`` begins with."""
+    name = module
+    while name not in PLACES and "." in name:
+        name = name.rpartition(".")[0]
+    if name in SOURCES and module != name:
+        raise KeyError(f"{module} stands in no line of ORDER; add its package where it belongs")
+    return PLACES[name]
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields (line, module) of all imports of our packages, those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [
+                full if (full := f"{node.module}.{alias.name}") in MODULES else node.module
+                for alias in node.names
+            ]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] in SOURCES:
+                yield node.lineno, name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_one_way(module: str) -> None:
+    path = MODULES[module]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {target}, which stands later in ORDER"
+        for line, target in _imports(path)
+        if _place(target) > _place(module)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_a_package_root_has_few_modules(package: str) -> None:
+    modules = [path.name for path in SOURCES[package].glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= MAX_ROOT_MODULES, sorted(modules)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted(
+        {
+            path.parent
+            for root in (*SOURCES.values(), ROOT / "tests", ROOT / "tools", ROOT / "benchmarks")
+            for path in root.rglob("*.py")
+        }
+    ),
+    ids=lambda folder: str(folder.relative_to(ROOT)),
+)
+def test_a_folder_has_few_files(folder: Path) -> None:
+    files = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= MAX_FILES, sorted(files)
+
+
+def test_every_package_is_installed() -> None:
+    """The packages are listed by hand in pyproject.toml, since two folders are called otherwise than imported."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    present = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert present <= set(listed)

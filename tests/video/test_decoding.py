@@ -1,0 +1,319 @@
+"""Decoding gives exactly the frames asked for, whatever the codec and container.
+
+Frames are stamped with their number; the truth for pixels is a plain decode of everything in order.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.bitstream import BitStreamFilterContext
+from av.video.frame import PictureType
+
+from slowfast.errors import DecodeError
+from slowfast.video.decoding import decode, describe_backend, open_video, stream
+from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.packets import PacketSource
+from slowfast.video.placement import Placement, whole_picture
+from slowfast.video.torchcodec_video import torchcodec_version
+from tests.support.videos import read_stamp, read_stamps, stamp, write_video
+
+FRAMES = 40
+X265 = "log-level=none:bframes=3:keyint=12"
+ENCODINGS = {
+    "h264.mp4": {"codec": "libx264"},
+    "h264-b.mp4": {"codec": "libx264", "bf": "3"},
+    "h264-b.mkv": {"codec": "libx264", "bf": "3"},
+    "h264-b.mov": {"codec": "libx264", "bf": "3"},
+    "h264-b.ts": {"codec": "libx264", "bf": "3"},
+    "h264-b.flv": {"codec": "libx264", "bf": "3"},
+    "h264-b.avi": {"codec": "libx264", "bf": "3"},
+    "h264-open.mp4": {
+        "codec": "libx264",
+        "bf": "2",
+        "x264-params": "open-gop=1:keyint=12:b-adapt=0:scenecut=0",
+    },
+    "h264-open.mkv": {
+        "codec": "libx264",
+        "bf": "2",
+        "x264-params": "open-gop=1:keyint=12:b-adapt=0:scenecut=0",
+    },
+    "h264-444.mp4": {"codec": "libx264", "pix_fmt": "yuv444p"},
+    "h264-10bit.mp4": {"codec": "libx264", "pix_fmt": "yuv422p10le"},
+    "hevc.mp4": {"codec": "libx265", "x265-params": X265},
+    "hevc-open.mkv": {"codec": "libx265", "x265-params": X265 + ":open-gop=1"},
+    "hevc-layers.mp4": {"codec": "libx265", "x265-params": X265 + ":temporal-layers=1"},
+    "hevc-10bit.mp4": {"codec": "libx265", "x265-params": X265, "pix_fmt": "yuv420p10le"},
+    "vp8.webm": {"codec": "libvpx", "auto-alt-ref": "1", "lag-in-frames": "10", "cpu-used": "8", "b": "500k"},
+    "vp9-odd.webm": {"codec": "libvpx-vp9", "auto-alt-ref": "1", "cpu-used": "8", "size": (65, 97)},
+    "av1.mp4": {"codec": "libsvtav1", "preset": "13"},
+    "mpeg4.mp4": {"codec": "mpeg4", "bf": "2"},
+    "mpeg4.avi": {"codec": "mpeg4", "bf": "2"},
+    "mpeg2.mpg": {"codec": "mpeg2video", "bf": "2"},
+    "mpeg2.ts": {"codec": "mpeg2video", "bf": "2"},
+    "mjpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "animation.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+    "prores.mov": {"codec": "prores", "pix_fmt": "yuv422p10le"},
+}
+
+
+def decode_plainly(path: Path) -> np.ndarray:
+    """All frames through PyAV alone, one after another."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"size": (64, 96), **ENCODINGS[name]}
+    path = write_video(tmp_path / name, FRAMES, **options)
+    truth = decode_plainly(path)
+    assert read_stamps(truth) == list(range(FRAMES)), "the test's own video is wrong"
+    rng = np.random.default_rng(0)
+    with open_video(path) as video:
+        assert video.times.num_frames == FRAMES
+        assert video.times.fps == pytest.approx(25, rel=0.02)
+        for count in (1, 2, 5, 5, FRAMES):
+            indices = rng.choice(FRAMES, count, replace=False)
+            np.testing.assert_array_equal(video.read(indices), truth[indices])
+    # A large file is not kept in memory but read again from where decoding must start.
+    monkeypatch.setattr("slowfast.video.packets._KEEP_BYTES", 0)
+    with open_video(path) as video:
+        for first in (30, 3, 17):
+            np.testing.assert_array_equal(video.read([first, first + 4]), truth[[first, first + 4]])
+    assert read_stamps(decode(path, indices=[0, 13, FRAMES - 1], size=48)) == [0, 13, FRAMES - 1]
+    assert read_stamps(stream(path)) == list(range(FRAMES))
+
+
+@pytest.mark.parametrize("name", ["h264-open.mp4", "h264-b.avi", "vp8.webm"])
+@pytest.mark.parametrize("keep_bytes", [0, 8 << 20], ids=["seeking", "kept packets"])
+def test_chunks_are_one_walk_through_the_video(
+    name: str, keep_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slowfast.video.packets._KEEP_BYTES", keep_bytes)
+    path = write_video(tmp_path / name, FRAMES, **{"size": (64, 96), **ENCODINGS[name]})
+    indices = np.arange(1, FRAMES, 3)
+    with open_video(path) as video:
+        chunks = list(video.read_chunks(indices, 4))
+        assert [len(chunk) for chunk in chunks] == [4, 4, 4, 1]
+        assert read_stamps(np.concatenate(chunks)) == indices.tolist()
+        assert read_stamps(video.read([39, 0, 14])) == [39, 0, 14]
+
+
+@pytest.mark.parametrize("name", ["h264-b.mp4", "h264-b.avi"])
+def test_no_frames_wanted_are_no_chunks(name: str, tmp_path: Path) -> None:
+    """What is left of a video whose features were interrupted after the last chunk."""
+    with open_video(write_video(tmp_path / name, FRAMES, **ENCODINGS[name])) as video:
+        assert (video.pts is None) == name.endswith(".avi")
+        assert list(video.read_chunks(np.arange(0), 8)) == []
+
+
+@pytest.mark.skipif(torchcodec_version() is None, reason="torchcodec, or FFmpeg's libraries, are not there")
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_torchcodec_gives_the_same_frames(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, FRAMES, **{"size": (64, 96), **ENCODINGS[name]})
+    indices = [0, 7, 30, 31, FRAMES - 1]
+    ours, theirs = (decode(path, indices=indices, backend=backend) for backend in ("pyav", "torchcodec"))
+    # Formats of more than 8 bits, or of more than 4:2:0, are converted by other code.
+    assert np.abs(ours.astype(int) - theirs).mean() < (1.5 if ENCODINGS[name].get("pix_fmt") else 1e-9)
+    assert read_stamps(decode(path, indices=indices, size=48, backend="torchcodec")) == indices
+
+
+def test_torchcodec_gives_way_where_it_cannot_be_loaded(
+    stamped_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slowfast.video.torchcodec_video.torchcodec_version", lambda: None)
+    assert read_stamps(decode(stamped_video, indices=[3, 44], backend="torchcodec")) == [3, 44]
+    assert "PyAV" in describe_backend("torchcodec")
+
+
+def test_frames_may_repeat_and_come_in_any_order(stamped_video: Path) -> None:
+    assert read_stamps(decode(stamped_video, indices=[30, 2, 2, 59, 30])) == [30, 2, 2, 59, 30]
+
+
+def test_seconds_give_the_frame_on_screen(stamped_video: Path) -> None:
+    assert read_stamps(decode(stamped_video, seconds=[0, 0.039, 0.04, 1.0, 99])) == [0, 0, 1, 25, 59]
+
+
+def test_variable_frame_rate(tmp_path: Path) -> None:
+    ticks = [*range(0, 1000, 40), *range(1000, 3000, 200)]
+    path = write_video(tmp_path / "variable.mkv", len(ticks), ticks=ticks)
+    with open_video(path) as video:
+        np.testing.assert_allclose(video.times.seconds, np.array(ticks) / 1000, atol=1e-3)
+    assert read_stamps(decode(path, seconds=[0.5, 1.1, 1.3, 2.9])) == [12, 25, 26, 34]
+
+
+def test_a_first_timestamp_other_than_zero(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "late.mkv", 30, ticks=list(range(7000, 8200, 40)), bf="2")
+    with open_video(path) as video:
+        assert video.times.seconds[0] == 0
+    assert read_stamps(decode(path, indices=[0, 17, 29])) == [0, 17, 29]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_where_timestamps_are_decoding_times_frames_are_counted(suffix: str, tmp_path: Path) -> None:
+    """B-frames whose packets claim to be shown in the order in which they are stored."""
+    honest = write_video(tmp_path / "honest.mp4", FRAMES, bf="3", preset="medium")
+    lying = tmp_path / f"lying.{suffix}"
+    with av.open(str(honest)) as old, av.open(str(lying), "w") as new:
+        out = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.size]
+        first = packets[0].dts
+        for packet in packets:
+            assert packet.dts is not None
+            assert first is not None
+            packet.pts = packet.dts = packet.dts - first
+            packet.stream = out
+            new.mux(packet)
+    with open_video(lying) as video:
+        assert video.pts is None
+        assert video.times.num_frames == FRAMES
+        assert read_stamps(video.read([25, 3, 39])) == [25, 3, 39]
+
+
+def test_a_stream_that_may_have_b_frames_but_has_none_is_reached_by_seeking(tmp_path: Path) -> None:
+    """Its timestamps ascend as if they lied; that packets wait to be shown tells that they do not."""
+    path = tmp_path / "none.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3"})
+        stream.width = stream.height = 64
+        for i in range(FRAMES):
+            picture = av.VideoFrame.from_ndarray(stamp(i), format="rgb24")
+            picture.pict_type = PictureType.P if i else PictureType.I
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.has_b_frames
+        pts = [packet.pts for packet in container.demux(stream) if packet.size]
+        assert pts == sorted(pts)
+    with open_video(path) as video:
+        assert video.pts is not None
+        assert read_stamps(video.read([25, 3, 39])) == [25, 3, 39]
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "turned.mp4", 3, size=(64, 96), rotation=degrees)
+    frames = decode(path, size=48)
+    assert frames.shape[1:3] == ((72, 48) if degrees in (90, -90) else (48, 72))
+    upright = np.rot90(frames[2], k=-degrees // 90)
+    assert read_stamp(upright) == 2
+
+
+def test_scale_crop_and_flip_of_a_placement(stamped_video: Path) -> None:
+    place = Placement(height=32, width=48, top=4, left=10, crop_height=24, crop_width=30)
+    mirrored = Placement(*(list(vars(place).values())[:6]), flip=True)
+    with open_video(stamped_video) as video:
+        whole = video.read([5], lambda h, w: Placement(32, 48, 0, 0, 32, 48))
+        crop = video.read([5], lambda h, w: place)
+        flipped = video.read([5], lambda h, w: mirrored)
+    np.testing.assert_array_equal(crop, whole[:, 4:28, 10:40])
+    np.testing.assert_array_equal(flipped, crop[:, :, ::-1])
+
+
+def test_a_file_object_is_a_source(stamped_video: Path) -> None:
+    assert read_stamps(decode(io.BytesIO(stamped_video.read_bytes()), indices=[3, 44])) == [3, 44]
+
+
+def test_scaling_keeps_brightness(tmp_path: Path) -> None:
+    """Scaling before the conversion to RGB must not darken: each grey keeps its level."""
+    for level in (30, 128, 220):
+        grey = [np.full((96, 128, 3), level, np.uint8)] * 2
+        path = write_video(tmp_path / f"{level}.mp4", grey)
+        assert abs(decode(path, size=48).mean() - decode(path).mean()) < 0.1
+
+
+def write_tagged(path: Path, matrix: int) -> Path:
+    """An H.264 video that names its matrix of colours (ITU-T H.273, table 4)."""
+    plain = write_video(path.with_name(f"plain_{path.name}"), 5)
+    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        tag = BitStreamFilterContext(
+            f"h264_metadata=matrix_coefficients={matrix}", old.streams.video[0], stream
+        )
+        for packet in old.demux(video=0):
+            for tagged in tag.filter(packet) if packet.size else tag.filter(None):
+                tagged.stream = stream
+                new.mux(tagged)
+    return path
+
+
+@pytest.mark.parametrize("size", [None, 48])
+@pytest.mark.parametrize(("matrix", "read_as"), [(3, 2), (8, 2), (10, 9)])
+def test_a_matrix_that_swscale_does_not_know_is_taken_for_another(
+    matrix: int, read_as: int, size: int | None, tmp_path: Path
+) -> None:
+    """YCgCo, BT.2020 of constant luminance, and what is reserved."""
+    frames = decode(write_tagged(tmp_path / "strange.mp4", matrix), size=size)
+    assert read_stamps(frames) == list(range(5))
+    np.testing.assert_array_equal(frames, decode(write_tagged(tmp_path / "known.mp4", read_as), size=size))
+
+
+def test_a_picture_that_cannot_be_converted_has_a_reason_of_its_own() -> None:
+    class Refusing:
+        def reformat(self, *_: object, **__: object) -> None:
+            raise av.error.OSError(95, "Operation not supported")
+
+    picture = FrameScaler(1, whole_picture(), "a.mp4")
+    picture._converter = Refusing()
+    with pytest.raises(DecodeError, match=r"a\.mp4: not convertible \(yuv420p to RGB: .*not supported"):
+        picture.put(av.VideoFrame(64, 64, "yuv420p"), [0])
+
+
+def test_a_deep_clip_is_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "long.mp4", 600, gop=30, bf="2")
+    sent = []
+    plain = PacketSource.decode
+    monkeypatch.setattr(PacketSource, "decode", lambda self, p: sent.append(p) or plain(self, p))
+    assert read_stamps(decode(path, indices=[550, 560])) == [550, 560]
+    assert len(sent) < 60
+
+
+@pytest.mark.parametrize("name", ["h264-b.ts", "h264-open.mkv", "hevc-open.mkv", "vp9-odd.webm", "mpeg4.avi"])
+def test_threads_give_the_same_frames(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, FRAMES, **ENCODINGS[name])
+    indices = [33, 2, 2, 17, 25, 39, 11]
+    np.testing.assert_array_equal(decode(path, indices=indices, threads=3), decode(path, indices=indices))
+    assert len(list(stream(path, threads=3))) == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"no video at all " * 100, "not a video"), (None, "missing")]
+)
+def test_what_is_no_video_is_named_so(content: bytes | None, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DecodeError) as caught:
+        decode(path)
+    assert caught.value.reason == reason
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_file_gives_the_frames_it_has(stamped_video: Path, tmp_path: Path) -> None:
+    whole = write_video(
+        tmp_path / "whole.mp4", 60, size=(64, 96), bf="2", container_options={"movflags": "faststart"}
+    )
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
+    with open_video(cut) as video:
+        count = video.times.num_frames
+        assert 20 < count < 60
+        assert read_stamps(video.read(np.arange(count))) == list(range(count))
+
+
+def test_a_name_that_reads_as_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_video(tmp_path / "plain.mp4", 5)
+    for name in ("concat:a|b.mp4", "-i.mp4", "%03d.mp4", "a b\n.mp4", "ü😀.mp4"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        assert read_stamps(decode(name)) == [0, 1, 2, 3, 4]
+
+
+def test_the_stamp_itself() -> None:
+    assert [read_stamp(stamp(i, 48, 80)) for i in (0, 1, 255, 4097, 65535)] == [0, 1, 255, 4097, 65535]

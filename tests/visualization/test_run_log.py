@@ -1,0 +1,77 @@
+"""What `analyze.py log` reads of logs: ours, PySlowFast's, cut off ones."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from slowfast.cli.analyze import main
+from slowfast.errors import DataError
+from slowfast.log import CountOf, close_logging, log_json_stats, setup_logging
+from slowfast.visualization.run_log import read_run_log
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run of three epochs, whose second was run again after a stop, with a test and a line cut off."""
+    folder = tmp_path / "run"
+    setup_logging(folder)
+    for epoch, loss, val_err in ((1, 2.0, 60.0), (2, 9.0, 99.0), (2, 1.5, 30.0), (3, 1.2, 40.0)):
+        count = CountOf(epoch, 3)
+        log_json_stats(
+            {"_type": "train_epoch", "epoch": count, "loss": loss, "top1_err": 50.0, "lr": 0.1, "dt": 0.5}
+        )
+        log_json_stats({"_type": "val_epoch", "epoch": count, "loss": loss + 1, "top1_err": val_err})
+    log_json_stats({"_type": "test_final", "split": "test_final", "top1_acc": 71.25, "top5_acc": 90.0})
+    close_logging()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"_type": "train_epoch", "epo')
+    return folder
+
+
+@pytest.mark.parametrize("name", ["", "metrics.jsonl", "stdout.log"])
+def test_both_logs_say_the_same(run_folder: Path, name: str) -> None:
+    log = read_run_log(run_folder / name)
+    assert [(epoch.epoch, epoch.loss, epoch.val_top1) for epoch in log.epochs] == [
+        (1, 2.0, 40.0), (2, 1.5, 70.0), (3, 1.2, 60.0),
+    ]  # fmt: skip
+    assert log.best is not None
+    assert log.best.epoch == 2
+    assert float(log.test["top1_acc"]) == 71.25
+
+
+def test_pyslowfast_s_own_lines(tmp_path: Path) -> None:
+    log = tmp_path / "stdout.log"
+    log.write_text(
+        "[07/01 10:00:00][INFO] train_net.py:  1: Train with config:\n{'TRAIN': 1}\n"
+        '[07/01 10:01:02][INFO] logging.py: 99: json_stats: {"RAM": "9.99/62.00G", "_type": "train_epoch", '
+        '"dt": 0.5, "epoch": "1/25", "eta": "0:12:30", "gpu_mem": "10.0G", "loss": 5.01, "lr": 0.001, '
+        '"top1_err": 97.5, "top5_err": 90.0}\n'
+        '[07/01 10:02:02][INFO] logging.py: 99: json_stats: {"_type": "val_epoch", "epoch": "1/25", '
+        '"min_top1_err": 95.0, "top1_err": 95.0, "top5_err": 85.0}\n'
+    )
+    (epoch,) = read_run_log(log).epochs
+    assert (epoch.loss, epoch.top1, epoch.val_top1, epoch.val_loss) == (5.01, 2.5, 5.0, None)
+
+
+def test_the_table_and_the_curves(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("curves.svg", "curves.csv"):
+        assert main(["log", str(run_folder), "--output", str(tmp_path / name)]) == 0
+    said = capsys.readouterr().out
+    assert "best: epoch 2, 70.00 % of the validation videos" in said
+    assert "test: top-1 71.25 %" in said
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
+    rows = list(csv.DictReader((tmp_path / "curves.csv").open()))
+    assert [row["val_top1"] for row in rows] == ["40.0", "70.0", "60.0"]
+
+
+def test_what_is_no_log_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no log; give a run's OUTPUT_DIR"):
+        read_run_log(tmp_path)
+    (tmp_path / "stdout.log").write_text("nothing yet\n")
+    with pytest.raises(DataError, match="has no figures of epochs or tests yet"):
+        read_run_log(tmp_path)

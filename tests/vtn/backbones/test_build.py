@@ -1,0 +1,190 @@
+"""Backbones by name: the registry first, then timm; a file of one's own that registers one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slowfast.config import load_config
+from slowfast.errors import ConfigError, ModelError
+from slowfast.models import build_model
+from vtn import BACKBONE_REGISTRY, VTN, FrameAverage, create_model
+from vtn.backbones.build import build_backbone
+
+SMALL = {"num_classes": 5, "hidden_dim": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48}
+
+
+@pytest.fixture
+def brightness() -> Iterator[str]:
+    """A user's own backbone, registered by name."""
+
+    class Brightness(nn.Module):
+        feature_dim = 3
+        frame_mean = (0.1, 0.2, 0.3)
+
+        def __init__(self, gain: float = 1.0) -> None:
+            super().__init__()
+            self.gain = gain
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean(dim=(2, 3)) * self.gain
+
+    BACKBONE_REGISTRY.register("brightness")(Brightness)
+    yield "brightness"
+    del BACKBONE_REGISTRY._entries["brightness"]
+
+
+def test_a_registered_backbone(brightness: str) -> None:
+    model = VTN(brightness, backbone_args={"gain": 2.0}, **SMALL)
+    assert model.frame_mean == (0.1, 0.2, 0.3)
+    assert model.frame_std == (0.225, 0.225, 0.225)
+    frames = torch.rand(1, 3, 4, 5, 5)
+    torch.testing.assert_close(model.encode_frames(frames)[0], frames[0].mean((2, 3)).T * 2)
+    assert model(frames).shape == (1, 5)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224"])
+def test_timm_models_say_their_width(name: str) -> None:
+    """Also where a convolution after the pooling widens the features."""
+    built = build_backbone(name, pretrained=False, options={})
+    with torch.no_grad():
+        assert built.network.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, built.feature_dim)
+    assert built.mean == built.network.pretrained_cfg["mean"]
+
+
+def test_backbone_arguments_reach_timm() -> None:
+    arguments = {"img_size": 32, "patch_size": 8, "depth": 1}
+    model = VTN(
+        "vit_tiny_patch16_224", pretrained=False, drop_path_rate=0.1, backbone_args=arguments, **SMALL
+    )
+    assert model.backbone.patch_embed.num_patches == 16
+    assert model(torch.zeros(1, 3, 2, 32, 32)).shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("vit_base_patch16_244", {}, "did you mean vit_base_patch16_224"),
+        ("shalow_conv", {}, "did you mean shallow_conv"),
+        ("shallow_conv", {"depth": 3}, "depth"),
+        ("resnet18", {"image_size": 3}, "image_size"),
+        ("shallow_conv", {"image_size": 30}, "no multiple of 16"),
+        ("torchvision:resnet19", {}, "did you mean resnet18"),
+        ("torchvision:resnet18", {"depth": 3}, "depth"),
+        ("torchvision:squeezenet1_1", {}, "register it in BACKBONE_REGISTRY"),
+        ("hf:dinov2", {"depth": 3}, "has no depth"),
+    ],
+)
+def test_what_there_is_not(name: str, options: dict[str, int], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        build_backbone(name, pretrained=False, options=options)
+
+
+def test_a_network_of_unknown_width() -> None:
+    with pytest.raises(ModelError, match="integer attribute feature_dim"):
+        VTN(nn.Flatten(), **SMALL)
+
+
+OVERRIDES = [
+    *("TRAIN.ENABLE", "False", "TEST.ENABLE", "False", "MODEL.NUM_CLASSES", "6"),
+    *("VTN.BACKBONE.NAME", "shallow_conv", "VTN.BACKBONE.ARGS.image_size", "32"),
+    *("VTN.LONGFORMER.HIDDEN_DIM", "24", "VTN.LONGFORMER.INTERMEDIATE_SIZE", "32"),
+    *("VTN.LONGFORMER.POSITION_UNIT", "second", "VTN.LONGFORMER.POSITION_RATE", "10"),
+]
+
+
+def test_models_from_a_configuration(tmp_path: Path) -> None:
+    cfg = load_config("VIT_B_VTN", OVERRIDES)
+    model = build_model(cfg)
+    assert isinstance(model, VTN)
+    assert model.position_rate == 10
+    assert [layer.half_window for layer in model.temporal_encoder.layers] == [9, 9, 9]
+    frames = torch.randn(2, 3, 4, 32, 32)
+    assert model(frames).shape == (2, 6)
+
+    torch.save({"model_state": model.state_dict()}, tmp_path / "weights.pyth")
+    again = create_model("VIT_B_VTN", checkpoint=tmp_path / "weights.pyth", overrides=OVERRIDES)
+    torch.testing.assert_close(again(frames), model.eval()(frames))
+    assert (again.frame_mean, again.frame_std) == ((0.45,) * 3, (0.225,) * 3)  # as the recipe trains it
+
+    average = build_model(load_config("VIT_B_VTN", [*OVERRIDES, "MODEL.MODEL_NAME", "FrameAverage"]))
+    assert isinstance(average, FrameAverage)
+    assert average(frames).shape == (2, 6)
+
+
+OWN = """
+from torch import nn
+from vtn.backbones.build import BACKBONE_REGISTRY
+
+@BACKBONE_REGISTRY.register("{name}")
+class Mean(nn.Module):
+    feature_dim = 3
+    frame_mean, frame_std, image_size, interpolation = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 48, "bicubic"
+
+    def __init__(self, pretrained: bool, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain, self.told = gain, pretrained
+
+    def forward(self, images):
+        return images.mean((2, 3)) * self.gain
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Iterator[Path]:
+    """A user's file with a backbone, named after the test's folder so that each is imported anew."""
+    path = tmp_path / f"backbone_of_{tmp_path.name}.py"
+    path.write_text(OWN.format(name=path.stem))
+    folders = list(sys.path)
+    yield path
+    sys.path[:] = folders
+    sys.modules.pop(path.stem, None)
+    BACKBONE_REGISTRY._entries.pop(path.stem, None)
+
+
+def own_config(path: str | Path, name: str, **arguments: Any) -> Any:
+    overrides = ["IMPORTS", str([str(path)]), "VTN.BACKBONE.NAME", name, "VTN.BACKBONE.ARGS", str(arguments)]
+    return load_config("VIT_B_VTN", [*overrides, "MODEL.MODEL_NAME", "FrameAverage"])
+
+
+def test_a_backbone_in_a_file_of_ones_own(own_file: Path) -> None:
+    model = build_model(own_config(own_file, own_file.stem, gain=2.0))
+    assert (model.backbone.gain, model.backbone.told) == (2.0, True)
+    assert (model.frame_mean, model.frame_std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert (model.frame_size, model.frame_interpolation) == (48, "bicubic")
+    assert not build_model(own_config(own_file, own_file.stem), fetch_weights=False).backbone.told
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"IMPORTS \(override\) = 'no_file\.py': there is no such file"):
+        own_config("no_file.py", "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [("import torch\n1 / 0\n", "line 2 (ZeroDivisionError: division by zero)"), ("a b", "SyntaxError")],
+)
+def test_a_file_that_fails(code: str, message: str, own_file: Path) -> None:
+    own_file.write_text(code)
+    with pytest.raises(ConfigError) as caught:
+        build_model(own_config(own_file, "resnet18"))
+    assert message in str(caught.value)
+    assert str(own_file) in str(caught.value)
+
+
+def test_a_module_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="IMPORTS = 'no_such_module': cannot be imported"):
+        build_model(own_config("no_such_module", "resnet18"))
+
+
+def test_a_file_named_like_another_module(own_file: Path) -> None:
+    taken = own_file.with_name("json.py")
+    own_file.rename(taken)
+    with pytest.raises(ConfigError, match="another module is called json"):
+        build_model(own_config(taken, "resnet18"))

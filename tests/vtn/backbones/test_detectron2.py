@@ -1,0 +1,131 @@
+"""detectron2 is not installed here: a stand-in with the part of its public interface that the adapter uses.
+
+What it cannot show is that a real build behaves so; the documents say that.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from slowfast.errors import ModelError
+from vtn import FrameAverage
+from vtn.backbones.build import build_backbone
+
+
+class Pyramid(nn.Module):
+    """Maps (N, 3, H, W) to two feature maps, like a detectron2 backbone."""
+
+    size_divisibility = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 4, 1, stride=4), nn.Conv2d(3, 6, 1, stride=32)
+
+    def output_shape(self) -> dict[str, Any]:
+        return {"p2": SimpleNamespace(channels=4, stride=4), "p5": SimpleNamespace(channels=6, stride=32)}
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        assert images.shape[-1] % self.size_divisibility == images.shape[-2] % self.size_divisibility == 0
+        return {"p2": self.fine(images), "p5": self.coarse(images)}
+
+
+@pytest.fixture
+def detectron2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Puts the stand-in in place; returns a configuration file for it."""
+
+    def get_cfg() -> CfgNode:
+        cfg = CfgNode()
+        cfg.MODEL = CfgNode(
+            {"WEIGHTS": "", "PIXEL_MEAN": [103.53, 116.28, 123.675], "PIXEL_STD": [1.0, 1.0, 1.0]}
+        )
+        cfg.INPUT = CfgNode({"FORMAT": "BGR"})
+        return cfg
+
+    class Checkpointer:
+        def __init__(self, model: nn.Module) -> None:
+            self.model = model
+
+        def load(self, path: str) -> None:
+            if not path:
+                raise OSError("no weights")
+            self.model.backbone.load_state_dict(torch.load(path, weights_only=True))
+
+    def model_zoo_file(name: str) -> str:
+        raise RuntimeError(f"{name} not available in Model Zoo!")
+
+    class Detector(nn.Module):
+        def __init__(self, cfg: CfgNode) -> None:
+            super().__init__()
+            self.backbone, self.roi_heads = Pyramid(), nn.Linear(6, 2)
+
+    contents = {
+        "detectron2": {"model_zoo": SimpleNamespace(get_config_file=model_zoo_file)},
+        "detectron2.config": {"get_cfg": get_cfg},
+        "detectron2.modeling": {"build_backbone": lambda cfg: Pyramid(), "build_model": Detector},
+        "detectron2.checkpoint": {"DetectionCheckpointer": Checkpointer},
+    }
+    for name, content in contents.items():
+        module = ModuleType(name)
+        module.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    (tmp_path / "pyramid.yaml").write_text("MODEL:\n  PIXEL_STD: [57.375, 57.12, 58.395]\n")
+    return tmp_path / "pyramid.yaml"
+
+
+def test_a_named_map_is_averaged(detectron2: Path) -> None:
+    model = FrameAverage(
+        f"detectron2:{detectron2}", 3, pretrained=False, backbone_args={"feature": "p2"}, mlp_dim=8
+    )
+    assert model.feature_dim == 4
+    # In detectron2's configuration blue comes first, in levels of 0 … 255.
+    assert model.frame_mean == pytest.approx((0.485, 0.456, 0.406))
+    assert model.frame_std == pytest.approx((0.229, 0.224, 0.225))
+    frames = torch.randn(1, 3, 2, 64, 64)
+    expected = model.backbone.model.fine(frames[:, :, 1].flip(1)).mean((2, 3))
+    torch.testing.assert_close(model.encode_frames(frames)[:, 1], expected)
+
+
+def test_the_coarsest_map_is_the_default_and_pictures_are_padded(detectron2: Path) -> None:
+    built = build_backbone(f"detectron2:{detectron2}", pretrained=False, options={})
+    assert built.feature_dim == 6
+    assert built.network(torch.zeros(2, 3, 40, 65)).shape == (2, 6)
+
+
+def test_weights_are_loaded_as_detectron2_loads_them(detectron2: Path, tmp_path: Path) -> None:
+    weights = Pyramid().state_dict()
+    torch.save(weights, tmp_path / "w.pth")
+    options = {"opts": ["MODEL.WEIGHTS", str(tmp_path / "w.pth")]}
+    built = build_backbone(f"detectron2:{detectron2}", pretrained=True, options=options)
+    torch.testing.assert_close(built.network.model.coarse.weight, weights["coarse.weight"])
+    with pytest.raises(ModelError, match=r"VTN\.BACKBONE\.ARGS\.opts"):
+        build_backbone(f"detectron2:{detectron2}", pretrained=True, options={})
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        ("none.yaml", {}, "not available in Model Zoo"),
+        ("pyramid.yaml", {"feature": "p7"}, "may be p2, p5"),
+        ("pyramid.yaml", {"depth": 3}, "takes VTN.BACKBONE.ARGS feature and opts"),
+    ],
+)
+def test_what_there_is_not(
+    config: str, options: dict[str, Any], message: str, detectron2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(detectron2.parent)
+    with pytest.raises(ModelError, match=message):
+        build_backbone(f"detectron2:{config}", pretrained=False, options=options)
+
+
+def test_without_detectron2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    with pytest.raises(ModelError, match="detectron2 is not installed"):
+        build_backbone("detectron2:any.yaml", pretrained=False, options={})

@@ -1,0 +1,211 @@
+"""What of a backbone learns: all, nothing, the blocks behind the first ones, norms, adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slowfast.checkpoint.weights import load_model_weights
+from slowfast.errors import ModelError
+from vtn import FrameAverage
+from vtn.backbones.tuning.depth import parameter_depths
+from vtn.backbones.tuning.freezing import batch_norms
+from vtn.backbones.tuning.lora import LoRA, add_lora, merge_lora
+
+VIT = ("vit_tiny_patch16_224", {"img_size": 32, "embed_dim": 32, "depth": 3, "num_heads": 2})
+RESNET = ("resnet10t", {"layers": (1, 1, 1, 1), "channels": (8, 16, 16, 24), "zero_init_last": False})
+HF_VIT = (
+    "hf:dinov2",
+    {"image_size": 28, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2},
+)
+MOBILENET = ("torchvision:mobilenet_v3_small", {})
+
+
+def model_of(backbone: tuple[str, dict[str, Any]], **options: Any) -> FrameAverage:
+    torch.manual_seed(0)
+    name, arguments = backbone
+    return FrameAverage(
+        name, 3, pretrained=False, backbone_args=arguments, mlp_dim=8, dropout_rate=0.0, **options
+    )
+
+
+def frames_of(backbone: tuple[str, dict[str, Any]], seed: int = 0) -> Tensor:
+    size = 28 if backbone is HF_VIT else 32
+    return torch.randn(2, 3, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def train_a_step(model: FrameAverage, frames: Tensor) -> set[str]:
+    """Names of the backbone's entries, buffers included, that a step changes."""
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    model.train()
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, lr=0.1)
+    model(frames).square().sum().backward()
+    optimizer.step()
+    return {
+        name for name, value in model.backbone.state_dict().items() if not torch.equal(value, before[name])
+    }
+
+
+@pytest.mark.parametrize("backbone", [VIT, RESNET, HF_VIT, MOBILENET], ids=lambda backbone: backbone[0])
+def test_the_first_blocks_stay_and_the_others_learn(backbone: tuple[str, dict[str, Any]]) -> None:
+    model = model_of(backbone, frozen_blocks=1)
+    depths = parameter_depths(model.backbone)
+    frozen = {name for name, depth in depths.items() if depth <= 1}
+    assert frozen == {name for name, p in model.backbone.named_parameters() if not p.requires_grad}
+    changed = train_a_step(model, frames_of(backbone))
+    assert not changed & frozen
+    assert {name for name in depths if name not in frozen and "mask_token" not in name} <= changed
+    assert model.learns_features
+
+
+def test_statistics_of_frozen_blocks_are_kept_and_others_follow_the_data() -> None:
+    changed = train_a_step(model_of(RESNET, frozen_blocks=1), frames_of(RESNET))
+    statistics = {name for name in changed if name.endswith("running_mean")}
+    assert statistics
+    assert all(name.startswith(("layer2", "layer3", "layer4")) for name in statistics)
+
+
+def test_nothing_of_the_first_blocks_is_kept_for_the_backward_pass() -> None:
+    model = model_of(VIT, frozen_blocks=2)
+    seen: dict[int, bool] = {}
+    for number, block in enumerate(model.backbone.blocks):
+        block.register_forward_hook(lambda _, __, out, n=number: seen.__setitem__(n, out.requires_grad))
+    model.train()(frames_of(VIT))
+    assert seen == {0: False, 1: False, 2: True}
+
+
+@pytest.mark.parametrize("backbone", [VIT, RESNET], ids=["layer norms", "batch norms"])
+def test_all_but_the_norms(backbone: tuple[str, dict[str, Any]]) -> None:
+    model = model_of(backbone, frozen=True, learning_norms=True)
+    changed = train_a_step(model, frames_of(backbone))
+    modules = dict(model.backbone.named_modules())
+    kinds = {type(modules[name.rpartition(".")[0]]).__name__ for name in changed}
+    assert kinds
+    assert all("norm" in kind.lower() for kind in kinds)
+    assert not any("running" in name for name in changed)
+    assert model.learns_features
+
+
+def test_more_blocks_than_there_are() -> None:
+    with pytest.raises(ModelError, match=r"FROZEN_BLOCKS = 4: the backbone VisionTransformer has 3"):
+        model_of(VIT, frozen_blocks=4)
+
+
+@pytest.mark.parametrize("options", [{"frozen": True}, {"frozen_blocks": 2}], ids=["all", "first blocks"])
+def test_frozen_parts_compute_in_their_own_type(options: dict[str, Any]) -> None:
+    """bfloat16 within, and what learns gets its own type."""
+    plain, half = model_of(VIT, **options), model_of(VIT, frozen_dtype="bfloat16", **options)
+    types: dict[str, torch.dtype] = {}
+    for number in (0, 2):
+        linear = half.backbone.blocks[number].mlp.fc1
+        linear.register_forward_hook(lambda _, __, out, n=number: types.__setitem__(f"block {n}", out.dtype))
+    frames = frames_of(VIT)
+    features = half.train().encode_frames(frames)
+    expected = plain.train().encode_frames(frames)
+    assert types["block 0"] == torch.bfloat16
+    assert types["block 2"] == (torch.bfloat16 if "frozen" in options else torch.float32)
+    torch.testing.assert_close(features.float(), expected, atol=0.05, rtol=0.05)
+    assert not torch.equal(features.float(), expected)
+    half(frames).sum().backward()
+
+
+def test_depths_where_nobody_says_them() -> None:
+    """A stem, blocks in two stages with something between, and a norm behind them."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Linear(2, 2))
+
+    network = nn.ModuleDict(
+        {
+            "stem": nn.Linear(2, 2),
+            "first": nn.ModuleList([Block(), Block()]),
+            "between": nn.Linear(2, 2),
+            "second": nn.ModuleList([Block()]),
+            "norm": nn.LayerNorm(2),
+        }
+    )
+    depths = parameter_depths(network)
+    assert {name.removesuffix(".weight"): depth for name, depth in depths.items() if "weight" in name} == {
+        "stem": 0,
+        "first.0.inner.0": 1,
+        "first.1.inner.0": 2,
+        "between": 2,
+        "second.0.inner.0": 3,
+        "norm": 3,
+    }
+
+
+class TestLoRA:
+    """Needs peft, which the test extra installs."""
+
+    @pytest.fixture(autouse=True)
+    def peft(self) -> None:
+        pytest.importorskip("peft", reason="peft is not installed; it is in the extra 'lora'")
+
+    @pytest.mark.parametrize("backbone", [VIT, HF_VIT], ids=["timm", "hf"])
+    def test_only_adapters_learn(self, backbone: tuple[str, dict[str, Any]]) -> None:
+        plain, model = model_of(backbone), model_of(backbone, lora={"rank": 2})
+        frames = frames_of(backbone)
+        begin = model.eval().encode_frames(frames)  # adapters begin as nothing
+        torch.testing.assert_close(begin, plain.eval().encode_frames(frames))
+        changed = train_a_step(model, frames)
+        assert changed
+        assert all("lora_" in name for name in changed)
+        assert model.learns_features
+
+    def test_batch_norms_keep_their_statistics_and_may_learn(self) -> None:
+        model = model_of(RESNET, lora={"rank": 2, "targets": ["conv2"]}, learning_norms=True)
+        changed = train_a_step(model, frames_of(RESNET))
+        assert batch_norms(model.backbone)
+        assert not any("running" in name for name in changed)
+        assert "layer1.0.bn1.weight" in changed
+        plain = {name.rpartition(".")[0] for name in changed if "lora_" not in name}
+        assert plain <= set(batch_norms(model.backbone))
+
+    def test_weights_saved_without_adapters_load(self, tmp_path: Path) -> None:
+        frames = frames_of(VIT)
+        plain = model_of(VIT).eval()
+        with torch.no_grad():
+            plain.backbone.blocks[0].attn.qkv.weight.mul_(2)
+        torch.save({"model_state": plain.state_dict()}, tmp_path / "plain.pyth")
+        model = model_of(VIT, lora={"rank": 2, "targets": ["qkv"]}).eval()
+        load_model_weights(model, tmp_path / "plain.pyth")
+        torch.testing.assert_close(model(frames), plain(frames))
+
+        train_a_step(model, frames)
+        trained = model.eval()(frames)
+        torch.save({"model_state": model.state_dict()}, tmp_path / "adapted.pyth")
+        again = model_of(VIT, lora={"rank": 2, "targets": ["qkv"]}).eval()
+        load_model_weights(again, tmp_path / "adapted.pyth")
+        torch.testing.assert_close(again(frames), trained)
+
+        merge_lora(again.backbone)
+        torch.testing.assert_close(again(frames), trained)
+        assert again.state_dict().keys() == plain.state_dict().keys()
+
+    def test_layers_that_there_are_not(self) -> None:
+        with pytest.raises(ModelError, match=r"LORA\.TARGETS = \['query'\].*blocks\.0\.attn\.qkv"):
+            model_of(VIT, lora={"rank": 2, "targets": ["query"]})
+
+    def test_linear_layers_that_nobody_calls_are_left_out(self, caplog: pytest.LogCaptureFixture) -> None:
+        network = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+        add_lora(network, LoRA(rank=2))
+        assert "leaves out the attention of 1 layer" in caplog.text
+        network(torch.randn(2, 3, 16)).square().sum().backward()
+        adapters = {name: p for name, p in network.named_parameters() if "lora_" in name}
+        assert all(parameter.grad is not None for parameter in adapters.values())
+        assert {name.partition(".")[0] for name in adapters} == {"linear1", "linear2"}
+        attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        with pytest.raises(ModelError, match=r"LORA\.TARGETS = \['out_proj'\]"):
+            add_lora(attention, LoRA(rank=2, targets=["out_proj"]))
+
+    def test_it_freezes_by_itself(self) -> None:
+        with pytest.raises(ModelError, match="freezes the backbone by itself"):
+            model_of(VIT, lora={"rank": 2}, frozen=True)

@@ -1,0 +1,144 @@
+"""The model reproduces the original's outputs and gradients.
+
+B clips, T frames, D width, L layers, K classes.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.support.golden_cases import CASES, GOLDEN, VARIANT, Golden
+from vtn import VTN
+from vtn.encoder.temporal_encoder import TemporalEncoder
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def models(golden: Golden) -> dict[tuple[int, ...], VTN]:
+    return {tuple(window): golden.model(window) for window in VARIANT["config"]["windows"]}
+
+
+@pytest.fixture(scope="module")
+def bank_features(golden: Golden, models: dict[tuple[int, ...], VTN]) -> torch.Tensor:
+    """Our backbone's features of the frame bank (1, N, D), once for all cases."""
+    frames = (golden.tensor("frame_bank").float() - 128) / 64
+    with torch.no_grad():
+        features = next(iter(models.values())).encode_frames(frames.transpose(0, 1)[None])
+    close(features[0], golden.tensor("bank_features"))
+    return features[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+@torch.no_grad()
+def test_logits_and_cls_states(
+    case: str, golden: Golden, models: dict[tuple[int, ...], VTN], bank_features: torch.Tensor
+) -> None:
+    entry = CASES[case]
+    model = models[tuple(entry["window"])]
+    inputs, positions = golden.inputs(case)
+    if entry["kind"] == "frames":
+        ids = golden.tensor(f"{entry['input_from']}.frame_ids").long()
+        inputs = bank_features[ids]
+    close(model.classify(inputs, positions), golden.tensor(f"{case}.logits"))
+    if f"{case}.cls" in golden.arrays:
+        steps = model.temporal_encoder.walk(inputs, model.cls_token, positions, None)
+        states = [layer.cls_state(tokens, None) for layer, tokens in steps]
+        close(torch.stack(states), golden.tensor(f"{case}.cls"))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.endswith(("F16_wrap", "F37_wrap"))])
+@torch.no_grad()
+def test_hidden_states_of_all_frames(case: str, golden: Golden, models: dict[tuple[int, ...], VTN]) -> None:
+    """All tokens before each layer, those of the last one apart, of which only [CLS] is ever computed."""
+    model = models[tuple(CASES[case]["window"])]
+    frames, positions = golden.inputs(case)
+    steps = model.temporal_encoder.walk(model.encode_frames(frames), model.cls_token, positions, None)
+    tokens = [tokens.clone() for _, tokens in steps]
+    close(tokens[0], golden.tensor(f"{case}.emb"))
+    close(torch.stack(tokens[1:]), golden.tensor(f"{case}.hidden")[:-1])
+
+
+@torch.no_grad()
+def test_from_frames_to_logits(golden: Golden, models: dict[tuple[int, ...], VTN]) -> None:
+    frames, positions = golden.inputs("w0_F37_ragged")
+    close(models[(18, 18, 18)](frames, positions), golden.tensor("w0_F37_ragged.logits"))
+
+
+@torch.no_grad()
+def test_layer_norm_epsilons(golden: Golden) -> None:
+    """The probe scales weights so far down that a wrong epsilon of any LayerNorm would show."""
+    probe = VARIANT["eps_probe"]
+    model = golden.model(probe["window"])
+    scaled = {key: golden.weights[key] * probe["scale"] for key in probe["scaled_keys"]}
+    model.load_state_dict({**golden.weights, **scaled})
+    frames, positions = golden.inputs(probe["input_from"])
+    close(model(frames, positions), golden.tensor("eps_probe.logits"))
+
+
+def test_gradients(golden: Golden) -> None:
+    recorded = json.loads((GOLDEN / "variant_a_grads.json").read_text())
+    model = golden.model(CASES[recorded["case"]]["window"])
+    frames, positions = golden.inputs(recorded["case"])
+    loss = F.cross_entropy(model(frames, positions), torch.tensor(recorded["targets"]))
+    loss.backward()
+    assert loss.item() == pytest.approx(recorded["loss"], abs=1e-5)
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert gradients.keys() == recorded["grad_norm_and_absmax"].keys()
+    for name, (norm, largest) in recorded["grad_norm_and_absmax"].items():
+        gradient = gradients[name]
+        assert gradient is not None, name
+        assert gradient.norm().item() == pytest.approx(norm, rel=1e-4, abs=1e-6), name
+        assert gradient.abs().max().item() == pytest.approx(largest, rel=1e-4, abs=1e-6), name
+
+
+def test_the_original_s_parameter_names() -> None:
+    """``VTN()`` is the original's ViT-B: names, shapes and 113,502,352 parameters."""
+    expected = json.loads((GOLDEN / "key_list_vit_b.json").read_text())
+    with torch.device("meta"):
+        model = VTN(pretrained=False)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    wanted = {k["name"]: tuple(k["shape"]) for k in expected["keys"] if k["name"] not in expected["buffers"]}
+    assert shapes == wanted
+    assert sum(p.numel() for p in model.parameters()) == expected["total_params"] == 113_502_352
+
+
+def test_position_ids_of_a_checkpoint_are_ignored(golden: Golden) -> None:
+    name = "temporal_encoder.embeddings.position_ids"
+    assert name in golden.weights
+    golden.model([18]).load_state_dict({k: v for k, v in golden.weights.items() if k != name})
+
+
+@torch.no_grad()
+def test_initialisation() -> None:
+    encoder = TemporalEncoder(
+        feature_dim=96, hidden_dim=64, num_layers=2, num_heads=4, intermediate_size=256, attention_window=4,
+        position="learned", max_position_embeddings=288, hidden_dropout=0.1, attention_dropout=0.1,
+    )  # fmt: skip
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("bias"):
+            assert (parameter == 0).all(), name
+        elif "LayerNorm" in name:
+            assert (parameter == 1).all(), name
+        elif parameter.numel() > 1000:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.1), name
+    assert (encoder.embeddings.position_embeddings.weight[-1] == 0).all()
+    model = VTN("shallow_conv", 5, hidden_dim=1024, num_heads=2, num_layers=1, intermediate_size=8)
+    assert model.cls_token.std().item() == pytest.approx(1, rel=0.1)
+    bound = 1 / 768**0.5  # PyTorch's default for a linear layer
+    assert model.mlp_head[4].weight.abs().max().item() == pytest.approx(bound, rel=0.05)
+
+
+def test_a_seed_gives_the_same_model() -> None:
+    def build() -> dict[str, torch.Tensor]:
+        torch.manual_seed(3)
+        return VTN("shallow_conv", 5, hidden_dim=32, num_heads=2, intermediate_size=8).state_dict()
+
+    first, second = build(), build()
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,0 +1,421 @@
+"""One video of any length, from the file to scores: extraction that can be stopped, and the command line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from slowfast.datasets.clip import normalize
+from slowfast.errors import DecodeError, NotFiniteError
+from slowfast.features.storage import FeatureFile
+from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.models.build import weights_digest
+from slowfast.video.decoding import decode
+from slowfast.video.pyav_video import PyAVVideo
+from tests.support.tiny_models import CLASSES, FEATURE_DIM, TINY, tiny, with_large_weights
+from tests.support.videos import write_video
+from vtn import VTN, FrameAverage, score_video, score_windows
+from vtn.cli.predict import main
+from vtn.inference.extract import FrameView, encode_chunk, extract_features
+from vtn.inference.prediction import Prediction
+
+VIEW = FrameView(fps=5.0, short_side=16, crop_size=16, mean=(0.45,) * 3, std=(0.225,) * 3)
+VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
+FRAMES = 180  # at 25 a second; every fifth is seen
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("film") / "film.mp4", FRAMES, size=(32, 32), bf="2")
+
+
+def tiny_vit(**changes: Any) -> FrameAverage:
+    arguments: dict[str, Any] = {"num_classes": CLASSES, "mlp_dim": 16, "backbone_args": VIT, **changes}
+    return with_large_weights(FrameAverage("vit_tiny_patch16_224", pretrained=False, **arguments))
+
+
+@torch.no_grad()
+def features_at_once(model: VTN, film: Path) -> torch.Tensor:
+    frames = torch.from_numpy(decode(film, indices=range(0, FRAMES, 5), size=16))
+    return model.encode_frames(normalize(frames.permute(3, 0, 1, 2)[None], VIEW.mean, VIEW.std))[0]
+
+
+def interrupt_after(model: VTN, chunks: int) -> Interrupt:
+    """A signal that comes while the backbone is at chunk number ``chunks``."""
+    interrupt = Interrupt()
+    seen = 0
+
+    def count(*_: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == chunks:
+            interrupt.signum = 2
+
+    model.backbone.register_forward_hook(count)
+    return interrupt
+
+
+def test_features_of_a_file_are_those_of_its_frames(film: Path, tmp_path: Path) -> None:
+    model = tiny(chunk_frames=8)
+    video = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+    assert video.indices.tolist() == list(range(0, FRAMES, 5))
+    assert video.duration == pytest.approx(FRAMES / 25)
+    np.testing.assert_allclose(video.times.seconds, np.arange(36) / 5, atol=1e-6)
+    np.testing.assert_array_equal(np.load(tmp_path / "f.npy"), video.features)
+
+
+def test_a_stopped_extraction_goes_on_from_where_it_was(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(chunk_frames=8)
+    with pytest.raises(Interrupted, match=r"16 of 36 frames are in .*f\.npy"):
+        extract_features(model, film, VIEW, tmp_path / "f.npy", interrupt=interrupt_after(model, 2))
+    assert np.load(tmp_path / "f.npy").shape == (16, FEATURE_DIM)
+
+    asked: list[int] = []
+    read_chunks = PyAVVideo.read_chunks
+
+    def spy(video: PyAVVideo, indices: np.ndarray, *rest: Any) -> Iterator[np.ndarray]:
+        asked.extend(indices.tolist())
+        return read_chunks(video, indices, *rest)
+
+    monkeypatch.setattr(PyAVVideo, "read_chunks", spy)
+    model = tiny(chunk_frames=8)
+    video = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    assert asked == list(range(80, FRAMES, 5))
+    torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+
+    asked.clear()
+    again = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    assert asked == []
+    assert torch.equal(again.features, video.features)
+
+
+@pytest.mark.parametrize("changed", ["fps", "weights", "video"])
+def test_features_of_something_else_are_made_anew(
+    film: Path, tmp_path: Path, changed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "film.mp4"
+    copy.write_bytes(film.read_bytes())
+    model, view = tiny(), VIEW
+    extract_features(model, copy, view, tmp_path / "f.npy")
+    if changed == "fps":
+        view = FrameView(2.5, 16, 16, VIEW.mean, VIEW.std)
+    elif changed == "weights":
+        with torch.no_grad():
+            model.backbone.project.bias.add_(1)
+    else:
+        os.utime(copy, ns=(0, 0))
+    with caplog.at_level(logging.WARNING):
+        video = extract_features(model, copy, view, tmp_path / "f.npy")
+    assert "is written anew" in caplog.text
+    if changed == "weights":
+        torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+    assert len(video.features) == (18 if changed == "fps" else 36)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({}, {"pooling": "mean"}, "mean"),
+        ({"frozen": True}, {"frozen": True, "frozen_dtype": "bfloat16"}, "bfloat16"),
+        (
+            {"lora": {"rank": 2, "alpha": 2.0, "targets": ["qkv"]}},
+            {"lora": {"rank": 2, "alpha": 8.0, "targets": ["qkv"]}},
+            "alpha 8",
+        ),
+        ({}, {"backbone_args": {**VIT, "act_layer": "relu"}}, "relu"),
+    ],
+    ids=["pooling", "frozen dtype", "lora", "options"],
+)
+def test_features_of_the_same_weights_used_otherwise_are_made_anew(
+    film: Path,
+    tmp_path: Path,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Both models have the same class and weights."""
+    if "lora" in before:
+        pytest.importorskip("peft", reason="peft is not installed; it is in the extra 'lora'")
+    assert weights_digest(tiny_vit(**before).backbone) == weights_digest(tiny_vit(**after).backbone)
+    extract_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
+    with caplog.at_level(logging.WARNING):
+        extract_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
+        assert "is written anew" not in caplog.text
+        extract_features(tiny_vit(**after), film, VIEW, tmp_path / "f.npy")
+    assert "is written anew" in caplog.text
+    assert told in caplog.text
+
+
+def test_features_of_another_number_type_are_made_anew(
+    film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    extract_features(tiny(), film, VIEW, tmp_path / "f.npy")
+    model = tiny().prepare_inference(torch.bfloat16)
+    with caplog.at_level(logging.WARNING):
+        extract_features(model, film, VIEW, tmp_path / "f.npy")
+    assert "is written anew" in caplog.text
+
+
+def test_an_earlier_result_stays_when_its_file_is_made_anew(film: Path, tmp_path: Path) -> None:
+    model, path = tiny(), tmp_path / "f.npy"
+    dense = extract_features(model, film, VIEW, path)
+    values, scores = dense.features.clone(), score_video(model, dense)
+    # The same number of rows, so that a cut would show in values and not kill the tests.
+    other = extract_features(model, film, FrameView(5.0, 20, 16, VIEW.mean, VIEW.std), path)
+    assert not torch.equal(other.features, values)
+    assert torch.equal(dense.features, values)
+    np.testing.assert_array_equal(score_video(model, dense), scores)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_backbone_without_finite_features_is_no_broken_video(
+    film: Path, tmp_path: Path, value: float, column: int
+) -> None:
+    model = tiny(chunk_frames=8)
+    calls = 0
+
+    def spoil(module: Any, images: Any, features: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            features[3, column] = value
+        return features
+
+    model.backbone.register_forward_hook(spoil)
+    with pytest.raises(NotFiniteError, match=r"film\.mp4: the backbone gives NaN .* frame 55 .* weights"):
+        extract_features(model, film, VIEW, tmp_path / "f.npy")
+    assert np.load(tmp_path / "f.npy").shape == (8, FEATURE_DIM)
+    assert extract_features(model, film, VIEW, tmp_path / "f.npy").mask is None
+
+
+@pytest.fixture
+def damaged_film(tmp_path: Path) -> Path:
+    """Frames 50 to 119 of a film whose frames stand each for itself, overwritten with zeros."""
+    path = write_video(tmp_path / "damaged.avi", FRAMES, size=(32, 32), codec="mjpeg", pix_fmt="yuvj420p")
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for start, size in packets[50:120]:
+        content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    return path
+
+
+def test_frames_that_cannot_be_decoded_are_left_out(
+    damaged_film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny(chunk_frames=8)
+    with caplog.at_level(logging.WARNING):
+        video = extract_features(model, damaged_film, VIEW, tmp_path / "f.npy")
+    assert "14 of 36 frames cannot be decoded, first number 10" in caplog.text
+    assert video.mask is not None
+    assert video.mask.tolist() == [not 50 <= index < 120 for index in range(0, FRAMES, 5)]
+    assert video.features[video.mask].isfinite().all()
+
+    decodable = video.mask[None]
+    positions = video.positions(model.position_rate)[None]
+    with torch.no_grad():
+        expected = model.classify(video.features.nan_to_num()[None], positions, decodable)
+    np.testing.assert_allclose(score_video(model, video), expected.softmax(-1)[0], atol=1e-6)
+
+    timeline = score_windows(model, video, seconds=1.0, stride=1.0)
+    assert np.flatnonzero(np.isnan(timeline.scores).any(axis=1)).tolist() == [2, 3]
+
+
+def test_what_is_no_video_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("text")
+    with pytest.raises(DecodeError, match="not a video"):
+        extract_features(tiny(), tmp_path / "a.mp4", VIEW, tmp_path / "f.npy")
+
+
+def exit_status(arguments: list[str]) -> int:
+    """As a shell sees it; argparse exits by itself."""
+    try:
+        return main(arguments)
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def arguments(self, film: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+        """A configuration, weights and class names of the tiny model, as a user has them."""
+        folder = tmp_path_factory.mktemp("model")
+        torch.save({"model_state": tiny().state_dict()}, folder / "weights.pyth")
+        (folder / "classes.json").write_text(json.dumps({f"class {k}": k for k in range(CLASSES)}))
+        encoder = {
+            "HIDDEN_DIM": TINY["hidden_dim"],
+            "NUM_HIDDEN_LAYERS": TINY["num_layers"],
+            "NUM_ATTENTION_HEADS": TINY["num_heads"],
+            "INTERMEDIATE_SIZE": TINY["intermediate_size"],
+            "ATTENTION_WINDOW": [TINY["attention_window"]],
+        }
+        backbone = {
+            "NAME": "shallow_conv",
+            "PRETRAINED": False,
+            "CHUNK_FRAMES": 8,
+            "ARGS": TINY["backbone_args"],
+        }
+        config = {
+            "MODEL": {"MODEL_NAME": "VTN", "NUM_CLASSES": CLASSES},
+            "VTN": {"BACKBONE": backbone, "LONGFORMER": encoder, "HEAD": {"MLP_DIM": TINY["mlp_dim"]}},
+            "DATA": {
+                "TRAIN_JITTER_SCALES": [16, 20],
+                "TRAIN_CROP_SIZE": 16,
+                "TEST_CROP_SIZE": 16,
+                "TARGET_FPS": 25,
+                "SAMPLING_RATE": 5,
+            },
+            "TENSORBOARD": {"CLASS_NAMES_PATH": str(folder / "classes.json")},
+        }
+        (folder / "model.yaml").write_text(yaml.safe_dump(config))
+        return [
+            str(film),
+            f"--cfg={folder / 'model.yaml'}",
+            f"--checkpoint={folder / 'weights.pyth'}",
+        ]
+
+    def test_from_the_file_to_scores(
+        self, arguments: list[str], film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        output = ["OUTPUT_DIR", str(tmp_path)]
+        scores = tmp_path / "scores.json"
+        assert main([*arguments, "--window=2", "--stride=1", f"--output={scores}", "--top=3", *output]) == 0
+        read = json.loads(scores.read_text())
+        expected = score_video(
+            tiny(), extract_features(tiny(), film, VIEW, tmp_path / "other.npy"), head_act="softmax"
+        )
+        np.testing.assert_allclose(read["scores"], expected, atol=1e-4)
+        assert read["frames"] == 36
+        assert [window["start"] for window in read["windows"]] == [0, 1, 2, 3, 4, 5, 6]
+        assert read["windows"][-1]["end"] == pytest.approx(7.2)
+        best = int(expected.argmax())
+        assert read["top"][0] == {"class": f"class {best}", "score": read["scores"][best]}
+        told = capsys.readouterr().out
+        assert f"1. class {best}  {expected.max():.3f}" in told
+        assert "over time:" in told
+        assert len(list((tmp_path / "features").glob("film-*.npy"))) == 1
+
+    def test_a_table_from_features_that_are_there(self, arguments: list[str], tmp_path: Path) -> None:
+        table, features = tmp_path / "scores.csv", f"--features={tmp_path / 'f.npy'}"
+        assert main([*arguments, features]) == 0
+        made = (tmp_path / "f.npy").stat().st_mtime_ns
+        assert main([*arguments, features, "--window=4", f"--output={table}"]) == 0
+        assert np.load(tmp_path / "f.npy").shape == (36, FEATURE_DIM)
+        assert (tmp_path / "f.npy").stat().st_mtime_ns >= made
+        rows = [line.split(",") for line in table.read_text().splitlines()]
+        assert rows[0] == ["start", "end", *(f"class {k}" for k in range(CLASSES))]
+        assert [row[:2] for row in rows[1:]] == [["0.000", "7.200"], ["0.000", "4.000"], ["4.000", "7.200"]]
+
+    def test_a_film_with_holes(
+        self, arguments: list[str], damaged_film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        scores = tmp_path / "scores.json"
+        rest = [*arguments[1:], "--window=1", f"--output={scores}", "OUTPUT_DIR", str(tmp_path)]
+        assert main([str(damaged_film), *rest]) == 0
+        shown = capsys.readouterr().out
+        assert "22 frames seen, 14 could not be decoded" in shown
+        assert "0:00:02 to 0:00:04  no frame could be decoded" in shown
+        written = json.loads(scores.read_text())
+        assert written["undecodable_frames"] == 14
+        assert [window["scores"] is None for window in written["windows"][:5]] == [0, 0, 1, 1, 0]
+
+    def test_ctrl_c_says_what_is_kept(
+        self,
+        arguments: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        features = f"--features={tmp_path / 'f.npy'}"
+
+        def press_ctrl_c(*given: Any) -> torch.Tensor:
+            signal.raise_signal(signal.SIGINT)
+            return encode_chunk(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("vtn.inference.extract.encode_chunk", press_ctrl_c)
+            assert main([*arguments, features]) == 130
+        assert "stopped by Ctrl-C: 8 of 36 frames are in" in capsys.readouterr().err
+        assert main([*arguments, features]) == 0
+        assert "36 frames seen" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("changes", "status", "message"),
+        [
+            (["--stride=1"], 2, "--stride goes with --window"),
+            (["--fps=0"], 2, "0 is not above 0"),
+            (["--output=scores.txt"], 2, "neither in .json nor in .csv"),
+            (
+                ["--output=a/film.1.json", "--features=a/film.1"],
+                2,
+                "a/film.1.json is where --features describes them",
+            ),
+            (
+                ["--output=film.json", "--features=film.npy"],
+                2,
+                "film.json is where --features describes them",
+            ),
+            (["MODEL.NUM_CLASSES", "0"], 2, "MODEL.NUM_CLASSES (override) = 0"),
+            (["--checkpoint=missing.pyth"], 1, "no such checkpoint"),
+        ],
+    )
+    def test_mistakes_are_said(
+        self,
+        arguments: list[str],
+        changes: list[str],
+        status: int,
+        message: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        assert exit_status([*arguments, *changes]) == status
+        assert message in capsys.readouterr().err
+
+    @pytest.mark.parametrize("option", ["--features={}/f.npy", "--output={}/scores.csv", "OUTPUT_DIR {}"])
+    def test_a_folder_that_cannot_be_written_is_told(
+        self, arguments: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").touch()
+        output = ["OUTPUT_DIR", str(tmp_path / "output")]
+        assert main([*arguments, *output, *option.format(tmp_path / "file").split()]) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert re.search(rf": \[Errno \d+\] .*: '{tmp_path / 'file'}", last)
+
+    @pytest.mark.parametrize("written", ["append", "write"])
+    def test_a_full_disk_is_told_with_the_file(
+        self,
+        arguments: list[str],
+        written: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Of a full disk the system names no file."""
+
+        def fail(*_: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(FeatureFile if written == "append" else Prediction, written, fail)
+        features, scores = tmp_path / "f.npy", tmp_path / "scores.csv"
+        assert main([*arguments, f"--features={features}", f"--output={scores}"]) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        named = features if written == "append" else scores
+        assert last.endswith(f"[Errno {errno.ENOSPC}] No space left on device: '{named}'")

@@ -1,0 +1,154 @@
+"""A video that comes bit by bit gets the scores that it would get at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.datasets.clip import normalize
+from slowfast.errors import DecodeError, InputError
+from tests.support.tiny_models import CLASSES, FEATURE_DIM, SIZE, tiny, video_features
+from vtn import VTN, VideoStream
+
+FPS = 5.0
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE, 3), np.uint8)
+
+
+def times(first: int, end: int) -> np.ndarray:
+    return np.arange(first, end) / FPS
+
+
+@torch.no_grad()
+def scores_at_once(model: VTN, frames: np.ndarray) -> np.ndarray:
+    """From pixels to scores, all frames in one call."""
+    clip = torch.from_numpy(frames).permute(3, 0, 1, 2)[None]
+    positions = None
+    if model.position_rate is not None:
+        positions = torch.round(torch.arange(len(frames)) / FPS * model.position_rate).long()[None]
+    logits = model(normalize(clip, model.frame_mean, model.frame_std), positions)
+    return logits.softmax(1)[0].numpy()
+
+
+@pytest.mark.parametrize("rate", [None, 25.0])
+def test_any_number_of_frames_at_a_time(frames: np.ndarray, rate: float | None) -> None:
+    model = tiny(position_rate=rate, position="sinusoidal", chunk_frames=7)
+    stream = VideoStream(model)
+    first = 0
+    for count in (1, 3, 1, 20, 15):
+        end = first + count
+        stream.push(frames[first:end] if count > 1 else frames[first], times(first, end))
+        np.testing.assert_allclose(stream.scores(), scores_at_once(model, frames[:end]), atol=1e-5)
+        first = end
+    assert (len(stream), stream.seconds) == (40, 39 / FPS)
+    np.testing.assert_allclose(stream.scores(last=3.0), scores_at_once(model, frames[25:]), atol=1e-5)
+    np.testing.assert_allclose(stream.scores(last=99.0), stream.scores(), atol=1e-6)
+
+
+def test_each_frame_goes_through_the_backbone_once(frames: np.ndarray) -> None:
+    model = tiny(chunk_frames=8)
+    seen: list[int] = []
+    model.backbone.register_forward_hook(lambda _, images, __: seen.append(len(images[0])))
+    stream = VideoStream(model)
+    for first in range(0, 40, 20):
+        stream.push(frames[first : first + 20], times(first, first + 20))
+        stream.scores()
+        stream.scores(last=1.0)
+    assert seen == [8, 8, 4] * 2
+
+
+def test_features_in_place_of_frames() -> None:
+    video = video_features(30)
+    stream = VideoStream(tiny())
+    stream.push_features(video.features[:29], video.times.seconds[:29], video.indices[:29])
+    stream.push_features(video.features[29], video.times.seconds[29], video.indices[29:])
+    assert torch.equal(stream.video().features, video.features)
+    np.testing.assert_array_equal(stream.video().indices, video.indices)
+    assert stream.video().duration == pytest.approx(video.duration)
+
+
+def test_a_live_stream_keeps_its_window_and_no_more() -> None:
+    model = tiny()
+    stream, video = VideoStream(model, keep_seconds=4.0), video_features(3000)
+    most = 0
+    for first in range(0, 3000, 3):
+        rows = slice(first, first + 3)
+        stream.push_features(video.features[rows], 1e6 + video.times.seconds[rows], video.indices[rows])
+        most = max(most, stream.video().features.untyped_storage().nbytes())
+    assert len(stream) == 20  # four seconds at five frames a second
+    assert most <= 3 * 23 * FEATURE_DIM * 4
+    alone = VideoStream(model)
+    alone.push_features(video.features[-20:], times(0, 20), np.arange(20) * 5)
+    np.testing.assert_allclose(stream.scores(), alone.scores(), atol=1e-5)
+
+
+def test_a_window_shorter_than_a_frame_keeps_the_newest() -> None:
+    stream = VideoStream(tiny(), keep_seconds=0.01)
+    stream.push_features(torch.zeros(10, FEATURE_DIM), times(0, 10))
+    assert len(stream) == 1
+    assert stream.scores().shape == (CLASSES,)
+
+
+def test_following_a_source_that_decodes_in_a_thread(frames: np.ndarray) -> None:
+    def decoder() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first in range(0, 40, 16):
+            yield frames[first : first + 16], times(first, min(first + 16, 40))
+
+    model = tiny()
+    stream = VideoStream(model)
+    assert list(stream.follow(decoder())) == [15 / FPS, 31 / FPS, 39 / FPS]
+    np.testing.assert_allclose(stream.scores(), scores_at_once(model, frames), atol=1e-5)
+
+
+def test_the_source_s_error_comes_out_and_what_came_before_stays(frames: np.ndarray) -> None:
+    def decoder() -> Iterator[tuple[np.ndarray, float]]:
+        yield frames[0], 0.0
+        raise DecodeError("film.mp4", "corrupt")
+
+    stream = VideoStream(tiny())
+    with pytest.raises(DecodeError, match=r"film\.mp4"):
+        list(stream.follow(decoder()))
+    assert len(stream) == 1
+
+
+def test_what_cannot_be_pushed(frames: np.ndarray) -> None:
+    stream = VideoStream(tiny())
+    with pytest.raises(InputError, match="no frame"):
+        stream.scores()
+    with pytest.raises(InputError, match="uint8"):
+        stream.push(frames.astype(np.float32), times(0, 40))
+    with pytest.raises(InputError, match=r"seconds have shape \(3,\); 40 frames"):
+        stream.push(frames, times(0, 3))
+    stream.push(frames[:2], times(0, 2))
+    with pytest.raises(InputError, match="later than all before"):
+        stream.push(frames[2], 0.2)
+    with pytest.raises(InputError, match=r"indices .* later than all before"):
+        stream.push(frames[2], 0.4, [1])
+    with pytest.raises(InputError, match=rf"give .frames, {FEATURE_DIM}."):
+        stream.push_features(torch.zeros(1, 3), 0.4)
+    with pytest.raises(InputError, match="last = 0"):
+        stream.scores(last=0)
+    with pytest.raises(InputError, match="keep_seconds"):
+        VideoStream(tiny(), keep_seconds=0)
+    assert len(stream) == 2
+
+
+def test_a_pause_of_the_source_forgets_nothing_that_is_to_be_kept() -> None:
+    stream = VideoStream(tiny(), keep_seconds=60)
+    for second in [*range(60), 95]:
+        stream.push_features(video_features(1).features[0], second)
+    assert len(stream) == 25  # of the seconds 36 to 59, and 95, which is shown until 96
+
+
+def test_frames_whose_colours_were_turned_round_are_taken(frames: np.ndarray) -> None:
+    model = tiny()
+    turned, plain = VideoStream(model), VideoStream(model)
+    turned.push(frames[0][..., ::-1], 0.0)
+    plain.push(frames[0][..., ::-1].copy(), 0.0)
+    np.testing.assert_array_equal(turned.scores(), plain.scores())

@@ -1,0 +1,95 @@
+"""Scores of stored features: of a whole video and over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.errors import InputError
+from slowfast.video.frame_times import FrameTimes
+from tests.support.tiny_models import CLASSES, FEATURE_DIM, tiny, tiny_average, video_features
+from vtn import VideoFeatures, score_video, score_windows
+from vtn.inference.windows import evaluating
+
+
+def scores_alone(model: torch.nn.Module, video: VideoFeatures, start: float, end: float) -> np.ndarray:
+    """The scores of a window, computed for it alone from the start."""
+    keep = (video.times.seconds >= start - 1e-6) & (video.times.seconds < end - 1e-6)
+    indices = torch.from_numpy(video.indices[keep])
+    logits = model.classify(video.features[keep][None], (indices - indices[0])[None])
+    return logits.softmax(1)[0].detach().numpy()
+
+
+def test_positions_are_frame_indices_or_seconds_times_a_rate() -> None:
+    video = video_features(4, fps=5.0)
+    assert video.positions(None).tolist() == [0, 5, 10, 15]
+    assert video.positions(10.0).tolist() == [0, 2, 4, 6]
+    part = video.part(0.4, 99.0)
+    assert part.positions(None).tolist() == [0, 5]
+    assert part.positions(10.0).tolist() == [0, 2]
+    assert part.duration == pytest.approx(0.4)
+    assert part.features.data_ptr() == video.features[2:].data_ptr()
+
+
+def test_features_times_and_indices_belong_together() -> None:
+    times = FrameTimes(np.arange(3) / 5, 0.6)
+    with pytest.raises(InputError, match="3 times and 2 indices"):
+        VideoFeatures(torch.zeros(3, FEATURE_DIM), times, np.arange(2))
+    with pytest.raises(InputError, match="ends at"):
+        video_features(3).part(7.0, 8.0)
+
+
+@pytest.mark.parametrize("batch_frames", [1, 37, 4096])
+@torch.no_grad()
+def test_each_window_is_scored_as_if_it_were_cut_out(batch_frames: int) -> None:
+    model, video = tiny(), video_features(58)  # 11.6 seconds
+    counted: list[int] = []
+    timeline = score_windows(model, video, 4.0, 2.0, batch_frames=batch_frames, on_batch=counted.append)
+    assert timeline.starts.tolist() == [0, 2, 4, 6, 8]
+    np.testing.assert_allclose(timeline.ends, [4, 6, 8, 10, 11.6])
+    for start, end, scores in zip(timeline.starts, timeline.ends, timeline.scores, strict=True):
+        np.testing.assert_allclose(scores, scores_alone(model, video, start, end), atol=1e-5)
+    assert sum(counted) == 5
+
+
+def test_a_window_longer_than_the_video_is_the_video() -> None:
+    model, video = tiny(), video_features(9)
+    timeline = score_windows(model, video, 60.0, 10.0)
+    assert (timeline.starts.tolist(), timeline.ends.tolist()) == ([0.0], [1.8])
+    np.testing.assert_allclose(timeline.scores[0], score_video(model, video), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stride", "starts"),
+    [
+        (2.0, 2.0, [0, 2, 4, 6, 8]),  # side by side: none is empty, none hangs over the end
+        (2.0, 3.0, [0, 3, 6, 9]),  # the last one is half a window
+        (0.1, 4.0, [0, 4, 8]),  # shorter than a frame: the frame on screen
+    ],
+)
+def test_where_windows_lie(seconds: float, stride: float, starts: list[float]) -> None:
+    timeline = score_windows(tiny(), video_features(50), seconds, stride)
+    assert timeline.starts.tolist() == starts
+    assert timeline.scores.shape == (len(starts), CLASSES)
+
+
+def test_other_activations_and_models() -> None:
+    video = video_features(20)
+    logits = score_video(tiny_average(), video, head_act="none")
+    np.testing.assert_allclose(
+        score_video(tiny_average(), video, head_act="sigmoid"), 1 / (1 + np.exp(-logits)), atol=1e-6
+    )
+    with pytest.raises(InputError, match="softmax, sigmoid, none"):
+        score_video(tiny(), video, head_act="relu")
+    with pytest.raises(InputError, match="above 0"):
+        score_windows(tiny(), video, 1.0, 0.0)
+
+
+def test_the_model_is_left_in_the_mode_that_it_was_in() -> None:
+    model = tiny().train()
+    with evaluating(model):
+        assert not model.training
+        assert not torch.is_grad_enabled()
+    assert model.training
+    assert torch.is_grad_enabled()

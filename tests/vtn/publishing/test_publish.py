@@ -1,0 +1,215 @@
+"""From a training checkpoint to what others can use, and back: the command, the hub's folder, class names."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import vtn
+from slowfast.checkpoint.state import TrainingProgress, TrainingState
+from slowfast.checkpoint.storage import class_names_in, read_checkpoint, save_checkpoint
+from slowfast.config import load_config
+from slowfast.errors import CheckpointError, ModelError
+from slowfast.models import build_model
+from tests.support.tiny_models import CLASSES, SIZE, TINY, tiny, tiny_average
+from vtn.publishing.publish import main, publish
+from vtn.publishing.zoo import file_sha256
+
+NAMES = ("up", "down", "left", "right", "near", "far", "in", "out")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training run of the quickstart leaves behind, class names included."""
+    folder = tmp_path_factory.mktemp("run")
+    cfg = load_config("QUICKSTART", ["DATA.PATH_TO_DATA_DIR", "/my/secret", "DATA.MEAN", "[0.5,0.4,0.3]"])
+    model = build_model(cfg)
+    optimizer = torch.optim.AdamW(model.parameters()).state_dict()
+    state = TrainingState(
+        TrainingProgress(3, 0), model.state_dict(), optimizer, {}, cfg.dump(), 1, 16, "f", class_names=NAMES
+    )
+    return save_checkpoint(folder, state)
+
+
+def test_what_is_published_and_what_stays(trained: Path, tmp_path: Path) -> None:
+    published = publish(trained, tmp_path, name="MINE")
+    assert published.sha256 == file_sha256(published.checkpoint)
+    assert published.checkpoint.name == f"MINE-{published.sha256[:8]}.pyth"
+    content = read_checkpoint(published.checkpoint)
+    assert content["class_names"] == list(NAMES)
+    assert content["normalization"] == {"mean": [0.5, 0.4, 0.3], "std": [0.225, 0.225, 0.225]}
+    assert content.keys().isdisjoint({"optimizer_state", "epoch", "seed", "data_fingerprint"})
+    assert "secret" not in content["cfg"]
+    assert not list(tmp_path.glob("MINE.pyth"))
+
+
+@pytest.mark.parametrize("name", ["", "other"])
+def test_nothing_but_the_hashed_name_is_touched(trained: Path, tmp_path: Path, name: str) -> None:
+    """The checkpoint's own folder is a place like any other, and what else is there stays as it was."""
+    source = Path(shutil.copy(trained, tmp_path))
+    (tmp_path / "other.pyth").write_text("somebody's")
+    before = source.read_bytes()
+    published = publish(source, tmp_path, name=name)
+    assert source.read_bytes() == before
+    assert (tmp_path / "other.pyth").read_text() == "somebody's"
+    assert published.folder is not None
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {source.name, "other.pyth", published.checkpoint.name, published.folder.name}
+
+
+def test_published_weights_are_no_place_for_themselves(trained: Path, tmp_path: Path) -> None:
+    folder = publish(trained, tmp_path, name="MINE").folder
+    assert folder is not None
+    weights = folder / "model.safetensors"
+    before = weights.read_bytes()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: would be overwritten; give another name"):
+        publish(weights, tmp_path, name="MINE", config="QUICKSTART")
+    assert weights.read_bytes() == before
+
+
+def test_a_published_checkpoint_makes_the_model(trained: Path, tmp_path: Path) -> None:
+    published = publish(trained, tmp_path)
+    model: Any = vtn.create_model("QUICKSTART", checkpoint=published.checkpoint)
+    assert model.class_names == NAMES
+    expected = read_checkpoint(trained)["model_state"]
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def test_changed_weights_are_noticed(trained: Path, tmp_path: Path) -> None:
+    path = publish(trained, tmp_path).checkpoint
+    content = read_checkpoint(path)
+    content["model_state"]["cls_token"][0, 0, 0] += 1
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="is damaged or was changed: its weights' digest is"):
+        vtn.create_model("QUICKSTART", checkpoint=path)
+
+
+@torch.no_grad()
+def test_the_folder_makes_the_model(trained: Path, tmp_path: Path) -> None:
+    folder = publish(trained, tmp_path, name="MINE").folder
+    assert folder is not None
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    model = vtn.VTN.from_pretrained(folder)
+    assert not model.training
+    assert (model.class_names, model.frame_mean) == (NAMES, (0.5, 0.4, 0.3))
+    clip = torch.randn(1, 3, 4, 32, 32)
+    expected = vtn.create_model("QUICKSTART", checkpoint=trained)(clip)
+    torch.testing.assert_close(model(clip), expected)
+    weights = folder / "model.safetensors"
+    assert class_names_in(read_checkpoint(weights), weights) == NAMES
+
+
+def test_the_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes = tmp_path / "classes.json"
+    classes.write_text(json.dumps({name.upper(): index for index, name in enumerate(NAMES)}))
+    weights = tmp_path / "weights.pyth"
+    torch.save(read_checkpoint(trained)["model_state"], weights)
+    assert main([str(weights), str(tmp_path / "out")]) == 1
+    assert "holds no configuration; give the one it was trained by (--cfg)" in capsys.readouterr().err
+    assert main([str(weights), str(tmp_path / "out"), "--cfg", "QUICKSTART", "--classes", str(classes)]) == 0
+    said = capsys.readouterr().out
+    (path,) = (tmp_path / "out").glob("weights-*.pyth")
+    assert str(path) in said
+    assert file_sha256(path) in said
+    assert class_names_in(read_checkpoint(path), path)[0] == "UP"
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([str(trained), str(tmp_path / "file")]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"could not write to {tmp_path / 'file'}: " in said
+    assert said.endswith("make room there or give another folder")
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Files of 20 kB at most: writing more fails as on a full disk, in the same places."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_is_told_and_leaves_nothing_behind(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(trained), str(tmp_path)]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"could not write to {tmp_path}: File too large; make room there" in said
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match=r"could not save .*model\.safetensors: .*too large"):
+        tiny().save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_baseline_has_a_folder_too(tmp_path: Path) -> None:
+    model = tiny_average()
+    model.save_pretrained(tmp_path)
+    assert "model = vtn.FrameAverage.from_pretrained(" in (tmp_path / "README.md").read_text()
+    loaded = vtn.FrameAverage.from_pretrained(tmp_path)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    with pytest.raises(CheckpointError, match="is a FrameAverage, not a VTN"):
+        vtn.VTN.from_pretrained(tmp_path)
+
+
+def test_another_number_of_classes(tmp_path: Path) -> None:
+    """A folder is a start for a task of one's own; the last layer is then asked for anew."""
+    tiny().save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"mlp_head\.4\.weight"):
+        vtn.VTN.from_pretrained(tmp_path, num_classes=CLASSES + 2)
+    model = vtn.VTN.from_pretrained(tmp_path, num_classes=CLASSES + 2, reset_head=True)
+    assert model(torch.zeros(1, 3, 2, SIZE, SIZE)).shape == (1, CLASSES + 2)
+    assert model.class_names == ()
+
+
+def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["cls_token"] += 1
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="is damaged or was changed"):
+        vtn.VTN.from_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        vtn.VTN.from_pretrained(tmp_path)
+
+
+def test_a_backbone_without_a_name_cannot_be_described(tmp_path: Path) -> None:
+    module = tiny().backbone
+    arguments = {name: value for name, value in TINY.items() if name != "backbone_args"}
+    with pytest.raises(ModelError, match="register it in BACKBONE_REGISTRY"):
+        vtn.VTN(module, **arguments).save_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "given"),
+    [
+        ("vit_tiny_patch16_224", {"backbone_args": {"act_layer": nn.ReLU}}),
+        ("shallow_conv", {"mlp_dim": np.int64(16)}),
+    ],
+)
+def test_an_argument_that_is_no_plain_value_cannot_be_described(
+    tmp_path: Path, backbone: str, given: dict[str, Any]
+) -> None:
+    """Left out of config.json it would be the default on loading, with weights whose digest agrees."""
+    tiny().save_pretrained(tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    (name,) = given
+    model = vtn.VTN(backbone, **{**TINY, "pretrained": False, **given})
+    with pytest.raises(ModelError, match=f"{name}: holds what config.json cannot describe; give plain"):
+        model.save_pretrained(tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before

@@ -1,0 +1,95 @@
+"""The model zoo: its page is up to date, its figures are ours, and published files are recognised."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+import vtn
+from slowfast.config import load_config
+from slowfast.errors import CheckpointError
+from slowfast.models import build_model
+from slowfast.models.complexity import clip_complexity, count_parameters
+from vtn.publishing import zoo
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_page_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "model_zoo.py", "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_data_travels_in_the_wheel() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "vtn.zoo_data" in build["packages"]
+    assert (ROOT / build["package-dir"]["vtn.zoo_data"] / "zoo.yaml").is_file()
+    assert "*.yaml" in build["package-data"]["*"]
+
+
+@pytest.mark.parametrize("entry", zoo.read_zoo(), ids=lambda entry: entry.name)
+def test_figures_are_counted_and_agree_with_the_paper_s(entry: zoo.ZooEntry) -> None:
+    """Within 1 % of the paper's, where it gives any."""
+    with torch.device("meta"):
+        model = build_model(load_config(entry.config), fetch_weights=False)
+    macs = clip_complexity(model, frames=250, size=224).total.weights / 1e9
+    parameters = count_parameters(model) / 1e6
+    assert entry.parameters == pytest.approx(parameters, abs=0.05)
+    assert entry.gmacs == pytest.approx(macs, abs=0.5)
+    assert parameters == pytest.approx(entry.paper.get("parameters", parameters), rel=0.01)
+    assert macs == pytest.approx(entry.paper.get("gmacs", macs), rel=0.01)
+
+
+def test_attention_counts_apart() -> None:
+    """16.87 GMACs a frame without the products of attention, 17.58 with them."""
+    with torch.device("meta"):
+        model = build_model(load_config("VIT_B_VTN"), fetch_weights=False)
+    total = clip_complexity(model, frames=250, size=224).total
+    assert total.weights / 250e9 == pytest.approx(16.87, rel=0.001)
+    assert total.total / 250e9 == pytest.approx(17.58, rel=0.001)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of weights that the zoo knows by its hash."""
+    path = tmp_path / "PUBLISHED.pyth"
+    torch.save({"model_state": vtn.create_model("QUICKSTART").state_dict()}, path)
+    known = zoo.Weights("PUBLISHED.pyth", "https://example.org/it", zoo.file_sha256(path), 1.0, 2.0, "")
+    entry = dataclasses.replace(zoo.read_zoo()[0], name="Known", config="QUICKSTART", weights=known)
+    monkeypatch.setattr(zoo, "read_zoo", lambda: (entry,))
+    return path
+
+
+def test_a_published_file_is_verified(published: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        vtn.create_model("QUICKSTART", checkpoint=published)
+    assert "verified, the published weights of Known" in caplog.text
+
+
+def test_a_cut_off_download_is_refused(published: Path) -> None:
+    published.write_bytes(published.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"its SHA-256 is .*; it is incomplete or was changed: fetch"):
+        vtn.create_model("QUICKSTART", checkpoint=published)
+
+
+def test_a_file_of_one_s_own_is_taken_as_it_is(published: Path) -> None:
+    own = published.with_name("own.pyth")
+    model = vtn.create_model("QUICKSTART")
+    torch.save(model.state_dict(), own)
+    assert zoo.find_published(own) is None
+    loaded = vtn.create_model("QUICKSTART", checkpoint=own)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read: No such file"):
+        vtn.create_model("QUICKSTART", checkpoint=tmp_path / "missing.pyth")
