@@ -15,19 +15,26 @@ class SlowFastError(Exception):
 
 
 class ConfigError(SlowFastError):
-    """One configuration with all of its problems.
+    """A configuration with all of its problems.
 
     Args:
-        problems: one sentence a problem, each naming the key, the value received and the remedy.
+        problems: one sentence per problem, each naming the key, the value received and the remedy.
         source: the file (or call) that the configuration came from.
+
+    >>> print(ConfigError("NUM_GPUS = -1: must be 0 or more", source="run.yaml"))
+    1 problem in run.yaml:
+      - NUM_GPUS = -1: must be 0 or more
     """
 
-    def __init__(self, problems: Sequence[str], source: str = "") -> None:
+    def __init__(self, *problems: str, source: str = "") -> None:
         self.problems = list(problems)
         self.source = source
-        where = f" in {source}" if source else ""
+        super().__init__(*problems)
+
+    def __str__(self) -> str:
+        where = f" in {self.source}" if self.source else ""
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"{count}{where}:", *(f"  - {problem}" for problem in self.problems)]))
+        return "\n".join([f"{count}{where}:", *(f"  - {problem}" for problem in self.problems)])
 
 
 class AnnotationError(SlowFastError):

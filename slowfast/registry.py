@@ -42,7 +42,7 @@ class Registry(Generic[T]):
             entry_name = name or entry.__name__  # type: ignore[attr-defined]
             present = self._entries.get(entry_name)
             if present is not None and present is not entry:
-                raise ConfigError([f"{self.kind} {entry_name!r} is registered twice; choose another name"])
+                raise ConfigError(f"{self.kind} {entry_name!r} is registered twice; choose another name")
             self._entries[entry_name] = entry
             return entry
 
@@ -54,7 +54,7 @@ class Registry(Generic[T]):
             import_project_modules()
         if name not in self._entries:
             hint = did_you_mean(name, {n: n for n in self}, otherwise=f"known: {', '.join(sorted(self))}")
-            raise ConfigError([f"{self.key} = {name!r}: there is no {self.kind} of that name; {hint}"])
+            raise ConfigError(f"{self.key} = {name!r}: there is no {self.kind} of that name; {hint}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
@@ -146,13 +146,11 @@ def import_user_modules(modules: Sequence[str]) -> None:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             inside = "" if "importlib" in frame.filename else f" in {frame.filename}, line {frame.lineno}"
             raise ConfigError(
-                [
-                    f"IMPORTS = {module!r}: cannot be imported{inside} ({type(error).__name__}: {error}); "
-                    "name a module, or a Python file relative to where the run is started"
-                ]
+                f"IMPORTS = {module!r}: cannot be imported{inside} ({type(error).__name__}: {error}); "
+                "name a module, or a Python file relative to where the run is started"
             ) from error
         file = getattr(imported, "__file__", None)
         if module.endswith(".py") and (file is None or Path(file).resolve() != path.resolve()):
             raise ConfigError(
-                [f"IMPORTS = {module!r}: another module is called {name} ({file}); choose another name"]
+                f"IMPORTS = {module!r}: another module is called {name} ({file}); choose another name"
             )

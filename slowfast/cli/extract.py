@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
     def work() -> int:
         cfg = load_config(args.cfg, overrides_of(args))
         if not cfg.DATA.FEATURES:
-            raise ConfigError(["DATA.FEATURES = '': is not set; name the folder that the features go to"])
+            raise ConfigError("DATA.FEATURES = '': is not set; name the folder that the features go to")
         from slowfast.engine.run import run
         from slowfast.extraction.extract import ExtractionRequest, extract_features
 

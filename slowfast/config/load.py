@@ -47,7 +47,7 @@ def load_config(
     if complete:
         merge.problems += _new_problems(merge, check(merge.cfg, for_run=for_run))
     if merge.problems:
-        raise ConfigError(merge.problems, source=str(path))
+        raise ConfigError(*merge.problems, source=str(path))
     if merge.ignored and warn:
         logging.getLogger(__name__).warning(
             "%s: keys of PySlowFast that have no meaning here are ignored: %s",
@@ -75,7 +75,7 @@ def find_config(path: str | Path) -> Path:
     short = {full_name.partition("/")[2].casefold(): full_name for full_name in shipped}
     all_of_them = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
     hint = did_you_mean(Path(name).name.casefold(), short, otherwise=all_of_them, cutoff=0.6)
-    raise ConfigError([f"{path}: {what}; {hint}"])
+    raise ConfigError(f"{path}: {what}; {hint}")
 
 
 def _shipped_configs() -> dict[str, Path]:

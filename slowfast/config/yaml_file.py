@@ -48,21 +48,21 @@ def read_yaml(path: Path) -> tuple[YamlEntry, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror or error}; give the path of a YAML file"]) from None
+        raise ConfigError(f"{path}: {error.strerror or error}; give the path of a YAML file") from None
     except UnicodeDecodeError:
-        raise ConfigError([f"{path}: is not a text file in UTF-8; give the path of a YAML file"]) from None
+        raise ConfigError(f"{path}: is not a text file in UTF-8; give the path of a YAML file") from None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         return () if node is None else _entries(loader, node, str(path))
     except RecursionError:
-        raise ConfigError([f"{path}: is nested too deeply, or an anchor holds itself"]) from None
+        raise ConfigError(f"{path}: is nested too deeply, or an anchor holds itself") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError([f"{path}{line}: is not valid YAML: {error.problem}"]) from None
+        raise ConfigError(f"{path}{line}: is not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError([f"{path}: is not valid YAML: {error}"]) from None
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
 
 
 def entries_of(mapping: Mapping[Any, Any], where: str) -> tuple[YamlEntry, ...]:
@@ -76,7 +76,7 @@ def entries_of(mapping: Mapping[Any, Any], where: str) -> tuple[YamlEntry, ...]:
 def _entries(loader: _Loader, node: yaml.Node, source: str) -> tuple[YamlEntry, ...]:
     if not isinstance(node, yaml.MappingNode):
         line = node.start_mark.line + 1
-        raise ConfigError([f"{source}, line {line}: is not a mapping; write lines such as 'NUM_GPUS: 1'"])
+        raise ConfigError(f"{source}, line {line}: is not a mapping; write lines such as 'NUM_GPUS: 1'")
     loader.flatten_mapping(node)
     entries = []
     for key, value in node.value:

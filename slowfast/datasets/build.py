@@ -101,10 +101,8 @@ def _build_original_reader(cfg: Any, request: ReaderRequest) -> BuiltReader:
     if request.annotations.segments is not None or request.annotations.image_fps is not None:
         name = cfg.TEST.DATASET if request.split == "test" else cfg.TRAIN.DATASET
         raise ConfigError(
-            [
-                "DATA.ORIGINAL_SEMANTICS = True: the original reads whole video files, but the data set "
-                f"{name!r} has parts of files, or folders of images; set it False"
-            ]
+            "DATA.ORIGINAL_SEMANTICS = True: the original reads whole video files, but the data set "
+            f"{name!r} has parts of files, or folders of images; set it False"
         )
     scheme = request.scheme
     assert not isinstance(scheme, TrainingViews)  # this reader is for evaluation
@@ -192,10 +190,8 @@ def view_scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoV
     data = cfg.DATA
     if data.INTERPOLATION == "backbone" or 0 in (data.TRAIN_CROP_SIZE, data.TEST_CROP_SIZE):
         raise ConfigError(
-            [
-                f"DATA.INTERPOLATION = {data.INTERPOLATION!r}: it, or a crop size, is the model's; "
-                "give the configuration that slowfast.models.frame_format.adopt_frame_format returns"
-            ]
+            f"DATA.INTERPOLATION = {data.INTERPOLATION!r}: it, or a crop size, is the model's; "
+            "give the configuration that slowfast.models.frame_format.adopt_frame_format returns"
         )
     if split == "train":
         return TrainingViews(

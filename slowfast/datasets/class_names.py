@@ -28,7 +28,7 @@ def read_class_names(path: str | Path, num_classes: int) -> list[str]:
         indices = {str(name): int(index) for name, index in content.items()}
     except (OSError, UnicodeDecodeError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            [f'{path}: is no json file of class name -> index, such as {{"archery": 0}} ({error})']
+            f'{path}: is no json file of class name -> index, such as {{"archery": 0}} ({error})'
         ) from None
     for name, index in indices.items():
         if 0 <= index < num_classes:

@@ -43,10 +43,8 @@ def build_parallelism(cfg: Any, world: World, *, scales_gradients: bool) -> Para
     sharded = cfg.PARALLEL.MODE == "fsdp" and world.size > 1
     if sharded and scales_gradients:
         raise ConfigError(
-            [
-                "PARALLEL.MODE = 'fsdp': mixed precision on this GPU is float16, whose gradient scaling does "
-                "not go with it; set TRAIN.MIXED_PRECISION False, or PARALLEL.MODE ddp"
-            ]
+            "PARALLEL.MODE = 'fsdp': mixed precision on this GPU is float16, whose gradient scaling does "
+            "not go with it; set TRAIN.MIXED_PRECISION False, or PARALLEL.MODE ddp"
         )
     return Parallelism(sharded, cfg.PARALLEL.STATIC_GRAPH, cfg.PARALLEL.FIND_UNUSED_PARAMETERS)
 
@@ -61,10 +59,8 @@ def synchronize_batch_norms(model: nn.Module, world: World) -> nn.Module:
         return model
     if world.device.type != "cuda":
         raise ConfigError(
-            [
-                "BN.NORM_TYPE = 'sync_batchnorm': several processes can share statistics only on GPUs, and "
-                "these run on the CPU; set it to batchnorm"
-            ]
+            "BN.NORM_TYPE = 'sync_batchnorm': several processes can share statistics only on GPUs, and "
+            "these run on the CPU; set it to batchnorm"
         )
     # torch's own function would lose the activations that timm's norms have in them.
     from timm.layers import convert_sync_batchnorm

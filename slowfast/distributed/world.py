@@ -144,9 +144,7 @@ def torchrun_world(*, on_gpu: bool, environ: Mapping[str, str] = os.environ) -> 
 def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard_id: int) -> World:
     """Returns the place of process ``local_rank`` of machine ``shard_id`` of ``num_shards`` like machines."""
     if not 0 <= shard_id < num_shards:
-        raise ConfigError(
-            [f"SHARD_ID = {shard_id}: must be 0 … {num_shards - 1}, NUM_SHARDS is {num_shards}"]
-        )
+        raise ConfigError(f"SHARD_ID = {shard_id}: must be 0 … {num_shards - 1}, NUM_SHARDS is {num_shards}")
     return World(
         rank=shard_id * processes.count + local_rank,
         size=num_shards * processes.count,

@@ -64,7 +64,7 @@ def rehearse(cfg: Any, world: World, interrupt: Interrupt) -> list[Rehearsal]:
         ConfigError: when the configuration does not train.
     """
     if not cfg.TRAIN.ENABLE:
-        raise ConfigError(["TRAIN.ENABLE = False: --dry-run rehearses training; set it True"])
+        raise ConfigError("TRAIN.ENABLE = False: --dry-run rehearses training; set it True")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.TENSORBOARD.ENABLE = False

@@ -174,9 +174,9 @@ def evaluate(
         The evaluation on rank 0, None on the others.
     """
     if ensemble not in ("sum", "max"):
-        raise ConfigError([f"DATA.ENSEMBLE_METHOD = {ensemble!r}: known are sum and max"])
+        raise ConfigError(f"DATA.ENSEMBLE_METHOD = {ensemble!r}: known are sum and max")
     if head_act not in HEAD_ACTIVATIONS:
-        raise ConfigError([f"MODEL.HEAD_ACT = {head_act!r}: known are {', '.join(HEAD_ACTIVATIONS)}"])
+        raise ConfigError(f"MODEL.HEAD_ACT = {head_act!r}: known are {', '.join(HEAD_ACTIVATIONS)}")
     scorer = _Scorer(
         model, HEAD_ACTIVATIONS[head_act], tuple(mean), tuple(std), loss, world.device, precision
     )

@@ -70,7 +70,7 @@ def run(cfg: Any, init_method: str = "", *, dry_run: bool = False, work: Work | 
     processes = choose_processes(cfg.NUM_GPUS, present=torch.cuda.device_count())
     if cfg.NUM_SHARDS > 1 and not init_method:
         raise ConfigError(
-            [f"NUM_SHARDS = {cfg.NUM_SHARDS}: give --init_method tcp://HOST:PORT, an address of machine 0"]
+            f"NUM_SHARDS = {cfg.NUM_SHARDS}: give --init_method tcp://HOST:PORT, an address of machine 0"
         )
     address = init_method or free_local_address()
     if processes.count == 1:
@@ -142,7 +142,7 @@ def _prepare(cfg: Any, world: World, *, dry_run: bool) -> SlowFastError | None:
     except OSError as error:
         return OutputError(cfg.OUTPUT_DIR, error)
     problems = check_batch_sizes(cfg, world.local_size)
-    return ConfigError(problems) if problems else None
+    return ConfigError(*problems) if problems else None
 
 
 def _meet_others(

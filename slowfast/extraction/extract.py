@@ -91,10 +91,8 @@ def _build_model(cfg: Any, world: World, request: ExtractionRequest) -> Any:
         load_model_weights(model, request.checkpoint, reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD)
     if not takes_features(model):
         raise ConfigError(
-            [
-                f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: makes no features of single frames; choose a "
-                "model that looks frame by frame"
-            ]
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: makes no features of single frames; choose a "
+            "model that looks frame by frame"
         )
     return model.eval()
 
@@ -102,7 +100,7 @@ def _build_model(cfg: Any, world: World, request: ExtractionRequest) -> Any:
 def _enabled_splits(cfg: Any) -> list[str]:
     splits = [*(["train", "val"] if cfg.TRAIN.ENABLE else []), *(["test"] if cfg.TEST.ENABLE else [])]
     if not splits:
-        raise ConfigError(["TRAIN.ENABLE = False: TEST.ENABLE is False too; enable the part to extract"])
+        raise ConfigError("TRAIN.ENABLE = False: TEST.ENABLE is False too; enable the part to extract")
     return splits
 
 
@@ -130,7 +128,7 @@ def _variants(cfg: Any, split: str, request: ExtractionRequest) -> Iterator[Vari
     for side in request.short_sides or scheme.short_sides[:1]:
         if side < scheme.crop_size:
             raise ConfigError(
-                [f"--short-sides {side}: is less than DATA.TRAIN_CROP_SIZE = {scheme.crop_size}; use more"]
+                f"--short-sides {side}: is less than DATA.TRAIN_CROP_SIZE = {scheme.crop_size}; use more"
             )
         for crop in range(request.crops):
             variant = Variant(side, scheme.crop_size, crop, request.crops, interpolation=scheme.interpolation)
@@ -180,7 +178,7 @@ def _write_manifest(folder: Path, wanted: Manifest) -> Manifest:
                 present = wanted
             elif different:
                 problem = f"DATA.FEATURES = {str(folder)!r}: holds other features: {'; '.join(different)}"
-                raise ConfigError([f"{problem}; name another folder, or delete this one"])
+                raise ConfigError(f"{problem}; name another folder, or delete this one")
             wanted = replace(present, variants=tuple(dict.fromkeys([*present.variants, *wanted.variants])))
         wanted.write(folder)
     except OSError as error:

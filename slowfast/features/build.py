@@ -68,7 +68,7 @@ def build_cache_reader(
     wanted = {"frames a second (DATA.FEATURES_FPS)": cfg.DATA.FEATURES_FPS, "channels": channel_order(cfg)}
     cached = dict(zip(wanted, (manifest.fps, manifest.channels), strict=True))
     if different := describe_differences(cached, wanted):
-        raise ConfigError([refusal(folder, different)])
+        raise ConfigError(refusal(folder, different))
     variants = (
         {0: _training_variants(manifest.variants, scheme, folder)}
         if isinstance(scheme, TrainingViews)
@@ -113,10 +113,8 @@ def build_file_reader(
     """
     if scheme.num_crops > 1:
         raise ConfigError(
-            [
-                f"TEST.NUM_SPATIAL_CROPS = {scheme.num_crops}: files of the data set 'features' have one "
-                "row a frame and no crops; use 1"
-            ]
+            f"TEST.NUM_SPATIAL_CROPS = {scheme.num_crops}: files of the data set 'features' have one "
+            "row a frame and no crops; use 1"
         )
     reader = FeatureFileReader(
         scheme, position_rate, cfg.DATA.FEATURES_FPS, cfg.DATA.FEATURES_LAYOUT, feature_dim
@@ -148,7 +146,7 @@ def _evaluation_variants(
 ) -> Mapping[int, tuple[Variant, ...]]:
     wanted = evaluation_variants(scheme)
     if missing := [variant.name for variant in wanted if variant not in cached]:
-        raise ConfigError([refusal(folder, [_transform_difference(cached, missing)])])
+        raise ConfigError(refusal(folder, [_transform_difference(cached, missing)]))
     return {crop: (variant,) for crop, variant in enumerate(wanted)}
 
 
@@ -164,7 +162,7 @@ def _training_variants(cached: Sequence[Variant], scheme: TrainingViews, folder:
     )
     if not chosen:
         wanted = f"crop{scheme.crop_size} of a short side {low} to {high}"
-        raise ConfigError([refusal(folder, [_transform_difference(cached, [wanted])])])
+        raise ConfigError(refusal(folder, [_transform_difference(cached, [wanted])]))
     return chosen
 
 

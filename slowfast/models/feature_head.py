@@ -52,7 +52,7 @@ class FromFeatures(nn.Module):
         cached = {**manifest.source, "mean": manifest.mean, "std": manifest.std}
         wanted = {**self.model.feature_source(), **self._normalization}
         if different := describe_differences(cached, wanted):
-            raise ConfigError([refusal(self._origin.folder, different)])
+            raise ConfigError(refusal(self._origin.folder, different))
         self._is_checked = True
 
 
@@ -87,16 +87,12 @@ def network_for(
         return model
     if not takes_features(model):
         raise ConfigError(
-            [
-                f"MODEL.MODEL_NAME: {type(model).__name__} takes no features; choose a model that looks "
-                "frame by frame, or frames for data (DATA.FEATURES '', TRAIN.DATASET and TEST.DATASET)"
-            ]
+            f"MODEL.MODEL_NAME: {type(model).__name__} takes no features; choose a model that looks "
+            "frame by frame, or frames for data (DATA.FEATURES '', TRAIN.DATASET and TEST.DATASET)"
         )
     if training and origin.manifest is not None and model.learns_features:
         raise ConfigError(
-            [
-                f"DATA.FEATURES = {origin.folder!r}: the model would train what its features come from, and "
-                "the cached ones would stay as they are; freeze that part of the model, or set the key to ''"
-            ]
+            f"DATA.FEATURES = {origin.folder!r}: the model would train what its features come from, and "
+            "the cached ones would stay as they are; freeze that part of the model, or set the key to ''"
         )
     return FromFeatures(model, origin, mean, std)

@@ -39,7 +39,7 @@ def adopt_frame_format(cfg: Any, model: Any) -> Any:
         adopted.DATA.MEAN, adopted.DATA.STD = list(model.frame_mean), list(model.frame_std)
     adopted.freeze()
     if problems := problems or [*check(adopted), *_unfit_sizes(adopted, model)]:
-        raise ConfigError(problems)
+        raise ConfigError(*problems)
     return adopted
 
 

@@ -40,5 +40,5 @@ LOSSES: dict[str, LossFunction] = {
 def get_loss(name: str) -> LossFunction:
     """Returns the loss function of that name; ``ConfigError`` with the known names when there is none."""
     if name not in LOSSES:
-        raise ConfigError([f"MODEL.LOSS_FUNC = {name!r}: there is no such loss; known: {', '.join(LOSSES)}"])
+        raise ConfigError(f"MODEL.LOSS_FUNC = {name!r}: there is no such loss; known: {', '.join(LOSSES)}")
     return LOSSES[name]

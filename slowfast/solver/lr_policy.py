@@ -77,7 +77,7 @@ def build_lr_policy(cfg: Any, scale: float = 1.0) -> LRPolicy:
         )
     else:
         raise ConfigError(
-            [f"SOLVER.LR_POLICY = {solver.LR_POLICY!r}: known are cosine and steps_with_relative_lrs"]
+            f"SOLVER.LR_POLICY = {solver.LR_POLICY!r}: known are cosine and steps_with_relative_lrs"
         )
     if solver.WARMUP_EPOCHS <= 0:
         return policy

@@ -25,7 +25,7 @@ def build_optimizer(cfg: Any, model: nn.Module) -> Optimizer:
         layer_id = getattr(model, "layer_id", None)
         if layer_id is None:
             raise ConfigError(
-                [f"SOLVER.LAYER_DECAY = {solver.LAYER_DECAY}: this model does not say its layers; take 1"]
+                f"SOLVER.LAYER_DECAY = {solver.LAYER_DECAY}: this model does not say its layers; take 1"
             )
     named_exempt = getattr(model, "no_weight_decay", None)
     groups = parameter_groups(
@@ -51,7 +51,7 @@ def build_optimizer(cfg: Any, model: nn.Module) -> Optimizer:
         return torch.optim.Adam(groups, lr=solver.BASE_LR, betas=betas, fused=_can_fuse(model))
     if method == "adamw":
         return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=betas, fused=_can_fuse(model))
-    raise ConfigError([f"SOLVER.OPTIMIZING_METHOD = {method!r}: known are sgd, adam and adamw"])
+    raise ConfigError(f"SOLVER.OPTIMIZING_METHOD = {method!r}: known are sgd, adam and adamw")
 
 
 def _can_fuse(model: nn.Module) -> bool:

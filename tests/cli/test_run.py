@@ -116,7 +116,7 @@ class TestMain:
     @pytest.mark.parametrize(
         ("error", "status", "text"),
         [
-            (ConfigError(["MODEL.MODEL_NAME = 'Q': unknown"]), 2, "MODEL.MODEL_NAME = 'Q'"),
+            (ConfigError("MODEL.MODEL_NAME = 'Q': unknown"), 2, "MODEL.MODEL_NAME = 'Q'"),
             (DataError("half of the videos are broken"), 1, "half of the videos are broken"),
             (KeyboardInterrupt(), 130, "interrupted"),
         ],

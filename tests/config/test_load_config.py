@@ -255,7 +255,7 @@ class TestProblems:
             "DATA.PATH_TO_DATA_DIR = ''",
         ):
             assert part in text
-        assert f"{len(problems)} problems in {path}" in str(ConfigError(problems, str(path)))
+        assert f"{len(problems)} problems in {path}" in str(ConfigError(*problems, source=str(path)))
 
     def test_a_wrong_type_causes_no_second_problem(self, tmp_path: Path) -> None:
         problems = problems_of("VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", str(tmp_path), "TRAIN.ENABLE", "maybe")

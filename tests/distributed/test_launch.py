@@ -15,7 +15,7 @@ from slowfast.errors import ConfigError
 
 def second_one_fails(rank: int, seconds: float) -> int:
     if rank == 1:
-        raise ConfigError(["KEY = 1: is wrong; take 2"])
+        raise ConfigError("KEY = 1: is wrong; take 2")
     time.sleep(seconds)
     return 0
 

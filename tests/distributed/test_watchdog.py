@@ -69,7 +69,7 @@ def a_defect(rank: int) -> None:
 
 def a_mistake_of_the_user(rank: int) -> None:
     if rank == 2:
-        raise ConfigError(["KEY = 1: is wrong; use 2"])
+        raise ConfigError("KEY = 1: is wrong; use 2")
     time.sleep(20)
 
 

@@ -42,7 +42,7 @@ class TrainSampler(Sampler[list[SampleRef]]):
     ) -> None:
         if global_batch % world_size:
             raise ConfigError(
-                [f"a batch of {global_batch} is not divisible by {world_size} processes; choose a multiple"]
+                f"a batch of {global_batch} is not divisible by {world_size} processes; choose a multiple"
             )
         if num_samples < global_batch:
             raise DataError(

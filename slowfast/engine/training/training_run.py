@@ -233,10 +233,8 @@ def _check_parts(cfg: Any, batch_size: int) -> None:
     """Raises ``ConfigError`` where a process has fewer clips a step than parts to make of them."""
     if batch_size < cfg.TRAIN.GRAD_ACCUM_STEPS:
         raise ConfigError(
-            [
-                f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: each process has {batch_size} clips "
-                "a step, fewer than parts; use fewer, or a larger TRAIN.BATCH_SIZE"
-            ]
+            f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: each process has {batch_size} clips "
+            "a step, fewer than parts; use fewer, or a larger TRAIN.BATCH_SIZE"
         )
 
 

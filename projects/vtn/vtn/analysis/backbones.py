@@ -182,7 +182,7 @@ def _options(pairs: list[str]) -> dict[str, Any]:
     from slowfast.errors import ConfigError
 
     if len(pairs) % 2:
-        raise ConfigError([f"--args {' '.join(pairs)}: are not pairs; write KEY VALUE KEY VALUE …"])
+        raise ConfigError(f"--args {' '.join(pairs)}: are not pairs; write KEY VALUE KEY VALUE …")
     return {key: parse_literal(text) for key, text in zip(pairs[::2], pairs[1::2], strict=True)}
 
 

@@ -146,7 +146,7 @@ def _load(args: argparse.Namespace) -> tuple[Any, FrameModel, list[str]]:
     model = build_model(cfg, fetch_weights=False)
     if not isinstance(model, FrameModel):
         raise ConfigError(
-            [f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: sees no single frames; use VTN or FrameAverage"]
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: sees no single frames; use VTN or FrameAverage"
         )
     stored_names = load_model_weights(model, args.checkpoint, averaged=evaluates_average(cfg))
     class_names = choose_class_names(cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_names, cfg.MODEL.NUM_CLASSES)
