@@ -1,4 +1,4 @@
-"""What the main thread of this process waits for at the moment, for the watchdog to look at."""
+"""The operation that blocks the main thread of this process at the moment, for the watchdog to read."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
+# Modules whose frames are not named as the location: the caller says more.
+_SKIPPED = (__file__, str(Path(__file__).with_name("world.py")))
 
 
 @dataclass(frozen=True)
-class Wait:
-    """Something that needs the other processes.
+class BlockingCall:
+    """An operation that needs the other processes.
 
     Attributes:
-        what: in words.
-        since: ``time.monotonic()`` of its begin.
+        what: description, continuing "waiting for …".
+        since: ``time.monotonic()`` of its start.
         limit: seconds that it may take; None: as long as the run allows.
-        key: of the configuration that sets the limit.
+        key: configuration key that sets the limit.
     """
 
     what: str
@@ -32,50 +34,54 @@ class Wait:
     key: str = "DIST_TIMEOUT"
 
 
-_current: Wait | None = None
+_current: BlockingCall | None = None
 
 
 @contextlib.contextmanager
 def blocking_on(what: str, limit: float | None = None, key: str = "DIST_TIMEOUT") -> Iterator[None]:
-    """Says, while its block runs, that this process waits for others; see :class:`Wait`.
+    """Marks its block as waiting for other processes; see :class:`BlockingCall` for the arguments.
 
-    Of nested ones the outermost counts. In other threads than the main one it says nothing.
+    The outermost of nested blocks counts. In threads other than the main one it has no effect.
     """
     global _current
     if _current is not None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _current = Wait(what, time.monotonic(), limit, key)
+    _current = BlockingCall(what, time.monotonic(), limit, key)
     try:
         yield
     finally:
         _current = None
 
 
-def current_wait() -> Wait | None:
-    """What the main thread waits for; None when it does not."""
+def current_blocking_call() -> BlockingCall | None:
+    """Returns the operation that blocks the main thread; None where it is not blocked."""
     return _current
 
 
-def main_thread_place() -> str:
-    """Where the main thread is, in words: the innermost line of this package, and what it waits for."""
+def main_thread_location() -> str:
+    """Returns the innermost line of this package in the main thread, and what the thread waits for."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    place = "at an end" if frame is None else _describe(_innermost(frame))
-    wait = _current
-    return place + (f", waiting {time.monotonic() - wait.since:.0f} s for {wait.what}" if wait else "")
+    location = "finished" if frame is None else _describe(_innermost(frame))
+    call = _current
+    if call is None:
+        return location
+    return f"{location}, waiting {time.monotonic() - call.since:.0f} s for {call.what}"
 
 
-def error_place(error: BaseException) -> str:
-    """Where ``error`` was raised, in words."""
+def error_location(error: BaseException) -> str:
+    """Returns the innermost line of this package that raised ``error``, and the type of the error."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return f"{_describe(_innermost(frames[-1]))}, with {type(error).__name__}" if frames else "nowhere"
+    if not frames:
+        return "unknown"
+    return f"{_describe(_innermost(frames[-1]))}, with {type(error).__name__}"
 
 
 def _innermost(frame: FrameType) -> FrameType:
     inner: FrameType | None = frame
     while inner is not None:
         name = inner.f_code.co_filename
-        if name.startswith(_PACKAGE) and name != __file__ and not name.endswith("/distributed.py"):
+        if name.startswith(_PACKAGE) and name not in _SKIPPED:
             return inner
         inner = inner.f_back
     return frame

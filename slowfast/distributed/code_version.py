@@ -1,4 +1,4 @@
-"""Which code a process runs: what the machines of one run must have in common."""
+"""The code that a process runs, for a comparison between the nodes of one run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import torch
 from slowfast import __version__
 from slowfast.registry import projects
 
-# Differing files that are named.
-_MAX_NAMED = 5
+# Differing files that are listed.
+_MAX_LISTED = 5
 
 
 def running_code() -> dict[str, str]:
-    """Returns name -> version of this package, torch and Python, and source file -> digest.
+    """Returns name -> version of this package, torch and Python, and source file -> hash.
 
-    The sources are those of this package and of the projects; a version number alone would not tell two
-    checkouts apart.
+    The sources are those of this package and of the projects: a version number alone does not distinguish two
+    checkouts.
     """
     python = ".".join(platform.python_version_tuple()[:2])
     versions = {"slowfast": __version__, "torch": torch.__version__, "Python": python}
@@ -36,12 +36,12 @@ def running_code() -> dict[str, str]:
 
 
 def describe_difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
-    """Says in what two results of :func:`running_code` differ; empty when they do not."""
+    """Returns how two results of :func:`running_code` differ, in words; empty where they are equal."""
     differing = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
     versions = [name for name in differing if not name.endswith(".py")]
     if versions:
         return "; ".join(f"{name} {theirs.get(name)} instead of {ours.get(name)}" for name in versions)
     if not differing:
         return ""
-    more = f" and {len(differing) - _MAX_NAMED} more" if len(differing) > _MAX_NAMED else ""
-    return f"other sources: {', '.join(differing[:_MAX_NAMED])}{more}"
+    more = f" and {len(differing) - _MAX_LISTED} more" if len(differing) > _MAX_LISTED else ""
+    return f"other sources: {', '.join(differing[:_MAX_LISTED])}{more}"

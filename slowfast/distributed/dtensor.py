@@ -1,52 +1,56 @@
-"""Tensors that are spread over the ranks, and the whole ones.
+"""Tensors that are sharded over the ranks (DTensor), and full tensors.
 
-Files hold whole tensors in host memory: so they fit any number of processes, spread or not.
+Files hold full tensors in host memory, so that they fit any number of processes, sharded or not.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def is_sharded(tensor: Any) -> bool:
-    """Whether this rank holds only its part of ``tensor``."""
-    return isinstance(tensor, DTensor)
+    """Returns whether this rank holds only its shard of ``tensor``."""
+    # The module takes a second to import. A process that has not imported it holds no sharded tensor.
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
-def to_local(tensor: Tensor) -> Tensor:
-    """This rank's part of a tensor, sharing its memory; a tensor that is not spread is its own part."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+def to_local(tensor: Any) -> Tensor:
+    """Returns this rank's shard, sharing its memory; an unsharded tensor is returned as it is."""
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def to_full(tensor: Tensor) -> Tensor:
-    """The whole of a tensor; all ranks call it for one that is spread."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def to_full(tensor: Any) -> Tensor:
+    """Returns the full tensor. All ranks must call it for a sharded one."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
-def shard_like(tensor: Tensor, pattern: Tensor) -> Tensor:
-    """Spreads a whole tensor, which each rank has, as ``pattern`` of the same shape is; sends nothing."""
-    if not isinstance(pattern, DTensor):
+def shard_like(tensor: Tensor, pattern: Any) -> Tensor:
+    """Shards a full tensor, which each rank has, like ``pattern`` of the same shape; communicates nothing."""
+    if not is_sharded(pattern):
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     on_device = tensor.to(pattern.device)
     return distribute_tensor(on_device, pattern.device_mesh, pattern.placements, src_data_rank=None)
 
 
 def full_state_on_cpu(value: Any, *, keep: bool = True) -> Any:
-    """Copies nested mappings and lists with their tensors, whole, to host memory, where no step changes them.
+    """Copies nested mappings and lists to host memory, with full tensors that later steps do not change.
 
-    Where tensors are spread all ranks call it with the same ``value``.
+    Where tensors are sharded all ranks must call it with the same ``value``.
 
     Args:
-        keep: False on ranks that only take part: their copy has None for each tensor.
+        keep: False on ranks that only take part in the communication: their copy has None for each tensor.
     """
     if isinstance(value, Tensor):
-        complete = to_full(value.detach())
-        return complete.to("cpu", copy=True) if keep else None
+        full = to_full(value.detach())
+        return full.to("cpu", copy=True) if keep else None
     if isinstance(value, Mapping):
         return {key: full_state_on_cpu(item, keep=keep) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -56,7 +60,7 @@ def full_state_on_cpu(value: Any, *, keep: bool = True) -> Any:
 
 @torch.no_grad()
 def copy_state(source: nn.Module, target: nn.Module) -> None:
-    """Gives ``target``, which is whole, the parameters and buffers of ``source``; all ranks call it."""
+    """Copies parameters and buffers of ``source`` into the unsharded ``target``. All ranks must call it."""
     own = target.state_dict()
     for name, tensor in source.state_dict().items():
         own[name].copy_(to_full(tensor))

@@ -1,4 +1,4 @@
-"""The first thing that goes wrong in a run of several processes, and how all of them come to know of it."""
+"""The first failure of a distributed run, and how it is broadcast to every rank."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import torch.distributed as dist
 
 from slowfast.distributed.rendezvous import PeerInfo
 
-GO_ON = "the same command goes on from the last checkpoint"
-# Ranks whose places are told.
-_MAX_PLACES = 16
+RESUME_HINT = "the same command resumes from the last checkpoint"
+# Ranks whose location is listed in a report.
+_MAX_LISTED = 16
 
-# What happened: an exception; a wait for the others that did not end; a rank that is silent; a signal.
 Kind = Literal["error", "hang", "silence", "stop"]
+"""An exception; a wait for other ranks that did not end; a rank without heartbeat; a signal."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run ends before its time.
+    """The reason for which a run ends early.
 
     Attributes:
-        kind: see above.
-        rank: who says so.
-        text: an error's message or traceback, or a sentence.
+        kind: see :data:`Kind`.
+        rank: the rank that reports it.
+        text: message or traceback of an error, or one sentence.
         exit_code: with which all processes end.
-        expected: whether the message alone tells a user what to do.
+        expected: whether the message alone tells a user what to do, so that a traceback is not needed.
     """
 
     kind: Kind
@@ -41,119 +41,128 @@ class Failure:
     pid: int = field(default_factory=os.getpid)
 
     def dump(self) -> str:
+        """Returns the failure as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def load(cls, text: str | bytes) -> Failure:
+        """Returns the failure that :meth:`dump` described."""
         return cls(**json.loads(text))
 
 
 @dataclass
 class StatusBoard:
-    """What the processes of a run tell each other beside their work, through the store that they met at.
+    """Status of all processes of a run, kept in the store of the rendezvous.
 
-    All methods raise ``RuntimeError`` (torch's) when the store is gone, and wait while the network does.
+    All methods raise ``RuntimeError`` (torch's) where the store is gone, and block while the network does.
     """
 
     store: dist.Store
-    cards: dist.Store
+    peers: dist.Store
     rank: int
     size: int
 
     @classmethod
     def of(cls, store: dist.Store, rank: int, size: int) -> StatusBoard:
-        """The bulletin of the run that met at ``store``, over a connection of its own."""
+        """Returns the board of the run that met at ``store``, over a connection of its own."""
         own = store.clone()
-        return cls(dist.PrefixStore("bulletin", own), own, rank, size)
+        return cls(dist.PrefixStore("status", own), own, rank, size)
 
     def beat(self) -> None:
-        """Shows that this process lives."""
+        """Counts one heartbeat of this process."""
         self.store.add(f"beat/{self.rank}", 1)
 
     def beats(self) -> list[int]:
-        """How often each rank has shown that it lives; −1 for those that have left in order."""
+        """Returns the number of heartbeats of each rank; −1 for a rank that has left in order."""
         return [
             -1 if self.store.check([f"left/{rank}"]) else self.store.add(f"beat/{rank}", 0)
             for rank in range(self.size)
         ]
 
-    def raise_alarm(self, alarm: Failure) -> None:
-        """Makes ``alarm`` that of the run, unless there is one."""
-        self.store.compare_set("alarm", "", alarm.dump())
+    def report(self, failure: Failure) -> None:
+        """Makes ``failure`` the failure of the run, unless there is one already."""
+        self.store.compare_set("failure", "", failure.dump())
 
-    def alarm(self) -> Failure | None:
-        """The run's alarm."""
-        return Failure.load(self.store.get("alarm")) if self.store.check(["alarm"]) else None
+    def failure(self) -> Failure | None:
+        """Returns the failure of the run."""
+        return Failure.load(self.store.get("failure")) if self.store.check(["failure"]) else None
 
-    def tell_place(self, place: str) -> None:
-        """Says where this process is."""
-        self.store.set(f"place/{self.rank}", place)
+    def set_location(self, location: str) -> None:
+        """Stores the code location of this process."""
+        self.store.set(f"location/{self.rank}", location)
 
-    def places(self) -> dict[int, str]:
-        """Where each rank is, of those that have said so or left in order."""
+    def locations(self) -> dict[int, str]:
+        """Returns rank -> code location, for the ranks that have stored one or left in order."""
         found = {}
         for rank in range(self.size):
             if self.store.check([f"left/{rank}"]):
-                found[rank] = "at an end"
-            elif self.store.check([f"place/{rank}"]):
-                found[rank] = self.store.get(f"place/{rank}").decode()
+                found[rank] = "finished"
+            elif self.store.check([f"location/{rank}"]):
+                found[rank] = self.store.get(f"location/{rank}").decode()
         return found
 
     def leave(self) -> None:
-        """Says that this process has done its part."""
+        """Marks this process as finished."""
         self.store.set(f"left/{self.rank}", "")
 
     def all_left(self) -> bool:
+        """Returns whether all ranks have finished."""
         return all(self.store.check([f"left/{rank}"]) for rank in range(self.size))
 
-    def claim_telling(self) -> bool:
-        """Whether this process is the one that shall tell people of the alarm."""
-        return self.store.add("tellers", 1) == 1
+    def claim_printing(self) -> bool:
+        """Returns whether this process is the one that prints the failure; True for the first caller."""
+        return self.store.add("printers", 1) == 1
 
-    def told(self) -> bool:
-        """Whether people have been told."""
-        return self.store.check(["told"])
+    def is_printed(self) -> bool:
+        """Returns whether the failure has been printed."""
+        return self.store.check(["printed"])
 
-    def set_told(self) -> None:
-        self.store.set("told", "")
+    def set_printed(self) -> None:
+        """Marks the failure as printed."""
+        self.store.set("printed", "")
 
-    def count_seen(self, more: int = 0) -> int:
-        """How many processes have seen that people were told; ``more`` are added."""
-        return self.store.add("seen", more)
+    def count_acknowledged(self, more: int = 0) -> int:
+        """Adds ``more`` processes that know that the failure was printed, and returns their number."""
+        return self.store.add("acknowledged", more)
 
     def name(self, rank: int) -> str:
-        """A rank with its machine and process."""
-        card = PeerInfo.read(self.cards, rank)
-        return f"rank {rank}" if card is None else str(card)
+        """Returns a rank with its host and process id."""
+        peer = PeerInfo.read(self.peers, rank)
+        return f"rank {rank}" if peer is None else str(peer)
 
 
-def describe(alarm: Failure, bulletin: StatusBoard, places: dict[int, str]) -> str:
-    """What people are told of ``alarm``; ``places`` says where each rank is, of those that answered."""
-    name = bulletin.name(alarm.rank)
-    silent = [rank for rank in range(bulletin.size) if rank not in places and rank != alarm.rank]
+def describe_failure(failure: Failure, board: StatusBoard, locations: dict[int, str]) -> str:
+    """Returns the text that the user is shown.
+
+    Args:
+        locations: rank -> code location, for the ranks that answered.
+    """
+    name = board.name(failure.rank)
+    silent = [rank for rank in range(board.size) if rank not in locations and rank != failure.rank]
     lines = []
-    if alarm.kind == "error" and not (silent and names_network(alarm.text)):
-        if alarm.expected:
-            return f"{name}: {alarm.text}"
-        return f"{name} failed:\n{alarm.text.rstrip()}\nthe others were ended; {GO_ON}"
-    if alarm.kind == "silence":
-        lines.append(alarm.text)
+    # An error of the network is the cause only if all ranks still answer; else the loss of a rank is.
+    if failure.kind == "error" and not (silent and names_network(failure.text)):
+        if failure.expected:
+            return f"{name}: {failure.text}"
+        return f"{name} failed:\n{failure.text.rstrip()}\nthe other processes were ended; {RESUME_HINT}"
+    if failure.kind == "silence":
+        lines.append(failure.text)
     elif silent:
-        lost = ", ".join(bulletin.name(rank) for rank in silent[:_MAX_PLACES])
+        lost = ", ".join(board.name(rank) for rank in silent[:_MAX_LISTED])
         lines.append(
-            f"{lost}: no answer. It was killed (was the memory full? its log and the machine's may say), or "
-            f"its machine or network is gone; {GO_ON}"
+            f"{lost}: no answer. The process was killed (possibly out of memory: see its log and the system "
+            f"log of the node), or its node or network is gone; {RESUME_HINT}"
         )
-    if alarm.kind == "hang":
-        lines.append(f"{name} {alarm.text}")
-    lines.append("where the ranks are:")
-    lines += [f"  rank {rank}: {places.get(rank, 'no answer')}" for rank in range(bulletin.size)][
-        :_MAX_PLACES
+    if failure.kind == "hang":
+        lines.append(f"{name} {failure.text}")
+    lines.append("location of each rank:")
+    lines += [f"  rank {rank}: {locations.get(rank, 'no answer')}" for rank in range(board.size)][
+        :_MAX_LISTED
     ]
     lines.append("the stacks of all their threads are at the end of stdout.log and stdout_rank*.log")
     return "\n".join(lines)
 
 
 def names_network(text: str) -> bool:
-    """Whether an error's text tells of a lost connection, which another process's end may have caused."""
+    """Returns whether an error reports a lost connection, a possible consequence of another failure."""
     return any(word in text for word in ("gloo", "NCCL", "onnection", "DistError"))

@@ -1,4 +1,4 @@
-"""Starting the processes of one machine and ending them together."""
+"""Start of the processes of one node, and their common end."""
 
 from __future__ import annotations
 
@@ -17,54 +17,56 @@ from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_ERROR, exit_status_of
 from slowfast.interrupt import SIGNALS
 
-# What the others get, after one process failed, to tell of it and end by themselves.
+# Seconds for the other processes to report and end by themselves after one has failed.
 GRACE_SECONDS = 20.0
 
 
 def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...]) -> int:
     """Runs ``function(local_rank, *arguments)`` in ``count`` processes and waits for them.
 
-    Signals that ask for an end go on to all processes. When one fails, its error is printed, and the others,
-    which could only wait for it, are ended a few seconds later.
+    Signals that ask for an end are forwarded to all processes. When one process fails, its error is printed,
+    and the others, which could only wait for it, are ended after ``GRACE_SECONDS``.
 
     Returns:
-        0 when all returned 0, else the exit code of the first that did not.
+        0 where all processes returned 0, else the exit code of the first that did not.
     """
     context = multiprocessing.get_context("spawn")
     errors = context.SimpleQueue()
     processes = [
-        context.Process(target=_child, args=(function, rank, arguments, errors)) for rank in range(count)
+        context.Process(target=_run_child, args=(function, rank, arguments, errors)) for rank in range(count)
     ]
     for process in processes:
         process.start()
-    with _signals_forwarded(processes):
+    with _forwarding_signals(processes):
         code = _wait(processes)
     if not errors.empty():
-        print(errors.get(), file=sys.stderr)  # the first is the cause, the others follow from it
+        print(errors.get(), file=sys.stderr)  # the first error is the cause, the others follow from it
     elif killed := [
-        f"{number} by {_signal_name(p)}" for number, p in enumerate(processes) if _signal_name(p)
+        f"{number} by {_signal_name(process)}"
+        for number, process in enumerate(processes)
+        if _signal_name(process)
     ]:
-        print(f"processes of this machine were ended: {', '.join(killed)}", file=sys.stderr)
+        print(f"processes of this node were ended: {', '.join(killed)}", file=sys.stderr)
     return code
 
 
-def _child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], errors: Any) -> None:
+def _run_child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], errors: Any) -> None:
     try:
         code = function(rank, *arguments)
     except SlowFastError as error:
         errors.put(str(error))
         code = exit_status_of(error)
     except BaseException:
-        errors.put(f"process {rank} of this machine failed:\n{traceback.format_exc()}")
+        errors.put(f"process {rank} of this node failed:\n{traceback.format_exc()}")
         code = EXIT_ERROR
     sys.exit(code)
 
 
 @contextlib.contextmanager
-def _signals_forwarded(processes: Sequence[BaseProcess]) -> Iterator[None]:
+def _forwarding_signals(processes: Sequence[BaseProcess]) -> Iterator[None]:
     def forward(signum: int, _: object) -> None:
         for process in processes:
-            # Ctrl-C reaches the children by itself: they are in the terminal's process group.
+            # Ctrl-C reaches the children directly: they belong to the terminal's process group.
             if process.is_alive() and process.pid is not None and signum != signal.SIGINT:
                 os.kill(process.pid, signum)
 
@@ -95,6 +97,6 @@ def _signal_name(process: BaseProcess) -> str:
 
 
 def _first_failure(processes: Sequence[BaseProcess]) -> int:
-    """Returns the exit code of a process that has failed, as a shell counts signals; 0 when none has."""
+    """Returns the exit code of a failed process, 128 + the number for a signal; 0 where none failed."""
     codes = [process.exitcode for process in processes if process.exitcode]
     return codes[0] if codes and codes[0] > 0 else 128 - codes[0] if codes else 0

@@ -1,4 +1,4 @@
-"""One model over several processes: a copy in each (DDP), or a part in each (FSDP)."""
+"""One model over several processes: replicated in each (DDP), or sharded over them (FSDP)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from fvcore.common.config import CfgNode
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, TrainingError
 from slowfast.log import get_logger
+from slowfast.models.capabilities import HasShardUnits
 
 logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Parallelism:
-    """How a model is trained over several processes.
+    """Settings of the training of one model over several processes.
 
     Attributes:
-        sharded: each process keeps a part of the weights, gradients and optimiser states; False: all of them.
-        static_graph: the same parameters take part in each step, which saves looking for them.
-        find_unused: look for parameters without influence on the output in each step.
+        sharded: each process keeps a shard of weights, gradients and optimiser states; False: all of them.
+        static_graph: the same parameters take part in each step, so that they are searched for only once.
+        find_unused: search in each step for parameters without influence on the output.
     """
 
     sharded: bool = False
@@ -31,49 +33,49 @@ class Parallelism:
     find_unused: bool = False
 
 
-def build_parallelism(cfg: Any, world: World, *, scales_gradients: bool) -> Parallelism:
+def build_parallelism(cfg: CfgNode, world: World, *, scales_gradients: bool) -> Parallelism:
     """Reads the section ``PARALLEL``; a single process is never sharded.
 
     Args:
         scales_gradients: whether the precision of training needs gradient scaling, as float16 does.
 
     Raises:
-        ConfigError: for sharding in a number format whose gradients need scaling.
+        ConfigError: for sharding with gradient scaling.
     """
     sharded = cfg.PARALLEL.MODE == "fsdp" and world.size > 1
     if sharded and scales_gradients:
         raise ConfigError(
-            "PARALLEL.MODE = 'fsdp': mixed precision on this GPU is float16, whose gradient scaling does "
-            "not go with it; set TRAIN.MIXED_PRECISION False, or PARALLEL.MODE ddp"
+            "PARALLEL.MODE = 'fsdp': cannot be used with float16, the mixed precision of this GPU, and its "
+            "gradient scaling; set TRAIN.MIXED_PRECISION False, or PARALLEL.MODE ddp"
         )
     return Parallelism(sharded, cfg.PARALLEL.STATIC_GRAPH, cfg.PARALLEL.FIND_UNUSED_PARAMETERS)
 
 
 def synchronize_batch_norms(model: nn.Module, world: World) -> nn.Module:
-    """Returns ``model`` with batch norms that take their statistics over the clips of all processes.
+    """Returns ``model`` with batch norms that compute their statistics over the clips of all processes.
 
     Raises:
-        ConfigError: for several processes on the CPU, for which torch has none.
+        ConfigError: for several processes on the CPU, which torch does not support.
     """
     if world.size == 1:
         return model
     if world.device.type != "cuda":
         raise ConfigError(
-            "BN.NORM_TYPE = 'sync_batchnorm': several processes can share statistics only on GPUs, and "
-            "these run on the CPU; set it to batchnorm"
+            "BN.NORM_TYPE = 'sync_batchnorm': needs GPUs where there are several processes, and "
+            "these run on the CPU; use batchnorm"
         )
-    # torch's own function would lose the activations that timm's norms have in them.
+    # torch's function would drop the activations that are part of timm's norms.
     from timm.layers import convert_sync_batchnorm
 
     return convert_sync_batchnorm(model)
 
 
 def distribute(model: nn.Module, network: nn.Module, world: World, how: Parallelism) -> nn.Module:
-    """Joins the copies of a model on all ranks; returns what is called in their place.
+    """Returns the module that is called in training in place of ``network``, connected to the other ranks.
 
     Args:
-        model: on the device of ``world``, with the same weights on each rank. When it is sharded its
-            parameters become others, in place: optimisers are built afterwards.
+        model: on the device of ``world``, with the same weights on each rank. Sharding replaces its
+            parameters in place: build optimisers afterwards.
         network: maps inputs to logits through ``model``; often the model itself.
     """
     if world.size == 1:
@@ -90,37 +92,37 @@ def distribute(model: nn.Module, network: nn.Module, world: World, how: Parallel
 
 
 def _shard(model: Any, network: nn.Module, world: World) -> nn.Module:
-    """Each unit of the model is gathered when it is needed and let go afterwards, the rest once a step."""
+    """Shards each unit of the model, gathered only while it computes, and the rest, gathered per step."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(world.device.type, (world.size,))
-    units = model.shard_units() if hasattr(model, "shard_units") else []
+    units = model.shard_units() if isinstance(model, HasShardUnits) else []
     for unit in units:
         fully_shard(unit, mesh=mesh)
-    logger.info("model: in parts over %d processes, %d units and the rest", world.size, len(units))
+    logger.info("model: sharded over %d processes, in %d units and the rest", world.size, len(units))
     return fully_shard(network, mesh=mesh)
 
 
 def without_synchronization(network: nn.Module) -> AbstractContextManager[object]:
-    """The context of a backward pass whose gradients need not be shared yet, since another follows.
+    """Returns the context of a backward pass whose gradients are not reduced yet, because another follows.
 
-    A sharded network shares them each time: it has no place for whole ones.
+    A sharded network reduces them each time: it has no memory for full gradients.
     """
     return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
 
-def explain(error: RuntimeError) -> TrainingError | None:
-    """Says in our words what torch's error in a step means; None where it is another one."""
+def as_user_error(error: RuntimeError) -> TrainingError | None:
+    """Returns an error with a remedy for an error that torch raised in a step; None for any other error."""
     text = str(error)
     if "Expected to have finished reduction" in text or "unused parameters" in text:
         return TrainingError(
-            "some parameters had no part in the last step, which several processes must agree on; set "
-            f"PARALLEL.FIND_UNUSED_PARAMETERS True, or give them requires_grad False ({text.splitlines()[0]})"
+            "some parameters had no gradient in the last step, which DDP does not accept; set "
+            f"PARALLEL.FIND_UNUSED_PARAMETERS True, or requires_grad False for them ({text.splitlines()[0]})"
         )
     if "deterministic" in text and "implementation" in text:
         return TrainingError(
-            f"DETERMINISTIC = True: a part of the model cannot compute so ({text.splitlines()[0]}); set it "
-            "False, or choose another model"
+            f"DETERMINISTIC = True: an operation of the model has no deterministic implementation "
+            f"({text.splitlines()[0]}); set it False, or choose another model"
         )
     return None

@@ -1,11 +1,13 @@
-"""Ends a run of several processes together: after an error anywhere, a hang, or the loss of a process.
+"""A watchdog that ends all processes of a run together: after an error anywhere, a hang, or a lost process.
 
-Each process has two threads beside its work. The *messenger* shows the others that this process lives, and
-looks whether one of them raised the alarm; it may be held up by the network. The *guard* never waits for
-anybody: it sees when the main thread waits too long for the others, or the messenger for the network.
+Each process has two threads beside its main thread. The *heartbeat thread* writes the heartbeats of this
+process into the common store and reads the failure of the run from it; a broken network may block it. The
+*timeout thread* never uses the network: it notices that the main thread waits too long for other ranks, or
+that the heartbeat thread is blocked.
 
-On an alarm each process writes the stacks of all its threads into its log file and says where it is; rank 0,
-or where it is gone the first that notices, tells people once; then all end.
+On a failure each process appends the stacks of all its threads to its log file and stores its code location.
+Rank 0, or the first rank that notices where rank 0 is gone, prints the failure once; then all processes end.
+``README.md`` in this folder says what torchrun, ``monitored_barrier`` and the NCCL flight recorder lack.
 """
 
 from __future__ import annotations
@@ -22,8 +24,14 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from slowfast.distributed.blocking import current_wait, error_place, main_thread_place
-from slowfast.distributed.failure import GO_ON, Failure, StatusBoard, describe, names_network
+from slowfast.distributed.blocking import current_blocking_call, error_location, main_thread_location
+from slowfast.distributed.failure import (
+    RESUME_HINT,
+    Failure,
+    StatusBoard,
+    describe_failure,
+    names_network,
+)
 from slowfast.distributed.world import World
 from slowfast.errors import SlowFastError, describe_error
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
@@ -31,26 +39,26 @@ from slowfast.log import get_logger, log_to_file
 
 logger = get_logger(__name__)
 
-# Seconds between two looks of the messenger and of the guard.
-_MESSENGER_LOOK, _GUARD_LOOK = 1.0, 0.5
-# Seconds without a sign of life after which a process counts as lost, unless DIST_TIMEOUT is shorter.
+# Seconds between two heartbeats, and between two checks of the timeout thread.
+_HEARTBEAT_SECONDS, _CHECK_SECONDS = 1.0, 0.5
+# Seconds without a heartbeat after which a process counts as lost, unless DIST_TIMEOUT is shorter.
 SILENCE_SECONDS = 120.0
-# Seconds that a failed collective waits for the words of the process that caused it.
+# Seconds for which a failed collective waits for the report of the process that caused it.
 _CAUSE_SECONDS = 3.0
-# Seconds in which the others say where they are, and in which the main thread may end by itself.
+# Seconds for the other ranks to store their location, and for the main thread to end by itself.
 _ANSWER_SECONDS, _GRACE_SECONDS = 4.0, 2.0
-# Seconds for which rank 0 stays for the others, after its own part is done and after a stop.
-_FAREWELL_SECONDS, _STOP_SECONDS = 60.0, 60.0
+# Seconds for which rank 0 waits for the others: after its own work is done, and after a stop.
+_LEAVE_SECONDS, _STOP_SECONDS = 60.0, 60.0
 
 
 class Watchdog:
-    """Watches over this process's part of a run; used as a context manager by the main thread.
+    """Monitor of one process of a run; used as a context manager by the main thread.
 
     Args:
-        store: at which the processes met.
-        timeout: seconds that the main thread may wait for the others.
-        log_file: gets the stacks; None: stderr does.
-        on_stop: called with the signal when another process was asked to stop.
+        store: of the rendezvous.
+        timeout: seconds that the main thread may wait for other ranks.
+        log_file: receives the stacks; None: stderr does.
+        on_stop: called with the signal number when another process was asked to stop.
     """
 
     def __init__(
@@ -63,225 +71,248 @@ class Watchdog:
         on_stop: Callable[[int], None] = lambda signum: None,
     ) -> None:
         self.store = store
-        self._bulletin = StatusBoard.of(store, world.rank, world.size)
+        self._board = StatusBoard.of(store, world.rank, world.size)
         self._world = world
         self._timeout = timeout
         self._silence = min(timeout, SILENCE_SECONDS)
         self._log_file = log_file
         self._on_stop = on_stop
-        self._own: Failure | None = None
-        self._alarm: Failure | None = None
-        self._error_place = ""
-        self._told = threading.Event()
-        self._alone = threading.Lock()
+        self._own_failure: Failure | None = None
+        self._failure: Failure | None = None
+        self._error_location = ""
+        self._printed = threading.Event()
+        self._ending_alone = threading.Lock()
         self._wake = threading.Event()
         self._leaving = threading.Event()
-        self._lives = time.monotonic()
+        self._last_exchange = time.monotonic()
+        # Rank -> (its heartbeats, time at which that number was first seen), on rank 0.
         self._beats: dict[int, tuple[int, float]] = {}
-        self._messenger = threading.Thread(target=self._run_messenger, name="watchdog messenger", daemon=True)
-        self._guard = threading.Thread(target=self._run_guard, name="watchdog guard", daemon=True)
+        self._heartbeat_thread = threading.Thread(
+            target=self._run_heartbeats, name="watchdog heartbeat", daemon=True
+        )
+        self._timeout_thread = threading.Thread(
+            target=self._run_timeouts, name="watchdog timeout", daemon=True
+        )
 
     def __enter__(self) -> Watchdog:
-        self._messenger.start()
-        self._guard.start()
+        self._heartbeat_thread.start()
+        self._timeout_thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leaves the run; rank 0, where the store may live, stays until the others have left."""
-        if self._alarm is None or self._alarm.kind == "stop":
+        """Leaves the run; rank 0, whose process may hold the store, waits until the others have left."""
+        if self._failure is None or self._failure.kind == "stop":
             self._leaving.set()
             self._wake.set()
-            self._messenger.join(_FAREWELL_SECONDS + self._silence)
+            self._heartbeat_thread.join(_LEAVE_SECONDS + self._silence)
 
     def fail(self, error: BaseException) -> int | None:
-        """Ends the run because of ``error``; returns the exit code once people know, None if they do not."""
+        """Ends the run because of ``error``.
+
+        Returns:
+            The exit code where the user has been told; None where the caller must report the error.
+        """
         expected, text, code = isinstance(error, SlowFastError), describe_error(error), exit_status_of(error)
         if isinstance(error, KeyboardInterrupt):
             expected, text, code = True, "interrupted", EXIT_INTERRUPTED
-        self._error_place = error_place(error)
+        self._error_location = error_location(error)
         log_to_file(text)
-        follows = not expected and _is_consequence(error)
-        if follows:
-            self._wait_for_alarm(_CAUSE_SECONDS)
-        if self._alarm is not None and self._alarm.kind == "stop":
-            return self._alarm.exit_code if follows else None  # the others have left already
-        self._raise(Failure("error", self._world.rank, text, code, expected))
-        told = self._told.wait(3 * _ANSWER_SECONDS)
-        return self._alarm.exit_code if told and self._alarm is not None else None
+
+        # A failed collective is often the consequence of a failure elsewhere, which arrives a moment later.
+        is_consequence = not expected and _may_be_consequence(error)
+        if is_consequence:
+            self._wait_for_failure(_CAUSE_SECONDS)
+
+        # After a stop the other processes have left in order, and collectives fail for that reason.
+        if self._failure is not None and self._failure.kind == "stop":
+            return self._failure.exit_code if is_consequence else None
+
+        # Report it. Of several failures the first in the store is that of the run.
+        self._report(Failure("error", self._world.rank, text, code, expected))
+        printed = self._printed.wait(3 * _ANSWER_SECONDS)
+        return self._failure.exit_code if printed and self._failure is not None else None
 
     def stop(self, signum: int) -> None:
-        """Tells the others that this process was stopped by ``signum``."""
-        self._raise(Failure("stop", self._world.rank, signal.Signals(signum).name, 128 + signum))
-        self._wait_for_alarm(2 * _MESSENGER_LOOK)
+        """Broadcasts that this process was stopped by ``signum``."""
+        self._report(Failure("stop", self._world.rank, signal.Signals(signum).name, 128 + signum))
+        self._wait_for_failure(2 * _HEARTBEAT_SECONDS)
 
-    def _raise(self, alarm: Failure) -> None:
-        self._own = self._own or alarm
+    def _report(self, failure: Failure) -> None:
+        self._own_failure = self._own_failure or failure
         self._wake.set()
 
-    def _wait_for_alarm(self, seconds: float) -> None:
+    def _wait_for_failure(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while self._alarm is None and time.monotonic() < end:
+        while self._failure is None and time.monotonic() < end:
             time.sleep(0.05)
 
-    # ------------------------------------------------------------------------------- messenger
+    # ------------------------------------------------------------------------ heartbeat thread
 
-    def _run_messenger(self) -> None:
+    def _run_heartbeats(self) -> None:
         try:
             while not self._leaving.is_set():
                 if self._exchange():
                     return
-                self._wake.wait(_MESSENGER_LOOK)
+                self._wake.wait(_HEARTBEAT_SECONDS)
                 self._wake.clear()
-            self._say_goodbye()
-        except RuntimeError as error:  # torch's own, of a store that is gone
+            self._leave()
+        except RuntimeError as error:  # raised by torch where the store is gone
             if not self._leaving.is_set():
-                lost = f"rank 0, or torchrun on its machine, is gone ({_first_line(error)}); {GO_ON}"
-                self._tell_alone(self._alarm.text if self._alarm is not None else lost)
+                lost = f"rank 0, or torchrun on its node, is gone ({_first_line(error)}); {RESUME_HINT}"
+                self._end_alone(self._failure.text if self._failure is not None else lost)
 
     def _exchange(self) -> bool:
-        """One turn; returns whether the run is over."""
-        self._bulletin.beat()
-        if self._own is not None and self._alarm is None:
-            self._bulletin.raise_alarm(self._own)
-        if self._alarm is None and (alarm := self._bulletin.alarm()) is not None:
-            self._alarm = alarm
-            if alarm.kind != "stop":
-                self._respond(alarm)
+        """Writes a heartbeat and reads the failure of the run; returns whether the run is over."""
+        self._board.beat()
+        if self._own_failure is not None and self._failure is None:
+            self._board.report(self._own_failure)
+        if self._failure is None and (failure := self._board.failure()) is not None:
+            self._failure = failure
+            if failure.kind != "stop":
+                self._respond(failure)
                 return True
-            if alarm.rank != self._world.rank:
-                self._on_stop(alarm.exit_code - 128)
-        if self._world.is_main and self._alarm is None:
-            self._listen()
-        self._lives = time.monotonic()
+            if failure.rank != self._world.rank:
+                self._on_stop(failure.exit_code - 128)
+        if self._world.is_main and self._failure is None:
+            self._check_heartbeats()
+        self._last_exchange = time.monotonic()
         return False
 
-    def _listen(self) -> None:
-        """Rank 0 raises the alarm when another rank is silent for too long."""
+    def _check_heartbeats(self) -> None:
+        """Reports, on rank 0, a rank without heartbeats for too long."""
         now = time.monotonic()
-        for rank, beats in enumerate(self._bulletin.beats()):
+        for rank, beats in enumerate(self._board.beats()):
             if self._beats.get(rank, (None, 0.0))[0] != beats:
                 self._beats[rank] = (beats, now)
             silent = now - self._beats[rank][1]
             if beats >= 0 and silent > self._silence:
                 text = (
-                    f"{self._bulletin.name(rank)} has not been heard for {silent:.0f} s: its machine or "
-                    f"network is gone, or it was stopped; {GO_ON}"
+                    f"{self._board.name(rank)} sent no heartbeat for {silent:.0f} s: its node or network is "
+                    f"gone, or the process was suspended; {RESUME_HINT}"
                 )
-                self._raise(Failure("silence", self._world.rank, text, EXIT_ERROR, expected=True))
+                self._report(Failure("silence", self._world.rank, text, EXIT_ERROR, expected=True))
 
-    def _say_goodbye(self) -> None:
+    def _leave(self) -> None:
+        """Marks this process as finished; rank 0 then waits for the others and still reacts to failures."""
         self._exchange()
-        self._bulletin.leave()
-        end = time.monotonic() + _FAREWELL_SECONDS
-        while self._world.is_main and not self._bulletin.all_left() and time.monotonic() < end:
+        self._board.leave()
+        end = time.monotonic() + _LEAVE_SECONDS
+        while self._world.is_main and not self._board.all_left() and time.monotonic() < end:
             if self._exchange():
                 return
             time.sleep(0.1)
 
-    # --------------------------------------------------------------------------------- the end
+    # ---------------------------------------------------------------------------- after a failure
 
-    def _respond(self, alarm: Failure) -> None:
-        """Does this process's part of an alarm, and ends it."""
-        last_line = alarm.text.rstrip().splitlines()[-1]
-        self._write_stacks(f"the run ends: alarm of {self._bulletin.name(alarm.rank)}: {last_line}")
-        self._bulletin.tell_place(self._error_place or main_thread_place())
-        if self._world.is_main and self._bulletin.claim_telling():
-            self._tell(alarm)
+    def _respond(self, failure: Failure) -> None:
+        """Writes stacks and location, sees that the failure is printed once, and ends this process."""
+        last_line = failure.text.rstrip().splitlines()[-1]
+        self._write_stacks(f"the run ends: failure of {self._board.name(failure.rank)}: {last_line}")
+        self._board.set_location(self._error_location or main_thread_location())
+        if self._world.is_main and self._board.claim_printing():
+            self._print_failure(failure)
         else:
-            self._see_it_told(alarm)
-        self._told.set()
-        self._end(alarm.exit_code)
+            self._wait_until_printed(failure)
+        self._printed.set()
+        self._end(failure.exit_code)
 
-    def _see_it_told(self, alarm: Failure) -> None:
-        """Waits until people are told, and tells them where rank 0 does not."""
-        if not self._is_told(_ANSWER_SECONDS + 2.0):
-            if self._bulletin.claim_telling():
-                self._tell(alarm)
+    def _wait_until_printed(self, failure: Failure) -> None:
+        """Waits until the failure is printed; prints it where rank 0 does not."""
+        if not self._is_printed_within(_ANSWER_SECONDS + 2.0):
+            if self._board.claim_printing():
+                self._print_failure(failure)
                 return
-            self._is_told(_ANSWER_SECONDS + 2.0)
-        self._bulletin.count_seen(1)
+            self._is_printed_within(_ANSWER_SECONDS + 2.0)
+        self._board.count_acknowledged(1)
 
-    def _is_told(self, seconds: float) -> bool:
-        return any(self._bulletin.told() for _ in _looks(seconds))
+    def _is_printed_within(self, seconds: float) -> bool:
+        return any(self._board.is_printed() for _ in _polls(seconds))
 
-    def _tell(self, alarm: Failure) -> None:
-        places: dict[int, str] = {}
-        for _ in _looks(_ANSWER_SECONDS):
-            places = self._bulletin.places()
-            if len(places) == self._world.size:
+    def _print_failure(self, failure: Failure) -> None:
+        locations: dict[int, str] = {}
+        for _ in _polls(_ANSWER_SECONDS):
+            locations = self._board.locations()
+            if len(locations) == self._world.size:
                 break
-        self._print(describe(alarm, self._bulletin, places))
-        self._bulletin.set_told()
-        for _ in _looks(2 * _MESSENGER_LOOK):  # the store may end with this process
-            if self._bulletin.count_seen() >= len(places) - 1:
+        self._print(describe_failure(failure, self._board, locations))
+        self._board.set_printed()
+        # The store may end with this process: wait until the others have read that the failure is printed.
+        for _ in _polls(2 * _HEARTBEAT_SECONDS):
+            if self._board.count_acknowledged() >= len(locations) - 1:
                 break
 
-    def _tell_alone(self, text: str) -> None:
+    def _end_alone(self, text: str) -> None:
         """Ends this process where the others cannot be reached."""
-        if not self._alone.acquire(blocking=False):
-            return  # the other thread is at it
-        alarm = self._own
-        if alarm is not None and not alarm.expected and (alarm.kind == "hang" or names_network(alarm.text)):
-            alarm = None  # it only follows from the loss
+        if not self._ending_alone.acquire(blocking=False):
+            return  # the other thread does it already
+        failure = self._own_failure
+        # A hang or an error of the network is the consequence of the loss, not its cause.
+        if failure is not None and (failure.kind == "hang" or names_network(failure.text)):
+            failure = failure if failure.expected else None
         self._write_stacks("the run ends")
-        self._print(f"rank {self._world.rank}: {text if alarm is None else alarm.text}")
-        self._told.set()
-        self._end(EXIT_ERROR if alarm is None else alarm.exit_code)
+        self._print(f"rank {self._world.rank}: {text if failure is None else failure.text}")
+        self._printed.set()
+        self._end(EXIT_ERROR if failure is None else failure.exit_code)
 
     def _print(self, text: str) -> None:
         log_to_file(text)
         print(text, file=sys.stderr, flush=True)
 
     def _end(self, exit_code: int) -> None:
-        """Ends the process unless its main thread does, which may wait for the others for ever."""
+        """Ends the process, unless its main thread ends it first, which may be blocked for ever."""
         time.sleep(_GRACE_SECONDS)
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(exit_code)
 
     def _write_stacks(self, heading: str) -> None:
-        log_to_file(f"{heading}; this process is {self._error_place or main_thread_place()}; its threads:")
+        location = self._error_location or main_thread_location()
+        log_to_file(f"{heading}; location of this process: {location}; its threads:")
         if self._log_file is None:
             faulthandler.dump_traceback(sys.stderr)
             return
         with contextlib.suppress(OSError), self._log_file.open("a", encoding="utf-8") as file:
             faulthandler.dump_traceback(file)
 
-    # ----------------------------------------------------------------------------------- guard
+    # -------------------------------------------------------------------------- timeout thread
 
-    def _run_guard(self) -> None:
+    def _run_timeouts(self) -> None:
         before = time.monotonic()
-        while not self._leaving.wait(_GUARD_LOOK):
+        while not self._leaving.wait(_CHECK_SECONDS):
             now = time.monotonic()
-            if now - before > 10 * _GUARD_LOOK:  # the whole process slept; nobody else is to blame
-                self._lives = now
+            if now - before > 10 * _CHECK_SECONDS:
+                # This whole process was suspended, so that the silence is not the fault of rank 0.
+                self._last_exchange = now
             before = now
-            if now - self._lives > self._silence + _MESSENGER_LOOK:
-                self._tell_alone(
-                    f"rank 0 has not been heard for {now - self._lives:.0f} s: its machine or the network to "
-                    f"it is gone, or it was stopped; {GO_ON}"
+            silent = now - self._last_exchange
+            if silent > self._silence + _HEARTBEAT_SECONDS:
+                self._end_alone(
+                    f"rank 0 did not answer for {silent:.0f} s: its node or network is gone, or its process "
+                    f"was suspended; {RESUME_HINT}"
                 )
-            self._look_at_main_thread(now)
+            self._check_main_thread(now)
 
-    def _look_at_main_thread(self, now: float) -> None:
-        wait = current_wait()
-        if wait is None:
+    def _check_main_thread(self, now: float) -> None:
+        """Reports a hang where the main thread has waited for other ranks longer than it may."""
+        call = current_blocking_call()
+        if call is None:
             return
-        limit = self._timeout if wait.limit is None else wait.limit
-        stopped = self._alarm is not None and self._alarm.kind == "stop"
-        if stopped and now - wait.since > min(limit, _STOP_SECONDS):
-            self._end(self._alarm.exit_code if self._alarm else EXIT_ERROR)
-        elif now - wait.since > limit and self._alarm is None:
-            text = f"waited {now - wait.since:.0f} s for {wait.what}; {wait.key} allows {limit:g} s"
-            self._raise(Failure("hang", self._world.rank, text, EXIT_ERROR))
+        limit = self._timeout if call.limit is None else call.limit
+        waited = now - call.since
+        stopped = self._failure is not None and self._failure.kind == "stop"
+        if stopped and waited > min(limit, _STOP_SECONDS):
+            self._end(self._failure.exit_code if self._failure else EXIT_ERROR)
+        elif waited > limit and self._failure is None:
+            text = f"waited {waited:.0f} s for {call.what}; {call.key} allows {limit:g} s"
+            self._report(Failure("hang", self._world.rank, text, EXIT_ERROR))
 
 
-def _is_consequence(error: BaseException) -> bool:
-    """Whether another process's end may be what ``error`` is about."""
+def _may_be_consequence(error: BaseException) -> bool:
+    """Returns whether the end of another process may have caused ``error``."""
     return isinstance(error, dist.DistError) or (type(error) is RuntimeError and names_network(str(error)))
 
 
-def _looks(seconds: float) -> Iterator[None]:
+def _polls(seconds: float) -> Iterator[None]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield

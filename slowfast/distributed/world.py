@@ -1,7 +1,7 @@
-"""The processes of a run: how many, who is who, and how they talk to each other.
+"""The processes of a run: their number, the rank of each, and their communication.
 
-A *machine* (shard) runs one process a GPU, or one on the CPU; ``torchrun`` may start any number. All code
-above this file is written for a world of any size; in a world of one nothing is sent.
+A *node* (PySlowFast's shard) runs one process per GPU, or one on the CPU; ``torchrun`` may start any number.
+All code above this module is written for a world of any size; a world of one process communicates nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
-# Seconds in which all processes must have met, and for which one waits for the others.
+# Seconds for all processes to meet, and for one operation that needs all of them.
 START_TIMEOUT, TIMEOUT = 300.0, 1800.0
-# What torch waits longer than the watchdog, whose words say more.
+# Seconds by which torch's own timeout is longer than that of the watchdog, whose report says more.
 _SLACK_SECONDS = 60.0
 
 
@@ -39,11 +39,11 @@ class World:
     """This process among all processes of the run.
 
     Attributes:
-        rank: 0 … size − 1 over all machines; rank 0 prints and writes files.
-        size: processes of the run.
-        local_rank: 0 … local_size − 1 on this machine.
-        local_size: processes of this machine.
-        device: where this process computes.
+        rank: 0 … size − 1 over all nodes; rank 0 prints and writes files.
+        size: number of processes of the run.
+        local_rank: 0 … local_size − 1 on this node.
+        local_size: number of processes of this node.
+        device: on which this process computes.
     """
 
     rank: int = 0
@@ -54,12 +54,13 @@ class World:
 
     @property
     def is_main(self) -> bool:
+        """Whether this is rank 0."""
         return self.rank == 0
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """Sums ``tensor`` over the ranks in place and returns it; all ranks call it with equal shapes."""
+        """Sums ``tensor`` over all ranks, in place, and returns it; the shapes must be equal."""
         if self.size > 1:
-            with blocking_on("a sum over the ranks"):
+            with blocking_on("a sum over all ranks"):
                 dist.all_reduce(tensor)
         return tensor
 
@@ -72,64 +73,66 @@ class World:
             dist.gather_object(value, values)
         return values or []
 
-    def share_objects(self, value: Any) -> list[Any]:
+    def all_gather_objects(self, value: Any) -> list[Any]:
         """Returns the values of all ranks, ordered by rank, on every rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        with blocking_on("a word of all ranks"):
+        with blocking_on("the values of all ranks"):
             dist.all_gather_object(values, value)
         return values
 
     def barrier(self) -> None:
-        """Waits until all ranks are here."""
+        """Waits until all ranks have called it."""
         if self.size > 1:
-            with blocking_on("all ranks to come here"):
+            with blocking_on("a barrier of all ranks"):
                 dist.barrier()
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of one machine.
+    """The processes of one node.
 
     Attributes:
-        count: how many.
+        count: number of processes.
         on_gpu: whether each has a GPU of its own.
-        remark: what differs from what was asked for, for the log; empty when nothing does.
+        warning: difference from the configuration, for the log; empty where both agree.
     """
 
     count: int
     on_gpu: bool
-    remark: str = ""
+    warning: str = ""
 
 
 def choose_processes(num_gpus: int, *, present: int) -> Processes:
-    """Decides how many processes a machine runs.
+    """Returns the processes that a node runs.
 
     Args:
         num_gpus: GPUs asked for; 0 means the CPU.
-        present: GPUs that this machine has.
+        present: GPUs of this node.
     """
     if num_gpus <= 0:
         return Processes(count=1, on_gpu=False)
     if present == 0:
-        return Processes(
-            1, False, f"NUM_GPUS is {num_gpus}, but there is no GPU here: using the CPU, one process"
-        )
+        return Processes(1, False, f"NUM_GPUS is {num_gpus}, but this node has no GPU: using one CPU process")
     if num_gpus > present:
         return Processes(
-            present, True, f"NUM_GPUS is {num_gpus}, but there are {present} here: using {present}"
+            present, True, f"NUM_GPUS is {num_gpus}, but this node has {present}: using {present}"
         )
     return Processes(count=num_gpus, on_gpu=True)
 
 
 def started_by_torchrun(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether ``torchrun`` (or something that sets its variables) started this process."""
+    """Returns whether ``torchrun`` (or a program that sets its variables) started this process."""
     return "RANK" in environ and "WORLD_SIZE" in environ
 
 
 def torchrun_world(*, on_gpu: bool, environ: Mapping[str, str] = os.environ) -> World:
-    """Reads this process's place from the variables that ``torchrun`` sets."""
+    """Returns the world that the variables of ``torchrun`` describe.
+
+    Raises:
+        DistributedError: where one of them is not a whole number.
+    """
     try:
         rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
         local_rank = int(environ.get("LOCAL_RANK", rank))
@@ -142,7 +145,11 @@ def torchrun_world(*, on_gpu: bool, environ: Mapping[str, str] = os.environ) -> 
 
 
 def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard_id: int) -> World:
-    """Returns the place of process ``local_rank`` of machine ``shard_id`` of ``num_shards`` like machines."""
+    """Returns the world of process ``local_rank`` on node ``shard_id`` of ``num_shards`` equal nodes.
+
+    Raises:
+        ConfigError: where SHARD_ID is out of range.
+    """
     if not 0 <= shard_id < num_shards:
         raise ConfigError(f"SHARD_ID = {shard_id}: must be 0 … {num_shards - 1}, NUM_SHARDS is {num_shards}")
     return World(
@@ -155,30 +162,30 @@ def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard
 
 
 def connect(world: World, *, init_method: str, backend: str = "nccl") -> None:
-    """Joins the other processes, without a comparison of what they run; does nothing in a world of one.
+    """Joins the other processes without comparing code and configuration; does nothing in a world of one.
 
     Args:
-        init_method: where they meet, ``tcp://HOST:PORT`` or ``env://``.
-        backend: what GPUs talk through; the CPU always uses gloo.
+        init_method: address of the rendezvous, ``tcp://HOST:PORT`` or ``env://``.
+        backend: of GPUs; the CPU always uses gloo.
 
     Raises:
-        DistributedError: when they do not all come together.
+        DistributedError: where the processes do not all arrive.
     """
     if world.size > 1:
-        card = PeerInfo(world.rank, world.size)
-        store = meet(card, init_method, Deadline(START_TIMEOUT), differences=lambda theirs, ours: [])
+        peer = PeerInfo(world.rank, world.size)
+        store = meet(peer, init_method, Deadline(START_TIMEOUT), differences=lambda theirs, ours: [])
         join(world, store, backend=backend)
 
 
 def join(world: World, store: dist.Store, *, backend: str = "nccl", timeout: float = TIMEOUT) -> None:
-    """Makes all processes that met at ``store`` one group for ``torch.distributed``.
+    """Forms the process group of ``torch.distributed`` from all processes that met at ``store``.
 
     Args:
-        backend: what GPUs talk through; the CPU always uses gloo.
+        backend: of GPUs; the CPU always uses gloo.
         timeout: seconds that a collective may take.
 
     Raises:
-        DistributedError: when they cannot reach each other.
+        DistributedError: where processes cannot reach each other.
     """
     on_gpu = world.device.type == "cuda" and backend != "gloo"
     try:
@@ -189,44 +196,47 @@ def join(world: World, store: dist.Store, *, backend: str = "nccl", timeout: flo
             world_size=world.size,
             timeout=datetime.timedelta(seconds=timeout + _SLACK_SECONDS),
         )
-        # What the training uses is tried at once, and not in its first step.
+        # A first collective here shows a broken network before the work begins, not in the first step.
         dist.all_reduce(torch.zeros(1, device=world.device))
     except (RuntimeError, ValueError) as error:
         raise DistributedError(
-            f"rank {world.rank} of {world.size} reached rank 0, but not all others ({error}); between "
-            "machines all ports must be open, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network"
+            f"rank {world.rank} of {world.size} reached rank 0, but not all other ranks ({error}); all ports "
+            "must be open between the nodes, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network"
         ) from error
 
 
 def choose_network(world: World, init_method: str, environ: MutableMapping[str, str] = os.environ) -> str:
-    """Has gloo use the network on which rank 0 is reached; returns its name, empty where it is left alone.
+    """Makes gloo use the network through which rank 0 is reached.
 
-    By itself gloo takes that of the machine's own name, which is often another one or none.
+    Without it gloo takes the network of the node's host name, which is often another one or does not exist.
+
+    Returns:
+        The name of the network interface; empty where nothing was changed.
     """
     if world.size == world.local_size or "GLOO_SOCKET_IFNAME" in environ:
         return ""
     host = environ.get("MASTER_ADDR", "") if init_method == "env://" else urlsplit(init_method).hostname
     with contextlib.suppress(OSError):
-        family, _, _, _, place = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(place)  # sends nothing
-            address = probe.getsockname()[0]
+            probe.connect(address)  # sends nothing
+            own = probe.getsockname()[0]
         for name, addresses in psutil.net_if_addrs().items():
-            own = [one.address.split("%")[0] for one in addresses]
-            if address in own and not ipaddress.ip_address(address).is_loopback:
+            of_interface = [one.address.split("%")[0] for one in addresses]
+            if own in of_interface and not ipaddress.ip_address(own).is_loopback:
                 environ["GLOO_SOCKET_IFNAME"] = name
                 return name
     return ""
 
 
 def disconnect() -> None:
-    """Leaves the other processes, if there were any."""
+    """Leaves the process group, if there is one."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def free_local_address() -> str:
-    """Returns a ``tcp://`` address on this machine that nobody listens on now."""
+    """Returns a ``tcp://`` address of this node on which no program listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Runs of several machines that lose a process, a cable, or their patience; slow, with real processes."""
+"""Runs over several nodes that lose a process or a network, hang, or start wrongly; with real processes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ PATIENCE = ("DIST_TIMEOUT", 15.0)
 
 @pytest.fixture
 def two(colour_videos: Path, tmp_path: Path) -> Run:
-    """A run of two machines whose addresses are one."""
+    """A run over two nodes with the same address."""
     return Run(colour_videos, tmp_path / "out", 2)
 
 
 @pytest.fixture
 def hosts() -> Iterator[Callable[[int], Hosts]]:
-    """Makes so many hosts, and takes them away after the test."""
+    """Returns a function that makes hosts, which are removed after the test."""
     with contextmanager(_hosts_of_a_test)() as make:
         yield make
 
@@ -73,12 +73,12 @@ def is_at(run: Run, epoch: int, step: int) -> Callable[[], bool]:
     return lambda: f'"epoch": "{epoch}/3"' in run.log() and f'"iter": "{step}/6"' in run.log()
 
 
-# ------------------------------------------------------------------------------- hosts and cables
+# ------------------------------------------------------------------------------- hosts and networks
 
 
 @needs_hosts
 @pytest.mark.parametrize("size", [2, 3])
-def test_hosts_train_and_test_as_one_process(
+def test_several_hosts_train_and_test_like_one_process(
     hosts: Callable[[int], Hosts], colour_videos: Path, tmp_path: Path, size: int
 ) -> None:
     options = ("MODEL.DROPOUT_RATE", 0.0, "SOLVER.MAX_EPOCH", 2)
@@ -100,16 +100,16 @@ def test_hosts_train_and_test_as_one_process(
 
 
 @needs_hosts
-def test_a_cable_pulled_for_five_seconds_costs_five_seconds(
+def test_a_network_lost_for_five_seconds_changes_no_result(
     hosts: Callable[[int], Hosts], colour_videos: Path, tmp_path: Path
 ) -> None:
     run = Run(colour_videos, tmp_path / "cut", 2, hosts(2))
     with started(run, *PATIENCE, SLOW=0.3) as nodes:
         wait_until(is_at(run, 1, 3))
         assert run.hosts is not None
-        run.hosts.pull_cable(1)
+        run.hosts.cut_link(1)
         time.sleep(5)
-        run.hosts.plug_cable(1)
+        run.hosts.restore_link(1)
         assert [node.wait(120) for node in nodes] == [0, 0]
     unbroken = Run(colour_videos, tmp_path / "unbroken", 2)
     with started(unbroken) as nodes:
@@ -118,24 +118,24 @@ def test_a_cable_pulled_for_five_seconds_costs_five_seconds(
 
 
 @needs_hosts
-def test_a_cable_pulled_for_ever_ends_both_sides_in_time(
+def test_a_network_lost_for_good_ends_both_nodes_in_time(
     hosts: Callable[[int], Hosts], colour_videos: Path, tmp_path: Path
 ) -> None:
     run = Run(colour_videos, tmp_path / "cut", 2, hosts(2))
     with started(run, *PATIENCE, SLOW=0.3) as nodes:
         wait_until(is_at(run, 1, 3))
         assert run.hosts is not None
-        run.hosts.pull_cable(1)
+        run.hosts.cut_link(1)
         assert [node.wait(60) for node in nodes] == [1, 1]
         assert "rank 1 on " in nodes[0].said
-        assert "the same command goes on from the last checkpoint" in nodes[0].said
-        assert "rank 0 has not been heard for" in nodes[1].said
+        assert "the same command resumes from the last checkpoint" in nodes[0].said
+        assert "rank 0 did not answer for" in nodes[1].said
         assert "in run_epochs" in run.log(0)  # the stacks
         assert "in run_epochs" in run.log(1)
 
 
 @needs_hosts
-def test_two_hosts_with_the_same_shard_id_are_both_told(
+def test_the_same_shard_id_on_two_hosts_is_reported_by_all_nodes(
     hosts: Callable[[int], Hosts], colour_videos: Path, tmp_path: Path
 ) -> None:
     run = Run(colour_videos, tmp_path / "out", 3, hosts(3))
@@ -143,12 +143,12 @@ def test_two_hosts_with_the_same_shard_id_are_both_told(
     patience = ("DIST_START_TIMEOUT", 60.0, *HALF)
     nodes = [run.start_one(shard, address, *patience, host=host) for host, shard in enumerate((0, 1, 1))]
     assert [node.wait(60) for node in nodes] == [1, 1, 1]
-    assert all("rank 1 is there twice" in node.said for node in nodes)
-    assert all("give each machine a --shard_id of its own" in node.said for node in nodes)
+    assert all("rank 1 was started twice" in node.said for node in nodes)
+    assert all("give each node a --shard_id of its own" in node.said for node in nodes)
 
 
 @needs_hosts
-def test_a_second_machine_0_elsewhere_is_told(
+def test_a_second_node_0_is_reported_by_both(
     hosts: Callable[[int], Hosts], colour_videos: Path, tmp_path: Path
 ) -> None:
     run = Run(colour_videos, tmp_path / "out", 2, hosts(2))
@@ -158,7 +158,7 @@ def test_a_second_machine_0_elsewhere_is_told(
     wait_until(lambda: "waiting" in first.said or first.process.poll() is not None or _listens(run))
     second = run.start_one(0, address, *patience, host=1)
     assert [first.wait(60), second.wait(60)] == [1, 1]
-    assert all("rank 0 is there twice" in node.said for node in (first, second))
+    assert all("rank 0 was started twice" in node.said for node in (first, second))
 
 
 def _listens(run: Run) -> bool:
@@ -168,7 +168,7 @@ def _listens(run: Run) -> bool:
 
 
 @needs_hosts
-def test_a_master_out_of_reach_is_told_in_time(
+def test_an_unreachable_rank_0_is_reported_in_time(
     hosts: Callable[[int], Hosts], colour_videos: Path, tmp_path: Path
 ) -> None:
     run = Run(colour_videos, tmp_path / "out", 2, hosts(2))
@@ -176,19 +176,19 @@ def test_a_master_out_of_reach_is_told_in_time(
     node = run.start_one(1, "tcp://10.83.9.9:29500", "DIST_START_TIMEOUT", 3.0, *HALF)
     assert node.wait(60) == 1
     assert "cannot reach rank 0 at 10.83.9.9:29500 within 3 s" in node.said
-    assert "start machine 0" in node.said
+    assert "start node 0" in node.said
     assert time.monotonic() - begun < 45
 
 
 # ------------------------------------------------------------------------------------ lost and hung
 
 
-def test_a_killed_rank_ends_the_other_and_the_same_command_goes_on(two: Run, tmp_path: Path) -> None:
+def test_a_killed_rank_ends_the_other_and_the_same_command_resumes(two: Run, tmp_path: Path) -> None:
     with started(two, SLOW=0.3) as nodes:
         wait_until(is_at(two, 2, 3))
         nodes[1].process.send_signal(signal.SIGKILL)
         assert nodes[0].wait(30) == 1
-        assert f"(process {nodes[1].process.pid}): no answer. It was killed" in nodes[0].said
+        assert f"(process {nodes[1].process.pid}): no answer. The process was killed" in nodes[0].said
     with started(two) as nodes:
         assert [node.wait(120) for node in nodes] == [0, 0]
     assert "continuing from" in two.log()
@@ -198,16 +198,16 @@ def test_a_killed_rank_ends_the_other_and_the_same_command_goes_on(two: Run, tmp
     assert_same_end(unbroken.output, two.output)
 
 
-def test_a_killed_master_ends_the_other(two: Run) -> None:
+def test_a_killed_rank_0_ends_the_other_rank(two: Run) -> None:
     with started(two, SLOW=0.3) as nodes:
         wait_until(is_at(two, 1, 3))
         nodes[0].process.send_signal(signal.SIGKILL)
         assert nodes[1].wait(30) == 1
-    assert "rank 1: rank 0, or torchrun on its machine, is gone" in nodes[1].said
-    assert "the same command goes on from the last checkpoint" in nodes[1].said
+    assert "rank 1: rank 0, or torchrun on its node, is gone" in nodes[1].said
+    assert "the same command resumes from the last checkpoint" in nodes[1].said
 
 
-def test_torchrun_starts_all_anew_when_one_is_killed(two: Run, tmp_path: Path) -> None:
+def test_torchrun_restarts_all_processes_when_one_is_killed(two: Run, tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(tiny_config(two.data, two.output, "MODEL.MODEL_NAME", "FaultyTiny").dump())
     script = Path(faulty_run.__file__)
@@ -224,10 +224,10 @@ def test_torchrun_starts_all_anew_when_one_is_killed(two: Run, tmp_path: Path) -
         workers[-1].kill()
         assert process.wait(150) == 0, (tmp_path / "torchrun.txt").read_text()
     assert "continuing from" in two.log()
-    assert "no answer. It was killed" in two.log()
+    assert "no answer. The process was killed" in two.log()
 
 
-def test_a_signal_to_one_rank_in_a_validation_stops_both_in_order(two: Run) -> None:
+def test_a_signal_to_one_rank_during_validation_stops_both_in_order(two: Run) -> None:
     options = ("TRAIN.CHECKPOINT_PERIOD", 3)
     with started(two, *options, STOPPED_IN_EVALUATION=1) as nodes:
         assert [node.wait(60) for node in nodes] == [143, 143]
@@ -236,7 +236,7 @@ def test_a_signal_to_one_rank_in_a_validation_stops_both_in_order(two: Run) -> N
         assert [node.wait(120) for node in nodes] == [0, 0]
 
 
-def test_a_killed_loader_worker_costs_nothing(colour_videos: Path, tmp_path: Path) -> None:
+def test_a_killed_loader_worker_changes_no_result(colour_videos: Path, tmp_path: Path) -> None:
     worker = ("DATA_LOADER.NUM_WORKERS", 1, "TRAIN.BATCH_SIZE", 4)
     run, unbroken = (Run(colour_videos, tmp_path / name, 1) for name in ("killed", "unbroken"))
     (node,) = run.start(*worker, SLOW=0.3)
@@ -244,23 +244,23 @@ def test_a_killed_loader_worker_costs_nothing(colour_videos: Path, tmp_path: Pat
     for child in psutil.Process(node.process.pid).children():
         child.kill()
     assert node.wait(120) == 0
-    assert "it starts anew" in node.said or "and starts anew" in node.said
+    assert "is restarted" in node.said
     (node,) = unbroken.start(*worker)
     assert node.wait(120) == 0
     assert_same_end(unbroken.output, run.output)
 
 
-def test_a_hang_ends_with_the_stacks_of_all_ranks(two: Run) -> None:
+def test_a_hang_is_reported_with_the_stacks_of_all_ranks(two: Run) -> None:
     with started(two, "DIST_TIMEOUT", 6.0, FAULT="hangs:1:3") as nodes:
         assert [node.wait(90) for node in nodes] == [1, 1]
     assert "for a step of all ranks; DIST_TIMEOUT allows 6 s" in nodes[0].said
-    assert "where the ranks are:\n  rank 0: " in nodes[0].said
+    assert "location of each rank:\n  rank 0: " in nodes[0].said
     assert "stdout_rank*.log" in nodes[0].said
     assert "in go_wrong" in two.log(1)
     assert "in run_epochs" in two.log(0)
 
 
-def test_a_stopped_process_is_missed(two: Run) -> None:
+def test_a_suspended_process_is_reported(two: Run) -> None:
     with started(two, "DIST_TIMEOUT", 8.0, SLOW=0.3) as nodes:
         wait_until(is_at(two, 1, 3))
         nodes[1].process.send_signal(signal.SIGSTOP)
@@ -270,7 +270,7 @@ def test_a_stopped_process_is_missed(two: Run) -> None:
         assert nodes[1].wait(60) == 1
 
 
-def test_an_exception_anywhere_ends_all_and_comes_first(two: Run) -> None:
+def test_an_exception_on_any_rank_is_printed_first_and_ends_all(two: Run) -> None:
     with started(two, FAULT="raises:1:3") as nodes:
         wait_until(lambda: "a defect of the model" in nodes[0].said, 90)
         begun = time.monotonic()
@@ -287,7 +287,7 @@ def test_an_exception_anywhere_ends_all_and_comes_first(two: Run) -> None:
 # ---------------------------------------------------------------------------------- wrong worlds
 
 
-def test_a_rank_that_never_arrives_is_named(two: Run) -> None:
+def test_a_rank_that_never_arrives_is_reported(two: Run) -> None:
     begun = time.monotonic()
     node = two.start_one(0, two.new_address(), "DIST_START_TIMEOUT", 3.0, *HALF)
     assert node.wait(60) == 1
@@ -296,7 +296,7 @@ def test_a_rank_that_never_arrives_is_named(two: Run) -> None:
 
 
 def test_different_code_is_refused(two: Run, tmp_path: Path) -> None:
-    """The second machine has a changed copy of the package."""
+    """The second node has a changed copy of the package."""
     copy = tmp_path / "copy"
     shutil.copytree(Path(slowfast.__file__).parent, copy / "slowfast")
     with (copy / "slowfast" / "metrics.py").open("a") as file:
@@ -309,7 +309,7 @@ def test_different_code_is_refused(two: Run, tmp_path: Path) -> None:
         assert "install the same everywhere" in node.said
 
 
-def test_what_keeps_one_machine_from_starting_is_told_on_all(two: Run) -> None:
+def test_a_problem_of_one_node_at_start_is_reported_by_all(two: Run) -> None:
     (two.output / "stdout_rank1.log").mkdir(parents=True)  # where its log should be
     with started(two) as nodes:
         assert [node.wait(60) for node in nodes] == [1, 1]
@@ -340,9 +340,7 @@ def small_disk(folder: Path, size: str, *, read_only: bool = False) -> Iterator[
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_is_one_error_and_keeps_what_was_saved(
-    colour_videos: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_one_error_and_keeps_earlier_checkpoints(colour_videos: Path, tmp_path: Path) -> None:
     run, unbroken = (
         Run(colour_videos, tmp_path / "disk" / "out", 1),
         Run(colour_videos, tmp_path / "whole", 1),

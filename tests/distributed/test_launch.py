@@ -1,4 +1,4 @@
-"""Processes of one machine end together."""
+"""Start and end of the processes of one node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def second_one_fails(rank: int, seconds: float) -> int:
     return 0
 
 
-def test_when_one_fails_its_error_is_told_and_the_others_are_ended(
+def test_the_error_of_one_process_is_printed_and_the_others_are_ended(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slowfast.distributed.launch, "GRACE_SECONDS", 1.0)
@@ -36,10 +36,10 @@ def second_one_is_killed(rank: int) -> int:
     return 0
 
 
-def test_a_killed_process_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_process_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     assert launch(second_one_is_killed, 2, ()) == 137
-    assert "processes of this machine were ended: 1 by SIGKILL" in capfd.readouterr().err
+    assert "processes of this node were ended: 1 by SIGKILL" in capfd.readouterr().err
 
 
-def test_when_all_do_well_the_code_is_zero() -> None:
+def test_the_exit_code_is_zero_where_all_processes_return_zero() -> None:
     assert launch(abs, 1, ()) == 0

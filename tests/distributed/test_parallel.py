@@ -1,4 +1,4 @@
-"""Training over several processes in every way gives the figures of one process."""
+"""Training over several processes, replicated or sharded, gives the metrics of one process."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ EXACT = (*SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3)
 
 @pytest.fixture(autouse=True, scope="module")
 def projects_imported() -> None:
-    """Once here, instead of in each forked process."""
+    """Imports them once here, instead of in each forked process."""
     import_project_modules()
 
 
 def train(size: int, data: Path, output: Path, *options: Any) -> None:
-    """A run of ``size`` machines of one process each, with four clips a step over all."""
+    """Runs ``size`` nodes of one process each, with four clips per step over all of them."""
     address = free_local_address()
     shared = ("TRAIN.BATCH_SIZE", 4 // size, "NUM_SHARDS", size, *options)
     configs = [tiny_config(data, output, *shared, "SHARD_ID", shard) for shard in range(size)]
@@ -52,7 +52,7 @@ def losses(output: Path) -> list[float]:
     return [line["loss"] for line in figures(output, "train_iter")]
 
 
-def assert_same_figures(one: Path, other: Path, rel: float = 1e-4) -> None:
+def assert_same_metrics(one: Path, other: Path, rel: float = 1e-4) -> None:
     assert losses(other) == pytest.approx(losses(one), rel=rel)
     norms = [[line["grad_norm"] for line in figures(path, "train_iter")] for path in (one, other)]
     assert norms[1] == pytest.approx(norms[0], rel=1e-3)
@@ -62,7 +62,7 @@ def assert_same_figures(one: Path, other: Path, rel: float = 1e-4) -> None:
 
 @pytest.fixture(scope="module")
 def one_process(colour_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of three steps of a small VTN in one process; the gradients of some are clipped."""
+    """The output of three steps of a small VTN in one process; some of the gradients are clipped."""
     output = tmp_path_factory.mktemp("one_process")
     assert run_forked(run, tiny_config(colour_videos, output, *EXACT)) == 0
     assert any(line["grad_norm"] > 1 for line in figures(output, "train_iter"))
@@ -90,11 +90,11 @@ def test_one_two_and_four_processes_have_the_same_losses_step_by_step(
         (2, (*FSDP, "TRAIN.GRAD_ACCUM_STEPS", 2, "VTN.BACKBONE.ACT_CHECKPOINT", True)),
     ],
 )
-def test_parts_options_and_shards_change_no_figure(
+def test_micro_batches_options_and_shards_change_no_metric(
     one_process: Path, colour_videos: Path, tmp_path: Path, size: int, options: tuple[Any, ...]
 ) -> None:
     train(size, colour_videos, tmp_path, *EXACT, *options)
-    assert_same_figures(one_process, tmp_path)
+    assert_same_metrics(one_process, tmp_path)
 
 
 @pytest.mark.faults
@@ -102,11 +102,11 @@ def test_a_frozen_backbone_can_be_sharded(colour_videos: Path, tmp_path: Path) -
     options = (*EXACT, "VTN.BACKBONE.FROZEN", True)
     train(1, colour_videos, tmp_path / "one", *options)
     train(2, colour_videos, tmp_path / "two", *options, *FSDP)
-    assert_same_figures(tmp_path / "one", tmp_path / "two")
+    assert_same_metrics(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.faults
-def test_a_sharded_run_continues_whole_and_the_other_way_round(
+def test_a_sharded_run_resumes_unsharded_and_the_reverse(
     one_process: Path, colour_videos: Path, tmp_path: Path
 ) -> None:
     """Files hold whole tensors: each step may be taken in another mode, by other processes."""
@@ -119,7 +119,7 @@ def test_a_sharded_run_continues_whole_and_the_other_way_round(
         assert losses(output) == pytest.approx(losses(one_process), rel=1e-4)
 
 
-def test_a_sharded_runs_file_is_an_ordinary_one(colour_videos: Path, tmp_path: Path) -> None:
+def test_a_sharded_run_writes_an_ordinary_checkpoint(colour_videos: Path, tmp_path: Path) -> None:
     train(2, colour_videos, tmp_path, *EXACT, *FSDP, "TRAIN.MAX_STEPS", 1)
     path = tmp_path / "checkpoints" / "checkpoint_epoch_00000_step_000001.pyth"
     model = build_model(tiny_config(colour_videos, tmp_path, *EXACT), fetch_weights=False).eval()
@@ -133,7 +133,7 @@ def test_a_sharded_runs_file_is_an_ordinary_one(colour_videos: Path, tmp_path: P
 
 
 @pytest.mark.faults
-def test_a_sharded_run_stopped_in_an_epoch_ends_as_if_it_had_not_been(
+def test_a_sharded_run_stopped_in_an_epoch_ends_as_if_not_stopped(
     colour_videos: Path, tmp_path: Path
 ) -> None:
     options = (*SMALL_VTN, *FSDP, "MODEL_EMA.ENABLE", True)
@@ -211,7 +211,7 @@ def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> 
     return 0
 
 
-def test_a_loss_that_is_not_finite_costs_a_scaled_run_one_step() -> None:
+def test_a_loss_that_is_not_finite_skips_one_step_with_gradient_scaling() -> None:
     torch.manual_seed(0)
     losses = iter([float("nan"), 1.0, 1.0])
     step = step_of(
@@ -225,7 +225,9 @@ def test_a_loss_that_is_not_finite_costs_a_scaled_run_one_step() -> None:
 
 @pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("clip", [{"clip_value": 0.01}, {"clip_norm": 0.1}], ids=str)
-def test_shards_and_parts_are_clipped_as_the_whole(sharded: bool, clip: dict[str, float]) -> None:
+def test_gradients_of_shards_and_micro_batches_are_clipped_together(
+    sharded: bool, clip: dict[str, float]
+) -> None:
     """With plain descent, which does not forget how large gradients are."""
     assert run_ranks(_clips_as_the_whole, 2, sharded, clip) == [0, 0]
 
@@ -251,12 +253,12 @@ def _explains_unused(world: World) -> int:
     return 0 if all(result.updated for result in results) else 1
 
 
-def test_parameters_without_a_part_are_named_as_such_or_looked_for() -> None:
+def test_parameters_without_gradient_are_reported_or_searched_for() -> None:
     assert run_ranks(_explains_unused, 2) == [0, 0]
 
 
 @pytest.mark.parametrize(("count", "parts"), [(5, 2), (4, 4), (3, 5)])
-def test_parts_make_the_step_of_the_whole(count: int, parts: int) -> None:
+def test_micro_batches_give_the_step_of_the_full_batch(count: int, parts: int) -> None:
     batch, ends = clips(count), []
     for number in (1, parts):
         torch.manual_seed(0)
@@ -271,12 +273,12 @@ def test_parts_make_the_step_of_the_whole(count: int, parts: int) -> None:
     torch.testing.assert_close(model.state_dict(), whole.state_dict())
 
 
-def test_more_parts_than_clips_are_refused(colour_videos: Path, tmp_path: Path) -> None:
+def test_more_micro_batches_than_clips_are_refused(colour_videos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="each process has 4 clips a step, fewer than parts"):
         run(tiny_config(colour_videos, tmp_path, "TRAIN.GRAD_ACCUM_STEPS", 5))
 
 
-def test_synchronized_batch_norms_are_for_gpus_and_keep_what_is_in_a_norm() -> None:
+def test_synchronized_batch_norms_need_gpus_and_keep_activations() -> None:
     from timm.layers import BatchNormAct2d
 
     model: Callable[[], nn.Module] = lambda: nn.Sequential(nn.Conv2d(3, 4, 1), BatchNormAct2d(4))  # noqa: E731

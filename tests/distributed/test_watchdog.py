@@ -1,4 +1,4 @@
-"""Processes of a run end together and say why; small ones that are forked."""
+"""The watchdog: forked processes of a run end together, and one of them reports the reason."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 import torch.distributed as dist
 
 import slowfast.distributed.watchdog
-from slowfast.distributed.blocking import blocking_on, current_wait, main_thread_place
-from slowfast.distributed.failure import Failure, StatusBoard, describe
+from slowfast.distributed.blocking import blocking_on, current_blocking_call, main_thread_location
+from slowfast.distributed.failure import Failure, StatusBoard, describe_failure
 from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
 from slowfast.distributed.watchdog import Watchdog
 from slowfast.distributed.world import World, free_local_address
@@ -25,14 +25,14 @@ from tests.support.processes import run_all
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("_MESSENGER_LOOK", 0.1), ("_GUARD_LOOK", 0.05), ("_CAUSE_SECONDS", 0.5)):
+    for name, seconds in (("_HEARTBEAT_SECONDS", 0.1), ("_CHECK_SECONDS", 0.05), ("_CAUSE_SECONDS", 0.5)):
         monkeypatch.setattr(slowfast.distributed.watchdog, name, seconds)
     for name, seconds in (("_ANSWER_SECONDS", 1.0), ("_GRACE_SECONDS", 0.3), ("SILENCE_SECONDS", 3.0)):
         monkeypatch.setattr(slowfast.distributed.watchdog, name, seconds)
 
 
 def ends(folder: Path, size: int, behaviour: Any) -> tuple[list[int], list[str], list[str]]:
-    """Runs ``behaviour(rank, watchdog)`` in each process; gives exit codes, terminals and log files."""
+    """Runs ``behaviour(rank)`` in each process; returns exit codes, terminal output and log files."""
     address = free_local_address()
     codes = run_all(_process, [(rank, size, address, folder, behaviour) for rank in range(size)], seconds=30)
     logs = [folder / ("stdout.log" if rank == 0 else f"stdout_rank{rank}.log") for rank in range(size)]
@@ -57,52 +57,52 @@ def _process(rank: int, size: int, address: str, folder: Path, behaviour: Any) -
     return 0
 
 
-def all_well(rank: int) -> None:
+def finish(rank: int) -> None:
     time.sleep(0.3 * rank)
 
 
-def a_defect(rank: int) -> None:
+def raise_an_exception(rank: int) -> None:
     if rank == 1:
         raise ValueError("a defect")
     time.sleep(20)
 
 
-def a_mistake_of_the_user(rank: int) -> None:
+def raise_a_user_error(rank: int) -> None:
     if rank == 2:
         raise ConfigError("KEY = 1: is wrong; use 2")
     time.sleep(20)
 
 
-def killed(rank: int) -> None:
+def kill_rank_1(rank: int) -> None:
     time.sleep(1.0)
     if rank == 1:
         os.kill(os.getpid(), 9)
     raise RuntimeError("gloo: Connection closed by peer")
 
 
-def master_killed(rank: int) -> None:
+def kill_rank_0(rank: int) -> None:
     if rank == 0:
         time.sleep(1.0)
         os.kill(os.getpid(), 9)
     time.sleep(20)
 
 
-def a_hang(rank: int) -> None:
+def hang(rank: int) -> None:
     if rank == 0:
         time.sleep(20)
-    with blocking_on("a sum over the ranks", 1.0):
+    with blocking_on("a sum over all ranks", 1.0):
         time.sleep(20)
 
 
-def test_who_has_done_its_part_leaves(tmp_path: Path) -> None:
-    codes, terminals, _ = ends(tmp_path, 3, all_well)
+def test_processes_that_have_finished_leave_without_output(tmp_path: Path) -> None:
+    codes, terminals, _ = ends(tmp_path, 3, finish)
     assert codes == [0, 0, 0]
     assert terminals == ["", "", ""]
 
 
-def test_an_exception_is_told_once_by_rank_0_and_ends_all(tmp_path: Path) -> None:
+def test_rank_0_prints_an_exception_once_and_all_processes_end(tmp_path: Path) -> None:
     begun = time.monotonic()
-    codes, terminals, logs = ends(tmp_path, 3, a_defect)
+    codes, terminals, logs = ends(tmp_path, 3, raise_an_exception)
     assert codes == [1, 1, 1]
     assert time.monotonic() - begun < 10
     assert terminals[1:] == ["", ""]
@@ -113,66 +113,66 @@ def test_an_exception_is_told_once_by_rank_0_and_ends_all(tmp_path: Path) -> Non
     assert all("in _process" in log for log in logs)  # the stacks
 
 
-def test_a_mistake_has_no_traceback_and_keeps_its_exit_code(tmp_path: Path) -> None:
-    codes, terminals, _ = ends(tmp_path, 3, a_mistake_of_the_user)
+def test_a_user_error_has_no_traceback_and_keeps_its_exit_code(tmp_path: Path) -> None:
+    codes, terminals, _ = ends(tmp_path, 3, raise_a_user_error)
     assert codes == [2, 2, 2]
     assert "KEY = 1: is wrong; use 2" in terminals[0]
     assert "Traceback" not in terminals[0]
 
 
-def test_a_killed_process_is_named_and_not_what_followed_from_it(tmp_path: Path) -> None:
-    codes, terminals, _ = ends(tmp_path, 3, killed)
+def test_a_killed_process_is_reported_instead_of_its_consequences(tmp_path: Path) -> None:
+    codes, terminals, _ = ends(tmp_path, 3, kill_rank_1)
     assert codes == [1, -9, 1]
     assert terminals[0].startswith("rank 1 on ")
-    assert "no answer. It was killed" in terminals[0]
+    assert "no answer. The process was killed" in terminals[0]
     assert "Traceback" not in terminals[0]
     assert terminals[2] == ""
 
 
-def test_the_loss_of_rank_0_is_told_by_the_others(tmp_path: Path) -> None:
-    codes, terminals, _ = ends(tmp_path, 2, master_killed)
+def test_the_other_ranks_report_the_loss_of_rank_0(tmp_path: Path) -> None:
+    codes, terminals, _ = ends(tmp_path, 2, kill_rank_0)
     assert codes == [-9, 1]
-    assert "rank 1: rank 0, or torchrun on its machine, is gone" in terminals[1]
+    assert "rank 1: rank 0, or torchrun on its node, is gone" in terminals[1]
 
 
-def test_a_hang_is_told_with_all_places_and_stacks(tmp_path: Path) -> None:
-    codes, terminals, logs = ends(tmp_path, 2, a_hang)
+def test_a_hang_is_reported_with_the_locations_and_stacks_of_all_ranks(tmp_path: Path) -> None:
+    codes, terminals, logs = ends(tmp_path, 2, hang)
     assert codes == [1, 1]
-    assert "waited 1 s for a sum over the ranks; DIST_TIMEOUT allows 1 s" in terminals[0]
-    assert "where the ranks are:\n  rank 0: " in terminals[0]
-    assert all("in a_hang" in log for log in logs)
+    assert "waited 1 s for a sum over all ranks; DIST_TIMEOUT allows 1 s" in terminals[0]
+    assert "location of each rank:\n  rank 0: " in terminals[0]
+    assert all("in hang" in log for log in logs)
 
 
-def test_what_is_waited_for_is_known_to_other_threads() -> None:
-    assert current_wait() is None
+def test_other_threads_can_read_what_blocks_the_main_thread() -> None:
+    assert current_blocking_call() is None
     with blocking_on("the end"), blocking_on("something within it"):
-        wait = current_wait()
+        wait = current_blocking_call()
         assert wait is not None
         assert wait.what == "the end"
-        assert "waiting 0 s for the end" in main_thread_place()
-    assert current_wait() is None
+        assert "waiting 0 s for the end" in main_thread_location()
+    assert current_blocking_call() is None
 
 
 @pytest.fixture
-def bulletin() -> StatusBoard:
+def board() -> StatusBoard:
     store = dist.HashStore()
     return StatusBoard(store, store, 0, 2)
 
 
-def test_the_first_alarm_is_that_of_the_run(bulletin: StatusBoard) -> None:
-    assert bulletin.alarm() is None
+def test_the_first_failure_is_the_failure_of_the_run(board: StatusBoard) -> None:
+    assert board.failure() is None
     for rank in (1, 0):
-        bulletin.raise_alarm(Failure("error", rank, "text", 1))
-    alarm = bulletin.alarm()
-    assert alarm is not None
-    assert alarm.rank == 1
+        board.report(Failure("error", rank, "text", 1))
+    failure = board.failure()
+    assert failure is not None
+    assert failure.rank == 1
 
 
-def test_an_error_that_only_names_the_network_is_an_error_when_all_answer(bulletin: StatusBoard) -> None:
-    text = describe(Failure("error", 0, "gloo: Connection closed", 1), bulletin, {1: "there"})
+def test_an_error_that_only_names_the_network_is_an_error_when_all_answer(board: StatusBoard) -> None:
+    text = describe_failure(Failure("error", 0, "gloo: Connection closed", 1), board, {1: "there"})
     assert text.startswith("rank 0 failed:\ngloo: Connection closed")
 
 
-def test_errors_that_all_understand_stay_as_they_are(bulletin: StatusBoard) -> None:
-    alarm = Failure("error", 1, str(DataError("half of the videos are broken")), 1, expected=True)
-    assert describe(alarm, bulletin, {}) == "rank 1: half of the videos are broken"
+def test_a_user_error_is_shown_by_its_message_alone(board: StatusBoard) -> None:
+    failure = Failure("error", 1, str(DataError("half of the videos are broken")), 1, expected=True)
+    assert describe_failure(failure, board, {}) == "rank 1: half of the videos are broken"

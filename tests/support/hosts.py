@@ -1,4 +1,4 @@
-"""Hosts on one machine: network namespaces joined by a switch, whose cables can be pulled."""
+"""Hosts on one machine: network namespaces joined by a switch, whose links can be cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _numbers = itertools.count()
 
 
 class Hosts:
-    """Hosts 0 … n − 1 with an address each, on a switch of their own; nothing else is reached from them."""
+    """Hosts 0 … n − 1 with one address each, on a switch of their own and without any other network."""
 
     def __init__(self, names: list[str], switch: str) -> None:
         self._names = names
@@ -23,20 +23,20 @@ class Hosts:
         return f"10.83.0.{host + 1}"
 
     def command(self, host: int, *command: str) -> list[str]:
-        """The command that runs ``command`` on a host, under the same process id."""
+        """Returns the command that runs ``command`` on a host, under the same process id."""
         return ["ip", "netns", "exec", self._names[host], *command]
 
-    def pull_cable(self, host: int) -> None:
-        """Cuts a host off: what is sent to it or by it is lost, and nobody is told."""
+    def cut_link(self, host: int) -> None:
+        """Cuts a host off: packets to it and from it are lost without an error."""
         _ip("-n", self._switch, "link", "set", f"port{host}", "down")
 
-    def plug_cable(self, host: int) -> None:
+    def restore_link(self, host: int) -> None:
         _ip("-n", self._switch, "link", "set", f"port{host}", "up")
 
 
 @contextmanager
 def made_hosts(count: int) -> Iterator[Hosts]:
-    """Makes hosts and takes them away again; whatever still runs on them must have ended."""
+    """Makes hosts and removes them afterwards; all processes on them must have ended by then."""
     prefix = f"slowfast{os.getpid()}x{next(_numbers)}"
     names, switch = [f"{prefix}h{host}" for host in range(count)], f"{prefix}s"
     hosts = Hosts(names, switch)
@@ -61,9 +61,9 @@ def made_hosts(count: int) -> Iterator[Hosts]:
 
 
 def why_no_hosts() -> str:
-    """Why this machine or user cannot make hosts; empty when it can."""
+    """Returns why this machine or user cannot make hosts; empty where it can."""
     if shutil.which("ip") is None:
-        return "there is no command ip (package iproute2)"
+        return "the command ip is missing (package iproute2)"
     try:
         with made_hosts(1):
             return ""

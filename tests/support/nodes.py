@@ -1,4 +1,4 @@
-"""Machines of a run, each a process of its own with its own terminal."""
+"""Nodes of a run, each a process of its own with its own terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.tiny import tiny_config
 
 @dataclass
 class Node:
-    """One machine's process; ``said`` is what it wrote to its terminal."""
+    """The process of one node; ``said`` is the output in its terminal."""
 
     process: subprocess.Popen[str]
     terminal: Path
@@ -29,17 +29,19 @@ class Node:
         return self.terminal.read_text()
 
     def wait(self, seconds: float) -> int:
-        """The exit code; the process is killed when it does not end in time."""
+        """Returns the exit code; kills the process where it does not end in time."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            raise AssertionError(f"it did not end within {seconds} s; it said:\n{self.said}") from None
+            raise AssertionError(
+                f"the process did not end within {seconds} s; its output:\n{self.said}"
+            ) from None
 
 
 @dataclass
 class Run:
-    """A run of several machines that share the folder ``output``."""
+    """A run over several nodes that share the folder ``output``."""
 
     data: Path
     output: Path
@@ -48,7 +50,7 @@ class Run:
     started: int = 0
 
     def start(self, *changes: Any, **environment: Any) -> list[Node]:
-        """Starts all machines; ``changes`` are ``KEY, value`` pairs for all of them."""
+        """Starts all nodes; ``changes`` are ``KEY, value`` pairs for all of them."""
         address = self.new_address()
         return [self.start_one(shard, address, *changes, **environment) for shard in range(self.size)]
 
@@ -60,7 +62,7 @@ class Run:
     def start_one(
         self, shard: int, address: str, *changes: Any, host: int | None = None, **environment: Any
     ) -> Node:
-        """Starts machine ``shard`` on ``host`` (the same number)."""
+        """Starts node ``shard`` on ``host`` (the same number)."""
         changes = ("MODEL.MODEL_NAME", "FaultyTiny", "NUM_SHARDS", self.size, *changes)
         self.started += 1
         name = self.data.parent / f"{self.output.parent.name}_{self.output.name}_{self.started}"

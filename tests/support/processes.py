@@ -1,4 +1,4 @@
-"""Runs of several processes on this machine, forked so that they start at once."""
+"""Several forked processes on this machine, which start at once."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
-import torch._dynamo  # noqa: F401 (optimisers import it; once here instead of in each process)
+import torch._dynamo  # noqa: F401 (optimisers import it: imported once here instead of in each process)
 
 from slowfast.distributed.world import World, connect, disconnect, free_local_address
 
 
 def run_forked(function: Callable[..., Any], *arguments: Any) -> int:
-    """Runs ``function`` in a process of its own, which exits with what it returns; gives the exit code."""
+    """Runs ``function`` in a process of its own and returns its result as the exit code."""
     return run_all(function, [arguments])[0]
 
 
 def run_all(function: Callable[..., Any], arguments: list[tuple[Any, ...]], seconds: float = 60) -> list[int]:
-    """Runs ``function`` once for each tuple, all at the same time; gives the exit codes."""
+    """Runs ``function`` once per tuple, all at the same time, and returns the exit codes."""
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_exit_with, args=(function, given)) for given in arguments]
     for process in processes:
