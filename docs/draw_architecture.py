@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Draws docs/architecture.svg: the packages, and which imports which, read from the sources.
+
+A drawn arrow stands for an import; one that follows from others is left out. ``--check`` exits with status 1
+where the drawing is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import sys
+from pathlib import Path
+
+import matplotlib
+import networkx as nx
+
+matplotlib.use("svg")
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = {"slowfast": ROOT / "slowfast", "vtn": ROOT / "projects" / "vtn" / "vtn"}
+DRAWING = ROOT / "docs" / "architecture.svg"
+
+# What stands in the box of a package, beside its name.
+CONTENTS = {
+    "slowfast.root": "errors, log, registry, files, progress",
+    "slowfast.config": "keys, loading, checks",
+    "slowfast.video": "file → exact frames",
+    "slowfast.distributed": "processes, ranks, failures",
+    "slowfast.solver": "optimisers, learning rates, EMA",
+    "slowfast.datasets": "lists, views, clips, loading",
+    "slowfast.features": "caches of features",
+    "slowfast.models": "contract, registry, losses",
+    "slowfast.checkpoint": "files, weights, resuming",
+    "slowfast.engine": "train, evaluate, test",
+    "slowfast.extraction": "videos → feature cache",
+    "slowfast.preparation": "scan, resize, split, stats",
+    "slowfast.visualization": "report, charts",
+    "slowfast.analysis": "complexity, curves, predictions",
+    "slowfast.cli": "command slowfast",
+    "vtn.config": "keys VTN.*",
+    "vtn.encoder": "Longformer over frames",
+    "vtn.backbones": "image models, freezing, LoRA",
+    "vtn.models": "VTN, FrameAverage, hub folders",
+    "vtn.publishing": "create_model, model zoo, publish",
+    "vtn.inference": "long videos, streams",
+    "vtn.quickstart": "made videos, report",
+    "vtn.analysis": "list of backbones",
+    "vtn.cli": "command vtn",
+}
+COLOURS = {"slowfast": "#dbe9f6", "vtn": "#fde8cf"}
+
+
+def package_of(module: str) -> str:
+    """Returns the box that a module belongs to; modules at a package root share one."""
+    parts = module.split(".")
+    if module == "vtn.factory":
+        return "vtn.publishing"
+    name = ".".join(parts[:2])
+    if name in CONTENTS:
+        return name
+    return "slowfast.root" if parts[0] == "slowfast" else "vtn.models"
+
+
+def read_imports() -> nx.DiGraph:
+    """Returns the packages with an edge from each one to all that it imports."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(CONTENTS)
+    for name, folder in SOURCES.items():
+        for path in sorted(folder.rglob("*.py")):
+            own = package_of(".".join([name, *path.relative_to(folder).with_suffix("").parts]))
+            if path.name == "project.py" and name == "vtn":
+                continue  # the entry point names the project's modules as texts
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                for target in names:
+                    if target.split(".")[0] in SOURCES and package_of(target) != own:
+                        graph.add_edge(own, package_of(target))
+    return graph
+
+
+def place(graph: nx.DiGraph) -> dict[str, tuple[float, float]]:
+    """Returns the centre of each box: rows by the longest chain of imports below it, columns by package."""
+    rows: dict[str, int] = {}
+    for name in reversed(list(nx.topological_sort(graph))):
+        rows[name] = 1 + max((rows[below] for below in graph.successors(name)), default=-1)
+    centres: dict[str, tuple[float, float]] = {}
+    for row in sorted(set(rows.values())):
+        for package, middle in (("slowfast", 0.0), ("vtn", 8.5)):
+            names = sorted(name for name in rows if rows[name] == row and name.split(".")[0] == package)
+            for column, name in enumerate(names):
+                centres[name] = (middle + (column - (len(names) - 1) / 2) * 3.4, row * 1.35)
+    return centres
+
+
+def draw(graph: nx.DiGraph) -> str:
+    """Returns the drawing as SVG text."""
+    matplotlib.rcParams.update({"svg.hashsalt": "architecture", "svg.fonttype": "none", "font.size": 9})
+    centres = place(graph)
+    figure = Figure(figsize=(11, 0.62 * len({y for _, y in centres.values()}) + 1), facecolor="white")
+    axes: Axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    for upper, lower in nx.transitive_reduction(graph).edges:
+        (x0, y0), (x1, y1) = centres[upper], centres[lower]
+        style = {"arrowstyle": "-|>", "color": "#8a94a0", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (x1, y1 + 0.42), (x0, y0 - 0.42), arrowprops=style, zorder=1)
+    for name, (x, y) in centres.items():
+        colour = COLOURS[name.split(".")[0]]
+        box = FancyBboxPatch(
+            (x - 1.5, y - 0.4), 3.0, 0.8, boxstyle="round,pad=0.02", facecolor=colour, edgecolor="#54606e"
+        )
+        axes.add_patch(box)
+        title = {"slowfast.root": "slowfast (root modules)", "vtn.models": "vtn (root modules)"}.get(
+            name, name
+        )
+        axes.text(x, y + 0.14, title, ha="center", va="center", weight="bold", color="black", zorder=3)
+        axes.text(x, y - 0.18, CONTENTS[name], ha="center", va="center", size=7.5, color="#333", zorder=3)
+    axes.set_xlim(min(x for x, _ in centres.values()) - 1.7, max(x for x, _ in centres.values()) + 1.7)
+    axes.set_ylim(-0.6, max(y for _, y in centres.values()) + 0.6)
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+def main() -> int:
+    """Writes the drawing, or checks it, and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; compare packages and arrows")
+    args = parser.parse_args()
+    graph = nx.transitive_reduction(read_imports())
+    # The arrows are compared by this list, since another version of matplotlib writes another SVG.
+    listing = "\n".join(f"{upper} -> {lower}" for upper, lower in sorted(graph.edges))
+    stamp = f"<!-- imports:\n{listing.replace('->', '→')}\n-->\n"
+    if args.check:
+        if not DRAWING.is_file() or not DRAWING.read_text(encoding="utf-8").endswith(stamp):
+            print(
+                f"{DRAWING} is out of date; run: python {Path(__file__).relative_to(ROOT)}", file=sys.stderr
+            )
+            return 1
+        return 0
+    DRAWING.write_text(draw(read_imports()) + stamp, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
