@@ -31,7 +31,7 @@ from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
 from slowfast.models import build_model
-from slowfast.models.build import looks_frame_by_frame
+from slowfast.models.capabilities import FrameByFrameModel
 from slowfast.models.complexity import clip_complexity, count_parameters
 
 KINETICS_VIDEOS = 240_000
@@ -195,12 +195,12 @@ def test_call(model: nn.Module, cfg: Any, args: argparse.Namespace) -> Callable[
     """One view through the model, or the part of a long one that stands for it."""
     model.eval()
     frames, _ = views_of_test(cfg)
-    timed = min(frames, TIMED_FRAMES) if looks_frame_by_frame(model) and not args.whole else frames
+    timed = min(frames, TIMED_FRAMES) if isinstance(model, FrameByFrameModel) and not args.whole else frames
     view = torch.randn(1, 3, timed, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE, device=args.device)
 
     def call() -> None:
         with torch.inference_mode():
-            if not looks_frame_by_frame(model):
+            if not isinstance(model, FrameByFrameModel):
                 model(view)
                 return
             # In chunks, as a long video goes through it.
@@ -214,7 +214,7 @@ def test_call(model: nn.Module, cfg: Any, args: argparse.Namespace) -> Callable[
 def video_seconds(timing: Timing, model: nn.Module, cfg: Any, args: argparse.Namespace) -> Timing:
     """Seconds of all views of a video from those of what was timed."""
     frames, views = views_of_test(cfg)
-    if not looks_frame_by_frame(model) or args.whole or frames <= TIMED_FRAMES:
+    if not isinstance(model, FrameByFrameModel) or args.whole or frames <= TIMED_FRAMES:
         return Timing(tuple(views * seconds for seconds in timing.seconds))
     model.eval()
     features = torch.randn(1, frames, model.feature_dim, device=args.device)  # type: ignore[arg-type]

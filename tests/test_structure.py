@@ -27,6 +27,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ),
     ("slowfast.config",),
     ("slowfast.video",),
+    ("slowfast.models.capabilities",),  # protocols alone
     ("slowfast.distributed",),
     ("slowfast.solver",),
     ("slowfast.datasets",),
@@ -41,6 +42,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("slowfast.cli",),
     ("vtn",),
     ("vtn.config",),
+    ("vtn.arguments",),
     ("vtn.project",),
     ("vtn.encoder",),
     ("vtn.backbones",),

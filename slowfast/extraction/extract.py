@@ -14,7 +14,7 @@ import torch
 
 from slowfast import __version__
 from slowfast.checkpoint.weights import load_model_weights
-from slowfast.datasets.build import DATASET_REGISTRY, video_opener, view_scheme
+from slowfast.datasets.build import read_annotations, video_opener, view_scheme
 from slowfast.datasets.views.view_reader import TrainingViews
 from slowfast.distributed.world import World
 from slowfast.engine.evaluator import build_precision, build_seeded_model, frame_normalization
@@ -27,7 +27,7 @@ from slowfast.features.cache import MANIFEST, Manifest, Variant
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.build import takes_features
+from slowfast.models.capabilities import FeatureModel
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.video.decoding import describe_backend
 
@@ -89,7 +89,7 @@ def _build_model(cfg: Any, world: World, request: ExtractionRequest) -> Any:
     model: Any = build_seeded_model(cfg, world, fetch_weights=not request.checkpoint)
     if request.checkpoint:
         load_model_weights(model, request.checkpoint, reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD)
-    if not takes_features(model):
+    if not isinstance(model, FeatureModel):
         raise ConfigError(
             f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: makes no features of single frames; choose a "
             "model that looks frame by frame"
@@ -105,7 +105,7 @@ def _enabled_splits(cfg: Any) -> list[str]:
 
 
 def _plan_split(cfg: Any, split: str, world: World, request: ExtractionRequest) -> SplitVideos:
-    annotations = DATASET_REGISTRY.get(cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET)(cfg, split)
+    annotations = read_annotations(cfg, split)
     names = feature_names(cfg, annotations)
     rows, seen = array("q"), set[int]()
     for row, path in enumerate(annotations.paths):
@@ -163,7 +163,7 @@ def _claim_folder(cfg: Any, world: World, wanted: Manifest) -> Manifest:
             result = _write_manifest(Path(cfg.DATA.FEATURES), wanted)
         except SlowFastError as error:
             result = error
-    result = world.share_objects(result)[0]
+    result = world.all_gather_objects(result)[0]
     if isinstance(result, SlowFastError):
         raise result
     return result

@@ -1,4 +1,4 @@
-"""Models by name, and the contract between a model and the framework.
+"""Models by name, and the protocols between a model and the framework.
 
 The names of ``__init__.pyi`` are imported when they are first used.
 """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slowfast.errors import ConfigError
 from slowfast.features.build import refusal
 from slowfast.features.cache import FeatureOrigin, describe_differences
-from slowfast.models.build import takes_features
+from slowfast.models.capabilities import FeatureModel
 
 
 class FromFeatures(nn.Module):
@@ -63,7 +63,7 @@ def measured_network(model: Any, dataset: Any, frames: int, size: int) -> tuple[
         frames: of a clip.
         size: of its pictures, pixels.
     """
-    if dataset.features is None or not takes_features(model):
+    if dataset.features is None or not isinstance(model, FeatureModel):
         return model, (3, frames, size, size)
     origin = FeatureOrigin(dataset.features.folder)
     return FromFeatures(model, origin, (), ()), (frames, model.feature_dim)
@@ -85,7 +85,7 @@ def network_for(
     origin: FeatureOrigin | None = dataset.features
     if origin is None:
         return model
-    if not takes_features(model):
+    if not isinstance(model, FeatureModel):
         raise ConfigError(
             f"MODEL.MODEL_NAME: {type(model).__name__} takes no features; choose a model that looks "
             "frame by frame, or frames for data (DATA.FEATURES '', TRAIN.DATASET and TEST.DATASET)"

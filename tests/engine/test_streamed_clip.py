@@ -15,9 +15,9 @@ from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip, StreamedClip
 from slowfast.distributed.world import World
-from slowfast.engine import long_clip
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.models import frame_encoder
 from tests.support.tiny import CLASSES, Tiny, tiny_config
 from tests.support.videos import write_csv, write_video
 
@@ -77,7 +77,7 @@ def evaluation(data: Path, output: Path, *changes: Any, model: nn.Module | None 
 def test_the_scores_are_those_of_the_whole_at_once(
     long_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[Any, ...]
 ) -> None:
-    monkeypatch.setattr(long_clip, "CHUNK_FRAMES", 16)
+    monkeypatch.setattr(frame_encoder, "CHUNK_FRAMES", 16)
     model = FrameByFrame()
     streamed = evaluation(long_videos, tmp_path, "TRAIN.EVAL_STREAM_FRAMES", LIMIT, *changes, model=model)
     assert model.most_frames == LENGTHS[3]  # the longest that is not above the limit
@@ -137,7 +137,7 @@ def test_a_long_video_that_breaks_is_listed(long_videos: Path, tmp_path: Path) -
 def test_a_signal_ends_it_between_two_chunks(
     long_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_clip, "CHUNK_FRAMES", 8)
+    monkeypatch.setattr(frame_encoder, "CHUNK_FRAMES", 8)
     interrupt = Interrupt()
 
     class Interrupting(FrameByFrame):

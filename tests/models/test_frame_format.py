@@ -1,4 +1,4 @@
-"""What a configuration leaves to the model, and sizes that do not suit it."""
+"""Settings of frames that are left to the model, and sizes that it does not accept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def config(*overrides: str) -> Any:
     return load_config("VIT_B_VTN", overrides)
 
 
-def test_what_is_left_to_the_model() -> None:
+def test_settings_left_to_the_model_are_filled_in() -> None:
     cfg = config(
         *("DATA.TRAIN_CROP_SIZE", "0", "DATA.TEST_CROP_SIZE", "0"),
         *("DATA.INTERPOLATION", "backbone", "DATA.NORMALIZATION", "backbone"),
@@ -36,7 +36,7 @@ def test_what_is_left_to_the_model() -> None:
     assert cfg.DATA.TRAIN_CROP_SIZE == 0
 
 
-def test_what_is_given_stays() -> None:
+def test_given_settings_stay() -> None:
     adopted = adopt_frame_format(config(), object())
     assert adopted == config()
 
@@ -55,11 +55,13 @@ def test_what_is_given_stays() -> None:
                 "DATA.TRAIN_JITTER_SCALES",
                 "[224, 300]",
             ),
-            ["DATA.TRAIN_CROP_SIZE = 240: does not fit", "DATA.TEST_CROP_SIZE = 240: does not fit"],
+            ["DATA.TRAIN_CROP_SIZE = 240: must not exceed", "DATA.TEST_CROP_SIZE = 240: must not exceed"],
         ),
     ],
 )
-def test_a_size_that_does_not_suit(overrides: tuple[str, ...], problems: list[str]) -> None:
+def test_sizes_that_the_model_does_not_accept_are_named(
+    overrides: tuple[str, ...], problems: list[str]
+) -> None:
     if not problems:
         adopt_frame_format(config(*overrides), Model())
         return
@@ -70,6 +72,6 @@ def test_a_size_that_does_not_suit(overrides: tuple[str, ...], problems: list[st
         assert found.startswith(wanted)
 
 
-def test_a_model_without_a_size() -> None:
-    with pytest.raises(ConfigError, match="does not say a size"):
+def test_a_model_without_a_size_needs_one_in_the_configuration() -> None:
+    with pytest.raises(ConfigError, match="must be above 0 for a model without a size of its own"):
         adopt_frame_format(config("DATA.TRAIN_CROP_SIZE", "0"), object())

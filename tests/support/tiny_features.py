@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast.models.build import MODEL_REGISTRY, weights_digest
+from slowfast.models.build import MODEL_REGISTRY
+from slowfast.models.weights_hash import weights_hash
 from tests.support.tiny import CLASSES, tiny_config
 
 WIDTH = 8
@@ -41,7 +42,7 @@ class TinyFeatures(nn.Module):
         return not self.frozen
 
     def feature_source(self) -> Mapping[str, Any]:
-        return {"backbone": "look", "weights": weights_digest(self.look)}
+        return {"backbone": "look", "weights": weights_hash(self.look)}
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         images = frames.transpose(1, 2).flatten(0, 1)

@@ -33,7 +33,7 @@ class ClipNetwork(nn.Module):
         no_decay: endings of parameter names that take no weight decay.
 
     Attributes:
-        frame_mean, frame_std, position_rate: see ``slowfast.models.build.VideoModel``.
+        frame_mean, frame_std, position_rate: see ``slowfast.models.capabilities.VideoModel``.
     """
 
     frame_mean = (0.45, 0.45, 0.45)

@@ -92,7 +92,7 @@ def extract_features(
             "video": describe_file(video_path),
             "frames": len(indices),
             "view": {**asdict(view), "mean": list(view.mean), "std": list(view.std)},
-            "backbone": {**model.feature_source(), **model.feature_numbers()},
+            "backbone": {**model.feature_source(), **model.feature_dtypes()},
         }
         with FeatureFile(feature_path, model.feature_dim, description) as file:
             if file.count:

@@ -1,0 +1,111 @@
+"""Model classes written for PySlowFast's registry, adapted to the interface of the framework.
+
+B clips, T frames, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from slowfast.errors import ConfigError, InputError
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+# Arguments of forward() after the frames.
+_OPTIONAL = {"positions", "mask"}
+
+
+def adapt_class(model_class: Any, name: str) -> Any:
+    """Returns a class whose ``forward`` takes ``frames``, ``positions`` and ``mask``.
+
+    This is ``model_class`` itself where possible, otherwise a subclass. Names of parameters are the same in
+    both, so that checkpoints of ``model_class`` can be loaded.
+
+    Args:
+        model_class: the entry of ``MODEL_REGISTRY``.
+        name: the name under which it is registered, for messages.
+
+    Raises:
+        ConfigError: for a class that the framework cannot build or call; the message says what to add.
+    """
+    if not (isinstance(model_class, type) and issubclass(model_class, nn.Module)):
+        raise _refuse(name, "register a subclass of torch.nn.Module")
+    if not hasattr(model_class, "from_config") and not _takes_cfg_alone(model_class):
+        raise _refuse(
+            name,
+            "add `def __init__(self, cfg)` or the class method `from_config(cls, cfg, *, fetch_weights)`",
+        )
+    accepted = _optional_arguments(model_class)
+    if accepted is None:
+        raise _refuse(name, "add `def forward(self, frames)` or `def forward(self, frames, positions, mask)`")
+    return model_class if accepted == _OPTIONAL else _with_all_arguments(model_class, accepted)
+
+
+def fill_in_defaults(
+    model: nn.Module, *, num_classes: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    """Sets those attributes of :class:`slowfast.models.capabilities.VideoModel` that a model lacks.
+
+    Args:
+        num_classes: K.
+        mean, std: normalisation of frames, per channel.
+    """
+    defaults: Mapping[str, Any] = {
+        "frame_mean": mean,
+        "frame_std": std,
+        "position_rate": None,
+        "num_classes": num_classes,
+    }
+    for name, value in defaults.items():
+        if not hasattr(model, name):
+            setattr(model, name, value)
+
+
+def _takes_cfg_alone(model_class: type[nn.Module]) -> bool:
+    """Returns whether ``cfg`` is the constructor's first argument and its only required one."""
+    parameters = list(inspect.signature(model_class).parameters.values())
+    return bool(parameters) and parameters[0].name == "cfg" and not any(map(_is_required, parameters[1:]))
+
+
+def _optional_arguments(model_class: Any) -> set[str] | None:
+    """Returns which of ``positions`` and ``mask`` the class's ``forward`` accepts after the frames.
+
+    None where it requires further arguments, or does not take the frames.
+    """
+    _, *parameters = inspect.signature(model_class.forward).parameters.values()
+    if not parameters or parameters[0].kind not in _POSITIONAL:
+        return None
+    others = [parameter for parameter in parameters[1:] if parameter.name not in _OPTIONAL]
+    return None if any(map(_is_required, others)) else {p.name for p in parameters[1:]} & _OPTIONAL
+
+
+def _with_all_arguments(model_class: Any, accepted: set[str]) -> type[nn.Module]:
+    """Returns a subclass whose ``forward`` has all arguments and passes on the ``accepted`` ones."""
+
+    def forward(
+        self: nn.Module, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        if mask is not None and "mask" not in accepted:
+            raise InputError(
+                f"{model_class.__name__}.forward: must take `mask` where clips of different lengths form a "
+                "batch; add this argument, or use batches of one clip"
+            )
+        given = {"positions": positions, "mask": mask}
+        logits: Tensor = model_class.forward(self, frames, **{key: given[key] for key in accepted})
+        return logits
+
+    # The same names, since hashes and messages contain them.
+    names = {key: getattr(model_class, key) for key in ("__module__", "__qualname__", "__doc__")}
+    return type(model_class.__name__, (model_class,), {**names, "forward": forward})
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is inspect.Parameter.empty and parameter.kind not in variadic
+
+
+def _refuse(name: str, remedy: str) -> ConfigError:
+    return ConfigError(f"MODEL.MODEL_NAME = {name!r}: must be a class that the framework can build; {remedy}")

@@ -1,0 +1,156 @@
+"""Capabilities of models: attributes and methods that the framework uses, as protocols for ``isinstance``.
+
+:class:`VideoModel` is required, all others are optional. A model has a capability where it has the attributes
+and methods of the protocol; it needs no base class.
+
+B clips, T frames, H W pixels, F width of a feature, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:  # the solver imports this module, and the check of a configuration imports the solver
+    from torch import Tensor, nn
+
+
+@runtime_checkable
+class VideoModel(Protocol):
+    """A model of the framework: a module with these attributes that maps frames to logits.
+
+    Attributes:
+        frame_mean, frame_std: three floats each, the normalisation that the weights were trained with. The
+            data layer uses them where ``DATA.NORMALIZATION`` is ``backbone``.
+        position_rate: None where positions are frame indices of the source video; otherwise positions are
+            ``round(seconds × position_rate)``.
+        num_classes: K.
+    """
+
+    frame_mean: tuple[float, float, float]
+    frame_std: tuple[float, float, float]
+    position_rate: float | None
+    num_classes: int
+    __call__: ClassVar[Any]
+
+    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K).
+
+        Args:
+            positions: (B, T) int64; None: 0 … T−1.
+            mask: (B, T) bool, True where a frame is real; None: all frames are real.
+        """
+        ...
+
+
+@runtime_checkable
+class FrameByFrameModel(VideoModel, Protocol):
+    """A model that encodes each frame on its own first. Long videos are encoded in chunks."""
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """Maps normalised float frames (B, 3, T, H, W) to their features (B, T, F)."""
+        ...
+
+    def classify(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Maps features (B, T, F) to logits (B, K); ``positions`` and ``mask`` as in ``forward``."""
+        ...
+
+
+@runtime_checkable
+class FeatureModel(FrameByFrameModel, Protocol):
+    """A model that can be trained and tested on features that were extracted earlier.
+
+    Attributes:
+        feature_dim: F.
+        learns_features: whether training changes the features of a frame; they cannot be extracted earlier
+            then.
+    """
+
+    feature_dim: int
+
+    @property
+    def learns_features(self) -> bool: ...
+
+    def feature_source(self) -> Mapping[str, Any]:
+        """Returns all that decides the features of given frames, as plain values by name: the backbone, a
+        hash of the weights, …"""
+        ...
+
+
+@runtime_checkable
+class HasClasses(Protocol):
+    """A network with a last layer of one output per class.
+
+    Attributes:
+        num_classes: K.
+    """
+
+    num_classes: int
+
+
+@runtime_checkable
+class HasFrameSize(Protocol):
+    """A model that was built for frames of one size.
+
+    Attributes:
+        frame_size: pixels of both sides; None: any size. Used where a crop size of the configuration is 0.
+    """
+
+    frame_size: int | None
+
+
+@runtime_checkable
+class HasFrameInterpolation(Protocol):
+    """A model whose weights were trained with one interpolation.
+
+    Attributes:
+        frame_interpolation: ``bilinear`` or ``bicubic``; used where ``DATA.INTERPOLATION`` is ``backbone``.
+    """
+
+    frame_interpolation: str
+
+
+@runtime_checkable
+class ChecksFrameSize(Protocol):
+    """A model that does not accept frames of every size."""
+
+    def frame_size_problem(self, height: int, width: int) -> str:
+        """Returns why frames of that size in pixels are not accepted, and the remedy; empty: they are."""
+        ...
+
+
+@runtime_checkable
+class ExemptsWeightDecay(Protocol):
+    """A model with parameters that must not decay."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Returns names of parameters that take no weight decay whatever their shape."""
+        ...
+
+
+@runtime_checkable
+class HasLayerDepths(Protocol):
+    """A model with an order of layers, for learning rates that fall with the distance from the output."""
+
+    def layer_id(self, name: str) -> tuple[int, int]:
+        """Returns (depth of the parameter ``name`` from the input, number of depths)."""
+        ...
+
+
+@runtime_checkable
+class HasShardUnits(Protocol):
+    """A model that can be gathered unit by unit where its parameters are sharded over processes.
+
+    A sharded model without this capability is gathered as a whole.
+    """
+
+    def shard_units(self) -> list[nn.Module]:
+        """Returns submodules that the model calls one after another in training."""
+        ...
+
+
+def feature_dim_of(model: object) -> int | None:
+    """Returns the width of the features that a model takes; None where it takes frames only."""
+    return model.feature_dim if isinstance(model, FeatureModel) else None

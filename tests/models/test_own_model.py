@@ -1,0 +1,160 @@
+"""Model classes of a user's file, written as PySlowFast's users write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slowfast.engine.run import run
+from slowfast.errors import ConfigError, InputError
+from slowfast.models.adapter import adapt_class
+from slowfast.models.build import MODEL_REGISTRY, build_model
+from slowfast.models.capabilities import FeatureModel, FrameByFrameModel, VideoModel
+from tests.support.run_results import figures
+from tests.support.tiny import CLASSES, tiny_config
+from tests.support.tiny_features import TinyFeatures
+from tests.support.videos import write_csv, write_video
+
+OWN_MODEL = """
+from torch import nn
+from slowfast.models import MODEL_REGISTRY
+
+@MODEL_REGISTRY.register()
+class MeanColors(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+        self.head = nn.Linear(3, cfg.MODEL.NUM_CLASSES)
+
+    def forward(self, frames):
+        return self.head(frames.mean(dim=(2, 3, 4)))
+"""
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Registers a class under the name ``Own`` for one test."""
+
+    def register(model_class: Any) -> None:
+        monkeypatch.setitem(MODEL_REGISTRY._entries, "Own", model_class)
+
+    return register
+
+
+def config(folder: Path, *changes: Any) -> Any:
+    return tiny_config(folder, folder, "MODEL.MODEL_NAME", "Own", *changes)
+
+
+def test_a_class_that_takes_cfg_trains_and_tests(tmp_path: Path) -> None:
+    (tmp_path / "own_model.py").write_text(OWN_MODEL)
+    videos = [(write_video(tmp_path / f"{i}.mp4", 12, size=(40, 40)), i % CLASSES) for i in range(4)]
+    for split in ("train", "val", "test"):
+        write_csv(tmp_path / f"{split}.csv", videos)
+    cfg = tiny_config(
+        tmp_path, tmp_path / "run", "MODEL.MODEL_NAME", "MeanColors", "SOLVER.MAX_EPOCH", 1,
+        "IMPORTS", [str(tmp_path / "own_model.py")],
+    )  # fmt: skip
+    assert run(cfg) == 0
+    assert figures(tmp_path / "run", "train_iter")
+    assert "top1_acc" in figures(tmp_path / "run", "test_final")[0]
+    checkpoint = torch.load(tmp_path / "run/checkpoints/checkpoint_epoch_00001.pyth", weights_only=False)
+    assert set(checkpoint["model_state"]) == {"head.weight", "head.bias"}
+
+
+class Own(nn.Module):
+    """A network without the attributes of a video model."""
+
+    def __init__(self, cfg: Any, width: int = 3) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, cfg.MODEL.NUM_CLASSES)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.head(frames.mean(dim=(2, 3, 4)))
+
+
+def test_attributes_that_a_class_lacks_have_defaults(registered: Any, tmp_path: Path) -> None:
+    registered(Own)
+    model: Any = build_model(config(tmp_path, "DATA.MEAN", [0.1, 0.2, 0.3]))
+    assert isinstance(model, VideoModel)
+    assert isinstance(model, Own)
+    assert (model.frame_mean, model.frame_std) == ((0.1, 0.2, 0.3), (0.225, 0.225, 0.225))
+    assert (model.position_rate, model.num_classes) == (None, CLASSES)
+
+
+def test_attributes_of_the_class_stay(registered: Any, tmp_path: Path) -> None:
+    registered(type("Own", (Own,), {"frame_mean": (0.5, 0.5, 0.5), "position_rate": 25.0}))
+    model: Any = build_model(config(tmp_path))
+    assert (model.frame_mean, model.position_rate) == ((0.5, 0.5, 0.5), 25.0)
+
+
+def test_positions_and_mask_are_passed_on_where_forward_has_them(registered: Any, tmp_path: Path) -> None:
+    received: dict[str, Any] = {}
+
+    class WithMask(Own):
+        def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+            received["mask"] = mask
+            return super().forward(frames)
+
+    frames, positions = torch.zeros(2, 3, 4, 8, 8), torch.zeros(2, 4)
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    registered(WithMask)
+    assert build_model(config(tmp_path))(frames, positions, mask).shape == (2, CLASSES)
+    assert received["mask"] is mask
+    registered(Own)
+    model = build_model(config(tmp_path))
+    assert model(frames, positions, None).shape == (2, CLASSES)
+    with pytest.raises(InputError, match=r"Own\.forward: must take `mask`"):
+        model(frames, positions, mask)
+
+
+class NeedsMore(Own):
+    """A constructor that the framework cannot call."""
+
+    def __init__(self, cfg: Any, width: int) -> None:
+        super().__init__(cfg, width)
+
+
+class NeedsBoxes(Own):
+    """A forward that the framework cannot call."""
+
+    def forward(self, frames: Tensor, boxes: Tensor) -> Tensor:
+        return super().forward(frames)
+
+
+class WithoutForward(nn.Module):
+    """A class that lacks ``forward``."""
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("model_class", "remedy"),
+    [
+        (NeedsMore, r"add `def __init__\(self, cfg\)` or the class method"),
+        (nn.Identity, r"add `def __init__\(self, cfg\)` or the class method"),
+        (NeedsBoxes, r"add `def forward\(self, frames\)`"),
+        (WithoutForward, r"add `def forward\(self, frames\)`"),
+        (lambda cfg: Own(cfg), "register a subclass of torch.nn.Module"),
+    ],
+)
+def test_other_classes_are_refused_with_what_to_add(
+    registered: Any, tmp_path: Path, model_class: Any, remedy: str
+) -> None:
+    registered(model_class)
+    with pytest.raises(ConfigError, match=rf"MODEL.MODEL_NAME = 'Own': must be a class .*; {remedy}"):
+        build_model(config(tmp_path))
+
+
+def test_a_class_with_all_arguments_is_used_as_it_is() -> None:
+    assert adapt_class(TinyFeatures, "TinyFeatures") is TinyFeatures
+
+
+def test_capabilities_are_found_by_attributes() -> None:
+    model: Any = TinyFeatures()
+    assert isinstance(model, FrameByFrameModel)
+    assert isinstance(model, FeatureModel)
+    assert not isinstance(nn.Linear(1, 1), VideoModel)
