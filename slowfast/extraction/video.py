@@ -107,11 +107,11 @@ class VideoExtractor:
         def place(height: int, width: int) -> Placement:
             size[:] = [(height, width)]
             placed = next(iter(files)).placer(height, width)
-            return placed.whole if whole else placed
+            return placed.uncropped if whole else placed
 
         for pictures in video.read_chunks(numbers[done:], CHUNK_FRAMES, place):
             for variant, file in files.items():
-                part = variant.placer(*size[0]).cut(pictures) if whole else pictures
+                part = variant.placer(*size[0]).crop(pictures) if whole else pictures
                 file.append(self._encode(part, variant.flip))
             yield len(pictures)
 

@@ -1,6 +1,7 @@
-"""Exact frames of a video file or a folder of images. Knows no data set and no model.
+"""Exact frames of a video file or of a folder of images; independent of data sets and models.
 
-The names of ``__init__.pyi`` are imported when they are first used.
+``open_video``, ``decode`` and ``stream`` are the public functions; ``OpenVideo`` is the protocol of what
+``open_video`` returns. They are imported when they are first used.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Opening a media file with FFmpeg: that file, and nothing that it points at."""
+"""Opening of a media file with FFmpeg, without following what the file points at."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import av
 
 Source = str | os.PathLike[str] | BinaryIO
 
-# Formats that only say where pictures are to be found: other files, patterns of file names, the network.
-# A file of such a kind may call itself a video and name whatever this process can read.
+# Formats that only name where images are to be found: other files, patterns of file names, the network.
+# A file of such a format may be named like a video and make FFmpeg read any file of this computer.
 _POINTING_ELSEWHERE = frozenset(
     {
         *("concat", "concatf", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "tee"),
@@ -24,11 +24,11 @@ def open_container(source: Source) -> Any:
     """Opens a media file for reading.
 
     Args:
-        source: a path, which is never taken for a network address or a pattern of names; or a seekable
+        source: a path, which is never read as a network address or a pattern of file names; or a seekable
             binary file.
 
     Raises:
-        av.FFmpegError, OSError, ValueError: for what is no media file, or points at others.
+        av.FFmpegError, OSError, ValueError: if the source is not a media file, or points at other files.
     """
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     if isinstance(source, str | os.PathLike):

@@ -1,6 +1,6 @@
-"""Decoding in one call, whatever the backend.
+"""Public functions for exact frames of a video, whatever decodes it.
 
-T frames, H W pixels.
+T frames, H W pixels, N frames of the video.
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ import numpy as np
 
 from slowfast.video.container import Source
 from slowfast.video.frame_times import FrameTimes
-from slowfast.video.placement import Placer, whole_picture
+from slowfast.video.placement import Placer, full_frame
 from slowfast.video.pyav_video import PyAVVideo
 
 
 class OpenVideo(Protocol):
-    """An open video file, or a folder of images."""
+    """An open video file or folder of images: its frame times, and its frames on request."""
 
     @property
-    def times(self) -> FrameTimes: ...
+    def times(self) -> FrameTimes:
+        """The display times of the N frames."""
+        ...
 
-    def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray: ...
+    def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
+        """Returns the frames of the given indices (T,), in [0, N), as (T, H, W, 3) uint8 RGB."""
+        ...
 
     def read_chunks(
         self, indices: np.ndarray, size: int, placer: Placer | None = None
-    ) -> Iterator[np.ndarray]: ...
+    ) -> Iterator[np.ndarray]:
+        """Yields the frames of ascending indices in chunks of ``size`` frames, (t, H, W, 3) uint8 RGB."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -35,18 +41,37 @@ class OpenVideo(Protocol):
 
 
 def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVVideo:
-    """Opens a video file, to be closed or used in a ``with`` statement.
+    """Opens a video file for reading; close it, or use it in a ``with`` statement.
+
+    The result knows the display time of each frame (``times``) and reads the frames of given indices
+    (``read``), all frames in order (``stream``), or many frames in chunks (``read_chunks``).
 
     Args:
         source: a path, or a seekable binary file.
-        backend: "pyav", or "torchcodec", which gives way to it where it cannot be loaded.
-        threads: that decode; see :class:`PyAVVideo`.
+        backend: "pyav"; or "torchcodec", which falls back to PyAV where torchcodec cannot be loaded.
+        threads: number of decoding threads; see :class:`PyAVVideo`.
 
     Raises:
-        DecodeError: for whatever is no decodable video.
+        DecodeError: if the source is not a decodable video.
+
+    Example:
+        >>> import os, tempfile, av
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = os.path.join(folder.name, "tiny.mp4")
+        >>> with av.open(path, "w") as file:  # two seconds, 10 frames per second
+        ...     track = file.add_stream("mpeg4", rate=10)
+        ...     track.width, track.height = 64, 48
+        ...     for _ in range(20):
+        ...         file.mux(track.encode(av.VideoFrame(64, 48, "yuv420p")))
+        ...     file.mux(track.encode())
+        >>> with open_video(path) as video:
+        ...     video.times.num_frames, video.times.duration
+        ...     video.read([0, 7, 19]).shape
+        (20, 2.0)
+        (3, 48, 64, 3)
     """
     if backend == "torchcodec":
-        # Imported only when asked for: it loads torchvision, and FFmpeg's libraries.
+        # Imported only on request: it loads torchvision and FFmpeg's libraries.
         from slowfast.video.torchcodec_video import TorchCodecVideo, torchcodec_version
 
         if torchcodec_version() is not None:
@@ -55,7 +80,7 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
 
 
 def describe_backend(backend: str) -> str:
-    """What decodes, with versions, for the log."""
+    """Returns the names and versions of the decoding libraries, for the log."""
     ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))
     pyav = f"PyAV {av.__version__} (libavcodec {ffmpeg})"
     if backend == "torchcodec":
@@ -63,7 +88,7 @@ def describe_backend(backend: str) -> str:
 
         version = torchcodec_version()
         if version is None:
-            return f"{pyav}, as torchcodec or the FFmpeg libraries that it needs cannot be loaded"
+            return f"{pyav}, because torchcodec or the FFmpeg libraries that it needs cannot be loaded"
         return f"torchcodec {version}"
     return pyav
 
@@ -80,16 +105,34 @@ def decode(
     """Decodes chosen frames of a video.
 
     Args:
-        indices: (T,) frame indices; or
-        seconds: (T,) times from the first frame on; the frame on screen at each. Neither: all frames.
-        size: short side to scale to; None: as it is.
-        threads: that decode; see :class:`PyAVVideo`.
+        source: a path, or a seekable binary file.
+        indices: (T,) frame indices in [0, N), in any order, repeats allowed.
+        seconds: (T,) times from the first frame on, instead of ``indices``: the frames on screen then.
+            With neither ``indices`` nor ``seconds``, all N frames are decoded.
+        size: short side in pixels to scale to; None keeps the size of the video.
+        backend: "pyav" or "torchcodec"; see :func:`open_video`.
+        threads: number of decoding threads; see :class:`PyAVVideo`.
 
     Returns:
         (T, H, W, 3) uint8, RGB.
 
     Raises:
-        DecodeError: for whatever cannot be decoded.
+        DecodeError: if the source is not a decodable video, or if a chosen frame cannot be decoded.
+
+    Example:
+        >>> import os, tempfile, av
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = os.path.join(folder.name, "tiny.mp4")
+        >>> with av.open(path, "w") as file:  # two seconds, 10 frames per second
+        ...     track = file.add_stream("mpeg4", rate=10)
+        ...     track.width, track.height = 64, 48
+        ...     for _ in range(20):
+        ...         file.mux(track.encode(av.VideoFrame(64, 48, "yuv420p")))
+        ...     file.mux(track.encode())
+        >>> decode(path, indices=[0, 7, 19]).shape
+        (3, 48, 64, 3)
+        >>> decode(path, seconds=[0.0, 1.5], size=24).shape
+        (2, 24, 32, 3)
     """
     with open_video(source, backend, threads) as video:
         if seconds is not None:
@@ -98,12 +141,38 @@ def decode(
             chosen = np.asarray(indices, np.int64)
         else:
             chosen = np.arange(video.times.num_frames)
-        return video.read(chosen, whole_picture(size))
+        return video.read(chosen, full_frame(size))
 
 
 def stream(
     source: Source, *, size: int | None = None, backend: str = "pyav", threads: int = 1
 ) -> Iterator[np.ndarray]:
-    """Yields all frames in order, (H, W, 3) uint8; memory stays flat."""
+    """Yields all frames of a video in display order; memory does not grow with its length.
+
+    Args:
+        source: a path, or a seekable binary file.
+        size: short side in pixels to scale to; None keeps the size of the video.
+        backend: "pyav" or "torchcodec"; see :func:`open_video`.
+        threads: number of decoding threads; see :class:`PyAVVideo`.
+
+    Yields:
+        (H, W, 3) uint8, RGB; valid until the next frame is taken, copy it to keep it.
+
+    Raises:
+        DecodeError: if the source is not a decodable video.
+
+    Example:
+        >>> import os, tempfile, av
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = os.path.join(folder.name, "tiny.mp4")
+        >>> with av.open(path, "w") as file:  # two seconds, 10 frames per second
+        ...     track = file.add_stream("mpeg4", rate=10)
+        ...     track.width, track.height = 64, 48
+        ...     for _ in range(20):
+        ...         file.mux(track.encode(av.VideoFrame(64, 48, "yuv420p")))
+        ...     file.mux(track.encode())
+        >>> {frame.shape for frame in stream(path, size=24)}
+        {(24, 32, 3)}
+    """
     with open_video(source, backend, threads) as video:
-        yield from video.stream(whole_picture(size))
+        yield from video.stream(full_frame(size))

@@ -7,14 +7,17 @@ from functools import cached_property
 
 import numpy as np
 
+# Containers that store milliseconds may give a time half a millisecond late.
+_ROUNDING_SECONDS = 6e-4
+
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """When each frame of a video is shown.
+    """The display times of the N frames of a video.
 
     Attributes:
         seconds: (N,) float64, ascending; the first frame is at 0.
-        duration: seconds from the first frame's appearance to the last one's end.
+        duration: seconds from the start of the first frame to the end of the last one.
     """
 
     seconds: np.ndarray
@@ -22,44 +25,55 @@ class FrameTimes:
 
     @property
     def num_frames(self) -> int:
+        """N."""
         return len(self.seconds)
 
     @cached_property
     def fps(self) -> float:
-        """Mean frame rate."""
+        """Mean frame rate in frames per second."""
         return self.num_frames / self.duration
 
     @cached_property
     def is_constant(self) -> bool:
-        """Whether each frame is within half a frame of its even place (containers round to milliseconds)."""
+        """True where each frame is within half a frame of an even grid (containers round to milliseconds)."""
         even = np.arange(self.num_frames) / self.fps
         return bool(np.all(np.abs(self.seconds - even) < 0.5 / self.fps))
 
     def at_even(self, even: np.ndarray) -> np.ndarray:
-        """Frame indices (int64) for even frames (integers in [0, N))."""
+        """Returns the frame indices (int64) of even frames.
+
+        Even frame k is the frame on screen at ``k / fps`` seconds; at a constant rate, it is frame k.
+
+        Args:
+            even: integers in [0, N).
+        """
         if self.is_constant:
             return even.astype(np.int64)
         return self.at_seconds(even / self.fps)
 
     def at_seconds(self, seconds: np.ndarray) -> np.ndarray:
-        """Index of the frame on screen at each time; times outside the video give its first or last frame."""
-        # Containers that round to milliseconds may be half of one late.
-        index = np.searchsorted(self.seconds, np.asarray(seconds, np.float64) + 6e-4, side="right") - 1
+        """Returns the index (int64) of the frame on screen at each time.
+
+        Times before the first frame give the first frame, times after the last frame the last one.
+        """
+        moments = np.asarray(seconds, np.float64) + _ROUNDING_SECONDS
+        index = np.searchsorted(self.seconds, moments, side="right") - 1
         return np.clip(index, 0, self.num_frames - 1).astype(np.int64)
 
     def cut(self, start: float, end: float) -> tuple[int, FrameTimes]:
-        """The part of the video between two times, in seconds from its first frame.
+        """Cuts out the segment between two times, in seconds from the first frame.
 
         Returns:
-            The index of the first frame of the part (on screen at ``start``), and the part's own times.
+            The index of the segment's first frame (the one on screen at ``start``), and the times of the
+            segment's frames, which begin at 0 again.
 
         Raises:
-            ValueError: when the video ends before ``start``.
+            ValueError: if the video ends before ``start``.
         """
         if start >= self.duration:
             raise ValueError(f"starts at {start:g} s, but the video ends at {self.duration:.3f} s")
         first = int(self.at_seconds(np.array([start]))[0])
-        # A millisecond of slack, as above: a frame that begins where the part ends is not in it.
+        # A frame that begins within a millisecond of the segment's end is not part of the segment.
         last = max(int(np.searchsorted(self.seconds, end - 1e-3, side="left")), first + 1)
         stop = self.seconds[last] if last < self.num_frames else self.duration
         begin = self.seconds[first]

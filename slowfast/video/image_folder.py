@@ -1,4 +1,4 @@
-"""A folder of images as a video: one picture a frame, at an even rate.
+"""A folder of images, read as a video: one image per frame, at an even rate.
 
 T frames, H W pixels.
 """
@@ -17,20 +17,20 @@ from slowfast.errors import DecodeError
 from slowfast.video.container import open_container
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_times import FrameTimes
-from slowfast.video.placement import Placer, whole_picture
+from slowfast.video.placement import Placer, full_frame
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 class ImageFolder:
-    """The images of a folder in the order of the numbers in their names; used as an open video file is.
+    """The images of a folder in the order of the numbers in their names; used like an open video file.
 
     Args:
         path: the folder.
-        fps: images a second.
+        fps: images per second.
 
     Raises:
-        DecodeError: for a folder that is missing or has no image.
+        DecodeError: if the folder is missing, cannot be read, or has no image.
     """
 
     def __init__(self, path: str, fps: float) -> None:
@@ -50,33 +50,38 @@ class ImageFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """There is nothing to close: each image is open while it is read."""
+        """Closes nothing: each image is only open while it is read."""
 
     @cached_property
     def times(self) -> FrameTimes:
+        """The display times of the images, 1 / fps seconds apart."""
         return FrameTimes(np.arange(len(self._names)) / self._fps, len(self._names) / self._fps)
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
-        """Reads the images of the given indices; arguments and result as of :meth:`PyAVVideo.read`."""
+        """Reads the images of the given indices; arguments and result as in :meth:`PyAVVideo.read`.
+
+        Raises:
+            DecodeError: with the reason ``corrupt`` if an image cannot be decoded, or differs in size.
+        """
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(np.asarray(indices, np.int64).tolist()):
             slots.setdefault(index, []).append(slot)
-        picture = FrameScaler(len(indices), placer or whole_picture(), self.name)
+        scaler = FrameScaler(len(indices), placer or full_frame(), self.name)
         size: tuple[int, int] | None = None
-        for index, places in slots.items():
+        for index, image_slots in slots.items():
             frame = self._read_image(self._names[index])
             if size is not None and size != (frame.height, frame.width):
                 raise DecodeError(
-                    self.name, "corrupt", f"{self._names[index]} has another size than the first"
+                    self.name, "corrupt", f"{self._names[index]} has another size than the first image"
                 )
             size = (frame.height, frame.width)
-            picture.put(frame, places)
-        return picture.frames()
+            scaler.put(frame, image_slots)
+        return scaler.frames()
 
     def read_chunks(
         self, indices: np.ndarray, size: int, placer: Placer | None = None
     ) -> Iterator[np.ndarray]:
-        """The same in chunks of ``size`` images, as :meth:`PyAVVideo.read_chunks`."""
+        """Yields the images of the given indices in chunks of ``size``; see :meth:`PyAVVideo.read_chunks`."""
         for start in range(0, len(indices), size):
             yield self.read(indices[start : start + size], placer)
 
@@ -86,14 +91,14 @@ class ImageFolder:
             with open_container(path) as image:
                 return next(image.decode(video=0))
         except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
-            raise DecodeError(self.name, "corrupt", f"{name}: {error or 'no picture'}") from error
+            raise DecodeError(self.name, "corrupt", f"{name}: {error or 'not an image'}") from error
 
 
 def _is_image(name: str) -> bool:
-    """Whether a name is that of an image; hidden files, such as macOS' ``._img_1.jpg``, are none."""
+    """Returns whether a name is that of an image; hidden files, such as macOS' ``._img_1.jpg``, are not."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _numbers_first(name: str) -> tuple[list[int], str]:
-    """Sorts ``img_2.jpg`` before ``img_10.jpg``."""
+    """Returns a sort key that puts ``img_2.jpg`` before ``img_10.jpg``."""
     return [int(number) for number in re.findall(r"\d+", os.path.splitext(name)[0])], name

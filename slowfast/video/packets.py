@@ -1,4 +1,7 @@
-"""The packets of a video file's stream: opening, the table of frames, going to a packet, decoding one.
+"""Access to the packets of a video stream: opening, the frame table, seeking, decoding of one packet.
+
+PyAV seeks to timestamps only and does not say where it arrives, so that exact frames need this layer: it
+checks each seek against the frame table and reads from the start where a container cannot seek.
 
 N frames of the video, P packets.
 """
@@ -19,14 +22,14 @@ from slowfast.errors import DecodeError
 from slowfast.video.container import Source, open_container
 from slowfast.video.frame_table import NO_PTS, FrameTable, PacketLog, build_table
 
-# A file of no more than this many bytes of packets is read once: the scan keeps its packets.
+# The scan keeps the packets of a file with at most this many bytes of them, so that it is read once.
 _KEEP_BYTES = 8 << 20
-# Decoders that heed `skip_frame` packet by packet. (Others read it once, when they are opened.)
+# Decoders that obey `skip_frame` packet by packet. (Others read it only when they are opened.)
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
-# Containers that store when to decode a packet beside when to show it. Where the two differ, they are meant.
+# Containers that store a decoding time beside the display time. Where the two differ, both were intended.
 _WITH_DECODING_TIMES = frozenset({"mov", "mpegts", "flv"})
 
-# What the decoder finds wrong with a file is said by a DecodeError, not by lines on the terminal.
+# The decoder's findings are reported as a DecodeError, not as lines on the terminal.
 av.logging.set_level(av.logging.PANIC)
 
 
@@ -35,11 +38,11 @@ class PacketSource:
 
     Args:
         source: a path, or a seekable binary file.
-        threads: of the decoder, which works on as many frames at a time.
-        table: of the frames, where another source of the same file has made it; None: packets are scanned.
+        threads: number of decoding threads; the decoder works on as many frames at a time.
+        table: the frame table, if another source of the same file has made it; None scans the packets.
 
     Raises:
-        DecodeError: for whatever is no decodable video.
+        DecodeError: if the source is not a decodable video.
     """
 
     def __init__(self, source: Source, threads: int = 1, table: FrameTable | None = None) -> None:
@@ -55,6 +58,7 @@ class PacketSource:
         self._open()
 
     def close(self) -> None:
+        """Closes the file; a second call has no effect."""
         self._kept = None
         if self._container is not None:
             self._container.close()
@@ -62,27 +66,29 @@ class PacketSource:
 
     @property
     def average_rate(self) -> float:
-        """Frames per second as the container has it; 25 where it does not say."""
+        """Frames per second from the container's header; 25 where the header has no rate."""
         return float(self.stream.average_rate or self.stream.guessed_rate or 25)
 
     @property
     def may_skip(self) -> bool:
-        """Whether pictures that nothing refers to can be skipped: not where damage is, as what a damaged
-        stream shows depends on everything before it."""
+        """Whether frames that no other frame refers to can be skipped.
+
+        Not in damaged streams, as concealed frames depend on every packet before them.
+        """
         return not self.table.damaged and self.stream.codec_context.name in _SKIPPING_CODECS
 
     def skip_unreferenced(self, skip: bool) -> None:
-        """Whether the decoder drops pictures that nothing refers to, from the next packet on."""
+        """Makes the decoder drop frames that no other frame refers to, from the next packet on."""
         self.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
 
     def flush(self) -> None:
-        """Makes the decoder start anew, at a key frame."""
+        """Resets the decoder; the next packet must be one of a key frame."""
         self.stream.codec_context.flush_buffers()
 
     def _open(self) -> None:
         source = self._source
         if isinstance(source, str | os.PathLike):
-            _refuse_other_than_files(os.fspath(source))
+            _check_is_file(os.fspath(source))
         else:
             source.seek(0)
         try:
@@ -94,19 +100,19 @@ class PacketSource:
             self.close()
             raise DecodeError(self.name, "no decoder" if streams else "no video stream")
         self.stream = streams[0]
-        # Threads cost more than they bring on clips, and loading is parallel over workers.
+        # Decoding of clips by one thread: more threads cost more than they save, and workers run in parallel.
         self.stream.thread_type = "NONE" if self._threads == 1 else "FRAME"
         self.stream.codec_context.thread_count = self._threads
         self._is_at_start = True
 
     def _demux(self) -> Iterator[Any]:
-        """The stream's packets from where the container stands to the end or the first error.
+        """Yields the stream's packets from the container's position to the end or the first error.
 
-        A last packet within which the file ends is left out.
+        A last packet that the end of the file cuts off is left out.
         """
         self._is_at_start = False
         packets = self._container.demux(self.stream)
-        doubtful = None
+        cut_off = None  # a packet with errors, which is only left out if it is the last one
         while True:
             try:
                 packet = next(packets)
@@ -115,22 +121,22 @@ class PacketSource:
             except (av.FFmpegError, OSError):
                 self._demux_failed = True
                 return
-            if not packet.size:  # an empty packet marks the end
+            if not packet.size:  # the mark of the end
                 continue
-            if doubtful is not None:
-                yield doubtful
-            doubtful = packet if packet.is_corrupt else None
-            if doubtful is None:
+            if cut_off is not None:
+                yield cut_off
+            cut_off = packet if packet.is_corrupt else None
+            if cut_off is None:
                 yield packet
 
     @cached_property
     def table(self) -> FrameTable:
-        """The frames of the stream, from a scan of its packets."""
+        """The frame table, from a scan of all packets."""
         log, damaged, kept_bytes = PacketLog(), False, 0
         kept: list[Any] | None = []
-        # Alternate reference frames of VP8 are packets of their own that show nothing.
+        # Alternate reference frames of VP8 are separate packets that show nothing.
         has_hidden = self.stream.codec_context.name == "vp8"
-        waits = False  # whether a packet is decoded at another time than it is shown
+        waits = False  # True if a packet is decoded at another time than it is shown
         for packet in self.from_start():
             hidden = packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)
             log.add(packet.pts, packet.duration, packet.is_keyframe, not hidden)
@@ -158,7 +164,7 @@ class PacketSource:
         return not _WITH_DECODING_TIMES.isdisjoint(self._container.format.name.split(","))
 
     def from_start(self) -> Iterator[Any]:
-        """All packets, for a fresh decoder. Opens the file again, as not every container can seek."""
+        """Returns all packets, for a reset decoder. Opens the file again, as not every container can seek."""
         if self._kept:
             self.flush()
             return iter(self._kept)
@@ -168,9 +174,14 @@ class PacketSource:
         return self._demux()
 
     def from_packet(self, first: int) -> tuple[Iterator[Any], int]:
-        """Goes to a packet at or before number ``first``. Returns the packets from there, and its number."""
+        """Seeks to a packet at or before number ``first``.
+
+        Returns:
+            The packets from there on, and the number of the first of them.
+        """
         if self._kept:
             return itertools.islice(self._kept, first, None), first
+        # Ask the container for the packet's timestamp.
         packet_pts = self.table.packet_pts
         try:
             self._container.seek(int(packet_pts[first]), stream=self.stream)
@@ -178,21 +189,22 @@ class PacketSource:
             return self.from_start(), 0
         packets = self._demux()
         head = next(packets, None)
-        # Not every container keeps its promise: look which packet it is.
+        # Containers may arrive elsewhere: find the number of the packet by its timestamp.
         landed = np.flatnonzero(packet_pts == (NO_PTS if head is None else head.pts))
         if len(landed) == 1 and landed[0] <= first:
             return itertools.chain([head], packets), int(landed[0])
+        # An unknown packet, or one after the goal: read from the start.
         return self.from_start(), 0
 
     def decode(self, packet: Any) -> list[Any]:
-        """The frames that a packet (None: the end) releases; a broken packet releases none."""
+        """Returns the frames that a packet (None: the end) releases; a broken packet releases no frame."""
         try:
             return self.stream.codec_context.decode(packet)
         except (av.FFmpegError, OSError):
             return []
 
     def decode_all(self) -> Iterator[Any]:
-        """Every decodable frame, in the order they are shown."""
+        """Yields every decodable frame in display order."""
         packets = self.from_start()
         self.skip_unreferenced(False)
         for packet in packets:
@@ -201,11 +213,12 @@ class PacketSource:
 
     @cached_property
     def num_decodable(self) -> int:
-        """How many frames the decoder gives, all being decoded for that."""
+        """Number of frames that the decoder outputs; counted by decoding the whole video."""
         return sum(1 for _ in self.decode_all())
 
 
-def _refuse_other_than_files(path: str) -> None:
+def _check_is_file(path: str) -> None:
+    """Raises a DecodeError unless a path is that of a file with content."""
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
@@ -217,12 +230,12 @@ def _refuse_other_than_files(path: str) -> None:
 
 
 def _reason_of(error: Exception) -> str:
-    """The class that reports count by."""
+    """Returns the class of an error, by which reports count."""
     if isinstance(error, FileNotFoundError):
         return "missing"
     if isinstance(error, PermissionError):
         return "not permitted"
-    if isinstance(error, MemoryError):  # mostly a header that claims more than there is
+    if isinstance(error, MemoryError):  # mostly a header that claims more data than the file has
         return "memory"
     if isinstance(error, av.InvalidDataError | av.ArgumentError | av.EOFError | ValueError):
         return "not a video"

@@ -1,7 +1,7 @@
 """Scaling, cropping and mirroring of a decoded frame, in pixels.
 
-A plan is made before the size of a video is known. It gives a :data:`Placer`, a function of that size, which
-the decoder calls with the size of the first frame (after rotation).
+The crop of a view is chosen before the size of the video is known. It is therefore a :data:`Placer`, a
+function of that size; the decoder calls it with the size of the first frame (after rotation).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Placement:
-    """How one source picture becomes one output picture: scale, then crop, then flip (all in pixels).
+    """The way from a source frame to an output frame: scale, then crop, then flip (all sizes in pixels).
 
     Attributes:
-        height, width: of the whole picture after scaling.
-        top, left, crop_height, crop_width: the part of it that is kept.
-        flip: whether that part is mirrored left to right.
-        interpolation: of the scaling, ``bilinear`` or ``bicubic``.
+        height, width: size of the full frame after scaling.
+        top, left, crop_height, crop_width: the crop of the scaled frame.
+        flip: True to mirror the crop left to right.
+        interpolation: ``bilinear`` or ``bicubic``, for the scaling.
     """
 
     height: int
@@ -34,14 +34,14 @@ class Placement:
     interpolation: str = "bilinear"
 
     @property
-    def whole(self) -> Placement:
-        """The same scaling, with nothing cut off or mirrored."""
+    def uncropped(self) -> Placement:
+        """The same scaling, without crop and flip."""
         return replace(self, top=0, left=0, crop_height=self.height, crop_width=self.width, flip=False)
 
-    def cut(self, pictures: np.ndarray) -> np.ndarray:
-        """The crop out of whole scaled pictures (…, height, width, 3), not mirrored; a view."""
+    def crop(self, frames: np.ndarray) -> np.ndarray:
+        """Returns the crop of full scaled frames (…, height, width, 3) as a view, without the flip."""
         bottom, right = self.top + self.crop_height, self.left + self.crop_width
-        return pictures[..., self.top : bottom, self.left : right, :]
+        return frames[..., self.top : bottom, self.left : right, :]
 
 
 Placer = Callable[[int, int], Placement]
@@ -49,14 +49,14 @@ Placer = Callable[[int, int], Placement]
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) with the short side as given and the aspect kept; the long side is rounded down."""
+    """Returns (height, width) for a given short side and the same aspect; the long side is rounded down."""
     if height < width:
         return short_side, max(math.floor(width / height * short_side), short_side)
     return max(math.floor(height / width * short_side), short_side), short_side
 
 
 def scaled_by(interpolation: str, placer: Placer) -> Placer:
-    """The same places with another interpolation."""
+    """Returns a placer that gives the same placements with another interpolation."""
 
     def place(height: int, width: int) -> Placement:
         return replace(placer(height, width), interpolation=interpolation)
@@ -64,8 +64,8 @@ def scaled_by(interpolation: str, placer: Placer) -> Placer:
     return place
 
 
-def whole_picture(short_side: int | None = None) -> Placer:
-    """The whole picture, scaled to ``short_side`` (None: as it is)."""
+def full_frame(short_side: int | None = None) -> Placer:
+    """Returns the placer of the full frame, scaled to ``short_side`` pixels (None: in its own size)."""
 
     def place(height: int, width: int) -> Placement:
         if short_side is not None:

@@ -1,8 +1,11 @@
-"""Exact frames of a video file through PyAV: only those wanted, scaled before they become RGB.
+"""Exact frames of a video file through PyAV: only the wanted ones, scaled before they become RGB.
 
-The table of frames tells what to decode: from key frames on, skipping pictures that nothing refers to. The
-wanted frames are recognised by their timestamps. Where timestamps are missing or lie, frames are counted as
-the decoder gives them.
+Why not a library: PyAV alone only decodes in order, torchcodec and decord rely on the timestamps of the
+container, and none of them scales frames before the conversion to RGB.
+
+The frame table tells what to decode: from key frames on, without frames that no other frame refers to. The
+wanted frames are recognised by their timestamps. Where timestamps are missing or wrong, frames are counted
+in the order in which the decoder outputs them.
 
 T frames, H W pixels, N frames of the video.
 """
@@ -24,25 +27,25 @@ from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_table import FrameTable
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.packets import PacketSource
-from slowfast.video.placement import Placer, whole_picture
+from slowfast.video.placement import Placer, full_frame
 
-# Jumps over more packets than this are made by seeking, shorter ones by passing packets over.
+# Gaps of more packets than this are crossed by seeking, smaller ones by reading packets without decoding.
 _SEEK_PACKETS = 100
-# Frames of a long walk that are looked for at a time.
+# Number of frames of a long video that are looked for at a time.
 _WALK_FRAMES = 4096
 
 
 class PyAVVideo:
-    """An open video file. Close it, or use it in a ``with`` statement.
+    """An open video file; close it, or use it in a ``with`` statement.
 
     Args:
         source: a path, or a seekable binary file.
-        threads: that decode. More than one pay on large pictures and long videos where cores are idle, not
-            on clips, and not beside workers that decode as well.
-        table: of the frames, where it is known already; see :class:`PacketSource`.
+        threads: number of decoding threads. More than one are faster for large frames and long videos where
+            cores are idle; not for clips, and not beside workers that decode as well.
+        table: the frame table, where it is known already; see :class:`PacketSource`.
 
     Raises:
-        DecodeError: for whatever is no decodable video; here, or when the frames are first asked for.
+        DecodeError: if the source is not a decodable video; here, or when frames or times are first read.
     """
 
     def __init__(self, source: Source, threads: int = 1, table: FrameTable | None = None) -> None:
@@ -58,31 +61,32 @@ class PyAVVideo:
         self.close()
 
     def close(self) -> None:
+        """Closes the file; a second call has no effect."""
         self._packets.close()
 
     @property
     def times(self) -> FrameTimes:
-        """When each frame is shown."""
+        """The display times of the frames."""
         return self._table.times
 
     @property
     def pts(self) -> np.ndarray | None:
-        """(N,) int64, the frames' timestamps in the stream's ticks; None where they cannot be trusted."""
+        """(N,) int64 timestamps of the frames in the stream's ticks; None where they cannot be trusted."""
         return self._table.pts
 
     @property
     def average_rate(self) -> float:
-        """Frames per second as the container has it; 25 where it does not say."""
+        """Frames per second from the container's header; 25 where the header has no rate."""
         return self._packets.average_rate
 
     @property
     def claimed_frames(self) -> int:
-        """Number of frames as the header has it; 0 where it does not say."""
+        """Number of frames from the container's header; 0 where the header has no number."""
         return self._packets.stream.frames
 
     @property
     def claimed_ticks_per_frame(self) -> float | None:
-        """The header's duration over its number of frames; None where it does not say."""
+        """The header's duration divided by its number of frames; None where the header lacks one of them."""
         stream = self._packets.stream
         if not stream.duration or not stream.frames:
             return None
@@ -97,35 +101,37 @@ class PyAVVideo:
 
         Args:
             indices: (T,) integers in [0, N), in any order, repeats allowed.
-            placer: scale, crop and flip; None: whole frames.
+            placer: scale, crop and flip; None: full frames.
 
         Returns:
             (T, H, W, 3) uint8, RGB.
 
         Raises:
-            DecodeError: reason ``corrupt`` where a wanted frame cannot be decoded.
+            DecodeError: with the reason ``corrupt`` if a wanted frame cannot be decoded.
         """
         indices = np.asarray(indices, np.int64)
-        parts = self._parts(indices)
+        parts = self._split_for_threads(indices)
         if len(parts) > 1:
             return self._read_parts(indices, parts, placer)
-        picture = FrameScaler(len(indices), placer or whole_picture(), self.name)
-        missing = self._put(picture, indices)
+        scaler = FrameScaler(len(indices), placer or full_frame(), self.name)
+        missing = self._put(scaler, indices)
         if missing:
-            shown = ", ".join(map(str, missing[:5]))
+            examples = ", ".join(map(str, missing[:5]))
             wanted = len(np.unique(indices))
-            raise DecodeError(self.name, "corrupt", f"{len(missing)} of {wanted} frames missing: {shown}")
-        return picture.frames()
+            raise DecodeError(
+                self.name, "corrupt", f"{len(missing)} of {wanted} frames cannot be decoded: {examples}"
+            )
+        return scaler.frames()
 
-    def _put(self, picture: FrameScaler, indices: np.ndarray) -> list[int]:
-        """Puts the frames of the given indices into their slots; returns those that cannot be decoded."""
+    def _put(self, scaler: FrameScaler, indices: np.ndarray) -> list[int]:
+        """Puts the frames of the given indices into their slots; returns indices that cannot be decoded."""
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(indices.tolist()):
             slots.setdefault(index, []).append(slot)
-        # Each way takes the frames that it finds out of ``slots``, and is only tried where some are left.
+        # From the fastest way to the slowest: each removes the frames that it finds from ``slots``.
         for read in (self._read_from_keys, self._read_by_timestamp, self._read_by_counting):
             for index, frame in read(np.array(list(slots))) if slots else ():
-                picture.put(frame, slots.pop(index))
+                scaler.put(frame, slots.pop(index))
         return sorted(slots)
 
     def read_chunks(
@@ -135,81 +141,88 @@ class PyAVVideo:
         placer: Placer | None = None,
         missing: set[int] | None = None,
     ) -> Iterator[np.ndarray]:
-        """The same in one walk through the video with flat memory, for ascending indices without repeats.
+        """Decodes the frames of the given indices in one pass over the video; memory does not grow.
 
         Args:
-            missing: takes the indices that cannot be decoded, whose pictures are black then; None: they are
-                an error, as in :meth:`read`.
+            indices: (T,) ascending integers in [0, N), without repeats.
+            size: frames per chunk.
+            placer: scale, crop and flip; None: full frames.
+            missing: collects the indices that cannot be decoded, whose frames are black then; None: such
+                frames are an error, as in :meth:`read`.
 
         Yields:
             (t, H, W, 3) uint8, t = ``size`` frames, fewer in the last chunk.
         """
-        placer = placer or whole_picture()
-        walk = self._walk(np.asarray(indices, np.int64))
-        ahead = next(walk, None)
+        placer = placer or full_frame()
+        found = self._read_ascending(np.asarray(indices, np.int64))
+        ahead = next(found, None)
         with ExitStack() as stack:
-            again: PyAVVideo | None = None
+            second: PyAVVideo | None = None
             for start in range(0, len(indices), size):
                 chunk = indices[start : start + size]
                 slots = {int(index): [slot] for slot, index in enumerate(chunk)}
-                picture = FrameScaler(len(chunk), placer, self.name)
+                scaler = FrameScaler(len(chunk), placer, self.name)
+                # Take the frames of this chunk; ``ahead`` is the first one after it.
                 while ahead is not None and ahead[0] <= chunk[-1]:
                     index, frame = ahead
                     if index in slots:
-                        picture.put(frame, slots.pop(index))
-                    ahead = next(walk, None)
+                        scaler.put(frame, slots.pop(index))
+                    ahead = next(found, None)
                 if not slots:
-                    yield picture.frames()
+                    yield scaler.frames()
                     continue
-                # By the slower ways, on a decoder of its own: the walk goes on afterwards.
-                again = again or stack.enter_context(PyAVVideo(self._source, table=self._table))
+                # Frames are missing: a second decoder tries the slower ways, this one keeps its position.
+                second = second or stack.enter_context(PyAVVideo(self._source, table=self._table))
                 if missing is None:
-                    yield again.read(chunk, placer)
+                    yield second.read(chunk, placer)
                 else:
-                    yield again._read_with_gaps(chunk, placer, missing)
+                    yield second._read_with_gaps(chunk, placer, missing)
 
     def _read_with_gaps(self, indices: np.ndarray, placer: Placer, missing: set[int]) -> np.ndarray:
-        picture = FrameScaler(len(indices), placer, self.name)
-        gaps = self._put(picture, indices)
+        """Reads one chunk; frames that cannot be decoded are black, and their indices go to ``missing``."""
+        scaler = FrameScaler(len(indices), placer, self.name)
+        gaps = self._put(scaler, indices)
         missing.update(gaps)
         if len(gaps) == len(indices):
             context = self._packets.stream.codec_context
             place = placer(context.height, context.width)
             return np.zeros((len(indices), place.crop_height, place.crop_width, 3), np.uint8)
-        frames = picture.frames()
+        frames = scaler.frames()
         frames[np.isin(indices, gaps)] = 0
         return frames
 
     def stream(self, placer: Placer | None = None) -> Iterator[np.ndarray]:
-        """Yields every decodable frame in order, (H, W, 3) uint8, not flipped; memory does not grow."""
-        picture = FrameScaler(1, placer or whole_picture(), self.name)
+        """Yields every decodable frame in order, (H, W, 3) uint8, without the flip; memory does not grow."""
+        scaler = FrameScaler(1, placer or full_frame(), self.name)
         for frame in self._packets.decode_all():
-            yield picture.view(frame)
+            yield scaler.view(frame)
 
     # -------------------------------------------------------------------------------- frames
 
-    def _parts(self, indices: np.ndarray) -> list[np.ndarray]:
-        """The indices, parted for threads of a decoder each where they lie in several groups of pictures."""
+    def _split_for_threads(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Splits the wanted frames by groups of pictures, for threads with a decoder each."""
         if self._threads == 1 or not isinstance(self._source, str | os.PathLike) or self._table.pts is None:
             return [indices]
         wanted = np.unique(indices)
         keys = self._table.key_packet[wanted]
-        starts = np.flatnonzero(np.diff(keys, prepend=-1))  # where each group begins
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))  # the first wanted frame of each group
         parts = np.array_split(starts, min(self._threads, len(starts)))
         return np.split(wanted, [part[0] for part in parts[1:]])
 
     def _read_parts(self, indices: np.ndarray, parts: list[np.ndarray], placer: Placer | None) -> np.ndarray:
+        """Reads the given parts of the wanted frames in a thread each."""
+
         def read(part: np.ndarray) -> np.ndarray:
             with PyAVVideo(self._source, table=self._table) as video:
                 return video.read(part, placer)
 
         with ThreadPoolExecutor(len(parts)) as pool:
-            frames = np.concatenate(list(pool.map(read, parts)))  # of ascending indices without repeats
-        wanted = np.concatenate(parts)
+            frames = np.concatenate(list(pool.map(read, parts)))
+        wanted = np.concatenate(parts)  # the indices of ``frames``, ascending without repeats
         return frames if np.array_equal(wanted, indices) else frames[np.searchsorted(wanted, indices)]
 
-    def _walk(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """The frames of ascending indices, as the table allows."""
+    def _read_ascending(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Yields (index, frame) for ascending indices, by the fastest way that the table allows."""
         if self._table.pts is None:
             yield from self._read_by_counting(indices)
             return
@@ -217,29 +230,30 @@ class PyAVVideo:
             yield from self._read_from_keys(indices[start : start + _WALK_FRAMES])
 
     def _read_from_keys(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Frames of the wanted timestamps, decoding only what they need."""
+        """Yields (index, frame) of the wanted frames; decodes from key frames on, and only what is needed."""
         table = self._table
         if table.pts is None:
             return
         by_pts = dict(zip(table.pts[indices].tolist(), indices.tolist(), strict=True))
-        place = len(table.packet_pts) + 1  # past the end after the scan: the first run goes back
+        place = len(table.packet_pts) + 1  # number of the next packet; after the scan, past the end
         packets: Iterator[Any] = iter(())
         may_skip = self._packets.may_skip
         for first, last in table.runs(indices):
+            # Go to the key frame of the run: by seeking, unless it is near.
             if not place <= first <= place + _SEEK_PACKETS:
                 packets, place = self._packets.from_packet(first)
             for packet in itertools.islice(packets, last + 1 - place):
                 place += 1
                 if place <= first:
-                    continue
+                    continue  # before the key frame
                 self._packets.skip_unreferenced(may_skip and packet.pts not in by_pts)
                 yield from _wanted(self._packets.decode(packet), by_pts)
-            # The frames that the decoder still holds; then it starts anew, at a key frame.
+            # Take the frames that the decoder still holds, and reset it for the next run.
             yield from _wanted(self._packets.decode(None), by_pts)
             self._packets.flush()
 
     def _read_by_timestamp(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """The same from the first packet on, skipping nothing."""
+        """Yields the same as :meth:`_read_from_keys`, decoding everything from the first packet on."""
         if self._table.pts is None:
             return
         by_pts = dict(zip(self._table.pts[indices].tolist(), indices.tolist(), strict=True))
@@ -249,11 +263,11 @@ class PyAVVideo:
                 return
 
     def _read_by_counting(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Frames counted as the decoder gives them."""
+        """Yields (index, frame) of the wanted frames, counted in the order of the decoder's output."""
         if not len(indices):
             return
         if self._table.pts is not None and self._packets.num_decodable != self.times.num_frames:
-            # The timestamps were good and frames are gone: counting would give their neighbours.
+            # Timestamps are right and frames are gone: counting would give their neighbours instead.
             return
         wanted, last = set(indices.tolist()), int(indices.max())
         for index, frame in enumerate(self._packets.decode_all()):
@@ -264,7 +278,7 @@ class PyAVVideo:
 
 
 def _wanted(frames: list[Any], by_pts: dict[int, int]) -> Iterator[tuple[int, Any]]:
-    """Picks out the frames of wanted timestamps, each once, with their indices."""
+    """Yields (index, frame) for the frames with a wanted timestamp, each once; removes it from ``by_pts``."""
     for frame in frames:
         index = by_pts.pop(frame.pts, None)
         if index is not None:

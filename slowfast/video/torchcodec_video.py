@@ -1,7 +1,7 @@
-"""The same frames through torchcodec, where it and FFmpeg's libraries are installed.
+"""The frames of a video through torchcodec, where torchcodec and FFmpeg's libraries are installed.
 
-What frames there are is said by the packet table of :class:`PyAVVideo`; torchcodec decodes, and is believed
-where it returns the timestamps of that table. Elsewhere, and where timestamps lie, PyAV reads.
+The frame table of :class:`PyAVVideo` states which frames exist. Torchcodec decodes them; its frames are used
+if they have the timestamps of that table. Otherwise, and where timestamps are wrong, PyAV decodes.
 
 T frames, H W pixels.
 """
@@ -17,33 +17,34 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
-from slowfast.video.placement import Placement, Placer, whole_picture
+from slowfast.video.placement import Placement, Placer, full_frame
 from slowfast.video.pyav_video import PyAVVideo
 
-# Frames that are held unscaled at a time.
+# Number of frames that are held unscaled at a time.
 _CHUNK = 32
 
 
 @cache
 def torchcodec_version() -> str | None:
-    """Torchcodec's version; None where it, or the FFmpeg libraries that it needs, cannot be loaded."""
+    """Returns torchcodec's version; None if it, or the FFmpeg libraries that it needs, cannot be loaded."""
     try:
         import torchcodec
         from torchcodec.decoders import VideoDecoder
 
-        VideoDecoder(b"no video")
+        VideoDecoder(b"not a video")
     except (ImportError, OSError):
         return None
     except (RuntimeError, ValueError) as error:
-        # It loads its libraries late: this is their refusal of the bytes, or the failure to load them.
+        # It loads its libraries late: either they refused the bytes, or they could not be loaded.
         return None if "Could not load" in str(error) else str(torchcodec.__version__)
     return None
 
 
 class TorchCodecVideo(PyAVVideo):
-    """An open video file; see :class:`PyAVVideo`. Scaling is torchvision's, within 38 dB of swscale's."""
+    """An open video file; see :class:`PyAVVideo`. Torchvision scales, with 38 dB PSNR to swscale's frames."""
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
+        """Decodes the frames of the given indices; see :meth:`PyAVVideo.read`."""
         indices = np.asarray(indices, np.int64)
         decoder = self._decoder()
         if decoder is None:
@@ -54,12 +55,12 @@ class TorchCodecVideo(PyAVVideo):
             frames = self._frames_of(decoder, chunk)  # (t, H, W, 3)
             if frames is None:
                 return super().read(indices, placer)
-            place = place or (placer or whole_picture())(*frames.shape[1:3])
-            parts.append(_placed(frames, place))
+            place = place or (placer or full_frame())(*frames.shape[1:3])
+            parts.append(_place(frames, place))
         return np.concatenate(parts) if parts else super().read(indices, placer)
 
     def _decoder(self) -> Any:
-        """Torchcodec's decoder; None where the table and it disagree about the frames there are."""
+        """Returns torchcodec's decoder; None if its number of frames is not that of the table."""
         from torchcodec.decoders import VideoDecoder
 
         is_path = isinstance(self._source, str | os.PathLike)
@@ -72,6 +73,7 @@ class TorchCodecVideo(PyAVVideo):
         return decoder if len(decoder) == self.times.num_frames else None
 
     def _frames_of(self, decoder: Any, indices: np.ndarray) -> torch.Tensor | None:
+        """Returns (t, H, W, 3) uint8; None if torchcodec fails, or gives frames of other times."""
         assert self._table.pts is not None
         try:
             batch = decoder.get_frames_at(indices.tolist())
@@ -79,16 +81,16 @@ class TorchCodecVideo(PyAVVideo):
             return None
         expected = self._table.pts[indices] * float(self._packets.stream.time_base)
         given = batch.pts_seconds.numpy()
-        # A whole frame off would be at least half of a frame's time away.
+        # A neighbouring frame would be at least half of a frame's time away.
         return batch.data if np.allclose(given, expected, rtol=0, atol=0.4 / self.times.fps) else None
 
 
-def _placed(frames: torch.Tensor, place: Placement) -> np.ndarray:
-    """Scales, crops and flips frames (t, H, W, 3)."""
+def _place(frames: torch.Tensor, place: Placement) -> np.ndarray:
+    """Returns frames (t, H, W, 3), scaled, cropped and flipped."""
     images = frames.permute(0, 3, 1, 2)  # a view: torchvision is fastest on channels-last memory
     if tuple(frames.shape[1:3]) != (place.height, place.width):
-        how = InterpolationMode(place.interpolation)
-        images = tvf.resize(images, [place.height, place.width], how, antialias=True)
+        mode = InterpolationMode(place.interpolation)
+        images = tvf.resize(images, [place.height, place.width], mode, antialias=True)
     images = images[
         ..., place.top : place.top + place.crop_height, place.left : place.left + place.crop_width
     ]

@@ -1,4 +1,4 @@
-"""A corpus of broken, odd and hostile files, made from real encoded videos by surgery on their bytes."""
+"""A corpus of broken, odd and hostile files, made by changing bytes of real encoded videos."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tests.support.videos import write_video
 
 FRAMES = 40
 SIZE = (64, 96)
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 0.999)
+FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 0.999)
 NOT_A_VIDEO = frozenset({"not a video"})
-NO_PICTURES = NOT_A_VIDEO | {"no video stream", "no decoder", "no frames", "corrupt", "memory"}
+NO_FRAMES = NOT_A_VIDEO | {"no video stream", "no decoder", "no frames", "corrupt", "memory"}
 NOT_A_FILE = frozenset({"not a file"})
 
 
 @dataclass(frozen=True)
 class Case:
-    """One file and what reading it may come to.
+    """One file and the accepted results of reading it.
 
     Attributes:
-        frames: it shows the stamps 0 … frames − 1; None: it may show anything.
-        at_least: it shows this many of the first frames in their order, and perhaps a few after them.
-        reasons: an error of one of these classes is right, too; empty: an error is wrong.
+        frames: the file must show the stamps 0 … frames − 1; None: any frames are accepted.
+        at_least: the file must show at least this many of its first frames, in order.
+        reasons: classes of errors that are accepted as well; empty: an error is wrong.
     """
 
     path: str
@@ -40,34 +40,43 @@ class Case:
 
 
 def make_corpus(folder: Path) -> dict[str, Case]:
-    """Makes all files below ``folder``; returns the cases by name."""
+    """Writes all files below ``folder``; returns the cases by name."""
     cases: dict[str, Case] = {}
-    for make in (_truncated, _damaged, _odd, _no_videos, _no_files, _named_strangely, _huge, _playlists):
-        part = folder / make.__name__.strip("_")
-        part.mkdir()
-        for case in make(part):
-            cases[f"{part.name}/{os.path.basename(case.path)[:40]}"] = case
+    for write_cases in (
+        _truncated,
+        _damaged,
+        _odd,
+        _not_videos,
+        _not_files,
+        _named_strangely,
+        _huge,
+        _playlists,
+    ):
+        subfolder = folder / write_cases.__name__.strip("_")
+        subfolder.mkdir()
+        for case in write_cases(subfolder):
+            cases[f"{subfolder.name}/{os.path.basename(case.path)[:40]}"] = case
     return cases
 
 
-def _front(path: Path) -> Path:
-    """An H.264 mp4 whose index (moov) comes first."""
+def _write_index_first(path: Path) -> Path:
+    """Writes an H.264 mp4 whose index (moov) comes before its data."""
     return write_video(path, FRAMES, size=SIZE, bf="2", container_options={"movflags": "faststart"})
 
 
 def _truncated(folder: Path) -> Iterator[Case]:
-    whole = _front(folder / "moov_in_front.mp4")
-    yield Case(str(whole), frames=FRAMES)
-    content = whole.read_bytes()
-    for share in SHARES:
-        path = folder / f"cut_at_{share}.mp4"
-        path.write_bytes(content[: int(len(content) * share)])
-        # With half of the bytes a few frames at least must be there.
-        yield Case(str(path), at_least=5 if share >= 0.5 else 1, reasons=NO_PICTURES)
-    behind = write_video(folder / "moov_at_the_end.mp4", FRAMES, size=SIZE, bf="2")
-    yield Case(str(behind), frames=FRAMES)
+    complete = _write_index_first(folder / "moov_in_front.mp4")
+    yield Case(str(complete), frames=FRAMES)
+    content = complete.read_bytes()
+    for fraction in FRACTIONS:
+        path = folder / f"cut_at_{fraction}.mp4"
+        path.write_bytes(content[: int(len(content) * fraction)])
+        # Half of the bytes must give a few frames at least.
+        yield Case(str(path), at_least=5 if fraction >= 0.5 else 1, reasons=NO_FRAMES)
+    index_last = write_video(folder / "moov_at_the_end.mp4", FRAMES, size=SIZE, bf="2")
+    yield Case(str(index_last), frames=FRAMES)
     lost = folder / "moov_lost.mp4"
-    lost.write_bytes(behind.read_bytes()[: behind.read_bytes().rindex(b"moov") - 4])
+    lost.write_bytes(index_last.read_bytes()[: index_last.read_bytes().rindex(b"moov") - 4])
     yield Case(str(lost), reasons=NOT_A_VIDEO)
     for suffix in ("mkv", "avi", "ts", "flv"):
         content = write_video(folder / f"whole.{suffix}", FRAMES, size=SIZE).read_bytes()
@@ -77,7 +86,7 @@ def _truncated(folder: Path) -> Iterator[Case]:
 
 
 def _damaged(folder: Path) -> Iterator[Case]:
-    content = _front(folder / "whole.mp4").read_bytes()
+    content = _write_index_first(folder / "whole.mp4").read_bytes()
     start = content.index(b"mdat") + 4
     rng = np.random.default_rng(0)
 
@@ -85,7 +94,7 @@ def _damaged(folder: Path) -> Iterator[Case]:
         data = np.frombuffer(content, np.uint8).copy()
         change(data)
         (folder / name).write_bytes(data.tobytes())
-        return Case(str(folder / name), **{"reasons": NO_PICTURES, **expected})  # type: ignore[arg-type]
+        return Case(str(folder / name), **{"reasons": NO_FRAMES, **expected})  # type: ignore[arg-type]
 
     def flip(data: np.ndarray, first: int, last: int, every: int) -> None:
         places = rng.choice(np.arange(first, last), (last - first) // every, replace=False)
@@ -107,7 +116,7 @@ def _damaged(folder: Path) -> Iterator[Case]:
             slice(None), np.frombuffer(struct.pack(">I", value), np.uint8)
         )
 
-    # Version 0 boxes: 4 bytes of flags, two times, a time scale, a duration.
+    # Boxes of version 0: 4 bytes of flags, two times, a time scale, a duration.
     yield damaged("lasts_for_years.mp4", claim(b"mvhd", 16, 0x7FFFFFFF), frames=FRAMES, reasons=frozenset())
     yield damaged("lasts_no_time.mp4", claim(b"mdhd", 16, 0), frames=FRAMES, reasons=frozenset())
     yield damaged("two_billion_frames.mp4", claim(b"stsz", 8, 0x7FFFFFFF))
@@ -117,7 +126,7 @@ def _damaged(folder: Path) -> Iterator[Case]:
 
 
 def _box(content: bytes, name: bytes) -> int:
-    """Where the content of an mp4 box begins."""
+    """Returns the offset of the content of an mp4 box."""
     return content.index(name) + 4
 
 
@@ -140,7 +149,7 @@ def _odd(folder: Path) -> Iterator[Case]:
     other_name.write_bytes(write_video(folder / "called.mkv", FRAMES, size=SIZE).read_bytes())
     yield Case(str(other_name), frames=FRAMES)
     tail = folder / "something_behind.mp4"
-    tail.write_bytes(_front(folder / "front.mp4").read_bytes() + b"<html>" * 1000)
+    tail.write_bytes(_write_index_first(folder / "front.mp4").read_bytes() + b"<html>" * 1000)
     yield Case(str(tail), frames=FRAMES)
     twice = folder / "twice_one_after_another.ts"
     twice.write_bytes(write_video(folder / "once.ts", 5, size=SIZE).read_bytes() * 2)
@@ -151,7 +160,7 @@ def _odd(folder: Path) -> Iterator[Case]:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         container.start_encoding()
-    yield Case(str(no_packets), reasons=NO_PICTURES)
+    yield Case(str(no_packets), reasons=NO_FRAMES)
 
 
 def _write_audio(path: Path) -> Path:
@@ -164,12 +173,12 @@ def _write_audio(path: Path) -> Path:
     return path
 
 
-def _no_videos(folder: Path) -> Iterator[Case]:
+def _not_videos(folder: Path) -> Iterator[Case]:
     contents = {
         "empty.mp4": b"",
         "one_byte.mp4": b"\0",
         "zeros.mp4": bytes(1 << 20),
-        "text.mp4": b"no video at all\n" * 1000,
+        "text.mp4": b"not a video\n" * 1000,
         "page.mp4": b"<!DOCTYPE html><html><head><title>404</title></head>" + b"<p>gone</p>" * 500,
         "noise.mp4": np.random.default_rng(1).integers(0, 256, 1 << 18, np.uint8).tobytes(),
         "archive.mp4": b"PK\x03\x04" + bytes(4000),
@@ -179,14 +188,14 @@ def _no_videos(folder: Path) -> Iterator[Case]:
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-        yield Case(str(folder / name), reasons=NO_PICTURES | {"empty"})
-    picture = folder / "picture.mp4"
-    picture.write_bytes(_png(8, 8, bytes(9 * 8)))
-    yield Case(str(picture), reasons=NO_PICTURES)
+        yield Case(str(folder / name), reasons=NO_FRAMES | {"empty"})
+    image = folder / "image.mp4"
+    image.write_bytes(_png(8, 8, bytes(9 * 8)))
+    yield Case(str(image), reasons=NO_FRAMES)
 
 
 def _png(width: int, height: int, rows: bytes) -> bytes:
-    """A grey png; ``rows`` are (width + 1) × height bytes, or fewer where it shall be broken."""
+    """Returns a grey png; ``rows`` has (width + 1) × height bytes, or fewer to break the file."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -200,17 +209,17 @@ def _png(width: int, height: int, rows: bytes) -> bytes:
     )
 
 
-def _no_files(folder: Path) -> Iterator[Case]:
+def _not_files(folder: Path) -> Iterator[Case]:
     (folder / "directory.mp4").mkdir()
     yield Case(str(folder / "directory.mp4"), reasons=NOT_A_FILE)
     os.mkfifo(folder / "fifo.mp4")
     yield Case(str(folder / "fifo.mp4"), reasons=NOT_A_FILE)
     with socket.socket(socket.AF_UNIX) as server:
-        here = os.open(".", os.O_RDONLY)
-        os.chdir(folder)  # the path of a socket may be no longer than 108 bytes
+        working_folder = os.open(".", os.O_RDONLY)
+        os.chdir(folder)  # the path of a socket has at most 108 bytes
         server.bind("socket.mp4")
-        os.chdir(here)
-        os.close(here)
+        os.chdir(working_folder)
+        os.close(working_folder)
     yield Case(str(folder / "socket.mp4"), reasons=NOT_A_FILE)
     yield Case("/dev/zero", reasons=NOT_A_FILE)
     yield Case("/dev/null", reasons=NOT_A_FILE)
@@ -223,7 +232,7 @@ def _no_files(folder: Path) -> Iterator[Case]:
     yield Case(f"{folder}/nul\0byte.mp4", reasons=frozenset({"not a video", "missing"}))
     yield Case("", reasons=frozenset({"missing"}))
     yield Case("http://127.0.0.1:9/x.mp4", reasons=frozenset({"missing"}))
-    if os.geteuid() != 0:  # root may read everything
+    if os.geteuid() != 0:  # the root user may read every file
         (folder / "not_permitted.mp4").write_bytes(b"x")
         (folder / "not_permitted.mp4").chmod(0)
         yield Case(str(folder / "not_permitted.mp4"), reasons=frozenset({"not permitted"}))
@@ -254,7 +263,7 @@ def _huge(folder: Path) -> Iterator[Case]:
     yield Case(str(path))
     bomb = folder / "bomb.png"
     bomb.write_bytes(_png(10000, 10000, bytes(10001 * 10000)))
-    yield Case(str(bomb), reasons=NO_PICTURES)
+    yield Case(str(bomb), reasons=NO_FRAMES)
     claims = {
         "claims.png": _png(2**31 - 1, 2**31 - 1, bytes(100)),
         "claims_less.png": _png(16000, 16000, bytes(100)),
@@ -266,11 +275,11 @@ def _huge(folder: Path) -> Iterator[Case]:
     }
     for name, content in claims.items():
         (folder / name).write_bytes(content)
-        yield Case(str(folder / name), reasons=NO_PICTURES | {"unreadable"})
+        yield Case(str(folder / name), reasons=NO_FRAMES | {"unreadable"})
 
 
 def _playlists(folder: Path) -> Iterator[Case]:
-    """Each points at ``secret.mp4`` or ``secret.ts``, sound videos, which nobody asked to open."""
+    """Yields files that point at ``secret.mp4`` or ``secret.ts``, valid videos that must not be opened."""
     write_video(folder / "secret.mp4", 5, size=SIZE)
     write_video(folder / "secret.ts", 5, size=SIZE)
     segments = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{}\n#EXT-X-ENDLIST\n"
@@ -286,12 +295,12 @@ def _playlists(folder: Path) -> Iterator[Case]:
         'bandwidth="1"><BaseURL>secret.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>',
         "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\n"
         "t=0 0\nm=video 5004 RTP/AVP 96\n",
-        "picture.svg": '<svg xmlns="http://www.w3.org/2000/svg">'
+        "image.svg": '<svg xmlns="http://www.w3.org/2000/svg">'
         f'<image href="file://{folder}/secret.mp4"/></svg>',
     }
     for name, text in contents.items():
         (folder / name).write_text(text)
-        yield Case(str(folder / name), reasons=NO_PICTURES)
-    (folder / "secret%01d.png").write_text("no picture")
+        yield Case(str(folder / name), reasons=NO_FRAMES)
+    (folder / "secret%01d.png").write_text("not an image")
     (folder / "secret1.png").write_bytes(_png(8, 8, bytes(9 * 8)))
-    yield Case(str(folder / "secret%01d.png"), reasons=NO_PICTURES)
+    yield Case(str(folder / "secret%01d.png"), reasons=NO_FRAMES)

@@ -1,4 +1,4 @@
-"""Real encoded videos for tests: each frame carries its number as a picture of black and white cells."""
+"""Real encoded videos for tests: each frame shows its number as a pattern of black and white cells."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ BITS = CELLS * CELLS
 
 
 def stamp(number: int, height: int = 64, width: int = 64) -> np.ndarray:
-    """A picture (H, W, 3) uint8 that shows ``number`` (below 65536) in a code that survives compression."""
+    """Returns an image (H, W, 3) uint8 that shows ``number`` (below 65536), robust to compression."""
     bits = (number >> np.arange(BITS)) & 1
     rows = np.arange(height) * CELLS // height
     columns = np.arange(width) * CELLS // width
     grey = np.where(bits.reshape(CELLS, CELLS)[rows][:, columns], 210, 45).astype(np.uint8)
-    # A slope that moves, so that frames differ everywhere and the encoder has something to predict.
-    slope = (np.arange(width) + 3 * number) % 32
-    return np.repeat((grey + slope.astype(np.uint8))[..., None], 3, axis=2)
+    # A moving gradient, so that frames differ everywhere and the encoder has motion to predict.
+    gradient = (np.arange(width) + 3 * number) % 32
+    return np.repeat((grey + gradient.astype(np.uint8))[..., None], 3, axis=2)
 
 
-def read_stamp(picture: np.ndarray) -> int:
-    """The number that a picture (H, W, 3) of any size shows."""
-    height, width = picture.shape[:2]
+def read_stamp(image: np.ndarray) -> int:
+    """Returns the number that an image (H, W, 3) of any size shows."""
+    height, width = image.shape[:2]
     number = 0
     for bit in range(BITS):
         row, column = divmod(bit, CELLS)
-        cell = picture[
+        cell = image[
             int((row + 0.3) * height / CELLS) : int((row + 0.7) * height / CELLS) + 1,
             int((column + 0.3) * width / CELLS) : int((column + 0.7) * width / CELLS) + 1,
         ]
@@ -38,8 +38,9 @@ def read_stamp(picture: np.ndarray) -> int:
     return number
 
 
-def read_stamps(pictures: Iterable[np.ndarray]) -> list[int]:
-    return [read_stamp(picture) for picture in pictures]
+def read_stamps(images: Iterable[np.ndarray]) -> list[int]:
+    """Returns the numbers that the images show."""
+    return [read_stamp(image) for image in images]
 
 
 def write_video(
@@ -60,15 +61,15 @@ def write_video(
     """Encodes a video; returns its path.
 
     Args:
-        frames: pictures (H, W, 3) uint8 RGB, or how many stamped ones.
+        frames: images (H, W, 3) uint8 RGB, or the number of stamped frames.
         size: (height, width) of stamped frames.
-        gop: distance of key frames.
+        gop: frames from one key frame to the next.
         ticks: timestamps of the frames in units of 1 / 1000 s, for variable frame rates.
-        rotation: display rotation in degrees, written to the container.
-        options: of the encoder, for instance ``bf="2"``.
+        rotation: display rotation in degrees, as stored in the container.
+        options: options of the encoder, for instance ``bf="2"``.
     """
-    pictures = [stamp(i, *size) for i in range(frames)] if isinstance(frames, int) else frames
-    height, width = pictures[0].shape[:2]
+    images = [stamp(i, *size) for i in range(frames)] if isinstance(frames, int) else frames
+    height, width = images[0].shape[:2]
     with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         defaults = {"preset": "ultrafast"} if codec in ("libx264", "libx265") else {}
         stream = container.add_stream(codec, rate=fps, options=defaults | options)
@@ -78,8 +79,8 @@ def write_video(
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
             stream.set_display_rotation(rotation)
-        for i, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+        for i, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt)
             if ticks is not None:
                 frame.pts, frame.time_base = ticks[i], Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -88,6 +89,6 @@ def write_video(
 
 
 def write_csv(path: Path | str, videos: Iterable[tuple[Path | str, int]], separator: str = " ") -> Path:
-    """Writes lines of ``path label``; returns the csv's path."""
+    """Writes an annotation file with a line ``path label`` per video; returns its path."""
     Path(path).write_text("".join(f"{video}{separator}{label}\n" for video, label in videos))
     return Path(path)

@@ -1,4 +1,4 @@
-"""Whatever a file holds: the right frames or a classified error, soon, and nothing is left behind."""
+"""Broken files: the right frames or a classified error within seconds, and no leaked handles or memory."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.datasets.views.view_reader import ViewReader, WholeVideoViews
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
-from slowfast.video.placement import whole_picture
+from slowfast.video.placement import full_frame
 from tests.support.broken_corpus import Case, make_corpus
 from tests.support.videos import read_stamps, write_video
 
-SECONDS = 8.0  # for any one file; on two busy cores
+SECONDS = 8.0  # limit per file; on two busy cores
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +33,25 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
 
 
 def outcome(case: Case) -> np.ndarray | Exception:
-    """Some frames spread over the video, small; or the error."""
+    """Returns up to 16 small frames spread over the video; or the error."""
     try:
         with open_video(case.path) as video:
             total = video.times.num_frames
             return video.read(
-                np.unique(np.linspace(0, total - 1, min(total, 16)).astype(int)), whole_picture(64)
+                np.unique(np.linspace(0, total - 1, min(total, 16)).astype(int)), full_frame(64)
             )
     except Exception as error:
         return error
 
 
 def stamps_in_order(case: Case) -> list[int]:
+    """Returns the numbers that all frames show."""
     with open_video(case.path) as video:
         return read_stamps(video.read(np.arange(video.times.num_frames)))
 
 
-def complain(case: Case, found: np.ndarray | Exception) -> str:
-    """What is wrong with an outcome; empty: nothing."""
+def describe_failure(case: Case, found: np.ndarray | Exception) -> str:
+    """Describes why an outcome is wrong; empty if it is accepted."""
     if isinstance(found, DecodeError):
         return "" if found.reason in case.reasons else f"{found.reason} ({found.detail})"
     if isinstance(found, Exception):
@@ -66,7 +67,7 @@ def complain(case: Case, found: np.ndarray | Exception) -> str:
     return "" if right else f"shows {stamps}"
 
 
-def test_each_file_gives_its_frames_or_a_classified_error_soon(corpus: dict[str, Case]) -> None:
+def test_each_file_gives_its_frames_or_a_classified_error_within_seconds(corpus: dict[str, Case]) -> None:
     assert len(corpus) > 100
     problems = {}
     for name, case in corpus.items():
@@ -74,12 +75,12 @@ def test_each_file_gives_its_frames_or_a_classified_error_soon(corpus: dict[str,
         found = outcome(case)
         if seconds := (time.monotonic() - begin) // SECONDS:
             problems[name] = f"took {seconds * SECONDS:g} s or more"
-        problems[name] = complain(case, found) or problems.get(name, "")
+        problems[name] = describe_failure(case, found) or problems.get(name, "")
     assert {name: problem for name, problem in problems.items() if problem} == {}
 
 
 def test_a_loader_reads_the_whole_corpus_and_names_each_broken_file(corpus: dict[str, Case]) -> None:
-    """No file hangs a worker or kills it, and none is scored silently."""
+    """No file stops a worker, and each broken file is reported instead of scored."""
     cases = list(corpus.values())
     labels = torch.zeros(len(cases), dtype=torch.int32)
     paths = PathTable.from_strings([case.path for case in cases])
@@ -97,7 +98,7 @@ def test_a_loader_reads_the_whole_corpus_and_names_each_broken_file(corpus: dict
 
 
 def test_a_slow_file_like_object_is_read_to_its_end(tmp_path: Path) -> None:
-    """As from a network: a few hundred bytes at a time, each time after a while."""
+    """Reads from a source like a network connection: a few hundred bytes per call, each after a delay."""
     content = write_video(tmp_path / "far.mp4", 20).read_bytes()
 
     class Slow(io.BytesIO):
@@ -121,31 +122,32 @@ def test_a_file_like_object_that_fails_is_a_classified_error(tmp_path: Path) -> 
         decode(Failing(content))
 
 
-def test_nothing_that_a_playlist_points_at_is_opened(corpus: dict[str, Case]) -> None:
+def test_files_that_a_playlist_points_at_are_not_opened(corpus: dict[str, Case]) -> None:
     lists = [case for name, case in corpus.items() if name.startswith("playlists/")]
     folder = Path(lists[0].path).parent
     secrets = [folder / name for name in ("secret.mp4", "secret.ts", "secret1.png")]
 
-    def forget_reading() -> None:
+    def reset_access_times() -> None:
         for secret in secrets:
             os.utime(secret, (1, secret.stat().st_mtime))
 
-    def were_read() -> list[str]:
+    def files_read() -> list[str]:
         return [secret.name for secret in secrets if secret.stat().st_atime != 1]
 
-    forget_reading()
+    reset_access_times()
     secrets[0].read_bytes()
-    if were_read() != ["secret.mp4"]:
-        pytest.skip("this file system does not note when files are read")
-    forget_reading()
+    if files_read() != ["secret.mp4"]:
+        pytest.skip("this file system does not record when files are read")
+    reset_access_times()
     for case in lists:
         assert isinstance(outcome(case), DecodeError)
         with pytest.raises(DecodeError):
             decode(io.BytesIO(Path(case.path).read_bytes()))
-    assert were_read() == []
+    assert files_read() == []
 
 
 def read_many(corpus: dict[str, Case], rounds: int) -> None:
+    """Reads all files of the corpus but the huge ones, several times."""
     cases = [case for name, case in corpus.items() if not name.startswith("huge/")]
     for _ in range(rounds):
         for case in cases:
@@ -155,9 +157,9 @@ def read_many(corpus: dict[str, Case], rounds: int) -> None:
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(12, marks=pytest.mark.faults)])
 def test_broken_files_leave_no_handles_and_no_memory(corpus: dict[str, Case], rounds: int) -> None:
-    """Two rounds are some 200 files, twelve more than 1,000."""
+    """Two rounds read about 200 files, twelve rounds more than 1,000."""
     process = psutil.Process()
-    read_many(corpus, 2)  # what is loaded once is loaded by now
+    read_many(corpus, 2)  # loads what is loaded only once
     handles, memory = process.num_fds(), process.memory_info().rss
     read_many(corpus, rounds)
     assert process.num_fds() == handles

@@ -1,6 +1,6 @@
-"""Decoding gives exactly the frames asked for, whatever the codec and container.
+"""Decoding gives exactly the requested frames for every codec and container.
 
-Frames are stamped with their number; the truth for pixels is a plain decode of everything in order.
+Each frame shows its number; the expected pixels are those of a plain decode of all frames in order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, describe_backend, open_video, stream
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.packets import PacketSource
-from slowfast.video.placement import Placement, whole_picture
+from slowfast.video.placement import Placement, full_frame
 from slowfast.video.torchcodec_video import torchcodec_version
 from tests.support.videos import read_stamp, read_stamps, stamp, write_video
 
@@ -62,7 +62,7 @@ ENCODINGS = {
 
 
 def decode_plainly(path: Path) -> np.ndarray:
-    """All frames through PyAV alone, one after another."""
+    """Returns all frames, decoded in order by PyAV alone."""
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
@@ -72,7 +72,7 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.
     options = {"size": (64, 96), **ENCODINGS[name]}
     path = write_video(tmp_path / name, FRAMES, **options)
     truth = decode_plainly(path)
-    assert read_stamps(truth) == list(range(FRAMES)), "the test's own video is wrong"
+    assert read_stamps(truth) == list(range(FRAMES)), "the video of this test is wrong"
     rng = np.random.default_rng(0)
     with open_video(path) as video:
         assert video.times.num_frames == FRAMES
@@ -80,7 +80,7 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.
         for count in (1, 2, 5, 5, FRAMES):
             indices = rng.choice(FRAMES, count, replace=False)
             np.testing.assert_array_equal(video.read(indices), truth[indices])
-    # A large file is not kept in memory but read again from where decoding must start.
+    # The packets of a large file are not kept in memory but read again from the key frame on.
     monkeypatch.setattr("slowfast.video.packets._KEEP_BYTES", 0)
     with open_video(path) as video:
         for first in (30, 3, 17):
@@ -91,7 +91,7 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", ["h264-open.mp4", "h264-b.avi", "vp8.webm"])
 @pytest.mark.parametrize("keep_bytes", [0, 8 << 20], ids=["seeking", "kept packets"])
-def test_chunks_are_one_walk_through_the_video(
+def test_chunks_are_read_in_one_pass_over_the_video(
     name: str, keep_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slowfast.video.packets._KEEP_BYTES", keep_bytes)
@@ -105,25 +105,25 @@ def test_chunks_are_one_walk_through_the_video(
 
 
 @pytest.mark.parametrize("name", ["h264-b.mp4", "h264-b.avi"])
-def test_no_frames_wanted_are_no_chunks(name: str, tmp_path: Path) -> None:
-    """What is left of a video whose features were interrupted after the last chunk."""
+def test_a_request_for_no_frames_gives_no_chunks(name: str, tmp_path: Path) -> None:
+    """Tests an empty request, as after an interruption behind the last chunk of a video."""
     with open_video(write_video(tmp_path / name, FRAMES, **ENCODINGS[name])) as video:
         assert (video.pts is None) == name.endswith(".avi")
         assert list(video.read_chunks(np.arange(0), 8)) == []
 
 
-@pytest.mark.skipif(torchcodec_version() is None, reason="torchcodec, or FFmpeg's libraries, are not there")
+@pytest.mark.skipif(torchcodec_version() is None, reason="torchcodec or FFmpeg's libraries cannot be loaded")
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_torchcodec_gives_the_same_frames(name: str, tmp_path: Path) -> None:
     path = write_video(tmp_path / name, FRAMES, **{"size": (64, 96), **ENCODINGS[name]})
     indices = [0, 7, 30, 31, FRAMES - 1]
     ours, theirs = (decode(path, indices=indices, backend=backend) for backend in ("pyav", "torchcodec"))
-    # Formats of more than 8 bits, or of more than 4:2:0, are converted by other code.
+    # For more than 8 bits, or more colour than 4:2:0, the two libraries convert to RGB differently.
     assert np.abs(ours.astype(int) - theirs).mean() < (1.5 if ENCODINGS[name].get("pix_fmt") else 1e-9)
     assert read_stamps(decode(path, indices=indices, size=48, backend="torchcodec")) == indices
 
 
-def test_torchcodec_gives_way_where_it_cannot_be_loaded(
+def test_pyav_decodes_where_torchcodec_cannot_be_loaded(
     stamped_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slowfast.video.torchcodec_video.torchcodec_version", lambda: None)
@@ -155,11 +155,11 @@ def test_a_first_timestamp_other_than_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_where_timestamps_are_decoding_times_frames_are_counted(suffix: str, tmp_path: Path) -> None:
-    """B-frames whose packets claim to be shown in the order in which they are stored."""
-    honest = write_video(tmp_path / "honest.mp4", FRAMES, bf="3", preset="medium")
-    lying = tmp_path / f"lying.{suffix}"
-    with av.open(str(honest)) as old, av.open(str(lying), "w") as new:
+def test_frames_are_counted_where_timestamps_are_decoding_times(suffix: str, tmp_path: Path) -> None:
+    """Tests B-frames whose packets have timestamps in the order of storage."""
+    original = write_video(tmp_path / "original.mp4", FRAMES, bf="3", preset="medium")
+    wrong = tmp_path / f"wrong.{suffix}"
+    with av.open(str(original)) as old, av.open(str(wrong), "w") as new:
         out = new.add_stream_from_template(old.streams.video[0])
         packets = [packet for packet in old.demux(video=0) if packet.size]
         first = packets[0].dts
@@ -169,22 +169,22 @@ def test_where_timestamps_are_decoding_times_frames_are_counted(suffix: str, tmp
             packet.pts = packet.dts = packet.dts - first
             packet.stream = out
             new.mux(packet)
-    with open_video(lying) as video:
+    with open_video(wrong) as video:
         assert video.pts is None
         assert video.times.num_frames == FRAMES
         assert read_stamps(video.read([25, 3, 39])) == [25, 3, 39]
 
 
 def test_a_stream_that_may_have_b_frames_but_has_none_is_reached_by_seeking(tmp_path: Path) -> None:
-    """Its timestamps ascend as if they lied; that packets wait to be shown tells that they do not."""
+    """Tests ascending timestamps that are right: decoding times earlier than display times prove it."""
     path = tmp_path / "none.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"bf": "3"})
         stream.width = stream.height = 64
         for i in range(FRAMES):
-            picture = av.VideoFrame.from_ndarray(stamp(i), format="rgb24")
-            picture.pict_type = PictureType.P if i else PictureType.I
-            container.mux(stream.encode(picture))
+            frame = av.VideoFrame.from_ndarray(stamp(i), format="rgb24")
+            frame.pict_type = PictureType.P if i else PictureType.I
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -209,10 +209,10 @@ def test_scale_crop_and_flip_of_a_placement(stamped_video: Path) -> None:
     place = Placement(height=32, width=48, top=4, left=10, crop_height=24, crop_width=30)
     mirrored = Placement(*(list(vars(place).values())[:6]), flip=True)
     with open_video(stamped_video) as video:
-        whole = video.read([5], lambda h, w: Placement(32, 48, 0, 0, 32, 48))
+        full = video.read([5], lambda h, w: Placement(32, 48, 0, 0, 32, 48))
         crop = video.read([5], lambda h, w: place)
         flipped = video.read([5], lambda h, w: mirrored)
-    np.testing.assert_array_equal(crop, whole[:, 4:28, 10:40])
+    np.testing.assert_array_equal(crop, full[:, 4:28, 10:40])
     np.testing.assert_array_equal(flipped, crop[:, :, ::-1])
 
 
@@ -221,7 +221,7 @@ def test_a_file_object_is_a_source(stamped_video: Path) -> None:
 
 
 def test_scaling_keeps_brightness(tmp_path: Path) -> None:
-    """Scaling before the conversion to RGB must not darken: each grey keeps its level."""
+    """Tests that scaling before the conversion to RGB does not darken: each grey keeps its level."""
     for level in (30, 128, 220):
         grey = [np.full((96, 128, 3), level, np.uint8)] * 2
         path = write_video(tmp_path / f"{level}.mp4", grey)
@@ -229,7 +229,7 @@ def test_scaling_keeps_brightness(tmp_path: Path) -> None:
 
 
 def write_tagged(path: Path, matrix: int) -> Path:
-    """An H.264 video that names its matrix of colours (ITU-T H.273, table 4)."""
+    """Writes an H.264 video that states its colour matrix (ITU-T H.273, table 4)."""
     plain = write_video(path.with_name(f"plain_{path.name}"), 5)
     with av.open(str(plain)) as old, av.open(str(path), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
@@ -245,27 +245,29 @@ def write_tagged(path: Path, matrix: int) -> Path:
 
 @pytest.mark.parametrize("size", [None, 48])
 @pytest.mark.parametrize(("matrix", "read_as"), [(3, 2), (8, 2), (10, 9)])
-def test_a_matrix_that_swscale_does_not_know_is_taken_for_another(
+def test_a_colour_matrix_unknown_to_swscale_is_read_as_a_similar_one(
     matrix: int, read_as: int, size: int | None, tmp_path: Path
 ) -> None:
-    """YCgCo, BT.2020 of constant luminance, and what is reserved."""
-    frames = decode(write_tagged(tmp_path / "strange.mp4", matrix), size=size)
+    """Tests a reserved value, YCgCo, and BT.2020 with constant luminance."""
+    frames = decode(write_tagged(tmp_path / "unknown.mp4", matrix), size=size)
     assert read_stamps(frames) == list(range(5))
     np.testing.assert_array_equal(frames, decode(write_tagged(tmp_path / "known.mp4", read_as), size=size))
 
 
-def test_a_picture_that_cannot_be_converted_has_a_reason_of_its_own() -> None:
+def test_a_frame_that_cannot_be_converted_has_its_own_class_of_error() -> None:
     class Refusing:
         def reformat(self, *_: object, **__: object) -> None:
             raise av.error.OSError(95, "Operation not supported")
 
-    picture = FrameScaler(1, whole_picture(), "a.mp4")
-    picture._converter = Refusing()
+    scaler = FrameScaler(1, full_frame(), "a.mp4")
+    scaler._converter = Refusing()
     with pytest.raises(DecodeError, match=r"a\.mp4: not convertible \(yuv420p to RGB: .*not supported"):
-        picture.put(av.VideoFrame(64, 64, "yuv420p"), [0])
+        scaler.put(av.VideoFrame(64, 64, "yuv420p"), [0])
 
 
-def test_a_deep_clip_is_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_late_in_the_video_is_reached_by_seeking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_video(tmp_path / "long.mp4", 600, gop=30, bf="2")
     sent = []
     plain = PacketSource.decode
@@ -283,9 +285,9 @@ def test_threads_give_the_same_frames(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty"), (b"no video at all " * 100, "not a video"), (None, "missing")]
+    ("content", "reason"), [(b"", "empty"), (b"not a video at all " * 100, "not a video"), (None, "missing")]
 )
-def test_what_is_no_video_is_named_so(content: bytes | None, reason: str, tmp_path: Path) -> None:
+def test_files_that_are_not_videos_are_classified(content: bytes | None, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.mp4"
     if content is not None:
         path.write_bytes(content)
@@ -295,19 +297,21 @@ def test_what_is_no_video_is_named_so(content: bytes | None, reason: str, tmp_pa
     assert str(path) in str(caught.value)
 
 
-def test_a_truncated_file_gives_the_frames_it_has(stamped_video: Path, tmp_path: Path) -> None:
-    whole = write_video(
-        tmp_path / "whole.mp4", 60, size=(64, 96), bf="2", container_options={"movflags": "faststart"}
+def test_a_truncated_file_gives_its_remaining_frames(stamped_video: Path, tmp_path: Path) -> None:
+    complete = write_video(
+        tmp_path / "complete.mp4", 60, size=(64, 96), bf="2", container_options={"movflags": "faststart"}
     )
     cut = tmp_path / "cut.mp4"
-    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
+    cut.write_bytes(complete.read_bytes()[: int(complete.stat().st_size * 0.6)])
     with open_video(cut) as video:
         count = video.times.num_frames
         assert 20 < count < 60
         assert read_stamps(video.read(np.arange(count))) == list(range(count))
 
 
-def test_a_name_that_reads_as_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_looks_like_an_address_or_a_pattern_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     path = write_video(tmp_path / "plain.mp4", 5)
     for name in ("concat:a|b.mp4", "-i.mp4", "%03d.mp4", "a b\n.mp4", "ü😀.mp4"):
@@ -315,5 +319,5 @@ def test_a_name_that_reads_as_an_address_is_a_file(tmp_path: Path, monkeypatch: 
         assert read_stamps(decode(name)) == [0, 1, 2, 3, 4]
 
 
-def test_the_stamp_itself() -> None:
+def test_stamps_are_read_as_they_were_written() -> None:
     assert [read_stamp(stamp(i, 48, 80)) for i in (0, 1, 255, 4097, 65535)] == [0, 1, 255, 4097, 65535]

@@ -50,7 +50,7 @@ class SharedCropsReader(ViewReader):
 
         def place_whole(height: int, width: int) -> Placement:
             sizes.append((height, width))
-            return self.scheme.placer(0, rng)(height, width).whole
+            return self.scheme.placer(0, rng)(height, width).uncropped
 
         with self.open_source(path) as video:
             indices, positions = self.plan(video.times, path, view, rng, segment)
@@ -66,5 +66,5 @@ class SharedCropsReader(ViewReader):
         positions: np.ndarray,
     ) -> tuple[Tensor, Tensor]:
         place = self.scheme.placer(crop, rng)(*size)
-        part = torch.from_numpy(place.cut(frames)).permute(3, 0, 1, 2)  # (T, h, w, 3) -> (3, T, H, W)
+        part = torch.from_numpy(place.crop(frames)).permute(3, 0, 1, 2)  # (T, h, w, 3) -> (3, T, H, W)
         return part, torch.from_numpy(positions)
