@@ -1,6 +1,6 @@
 """Data sets of videos: annotations, views, clips, and their loading.
 
-The names of ``__init__.pyi`` are imported when they are first used.
+The names in ``__init__.pyi`` are imported on first use.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The registry of data sets and the door through which they are built."""
+"""The registry of data sets, and the function that builds one from a configuration."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from fvcore.common.config import CfgNode
+
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import Clip, ReadClip
+from slowfast.datasets.map_dataset import MapDataset
 from slowfast.datasets.readers import READERS, AnnotationSource
-from slowfast.datasets.video_dataset import FeatureOrigin, Reader, VideoDataset
+from slowfast.datasets.video_dataset import FeatureOrigin, Reader, VideoDataset, ViewDataset
 from slowfast.datasets.views.augment import Augmentation
 from slowfast.datasets.views.original import OriginalViewReader
 from slowfast.datasets.views.shared_crops import SharedCropsReader
@@ -24,11 +27,16 @@ from slowfast.video.image_folder import ImageFolder
 
 _logger = get_logger(__name__)
 
-DATASET_REGISTRY: Registry[Callable[[Any, str], Annotations]] = Registry("data set", "TRAIN.DATASET")
-"""Readers of annotations: ``(cfg, split) -> Annotations``, where split is "train", "val" or "test"."""
+DATASET_REGISTRY: Registry[Callable[[CfgNode, str], Any]] = Registry("data set", "TRAIN.DATASET")
+"""Functions or classes called as ``(cfg, split)``, where split is "train", "val" or "test".
+
+They return :class:`~slowfast.datasets.annotations.Annotations`, so that the framework reads the videos, or a
+map-style ``torch.utils.data.Dataset`` of clips; :class:`~slowfast.datasets.map_dataset.MapDataset` says what
+such a data set needs. A file named in ``IMPORTS`` registers its own with ``@DATASET_REGISTRY.register()``.
+"""
 
 
-def _read(reader: Callable[[AnnotationSource], Annotations], cfg: Any, split: str) -> Annotations:
+def _read(reader: Callable[[AnnotationSource], Annotations], cfg: CfgNode, split: str) -> Annotations:
     return reader(
         AnnotationSource(
             folder=cfg.DATA.PATH_TO_DATA_DIR,
@@ -49,9 +57,12 @@ for _name, _reader in READERS.items():
 
 @dataclass(frozen=True)
 class ReaderRequest:
-    """Arguments of a function that builds a reader of views.
+    """The arguments of a function that builds a reader of views.
 
     Attributes:
+        split: "train", "val" or "test".
+        annotations: the videos to read.
+        scheme: the views of each video.
         position_rate, feature_dim, streamed_views: see :func:`build_dataset`.
     """
 
@@ -65,9 +76,10 @@ class ReaderRequest:
 
 @dataclass(frozen=True)
 class BuiltReader:
-    """A reader of views, and how an item is made of what it reads.
+    """A reader of views, and the function that builds an item from its result.
 
     Attributes:
+        reader: reads the views.
         make_clip, features: see :class:`VideoDataset`.
     """
 
@@ -76,14 +88,14 @@ class BuiltReader:
     features: FeatureOrigin | None = None
 
 
-READER_REGISTRY: Registry[Callable[[Any, ReaderRequest], BuiltReader]] = Registry(
+READER_REGISTRY: Registry[Callable[[CfgNode, ReaderRequest], BuiltReader]] = Registry(
     "reader of views", "DATA.FEATURES"
 )
-"""Builders of readers: ``(cfg, request) -> BuiltReader``. The data set and ``DATA`` decide which is used."""
+"""Builders of readers: ``(cfg, request) -> BuiltReader``; :func:`build_dataset` chooses one."""
 
 
 @READER_REGISTRY.register("frames")
-def _build_frame_reader(cfg: Any, request: ReaderRequest) -> BuiltReader:
+def _build_frame_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     view_reader = SharedCropsReader if request.scheme.num_crops > 1 else ViewReader
     reader = view_reader(
         request.scheme,
@@ -97,41 +109,76 @@ def _build_frame_reader(cfg: Any, request: ReaderRequest) -> BuiltReader:
 
 
 @READER_REGISTRY.register("original")
-def _build_original_reader(cfg: Any, request: ReaderRequest) -> BuiltReader:
+def _build_original_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     if request.annotations.segments is not None or request.annotations.image_fps is not None:
         name = cfg.TEST.DATASET if request.split == "test" else cfg.TRAIN.DATASET
         raise ConfigError(
-            "DATA.ORIGINAL_SEMANTICS = True: the original reads whole video files, but the data set "
-            f"{name!r} has parts of files, or folders of images; set it False"
+            "DATA.ORIGINAL_SEMANTICS = True: the data set must consist of full video files, but "
+            f"{name!r} has segments of files, or folders of images; set it to False"
         )
     scheme = request.scheme
-    assert not isinstance(scheme, TrainingViews)  # this reader is for evaluation
+    assert not isinstance(scheme, TrainingViews)  # build_dataset uses this reader in evaluation only
     return BuiltReader(OriginalViewReader(scheme))
 
 
+def read_annotations(cfg: CfgNode, split: str) -> Annotations:
+    """Reads the annotations of a split of the data set that the configuration names.
+
+    Raises:
+        ConfigError: for an unknown name, and for a data set that has clips instead of annotations.
+        AnnotationError: for annotations that cannot be read.
+    """
+    found = _build_registered(cfg, split)
+    if not isinstance(found, Annotations):
+        raise ConfigError(
+            f"{_name_of(cfg, split)}: {type(found).__name__} is a data set of clips, which are read by its "
+            "own code; register a function that returns slowfast.datasets.annotations.Annotations"
+        )
+    return found
+
+
+def _name_of(cfg: CfgNode, split: str) -> str:
+    section = "TEST" if split == "test" else "TRAIN"
+    return f"{section}.DATASET = {cfg[section].DATASET!r}"
+
+
+def _build_registered(cfg: CfgNode, split: str) -> Any:
+    """Calls the entry of ``DATASET_REGISTRY`` that the configuration names."""
+    import_user_modules(cfg.IMPORTS)
+    name = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
+    # PySlowFast registers classes under their names and looks them up with a capital letter.
+    if name not in DATASET_REGISTRY and name.capitalize() in DATASET_REGISTRY:
+        name = name.capitalize()
+    return DATASET_REGISTRY.get(name)(cfg, split)
+
+
 def build_dataset(
-    cfg: Any,
+    cfg: CfgNode,
     split: str,
     *,
     position_rate: float | None = None,
     streamed_views: bool = False,
     feature_dim: int | None = None,
-) -> VideoDataset:
-    """Builds the data set of a split ("train", "val", "test"); see :class:`VideoDataset` for its items.
+) -> ViewDataset:
+    """Builds the data set of a split ("train", "val", "test").
 
     Args:
-        position_rate: the model's; None: positions are frame indices.
-        streamed_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are only planned,
-            and their items are :class:`slowfast.datasets.clip.StreamedClip`.
-        feature_dim: the model's, for data sets of features.
+        position_rate: the model's, in positions per second; None: positions are frame indices.
+        streamed_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are planned but
+            not decoded, and their items are :class:`slowfast.datasets.clip.StreamedClip`.
+        feature_dim: the model's width of a feature, for data sets of features.
+
+    Returns:
+        A :class:`VideoDataset`; for a user's data set of clips a :class:`MapDataset`.
 
     Raises:
-        ConfigError: for an unknown name; for a cache of features that was made in another way.
+        ConfigError: for an unknown name; for a cache of features that was made with other settings.
         AnnotationError: for annotations that cannot be read.
+        DataError: for a user's data set that lacks something.
     """
-    import_user_modules(cfg.IMPORTS)
-    name = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
-    annotations = DATASET_REGISTRY.get(name)(cfg, split)
+    annotations = _build_registered(cfg, split)
+    if not isinstance(annotations, Annotations):
+        return _adapt_map_dataset(cfg, split, annotations, position_rate)
     scheme = view_scheme(cfg, split)
     if annotations.features:
         source = "feature_files"
@@ -157,15 +204,40 @@ def build_dataset(
     )
 
 
+def _adapt_map_dataset(cfg: CfgNode, split: str, dataset: Any, position_rate: float | None) -> MapDataset:
+    if cfg.DATA.FEATURES:
+        raise ConfigError(
+            f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '', because {_name_of(cfg, split)} is a data "
+            "set of clips; or register a function that returns slowfast.datasets.annotations.Annotations"
+        )
+    if cfg.AUG.ENABLE and split == "train":
+        _logger.warning(
+            "%s is a data set of clips: AUG.AA_TYPE, AUG.COLOR_JITTER and AUG.RE_PROB do not apply",
+            _name_of(cfg, split),
+        )
+    # The frames of a clip are SAMPLING_RATE frames apart at TARGET_FPS.
+    rate = 1.0 if position_rate is None else position_rate / cfg.DATA.TARGET_FPS
+    return MapDataset(
+        dataset,
+        name=cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET,
+        position_step=cfg.DATA.SAMPLING_RATE * rate,
+        mean=cfg.DATA.MEAN,
+        std=cfg.DATA.STD,
+        substitute=split == "train",
+        seed=cfg.RNG_SEED,
+        shuffle_frames=split == "test" and cfg.TEST.SHUFFLE_FRAMES,
+    )
+
+
 def video_opener(annotations: Annotations, backend: str) -> Callable[[str], OpenVideo]:
-    """Returns what opens the videos of a data set."""
+    """Returns the function that opens a video of a data set."""
     if annotations.image_fps is not None:
         return partial(ImageFolder, fps=annotations.image_fps)
-    _logger.info("videos are decoded by %s", describe_backend(backend))
+    _logger.info("decoder of videos: %s", describe_backend(backend))
     return partial(open_video, backend=backend)
 
 
-def _augmentation(cfg: Any) -> Augmentation | None:
+def _augmentation(cfg: CfgNode) -> Augmentation | None:
     if not cfg.AUG.ENABLE:
         return None
     return Augmentation(
@@ -181,17 +253,22 @@ def _augmentation(cfg: Any) -> Augmentation | None:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float] | None:
-    """Least and largest value; None for an empty list."""
+    """Returns the least and the largest value; None for an empty list."""
     return (values[0], values[1]) if values else None
 
 
-def view_scheme(cfg: Any, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
-    """The views of a split, as PySlowFast sizes them; val is a test with one view."""
+def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
+    """Returns the views of a split, in the sizes that PySlowFast uses; "val" has one view per video.
+
+    Raises:
+        ConfigError: where a size or the interpolation is left to the model and not resolved.
+    """
     data = cfg.DATA
     if data.INTERPOLATION == "backbone" or 0 in (data.TRAIN_CROP_SIZE, data.TEST_CROP_SIZE):
         raise ConfigError(
-            f"DATA.INTERPOLATION = {data.INTERPOLATION!r}: it, or a crop size, is the model's; "
-            "give the configuration that slowfast.models.frame_format.adopt_frame_format returns"
+            f"DATA.INTERPOLATION = {data.INTERPOLATION!r}, DATA.TRAIN_CROP_SIZE = {data.TRAIN_CROP_SIZE}, "
+            f"DATA.TEST_CROP_SIZE = {data.TEST_CROP_SIZE}: must not be left to the model here; pass the "
+            "configuration that slowfast.models.frame_format.adopt_frame_format returns"
         )
     if split == "train":
         return TrainingViews(

@@ -15,15 +15,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from slowfast.datasets.views.streamed_view import StreamedView
 
-# A named tuple, some of whose entries are tensors with one row per clip.
+# A named tuple; its tensors have one row per clip.
 TupleOfTensors = TypeVar("TupleOfTensors", bound=Any)
-
-
-class SampleRef(NamedTuple):
-    """What a sampler hands to a data set: everything random in a sample is a function of it and the seed."""
-
-    epoch: int
-    index: int  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -32,9 +25,9 @@ class BrokenVideo:
 
     Attributes:
         video_id: row in the annotation file.
-        path: as resolved.
-        reason: short class, see ``DecodeError.reason``.
-        detail: what the decoder said.
+        path: of the file, with ``DATA.PATH_PREFIX`` in front.
+        reason: short class of the fault, see ``DecodeError.reason``.
+        detail: the decoder's message.
     """
 
     video_id: int
@@ -53,7 +46,7 @@ class Clip:
         label: class index, or (K,) float32 for multi-label.
         video_id: row in the annotation file.
         view_id: temporal view × crops + crop.
-        broken: videos that were tried before this one took their place (training only).
+        broken: broken videos for which this one was substituted (training only).
     """
 
     frames: Tensor
@@ -64,16 +57,16 @@ class Clip:
     broken: tuple[BrokenVideo, ...] = ()
 
     def reordered(self, order: Tensor) -> Clip:
-        """Returns the clip with frame ``order[i]`` at place i; the positions stay."""
+        """Returns the clip with frame ``order[i]`` at index i; the positions keep their order."""
         return replace(self, frames=self.frames[:, order])
 
     @staticmethod
     def collate(
         clips: Sequence[Clip], broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
     ) -> ClipBatch:
-        """Makes a batch; shorter clips are padded with zeros and masked.
+        """Returns a batch; shorter clips are padded with zeros and masked.
 
-        The frames' memory is laid out (B, T, H, W, 3), as decoded: a network takes it as channels-last.
+        The memory of the frames is laid out (B, T, H, W, 3), as decoded: networks use it as channels-last.
         """
         lengths = [clip.frames.shape[1] for clip in clips]
         longest = max(lengths, default=0)
@@ -103,11 +96,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class StreamedClip:
-    """One view of one video in evaluation, of too many frames to be decoded before they are looked at.
+    """One view of one video in evaluation whose frames are decoded chunk by chunk while the model runs.
 
     Attributes:
-        view: gives the frames in chunks, and their positions.
-        label, video_id, view_id: as those of :class:`Clip`.
+        view: yields the frames in chunks; has their positions.
+        label, video_id, view_id: see :class:`Clip`.
     """
 
     view: StreamedView
@@ -117,25 +110,25 @@ class StreamedClip:
 
 
 class ReadClip(Protocol):
-    """A view that has been read: frames (:class:`Clip`), or something made of them such as features."""
+    """A view that has been read: frames (:class:`Clip`), or values computed from them such as features."""
 
     @property
     def broken(self) -> tuple[BrokenVideo, ...]: ...
 
     def reordered(self, order: Tensor) -> Self:
-        """Returns the clip with its frames in another order; the positions stay."""
+        """Returns the clip with its frames in another order; the positions keep theirs."""
         ...
 
     @staticmethod
     def collate(
         clips: Any, broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
     ) -> Batch:
-        """Makes a batch of clips of this type."""
+        """Returns a batch of clips of this type."""
         ...
 
 
 class Batch(Protocol):
-    """A collated batch of B clips, whatever the model is given of them; see :class:`ClipBatch`."""
+    """A collated batch of B clips, of frames (:class:`ClipBatch`) or of features."""
 
     @property
     def positions(self) -> Tensor: ...
@@ -154,11 +147,11 @@ class Batch(Protocol):
 
     @property
     def num_clips(self) -> int:
-        """B."""
+        """Returns B, the clips whose frames or features are in the batch."""
         ...
 
     def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-        """Returns the input of a model, B rows."""
+        """Returns the input of a model, B rows: normalised frames, or features as they are."""
         ...
 
     def to(self, device: torch.device) -> Self:
@@ -171,7 +164,7 @@ class Batch(Protocol):
 
 
 class ClipBatch(NamedTuple):
-    """A collated batch. A NamedTuple, so that the loader can pin it.
+    """A collated batch of frames; see :class:`Batch`.
 
     Attributes:
         frames: (B, 3, T, H, W) uint8 (see :class:`Clip`), laid out in memory as (B, T, H, W, 3).
@@ -180,8 +173,8 @@ class ClipBatch(NamedTuple):
         label: (B,) int64, or (B, K) float32.
         video_id: (B,) int64.
         view_id: (B,) int64.
-        broken: videos found unusable while this batch was made.
-        streamed: views of the batch that are not in ``frames``; the model takes them chunk by chunk.
+        broken: videos found unusable while this batch was built.
+        streamed: views of the batch that are not in ``frames``; the model reads them chunk by chunk.
     """
 
     frames: Tensor
@@ -195,15 +188,15 @@ class ClipBatch(NamedTuple):
 
     @property
     def num_clips(self) -> int:
-        """B."""
+        """Returns B, the clips whose frames are in the batch."""
         return self.frames.shape[0]
 
     def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-        """What a model is given: normalised frames (B, 3, T, H, W) float32."""
+        """Returns normalised frames (B, 3, T, H, W) float32."""
         return normalize(self.frames, mean, std)
 
     def to(self, device: torch.device) -> ClipBatch:
-        """Returns the batch with its tensors on ``device`` (copied without blocking)."""
+        """Returns the batch with its tensors on ``device``; the copy does not block."""
         return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> ClipBatch:
@@ -213,12 +206,12 @@ class ClipBatch(NamedTuple):
 
 def map_tensors(batch: TupleOfTensors, change: Callable[[Tensor], Tensor]) -> TupleOfTensors:
     """Returns a batch with each of its tensors changed."""
-    changed = {name: change(part) for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    changed = {name: change(value) for name, value in batch._asdict().items() if isinstance(value, Tensor)}
     return batch._replace(**changed)
 
 
 def normalize(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Turns uint8 frames (B, 3, T, H, W) into float32 ``(frames / 255 - mean) / std`` on their device."""
+    """Returns ``(frames / 255 - mean) / std`` float32 of frames (B, 3, T, H, W) uint8, on their device."""
     scale = [1.0 / (255.0 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     shape = (1, -1, 1, 1, 1)

@@ -372,5 +372,5 @@ def test_original_semantics_refuse_segments(tmp_path: Path) -> None:
     lay_out(tmp_path, {"val.csv": "path label start end\na.mp4 1 0 1\n"}, [])
     cfg = config(tmp_path, "kinetics")
     cfg.DATA.ORIGINAL_SEMANTICS = True
-    with pytest.raises(ConfigError, match=r"ORIGINAL_SEMANTICS = True: .*set it False"):
+    with pytest.raises(ConfigError, match=r"ORIGINAL_SEMANTICS = True: .*set it to False"):
         build_dataset(cfg, "val")

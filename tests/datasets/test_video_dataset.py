@@ -10,7 +10,8 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config.defaults import get_default_config
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.clip import BrokenVideo, Clip, SampleRef
+from slowfast.datasets.clip import BrokenVideo, Clip
+from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.errors import ConfigError
 from tests.support.videos import read_stamps, write_csv, write_video
 

@@ -5,21 +5,24 @@ B clips, T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
+from fvcore.common.config import CfgNode
+
+from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Batch, BrokenVideo, Clip, ReadClip, StreamedClip
-from slowfast.datasets.loading.samplers import EvalSampler, TrainSampler
+from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, EvalSampler, TrainingSampler
 from slowfast.datasets.loading.workers import WorkerPool
-from slowfast.datasets.video_dataset import Item, VideoDataset
+from slowfast.datasets.video_dataset import Item, ViewDataset
 from slowfast.datasets.views.augment import clips_per_video
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Makes a batch of the clips among ``items``, all of one type.
+    """Returns a batch of the clips among ``items``, all of one type.
 
-    Broken videos go to ``broken``, and so do those that clips were substituted for. A batch without a clip
-    has B = 0.
+    Broken videos, those for which clips were substituted included, are listed in ``broken``. A batch without
+    a clip has B = 0.
     """
     clips = [item for item in items if not isinstance(item, BrokenVideo | StreamedClip)]
     broken = [item for item in items if isinstance(item, BrokenVideo)]
@@ -29,21 +32,27 @@ def collate(items: Sequence[Item]) -> Batch:
     return kind.collate(clips, broken, streamed)
 
 
-class ClipLoader:
-    """Batches of one process, made in worker processes that may hang or die (:class:`WorkerPool`).
+class BatchSampler(Protocol):
+    """The items of each batch; see :mod:`slowfast.datasets.loading.samplers`."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Sequence[Any]]: ...
+
+
+class ClipLoader(Iterable[Batch]):
+    """The batches of one process, built in worker processes that may hang or die (:class:`WorkerPool`).
 
     Args:
-        batch_sampler: gives the items of each batch; the loader begins a new round of it each time it is
-            iterated.
-        num_workers: 0: batches are made in this process, and a video that hangs it or kills it does just
-            that.
+        batch_sampler: yields the items of each batch; each iteration of the loader iterates it once.
+        num_workers: 0: batches are built in this process, and a video that hangs or crashes its decoder
+            hangs or crashes this process.
         sample_timeout, pin_memory: see :class:`WorkerPool`.
     """
 
     def __init__(
         self,
-        dataset: VideoDataset,
-        batch_sampler: TrainSampler | EvalSampler,
+        dataset: ViewDataset,
+        batch_sampler: BatchSampler,
         *,
         num_workers: int = 0,
         sample_timeout: float = 0.0,
@@ -75,8 +84,8 @@ class ClipLoader:
 
 
 def build_loader(
-    cfg: Any,
-    dataset: VideoDataset,
+    cfg: CfgNode,
+    dataset: ViewDataset,
     split: str,
     *,
     batch_size: int,
@@ -84,24 +93,34 @@ def build_loader(
     world_size: int = 1,
     pin_memory: bool = False,
 ) -> ClipLoader:
-    """Builds the loader of one process; its ``batch_sampler`` is a Train- or an :class:`EvalSampler`.
+    """Builds the loader of one process.
 
     Args:
-        split: "train" gives the rest of the epoch at ``batch_sampler.set_position(epoch, step)``; the
-            others give each view once.
-        batch_size: clips of a batch of this process.
-        rank, world_size: this process, and how many there are, over all machines.
-        pin_memory: where batches go to a GPU.
+        split: "train": each iteration yields the rest of the epoch from
+            ``batch_sampler.set_position(epoch, step)`` on, in the order of ``DATA_LOADER.TRAIN_SAMPLER``; any
+            other: each view once.
+        batch_size: clips per batch of this process.
+        rank, world_size: this process and the number of processes, over all nodes.
+        pin_memory: True where batches are copied to a GPU.
+
+    Raises:
+        ConfigError: where ``DATA_LOADER.TRAIN_SAMPLER`` is unknown or the batch cannot be divided.
+        DataError: where the training set has fewer videos than one batch.
     """
-    sampler: TrainSampler | EvalSampler
-    place = {"rank": rank, "world_size": world_size}
+    sampler: TrainingSampler | EvalSampler
     if split == "train":
-        repeats = clips_per_video(cfg)
-        sampler = TrainSampler(
-            len(dataset), batch_size * world_size, seed=cfg.RNG_SEED, repeats=repeats, **place
+        sampler = SAMPLER_REGISTRY.get(cfg.DATA_LOADER.TRAIN_SAMPLER)(
+            dataset,
+            batch_size * world_size,
+            rank=rank,
+            world_size=world_size,
+            seed=cfg.RNG_SEED,
+            repeats=clips_per_video(cfg),
         )
     else:
-        sampler = EvalSampler(dataset.num_videos, dataset.num_views, batch_size, **place)
+        sampler = EvalSampler(
+            dataset.num_videos, dataset.num_views, batch_size, rank=rank, world_size=world_size
+        )
     return ClipLoader(
         dataset,
         sampler,
@@ -109,3 +128,27 @@ def build_loader(
         sample_timeout=cfg.DATA_LOADER.SAMPLE_TIMEOUT,
         pin_memory=pin_memory and cfg.DATA_LOADER.PIN_MEMORY,
     )
+
+
+def construct_loader(
+    cfg: CfgNode, split: str, *, position_rate: float | None = None, rank: int = 0, world_size: int = 1
+) -> ClipLoader:
+    """Builds the data set of a split and its loader, for scripts; named as in PySlowFast.
+
+    The batches have ``TEST.BATCH_SIZE`` clips for "test", else ``TRAIN.BATCH_SIZE``, divided by
+    ``world_size``.
+
+    Args:
+        cfg: as returned by ``slowfast.config.load_config``. Where a crop size is 0 or an interpolation is
+            "backbone", it must be resolved by ``slowfast.models.frame_format.adopt_frame_format``.
+        split: "train", "val" or "test".
+        position_rate: the model's; None: positions are frame indices.
+        rank, world_size: this process and the number of processes.
+
+    Raises:
+        SlowFastError: as :func:`slowfast.datasets.build.build_dataset` and :func:`build_loader`.
+    """
+    dataset = build_dataset(cfg, split, position_rate=position_rate)
+    section = cfg.TEST if split == "test" else cfg.TRAIN
+    batch_size = section.BATCH_SIZE // world_size
+    return build_loader(cfg, dataset, split, batch_size=batch_size, rank=rank, world_size=world_size)

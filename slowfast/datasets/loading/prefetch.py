@@ -1,4 +1,8 @@
-"""Producing in a thread while the caller consumes, for instance decoding while a model computes."""
+"""A producer in a background thread, for instance a decoder that works while a model computes.
+
+``torch.utils.data.DataLoader`` is no replacement: it runs a data set in other processes, and cannot stop a
+source that waits for a camera.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,14 @@ T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """Iterates over ``source`` in a thread that keeps up to ``depth`` items ready.
+    """An iterator over ``source`` whose thread keeps up to ``depth`` items ready.
 
-    Use it in a ``with`` statement, or call :meth:`close`. What ``source`` raises comes out of the iteration,
-    after the items before it. Items must be the consumer's own: not a buffer that ``source`` uses again.
+    Use it in a ``with`` statement, or call :meth:`close`. An exception of ``source`` is raised by the
+    iteration after the items that came before it. ``source`` must not reuse the memory of an item.
 
     Args:
-        source: iterated over in the thread alone; a generator is also closed there.
-        depth: items that may be ready, at least 1; one more may be in the making.
+        source: iterated over by the thread alone; a generator is also closed there.
+        depth: maximum number of ready items, at least 1; one more may be in production.
     """
 
     def __init__(self, source: Iterable[T], depth: int = 2) -> None:
@@ -29,7 +33,7 @@ class Prefetch(Generic[T]):
         self._error: BaseException | None = None
         self._ended = self._closed = False
         self._changed = threading.Condition()
-        # A daemon: a camera that never answers must not keep the process alive.
+        # A daemon thread: a camera that never answers must not keep the process alive.
         self._thread = threading.Thread(target=self._produce, name="prefetch", daemon=True)
         self._thread.start()
 
@@ -57,10 +61,10 @@ class Prefetch(Generic[T]):
         raise StopIteration
 
     def close(self, timeout: float = 5.0) -> None:
-        """Stops the thread after the item it is making.
+        """Stops the thread after the item in production.
 
         Args:
-            timeout: seconds to wait for that; a thread that takes longer is left to end by itself.
+            timeout: seconds to wait for the thread; after that it is left to end by itself.
         """
         with self._changed:
             self._closed = True
@@ -70,7 +74,7 @@ class Prefetch(Generic[T]):
 
     def _produce(self) -> None:
         try:
-            self._offer_all()
+            self._queue_all()
         except BaseException as error:
             self._error = error
         finally:
@@ -78,18 +82,18 @@ class Prefetch(Generic[T]):
                 self._ended = True
                 self._changed.notify_all()
 
-    def _offer_all(self) -> None:
+    def _queue_all(self) -> None:
         items = iter(self._source)
         try:
             for item in items:
-                if not self._offer(item):
+                if not self._queue(item):
                     return
         finally:
             if hasattr(items, "close"):
                 items.close()
 
-    def _offer(self, item: T) -> bool:
-        """Waits for room and hands an item over; False once the consumer has closed."""
+    def _queue(self, item: T) -> bool:
+        """Waits for room and queues an item; returns False once the consumer has closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._ready) < self._depth)
             if not self._closed:

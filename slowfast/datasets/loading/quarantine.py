@@ -1,4 +1,4 @@
-"""What a data set tells of its readings, so that a video that hangs or kills its reader can be named.
+"""The record of videos being read and of banned videos, shared between the loader and its workers.
 
 N videos.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-# What a video may be banned for, by the number that stands in ``Quarantine.banned``: reason and detail.
+# Value in ``Quarantine._banned`` -> reason and detail of the ban.
 BAN_REASONS = {
     1: ("hung", "reading it did not end within DATA_LOADER.SAMPLE_TIMEOUT"),
     2: ("killed its worker", "twice; the decoder crashed or took all memory"),
@@ -22,18 +22,18 @@ _NOTHING = -1
 
 
 class Reading(NamedTuple):
-    """One reading of a video: which, and the how manieth of its worker."""
+    """A video being read, and the number of reads that this worker has started."""
 
     video_id: int
     number: int
 
 
 class Quarantine:
-    """Shared memory in which a worker notes what it reads, and the main process whom to read no more.
+    """Shared memory in which a worker records the video it reads, and the main process the banned videos.
 
-    A banned video is given as broken without a look at its file. Bans hold for all workers of a process at
-    once and as long as the data set lives; no other process and no later run knows of them: the same video
-    is met, found out and banned there anew, so that the same substitutes stand in for it.
+    A banned video is reported as broken without opening its file. A ban holds at once for all workers of a
+    process, for the lifetime of the data set. Other processes and later runs do not know it: they find the
+    same video broken in the same way, so that the same samples are substituted for it.
 
     Args:
         num_videos: N.
@@ -44,13 +44,13 @@ class Quarantine:
         self._reading = torch.tensor([_NOTHING, 0]).share_memory_()
 
     def for_another_worker(self) -> Quarantine:
-        """Returns a watch with the same bans and a reading of its own."""
+        """Returns a quarantine that shares the bans and has its own record of the video being read."""
         other = copy.copy(self)
         other._reading = self._reading.clone().share_memory_()
         return other
 
     def ban(self, video_id: int, reason: int) -> None:
-        """Has a video read no more; ``reason`` is a key of :data:`BAN_REASONS`."""
+        """Bans a video from being read again; ``reason`` is a key of :data:`BAN_REASONS`."""
         self._banned[video_id] = reason
 
     def find_ban(self, video_id: int) -> tuple[str, str] | None:
@@ -59,7 +59,7 @@ class Quarantine:
 
     @contextmanager
     def reading(self, video_id: int) -> Iterator[None]:
-        """Notes that a video is read while the block runs."""
+        """Records that a video is being read while the block runs."""
         self._reading[1] += 1
         self._reading[0] = video_id
         try:
@@ -68,6 +68,6 @@ class Quarantine:
             self._reading[0] = _NOTHING
 
     def current(self) -> Reading | None:
-        """What is read at the moment; None: nothing."""
+        """Returns the video being read; None where the worker reads none."""
         video_id, number = self._reading.tolist()
         return None if video_id == _NOTHING else Reading(video_id, number)

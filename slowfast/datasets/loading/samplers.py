@@ -1,33 +1,94 @@
-"""The order of samples, over epochs and over the processes of a run. Pure functions of seed and position."""
+"""The order of samples over the epochs and processes of a run: pure functions of seed and progress.
+
+This module imports no torch, so that the check of a configuration can read the registry's names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from torch.utils.data import Sampler
 
-from slowfast.datasets.clip import SampleRef
 from slowfast.errors import ConfigError, DataError
+from slowfast.registry import Registry
+
+if TYPE_CHECKING:
+    from slowfast.datasets.video_dataset import ViewDataset
 
 
-class TrainSampler(Sampler[list[SampleRef]]):
-    """Batches of one process in training: each epoch another permutation of all samples.
+class SampleRef(NamedTuple):
+    """One training sample. Everything random in a sample is a function of it and of the run's seed."""
 
-    The samples of a step do not depend on the number of processes, each of which takes an equal part of
-    them. Every sample comes at most once an epoch; the last, incomplete step is left out.
+    epoch: int
+    index: int  # type: ignore[assignment]
 
-    Iterating gives the rest of the current epoch from the current position on; the position itself is
-    moved by :meth:`set_position` alone.
+
+class TrainingSampler(Protocol):
+    """The batches of one process in training; see :data:`SAMPLER_REGISTRY` for how to add one."""
+
+    def __len__(self) -> int:
+        """Returns the number of steps of a full epoch; the same on every process."""
+        ...
+
+    def set_position(self, epoch: int, step: int = 0) -> None:
+        """Makes the next iteration start at ``step`` of ``epoch``; both count from 0."""
+        ...
+
+    def __iter__(self) -> Iterator[list[SampleRef]]:
+        """Yields the samples of each remaining step of the epoch, of this process alone."""
+        ...
+
+
+SAMPLER_REGISTRY: Registry[Callable[..., TrainingSampler]] = Registry(
+    "sampler of training samples", "DATA_LOADER.TRAIN_SAMPLER"
+)
+"""Builders of training samplers: a class or function that is called as
+
+``build(dataset, global_batch, rank=0, world_size=1, seed=0, repeats=1) -> TrainingSampler``
+
+- ``dataset``: the training set; ``len(dataset)``, ``dataset.labels`` and ``dataset.paths`` describe it.
+- ``global_batch``: videos per step over all processes, a multiple of ``world_size``.
+- ``rank``, ``world_size``: this process and the number of processes. A process must yield its own
+  ``global_batch / world_size`` videos of each step, and every process the same number of steps.
+- ``seed``: of the order. The order must be a function of ``seed``, ``epoch`` and ``step`` alone: a resumed
+  run calls ``set_position(epoch, step)`` and must get the batches that the first run would have had.
+- ``repeats``: clips of each video per step (``AUG.NUM_SAMPLE``); clip r of a video in epoch e is
+  ``SampleRef(e * repeats + r, index)``.
+
+A file named in ``IMPORTS`` registers its own with ``@SAMPLER_REGISTRY.register("name")``.
+"""
+
+
+class TrainSampler:
+    """The batches of one process in training: each epoch is another permutation of all samples.
+
+    The samples of a step do not depend on the number of processes; each process takes an equal part of them.
+    Every sample occurs at most once per epoch; the last, incomplete step is left out.
+
+    An iteration yields the rest of the current epoch from the current step on. Only :meth:`set_position`
+    changes epoch and step.
+
+    Example:
+        >>> sampler = TrainSampler(num_samples=6, global_batch=4, rank=1, world_size=2, seed=0)
+        >>> len(sampler)
+        1
+        >>> sampler.set_position(epoch=3)
+        >>> [[ref.epoch for ref in batch] for batch in sampler]
+        [[3, 3]]
 
     Args:
-        num_samples: of the data set.
-        global_batch: samples of a step over all processes; a multiple of ``world_size``.
-        rank, world_size: this process, and how many there are.
+        num_samples: samples of the data set.
+        global_batch: samples per step over all processes; a multiple of ``world_size``.
+        rank, world_size: this process and the number of processes.
         seed: of the order.
-        repeats: R clips of each video in a step, which then has R times as many (repeated augmentation,
-            Hoffer et al., 2020). Clip r of epoch e is drawn as that of epoch ``e × R + r``; two neighbouring
-            videos are repeated together, so that neighbouring clips are of different videos.
+        repeats: R, clips of each video per step, which then has R times as many clips (repeated
+            augmentation, Hoffer et al., 2020). Clip r of epoch e is drawn as that of epoch ``e × R + r``. Two
+            neighbouring videos are repeated together, so that neighbouring clips are of different videos.
+
+    Raises:
+        ConfigError: where the batch cannot be divided among the processes.
+        DataError: where the data set has fewer samples than one batch.
     """
 
     def __init__(
@@ -42,7 +103,8 @@ class TrainSampler(Sampler[list[SampleRef]]):
     ) -> None:
         if global_batch % world_size:
             raise ConfigError(
-                f"a batch of {global_batch} is not divisible by {world_size} processes; choose a multiple"
+                f"TRAIN.BATCH_SIZE: a global batch of {global_batch} must be divisible by the {world_size} "
+                "processes; choose a multiple"
             )
         if num_samples < global_batch:
             raise DataError(
@@ -59,11 +121,11 @@ class TrainSampler(Sampler[list[SampleRef]]):
         self._step = 0
 
     def __len__(self) -> int:
-        """Steps of a whole epoch."""
+        """Returns the number of steps of a full epoch."""
         return self._num_samples // self._global_batch
 
     def set_position(self, epoch: int, step: int = 0) -> None:
-        """The next iteration begins at ``step`` of ``epoch`` (both from 0)."""
+        """Makes the next iteration start at ``step`` of ``epoch``; both count from 0."""
         self._epoch, self._step = epoch, step
 
     def __iter__(self) -> Iterator[list[SampleRef]]:
@@ -80,14 +142,24 @@ class TrainSampler(Sampler[list[SampleRef]]):
             ]
 
 
-class EvalSampler(Sampler[list[int]]):
-    """Batches of one process in evaluation: each view exactly once over all processes, in order.
+@SAMPLER_REGISTRY.register("shuffle")
+def _build_shuffle(
+    dataset: ViewDataset, global_batch: int, *, rank: int, world_size: int, seed: int, repeats: int
+) -> TrainSampler:
+    return TrainSampler(
+        len(dataset), global_batch, rank=rank, world_size=world_size, seed=seed, repeats=repeats
+    )
 
-    Each process takes a run of neighbouring videos with all of their views.
+
+class EvalSampler:
+    """The batches of one process in evaluation: each view exactly once over all processes, in order.
+
+    Each process takes a range of consecutive videos with all of their views.
 
     Args:
         num_videos, num_views: of the data set; items are ``video × num_views + view``.
-        batch_size: views of a batch of this process.
+        batch_size: views per batch of this process.
+        rank, world_size: this process and the number of processes.
     """
 
     def __init__(
@@ -99,6 +171,7 @@ class EvalSampler(Sampler[list[int]]):
         self._batch_size = batch_size
 
     def __len__(self) -> int:
+        """Returns the number of batches."""
         return -(-len(self._items) // self._batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:

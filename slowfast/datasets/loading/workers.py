@@ -1,9 +1,10 @@
-"""Worker processes that make batches, and that may hang or die.
+"""Worker processes that build batches and that may hang or die.
 
-``torch.utils.data.DataLoader`` ends the run when a worker dies (from a signal handler, wherever the main
-process happens to be), waits for a stuck one as long as it takes, and cannot say at which sample it was.
-Here each worker has a connection of its own and notes what it reads (:class:`slowfast.datasets.loading.quarantine.Quarantine`):
-one that dies or gets stuck is replaced, its video is banned, and its batches are made again.
+Why not ``torch.utils.data.DataLoader``: it ends the run when a worker dies (from a signal handler, wherever
+the main process is), waits without limit for a stuck worker, and does not report the sample a worker was
+reading. Here each worker has its own connection and records what it reads
+(:class:`slowfast.datasets.loading.quarantine.Quarantine`). A worker that dies or gets stuck is replaced, its
+video is banned, and its batches are built again.
 """
 
 from __future__ import annotations
@@ -13,87 +14,76 @@ import os
 import pickle
 import signal
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.multiprocessing
 
 from slowfast.datasets.loading.quarantine import HUNG, KILLED, Quarantine, Reading
+from slowfast.datasets.loading.worker_process import POLL_SECONDS, QuarantinedDataset, run_worker
 from slowfast.errors import DataError
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
-# Batches that each worker is given ahead of those that are taken.
-_AHEAD = 2
-# Seconds between two looks at the workers.
-_LOOK = 0.5
-# A killed process that still waits for a dead disk is left behind after so many seconds.
+# Batches assigned to each worker ahead of the batch that is awaited.
+_BATCHES_AHEAD = 2
+# Seconds to wait for a killed process; one that is blocked on a dead disk is left behind.
 _JOIN_SECONDS = 5.0
-# A worker may be killed by a machine short of memory, so a video is banned for the second death at it.
-_DEATHS_OF_A_VIDEO = 2
-# Deaths in a row at no video at all that are borne.
+# A machine short of memory may kill a worker at a sound video, so only the second death bans the video.
+_DEATHS_UNTIL_BAN = 2
+# Consecutive deaths of workers that were reading no video, before the run fails.
 _MAX_IDLE_DEATHS = 3
-# Signals by which somebody outside ends the whole run; no video is to blame.
+# Exit codes after signals that end the whole run, from a scheduler or a terminal.
 _ENDED_FROM_OUTSIDE = (-signal.SIGTERM, -signal.SIGHUP)
-
-
-class WatchedDataset(Protocol):
-    """A data set that notes in ``watch`` what it reads and respects its bans."""
-
-    watch: Quarantine
-
-    @property
-    def paths(self) -> Sequence[str]: ...
-
-    def __getitem__(self, item: Any) -> Any: ...
 
 
 @dataclass
 class _Worker:
-    """One process as the main process sees it.
+    """One worker process, as the main process sees it.
 
     Attributes:
-        tasks: number -> items, what it was given and has not answered.
-        stuck_at, stuck_seconds: the reading last seen, and how long it was seen while batches were awaited.
+        tasks: batch number -> items; assigned batches that have not arrived yet.
+        stuck_at, stuck_seconds: the reading last observed, and the seconds for which it was observed while
+            a batch was awaited.
     """
 
     number: int
     process: multiprocessing.process.BaseProcess
     connection: Connection
-    watch: Quarantine
+    quarantine: Quarantine
     tasks: dict[int, Sequence[Any]] = field(default_factory=dict)
     stuck_at: Reading | None = None
     stuck_seconds: float = 0.0
 
-    def give(self, number: int, items: Sequence[Any]) -> None:
+    def assign(self, number: int, items: Sequence[Any]) -> None:
+        """Sends the items of a batch to the worker."""
         self.tasks[number] = items
-        # Where it is dead, that is found and mended when its answers are looked for.
+        # A dead worker is detected and replaced by the next poll.
         with suppress(OSError):
             self.connection.send((number, items))
 
 
 class WorkerPool:
-    """Makes batches in worker processes, which start with the first and live as long as the pool.
+    """A pool of worker processes that build batches; they start with the first batch and end with the pool.
 
     Args:
-        dataset: each worker has a copy with a watch of its own.
-        collate: makes a batch of a list of items.
+        dataset: each worker has a copy with its own quarantine record.
+        collate: builds a batch from a list of items.
         num_workers: 1 or more.
-        sample_timeout: seconds that reading one video may take while its batch is waited for; 0: any time.
-        pin_memory: pin each batch as it comes, beside the main thread.
+        sample_timeout: seconds that reading one video may take while its batch is awaited; 0: no limit.
+        pin_memory: pin each batch when it arrives, in a thread of its own.
     """
 
     def __init__(
         self,
-        dataset: WatchedDataset,
+        dataset: QuarantinedDataset,
         collate: Callable[[list[Any]], Any],
         *,
         num_workers: int,
@@ -108,70 +98,72 @@ class WorkerPool:
         self._next_number = 0
         self._deaths: dict[int, int] = {}
         self._idle_deaths = 0
-        self._made: dict[int, Any] = {}
-        self._run: object = None
+        self._finished: dict[int, Any] = {}
+        self._current_run: object = None
         self._pinner = ThreadPoolExecutor(1) if pin_memory else None
-        weakref.finalize(self, _end_all, self._workers, os.getpid())
+        weakref.finalize(self, _terminate_all, self._workers, os.getpid())
 
     def run(self, batches: Iterable[Sequence[Any]]) -> Iterator[Any]:
         """Yields ``collate([dataset[item] for item in items])`` for each list of items, in their order.
 
-        A new run ends an older one that was left in the middle.
+        A new run ends an earlier one that was not consumed to its end.
 
         Raises:
-            DataError: when workers die again and again without reading anything.
-            Exception: whatever the data set raised, when its batch is due.
+            DataError: when workers die repeatedly without reading a video.
+            Exception: the exception of the data set, when its batch is due.
         """
         while len(self._workers) < self._num_workers:
             self._workers.append(self._start(len(self._workers)))
-        self._drop_run()
-        self._run = this_run = object()
-        todo = iter(batches)
+        self._discard_pending()
+        self._current_run = this_run = object()
+        remaining = iter(batches)
         due = self._next_number
         try:
-            while self._run is this_run:
-                while self._next_number - due < _AHEAD * self._num_workers:
-                    if (items := next(todo, None)) is None:
+            while self._current_run is this_run:
+                # Keep a bounded number of batches assigned, each to the worker with the fewest.
+                while self._next_number - due < _BATCHES_AHEAD * self._num_workers:
+                    if (items := next(remaining, None)) is None:
                         break
-                    min(self._workers, key=lambda worker: len(worker.tasks)).give(self._next_number, items)
+                    min(self._workers, key=lambda worker: len(worker.tasks)).assign(self._next_number, items)
                     self._next_number += 1
                 if due == self._next_number:
                     return
-                while due not in self._made:
-                    self._look()
-                batch = self._made.pop(due)
+                # Batches arrive in any order; yield them in the order of their numbers.
+                while due not in self._finished:
+                    self._poll_workers()
+                batch = self._finished.pop(due)
                 if isinstance(batch, Future):
                     batch = batch.result()
                 if isinstance(batch, Exception):
                     raise batch
                 due += 1
                 yield batch
-            raise RuntimeError("the loader was iterated anew before this iteration came to its end")
+            raise RuntimeError("the loader was iterated again before this iteration had ended")
         finally:
-            if self._run is this_run:
-                self._drop_run()
+            if self._current_run is this_run:
+                self._discard_pending()
 
-    def _drop_run(self) -> None:
-        """Forgets what is still to come; late answers belong to nobody."""
-        self._run = None
-        self._made.clear()
+    def _discard_pending(self) -> None:
+        """Ends the current run and discards its batches, those that arrive later included."""
+        self._current_run = None
+        self._finished.clear()
         for worker in self._workers:
             worker.tasks.clear()
 
-    def _look(self) -> None:
-        """Waits a moment for answers and takes them; replaces workers that are dead or stuck."""
+    def _poll_workers(self) -> None:
+        """Waits briefly for batches and receives them; replaces workers that are dead or stuck."""
         before = time.monotonic()
-        wait([source for w in self._workers for source in (w.connection, w.process.sentinel)], _LOOK)
-        # Only time that was spent waiting here counts: the whole run may have been asleep for hours.
-        waited = min(time.monotonic() - before, _LOOK)
+        wait([source for w in self._workers for source in (w.connection, w.process.sentinel)], POLL_SECONDS)
+        # Count only the time spent waiting here: the whole run may have been suspended for hours.
+        waited = min(time.monotonic() - before, POLL_SECONDS)
         for worker in list(self._workers):
-            self._take_answers(worker)
+            self._receive_batches(worker)
             if not worker.process.is_alive():
                 self._replace_dead(worker)
             elif self._is_stuck(worker, waited):
                 self._replace_stuck(worker)
 
-    def _take_answers(self, worker: _Worker) -> None:
+    def _receive_batches(self, worker: _Worker) -> None:
         try:
             while worker.connection.poll():
                 number, batch = worker.connection.recv()
@@ -180,13 +172,13 @@ class WorkerPool:
                     continue
                 if self._pinner is not None and not isinstance(batch, Exception):
                     batch = self._pinner.submit(batch.pin_memory)
-                self._made[number] = batch
+                self._finished[number] = batch
         except (EOFError, OSError, pickle.UnpicklingError):
-            # It died before its memory was handed over; the batch stays among its tasks.
+            # The worker died while it sent a batch; that batch stays among its tasks.
             _kill(worker)
 
     def _is_stuck(self, worker: _Worker, waited: float) -> bool:
-        reading = worker.watch.current()
+        reading = worker.quarantine.current()
         if reading is None or reading != worker.stuck_at:
             worker.stuck_at, worker.stuck_seconds = reading, 0.0
             return False
@@ -194,12 +186,13 @@ class WorkerPool:
         return 0 < self._sample_timeout <= worker.stuck_seconds
 
     def _replace_stuck(self, worker: _Worker) -> None:
-        reading = worker.watch.current()
+        reading = worker.quarantine.current()
         _kill(worker)
         if reading is not None and reading == worker.stuck_at:
-            self._dataset.watch.ban(reading.video_id, HUNG)
+            self._dataset.quarantine.ban(reading.video_id, HUNG)
             logger.warning(
-                "%s: reading it did not end in %g s; it is skipped from now on, and worker %d starts anew",
+                "%s: reading the video did not end within %g s (DATA_LOADER.SAMPLE_TIMEOUT); the video is "
+                "skipped from now on, and worker %d is restarted",
                 self._dataset.paths[reading.video_id],
                 self._sample_timeout,
                 worker.number,
@@ -208,15 +201,15 @@ class WorkerPool:
 
     def _replace_dead(self, worker: _Worker) -> None:
         cause = _describe_end(worker.process.exitcode)
-        reading = worker.watch.current()
+        reading = worker.quarantine.current()
         if worker.process.exitcode in _ENDED_FROM_OUTSIDE:
-            logger.warning("worker %d was %s; it starts anew", worker.number, cause)
+            logger.warning("worker %d %s; it is restarted", worker.number, cause)
         elif reading is None:
             self._idle_deaths += 1
-            logger.warning("worker %d %s while it read no video; it starts anew", worker.number, cause)
+            logger.warning("worker %d %s while it read no video; it is restarted", worker.number, cause)
             if self._idle_deaths > _MAX_IDLE_DEATHS:
                 raise DataError(
-                    f"the loader's workers die ({cause}) before they read anything; if the machine is short "
+                    f"the loader's workers die before they read a video ({cause}); if the machine is short "
                     "of memory, set DATA_LOADER.NUM_WORKERS or the batch size lower"
                 )
         else:
@@ -225,77 +218,38 @@ class WorkerPool:
 
     def _count_death(self, video_id: int, worker: int, cause: str) -> None:
         self._deaths[video_id] = self._deaths.get(video_id, 0) + 1
-        banned = self._deaths[video_id] >= _DEATHS_OF_A_VIDEO
+        banned = self._deaths[video_id] >= _DEATHS_UNTIL_BAN
         if banned:
-            self._dataset.watch.ban(video_id, KILLED)
+            self._dataset.quarantine.ban(video_id, KILLED)
         logger.warning(
-            "%s: worker %d %s at it and starts anew; the video is %s",
+            "%s: worker %d %s while it read this video, and is restarted; the video is %s",
             self._dataset.paths[video_id],
             worker,
             cause,
-            "skipped from now on" if banned else "tried once more",
+            "skipped from now on" if banned else "tried again",
         )
 
     def _replace(self, worker: _Worker) -> None:
-        """Puts a new worker in the place of a dead one and has it do what that one still owed."""
+        """Starts a new worker in place of a dead one and assigns it the batches that are still due."""
         worker.connection.close()
         successor = self._start(worker.number)
         self._workers[worker.number] = successor
         for number, items in worker.tasks.items():
-            successor.give(number, items)
+            successor.assign(number, items)
 
     def _start(self, number: int) -> _Worker:
         context = torch.multiprocessing.get_context()
-        ours, theirs = context.Pipe()
-        watch = self._dataset.watch.for_another_worker()
+        connection, worker_connection = context.Pipe()
+        quarantine = self._dataset.quarantine.for_another_worker()
         process = context.Process(
-            target=_work,
-            args=(theirs, self._dataset, self._collate, watch),
+            target=run_worker,
+            args=(worker_connection, self._dataset, self._collate, quarantine),
             name=f"loader worker {number}",
             daemon=True,
         )
         process.start()
-        theirs.close()
-        return _Worker(number, process, ours, watch)
-
-
-def _work(
-    connection: Connection, dataset: WatchedDataset, collate: Callable[[list[Any]], Any], watch: Quarantine
-) -> None:
-    """Makes the batches that are asked for until the main process is gone."""
-    # Ctrl-C and notices go to the whole process group; the main process ends its workers when it is ready.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
-    dataset.watch = watch
-    parent = os.getppid()
-    try:
-        while True:
-            # Workers started later hold this end open, too: only the parent's absence tells its end.
-            while not connection.poll(_LOOK):
-                if os.getppid() != parent:
-                    return
-            number, items = connection.recv()
-            _answer(connection, number, _make(dataset, collate, items))
-    except (EOFError, OSError):
-        return
-
-
-def _make(dataset: WatchedDataset, collate: Callable[[list[Any]], Any], items: Sequence[Any]) -> Any:
-    """Makes a batch, or gives the exception that came up."""
-    try:
-        return collate([dataset[item] for item in items])
-    except Exception as error:
-        error.add_note(f"in a loader worker:\n{traceback.format_exc()}")
-        return error
-
-
-def _answer(connection: Connection, number: int, batch: Any) -> None:
-    try:
-        connection.send((number, batch))
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        connection.send((number, RuntimeError(f"a worker's answer cannot be sent: {error}: {batch!r}")))
+        worker_connection.close()
+        return _Worker(number, process, connection, quarantine)
 
 
 def _describe_end(exit_code: int | None) -> str:
@@ -309,8 +263,8 @@ def _kill(worker: _Worker) -> None:
     worker.process.join(_JOIN_SECONDS)
 
 
-def _end_all(workers: list[_Worker], owner: int) -> None:
-    if os.getpid() != owner:  # a copy of the pool in a forked process
+def _terminate_all(workers: list[_Worker], owner: int) -> None:
+    if os.getpid() != owner:  # this is a copy of the pool in a forked process
         return
     for worker in workers:
         worker.process.kill()

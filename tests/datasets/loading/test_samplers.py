@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slowfast.datasets.clip import SampleRef
-from slowfast.datasets.loading.samplers import EvalSampler, TrainSampler
+from slowfast.datasets.loading.samplers import EvalSampler, SampleRef, TrainSampler
 from slowfast.errors import ConfigError, DataError
 
 

@@ -134,7 +134,7 @@ def test_a_round_left_early_leaves_nothing_to_the_next() -> None:
     left = iter(rounds)
     next(left)
     assert [i for batch in rounds for i in batch.video_id.tolist()] == list(range(VIDEOS))
-    with pytest.raises(RuntimeError, match="iterated anew"):
+    with pytest.raises(RuntimeError, match="iterated again"):
         next(left)
 
 

@@ -12,8 +12,9 @@ import torch
 
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.clip import Clip, SampleRef
+from slowfast.datasets.clip import Clip
 from slowfast.datasets.loading.loader import build_loader
+from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.datasets.views.augment import Augmentation, jitter_color
 from slowfast.datasets.views.spatial import random_resized_crop
 from tests.support.videos import write_csv, write_video

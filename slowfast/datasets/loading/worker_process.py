@@ -1,0 +1,74 @@
+"""The worker process of a loader: builds the batches that the main process assigns."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import torch
+
+from slowfast.datasets.loading.quarantine import Quarantine
+
+# Seconds between two checks for a dead or stuck process, by workers and main process alike.
+POLL_SECONDS = 0.5
+
+
+class QuarantinedDataset(Protocol):
+    """A data set that records what it reads in ``quarantine`` and obeys its bans."""
+
+    quarantine: Quarantine
+
+    @property
+    def paths(self) -> Sequence[str]: ...
+
+    def __getitem__(self, item: Any) -> Any: ...
+
+
+def run_worker(
+    connection: Connection,
+    dataset: QuarantinedDataset,
+    collate: Callable[[list[Any]], Any],
+    quarantine: Quarantine,
+) -> None:
+    """Builds the assigned batches until the main process is gone."""
+    # Ctrl-C and SIGUSR1 reach the whole process group; the main process terminates its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    dataset.quarantine = quarantine
+    parent = os.getppid()
+    try:
+        while True:
+            # Workers that were started later also hold the other end of this connection open, so it is not
+            # closed when the main process ends: check for the parent instead.
+            while not connection.poll(POLL_SECONDS):
+                if os.getppid() != parent:
+                    return
+            number, items = connection.recv()
+            _send_batch(connection, number, _build_batch(dataset, collate, items))
+    except (EOFError, OSError):
+        return
+
+
+def _build_batch(
+    dataset: QuarantinedDataset, collate: Callable[[list[Any]], Any], items: Sequence[Any]
+) -> Any:
+    """Returns a batch, or the exception that building it raised."""
+    try:
+        return collate([dataset[item] for item in items])
+    except Exception as error:
+        error.add_note(f"in a loader worker:\n{traceback.format_exc()}")
+        return error
+
+
+def _send_batch(connection: Connection, number: int, batch: Any) -> None:
+    try:
+        connection.send((number, batch))
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        connection.send((number, RuntimeError(f"a batch cannot be sent from its worker: {error}: {batch!r}")))

@@ -1,0 +1,201 @@
+"""An adapter for map-style data sets of a user, PySlowFast's included.
+
+N videos, K classes, T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slowfast.datasets.annotations import PathTable
+from slowfast.datasets.clip import BrokenVideo, Clip
+from slowfast.datasets.video_dataset import Item, ViewDataset
+from slowfast.errors import DataError
+
+# Attributes that may hold labels and paths: our own name, PySlowFast's, torchvision's.
+_LABEL_NAMES = ("labels", "_labels", "targets")
+_PATH_NAMES = ("paths", "_path_to_videos")
+
+
+class MapDataset(ViewDataset):
+    """The items of a user's ``torch.utils.data.Dataset``, as the engine uses them.
+
+    The data set needs ``__len__``, ``__getitem__(i)`` with an integer, and ``labels`` (or PySlowFast's
+    ``_labels``). It may have ``paths`` (or ``_path_to_videos``), which appear in logs and predictions, and
+    ``num_views`` (or ``_num_clips``): item i is then view ``i % num_views`` of video ``i // num_views``.
+
+    An item is a :class:`~slowfast.datasets.clip.Clip`, or a tuple that begins with frames and label, such as
+    PySlowFast's ``(frames, label, index, time_idx, {})``. The frames of a tuple are (3, T, H, W), or a list
+    that holds them alone, or a list of them and their positions (T,). They are uint8, or float normalised by
+    ``DATA.MEAN`` and ``DATA.STD``. ``DecodeError`` or ``OSError`` mark a broken video.
+
+    The generators of Python, NumPy and torch are seeded by epoch and index while an item is read, so that a
+    resumed run reads the same clips.
+
+    Args:
+        dataset: the user's.
+        name: of the data set in the registry, for messages.
+        position_step: difference of the positions of consecutive frames, for tuples without positions.
+        mean, std: ``DATA.MEAN`` and ``DATA.STD``.
+        substitute, seed, shuffle_frames: see :class:`~slowfast.datasets.video_dataset.ViewDataset`.
+
+    Raises:
+        DataError: where the data set lacks something; says what to add.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        name: str,
+        position_step: float = 1.0,
+        mean: Sequence[float] = (0.45, 0.45, 0.45),
+        std: Sequence[float] = (0.225, 0.225, 0.225),
+        substitute: bool = False,
+        seed: int = 0,
+        shuffle_frames: bool = False,
+    ) -> None:
+        self._dataset = dataset
+        self._name = f"data set {name!r}: {type(dataset).__name__}"
+        num_items, num_views = self._count_items()
+        super().__init__(
+            num_items // num_views, num_views, substitute=substitute, seed=seed, shuffle_frames=shuffle_frames
+        )
+        self._position_step = position_step
+        self._mean = torch.tensor(mean).view(3, 1, 1, 1)
+        self._std = torch.tensor(std).view(3, 1, 1, 1)
+        self._labels = self._find_labels()
+        paths = self._find_per_video(_PATH_NAMES)
+        if paths is None:
+            paths = [f"{name}[{video}]" for video in range(self.num_videos)]
+        self._paths = PathTable.from_strings([str(path) for path in paths])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int32, or (N, K) float32 where videos have several labels."""
+        return self._labels
+
+    @property
+    def paths(self) -> PathTable:
+        """The path or name of each video, as a sequence of strings."""
+        return self._paths
+
+    def _count_items(self) -> tuple[int, int]:
+        """Returns the number of items, and of views per video."""
+        for method in ("__len__", "__getitem__"):
+            if not hasattr(self._dataset, method):
+                raise DataError(f"{self._name} must be map-style; add the method {method}")
+        num_items = len(self._dataset)
+        num_views = int(getattr(self._dataset, "num_views", getattr(self._dataset, "_num_clips", 1)))
+        if num_items == 0:
+            raise DataError(f"{self._name} has no items; check DATA.PATH_TO_DATA_DIR")
+        if num_views < 1 or num_items % num_views:
+            raise DataError(
+                f"{self._name} has {num_items} items, not a multiple of its {num_views} views per video; "
+                "correct its attribute num_views"
+            )
+        return num_items, num_views
+
+    def _find_per_video(self, names: Sequence[str]) -> Sequence[Any] | None:
+        """Returns the first of the attributes that the data set has, one value per video."""
+        for name in names:
+            values = getattr(self._dataset, name, None)
+            if values is None:
+                continue
+            if len(values) == len(self) and self.num_views > 1:
+                values = values[:: self.num_views]  # PySlowFast repeats them for each view
+            if len(values) != self.num_videos:
+                raise DataError(
+                    f"{self._name}.{name} has {len(values)} values, but there are {self.num_videos} videos; "
+                    "give one value per video"
+                )
+            return values
+        return None
+
+    def _find_labels(self) -> np.ndarray:
+        labels = self._find_per_video(_LABEL_NAMES)
+        if labels is None:
+            raise DataError(
+                f"{self._name} has no labels; add an attribute `labels` with the class index of each of its "
+                f"{self.num_videos} videos, or an array (N, K) of zeros and ones"
+            )
+        array = np.asarray([np.asarray(label) for label in labels])
+        return array.astype(np.int32 if array.ndim == 1 else np.float32)
+
+    def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
+        index = video_id * self.num_views + view_id
+        with _seeded_generators(int(rng.integers(2**32))):
+            item = self._dataset[index]
+        if isinstance(item, BrokenVideo):
+            return replace(item, video_id=video_id)
+        clip = self._as_clip(item, index, video_id, view_id)
+        if self._shuffle_frames:
+            clip = clip.reordered(torch.from_numpy(rng.permutation(clip.frames.shape[1])))
+        return clip
+
+    def _as_clip(self, item: Any, index: int, video_id: int, view_id: int) -> Clip:
+        if isinstance(item, Clip):
+            return replace(item, video_id=video_id, view_id=view_id)
+        if not isinstance(item, tuple | list) or len(item) < 2:
+            raise DataError(
+                f"{self._name}[{index}] is of type {type(item).__name__}; return a "
+                "slowfast.datasets.clip.Clip or a tuple (frames, label, index, time_idx, {})"
+            )
+        frames, positions = self._frames(item[0], index)
+        if positions is None:
+            steps = torch.arange(frames.shape[1], dtype=torch.float64) * self._position_step
+            positions = steps.round().to(torch.int64)
+        return Clip(frames, positions, _as_label(item[1]), video_id, view_id)
+
+    def _frames(self, given: Any, index: int) -> tuple[Tensor, Tensor | None]:
+        """Returns frames (3, T, H, W), uint8 or float32 in 0 … 255, and positions (T,) int64 where given."""
+        parts = [torch.as_tensor(part) for part in (given if isinstance(given, list | tuple) else [given])]
+        frames = parts[0] if parts else torch.empty(0)
+        positions = parts[1] if len(parts) == 2 and parts[1].ndim == 1 else None
+        if len(parts) > 1 and positions is None:
+            raise DataError(
+                f"{self._name}[{index}] has {len(parts)} tensors of frames; return only the one with all "
+                "frames: a model with several pathways makes the others of it"
+            )
+        if frames.ndim != 4 or frames.shape[0] != 3:
+            raise DataError(
+                f"{self._name}[{index}] has frames of shape {tuple(frames.shape)}; they must be (3, T, H, W)"
+            )
+        if positions is not None and len(positions) != frames.shape[1]:
+            raise DataError(
+                f"{self._name}[{index}] has {len(positions)} positions; give one for each of its "
+                f"{frames.shape[1]} frames"
+            )
+        if frames.dtype != torch.uint8:
+            # The engine normalises frames itself, from 0 … 255.
+            frames = (frames.to(torch.float32) * self._std + self._mean) * 255.0
+        return frames, None if positions is None else positions.to(torch.int64)
+
+
+def _as_label(label: Any) -> int | Tensor:
+    """Returns the class index, or (K,) float32."""
+    value = torch.as_tensor(label)
+    return value.to(torch.float32) if value.ndim == 1 and value.numel() > 1 else int(value)
+
+
+@contextmanager
+def _seeded_generators(seed: int) -> Iterator[None]:
+    """Seeds the generators of Python, NumPy and torch (CPU), and restores their states afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

@@ -1,0 +1,251 @@
+"""Data sets and samplers of a user: their items, what they need, and runs from a file named in IMPORTS."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+
+from slowfast.datasets import build_dataset, construct_loader
+from slowfast.datasets.build import DATASET_REGISTRY, read_annotations
+from slowfast.datasets.clip import BrokenVideo, Clip
+from slowfast.datasets.loading.samplers import SampleRef
+from slowfast.datasets.map_dataset import MapDataset
+from slowfast.engine.prediction_file import load_predictions
+from slowfast.engine.run import run
+from slowfast.errors import ConfigError, DataError, DecodeError
+from tests.support.processes import run_forked
+from tests.support.run_results import figures
+from tests.support.tiny import tiny_config
+
+
+class Items:
+    """A map-style data set of the given items."""
+
+    def __init__(self, *items: Any, **attributes: Any) -> None:
+        self.items = items
+        self.labels = [0] * len(items)
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        item = self.items[index]
+        return item() if callable(item) else item
+
+
+def clip_of(*items: Any, index: int = 0, **options: Any) -> Clip:
+    clip = MapDataset(Items(*items), name="mine", **options)[index]
+    assert isinstance(clip, Clip)
+    return clip
+
+
+PIXELS = torch.randint(0, 256, (3, 4, 8, 8), dtype=torch.uint8)
+
+
+def test_a_tuple_of_uint8_frames_and_label_is_a_clip() -> None:
+    clip = clip_of((PIXELS, 2), position_step=2.5)
+    assert torch.equal(clip.frames, PIXELS)
+    assert (clip.label, clip.video_id, clip.view_id) == (2, 0, 0)
+    assert clip.positions.tolist() == [0, 2, 5, 8]
+
+
+def test_normalised_frames_as_pyslowfast_returns_them_give_the_pixels_back() -> None:
+    mean, std = (0.45, 0.4, 0.35), (0.2, 0.225, 0.25)
+    normalised = (PIXELS / 255 - torch.tensor(mean).view(3, 1, 1, 1)) / torch.tensor(std).view(3, 1, 1, 1)
+    clip = clip_of(([normalised], torch.tensor(1), 0, torch.zeros(2), {}), mean=mean, std=std)
+    torch.testing.assert_close(clip.frames, PIXELS.float(), atol=1e-3, rtol=0)
+    assert clip.label == 1
+
+
+def test_a_second_tensor_of_one_dimension_holds_the_positions() -> None:
+    assert clip_of(([PIXELS, torch.tensor([3, 5, 7, 9])], 0)).positions.tolist() == [3, 5, 7, 9]
+
+
+def test_several_labels_are_a_float_tensor() -> None:
+    label = clip_of((PIXELS, np.array([0, 1, 1]))).label
+    assert isinstance(label, torch.Tensor)
+    assert label.tolist() == [0.0, 1.0, 1.0]
+
+
+def test_clips_get_the_numbers_of_their_video_and_view() -> None:
+    clip = Clip(PIXELS, torch.arange(4), 1, video_id=77, view_id=5)
+    dataset = MapDataset(Items(*[clip] * 6, num_views=3, labels=[1, 0]), name="mine")
+    assert (dataset.num_videos, dataset.num_views, dataset.labels.tolist()) == (2, 3, [1, 0])
+    numbers = [(item.video_id, item.view_id) for item in map(dataset.__getitem__, range(6))]  # type: ignore[union-attr]
+    assert numbers == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+
+
+def test_the_lists_of_pyslowfast_repeat_each_video_for_its_views() -> None:
+    items = Items(*[(PIXELS, 0)] * 4, _num_clips=2, _path_to_videos=["a", "a", "b", "b"])
+    del items.labels
+    items._labels = [1, 1, 2, 2]
+    dataset = MapDataset(items, name="mine")
+    assert (list(dataset.paths), dataset.labels.tolist()) == (["a", "b"], [1, 2])
+
+
+def test_an_item_is_a_function_of_seed_epoch_and_index() -> None:
+    def draw() -> tuple[torch.Tensor, int]:
+        frames = torch.randint(0, 256, (3, 2, 4, 4), dtype=torch.uint8)
+        return frames, random.randrange(9) + np.random.randint(9)
+
+    dataset = MapDataset(Items(draw, draw), name="mine", seed=3)
+    states = random.getstate(), torch.get_rng_state()
+
+    def drawn(epoch: int, index: int) -> tuple[Any, ...]:
+        clip = dataset[SampleRef(epoch, index)]
+        assert isinstance(clip, Clip)
+        return clip.label, clip.frames.tolist()
+
+    first = drawn(0, 0)
+    assert drawn(0, 1)[1] != first[1]
+    assert drawn(1, 0)[1] != first[1]
+    assert drawn(0, 0) == first
+    assert random.getstate() == states[0]
+    assert torch.equal(torch.get_rng_state(), states[1])
+
+
+def test_broken_videos_are_reported_or_substituted() -> None:
+    def fail() -> None:
+        raise DecodeError("x.mp4", "corrupt", "no frames")
+
+    items = Items(fail, (PIXELS, 1), paths=["x.mp4", "y.mp4"])
+    broken = MapDataset(items, name="mine")[0]
+    assert broken == BrokenVideo(0, "x.mp4", "corrupt", "no frames")
+    clip = MapDataset(items, name="mine", substitute=True)[0]
+    assert isinstance(clip, Clip)
+    assert (clip.video_id, clip.broken[0]) == (1, broken)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (iter([]), "list_iterator must be map-style; add the method __getitem__|add the method __len__"),
+        (Items(), "Items has no items"),
+        (Items((PIXELS, 0), labels=None), "has no labels; add an attribute `labels`"),
+        (Items((PIXELS, 0), labels=[1, 2]), r"Items\.labels has 2 values, but there are 1 videos"),
+        (Items(*[(PIXELS, 0)] * 3, num_views=2), "3 items, not a multiple of its 2 views"),
+        (Items({"frames": PIXELS}), r"Items\[0\] is of type dict; return a slowfast.datasets.clip.Clip or"),
+        (Items(([PIXELS[:, ::4], PIXELS], 0)), "2 tensors of frames; return only the one with all frames"),
+        (Items((PIXELS.transpose(0, 1), 0)), r"shape \(4, 3, 8, 8\); they must be \(3, T, H, W\)"),
+        (Items(([PIXELS, torch.arange(3)], 0)), "3 positions; give one for each of its 4 frames"),
+    ],
+)
+def test_what_a_data_set_lacks_is_one_sentence(dataset: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        MapDataset(dataset, name="mine")[0]
+    assert str(caught.value).startswith("data set 'mine': ")
+
+
+USER_FILE = """
+import numpy as np
+import torch
+from slowfast.datasets import DATASET_REGISTRY, SAMPLER_REGISTRY
+from slowfast.datasets.loading.samplers import SampleRef
+
+COLOURS = torch.tensor([[200, 60, 60], [60, 200, 60], [60, 60, 200]]).view(3, 3, 1, 1, 1)
+
+@DATASET_REGISTRY.register()
+class {name}(torch.utils.data.Dataset):
+    '''As PySlowFast writes them.'''
+
+    def __init__(self, cfg, mode, num_retries=10):
+        self.mode, self._num_clips = mode, 1
+        if mode == "test":
+            self._num_clips = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
+        self._labels = [i % 3 for i in range(24 if mode == "train" else 6) for _ in range(self._num_clips)]
+        self._path_to_videos = [f"{{mode}}/{{i}}.mp4" for i in range(len(self._labels))]
+
+    def __len__(self):
+        return len(self._labels)
+
+    @property
+    def num_videos(self):
+        return len(self._labels)
+
+    def __getitem__(self, index):
+        label = self._labels[index]
+        frames = (COLOURS[label] + 20 * torch.randn(3, 4, 32, 32)).clamp(0, 255) / 255
+        frames = (frames - 0.45) / 0.225
+        return [frames], label, index, torch.zeros(2), {{}}
+
+@SAMPLER_REGISTRY.register("{name} in order")
+class InOrder:
+    def __init__(self, dataset, global_batch, *, rank, world_size, seed, repeats):
+        self.steps, self.batch = len(dataset) // global_batch, global_batch
+        assert sorted(set(dataset.labels.tolist())) == [0, 1, 2] and world_size == 1
+
+    def __len__(self):
+        return self.steps
+
+    def set_position(self, epoch, step=0):
+        self.epoch, self.step = epoch, step
+
+    def __iter__(self):
+        for step in range(self.step, self.steps):
+            yield [SampleRef(self.epoch, step * self.batch + i) for i in range(self.batch)]
+"""
+
+
+@pytest.fixture
+def configure(tmp_path: Path, colour_videos: Path) -> Callable[..., CfgNode]:
+    """A configuration whose data set stands in a file of the user; the name differs from test to test."""
+
+    def build(name: str, *changes: Any) -> CfgNode:
+        file = tmp_path / f"{name}_file.py"
+        file.write_text(USER_FILE.format(name=name.capitalize()))
+        keys = ("IMPORTS", [str(file)], "TRAIN.DATASET", name, "TEST.DATASET", name, *changes)
+        return tiny_config(colour_videos, tmp_path / "output", *keys)
+
+    return build
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_set_class_of_a_users_file_trains_and_is_tested(
+    configure: Callable[..., CfgNode], tmp_path: Path, workers: int
+) -> None:
+    """PySlowFast looks classes up by the name with a capital letter."""
+    cfg = configure(f"mine{workers}", "DATA_LOADER.NUM_WORKERS", workers)
+    assert run_forked(run, cfg) == 0
+    steps = figures(tmp_path / "output", "train_iter")
+    assert len(steps) == 3 * 6
+    assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
+    predictions = load_predictions(tmp_path / "output" / "predictions.npz")
+    assert predictions.num_views.tolist() == [2] * 6
+    assert figures(tmp_path / "output", "test_final")[0]["top1_acc"] == 100.0
+
+
+def test_a_sampler_of_a_users_file_decides_the_order(configure: Callable[..., CfgNode]) -> None:
+    cfg = configure("ordered", "DATA_LOADER.TRAIN_SAMPLER", "Ordered in order")
+    loader = construct_loader(cfg, "train")
+    loader.batch_sampler.set_position(2, 4)  # type: ignore[attr-defined]
+    assert [batch.video_id.tolist() for batch in loader] == [[16, 17, 18, 19], [20, 21, 22, 23]]
+    with pytest.raises(ConfigError, match=r"DATA_LOADER\.TRAIN_SAMPLER = 'shufle': .*did you mean shuffle"):
+        construct_loader(configure("unordered", "DATA_LOADER.TRAIN_SAMPLER", "shufle"), "train")
+
+
+def test_construct_loader_gives_each_view_once_in_evaluation(colour_videos: Path, tmp_path: Path) -> None:
+    loader = construct_loader(tiny_config(colour_videos, tmp_path), "test")
+    views = [pair for b in loader for pair in zip(b.video_id.tolist(), b.view_id.tolist(), strict=True)]
+    assert views == [(video, view) for video in range(7) for view in range(2)]
+
+
+def test_what_needs_annotations_refuses_clips(configure: Callable[..., CfgNode]) -> None:
+    cfg = configure("refused")
+    build_dataset(cfg, "train")
+    with pytest.raises(
+        ConfigError, match=r"DATASET = .refused.: Refused is a data set of clips.*Annotations"
+    ):
+        read_annotations(cfg, "train")
+    cfg.defrost()
+    cfg.DATA.FEATURES = "cache"
+    with pytest.raises(ConfigError, match=r"DATA.FEATURES = 'cache': must be ''"):
+        build_dataset(cfg, "train")
+    assert "Refused" in DATASET_REGISTRY
