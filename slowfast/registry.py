@@ -1,13 +1,17 @@
-"""Registries by which projects and users add models and data sets under a name.
+"""Registries of named components, and the projects that extend the framework.
 
-A project is announced through the entry-point group ``slowfast.projects``; the entry point is a
-:class:`Project`. Its config hooks are cheap; the modules that register its classes are imported
-only when a model or a data set is built.
+A name in the configuration, such as ``SOLVER.LR_POLICY``, chooses an entry of a registry. Users add entries
+in a file of their own, which ``IMPORTS`` names; projects add them in the modules of their :class:`Project`,
+which the entry-point group ``slowfast.projects`` announces. Neither needs a change in the framework.
+
+Why not ``fvcore.common.registry``: it knows no config key, suggests no names, and cannot import the modules
+that register an entry when a name is first looked up.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,19 +19,47 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from slowfast.errors import ConfigError, did_you_mean
 
+if TYPE_CHECKING:  # keeps `--help` fast
+    from fvcore.common.config import CfgNode
+
 T = TypeVar("T")
+
+REGISTRY_OF_KEY: Mapping[str, str] = MappingProxyType(
+    {
+        "SOLVER.LR_POLICY": "slowfast.solver.lr_policy:LR_POLICY_REGISTRY",
+        "SOLVER.OPTIMIZING_METHOD": "slowfast.solver.optimizer:OPTIMIZER_REGISTRY",
+        "MODEL.LOSS_FUNC": "slowfast.models.losses:LOSS_REGISTRY",
+        "MODEL.HEAD_ACT": "slowfast.models.score_activations:SCORE_ACTIVATION_REGISTRY",
+        "DATA_LOADER.TRAIN_SAMPLER": "slowfast.datasets.loading.samplers:SAMPLER_REGISTRY",
+    }
+)
+"""Config key -> ``module:REGISTRY`` of the registry that its value is checked against.
+
+The module also registers the built-in entries. Importing it must not import torch, since these names are
+checked whenever a configuration is loaded.
+"""
 
 
 class Registry(Generic[T]):
-    """Names to objects; used as a decorator: ``@MODEL_REGISTRY.register()``.
+    """A table of named components of one kind, filled by a decorator.
 
     Args:
-        kind: what is registered, for messages ("model", "data set").
-        key: the config key that chooses among the names, for messages.
+        kind: the kind of component, for messages ("model", "data set").
+        key: the config key whose value is a name in this registry, for messages.
+
+    >>> greetings = Registry("greeting", "DEMO.GREETING")
+    >>> @greetings.register()
+    ... def polite(name: str) -> str:
+    ...     return f"Good morning, {name}"
+    >>> greetings.get("polite")("Ada")
+    'Good morning, Ada'
+    >>> sorted(greetings), "rude" in greetings
+    (['polite'], False)
     """
 
     def __init__(self, kind: str, key: str) -> None:
@@ -36,25 +68,33 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str | None = None) -> Callable[[T], T]:
-        """Returns a decorator that registers its object under ``name`` (default: its ``__name__``)."""
+        """Returns a decorator that registers its object under ``name`` (default: its ``__name__``).
+
+        Raises:
+            ConfigError: where another object is registered under that name.
+        """
 
         def add(entry: T) -> T:
             entry_name = name or entry.__name__  # type: ignore[attr-defined]
             present = self._entries.get(entry_name)
             if present is not None and present is not entry:
-                raise ConfigError(f"{self.kind} {entry_name!r} is registered twice; choose another name")
+                raise ConfigError(f"{self.kind} {entry_name!r}: is already registered; choose another name")
             self._entries[entry_name] = entry
             return entry
 
         return add
 
     def get(self, name: str) -> T:
-        """Returns the object of that name; ``ConfigError`` with the nearest names when there is none."""
+        """Returns the object registered under ``name``; imports the projects' modules where it is unknown.
+
+        Raises:
+            ConfigError: for an unknown name, with the nearest names or else all of them.
+        """
         if name not in self._entries:
             import_project_modules()
         if name not in self._entries:
-            hint = did_you_mean(name, {n: n for n in self}, otherwise=f"known: {', '.join(sorted(self))}")
-            raise ConfigError(f"{self.key} = {name!r}: there is no {self.kind} of that name; {hint}")
+            hint = did_you_mean(name, {n: n for n in self}, otherwise=f"choose one of {', '.join(self)}")
+            raise ConfigError(f"{self.key} = {name!r}: must be a registered {self.kind}; {hint}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
@@ -64,44 +104,52 @@ class Registry(Generic[T]):
         return iter(self._entries)
 
 
+def registry_of(key: str) -> Registry[Any]:
+    """Returns the registry that the value of a config key in ``REGISTRY_OF_KEY`` is looked up in."""
+    registry: Registry[Any] = pkgutil.resolve_name(REGISTRY_OF_KEY[key])
+    return registry
+
+
 @dataclass(frozen=True)
 class Project:
-    """What a project tells the framework about itself. Must be importable without torch.
+    """The hooks by which a project extends the framework. Its module must be importable without torch.
 
     Attributes:
-        name: for messages.
+        name: the project's name, for messages and for ``PROJECT/NAME`` of its configurations.
         add_config: adds the project's keys to the default configuration in place.
-        aliases: old dotted key -> dotted key of today, for files and overrides of the original.
-        obsolete: dotted keys or sections of the original that mean nothing here; accepted with a warning.
+        aliases: old dotted key -> current dotted key, for files and overrides of the original.
+        obsolete: dotted keys or sections of the original without a meaning here; accepted with a warning.
         check: returns the problems of a merged configuration, one sentence each.
-        adjustable: beginnings of the project's dotted keys that may change in the middle of a run; a change
-            of any other makes another run of it.
-        modules: imported before a model or a data set is looked up, so that they register themselves.
-        configs: package that holds the configs which the project ships, found by name; empty: none.
-        analyses: sub-command of ``tools/analyze.py`` -> module, see ``slowfast.cli.analyze``.
+        adjustable: prefixes of the project's dotted keys that may change when a run is resumed; a change of
+            any other of its keys makes it another run.
+        modules: modules that register the project's components; imported before an unknown name is refused.
+        configs: package of the configurations that the project ships, found by name; empty: none.
+        analyses: sub-command of ``slowfast analyze`` -> module, see ``slowfast.cli.analyze``.
+        commands: sub-command of ``slowfast`` -> module, see ``slowfast.cli.main``.
     """
 
     name: str
-    add_config: Callable[[Any], None]
+    add_config: Callable[[CfgNode], None]
     aliases: Mapping[str, str] = field(default_factory=dict)
     obsolete: tuple[str, ...] = ()
-    check: Callable[[Any], list[str]] = lambda cfg: []
+    check: Callable[[CfgNode], list[str]] = lambda cfg: []
     adjustable: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     configs: str = ""
     analyses: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
 
 
-# The framework's own networks come in through the same door, installed or not.
+# The framework's own networks are a project too; it is known even where the package is not installed.
 _BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", "slowfast.projects")
 _not_installed: list[EntryPoint] = []
 
 
 def announce_project(name: str, value: str) -> None:
-    """Makes a project known that is not installed; call it before a configuration is loaded.
+    """Announces a project that is not installed; call it before a configuration is loaded.
 
     Args:
-        name: name of the project's entry point.
+        name: the name of the project's entry point.
         value: ``module:OBJECT`` of the :class:`Project`, as in an entry point.
     """
     _not_installed.append(EntryPoint(name, value, "slowfast.projects"))
@@ -110,7 +158,7 @@ def announce_project(name: str, value: str) -> None:
 
 @cache
 def projects() -> tuple[Project, ...]:
-    """All projects, built in, installed or announced, ordered by name."""
+    """Returns all projects, whether built in, installed or announced, ordered by name."""
     entries = (_BUILT_IN, *_not_installed, *entry_points(group="slowfast.projects"))
     found = {entry.name: entry for entry in entries}
     return tuple(sorted((entry.load() for entry in found.values()), key=lambda project: project.name))
@@ -118,39 +166,54 @@ def projects() -> tuple[Project, ...]:
 
 @cache
 def import_project_modules() -> None:
-    """Imports the modules that register the projects' models and data sets."""
+    """Imports the modules that register the projects' components."""
     for project in projects():
         for module in project.modules:
             importlib.import_module(module)
 
 
 def import_user_modules(modules: Sequence[str]) -> None:
-    """Imports what a user names in ``IMPORTS``, so that it registers itself.
+    """Imports the modules that a user names in ``IMPORTS``, so that they register their components.
 
     Args:
-        modules: names of modules, or paths of Python files, whose folders become importable, too.
+        modules: names of modules, or paths of Python files. The folder of such a file is put on ``sys.path``.
 
     Raises:
-        ConfigError: where there is none of that name, or it fails while it is imported.
+        ConfigError: for a module that does not exist or fails while it is imported, with the file and line.
     """
     for module in modules:
-        name = module
         if module.endswith(".py"):
-            path = Path(module).absolute()
-            name = path.stem
-            if str(path.parent) not in sys.path:
-                sys.path.append(str(path.parent))
-        try:
-            imported = importlib.import_module(name)
-        except Exception as error:  # whatever the user's code does
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            inside = "" if "importlib" in frame.filename else f" in {frame.filename}, line {frame.lineno}"
-            raise ConfigError(
-                f"IMPORTS = {module!r}: cannot be imported{inside} ({type(error).__name__}: {error}); "
-                "name a module, or a Python file relative to where the run is started"
-            ) from error
-        file = getattr(imported, "__file__", None)
-        if module.endswith(".py") and (file is None or Path(file).resolve() != path.resolve()):
-            raise ConfigError(
-                f"IMPORTS = {module!r}: another module is called {name} ({file}); choose another name"
-            )
+            _import_file(module)
+        else:
+            _import(module, module)
+
+
+def _import_file(written: str) -> None:
+    """Imports a Python file by its path, under its own name."""
+    path = Path(written).absolute()
+    if not path.is_file():
+        raise ConfigError(
+            f"IMPORTS = {written!r}: there is no such file; give a path relative to the folder {Path.cwd()}, "
+            "in which the run is started"
+        )
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    _import(written, path.stem)
+    imported = getattr(sys.modules[path.stem], "__file__", None)
+    if imported is None or Path(imported).resolve() != path.resolve():
+        raise ConfigError(
+            f"IMPORTS = {written!r}: another module is called {path.stem} ({imported}); rename the file"
+        )
+
+
+def _import(written: str, name: str) -> None:
+    """Imports a module; reports any failure of its code under the name that the user has written."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        inside = "" if "importlib" in frame.filename else f" in {frame.filename}, line {frame.lineno}"
+        raise ConfigError(
+            f"IMPORTS = {written!r}: cannot be imported{inside} ({type(error).__name__}: {error}); "
+            "fix the module, or name another module or Python file"
+        ) from error

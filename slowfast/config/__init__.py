@@ -1,4 +1,4 @@
-"""Configuration: keys with defaults, loading with inheritance and overrides, whole validation.
+"""Configurations: keys with defaults, loading with inheritance and overrides, and checks as a whole.
 
 Importing this package does not import torch.
 """
@@ -6,4 +6,7 @@ Importing this package does not import torch.
 from slowfast.config.defaults import get_default_config
 from slowfast.config.load import load_config
 
-__all__ = ["get_default_config", "load_config"]
+get_cfg = get_default_config
+"""PySlowFast's name of :func:`get_default_config`."""
+
+__all__ = ["get_cfg", "get_default_config", "load_config"]

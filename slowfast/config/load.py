@@ -1,4 +1,4 @@
-"""The door to a configuration: file with its bases, overrides, checks, freeze."""
+"""Loading a configuration: a file with its bases, overrides, checks, and freezing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 from slowfast.config.check import check
 from slowfast.config.defaults import get_default_config
 from slowfast.config.merge import Merge
-from slowfast.config.yaml_file import read_yaml
+from slowfast.config.yaml_file import YamlEntry, read_yaml
 from slowfast.errors import ConfigError, did_you_mean
 from slowfast.registry import projects
 
@@ -26,20 +26,28 @@ def load_config(
 ) -> CfgNode:
     """Reads a configuration, checks it as a whole, and freezes it.
 
-    The values of the file's base (``_BASE_``, a path relative to the file, over several levels) are laid
-    over the defaults, then the file's own, then the overrides. Older names of keys are understood in all
-    of them. Keys of PySlowFast that mean nothing here are named in one warning.
+    Later values replace earlier ones: the defaults, the file's base (``_BASE_``, a path relative to the file;
+    a base may have a base), the file, the overrides. Older names of keys are accepted in all of them. Keys of
+    PySlowFast without a meaning here are listed in one warning. The modules in ``IMPORTS`` are imported.
 
     Args:
         path: a YAML file, or the name of a configuration that a project ships, ``NAME`` or
             ``PROJECT/NAME``.
         overrides: ``["KEY", "VALUE", …]`` with values as on a command line.
         for_run: also check what only a run needs: data files, weights to test, the output folder. Leave
-            it False where a model is only to be built.
-        warn: False keeps the warning back, for all processes of a run but one.
+            it False to build a model only.
+        warn: False omits the warning, for all processes of a run but one.
 
     Raises:
         ConfigError: with all problems of the configuration.
+
+    >>> cfg = load_config("SLOW_8x8_R50", ["SOLVER.BASE_LR", "0.05"])
+    >>> cfg.MODEL.ARCH, cfg.DATA.NUM_FRAMES, cfg.SOLVER.BASE_LR
+    ('slow', 8, 0.05)
+    >>> load_config("SLOW_8x8_R50", ["SOLVER.BASE_LR", "high"])
+    Traceback (most recent call last):
+    slowfast.errors.ConfigError: 1 problem in SLOW_8x8_R50:
+      - SOLVER.BASE_LR (override) = 'high': must be a number such as 0.1
     """
     merge = Merge(get_default_config(), projects())
     complete = _add_file(merge, find_config(path), ())
@@ -50,7 +58,7 @@ def load_config(
         raise ConfigError(*merge.problems, source=str(path))
     if merge.ignored and warn:
         logging.getLogger(__name__).warning(
-            "%s: keys of PySlowFast that have no meaning here are ignored: %s",
+            "%s: these keys of PySlowFast have no meaning here and are ignored: %s",
             path,
             ", ".join(dict.fromkeys(merge.ignored)),
         )
@@ -59,10 +67,10 @@ def load_config(
 
 
 def find_config(path: str | Path) -> Path:
-    """Returns the file that ``path`` names: itself, or the shipped configuration of that name.
+    """Returns ``path`` if it is a file, else the shipped configuration of that name, in any letter case.
 
     Raises:
-        ConfigError: when there is neither, with the nearest names of shipped ones, or all.
+        ConfigError: where neither exists, with the nearest names of shipped configurations, or all of them.
     """
     if Path(path).is_file():
         return Path(path)
@@ -71,15 +79,15 @@ def find_config(path: str | Path) -> Path:
     for full_name, file in shipped.items():
         if name.casefold() in (full_name.casefold(), full_name.partition("/")[2].casefold()):
             return file
-    what = "is a folder" if Path(path).is_dir() else "there is no such file"
+    problem = "is a folder" if Path(path).is_dir() else "there is no such file"
     short = {full_name.partition("/")[2].casefold(): full_name for full_name in shipped}
-    all_of_them = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
-    hint = did_you_mean(Path(name).name.casefold(), short, otherwise=all_of_them, cutoff=0.6)
-    raise ConfigError(f"{path}: {what}; {hint}")
+    all_names = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
+    hint = did_you_mean(Path(name).name.casefold(), short, otherwise=all_names, cutoff=0.6)
+    raise ConfigError(f"{path}: {problem}; {hint}")
 
 
 def _shipped_configs() -> dict[str, Path]:
-    """Returns PROJECT/NAME -> file of the configurations that the installed projects ship."""
+    """Returns PROJECT/NAME -> file of the configurations that the projects ship."""
     found: dict[str, Path] = {}
     for project in projects():
         if project.configs:
@@ -92,7 +100,14 @@ def _shipped_configs() -> dict[str, Path]:
 
 
 def _add_file(merge: Merge, path: Path, chain: tuple[Path, ...]) -> bool:
-    """Lays a file over the configuration, its base first; False when any of them could not be read."""
+    """Merges a file into the configuration, its base first.
+
+    Args:
+        chain: resolved paths of the files that have led to this one as their base.
+
+    Returns:
+        False where any of the files could not be read.
+    """
     chain = (*chain, path.resolve())
     try:
         entries = read_yaml(path)
@@ -101,28 +116,33 @@ def _add_file(merge: Merge, path: Path, chain: tuple[Path, ...]) -> bool:
         return False
     complete = True
     for entry in entries:
-        if entry.name != BASE_KEY:
-            continue
-        base = Path(os.path.normpath(path.parent / Path(str(entry.value)).expanduser()))
-        where = f"{BASE_KEY} ({entry.where}) = {entry.value!r}"
-        if not isinstance(entry.value, str):
-            merge.problems.append(f"{where}: wants one path, relative to this file")
-            complete = False
-        elif base.resolve() in chain:
-            circle = " -> ".join(file.name for file in (*chain[chain.index(base.resolve()) :], base))
-            merge.problems.append(f"{where}: the bases form a circle, {circle}; remove one of them")
-            complete = False
-        elif not base.is_file():
-            merge.problems.append(f"{where}: there is no file {base}; the path is relative to {path.parent}/")
-            complete = False
-        else:
-            complete &= _add_file(merge, base, chain)
+        if entry.name == BASE_KEY:
+            complete &= _add_base(merge, entry, path, chain)
     merge.add_entries(entry for entry in entries if entry.name != BASE_KEY)
     return complete
 
 
+def _add_base(merge: Merge, entry: YamlEntry, path: Path, chain: tuple[Path, ...]) -> bool:
+    """Merges the base that an entry of the file ``path`` names; returns False where it cannot be read."""
+    base = Path(os.path.normpath(path.parent / Path(str(entry.value)).expanduser()))
+    if not isinstance(entry.value, str):
+        problem = "must be one path, relative to this file"
+    elif base.resolve() in chain:
+        circle = " -> ".join(file.name for file in (*chain[chain.index(base.resolve()) :], base))
+        problem = f"the bases form a circle, {circle}; remove one of them"
+    elif not base.is_file():
+        problem = f"there is no file {base}; give a path relative to {path.parent}/"
+    else:
+        return _add_file(merge, base, chain)
+    merge.problems.append(f"{BASE_KEY} ({entry.where}) = {entry.value!r}: {problem}")
+    return False
+
+
 def _new_problems(merge: Merge, found: Sequence[str]) -> list[str]:
-    """Adds to each problem where its key was set; drops those that follow from a failed setting."""
+    """Returns the problems of a check, each with the place where its key was set.
+
+    Problems that only follow from a key whose setting was refused are left out.
+    """
     new = []
     for problem in found:
         if any(re.search(rf"\b{re.escape(key)}\b", problem) for key in merge.failed):

@@ -1,4 +1,4 @@
-"""Laying settings over the default configuration, with every problem collected instead of raised."""
+"""Merging settings into the default configuration; all problems are collected instead of raised."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from slowfast.registry import Project
 
 
 class Merge:
-    """A configuration in the making.
+    """A configuration into which files and overrides are merged one after another.
 
     Args:
         cfg: the defaults; changed in place.
-        projects: whose older names of keys are understood.
+        projects: the projects whose older names of keys are accepted.
 
     Attributes:
-        problems: what was wrong so far, one sentence each.
-        ignored: keys of PySlowFast that were given and mean nothing here, in the order given.
-        failed: keys (as named today) that kept their default because their setting was wrong.
-        origins: dotted key -> where its value comes from, for the keys that were set.
+        problems: the problems so far, one sentence each.
+        ignored: keys of PySlowFast that were given but have no meaning here, in the order given.
+        failed: keys (current names) that kept an earlier value because their setting was refused.
+        origins: dotted key -> place of its setting, for the keys that were set.
     """
 
     def __init__(self, cfg: CfgNode, projects: Sequence[Project]) -> None:
@@ -41,7 +41,7 @@ class Merge:
         self._sections = [key for key in self._known if isinstance(_find(cfg, key), CfgNode)]
 
     def add_entries(self, entries: Iterable[YamlEntry]) -> None:
-        """Lays the entries of one file over the configuration; two values for one key are a problem."""
+        """Merges the entries of one file; two different values for one key are a problem."""
         given: dict[str, tuple[str, YamlEntry]] = {}
         for written, entry in self._leaves(entries, ""):
             key = self._aliases.get(written, written)
@@ -53,11 +53,11 @@ class Merge:
             self._set(key, written, entry)
 
     def add_overrides(self, overrides: Sequence[str]) -> None:
-        """Lays ``KEY VALUE KEY VALUE …`` over the configuration."""
+        """Merges overrides ``KEY VALUE KEY VALUE …``."""
         if len(overrides) % 2:
             self.problems.append(
-                f"the overrides {' '.join(overrides)!r} are not pairs; write KEY VALUE KEY VALUE …, "
-                "with a value of several words in quotes"
+                f"overrides = {' '.join(overrides)!r}: must be pairs; write KEY VALUE KEY VALUE …, "
+                "and put a value of several words in quotes"
             )
             return
         for written, text in zip(overrides[::2], overrides[1::2], strict=True):
@@ -71,7 +71,7 @@ class Merge:
                 self._set(self._aliases.get(dotted, dotted), dotted, leaf)
 
     def _leaves(self, entries: Iterable[YamlEntry], prefix: str) -> Iterator[tuple[str, YamlEntry]]:
-        """Yields (dotted key as written, entry) of all that is not a section with known content."""
+        """Yields (dotted key as written, entry) of all values, and of sections given a plain value."""
         for entry in entries:
             written = prefix + entry.name
             if self._is_obsolete(written):
@@ -83,11 +83,12 @@ class Merge:
                 yield from self._leaves(entry.children, written + ".")
             elif isinstance(node, CfgNode) and (entry.value is None or entry.value == {}):
                 if entry.value == {} and node.is_new_allowed():
-                    node.clear()  # the free keys of a base; other sections have no content to lose
+                    node.clear()  # {} removes the free keys of a base; other sections keep their keys
             else:
                 yield written, entry
 
     def _set(self, key: str, written: str, entry: YamlEntry) -> None:
+        """Sets ``key`` to the value of ``entry``, or records the problem; ``written`` is the key as given."""
         section, _, leaf = key.rpartition(".")
         node = _find(self.cfg, section) if section else self.cfg
         free = self._is_free(key)
@@ -105,12 +106,12 @@ class Merge:
         self.origins[key] = entry.where
         self.failed.discard(key)
 
-    def _fail(self, key: str, written: str, entry: YamlEntry, what: str) -> None:
-        self.problems.append(f"{written} ({entry.where}) = {entry.value!r}: {what}")
+    def _fail(self, key: str, written: str, entry: YamlEntry, problem: str) -> None:
+        self.problems.append(f"{written} ({entry.where}) = {entry.value!r}: {problem}")
         self.failed.add(key)
 
     def _is_free(self, key: str) -> bool:
-        """Whether a key lies in a section that takes any key."""
+        """Returns whether ``key`` lies in a section that accepts any key."""
         parts = key.split(".")
         sections = (_find(self.cfg, ".".join(parts[:n])) for n in range(1, len(parts)))
         return any(isinstance(node, CfgNode) and node.is_new_allowed() for node in sections)
@@ -120,8 +121,9 @@ class Merge:
         return any(".".join(parts[:n]) in self._obsolete for n in range(1, len(parts) + 1))
 
     def _suggestion(self, written: str) -> str:
+        """Returns the end of a message about an unknown key: the nearest known keys."""
         leaf = written.rpartition(".")[2].upper()
-        # A name with a point means a key of a section, never a section as a whole.
+        # A name with a dot is meant as a key within a section, not as a section.
         known = [key for key in self._known if "." not in written or key not in self._sections]
         exact = [key for key in known if key == written.upper()]
         same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
@@ -130,7 +132,7 @@ class Merge:
 
 
 def _find(cfg: CfgNode, key: str) -> Any:
-    """Returns the value or section of a dotted key; None where there is none."""
+    """Returns the value or section of a dotted key; None for an unknown key."""
     node: Any = cfg
     for name in key.split("."):
         if not isinstance(node, CfgNode) or name not in node:
@@ -148,6 +150,7 @@ def _dotted_keys(cfg: CfgNode, prefix: str = "") -> Iterator[str]:
 
 
 def _set_free(node: CfgNode, parts: Sequence[str], value: Any) -> None:
+    """Sets a key in a section that accepts any key, and adds the sections on the way to it."""
     for name in parts[:-1]:
         if not isinstance(node.get(name), CfgNode):
             node[name] = CfgNode(new_allowed=True)
@@ -158,5 +161,5 @@ def _set_free(node: CfgNode, parts: Sequence[str], value: Any) -> None:
 
 
 def _is_quoted(text: str, value: Any) -> bool:
-    """Whether ``text`` is a quoted literal of the text ``value``."""
+    """Returns whether ``text`` is a quoted literal of the string ``value``."""
     return isinstance(value, str) and text[:1] in ("'", '"') and text != value

@@ -1,7 +1,7 @@
-"""Keys of PySlowFast that have no meaning here: accepted, and named in one warning.
+"""Keys of PySlowFast without a meaning here: they are accepted, and one warning lists them.
 
-They belong to detection, self-supervision and its demo, or to workarounds that are not needed. A dotted
-name stands for a key, or for a whole section with everything in it.
+They belong to detection, self-supervision, the demo, or workarounds that are not needed. A dotted name stands
+for a key, or for a section with all of its keys.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Turning what a YAML file or a command line says into a value of the type that a key wants."""
+"""Conversion of values from YAML files and command lines to the type of a key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 
 
 def parse_literal(text: str) -> Any:
-    """Reads a value as written on a command line: a Python literal, else YAML, else the text itself.
+    """Returns a command-line value, read as a Python literal, else as YAML, else as plain text.
 
     >>> [parse_literal(text) for text in ("1e-4", "(1, 2)", "[a, b]", "true", "None", "x: [")]
     [0.0001, (1, 2), ['a', 'b'], True, None, 'x: [']
@@ -31,36 +31,36 @@ def parse_literal(text: str) -> Any:
 def convert(value: Any, default: Any) -> Any:
     """Returns ``value`` as the type of ``default``.
 
-    Whole numbers serve as floats and floats without a fraction as whole numbers; text is read as a
-    literal where no text is wanted (YAML takes ``1e-4`` for text); a bare value serves as a list where
-    the default has one element; a default of None stands for an optional number, ``[]`` for a list of numbers
-    and ``()`` for one of texts, which stays a tuple.
+    Integers are accepted as floats, and floats without a fractional part as integers. Text is read as a
+    literal where the default is not text, since YAML reads ``1e-4`` as text. A single value is accepted as a
+    list where the default has one element. A default of None means an optional number, ``[]`` a list of
+    numbers, and ``()`` a tuple of texts.
 
     Raises:
-        ValueError: saying what is wanted, in words that continue "KEY = value: ".
+        ValueError: with a message that continues "KEY = value: ".
     """
     if isinstance(default, str):
         return _convert_text(value, default)
     if isinstance(value, str):
         value = parse_literal(value)
     if isinstance(default, bool):
-        return _require(value, isinstance(value, bool), "wants True or False")
+        return _require(value, isinstance(value, bool), "must be True or False")
     if isinstance(default, int):
-        whole = _is_number(value) and math.isfinite(value) and value == int(value)
-        return int(_require(value, whole, f"wants a whole number such as {default}"))
+        integral = _is_finite(value) and value == int(value)
+        return int(_require(value, integral, f"must be a whole number such as {default}"))
     if isinstance(default, float):
-        return float(_require(value, _is_finite(value), f"wants a number such as {default}"))
+        return float(_require(value, _is_finite(value), f"must be a number such as {default}"))
     if isinstance(default, list | tuple):
         return _convert_list(value, default)
     if isinstance(default, CfgNode):
-        raise ValueError(f"is a section; its keys are {', '.join(sorted(default)) or 'free'}")
-    return _require(value, value is None or _is_finite(value), "wants a number or None")
+        raise ValueError(f"must be a section; its keys are {', '.join(sorted(default)) or 'free'}")
+    return _require(value, value is None or _is_finite(value), "must be a number or None")
 
 
 def _convert_text(value: Any, default: str) -> str:
     if value is None and default == "":
         return ""
-    return _require(value, isinstance(value, str), "wants text; put it in quotes")
+    return _require(value, isinstance(value, str), "must be text; put it in quotes")
 
 
 def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
@@ -70,18 +70,19 @@ def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any]
     example = f" such as {list(default)}" if default else " of numbers such as [1, 0.1]"
     if default == ():
         example = " of texts such as [a, b]"
-    _require(value, isinstance(value, list | tuple), f"wants a list{example}")
+    _require(value, isinstance(value, list | tuple), f"must be a list{example}")
     try:
         items = [convert(item, element) for item in value]
     except ValueError:
         items = [None]
-    items = _require(items, None not in items, f"wants a list{example}")
+    items = _require(items, None not in items, f"must be a list{example}")
     return tuple(items) if default == () else items
 
 
-def _require(value: Any, good: bool, wish: str) -> Any:
-    if not good:
-        raise ValueError(wish)
+def _require(value: Any, valid: bool, problem: str) -> Any:
+    """Returns ``value`` where it is valid; raises ``ValueError`` with the problem otherwise."""
+    if not valid:
+        raise ValueError(problem)
     return value
 
 

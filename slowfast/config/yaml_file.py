@@ -1,4 +1,4 @@
-"""Reading one YAML file into entries that know their line, so that messages can name it."""
+"""Reading of a YAML file into entries with their line numbers, for messages."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from slowfast.errors import ConfigError
 
 @dataclass(frozen=True)
 class YamlEntry:
-    """A key of a mapping with its value.
+    """A key of a mapping with its value and its place in the file.
 
     Attributes:
         name: the key, not dotted.
-        value: the plain value; a mapping's is its dict.
-        where: the place for messages, such as ``a.yaml, line 3``.
+        value: the plain value; a dict for a mapping.
+        where: the place, such as ``a.yaml, line 3``.
         children: the entries of a mapping; None for any other value.
     """
 
@@ -31,7 +31,7 @@ class YamlEntry:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loading, with the floats of YAML 1.2: ``1e-4`` is a number although it has no point."""
+    """PyYAML's safe loader with the floats of YAML 1.2: ``1e-4`` is a number without a decimal point."""
 
 
 _Loader.add_implicit_resolver(
@@ -40,33 +40,33 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> tuple[YamlEntry, ...]:
-    """Returns the entries of a file's top mapping, none for an empty file.
+    """Returns the entries of the top mapping of a file; an empty tuple for an empty file.
 
     Raises:
-        ConfigError: when the file cannot be read, is not YAML, or is no mapping.
+        ConfigError: where the file cannot be read, is not valid YAML, or does not hold a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}; give the path of a YAML file") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not a text file in UTF-8; give the path of a YAML file") from None
+        raise ConfigError(f"{path}: must be a text file in UTF-8; give the path of a YAML file") from None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         return () if node is None else _entries(loader, node, str(path))
     except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply, or an anchor holds itself") from None
+        raise ConfigError(f"{path}: is nested too deeply, or an anchor contains itself; flatten it") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: is not valid YAML: {error.problem}") from None
+        raise ConfigError(f"{path}{line}: must be valid YAML; {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+        raise ConfigError(f"{path}: must be valid YAML; {error}") from None
 
 
 def entries_of(mapping: Mapping[Any, Any], where: str) -> tuple[YamlEntry, ...]:
-    """Returns the entries of a plain mapping, all with the same place."""
+    """Returns the entries of a plain mapping, all with the same place ``where``."""
     return tuple(
         YamlEntry(str(name), value, where, entries_of(value, where) if isinstance(value, Mapping) else None)
         for name, value in mapping.items()
@@ -74,9 +74,10 @@ def entries_of(mapping: Mapping[Any, Any], where: str) -> tuple[YamlEntry, ...]:
 
 
 def _entries(loader: _Loader, node: yaml.Node, source: str) -> tuple[YamlEntry, ...]:
+    """Returns the entries of a parsed mapping of the file ``source``."""
     if not isinstance(node, yaml.MappingNode):
         line = node.start_mark.line + 1
-        raise ConfigError(f"{source}, line {line}: is not a mapping; write lines such as 'NUM_GPUS: 1'")
+        raise ConfigError(f"{source}, line {line}: must be a mapping; write lines such as 'NUM_GPUS: 1'")
     loader.flatten_mapping(node)
     entries = []
     for key, value in node.value:

@@ -1,4 +1,4 @@
-"""Learning rates, parameter groups and optimisers.
+"""Learning rates, optimisers with their parameter groups, and averaged weights.
 
 The names of ``__init__.pyi`` are imported when they are first used.
 """

@@ -1,6 +1,6 @@
 """Learning rates as pure functions of the fractional epoch, after PySlowFast's formulas.
 
-Epoch 2.5 is the middle of the third epoch; the rate changes at every step.
+Epoch 2.5 is the middle of the third epoch; the learning rate changes at every step.
 """
 
 from __future__ import annotations
@@ -9,17 +9,28 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from slowfast.errors import ConfigError
+from fvcore.common.config import CfgNode
+
+from slowfast.registry import Registry, import_user_modules
 
 LRPolicy = Callable[[float], float]
+"""A function from fractional epoch to learning rate."""
+
+LR_POLICY_REGISTRY: Registry[Callable[[CfgNode], LRPolicy]] = Registry(
+    "learning-rate policy", "SOLVER.LR_POLICY"
+)
+"""Functions of the configuration that return an :data:`LRPolicy`.
+
+``SOLVER.BASE_LR`` and ``SOLVER.COSINE_END_LR`` are already scaled by the number of nodes, see
+:func:`lr_scale`. The warm-up is added by :func:`build_lr_policy`. This module must not import torch.
+"""
 
 
 def cosine(
     epoch: float, *, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float = 0.0
 ) -> float:
-    """Half a cosine from ``base_lr`` at ``start_epoch`` to ``end_lr`` at ``max_epoch``."""
+    """Returns a point of half a cosine from ``base_lr`` at ``start_epoch`` to ``end_lr`` at ``max_epoch``."""
     progress = (epoch - start_epoch) / (max_epoch - start_epoch)
     return end_lr + (base_lr - end_lr) * (math.cos(math.pi * progress) + 1.0) * 0.5
 
@@ -27,63 +38,79 @@ def cosine(
 def steps_with_relative_lrs(
     epoch: float, *, base_lr: float, steps: Sequence[float], lrs: Sequence[float]
 ) -> float:
-    """``base_lr × lrs[i]``, where ``steps[i]`` is the last step at or before ``epoch``.
+    """Returns ``base_lr × lrs[i]``, where ``steps[i]`` is the last step at or before ``epoch``.
 
     Args:
-        steps: rising epochs, the first of them 0.
-        lrs: as many rates, relative to ``base_lr``.
+        steps: ascending epochs, the first of them 0.
+        lrs: one learning rate per step, relative to ``base_lr``.
     """
     return base_lr * lrs[bisect.bisect_right(steps, epoch) - 1]
 
 
 def with_warmup(epoch: float, *, policy: LRPolicy, warmup_epochs: float, start_lr: float) -> float:
-    """A straight line from ``start_lr`` to where ``policy`` is at ``warmup_epochs``, then ``policy``."""
+    """Returns a straight line from ``start_lr`` to ``policy(warmup_epochs)``, and then ``policy(epoch)``."""
     if epoch >= warmup_epochs:
         return policy(epoch)
     return start_lr + (policy(warmup_epochs) - start_lr) * epoch / warmup_epochs
 
 
-def lr_scale(cfg: Any, machines: int) -> float:
-    """By what the rates of the configuration are multiplied.
+@LR_POLICY_REGISTRY.register("cosine")
+def build_cosine(cfg: CfgNode) -> LRPolicy:
+    """Builds :func:`cosine` as ``cfg.SOLVER`` describes it."""
+    solver = cfg.SOLVER
+    return functools.partial(
+        cosine,
+        base_lr=solver.BASE_LR,
+        end_lr=solver.COSINE_END_LR,
+        max_epoch=solver.MAX_EPOCH,
+        start_epoch=solver.WARMUP_EPOCHS if solver.COSINE_AFTER_WARMUP else 0.0,
+    )
 
-    They are meant for one machine, and more of them make the batch larger.
+
+@LR_POLICY_REGISTRY.register("steps_with_relative_lrs")
+def build_steps(cfg: CfgNode) -> LRPolicy:
+    """Builds :func:`steps_with_relative_lrs` as ``cfg.SOLVER`` describes it."""
+    solver = cfg.SOLVER
+    return functools.partial(
+        steps_with_relative_lrs,
+        base_lr=solver.BASE_LR,
+        steps=tuple(solver.STEPS),
+        lrs=tuple(solver.LRS),
+    )
+
+
+def lr_scale(cfg: CfgNode, nodes: int) -> float:
+    """Returns the factor of all learning rates of the configuration.
+
+    The learning rates are meant for one node; more nodes make the batch larger.
 
     Args:
-        machines: of the run, however it was started; ``NUM_SHARDS`` is one way of several to say it.
+        nodes: the nodes of the run, however it was started; ``NUM_SHARDS`` is only one way to state them.
     """
-    return float(machines) if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1.0
+    return float(nodes) if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1.0
 
 
-def build_lr_policy(cfg: Any, scale: float = 1.0) -> LRPolicy:
+def build_lr_policy(cfg: CfgNode, scale: float = 1.0) -> LRPolicy:
     """Returns the function from fractional epoch to learning rate that ``cfg.SOLVER`` describes.
 
     Args:
-        scale: of all rates, see :func:`lr_scale`.
+        scale: factor of all learning rates, see :func:`lr_scale`.
+
+    Raises:
+        ConfigError: where ``SOLVER.LR_POLICY`` is not registered.
     """
-    solver = cfg.SOLVER
-    base_lr = solver.BASE_LR * scale
-    policy: LRPolicy
-    if solver.LR_POLICY == "cosine":
-        policy = functools.partial(
-            cosine,
-            base_lr=base_lr,
-            end_lr=solver.COSINE_END_LR * scale,
-            max_epoch=solver.MAX_EPOCH,
-            start_epoch=solver.WARMUP_EPOCHS if solver.COSINE_AFTER_WARMUP else 0.0,
-        )
-    elif solver.LR_POLICY == "steps_with_relative_lrs":
-        policy = functools.partial(
-            steps_with_relative_lrs, base_lr=base_lr, steps=tuple(solver.STEPS), lrs=tuple(solver.LRS)
-        )
-    else:
-        raise ConfigError(
-            f"SOLVER.LR_POLICY = {solver.LR_POLICY!r}: known are cosine and steps_with_relative_lrs"
-        )
-    if solver.WARMUP_EPOCHS <= 0:
+    import_user_modules(cfg.IMPORTS)
+    scaled = cfg.clone()
+    scaled.defrost()
+    for key in ("BASE_LR", "COSINE_END_LR", "WARMUP_START_LR"):
+        scaled.SOLVER[key] *= scale
+    scaled.freeze()
+    policy = LR_POLICY_REGISTRY.get(scaled.SOLVER.LR_POLICY)(scaled)
+    if scaled.SOLVER.WARMUP_EPOCHS <= 0:
         return policy
     return functools.partial(
         with_warmup,
         policy=policy,
-        warmup_epochs=solver.WARMUP_EPOCHS,
-        start_lr=solver.WARMUP_START_LR * scale,
+        warmup_epochs=scaled.SOLVER.WARMUP_EPOCHS,
+        start_lr=scaled.SOLVER.WARMUP_START_LR,
     )

@@ -1,67 +1,120 @@
-"""Optimisers and their parameter groups: who decays, and which layer learns how fast."""
+"""Optimisers and their parameter groups, which set weight decay and learning rate per parameter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-from torch.optim import Optimizer
+from fvcore.common.config import CfgNode
 
 from slowfast.errors import ConfigError
+from slowfast.models.capabilities import ExemptsWeightDecay, HasLayerDepths
+from slowfast.registry import Registry, import_user_modules
+
+# A configuration is checked against these names without torch, so the functions import it themselves.
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
 
 LayerId = Callable[[str], tuple[int, int]]
+ParameterGroup = dict[str, Any]
+
+OPTIMIZER_REGISTRY: Registry[Callable[[CfgNode, list[ParameterGroup]], Optimizer]] = Registry(
+    "optimiser", "SOLVER.OPTIMIZING_METHOD"
+)
+"""Functions of the configuration and the parameter groups that return a ``torch.optim.Optimizer``.
+
+The groups are those of :func:`parameter_groups`; they carry their own weight decay. The optimiser is built
+with ``lr=cfg.SOLVER.BASE_LR``; before each step the learning rate is set by :func:`set_learning_rate`.
+"""
 
 
-def build_optimizer(cfg: Any, model: nn.Module) -> Optimizer:
-    """Builds the optimiser that ``cfg.SOLVER`` describes over the parameters of ``model`` that learn.
+@OPTIMIZER_REGISTRY.register("sgd")
+def build_sgd(cfg: CfgNode, groups: list[ParameterGroup]) -> Optimizer:
+    """Builds stochastic gradient descent with momentum.
 
-    The model may say ``no_weight_decay()`` and ``layer_id(name)``, see ``slowfast.models.build.VideoModel``.
+    It is not fused: the fused form does not support FSDP, fails where some parameters have no momentum yet,
+    and gains little.
     """
+    from torch.optim import SGD
+
+    solver = cfg.SOLVER
+    return SGD(
+        groups,
+        lr=solver.BASE_LR,
+        momentum=solver.MOMENTUM,
+        dampening=solver.DAMPENING,
+        # Nesterov's step is not defined without momentum or with dampening.
+        nesterov=solver.NESTEROV and solver.MOMENTUM > 0 and solver.DAMPENING == 0,
+    )
+
+
+@OPTIMIZER_REGISTRY.register("adam")
+def build_adam(cfg: CfgNode, groups: list[ParameterGroup]) -> Optimizer:
+    """Builds Adam (Kingma and Ba, 2015)."""
+    from torch.optim import Adam
+
+    return Adam(groups, lr=cfg.SOLVER.BASE_LR, betas=_betas(cfg.SOLVER), fused=_can_fuse(groups))
+
+
+@OPTIMIZER_REGISTRY.register("adamw")
+def build_adamw(cfg: CfgNode, groups: list[ParameterGroup]) -> Optimizer:
+    """Builds Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+    from torch.optim import AdamW
+
+    return AdamW(groups, lr=cfg.SOLVER.BASE_LR, betas=_betas(cfg.SOLVER), fused=_can_fuse(groups))
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
+    """Builds the optimiser that ``cfg.SOLVER`` describes over the trainable parameters of ``model``.
+
+    Args:
+        model: may have ``no_weight_decay()`` and ``layer_id(name)``, see
+            ``slowfast.models.capabilities``.
+
+    Raises:
+        ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, or ``SOLVER.LAYER_DECAY`` is not 1
+            for a model without ``layer_id``.
+    """
+    import_user_modules(cfg.IMPORTS)
     solver = cfg.SOLVER
     layer_id: LayerId | None = None
     if solver.LAYER_DECAY != 1.0:
-        layer_id = getattr(model, "layer_id", None)
-        if layer_id is None:
+        if not isinstance(model, HasLayerDepths):
             raise ConfigError(
-                f"SOLVER.LAYER_DECAY = {solver.LAYER_DECAY}: this model does not say its layers; take 1"
+                f"SOLVER.LAYER_DECAY = {solver.LAYER_DECAY}: must be 1 for a model without layer_id(name); "
+                "add that method to the model, or use 1"
             )
-    named_exempt = getattr(model, "no_weight_decay", None)
+        layer_id = model.layer_id
+    exempt_names: Set[str] = frozenset()
+    if solver.ZERO_WD_1D_PARAM and isinstance(model, ExemptsWeightDecay):
+        exempt_names = model.no_weight_decay()
     groups = parameter_groups(
         model,
         weight_decay=solver.WEIGHT_DECAY,
         bn_weight_decay=cfg.BN.WEIGHT_DECAY,
         exempt_vectors=solver.ZERO_WD_1D_PARAM,
-        exempt_names=named_exempt() if solver.ZERO_WD_1D_PARAM and named_exempt else frozenset(),
+        exempt_names=exempt_names,
         layer_decay=solver.LAYER_DECAY,
         layer_id=layer_id,
     )
-    method, betas = solver.OPTIMIZING_METHOD, tuple(solver.BETAS)
-    if method == "sgd":
-        return torch.optim.SGD(
-            groups,
-            lr=solver.BASE_LR,
-            momentum=solver.MOMENTUM,
-            dampening=solver.DAMPENING,
-            # Nesterov's step is not defined without momentum or with dampening.
-            nesterov=solver.NESTEROV and solver.MOMENTUM > 0 and solver.DAMPENING == 0,
-        )
-    if method == "adam":
-        return torch.optim.Adam(groups, lr=solver.BASE_LR, betas=betas, fused=_can_fuse(model))
-    if method == "adamw":
-        return torch.optim.AdamW(groups, lr=solver.BASE_LR, betas=betas, fused=_can_fuse(model))
-    raise ConfigError(f"SOLVER.OPTIMIZING_METHOD = {method!r}: known are sgd, adam and adamw")
+    return OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
 
 
-def _can_fuse(model: nn.Module) -> bool:
-    """Whether one kernel can update everything: on the CPU it takes a sixth of the time of many small ones.
+def _betas(solver: CfgNode) -> tuple[float, float]:
+    first, second = solver.BETAS
+    return first, second
 
-    SGD's own has no form for FSDP, fails where some parameters have no momentum yet, and gains little.
+
+def _can_fuse(groups: list[ParameterGroup]) -> bool:
+    """Returns whether one kernel can update all parameters.
+
+    On the CPU the fused kernel takes a sixth of the time of many small ones.
     """
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return all(
-        parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point() for parameter in learning
+        parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
+        for group in groups
+        for _, parameter in group["params"]
     )
 
 
@@ -74,28 +127,31 @@ def parameter_groups(
     exempt_names: Set[str] = frozenset(),
     layer_decay: float = 1.0,
     layer_id: LayerId | None = None,
-) -> list[dict[str, Any]]:
-    """Sorts the parameters that learn into groups of equal weight decay and equal relative rate.
+) -> list[ParameterGroup]:
+    """Groups the trainable parameters by weight decay and relative learning rate.
 
-    Parameters without ``requires_grad`` are in no group.
+    Parameters without ``requires_grad`` are left out.
 
     Args:
-        weight_decay: of ordinary parameters.
-        bn_weight_decay: of the parameters of batch norms.
-        exempt_vectors: no decay on parameters of one dimension and on biases.
-        exempt_names: parameters without decay whatever their shape.
-        layer_decay: a parameter at depth d of n learns at ``layer_decay ** (n - 1 - d)`` times the rate.
-        layer_id: name -> (d, n); needed where ``layer_decay`` is not 1.
+        weight_decay: weight decay of ordinary parameters.
+        bn_weight_decay: weight decay of the parameters of batch norms.
+        exempt_vectors: no weight decay on parameters of one dimension and on biases.
+        exempt_names: names of parameters without weight decay whatever their shape.
+        layer_decay: factor per layer (Clark et al., 2020); a parameter at depth d of n has
+            ``layer_decay ** (n - 1 - d)`` times the learning rate.
+        layer_id: parameter name -> (d, n); needed where ``layer_decay`` is not 1.
 
     Returns:
-        Groups for a ``torch.optim`` optimiser, in order of first appearance in the model. Beside
-        ``params``, pairs of name and parameter, and ``weight_decay`` each has ``lr_scale``, see
+        Groups for a ``torch.optim`` optimiser, in order of first appearance in the model. Besides ``params``,
+        which are pairs of name and parameter, and ``weight_decay``, each group has ``lr_scale``, see
         :func:`set_learning_rate`. The names are saved with the optimiser's state (``param_names``).
     """
+    from torch.nn.modules.batchnorm import _BatchNorm
+
     in_batch_norm = {
         id(parameter)
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, _BatchNorm)
         for parameter in module.parameters(recurse=False)
     }
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
@@ -119,6 +175,6 @@ def parameter_groups(
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Gives each group ``lr`` times its ``lr_scale``."""
+    """Sets the learning rate of each group to ``lr`` times its ``lr_scale``."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]

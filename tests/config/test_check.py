@@ -6,7 +6,8 @@ import pytest
 from fvcore.common.config import CfgNode
 
 from slowfast.config import get_default_config
-from slowfast.config.check import check, check_batch_sizes
+from slowfast.config.check import check
+from slowfast.config.check_training import check_batch_sizes
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_the_defaults_with_data_have_no_problem(cfg: CfgNode) -> None:
             "at most 1",
         ),
         ({"DATA__TRAIN_JITTER_ASPECT_RELATIVE": [2.0]}, "DATA.TRAIN_JITTER_ASPECT_RELATIVE = [2.0]", "least"),
-        ({"DATA__IMAGE_FPS": 0.0}, "DATA.IMAGE_FPS = 0.0", "images a second"),
+        ({"DATA__IMAGE_FPS": 0.0}, "DATA.IMAGE_FPS = 0.0", "frame rate of the images"),
         ({"DATA__NORMALIZATION": "imagenet"}, "DATA.NORMALIZATION = 'imagenet'", "data, backbone"),
         ({"DATA__DECODING_BACKEND": "cv2"}, "DATA.DECODING_BACKEND = 'cv2'", "pyav"),
         ({"DATA__ENSEMBLE_METHOD": "mean"}, "DATA.ENSEMBLE_METHOD = 'mean'", "sum, max"),
@@ -103,7 +104,7 @@ def test_the_defaults_with_data_have_no_problem(cfg: CfgNode) -> None:
             "fewer than",
         ),
         ({"NUM_SHARDS": 2, "SHARD_ID": 2}, "SHARD_ID = 2", "0 to NUM_SHARDS - 1 = 1"),
-        ({"SHARD_ID": -1}, "SHARD_ID = -1", "own number"),
+        ({"SHARD_ID": -1}, "SHARD_ID = -1", "own rank"),
         ({"NUM_GPUS": -1}, "NUM_GPUS = -1", "0 or more"),
         ({"DIST_BACKEND": "mpi"}, "DIST_BACKEND = 'mpi'", "nccl, gloo"),
     ],
@@ -205,7 +206,7 @@ class TestRun:
         ]
 
     def test_class_names_must_exist(self, cfg: CfgNode) -> None:
-        cfg.TENSORBOARD.CLASS_NAMES_PATH = "classes.json"
+        cfg.DATA.CLASS_NAMES = "classes.json"
         assert "no such file" in check(cfg, for_run=True)[0]
 
     def test_the_output_folder_must_be_one(self, cfg: CfgNode) -> None:
@@ -217,7 +218,7 @@ def test_batches_are_shared_evenly(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__BATCH_SIZE=16, TEST__BATCH_SIZE=8)
     assert check_batch_sizes(cfg, 4) == []
     train, test = check_batch_sizes(cfg, 3)
-    assert train.startswith("TRAIN.BATCH_SIZE = 16: cannot be shared evenly by the 3 processes")
+    assert train.startswith("TRAIN.BATCH_SIZE = 16: must be a multiple of the 3 processes")
     assert "use 15 or 18" in train
     assert "use 6 or 9" in test
     set_keys(cfg, TRAIN__BATCH_SIZE=1, TEST__ENABLE=False)

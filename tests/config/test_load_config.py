@@ -67,7 +67,7 @@ class TestInheritance:
         assert len(problems) == 2
 
     def test_a_base_must_be_one_path(self, write: WriteConfig) -> None:
-        assert "wants one path" in problems_of(write("a.yaml", "_BASE_: [a, b]\n"))[0]
+        assert "must be one path" in problems_of(write("a.yaml", "_BASE_: [a, b]\n"))[0]
 
 
 class TestFiles:
@@ -84,16 +84,16 @@ class TestFiles:
     def test_a_syntax_error_names_its_line(self, write: WriteConfig) -> None:
         (problem,) = problems_of(write("a.yaml", "TRAIN:\n  ENABLE: [True\nTEST: {}\n"))
         assert "a.yaml, line 3" in problem
-        assert "not valid YAML" in problem
+        assert "must be valid YAML" in problem
 
     @pytest.mark.parametrize(
         ("content", "what"),
         [
-            ("- a\n- b\n", "line 1: is not a mapping"),
-            ("just text\n", "is not a mapping"),
-            ("RNG_SEED: !!python/object/apply:os.getpid []\n", "not valid YAML"),
+            ("- a\n- b\n", "line 1: must be a mapping"),
+            ("just text\n", "must be a mapping"),
+            ("RNG_SEED: !!python/object/apply:os.getpid []\n", "must be valid YAML"),
             ("TRAIN: &a\n  X: *a\n", "nested too deeply"),
-            ("RNG_SEED: \0\n", "not valid YAML"),
+            ("RNG_SEED: \0\n", "must be valid YAML"),
         ],
     )
     def test_other_content_is_refused(self, write: WriteConfig, content: str, what: str) -> None:
@@ -101,7 +101,7 @@ class TestFiles:
 
     def test_a_file_of_bytes_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "video.yaml").write_bytes(b"\xff\xfe\x00\x01")
-        assert "not a text file" in problems_of(tmp_path / "video.yaml")[0]
+        assert "must be a text file" in problems_of(tmp_path / "video.yaml")[0]
 
     def test_empty_sections_and_anchors_are_understood(self, write: WriteConfig) -> None:
         cfg = load_config(
@@ -263,6 +263,6 @@ class TestProblems:
 
     def test_a_section_is_no_value_and_a_value_no_section(self, write: WriteConfig) -> None:
         problems = problems_of(write("a.yaml", SMALL_MODEL + "TRAIN: 3\nRNG_SEED: {A: 1}\n"))
-        assert "is a section" in problems[0]
+        assert "must be a section" in problems[0]
         assert "RNG_SEED" in problems[1]
         assert "whole number" in problems[1]

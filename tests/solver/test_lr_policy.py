@@ -51,9 +51,9 @@ def test_steps_of_the_paper(epoch: float, expected: float) -> None:
 
 def test_rates_grow_with_the_machines_when_asked_to() -> None:
     cfg = get_default_config()
-    assert lr_scale(cfg, machines=4) == 1
+    assert lr_scale(cfg, nodes=4) == 1
     cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS = True
     cfg.SOLVER.COSINE_END_LR = 0.01
-    lr = build_lr_policy(cfg, lr_scale(cfg, machines=4))
+    lr = build_lr_policy(cfg, lr_scale(cfg, nodes=4))
     assert lr(0.0) == pytest.approx(4 * cfg.SOLVER.BASE_LR)
     assert lr(cfg.SOLVER.MAX_EPOCH) == pytest.approx(0.04)

@@ -1,0 +1,112 @@
+"""Checks of the keys about labels, pixels, augmentation, and the views that a model is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from slowfast.registry import registry_of
+
+# timm's name of a RandAugment policy, such as rand-m9-mstd0.5-inc1.
+_RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]))*")
+
+
+def check_labels(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problem of a loss that does not take the labels of the training set."""
+    loss = cfg.MODEL.LOSS_FUNC
+    losses: Any = registry_of("MODEL.LOSS_FUNC")
+    if loss not in losses:  # reported by check_names
+        return
+    takes_values = losses.labels_of(loss) == "values"
+    mixed = cfg.TRAIN.ENABLE and cfg.MIXUP.ENABLE
+    if cfg.DATA.MULTI_LABEL and not takes_values:
+        yield (
+            f"MODEL.LOSS_FUNC = {loss!r}: must take one value per class where DATA.MULTI_LABEL is True; "
+            "use bce_logit (and MODEL.HEAD_ACT sigmoid)"
+        )
+    if mixed and not takes_values:
+        yield (
+            f"MODEL.LOSS_FUNC = {loss!r}: must take one value per class where MIXUP.ENABLE mixes clips; use "
+            "soft_cross_entropy"
+        )
+    if cfg.TRAIN.ENABLE and not (cfg.DATA.MULTI_LABEL or mixed) and takes_values:
+        yield (
+            f"MODEL.LOSS_FUNC = {loss!r}: must take class indices where DATA.MULTI_LABEL is False; "
+            "use cross_entropy, or data of several classes per video"
+        )
+
+
+def check_pixels(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of lists of files, of normalisation, and of the size of training frames."""
+    data = cfg.DATA
+    if len(data.PATH_LABEL_SEPARATOR.encode()) != 1:
+        yield (
+            f"DATA.PATH_LABEL_SEPARATOR = {data.PATH_LABEL_SEPARATOR!r}: must be one ASCII character; give "
+            "the one between path and label, such as ' '"
+        )
+    for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
+        if len(values) != 3:
+            yield f"{key} = {values}: must have three values, one per colour channel"
+    if any(value <= 0 for value in data.STD):
+        yield f"DATA.STD = {data.STD}: must be above 0; give fractions of full brightness"
+    if any(channels != 3 for channels in data.INPUT_CHANNEL_NUM) or not data.INPUT_CHANNEL_NUM:
+        yield f"DATA.INPUT_CHANNEL_NUM = {data.INPUT_CHANNEL_NUM}: must be 3 per pathway; use [3]"
+    scales = data.TRAIN_JITTER_SCALES
+    if len(scales) != 2 or not 0 < scales[0] <= scales[-1]:
+        yield (
+            f"DATA.TRAIN_JITTER_SCALES = {scales}: must be the smallest and largest short side, "
+            "such as [256, 320]"
+        )
+    elif cfg.TRAIN.ENABLE and not data.TRAIN_JITTER_SCALES_RELATIVE and scales[0] < data.TRAIN_CROP_SIZE:
+        yield (
+            f"DATA.TRAIN_CROP_SIZE = {data.TRAIN_CROP_SIZE}: must not exceed the smallest short side of "
+            f"DATA.TRAIN_JITTER_SCALES = {scales}; use a smaller crop or larger scales"
+        )
+
+
+def check_views(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the views of videos that are evaluated."""
+    scales, crops = cfg.DATA.TRAIN_JITTER_SCALES, cfg.TEST.NUM_SPATIAL_CROPS
+    # A single crop is cut from frames of the smaller training scale, several crops from frames whose short
+    # side is the crop size. Validation uses a single crop.
+    single_crop = cfg.TRAIN.ENABLE or (cfg.TEST.ENABLE and crops == 1)
+    if single_crop and scales and scales[0] < cfg.DATA.TEST_CROP_SIZE:
+        yield (
+            f"DATA.TEST_CROP_SIZE = {cfg.DATA.TEST_CROP_SIZE}: must not exceed the short side {scales[0]} "
+            f"of evaluated frames (DATA.TRAIN_JITTER_SCALES = {scales}); use a smaller crop or larger scales"
+        )
+    if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
+        yield (
+            f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: must be 1 for full videos; use 1, or "
+            "set TRAIN.EVAL_FULL_VIDEO False to test on clips"
+        )
+
+
+def check_augmentation(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of augmentation and mixing."""
+    if cfg.AUG.AA_TYPE and not _RAND_AUGMENT.fullmatch(cfg.AUG.AA_TYPE):
+        yield (
+            f"AUG.AA_TYPE = {cfg.AUG.AA_TYPE!r}: must be a RandAugment policy such as rand-m9-mstd0.5-inc1; "
+            "use '' for colour jitter alone"
+        )
+    if cfg.AUG.NUM_SAMPLE > 1 and not cfg.AUG.ENABLE:
+        yield (
+            f"AUG.NUM_SAMPLE = {cfg.AUG.NUM_SAMPLE}: must be 1 without augmentation; set AUG.ENABLE True, "
+            "or use 1"
+        )
+    if cfg.MIXUP.ENABLE and cfg.MIXUP.ALPHA == cfg.MIXUP.CUTMIX_ALPHA == 0:
+        yield (
+            "MIXUP.ALPHA = 0: must be above 0 where MIXUP.CUTMIX_ALPHA is 0 too; set one of them, or "
+            "MIXUP.ENABLE False"
+        )
+    for name, largest in (("TRAIN_JITTER_SCALES_RELATIVE", 1.0), ("TRAIN_JITTER_ASPECT_RELATIVE", None)):
+        values = cfg.DATA[name]
+        if values and (len(values) != 2 or not 0 < values[0] <= values[1] <= (largest or values[1])):
+            limit = " and at most 1" if largest else ""
+            yield (
+                f"DATA.{name} = {values}: must be the least and the largest value, above 0{limit}; use [] to "
+                "switch it off"
+            )

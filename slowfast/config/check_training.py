@@ -1,0 +1,84 @@
+"""Checks of the keys about optimisation and about processes that train together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fvcore.common.config import CfgNode
+
+
+def check_solver(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the section SOLVER."""
+    solver = cfg.SOLVER
+    if solver.BASE_LR <= 0:
+        yield f"SOLVER.BASE_LR = {solver.BASE_LR}: must be above 0"
+    if not 0 < solver.LAYER_DECAY <= 1:
+        yield f"SOLVER.LAYER_DECAY = {solver.LAYER_DECAY}: must be above 0 and at most 1; use 1 for no decay"
+    if len(solver.BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.BETAS):
+        yield f"SOLVER.BETAS = {solver.BETAS}: must be two fractions below 1, such as [0.9, 0.999]"
+    clips = {key: solver[key] for key in ("CLIP_GRAD_VAL", "CLIP_GRAD_L2NORM") if solver[key] is not None}
+    for key, limit in clips.items():
+        if limit <= 0:
+            yield f"SOLVER.{key} = {limit}: must be above 0; use None for no clipping"
+    if len(clips) == 2:
+        yield (
+            f"SOLVER.CLIP_GRAD_VAL = {solver.CLIP_GRAD_VAL}: must be None where SOLVER.CLIP_GRAD_L2NORM is "
+            "set; set one of the two to None"
+        )
+    if solver.LR_POLICY == "steps_with_relative_lrs":
+        yield from _check_steps(solver)
+    after_warmup = solver.LR_POLICY == "cosine" and solver.COSINE_AFTER_WARMUP
+    if after_warmup and solver.WARMUP_EPOCHS >= solver.MAX_EPOCH:
+        yield (
+            f"SOLVER.WARMUP_EPOCHS = {solver.WARMUP_EPOCHS}: must leave epochs for the cosine that follows; "
+            f"use fewer than SOLVER.MAX_EPOCH = {solver.MAX_EPOCH}"
+        )
+
+
+def check_parallel(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the section PARALLEL."""
+    accumulates = cfg.TRAIN.GRAD_ACCUM_STEPS > 1
+    fsdp = cfg.PARALLEL.MODE == "fsdp"
+    if cfg.PARALLEL.STATIC_GRAPH and (accumulates or cfg.PARALLEL.FIND_UNUSED_PARAMETERS or fsdp):
+        yield (
+            "PARALLEL.STATIC_GRAPH = True: must be False with TRAIN.GRAD_ACCUM_STEPS above 1, with "
+            "PARALLEL.FIND_UNUSED_PARAMETERS, and with PARALLEL.MODE fsdp; set it False"
+        )
+    if fsdp and cfg.DATA.FEATURES:
+        yield (
+            "PARALLEL.MODE = 'fsdp': must be ddp with DATA.FEATURES, since the model after the features is "
+            "small; set ddp, or DATA.FEATURES '' to train on frames"
+        )
+
+
+def check_batch_sizes(cfg: CfgNode, processes: int) -> list[str]:
+    """Returns the problems of batch sizes that cannot be divided among the processes of one node.
+
+    Args:
+        processes: number of processes that run on each node.
+    """
+    problems = []
+    for name in ("TRAIN", "TEST"):
+        size = cfg[name].BATCH_SIZE
+        if cfg[name].ENABLE and size % processes:
+            lower = size // processes * processes
+            near = " or ".join(str(n) for n in (lower, lower + processes) if n)
+            problems.append(
+                f"{name}.BATCH_SIZE = {size}: must be a multiple of the {processes} processes of this "
+                f"node; use {near}, or another NUM_GPUS"
+            )
+    return problems
+
+
+def _check_steps(solver: CfgNode) -> Iterator[str]:
+    steps, lrs = list(solver.STEPS), list(solver.LRS)
+    if not steps or steps[0] != 0 or steps != sorted(set(steps)):
+        yield f"SOLVER.STEPS = {steps}: must be ascending epochs that start with 0, such as [0, 13, 24]"
+    # PySlowFast's files have more learning rates than steps; the last ones are never used.
+    if len(lrs) < len(steps):
+        yield (
+            f"SOLVER.LRS = {lrs}: must have one learning rate for each of the {len(steps)} SOLVER.STEPS; "
+            f"add {len(steps) - len(lrs)}"
+        )
+    if any(lr <= 0 for lr in lrs):
+        yield f"SOLVER.LRS = {lrs}: must be above 0; the learning rates are factors of SOLVER.BASE_LR"

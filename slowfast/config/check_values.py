@@ -1,0 +1,107 @@
+"""Checks of single values: fixed choices, names in registries, and ranges of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from slowfast.errors import ConfigError
+from slowfast.registry import REGISTRY_OF_KEY, registry_of
+
+_CHOICES = {
+    "DATA.NORMALIZATION": ("data", "backbone"),
+    "DATA.INTERPOLATION": ("bilinear", "bicubic", "backbone"),
+    "DATA.ENSEMBLE_METHOD": ("sum", "max"),
+    "DATA.DECODING_BACKEND": ("pyav", "torchcodec"),
+    "DATA.FEATURES_LAYOUT": ("frames_first", "frames_last"),
+    "AUG.INTERPOLATION": ("bilinear", "bicubic", "random"),
+    "AUG.RE_MODE": ("pixel", "rand", "const"),
+    "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
+    "PARALLEL.MODE": ("ddp", "fsdp"),
+    "DIST_BACKEND": ("nccl", "gloo"),
+}
+_AT_LEAST = {
+    "MODEL.NUM_CLASSES": 1,
+    "DATA.FOLD": 1,
+    "DATA.NUM_FRAMES": 1,
+    "DATA.SAMPLING_RATE": 1,
+    "DATA.FEATURES_FPS": 0,
+    "DATA.TARGET_FPS": 1,
+    "DATA.TRAIN_CROP_SIZE": 0,
+    "DATA.TEST_CROP_SIZE": 0,
+    "AUG.NUM_SAMPLE": 1,
+    "AUG.COLOR_JITTER": 0,
+    "AUG.RE_COUNT": 1,
+    "MIXUP.ALPHA": 0,
+    "MIXUP.CUTMIX_ALPHA": 0,
+    "DATA_LOADER.NUM_WORKERS": 0,
+    "DATA_LOADER.SAMPLE_TIMEOUT": 0,
+    "TRAIN.BATCH_SIZE": 1,
+    "TRAIN.EVAL_PERIOD": 1,
+    "TRAIN.CHECKPOINT_PERIOD": 1,
+    "TRAIN.CHECKPOINT_MINUTES": 0,
+    "TRAIN.CHECKPOINT_STEPS": 0,
+    "TRAIN.GRAD_ACCUM_STEPS": 1,
+    "TRAIN.KEEP_CHECKPOINTS": 0,
+    "TRAIN.EVAL_NUM_FRAMES": 0,
+    "TRAIN.EVAL_STREAM_FRAMES": 0,
+    "TRAIN.MAX_STEPS": 0,
+    "TEST.BATCH_SIZE": 1,
+    "TEST.NUM_ENSEMBLE_VIEWS": 1,
+    "TEST.NUM_SPATIAL_CROPS": 1,
+    "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.MAX_SKIPPED_STEPS": 0,
+    "SOLVER.WEIGHT_DECAY": 0,
+    "BN.WEIGHT_DECAY": 0,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "SOLVER.WARMUP_START_LR": 0,
+    "SOLVER.COSINE_END_LR": 0,
+    "SOLVER.DAMPENING": 0,
+    "NUM_GPUS": 0,
+    "NUM_SHARDS": 1,
+    "DIST_START_TIMEOUT": 1,
+    "DIST_TIMEOUT": 1,
+    "RNG_SEED": 0,
+    "LOG_PERIOD": 1,
+}
+_ABOVE_ZERO = {"DATA.IMAGE_FPS": "give the frame rate of the images"}
+_BELOW_ONE = ("MODEL.DROPOUT_RATE", "SOLVER.MOMENTUM", "MIXUP.LABEL_SMOOTH_VALUE", "MODEL_EMA.DECAY")
+_UP_TO_ONE = ("DATA.MAX_BROKEN_FRACTION", "AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
+
+
+def check_values(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of keys with fixed choices and of numbers outside their range."""
+    for key, choices in _CHOICES.items():
+        if _value(cfg, key) not in choices:
+            yield f"{key} = {_value(cfg, key)!r}: must be one of {', '.join(choices)}"
+    for key, least in _AT_LEAST.items():
+        if _value(cfg, key) < least:
+            yield f"{key} = {_value(cfg, key)}: must be {least} or more"
+    for key, remedy in _ABOVE_ZERO.items():
+        if _value(cfg, key) <= 0:
+            yield f"{key} = {_value(cfg, key)}: must be above 0; {remedy}"
+    for key in _BELOW_ONE:
+        if not 0 <= _value(cfg, key) < 1:
+            yield f"{key} = {_value(cfg, key)}: must be a fraction, 0 or more and less than 1"
+    for key in _UP_TO_ONE:
+        if not 0 <= _value(cfg, key) <= 1:
+            yield f"{key} = {_value(cfg, key)}: must be a fraction from 0 to 1"
+
+
+def check_names(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of keys that choose an entry of a registry; the user's modules are imported."""
+    for key in REGISTRY_OF_KEY:
+        try:
+            registry_of(key).get(_value(cfg, key))
+        except ConfigError as error:
+            yield from error.problems
+
+
+def _value(cfg: CfgNode, key: str) -> Any:
+    """Returns the value of a dotted key."""
+    value: Any = cfg
+    for name in key.split("."):
+        value = value[name]
+    return value

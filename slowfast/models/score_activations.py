@@ -1,0 +1,39 @@
+"""Functions that turn logits into scores, chosen by ``MODEL.HEAD_ACT``.
+
+B views of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from slowfast.registry import Registry
+
+# A configuration is checked against these names without torch, so the functions use tensor methods alone.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ScoreActivation = Callable[["Tensor"], "Tensor"]
+
+SCORE_ACTIVATION_REGISTRY: Registry[ScoreActivation] = Registry("score activation", "MODEL.HEAD_ACT")
+"""Functions from logits (B, K) float to scores (B, K) float. They are applied in tests and predictions,
+before the scores of a video's views are merged; training uses the logits."""
+
+
+@SCORE_ACTIVATION_REGISTRY.register()
+def softmax(logits: Tensor) -> Tensor:
+    """Returns scores that sum to 1 over the classes."""
+    return logits.softmax(dim=1)
+
+
+@SCORE_ACTIVATION_REGISTRY.register()
+def sigmoid(logits: Tensor) -> Tensor:
+    """Returns one score in 0 … 1 per class, for videos of several classes."""
+    return logits.sigmoid()
+
+
+@SCORE_ACTIVATION_REGISTRY.register("none")
+def identity(logits: Tensor) -> Tensor:
+    """Returns the logits."""
+    return logits
