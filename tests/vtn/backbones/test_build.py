@@ -1,4 +1,4 @@
-"""Backbones by name: the registry first, then timm; a file of one's own that registers one."""
+"""Construction of backbones by name: from the registry, from timm, and from a user's own file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = {"num_classes": 5, "hidden_dim": 32, "num_layers": 1, "num_heads": 2, "i
 
 @pytest.fixture
 def brightness() -> Iterator[str]:
-    """A user's own backbone, registered by name."""
+    """Registers a backbone, as a user does; yields its name."""
 
     class Brightness(nn.Module):
         feature_dim = 3
@@ -40,7 +40,7 @@ def brightness() -> Iterator[str]:
     del BACKBONE_REGISTRY._entries["brightness"]
 
 
-def test_a_registered_backbone(brightness: str) -> None:
+def test_a_registered_backbone_is_built_with_its_arguments(brightness: str) -> None:
     model = VTN(brightness, backbone_args={"gain": 2.0}, **SMALL)
     assert model.frame_mean == (0.1, 0.2, 0.3)
     assert model.frame_std == (0.225, 0.225, 0.225)
@@ -50,8 +50,8 @@ def test_a_registered_backbone(brightness: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224"])
-def test_timm_models_say_their_width(name: str) -> None:
-    """Also where a convolution after the pooling widens the features."""
+def test_feature_dim_is_the_width_of_timm_features(name: str) -> None:
+    """One of the models has a convolution after the pooling, which changes the width."""
     built = build_backbone(name, pretrained=False, options={})
     with torch.no_grad():
         assert built.network.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, built.feature_dim)
@@ -74,19 +74,21 @@ def test_backbone_arguments_reach_timm() -> None:
         ("shalow_conv", {}, "did you mean shallow_conv"),
         ("shallow_conv", {"depth": 3}, "depth"),
         ("resnet18", {"image_size": 3}, "image_size"),
-        ("shallow_conv", {"image_size": 30}, "no multiple of 16"),
+        ("shallow_conv", {"image_size": 30}, "must be a multiple of 16"),
         ("torchvision:resnet19", {}, "did you mean resnet18"),
         ("torchvision:resnet18", {"depth": 3}, "depth"),
-        ("torchvision:squeezenet1_1", {}, "register it in BACKBONE_REGISTRY"),
-        ("hf:dinov2", {"depth": 3}, "has no depth"),
+        ("torchvision:squeezenet1_1", {}, "register a module in BACKBONE_REGISTRY"),
+        ("hf:dinov2", {"depth": 3}, "unknown keys depth"),
     ],
 )
-def test_what_there_is_not(name: str, options: dict[str, int], message: str) -> None:
+def test_unknown_names_and_arguments_are_refused_with_a_remedy(
+    name: str, options: dict[str, int], message: str
+) -> None:
     with pytest.raises(ModelError, match=message):
         build_backbone(name, pretrained=False, options=options)
 
 
-def test_a_network_of_unknown_width() -> None:
+def test_a_network_without_feature_dim_is_refused() -> None:
     with pytest.raises(ModelError, match="integer attribute feature_dim"):
         VTN(nn.Flatten(), **SMALL)
 
@@ -99,7 +101,7 @@ OVERRIDES = [
 ]
 
 
-def test_models_from_a_configuration(tmp_path: Path) -> None:
+def test_models_are_built_from_a_configuration(tmp_path: Path) -> None:
     cfg = load_config("VIT_B_VTN", OVERRIDES)
     model = build_model(cfg)
     assert isinstance(model, VTN)
@@ -111,7 +113,7 @@ def test_models_from_a_configuration(tmp_path: Path) -> None:
     torch.save({"model_state": model.state_dict()}, tmp_path / "weights.pyth")
     again = create_model("VIT_B_VTN", checkpoint=tmp_path / "weights.pyth", overrides=OVERRIDES)
     torch.testing.assert_close(again(frames), model.eval()(frames))
-    assert (again.frame_mean, again.frame_std) == ((0.45,) * 3, (0.225,) * 3)  # as the recipe trains it
+    assert (again.frame_mean, again.frame_std) == ((0.45,) * 3, (0.225,) * 3)  # the recipe's normalization
 
     average = build_model(load_config("VIT_B_VTN", [*OVERRIDES, "MODEL.MODEL_NAME", "FrameAverage"]))
     assert isinstance(average, FrameAverage)
@@ -129,7 +131,7 @@ class Mean(nn.Module):
 
     def __init__(self, pretrained: bool, gain: float = 1.0) -> None:
         super().__init__()
-        self.gain, self.told = gain, pretrained
+        self.gain, self.wants_weights = gain, pretrained
 
     def forward(self, images):
         return images.mean((2, 3)) * self.gain
@@ -138,7 +140,7 @@ class Mean(nn.Module):
 
 @pytest.fixture
 def own_file(tmp_path: Path) -> Iterator[Path]:
-    """A user's file with a backbone, named after the test's folder so that each is imported anew."""
+    """Writes a user's file with a backbone; its unique name makes each test import it again."""
     path = tmp_path / f"backbone_of_{tmp_path.name}.py"
     path.write_text(OWN.format(name=path.stem))
     folders = list(sys.path)
@@ -153,15 +155,15 @@ def own_config(path: str | Path, name: str, **arguments: Any) -> Any:
     return load_config("VIT_B_VTN", [*overrides, "MODEL.MODEL_NAME", "FrameAverage"])
 
 
-def test_a_backbone_in_a_file_of_ones_own(own_file: Path) -> None:
+def test_a_backbone_from_a_users_file(own_file: Path) -> None:
     model = build_model(own_config(own_file, own_file.stem, gain=2.0))
-    assert (model.backbone.gain, model.backbone.told) == (2.0, True)
+    assert (model.backbone.gain, model.backbone.wants_weights) == (2.0, True)
     assert (model.frame_mean, model.frame_std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert (model.frame_size, model.frame_interpolation) == (48, "bicubic")
-    assert not build_model(own_config(own_file, own_file.stem), fetch_weights=False).backbone.told
+    assert not build_model(own_config(own_file, own_file.stem), fetch_weights=False).backbone.wants_weights
 
 
-def test_a_file_that_is_not_there() -> None:
+def test_a_missing_import_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r"IMPORTS \(override\) = 'no_file\.py': there is no such file"):
         own_config("no_file.py", "resnet18")
 
@@ -170,7 +172,9 @@ def test_a_file_that_is_not_there() -> None:
     ("code", "message"),
     [("import torch\n1 / 0\n", "line 2 (ZeroDivisionError: division by zero)"), ("a b", "SyntaxError")],
 )
-def test_a_file_that_fails(code: str, message: str, own_file: Path) -> None:
+def test_an_import_file_with_an_error_is_named_with_the_error(
+    code: str, message: str, own_file: Path
+) -> None:
     own_file.write_text(code)
     with pytest.raises(ConfigError) as caught:
         build_model(own_config(own_file, "resnet18"))
@@ -178,12 +182,12 @@ def test_a_file_that_fails(code: str, message: str, own_file: Path) -> None:
     assert str(own_file) in str(caught.value)
 
 
-def test_a_module_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match="IMPORTS = 'no_such_module': cannot be imported"):
+def test_a_missing_module_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"IMPORTS \(override\) = 'no_such_module': cannot be imported"):
         build_model(own_config("no_such_module", "resnet18"))
 
 
-def test_a_file_named_like_another_module(own_file: Path) -> None:
+def test_an_import_file_with_the_name_of_another_module_is_refused(own_file: Path) -> None:
     taken = own_file.with_name("json.py")
     own_file.rename(taken)
     with pytest.raises(ConfigError, match="another module is called json"):

@@ -1,11 +1,12 @@
-"""detectron2 is not installed here: a stand-in with the part of its public interface that the adapter uses.
+"""The detectron2 adapter, with a stand-in for the part of detectron2's interface that the adapter uses.
 
-What it cannot show is that a real build behaves so; the documents say that.
+``test_real_detectron2.py`` tests the same adapter with detectron2 itself, where that is installed.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from vtn.backbones.build import build_backbone
 
 
 class Pyramid(nn.Module):
-    """Maps (N, 3, H, W) to two feature maps, like a detectron2 backbone."""
+    """A network that maps images (N, 3, H, W) to two feature maps, like a detectron2 backbone."""
 
     size_divisibility = 32
 
@@ -39,7 +40,7 @@ class Pyramid(nn.Module):
 
 @pytest.fixture
 def detectron2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Puts the stand-in in place; returns a configuration file for it."""
+    """Installs the stand-in in ``sys.modules``; returns the path of a configuration file for it."""
 
     def get_cfg() -> CfgNode:
         cfg = CfgNode()
@@ -85,7 +86,7 @@ def test_a_named_map_is_averaged(detectron2: Path) -> None:
         f"detectron2:{detectron2}", 3, pretrained=False, backbone_args={"feature": "p2"}, mlp_dim=8
     )
     assert model.feature_dim == 4
-    # In detectron2's configuration blue comes first, in levels of 0 … 255.
+    # detectron2's configuration has the order blue, green, red and the range 0 … 255.
     assert model.frame_mean == pytest.approx((0.485, 0.456, 0.406))
     assert model.frame_std == pytest.approx((0.229, 0.224, 0.225))
     frames = torch.randn(1, 3, 2, 64, 64)
@@ -93,7 +94,7 @@ def test_a_named_map_is_averaged(detectron2: Path) -> None:
     torch.testing.assert_close(model.encode_frames(frames)[:, 1], expected)
 
 
-def test_the_coarsest_map_is_the_default_and_pictures_are_padded(detectron2: Path) -> None:
+def test_the_coarsest_map_is_the_default_and_images_are_padded(detectron2: Path) -> None:
     built = build_backbone(f"detectron2:{detectron2}", pretrained=False, options={})
     assert built.feature_dim == 6
     assert built.network(torch.zeros(2, 3, 40, 65)).shape == (2, 6)
@@ -113,11 +114,11 @@ def test_weights_are_loaded_as_detectron2_loads_them(detectron2: Path, tmp_path:
     ("config", "options", "message"),
     [
         ("none.yaml", {}, "not available in Model Zoo"),
-        ("pyramid.yaml", {"feature": "p7"}, "may be p2, p5"),
-        ("pyramid.yaml", {"depth": 3}, "takes VTN.BACKBONE.ARGS feature and opts"),
+        ("pyramid.yaml", {"feature": "p7"}, "must be one of p2, p5"),
+        ("pyramid.yaml", {"depth": 3}, "must have the keys feature and opts only"),
     ],
 )
-def test_what_there_is_not(
+def test_unknown_configurations_maps_and_arguments_are_refused(
     config: str, options: dict[str, Any], message: str, detectron2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(detectron2.parent)
@@ -125,7 +126,48 @@ def test_what_there_is_not(
         build_backbone(f"detectron2:{config}", pretrained=False, options=options)
 
 
-def test_without_detectron2(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_detectron2_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "detectron2", None)
-    with pytest.raises(ModelError, match="detectron2 is not installed"):
+    with pytest.raises(ModelError, match=r"detectron2 is not installed .* see https://detectron2"):
         build_backbone("detectron2:any.yaml", pretrained=False, options={})
+
+
+@pytest.fixture
+def unloaded_detectron2() -> Iterator[None]:
+    """Removes detectron2 from ``sys.modules`` for a test that imports another package of that name."""
+
+    def remove() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] == "detectron2"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    original = remove()
+    yield
+    remove()
+    sys.modules.update(original)
+
+
+@pytest.mark.usefixtures("unloaded_detectron2")
+@pytest.mark.parametrize(
+    ("code", "problem", "remedy"),
+    [
+        # As detectron2's model zoo does; setuptools 81 no longer has pkg_resources.
+        ("import pkg_resources", "pkg_resources", "pip install 'setuptools<81'"),
+        ("import iopath_absent", "No module named 'iopath_absent'", "install the package iopath_absent"),
+        ("from detectron2 import _C", "cannot import name '_C'", "build detectron2 again"),
+        ("raise ImportError('undefined symbol')", "undefined symbol", "build detectron2 again"),
+    ],
+)
+def test_an_installed_detectron2_that_fails_to_import_is_reported_with_its_cause(
+    code: str, problem: str, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The package is found, but one of its modules raises ``ImportError``."""
+    package = tmp_path / "detectron2"
+    (package / "model_zoo").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "model_zoo" / "__init__.py").write_text(f"{code}\n")
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match="detectron2 is installed but fails to import") as caught:
+        build_backbone("detectron2:any.yaml", pretrained=False, options={})
+    assert problem in str(caught.value)
+    assert remedy in str(caught.value)

@@ -1,4 +1,4 @@
-"""Every kind of image network becomes a video network: built, run forward and backward, saved, loaded."""
+"""Image models of many families as backbones: built, run forward and backward, saved and loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slowfast.errors import InputError, ModelError
 from vtn import FrameAverage
 from vtn.backbones.build import build_backbone
 
-# Real architectures, as small as their arguments make them: one block of each kind, few channels.
+# Real architectures with arguments that make them small: few blocks, few channels.
 SMALL_VIT: dict[str, Any] = {"img_size": 32, "embed_dim": 48, "depth": 2, "num_heads": 2}
 SMALL_STAGES: dict[str, Any] = {"img_size": 64, "embed_dim": (32, 32, 32, 64), "depths": (1, 1, 1, 1)}
 TIMM: dict[str, tuple[str, int, dict[str, Any]]] = {
@@ -83,7 +83,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "size", "arguments"), CASES)
-def test_a_family(name: str, size: int, arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_a_model_of_each_family_trains_and_reloads(
+    name: str, size: int, arguments: dict[str, Any], tmp_path: Path
+) -> None:
     torch.manual_seed(0)
 
     def build(**changes: Any) -> FrameAverage:
@@ -108,12 +110,12 @@ def test_a_family(name: str, size: int, arguments: dict[str, Any], tmp_path: Pat
         expected, features = model(frames), model.encode_frames(frames)
         torch.testing.assert_close(again(frames), expected)
     assert features.shape == (2, 2, model.feature_dim)
-    assert features.std(dim=(0, 1)).max() > 0  # frames are told apart
+    assert features.std(dim=(0, 1)).max() > 0  # features differ between frames
     assert not again.encode_frames(frames).requires_grad
 
 
 def is_unused(name: str) -> bool:
-    """Mask tokens are for the training of masked image models, and take no part here."""
+    """Returns whether a parameter is a mask token, which only masked image modelling uses."""
     return "mask_token" in name
 
 
@@ -123,11 +125,16 @@ def is_unused(name: str) -> bool:
         ("vit_tiny_patch16_224", {**SMALL_VIT}, 48, "img_size to the crop size"),
         ("swin_tiny_patch4_window7_224", TIMM["Swin"][2], 64, "img_size to the crop size"),
         ("hf:vit", HUGGING_FACE["ViT"][2], 48, "dynamic_img_size True"),
-        ("hf:dinov2", HUGGING_FACE["DINOv2"][2], 32, "squares of 14 pixels"),
-        ("vit_tiny_patch16_224", {**SMALL_VIT, "dynamic_img_size": True}, 40, "squares of 16 pixels"),
+        ("hf:dinov2", HUGGING_FACE["DINOv2"][2], 32, "multiples of 14, the patch size"),
+        (
+            "vit_tiny_patch16_224",
+            {**SMALL_VIT, "dynamic_img_size": True},
+            40,
+            "multiples of 16, the patch size",
+        ),
     ],
 )
-def test_a_size_that_a_backbone_cannot_take(
+def test_an_unsupported_image_size_is_refused_with_a_remedy(
     name: str, arguments: dict[str, Any], size: int, hint: str
 ) -> None:
     model = FrameAverage(name, 3, pretrained=False, backbone_args=arguments, mlp_dim=8)
@@ -139,7 +146,7 @@ def test_a_size_that_a_backbone_cannot_take(
     ("name", "arguments"),
     [("vit_tiny_patch16_224", SMALL_VIT), ("hf:vit", HUGGING_FACE["ViT"][2])],
 )
-def test_position_embeddings_are_resized_when_asked_for(name: str, arguments: dict[str, Any]) -> None:
+def test_position_embeddings_are_resized_on_request(name: str, arguments: dict[str, Any]) -> None:
     model = FrameAverage(
         name, 3, pretrained=False, backbone_args={**arguments, "dynamic_img_size": True}, mlp_dim=8
     )
@@ -160,7 +167,7 @@ def test_position_embeddings_are_resized_when_asked_for(name: str, arguments: di
         ("torchvision:mobilenet_v3_small", {}, "", [], ["cls", "mean", "map"]),
     ],
 )
-def test_pooling(
+def test_pooling_is_chosen_or_refused(
     name: str, arguments: dict[str, Any], own: str, others: list[str], missing: list[str]
 ) -> None:
     images = torch.randn(2, 3, 32, 32)

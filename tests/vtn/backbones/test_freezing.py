@@ -1,4 +1,4 @@
-"""What of a backbone learns: all, nothing, the blocks behind the first ones, norms, adapters."""
+"""Selection of trained backbone parameters: frozen blocks, normalization layers, LoRA adapters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def frames_of(backbone: tuple[str, dict[str, Any]], seed: int = 0) -> Tensor:
 
 
 def train_a_step(model: FrameAverage, frames: Tensor) -> set[str]:
-    """Names of the backbone's entries, buffers included, that a step changes."""
+    """Takes one step; returns the names of the backbone's parameters and buffers that it changed."""
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     model.train()
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -52,7 +52,7 @@ def train_a_step(model: FrameAverage, frames: Tensor) -> set[str]:
 
 
 @pytest.mark.parametrize("backbone", [VIT, RESNET, HF_VIT, MOBILENET], ids=lambda backbone: backbone[0])
-def test_the_first_blocks_stay_and_the_others_learn(backbone: tuple[str, dict[str, Any]]) -> None:
+def test_frozen_first_blocks_do_not_change_and_other_blocks_do(backbone: tuple[str, dict[str, Any]]) -> None:
     model = model_of(backbone, frozen_blocks=1)
     depths = parameter_depths(model.backbone)
     frozen = {name for name, depth in depths.items() if depth <= 1}
@@ -63,14 +63,14 @@ def test_the_first_blocks_stay_and_the_others_learn(backbone: tuple[str, dict[st
     assert model.learns_features
 
 
-def test_statistics_of_frozen_blocks_are_kept_and_others_follow_the_data() -> None:
+def test_batch_norm_statistics_change_only_outside_frozen_blocks() -> None:
     changed = train_a_step(model_of(RESNET, frozen_blocks=1), frames_of(RESNET))
     statistics = {name for name in changed if name.endswith("running_mean")}
     assert statistics
     assert all(name.startswith(("layer2", "layer3", "layer4")) for name in statistics)
 
 
-def test_nothing_of_the_first_blocks_is_kept_for_the_backward_pass() -> None:
+def test_frozen_first_blocks_are_not_part_of_the_autograd_graph() -> None:
     model = model_of(VIT, frozen_blocks=2)
     seen: dict[int, bool] = {}
     for number, block in enumerate(model.backbone.blocks):
@@ -80,7 +80,7 @@ def test_nothing_of_the_first_blocks_is_kept_for_the_backward_pass() -> None:
 
 
 @pytest.mark.parametrize("backbone", [VIT, RESNET], ids=["layer norms", "batch norms"])
-def test_all_but_the_norms(backbone: tuple[str, dict[str, Any]]) -> None:
+def test_with_learning_norms_only_normalization_layers_change(backbone: tuple[str, dict[str, Any]]) -> None:
     model = model_of(backbone, frozen=True, learning_norms=True)
     changed = train_a_step(model, frames_of(backbone))
     modules = dict(model.backbone.named_modules())
@@ -91,31 +91,31 @@ def test_all_but_the_norms(backbone: tuple[str, dict[str, Any]]) -> None:
     assert model.learns_features
 
 
-def test_more_blocks_than_there_are() -> None:
-    with pytest.raises(ModelError, match=r"FROZEN_BLOCKS = 4: the backbone VisionTransformer has 3"):
+def test_more_frozen_blocks_than_exist_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"FROZEN_BLOCKS = 4: must be at most 3, .* of VisionTransformer"):
         model_of(VIT, frozen_blocks=4)
 
 
 @pytest.mark.parametrize("options", [{"frozen": True}, {"frozen_blocks": 2}], ids=["all", "first blocks"])
-def test_frozen_parts_compute_in_their_own_type(options: dict[str, Any]) -> None:
-    """bfloat16 within, and what learns gets its own type."""
+def test_frozen_blocks_compute_in_frozen_dtype(options: dict[str, Any]) -> None:
+    """Frozen blocks compute in bfloat16; trained blocks get float32 inputs and compute in float32."""
     plain, half = model_of(VIT, **options), model_of(VIT, frozen_dtype="bfloat16", **options)
-    types: dict[str, torch.dtype] = {}
+    dtypes: dict[str, torch.dtype] = {}
     for number in (0, 2):
         linear = half.backbone.blocks[number].mlp.fc1
-        linear.register_forward_hook(lambda _, __, out, n=number: types.__setitem__(f"block {n}", out.dtype))
+        linear.register_forward_hook(lambda _, __, out, n=number: dtypes.__setitem__(f"block {n}", out.dtype))
     frames = frames_of(VIT)
     features = half.train().encode_frames(frames)
     expected = plain.train().encode_frames(frames)
-    assert types["block 0"] == torch.bfloat16
-    assert types["block 2"] == (torch.bfloat16 if "frozen" in options else torch.float32)
+    assert dtypes["block 0"] == torch.bfloat16
+    assert dtypes["block 2"] == (torch.bfloat16 if "frozen" in options else torch.float32)
     torch.testing.assert_close(features.float(), expected, atol=0.05, rtol=0.05)
     assert not torch.equal(features.float(), expected)
     half(frames).sum().backward()
 
 
-def test_depths_where_nobody_says_them() -> None:
-    """A stem, blocks in two stages with something between, and a norm behind them."""
+def test_depths_of_a_network_that_does_not_define_its_blocks() -> None:
+    """The network has a stem, two stages of blocks, a layer between the stages, and a norm at the end."""
 
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -143,24 +143,24 @@ def test_depths_where_nobody_says_them() -> None:
 
 
 class TestLoRA:
-    """Needs peft, which the test extra installs."""
+    """LoRA adapters; the tests need peft, which the extra ``test`` installs."""
 
     @pytest.fixture(autouse=True)
     def peft(self) -> None:
         pytest.importorskip("peft", reason="peft is not installed; it is in the extra 'lora'")
 
     @pytest.mark.parametrize("backbone", [VIT, HF_VIT], ids=["timm", "hf"])
-    def test_only_adapters_learn(self, backbone: tuple[str, dict[str, Any]]) -> None:
+    def test_only_adapters_change(self, backbone: tuple[str, dict[str, Any]]) -> None:
         plain, model = model_of(backbone), model_of(backbone, lora={"rank": 2})
         frames = frames_of(backbone)
-        begin = model.eval().encode_frames(frames)  # adapters begin as nothing
-        torch.testing.assert_close(begin, plain.eval().encode_frames(frames))
+        initial = model.eval().encode_frames(frames)  # new adapters do not change the output
+        torch.testing.assert_close(initial, plain.eval().encode_frames(frames))
         changed = train_a_step(model, frames)
         assert changed
         assert all("lora_" in name for name in changed)
         assert model.learns_features
 
-    def test_batch_norms_keep_their_statistics_and_may_learn(self) -> None:
+    def test_batch_norms_keep_their_statistics_and_train_their_parameters_on_request(self) -> None:
         model = model_of(RESNET, lora={"rank": 2, "targets": ["conv2"]}, learning_norms=True)
         changed = train_a_step(model, frames_of(RESNET))
         assert batch_norms(model.backbone)
@@ -190,14 +190,16 @@ class TestLoRA:
         torch.testing.assert_close(again(frames), trained)
         assert again.state_dict().keys() == plain.state_dict().keys()
 
-    def test_layers_that_there_are_not(self) -> None:
+    def test_targets_that_match_no_layer_are_refused(self) -> None:
         with pytest.raises(ModelError, match=r"LORA\.TARGETS = \['query'\].*blocks\.0\.attn\.qkv"):
             model_of(VIT, lora={"rank": 2, "targets": ["query"]})
 
-    def test_linear_layers_that_nobody_calls_are_left_out(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_linear_layers_that_are_never_called_get_no_adapters(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         network = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
         add_lora(network, LoRA(rank=2))
-        assert "leaves out the attention of 1 layer" in caplog.text
+        assert "no adapters to the attention of 1 layer" in caplog.text
         network(torch.randn(2, 3, 16)).square().sum().backward()
         adapters = {name: p for name, p in network.named_parameters() if "lora_" in name}
         assert all(parameter.grad is not None for parameter in adapters.values())
@@ -206,6 +208,6 @@ class TestLoRA:
         with pytest.raises(ModelError, match=r"LORA\.TARGETS = \['out_proj'\]"):
             add_lora(attention, LoRA(rank=2, targets=["out_proj"]))
 
-    def test_it_freezes_by_itself(self) -> None:
+    def test_lora_together_with_frozen_is_refused(self) -> None:
         with pytest.raises(ModelError, match="freezes the backbone by itself"):
             model_of(VIT, lora={"rank": 2}, frozen=True)

@@ -1,4 +1,4 @@
-"""The recipes for the paper's zoo and for image encoders of today, built without memory for weights."""
+"""The recipes for the paper's models and for recent image encoders, built on the meta device."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAPER = {
     },
 }
 # name -> F, mean of the first channel, interpolation
-TODAY = {
+RECENT = {
     "DINOV2_B_VTN_FROZEN": (768, 0.485, "bicubic"),
     "SIGLIP2_B_VTN_FROZEN": (768, 0.5, "bicubic"),
     "EVA02_B_VTN_FROZEN": (768, 0.48145466, "bicubic"),
@@ -45,11 +45,11 @@ BASES = ("BASE_K400", "BASE_FROZEN", "QUICKSTART", "PRETRAINED_DEMO")
 
 
 def test_each_recipe_is_tested() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*PAPER, *TODAY, *BASES}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*PAPER, *RECENT, *BASES}
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_a_recipe_of_the_paper(name: str) -> None:
+def test_a_recipe_of_the_paper_builds_its_model(name: str) -> None:
     backbone, width, layers, positions, frozen = PAPER[name]
     cfg = load_config(name, ["VTN.BACKBONE.PRETRAINED", "False"])
     with torch.device("meta"):
@@ -61,10 +61,10 @@ def test_a_recipe_of_the_paper(name: str) -> None:
     assert adopt_frame_format(cfg, model).DATA.TRAIN_CROP_SIZE == 224
 
 
-@pytest.mark.parametrize("name", TODAY)
-def test_an_encoder_of_today(name: str) -> None:
-    """Frozen, in the format of its authors, for 224 pixels; only the encoder and the head learn."""
-    width, mean, interpolation = TODAY[name]
+@pytest.mark.parametrize("name", RECENT)
+def test_a_recipe_with_a_recent_image_encoder_builds_its_model(name: str) -> None:
+    """The backbone is frozen, with its authors' image format at 224 pixels; encoder and head are trained."""
+    width, mean, interpolation = RECENT[name]
     cfg = load_config(name, ["VTN.BACKBONE.PRETRAINED", "False"])
     with torch.device("meta"):
         model = build_model(cfg)

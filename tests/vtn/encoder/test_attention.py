@@ -1,6 +1,6 @@
-"""The fast attentions equal the plain ones.
+"""The attention functions of the encoder equal the reference implementation.
 
-B clips, T frames, S tokens, D width, N heads, E width of a head.
+Shapes: B clips, T frames, S tokens, D width, N heads, E width of one head.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def make_linears() -> nn.ModuleDict:
 
 
 def fast_frames(tokens: Tensor, linears: nn.ModuleDict, half: int, mask: Tensor | None) -> Tensor:
-    """Contexts of the frames (B, T, D) by the fast path, from tokens (B, 1 + T, D)."""
+    """Returns the contexts of the frames (B, T, D) from tokens (B, 1 + T, D) with ``band_attention``."""
     q, k, v = (linears[name](tokens).unflatten(-1, (HEADS, HEAD_WIDTH)) for name in ("query", "key", "value"))
     frame_mask = None if mask is None else mask[:, 1:]
     return band_attention(
@@ -32,7 +32,7 @@ def fast_frames(tokens: Tensor, linears: nn.ModuleDict, half: int, mask: Tensor 
 
 
 def fast_cls(tokens: Tensor, linears: nn.ModuleDict, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
-    """Context of [CLS] (B, D) by the fast path."""
+    """Returns the context of [CLS] (B, D) from tokens (B, S, D) with ``global_attention``."""
     query = linears["query_global"](tokens[:, 0]).unflatten(-1, (HEADS, HEAD_WIDTH)) / HEAD_WIDTH**0.5
     context, _ = global_attention(
         query,
@@ -49,8 +49,8 @@ def fast_cls(tokens: Tensor, linears: nn.ModuleDict, mask: Tensor | None, dropou
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("half", [1, 9, 70])
 @pytest.mark.parametrize("frames", [1, 2, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 5])
-def test_equals_the_reference(frames: int, half: int, masked: bool) -> None:
-    """Values and gradients, for one block and several, full blocks and cut ones, halos wider than a block."""
+def test_values_and_gradients_equal_the_reference(frames: int, half: int, masked: bool) -> None:
+    """Covers one block and several, complete and incomplete blocks, halos wider than a block."""
     torch.manual_seed(frames)
     linears = make_linears()
     tokens = torch.randn(2, 1 + frames, WIDTH, dtype=torch.float64, requires_grad=True)
@@ -63,32 +63,32 @@ def test_equals_the_reference(frames: int, half: int, masked: bool) -> None:
     cls = fast_cls(tokens, linears, given)
     actual = torch.cat([cls[:, None], fast_frames(tokens, linears, half, given)], dim=1)
 
-    wanted = mask[..., None]  # what masked tokens get is read by nobody
-    torch.testing.assert_close(actual * wanted, expected * wanted)
-    weight = torch.randn_like(expected) * wanted
+    real = mask[..., None]  # outputs of masked tokens have no meaning
+    torch.testing.assert_close(actual * real, expected * real)
+    weight = torch.randn_like(expected) * real
     sources = [tokens, *linears.parameters()]
     for got, want in zip(
         torch.autograd.grad((actual * weight).sum(), sources, allow_unused=True),
         torch.autograd.grad((expected * weight).sum(), sources),
         strict=True,
     ):
-        # The key's bias moves all scores alike, so that its gradient is zero, here by absence.
+        # The bias of the keys adds the same to all scores, so its gradient is 0; `got` is None for it.
         torch.testing.assert_close(torch.zeros_like(want) if got is None else got, want)
 
 
-def test_a_span_with_halos_gives_the_middle_of_the_whole() -> None:
+def test_queries_of_a_span_get_the_same_context_as_in_the_full_sequence() -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 1, 500, HEADS, HEAD_WIDTH)
     cls_key, cls_value = torch.randn(2, 1, HEADS, HEAD_WIDTH)
-    whole = band_attention(q, k, v, cls_key, cls_value, half_window=9)
-    part = band_attention(
+    full = band_attention(q, k, v, cls_key, cls_value, half_window=9)
+    span = band_attention(
         q[:, 200:300], k[:, 191:309], v[:, 191:309], cls_key, cls_value, half_window=9, first=9
     )
-    torch.testing.assert_close(part, whole[:, 200:300])
+    torch.testing.assert_close(span, full[:, 200:300])
 
 
-def test_dropout_takes_the_bias_of_dropped_frames_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The value product is applied after the weighted sum; its bias counts as often as weights were kept."""
+def test_dropout_in_global_attention_also_drops_the_value_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value projection is applied after the weighted sum, so its bias is scaled by the sum of weights."""
     torch.manual_seed(0)
     linears = make_linears()
     tokens = torch.randn(2, 6, WIDTH, dtype=torch.float64)
@@ -101,7 +101,7 @@ def test_dropout_takes_the_bias_of_dropped_frames_too(monkeypatch: pytest.Monkey
     torch.testing.assert_close(fast_cls(tokens, linears, None, dropout=0.5), expected)
 
 
-def test_dropout_of_frames_keeps_the_mean() -> None:
+def test_dropout_in_band_attention_does_not_change_the_mean() -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 1, 5, HEADS, HEAD_WIDTH)
     cls_key, cls_value = torch.randn(2, 1, HEADS, HEAD_WIDTH)

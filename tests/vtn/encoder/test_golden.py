@@ -1,6 +1,6 @@
-"""The model reproduces the original's outputs and gradients.
+"""The model reproduces the recorded outputs and gradients of the original implementation.
 
-B clips, T frames, D width, L layers, K classes.
+Shapes: B clips, T frames, D width, L layers, K classes, N frames of the bank.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def models(golden: Golden) -> dict[tuple[int, ...], VTN]:
 
 @pytest.fixture(scope="module")
 def bank_features(golden: Golden, models: dict[tuple[int, ...], VTN]) -> torch.Tensor:
-    """Our backbone's features of the frame bank (1, N, D), once for all cases."""
+    """Returns the backbone's features of the frame bank (N, D), computed once for all cases."""
     frames = (golden.tensor("frame_bank").float() - 128) / 64
     with torch.no_grad():
         features = next(iter(models.values())).encode_frames(frames.transpose(0, 1)[None])
@@ -56,7 +56,7 @@ def test_logits_and_cls_states(
 @pytest.mark.parametrize("case", [case for case in CASES if case.endswith(("F16_wrap", "F37_wrap"))])
 @torch.no_grad()
 def test_hidden_states_of_all_frames(case: str, golden: Golden, models: dict[tuple[int, ...], VTN]) -> None:
-    """All tokens before each layer, those of the last one apart, of which only [CLS] is ever computed."""
+    """Compares the tokens before each layer; after the last layer only [CLS] is computed."""
     model = models[tuple(CASES[case]["window"])]
     frames, positions = golden.inputs(case)
     steps = model.temporal_encoder.walk(model.encode_frames(frames), model.cls_token, positions, None)
@@ -66,14 +66,14 @@ def test_hidden_states_of_all_frames(case: str, golden: Golden, models: dict[tup
 
 
 @torch.no_grad()
-def test_from_frames_to_logits(golden: Golden, models: dict[tuple[int, ...], VTN]) -> None:
+def test_logits_from_frames(golden: Golden, models: dict[tuple[int, ...], VTN]) -> None:
     frames, positions = golden.inputs("w0_F37_ragged")
     close(models[(18, 18, 18)](frames, positions), golden.tensor("w0_F37_ragged.logits"))
 
 
 @torch.no_grad()
 def test_layer_norm_epsilons(golden: Golden) -> None:
-    """The probe scales weights so far down that a wrong epsilon of any LayerNorm would show."""
+    """The recorded case has weights so small that a wrong epsilon of any LayerNorm changes the logits."""
     probe = VARIANT["eps_probe"]
     model = golden.model(probe["window"])
     scaled = {key: golden.weights[key] * probe["scale"] for key in probe["scaled_keys"]}
@@ -98,8 +98,8 @@ def test_gradients(golden: Golden) -> None:
         assert gradient.abs().max().item() == pytest.approx(largest, rel=1e-4, abs=1e-6), name
 
 
-def test_the_original_s_parameter_names() -> None:
-    """``VTN()`` is the original's ViT-B: names, shapes and 113,502,352 parameters."""
+def test_the_default_model_has_the_original_parameter_names_and_shapes() -> None:
+    """``VTN()`` is the original's ViT-B with its 113,502,352 parameters."""
     expected = json.loads((GOLDEN / "key_list_vit_b.json").read_text())
     with torch.device("meta"):
         model = VTN(pretrained=False)
@@ -109,14 +109,26 @@ def test_the_original_s_parameter_names() -> None:
     assert sum(p.numel() for p in model.parameters()) == expected["total_params"] == 113_502_352
 
 
-def test_position_ids_of_a_checkpoint_are_ignored(golden: Golden) -> None:
+@pytest.mark.parametrize("position_ids", [None, torch.arange(288)[None], torch.full((1, 5), 3)])
+@torch.no_grad()
+def test_position_ids_of_a_checkpoint_are_ignored(position_ids: torch.Tensor | None, golden: Golden) -> None:
+    """A strict load accepts the buffer, whatever its content, and weights and logits do not depend on it."""
     name = "temporal_encoder.embeddings.position_ids"
     assert name in golden.weights
-    golden.model([18]).load_state_dict({k: v for k, v in golden.weights.items() if k != name})
+    weights = {key: value for key, value in golden.weights.items() if key != name}
+    buffer = {} if position_ids is None else {name: position_ids}
+    case = next(case for case in CASES if case.endswith("F16_wrap"))
+    model = golden.model(CASES[case]["window"])
+    model.load_state_dict({**weights, **buffer}, strict=True)
+    loaded = model.state_dict()
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[key], value) for key, value in weights.items())
+    frames, positions = golden.inputs(case)
+    close(model(frames, positions), golden.tensor(f"{case}.logits"))
 
 
 @torch.no_grad()
-def test_initialisation() -> None:
+def test_initial_weights_have_the_distribution_of_the_original() -> None:
     encoder = TemporalEncoder(
         feature_dim=96, hidden_dim=64, num_layers=2, num_heads=4, intermediate_size=256, attention_window=4,
         position="learned", max_position_embeddings=288, hidden_dropout=0.1, attention_dropout=0.1,
@@ -135,7 +147,7 @@ def test_initialisation() -> None:
     assert model.mlp_head[4].weight.abs().max().item() == pytest.approx(bound, rel=0.05)
 
 
-def test_a_seed_gives_the_same_model() -> None:
+def test_the_same_seed_gives_the_same_initial_weights() -> None:
     def build() -> dict[str, torch.Tensor]:
         torch.manual_seed(3)
         return VTN("shallow_conv", 5, hidden_dim=32, num_heads=2, intermediate_size=8).state_dict()

@@ -1,7 +1,4 @@
-"""Weights pass between our encoder and Hugging Face's Longformer, and start from one of other sizes.
-
-B clips, T frames, D width.
-"""
+"""Exchange of weights with Hugging Face's Longformer, and initialization from one of another size."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ from vtn import VTN
 from vtn.encoder.longformer import adapt_positions, start_from_longformer
 
 WIDTH, ROWS = TINY["hidden_dim"], 288
-# What Hugging Face's model has beside the encoder, and never uses with `inputs_embeds`.
-BESIDE = {"embeddings.word_embeddings.weight"}
+# Weights of Hugging Face's model that the encoder does not have, and that are not used with `inputs_embeds`.
+ONLY_HUGGING_FACE = {"embeddings.word_embeddings.weight"}
 
 
 def longformer_config(**changes: Any) -> LongformerConfig:
@@ -32,14 +29,14 @@ def longformer_config(**changes: Any) -> LongformerConfig:
 
 
 @torch.no_grad()
-def test_to_hugging_face_and_back() -> None:
-    """Names and shapes are the same, so ``load_state_dict`` is all it takes; and so is the result."""
+def test_weights_load_into_hugging_face_and_back_with_equal_results() -> None:
+    """Names and shapes are the same, so that ``load_state_dict`` needs no conversion."""
     ours = tiny()
     theirs = LongformerModel(longformer_config(), add_pooling_layer=False).eval()
     result = theirs.load_state_dict(ours.temporal_encoder.state_dict(), strict=False)
-    # The projection joins our backbone's width to the encoder's.
+    # The projection of features to the encoder's width is not part of a Longformer.
     assert {name for name in result.unexpected_keys if "feature_projection" not in name} == set()
-    assert {name for name in result.missing_keys if "position_ids" not in name} == BESIDE
+    assert {name for name in result.missing_keys if "position_ids" not in name} == ONLY_HUGGING_FACE
 
     features = torch.randn(1, 9, FEATURE_DIM)
     tokens = torch.cat([ours.cls_token, ours.temporal_encoder.feature_projection(features)], dim=1)
@@ -57,13 +54,13 @@ def test_to_hugging_face_and_back() -> None:
     again.load_state_dict(ours.state_dict())
     for parameter in again.temporal_encoder.encoder.parameters():
         parameter.zero_()
-    weights = {name: value for name, value in theirs.state_dict().items() if name not in BESIDE}
+    weights = {name: value for name, value in theirs.state_dict().items() if name not in ONLY_HUGGING_FACE}
     again.temporal_encoder.load_state_dict(weights, strict=False)
     torch.testing.assert_close(again.encode_video(features), ours.encode_video(features))
 
 
-def test_a_longformer_of_text_is_a_start(tmp_path: Path) -> None:
-    """Fewer layers, a wider window and more positions than it has; a language head beside it."""
+def test_the_encoder_starts_from_a_text_longformer(tmp_path: Path) -> None:
+    """The encoder has fewer layers, a wider window, more positions; the source also has a language head."""
     config = longformer_config(
         num_hidden_layers=3, attention_window=[4] * 3, max_position_embeddings=20, pad_token_id=1,
         type_vocab_size=1, vocab_size=11,
@@ -80,16 +77,16 @@ def test_a_longformer_of_text_is_a_start(tmp_path: Path) -> None:
         own["embeddings.position_embeddings.weight"],
         source["longformer.embeddings.position_embeddings.weight"],
     )
-    assert torch.equal(table[:17], text[3:])  # frames have the second position of text and those after it
-    assert torch.equal(table[17:34], text[3:])  # … and then again
-    assert torch.equal(table[-2], text[2])  # [CLS] has the first
+    assert torch.equal(table[:17], text[3:])  # frames get the text positions from the second on
+    assert torch.equal(table[17:34], text[3:])  # … repeated after the last one
+    assert torch.equal(table[-2], text[2])  # [CLS] gets the first text position
     assert (table[-1] == 0).all()
     types = own["embeddings.token_type_embeddings.weight"]
     assert torch.equal(types[0], types[1])
 
 
-def test_a_vtn_of_other_positions_is_a_start(tmp_path: Path) -> None:
-    """From 286 positions to 500, with another window; [CLS] keeps its row."""
+def test_the_encoder_starts_from_a_vtn_with_fewer_positions(tmp_path: Path) -> None:
+    """The table grows from 286 to 500 positions; the window differs; [CLS] keeps its row."""
     source = tiny()
     torch.save({"model_state": source.state_dict()}, tmp_path / "vtn.pyth")
     model = VTN("shallow_conv", **{**TINY, "attention_window": 16, "max_position_embeddings": 502})
@@ -100,7 +97,7 @@ def test_a_vtn_of_other_positions_is_a_start(tmp_path: Path) -> None:
     assert torch.equal(new[500], old[286])
 
 
-def test_fewer_positions_are_the_first_ones() -> None:
+def test_a_smaller_position_table_has_the_first_rows() -> None:
     table = torch.arange(10.0)[:, None].expand(-1, 3).clone()
     table[-1] = 0
     assert adapt_positions(table, 5)[:, 0].tolist() == [0, 1, 2, 8, 0]
@@ -109,20 +106,22 @@ def test_fewer_positions_are_the_first_ones() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_hidden_layers": 1, "attention_window": [4]}, "has 1 layers and the encoder 2"),
+        ({"num_hidden_layers": 1, "attention_window": [4]}, "has 1 layers, the encoder 2"),
         ({"num_attention_heads": 4}, "set VTN.LONGFORMER.NUM_ATTENTION_HEADS 4"),
         ({"intermediate_size": 64}, r"intermediate\.dense\.weight is \(64, 32\), the model's \(48, 32\)"),
     ],
 )
-def test_what_does_not_suit_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_longformer_that_does_not_fit_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     LongformerModel(longformer_config(**changes)).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=message):
         start_from_longformer(tiny().temporal_encoder, tmp_path)
 
 
-def test_what_is_no_longformer_is_said(tmp_path: Path) -> None:
+def test_a_file_or_folder_without_a_longformer_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pyth")
-    with pytest.raises(CheckpointError, match=r"holds no Longformer; its weights are weight"):
+    with pytest.raises(CheckpointError, match=r"contains no Longformer; .* has weight"):
         start_from_longformer(tiny().temporal_encoder, tmp_path / "other.pyth")
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor"):
         start_from_longformer(tiny().temporal_encoder, tmp_path)

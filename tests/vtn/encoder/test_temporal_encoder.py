@@ -1,6 +1,6 @@
-"""The temporal encoder against Hugging Face's ``LongformerModel``, and what it promises beyond.
+"""The temporal encoder equals Hugging Face's ``LongformerModel``; chunks, masks, positions, memory.
 
-B clips, T frames, D width, L layers.
+Shapes: B clips, T frames, D width, L layers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def make_encoder(windows: list[int] | int = 4, layers: int = 3, **changes: Any) 
         "attention_dropout": 0.1,
     }
     encoder = TemporalEncoder(**{**arguments, **changes})
-    with torch.no_grad():  # As initialised, weights are too small to show a mistake.
+    with torch.no_grad():  # initial weights are too small to show errors
         for parameter in encoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
     return encoder.eval()
@@ -50,7 +50,7 @@ def hugging_face_cls(
     positions: Tensor,
     mask: Tensor,
 ) -> Tensor:
-    """The final [CLS] (B, D) of Hugging Face's model with the encoder's weights, called as VTN calls it."""
+    """Returns the final [CLS] (B, D) of Hugging Face's model with the encoder's weights."""
     model = LongformerModel(
         LongformerConfig(
             hidden_size=WIDTH,
@@ -85,21 +85,21 @@ def hugging_face_cls(
 @given(
     frames=st.integers(1, 150),
     clips=st.integers(1, 3),
-    # Hugging Face pads to a multiple of the largest window, which must be one of the others' too.
+    # Hugging Face pads to a multiple of the largest window, which must be a multiple of the other windows.
     windows=st.sampled_from([[4], [18], [6, 6], [18, 6], [4, 12], [32, 4, 8], [18, 18, 18]]),
     masked=st.booleans(),
     seed=st.integers(0, 2**31),
 )
 @torch.no_grad()
 def test_equals_hugging_face(frames: int, clips: int, windows: list[int], masked: bool, seed: int) -> None:
-    """In float64 as far as its float32 softmax goes; in smaller types as close to float64 as it is."""
+    """In float64 up to Hugging Face's float32 softmax; in smaller dtypes with at most twice its error."""
     torch.manual_seed(seed)
     encoder = make_encoder(windows, len(windows)).double()
     features = torch.randn(clips, frames, WIDTH, dtype=torch.float64)
     cls = torch.randn(1, 1, WIDTH, dtype=torch.float64)
     positions = torch.randint(0, 1000, (clips, frames))
     mask = torch.ones(clips, frames, dtype=torch.bool)
-    if masked:  # Hugging Face masks padding at the end; holes inside are tested against the reference.
+    if masked:  # only padding at the end; masks with gaps are tested against the reference
         lengths = torch.randint(1, frames + 1, (clips, 1))
         mask = torch.arange(frames) < lengths
     oracle = hugging_face_cls(encoder, windows, features, cls, positions, mask)
@@ -116,30 +116,30 @@ def test_equals_hugging_face(frames: int, clips: int, windows: list[int], masked
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("windows", [[4, 4, 4], [18, 32, 4], [90, 90, 90]])
-def test_chunks_in_place_equal_the_whole(
+def test_computing_in_chunks_and_in_place_equals_the_full_computation(
     windows: list[int], masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without gradients a long sequence goes in chunks, over its old values: also in very small ones."""
+    """Without gradients a long sequence is computed in chunks that overwrite their inputs."""
     torch.manual_seed(0)
     encoder = make_encoder(windows).double()
     features, cls = torch.randn(3, 203, WIDTH, dtype=torch.float64), torch.randn(1, 1, WIDTH).double()
     positions = torch.randint(0, 500, (3, 203))
     mask = torch.rand(3, 203) < 0.8 if masked else None
-    whole = encoder(features, cls, positions, mask)
-    assert whole.requires_grad
+    full = encoder(features, cls, positions, mask)
+    assert full.requires_grad
     for size in (20, 100, 202, 203):
         monkeypatch.setattr(encoder_layer, "CHUNK", size)
         monkeypatch.setattr("vtn.encoder.temporal_encoder.CHUNK", size)
         before = features.clone()
         with torch.no_grad():
             chunked = encoder(features, cls, positions, mask)
-        torch.testing.assert_close(chunked, whole.detach())
-        assert torch.equal(features, before), "the input is the caller's"
+        torch.testing.assert_close(chunked, full.detach())
+        assert torch.equal(features, before), "the encoder must not overwrite its input"
 
 
 @torch.no_grad()
-def test_padding_is_seen_by_nobody() -> None:
-    """A padded clip gives what it gives alone, whatever the padding holds, NaN included."""
+def test_padding_does_not_change_the_result() -> None:
+    """A padded clip gives the same state as the clip alone, even if the padding is NaN."""
     torch.manual_seed(0)
     encoder = make_encoder(18)
     cls = torch.randn(1, 1, WIDTH)
@@ -171,8 +171,8 @@ def test_gradients_are_finite_under_masks_and_dropout() -> None:
     assert (features.grad[~mask] == 0).all()
 
 
-def test_weights_that_reach_no_output_get_zero_gradients() -> None:
-    """The last layer computes [CLS] only: its frames' query, key and value are there for the state dict."""
+def test_weights_without_influence_on_the_output_get_zero_gradients() -> None:
+    """The last layer computes [CLS] only: query, key and value of frames exist only for the state dict."""
     encoder = make_encoder(4)
     encoder(torch.randn(2, 10, WIDTH), torch.randn(1, 1, WIDTH), None, None).sum().backward()
     last = encoder.layers[-1].attention["self"]
@@ -185,7 +185,7 @@ def test_weights_that_reach_no_output_get_zero_gradients() -> None:
 @pytest.mark.parametrize(("kind", "repeats"), [("learned", True), ("sinusoidal", False), ("none", True)])
 @torch.no_grad()
 def test_positions_beyond_the_table(kind: str, repeats: bool) -> None:
-    """Learned positions begin anew after P − 2 = 48; sinusoidal ones tell all times apart; none never do."""
+    """Learned positions repeat after P − 2 = 48; sinusoidal ones never repeat; ``none`` ignores positions."""
     torch.manual_seed(0)
     encoder = make_encoder(4, position=kind)
     features, cls = torch.randn(1, 6, WIDTH), torch.randn(1, 1, WIDTH)
@@ -198,20 +198,20 @@ def test_positions_beyond_the_table(kind: str, repeats: bool) -> None:
 
 
 def test_sinusoidal_positions_stay_exact_after_hours() -> None:
-    """Neighbouring frames differ by the same rotation at 10 million as at 0."""
+    """Neighbouring frames differ by the same rotation at position 10 million as at 0."""
     encoder = make_encoder(4, position="sinusoidal")
     rows = encoder.embeddings.position_embeddings.frames(torch.tensor([0, 1, 10_000_000, 10_000_001]))
     torch.testing.assert_close(rows[0] @ rows[1], rows[2] @ rows[3], atol=1e-6, rtol=0)
 
 
-def test_another_feature_width_is_projected() -> None:
+def test_features_of_another_width_are_projected() -> None:
     encoder = make_encoder(4, feature_dim=10)
     state = encoder(torch.randn(2, 5, 10), torch.randn(1, 1, WIDTH), None, None)
     assert state.shape == (2, WIDTH)
 
 
 @torch.no_grad()
-def test_frame_attention_is_a_share_of_one() -> None:
+def test_frame_attention_sums_to_less_than_one_and_is_zero_on_padding() -> None:
     encoder = make_encoder(4)
     mask = torch.tensor([[True] * 8, [True] * 5 + [False] * 3])
     weights = encoder.frame_attention(torch.randn(2, 8, WIDTH), torch.randn(1, 1, WIDTH), None, mask)
@@ -224,32 +224,32 @@ def test_frame_attention_is_a_share_of_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"windows": 5}, "use even numbers"),
-        ({"windows": 0}, "use even numbers"),
-        ({"windows": [4, 4]}, "one a layer"),
-        ({"num_heads": 5}, "does not divide"),
-        ({"position": "rotary"}, "learned, sinusoidal or none"),
-        ({"max_position_embeddings": 2}, "use 3 or more"),
-        ({"position": "sinusoidal", "hidden_dim": 27}, "even width"),
+        ({"windows": 5}, "must be even and at least 2"),
+        ({"windows": 0}, "must be even and at least 2"),
+        ({"windows": [4, 4]}, "one per layer"),
+        ({"num_heads": 5}, "must divide hidden_dim"),
+        ({"position": "rotary"}, "must be learned, sinusoidal or none"),
+        ({"max_position_embeddings": 2}, "must be 3 or more"),
+        ({"position": "sinusoidal", "hidden_dim": 27}, "must be even for sinusoidal"),
     ],
 )
-def test_sizes_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         make_encoder(**changes)
 
 
 @torch.no_grad()
-def test_memory_is_flat_in_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the hidden sequence only [CLS]'s weights (one number a frame and head) grow with the length."""
+def test_memory_does_not_grow_with_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Besides the hidden sequence, only the attention weights of [CLS] (one per frame and head) grow."""
     monkeypatch.setattr(encoder_layer, "CHUNK", 64)
     monkeypatch.setattr("vtn.encoder.temporal_encoder.CHUNK", 64)
     encoder, cls = make_encoder(4), torch.randn(1, 1, WIDTH)
 
     def largest(frames: int) -> int:
-        """Numbers in the largest tensor that any operation makes, views and the hidden sequence left out."""
+        """Returns the element count of the largest tensor created, without views and the hidden sequence."""
         sizes = []
 
-        class Watch(TorchDispatchMode):
+        class RecordSizes(TorchDispatchMode):
             def __torch_dispatch__(self, operator, types, arguments=(), options=None):
                 result = operator(*arguments, **(options or {}))
                 for value in result if isinstance(result, tuple | list) else [result]:
@@ -261,7 +261,7 @@ def test_memory_is_flat_in_length(monkeypatch: pytest.MonkeyPatch) -> None:
                         sizes.append(value.numel())
                 return result
 
-        with Watch():
+        with RecordSizes():
             encoder(features[:, :frames], cls, None, None)
         return max(sizes)
 

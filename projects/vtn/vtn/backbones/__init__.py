@@ -1,1 +1,1 @@
-"""Where backbones come from: one module a source, and what all of them share."""
+"""Backbones: one module for each source, and the code that all sources share."""

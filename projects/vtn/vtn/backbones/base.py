@@ -1,6 +1,6 @@
-"""What is known of a backbone: its width, and how its frames are to be made.
+"""The description of a backbone: the width of its features and the image format that it requires.
 
-N images, F width of a feature.
+Shapes: N images, F width of a feature.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from slowfast.registry import Registry
 BACKBONE_REGISTRY: Registry[Callable[..., nn.Module]] = Registry("backbone", "VTN.BACKBONE.NAME")
 """Functions or classes that return a backbone from the keyword arguments of ``VTN.BACKBONE.ARGS``.
 
-The module they return says its width F by an attribute ``feature_dim`` (or ``num_features``), and may say how
-its images are to be made by ``frame_mean``, ``frame_std`` and attributes named as those of :class:`Backbone`.
-A function that takes an argument ``pretrained`` is told whether weights are wanted.
+The returned module must have an attribute ``feature_dim`` (or ``num_features``), the width F. It may define
+``frame_mean``, ``frame_std`` and any attribute of :class:`Backbone`, which describe the images that it
+requires. If a function has a parameter ``pretrained``, it gets True when published weights are to be loaded.
 """
 
 Triple = tuple[float, float, float]
@@ -29,18 +29,18 @@ DEFAULT_STD: Triple = (0.225, 0.225, 0.225)
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network with what the model has to know of it.
+    """A network and the image format that it requires.
 
     Attributes:
         network: maps (N, 3, H, W) float to (N, F).
         feature_dim: F.
-        mean, std: the normalisation that its weights want, of pixels scaled to 0 … 1.
-        image_size: height and width in pixels that its weights were trained with; None where it is not known.
-        fixed_size: whether it takes images of that size alone.
-        size_multiple: height and width must be multiples of this.
-        resize_hint: what to set for images of another size, for messages.
-        interpolation: how its images were scaled in training, ``bilinear`` or ``bicubic``.
-        classifier: layers of the classifier that the published weights have, and which is not taken.
+        mean, std: normalization per channel, of pixels scaled to 0 … 1.
+        image_size: height and width in pixels of the training images; None if unknown.
+        fixed_size: whether the network accepts images of ``image_size`` only.
+        size_multiple: height and width must be multiples of this number of pixels.
+        resize_hint: setting that enables other image sizes; used in error messages.
+        interpolation: method by which training images were resized, ``bilinear`` or ``bicubic``.
+        classifier: names of the classifier's layers in the published weights; these layers are not loaded.
     """
 
     network: nn.Module
@@ -55,42 +55,43 @@ class Backbone:
     classifier: tuple[str, ...] = ()
 
     def size_problem(self, height: int, width: int) -> str:
-        """What is wrong with images of that size, with the remedy; empty where nothing is."""
+        """Returns an error message with a remedy if images of that size are not accepted, else ``""``."""
         if self.fixed_size and (height, width) != (self.image_size, self.image_size):
             hint = f", or {self.resize_hint}" if self.resize_hint else ""
             return (
-                f"the backbone takes {self.image_size}×{self.image_size} pixels alone, not {height}×{width}; "
-                f"use that crop size{hint}"
+                f"images have {height}×{width} pixels: must be {self.image_size}×{self.image_size} for this "
+                f"backbone; use that crop size{hint}"
             )
         if height % self.size_multiple or width % self.size_multiple:
             return (
-                f"the backbone cuts images into squares of {self.size_multiple} pixels, which do not fill "
-                f"{height}×{width}; use a multiple"
+                f"images have {height}×{width} pixels: must be multiples of {self.size_multiple}, the patch "
+                "size of this backbone"
             )
         return ""
 
 
-def describe(network: nn.Module, name: str) -> Backbone:
-    """Returns the description that a network gives of itself by its attributes.
+def backbone_from_attributes(network: nn.Module, name: str) -> Backbone:
+    """Returns the description of a network that its own attributes contain.
 
     Raises:
-        ModelError: where it does not say its width.
+        ModelError: if the attribute ``feature_dim`` is missing.
     """
     width = getattr(network, "feature_dim", None) or getattr(network, "num_features", None)
     if not isinstance(width, int):
         raise ModelError(
-            f"backbone {name}: its width is not known; give the module an integer attribute feature_dim"
+            f"backbone {name}: the width of its features is unknown; give the module an integer attribute "
+            "feature_dim"
         )
     renamed = {"frame_mean": "mean", "frame_std": "std"}
     same = ("image_size", "fixed_size", "size_multiple", "resize_hint", "interpolation")
-    said: dict[str, Any] = {
-        ours: getattr(network, theirs)
-        for theirs, ours in (*renamed.items(), *zip(same, same, strict=True))
-        if hasattr(network, theirs)
+    values: dict[str, Any] = {
+        field: getattr(network, attribute)
+        for attribute, field in (*renamed.items(), *zip(same, same, strict=True))
+        if hasattr(network, attribute)
     }
-    return Backbone(network, width, **said)
+    return Backbone(network, width, **values)
 
 
 def interpolation_of(name: str) -> str:
-    """``bilinear`` or ``bicubic``, whichever is nearer to the interpolation of that name."""
+    """Returns ``bilinear`` or ``bicubic``, whichever is closer to the interpolation of that name."""
     return "bicubic" if str(name) in ("bicubic", "lanczos", "random") else "bilinear"

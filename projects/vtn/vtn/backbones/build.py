@@ -1,7 +1,9 @@
-"""Backbones: networks that map images (N, 3, H, W) to features (N, F), by name.
+"""Construction of backbones by name: networks that map images (N, 3, H, W) to features (N, F).
 
-A name is looked up in ``BACKBONE_REGISTRY`` first, then among timm's models; ``hf:``, ``torchvision:`` and
-``detectron2:`` in front of it name another source. N images, F width of a feature.
+A name is searched in ``BACKBONE_REGISTRY`` first, then among timm's models; the prefixes ``hf:``,
+``torchvision:`` and ``detectron2:`` select another source.
+
+Shapes: N images, F width of a feature.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.registry import import_project_modules
-from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, describe
+from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, backbone_from_attributes
 from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet
 from vtn.backbones.shallow_conv import ShallowConv
 from vtn.backbones.weight_files import load_backbone_weights
@@ -30,7 +32,7 @@ _SOURCES = {
     "torchvision": "vtn.backbones.torchvision_models",
     "detectron2": "vtn.backbones.detectron2_models",
 }
-"""Prefix of a name -> module with ``build(name, *, pretrained, options, pooling) -> Backbone``."""
+"""Prefix of a name -> module with a function ``build(name, *, pretrained, options, pooling) -> Backbone``."""
 
 
 def build_backbone(
@@ -41,23 +43,24 @@ def build_backbone(
     pooling: str = "",
     checkpoint: str | Path = "",
 ) -> Backbone:
-    """Returns the backbone of that name, or the given network, with all that is known of it.
+    """Returns the backbone of that name, or the given network, with its description.
 
     Args:
-        pretrained: start from the weights of ``checkpoint``, or else from those that its source publishes.
-            Given networks bring theirs.
+        backbone: a name, or a network with an attribute ``feature_dim``.
+        pretrained: load the weights of ``checkpoint`` if it is given, else the published weights of a named
+            backbone. A network that is passed as such keeps its own weights.
         options: keyword arguments of the model's constructor.
-        pooling: ``cls``, ``mean`` or ``map``; empty: the model's own.
+        pooling: ``cls``, ``mean`` or ``map``; empty: the model's default.
         checkpoint: a file of weights, see :func:`vtn.backbones.weight_files.load_backbone_weights`.
 
     Raises:
-        ModelError: for an unknown name, options or pooling it does not take, weights that cannot be had, no
-            known width.
+        ModelError: for an unknown name, an option or pooling that the model does not have, weights that
+            cannot be downloaded, an unknown width.
         CheckpointError: for a file of weights that does not fit.
     """
     fetch = pretrained and not checkpoint
     if isinstance(backbone, nn.Module):
-        built = describe(backbone, type(backbone).__name__)
+        built = backbone_from_attributes(backbone, type(backbone).__name__)
     elif _is_registered(backbone):
         built = _build_registered(backbone, fetch, options, pooling)
     else:
@@ -65,9 +68,7 @@ def build_backbone(
         if not colon or source not in _SOURCES:
             source, name = "timm", backbone
         if pooling and pooling not in POOLINGS:
-            raise ModelError(
-                f"VTN.BACKBONE.POOLING = {pooling!r}: is not known; use {', '.join(POOLINGS)} or ''"
-            )
+            raise ModelError(f"VTN.BACKBONE.POOLING = {pooling!r}: must be {', '.join(POOLINGS)} or ''")
         built = import_module(_SOURCES[source]).build(
             name, pretrained=fetch, options=options, pooling=pooling
         )
@@ -77,6 +78,7 @@ def build_backbone(
 
 
 def _is_registered(name: str) -> bool:
+    """Returns whether the registry has the name, and imports installed projects first if it does not."""
     if name not in BACKBONE_REGISTRY:
         import_project_modules()
     return name in BACKBONE_REGISTRY
@@ -85,12 +87,12 @@ def _is_registered(name: str) -> bool:
 def _build_registered(name: str, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
     if pooling:
         raise ModelError(
-            f"VTN.BACKBONE.POOLING = {pooling!r}: backbone {name} is a registered one and pools as it does; "
-            "set ''"
+            f"VTN.BACKBONE.POOLING = {pooling!r}: must be '' for {name}, since registered backbones define "
+            "their own pooling"
         )
-    make = BACKBONE_REGISTRY.get(name)
-    told = {"pretrained": pretrained} if "pretrained" in inspect.signature(make).parameters else {}
+    factory = BACKBONE_REGISTRY.get(name)
+    weights = {"pretrained": pretrained} if "pretrained" in inspect.signature(factory).parameters else {}
     try:
-        return describe(make(**{**told, **options}), name)
+        return backbone_from_attributes(factory(**{**weights, **options}), name)
     except TypeError as error:
         raise ModelError(f"backbone {name!r} with {dict(options)}: {error}; see VTN.BACKBONE.ARGS") from error

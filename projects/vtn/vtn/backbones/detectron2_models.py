@@ -1,6 +1,6 @@
-"""Backbones of detectron2 (imported only here): one of its feature maps, averaged over the picture.
+"""Backbones from detectron2, which is imported only here: one of the feature maps, averaged over the image.
 
-N images, C channels, h w cells of a map.
+Shapes: N images, C channels, h w height and width of a feature map.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from vtn.backbones.published import fetch
 
 
 class Detectron2Backbone(nn.Module):
-    """Averages a named feature map of a detectron2 backbone.
+    """A detectron2 backbone whose output is the average of one feature map.
 
     Args:
-        model: maps images to a dictionary of maps (N, C, h, w).
-        feature: which of them.
-        blue_first: whether it wants the channels of its images in the order blue, green, red.
+        model: maps images to a dictionary of feature maps (N, C, h, w).
+        feature: name of the feature map to use.
+        blue_first: whether ``model`` expects the channels in the order blue, green, red.
     """
 
     def __init__(self, model: nn.Module, feature: str, *, blue_first: bool) -> None:
@@ -34,19 +34,18 @@ class Detectron2Backbone(nn.Module):
 
     @property
     def wrapped(self) -> nn.Module:
-        """The network whose names published weights have."""
+        """Returns the inner network; its parameter names are the names in published weights."""
         return self.model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (N, 3, H, W), red first, to (N, C)."""
+        """Maps images (N, 3, H, W) with channels red, green, blue to features (N, C)."""
         if self.blue_first:
             images = images.flip(1)
-        step = self.model.size_divisibility or 1
+        multiple = self.model.size_divisibility or 1
         height, width = images.shape[-2:]
-        images = F.pad(
-            images, (0, -width % step, 0, -height % step)
-        )  # below and on the right, as detectron2 does
-        return self.model(images)[self.feature].mean((2, 3))
+        # Pad at the bottom and on the right, as detectron2 does.
+        images = F.pad(images, (0, -width % multiple, 0, -height % multiple))
+        return self.model(images)[self.feature].mean((2, 3))  # (N, C, h, w) -> (N, C)
 
 
 def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
@@ -54,26 +53,25 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
 
     Args:
         name: a YAML file, or a name in detectron2's model zoo.
-        options: ``feature``, the name of a map (default: the coarsest one), and ``opts``, a list
-            ``[KEY, VALUE, …]`` laid over detectron2's configuration.
+        options: ``feature``, the name of a feature map (default: the coarsest one), and ``opts``, a list
+            ``[KEY, VALUE, …]`` of changes to detectron2's configuration.
 
     Raises:
-        ModelError: where detectron2 is not installed, or the backbone cannot be built as asked.
+        ModelError: if detectron2 is not installed or fails to import, the name, an option or the pooling is
+            invalid, or weights cannot be downloaded.
     """
     try:
         from detectron2 import model_zoo
         from detectron2.config import get_cfg
         from detectron2.modeling import build_backbone
     except ImportError as error:
-        raise ModelError(
-            f"backbone detectron2:{name}: detectron2 is not installed ({error}); see "
-            "https://detectron2.readthedocs.io/tutorials/install.html, or take another backbone"
-        ) from error
+        raise ModelError(f"backbone detectron2:{name}: {_import_problem(error)}") from error
     unknown = set(options) - {"feature", "opts"}
     if unknown or pooling not in ("", "mean"):
         raise ModelError(
-            f"backbone detectron2:{name}: takes VTN.BACKBONE.ARGS feature and opts, and averages its maps; "
-            f"got {', '.join(sorted(unknown)) or f'VTN.BACKBONE.POOLING {pooling}'}"
+            f"backbone detectron2:{name}: VTN.BACKBONE.ARGS must have the keys feature and opts only, and "
+            "VTN.BACKBONE.POOLING must be 'mean' or ''; got "
+            f"{', '.join(sorted(unknown)) or f'VTN.BACKBONE.POOLING {pooling}'}"
         )
     cfg = get_cfg()
     try:
@@ -81,7 +79,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         cfg.merge_from_list(list(options.get("opts", ())))
     except (RuntimeError, KeyError, AssertionError, OSError) as error:
         raise ModelError(
-            f"backbone detectron2:{name}: {error}; give a YAML file or a name of its model zoo"
+            f"backbone detectron2:{name}: {error}; must be a YAML file or a name in detectron2's model zoo"
         ) from error
     if pretrained:
         model = fetch(lambda: _with_weights(cfg), backbone=f"detectron2:{name}", remedy=_remedy(cfg))
@@ -91,7 +89,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     feature = options.get("feature") or max(shapes, key=lambda known: shapes[known].stride or 0)
     if feature not in shapes:
         raise ModelError(
-            f"backbone detectron2:{name}: has no map {feature!r}; VTN.BACKBONE.ARGS.feature may be "
+            f"backbone detectron2:{name}: VTN.BACKBONE.ARGS.feature = {feature!r}: must be one of "
             f"{', '.join(shapes)}"
         )
     blue_first = cfg.INPUT.FORMAT == "BGR"
@@ -104,8 +102,21 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     )
 
 
+def _import_problem(error: ImportError) -> str:
+    """Returns a message with a remedy that tells a missing package from one that fails to import."""
+    instructions = "https://detectron2.readthedocs.io/tutorials/install.html"
+    if error.name == "detectron2" and isinstance(error, ModuleNotFoundError):
+        return f"detectron2 is not installed ({error}); see {instructions}, or use another backbone"
+    problem = f"detectron2 is installed but fails to import ({type(error).__name__}: {error})"
+    if error.name == "pkg_resources":
+        return f"{problem}; run pip install 'setuptools<81': later versions have no pkg_resources"
+    if error.name and error.name.partition(".")[0] != "detectron2":
+        return f"{problem}; install the package {error.name}"
+    return f"{problem}; build detectron2 again for the installed torch, see {instructions}"
+
+
 def _with_weights(cfg: Any) -> nn.Module:
-    """The backbone of the whole detector, loaded as detectron2 loads it."""
+    """Returns the backbone of the complete detector, with the weights loaded as detectron2 loads them."""
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.modeling import build_model
 
@@ -115,14 +126,15 @@ def _with_weights(cfg: Any) -> nn.Module:
 
 
 def _fractions(values: Sequence[float]) -> tuple[float, float, float]:
-    """Levels of 0 … 255 as fractions of full brightness."""
+    """Returns three values of the range 0 … 255 as values of the range 0 … 1."""
     red, green, blue = (value / 255 for value in values)
     return red, green, blue
 
 
 def _remedy(cfg: Any) -> str:
+    """Returns the instructions for a manual download."""
     return (
-        f"Its weights are {cfg.MODEL.WEIGHTS}. Get the file on a machine with a network, and set "
-        "VTN.BACKBONE.ARGS.opts \"['MODEL.WEIGHTS', 'FILE']\". VTN.BACKBONE.PRETRAINED False starts from "
+        f"The weights are at {cfg.MODEL.WEIGHTS}. Download the file on a machine with internet access, and "
+        "set VTN.BACKBONE.ARGS.opts \"['MODEL.WEIGHTS', 'FILE']\". VTN.BACKBONE.PRETRAINED False starts from "
         "random weights."
     )

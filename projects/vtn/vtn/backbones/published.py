@@ -1,4 +1,4 @@
-"""Weights that others publish: fetched with patience, and where there is no network, what to do by hand."""
+"""Download of published weights: repeated attempts, and instructions for a manual download if all fail."""
 
 from __future__ import annotations
 
@@ -18,52 +18,54 @@ T = TypeVar("T")
 PAUSES = (1.0, 3.0, 9.0)
 """Seconds before each further attempt."""
 
-# What may be better the next time. The Hugging Face hub's own client has tried five times when it gives up.
-_PASSING = (ConnectionError, TimeoutError, http.client.HTTPException, urllib.error.URLError)
+# Errors that another attempt may solve. The Hugging Face hub's client makes five attempts of its own.
+_TRANSIENT = (ConnectionError, TimeoutError, http.client.HTTPException, urllib.error.URLError)
 
 
 def fetch(load: Callable[[], T], *, backbone: str, remedy: str) -> T:
-    """Returns ``load()``, tried again while the network fails in ways that may pass.
+    """Returns ``load()``, with further attempts after transient errors of the network.
 
     Args:
         load: builds a model and downloads its weights, or reads them from the local cache.
-        remedy: which file to get elsewhere and where to put it.
+        backbone: name of the backbone, for messages.
+        remedy: instructions for a manual download: the file's address and its target folder.
 
     Raises:
-        ModelError: where the weights cannot be had, with the reason and the remedy.
+        ModelError: if the weights cannot be downloaded, with the reason and the remedy.
     """
     for attempt, pause in enumerate((*PAUSES, None), start=1):
         try:
             return load()
         except SlowFastError:
             raise
-        except Exception as error:  # each hub has its own errors
+        except Exception as error:  # each hub raises errors of its own types
             causes = list(_causes(error))
-            if pause is not None and any(_may_pass(cause) for cause in causes):
+            if pause is not None and any(_is_transient(cause) for cause in causes):
                 logger.warning(
-                    "backbone %s: attempt %d failed (%s); again in %g s",
+                    "backbone %s: attempt %d to get the weights failed (%s); next attempt in %g s",
                     backbone, attempt, _short(causes[-1]), pause,
                 )  # fmt: skip
                 time.sleep(pause)
                 continue
             raise ModelError(
-                f"backbone {backbone!r}: its published weights cannot be had ({_short(error)}; "
+                f"backbone {backbone!r}: cannot get the published weights ({_short(error)}; "
                 f"{_short(causes[-1])}).\n{remedy}"
             ) from error
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, the first cause last."""
+    """Yields the error and its chain of causes; the original cause comes last."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
+    """Returns whether another attempt may succeed."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code in (408, 429) or error.code >= 500
-    return isinstance(error, _PASSING)
+    return isinstance(error, _TRANSIENT)
 
 
 def _short(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""A small backbone of our own, for small frames of simple content."""
+"""A small convolutional backbone for small frames with simple content."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from vtn.backbones.base import BACKBONE_REGISTRY
 
 @BACKBONE_REGISTRY.register("shallow_conv")
 class ShallowConv(nn.Module):
-    """A small backbone that keeps where things are: strided 3×3 convolutions, flattened into a linear layer.
+    """Four strided 3×3 convolutions, whose output is flattened into a linear layer, without pooling.
 
-    It learns from scratch in minutes on a CPU, for small frames of simple content.
+    Features therefore depend on the location of objects. The network can be trained from random weights in
+    minutes on a CPU.
 
     Args:
-        image_size: height and width of the frames, a multiple of 16.
-        width: channels of the first convolution; each of the four doubles them, up to four times as many.
+        image_size: height and width of the frames in pixels, a multiple of 16.
+        width: channels of the first convolution; the others have 2, 4 and 4 times as many.
         feature_dim: F.
+
+    Raises:
+        ModelError: if ``image_size`` is not a multiple of 16.
     """
 
     STRIDE = 16
@@ -29,7 +33,7 @@ class ShallowConv(nn.Module):
     def __init__(self, image_size: int = 64, width: int = 16, feature_dim: int = 128) -> None:
         super().__init__()
         if image_size % self.STRIDE:
-            raise ModelError(f"shallow_conv: image_size = {image_size} is no multiple of {self.STRIDE}")
+            raise ModelError(f"shallow_conv: image_size = {image_size}: must be a multiple of {self.STRIDE}")
         self.image_size = image_size
         self.feature_dim = feature_dim
         widths = [3, width, 2 * width, 4 * width, 4 * width]
@@ -40,10 +44,14 @@ class ShallowConv(nn.Module):
         self.project = nn.Linear(widths[-1] * (image_size // self.STRIDE) ** 2, feature_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (N, 3, H, W) to (N, F)."""
+        """Maps images (N, 3, H, W) to features (N, F).
+
+        Raises:
+            InputError: if H or W is not ``image_size``.
+        """
         if images.shape[-2:] != (self.image_size, self.image_size):
             raise InputError(
-                f"shallow_conv was built for {self.image_size}×{self.image_size} pixels and got "
-                f"{images.shape[-2]}×{images.shape[-1]}; set VTN.BACKBONE.ARGS.image_size to the crop size"
+                f"shallow_conv: images have {images.shape[-2]}×{images.shape[-1]} pixels: must be "
+                f"{self.image_size}×{self.image_size}; set VTN.BACKBONE.ARGS.image_size to the crop size"
             )
         return self.project(self.stages(images).flatten(1))

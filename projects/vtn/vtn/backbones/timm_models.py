@@ -1,7 +1,4 @@
-"""Backbones from timm: its image models, without their classifier.
-
-N images, F width of a feature.
-"""
+"""Backbones from timm: image models without their classifier."""
 
 from __future__ import annotations
 
@@ -17,9 +14,8 @@ from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, interpolation_of
 from vtn.backbones.published import fetch
 
 _POOL = {"cls": "token", "mean": "avg", "map": "map"}
-# timm's own prefixes: models of its hub, and folders of files.
+# Prefixes of timm for models that timm.list_models() does not contain: on a hub, or in a local folder.
 _UNLISTED = ("hf-hub:", "hf_hub:", "local-dir:")
-# Models whose images must have the size that they were built for say so in one of these ways.
 _RESIZE_HINT = (
     "set VTN.BACKBONE.ARGS.img_size to the crop size (position embeddings are resized to it), or "
     "VTN.BACKBONE.ARGS.dynamic_img_size True (for any size) where the model has it"
@@ -30,19 +26,23 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     """Returns timm's model of that name; see :func:`vtn.backbones.build.build_backbone`.
 
     Raises:
-        ModelError: for an unknown name, options or pooling that it does not take, weights that cannot be had.
+        ModelError: for an unknown name, an option or pooling that the model does not have, weights that
+            cannot be downloaded.
     """
     import timm
 
     if not name.startswith(_UNLISTED) and not timm.is_model(name):
         known = [*BACKBONE_REGISTRY, *timm.list_models()]
         hint = did_you_mean(
-            name, {n: n for n in known}, otherwise="python tools/analyze.py backbones has the names"
+            name, {n: n for n in known}, otherwise="python tools/analyze.py backbones lists the names"
         )
-        raise ModelError(f"backbone {name!r}: neither BACKBONE_REGISTRY nor timm has it; {hint}")
-    # Without a network the weights may have been put where the others lie.
-    placed = _place(name)
-    overlay = {"pretrained_cfg_overlay": {"file": str(placed)}} if pretrained and placed.is_file() else {}
+        raise ModelError(
+            f"backbone {name!r}: must be a name in BACKBONE_REGISTRY or in timm.list_models(); {hint}"
+        )
+    # If the user has put a file of weights into the download folder, timm reads it instead of downloading.
+    local_file = _local_file(name)
+    has_file = pretrained and local_file.is_file()
+    overlay = {"pretrained_cfg_overlay": {"file": str(local_file)}} if has_file else {}
 
     def create(pretrained: bool) -> nn.Module:
         try:
@@ -53,26 +53,28 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
             ) from error
 
     network = (
-        fetch(lambda: create(True), backbone=name, remedy=_remedy(name, placed))
+        fetch(lambda: create(True), backbone=name, remedy=_remedy(name, local_file))
         if pretrained
         else create(False)
     )
     if pooling:
         _choose_pooling(network, name, pooling)
-    return _describe(network, options)
+    return _backbone(network, options)
 
 
 def _choose_pooling(network: nn.Module, name: str, pooling: str) -> None:
+    """Changes the pooling of a network in place; raises ``ModelError`` if timm does not offer it."""
     try:
         network.reset_classifier(0, _POOL[pooling])
     except (AssertionError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"VTN.BACKBONE.POOLING = {pooling!r}: backbone {name} does not have it "
-            f"({error or 'timm refuses it'}); use another one, or '' for the model's own"
+            f"VTN.BACKBONE.POOLING = {pooling!r}: backbone {name} does not support it "
+            f"({error or 'timm rejects it'}); use another one, or '' for the model's default"
         ) from error
 
 
-def _describe(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
+def _backbone(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
+    """Returns the network with the image format that timm's configuration of it states."""
     from timm.data import resolve_model_data_config
 
     published: Mapping[str, Any] = network.pretrained_cfg
@@ -81,7 +83,7 @@ def _describe(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
     strict = getattr(patches, "strict_img_size", None)
     fixed = bool(published.get("fixed_input_size", False) if strict is None else strict)
     built_for = options.get("img_size") or getattr(patches, "img_size", None) or data["input_size"][1:]
-    # Convolutional networks, and those that pad, take any size.
+    # Convolutional networks, and networks that pad their images, accept any size.
     step = 1
     if strict is False and not getattr(patches, "dynamic_img_pad", False):
         step = int(patches.patch_size[0])  # type: ignore[union-attr]
@@ -100,13 +102,14 @@ def _describe(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
     )
 
 
-def _place(name: str) -> Path:
-    """Where weights that were fetched by hand are looked for."""
+def _local_file(name: str) -> Path:
+    """Returns the path at which manually downloaded weights are searched."""
     file = name.replace(":", "_").replace("/", "_")
     return Path(torch.hub.get_dir()) / "checkpoints" / f"{file}.safetensors"
 
 
-def _remedy(name: str, placed: Path) -> str:
+def _remedy(name: str, local_file: Path) -> str:
+    """Returns the instructions for a manual download."""
     from timm.models import get_pretrained_cfg
 
     published = None if name.startswith(_UNLISTED) else get_pretrained_cfg(name)
@@ -116,11 +119,13 @@ def _remedy(name: str, placed: Path) -> str:
         source = published.url
     elif published is not None:
         return (
-            "timm publishes no weights for it; set VTN.BACKBONE.PRETRAINED False, or VTN.BACKBONE.CHECKPOINT"
+            "timm publishes no weights for this model; set VTN.BACKBONE.PRETRAINED False, or "
+            "VTN.BACKBONE.CHECKPOINT to a file"
         )
     else:
         source = f"model.safetensors of {name}"
     return (
-        f"On a machine with a network get\n  {source}\nand place it here as\n  {placed}\nor anywhere, and "
-        "set VTN.BACKBONE.CHECKPOINT to it. VTN.BACKBONE.PRETRAINED False starts from random weights."
+        f"On a machine with internet access download\n  {source}\nand copy it to\n  {local_file}\n"
+        "(or anywhere, and set VTN.BACKBONE.CHECKPOINT to its path). VTN.BACKBONE.PRETRAINED False starts "
+        "from random weights."
     )

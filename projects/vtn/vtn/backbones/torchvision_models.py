@@ -1,4 +1,4 @@
-"""Backbones from torchvision: its models for classification, without their last linear layer."""
+"""Backbones from torchvision: image classification models without their last linear layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vtn.backbones.published import fetch
 
 
 def names() -> list[str]:
-    """The names of all of them, without ``torchvision:``."""
+    """Returns the names of all models, without the prefix ``torchvision:``."""
     import torchvision
 
     return torchvision.models.list_models(module=torchvision.models)
@@ -23,18 +23,19 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     """Returns torchvision's model of that name; see :func:`vtn.backbones.build.build_backbone`.
 
     Raises:
-        ModelError: for an unknown name, options or pooling that it does not take, weights that cannot be had.
+        ModelError: for an unknown name, an option that the model does not have, any pooling, weights that
+            cannot be downloaded.
     """
     from torchvision.models import get_model, get_model_weights
 
     if name not in names():
         hint = did_you_mean(
-            name, {n: n for n in names()}, otherwise="torchvision.models.list_models() has the names"
+            name, {n: n for n in names()}, otherwise="torchvision.models.list_models() returns the names"
         )
-        raise ModelError(f"backbone torchvision:{name}: torchvision has no image model of that name; {hint}")
+        raise ModelError(f"backbone torchvision:{name}: must be an image model of torchvision; {hint}")
     if pooling:
         raise ModelError(
-            f"VTN.BACKBONE.POOLING = {pooling!r}: torchvision's models have their own pooling alone; set ''"
+            f"VTN.BACKBONE.POOLING = {pooling!r}: must be '' for torchvision's models, whose pooling is fixed"
         )
     published = get_model_weights(name).DEFAULT
 
@@ -53,7 +54,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     )
     width, classifier = _remove_classifier(network, name)
     transform = published.transforms()
-    image_size = getattr(network, "image_size", None)  # vision transformers alone have it
+    image_size = getattr(network, "image_size", None)  # only vision transformers have this attribute
     return Backbone(
         network,
         width,
@@ -61,19 +62,23 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         tuple(getattr(transform, "std", DEFAULT_STD)),
         image_size=image_size or transform.crop_size[0],
         fixed_size=image_size is not None,
-        resize_hint="another source: torchvision's transformers do not resize their position embeddings",
+        resize_hint="another backbone: torchvision's transformers cannot resize their position embeddings",
         interpolation=interpolation_of(transform.interpolation.value),
         classifier=(classifier,),
     )
 
 
 def _remove_classifier(network: nn.Module, name: str) -> tuple[int, str]:
-    """Replaces the last linear layer, and returns the width of what it was given, and its name."""
+    """Replaces the last linear layer by the identity; returns the layer's input width and its name.
+
+    Raises:
+        ModelError: if the network does not end in one linear layer.
+    """
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear or getattr(network, "aux_logits", False):
         raise ModelError(
-            f"backbone torchvision:{name}: does not end in one linear layer; register it in "
-            "BACKBONE_REGISTRY with a forward that returns features"
+            f"backbone torchvision:{name}: must end in one linear layer; for this model register a module in "
+            "BACKBONE_REGISTRY whose forward returns features"
         )
     parent, _, child = linear[-1].rpartition(".")
     module = network.get_submodule(parent)
@@ -83,10 +88,12 @@ def _remove_classifier(network: nn.Module, name: str) -> tuple[int, str]:
 
 
 def _remedy(url: str) -> str:
+    """Returns the instructions for a manual download."""
     import torch
 
     return (
-        f"On a machine with a network get\n  {url}\nand place it here in\n  {torch.hub.get_dir()}/checkpoints"
-        "\nor anywhere, and set VTN.BACKBONE.CHECKPOINT to it. VTN.BACKBONE.PRETRAINED False starts from "
-        "random weights."
+        f"On a machine with internet access download\n  {url}\nand copy it into\n"
+        f"  {torch.hub.get_dir()}/checkpoints\n"
+        "(or anywhere, and set VTN.BACKBONE.CHECKPOINT to its path). VTN.BACKBONE.PRETRAINED False starts "
+        "from random weights."
     )

@@ -1,1 +1,1 @@
-"""The temporal encoder: a Longformer over the features of frames."""
+"""The temporal encoder: a Longformer over frame features."""

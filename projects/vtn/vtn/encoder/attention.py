@@ -1,12 +1,14 @@
-"""The two exact attentions of the temporal encoder, at linear cost in the number of frames.
+"""The two exact attention functions of the temporal encoder, at a cost linear in the number of frames.
 
-Both equal :mod:`vtn.encoder.attention_reference`, which says in thirty lines and N×N matrices what is computed.
-Here no N×N matrix is formed:
+Both compute the same as :mod:`vtn.encoder.attention_reference`, which uses S×S matrices. Here none is formed:
 
-* a frame sees the frames within half a window on each side, and [CLS]: :func:`band_attention`;
-* [CLS] sees every frame and itself: :func:`global_attention`.
+* each frame attends to the frames within half a window on each side and to [CLS]: :func:`band_attention`;
+* [CLS] attends to all frames and itself: :func:`global_attention`.
 
-B clips, T frames, S tokens of a span, Q queries, D width, N heads, E = D / N width of a head.
+Source: sliding-window and global attention of Longformer (Beltagy et al. 2020, arXiv 2004.05150, section
+3.1), used as in VTN (Neimark et al. 2021, arXiv 2102.00719, section 3.2).
+
+Shapes: B clips, S tokens of a span, Q queries, D width, N heads, E = D / N width of one head, T frames.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BLOCK = 32
-"""Queries that share one set of keys. More waste keys outside the band, fewer copy the halo more often."""
+"""Number of queries that share one set of keys. A larger block computes more scores outside the band; a
+smaller block copies the halo more often."""
 
 
 def band_attention(
@@ -31,36 +34,39 @@ def band_attention(
     key_mask: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Attention of frames to their neighbours and to [CLS], in one softmax.
+    """Returns the attention of frames to their neighbours and to [CLS], with one softmax over both.
 
-    The queries are cut into blocks; a block meets its own keys and a halo of half a window on each side
-    in one call of scaled dot-product attention, with [CLS] as key 0.
+    The queries are split into blocks. Each block attends to its own keys and to a halo of ``half_window``
+    keys on each side in one call of scaled dot-product attention (Vaswani et al. 2017, equation 1), with
+    [CLS] as key 0.
 
     Args:
-        query: (B, Q, N, E); query i stands where key ``first + i`` does.
-        key, value: (B, S, N, E), a span of frames that holds everything the queries may see.
+        query: (B, Q, N, E); query i has the same frame as key ``first + i``.
+        key, value: (B, S, N, E), a span of frames that includes all keys within the window of any query.
         cls_key, cls_value: (B, N, E).
-        half_window: frames seen on each side.
-        first: place of the first query in the span.
-        key_mask: (B, S) bool, True where a frame is real; None: all are.
+        half_window: number of frames that a frame attends to on each side.
+        first: index of the first query's frame in the span.
+        key_mask: (B, S) bool, True where a frame is real; None means all frames are real.
         dropout: probability with which an attention weight is dropped.
 
     Returns:
-        (B, Q, D). Rows of masked queries hold something finite that nobody may read.
+        Contexts (B, Q, D). Rows of masked queries are finite but have no meaning.
     """
     B, Q, N, E = query.shape
     S = key.shape[1]
+    # Choose the block size, and the number of keys per block: the block itself and a halo on each side.
     block = max(BLOCK, half_window)
-    if block >= Q:  # One block that meets the whole span.
+    if block >= Q:  # one block with all keys of the span
         blocks, block, halo, keys = 1, Q, first, S
     else:
         blocks, halo = -(-Q // block), half_window
         keys = block + 2 * halo
-    # The span as the blocks want it: it begins `halo` before the first query and ends with the last block's
-    # halo. A negative padding cuts off what no block sees.
+    # Pad the span so that it starts `halo` keys before the first query and ends with the last block's halo.
+    # A negative padding removes keys that no block uses.
     before, after = halo - first, (blocks - 1) * block + keys - (halo - first) - S
     padded = blocks > 1 and (before > 0 or after > 0)
 
+    # Arrange queries by block, and keys and values as one overlapping window per block, with [CLS] in front.
     query = F.pad(query, (0, 0, 0, 0, 0, blocks * block - Q)) if blocks * block > Q else query
     query = query.unflatten(1, (blocks, block)).transpose(2, 3).flatten(0, 1)  # (B·blocks, N, block, E)
     key, value = (
@@ -68,29 +74,31 @@ def band_attention(
         for x, cls_x in ((key, cls_key), (value, cls_value))
     )
 
-    # allowed: which of [CLS] and `keys` a query of a block sees.
+    # Allow query r of a block to attend to [CLS] and to the keys of its band: |r + halo - c| <= half_window.
     row, column = torch.arange(block, device=key.device), torch.arange(keys, device=key.device)
     allowed = (row[:, None] + halo - column).abs() <= half_window  # (block, keys)
     allowed = F.pad(allowed, (1, 0), value=True)
+    # Exclude padding: the frames that the mask marks, and the keys added around the span above.
     if padded or key_mask is not None:
         real = key_mask if key_mask is not None else key.new_ones(1, S, dtype=torch.bool)
         real = F.pad(real, (before, after), value=False).unfold(1, keys, block)  # (B or 1, blocks, keys)
         real = F.pad(real, (1, 0), value=True).expand(B, -1, -1).flatten(0, 1)
         allowed = allowed & real[:, None, None]  # (B·blocks, 1, block, 1 + keys)
 
+    # Compute all blocks in one call, then join them and remove the queries added at the end.
     context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
     return context.transpose(1, 2).reshape(B, blocks * block, N * E)[:, :Q]
 
 
 def _windows(x: Tensor, before: int, after: int, size: int, step: int) -> Tensor:
-    """(B, S, N, E) -> (B, blocks, N, size, E): overlapping windows of the padded span, as a view of it."""
+    """Returns overlapping windows of the padded span as a view: (B, S, N, E) -> (B, blocks, N, size, E)."""
     if before or after:
         x = F.pad(x, (0, 0, 0, 0, before, after))
     return x.unfold(1, size, step).transpose(-1, -2)
 
 
 def _with_cls(windows: Tensor, cls_row: Tensor) -> Tensor:
-    """(B, blocks, N, keys, E) and (B, N, E) -> (B·blocks, N, 1 + keys, E), [CLS] in front."""
+    """Puts [CLS] before each window: (B, blocks, N, keys, E), (B, N, E) -> (B·blocks, N, 1 + keys, E)."""
     cls_rows = cls_row[:, None, :, None].expand(-1, windows.shape[1], -1, -1, -1)
     return torch.cat([cls_rows, windows], dim=3).flatten(0, 1)
 
@@ -105,29 +113,32 @@ def global_attention(
     token_mask: Tensor | None = None,
     dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Attention of [CLS] to all tokens without their keys and values ever being formed.
+    """Returns the attention of [CLS] to all tokens without computing the keys and values of the tokens.
 
-    ``q · (W x + b) = (Wᵀ q) · x + q · b``, whose last term is the same for all tokens and falls out of the
-    softmax; and ``Σ aⱼ (W xⱼ + b) = W (Σ aⱼ xⱼ) + b Σ aⱼ``, where the sum of the weights a is 1 unless
-    dropout took some of them away.
+    For the scores, ``q · (W x + b) = (Wᵀ q) · x + q · b``; the term ``q · b`` is the same for all tokens and
+    cancels in the softmax. For the values, ``Σ aⱼ (W xⱼ + b) = W (Σ aⱼ xⱼ) + b Σ aⱼ``; the sum of the weights
+    a is 1 unless dropout has removed some of them. The result equals softmax attention with separate
+    projections for global tokens (Longformer, arXiv 2004.05150, section 3.1).
 
     Args:
         query: (B, N, E), scaled by ``1 / sqrt(E)``.
         tokens: (B, S, D).
         key_weight, value_weight: (N, E, D).
         value_bias: (N, E).
-        token_mask: (B, S) bool, True where a token is real; None: all are.
+        token_mask: (B, S) bool, True where a token is real; None means all tokens are real.
         dropout: probability with which an attention weight is dropped.
 
     Returns:
-        the context (B, D), and the attention weights before dropout (B, N, S) float32 (or wider).
+        The context (B, D), and the attention weights before dropout (B, N, S) in float32 or a wider dtype.
     """
+    # Multiply the query by the key weights, so that it can be compared with the tokens themselves.
     folded = torch.einsum("bne,ned->bnd", query, key_weight)
     scores = torch.matmul(folded, tokens.transpose(1, 2))  # (B, N, S)
     if token_mask is not None:
         scores = scores.masked_fill(~token_mask[:, None], float("-inf"))
     weights = torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    del scores  # Of a long sequence these are large, too.
+    del scores  # frees memory: they are as large as the weights
+    # Average the tokens first, then project the average with the value weights.
     kept = F.dropout(weights, dropout) if dropout else weights
     pooled = torch.matmul(kept.to(tokens.dtype), tokens)  # (B, N, D)
     context = torch.einsum("bnd,ned->bne", pooled, value_weight)

@@ -1,7 +1,13 @@
 """One layer of the temporal encoder.
 
-Its modules carry the names of Hugging Face's Longformer layer. B clips, T frames, S tokens of a span, D
-width, N heads, E = D / N. Token 0 is [CLS], token 1 + t is frame t; masks are True where a token is real.
+The modules have the names of Hugging Face's Longformer layer, so that state dicts are compatible. Each half
+of the layer is a post-norm residual, ``LayerNorm(x + Sublayer(x))`` (Vaswani et al. 2017, section 3.1): first
+attention, then the feed-forward network with exact GELU, ``W₂ GELU(W₁ x + b₁) + b₂`` (BERT, Devlin et al.
+2019, section 3).
+
+Token 0 is [CLS], token 1 + t is frame t; masks are True where a token is real.
+
+Shapes: B clips, T frames, S tokens of a span, D width, N heads, E = D / N width of one head.
 """
 
 from __future__ import annotations
@@ -17,8 +23,8 @@ from vtn.encoder.attention import band_attention, global_attention
 from vtn.encoder.packed_linear import Product, pack
 
 CHUNK = 512
-"""Frames that pass a layer at a time where no gradient is wanted, over all clips of the batch: their
-intermediates fit a CPU's cache."""
+"""Number of frames, over all clips of the batch, that a layer computes at once when gradients are disabled.
+The intermediate tensors of this many frames fit into the cache of a CPU."""
 
 NORM_EPSILON = 1e-12
 FRAME_PROJECTIONS = ("query", "key", "value")
@@ -26,7 +32,16 @@ QUERY_KEY_VALUE = "query_key_value"
 
 
 class EncoderLayer(nn.Module):
-    """One post-norm transformer layer with band attention for frames and global attention for [CLS]."""
+    """A post-norm transformer layer with band attention for frames and global attention for [CLS].
+
+    Args:
+        width: D.
+        num_heads: N.
+        intermediate_size: width of the feed-forward network's hidden layer.
+        window: attention window in frames, even; a frame attends to half of it on each side.
+        dropout: probability in training for the outputs of both sublayers.
+        attention_dropout: probability in training for attention weights.
+    """
 
     def __init__(
         self,
@@ -55,7 +70,11 @@ class EncoderLayer(nn.Module):
         self.register_load_state_dict_pre_hook(_unpack)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Maps tokens (B, 1 + T, D) to the next layer's; without gradients it may overwrite them."""
+        """Maps tokens (B, 1 + T, D) to the next layer's tokens; may overwrite them if gradients are disabled.
+
+        Args:
+            mask: (B, 1 + T) bool, or None if all tokens are real.
+        """
         context = self.cls_attention(tokens, mask)[0]
         if not torch.is_grad_enabled() and tokens.shape[1] > 1 + CHUNK:
             return self._advance_in_place(tokens, context, mask)
@@ -65,14 +84,14 @@ class EncoderLayer(nn.Module):
         return self._feed_forward(tokens, torch.cat([context[:, None], frames], dim=1))
 
     def cls_state(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """[CLS] after this layer (B, D), from tokens (B, 1 + T, D) before it; all that the last is for."""
+        """Returns [CLS] after this layer (B, D) from tokens (B, 1 + T, D); used for the last layer."""
         context = self.cls_attention(tokens, mask)[0]
         state = self._feed_forward(tokens[:, 0], context)
         projections = self.attention["self"]
         return join_graph(state, [p for name in FRAME_PROJECTIONS for p in projections[name].parameters()])
 
     def cls_attention(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What [CLS] gathers (B, D) from tokens (B, 1 + T, D), and its weights for them (B, N, 1 + T)."""
+        """Returns the context of [CLS] (B, D) and its weights (B, N, 1 + T) from tokens (B, 1 + T, D)."""
         projections = self.attention["self"]
         query = projections["query_global"](tokens[:, 0]).unflatten(-1, (self.num_heads, -1))
         value = projections["value_global"]
@@ -88,22 +107,35 @@ class EncoderLayer(nn.Module):
         return join_graph(context, [projections["key_global"].bias]), weights
 
     def _advance_in_place(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """Writes the next layer's tokens over ``tokens``, ``CHUNK`` frames at a time."""
+        """Overwrites ``tokens`` (B, 1 + T, D) with the next layer's tokens, ``CHUNK`` frames at a time.
+
+        Memory beyond the tokens is independent of T. Chunks are computed from left to right, so that the
+        right halo of a chunk still has the old values, and the left halo must be kept from the chunk before.
+
+        Args:
+            context: (B, D), the context of [CLS], computed before any token was overwritten.
+        """
+        # All chunks use the key and the value of [CLS] before this layer, so compute both once.
         _, cls_key, cls_value = self._query_key_value(tokens[:, :1])
         end = tokens.shape[1]
-        left = tokens[:, 1:1]  # The halo on the left, as it was before it was overwritten.
+        left = tokens[:, 1:1]  # left halo with its old values; empty for the first chunk
         for start in range(1, end, CHUNK):
+            # The span is the chunk with its two halos; [first, last) are the indices of the chunk in it.
             stop = min(start + CHUNK, end)
             span = torch.cat([left, tokens[:, start : min(stop + self.half_window, end)]], dim=1)
-            first, last = left.shape[1], left.shape[1] + stop - start  # The chunk's place in the span.
+            first, last = left.shape[1], left.shape[1] + stop - start
             span_mask = None if mask is None else mask[:, start - first : start - first + span.shape[1]]
+
+            # Compute queries for the chunk only, keys and values for the span.
             query, key, value = self._query_key_value(span)
             frames = self._band(
                 query[:, first:last], key, value, cls_key[:, 0], cls_value[:, 0], span_mask, first
             )
+            # Save the last old values of the chunk as the next left halo, then overwrite the chunk.
             left = span[:, max(0, last - self.half_window) : last].clone()
-            del query, key, value, span  # The chunk's peak is in what follows.
+            del query, key, value, span  # frees memory: the feed-forward network has the peak
             tokens[:, start:stop] = self._feed_forward(tokens[:, start:stop], frames)
+        # [CLS] comes last: its old value is the residual of its own update.
         tokens[:, 0] = self._feed_forward(tokens[:, 0], context)
         return tokens
 
@@ -117,6 +149,7 @@ class EncoderLayer(nn.Module):
         mask: Tensor | None,
         first: int = 0,
     ) -> Tensor:
+        """Calls :func:`band_attention` with the window and the dropout of this layer."""
         dropout = self.attention_dropout if self.training else 0.0
         return band_attention(
             query,
@@ -131,7 +164,7 @@ class EncoderLayer(nn.Module):
         )
 
     def _query_key_value(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """(B, S, D) -> query, key and value of the frames' attention, each (B, S, N, E)."""
+        """Returns query, key and value for band attention, each (B, S, N, E), from tokens (B, S, D)."""
         if self._packed and not torch.is_grad_enabled():
             return self._packed[QUERY_KEY_VALUE](tokens).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         projections = self.attention["self"]
@@ -140,15 +173,17 @@ class EncoderLayer(nn.Module):
         )
 
     def _feed_forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """What follows attention, for each token by itself: tokens (..., D), context (..., D) -> (..., D)."""
+        """Returns the tokens after this layer (..., D) from tokens before it and contexts, both (..., D)."""
         packed = {} if torch.is_grad_enabled() else self._packed
         attention_output, intermediate, output = (
             packed.get(name, linear) for name, linear in self._feed_forward_linears().items()
         )
+        # Attention sublayer: output projection, dropout, residual, LayerNorm.
         update = F.dropout(attention_output(context), self.dropout, self.training)
         tokens = self.attention["output"]["LayerNorm"](_add(update, tokens))
+        # Feed-forward sublayer. `hidden` is the widest tensor of the layer; without gradients GELU works in
+        # place, so that there is only one of it.
         hidden = intermediate(tokens)
-        # The widest tensor of the layer; where nobody needs its input again it is not made twice.
         hidden = F.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
         update = output(hidden)
         return self.output["LayerNorm"](_add(F.dropout(update, self.dropout, self.training), tokens))
@@ -161,9 +196,10 @@ class EncoderLayer(nn.Module):
         }
 
     def pack(self, dtype: torch.dtype) -> None:
-        """Makes copies of the weights that frames meet, in the form that inference runs fastest with.
+        """Packs copies of the weights that are applied to frames, in the fastest layout for inference.
 
-        They are used where none needs gradients; ``train()``, loading weights and moving the layer drop them.
+        The copies are used when gradients are disabled. ``train()``, loading weights and moving the layer to
+        another device or dtype remove them.
         """
         projections = self.attention["self"]
         self._packed = {name: pack([linear], dtype) for name, linear in self._feed_forward_linears().items()}
@@ -175,18 +211,19 @@ class EncoderLayer(nn.Module):
         return super().train(mode)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        self._packed = {}  # They do not move with the parameters.
+        self._packed = {}  # the packed copies do not move with the parameters
         return super()._apply(*args, **kwargs)
 
 
 def _add(update: Tensor, tokens: Tensor) -> Tensor:
-    """Their sum in the wider type of the two; over ``update`` where that is nobody's any more."""
+    """Returns ``tokens + update`` in the wider dtype; overwrites ``update`` if no gradient needs it."""
     if torch.is_grad_enabled() or update.dtype != tokens.dtype:
         return tokens + update
     return update.add_(tokens)
 
 
 def _unpack(layer: nn.Module, *_: object) -> None:
+    """Removes the packed copies before new weights are loaded."""
     layer._packed = {}  # type: ignore[assignment]
 
 
@@ -197,7 +234,7 @@ def _dense_and_norm(width_in: int, width: int) -> nn.ModuleDict:
 
 
 class _JoinGraph(torch.autograd.Function):
-    """The identity on its first argument; the others get zero gradients."""
+    """The identity of the first argument, with zero gradients for the other arguments."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
@@ -210,9 +247,9 @@ class _JoinGraph(torch.autograd.Function):
 
 
 def join_graph(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Returns ``x``, with ``parameters`` that cannot influence it put into its graph.
+    """Returns ``x`` with ``parameters`` added to its autograd graph, although they have no influence on it.
 
-    Their gradient is then zero, which it is, instead of missing, over which DistributedDataParallel and
-    weight decay would stumble.
+    Gives these parameters an explicit zero gradient; DistributedDataParallel and weight decay do not accept a
+    missing one.
     """
     return _JoinGraph.apply(x, *parameters) if torch.is_grad_enabled() else x

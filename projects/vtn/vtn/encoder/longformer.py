@@ -1,18 +1,20 @@
-"""Starting the temporal encoder from a Longformer that was trained elsewhere, on text or on video.
+"""Initialization of the temporal encoder from a pretrained Longformer, trained on text or on video.
 
-The layers have the same names and shapes in both, so they are taken as they are. What may differ has rules:
+Layers have the same names and shapes in both models and are copied. The other differences have rules:
 
-* layers: the first ones are taken; the source must have as many as the encoder or more.
-* attention window: no weight depends on it, any width goes.
-* positions: the encoder's table has a row for each frame position, one for [CLS], and a zero row for padding.
-  Rows for frames are the source's rows in their order; where the encoder has more positions than the source,
-  the source's are repeated, as Longformer's own authors stretched the table that they began with.
-* [CLS]: its position is that of the source's [CLS]: in a table of ours the row behind the frames, in one of
-  text (whose row 1 is padding, with positions from row 2 on) the first one; frames follow from the second on.
-* token types: a source with one type gives it to frames and [CLS] alike.
-* word embeddings and the pooler have no counterpart and are left out, as is what belongs to another head.
+* layers: the first ones are copied; the source must have at least as many as the encoder.
+* attention window: no weight depends on it, so that it may differ.
+* positions: the encoder's table has one row per frame position, one for [CLS], and a zero row for padding.
+  The source's rows are copied in their order to the frame positions; if the encoder has more positions than
+  the source, they are repeated, as Longformer's authors extended the table of RoBERTa (Beltagy et al. 2020,
+  arXiv 2004.05150, section 5).
+* [CLS]: its row is the row of the source's [CLS]. In a table of a VTN this is the row after the frames. In a
+  table of a text model, whose row 1 is padding and whose positions start at row 2, it is the first position;
+  frames get the positions from the second on.
+* token types: if the source has one type, frames and [CLS] both get it.
+* word embeddings, the pooler and the weights of other heads are not copied.
 
-P rows of the position table.
+Shapes: P rows of a position table, D width.
 """
 
 from __future__ import annotations
@@ -41,17 +43,17 @@ def start_from_longformer(encoder: TemporalEncoder, source: str | Path) -> None:
     """Loads the layers and embeddings of a Longformer into ``encoder``, in place.
 
     Args:
-        source: a folder in Hugging Face's form (``config.json`` with ``model.safetensors`` or
-            ``pytorch_model.bin``), a file of a Longformer's weights, or one of a VTN's.
+        source: a folder in Hugging Face's format (``config.json`` with ``model.safetensors`` or
+            ``pytorch_model.bin``), or a file with the weights of a Longformer or of a VTN.
 
     Raises:
-        CheckpointError: where there is none, or its width, heads or layers do not suit the encoder.
+        CheckpointError: if the source contains no Longformer, or its width, heads or layers do not fit.
     """
     path, config = _locate(Path(source))
     heads = config.get("num_attention_heads", encoder.layers[0].num_heads)
     if heads != encoder.layers[0].num_heads:
         raise CheckpointError(
-            f"{source}: its layers have {heads} attention heads, ours {encoder.layers[0].num_heads}; "
+            f"{source}: the layers have {heads} attention heads, the model's {encoder.layers[0].num_heads}; "
             f"set VTN.LONGFORMER.NUM_ATTENTION_HEADS {heads}"
         )
     weights = _longformer_in(weights_in(read_checkpoint(path), path), path)
@@ -59,15 +61,18 @@ def start_from_longformer(encoder: TemporalEncoder, source: str | Path) -> None:
 
 
 def adapt_longformer(weights: Mapping[str, Tensor], encoder: TemporalEncoder) -> dict[str, Tensor]:
-    """Returns a state dict for ``encoder`` from one of a Longformer, by the rules above.
+    """Returns a state dict for ``encoder`` from the state dict of a Longformer, by the rules of this module.
 
-    The layer that joins a backbone of another width to the encoder has no counterpart and stays as it is.
+    The projection of features to the encoder's width is not part of a Longformer and stays unchanged.
+
+    Raises:
+        CheckpointError: if the Longformer has fewer layers than the encoder.
     """
     own = encoder.state_dict()
     layers = {int(name.split(".")[2]) for name in weights if name.startswith(LAYER)}
     if len(layers) < len(encoder.layers):
         raise CheckpointError(
-            f"the Longformer has {len(layers)} layers and the encoder {len(encoder.layers)}; set "
+            f"the Longformer has {len(layers)} layers, the encoder {len(encoder.layers)}; set "
             f"VTN.LONGFORMER.NUM_HIDDEN_LAYERS to {len(layers)} or less"
         )
     adapted = {name: weights[name] for name in own if name in weights}
@@ -80,9 +85,9 @@ def adapt_longformer(weights: Mapping[str, Tensor], encoder: TemporalEncoder) ->
 
 
 def adapt_positions(table: Tensor, num_rows: int) -> Tensor:
-    """Makes a position table (P, D) of another one: ours, or one of text (see the rules above).
+    """Returns a position table (num_rows, D) from the table (P, D) of a VTN or of a text model.
 
-    Which of the two it is shows in where its zero row of padding is: the last, or number 1.
+    The zero row for padding shows which of the two it is: row 1 in a text model, the last row in a VTN.
     """
     if (table[1] == 0).all() and not (table[-1] == 0).all():
         cls, frames = table[2], table[3:]
@@ -93,22 +98,32 @@ def adapt_positions(table: Tensor, num_rows: int) -> Tensor:
 
 
 def _locate(source: Path) -> tuple[Path, dict[str, Any]]:
-    """The file of weights and the configuration beside it, empty where there is none."""
+    """Returns the file of weights and the content of ``config.json``; empty if there is no such file."""
     if not source.is_dir():
         return source, {}
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (source / name).is_file():
             config = source / "config.json"
             return source / name, json.loads(config.read_text("utf-8")) if config.is_file() else {}
-    raise CheckpointError(f"{source}: holds neither model.safetensors nor pytorch_model.bin")
+    raise CheckpointError(
+        f"{source}: contains neither model.safetensors nor pytorch_model.bin; name the folder of a model in "
+        "Hugging Face's format, or a file of weights"
+    )
 
 
 def _longformer_in(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The Longformer's weights among those of a model around it, under their names in a Longformer alone."""
+    """Returns the weights of the Longformer in a model's state dict, with the prefix of their names removed.
+
+    Raises:
+        CheckpointError: if there are none.
+    """
     for prefix in PREFIXES:
         inner = {
             name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
         }
         if TABLE in inner and TYPES in inner and any(name.startswith(LAYER) for name in inner):
             return inner
-    raise CheckpointError(f"{path}: holds no Longformer; its weights are {', '.join(list(weights)[:4])}, …")
+    raise CheckpointError(
+        f"{path}: contains no Longformer; must have weights such as {TABLE} and {LAYER}0.…, with one of the "
+        f"prefixes {', '.join(filter(None, PREFIXES))} or none; has {', '.join(list(weights)[:4])}, …"
+    )

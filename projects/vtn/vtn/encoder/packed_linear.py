@@ -1,5 +1,5 @@
-"""Linear layers as inference wants them: one product for query, key and value, weights in the layout of the
-kernel, and in a smaller type where asked for.
+"""Packed linear layers for inference: several layers as one product, weights in the layout of the CPU kernel,
+and optionally in a smaller dtype.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Product = Callable[[Tensor], Tensor]
 """Maps (..., D_in) to (..., D_out)."""
 
 ONEDNN_BATCH = 512
-"""Rows for which oneDNN lays the weights out; other numbers of rows work too."""
+"""Number of rows for which oneDNN optimizes the weight layout; inputs with other numbers of rows work too."""
 
 
 def pack(linears: Sequence[nn.Linear], dtype: torch.dtype) -> Product:
-    """Returns one product that gives the outputs of ``linears`` side by side, in ``dtype``, without gradient.
+    """Returns one product that computes the concatenated outputs of ``linears`` in ``dtype``; no gradients.
 
-    It holds its own copy of the weights: later changes of the linears do not show.
+    The product has its own copy of the weights: later changes of ``linears`` have no effect on it.
     """
     with torch.no_grad():
         weight = torch.cat([linear.weight for linear in linears]).to(dtype)
@@ -32,10 +32,10 @@ def pack(linears: Sequence[nn.Linear], dtype: torch.dtype) -> Product:
 
 
 def _onednn_linear_works(weight: Tensor) -> bool:
-    """Whether oneDNN's linear layer with packed weights is there and right.
+    """Returns whether oneDNN's linear layer with packed weights is available and computes correct results.
 
-    It is the faster one for float32 on a CPU. torch keeps it private (its compiler uses it), so its name, its
-    arguments and its result are tried out, and any failure means that plain ``F.linear`` is used.
+    It is faster than ``F.linear`` for float32 on a CPU. It is a private function of torch (its compiler calls
+    it), so a small product is tested, and ``F.linear`` is used if the call or the result is wrong.
     """
     if (
         weight.device.type != "cpu"

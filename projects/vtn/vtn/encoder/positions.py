@@ -1,7 +1,9 @@
-"""How the temporal encoder is told where in time a frame stands.
+"""Position embeddings of the temporal encoder.
 
-A position is a whole number that grows with time: the index of the frame in its source video, or
-``round(seconds × position_rate)``. B clips, T frames, D width, P rows of the position table.
+A position is an integer that grows with time: the index of the frame in its source video, or
+``round(seconds × position_rate)``.
+
+Shapes: T frames, D width, P rows of the position table.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from slowfast.errors import ModelError
 class LearnedPositions(nn.Embedding):
     """A table of P learned rows: P − 2 for frames, one for [CLS] (row P − 2), one for padding (row P − 1).
 
-    Positions count modulo P − 2, so that they never run out but repeat: two frames P − 2 positions apart
-    look alike. The row of padding is zero and takes no gradient; nothing reads it here, because padding is
-    masked, but the published weights have it.
+    Positions are taken modulo P − 2, so that any position is valid, but two frames that are P − 2 positions
+    apart get the same embedding. The padding row is zero and gets no gradient; this code never reads it,
+    since padding is masked, but published weights contain it.
     """
 
     def __init__(self, num_rows: int, width: int) -> None:
@@ -34,9 +36,13 @@ class LearnedPositions(nn.Embedding):
 
 
 class SinusoidalPositions(nn.Module):
-    """The fixed sines and cosines of Vaswani et al. (2017), section 3.5; they reach any length.
+    """The fixed sines and cosines of Vaswani et al. (2017), section 3.5, for videos of any length.
 
-    [CLS] stands at no time, and gets none.
+    ``PE(p, 2i) = sin(p / 10000^(2i / D))``, ``PE(p, 2i + 1) = cos(p / 10000^(2i / D))``. [CLS] has no
+    position and gets no embedding.
+
+    Args:
+        width: D, even.
     """
 
     def __init__(self, width: int) -> None:
@@ -44,40 +50,47 @@ class SinusoidalPositions(nn.Module):
         self.width = width
 
     def frames(self, positions: Tensor) -> Tensor:
-        """Maps positions (..., T) to rows (..., T, D) float64: float32 angles would blur after some hours."""
+        """Maps positions (..., T) to rows (..., T, D) float64; float32 is too coarse for hours of video."""
         exponents = torch.arange(0, self.width, 2, dtype=torch.float64, device=positions.device) / self.width
         angles = positions[..., None] * 10_000.0**-exponents
         return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
     def cls(self) -> float:
+        """Returns 0, the position embedding of [CLS]."""
         return 0.0
 
 
 class NoPositions(nn.Module):
-    """Order shows only through the attention windows."""
+    """No position embeddings: only the attention windows depend on the order of frames."""
 
     def frames(self, positions: Tensor) -> float:
+        """Returns 0 for all frames."""
         return 0.0
 
     def cls(self) -> float:
+        """Returns 0 for [CLS]."""
         return 0.0
 
 
 def build_positions(
     kind: str, num_rows: int, width: int
 ) -> LearnedPositions | SinusoidalPositions | NoPositions:
-    """Positions of a ``kind``: ``learned`` (a table of ``num_rows``), ``sinusoidal``, ``none``."""
+    """Returns position embeddings: ``learned`` (a table of ``num_rows``), ``sinusoidal`` or ``none``.
+
+    Raises:
+        ModelError: for an unknown kind, or a table or width that is too small or odd.
+    """
     if kind == "learned":
         if num_rows < 3:
             raise ModelError(
-                f"max_position_embeddings = {num_rows}: leaves no row for frames beside those of [CLS] and "
-                "padding; use 3 or more"
+                f"max_position_embeddings = {num_rows}: must be 3 or more, since [CLS] and padding use two "
+                "rows"
             )
         return LearnedPositions(num_rows, width)
     if kind == "sinusoidal":
         if width % 2:
-            raise ModelError(f"hidden_dim = {width}: sinusoidal positions come in pairs; use an even width")
+            raise ModelError(f"hidden_dim = {width}: must be even for sinusoidal positions")
         return SinusoidalPositions(width)
     if kind == "none":
         return NoPositions()
-    raise ModelError(f"position = {kind!r}: is not known; use learned, sinusoidal or none")
+    raise ModelError(f"position = {kind!r}: must be learned, sinusoidal or none")

@@ -1,14 +1,17 @@
 """The temporal encoder: a Longformer over frame features with [CLS] as its one global token.
 
-The layers, their order and the names in the state dict are those of Hugging Face's ``LongformerModel`` as the
-original VTN used it, so that weights pass between the three. The arithmetic is ours, :mod:`vtn.encoder.attention`:
+The architecture is the one of VTN (Neimark et al. 2021, arXiv 2102.00719, section 3.2). The layers, their
+order and the state-dict names are those of Hugging Face's ``LongformerModel`` as the original VTN used it, so
+that the three implementations can exchange weights. The computation is different
+(:mod:`vtn.encoder.attention`) and gives the same results:
 
-* the last layer computes [CLS] only, since nothing else of it is read;
-* without gradients a long sequence passes each layer in chunks of frames and in place, so that memory beyond
-  the features and one hidden sequence stays the same at any length.
+* the last layer computes [CLS] only, since the model uses nothing else of its output;
+* if gradients are disabled, a long sequence is computed in chunks of frames and in place, so that the memory
+  beyond the features and one hidden sequence does not depend on the length.
 
-B clips, T frames, F width of a feature, D width, N heads, E = D / N, L layers. Token 0 is [CLS], token 1 + t
-is frame t; masks are True where a token is real.
+Token 0 is [CLS], token 1 + t is frame t; masks are True where a token is real.
+
+Shapes: B clips, T frames, F width of a feature, D width, N heads, L layers.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from vtn.encoder.positions import build_positions
 
 
 class Embeddings(nn.Module):
-    """Adds position and token type (1 for [CLS], 0 for frames), then normalises."""
+    """The token embeddings: position and token type (1 for [CLS], 0 for frames) are added, then LayerNorm."""
 
     def __init__(self, width: int, position: str, max_position_embeddings: int, dropout: float) -> None:
         super().__init__()
@@ -33,19 +36,19 @@ class Embeddings(nn.Module):
         self.token_type_embeddings = nn.Embedding(2, width)
         self.LayerNorm = nn.LayerNorm(width, eps=NORM_EPSILON)
         self.dropout = nn.Dropout(dropout)
-        # Other versions of the original's library store the row numbers of the table beside it.
+        # Some versions of transformers also store the row numbers of the position table.
         self.register_load_state_dict_pre_hook(_drop_position_ids)
 
     def frames(self, features: Tensor, positions: Tensor) -> Tensor:
         """Maps features (B, T, D) at positions (B, T) to frame tokens (B, T, D)."""
-        where = self.position_embeddings.frames(positions)
-        return self._finish(features + where, token_type=0)
+        rows = self.position_embeddings.frames(positions)
+        return self._add_type_and_normalize(features + rows, token_type=0)
 
     def cls(self, cls_token: Tensor) -> Tensor:
-        """Maps the learned [CLS] token (B, 1, D) to the sequence's token 0 (B, 1, D)."""
-        return self._finish(cls_token + self.position_embeddings.cls(), token_type=1)
+        """Maps the learned [CLS] token (B, 1, D) to token 0 of the sequence (B, 1, D)."""
+        return self._add_type_and_normalize(cls_token + self.position_embeddings.cls(), token_type=1)
 
-    def _finish(self, x: Tensor, token_type: int) -> Tensor:
+    def _add_type_and_normalize(self, x: Tensor, token_type: int) -> Tensor:
         weight = self.token_type_embeddings.weight[token_type]
         return self.dropout(self.LayerNorm((x + weight).to(weight.dtype)))
 
@@ -55,19 +58,22 @@ def _drop_position_ids(module: nn.Module, state_dict: dict, prefix: str, *_: obj
 
 
 class TemporalEncoder(nn.Module):
-    """Frame features and a [CLS] token in, the final state of [CLS] out.
+    """A Longformer that maps frame features and a [CLS] token to the final state of [CLS].
 
     Args:
-        feature_dim: F; where it differs from ``hidden_dim`` a linear layer joins them.
+        feature_dim: F; if it differs from ``hidden_dim``, a linear layer projects features to D.
         hidden_dim: D.
-        num_layers, num_heads, intermediate_size: of the transformer.
-        attention_window: even; a frame sees half of it on each side. One number, or one a layer.
+        num_layers: L.
+        num_heads: N; must divide D.
+        intermediate_size: width of the feed-forward networks' hidden layer.
+        attention_window: in frames, even; a frame attends to half of it on each side. One number for all
+            layers, or one per layer.
         position: ``learned``, ``sinusoidal`` or ``none``, see :mod:`vtn.encoder.positions`.
-        max_position_embeddings: rows of the learned table.
+        max_position_embeddings: number of rows of the learned table.
         hidden_dropout, attention_dropout: probabilities in training.
 
     Raises:
-        ModelError: for sizes that do not go together.
+        ModelError: for sizes that do not fit together.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class TemporalEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if hidden_dim % num_heads:
-            raise ModelError(f"num_heads = {num_heads}: does not divide hidden_dim = {hidden_dim}")
+            raise ModelError(f"num_heads = {num_heads}: must divide hidden_dim = {hidden_dim}")
         windows = layer_windows(attention_window, num_layers)
         if feature_dim != hidden_dim:
             self.feature_projection = nn.Linear(feature_dim, hidden_dim)
@@ -99,6 +105,7 @@ class TemporalEncoder(nn.Module):
 
     @property
     def layers(self) -> list[EncoderLayer]:
+        """Returns the L layers in order."""
         return list(self.encoder["layer"])
 
     def forward(
@@ -106,9 +113,14 @@ class TemporalEncoder(nn.Module):
     ) -> Tensor:
         """Maps features (B, T, F) at positions (B, T) to the final state of [CLS], (B, D).
 
-        ``cls_token`` is (1, 1, D). None means positions 0 … T − 1, and a mask that is True everywhere.
+        Args:
+            features: any floating-point dtype.
+            cls_token: (1, 1, D).
+            positions: integers; None means 0 … T − 1.
+            mask: (B, T) bool, True where a frame is real; None means all frames are real.
         """
         B, T, _ = features.shape
+        # Without gradients, a large batch is computed in groups of clips with about CHUNK frames in total.
         if torch.is_grad_enabled() or B * T <= CHUNK or B == 1:
             return self._final_state(features, cls_token, positions, mask)
         rows = max(1, CHUNK // T)
@@ -126,22 +138,27 @@ class TemporalEncoder(nn.Module):
     def _final_state(
         self, features: Tensor, cls_token: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
+        """Computes what :meth:`forward` returns, for all clips at once."""
         for layer, tokens in self.walk(features, cls_token, positions, mask):
             last, last_tokens = layer, tokens
         return last.cls_state(last_tokens, with_cls(mask))
 
     def pack(self, dtype: torch.dtype) -> None:
-        """Prepares the layers for inference with products in ``dtype``, see :meth:`EncoderLayer.pack`."""
+        """Packs the weights of the layers for inference in ``dtype``, see :meth:`EncoderLayer.pack`."""
         for layer in self.layers[:-1]:
             layer.pack(dtype)
-        # The last layer has one row a clip to compute, for which only a smaller type is faster.
+        # The last layer computes one row for each clip; packing makes that faster only with a smaller dtype.
         if dtype != self.embeddings.LayerNorm.weight.dtype:
             self.layers[-1].pack(dtype)
 
     def frame_attention(
         self, features: Tensor, cls_token: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
-        """The weights (L, B, N, T) that [CLS] gives the frames in each layer; the rest up to 1 is its own."""
+        """Returns the attention weights (L, B, N, T) of [CLS] for the frames in each layer.
+
+        The weights of a head sum to 1 together with the weight of [CLS] for itself, which is left out.
+        Arguments as in :meth:`forward`.
+        """
         weights = [
             layer.cls_attention(tokens, with_cls(mask))[1][..., 1:]
             for layer, tokens in self.walk(features, cls_token, positions, mask)
@@ -151,7 +168,7 @@ class TemporalEncoder(nn.Module):
     def walk(
         self, features: Tensor, cls_token: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Iterator[tuple[EncoderLayer, Tensor]]:
-        """Yields each layer with the tokens (B, 1 + T, D) before it, which the next step may overwrite."""
+        """Yields each layer with its input tokens (B, 1 + T, D); the next iteration may overwrite them."""
         tokens = self.embed(features, cls_token, positions, mask)
         token_mask = with_cls(mask)
         for index, layer in enumerate(self.layers):
@@ -162,7 +179,7 @@ class TemporalEncoder(nn.Module):
     def embed(
         self, features: Tensor, cls_token: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
-        """Maps features (B, T, F) of any float type to the first layer's tokens (B, 1 + T, D)."""
+        """Maps features (B, T, F) of any floating-point dtype to the first layer's tokens (B, 1 + T, D)."""
         B, T, _ = features.shape
         cls = self.embeddings.cls(cls_token).expand(B, -1, -1)
         if torch.is_grad_enabled() or T <= CHUNK:
@@ -177,42 +194,47 @@ class TemporalEncoder(nn.Module):
     def _embed_frames(
         self, features: Tensor, start: int, stop: int, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
+        """Returns the tokens (B, stop − start, D) of the frames from ``start`` to before ``stop``."""
         features = features[:, start:stop].to(self.embeddings.LayerNorm.weight)
-        if mask is not None:  # A masked frame may hold anything, NaN too, and weight 0 does not undo a NaN.
+        if mask is not None:  # a masked frame may contain NaN, and attention weight 0 times NaN is NaN
             features = features.masked_fill(~mask[:, start:stop, None], 0)
         if hasattr(self, "feature_projection"):
             features = self.feature_projection(features)
         if positions is None:
-            where = torch.arange(start, stop, device=features.device)
+            frame_positions = torch.arange(start, stop, device=features.device)
         else:
-            where = positions[:, start:stop].long()
-        return self.embeddings.frames(features, where)
+            frame_positions = positions[:, start:stop].long()
+        return self.embeddings.frames(features, frame_positions)
 
 
 def layer_windows(attention_window: int | Sequence[int], num_layers: int) -> list[int]:
-    """Returns one window a layer; ``ModelError`` where they are odd, below 2, or not as many as layers."""
+    """Returns one attention window per layer.
+
+    Raises:
+        ModelError: if a window is odd or below 2, or if their number is neither 1 nor the number of layers.
+    """
     windows = [attention_window] if isinstance(attention_window, int) else list(attention_window)
     if len(windows) == 1:
         windows = windows * num_layers
     if num_layers < 1 or len(windows) != num_layers:
         raise ModelError(
-            f"attention_window = {attention_window}: does not fit num_layers = {num_layers}; give one "
-            "window for all layers, or one a layer"
+            f"attention_window = {attention_window}: does not fit num_layers = {num_layers}; must be one "
+            "window for all layers, or one per layer"
         )
     if any(window < 2 or window % 2 for window in windows):
         raise ModelError(
-            f"attention_window = {attention_window}: use even numbers from 2 on, half for each side"
+            f"attention_window = {attention_window}: must be even and at least 2; half of it is on each side"
         )
     return windows
 
 
 def with_cls(mask: Tensor | None) -> Tensor | None:
-    """The mask of all tokens (B, 1 + T), of which [CLS] is always real, from that of the frames (B, T)."""
+    """Returns the mask of all tokens (B, 1 + T), where [CLS] is real, from the mask of the frames (B, T)."""
     return None if mask is None else F.pad(mask, (1, 0), value=True)
 
 
 def _initialize(module: nn.Module) -> None:
-    """BERT's: N(0, 0.02) for weights and embeddings, zero for biases and the padding row."""
+    """Initializes a module as BERT does: N(0, 0.02²) for weights, 0 for biases and the padding row."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear):

@@ -1,1 +1,1 @@
-"""Which parameters of a backbone are trained: freezing, LoRA, depths of layers."""
+"""Selection of the backbone parameters that are trained: freezing, LoRA, depths of layers."""

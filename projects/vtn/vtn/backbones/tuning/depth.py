@@ -1,4 +1,4 @@
-"""How deep in a backbone each of its parameters lies: for rates by layer, for freezing its first blocks."""
+"""The depth of a backbone's parameters, for layer-wise learning rates and for freezing the first blocks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import nn
 
 
 def parameter_depths(network: nn.Module) -> Mapping[str, int]:
-    """Returns name of a parameter -> depth: 0 for the stem, then one for each block.
+    """Returns the depth of each parameter by name: 0 for the stem, 1 for the first block, and so on.
 
-    timm's models say it themselves. In others the blocks are the modules of the kind that their lists and
-    sequences hold most of; what lies between two blocks belongs to the one before. Empty where there are
-    none.
+    timm's models define their blocks. In other networks, blocks are the modules of the most frequent type
+    inside ``ModuleList`` and ``Sequential`` containers; parameters between two blocks belong to the block
+    before them. The result is empty if the network has no blocks.
     """
     if hasattr(network, "group_matcher"):
         from timm.models import group_parameters
@@ -30,7 +30,8 @@ def parameter_depths(network: nn.Module) -> Mapping[str, int]:
 
 
 def _blocks(network: nn.Module) -> dict[str, int]:
-    """Prefix of a block's parameters -> its number, from 1."""
+    """Returns the number of each block, from 1, by the prefix of its parameters' names."""
+    # Candidates: modules with children of their own, directly inside a list or a sequence.
     found = [
         (f"{name}.{child}." if name else f"{child}.", type(module))
         for name, parent in network.named_modules()
@@ -40,9 +41,12 @@ def _blocks(network: nn.Module) -> dict[str, int]:
     ]
     if not found:
         return {}
-    kind, _ = Counter(kind for _, kind in found).most_common(1)[0]
-    prefixes = [prefix for prefix, its_kind in found if its_kind is kind]
+    # Keep the most frequent type, and of nested modules of that type only the outermost.
+    block_type, _ = Counter(module_type for _, module_type in found).most_common(1)[0]
+    prefixes = [prefix for prefix, module_type in found if module_type is block_type]
     outermost = [
-        one for one in prefixes if not any(one != other and one.startswith(other) for other in prefixes)
+        prefix
+        for prefix in prefixes
+        if not any(prefix != other and prefix.startswith(other) for other in prefixes)
     ]
     return {prefix: number for number, prefix in enumerate(outermost, start=1)}

@@ -1,4 +1,4 @@
-"""Keeping a backbone, or a part of it, as it is."""
+"""Freezing of a backbone or of its first blocks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from vtn.backbones.tuning.depth import parameter_depths
 def freeze(
     network: nn.Module, *, everything: bool, blocks: int = 0, learning_norms: bool = False
 ) -> list[str]:
-    """Gives what is frozen no gradients, and returns the names of modules to be kept in evaluation mode.
+    """Disables the gradients of frozen parameters; returns the modules that must stay in evaluation mode.
 
-    These are the frozen parts, so that the statistics of their batch norms stay and nothing is dropped in
-    them; with ``learning_norms`` too, whose scales and offsets then learn and nothing else.
+    These are the frozen modules, by name: in evaluation mode their batch norm statistics do not change and
+    they apply no dropout. The same holds with ``learning_norms``, where only scales and offsets of norms are
+    trained.
 
     Args:
         everything: freeze all parameters.
-        blocks: freeze the stem and so many blocks after it.
-        learning_norms: leave the parameters of normalisation layers free.
+        blocks: freeze the stem and this many blocks after it.
+        learning_norms: keep the parameters of normalization layers trainable.
 
     Raises:
-        ModelError: where there are fewer blocks.
+        ModelError: if the network has fewer blocks.
     """
     frozen = (
         {name for name, _ in network.named_parameters()} if everything else _first_blocks(network, blocks)
@@ -42,7 +43,7 @@ def freeze(
 
 
 def let_norms_learn(network: nn.Module) -> None:
-    """Gives the parameters of normalisation layers gradients."""
+    """Enables the gradients of the parameters of normalization layers."""
     for module in network.modules():
         if _is_norm(module):
             for parameter in module.parameters(recurse=False):
@@ -50,14 +51,14 @@ def let_norms_learn(network: nn.Module) -> None:
 
 
 def batch_norms(network: nn.Module) -> list[str]:
-    """The names of modules that keep statistics of what passes through them."""
+    """Returns the names of modules that keep running statistics of their inputs."""
     return [name for name, module in network.named_modules() if isinstance(module, _NormBase)]
 
 
 def compute_in(network: nn.Module, names: list[str], dtype: torch.dtype) -> None:
-    """Lets each of the named modules compute in ``dtype`` under autocast, whatever is around it.
+    """Makes each of the named modules compute in ``dtype`` under autocast, whatever the caller's context is.
 
-    What they return has the type of what they were given.
+    The output of each module has the dtype of its input.
     """
     for name in names:
         module, casting = network.get_submodule(name), _Casting(dtype)
@@ -66,24 +67,26 @@ def compute_in(network: nn.Module, names: list[str], dtype: torch.dtype) -> None
 
 
 def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Computation in ``dtype`` on a kind of device; on ``meta``, which computes nothing, no change."""
+    """Returns an autocast context for a device type; an empty context on ``meta``, which computes nothing."""
     return nullcontext() if device == "meta" else torch.autocast(device, dtype)
 
 
 class _Casting:
-    """Switches autocast on before a module computes, and back after it."""
+    """Forward hooks that enable autocast before a module computes and disable it afterwards."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._open: list[tuple[Any, torch.dtype | None]] = []
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-        context = autocast("cpu" if given is None else given.device.type, self.dtype)
+        """Enables autocast on the device of the first tensor argument and stores that tensor's dtype."""
+        first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        context = autocast("cpu" if first is None else first.device.type, self.dtype)
         context.__enter__()
-        self._open.append((context, None if given is None else given.dtype))
+        self._open.append((context, None if first is None else first.dtype))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """Disables autocast and returns the output in the dtype of the input."""
         context, dtype = self._open.pop()
         context.__exit__(None, None, None)
         if isinstance(output, Tensor) and output.is_floating_point() and dtype is not None:
@@ -92,20 +95,21 @@ class _Casting:
 
 
 def _first_blocks(network: nn.Module, blocks: int) -> set[str]:
+    """Returns the names of the parameters in the stem and the first ``blocks`` blocks."""
     if blocks == 0:
         return set()
     depths = parameter_depths(network)
     present = max(depths.values(), default=0)
     if blocks > present:
         raise ModelError(
-            f"VTN.BACKBONE.FROZEN_BLOCKS = {blocks}: the backbone {type(network).__name__} has {present}; "
-            "use fewer, or VTN.BACKBONE.FROZEN True for all of it"
+            f"VTN.BACKBONE.FROZEN_BLOCKS = {blocks}: must be at most {present}, the number of blocks of "
+            f"{type(network).__name__}; to freeze all of it set VTN.BACKBONE.FROZEN True"
         )
     return {name for name, depth in depths.items() if depth <= blocks}
 
 
 def _modules_of(network: nn.Module, names: set[str], prefix: str = "") -> list[str]:
-    """The names of the outermost modules that have parameters, all of them among ``names``."""
+    """Returns the outermost modules that have parameters, all of which are among ``names``."""
     found: list[str] = []
     for child, module in network.named_children():
         inside = [f"{prefix}{child}.{name}" for name, _ in module.named_parameters()]

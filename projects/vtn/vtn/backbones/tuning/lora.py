@@ -1,6 +1,7 @@
-"""LoRA: a frozen backbone learns through small matrices beside its linear layers, by the package ``peft``.
+"""LoRA: low-rank adapters beside the linear layers of a frozen backbone, from the package ``peft``.
 
-Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685.
+A linear layer computes ``W x + (alpha / rank) · B A x``, where only A and B are trained (Hu et al. 2021,
+arXiv 2106.09685, section 4.1, equation 3).
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class LoRA:
-    """How a backbone is adapted.
+    """The settings of the adapters.
 
     Attributes:
-        rank: of the matrices that are added.
-        alpha: they are scaled by ``alpha / rank``.
-        dropout: of what goes into them.
-        targets: ends of the names of the layers that get them; empty: all linear layers but those of
-            ``nn.MultiheadAttention``, which multiplies by their weights without calling them.
+        rank: rank of the product B A.
+        alpha: the product is scaled by ``alpha / rank``.
+        dropout: probability in training for the input of the adapters.
+        targets: name suffixes of the layers that get adapters. Empty: all linear layers except those of
+            ``nn.MultiheadAttention``, which uses their weights without calling them.
     """
 
     rank: int
@@ -36,25 +37,26 @@ class LoRA:
 
 
 def add_lora(network: nn.Module, lora: LoRA) -> None:
-    """Adds the matrices to a network, in place; they learn, and nothing else of it does.
+    """Adds adapters to a network in place and disables the gradients of all other parameters.
 
-    As initialised they change nothing. The network also loads weights that were saved without them.
+    Adapters are initialized such that the output of the network does not change. The network also loads
+    weights that were saved without adapters.
 
     Raises:
-        ModelError: where ``peft`` is not installed, or no layer has such a name.
+        ModelError: if ``peft`` is not installed, or no layer matches the targets.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ModelError(
-            f"VTN.BACKBONE.LORA.RANK = {lora.rank}: needs the package peft ({error}); "
-            "pip install 'slowfast-vtn[lora]'"
+            f"VTN.BACKBONE.LORA.RANK = {lora.rank}: requires the package peft ({error}); "
+            "run pip install 'slowfast-vtn[lora]'"
         ) from error
     uncalled = _uncalled_linear_layers(network)
     if uncalled:
         logger.warning(
-            "LoRA leaves out the attention of %d layer(s), as torch's nn.MultiheadAttention does not call "
-            "its linear layers; timm's networks of the same name have layers that learn",
+            "LoRA adds no adapters to the attention of %d layer(s), since torch's nn.MultiheadAttention does "
+            "not call its linear layers; timm's version of the network does not have this restriction",
             len(uncalled),
         )
     linear = [
@@ -73,16 +75,16 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
         inject_adapter_in_model(config, network)
     except ValueError as error:
         raise ModelError(
-            f"VTN.BACKBONE.LORA.TARGETS = {list(lora.targets)}: {error}; its linear layers are for instance "
-            f"{', '.join(linear[:6]) or 'none'}"
+            f"VTN.BACKBONE.LORA.TARGETS = {list(lora.targets)}: {error}; must match linear layers, for "
+            f"example {', '.join(linear[:6]) or '(this network has none)'}"
         ) from error
     network.register_load_state_dict_pre_hook(_accept_plain_weights)
 
 
 def merge_lora(network: nn.Module) -> nn.Module:
-    """Adds the matrices to the weights that they lie beside, in place, and returns the network.
+    """Adds the product of each adapter to the weight of its layer in place; returns the network.
 
-    It then has its own names again and computes the same as before, up to rounding.
+    The parameters have their original names afterwards, and the output is the same up to rounding.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -95,7 +97,7 @@ def merge_lora(network: nn.Module) -> nn.Module:
 
 
 def _uncalled_linear_layers(network: nn.Module) -> list[str]:
-    """Names of linear layers of which the weights alone are used: what lies beside them would not learn."""
+    """Returns the names of linear layers that are never called, so that adapters would get no gradient."""
     return [
         f"{name}.out_proj"
         for name, module in network.named_modules()
@@ -104,15 +106,15 @@ def _uncalled_linear_layers(network: nn.Module) -> list[str]:
 
 
 def _accept_plain_weights(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Renames weights of a network without adapters, which then stay as initialised."""
+    """Renames weights that were saved without adapters; the adapters then keep their initial values."""
     own = network.state_dict()
     adapted = [name.removesuffix(".base_layer.weight") for name in own if name.endswith(".base_layer.weight")]
     if any(f"{prefix}{name}.base_layer.weight" in state for name in adapted):
         return
     for name in adapted:
-        for part in ("weight", "bias"):
-            if (plain := f"{prefix}{name}.{part}") in state:
-                state[f"{prefix}{name}.base_layer.{part}"] = state.pop(plain)
+        for kind in ("weight", "bias"):
+            if (plain := f"{prefix}{name}.{kind}") in state:
+                state[f"{prefix}{name}.base_layer.{kind}"] = state.pop(plain)
     for name, tensor in own.items():
         if ".lora_" in name:
             state.setdefault(prefix + name, tensor)
