@@ -1,0 +1,136 @@
+"""Config keys that name a registered component: built-in ones, a user's own through IMPORTS, unknown ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slowfast.config import load_config
+from slowfast.errors import ConfigError
+from slowfast.models.losses import LOSS_REGISTRY, cross_entropy
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
+from slowfast.registry import REGISTRY_OF_KEY, registry_of
+from slowfast.solver import build_lr_policy, build_optimizer
+
+NO_WARMUP = ["SOLVER.WARMUP_EPOCHS", "0"]
+USER_FILE = """
+import torch
+from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, TrainSampler
+from slowfast.models.losses import LOSS_REGISTRY
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
+from slowfast.solver.lr_policy import LR_POLICY_REGISTRY
+from slowfast.solver.optimizer import OPTIMIZER_REGISTRY
+
+NAME = "of_{name}"
+
+
+@LR_POLICY_REGISTRY.register(NAME)
+def build_halving(cfg):
+    return lambda epoch: cfg.SOLVER.BASE_LR * 0.5**epoch
+
+
+@OPTIMIZER_REGISTRY.register(NAME)
+def build_adagrad(cfg, groups):
+    return torch.optim.Adagrad(groups, lr=cfg.SOLVER.BASE_LR)
+
+
+@LOSS_REGISTRY.register(NAME, labels="values")
+def squared_error(logits, labels):
+    return (logits - labels).square().mean()
+
+
+@SCORE_ACTIVATION_REGISTRY.register(NAME)
+def exponential(logits):
+    return logits.exp()
+
+
+SAMPLER_REGISTRY.register(NAME)(TrainSampler)
+"""
+
+
+@pytest.fixture
+def user_file(tmp_path: Path) -> Iterator[Path]:
+    """Writes a file that registers a component of each kind under ``of_`` and the file's name."""
+    path = tmp_path / f"components_{tmp_path.name}.py"
+    path.write_text(USER_FILE.format(name=path.stem))
+    folders = list(sys.path)
+    yield path
+    sys.path[:] = folders
+    sys.modules.pop(path.stem, None)
+    for key in REGISTRY_OF_KEY:
+        registry_of(key)._entries.pop(f"of_{path.stem}", None)
+
+
+def load_with(path: Path, *overrides: str) -> Any:
+    return load_config("SLOW_8x8_R50", ["IMPORTS", str([str(path)]), *overrides])
+
+
+def test_a_users_components_are_accepted_and_used(user_file: Path) -> None:
+    name = f"of_{user_file.stem}"
+    overrides = [text for key in REGISTRY_OF_KEY for text in (key, name)]
+    cfg = load_with(user_file, *overrides, "MIXUP.ENABLE", "True", "SOLVER.BASE_LR", "0.8", *NO_WARMUP)
+    assert build_lr_policy(cfg, scale=2.0)(1.0) == pytest.approx(0.8)
+    optimizer = build_optimizer(cfg, torch.nn.Linear(2, 2))
+    assert type(optimizer) is torch.optim.Adagrad
+    assert optimizer.param_groups[0]["weight_decay"] == cfg.SOLVER.WEIGHT_DECAY
+    assert LOSS_REGISTRY.get(name)(torch.ones(2, 3), torch.zeros(2, 3)).item() == 1.0
+    assert SCORE_ACTIVATION_REGISTRY.get(name)(torch.zeros(1)).item() == 1.0
+
+
+def test_a_users_loss_states_the_labels_that_it_takes(user_file: Path) -> None:
+    loss = ["MODEL.LOSS_FUNC", f"of_{user_file.stem}"]
+    with pytest.raises(ConfigError, match=r"MODEL.LOSS_FUNC .*must take class indices"):
+        load_with(user_file, *loss)
+    assert load_with(user_file, *loss, "DATA.MULTI_LABEL", "True")
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "hint"),
+    [
+        ("SOLVER.LR_POLICY", "cosin", "did you mean cosine?"),
+        ("SOLVER.OPTIMIZING_METHOD", "adam_w", "did you mean adamw"),
+        ("MODEL.LOSS_FUNC", "cross_entropie", "did you mean cross_entropy"),
+        ("MODEL.HEAD_ACT", "soft_max", "did you mean softmax"),
+        ("DATA_LOADER.TRAIN_SAMPLER", "shuffled", "did you mean shuffle?"),
+        ("SOLVER.LR_POLICY", "xyz", "choose one of cosine, steps_with_relative_lrs"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_names(key: str, written: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("SLOW_8x8_R50", [key, written])
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{key} (override) = {written!r}: must be a registered ")
+    assert hint in problem
+
+
+def test_a_module_that_fails_is_the_only_problem(user_file: Path) -> None:
+    """The name that the module would have registered is not reported as unknown."""
+    user_file.write_text("import slowfast\nraise RuntimeError('no GPU')\n")
+    with pytest.raises(ConfigError) as caught:
+        load_with(user_file, "MODEL.LOSS_FUNC", "of_this_file")
+    (problem,) = caught.value.problems
+    assert f"cannot be imported in {user_file}, line 2 (RuntimeError: no GPU)" in problem
+
+
+def test_a_loss_of_class_indices_is_the_default() -> None:
+    loss = lambda logits, labels: cross_entropy(logits, labels)  # noqa: E731
+    try:
+        LOSS_REGISTRY.register("of_indices")(loss)
+        assert LOSS_REGISTRY.labels_of("of_indices") == "indices"
+    finally:
+        LOSS_REGISTRY._entries.pop("of_indices")
+
+
+def test_the_built_in_names_are_known_without_torch() -> None:
+    code = (
+        "import sys\nfrom slowfast.config import load_config\n"
+        "cfg = load_config('VIT_B_VTN')\nassert cfg.SOLVER.LR_POLICY == 'steps_with_relative_lrs'\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
