@@ -1,6 +1,6 @@
-"""Changes of a training clip's pixels: RandAugment or colour jitter, then random erasing.
+"""Augmentation of a training clip's pixels: RandAugment or colour jitter, then random erasing.
 
-What is drawn is drawn once a clip, so that all of its frames are changed alike. T frames, H W pixels.
+Random parameters are drawn once per clip, so that all of its frames are changed alike. T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 
-# Of random erasing: share of the picture, and height over width.
+# Random erasing: fraction of the image area, and height divided by width.
 _ERASED_AREA = (0.02, 1 / 3)
 _ERASED_ASPECT = (0.3, 1 / 0.3)
+# Regions drawn before erasing is given up because none fits into the image.
 _ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Changes a clip by a generator, and by nothing else.
+    """An augmentation of clips; its result depends on the clip and the given generator alone.
 
     Attributes:
-        auto_augment: timm's name of a RandAugment, such as ``rand-m9-mstd0.5-inc1``; empty: none.
-        interpolation: of its rotations and shears: ``bilinear``, ``bicubic`` or ``random``.
-        color_jitter: brightness, contrast and saturation are multiplied by 1 ± this; 0: left alone.
-        erase_prob: share of clips in which a part of the picture is erased.
-        erase_mode: by noise (``pixel``), one random colour (``rand``) or the mean colour (``const``).
-        erase_count: parts erased at most.
-        mean, std: colours as normalised, per channel, in 0 … 1; noise is drawn with them.
+        auto_augment: a RandAugment policy in timm's notation, such as ``rand-m9-mstd0.5-inc1``; empty: none.
+        interpolation: of the policy's rotations and shears: ``bilinear``, ``bicubic`` or ``random``.
+        color_jitter: brightness, contrast and saturation are multiplied by 1 ± this; 0: no jitter.
+        erase_prob: fraction of clips in which regions of the image are erased.
+        erase_mode: fill with noise (``pixel``), one random colour (``rand``) or the mean colour (``const``).
+        erase_count: maximum number of erased regions.
+        mean, std: of the colours, per channel, in 0 … 1; noise is drawn with them.
     """
 
     auto_augment: str = ""
@@ -69,16 +71,16 @@ class Augmentation:
         from PIL import Image
 
         changed = np.empty_like(frames)
-        with _python_generators_kept():
-            for frame, place in zip(frames, changed, strict=True):
-                # timm draws from the generators of Python and NumPy: the same for each frame.
+        with _preserved_generators():
+            for frame, output in zip(frames, changed, strict=True):
+                # timm draws from the global generators of Python and NumPy: seed them alike for each frame.
                 random.seed(seed)
                 np.random.seed(seed)
-                place[:] = self._policy(Image.fromarray(frame))
+                output[:] = self._policy(Image.fromarray(frame))
         return changed
 
     def _erase(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Random erasing (Zhong et al., 2017); what takes the place of a part is the same in all frames."""
+        """Erases random regions (Zhong et al., 2017), the same in all frames."""
         changed = frames.copy()
         count = int(rng.integers(1, self.erase_count + 1))
         for _ in range(count):
@@ -94,8 +96,8 @@ class Augmentation:
         return changed
 
 
-def clips_per_video(cfg: Any) -> int:
-    """Clips of each video in a training step: ``AUG.NUM_SAMPLE`` where augmentation is on."""
+def clips_per_video(cfg: CfgNode) -> int:
+    """Returns the clips of each video per training step: ``AUG.NUM_SAMPLE``, or 1 without augmentation."""
     return cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
 
 
@@ -118,13 +120,13 @@ def jitter_color(frames: np.ndarray, strength: float, rng: np.random.Generator) 
 def _draw_box(
     height: int, width: int, *, area_divisor: int, rng: np.random.Generator
 ) -> tuple[int, int, int, int] | None:
-    """Top, left, height and width of a part to erase; None where no try fits into the picture."""
+    """Draws top, left, height and width of a region to erase; returns None where no attempt fits."""
     for area, aspect, down, right in rng.random((_ATTEMPTS, 4)).tolist():
-        share = (_ERASED_AREA[0] + area * (_ERASED_AREA[1] - _ERASED_AREA[0])) / area_divisor
+        fraction = (_ERASED_AREA[0] + area * (_ERASED_AREA[1] - _ERASED_AREA[0])) / area_divisor
         low, high = map(math.log, _ERASED_ASPECT)
         ratio = math.exp(low + aspect * (high - low))
-        box_height = round(math.sqrt(share * height * width * ratio))
-        box_width = round(math.sqrt(share * height * width / ratio))
+        box_height = round(math.sqrt(fraction * height * width * ratio))
+        box_width = round(math.sqrt(fraction * height * width / ratio))
         if 0 < box_height < height and 0 < box_width < width:
             top, left = int(down * (height - box_height + 1)), int(right * (width - box_width + 1))
             return top, left, box_height, box_width
@@ -132,8 +134,8 @@ def _draw_box(
 
 
 @contextmanager
-def _python_generators_kept() -> Iterator[None]:
-    """Gives the generators of Python and NumPy back as they were."""
+def _preserved_generators() -> Iterator[None]:
+    """Restores the states of the global generators of Python and NumPy afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         yield

@@ -7,49 +7,50 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
 
 from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.views.augment import clips_per_video
 
-# Keeps these random numbers apart from those of the samples.
+# Part of the seed, so that these random numbers are independent of those of the samples.
 _STREAM = 0x6D6978
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How a pair is mixed.
+    """The mixture of a pair of clips.
 
     Attributes:
-        share: of a clip in itself; the rest of it is its partner's.
-        box: top, left, bottom, right of the part that comes from the partner (CutMix); None: all pixels are
+        fraction: of a clip that remains its own; the rest comes from its partner.
+        box: top, left, bottom, right of the region that comes from the partner (CutMix); None: all pixels are
             weighted (Mixup).
     """
 
-    share: float = 1.0
+    fraction: float = 1.0
     box: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
 class BatchMixer:
-    """Mixes clips 0 and 1, 2 and 3, … of a batch; labels become distributions over the classes.
+    """A mixer of clips 0 and 1, 2 and 3, … of a batch; labels become distributions over the classes.
 
-    A pair's mixture is a function of seed, epoch, step and the pair's number in the global batch. So it does
-    not depend on the number of processes, as long as each has an even number of clips; a last odd clip is
-    left as it is. So are pairs with frames masked in different places.
+    The mixture of a pair is a function of seed, epoch, step and the pair's number in the global batch.
+    Therefore it does not depend on the number of processes, as long as each has an even number of clips. A
+    last odd clip and pairs with different masks stay unchanged.
 
     Attributes:
         num_classes: K.
-        mixup_alpha: of the Beta distribution of the shares (Zhang et al., 2018); 0: no Mixup.
+        mixup_alpha: of the Beta distribution of the fractions (Zhang et al., 2018); 0: no Mixup.
         cutmix_alpha: the same for CutMix (Yun et al., 2019); 0: no CutMix.
-        prob: share of the pairs that are mixed.
-        switch_prob: share of CutMix among them, where both are in use.
-        label_smoothing: part of a class index's weight that is spread over all classes.
+        prob: fraction of the pairs that are mixed.
+        switch_prob: fraction of CutMix among the mixed pairs, where both are in use.
+        label_smoothing: weight of a class index that is distributed evenly over all classes.
+        seed: of the run.
         first_pair: number of this process's first pair in the global batch.
     """
 
@@ -76,11 +77,11 @@ class BatchMixer:
                 continue
             mix = self.draw(epoch, step, self.first_pair + number, *frames.shape[-2:])
             frames[pair] = _mix_frames(batch.frames[pair], mix)
-            mixed_labels[pair] = mix.share * labels[pair] + (1 - mix.share) * labels[pair[::-1]]
+            mixed_labels[pair] = mix.fraction * labels[pair] + (1 - mix.fraction) * labels[pair[::-1]]
         return batch._replace(frames=frames, label=mixed_labels)
 
     def draw(self, epoch: int, step: int, pair: int, height: int, width: int) -> Mix:
-        """How the pair of that number is mixed."""
+        """Draws the mixture of the pair with that number in the global batch."""
         rng = np.random.default_rng((self.seed, _STREAM, epoch, step, pair))
         use, switch, down, right = rng.random(4).tolist()
         if use >= self.prob:
@@ -94,19 +95,19 @@ class BatchMixer:
         return Mix(1 - (box[2] - box[0]) * (box[3] - box[1]) / (height * width), box)
 
     def _distributions(self, labels: Tensor) -> Tensor:
-        """(B,) int64 -> (B, K) float32, smoothed; (B, K) as they are."""
+        """Returns (B, K) float32: class indices (B,) smoothed, distributions (B, K) unchanged."""
         if labels.ndim == 2:
             return labels.float()
         hot = F.one_hot(labels, self.num_classes).float()
         return hot * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
 
 
-def build_mixer(cfg: Any, *, rank: int, batch_size: int) -> BatchMixer | None:
-    """Builds what ``MIXUP`` asks for; None where it is off.
+def build_mixer(cfg: CfgNode, *, rank: int, batch_size: int) -> BatchMixer | None:
+    """Builds the mixer that ``MIXUP`` describes; returns None where ``MIXUP.ENABLE`` is False.
 
     Args:
         rank: of this process.
-        batch_size: videos of a batch of each process.
+        batch_size: videos per batch of each process.
     """
     if not cfg.MIXUP.ENABLE:
         return None
@@ -123,10 +124,10 @@ def build_mixer(cfg: Any, *, rank: int, batch_size: int) -> BatchMixer | None:
 
 
 def _mix_frames(pair: Tensor, mix: Mix) -> Tensor:
-    """Mixes two clips (2, 3, T, H, W) uint8 with each other."""
+    """Returns two clips (2, 3, T, H, W) uint8, each mixed with the other."""
     partners = pair.flip(0)
     if mix.box is None:
-        return torch.lerp(partners.float(), pair.float(), mix.share).round().to(pair.dtype)
+        return torch.lerp(partners.float(), pair.float(), mix.fraction).round().to(pair.dtype)
     top, left, bottom, right = mix.box
     mixed = pair.clone()
     mixed[..., top:bottom, left:right] = partners[..., top:bottom, left:right]

@@ -1,7 +1,7 @@
-"""Where a view lies in the picture: scaled size, crop and flip, the same for all frames of a clip.
+"""Spatial plans: scaled size, crop and flip of a view, the same for all frames of a clip.
 
-A plan is made before the video's size is known and gives a :data:`Placer`, a function of that size, which
-the decoder calls with the size of the first frame (after rotation).
+A plan is drawn before the video's size is known. It is a :data:`Placer`, a function of that size, which the
+decoder calls with the size of the first frame (after rotation).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from slowfast.video.placement import Placement, Placer, scaled_size
 
-# Parts drawn until one fits into the picture.
+# Regions drawn before the centre crop is taken because none fits into the image.
 _ATTEMPTS = 10
 
 
@@ -24,9 +24,13 @@ def random_crop(
     flip: bool = True,
     inverse_uniform: bool = False,
 ) -> Placer:
-    """Training: a short side drawn from [low, high], a square crop anywhere, mirrored half of the time.
+    """Returns a training placement: random short side, random square crop, mirrored half of the time.
 
     Args:
+        short_sides: least and largest short side of the scaled image, pixels.
+        crop_size: side of the crop, pixels.
+        rng: generator of all random choices.
+        flip: mirror half of the clips.
         inverse_uniform: draw the inverse of the short side uniformly instead of the short side.
     """
     low, high = short_sides
@@ -53,26 +57,35 @@ def random_resized_crop(
     *,
     flip: bool = True,
 ) -> Placer:
-    """Training: a part of random area and aspect, scaled to a square, mirrored half of the time.
+    """Returns a training placement: a region of random area and aspect ratio, scaled to a square.
+
+    The method is random resized cropping (Szegedy et al., 2015).
 
     Args:
-        area: least and largest share of the picture.
-        aspect: least and largest width over height, drawn evenly on a logarithmic scale.
+        area: least and largest fraction of the image area.
+        aspect: least and largest width divided by height, drawn uniformly on a logarithmic scale.
+        crop_size: side of the square, pixels.
+        rng: generator of all random choices.
+        flip: mirror half of the clips.
     """
+    # Drawn here, not in `place`: the result must not depend on how often the decoder calls `place`.
     draws, mirror = rng.random((_ATTEMPTS, 4)).tolist(), rng.random()
 
     def place(height: int, width: int) -> Placement:
-        part_height, part_width, down, right = min(height, width), min(height, width), 0.5, 0.5
-        for share, shape, down_drawn, right_drawn in draws:
-            pixels = height * width * (area[0] + share * (area[1] - area[0]))
-            ratio = aspect[0] * (aspect[1] / aspect[0]) ** shape
+        # Default where no attempt fits: the largest centred square.
+        region_height, region_width, down, right = min(height, width), min(height, width), 0.5, 0.5
+        for area_draw, aspect_draw, down_draw, right_draw in draws:
+            # Area and aspect ratio of this attempt give its height and width; the first that fits is used.
+            pixels = height * width * (area[0] + area_draw * (area[1] - area[0]))
+            ratio = aspect[0] * (aspect[1] / aspect[0]) ** aspect_draw
             drawn = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
             if 0 < drawn[0] <= height and 0 < drawn[1] <= width:
-                (part_height, part_width), down, right = drawn, down_drawn, right_drawn
+                (region_height, region_width), down, right = drawn, down_draw, right_draw
                 break
-        # The whole picture is scaled so that the part becomes the crop.
-        scaled_height = max(round(height * crop_size / part_height), crop_size)
-        scaled_width = max(round(width * crop_size / part_width), crop_size)
+        # Scale the full image by the factor that makes the region a square of crop_size pixels.
+        scaled_height = max(round(height * crop_size / region_height), crop_size)
+        scaled_width = max(round(width * crop_size / region_width), crop_size)
+        # Place the crop in the scaled image by the same fractions of the free space.
         top = int(down * (scaled_height - crop_size + 1))
         left = int(right * (scaled_width - crop_size + 1))
         mirrored = flip and mirror < 0.5
@@ -82,19 +95,23 @@ def random_resized_crop(
 
 
 def fixed_crop(short_side: int, crop_size: int, crop: int = 0, num_crops: int = 1) -> Placer:
-    """Evaluation: square crop number ``crop`` of ``num_crops`` placed evenly along the long side.
+    """Returns an evaluation placement: square crop ``crop`` of ``num_crops``, evenly along the long side.
 
-    One crop is the centre; three are left, centre, right (top, centre, bottom in upright pictures).
+    One crop is the centre; three are left, centre, right (top, centre, bottom where height exceeds width).
+
+    Args:
+        short_side: of the scaled image, pixels.
+        crop_size: side of the crop, pixels.
     """
-    share = 0.5 if num_crops == 1 else crop / (num_crops - 1)
+    fraction = 0.5 if num_crops == 1 else crop / (num_crops - 1)
 
     def place(height: int, width: int) -> Placement:
         height, width = scaled_size(height, width, short_side)
         top, left = math.ceil((height - crop_size) / 2), math.ceil((width - crop_size) / 2)
         if height > width:
-            top = math.ceil((height - crop_size) * share)
+            top = math.ceil((height - crop_size) * fraction)
         else:
-            left = math.ceil((width - crop_size) * share)
+            left = math.ceil((width - crop_size) * fraction)
         return Placement(height, width, top, left, crop_size, crop_size)
 
     return place

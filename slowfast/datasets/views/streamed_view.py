@@ -1,6 +1,6 @@
-"""Views of too many frames to be held in memory: planned by the data set, decoded while they are looked at.
+"""Streamed views: views of many frames, planned by the data set and decoded while the model runs.
 
-T frames of a view, t of a chunk, H W pixels.
+T frames of a view, t frames of a chunk, H W pixels.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from slowfast.datasets.views.view_reader import Segment, ViewReader
 
 @dataclass(frozen=True)
 class StreamedView:
-    """A planned view. It crosses from a loader's worker to the main process, and is read there.
+    """A planned view. A loader's worker plans it; the main process decodes it.
 
     Attributes:
+        reader: of the view.
         path: of the file.
-        crop: which of the scheme's crops.
+        crop: number of the scheme's crop.
         indices: (T,) int64, the frames in the file.
         positions: (T,) int64.
-        order: (T,) int64; the frame shown at place i is number ``order[i]`` of ``indices``. None: in order.
-        reverse_channels: give BGR.
+        order: (T,) int64; the model sees frame ``indices[order[i]]`` at index i. None: in the file's order.
+        reverse_channels: yield BGR instead of RGB.
     """
 
     reader: ViewReader
@@ -37,12 +38,14 @@ class StreamedView:
     reverse_channels: bool = False
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """Yields the frames, (3, t, H, W) uint8, t ≤ ``size``, in the file's order whatever ``order`` says.
+        """Yields the frames in chunks (3, t, H, W) uint8, t ≤ ``size``, in the file's order.
+
+        ``order`` is not applied here.
 
         Raises:
             DecodeError: where the video cannot be decoded.
         """
-        # Schemes of evaluation draw nothing.
+        # Schemes of evaluation use no random numbers.
         placer = self.reader.scheme.placer(self.crop, np.random.default_rng(0))
         with self.reader.open_source(self.path) as video:
             for frames in video.read_chunks(self.indices, size, placer):
@@ -52,7 +55,7 @@ class StreamedView:
 
 @dataclass(frozen=True)
 class StreamedViewReader:
-    """Reads views of up to ``limit`` frames as ``reader`` does; longer ones are only planned."""
+    """A reader that decodes views of up to ``limit`` frames and only plans longer ones."""
 
     reader: ViewReader
     limit: int
@@ -60,10 +63,10 @@ class StreamedViewReader:
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
     ) -> tuple[Tensor, Tensor] | StreamedView:
-        """Returns frames (3, T, H, W) uint8 and positions (T,) int64, or where T > ``limit`` the view.
+        """Returns frames (3, T, H, W) uint8 and positions (T,) int64; where T > ``limit``, the planned view.
 
         Raises:
-            DecodeError: where the video cannot be decoded; where it is long, in so far as the plan shows it.
+            DecodeError: where the video cannot be decoded; of a planned view, where it cannot be opened.
         """
         reader = self.reader
         with reader.open_source(path) as video:
@@ -73,5 +76,5 @@ class StreamedViewReader:
             if reader.scheme.num_crops == 1:
                 frames = video.read(indices, reader.scheme.placer(crop, rng))
                 return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
-        # Several crops share a decoding, which the reader keeps.
+        # The reader of several crops keeps the decoded frames.
         return reader.read(path, view, crop, rng, segment)

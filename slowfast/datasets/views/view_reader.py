@@ -1,7 +1,7 @@
-"""What a data set shows of a video: which views, and how one is read.
+"""The views of a video: schemes that plan them, and the reader that decodes them.
 
-A scheme says what the views of a split are; a :class:`ViewReader` turns (path, view) into frames and
-positions. T frames, H W pixels.
+A scheme defines the views of a split; a :class:`ViewReader` turns (path, view) into frames and positions.
+T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Segment = tuple[float, float]
 
 
 class Scheme(Protocol):
-    """The views of each video: ``num_temporal × num_crops``, temporal view v and crop c being one of them."""
+    """The views of each video: ``num_temporal × num_crops``, one for each temporal view and crop."""
 
     @property
     def num_temporal(self) -> int: ...
@@ -34,23 +34,30 @@ class Scheme(Protocol):
     def num_crops(self) -> int: ...
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
-        """Frame indices (T,) int64, ascending."""
+        """Returns frame indices (T,) int64, ascending."""
         ...
 
-    def placer(self, crop: int, rng: np.random.Generator) -> Placer: ...
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        """Returns the placement of a crop."""
+        ...
 
 
 @dataclass(frozen=True)
 class TrainingViews:
-    """One random clip, crop and flip a video.
+    """One view per video: a random clip, crop and flip.
 
     Attributes:
         num_frames: T.
-        sampling_rate: step between frames, in frames at ``target_fps``.
+        sampling_rate: distance between frames, in frames at ``target_fps``.
+        target_fps: frames per second.
         short_sides: range of the scaled short side, pixels.
+        crop_size: side of the crop, pixels.
+        flip: mirror half of the clips.
+        inverse_uniform: draw the inverse of the short side uniformly.
+        crop_area, crop_aspect: ranges of a random resized crop: fraction of the image area, and width divided
+            by height; None: a crop of the scaled image.
+        num_temporal, num_crops: 1.
         interpolation: of the scaling, ``bilinear`` or ``bicubic``.
-        crop_area, crop_aspect: ranges of a random resized crop's share of the picture and its width over
-            height; None: a crop of the scaled picture.
     """
 
     num_frames: int
@@ -82,7 +89,14 @@ class TrainingViews:
 
 @dataclass(frozen=True)
 class ClipViews:
-    """Clips at fixed places: spread over the video, or the one in its middle (``centre``)."""
+    """Clips at fixed times: evenly over the video, or one in its middle.
+
+    Attributes:
+        short_side: of the scaled image, pixels.
+        num_temporal, num_crops: clips per video, and crops per clip.
+        centre: True: the clip in the middle of the video; ``num_temporal`` is 1.
+        Others as in :class:`TrainingViews`.
+    """
 
     num_frames: int
     sampling_rate: float
@@ -107,7 +121,10 @@ class ClipViews:
 
 @dataclass(frozen=True)
 class WholeVideoViews:
-    """The whole video in one temporal view: ``num_frames`` frames of it, or (0) all at ``target_fps``."""
+    """The full video in one temporal view: ``num_frames`` of its frames, or with 0 all at ``target_fps``.
+
+    Attributes: see :class:`ClipViews`.
+    """
 
     num_frames: int
     target_fps: float
@@ -127,12 +144,13 @@ class WholeVideoViews:
 
 @dataclass(frozen=True)
 class ViewReader:
-    """Reads views of video files.
+    """A reader of views of video files.
 
     Attributes:
+        scheme: plans the views.
         position_rate: None: positions are frame indices; else ``round(seconds × position_rate)``.
-        open_source: opens a path: a video file, or what is used like one.
-        augment: changes the pixels of a clip (T, H, W, 3) by a generator; None: they stay.
+        open_source: opens a path: a video file, or a folder of images.
+        augment: returns the augmented pixels of a clip (T, H, W, 3) uint8; None: no augmentation.
     """
 
     scheme: Scheme
@@ -143,12 +161,16 @@ class ViewReader:
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns frames (3, T, H, W) uint8, a view of (T, H, W, 3) memory, and positions (T,) int64.
+        """Returns frames (3, T, H, W) uint8, in memory laid out as (T, H, W, 3), and positions (T,) int64.
 
-        A segment is read as the video that one would have by cutting it out: its positions begin at 0.
+        A segment is read as if it were a file of its own: its positions start at 0.
 
         Args:
-            segment: start and end in seconds of the part of the file that is the video; None: all of it.
+            path: of the file.
+            view: temporal view of the scheme.
+            crop: crop of the scheme.
+            rng: generator of all random choices.
+            segment: start and end in seconds within the file; None: the full file.
 
         Raises:
             DecodeError: where the video cannot be decoded.
@@ -164,7 +186,11 @@ class ViewReader:
     def plan(
         self, times: FrameTimes, path: str, view: int, rng: np.random.Generator, segment: Segment | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the indices of a view's frames in the file, and their positions; (T,) int64 each."""
+        """Returns the indices of a view's frames in the file, and their positions; (T,) int64 each.
+
+        Raises:
+            DecodeError: where the file ends before the segment starts.
+        """
         first = 0
         if segment is not None:
             try:

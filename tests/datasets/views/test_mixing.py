@@ -47,12 +47,12 @@ def test_mixup_weights_pixels_and_labels_alike() -> None:
     batch = make_batch()
     mixed = mixer(cutmix_alpha=0.0)(batch, epoch=1, step=2)
     for a, b in ((0, 1), (2, 3), (4, 5), (6, 7)):
-        share = mixer(cutmix_alpha=0.0).draw(1, 2, a // 2, 16, 24).share
+        fraction = mixer(cutmix_alpha=0.0).draw(1, 2, a // 2, 16, 24).fraction
         expected = torch.zeros(K)
-        expected[a % K] += share
-        expected[b % K] += 1 - share
+        expected[a % K] += fraction
+        expected[b % K] += 1 - fraction
         assert torch.allclose(mixed.label[a], expected)
-        assert (mixed.frames[a] == round(10 * (share * a + (1 - share) * b))).all()
+        assert (mixed.frames[a] == round(10 * (fraction * a + (1 - fraction) * b))).all()
         assert torch.allclose(
             mixed.label[a] + mixed.label[b], batch_labels(batch)[a] + batch_labels(batch)[b]
         )
@@ -72,10 +72,10 @@ def test_cutmix_swaps_a_box_in_all_frames_and_weighs_labels_by_its_area() -> Non
         foreign = mixed.frames[a] == 10 * b
         assert (foreign | (mixed.frames[a] == 10 * a)).all()
         assert (foreign == foreign[:1, :1]).all()
-        share = 1 - foreign.float().mean().item()
-        assert mixed.label[a][a % K].item() == pytest.approx(share, abs=1e-6)
+        fraction = 1 - foreign.float().mean().item()
+        assert mixed.label[a][a % K].item() == pytest.approx(fraction, abs=1e-6)
         assert torch.equal(mixed.frames[b] == 10 * a, foreign)
-        boxes += 0 < share < 1
+        boxes += 0 < fraction < 1
     assert boxes >= 3
 
 
@@ -117,6 +117,6 @@ def test_shares_follow_the_beta_distribution_and_switching() -> None:
     draws = [mixer().draw(0, step, 0, 224, 224) for step in range(2000)]
     boxed = [mix for mix in draws if mix.box is not None]
     assert len(boxed) == pytest.approx(1000, abs=100)
-    plain = np.array([mix.share for mix in draws if mix.box is None])
+    plain = np.array([mix.fraction for mix in draws if mix.box is None])
     assert plain.mean() == pytest.approx(0.5, abs=0.03)
     assert plain.var() == pytest.approx(1 / (4 * (2 * 0.8 + 1)), abs=0.01)  # of Beta(0.8, 0.8)
