@@ -1,1 +1,1 @@
-"""Preparing data sets: checking, shrinking, listing, dividing and describing videos."""
+"""Preparation of data sets: checks, smaller copies, lists, splits and statistics."""

@@ -1,4 +1,4 @@
-"""Arguments that several sub-commands share."""
+"""Command-line arguments that several sub-commands share."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from slowfast.preparation.file_work.work import WorkOptions
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the list of videos and how its lines are read."""
     parser.add_argument("list", metavar="LIST", help="csv of 'path label' lines, or a folder of videos")
-    parser.add_argument("--prefix", default="", metavar="FOLDER", help="put in front of the csv's paths")
     parser.add_argument(
-        "--separator", default=" ", metavar="C", help="between path and label; default: a space"
+        "--prefix", default="", metavar="FOLDER", help="put before each relative path of the list"
+    )
+    parser.add_argument(
+        "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
     )
 
 
 def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) -> None:
+    """Adds the options of work on many files; ``time_limit`` is the default in seconds per file."""
     cores = len(os.sched_getaffinity(0))
     parser.add_argument(
         "--workers", type=int, default=cores, metavar="N", help=f"processes; default: {cores}"
@@ -27,17 +31,17 @@ def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) ->
         type=float,
         default=time_limit,
         metavar="S",
-        help=f"seconds for each video; default: {time_limit:g}",
+        help=f"seconds per video; default: {time_limit:g}",
     )
     parser.add_argument(
         "--journal",
         metavar="FILE",
-        help="keeps results, so that a second call goes on where the first was; default: beside the list",
+        help="file that keeps results, so that a second call continues the first; default: beside the list",
     )
 
 
 def work_options(args: argparse.Namespace, command: str) -> WorkOptions:
-    """The options that :func:`add_work_arguments` added."""
+    """Returns the options that :func:`add_work_arguments` added."""
     source = args.list.rstrip(os.sep)
     journal = args.journal or f"{source}.{command}.jsonl"
     return WorkOptions(max(args.workers, 1), args.time_limit, Path(journal))

@@ -1,4 +1,4 @@
-"""Lists of videos to work on: lines of ``path label`` kept as they are written, or a folder."""
+"""Lists of videos to work on: a file of ``path label`` lines, kept as they are written, or a folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Entry:
     """One video of a list.
 
     Attributes:
-        path: where the file is.
-        label: as written; empty for videos of a folder.
-        text: the whole line.
+        path: of the file, with the prefix.
+        label: as written in the list; empty for videos of a folder.
+        text: the line of the list.
     """
 
     path: str
@@ -34,8 +34,8 @@ class VideoList:
 
     Attributes:
         source: the file or folder.
-        root: folder that relative paths begin at.
-        header: first line that names the columns; empty: none.
+        root: folder to which relative paths refer.
+        header: first line, which names the columns; empty where it has no header.
     """
 
     source: str
@@ -45,20 +45,20 @@ class VideoList:
 
     @property
     def paths(self) -> list[str]:
-        """Each file once, in order."""
+        """The path of each file once, in the order of the list."""
         return list(dict.fromkeys(entry.path for entry in self.entries))
 
     def write(self, path: str, entries: Iterable[Entry]) -> None:
-        """Writes a list of some of the entries, their lines unchanged."""
+        """Writes a list of some of the entries, with their lines unchanged."""
         lines = [self.header] if self.header else []
         write_text(path, "".join(f"{line}\n" for line in [*lines, *(entry.text for entry in entries)]))
 
 
 def read_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoList:
-    """Reads a csv of ``path label`` (or ``path label start end``, announced by a header), or a folder.
+    """Reads a list of ``path label`` lines (or ``path label start end``, with that header), or a folder.
 
     Args:
-        prefix: put in front of relative paths of a csv.
+        prefix: folder to which relative paths of a list refer.
 
     Raises:
         AnnotationError: names the file and the line that cannot be read.
@@ -66,7 +66,7 @@ def read_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoLi
     if os.path.isdir(source):
         entries = [Entry(os.path.join(source, name), "", name) for name in find_videos(source)]
         if not entries:
-            raise AnnotationError(f"{source}: holds no video file")
+            raise AnnotationError(f"{source}: contains no video file")
         return VideoList(source, source, "", tuple(entries))
     header, columns, entries = "", 2, []
     for number, line in read_lines(source):
@@ -79,5 +79,5 @@ def read_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoLi
             raise AnnotationError(f"{source}, line {number}: {line!r} is not {wanted!r}; see --separator")
         entries.append(Entry(os.path.join(prefix, path), rest[0], line))
     if not entries:
-        raise AnnotationError(f"{source}: holds no video")
+        raise AnnotationError(f"{source}: contains no video")
     return VideoList(source, prefix or os.curdir, header, tuple(entries))

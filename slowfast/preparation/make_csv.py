@@ -1,4 +1,4 @@
-"""Write a list of 'path label' lines from a folder of classes, or from a data set's official annotations."""
+"""List of 'path label' lines, made from a folder of classes or from official annotations."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import os
 from slowfast.datasets.text_files import CLASSES_FILE, find_class_folders, find_videos, read_json
 from slowfast.errors import AnnotationError
 from slowfast.files import write_text
-from slowfast.preparation.report import Report
+from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
 examples:
-  a folder for each class; indices follow the sorted names and are written to classes.json
-    python tools/prepare_data.py make-csv data/videos --out data/all.csv
-  two splits; where classes.json lies beside the list, as after the first call, indices follow it
-    python tools/prepare_data.py make-csv data/train --out data/train.csv
-    python tools/prepare_data.py make-csv data/val --out data/val.csv
+  one folder per class; the indices follow the sorted names and are written to classes.json
+    slowfast prepare make-csv data/videos --out data/all.csv
+  two splits; the second call uses the indices in the classes.json of the first
+    slowfast prepare make-csv data/train --out data/train.csv
+    slowfast prepare make-csv data/val --out data/val.csv
   the second official training list of UCF101
-    python tools/prepare_data.py make-csv data/ucf101 --dataset ucf101 --split train --fold 2 \\
+    slowfast prepare make-csv data/ucf101 --dataset ucf101 --split train --fold 2 \\
         --num-classes 101 --out data/ucf101/train.csv
 """
 
@@ -28,23 +28,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="folder of the data set")
     parser.add_argument("--out", required=True, metavar="CSV", help="the list to write")
     parser.add_argument(
-        "--separator", default=" ", metavar="C", help="between path and label; default: a space"
+        "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
     )
     parser.add_argument(
-        "--relative-to", metavar="FOLDER", help="write paths relative to it, for DATA.PATH_PREFIX"
+        "--relative-to", metavar="FOLDER", help="write paths relative to this folder, for DATA.PATH_PREFIX"
     )
     parser.add_argument("--existing-only", action="store_true", help="leave out videos whose file is missing")
     official = parser.add_argument_group("official annotations")
     official.add_argument("--dataset", metavar="NAME", help="kinetics, moments, ssv2, ucf101, hmdb51 …")
     official.add_argument("--split", default="train", choices=("train", "val", "test"))
-    official.add_argument("--fold", type=int, default=1, help="of ucf101 and hmdb51")
-    official.add_argument("--num-classes", type=int, metavar="K", help="classes of the data set")
-    official.add_argument("--videos", default="", metavar="FOLDER", help="folder of the videos, if another")
+    official.add_argument("--fold", type=int, default=1, help="official split number of ucf101 and hmdb51")
+    official.add_argument("--num-classes", type=int, metavar="K", help="number of classes of the data set")
+    official.add_argument(
+        "--videos",
+        default="",
+        metavar="FOLDER",
+        help="folder of the videos, if they are not in the folder of the annotations",
+    )
     official.add_argument("--multi-label", action="store_true", help="videos have several labels")
 
 
-def run(args: argparse.Namespace) -> Report:
-    """Makes a list as the command line says."""
+def run(args: argparse.Namespace) -> CommandReport:
+    """Writes the list and returns its report."""
     header: list[str] = []
     if args.dataset:
         rows, header = _official_rows(args)
@@ -56,8 +61,8 @@ def run(args: argparse.Namespace) -> Report:
     lines = [args.separator.join(row) for row in ([header] if header else []) + found]
     write_text(args.out, "".join(f"{line}\n" for line in lines))
     missing = len(rows) - len(found)
-    left_out = f"; {missing} without a file left out" if missing else ""
-    return Report(
+    left_out = f"; {missing} without a file were left out" if missing else ""
+    return CommandReport(
         lines=[f"{args.out}: {len(found)} videos{left_out}"],
         values={"out": args.out, "videos": len(found), "missing": missing},
     )
@@ -75,7 +80,7 @@ def _folder_rows(folder: str, classes_file: str) -> list[list[str]]:
     if unknown := [name for name in names if name not in indices]:
         raise AnnotationError(
             f"{folder}: class {unknown[0]!r} is not in {classes_file}; write --out into another folder, or "
-            f"delete {CLASSES_FILE} to number the classes anew (the lists beside it then need that, too)"
+            f"delete {CLASSES_FILE} to assign new indices (then write the lists beside it again, too)"
         )
     rows = [
         [os.path.join(folder, name, video), str(indices[name])]
@@ -83,31 +88,31 @@ def _folder_rows(folder: str, classes_file: str) -> list[list[str]]:
         for video in find_videos(os.path.join(folder, name))
     ]
     if not rows:
-        raise AnnotationError(f"{folder}: has no folder of a class with videos in it")
+        raise AnnotationError(f"{folder}: contains no class folder with videos in it")
     if not is_numbered:
         write_text(classes_file, json.dumps(indices, indent=1) + "\n")
     return rows
 
 
 def _read_classes(path: str) -> dict[str, int]:
-    """The numbers that the lists of other splits have already."""
+    """Returns the class indices that the lists of other splits use already."""
     indices = read_json(path, dict)
     for name, index in indices.items():
         if type(index) is not int or index < 0:
             raise AnnotationError(
-                f"{path}: {name!r} = {index!r} is no class index; write a number from 0 for each name"
+                f"{path}: {name!r} = {index!r} is not a valid class index; use whole numbers from 0 on"
             )
     return indices
 
 
 def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]]:
-    """The rows (path, label and, where there are parts of files, start and end), and their header."""
+    """Returns the rows (path, label and, for segments of files, start and end), and their header."""
     from slowfast.datasets.readers import READERS, AnnotationSource
 
     if args.dataset not in READERS:
-        raise AnnotationError(f"--dataset {args.dataset}: is not known; use {', '.join(sorted(READERS))}")
+        raise AnnotationError(f"--dataset {args.dataset}: must be one of {', '.join(sorted(READERS))}")
     if not args.num_classes:
-        raise AnnotationError(f"--num-classes: is not set; say how many classes {args.dataset} has")
+        raise AnnotationError(f"--num-classes: must be given; it is the number of classes of {args.dataset}")
     source = AnnotationSource(
         folder=args.folder,
         split=args.split,

@@ -1,4 +1,4 @@
-"""What a sub-command reports: lines for people, values for programs."""
+"""The report of a sub-command: lines for the terminal, values for programs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from slowfast.files import write_text
 
 
 @dataclass(frozen=True)
-class Report:
+class CommandReport:
     """The result of a sub-command.
 
     Attributes:
-        lines: of text.
-        values: what json can hold.
+        lines: text for the terminal.
+        values: the same for JSON.
     """
 
     lines: list[str]
@@ -26,4 +26,5 @@ class Report:
         return "\n".join(self.lines)
 
     def write_json(self, path: str | Path) -> None:
+        """Writes the values as JSON."""
         write_text(path, json.dumps(self.values, indent=2, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""Write smaller copies that decode fast, under the same names in another folder."""
+"""Smaller copies of videos that decode fast, under the same names in another folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from slowfast.preparation.arguments import add_list_arguments, add_work_argument
 from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
 from slowfast.preparation.file_work.work import count_problems, work_through
 from slowfast.preparation.lists import read_list
-from slowfast.preparation.report import Report
+from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
 examples:
-  short side 256 and a key frame every 12, as training on clips likes it
-    python tools/prepare_data.py resize data/videos small/videos --short-side 256 --gop 12
-  the videos of a list whose paths begin at data/; training then wants DATA.PATH_PREFIX small
-    python tools/prepare_data.py resize data/train.csv small --prefix data --workers 16
+  short side 256 and a key frame every 12 frames, which suits training on clips
+    slowfast prepare resize data/videos small/videos --short-side 256 --gop 12
+  the videos of a list whose paths refer to data/; train with DATA.PATH_PREFIX small afterwards
+    slowfast prepare resize data/train.csv small --prefix data --workers 16
 """
 
 
@@ -26,36 +26,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
     parser.add_argument("target", help="folder of the copies")
     parser.add_argument(
-        "--short-side", type=int, default=256, metavar="PIXELS", help="default: 256; never enlarges"
+        "--short-side",
+        type=int,
+        default=256,
+        metavar="PIXELS",
+        help="of the copies; smaller videos keep their size; default: 256",
     )
     parser.add_argument(
         "--gop", type=int, default=12, metavar="N", help="frames between key frames; default: 12"
     )
     parser.add_argument("--crf", type=int, default=20, metavar="Q", help="quality, 0 best to 51; default: 20")
-    parser.add_argument("--preset", default="fast", help="of x264, ultrafast to veryslow; default: fast")
+    parser.add_argument(
+        "--preset", default="fast", help="of the encoder x264, ultrafast to veryslow; default: fast"
+    )
     add_work_arguments(parser, time_limit=1800.0)
 
 
-def run(args: argparse.Namespace) -> Report:
-    """Resizes as the command line says."""
+def run(args: argparse.Namespace) -> CommandReport:
+    """Writes the copies and returns their report."""
     videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
     root, target = os.path.abspath(videos.root), os.path.abspath(args.target)
     if root == target:
-        raise DataError(
-            f"{args.target}: the copies would take the place of the videos; choose another folder"
-        )
+        raise DataError(f"{args.target}: the copies would replace the videos; choose another folder")
     real_root = os.path.realpath(root)
     if os.path.isdir(args.list) and os.path.commonpath([real_root, os.path.realpath(target)]) == real_root:
         raise DataError(
-            f"{args.target}: lies in {args.list}, and the next call would take the copies for videos; choose "
-            "a folder outside"
+            f"{args.target}: is inside {args.list}, so that the next call would resize the copies; choose a "
+            "folder outside"
         )
     paths = [os.path.abspath(path) for path in videos.paths]
     outside = [path for path in paths if os.path.relpath(path, root).startswith(os.pardir)]
     if outside:
-        raise DataError(
-            f"{outside[0]}: does not lie below {root}; name the folder of all videos with --prefix"
-        )
+        raise DataError(f"{outside[0]}: is not inside {root}; give the folder of all videos by --prefix")
     encoding = Encoding(args.short_side, args.gop, args.crf, args.preset)
     outcomes = work_through(
         paths,
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> Report:
     copies = [outcome.value for outcome in outcomes.values() if outcome.value is not None]
     bad = [outcome for outcome in outcomes.values() if outcome.problem]
     before, after = sum(copy.bytes_before for copy in copies), sum(copy.bytes_after for copy in copies)
-    return Report(
+    return CommandReport(
         lines=[
             f"{len(copies)} of {len(outcomes)} videos copied to {target}",
             f"{before / 1e6:.1f} MB became {after / 1e6:.1f} MB",

@@ -1,4 +1,4 @@
-"""Describe a data set: durations, frame rates, sizes, codecs, classes; with plots."""
+"""Statistics of a data set: durations, frame rates, sizes, codecs, classes; with plots."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from slowfast.preparation.arguments import add_list_arguments, add_work_argument
 from slowfast.preparation.file_work.probe import VideoFacts
 from slowfast.preparation.file_work.work import count_problems, survey
 from slowfast.preparation.lists import read_list
-from slowfast.preparation.report import Report
+from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
 examples:
-  figures on the terminal
-    python tools/prepare_data.py stats data/train.csv
-  figures and plots in one file
-    python tools/prepare_data.py stats data/train.csv --plots data/train.html --report data/train_stats.json
+  statistics on the terminal
+    slowfast prepare stats data/train.csv
+  statistics and plots in one file
+    slowfast prepare stats data/train.csv --plots data/train.html --report data/train_stats.json
 """
 
 _MEASURES = {
@@ -42,23 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_work_arguments(parser, time_limit=60.0)
 
 
-def run(args: argparse.Namespace) -> Report:
-    """Describes as the command line says."""
+def run(args: argparse.Namespace) -> CommandReport:
+    """Computes the statistics and returns their report."""
     videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
     facts = survey(videos.paths, work_options(args, "stats"), decode=False, digest=False, description="stats")
-    report = describe(facts, [entry.label for entry in videos.entries if entry.label])
+    report = summarize(facts, [entry.label for entry in videos.entries if entry.label])
     if args.plots:
         _write_plots(Path(args.plots), facts, report)
         report.lines.append(f"plots: {args.plots}")
     return report
 
 
-def describe(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Report:
-    """The figures of a data set.
+def summarize(facts: Sequence[VideoFacts], labels: Sequence[str]) -> CommandReport:
+    """Returns the statistics of a data set.
 
     Args:
-        facts: of each file.
-        labels: of each line of the list; empty where there are none.
+        facts: one per file.
+        labels: one per line of the list; empty for a folder.
     """
     read = [fact for fact in facts if fact.frames]
     problems = count_problems([fact.problem for fact in facts])
@@ -81,14 +81,14 @@ def describe(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Report:
         lines.append(f"{title:<18}" + " … ".join(f"{value:.4g}" for value in quartiles))
     if labels:
         counts = list(values["classes"].values())
-        lines.append(f"{len(counts)} classes, of {min(counts)} to {max(counts)} videos")
-    return Report(lines, values)
+        lines.append(f"{len(counts)} classes with {min(counts)} to {max(counts)} videos")
+    return CommandReport(lines, values)
 
 
-def _write_plots(path: Path, facts: Sequence[VideoFacts], report: Report) -> None:
-    picture = _draw([fact for fact in facts if fact.frames], report.values["classes"])
+def _write_plots(path: Path, facts: Sequence[VideoFacts], report: CommandReport) -> None:
+    png = _draw([fact for fact in facts if fact.frames], report.values["classes"])
     if path.suffix.lower() == ".html":
-        encoded = base64.b64encode(picture).decode()
+        encoded = base64.b64encode(png).decode()
         write_text(
             path,
             "<!doctype html>\n<meta charset='utf-8'>\n<title>Data set</title>\n"
@@ -96,22 +96,22 @@ def _write_plots(path: Path, facts: Sequence[VideoFacts], report: Report) -> Non
         )
         return
     with atomic_write(path) as temporary:
-        temporary.write_bytes(picture)
+        temporary.write_bytes(png)
 
 
 def _draw(facts: Sequence[VideoFacts], classes: dict[str, int]) -> bytes:
-    """Histograms of all measures, and videos by class, as a PNG."""
+    """Returns histograms of all measures and of the classes as a PNG file."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 7), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     for axis, (measure, title) in zip(axes, _MEASURES.items(), strict=False):
-        # Rounded: bins cannot divide what differs in the last bit alone.
+        # Rounded, because bins cannot separate values that differ in the last bit only.
         axis.hist([round(getattr(fact, measure), 3) for fact in facts], bins=40)
         axis.set_xlabel(title)
         axis.set_ylabel("videos")
     axes[-1].bar(range(len(classes)), list(classes.values()), width=1.0)
-    axes[-1].set_xlabel("classes, the most frequent first")
+    axes[-1].set_xlabel("classes, most frequent first")
     axes[-1].set_ylabel("videos")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)

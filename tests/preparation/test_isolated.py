@@ -1,4 +1,4 @@
-"""A file may hang, crash or raise in its process; the others get their results."""
+"""Isolated work: a file that hangs, crashes or raises does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slowfast.preparation.file_work.isolated import Outcome, run_isolated
 
 
 def stand_in(path: str) -> str:
-    """Does to its process what the file's name says."""
+    """Hangs, crashes or raises, as the name of the file says."""
     match path:
         case "hangs":
             time.sleep(600)
@@ -32,7 +32,7 @@ def run(*paths: str, time_limit: float = 60.0) -> dict[str, Outcome[str]]:
     return {o.path: o for o in run_isolated(stand_in, paths, workers=2, time_limit=time_limit)}
 
 
-def test_each_file_has_its_outcome_whatever_the_others_do() -> None:
+def test_each_file_has_its_own_outcome() -> None:
     outcomes = run("a", "crashes", "leaves", "broken", "surprises", "b")
     assert outcomes == {
         "a": Outcome("a", "A"),
@@ -44,8 +44,8 @@ def test_each_file_has_its_outcome_whatever_the_others_do() -> None:
     }
 
 
-def test_a_file_that_hangs_is_given_up_after_the_time_limit() -> None:
-    run("a")  # the server of processes is up
+def test_a_file_that_hangs_is_ended_after_the_time_limit() -> None:
+    run("a")  # starts the server of processes
     start = time.monotonic()
     outcomes = run("hangs", "a", "b", time_limit=6.0)
     assert time.monotonic() - start < 25
@@ -57,7 +57,7 @@ def test_no_process_is_left_when_the_caller_stops() -> None:
     outcomes = run_isolated(stand_in, ["a", "hangs", "hangs"], workers=3, time_limit=600)
     next(outcomes)
     started = time.monotonic()
-    outcomes.close()  # ends what still runs, and waits for it
+    outcomes.close()  # ends the running processes, and waits for them
     assert time.monotonic() - started < 20
     with pytest.raises(StopIteration):
         next(outcomes)

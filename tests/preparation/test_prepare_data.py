@@ -1,4 +1,4 @@
-"""Each sub-command through its command line, on tiny real videos."""
+"""All sub-commands of data preparation, run through the command line on tiny real videos."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def test_help_has_examples_that_parse(command: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as exit_:
         main([command, "--help"])
     assert exit_.value.code == 0
-    assert f"python tools/prepare_data.py {command} " in capsys.readouterr().out
+    assert f"slowfast prepare {command} " in capsys.readouterr().out
 
 
-def test_the_door_opens_without_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = "import sys, runpy; sys.argv = ['prepare_data.py', 'scan', '--help']\n"
     code += "try: runpy.run_path('tools/prepare_data.py', run_name='__main__')\n"
     code += "except SystemExit: pass\n"
@@ -53,25 +53,28 @@ def test_the_door_opens_without_torch() -> None:
     [
         (["scan", "none.csv"], "none.csv: cannot be read (No such file or directory)"),
         (["scan", "bad.csv"], "bad.csv, line 2: 'pathonly' is not 'path label'; see --separator"),
-        (["scan", "empty"], "empty: holds no video file"),
-        (["resize", "data", "data"], "would take the place of the videos; choose another folder"),
-        (["resize", "data", "data/small"], "data/small: lies in data, and the next call would take"),
-        (["split", "good.csv", "out", "--shares", "train=0.8", "val=0.8"], "their sum is 1"),
-        (["resize", "data", "link"], "link: lies in data, and the next call would take"),
+        (["scan", "empty"], "empty: contains no video file"),
+        (["resize", "data", "data"], "would replace the videos; choose another folder"),
+        (["resize", "data", "data/small"], "data/small: is inside data, so that the next call would resize"),
+        (["split", "good.csv", "out", "--shares", "train=0.8", "val=0.8"], "their sum 1"),
+        (["resize", "data", "link"], "link: is inside data, so that the next call would resize"),
         (
             ["split", "./good.csv", "", "--shares", "good=0.8", "val=0.2"],
-            "good.csv: is the list itself, which would lose the other parts; choose another folder",
+            "good.csv: is the list itself and would be overwritten; choose another folder",
         ),
-        (["split", "good.csv", "out", "--shares", "train"], "--shares train: is not NAME=SHARE"),
-        (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "("], "is no regular expression"),
+        (["split", "good.csv", "out", "--shares", "train"], "--shares train: must be NAME=FRACTION"),
+        (
+            ["split", "good.csv", "out", "--shares", "a=1", "--group-by", "("],
+            "is not a valid regular expression",
+        ),
         (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "z"], "does not match a.mp4"),
         (["split", "data", "out", "--shares", "a=1"], "without labels; write a list with make-csv"),
-        (["make-csv", "empty", "--out", "x.csv"], "has no folder of a class"),
+        (["make-csv", "empty", "--out", "x.csv"], "contains no class folder"),
         (
             ["make-csv", "data", "--dataset", "ucf", "--out", "x.csv"],
-            "--dataset ucf: is not known; use features, frames,",
+            "--dataset ucf: must be one of features, frames,",
         ),
-        (["make-csv", "data", "--dataset", "ucf101", "--out", "x.csv"], "--num-classes: is not set"),
+        (["make-csv", "data", "--dataset", "ucf101", "--out", "x.csv"], "--num-classes: must be given"),
     ],
 )
 def test_errors_name_the_cause_without_a_traceback(
@@ -100,7 +103,7 @@ def test_errors_name_the_cause_without_a_traceback(
 
 @pytest.fixture(scope="module")
 def mixed_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sound videos and one of each kind of bad ones, and a list of all."""
+    """Valid videos and one of each kind of bad videos, and a list of all."""
     folder = tmp_path_factory.mktemp("mixed")
     write_video(folder / "good.mp4", 30, bf="2")
     write_video(folder / "also good.webm", 30, codec="libvpx")
@@ -149,10 +152,10 @@ def test_scan_lists_bad_videos_with_reasons_and_writes_a_clean_list(
         )
     )
     assert {Path(bad["path"]).name: bad["problem"] for bad in report["bad"]} == BAD
-    assert (report["videos"], report["sound"]) == (9, 2)
+    assert (report["videos"], report["valid"]) == (9, 2)
     assert clean.read_text() == "also good.webm 0\ngood.mp4 4\n"
     assert "good.mp4: duplicate" not in (text := capsys.readouterr().out)
-    assert f"{mixed_videos / 'twin.mp4'}: duplicate (the same as {mixed_videos / 'good.mp4'})" in text
+    assert f"{mixed_videos / 'twin.mp4'}: duplicate (same content as {mixed_videos / 'good.mp4'})" in text
     facts = {Path(fact["path"]).name: fact for fact in report["facts"]}["good.mp4"]
     assert (facts["frames"], facts["width"], facts["codec"]) == (30, 64, "h264")
     assert facts["seconds"] == pytest.approx(1.2)
@@ -179,7 +182,7 @@ def test_scan_goes_on_where_it_was(
     second = prepare("scan", folder)
     assert set(asked) == {json.loads(lines[-1])["path"], str(folder / "text.mp4")}
     asked.clear()
-    assert second["sound"] == first["sound"] + 1
+    assert second["valid"] == first["valid"] + 1
     prepare("scan", folder, "--quick")  # other settings: everything anew
     assert len(asked) == 8
 
@@ -207,11 +210,11 @@ def test_resize_keeps_names_times_and_frames(tmp_path: Path) -> None:
         assert frames.shape[1:3] == size
     with av.open(str(tmp_path / "out/a/wide.mp4")) as copy:
         keys = [i for i, packet in enumerate(copy.demux(video=0)) if packet.is_keyframe]
-    assert max(np.diff(keys)) <= 5  # a cut between scenes begins a group early
+    assert max(np.diff(keys)) <= 5  # a scene change starts a group early
 
 
-def test_resize_lets_the_encoder_choose_its_own_kinds_of_pictures(tmp_path: Path) -> None:
-    """A decoded frame says of which kind it was, and an encoder takes that for an order."""
+def test_resize_lets_the_encoder_choose_the_frame_types(tmp_path: Path) -> None:
+    """A decoded frame has a type, which an encoder would obey."""
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in/intra.mp4", 20, size=(128, 128), gop=1)
     prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64", "--gop", "20")
@@ -220,7 +223,7 @@ def test_resize_lets_the_encoder_choose_its_own_kinds_of_pictures(tmp_path: Path
     assert sum(intra) < 10
 
 
-def test_resize_makes_again_only_what_is_missing(tmp_path: Path) -> None:
+def test_resize_repeats_only_missing_copies(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / "in").mkdir(exist_ok=True)
         write_video(tmp_path / f"in/{i}.mp4", 5, size=(128, 128))
@@ -232,7 +235,9 @@ def test_resize_makes_again_only_what_is_missing(tmp_path: Path) -> None:
     assert changed == ["1.mp4"]
 
 
-def test_resize_of_a_list_may_write_below_its_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resize_of_a_list_may_write_into_the_folder_of_its_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "a.mp4", 5, size=(128, 128))
     write_csv(tmp_path / "all.csv", [("a.mp4", 0)])
@@ -262,7 +267,7 @@ def test_make_csv_from_a_folder_of_classes(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "classes.json").read_text()) == {"bow": 0, "wave": 1}
 
 
-def test_make_csv_of_a_second_split_keeps_the_numbers_of_the_first(
+def test_make_csv_of_a_second_split_keeps_the_indices_of_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("train/a/1.mp4", "train/b/2.mp4", "train/c/3.mp4", "val/a/4.mp4", "val/c/5.mp4"):
@@ -278,14 +283,14 @@ def test_make_csv_of_a_second_split_keeps_the_numbers_of_the_first(
     (tmp_path / "val/d").mkdir()
     assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
     assert "val: class 'd' is not in" in (error := capsys.readouterr().err)
-    assert "write --out into another folder, or delete classes.json to number the classes anew" in error
+    assert "write --out into another folder, or delete classes.json to assign new indices" in error
     (tmp_path / "classes.json").write_text('{"a": 0, "c": "2", "d": 3}')
     assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
-    assert "classes.json: 'c' = '2' is no class index" in capsys.readouterr().err
+    assert "classes.json: 'c' = '2' is not a valid class index" in capsys.readouterr().err
     assert not (tmp_path / "new.csv").exists()
 
 
-def test_make_csv_takes_no_hidden_folder_for_a_class(tmp_path: Path) -> None:
+def test_make_csv_ignores_hidden_folders(tmp_path: Path) -> None:
     for name in (".ipynb_checkpoints/a.mp4", "wave/a.mp4"):
         (tmp_path / "videos" / name).parent.mkdir(parents=True)
         (tmp_path / "videos" / name).touch()
@@ -343,9 +348,9 @@ def test_divide_is_stratified_seeded_and_random() -> None:
     assert parts == divide(labels, videos, [0.7, 0.2, 0.1], seed=1)
     assert parts != divide(labels, videos, [0.7, 0.2, 0.1], seed=2)
     totals = Counter(labels)
-    for part, share in enumerate([0.7, 0.2, 0.1]):
+    for part, fraction in enumerate([0.7, 0.2, 0.1]):
         held = Counter(label for label, p in zip(labels, parts, strict=True) if p == part)
-        assert all(abs(held[label] - share * totals[label]) <= 1 for label in totals)
+        assert all(abs(held[label] - fraction * totals[label]) <= 1 for label in totals)
 
 
 # ------------------------------------------------------------------------------------------------ stats
@@ -362,5 +367,5 @@ def test_stats_and_plots(mixed_videos: Path, tmp_path: Path, capsys: pytest.Capt
     assert report["frames"]["least"] == 3
     assert report["fps"]["median"] == pytest.approx(25, abs=0.1)
     assert len(report["classes"]) == 9
-    assert "9 classes, of 1 to 1 videos" in capsys.readouterr().out
+    assert "9 classes with 1 to 1 videos" in capsys.readouterr().out
     assert os.path.exists(videos / "all.csv.stats.jsonl")

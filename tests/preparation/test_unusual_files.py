@@ -1,4 +1,4 @@
-"""Preparing files of unusual names, formats and colours, and files that only a passing problem befell."""
+"""Preparation of files with unusual names, formats and colours, and of files with transient problems."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from slowfast.video.pyav_video import PyAVVideo
 from tests.support.videos import read_stamps, write_video
 
 
-def test_a_name_that_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is scanned, listed and reported, though it cannot be printed."""
+def test_a_name_that_is_not_valid_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file is scanned, listed and reported, although its name cannot be printed."""
     folder, clean, report = tmp_path / "videos", tmp_path / "clean.csv", tmp_path / "report.json"
     folder.mkdir()
     write_video(folder / os.fsdecode(b"caf\xe9.mp4"), 5)
@@ -35,7 +35,7 @@ def test_a_name_that_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("problem", "passes"),
+    ("problem", "is_transient"),
     [
         ("unreadable", True),
         ("not permitted", True),
@@ -47,10 +47,10 @@ def test_a_name_that_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ],
 )
 @pytest.mark.parametrize("old_journal", [False, True])
-def test_passing_problems_are_tried_again(
-    problem: str, passes: bool, old_journal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_with_transient_problems_are_tried_again(
+    problem: str, is_transient: bool, old_journal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether an earlier version wrote them down or not."""
+    """With and without a journal entry of an earlier version."""
     path = str(tmp_path / "a.mp4")
     Path(path).write_text("a video")
     outcomes = [
@@ -62,21 +62,23 @@ def test_passing_problems_are_tried_again(
         for _ in paths:
             yield outcomes.pop(0)
 
-    def look() -> str:
+    def survey_once() -> str:
         options = WorkOptions(1, 10.0, tmp_path / "journal.jsonl")
         return survey([path], options, decode=True, digest=False, description="scan")[0].problem
 
     monkeypatch.setattr("slowfast.preparation.file_work.work.run_isolated", run)
     if old_journal:
         with monkeypatch.context() as earlier:
-            earlier.setattr("slowfast.preparation.file_work.work._PASSING", frozenset())
-            assert look() == problem
+            earlier.setattr("slowfast.preparation.file_work.work._TRANSIENT", frozenset())
+            assert survey_once() == problem
     else:
-        assert look() == problem
-    assert look() == ("" if passes else problem)
+        assert survey_once() == problem
+    assert survey_once() == ("" if is_transient else problem)
 
 
-def test_a_scan_refuses_what_reading_cannot_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_reports_videos_that_cannot_be_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Refusing:
         def reformat(self, *_: object, **__: object) -> None:
             raise av.error.OSError(95, "Operation not supported")
@@ -89,7 +91,7 @@ def test_a_scan_refuses_what_reading_cannot_convert(tmp_path: Path, monkeypatch:
     assert probe_video(path, decode=False, digest=False).problem == ""
 
 
-def test_an_avi_s_copy_keeps_times_that_are_trusted(tmp_path: Path) -> None:
+def test_a_copy_of_an_avi_has_reliable_times(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in/a.avi", 40, codec="mpeg4", size=(128, 128))
     assert main(["resize", str(tmp_path / "in"), str(tmp_path / "out"), "--short-side", "64"]) == 0
@@ -99,7 +101,7 @@ def test_an_avi_s_copy_keeps_times_that_are_trusted(tmp_path: Path) -> None:
     assert read_stamps(decode(tmp_path / "out/a.avi")) == list(range(40))
 
 
-def test_formats_that_do_not_suit_are_refused_with_a_remedy(
+def test_unsuitable_formats_are_refused_with_a_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, report = tmp_path / "in", tmp_path / "report.json"
@@ -109,7 +111,10 @@ def test_formats_that_do_not_suit_are_refused_with_a_remedy(
     write_video(folder / "c.WMV", 5, codec="wmv2")
     write_video(folder / "d.mp4", 5)
     assert main(["resize", str(folder), str(tmp_path / "out"), "--report", str(report)]) == 0
-    assert json.loads(report.read_text())["problems"] == {"no such copies": 3}
+    assert json.loads(report.read_text())["problems"] == {"unsuitable format": 3}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["d.mp4"]
-    said = capsys.readouterr().out
-    assert "a.gif: no such copies (.gif does not suit H.264; convert it to .mp4, and change its name" in said
+    printed = capsys.readouterr().out
+    assert (
+        "a.gif: unsuitable format (.gif cannot hold H.264; convert the file to .mp4, and change its name"
+        in printed
+    )

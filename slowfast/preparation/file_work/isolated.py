@@ -1,4 +1,7 @@
-"""Work on files in a process each: one that hangs or kills its process costs no more than itself."""
+"""Work on files in one process per file, so that a file that hangs or crashes stops no other.
+
+``concurrent.futures`` ends the whole pool when one of its processes dies, and cannot end a task that hangs.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +18,26 @@ from slowfast.errors import DecodeError
 
 T = TypeVar("T")
 
-# Loaded once by the server from which each process is forked; a process then starts in milliseconds.
+# Imported once by the server that forks each process, so that a process starts in milliseconds.
 _PRELOADED = [
     "slowfast.video.pyav_video",
     "slowfast.preparation.file_work.probe",
     "slowfast.preparation.file_work.transcode",
 ]
 
-# Problem of a file that a task did not foresee: the task's fault, perhaps.
+# Reason for an exception that the task did not expect, and that may be a defect of the task.
 UNEXPECTED = "unexpected"
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What became of one file.
+    """The outcome of the work on one file.
 
     Attributes:
         path: the file.
-        value: what the task returned; None where it failed.
-        problem: short class of the failure; empty where there is none.
-        detail: what was said.
+        value: the result of the task; None where it failed.
+        problem: short class of the failure; empty on success.
+        detail: description of the failure.
     """
 
     path: str
@@ -53,24 +56,25 @@ class _Running:
 def run_isolated(
     task: Callable[[str], T], paths: Iterable[str], *, workers: int, time_limit: float
 ) -> Iterator[Outcome[T]]:
-    """Yields the outcomes of ``task(path)`` as they come, each from a process of its own.
+    """Yields the outcomes of ``task(path)`` as they finish, each from a process of its own.
 
     A process that takes longer than ``time_limit`` seconds is killed: problem ``timeout``. One that ends
-    without a word (a decoder's crash, a lack of memory) is problem ``crashed``.
+    without a result (a crash of the decoder, a lack of memory) is problem ``crashed``.
 
     Args:
-        task: can be pickled.
-        workers: processes at a time.
+        task: a function that can be pickled.
+        workers: number of processes at a time.
+        time_limit: seconds per file.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     running: dict[Connection, _Running] = {}
-    waiting = iter(paths)
+    remaining = iter(paths)
     try:
         while True:
-            while len(running) < workers and (path := next(waiting, None)) is not None:
+            while len(running) < workers and (path := next(remaining, None)) is not None:
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(sender, task, path), daemon=True)
+                process = context.Process(target=_run_task, args=(sender, task, path), daemon=True)
                 process.start()
                 sender.close()
                 running[receiver] = _Running(path, process, time.monotonic() + time_limit)
@@ -82,22 +86,22 @@ def run_isolated(
                 yield _receive(receiver, running.pop(receiver))
             for receiver, entry in list(running.items()):
                 if entry.deadline <= time.monotonic():
-                    _end(receiver, running.pop(receiver))
+                    _terminate(receiver, running.pop(receiver))
                     yield Outcome(entry.path, None, "timeout", f"took longer than {time_limit:g} s")
     finally:
         for receiver, entry in running.items():
-            _end(receiver, entry)
+            _terminate(receiver, entry)
 
 
-def _work(sender: Connection, task: Callable[[str], T], path: str) -> None:
-    # Ctrl-C is the main process's to handle; it ends this one.
+def _run_task(sender: Connection, task: Callable[[str], T], path: str) -> None:
+    # Ctrl-C is handled by the main process, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         outcome = Outcome(path, task(path))
     except DecodeError as error:
         outcome = Outcome(path, None, error.reason, error.detail)
     except MemoryError:
-        outcome = Outcome(path, None, "memory", "wants more memory than there is")
+        outcome = Outcome(path, None, "memory", "not enough memory")
     except OSError as error:
         outcome = Outcome(path, None, "unreadable", str(error))
     except Exception as error:
@@ -110,18 +114,18 @@ def _receive(receiver: Connection, entry: _Running) -> Outcome[T]:
         return receiver.recv()
     except EOFError:
         entry.process.join()
-        return Outcome(entry.path, None, "crashed", _explain(entry.process.exitcode))
+        return Outcome(entry.path, None, "crashed", _describe_exit(entry.process.exitcode))
     finally:
-        _end(receiver, entry)
+        _terminate(receiver, entry)
 
 
-def _explain(exit_code: int | None) -> str:
+def _describe_exit(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"ended by signal {signal.Signals(-exit_code).name}"
     return f"ended with status {exit_code}"
 
 
-def _end(receiver: Connection, entry: _Running) -> None:
+def _terminate(receiver: Connection, entry: _Running) -> None:
     receiver.close()
     entry.process.kill()
     entry.process.join()

@@ -1,4 +1,4 @@
-"""What was found out about each file, written down at once: an interrupted run goes on where it was."""
+"""A journal of the result of each file, written at once, so that an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Self
 
 
 class Journal:
-    """Results by file, one line of json each, appended as they come; used as a context manager.
+    """Results by file, appended as lines of JSON; used as a context manager.
 
-    A result counts as long as the file has the size and time that it had, and the settings are the same.
+    A result is valid as long as size and modification time of the file, and the settings, are the same.
 
     Args:
-        path: made when missing.
-        settings: what else the results depend on.
+        path: of the journal; created where it is missing.
+        settings: all other values that the results depend on.
     """
 
     def __init__(self, path: str | Path, settings: dict[str, Any]) -> None:
@@ -25,20 +25,20 @@ class Journal:
         self._known: dict[str, dict[str, Any]] = {}
         if self._path.exists():
             for line in self._path.read_text(encoding="utf-8").splitlines():
-                self._take(line)
+                self._read_line(line)
 
-    def _take(self, line: str) -> None:
+    def _read_line(self, line: str) -> None:
         try:
             entry = json.loads(line)
             self._known[entry["path"]] = entry
         except (json.JSONDecodeError, KeyError, TypeError):
-            pass  # the line during whose writing a run was killed
+            pass  # a line that was cut off when a run was killed
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a", encoding="utf-8")
         if self._file.tell():
-            self._file.write("\n")  # ends a line that was cut off
+            self._file.write("\n")  # completes a line that was cut off
         return self
 
     def __exit__(
@@ -47,21 +47,21 @@ class Journal:
         self._file.close()
 
     def find(self, path: str) -> Any | None:
-        """The result written down for the file as it is now; None: there is none."""
+        """Returns the result for the file as it is now; None where the journal has no valid one."""
         entry = self._known.get(path)
         if entry is None or entry["state"] != _state(path) or entry["settings"] != self._settings:
             return None
         return entry["result"]
 
     def add(self, path: str, result: Any) -> None:
-        """Writes down a result that json can hold."""
+        """Appends a result that JSON can represent."""
         entry = {"path": path, "state": _state(path), "settings": self._settings, "result": result}
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
 
 def _state(path: str) -> list[int]:
-    """Size and time of change; of a missing file nothing."""
+    """Returns size and modification time; an empty list for a missing file."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

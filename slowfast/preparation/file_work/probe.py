@@ -1,4 +1,4 @@
-"""The facts of one video file, and whether its frames can be trusted. Runs in a process of its own."""
+"""The properties of one video file, and a check of its frames. Runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import av
 
 from slowfast.video.container import open_container
 
-# Containers round; a part this small, in seconds and as a share, is not missed.
-_MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
+# Containers round: a missing part below these limits, in seconds and as a fraction, is ignored.
+_MISSING_SECONDS, _MISSING_FRACTION = 0.5, 0.05
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What is known of a file.
+    """The properties of a file.
 
     Attributes:
         path: as given.
         bytes: size of the file.
-        digest: of its content; empty when it was not asked for.
+        digest: hash of the content; empty where it was not asked for.
         frames, seconds, fps: of the video stream.
         width, height: pixels as stored.
-        codec: decoder's name.
-        problem: short class of what is wrong: ``missing``, ``not a video``, ``truncated``, ``corrupt``,
-            ``not convertible``, ``timeout`` …; empty for a sound file.
-        detail: more about it.
+        codec: name of the decoder.
+        problem: short class of the failure: ``missing``, ``not a video``, ``truncated``, ``corrupt``,
+            ``not convertible``, ``timeout`` …; empty for a valid file.
+        detail: description of the failure.
     """
 
     path: str
@@ -45,17 +45,17 @@ class VideoFacts:
 
 
 def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
-    """Reads the facts of a file.
+    """Returns the properties of a file.
 
     Args:
-        decode: decode every frame, and convert one as reading does; else only the packets are read.
-        digest: also digest the content, to find files that are the same.
+        decode: decode every frame, and convert one as reading does; False: only read the packets.
+        digest: also hash the content, to find duplicates.
 
     Raises:
-        DecodeError: for what is no video at all, or none that can be shown.
+        DecodeError: for a file that is not a video, or cannot be converted.
     """
     from slowfast.video.placement import Placement
-    from slowfast.video.pyav_video import PyAVVideo  # loads torch, which a command's --help need not
+    from slowfast.video.pyav_video import PyAVVideo  # slow to import, and --help does not need it
 
     with PyAVVideo(path) as video:
         times = video.times
@@ -73,7 +73,7 @@ def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
         stream = container.streams.video[0]
         context = stream.codec_context
         facts = replace(facts, width=context.width, height=context.height, codec=context.name)
-        missing = _missing_part(container, stream, facts)
+        missing = _describe_missing(container, stream, facts)
         if missing:
             return replace(facts, problem="truncated", detail=missing)
         damage = _find_damage(container, stream, facts.frames) if decode else ""
@@ -85,22 +85,22 @@ def _digest(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _missing_part(container: Any, stream: Any, facts: VideoFacts) -> str:
-    """Says what the header promises and the file does not hold."""
-    if stream.frames > facts.frames * (1 + _MISSING_SHARE) + 1:
-        return f"{facts.frames} of {stream.frames} frames are there"
+def _describe_missing(container: Any, stream: Any, facts: VideoFacts) -> str:
+    """Returns what the header announces and the file lacks; empty where nothing is missing."""
+    if stream.frames > facts.frames * (1 + _MISSING_FRACTION) + 1:
+        return f"{facts.frames} of {stream.frames} frames are present"
     claimed = 0.0
     if stream.duration:
         claimed = float(stream.duration * stream.time_base)
     elif container.duration and len(container.streams) == 1:
         claimed = container.duration / av.time_base
-    if claimed - facts.seconds > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
-        return f"{facts.seconds:.2f} of {claimed:.2f} s are there"
+    if claimed - facts.seconds > max(_MISSING_SECONDS, _MISSING_FRACTION * claimed):
+        return f"{facts.seconds:.2f} of {claimed:.2f} s are present"
     return ""
 
 
 def _find_damage(container: Any, stream: Any, frames: int) -> str:
-    """Decodes everything and says what went wrong, also what the decoder conceals without an error."""
+    """Decodes all frames and returns what went wrong, errors that the decoder conceals included."""
     stream.thread_type = "NONE"
     decoded = failed = concealed = 0
     av.logging.set_level(av.logging.ERROR)
@@ -112,10 +112,10 @@ def _find_damage(container: Any, stream: Any, frames: int) -> str:
                     concealed += frame.is_corrupt
             except av.FFmpegError:
                 failed += 1
-    complaints = [text.strip() for _, _, text in messages]
+    errors = [text.strip() for _, _, text in messages]
     if failed or concealed or decoded < frames:
         return f"{decoded} of {frames} frames decoded, {failed} packets refused, {concealed} frames concealed"
-    return f"{len(complaints)} complaints of the decoder: {complaints[0]}" if complaints else ""
+    return f"{len(errors)} errors logged by the decoder: {errors[0]}" if errors else ""
 
 
 def _packets(container: Any, stream: Any) -> Any:

@@ -19,17 +19,17 @@ from slowfast.video.container import open_container
 from slowfast.video.placement import scaled_size
 
 _VP9 = {"deadline": "realtime", "cpu-used": "6", "b": "0"}
-# Formats that hold no H.264, or not so that the times of its frames can be read from the packets.
+# Formats that cannot hold H.264, or not with frame times that can be read from the packets.
 _UNSUITABLE = frozenset({".asf", ".gif", ".mpe", ".mpeg", ".mpg", ".vob", ".wmv"})
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How copies are made.
+    """Settings of the encoder.
 
     Attributes:
         short_side: pixels; smaller videos keep their size.
-        gop: frames from one key frame to the next; small ones make seeking cheap and files larger.
+        gop: frames between key frames; small values make seeking fast and files larger.
         crf: constant quality, 0 (lossless) to 51.
         preset: of x264, from ``ultrafast`` to ``veryslow``.
     """
@@ -42,11 +42,11 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Copy:
-    """What was written.
+    """Properties of a copy.
 
     Attributes:
         width, height: pixels.
-        frames: how many.
+        frames: number of frames.
         bytes_before, bytes_after: sizes of both files.
     """
 
@@ -58,19 +58,18 @@ class Copy:
 
 
 def transcode(source: str, *, source_root: str, target_root: str, encoding: Encoding) -> Copy:
-    """Writes a copy of a video under the same name below another folder; sound is left out.
+    """Writes a copy of a video under the same name in another folder, without sound.
 
-    Frames keep their times, so that variable frame rates stay as they are; so does a rotation. The copy
-    appears under its name only when it is whole.
+    Frame times, variable frame rates and a rotation are kept. The copy gets its name when it is complete.
 
     Raises:
-        DecodeError: for what is no video, and where a packet cannot be decoded; reason ``no such copies``
-            where the source's format does not suit.
+        DecodeError: for a file that is not a video, and for packets that cannot be decoded; reason
+            ``unsuitable format`` where the container cannot hold the copy.
     """
     suffix = os.path.splitext(source)[1].lower()
     if suffix in _UNSUITABLE:
-        remedy = f"{suffix} does not suit H.264; convert it to .mp4, and change its name in the list"
-        raise DecodeError(source, "no such copies", remedy)
+        remedy = f"{suffix} cannot hold H.264; convert the file to .mp4, and change its name in the list"
+        raise DecodeError(source, "unsuitable format", remedy)
     target = Path(target_root, os.path.relpath(source, source_root))
     try:
         with (
@@ -95,7 +94,7 @@ def _encode(reader: Any, path: Path, encoding: Encoding) -> tuple[int, int, int]
     height, width = source.codec_context.height, source.codec_context.width
     if min(height, width) > encoding.short_side:
         height, width = scaled_size(height, width, encoding.short_side)
-    height, width = max(height // 2 * 2, 2), max(width // 2 * 2, 2)  # 4:2:0 wants even sizes
+    height, width = max(height // 2 * 2, 2), max(width // 2 * 2, 2)  # 4:2:0 needs even sizes
     codec, options = _codec(path.suffix.lower(), encoding)
     reformatter = VideoReformatter()
     frames = 0
@@ -114,7 +113,7 @@ def _encode(reader: Any, path: Path, encoding: Encoding) -> tuple[int, int, int]
                 frame, width, height, format="yuv420p", interpolation="AREA", threads=1
             )
             small.pts, small.time_base = frame.pts, frame.time_base
-            small.pict_type = PictureType.NONE  # the source's kind would be taken for an order
+            small.pict_type = PictureType.NONE  # the encoder would obey the type of the source frame
             writer.mux(stream.encode(small))
             frames += 1
         writer.mux(stream.encode())
@@ -122,17 +121,17 @@ def _encode(reader: Any, path: Path, encoding: Encoding) -> tuple[int, int, int]
 
 
 def _codec(suffix: str, encoding: Encoding) -> tuple[str, dict[str, str]]:
-    """The encoder for a kind of file, and its options."""
+    """Returns the encoder for a file suffix, and its options."""
     quality = {"crf": str(encoding.crf)}
     if suffix == ".webm":
         return "libvpx-vp9", _VP9 | quality
-    if suffix == ".avi":  # keeps one time a packet: with B-frames nobody could tell when a frame is shown
+    if suffix == ".avi":  # stores no presentation times, which B-frames need
         quality["bf"] = "0"
     return "libx264", {"preset": encoding.preset} | quality
 
 
 def _timed_frames(reader: Any, source: Any, rate: Fraction) -> Iterator[Any]:
-    """Frames with ascending timestamps; where they are missing or fall back, one step after the last."""
+    """Yields frames with ascending timestamps; a missing or descending one becomes the last plus one step."""
     step = max(round(1 / (rate * source.time_base)), 1)
     last = None
     for frame in reader.decode(source):

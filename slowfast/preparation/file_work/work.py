@@ -1,4 +1,4 @@
-"""Isolated work on many files, with progress, resumed from what an earlier run wrote down."""
+"""Isolated work on many files, with a progress bar and a journal from which it can be continued."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from slowfast.progress import Progress
 
 T = TypeVar("T")
 
-# Problems that can pass while the file stays the same: of rights, memory, the disk, the machine's load, or
-# of this program. They are not remembered, so that the next run tries such files again.
-_PASSING = frozenset({"crashed", "memory", "not permitted", "timeout", "unreadable", UNEXPECTED})
+# Problems that can disappear while the file stays the same: permissions, memory, the disk, the load of the
+# machine, or this program. They are not kept in the journal, so that the next run tries these files again.
+_TRANSIENT = frozenset({"crashed", "memory", "not permitted", "timeout", "unreadable", UNEXPECTED})
 
 
 @dataclass(frozen=True)
 class WorkOptions:
-    """How work is done.
+    """Options of work on many files.
 
     Attributes:
-        workers: processes at a time.
-        time_limit: seconds for each file.
-        journal: file in which results are kept.
+        workers: number of processes at a time.
+        time_limit: seconds per file.
+        journal: file that keeps the results.
     """
 
     workers: int
@@ -46,19 +46,19 @@ def work_through(
     settings: dict[str, Any],
     is_current: Callable[[str], bool] = lambda path: True,
 ) -> dict[str, Outcome[T]]:
-    """Does ``task`` for each file that has no lasting result yet; returns the outcomes by path, in order.
+    """Runs ``task`` for each file without a valid result, and returns all outcomes by path, in order.
 
     Args:
-        kind: the dataclass that ``task`` returns, of what json can hold.
-        settings: what results depend on beside the file.
-        is_current: False where an earlier result no longer holds.
+        kind: the dataclass that ``task`` returns; JSON can represent its fields.
+        settings: all values that results depend on beside the file.
+        is_current: returns False for a path whose earlier result is outdated.
     """
     outcomes: dict[str, Outcome[T]] = {}
     limits = {"time_limit": options.time_limit}
     with Journal(options.journal, settings | limits) as journal:
         for path in paths:
             known = journal.find(path)
-            if known is not None and known["problem"] not in _PASSING and is_current(path):
+            if known is not None and known["problem"] not in _TRANSIENT and is_current(path):
                 value = None if known["value"] is None else kind(**known["value"])
                 outcomes[path] = Outcome(path, value, known["problem"], known["detail"])
         left = [path for path in paths if path not in outcomes]
@@ -68,7 +68,7 @@ def work_through(
             results = run_isolated(task, left, workers=options.workers, time_limit=options.time_limit)
             for outcome in results:
                 outcomes[outcome.path] = outcome
-                if outcome.problem not in _PASSING:
+                if outcome.problem not in _TRANSIENT:
                     journal.add(outcome.path, asdict(outcome))
                 problems += bool(outcome.problem)
                 progress.update(1, failed=problems)
@@ -78,7 +78,7 @@ def work_through(
 def survey(
     paths: Sequence[str], options: WorkOptions, *, decode: bool, digest: bool, description: str
 ) -> list[VideoFacts]:
-    """The facts of each file; what could not be read has a problem and no facts."""
+    """Returns the properties of each file; a file that cannot be read has a problem only."""
     outcomes = work_through(
         paths,
         partial(probe_video, decode=decode, digest=digest),
@@ -94,5 +94,5 @@ def survey(
 
 
 def count_problems(problems: Sequence[str]) -> dict[str, int]:
-    """How often each problem came, the most frequent first."""
+    """Returns problem -> number of files, most frequent first."""
     return dict(Counter(problem for problem in problems if problem).most_common())
