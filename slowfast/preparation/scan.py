@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.file_work.probe import VideoFacts
-from slowfast.preparation.file_work.work import count_problems, survey
+from slowfast.preparation.file_work.work import count_problems, list_variable_rates, survey
 from slowfast.preparation.lists import read_list
 from slowfast.preparation.report import CommandReport
 
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> CommandReport:
             f"{len(facts)} videos, {len(facts) - len(bad)} of them valid",
             *(f"  {count} {problem}" for problem, count in count_problems([f.problem for f in bad]).items()),
             *(f"{fact.path}: {fact.problem}" + (f" ({fact.detail})" if fact.detail else "") for fact in bad),
+            *list_variable_rates(facts),
             *([f"clean list: {args.clean}"] if args.clean else []),
         ],
         values={

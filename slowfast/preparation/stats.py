@@ -15,7 +15,7 @@ import numpy as np
 from slowfast.files import atomic_write, write_text
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.file_work.probe import VideoFacts
-from slowfast.preparation.file_work.work import count_problems, survey
+from slowfast.preparation.file_work.work import count_problems, list_variable_rates, survey
 from slowfast.preparation.lists import read_list
 from slowfast.preparation.report import CommandReport
 
@@ -79,6 +79,8 @@ def summarize(facts: Sequence[VideoFacts], labels: Sequence[str]) -> CommandRepo
         names = ("least", "quarter", "median", "three_quarters", "most")
         values[measure] = dict(zip(names, quartiles, strict=True))
         lines.append(f"{title:<18}" + " … ".join(f"{value:.4g}" for value in quartiles))
+    values["variable_rate"] = [fact.path for fact in read if fact.variable_rate]
+    lines += list_variable_rates(read)
     if labels:
         counts = list(values["classes"].values())
         lines.append(f"{len(counts)} classes with {min(counts)} to {max(counts)} videos")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,24 @@ def test_scan_goes_on_where_it_was(
     assert second["valid"] == first["valid"] + 1
     prepare("scan", folder, "--quick")  # other settings: everything anew
     assert len(asked) == 8
+
+
+@pytest.mark.parametrize("command", ["scan", "stats"])
+def test_videos_of_variable_frame_rate_are_named(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "steady.mp4", 20)
+    write_video(folder / "rounded.mkv", 30, fps=Fraction(30000, 1001))  # times in whole milliseconds
+    pause = [40 * i for i in range(10)] + [5000 + 40 * i for i in range(10)]
+    write_video(folder / "pause.mp4", 20, ticks=pause)
+    report = prepare(command, folder)
+    printed = capsys.readouterr().out
+    assert "variable frame rate, sampled by time: 1" in printed
+    assert f"  {folder}/pause.mp4" in printed
+    if command == "stats":
+        assert report["variable_rate"] == [f"{folder}/pause.mp4"]
 
 
 # ----------------------------------------------------------------------------------------------- resize

@@ -26,6 +26,7 @@ class VideoFacts:
         frames, seconds, fps: of the video stream.
         width, height: pixels as stored.
         codec: name of the decoder.
+        variable_rate: whether frames are shown for different times, by more than the rounding of containers.
         problem: short class of the failure: ``missing``, ``not a video``, ``truncated``, ``corrupt``,
             ``not convertible``, ``timeout`` …; empty for a valid file.
         detail: description of the failure.
@@ -40,6 +41,7 @@ class VideoFacts:
     width: int = 0
     height: int = 0
     codec: str = ""
+    variable_rate: bool = False
     problem: str = ""
     detail: str = ""
 
@@ -68,6 +70,7 @@ def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
         frames=times.num_frames,
         seconds=times.duration,
         fps=times.fps,
+        variable_rate=not times.is_constant,
     )
     with open_container(path) as container:
         stream = container.streams.video[0]

@@ -16,6 +16,9 @@ from slowfast.progress import Progress
 
 T = TypeVar("T")
 
+# Videos that a report names.
+_MAX_NAMED = 20
+
 # Problems that can disappear while the file stays the same: permissions, memory, the disk, the load of the
 # machine, or this program. They are not kept in the journal, so that the next run tries these files again.
 _TRANSIENT = frozenset({"crashed", "memory", "not permitted", "timeout", "unreadable", UNEXPECTED})
@@ -90,6 +93,19 @@ def survey(
     return [
         outcome.value or VideoFacts(path, problem=outcome.problem, detail=outcome.detail)
         for path, outcome in outcomes.items()
+    ]
+
+
+def list_variable_rates(facts: Sequence[VideoFacts]) -> list[str]:
+    """Returns lines that name the videos of variable frame rate; they are valid, and sampled by time."""
+    variable = [fact.path for fact in facts if fact.variable_rate]
+    if not variable:
+        return []
+    more = [f"  … and {len(variable) - _MAX_NAMED} more"] if len(variable) > _MAX_NAMED else []
+    return [
+        f"variable frame rate, sampled by time: {len(variable)}",
+        *(f"  {path}" for path in variable[:_MAX_NAMED]),
+        *more,
     ]
 
 
