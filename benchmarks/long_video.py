@@ -1,9 +1,9 @@
-"""Videos of ten minutes to three hours from file to scores: speed, memory against length, who works how long.
+"""Measures videos of ten minutes to three hours from file to scores: speed, memory, time of each stage.
 
-The file is made from a short encoded scene, repeated with running timestamps (640×360, 25 frames a second, a
-key frame every ten seconds). Then what a user calls runs: features of its frames onto the disk, decoding in
-a thread beside the backbone, and the scores of the whole and of ten-second windows. The encoder has the
-paper's size; the backbone is small, so that decoding is not hidden behind it (``--backbone`` takes any name).
+The file repeats a short encoded scene (640×360 pixels, 25 frames per second, a key frame every ten seconds). The
+functions that a user calls are timed: extraction of features to disk, where a thread decodes while the backbone
+computes, and scores of the complete video and of ten-second windows. The encoder has the paper's size; the
+default backbone is small, so that the time of decoding is visible (``--backbone`` accepts any name).
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ import av
 import numpy as np
 import torch
 
-from benchmarks.measure import Report, peak_memory
+from benchmarks.measure import BenchmarkReport, peak_memory
 from slowfast.video.pyav_video import PyAVVideo
 from vtn import VTN, score_video, score_windows
-from vtn.inference.extract import FrameView, extract_features
+from vtn.inference.extract import FrameView, extract_video_features
 from vtn.inference.features import VideoFeatures
 
 HEIGHT, WIDTH, FPS, SCENE_SECONDS = 360, 640, 25, 10
 SIZE = 64
-"""Pixels of the small backbone's frames; others get 224."""
+"""Height and width in pixels of the small backbone's frames; other backbones get 224."""
 DEFAULT_RUNS = ((10, 1.0), (60, 1.0), (180, 1.0), (10, 5.0), (2, 25.0))
-"""Minutes and sampled frames a second: memory against length, and what denser sampling costs."""
+"""Minutes and sampled frames per second: runs of different length, then of different sampling density."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=int, nargs="+", help="lengths; each is run at each of --fps")
-    parser.add_argument("--fps", type=float, nargs="+", default=[1.0], help="sampled frames a second")
-    parser.add_argument("--backbone", default="shallow_conv", help="of a VTN; timm's names too")
-    parser.add_argument("--folder", help="where the videos are made and kept (default: a temporary folder)")
+    """Adds the options of this benchmark."""
+    parser.add_argument("--minutes", type=int, nargs="+", help="lengths; each is run with each value of --fps")
+    parser.add_argument("--fps", type=float, nargs="+", default=[1.0], help="sampled frames per second")
+    parser.add_argument("--backbone", default="shallow_conv", help="a value of VTN.BACKBONE.NAME")
+    parser.add_argument("--folder", help="where the videos are written and kept (default: a temporary folder)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
 
-def run(args: argparse.Namespace) -> Report:
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Measures each length and sampling rate."""
     torch.set_num_threads(args.threads)
-    report = Report(
-        f"long videos {WIDTH}×{HEIGHT}, 25 frames a second, backbone {args.backbone}; s and MB",
+    report = BenchmarkReport(
+        f"long videos {WIDTH}×{HEIGHT}, 25 frames per second, backbone {args.backbone}; s and MB",
         ["minutes", "fps", "frames", "total s", "video s per s", "decode s", "backbone s", "encoder s",
          "decode %", "backbone %", "encoder %", "extract MB", "encode MB", "features MB"],
     )  # fmt: skip
@@ -56,21 +58,21 @@ def run(args: argparse.Namespace) -> Report:
         folder.mkdir(parents=True, exist_ok=True)
         warm_up(model, view, folder)
         for minutes, fps in runs:
-            film = folder / f"{minutes}_minutes.mp4"
-            if not film.exists():
-                make_video(film, minutes * 60)
-            report.add(**measure(model, film, minutes, FrameView(fps, *view), folder / "features.npy"))
+            path = folder / f"{minutes}_minutes.mp4"
+            if not path.exists():
+                make_video(path, minutes * 60)
+            report.add(**measure(model, path, minutes, FrameView(fps, *view), folder / "features.npy"))
     report.notes = [
-        "Decode and backbone run at the same time: their seconds are each one's own, shares are of the sum;",
-        "scanning the file and writing features are in the total alone. extract MB: rise of resident memory",
-        "while features are made. encode MB: the same for the scores of the whole and of windows, with the",
-        "features (features MB) and one hidden sequence as large.",
+        "Decoding and backbone run at the same time; percentages refer to the sum of the three stages. The",
+        "total also includes scanning the file and writing features. extract MB: rise of resident memory",
+        "during extraction. encode MB: the same for the scores of the video and of windows, including the",
+        "features (features MB) and one hidden sequence of that size.",
     ]
     return report
 
 
 def build(backbone: str) -> tuple[VTN, tuple[Any, ...]]:
-    """The model, and how it wants its frames."""
+    """Returns the model, and the arguments of ``FrameView`` after the sampling rate."""
     small = backbone == "shallow_conv"
     torch.manual_seed(0)
     model = VTN(
@@ -90,20 +92,20 @@ def warm_up(model: VTN, view: tuple[Any, ...], folder: Path) -> None:
     features = folder / "warm_up.npy"
     features.unlink(missing_ok=True)
     make_video(film, 20)
-    video = extract_features(model, film, FrameView(25.0, *view), features)
+    video = extract_video_features(model, film, FrameView(25.0, *view), features)
     score_video(model, video)
     score_windows(model, video, 10.0, 10.0)
 
 
-def measure(model: VTN, film: Path, minutes: int, view: FrameView, feature_path: Path) -> dict[str, Any]:
-    """One row: extraction, then the encoder on what it left on the disk."""
+def measure(model: VTN, path: Path, minutes: int, view: FrameView, feature_path: Path) -> dict[str, Any]:
+    """Returns one row: extraction of features, then the scores from the features on disk."""
     feature_path.unlink(missing_ok=True)
     seconds = {"decode": 0.0, "backbone": 0.0}
     found: list[VideoFeatures] = []
     begin = time.perf_counter()
     with timed_decoding(seconds), timed_backbone(model, seconds):
         extract_peak = peak_memory(
-            lambda: found.append(extract_features(model, film, view, feature_path, show_progress=True))
+            lambda: found.append(extract_video_features(model, film, view, feature_path, show_progress=True))
         )
     extracted = time.perf_counter()
     encode_peak = peak_memory(lambda: score_all(model, found[0]))
@@ -125,13 +127,14 @@ def measure(model: VTN, film: Path, minutes: int, view: FrameView, feature_path:
 
 
 def score_all(model: VTN, video: VideoFeatures) -> None:
+    """Computes the scores of the complete video and of its ten-second windows."""
     score_video(model, video)
     score_windows(model, video, 10.0, 10.0)
 
 
 @contextmanager
 def timed_decoding(seconds: dict[str, float]) -> Iterator[None]:
-    """Adds the seconds in which the decoding thread makes chunks."""
+    """Adds the seconds that the decoding thread spends on chunks of frames to ``seconds["decode"]``."""
     read_chunks: Callable[..., Iterator[np.ndarray]] = PyAVVideo.read_chunks
 
     def timed(*args: Any) -> Iterator[np.ndarray]:
@@ -150,7 +153,7 @@ def timed_decoding(seconds: dict[str, float]) -> Iterator[None]:
 
 @contextmanager
 def timed_backbone(model: VTN, seconds: dict[str, float]) -> Iterator[None]:
-    """Adds the seconds in which the model encodes frames."""
+    """Adds the seconds that the model spends on encoding frames to ``seconds["backbone"]``."""
     encode_frames = model.encode_frames
 
     def timed(*args: Any) -> torch.Tensor:
@@ -164,7 +167,7 @@ def timed_backbone(model: VTN, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def make_video(path: Path, seconds: int) -> None:
-    """Writes an H.264 file of any length: one encoded scene, its packets repeated with running timestamps."""
+    """Writes an H.264 file of any length by repeating the packets of one encoded scene."""
     scene = path.with_name("scene.mp4")
     if not scene.exists():
         encode_scene(scene)
@@ -172,19 +175,19 @@ def make_video(path: Path, seconds: int) -> None:
     with av.open(str(scene)) as source, av.open(str(path), "w") as target:
         template = source.streams.video[0]
         stream = target.add_stream_from_template(template)
-        step = round(1 / (FPS * template.time_base))  # ticks of a frame
-        for turn in range(seconds // SCENE_SECONDS):
+        step = round(1 / (FPS * template.time_base))  # ticks per frame
+        for repetition in range(seconds // SCENE_SECONDS):
             source.seek(0)
             for packet in source.demux(template):
                 if packet.size:
                     packet.stream = stream
-                    packet.pts += turn * length * step
-                    packet.dts += turn * length * step
+                    packet.pts += repetition * length * step
+                    packet.dts += repetition * length * step
                     target.mux(packet)
 
 
 def encode_scene(path: Path) -> None:
-    """Encodes ten seconds that pan over a smooth random landscape, with a square that moves across it."""
+    """Encodes ten seconds of a camera that pans over a smooth random image, with a moving square."""
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.uniform(20, 235, (1, 3, 12, 40)))
     size = (HEIGHT, 2 * WIDTH)
@@ -195,7 +198,7 @@ def encode_scene(path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.gop_size = SCENE_SECONDS * FPS
         for i in range(SCENE_SECONDS * FPS):
-            picture = landscape[:, 2 * i : 2 * i + WIDTH].copy()
-            picture[100:180, (3 * i) % 560 : (3 * i) % 560 + 80] = 255 - picture[100:180, :80]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = landscape[:, 2 * i : 2 * i + WIDTH].copy()
+            image[100:180, (3 * i) % 560 : (3 * i) % 560 + 80] = 255 - image[100:180, :80]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())

@@ -1,26 +1,27 @@
-"""Making a feature cache of a data set: what is to be made, by which process, and what became of it."""
+"""Extraction of the features of a data set into a cache: the plan, the manifest and the result."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 
 from slowfast import __version__
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener, view_scheme
 from slowfast.datasets.views.view_reader import TrainingViews
 from slowfast.distributed.world import World
-from slowfast.engine.evaluator import build_precision, build_seeded_model, frame_normalization
+from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import ConfigError, DataError, SlowFastError
-from slowfast.extraction.video import VideoExtractor
+from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
 from slowfast.features.build import channel_order, evaluation_variants, feature_names
 from slowfast.features.cache import MANIFEST, Manifest, Variant
@@ -28,7 +29,9 @@ from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.capabilities import FeatureModel
-from slowfast.models.frame_format import adopt_frame_format
+from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.models.precision import choose_precision
 from slowfast.video.decoding import describe_backend
 
 logger = get_logger(__name__)
@@ -36,15 +39,15 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class ExtractionRequest:
-    """What to extract beside what the configuration says.
+    """Options of an extraction that are not part of the configuration.
 
     Attributes:
-        dtype: number type of the files, a key of ``slowfast.features.storage.STORED``.
-        checkpoint: weights of the model; empty: those that it is built with.
-        short_sides: of the pictures that training crops are cut from; empty: the least of
-            ``DATA.TRAIN_JITTER_SCALES``.
-        crops: training crops of each, along the long side.
-        flips: also the mirror image of each training crop.
+        dtype: dtype of the files, a key of ``slowfast.features.storage.STORED``.
+        checkpoint: file with the weights of the model; empty: the weights that the model is built with.
+        short_sides: short sides in pixels of the frames that training crops are cut from; empty: the smallest
+            of ``DATA.TRAIN_JITTER_SCALES``.
+        crops: number of training crops per short side, placed along the long side.
+        flips: whether the mirror image of each training crop is extracted, too.
     """
 
     dtype: str = "float16"
@@ -54,90 +57,24 @@ class ExtractionRequest:
     flips: bool = False
 
 
-def extract_features(cfg: Any, world: World, interrupt: Interrupt, request: ExtractionRequest) -> None:
-    """Makes the features of all videos of the enabled parts in ``DATA.FEATURES``, or the rest of them.
+def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: ExtractionRequest) -> None:
+    """Extracts the features of all videos of the enabled splits into ``DATA.FEATURES``, or the rest of them.
 
-    Videos are dealt out to the processes by their names. What cannot be decoded is logged and listed in
-    ``broken-RANK.json`` in the folder.
+    The splits are train and val where ``TRAIN.ENABLE`` is True, test where ``TEST.ENABLE`` is True. Videos
+    are distributed over the processes by a hash of their names. Videos that cannot be decoded are logged, and
+    listed in ``broken-RANK.json`` in the folder.
 
     Raises:
-        ConfigError: where the folder holds features of other weights, pictures or rates; names what differs.
-        Interrupted: after a signal; the same call goes on.
+        ConfigError: where the folder holds features of other weights, frames or frame rates; lists what
+            differs.
+        Interrupted: after a signal; the same call continues.
         DataError: where no video at all could be read, or features cannot be written.
     """
     model = _build_model(cfg, world, request)
     cfg = adopt_frame_format(cfg, model)
-    splits = [_plan_split(cfg, split, world, request) for split in _enabled_splits(cfg)]
-    manifest = _claim_folder(cfg, world, _describe(cfg, model, request, splits))
-    # Variants may be added later, and what is there of the others stays as it is.
-    settings = replace(manifest, variants=(), made_by={})
-    extractor = VideoExtractor(
-        model,
-        cfg.DATA.FEATURES,
-        manifest,
-        hashlib.sha256(json.dumps(asdict(settings)).encode()).hexdigest()[:16],
-        world.device,
-        build_precision(cfg, world),
-        interrupt,
-    )
-    run = ExtractionWork(extractor, splits, interrupt)
-    run.finish(world, threads=max(cfg.DATA_LOADER.NUM_WORKERS, 1))
-    _report(run, Path(cfg.DATA.FEATURES, f"broken-{world.rank}.json"))
-
-
-def _build_model(cfg: Any, world: World, request: ExtractionRequest) -> Any:
-    model: Any = build_seeded_model(cfg, world, fetch_weights=not request.checkpoint)
-    if request.checkpoint:
-        load_model_weights(model, request.checkpoint, reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD)
-    if not isinstance(model, FeatureModel):
-        raise ConfigError(
-            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: makes no features of single frames; choose a "
-            "model that looks frame by frame"
-        )
-    return model.eval()
-
-
-def _enabled_splits(cfg: Any) -> list[str]:
-    splits = [*(["train", "val"] if cfg.TRAIN.ENABLE else []), *(["test"] if cfg.TEST.ENABLE else [])]
-    if not splits:
-        raise ConfigError("TRAIN.ENABLE = False: TEST.ENABLE is False too; enable the part to extract")
-    return splits
-
-
-def _plan_split(cfg: Any, split: str, world: World, request: ExtractionRequest) -> SplitVideos:
-    annotations = read_annotations(cfg, split)
-    names = feature_names(cfg, annotations)
-    rows, seen = array("q"), set[int]()
-    for row, path in enumerate(annotations.paths):
-        name = names(path).encode(errors="surrogateescape")
-        key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
-        # Several rows may be parts of one file.
-        if key % world.size == world.rank and key not in seen:
-            seen.add(key)
-            rows.append(row)
-    opener = video_opener(annotations, cfg.DATA.DECODING_BACKEND)
-    return SplitVideos(split, annotations, names, opener, tuple(_variants(cfg, split, request)), rows)
-
-
-def _variants(cfg: Any, split: str, request: ExtractionRequest) -> Iterator[Variant]:
-    """What of each video a split needs."""
-    scheme = view_scheme(cfg, split)
-    if not isinstance(scheme, TrainingViews):
-        yield from evaluation_variants(scheme)
-        return
-    for side in request.short_sides or scheme.short_sides[:1]:
-        if side < scheme.crop_size:
-            raise ConfigError(
-                f"--short-sides {side}: is less than DATA.TRAIN_CROP_SIZE = {scheme.crop_size}; use more"
-            )
-        for crop in range(request.crops):
-            variant = Variant(side, scheme.crop_size, crop, request.crops, interpolation=scheme.interpolation)
-            yield from (variant, replace(variant, flip=True)) if request.flips else (variant,)
-
-
-def _describe(cfg: Any, model: Any, request: ExtractionRequest, splits: Sequence[SplitVideos]) -> Manifest:
     mean, std = frame_normalization(cfg, model)
-    return Manifest(
+    splits = [_plan_split(cfg, split, world, request) for split in _enabled_splits(cfg)]
+    wanted = Manifest(
         source=dict(model.feature_source()),
         feature_dim=model.feature_dim,
         dtype=request.dtype,
@@ -153,14 +90,91 @@ def _describe(cfg: Any, model: Any, request: ExtractionRequest, splits: Sequence
             "mixed precision": str(cfg.TRAIN.MIXED_PRECISION),
         },
     )
+    folder = Path(cfg.DATA.FEATURES)
+    manifest = _claim_folder(folder, world, wanted)
+    encoder = FrameEncoder(
+        model,
+        mean=manifest.mean,
+        std=manifest.std,
+        device=world.device,
+        precision=choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device),
+        channels=manifest.channels,
+    )
+    extractor = CachedVideoExtractor(encoder, str(folder), manifest, _settings_hash(manifest), interrupt)
+    work = ExtractionWork(extractor, splits, interrupt)
+    work.finish(world, threads=max(cfg.DATA_LOADER.NUM_WORKERS, 1))
+    _report(work, folder / f"broken-{world.rank}.json")
 
 
-def _claim_folder(cfg: Any, world: World, wanted: Manifest) -> Manifest:
-    """Writes the manifest, or adds variants to the one that is there; the same on all ranks."""
+def _build_model(cfg: CfgNode, world: World, request: ExtractionRequest) -> Any:
+    """Builds the model in evaluation mode, with the weights that the request names."""
+    model = build_seeded_model(cfg, world, fetch_weights=not request.checkpoint)
+    if request.checkpoint:
+        load_model_weights(model, request.checkpoint, reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD)
+    if not isinstance(model, FeatureModel):
+        raise ConfigError(
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model that encodes single frames; "
+            "choose one with encode_frames, classify and feature_source"
+        )
+    return model.eval()
+
+
+def _enabled_splits(cfg: CfgNode) -> list[str]:
+    splits = [*(["train", "val"] if cfg.TRAIN.ENABLE else []), *(["test"] if cfg.TEST.ENABLE else [])]
+    if not splits:
+        raise ConfigError(
+            "TRAIN.ENABLE = False: must be True, or TEST.ENABLE must be; enable the splits to extract"
+        )
+    return splits
+
+
+def _plan_split(cfg: CfgNode, split: str, world: World, request: ExtractionRequest) -> SplitVideos:
+    """Returns those videos of a split that this process extracts."""
+    annotations = read_annotations(cfg, split)
+    names = feature_names(cfg, annotations)
+    rows, seen = array("q"), set[int]()
+    for row, path in enumerate(annotations.paths):
+        name = names(path).encode(errors="surrogateescape")
+        key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+        # Several rows may be segments of one file.
+        if key % world.size == world.rank and key not in seen:
+            seen.add(key)
+            rows.append(row)
+    opener = video_opener(annotations, cfg.DATA.DECODING_BACKEND)
+    return SplitVideos(split, annotations, names, opener, tuple(_variants(cfg, split, request)), rows)
+
+
+def _variants(cfg: CfgNode, split: str, request: ExtractionRequest) -> Iterator[Variant]:
+    """Yields the variants of each video that a split needs."""
+    scheme = view_scheme(cfg, split)
+    if not isinstance(scheme, TrainingViews):
+        yield from evaluation_variants(scheme)
+        return
+    for side in request.short_sides or scheme.short_sides[:1]:
+        if side < scheme.crop_size:
+            raise ConfigError(
+                f"--short-sides {side}: must be at least DATA.TRAIN_CROP_SIZE = {scheme.crop_size}; use more"
+            )
+        for crop in range(request.crops):
+            variant = Variant(side, scheme.crop_size, crop, request.crops, interpolation=scheme.interpolation)
+            yield from (variant, replace(variant, flip=True)) if request.flips else (variant,)
+
+
+def _settings_hash(manifest: Manifest) -> str:
+    """Returns a hash of all that decides the features of a variant.
+
+    Variants are left out: when some are added, complete features of the others stay valid.
+    """
+    settings = replace(manifest, variants=(), made_by={})
+    return hashlib.sha256(json.dumps(asdict(settings)).encode()).hexdigest()[:16]
+
+
+def _claim_folder(folder: Path, world: World, wanted: Manifest) -> Manifest:
+    """Writes the manifest, or adds variants to the existing one; returns the same manifest on all ranks."""
     result: Manifest | SlowFastError = wanted
     if world.is_main:
         try:
-            result = _write_manifest(Path(cfg.DATA.FEATURES), wanted)
+            result = _write_manifest(folder, wanted)
         except SlowFastError as error:
             result = error
     result = world.all_gather_objects(result)[0]
@@ -177,40 +191,47 @@ def _write_manifest(folder: Path, wanted: Manifest) -> Manifest:
             if not _holds_features(folder, present):
                 present = wanted
             elif different:
-                problem = f"DATA.FEATURES = {str(folder)!r}: holds other features: {'; '.join(different)}"
-                raise ConfigError(f"{problem}; name another folder, or delete this one")
+                raise ConfigError(
+                    f"DATA.FEATURES = {str(folder)!r}: must be a folder without other features, and it "
+                    f"holds other features: {'; '.join(different)}; name another folder, or delete this one"
+                )
             wanted = replace(present, variants=tuple(dict.fromkeys([*present.variants, *wanted.variants])))
         wanted.write(folder)
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be written ({error.strerror}); choose another DATA.FEATURES"
+            f"DATA.FEATURES = {str(folder)!r}: cannot be written ({error.strerror}); choose another folder"
         ) from error
     return wanted
 
 
 def _holds_features(folder: Path, manifest: Manifest) -> bool:
-    """Whether any video is complete."""
+    """Returns whether the features of any video are complete."""
     files = (path for variant in manifest.variants for path in Path(folder, variant.name).rglob("*.npy"))
     return any(not path.name.endswith(".part.npy") for path in files)
 
 
-def _report(run: ExtractionWork, path: Path) -> None:
-    log_broken(run.broken, "features: not made")
-    if run.broken:
+def _report(work: ExtractionWork, path: Path) -> None:
+    """Logs the result of this process and writes the list of broken videos.
+
+    Raises:
+        DataError: where no video could be read.
+    """
+    log_broken(work.broken, "features: not extracted")
+    if work.broken:
         content = [
-            {"path": video.path, "reason": video.reason, "detail": video.detail} for video in run.broken
+            {"path": video.path, "reason": video.reason, "detail": video.detail} for video in work.broken
         ]
         write_text(path, json.dumps(content, indent=1) + "\n")
         logger.info("features: broken videos are listed in %s", path)
     else:
         path.unlink(missing_ok=True)
-    made = run.videos - len(run.broken)
+    complete = work.videos - len(work.broken)
     logger.info(
-        "features: %d of %d videos of this process are in %s, %d frames seen",
-        made,
-        run.total,
+        "features: %d of %d videos of this process are in %s, %d frames encoded",
+        complete,
+        work.total,
         path.parent,
-        run.frames,
+        work.frames,
     )
-    if run.total and not made:
-        raise DataError("no video could be read; the reasons are listed above")
+    if work.total and not complete:
+        raise DataError("no video could be read: check the paths of the data set; the log lists the reasons")

@@ -1,149 +1,116 @@
-"""One video's features onto the disk, whatever ends the work early.
+"""Encoding of one video's frames into feature files: the path of feature caches and of predictions.
 
 t frames of a chunk, T frames, H W pixels, F width of a feature.
 """
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from itertools import cycle
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slowfast.datasets.clip import normalize
-from slowfast.datasets.views.sampling import whole_video
-from slowfast.engine.long_clip import CHUNK_FRAMES
-from slowfast.errors import DataError
-from slowfast.features.cache import (
-    Manifest,
-    Variant,
-    by_short_side,
-    features_path,
-    times_path,
-    write_times,
-)
-from slowfast.features.storage import STORED, FeatureFile, describe_file
-from slowfast.interrupt import Interrupt
-from slowfast.models.precision import Precision
+from slowfast.errors import DataError, NotFiniteError
+from slowfast.features.cache import Variant
+from slowfast.features.storage import STORED, FeatureFile
+from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.decoding import OpenVideo
-from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placement
 
 
-@dataclass
-class VideoExtractor:
-    """Decodes videos, runs a model's backbone on their frames and writes what comes out.
+def append_features(
+    encoder: FrameEncoder,
+    video: OpenVideo,
+    indices: NDArray[np.int64],
+    files: Mapping[Variant, FeatureFile],
+    *,
+    name: str,
+    missing: set[int] | None = None,
+    ahead: int = 0,
+) -> Generator[int, None, None]:
+    """Encodes the frames whose features the files lack, and appends the features to the files.
 
-    May be called from several threads: they decode at the same time, and one after another computes.
+    An interrupted extraction continues after the last row that all files have. Close the generator
+    (``contextlib.closing``) before the video.
 
-    Attributes:
-        model: a :class:`slowfast.models.build.FeatureModel` in evaluation mode.
-        folder: of the cache.
-        manifest: what is made; says which frames, and how they are shown.
-        settings: a digest of the manifest; features made under another are made anew.
-        interrupt: asked between two chunks.
+    Args:
+        indices: (T,) int64, ascending, the frame of the video that belongs to each row of a complete file.
+        files: at least one, by the variant of the frames; the variants have one short side and interpolation.
+        name: name of the video, for messages.
+        missing: receives the indices of frames that cannot be decoded; their rows are NaN. None: such a
+            frame raises ``DecodeError``.
+        ahead: chunks that a thread decodes while the model computes; 0: no thread.
+
+    Yields:
+        The number of frames of each chunk, once its features are on the disk in all files.
+
+    Raises:
+        DecodeError: where the video cannot be decoded.
+        NotFiniteError: for features of a decoded frame that are NaN or infinite; the rows before this chunk
+            are kept.
+        DataError: for features beyond the range of the files' dtype.
     """
+    done = min(file.count for file in files.values())
+    for file in files.values():
+        file.keep(done)
+    shown = _shown_frames(encoder, video, indices[done:], [*files], missing)
+    *_, last = files
+    with closing(encoder.encode_chunks(shown, ahead=ahead)) as encoded:
+        for (variant, file), features in zip(cycle(files.items()), encoded, strict=False):
+            rows = features.float().cpu()  # (t, F)
+            numbers = indices[file.count : file.count + len(rows)]
+            lost = torch.tensor([missing is not None and number in missing for number in numbers.tolist()])
+            _check_values(rows, numbers, lost, file.dtype, name)
+            rows[lost] = torch.nan
+            file.append(rows)
+            if variant is last:
+                yield len(rows)
 
-    model: Any
-    folder: str
-    manifest: Manifest
-    settings: str
-    device: torch.device
-    precision: Precision
-    interrupt: Interrupt
-    _computing: threading.Lock = field(default_factory=threading.Lock)
 
-    def missing(self, path: str, name: str, variants: Sequence[Variant]) -> list[Variant]:
-        """Which of the variants of a video are not complete, or not of this file."""
-        video = self._describe(path)
-        if not times_path(self.folder, name).is_file():
-            return list(variants)
-        return [variant for variant in variants if self._recorded(name, variant) != video]
+def _shown_frames(
+    encoder: FrameEncoder,
+    video: OpenVideo,
+    indices: NDArray[np.int64],
+    variants: list[Variant],
+    missing: set[int] | None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yields the frames (t, H, W, 3) uint8 of each chunk once per variant; the video is decoded once."""
+    source: list[tuple[int, int]] = []
 
-    def extract(
-        self, path: str, name: str, variants: Sequence[Variant], open_source: Callable[[str], OpenVideo]
-    ) -> int:
-        """Makes the features of a video, or the rest of them; returns how many frames were looked at.
+    def place(height: int, width: int) -> Placement:
+        source[:] = [(height, width)]
+        placement = variants[0].placer(height, width)
+        # Several variants are cropped from the full frames below.
+        return placement.uncropped if len(variants) > 1 else placement
 
-        Raises:
-            DecodeError: for whatever cannot be decoded.
-            DataError: for features that the number type cannot hold.
-            Interrupted: after a signal; the same call goes on behind the last chunk.
-        """
-        seen = 0
-        with open_source(path) as video:
-            times, fps = video.times, self.manifest.fps
-            numbers = whole_video(times, 0, fps) if fps else np.arange(times.num_frames)
-            # Before the features: what is complete has its times.
-            shown = FrameTimes(times.seconds[numbers], times.duration)
-            write_times(times_path(self.folder, name), shown, numbers, times.num_frames)
-            for group in by_short_side(variants):
-                with ExitStack() as stack:
-                    files = {v: stack.enter_context(self._open_part(path, name, v)) for v in group}
-                    for count in self._fill(video, numbers, files):
-                        seen += count
-                        self.interrupt.raise_if_requested()
-                    for variant, file in files.items():
-                        file.finish(features_path(self.folder, variant, name))
-        return seen
+    # Image folders and other decoders cannot report missing frames.
+    report = () if missing is None else (missing,)
+    for frames in video.read_chunks(indices, encoder.chunk_size, place, *report):
+        for variant in variants:
+            crop = variant.placer(*source[0]).crop(frames) if len(variants) > 1 else frames
+            yield crop[:, :, ::-1] if variant.flip else crop
 
-    def _fill(
-        self, video: OpenVideo, numbers: NDArray[np.int64], files: Mapping[Variant, FeatureFile]
-    ) -> Iterator[int]:
-        """Appends to the files what they lack, chunk by chunk; yields the frames of each."""
-        done = min(file.count for file in files.values())
-        for file in files.values():
-            file.keep(done)
-        size: list[tuple[int, int]] = []
-        whole = len(files) > 1
 
-        def place(height: int, width: int) -> Placement:
-            size[:] = [(height, width)]
-            placed = next(iter(files)).placer(height, width)
-            return placed.uncropped if whole else placed
+def _check_values(features: Tensor, numbers: NDArray[np.int64], lost: Tensor, dtype: str, name: str) -> None:
+    """Raises an error for features (t, F) that a file cannot hold, except those of ``lost`` frames (t,).
 
-        for pictures in video.read_chunks(numbers[done:], CHUNK_FRAMES, place):
-            for variant, file in files.items():
-                part = variant.placer(*size[0]).crop(pictures) if whole else pictures
-                file.append(self._encode(part, variant.flip))
-            yield len(pictures)
-
-    def _encode(self, pictures: NDArray[np.uint8], flip: bool) -> Tensor:
-        """(t, H, W, 3) uint8 -> features (t, F)."""
-        clip = torch.from_numpy(np.ascontiguousarray(pictures)).permute(3, 0, 1, 2)[None]  # (1, 3, t, H, W)
-        if flip:
-            clip = clip.flip(-1)
-        if self.manifest.channels == "BGR":
-            clip = clip.flip(1)
-        with self._computing, torch.no_grad(), self.precision.autocast():
-            frames = normalize(clip.to(self.device), self.manifest.mean, self.manifest.std)
-            features = self.model.encode_frames(frames)[0].float().cpu()
-        largest = float(features.abs().max())
-        if not largest <= torch.finfo(STORED[self.manifest.dtype][0]).max:
-            raise DataError(
-                f"features reach {largest:g}, which {self.manifest.dtype} cannot hold; extract as bfloat16 "
-                "or float32, and look at the weights if they are not finite"
-            )
-        return features
-
-    def _open_part(self, path: str, name: str, variant: Variant) -> FeatureFile:
-        part = features_path(self.folder, variant, name).with_suffix(".part.npy")
-        return FeatureFile(part, self.manifest.feature_dim, self._describe(path), self.manifest.dtype)
-
-    def _describe(self, path: str) -> dict[str, Any]:
-        return {"video": describe_file(path), "settings": self.settings}
-
-    def _recorded(self, name: str, variant: Variant) -> Any:
-        """The description of complete features; None where there are none."""
-        path = features_path(self.folder, variant, name)
-        try:
-            return json.loads(path.with_suffix(".json").read_text()) if path.is_file() else None
-        except (OSError, ValueError):
-            return None
+    In a file NaN stands for a frame that cannot be decoded, so that NaN of the model must not get there.
+    """
+    not_finite = (~features.isfinite().all(dim=1) & ~lost).nonzero().flatten()
+    if len(not_finite):
+        raise NotFiniteError(
+            f"{name}: the model gives NaN or infinite features for frame {numbers[not_finite[0]]} and "
+            f"{len(not_finite) - 1} others of {len(lost)}; check its weights, or let it compute in a "
+            "dtype of larger range",
+            [0],
+        )
+    kept = features[~lost]
+    largest = float(kept.abs().max()) if len(kept) else 0.0
+    if largest > torch.finfo(STORED[dtype][0]).max:
+        raise DataError(
+            f"{name}: features reach {largest:g}, more than {dtype} can hold; extract as bfloat16 or float32"
+        )

@@ -1,4 +1,4 @@
-"""The videos of a feature cache, worked off by threads in any number of processes."""
+"""Extraction of the videos of a feature cache, by threads in any number of processes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,30 @@ from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.distributed.world import World
 from slowfast.errors import DataError, DecodeError
-from slowfast.extraction.video import VideoExtractor
+from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.features.cache import FeatureNames, Variant
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.progress import Progress
 from slowfast.video.decoding import OpenVideo
 
-# Seconds between two looks at how far all processes are.
-_LOOK_SECONDS = 2.0
-# What is wrong with the place that is written to, not with the video that is read.
+# Seconds between two exchanges of progress between the processes.
+_EXCHANGE_SECONDS = 2.0
+# Errors of the disk that is written to, not of the video that is read.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
 class SplitVideos:
-    """The videos of one split that are this process's, and what is made of them."""
+    """The videos of one split that this process extracts.
+
+    Attributes:
+        name: train, val or test.
+        annotations: annotations of all videos of the split.
+        names: maps a video's path to its name in the cache.
+        open_source: opens a video by its path.
+        variants: variants to extract of each video.
+        rows: rows of the annotations.
+    """
 
     name: str
     annotations: Annotations
@@ -38,8 +47,8 @@ class SplitVideos:
     rows: Sequence[int]
 
 
-class _State(NamedTuple):
-    """How far a process is."""
+class _ProcessState(NamedTuple):
+    """The progress of one process."""
 
     videos: int
     total: int
@@ -52,85 +61,91 @@ class ExtractionWork:
     """The work of this process, done by threads that decode at the same time.
 
     Attributes:
-        broken: what could not be read, with the row in its split's list.
-        videos: looked at, or found complete, of ``total``.
-        frames: that went through the model.
+        broken: videos that could not be read, with their rows in the annotations of their split.
+        videos: number of videos that are done: extracted, found complete, or broken.
+        total: number of videos of this process.
+        frames: number of frames that were encoded.
     """
 
     def __init__(
-        self, extractor: VideoExtractor, splits: Sequence[SplitVideos], interrupt: Interrupt
+        self, extractor: CachedVideoExtractor, splits: Sequence[SplitVideos], interrupt: Interrupt
     ) -> None:
         self.broken: list[BrokenVideo] = []
         self.videos = self.frames = 0
         self.total = sum(len(split.rows) for split in splits)
         self._extractor = extractor
         self._interrupt = interrupt
-        self._todo = ((split, row) for split in splits for row in split.rows)
+        self._remaining = ((split, row) for split in splits for row in split.rows)
         self._lock = threading.Lock()
-        # Splits may have a video in common; one thread makes it, another that meets it waits.
-        self._under_way: set[str] = set()
+        # Splits may share a video: one thread extracts it, and another one that gets it waits.
+        self._in_progress: set[str] = set()
         self._one_is_done = threading.Condition()
         self._failed = False
 
     def finish(self, world: World, *, threads: int) -> None:
-        """Works until all processes are done; all of them call it.
+        """Works until all processes are done; every process must call it.
 
         Raises:
-            Interrupted: after a signal to any of them.
+            Interrupted: after a signal to any process.
             DataError: where features cannot be written.
         """
-        everything = sum(world.share_objects(self.total))
+        total = sum(world.all_gather_objects(self.total))
         with (
-            Progress(everything, "features", "video", enabled=world.is_main) as progress,
+            Progress(total, "features", "video", enabled=world.is_main) as progress,
             ThreadPoolExecutor(threads, "extract") as pool,
         ):
-            working = [pool.submit(self._work) for _ in range(threads)]
+            futures = [pool.submit(self._work) for _ in range(threads)]
             try:
-                self._follow(world, working, progress)
+                self._exchange_progress(world, futures, progress)
             except BaseException:
                 self._failed = True
                 raise
         if self._interrupt.requested():
             raise Interrupted(
                 self._interrupt.signum,
-                f"{progress.done} of {everything} videos are done; the same command goes on from there",
+                f"{progress.done} of {total} videos are done; the same command continues from there",
             )
 
-    def _follow(self, world: World, working: Sequence[Future[None]], progress: Progress) -> None:
-        """Tells and hears how far the processes are; nobody leaves before all are done."""
-        everybody_done = False
-        while not everybody_done:
-            ended, still = wait(working, _LOOK_SECONDS, FIRST_EXCEPTION)
+    def _exchange_progress(self, world: World, futures: Sequence[Future[None]], progress: Progress) -> None:
+        """Exchanges progress and signals between the processes until all of them are done.
+
+        Raises:
+            Exception: the first one of a thread of this process.
+        """
+        all_finished = False
+        while not all_finished:
+            ended, running = wait(futures, _EXCHANGE_SECONDS, FIRST_EXCEPTION)
             for future in ended:
                 future.result()
-            own = _State(self.videos, self.total, self.frames, not still, self._interrupt.signum)
-            states: list[_State] = world.share_objects(own)
+            own = _ProcessState(self.videos, self.total, self.frames, not running, self._interrupt.signum)
+            states: list[_ProcessState] = world.all_gather_objects(own)
             done = sum(state.videos for state in states)
             progress.update(done - progress.done, frames=sum(state.frames for state in states))
             if signum := max(state.signum for state in states):
                 self._interrupt.request(signum)
-            everybody_done = all(state.finished for state in states)
+            all_finished = all(state.finished for state in states)
 
     def _work(self) -> None:
+        """Extracts videos until none remains, a signal comes or another thread fails."""
         while not self._interrupt.requested() and not self._failed:
             with self._lock:
-                job = next(self._todo, None)
+                job = next(self._remaining, None)
             if job is None:
                 return
             try:
-                seen = self._take(*job)
+                encoded = self._extract(*job)
             except Interrupted:
                 return
             with self._lock:
                 self.videos += 1
-                self.frames += seen
+                self.frames += encoded
 
-    def _take(self, split: SplitVideos, row: int) -> int:
-        """Makes one video's features; returns how many frames were looked at."""
+    def _extract(self, split: SplitVideos, row: int) -> int:
+        """Extracts the features of one video; returns how many frames were encoded."""
         path = split.annotations.paths[row]
         try:
             name = split.names(path)
-            with self._alone_at(name):
+            with self._exclusive(name):
                 missing = self._extractor.missing(path, name, split.variants)
                 return self._extractor.extract(path, name, missing, split.open_source) if missing else 0
         except DecodeError as error:
@@ -139,20 +154,23 @@ class ExtractionWork:
             broken = BrokenVideo(row, path, "missing", "there is no such file")
         except (OSError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno in _FATAL:
-                raise DataError(f"features cannot be written: {error}; the same command goes on") from error
+                raise DataError(
+                    f"features cannot be written: {error}; make room, then the same command continues"
+                ) from error
             broken = BrokenVideo(row, path, "unreadable", repr(error))
         with self._lock:
             self.broken.append(broken)
         return 0
 
     @contextmanager
-    def _alone_at(self, name: str) -> Iterator[None]:
+    def _exclusive(self, name: str) -> Iterator[None]:
+        """Waits until no other thread of this process works on the video of that name."""
         with self._one_is_done:
-            self._one_is_done.wait_for(lambda: name not in self._under_way)
-            self._under_way.add(name)
+            self._one_is_done.wait_for(lambda: name not in self._in_progress)
+            self._in_progress.add(name)
         try:
             yield
         finally:
             with self._one_is_done:
-                self._under_way.discard(name)
+                self._in_progress.discard(name)
                 self._one_is_done.notify_all()

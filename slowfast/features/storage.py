@@ -1,13 +1,18 @@
-"""Features on the disk, written as they come, so that a stopped extraction can go on.
+"""Features on the disk, written chunk by chunk, so that an interrupted extraction can continue.
 
-``NAME.npy`` is an ordinary array (T, F) at every moment: rows are appended and flushed to the disk before
-its header counts them. ``NAME.json`` beside it says what they are the features of. T frames, F width of a
-feature.
+``NAME.npy`` is an ordinary array (T, F) at every moment: rows are appended and flushed to the disk before the
+header counts them. ``NAME.json`` beside it describes the features. ``NAME.npy.lock`` exists while a process
+writes them.
+
+``numpy.lib.format.open_memmap`` does not do this: it needs the number of rows in advance, and after a crash
+the file has rows that were never written.
+
+T frames, t frames of a chunk, F width of a feature.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +22,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
@@ -34,12 +40,15 @@ STORED: Mapping[str, tuple[torch.dtype, np.dtype[Any]]] = MappingProxyType(
         "bfloat16": (torch.bfloat16, np.dtype("<u2")),
     }
 )
-"""Number types of features and what they are in a ``.npy`` file. NumPy has no bfloat16: its 16 bits stand
-there as unsigned integers, which ``torch.from_numpy(array).view(torch.bfloat16)`` turns back."""
+"""Dtypes of features and of the ``.npy`` file that holds them. NumPy has no bfloat16: the file holds the bits
+as unsigned integers of 16 bits, which ``torch.from_numpy(array).view(torch.bfloat16)`` turns back."""
+
+# Seconds to wait for a lock; a process that has just finished may still hold it.
+_LOCK_SECONDS = 0.2
 
 
 def to_stored(features: Tensor, dtype: str) -> NDArray[Any]:
-    """Turns features into the array that a file of that number type (a key of ``STORED``) holds."""
+    """Turns features into the array that a file of that dtype (a key of ``STORED``) holds."""
     kind, stored = STORED[dtype]
     converted = features.detach().to("cpu", kind).contiguous()
     if dtype == "bfloat16":
@@ -48,7 +57,7 @@ def to_stored(features: Tensor, dtype: str) -> NDArray[Any]:
 
 
 def from_stored(array: NDArray[Any], dtype: str) -> Tensor:
-    """Turns what :func:`to_stored` gave back into features, without a copy."""
+    """Turns the result of :func:`to_stored` back into features, without a copy."""
     tensor = torch.from_numpy(array)
     return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 
@@ -56,33 +65,38 @@ def from_stored(array: NDArray[Any], dtype: str) -> Tensor:
 class FeatureFile:
     """A growing file of features; use it in a ``with`` statement.
 
-    What is there of the same description is kept and appended to; what is of another is written anew, and the
-    log says what differs. Then the file is a new one under the old name: what earlier results map stays.
+    Existing features with the same description are kept and appended to. Features with another one are
+    replaced, and the log states what differs. The replacement is a new file under the old name: arrays mapped
+    from the old file stay valid.
 
     Args:
-        path: of the file; ``.npy`` is added where it does not end so. Its folder is made when it is missing.
+        path: path of the array; ``.npy`` is added where it has another suffix. Missing folders are created.
         feature_dim: F.
-        description: plain values that say what the features are of; those of a stopped run are taken over
-            only where theirs are equal.
-        dtype: number type, a key of ``STORED``.
+        description: plain values that identify the features; existing ones are kept only where their
+            description is equal.
+        dtype: a key of ``STORED``.
+
+    Attributes:
+        count: number of rows in the file.
 
     Raises:
-        DataError: when another process is writing the file, and for files that are not of this class.
+        DataError: where another process is writing the file, and for a file that this class did not write.
     """
 
     def __init__(
         self, path: str | Path, feature_dim: int, description: Mapping[str, Any], dtype: str = "float32"
     ) -> None:
         self.path, self._json = feature_paths(path)
-        self._feature_dim = feature_dim
-        self._dtype, self._stored = dtype, STORED[dtype][1]
+        self.dtype = dtype
+        self._feature_dim, self._stored = feature_dim, STORED[dtype][1]
+        self._row_bytes = feature_dim * self._stored.itemsize
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._refuse_others(description)
-        self._file = self._open_locked()
+        self._lock = _lock(self.path)
         try:
-            self.count = self._begin(dict(description))
+            self._refuse_foreign_files(description)
+            self._file, self.count = self._open(dict(description))
         except BaseException:
-            self._file.close()
+            _unlock(self._lock)
             raise
 
     def __enter__(self) -> Self:
@@ -92,10 +106,11 @@ class FeatureFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        _unlock(self._lock)
 
     def append(self, features: Tensor) -> None:
         """Adds features (t, F). When this returns they are on the disk."""
-        rows = to_stored(features, self._dtype)
+        rows = to_stored(features, self.dtype)
         self._file.seek(self._header_bytes + self.count * self._row_bytes)
         self._file.write(rows.tobytes())
         self._flush()
@@ -103,96 +118,84 @@ class FeatureFile:
         self.count += len(rows)
 
     def features(self) -> Tensor:
-        """All features so far (T, F), memory-mapped: pages are read when they are needed."""
+        """Returns all features so far (T, F), memory-mapped: pages are read when they are needed."""
         if self.count == 0:
-            return torch.zeros(0, self._feature_dim, dtype=STORED[self._dtype][0])
-        # Copy on write, since torch has no tensors that are only for reading. Nobody writes.
-        return from_stored(np.load(self.path, mmap_mode="c"), self._dtype)
+            return torch.zeros(0, self._feature_dim, dtype=STORED[self.dtype][0])
+        # torch has no read-only tensors. With copy-on-write, writing to the tensor does not change the file.
+        return from_stored(np.load(self.path, mmap_mode="c"), self.dtype)
 
     def keep(self, count: int) -> None:
-        """Forgets all rows but the first ``count``, which are there."""
+        """Drops all rows after the first ``count``, which must exist."""
         self._write_header(count)
         self.count = count
 
     def finish(self, path: Path) -> None:
-        """Gives the file and its description their final name, ``path`` being that of the ``.npy``.
+        """Renames the array to ``path`` and the description accordingly; nothing can be appended afterwards.
 
-        The array is renamed last, so that what has the final name is complete. Until then it keeps its
-        description, without which the next call would not know it.
+        The array is renamed last, so that a file with the final name is complete. Until then the description
+        also keeps its old name, by which the next call recognises the features.
         """
+        self._file.close()
         write_text(path.with_suffix(".json"), self._json.read_text(encoding="utf-8"))
         os.replace(self.path, path)
         self._json.unlink()
 
-    def _refuse_others(self, description: Mapping[str, Any]) -> None:
-        """Raises ``DataError`` where a file that is not of this class would be overwritten."""
-        # In this order: whoever writes the file at this moment puts the description there before the rows.
-        holds_bytes = self.path.exists() and self.path.stat().st_size > 0
+    def _refuse_foreign_files(self, description: Mapping[str, Any]) -> None:
+        """Raises ``DataError`` where a file that this class did not write would be replaced."""
         found = _read_json(self._json)
         if isinstance(found, dict) and found.keys() >= description.keys():
             return
-        for path, kind, there in (
-            (self.path, "feature file", holds_bytes),
-            (self._json, "description", self._json.exists()),
-        ):
-            if there:
-                raise DataError(f"{path} is no {kind} of ours; name another, or delete it")
-
-    def _open_locked(self) -> BinaryIO:
-        """Opens the file, or makes it, and keeps all others from writing it."""
-        while True:
-            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.close()
+        has_content = self.path.exists() and self.path.stat().st_size > 0
+        for path, exists in ((self.path, has_content), (self._json, self._json.exists())):
+            if exists:
                 raise DataError(
-                    f"{self.path} is being written by another process; wait for its end"
-                ) from error
-            # Before it was locked another process may have put a new file there, and this one is lost.
-            if _lies_at(file, self.path):
-                return file
-            file.close()
+                    f"{path} was not written by this program; choose another path, or delete the file"
+                )
 
-    def _replace(self) -> None:
-        """Puts an empty file, locked already, in the place of the present one, which may still be mapped."""
-        # The file itself where the path is a link, which may lead to another disk.
-        with self._file, atomic_write(os.path.realpath(self.path)) as temporary:
-            self._file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), "r+b")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def _begin(self, description: dict[str, Any]) -> int:
-        """Returns how many frames can be taken over; makes an empty file where none can."""
-        present = self._read_count()
-        if present:
-            difference = _difference(_read_json(self._json), description)
-            if not difference:
-                self._write_header(present)
-                return present
-            logger.warning("%s is written anew: %s", self.path, difference)
-        # In this order a crash never leaves rows beside a description that is not theirs.
-        if os.fstat(self._file.fileno()).st_size:
-            self._replace()
-        write_text(self._json, json.dumps(description, indent=2) + "\n")
-        self._write_header(0)
-        return 0
-
-    def _read_count(self) -> int:
-        """Whole rows that are on the disk and counted by the header; 0 for whatever is no file of ours."""
-        self._file.seek(0)
+    def _open(self, description: dict[str, Any]) -> tuple[BinaryIO, int]:
+        """Opens the array for appending; returns the file and the number of rows that are kept."""
+        present = self._count_rows()
+        difference = _difference(_read_json(self._json), description) if present else ""
+        if not present or difference:
+            if difference:
+                logger.warning("%s is replaced: %s", self.path, difference)
+            self._start_empty(description)
+            present = 0
+        # Not "ab": that would append at the end, behind rows which the header does not count.
+        file = self.path.open("r+b")
         try:
-            version = npy.read_magic(self._file)
-            shape, fortran_order, dtype = npy.read_array_header_1_0(self._file)
-        except (ValueError, EOFError):
+            self._file = file
+            self._write_header(present)
+        except BaseException:
+            file.close()
+            raise
+        return file, present
+
+    def _start_empty(self, description: dict[str, Any]) -> None:
+        """Creates an empty file and its description.
+
+        After a crash at any point there are no rows beside a description of other features.
+        """
+        # Where the path is a link, the file itself is replaced; it may be on another disk.
+        with atomic_write(os.path.realpath(self.path)) as temporary:
+            temporary.touch()
+        write_text(self._json, json.dumps(description, indent=2) + "\n")
+
+    def _count_rows(self) -> int:
+        """Returns the rows that are on the disk and counted by the header; 0 for a file of another form."""
+        try:
+            with self.path.open("rb") as file:
+                version = npy.read_magic(file)
+                shape, fortran_order, dtype = npy.read_array_header_1_0(file)
+                header_bytes, file_bytes = file.tell(), os.fstat(file.fileno()).st_size
+        except (FileNotFoundError, ValueError, EOFError):
             return 0
         if version != (1, 0) or fortran_order or dtype != self._stored or shape[1:] != (self._feature_dim,):
             return 0
-        self._header_bytes = self._file.tell()
-        on_disk = os.fstat(self._file.fileno()).st_size - self._header_bytes
-        return min(shape[0], on_disk // self._row_bytes)
+        return min(shape[0], (file_bytes - header_bytes) // self._row_bytes)
 
     def _write_header(self, count: int) -> None:
-        """Writes the header, which has the same length for any count."""
+        """Writes the header of ``count`` rows; its length does not depend on ``count``."""
         self._file.seek(0)
         shape = (count, self._feature_dim)
         npy.write_array_header_1_0(
@@ -205,34 +208,47 @@ class FeatureFile:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    @property
-    def _row_bytes(self) -> int:
-        return self._feature_dim * self._stored.itemsize
-
 
 def feature_paths(path: str | Path) -> tuple[Path, Path]:
-    """The array and the description of the :class:`FeatureFile` that ``path`` names."""
+    """Returns the paths of the array and of the description of the :class:`FeatureFile` at ``path``.
+
+    >>> [found.name for found in feature_paths("features/video.fps5")]
+    ['video.fps5.npy', 'video.fps5.json']
+    """
     path = Path(path)
-    # Added, as film.fps1 and film.fps5 are two files.
     array = path if path.suffix == ".npy" else path.with_name(f"{path.name}.npy")
     return array, array.with_suffix(".json")
 
 
 def describe_file(path: str | Path) -> dict[str, Any]:
-    """What tells a file from a changed one without reading it: name, bytes, time of the last change."""
+    """Returns name, bytes and time of the last change of a file; they differ once the file has changed."""
     status = os.stat(path)
     return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _lies_at(file: BinaryIO, path: Path) -> bool:
-    """Whether the open file is the one that the path leads to now."""
+def _lock(path: Path) -> FileLock:
+    """Locks a feature file for this :class:`FeatureFile` alone.
+
+    Raises:
+        DataError: where another one holds the lock.
+    """
+    lock = FileLock(f"{os.path.realpath(path)}.lock", timeout=_LOCK_SECONDS, thread_local=False)
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+        lock.acquire()
+    except Timeout as error:
+        raise DataError(f"{path} is being written by another process; wait until it has finished") from error
+    return lock
+
+
+def _unlock(lock: FileLock) -> None:
+    # Deleted while it is held: a process that has opened the deleted file does not get the lock with it.
+    with contextlib.suppress(OSError):
+        os.unlink(lock.lock_file)
+    lock.release()
 
 
 def _read_json(path: Path) -> Any:
+    """Returns the content of a JSON file; None where it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -240,8 +256,8 @@ def _read_json(path: Path) -> Any:
 
 
 def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
-    """What differs between two descriptions, in words; empty where nothing does."""
+    """Returns what differs between two descriptions, in words; empty where they are equal."""
     if not isinstance(found, dict):
-        return "it lacks its description"
+        return "the description is missing"
     names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
     return ", ".join(f"{name} was {found.get(name)} and is {wanted.get(name)}" for name in names)

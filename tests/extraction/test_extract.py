@@ -17,16 +17,17 @@ import torch
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip
 from slowfast.distributed.world import World, free_local_address
-from slowfast.engine.evaluator import build_evaluator, build_seeded_model
+from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run import run
+from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import ConfigError, DataError
-from slowfast.extraction import video as video_features
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.features.batch import FeatureClip
 from slowfast.features.cache import Manifest, Variant
 from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.models import frame_encoder
 from tests.support.processes import run_all
-from tests.support.run_results import figures
+from tests.support.run_results import metrics_of
 from tests.support.tiny_features import WIDTH, TinyFeatures, feature_config
 from tests.support.videos import write_csv, write_video
 
@@ -153,7 +154,7 @@ def test_training_from_the_cache_is_training_from_frames(make: Any, tmp_path: Pa
             shards.append((own, address))
         assert run_all(run, shards) == [0] * processes
     for kind, name in (("train_iter", "loss"), ("val_epoch", "top1_err"), ("test_final", "top1_acc")):
-        cached, expected = (figures(tmp_path / where, kind) for where in ("cached", "direct"))
+        cached, expected = (metrics_of(tmp_path / where, kind) for where in ("cached", "direct"))
         assert [line[name] for line in cached] == pytest.approx([line[name] for line in expected], rel=1e-4)
         assert cached
 
@@ -273,7 +274,7 @@ def test_a_video_of_several_splits_is_made_by_one_thread(
 def test_a_stopped_extraction_goes_on_in_the_middle_of_a_video(
     make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(video_features, "CHUNK_FRAMES", 4)
+    monkeypatch.setattr(frame_encoder, "CHUNK_FRAMES", 4)
     make()
     whole = {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*.npy")}
     encode, calls = TinyFeatures.encode_frames, []
@@ -321,7 +322,7 @@ def test_processes_share_the_videos(videos: Path, tmp_path: Path, make: Any) -> 
     shared = {path.name: path.read_bytes() for path in (cache / "short32-crop32-1of1").rglob("*.npy")}
     assert shared == alone
     made = [
-        sum("frames seen" in line and int(line.split()[-3]) for line in _log(tmp_path / str(s), s))
+        sum("frames encoded" in line and int(line.split()[-3]) for line in _log(tmp_path / str(s), s))
         for s in (0, 1)
     ]
     assert min(made) > 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,14 @@ def test_an_array_of_others_is_left_alone(tmp_path: Path, beside: str | None) ->
     if beside is not None:
         path.with_suffix(".json").write_text(beside)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    with pytest.raises(DataError, match=r"mine\.npy is no feature file of ours; name another"):
+    with pytest.raises(DataError, match=r"mine\.npy was not written by this program; choose another path"):
         FeatureFile(path, 4, WHAT)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_json_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text('{"title": "film"}')
-    with pytest.raises(DataError, match=r"mine\.json is no description of ours; name another"):
+    with pytest.raises(DataError, match=r"mine\.json was not written by this program; choose another path"):
         FeatureFile(tmp_path / "mine.npy", 4, WHAT)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.json"]
 
@@ -109,25 +109,36 @@ def test_a_link_to_another_disk_stays_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "disk" / "a.npy"), rows(7, 9))
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_a_file_that_was_replaced_before_it_was_locked_is_opened_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
-) -> None:
-    path, other = tmp_path / "a.npy", tmp_path / "other" / "a.npy"
-    write(path, rows(0, 3))
-    write(other, rows(0, 2))
-    flock, pending = fcntl.flock, [path.unlink if gone else lambda: os.replace(other, path)]
+def test_many_threads_that_open_one_file_write_one_after_another(tmp_path: Path) -> None:
+    """Each lock file is deleted while it is held, so that the next thread locks another file."""
+    path, opened, refused, writing = tmp_path / "a.npy", [], [], threading.Lock()
 
-    def replace_first(*arguments: Any) -> None:
-        if pending:
-            pending.pop()()
-        flock(*arguments)
+    def append_rows() -> None:
+        for _ in range(20):
+            try:
+                with FeatureFile(path, 4, WHAT) as file:
+                    assert writing.acquire(blocking=False), "another thread has the file open"
+                    file.append(rows(file.count, file.count + 1))
+                    opened.append(file.count)
+                    writing.release()
+            except DataError:
+                refused.append(path)
 
-    monkeypatch.setattr(fcntl, "flock", replace_first)
-    with FeatureFile(path, 4, WHAT) as file:
-        assert file.count == (0 if gone else 2)
-        file.append(rows(file.count, 5))
-    np.testing.assert_array_equal(np.load(path), rows(0, 5))
+    threads = [threading.Thread(target=append_rows) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) + len(refused) == 80
+    assert opened == list(range(1, len(opened) + 1))
+    np.testing.assert_array_equal(np.load(path), rows(0, len(opened)))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
+
+
+def test_the_lock_file_of_a_killed_process_does_not_lock(tmp_path: Path) -> None:
+    (tmp_path / "a.npy.lock").touch()
+    write(tmp_path / "a.npy", rows(0, 3))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
 
 
 def test_names_that_differ_behind_a_dot_are_two_files(tmp_path: Path) -> None:

@@ -22,14 +22,15 @@ from slowfast.datasets.clip import normalize
 from slowfast.errors import DecodeError, NotFiniteError
 from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt, Interrupted
-from slowfast.models.build import weights_digest
+from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.weights_hash import weights_hash
 from slowfast.video.decoding import decode
 from slowfast.video.pyav_video import PyAVVideo
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, TINY, tiny, with_large_weights
 from tests.support.videos import write_video
 from vtn import VTN, FrameAverage, score_video, score_windows
 from vtn.cli.predict import main
-from vtn.inference.extract import FrameView, encode_chunk, extract_features
+from vtn.inference.extract import FrameView, extract_video_features
 from vtn.inference.prediction import Prediction
 
 VIEW = FrameView(fps=5.0, short_side=16, crop_size=16, mean=(0.45,) * 3, std=(0.225,) * 3)
@@ -70,7 +71,7 @@ def interrupt_after(model: VTN, chunks: int) -> Interrupt:
 
 def test_features_of_a_file_are_those_of_its_frames(film: Path, tmp_path: Path) -> None:
     model = tiny(chunk_frames=8)
-    video = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    video = extract_video_features(model, film, VIEW, tmp_path / "f.npy")
     torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
     assert video.indices.tolist() == list(range(0, FRAMES, 5))
     assert video.duration == pytest.approx(FRAMES / 25)
@@ -83,7 +84,7 @@ def test_a_stopped_extraction_goes_on_from_where_it_was(
 ) -> None:
     model = tiny(chunk_frames=8)
     with pytest.raises(Interrupted, match=r"16 of 36 frames are in .*f\.npy"):
-        extract_features(model, film, VIEW, tmp_path / "f.npy", interrupt=interrupt_after(model, 2))
+        extract_video_features(model, film, VIEW, tmp_path / "f.npy", interrupt=interrupt_after(model, 2))
     assert np.load(tmp_path / "f.npy").shape == (16, FEATURE_DIM)
 
     asked: list[int] = []
@@ -95,12 +96,12 @@ def test_a_stopped_extraction_goes_on_from_where_it_was(
 
     monkeypatch.setattr(PyAVVideo, "read_chunks", spy)
     model = tiny(chunk_frames=8)
-    video = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    video = extract_video_features(model, film, VIEW, tmp_path / "f.npy")
     assert asked == list(range(80, FRAMES, 5))
     torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
 
     asked.clear()
-    again = extract_features(model, film, VIEW, tmp_path / "f.npy")
+    again = extract_video_features(model, film, VIEW, tmp_path / "f.npy")
     assert asked == []
     assert torch.equal(again.features, video.features)
 
@@ -112,7 +113,7 @@ def test_features_of_something_else_are_made_anew(
     copy = tmp_path / "film.mp4"
     copy.write_bytes(film.read_bytes())
     model, view = tiny(), VIEW
-    extract_features(model, copy, view, tmp_path / "f.npy")
+    extract_video_features(model, copy, view, tmp_path / "f.npy")
     if changed == "fps":
         view = FrameView(2.5, 16, 16, VIEW.mean, VIEW.std)
     elif changed == "weights":
@@ -121,8 +122,8 @@ def test_features_of_something_else_are_made_anew(
     else:
         os.utime(copy, ns=(0, 0))
     with caplog.at_level(logging.WARNING):
-        video = extract_features(model, copy, view, tmp_path / "f.npy")
-    assert "is written anew" in caplog.text
+        video = extract_video_features(model, copy, view, tmp_path / "f.npy")
+    assert "is replaced" in caplog.text
     if changed == "weights":
         torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
     assert len(video.features) == (18 if changed == "fps" else 36)
@@ -153,32 +154,32 @@ def test_features_of_the_same_weights_used_otherwise_are_made_anew(
     """Both models have the same class and weights."""
     if "lora" in before:
         pytest.importorskip("peft", reason="peft is not installed; it is in the extra 'lora'")
-    assert weights_digest(tiny_vit(**before).backbone) == weights_digest(tiny_vit(**after).backbone)
-    extract_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
+    assert weights_hash(tiny_vit(**before).backbone) == weights_hash(tiny_vit(**after).backbone)
+    extract_video_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
     with caplog.at_level(logging.WARNING):
-        extract_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
-        assert "is written anew" not in caplog.text
-        extract_features(tiny_vit(**after), film, VIEW, tmp_path / "f.npy")
-    assert "is written anew" in caplog.text
+        extract_video_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
+        assert "is replaced" not in caplog.text
+        extract_video_features(tiny_vit(**after), film, VIEW, tmp_path / "f.npy")
+    assert "is replaced" in caplog.text
     assert told in caplog.text
 
 
 def test_features_of_another_number_type_are_made_anew(
     film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    extract_features(tiny(), film, VIEW, tmp_path / "f.npy")
+    extract_video_features(tiny(), film, VIEW, tmp_path / "f.npy")
     model = tiny().prepare_inference(torch.bfloat16)
     with caplog.at_level(logging.WARNING):
-        extract_features(model, film, VIEW, tmp_path / "f.npy")
-    assert "is written anew" in caplog.text
+        extract_video_features(model, film, VIEW, tmp_path / "f.npy")
+    assert "is replaced" in caplog.text
 
 
 def test_an_earlier_result_stays_when_its_file_is_made_anew(film: Path, tmp_path: Path) -> None:
     model, path = tiny(), tmp_path / "f.npy"
-    dense = extract_features(model, film, VIEW, path)
+    dense = extract_video_features(model, film, VIEW, path)
     values, scores = dense.features.clone(), score_video(model, dense)
     # The same number of rows, so that a cut would show in values and not kill the tests.
-    other = extract_features(model, film, FrameView(5.0, 20, 16, VIEW.mean, VIEW.std), path)
+    other = extract_video_features(model, film, FrameView(5.0, 20, 16, VIEW.mean, VIEW.std), path)
     assert not torch.equal(other.features, values)
     assert torch.equal(dense.features, values)
     np.testing.assert_array_equal(score_video(model, dense), scores)
@@ -200,10 +201,10 @@ def test_a_backbone_without_finite_features_is_no_broken_video(
         return features
 
     model.backbone.register_forward_hook(spoil)
-    with pytest.raises(NotFiniteError, match=r"film\.mp4: the backbone gives NaN .* frame 55 .* weights"):
-        extract_features(model, film, VIEW, tmp_path / "f.npy")
+    with pytest.raises(NotFiniteError, match=r"film\.mp4: the model gives NaN .* frame 55 .* weights"):
+        extract_video_features(model, film, VIEW, tmp_path / "f.npy")
     assert np.load(tmp_path / "f.npy").shape == (8, FEATURE_DIM)
-    assert extract_features(model, film, VIEW, tmp_path / "f.npy").mask is None
+    assert extract_video_features(model, film, VIEW, tmp_path / "f.npy").mask is None
 
 
 @pytest.fixture
@@ -224,8 +225,8 @@ def test_frames_that_cannot_be_decoded_are_left_out(
 ) -> None:
     model = tiny(chunk_frames=8)
     with caplog.at_level(logging.WARNING):
-        video = extract_features(model, damaged_film, VIEW, tmp_path / "f.npy")
-    assert "14 of 36 frames cannot be decoded, first number 10" in caplog.text
+        video = extract_video_features(model, damaged_film, VIEW, tmp_path / "f.npy")
+    assert "14 of 36 frames cannot be decoded, the first of them is frame 50" in caplog.text
     assert video.mask is not None
     assert video.mask.tolist() == [not 50 <= index < 120 for index in range(0, FRAMES, 5)]
     assert video.features[video.mask].isfinite().all()
@@ -243,7 +244,7 @@ def test_frames_that_cannot_be_decoded_are_left_out(
 def test_what_is_no_video_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("text")
     with pytest.raises(DecodeError, match="not a video"):
-        extract_features(tiny(), tmp_path / "a.mp4", VIEW, tmp_path / "f.npy")
+        extract_video_features(tiny(), tmp_path / "a.mp4", VIEW, tmp_path / "f.npy")
 
 
 def exit_status(arguments: list[str]) -> int:
@@ -301,7 +302,7 @@ class TestCommandLine:
         assert main([*arguments, "--window=2", "--stride=1", f"--output={scores}", "--top=3", *output]) == 0
         read = json.loads(scores.read_text())
         expected = score_video(
-            tiny(), extract_features(tiny(), film, VIEW, tmp_path / "other.npy"), head_act="softmax"
+            tiny(), extract_video_features(tiny(), film, VIEW, tmp_path / "other.npy"), head_act="softmax"
         )
         np.testing.assert_allclose(read["scores"], expected, atol=1e-4)
         assert read["frames"] == 36
@@ -347,12 +348,14 @@ class TestCommandLine:
     ) -> None:
         features = f"--features={tmp_path / 'f.npy'}"
 
-        def press_ctrl_c(*given: Any) -> torch.Tensor:
+        encode = FrameEncoder.encode
+
+        def press_ctrl_c(encoder: FrameEncoder, frames: Any) -> torch.Tensor:
             signal.raise_signal(signal.SIGINT)
-            return encode_chunk(*given)
+            return encode(encoder, frames)
 
         with monkeypatch.context() as patch:
-            patch.setattr("vtn.inference.extract.encode_chunk", press_ctrl_c)
+            patch.setattr(FrameEncoder, "encode", press_ctrl_c)
             assert main([*arguments, features]) == 130
         assert "stopped by Ctrl-C: 8 of 36 frames are in" in capsys.readouterr().err
         assert main([*arguments, features]) == 0
@@ -361,18 +364,18 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("changes", "status", "message"),
         [
-            (["--stride=1"], 2, "--stride goes with --window"),
-            (["--fps=0"], 2, "0 is not above 0"),
-            (["--output=scores.txt"], 2, "neither in .json nor in .csv"),
+            (["--stride=1"], 2, "--stride: needs --window"),
+            (["--fps=0"], 2, "0: must be above 0"),
+            (["--output=scores.txt"], 2, "must end in .json or .csv"),
             (
                 ["--output=a/film.1.json", "--features=a/film.1"],
                 2,
-                "a/film.1.json is where --features describes them",
+                "--output a/film.1.json: is the description of --features",
             ),
             (
                 ["--output=film.json", "--features=film.npy"],
                 2,
-                "film.json is where --features describes them",
+                "--output film.json: is the description of --features",
             ),
             (["MODEL.NUM_CLASSES", "0"], 2, "MODEL.NUM_CLASSES (override) = 0"),
             (["--checkpoint=missing.pyth"], 1, "no such checkpoint"),

@@ -11,16 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import normalize
 from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.errors import InputError
+from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import device_of, evaluating, score_video
-
-CHUNK_FRAMES = 32
-"""Frames that go through the backbone at once where the model does not say."""
 
 _RECENT = 8
 """Newest frames by which the length of a frame is judged."""
@@ -98,8 +95,8 @@ class VideoStream:
             InputError: for shapes or times that do not fit.
         """
         if isinstance(frames, np.ndarray):
-            frames = np.ascontiguousarray(frames)  # A flip of colours is a view that torch does not take.
-        frames = torch.as_tensor(frames)
+            # torch does not accept negative strides, such as those of reversed channels.
+            frames = torch.from_numpy(np.ascontiguousarray(frames))
         if frames.ndim == 3:
             frames = frames[None]
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
@@ -107,12 +104,19 @@ class VideoStream:
                 f"frames are {tuple(frames.shape)} {frames.dtype}; give uint8 (frames, height, width, 3)"
             )
         times, numbers = self._check_times(len(frames), seconds, indices)
+        encoder = FrameEncoder(
+            self.model,
+            self._mean,
+            self._std,
+            device_of(self.model),
+            chunk_frames=self.model.chunk_frames,
+        )
         with evaluating(self.model):
-            for first in range(0, len(frames), self._chunk):
-                rows = slice(first, first + self._chunk)
-                clip = frames[rows].to(device_of(self.model)).permute(3, 0, 1, 2)[None]  # (1, 3, t, H, W)
-                features = self.model.encode_frames(normalize(clip, self._mean, self._std))[0]
+            first = 0
+            for features in encoder.encode_chunks(frames.split(encoder.chunk_size)):  # (t, F)
+                rows = slice(first, first + len(features))
                 self._add(features, times[rows], numbers[rows])
+                first += len(features)
 
     def push_features(
         self, features: Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
@@ -155,10 +159,6 @@ class VideoStream:
         seconds, indices = self._seconds.rows.numpy(), self._indices.rows.numpy()
         times = FrameTimes(seconds - seconds[0], self._end - float(seconds[0]))
         return VideoFeatures(self._features.rows, times, indices - indices[0])
-
-    @property
-    def _chunk(self) -> int:
-        return self.model.chunk_frames or CHUNK_FRAMES
 
     @property
     def _end(self) -> float:

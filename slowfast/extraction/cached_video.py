@@ -1,0 +1,110 @@
+"""The entries of one video in a feature cache: which are missing, and extracting them.
+
+T frames, F width of a feature.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from slowfast.datasets.views.sampling import whole_video
+from slowfast.extraction.video import append_features
+from slowfast.features.cache import (
+    Manifest,
+    Variant,
+    by_short_side,
+    features_path,
+    times_path,
+    write_times,
+)
+from slowfast.features.storage import FeatureFile, describe_file
+from slowfast.interrupt import Interrupt
+from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.video.decoding import OpenVideo
+from slowfast.video.frame_times import FrameTimes
+
+
+@dataclass
+class CachedVideoExtractor:
+    """Extracts the features of videos into a cache. May be used by several threads at the same time.
+
+    Attributes:
+        encoder: encodes the frames.
+        folder: folder of the cache.
+        manifest: the content of the cache: which frames, in which variants.
+        settings: hash of the manifest; features with another one are extracted again.
+        interrupt: checked after each chunk.
+    """
+
+    encoder: FrameEncoder
+    folder: str
+    manifest: Manifest
+    settings: str
+    interrupt: Interrupt
+
+    def missing(self, path: str, name: str, variants: Sequence[Variant]) -> list[Variant]:
+        """Returns those variants of a video that are incomplete, or were extracted from another file.
+
+        Args:
+            path: path of the video.
+            name: name of the video in the cache.
+        """
+        description = self._description(path)
+        if not times_path(self.folder, name).is_file():
+            return list(variants)
+        return [variant for variant in variants if self._recorded(name, variant) != description]
+
+    def extract(
+        self, path: str, name: str, variants: Sequence[Variant], open_source: Callable[[str], OpenVideo]
+    ) -> int:
+        """Extracts variants of a video, or the rest of them; returns how many frames were encoded.
+
+        Raises:
+            DecodeError: where the video, or one of its frames, cannot be decoded.
+            NotFiniteError: for features that are NaN or infinite.
+            DataError: for features beyond the range of the cache's dtype, and where another process writes
+                the same file.
+            Interrupted: after a signal; the same call continues after the last chunk.
+        """
+        encoded = 0
+        with open_source(path) as video:
+            times, fps = video.times, self.manifest.fps
+            indices = whole_video(times, 0, fps) if fps else np.arange(times.num_frames)
+            # Written first, so that complete features always have their times.
+            shown = FrameTimes(times.seconds[indices], times.duration)
+            write_times(times_path(self.folder, name), shown, indices, times.num_frames)
+            for group in by_short_side(variants):
+                with ExitStack() as stack:
+                    files = {v: stack.enter_context(self._open_part(path, name, v)) for v in group}
+                    chunks = stack.enter_context(
+                        closing(append_features(self.encoder, video, indices, files, name=path))
+                    )
+                    for count in chunks:
+                        encoded += count
+                        self.interrupt.raise_if_requested()
+                    for variant, file in files.items():
+                        file.finish(features_path(self.folder, variant, name))
+        return encoded
+
+    def _open_part(self, path: str, name: str, variant: Variant) -> FeatureFile:
+        """Opens the file of incomplete features."""
+        part = features_path(self.folder, variant, name).with_suffix(".part.npy")
+        return FeatureFile(part, self.manifest.feature_dim, self._description(path), self.manifest.dtype)
+
+    def _description(self, path: str) -> dict[str, Any]:
+        """Returns the values that identify the video and the settings; they are stored with the features."""
+        return {"video": describe_file(path), "settings": self.settings}
+
+    def _recorded(self, name: str, variant: Variant) -> Any:
+        """Returns the description of complete features; None where there are none."""
+        path = features_path(self.folder, variant, name)
+        try:
+            return json.loads(path.with_suffix(".json").read_text()) if path.is_file() else None
+        except (OSError, ValueError):
+            return None
