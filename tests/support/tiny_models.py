@@ -1,4 +1,4 @@
-"""Models of a few thousand weights, large enough ones that a mistake shows."""
+"""Models of a few thousand weights, which are large enough to reveal mistakes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from slowfast.video.frame_times import FrameTimes
-from vtn import VTN, FrameAverage
+from vtn import VTN, BackboneConfig, EncoderConfig, FrameAverage, HeadConfig
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 
 FEATURE_DIM, SIZE, CLASSES = 24, 16, 5
 
+# Arguments of VTN by flat names, so that a test can change single ones.
 TINY: dict[str, Any] = {
     "num_classes": CLASSES,
     "hidden_dim": 32,
@@ -25,7 +26,7 @@ TINY: dict[str, Any] = {
     "backbone_args": {"image_size": SIZE, "width": 4, "feature_dim": FEATURE_DIM},
 }
 
-# Changes of `tiny_config` for a VTN with a backbone of timm.
+# Changes to `tiny_config` for a VTN with a timm backbone.
 SMALL_VTN = (
     "MODEL.MODEL_NAME", "VTN", "VTN.BACKBONE.NAME", "test_vit", "VTN.BACKBONE.PRETRAINED", False,
     "VTN.BACKBONE.ARGS", {"img_size": 32}, "VTN.LONGFORMER.HIDDEN_DIM", 32,
@@ -43,17 +44,32 @@ NO_DROPOUT = (
 Model = TypeVar("Model", bound=FrameModel)
 
 
+def tiny_groups() -> tuple[BackboneConfig, EncoderConfig, HeadConfig]:
+    """Returns the groups of arguments that ``TINY`` describes."""
+    backbone = BackboneConfig("shallow_conv", args=TINY["backbone_args"])
+    encoder = EncoderConfig(
+        hidden_dim=TINY["hidden_dim"],
+        num_layers=TINY["num_layers"],
+        num_heads=TINY["num_heads"],
+        intermediate_size=TINY["intermediate_size"],
+        attention_window=TINY["attention_window"],
+    )
+    return backbone, encoder, HeadConfig(mlp_dim=TINY["mlp_dim"])
+
+
 def tiny(**changes: Any) -> VTN:
+    """Returns a VTN in evaluation mode; ``changes`` are arguments by flat names."""
     return with_large_weights(VTN("shallow_conv", **{**TINY, **changes}))
 
 
 def tiny_average(**changes: Any) -> FrameAverage:
+    """Returns a FrameAverage in evaluation mode; ``changes`` are arguments by flat names."""
     arguments = {"num_classes": CLASSES, "mlp_dim": 16, "backbone_args": TINY["backbone_args"]}
     return with_large_weights(FrameAverage("shallow_conv", **{**arguments, **changes}))
 
 
 def with_large_weights(model: Model) -> Model:
-    """As initialised, weights are too small to show a mistake."""
+    """Sets random weights in place and returns the model; initial weights are too small to show mistakes."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -62,7 +78,7 @@ def with_large_weights(model: Model) -> Model:
 
 
 def video_features(num_frames: int, fps: float = 5.0, seed: int = 0, step: int = 5) -> VideoFeatures:
-    """Random features of a video of ``num_frames`` frames, every ``step``-th one of the source's."""
+    """Returns random features of ``num_frames`` frames, every ``step``-th frame of the source video."""
     features = torch.randn(num_frames, FEATURE_DIM, generator=torch.Generator().manual_seed(seed))
     times = FrameTimes(np.arange(num_frames) / fps, num_frames / fps)
     return VideoFeatures(features, times, np.arange(num_frames, dtype=np.int64) * step)

@@ -1,6 +1,6 @@
-"""Video Transformer Network: any image backbone, a linear-cost temporal encoder, a small head.
+"""Video Transformer Network: any image backbone, a temporal encoder of linear cost, a small head.
 
-The names of ``__init__.pyi`` are imported when they are first used, so that ``vtn.project`` can be imported
+The names in ``__init__.pyi`` are imported when they are first used, so that ``vtn.project`` can be imported
 without torch.
 """
 

@@ -1,5 +1,9 @@
+from .arguments.groups import BackboneConfig as BackboneConfig
+from .arguments.groups import EncoderConfig as EncoderConfig
+from .arguments.groups import HeadConfig as HeadConfig
 from .backbones.base import BACKBONE_REGISTRY as BACKBONE_REGISTRY
 from .factory import create_model as create_model
+from .factory import list_models as list_models
 from .frame_average import FrameAverage as FrameAverage
 from .inference.features import VideoFeatures as VideoFeatures
 from .inference.stream import VideoStream as VideoStream

@@ -1,53 +1,173 @@
-"""A model in one line, from the name of a configuration and published or own weights."""
+"""A model in one line: from a shipped configuration, a YAML file, or a published folder."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from fnmatch import fnmatch
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from fvcore.common.config import CfgNode
+from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import CONFIG_NAME
 
 from slowfast.checkpoint.storage import class_names_in, read_checkpoint, weights_in
 from slowfast.checkpoint.weights import load_weights
 from slowfast.config import load_config
-from slowfast.engine.evaluator import frame_normalization
-from slowfast.models.build import build_model
+from slowfast.config.load import find_config
+from slowfast.errors import CheckpointError, ConfigError
+from slowfast.models.build import MODEL_REGISTRY, build_model
+from slowfast.models.frame_format import frame_normalization
+from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
-from vtn.hub import check_digest
+from vtn.frame_model import FrameModel
+from vtn.hub import HubModel, check_hash
 from vtn.publishing.zoo import find_published
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_NOTHING_TO_RUN = ("TRAIN.ENABLE", "False", "TEST.ENABLE", "False")
+
+
+def list_models(filter: str = "*") -> list[str]:
+    """Returns the sorted names of the shipped configurations, which :func:`create_model` accepts.
+
+    Args:
+        filter: pattern of the names with ``*``, ``?`` and ``[…]``; upper and lower case are the same.
+
+    >>> list_models("r50*frozen")
+    ['R50_VTN_FROZEN']
+    """
+    files = resources.files("vtn.configs").iterdir()
+    names = sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
+    # BASE_….yaml holds what other configurations have in common.
+    return [name for name in names if not name.startswith("BASE_") and fnmatch(name.lower(), filter.lower())]
 
 
 def create_model(
-    config: str | Path, checkpoint: str | Path | None = None, overrides: Sequence[str] = ()
-) -> nn.Module:
-    """Returns the model of a configuration in evaluation mode.
+    name: str | Path,
+    checkpoint: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    **fields: Any,
+) -> FrameModel:
+    """Returns a model in evaluation mode, on the CPU.
 
-    A checkpoint that is one of the model zoo's is verified by its SHA-256, and one that ``tools/publish.py``
-    wrote by the digest in it; any other is taken as it is. The class names that travel in it become the
-    model's ``class_names``, and its ``frame_mean`` and ``frame_std`` are what the weights were trained with:
-    as a published checkpoint says, else as the configuration does.
+    Its ``frame_mean`` and ``frame_std`` are those that the weights were trained with: as the published folder
+    or checkpoint records them, else as the configuration says. Its ``class_names`` are those that were saved
+    with the weights, in the order of the classes, or empty.
 
     Args:
-        config: the name of a shipped configuration (``VIT_B_VTN``) or a YAML file.
-        checkpoint: weights to load; the backbone's published ones are then not downloaded.
-        overrides: ``KEY, VALUE, …`` as on the command line.
+        name: a shipped configuration such as ``VIT_B_VTN`` (see :func:`list_models`), the path of a YAML
+            file, the path of a published folder with ``config.json``, or ``OWNER/NAME`` of a model on the
+            Hugging Face hub.
+        checkpoint: path of weights for the whole model; the backbone's published weights are then not
+            downloaded. A checkpoint of the model zoo is verified by its SHA-256, one that ``vtn publish``
+            wrote by the hash in it. None: a configuration gives a model as initialised, with the backbone's
+            published weights unless ``pretrained=False``; a folder gives its own weights.
+        overrides: ``("KEY", "VALUE", …)`` of a configuration, as on the command line.
+        fields: arguments of the model that replace those of the configuration or folder: ``num_classes``,
+            ``backbone``, ``encoder``, ``head``, or single fields by flat names, as for :class:`vtn.VTN`. For
+            a folder also ``reset_head=True``, which leaves the last layer as initialised where
+            ``num_classes`` differs, and the options of ``from_pretrained`` (``revision``, ``token``, …).
 
     Raises:
-        ConfigError: where the configuration is wrong.
-        CheckpointError: where the weights are damaged or do not fit the model.
+        ConfigError: for an unknown name, with the nearest ones, or a configuration with errors.
+        ModelError: for arguments that are unknown, out of range, or do not fit together.
+        CheckpointError: for weights that are damaged or do not fit the model.
+
+    >>> import vtn
+    >>> model = vtn.create_model("VIT_B_VTN", num_classes=12, backbone="shallow_conv", pretrained=False)
+    >>> type(model).__name__, model.num_classes, model.arguments.encoder.num_layers
+    ('VTN', 12, 3)
     """
-    cfg = load_config(config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *overrides])
-    model: Any = build_model(cfg, fetch_weights=checkpoint is None)
-    model.frame_mean, model.frame_std = frame_normalization(cfg, model)
+    folder = _published_config(name, fields)
+    if folder is not None:
+        if overrides:
+            raise ConfigError(
+                f"overrides = {list(overrides)}: {name} is a published model, which has no configuration "
+                "keys; give keyword arguments such as num_classes=12"
+            )
+        model, averaged = _load_published(name, folder, fields), False
+    else:
+        cfg = load_config(name, [*_NOTHING_TO_RUN, *overrides])
+        model, averaged = _build(cfg, checkpoint is None, fields), evaluates_average(cfg)
     if checkpoint is not None:
-        find_published(checkpoint)
-        content = read_checkpoint(checkpoint)
-        weights = weights_in(content, checkpoint, averaged=evaluates_average(cfg))
-        load_weights(model, weights, source=str(checkpoint))
-        if "weights_digest" in content:
-            check_digest(model, content["weights_digest"], source=str(checkpoint))
-        model.class_names = class_names_in(content, checkpoint)
-        if "normalization" in content:
-            model.frame_mean, model.frame_std = (tuple(content["normalization"][k]) for k in ("mean", "std"))
+        _load_checkpoint(model, checkpoint, averaged)
     return model.eval()
+
+
+def _build(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]) -> FrameModel:
+    """Builds the model of a configuration with some arguments replaced."""
+    import_user_modules(cfg.IMPORTS)
+    model_class = MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME)
+    if not (isinstance(model_class, type) and issubclass(model_class, FrameModel)):
+        raise ConfigError(
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model that encodes single frames, such "
+            "as VTN or FrameAverage; build other models with slowfast.models.build_model"
+        )
+    model: Any
+    if fields:
+        model = model_class.from_config(cfg, fetch_weights=fetch_weights, **fields)
+    else:
+        model = build_model(cfg, fetch_weights=fetch_weights)
+    model.frame_mean, model.frame_std = frame_normalization(cfg, model)
+    return model
+
+
+def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
+    """Returns ``config.json`` of a published model; None where ``name`` is a configuration.
+
+    A name with one slash that no file, folder or shipped configuration has is looked up on the hub.
+    """
+    if (path := Path(name, CONFIG_NAME)).is_file():
+        return path
+    try:
+        find_config(name)
+    except ConfigError as error:
+        if Path(name).exists() or not _HUB_NAME.fullmatch(str(name)):
+            raise
+        options = {key: fields[key] for key in ("revision", "cache_dir", "token") if key in fields}
+        try:
+            return Path(hf_hub_download(str(name), CONFIG_NAME, **options))
+        except (OSError, ValueError) as failure:
+            problem = f"{error.problems[0]}; the Hugging Face hub was asked too: {_first_line(failure)}"
+            raise ConfigError(problem) from failure
+    return None
+
+
+def _load_published(name: str | Path, config: Path, fields: dict[str, Any]) -> FrameModel:
+    """Loads a folder or a model of the hub by the class that its ``config.json`` names."""
+    try:
+        architecture = json.loads(config.read_text(encoding="utf-8"))["architecture"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{name}: {CONFIG_NAME} does not name an architecture; give a folder that save_pretrained or "
+            "`vtn publish` wrote"
+        ) from error
+    model_class = MODEL_REGISTRY.get(architecture)
+    if not (issubclass(model_class, FrameModel) and issubclass(model_class, HubModel)):
+        raise CheckpointError(
+            f"{name}: is a {architecture}, which is not a model of this package; give a folder that "
+            "save_pretrained or `vtn publish` wrote"
+        )
+    return model_class.from_pretrained(str(name), **fields)
+
+
+def _load_checkpoint(model: Any, checkpoint: str | Path, averaged: bool) -> None:
+    """Loads weights, verifies them where hashes are known, and takes over what was saved with them."""
+    find_published(checkpoint)
+    content = read_checkpoint(checkpoint)
+    weights = weights_in(content, checkpoint, averaged=averaged)
+    load_weights(model, weights, source=str(checkpoint))
+    if "weights_digest" in content:
+        check_hash(model, content["weights_digest"], source=str(checkpoint))
+    model.class_names = class_names_in(content, checkpoint)
+    if "normalization" in content:
+        model.frame_mean, model.frame_std = (tuple(content["normalization"][k]) for k in ("mean", "std"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

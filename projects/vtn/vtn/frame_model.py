@@ -1,133 +1,150 @@
-"""What the models of this project share: a backbone that turns each frame into a feature, and a head.
+"""The base of this project's models: a backbone that maps each frame to a feature, and a head.
 
-B clips, T frames, H W pixels, F width of a feature, K classes.
+B clips, T frames, H W pixels, F width of a feature, D width of the head's input, K classes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
-from slowfast.errors import InputError, ModelError
-from slowfast.models.build import weights_digest
+from slowfast.errors import InputError
+from slowfast.models.weights_hash import weights_hash
+from vtn.arguments.groups import BackboneConfig, HeadConfig
+from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.build import build_backbone
+from vtn.backbones.tuning.apply import apply_tuning
+from vtn.backbones.tuning.blocks import blocks_of
 from vtn.backbones.tuning.depth import parameter_depths
-from vtn.backbones.tuning.freezing import autocast, batch_norms, compute_in, freeze, let_norms_learn
-from vtn.backbones.tuning.lora import LoRA, add_lora
-from vtn.config import FROZEN_DTYPES, backbone_name, lora_options
+from vtn.backbones.tuning.freezing import autocast, compute_in
+from vtn.backbones.tuning.lora import LoRA
 from vtn.encoder.input_checks import check_frames
 
 
 class FrameModel(nn.Module):
-    """A video model that looks at each frame with a 2D backbone; subclasses say what becomes of the features.
+    """A video model that passes each frame through a 2D backbone; subclasses classify the features.
 
     Args:
-        backbone: a name (see :func:`vtn.backbones.build.build_backbone`) or a network (N, 3, H, W) -> (N, F).
-        num_classes: K.
-        pretrained: start from the weights in ``backbone_checkpoint``, or else from the published ones, which
-            are downloaded.
-        backbone_checkpoint: a file of the backbone's weights; empty: the published ones.
-        pooling: ``cls``, ``mean`` or ``map``; empty: the backbone's own.
-        frozen: keep the backbone in evaluation mode and give it no gradients.
-        frozen_blocks: do so with its stem and that many blocks.
-        learning_norms: let the normalisation layers of what is frozen learn their scales and offsets.
-        frozen_dtype: ``bfloat16`` or ``float16``, in which frozen parts compute; empty: as the rest.
-        lora: arguments of :class:`vtn.backbones.tuning.lora.LoRA`, which then is all that learns of the backbone.
-        chunk_frames: frames that go through the backbone at once; 0: all of a batch.
-        act_checkpoint: recompute the backbone's activations in the backward pass.
-        drop_rate, drop_path_rate: dropout and stochastic depth of the backbone.
-        backbone_args: further keyword arguments of the backbone's constructor.
+        arguments: groups of arguments, see :mod:`vtn.arguments.groups`.
 
     Attributes:
+        arguments: as given.
+        arguments_type: class of ``arguments``; subclasses with further groups have their own.
+        backbone: the network (N, 3, H, W) -> (N, F).
         feature_dim: F.
+        num_classes: K.
+        chunk_frames: frames that pass the backbone at once; 0: all of a batch.
+        act_checkpoint: whether the backward pass recomputes the backbone's activations.
+        inference_dtype: dtype of matrix products after :meth:`prepare_inference`, None: the parameters' own.
         frame_mean, frame_std, frame_size, frame_interpolation, position_rate: see
-            ``slowfast.models.build.VideoModel``.
+            ``slowfast.models.capabilities.VideoModel``.
+
+    Raises:
+        ModelError: for a backbone that is unknown or does not accept its arguments.
+        CheckpointError: for weights of the backbone that are damaged or do not fit.
     """
 
+    arguments_type: ClassVar[type[ModelArguments]] = ModelArguments
     num_layers = 0
-    """Layers between the backbone and the head."""
+    """Number of layers between the backbone and the head."""
 
-    def __init__(
-        self,
-        backbone: str | nn.Module,
-        num_classes: int,
-        *,
-        pretrained: bool,
-        backbone_checkpoint: str = "",
-        pooling: str = "",
-        frozen: bool,
-        frozen_blocks: int = 0,
-        learning_norms: bool = False,
-        frozen_dtype: str = "",
-        lora: Mapping[str, Any] | None = None,
-        chunk_frames: int,
-        act_checkpoint: bool,
-        drop_rate: float,
-        drop_path_rate: float,
-        backbone_args: Mapping[str, Any] | None,
-    ) -> None:
+    def __init__(self, arguments: ModelArguments) -> None:
         super().__init__()
-        rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
-        options = {**{name: rate for name, rate in rates.items() if rate}, **(backbone_args or {})}
+        config = arguments.backbone
+        options = _constructor_options(config)
         built = build_backbone(
-            backbone, pretrained=pretrained, options=options, pooling=pooling, checkpoint=backbone_checkpoint
+            config.name,
+            pretrained=config.pretrained,
+            options=options,
+            pooling=config.pooling,
+            checkpoint=config.checkpoint,
         )
+        self.arguments = arguments
         self.backbone = built.network
-        self._described = built
-        self._in_evaluation = self._freeze(frozen, frozen_blocks, learning_norms, lora)
-        self._frozen_dtype = _dtype(frozen_dtype)
+        self._backbone_format = built
+        self._fully_frozen = config.frozen
+        self._modules_in_evaluation = apply_tuning(self.backbone, config)
+        self._frozen_dtype = getattr(torch, config.frozen_dtype) if config.frozen_dtype else None
         if self._frozen_dtype is not None and self.learns_features:
-            compute_in(self.backbone, self._in_evaluation, self._frozen_dtype)
+            compute_in(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
+        self._backbone_identity = _describe_backbone(config, options)
         self.feature_dim = built.feature_dim
         self.frame_size = built.image_size
         self.frame_interpolation = built.interpolation
-        said = {**options, **({"pooling": pooling} if pooling else {})}
-        self._backbone_is = {
-            "backbone": _name_of(backbone),
-            "backbone options": str(said or "none"),
-            **_lora_is(lora),
-        }
         self.frame_mean = built.mean
         self.frame_std = built.std
         self.position_rate: float | None = None
-        self.num_classes = num_classes
-        self.chunk_frames = chunk_frames
-        self.act_checkpoint = act_checkpoint
+        self.num_classes = arguments.num_classes
+        self.chunk_frames = config.chunk_frames
+        self.act_checkpoint = config.act_checkpoint
         self.inference_dtype: torch.dtype | None = None
-        self.register_load_state_dict_pre_hook(_forget_inference_dtype)
+        self.register_load_state_dict_pre_hook(_reset_inference_dtype)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True, **fields: Any) -> Self:
+        """Builds the model that the sections ``MODEL`` and ``VTN`` of a configuration describe.
+
+        Subclasses whose constructor does not take the groups as keyword arguments must override it.
+
+        Args:
+            fetch_weights: False: no weights of backbone or encoder are loaded, since those of the whole model
+                are loaded next.
+            fields: arguments of the constructor, which replace those of the configuration.
+
+        Raises:
+            ModelError: for an unknown argument, or a model that cannot be built from the arguments.
+        """
+        arguments = cls.arguments_type.from_config(cfg).changed(fields)
+        if not fetch_weights:
+            arguments = arguments.without_weights()
+        return cls(**arguments.as_keywords())
 
     def train(self, mode: bool = True) -> Self:
+        """Sets training or evaluation mode; frozen modules of the backbone stay in evaluation mode."""
         super().train(mode)
-        for name in self._in_evaluation:
+        for name in self._modules_in_evaluation:
             self.backbone.get_submodule(name).eval()
         if mode:
             self.inference_dtype = None
         return self
 
     def prepare_inference(self, dtype: torch.dtype | None = None) -> Self:
-        """Puts the model into evaluation mode with matrix products in ``dtype``, and returns it.
+        """Sets evaluation mode with matrix products in ``dtype`` and returns the model.
 
-        ``None`` keeps the parameters' own type. ``train()`` and loading weights undo it.
+        ``None`` keeps the dtype of the parameters. ``train()`` and loading weights undo it.
         """
         self.eval()
         self.inference_dtype = None if dtype == self._backbone_dtype() else dtype
         return self
 
     def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Maps normalised float frames (B, 3, T, H, W) to their features (B, T, F), in chunks when asked to.
+        """Maps frames to their features by the backbone, in chunks of ``chunk_frames``.
 
-        With a ``mask`` (B, T) bool only frames where it is True are looked at; the others' features are 0.
+        Args:
+            frames: (B, 3, T, H, W) of a float dtype, normalised with ``frame_mean`` and ``frame_std``.
+            mask: (B, T) bool, True where a frame is real; only these pass the backbone. None: all are real.
+
+        Returns:
+            Features (B, T, F); zeros where ``mask`` is False.
 
         Raises:
-            InputError: for frames of another shape or type, and for a backbone that does not return (N, F).
+            InputError: for frames of another shape or dtype, and for a backbone that does not return (N, F).
+
+        >>> import torch
+        >>> from vtn import VTN, BackboneConfig
+        >>> backbone = BackboneConfig("shallow_conv", pretrained=False, args={"feature_dim": 24})
+        >>> model = VTN(backbone, num_classes=5).eval()
+        >>> model.encode_frames(torch.zeros(2, 3, 6, 64, 64)).shape  # 2 clips of 6 frames
+        torch.Size([2, 6, 24])
         """
         check_frames(frames)
         if problem := self.frame_size_problem(*frames.shape[-2:]):
@@ -140,76 +157,82 @@ class FrameModel(nn.Module):
             )
             return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
         real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
-        parts = real.split(self.chunk_frames or len(real))
-        features = torch.cat([self._encode(part.transpose(0, 1)[None])[0] for part in parts])
+        chunks = real.split(self.chunk_frames or len(real))
+        features = torch.cat([self._encode(images.transpose(0, 1)[None])[0] for images in chunks])
         return features.new_zeros(*mask.shape, self.feature_dim).masked_scatter(mask[..., None], features)
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Maps features (B, T, F) to logits (B, K); what a subclass is for."""
+        """Maps features to logits; each subclass does this in its own way.
+
+        Args:
+            features: (B, T, F) of any float dtype, as :meth:`encode_frames` returns them.
+            positions: (B, T) of an integer dtype: indices of the frames in their source video, or
+                ``round(seconds × position_rate)``. None: 0 … T − 1.
+            mask: (B, T) bool, True where a frame is real. None: all are real.
+
+        Returns:
+            Logits (B, K).
+
+        Raises:
+            InputError: for shapes or dtypes that do not fit, for a clip without a real frame, and in
+                evaluation mode for features that are not finite.
+
+        >>> import torch
+        >>> from vtn import VTN, BackboneConfig
+        >>> backbone = BackboneConfig("shallow_conv", pretrained=False, args={"feature_dim": 24})
+        >>> model = VTN(backbone, num_classes=5).eval()
+        >>> model.classify(torch.zeros(2, 6, 24), positions=torch.tensor([[0, 4, 8, 12, 16, 20]] * 2)).shape
+        torch.Size([2, 5])
+        """
         raise NotImplementedError
 
+    def forward_features(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Returns :meth:`encode_frames` of its arguments; timm's name for it."""
+        return self.encode_frames(frames, mask)
+
+    def forward_head(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Returns :meth:`classify` of its arguments; timm's name for it."""
+        return self.classify(features, positions, mask)
+
     def frame_size_problem(self, height: int, width: int) -> str:
-        """Why the backbone cannot take frames of that size, and what to do; empty where it can."""
-        return self._described.size_problem(height, width)
+        """Returns why the backbone does not accept frames of that size in pixels, with a remedy, or ""."""
+        return self._backbone_format.size_problem(height, width)
 
     @property
     def learns_features(self) -> bool:
         """Whether training changes the features of a frame."""
-        return not self._kept_whole or any(weight.requires_grad for weight in self.backbone.parameters())
+        return not self._fully_frozen or any(weight.requires_grad for weight in self.backbone.parameters())
 
     def feature_source(self) -> Mapping[str, Any]:
-        """What decides the features of given frames but for number types: the backbone, its options, LoRA's
-        scale, a digest of the weights."""
-        return {**self._backbone_is, "weights": weights_digest(self.backbone)}
+        """Returns all that determines the features of given frames except dtypes: the backbone, its options,
+        LoRA's scale, a hash of the weights."""
+        return {**self._backbone_identity, "weights": weights_hash(self.backbone)}
 
-    def feature_numbers(self) -> Mapping[str, str]:
-        """The number types that features are computed in now, which change them a little."""
+    def feature_dtypes(self) -> Mapping[str, str]:
+        """Returns the dtypes in which features are now computed, which change them slightly."""
         return {"frozen dtype": str(self._frozen_dtype), "inference dtype": str(self.inference_dtype)}
 
     def shard_units(self) -> list[nn.Module]:
-        """See ``slowfast.models.build.VideoModel``; the backbone's own, or the blocks in its lists."""
+        """Returns the backbone's own units, or the blocks in its lists; see
+        ``slowfast.models.capabilities.VideoModel``."""
         if hasattr(self.backbone, "shard_units"):
             return list(self.backbone.shard_units())
-        return list(_blocks_of(self.backbone))
-
-    def _encode(self, frames: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, T, F), all at once."""
-        B, _, T = frames.shape[:3]
-        images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
-        if images.is_meta or not torch.is_autocast_enabled(images.device.type):
-            images = images.to(self._backbone_dtype())
-        if self.inference_dtype is not None:
-            with torch.autocast(images.device.type, self.inference_dtype):
-                features = self.backbone(images)
-        elif not self.learns_features:
-            with torch.no_grad(), self._in_frozen_dtype(images.device.type):
-                features = self.backbone(images)
-        elif self.act_checkpoint and torch.is_grad_enabled():
-            features = checkpoint(self.backbone, images, use_reentrant=False)
-        else:
-            features = self.backbone(images)
-        if features.shape != (B * T, self.feature_dim):
-            raise InputError(
-                f"the backbone returned {tuple(features.shape)} for {B * T} frames; it must return "
-                f"one row of width {self.feature_dim} a frame"
-            )
-        return features.unflatten(0, (B, T))
-
-    def _backbone_dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.backbone.parameters() if p.is_floating_point()), torch.float32)
+        return list(blocks_of(self.backbone))
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that take no weight decay whatever their shape: the backbone's own list."""
+        """Returns names of parameters without weight decay whatever their shape: the backbone's own list."""
         own = getattr(self.backbone, "no_weight_decay", set)
         return {f"backbone.{name}" for name in own()}
 
     def layer_id(self, name: str) -> tuple[int, int]:
-        """(depth of the parameter ``name`` from the input, number of depths).
+        """Returns (depth of the parameter ``name`` from the input, number of depths).
 
-        First come the backbone's own depths (as timm groups them; one where it does not say), then one for
-        embeddings and projection, one for each encoder layer, and one for the head.
+        First come the backbone's depths (as timm groups them; one depth where the backbone has no groups),
+        then one depth for embeddings and projection, one for each encoder layer, and one for the head.
         """
         depth_of = self._backbone_depths
         backbone_depths = 1 + max(depth_of.values(), default=0)
@@ -226,90 +249,63 @@ class FrameModel(nn.Module):
         """Depth of each of the backbone's parameters, by its name within the backbone."""
         return parameter_depths(self.backbone)
 
-    def _freeze(
-        self, frozen: bool, frozen_blocks: int, learning_norms: bool, lora: Mapping[str, Any] | None
-    ) -> list[str]:
-        """Fixes what of the backbone learns; returns names of its modules that stay in evaluation mode."""
-        self._kept_whole = frozen
-        if lora is None:
-            return freeze(
-                self.backbone, everything=frozen, blocks=frozen_blocks, learning_norms=learning_norms
+    def _encode(self, frames: Tensor) -> Tensor:
+        """Maps frames (B, 3, T, H, W) to features (B, T, F) in one pass."""
+        B, _, T = frames.shape[:3]
+        images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
+        if images.is_meta or not torch.is_autocast_enabled(images.device.type):
+            images = images.to(self._backbone_dtype())
+        if self.inference_dtype is not None:
+            with torch.autocast(images.device.type, self.inference_dtype):
+                features = self.backbone(images)
+        elif not self.learns_features:
+            with torch.no_grad(), self._autocast_if_frozen(images.device.type):
+                features = self.backbone(images)
+        elif self.act_checkpoint and torch.is_grad_enabled():
+            features = checkpoint(self.backbone, images, use_reentrant=False)
+        else:
+            features = self.backbone(images)
+        if features.shape != (B * T, self.feature_dim):
+            raise InputError(
+                f"the backbone returned shape {tuple(features.shape)} for {B * T} frames; it must return "
+                f"({B * T}, {self.feature_dim}), one row per frame"
             )
-        if frozen or frozen_blocks:
-            raise ModelError("lora freezes the backbone by itself; give neither frozen nor frozen_blocks")
-        add_lora(self.backbone, LoRA(**lora))
-        if learning_norms:
-            let_norms_learn(self.backbone)
-        return batch_norms(self.backbone)
+        return features.unflatten(0, (B, T))
 
-    def _in_frozen_dtype(self, device: str) -> AbstractContextManager[Any]:
+    def _backbone_dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.backbone.parameters() if p.is_floating_point()), torch.float32)
+
+    def _autocast_if_frozen(self, device: str) -> AbstractContextManager[Any]:
         return nullcontext() if self._frozen_dtype is None else autocast(device, self._frozen_dtype)
 
 
-def _blocks_of(network: nn.Module) -> Iterator[nn.Module]:
-    """The outermost composite modules with parameters that stand in a list or sequence of at least two."""
-    for child in network.children():
-        blocks = [block for block in child.children() if _is_block(block)]
-        if isinstance(child, nn.ModuleList | nn.Sequential) and len(blocks) > 1:
-            yield from blocks
-        else:
-            yield from _blocks_of(child)
-
-
-def _is_block(module: nn.Module) -> bool:
-    return next(module.children(), None) is not None and next(module.parameters(), None) is not None
-
-
-def _name_of(backbone: str | nn.Module) -> str:
-    return backbone if isinstance(backbone, str) else type(backbone).__qualname__
-
-
-def _lora_is(lora: Mapping[str, Any] | None) -> dict[str, str]:
-    """What of LoRA decides the features and does not stand in the weights; empty where there is none."""
-    if lora is None:
-        return {}
-    adapted = LoRA(**lora)
-    return {"lora": f"rank {adapted.rank}, alpha {adapted.alpha:g}"}
-
-
-def _dtype(name: str) -> torch.dtype | None:
-    if name not in ("", *FROZEN_DTYPES):
-        raise ModelError(f"frozen_dtype = {name!r}: is not known; use {', '.join(FROZEN_DTYPES)} or ''")
-    return getattr(torch, name) if name else None
-
-
-def _forget_inference_dtype(model: nn.Module, *_: object) -> None:
-    model.inference_dtype = None  # type: ignore[assignment]
-
-
-def build_head(width: int, mlp_dim: int, num_classes: int, dropout: float) -> nn.Sequential:
-    """The classifier on a state (B, D): LayerNorm, Linear, GELU, Dropout, Linear -> (B, K)."""
+def build_head(width: int, config: HeadConfig, num_classes: int) -> nn.Sequential:
+    """Returns the classifier of a state (B, D): LayerNorm, Linear, GELU, Dropout, Linear -> (B, K)."""
     return nn.Sequential(
         nn.LayerNorm(width),
-        nn.Linear(width, mlp_dim),
+        nn.Linear(width, config.mlp_dim),
         nn.GELU(),
-        nn.Dropout(dropout),
-        nn.Linear(mlp_dim, num_classes),
+        nn.Dropout(config.dropout),
+        nn.Linear(config.mlp_dim, num_classes),
     )
 
 
-def backbone_options(cfg: Any, fetch_weights: bool) -> dict[str, Any]:
-    """The keyword arguments of :class:`FrameModel` from a configuration."""
-    node = cfg.VTN.BACKBONE
-    return {
-        "backbone": backbone_name(cfg),
-        "num_classes": cfg.MODEL.NUM_CLASSES,
-        "pretrained": (node.PRETRAINED or bool(node.CHECKPOINT)) and fetch_weights,
-        "backbone_checkpoint": node.CHECKPOINT,
-        "pooling": node.POOLING,
-        "frozen": node.FROZEN,
-        "frozen_blocks": node.FROZEN_BLOCKS,
-        "learning_norms": node.LEARNING_NORMS,
-        "frozen_dtype": node.FROZEN_DTYPE,
-        "lora": lora_options(cfg),
-        "chunk_frames": node.CHUNK_FRAMES,
-        "act_checkpoint": node.ACT_CHECKPOINT,
-        "drop_rate": node.DROP_RATE,
-        "drop_path_rate": node.DROP_PATH_RATE,
-        "backbone_args": dict(node.ARGS),
-    }
+def _constructor_options(config: BackboneConfig) -> dict[str, Any]:
+    """Returns the keyword arguments of the backbone's constructor; rates of 0 are left out."""
+    rates = {"drop_rate": config.drop_rate, "drop_path_rate": config.drop_path_rate}
+    return {**{name: rate for name, rate in rates.items() if rate}, **config.args}
+
+
+def _describe_backbone(config: BackboneConfig, options: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what determines the backbone's features besides its weights, as written to feature files."""
+    name = config.name if isinstance(config.name, str) else type(config.name).__qualname__
+    described = {**options, **({"pooling": config.pooling} if config.pooling else {})}
+    identity = {"backbone": name, "backbone options": str(described or "none")}
+    if config.lora is not None:
+        lora = LoRA(**config.lora)
+        identity["lora"] = f"rank {lora.rank}, alpha {lora.alpha:g}"
+    return identity
+
+
+def _reset_inference_dtype(model: nn.Module, *_: object) -> None:
+    model.inference_dtype = None  # type: ignore[assignment]

@@ -1,10 +1,12 @@
-"""Models as folders that the Hugging Face hub understands: ``model.safetensors``, ``config.json``, a card."""
+"""Models as folders for the Hugging Face hub: ``model.safetensors``, ``config.json`` and a model card."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
@@ -15,15 +17,16 @@ from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_weights
 from slowfast.errors import CheckpointError, ModelError
 from slowfast.files import atomic_write, write_text
-from slowfast.models.build import weights_digest
+from slowfast.models.weights_hash import weights_hash
+from vtn.arguments.model_arguments import ModelArguments
 
 PAPER = "https://arxiv.org/abs/2102.00719"
 CARD = """---
 {{ card_data }}
 ---
 
-A video recognition model: [Video Transformer Network]({{ paper_url }}) or a baseline of it. `config.json`
-says how it is built, the names of its classes, and mean and standard deviation of its frames.
+A video recognition model: [Video Transformer Network]({{ paper_url }}) or one of its baselines. `config.json`
+holds the arguments of its constructor, the names of its classes, and mean and standard deviation of frames.
 
 ```python
 import vtn
@@ -32,6 +35,11 @@ model = vtn.{{ architecture }}.from_pretrained("this folder, or this model's nam
 logits = model(frames)  # (clips, 3, frames, height, width), normalised with model.frame_mean and frame_std
 ```
 """
+
+METADATA = ("architecture", "class_names", "frame_mean", "frame_std", "weights_digest")
+"""Entries of ``config.json`` besides the arguments of the constructor."""
+
+_DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 
 class HubModel(
@@ -42,52 +50,43 @@ class HubModel(
     pipeline_tag="video-classification",
     model_card_template=CARD,
 ):
-    """``save_pretrained(folder)``, ``from_pretrained(folder or name on the hub)``, ``push_to_hub(name)``.
+    """A model with ``save_pretrained(folder)``, ``from_pretrained(folder or name)``, ``push_to_hub(name)``.
 
-    ``config.json`` holds the arguments of the constructor, and beside them what the weights were trained
-    with: ``class_names``, ``frame_mean``, ``frame_std``, and ``weights_digest``, which is checked on loading.
+    ``config.json`` holds the arguments of the constructor, one object per group, and besides them
+    ``architecture``, the name of the class, and facts about the weights: ``class_names``, ``frame_mean``,
+    ``frame_std``, and ``weights_digest``, a hash that is compared when the folder is loaded. Folders from
+    before the groups, with flat names of arguments, are loaded too.
 
     Attributes:
+        arguments: the groups that the model was built from.
         class_names: names of the classes in their order; empty where they are not known.
     """
 
+    arguments_type: ClassVar[type[ModelArguments]]
+    arguments: ModelArguments
     class_names: tuple[str, ...] = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """The mixin notes the arguments; in place of one that is no plain value it notes the default."""
-        model: Any = super().__new__(cls, *args, **kwargs)
-        _, *names = cls._hub_mixin_init_parameters
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        model._not_described = tuple(name for name, value in given.items() if not cls._is_jsonable(value))
-        return model
+        """Creates the model without the mixin's record of arguments, which would copy a given backbone."""
+        return super().__new__(cls)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """As the mixin's, which deletes an earlier ``config.json`` first.
+        """Writes the folder, and pushes it to the hub with ``push_to_hub=True``.
+
+        Args:
+            save_directory: the folder; an earlier model in it is replaced.
+            options: those of ``huggingface_hub.ModelHubMixin.save_pretrained``.
 
         Raises:
-            ModelError: where an argument of the constructor is none that ``config.json`` can describe.
-            CheckpointError: where the weights cannot be written.
+            ModelError: if ``config.json`` cannot describe an argument of the constructor. Nothing is written.
+            CheckpointError: if the weights cannot be written.
         """
-        self._check_describable()
+        _as_json(self.arguments)  # fails before the mixin deletes an earlier config.json
         return super().save_pretrained(save_directory, **options)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The card names the class, since no other loads the folder."""
+        """Returns the card; it names the class, since no other class loads the folder."""
         return super().generate_model_card(*args, **{"architecture": type(self).__name__, **kwargs})
-
-    def _check_describable(self) -> None:
-        model: Any = self
-        if "backbone" in model._not_described:
-            raise ModelError(
-                "the backbone was given as a module, which config.json cannot describe; register it in "
-                "BACKBONE_REGISTRY and build the model with its name"
-            )
-        if model._not_described:
-            raise ModelError(
-                f"{', '.join(model._not_described)}: holds what config.json cannot describe; give plain "
-                "values (numbers, texts, lists, mappings of texts to them), or register a backbone that "
-                "needs no such argument in BACKBONE_REGISTRY and build the model with its name"
-            )
 
     def _save_pretrained(self, save_directory: Path) -> None:
         model: Any = self
@@ -97,19 +96,18 @@ class HubModel(
         try:
             with atomic_write(path) as temporary:
                 save_file(weights, temporary, metadata)
-                temporary.chmod(0o644)  # safetensors lets nobody else read it
-        except SafetensorError as error:  # which a full disk's error becomes
+                temporary.chmod(0o644)  # safetensors makes it readable for the owner only
+        except SafetensorError as error:  # safetensors wraps operating system errors, such as a full disk
             raise CheckpointError(
                 f"could not save {path}: {error}; make room or give another folder"
             ) from error
         content = {
-            **model._hub_mixin_config,
-            **{name: value for name, value in _WITHOUT_START.items() if name in model._hub_mixin_config},
+            **_as_json(self.arguments.without_weights()),
             "architecture": type(self).__name__,
             "class_names": list(self.class_names),
             "frame_mean": list(model.frame_mean),
             "frame_std": list(model.frame_std),
-            "weights_digest": weights_digest(model),
+            "weights_digest": weights_hash(model),
         }
         write_text(save_directory / CONFIG_NAME, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
@@ -122,44 +120,97 @@ class HubModel(
         reset_head: bool = False,
         **options: Any,
     ) -> Self:
-        """What ``from_pretrained`` does once it has read ``config.json``.
+        """Builds the model and loads its weights, once the mixin's ``from_pretrained`` has read the config.
 
         Args:
-            reset_head: leave a last layer of another ``num_classes`` as it was initialised.
-            options: how to download, and arguments of the constructor.
+            model_id: the folder, or the model's name on the hub.
+            config: content of ``config.json``; None if there is none.
+            reset_head: leave the last layer as initialised where ``num_classes`` differs.
+            options: how to download, entries of ``config``, and arguments of the constructor, which replace
+                those of ``config``.
 
         Raises:
-            CheckpointError: where there is no model, its weights are damaged or do not fit.
+            CheckpointError: if the folder holds no model of this class, or damaged or unsuitable weights.
+            ModelError: for arguments that do not exist or do not fit.
         """
         download = {name: options.pop(name) for name in _DOWNLOAD_OPTIONS}
         if config is None:
             raise CheckpointError(f"{model_id}: has no {CONFIG_NAME}; give a folder or a model of the hub")
         if config.get("architecture", cls.__name__) != cls.__name__:
-            raise CheckpointError(f"{model_id}: is a {config['architecture']}, not a {cls.__name__}")
+            raise CheckpointError(
+                f"{model_id}: is a {config['architecture']}, not a {cls.__name__}; load it with "
+                f"vtn.create_model, or vtn.{config['architecture']}.from_pretrained"
+            )
         path = Path(model_id, SAFETENSORS_SINGLE_FILE)
         if not Path(model_id).is_dir():
             path = Path(hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download))
-        known = cls._hub_mixin_init_parameters
-        without_start = {name: value for name, value in _WITHOUT_START.items() if name in known}
-        model: Any = cls(**{**options, **without_start})
+        # The mixin adds the entries of config to the options; the same object is not the caller's.
+        given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
+        arguments = _read_arguments(cls.arguments_type, config, model_id).changed(given)
+        model: Any = cls(**arguments.without_weights().as_keywords())
         load_weights(model, read_checkpoint(path), source=str(path), reset_head=reset_head)
         model.frame_mean, model.frame_std = tuple(config["frame_mean"]), tuple(config["frame_std"])
         if model.num_classes == config["num_classes"]:
             model.class_names = tuple(config["class_names"])
-            check_digest(model, config["weights_digest"], source=str(path))
+            check_hash(model, config["weights_digest"], source=str(path))
         return model.eval()
 
 
-# Arguments of the constructor by which no weights are loaded that would be replaced at once.
-_WITHOUT_START = {"pretrained": False, "backbone_checkpoint": "", "encoder_checkpoint": ""}
-_DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+_MISSING = object()
 
 
-def check_digest(model: Any, expected: str, *, source: str) -> None:
-    """Raises ``CheckpointError`` unless the model's weights are those that were published."""
-    found = weights_digest(model)
+def _read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_id: str) -> ModelArguments:
+    """Returns the arguments in the content of ``config.json``, in groups or by flat names."""
+    values = {name: value for name, value in config.items() if name not in METADATA}
+    try:
+        return kind().changed(values)
+    except ModelError as error:
+        raise CheckpointError(
+            f"{model_id}: {CONFIG_NAME}: {error} The folder was written by another version, or was changed"
+        ) from error
+
+
+def _as_json(arguments: ModelArguments) -> dict[str, Any]:
+    """Returns the arguments as an object of JSON with one object per group.
+
+    Raises:
+        ModelError: for values that JSON does not have, with their names.
+    """
+    content: dict[str, Any] = {}
+    unsuitable: list[str] = []
+    for name, group in arguments.as_keywords().items():
+        values = {"": group}  # num_classes belongs to no group
+        if is_dataclass(group):
+            values = {field.name: getattr(group, field.name) for field in fields(group)}
+        unsuitable += [f"{name}.{key}".strip(".") for key, value in values.items() if not _is_plain(value)]
+        content[name] = values.get("", values)
+    if "backbone.name" in unsuitable:
+        raise ModelError(
+            "the backbone was given as a module, which config.json cannot describe; register it in "
+            "BACKBONE_REGISTRY and build the model with its name"
+        )
+    if unsuitable:
+        raise ModelError(
+            f"{', '.join(unsuitable)}: config.json cannot describe the value; give plain values (numbers, "
+            "texts, lists, mappings of texts to them), or register a backbone that needs no such argument in "
+            "BACKBONE_REGISTRY and build the model with its name"
+        )
+    return content
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def check_hash(model: Any, expected: str, *, source: str) -> None:
+    """Raises ``CheckpointError`` unless the model's weights have the hash that was published with them."""
+    found = weights_hash(model)
     if found != expected:
         raise CheckpointError(
-            f"{source} is damaged or was changed: its weights' digest is {found}, published was {expected}; "
-            "fetch it again"
+            f"{source} is damaged or was changed: the hash of its weights is {found}, the published one "
+            f"{expected}; download it again"
         )

@@ -1,0 +1,213 @@
+"""Groups of arguments, one frozen dataclass per part of the network.
+
+Most fields have the name of their configuration key in lower case: ``VTN.BACKBONE.FROZEN`` is
+``BackboneConfig.frozen``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from fvcore.common.config import CfgNode
+
+from slowfast.errors import ModelError
+from vtn.config import FROZEN_DTYPES, attention_windows, backbone_name, lora_options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The image backbone: the network that maps each frame (3, H, W) to a feature (F,), and how it learns.
+
+    Attributes:
+        name: a name in ``BACKBONE_REGISTRY``, a timm model, ``hf:NAME`` or ``hf:FOLDER`` (Hugging Face),
+            ``torchvision:NAME``, ``detectron2:CONFIG``; or a network (N, 3, H, W) -> (N, F) with an integer
+            attribute ``feature_dim``, which brings its own weights.
+        pretrained: True: start from the weights in ``checkpoint``, or without one from those that the
+            backbone's library publishes, which are downloaded. False: start from random weights.
+        checkpoint: path of a file with the backbone's weights, or with those of a whole model; empty: none.
+        pooling: ``cls``, ``mean`` or ``map`` makes one feature of the many of a transformer; empty: as its
+            authors did. Registered backbones and given networks accept only the empty string.
+        frozen: True keeps the whole backbone in evaluation mode and without gradients.
+        frozen_blocks: the stem and this many of the first blocks are frozen; 0 or more. 0: nothing.
+        learning_norms: True lets the normalisation layers of the frozen part learn scales and offsets.
+        frozen_dtype: ``bfloat16`` or ``float16``, in which the frozen part computes; empty: like the rest.
+        lora: fields of :class:`vtn.backbones.tuning.lora.LoRA` (``rank``, ``alpha``, ``dropout``,
+            ``targets``); the backbone is then frozen except for the added matrices. None: no LoRA. Needs the
+            package ``peft`` and excludes ``frozen`` and ``frozen_blocks``.
+        args: further keyword arguments of the backbone's constructor, such as ``{"img_size": 32}``.
+        drop_rate: dropout probability in the backbone, 0 or more and below 1. 0: not passed on.
+        drop_path_rate: probability of skipping a residual branch (stochastic depth), in the same range.
+        chunk_frames: number of frames that pass the backbone at once, which bounds memory; 0: all of a batch.
+        act_checkpoint: True recomputes the backbone's activations in the backward pass, which needs less
+            memory and more time.
+
+    Raises:
+        ModelError: for a value outside these ranges. Names, weights and arguments that the backbone does not
+            accept are reported when the model is built.
+    """
+
+    name: str | nn.Module = "vit_base_patch16_224"
+    pretrained: bool = True
+    checkpoint: str = ""
+    pooling: str = ""
+    frozen: bool = False
+    frozen_blocks: int = 0
+    learning_norms: bool = False
+    frozen_dtype: str = ""
+    lora: Mapping[str, Any] | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    chunk_frames: int = 0
+    act_checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        if self.args is None:  # older folders may say so
+            object.__setattr__(self, "args", {})
+        if self.frozen_dtype not in ("", *FROZEN_DTYPES):
+            raise ModelError(
+                f"backbone.frozen_dtype = {self.frozen_dtype!r}: must be {', '.join(FROZEN_DTYPES)} or ''"
+            )
+        _check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
+        _check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the group that ``VTN.BACKBONE`` and ``MODEL.ARCH`` of a configuration describe."""
+        node = cfg.VTN.BACKBONE
+        return cls(
+            name=backbone_name(cfg),
+            pretrained=node.PRETRAINED or bool(node.CHECKPOINT),
+            checkpoint=node.CHECKPOINT,
+            pooling=node.POOLING,
+            frozen=node.FROZEN,
+            frozen_blocks=node.FROZEN_BLOCKS,
+            learning_norms=node.LEARNING_NORMS,
+            frozen_dtype=node.FROZEN_DTYPE,
+            lora=lora_options(cfg),
+            args=dict(node.ARGS),
+            drop_rate=node.DROP_RATE,
+            drop_path_rate=node.DROP_PATH_RATE,
+            chunk_frames=node.CHUNK_FRAMES,
+            act_checkpoint=node.ACT_CHECKPOINT,
+        )
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The temporal encoder: a Longformer that collects the features of all frames in one [CLS] token.
+
+    Attributes:
+        hidden_dim: width D of its tokens, 1 or more; even for sinusoidal positions. A linear layer maps
+            features of another width to it.
+        num_layers: number of layers, 1 or more.
+        num_heads: attention heads per layer; must divide ``hidden_dim``.
+        intermediate_size: width of the hidden layer in each feed-forward block, 1 or more.
+        attention_window: frames that a frame sees, half of them on each side; even, 2 or more. One number for
+            all layers, or a sequence with one number per layer.
+        position: ``learned`` (a table), ``sinusoidal`` (fixed, for any length) or ``none``.
+        max_position_embeddings: rows of the learned table, 3 or more; positions are taken modulo this minus
+            2, since [CLS] and padding have one row each.
+        position_rate: None: a position is the index of the frame in its source video. A number above 0: a
+            position is ``round(seconds × position_rate)``, and this is positions per second.
+        checkpoint: start from this Longformer, a folder in Hugging Face's form or a file of weights, see
+            :func:`vtn.encoder.longformer.start_from_longformer`; empty: random weights.
+        hidden_dropout: dropout probability of embeddings and layer outputs, 0 or more and below 1.
+        attention_dropout: dropout probability of attention weights, in the same range.
+
+    Raises:
+        ModelError: for a value outside these ranges. Sizes that do not fit together are reported when the
+            model is built.
+    """
+
+    hidden_dim: int = 768
+    num_layers: int = 3
+    num_heads: int = 12
+    intermediate_size: int = 3072
+    attention_window: int | Sequence[int] = 18
+    position: str = "learned"
+    max_position_embeddings: int = 288
+    position_rate: float | None = None
+    checkpoint: str = ""
+    hidden_dropout: float = 0.1
+    attention_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_at_least(
+            1,
+            "encoder",
+            hidden_dim=self.hidden_dim,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            intermediate_size=self.intermediate_size,
+        )
+        if self.position_rate is not None and not self.position_rate > 0:
+            raise ModelError(
+                f"encoder.position_rate = {self.position_rate}: must be above 0 (positions per second), or "
+                "None, where positions are indices of frames"
+            )
+        _check_probabilities(
+            "encoder", hidden_dropout=self.hidden_dropout, attention_dropout=self.attention_dropout
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the group that ``VTN.LONGFORMER`` of a configuration describes."""
+        node = cfg.VTN.LONGFORMER
+        windows = attention_windows(cfg)
+        return cls(
+            hidden_dim=node.HIDDEN_DIM,
+            num_layers=node.NUM_HIDDEN_LAYERS,
+            num_heads=node.NUM_ATTENTION_HEADS,
+            intermediate_size=node.INTERMEDIATE_SIZE,
+            # One number for equal windows, so that a caller can change the number of layers alone.
+            attention_window=windows[0] if len(set(windows)) == 1 else windows,
+            position=node.POSITION,
+            max_position_embeddings=node.MAX_POSITION_EMBEDDINGS,
+            position_rate=node.POSITION_RATE if node.POSITION_UNIT == "second" else None,
+            checkpoint=node.CHECKPOINT,
+            hidden_dropout=node.HIDDEN_DROPOUT_PROB,
+            attention_dropout=node.ATTENTION_PROBS_DROPOUT_PROB,
+        )
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The classifier: LayerNorm, Linear, GELU, Dropout, Linear, from one state per clip to K logits.
+
+    Attributes:
+        mlp_dim: width of the hidden layer, 1 or more.
+        dropout: dropout probability before the last layer, 0 or more and below 1.
+
+    Raises:
+        ModelError: for a value outside these ranges.
+    """
+
+    mlp_dim: int = 768
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_at_least(1, "head", mlp_dim=self.mlp_dim)
+        _check_probabilities("head", dropout=self.dropout)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the group that ``VTN.HEAD`` and ``MODEL.DROPOUT_RATE`` of a configuration describe."""
+        return cls(mlp_dim=cfg.VTN.HEAD.MLP_DIM, dropout=cfg.MODEL.DROPOUT_RATE)
+
+
+def _check_at_least(minimum: int, group: str, **values: int) -> None:
+    for name, value in values.items():
+        if value < minimum:
+            raise ModelError(f"{group}.{name} = {value}: must be {minimum} or more")
+
+
+def _check_probabilities(group: str, **values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ModelError(f"{group}.{name} = {value}: must be 0 or more and below 1")

@@ -1,0 +1,168 @@
+"""Arguments of the models: groups, flat names, errors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from slowfast.config import load_config
+from slowfast.errors import ModelError
+from tests.support.tiny_models import CLASSES, TINY, tiny_groups
+from vtn import VTN, BackboneConfig, EncoderConfig, FrameAverage, HeadConfig
+from vtn.arguments.model_arguments import FLAT_NAMES, ModelArguments, VTNArguments
+
+# A value per flat name that differs from the default.
+OTHER_VALUES: dict[str, Any] = {
+    "pretrained": False,
+    "backbone_checkpoint": "weights.pyth",
+    "pooling": "mean",
+    "frozen": True,
+    "frozen_blocks": 2,
+    "learning_norms": True,
+    "frozen_dtype": "bfloat16",
+    "lora": {"rank": 4},
+    "backbone_args": {"img_size": 32},
+    "drop_rate": 0.25,
+    "drop_path_rate": 0.25,
+    "chunk_frames": 8,
+    "act_checkpoint": True,
+    "hidden_dim": 32,
+    "num_layers": 1,
+    "num_heads": 2,
+    "intermediate_size": 64,
+    "attention_window": [4],
+    "position": "none",
+    "max_position_embeddings": 100,
+    "position_rate": 25.0,
+    "encoder_checkpoint": "longformer",
+    "hidden_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "mlp_dim": 16,
+    "dropout_rate": 0.0,
+}
+
+
+def seeded(*args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return VTN(*args, **kwargs).state_dict()
+
+
+def test_groups_and_flat_names_give_the_same_model() -> None:
+    flat = seeded("shallow_conv", **TINY)
+    backbone, encoder, head = tiny_groups()
+    for grouped in (
+        seeded(backbone, CLASSES, encoder=encoder, head=head),
+        seeded(vars(backbone), CLASSES, encoder=vars(encoder), head=vars(head)),
+    ):
+        assert list(grouped) == list(flat)
+        assert all(torch.equal(grouped[name], value) for name, value in flat.items())
+
+
+def test_every_field_has_a_flat_name() -> None:
+    in_groups = {
+        (group, item.name)
+        for group, kind in (("backbone", BackboneConfig), ("encoder", EncoderConfig), ("head", HeadConfig))
+        for item in fields(kind)
+    }
+    assert set(FLAT_NAMES.values()) == in_groups - {("backbone", "name")}
+    assert OTHER_VALUES.keys() == FLAT_NAMES.keys()
+
+
+@pytest.mark.parametrize("name", FLAT_NAMES)
+def test_a_flat_name_sets_its_field_alone(name: str) -> None:
+    value, (group, field) = OTHER_VALUES[name], FLAT_NAMES[name]
+    default, changed = VTNArguments(), VTNArguments().changed({name: value})
+    assert getattr(getattr(changed, group), field) == value != getattr(getattr(default, group), field)
+    assert replace(changed, **{group: getattr(default, group)}) == default
+
+
+def test_a_field_beside_its_group_replaces_that_of_the_group() -> None:
+    arguments = VTNArguments().changed({"num_layers": 1, "encoder": EncoderConfig(hidden_dim=48)})
+    assert arguments.encoder == EncoderConfig(hidden_dim=48, num_layers=1)
+
+
+def test_a_mapping_sets_fields_and_a_group_replaces_all() -> None:
+    start = VTNArguments().changed({"hidden_dim": 48, "num_layers": 2})
+    assert start.changed({"encoder": {"num_layers": 1}}).encoder == EncoderConfig(hidden_dim=48, num_layers=1)
+    assert start.changed({"encoder": EncoderConfig(num_layers=1)}).encoder == EncoderConfig(num_layers=1)
+    assert start.changed({"encoder": None}) == start
+
+
+def test_the_name_of_a_backbone_leaves_the_rest_of_its_group() -> None:
+    start = VTNArguments().changed({"frozen": True})
+    assert start.changed({"backbone": "resnet18"}).backbone == BackboneConfig("resnet18", frozen=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pretraned": False}, "pretraned: the model has no such argument; did you mean pretrained"),
+        ({"num_class": 3}, "did you mean num_classes"),
+        ({"encoder": {"num_layer": 1}}, "encoder.num_layer: EncoderConfig has no such field; did you mean "
+         "encoder.num_layers"),
+        ({"head": 3}, "head = 3: must be of type HeadConfig or a mapping of its fields"),
+        ({"backbone": 3}, "backbone = 3: must be a name, a network, of type BackboneConfig or a mapping"),
+        ({"encoder": HeadConfig()}, "must be of type EncoderConfig"),
+        ({"num_classes": 0}, "num_classes = 0: must be 1 or more"),
+        ({"hidden_dim": 0}, "encoder.hidden_dim = 0: must be 1 or more"),
+        ({"num_layers": 0}, "encoder.num_layers = 0: must be 1 or more"),
+        ({"position_rate": 0.0}, "encoder.position_rate = 0.0: must be above 0"),
+        ({"hidden_dropout": 1.0}, "encoder.hidden_dropout = 1.0: must be 0 or more and below 1"),
+        ({"chunk_frames": -1}, "backbone.chunk_frames = -1: must be 0 or more"),
+        ({"drop_path_rate": -0.1}, "backbone.drop_path_rate = -0.1: must be 0 or more and below 1"),
+        ({"frozen_dtype": "int8"}, "backbone.frozen_dtype = 'int8': must be bfloat16, float16 or ''"),
+        ({"mlp_dim": 0}, "head.mlp_dim = 0: must be 1 or more"),
+    ],
+)  # fmt: skip
+def test_arguments_with_errors(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(message)):
+        VTN(**{"backbone": "shallow_conv", "pretrained": False, **arguments})
+
+
+def test_a_model_without_an_encoder_refuses_its_fields() -> None:
+    with pytest.raises(ModelError, match="hidden_dim: the model has no such argument"):
+        FrameAverage("shallow_conv", hidden_dim=32)
+
+
+def test_every_field_is_documented() -> None:
+    for kind in (BackboneConfig, EncoderConfig, HeadConfig):
+        attributes, _, _ = (kind.__doc__ or "").partition("Raises:")
+        documented = re.findall(r"^        (\w+): ", attributes, re.MULTILINE)
+        assert documented == [item.name for item in fields(kind)]
+
+
+def test_a_model_keeps_the_arguments_it_was_built_from() -> None:
+    backbone, encoder, head = tiny_groups()
+    model = VTN(backbone, CLASSES, encoder=encoder, head=head)
+    assert model.arguments == VTNArguments(backbone, CLASSES, head, encoder)
+    average = FrameAverage(backbone, CLASSES, head=head)
+    assert average.arguments == ModelArguments(backbone, CLASSES, head)
+
+
+def test_groups_of_a_configuration() -> None:
+    overrides = ["VTN.BACKBONE.CHECKPOINT", "weights.pyth", "VTN.BACKBONE.LORA.RANK", "4"]
+    cfg = load_config("QUICKSTART", overrides)
+    arguments = VTNArguments.from_config(cfg)
+    assert arguments.backbone == BackboneConfig(
+        "shallow_conv",
+        checkpoint="weights.pyth",  # a file of weights is loaded even where PRETRAINED is False
+        lora={"rank": 4, "alpha": 16.0, "dropout": 0.0, "targets": []},
+        args={"image_size": 32, "width": 16, "feature_dim": 128},
+    )
+    assert arguments.encoder == EncoderConfig(128, 2, 4, 512, 18, position="sinusoidal", position_rate=25.0)
+    assert (arguments.head, arguments.num_classes) == (HeadConfig(128, 0.1), 8)
+    without = arguments.without_weights().backbone
+    assert (without.pretrained, without.checkpoint) == (False, "")
+
+
+def test_a_network_as_backbone_is_used_as_it_is() -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    network.feature_dim = 12
+    model = VTN(network, encoder=tiny_groups()[1])
+    assert model.backbone is network
+    assert model.feature_dim == 12

@@ -1,0 +1,187 @@
+"""``create_model`` and ``list_models``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+import slowfast
+import vtn
+from slowfast.config import load_config
+from slowfast.errors import CheckpointError, ConfigError, ModelError, SlowFastError
+from tests.support.tiny_models import CLASSES, SIZE, tiny, tiny_average
+from vtn.config import MODEL_NAMES
+from vtn.frame_model import FrameModel
+
+SMALL: dict[str, Any] = {"backbone": "shallow_conv", "pretrained": False, "hidden_dim": 24}
+
+
+def weights_of(model: FrameModel) -> dict[str, torch.Tensor]:
+    return model.state_dict()
+
+
+def assert_same_weights(model: FrameModel, expected: FrameModel) -> None:
+    torch.testing.assert_close(weights_of(model), weights_of(expected), rtol=0, atol=0)
+
+
+def test_the_version_is_that_of_the_framework() -> None:
+    assert vtn.__version__ == slowfast.__version__
+
+
+# ------------------------------------------------------------------------------------ configurations
+
+
+def test_shipped_configurations_are_listed() -> None:
+    names = vtn.list_models()
+    assert {"VIT_B_VTN", "QUICKSTART", "R50_VTN_FROZEN"} <= set(names)
+    assert names == sorted(names)
+    assert not [name for name in names if name.startswith("BASE")]
+    assert vtn.list_models("deit_ti*") == ["DEIT_TI_VTN", "DEIT_TI_VTN_1LAYER", "DEIT_TI_VTN_FROZEN"]
+    assert vtn.list_models("nothing*") == []
+
+
+@pytest.mark.parametrize("name", vtn.list_models())
+def test_every_listed_name_describes_a_model_of_this_package(name: str) -> None:
+    assert load_config(name).MODEL.MODEL_NAME in MODEL_NAMES
+
+
+def test_fields_replace_those_of_the_configuration() -> None:
+    model = vtn.create_model("vit_b_vtn", num_classes=12, num_layers=1, num_heads=4, **SMALL)
+    assert isinstance(model, vtn.VTN)
+    assert not model.training
+    assert model.num_classes == 12
+    assert model.arguments.backbone == vtn.BackboneConfig("shallow_conv", pretrained=False)
+    assert model.arguments.encoder == vtn.EncoderConfig(
+        hidden_dim=24, num_layers=1, num_heads=4, attention_window=18
+    )
+
+
+def test_number_of_layers_with_the_window_of_the_configuration() -> None:
+    """Equal windows per layer, as in this configuration, do not fix the number of layers."""
+    model = vtn.create_model("VIT_B_VTN", num_layers=5, **SMALL)
+    assert len(model.temporal_encoder.layers) == 5
+
+
+def test_groups_replace_those_of_the_configuration() -> None:
+    head = vtn.HeadConfig(mlp_dim=8)
+    model = vtn.create_model("VIT_B_VTN", encoder={"hidden_dim": 24}, head=head, backbone="shallow_conv",
+                             pretrained=False)  # fmt: skip
+    assert model.arguments.head == head
+    assert model.mlp_head[1].weight.shape == (8, 24)
+
+
+def test_overrides_and_fields_go_together() -> None:
+    overrides = ("VTN.HEAD.MLP_DIM", "8", "DATA.MEAN", "[0.1,0.2,0.3]")
+    model = vtn.create_model("VIT_B_VTN", overrides=overrides, **SMALL)
+    assert model.arguments.head.mlp_dim == 8
+    assert model.frame_mean == (0.1, 0.2, 0.3)
+
+
+def test_a_baseline_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mean.yaml"
+    path.write_text(
+        "MODEL: {MODEL_NAME: FrameAverage, NUM_CLASSES: 7}\n"
+        "VTN: {BACKBONE: {NAME: shallow_conv, PRETRAINED: False}}\n"
+    )
+    model = vtn.create_model(path, mlp_dim=8)
+    assert isinstance(model, vtn.FrameAverage)
+    assert model.num_classes == 7
+
+
+def test_no_weights_are_fetched_for_a_checkpoint(tmp_path: Path) -> None:
+    """``pretrained=True`` would fail: the file of the backbone's weights does not exist."""
+    expected = vtn.create_model("QUICKSTART", num_classes=3)
+    torch.save({"model_state": expected.state_dict()}, tmp_path / "weights.pyth")
+    fields = {"num_classes": 3, "pretrained": True, "backbone_checkpoint": "missing.pyth"}
+    assert_same_weights(vtn.create_model("QUICKSTART", tmp_path / "weights.pyth", **fields), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "error", "message"),
+    [
+        ("VIT_B_VTM", {}, ConfigError, "VIT_B_VTM: there is no such file; did you mean VTN/VIT_B_VTN"),
+        ("VIT_B_VTN", {"num_clases": 3}, ModelError, "num_clases: the model has no such argument; did "
+         "you mean num_classes"),
+        ("VIT_B_VTN", {"num_heads": 7}, ModelError, "num_heads"),
+        ("SLOW_8x8_R50", {}, ConfigError, "must be a model that encodes single frames"),
+    ],
+)  # fmt: skip
+def test_names_and_fields_with_errors(
+    name: str, fields: dict[str, Any], error: type[SlowFastError], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        vtn.create_model(name, **{**({} if error is ConfigError else SMALL), **fields})
+
+
+# ------------------------------------------------------------------------------------ published models
+
+
+@pytest.mark.parametrize("build", [tiny, tiny_average])
+def test_a_published_folder(build: Any, tmp_path: Path) -> None:
+    expected = build()
+    expected.class_names = tuple("abcde")
+    expected.save_pretrained(tmp_path)
+    model = vtn.create_model(tmp_path)
+    assert type(model) is type(expected)
+    assert not model.training
+    assert model.class_names == tuple("abcde")
+    assert_same_weights(model, expected)
+
+
+def test_a_published_folder_as_start_for_other_classes(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"mlp_head\.4"):
+        vtn.create_model(tmp_path, num_classes=CLASSES + 1)
+    model = vtn.create_model(tmp_path, num_classes=CLASSES + 1, reset_head=True)
+    assert model(torch.zeros(1, 3, 2, SIZE, SIZE)).shape == (1, CLASSES + 1)
+
+
+def test_other_weights_in_the_architecture_of_a_folder(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path / "folder")
+    other = vtn.VTN(**tiny().arguments.as_keywords())
+    torch.save(other.state_dict(), tmp_path / "other.pyth")
+    assert_same_weights(vtn.create_model(tmp_path / "folder", tmp_path / "other.pyth"), other)
+
+
+def test_a_folder_has_no_configuration_keys(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="is a published model, which has no configuration keys"):
+        vtn.create_model(tmp_path, overrides=("MODEL.NUM_CLASSES", "3"))
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder"):
+        vtn.create_model(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(CheckpointError, match="does not name an architecture"):
+        vtn.create_model(tmp_path)
+
+
+def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny().save_pretrained(tmp_path / "uploaded")
+    asked = []
+
+    def download(repo_id: str, filename: str, **options: Any) -> str:
+        asked.append((repo_id, filename, options.get("revision")))
+        return shutil.copy(tmp_path / "uploaded" / filename, tmp_path)
+
+    for module in ("vtn.factory", "vtn.hub", "huggingface_hub.hub_mixin"):
+        monkeypatch.setattr(f"{module}.hf_hub_download", lambda repo_id, filename, **options: download(
+            repo_id, filename, **options))  # fmt: skip
+    assert_same_weights(vtn.create_model("me/tiny", revision="v2"), tiny())
+    assert set(asked) == {("me/tiny", "config.json", "v2"), ("me/tiny", "model.safetensors", "v2")}
+
+
+def test_an_unknown_name_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> str:
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr("vtn.factory.hf_hub_download", fail)
+    with pytest.raises(ConfigError, match=r"did you mean VTN/VIT_B_VTN.* hub was asked too: no connection"):
+        vtn.create_model("me/VIT_B_VTM")
