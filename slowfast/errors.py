@@ -1,6 +1,6 @@
-"""Errors that a user can cause. Each message names what was wrong, where, and what to do about it.
+"""Errors that a user can cause and fix. Each message names the problem, its place, and a remedy.
 
-The command line prints them without a traceback; anything else that escapes is a defect of ours.
+The command line prints these errors without a traceback; any other error is a defect of this program.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 
 class SlowFastError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base class of all errors that a user can cause and fix."""
 
 
 class ConfigError(SlowFastError):
@@ -38,16 +38,16 @@ class ConfigError(SlowFastError):
 
 
 class AnnotationError(SlowFastError):
-    """An annotation file cannot be read; names the file and the line."""
+    """An annotation file that cannot be read; the message names the file and the line."""
 
 
 class DecodeError(SlowFastError):
-    """A video cannot be decoded.
+    """A video that cannot be decoded.
 
     Args:
-        path: the video.
-        reason: a short class that reports count by, for instance ``missing`` or ``truncated``.
-        detail: what the decoder said.
+        path: the video file.
+        reason: a short category, by which reports count the errors, such as ``missing`` or ``truncated``.
+        detail: the message of the decoder.
     """
 
     def __init__(self, path: str, reason: str, detail: str = "") -> None:
@@ -61,23 +61,23 @@ class DecodeError(SlowFastError):
 
 
 class CheckpointError(SlowFastError):
-    """A checkpoint is missing, damaged, or does not fit the model."""
+    """A checkpoint that is missing, damaged, or does not fit the model."""
 
 
 class ModelError(SlowFastError):
-    """A model cannot be built as asked."""
+    """A model that cannot be built with the given arguments."""
 
 
 class InputError(SlowFastError, ValueError):
-    """A model or function was given frames, features, positions or a mask that it cannot take."""
+    """Frames, features, positions or a mask that a model or function does not accept."""
 
 
 class NotFiniteError(InputError):
-    """A model's result is NaN or infinite.
+    """A result of a model that is NaN or infinite.
 
     Args:
-        message: what to do about it.
-        clips: which of the batch's clips it is.
+        message: the problem and its remedy.
+        clips: indices of the affected clips in the batch.
     """
 
     def __init__(self, message: str, clips: Sequence[int]) -> None:
@@ -86,45 +86,45 @@ class NotFiniteError(InputError):
 
 
 class DistributedError(SlowFastError):
-    """The processes of a run do not form the world that was asked for."""
+    """A failure to start, connect or keep the processes of a distributed run."""
 
 
 class OutputError(SlowFastError):
-    """The output folder cannot be written.
+    """An output folder that cannot be written to.
 
     Args:
-        folder: OUTPUT_DIR.
-        error: what the system said.
+        folder: ``OUTPUT_DIR``.
+        error: the error of the operating system.
     """
 
     def __init__(self, folder: str, error: OSError) -> None:
         where = f" to {error.filename}" if error.filename else ""
         super().__init__(
             f"OUTPUT_DIR = {folder!r}: cannot be written{where} ({error.strerror}); make room there or "
-            "choose another place. Checkpoints that were saved before are intact"
+            "choose another folder. Checkpoints saved earlier are intact"
         )
 
 
 class DataError(SlowFastError):
-    """A run's data as a whole cannot be used, for instance because too many videos are broken."""
+    """A data set that cannot be used as a whole, for instance because too many videos are broken."""
 
 
 class TrainingError(SlowFastError):
-    """Training cannot go on, for instance because its loss is not finite."""
+    """A training run that cannot continue, for instance because its loss is not finite."""
 
 
 def describe_error(error: BaseException) -> str:
-    """The words of an error that a user can mend, the traceback of any other."""
+    """Returns the message of an error that a user can fix, and the traceback of any other error."""
     return str(error) if isinstance(error, SlowFastError) else "".join(traceback.format_exception(error))
 
 
 def did_you_mean(name: str, known: Mapping[str, str], *, otherwise: str, cutoff: float = 0.5) -> str:
-    """The end of a message about a name that there is not: what may have been meant.
+    """Returns the end of a message about an unknown name: the names that may have been meant.
 
     Args:
-        known: what ``name`` is compared with -> what is told of it.
-        otherwise: told where nothing is near.
-        cutoff: of ``difflib.get_close_matches``.
+        known: known names -> their form in the message.
+        otherwise: the end of the message where no known name is near.
+        cutoff: smallest similarity from 0 to 1, see ``difflib.get_close_matches``.
     """
     near = difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
     return f"did you mean {' or '.join(known[match] for match in near)}?" if near else otherwise

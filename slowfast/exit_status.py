@@ -1,4 +1,4 @@
-"""How commands end: their exit status, and errors that a user can mend told by one message. No torch here."""
+"""Exit status of commands, and errors of users printed as one message. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXIT_INTERRUPTED = 130
 
 
 def exit_status_of(error: BaseException) -> int:
-    """2 for a wrong configuration, as for wrong arguments; 1 for all else."""
+    """Returns 2 for a wrong configuration, as for wrong arguments, and 1 for any other error."""
     return EXIT_CONFIG_ERROR if isinstance(error, ConfigError) else EXIT_ERROR
 
 
@@ -25,16 +25,17 @@ def run_command(
     expected: tuple[type[Exception], ...] = (SlowFastError,),
     if_interrupted: str = "interrupted",
 ) -> int:
-    """Runs what a command does and returns its exit status; defects of ours keep their traceback.
+    """Runs the work of a command and returns its exit status; an unexpected error keeps its traceback.
 
     Args:
-        program: in front of messages.
-        expected: errors that are told by their message alone.
-        if_interrupted: what is said after Ctrl-C.
+        program: the command's name, at the start of messages.
+        work: does the work and returns the exit status.
+        expected: errors that are printed as a message only.
+        if_interrupted: the message after Ctrl-C.
     """
     try:
         return work()
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except expected as error:

@@ -1,4 +1,4 @@
-"""Writing files so that a crash never leaves half of one under its real name."""
+"""Atomic writing of files: a crash never leaves an incomplete file under its final name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ TEMPORARY_MARK = ".writing-"
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; on success its file takes the place of ``path``.
+    """Yields a temporary path beside ``path``; on success the temporary file replaces ``path``.
 
-    The temporary file has the suffix of ``path`` (some writers go by it). It is flushed to the disk before
-    it is renamed, and the folder after, so that after a power cut ``path`` is the old file or the new one.
-    When the block raises, the temporary file is deleted and ``path`` stays as it was.
+    The temporary file has the suffix of ``path``, since some writers choose the format by it. The file is
+    flushed to the disk before it is renamed, and the folder afterwards, so that after a power failure
+    ``path`` is either the old file or the new one. When the block raises, the temporary file is deleted and
+    ``path`` is unchanged.
 
     Args:
-        path: the file to write; its folder is made when it is missing.
+        path: the file to write; its folder is created where it is missing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,13 +35,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a UTF-8 text file atomically; names of files that are no UTF-8 keep their bytes."""
+    """Writes a UTF-8 text file atomically; file names within the text that are not UTF-8 keep their bytes."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def delete_unfinished(folder: str | Path) -> None:
-    """Deletes the temporary files that killed processes left in ``folder``."""
+    """Deletes the temporary files of killed processes in ``folder``."""
     for leftover in Path(folder).glob(f".*{TEMPORARY_MARK}*"):
         leftover.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""Stopping a run from outside: Ctrl-C, ``kill``, a scheduler's notice.
+"""Stopping a run by a signal: Ctrl-C, ``kill``, or a job scheduler.
 
-The first signal asks the run to stop at the next safe point, where a checkpoint can be saved. A second
-Ctrl-C ends it at once.
+The first signal requests a stop at the next safe point, where a checkpoint can be saved. A second Ctrl-C
+ends the run at once.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-# Schedulers announce the end of a job by SIGTERM or, where asked to, SIGUSR1.
+# Job schedulers announce the end of a job by SIGTERM, or by SIGUSR1 if requested.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error)
-    """The run was asked to stop and has come to a safe point.
+    """The end of a run at a safe point, after a stop was requested.
 
     Args:
-        signum: the signal.
-        message: what was saved, for the last line of the log.
+        signum: the number of the signal.
+        message: the progress that was saved, for the last line of the log.
     """
 
     def __init__(self, signum: int, message: str = "") -> None:
@@ -30,7 +30,7 @@ class Interrupted(Exception):  # noqa: N818 (not an error)
 
     @property
     def exit_code(self) -> int:
-        """128 + signal, as a shell reports it: 130 for Ctrl-C, 143 for SIGTERM."""
+        """Returns 128 + signal, as shells do: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signum
 
     def __str__(self) -> str:
@@ -39,9 +39,12 @@ class Interrupted(Exception):  # noqa: N818 (not an error)
 
 
 class Interrupt:
-    """Catches stop signals while its block runs; :attr:`signum` is 0 until one has come.
+    """A context manager that catches stop signals while its block runs.
 
-    Outside the main thread nothing is caught, since Python delivers signals only there.
+    Outside the main thread no signal is caught, since Python delivers signals only there.
+
+    Attributes:
+        signum: the number of the first signal; 0 before it arrives.
     """
 
     def __init__(self) -> None:
@@ -67,14 +70,14 @@ class Interrupt:
         self.signum = signum
 
     def request(self, signum: int) -> None:
-        """Asks for a stop as if the signal had come; another process got it."""
+        """Requests a stop because of a signal that another process has received."""
         self.signum = self.signum or signum
 
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Returns whether a stop was requested."""
         return self.signum != 0
 
     def raise_if_requested(self) -> None:
-        """Raises :class:`Interrupted` when a signal has come."""
+        """Raises :class:`Interrupted` if a stop was requested."""
         if self.signum:
             raise Interrupted(self.signum)

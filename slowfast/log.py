@@ -1,4 +1,9 @@
-"""Logging of a run: people read the terminal and ``stdout.log``, programs read ``metrics.jsonl``."""
+"""Logging of a run: ``stdout.log`` and the terminal for readers, ``metrics.jsonl`` for programs.
+
+The ``json_stats`` lines must stay exactly PySlowFast's, since users' scripts parse them: numbers have five
+decimal places (``0.00100``). The standard ``json`` module cannot write those, so ``simplejson`` with
+``decimal`` writes these lines; ``json`` writes ``metrics.jsonl``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import simplejson
-from tqdm import tqdm
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -21,12 +25,13 @@ _TIME_FORMAT = "%m/%d %H:%M:%S"
 
 _handlers: list[logging.Handler] = []
 _metrics_path: Path | None = None
+_reported: set[str] = set()
 
 
 class CountOf(int):
-    """A whole number that knows what it is of: epoch 3 of 25 is ``CountOf(3, 25)``.
+    """A whole number with its total: epoch 3 of 25 is ``CountOf(3, 25)``.
 
-    ``json_stats:`` lines show ``"3/25"`` as PySlowFast's do; ``metrics.jsonl`` has the number 3.
+    ``json_stats`` lines show it as ``"3/25"``, as PySlowFast's do; ``metrics.jsonl`` has the number 3.
     """
 
     total: int
@@ -38,9 +43,9 @@ class CountOf(int):
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Returns the logger of a module (``get_logger(__name__)``); it shows information, not only warnings.
+    """Returns the logger of a module (``get_logger(__name__)``), with lines of level INFO shown.
 
-    Other libraries' loggers keep to warnings.
+    The loggers of other libraries show warnings and errors only.
     """
     logger = logging.getLogger(name)
     logger.setLevel(logging.INFO)
@@ -50,18 +55,17 @@ def get_logger(name: str) -> logging.Logger:
 def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
     """Directs the log lines of this process; a later call replaces an earlier one.
 
-    Rank 0 writes to the terminal and to ``stdout.log``, and its figures to ``metrics.jsonl``. Another
-    rank writes to ``stdout_rank{N}.log`` alone. Files are appended to, so that a resumed run continues
-    them.
+    Rank 0 writes to the terminal and to ``stdout.log``, and its metrics to ``metrics.jsonl``. Any other rank
+    writes to ``stdout_rank{N}.log`` only. Files are appended to, so that a resumed run continues them.
 
     Args:
-        output_dir: folder of the files, made when missing; None: the terminal alone.
-        rank: number of this process over all machines.
+        output_dir: folder of the files, created where it is missing; None: the terminal only.
+        rank: rank of this process over all nodes.
     """
     global _metrics_path
     close_logging()
     if rank == 0:
-        _handlers.append(_TerminalHandler())
+        _handlers.append(logging.StreamHandler(sys.stdout))
     if output_dir is not None:
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +78,7 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
 
 
 def close_logging() -> None:
-    """Ends what :func:`setup_logging` began and closes its files."""
+    """Removes the handlers of :func:`setup_logging` and closes their files."""
     global _metrics_path
     _metrics_path = None
     while _handlers:
@@ -84,26 +88,28 @@ def close_logging() -> None:
 
 
 def log_file() -> Path | None:
-    """Returns the file that this process's lines go to; None where they go to the terminal alone."""
-    return next((Path(h.baseFilename) for h in _handlers if isinstance(h, logging.FileHandler)), None)
+    """Returns the file of this process's log lines; None where they go to the terminal only."""
+    handler = _file_handler()
+    return None if handler is None else Path(handler.baseFilename)
 
 
 def log_to_file(text: str) -> None:
-    """Logs an error to the file alone, where the terminal gets it on another way."""
-    get_logger(__name__).error("%s", text, extra={"file_only": True})
+    """Logs an error to the file only, where another process prints it on the terminal."""
+    if (handler := _file_handler()) is not None:
+        record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "%s", (text,), None)
+        handler.handle(record)
 
 
 def log_json_stats(stats: Mapping[str, Any]) -> None:
-    """Logs figures as PySlowFast does, ``json_stats: {…}`` with sorted keys and five places.
+    """Logs metrics as PySlowFast does: ``json_stats: {…}`` with sorted keys and five decimal places.
 
-    The same mapping is appended to ``metrics.jsonl`` with its numbers unrounded, one object a line;
-    values that are not finite become null there. Rank 0 alone writes; before :func:`setup_logging`
-    nothing is written to a file.
+    The same metrics are appended to ``metrics.jsonl`` with unrounded numbers, one object per line; values
+    that are not finite become null there. Only rank 0 writes that file, after :func:`setup_logging`.
 
     Args:
-        stats: figures by name, with ``_type`` saying what they are (``train_iter``, ``train_epoch``,
-            ``val_iter``, ``val_epoch``, ``test_iter``, ``test_final``). Scalars and arrays of
-            NumPy and tensors are taken as numbers and lists.
+        stats: metrics by name. ``_type`` gives their kind (``train_iter``, ``train_epoch``, ``val_iter``,
+            ``val_epoch``, ``test_iter``, ``test_final``). Scalars and arrays of NumPy and tensors are
+            converted to numbers and lists.
     """
     plain = {key: _plain(value) for key, value in stats.items()}
     rounded = {key: _round(value) for key, value in plain.items()}
@@ -113,51 +119,42 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
     if _metrics_path is not None:
         line = json.dumps({key: _finite(value) for key, value in plain.items()}, ensure_ascii=False)
         try:
-            # One write a line, so that a killed run leaves whole lines.
+            # A single write per line, so that a killed run leaves complete lines.
             with _metrics_path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            _say_once(f"{_metrics_path} cannot be written ({error.strerror}); figures are lost")
-
-
-_said: set[str] = set()
-
-
-def _say_once(text: str) -> None:
-    """A full disk must neither end a run for a line of its log nor fill the terminal."""
-    if text not in _said:
-        _said.add(text)
-        print(text, file=sys.stderr)
+            _report_once(f"{_metrics_path}: cannot be written ({error.strerror}); metrics are lost")
 
 
 class _FileHandler(logging.FileHandler):
+    """A log-file handler that tolerates a full disk: the run continues, and the problem is printed once."""
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
-            _say_once(f"{self.baseFilename} cannot be written ({error.strerror}); lines are lost")
+            _report_once(f"{self.baseFilename}: cannot be written ({error.strerror}); log lines are lost")
         else:
             super().handleError(record)
 
 
-class _TerminalHandler(logging.Handler):
-    """Writes to stdout above a progress bar instead of through it."""
+def _file_handler() -> logging.FileHandler | None:
+    return next((handler for handler in _handlers if isinstance(handler, logging.FileHandler)), None)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "file_only", False):
-            return
-        try:
-            tqdm.write(self.format(record), file=sys.stdout)
-            sys.stdout.flush()
-        except Exception:
-            self.handleError(record)
+
+def _report_once(text: str) -> None:
+    """Prints a problem of the log files to stderr, at most once per process."""
+    if text not in _reported:
+        _reported.add(text)
+        print(text, file=sys.stderr)
 
 
 def _plain(value: Any) -> Any:
-    """Turns scalars and arrays of other libraries into Python's own."""
+    """Returns a scalar or an array of another library as a number or a list."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _round(value: Any) -> Any:
+    """Returns a value as a ``json_stats`` line shows it."""
     if isinstance(value, CountOf):
         return f"{int(value)}/{value.total}"
     if isinstance(value, list):
@@ -168,6 +165,7 @@ def _round(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
+    """Returns a value with None for each number that is not finite, since JSON has none of these."""
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

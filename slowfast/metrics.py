@@ -1,4 +1,4 @@
-"""Accuracy figures as pure functions.
+"""Accuracy metrics as pure functions.
 
 V samples (clips or videos), K classes.
 """
@@ -19,45 +19,46 @@ def topk_correct(scores: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tens
     Args:
         scores: (V, K) float.
         labels: (V,) int64 class indices.
-        ks: each k; more than K counts as K.
+        ks: the values of k; values above K count as K.
 
     Returns:
-        One 0-dimensional int64 tensor for each k, on the device of ``scores``.
+        One 0-dimensional int64 tensor per k, on the device of ``scores``.
     """
     num_classes = scores.shape[1]
     if scores.shape[0] == 0:
         return [torch.zeros((), dtype=torch.int64, device=scores.device) for _ in ks]
     best = scores.topk(min(max(ks), num_classes), dim=1).indices  # (V, K) -> (V, max k)
-    hit = best == labels[:, None]  # (V, max k), at most one True a row
+    hit = best == labels[:, None]  # (V, max k), at most one True per row
     return [hit[:, :k].sum() for k in ks]
 
 
 def confusion_matrix(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.int64]:
-    """Returns (K, K) counts; row = true class, column = predicted class."""
+    """Returns counts (K, K) int64 of class indices (V,); row = true class, column = predicted class."""
     cells = np.bincount(labels * num_classes + predicted, minlength=num_classes * num_classes)
     return cells.reshape(num_classes, num_classes).astype(np.int64)
 
 
 def per_class_accuracy(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns (K,) the share of each class's samples that were predicted right; NaN where it has none."""
+    """Returns the fraction (K,) of each class's samples that are predicted correctly; NaN without samples."""
     totals = confusion.sum(axis=1)
-    right = np.diag(confusion).astype(np.float64)
-    return np.divide(right, totals, out=np.full(len(totals), np.nan), where=totals > 0)
+    correct = np.diag(confusion).astype(np.float64)
+    return np.divide(correct, totals, out=np.full(len(totals), np.nan), where=totals > 0)
 
 
 def average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:
-    """Area under the precision-recall curve of one class, Σ (Rₙ − Rₙ₋₁) Pₙ over falling thresholds.
+    """Returns the area under the precision-recall curve of one class.
 
-    Samples of equal score enter at one threshold, so that their order is of no effect.
+    The area is Σ (Rₙ − Rₙ₋₁) Pₙ over descending thresholds, as in scikit-learn's ``average_precision_score``.
+    Samples of equal score pass one threshold together, so that their order has no effect.
 
     Args:
-        scores: (V,).
-        targets: (V,) True where the sample has the class.
+        scores: (V,) float.
+        targets: (V,) bool, True where the sample has the class.
 
     Returns:
-        A value in 0 … 1; NaN when no sample has the class.
+        A value in 0 … 1; NaN where no sample has the class.
     """
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], targets[order].astype(np.float64)
@@ -71,11 +72,11 @@ def average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) 
 
 
 def mean_average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:
-    """Mean of :func:`average_precision` over the classes that any sample has; NaN when none has.
+    """Returns the mean of :func:`average_precision` over the classes with samples; NaN without any.
 
     Args:
-        scores: (V, K).
-        targets: (V, K) True where the sample has the class.
+        scores: (V, K) float.
+        targets: (V, K) bool, True where the sample has the class.
     """
     present = np.flatnonzero(targets.any(axis=0))
     if len(present) == 0:

@@ -1,13 +1,15 @@
-"""Progress of a long loop: a bar with ETA on a terminal, log lines where there is none."""
+"""Progress of a long loop: a bar on a terminal, log lines elsewhere, both with the remaining time."""
 
 from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from slowfast.log import get_logger
 
@@ -15,14 +17,20 @@ logger = get_logger(__name__)
 
 
 class Progress:
-    """Shows how far a loop is; used as a context manager.
+    """A context manager that shows the progress of a loop.
 
     Args:
-        total: units of the whole loop.
-        description: what is done, such as ``epoch 3``.
-        unit: name of a unit, such as ``step``.
+        total: number of units in the loop.
+        description: the work that is done, such as ``epoch 3``.
+        unit: name of one unit, such as ``step``.
         enabled: False shows nothing, for all ranks but one.
-        interval: seconds between two log lines where stderr is no terminal.
+        interval: seconds between two log lines where stderr is not a terminal.
+
+    >>> with Progress(4, "epoch 3", "step") as progress:
+    ...     for _ in range(4):
+    ...         progress.update(loss=0.3)
+    >>> progress.done
+    4
     """
 
     def __init__(
@@ -35,18 +43,21 @@ class Progress:
         self.interval = interval
         self.done = 0
         self._bar: tqdm | None = None
+        self._bar_context = ExitStack()
         self._start = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         self._start = self._last_line = time.monotonic()
         if self.enabled and sys.stderr.isatty():
-            self._bar = tqdm(
-                total=self.total, desc=self.description, unit=self.unit, dynamic_ncols=True, leave=False
+            # Log lines appear above the bar instead of breaking it.
+            self._bar_context.enter_context(logging_redirect_tqdm())
+            self._bar = self._bar_context.enter_context(
+                tqdm(total=self.total, desc=self.description, unit=self.unit, dynamic_ncols=True, leave=False)
             )
         return self
 
     def update(self, n: int = 1, **shown: Any) -> None:
-        """Counts ``n`` more units and shows the latest values of ``shown``, such as ``loss=0.3``."""
+        """Counts ``n`` more units and shows the newest values of ``shown``, such as ``loss=0.3``."""
         self.done += n
         if not self.enabled:
             return
@@ -61,29 +72,29 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar_context.close()
 
     def _line(self, shown: dict[str, Any]) -> str:
+        """Returns the log line of the current state: count, fraction, rate, remaining time, values."""
         elapsed = time.monotonic() - self._start
         rate = self.done / elapsed if elapsed > 0 else 0.0
         eta = format_duration((self.total - self.done) / rate) if rate > 0 else "?"
-        share = self.done / self.total if self.total else 1.0
+        fraction = self.done / self.total if self.total else 1.0
         values = "".join(f", {name} {_short(value)}" for name, value in shown.items())
         return (
-            f"{self.description}: {self.done}/{self.total} ({share:.0%}), "
+            f"{self.description}: {self.done}/{self.total} ({fraction:.0%}), "
             f"{rate:.2f} {self.unit}/s, ETA {eta}{values}"
         )
 
 
 def format_duration(seconds: float) -> str:
-    """Returns hours, minutes and seconds.
+    """Returns a duration in seconds as hours, minutes and seconds.
 
     >>> format_duration(3725.4)
     '1:02:05'
     """
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    rounded = round(seconds)
+    return f"{rounded // 3600}:{rounded // 60 % 60:02d}:{rounded % 60:02d}"
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Files are the old ones or the new ones, never halves."""
+"""Atomic writing: a file is either the old one or the new one, never incomplete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     write_text(path, os.fsdecode(b"caf\xe9.mp4") + " 1\n")
     assert path.read_bytes() == b"caf\xe9.mp4 1\n"
@@ -31,8 +31,8 @@ def write_half_and_fail(path: Path) -> None:
         raise OSError("disk full")
 
 
-def test_what_a_killed_process_left_is_deleted(tmp_path: Path) -> None:
-    write_text(tmp_path / "a.txt", "whole")
+def test_the_temporary_file_of_a_killed_process_is_deleted(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "complete")
     writer = atomic_write(tmp_path / "a.txt")
     writer.__enter__().write_text("half")
     delete_unfinished(tmp_path)

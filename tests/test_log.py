@@ -1,4 +1,4 @@
-"""Log lines for people, and figures for programs."""
+"""Log lines on the terminal and in files, and metrics for programs."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slowfast.log import close_logging, get_logger, log_json_stats, setup_logging
+from slowfast.log import close_logging, get_logger, log_file, log_json_stats, log_to_file, setup_logging
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +28,26 @@ def test_rank_0_writes_to_the_terminal_and_a_file(tmp_path: Path, capsys: pytest
     assert "[INFO] slowfast.somewhere: it begins" in lines_of(tmp_path / "run" / "stdout.log")[0]
 
 
-def test_a_tool_without_a_folder_writes_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_folder_lines_go_to_the_terminal_only(capsys: pytest.CaptureFixture[str]) -> None:
     setup_logging(None)
     get_logger("slowfast.somewhere").info("it begins")
-    assert "it begins" in capsys.readouterr().out
+    log_to_file("printed by another process")
+    assert capsys.readouterr().out.endswith("it begins\n")
+    assert log_file() is None
 
 
-def test_other_ranks_write_to_their_own_file_alone(
+def test_a_line_for_the_file_only_is_not_on_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    setup_logging(tmp_path)
+    log_to_file("100 % of the disk is full")
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+    (line,) = lines_of(tmp_path / "stdout.log")
+    assert line.endswith("[ERROR] slowfast.log: 100 % of the disk is full")
+
+
+def test_other_ranks_write_to_their_own_file_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup_logging(tmp_path, rank=3)
     get_logger("slowfast.somewhere").info("here too")
     log_json_stats({"_type": "train_iter", "loss": 0.5})
@@ -46,7 +57,7 @@ def test_other_ranks_write_to_their_own_file_alone(
     assert "here too" in lines_of(tmp_path / "stdout_rank3.log")[0]
 
 
-def test_other_libraries_keep_to_warnings(tmp_path: Path) -> None:
+def test_other_libraries_log_warnings_but_no_information(tmp_path: Path) -> None:
     setup_logging(tmp_path)
     logging.getLogger("another.library").info("chatter")
     logging.getLogger("another.library").warning("beware")
@@ -54,7 +65,7 @@ def test_other_libraries_keep_to_warnings(tmp_path: Path) -> None:
     assert "beware" in line
 
 
-def test_a_resumed_run_continues_its_files_and_lines_are_not_doubled(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_its_files_without_repeated_lines(tmp_path: Path) -> None:
     for message in ("first", "second"):
         setup_logging(tmp_path)
         get_logger("slowfast.somewhere").info(message)
@@ -63,7 +74,7 @@ def test_a_resumed_run_continues_its_files_and_lines_are_not_doubled(tmp_path: P
     assert len(lines_of(tmp_path / "metrics.jsonl")) == 2
 
 
-def test_figures_are_rounded_for_people_and_exact_for_programs(tmp_path: Path) -> None:
+def test_metrics_are_rounded_in_log_lines_and_exact_in_the_metrics_file(tmp_path: Path) -> None:
     setup_logging(tmp_path)
     log_json_stats(
         {

@@ -1,9 +1,10 @@
-"""Progress is a bar on a terminal and log lines elsewhere."""
+"""Progress is shown by a bar on a terminal, and by log lines elsewhere."""
 
 import logging
 
 import pytest
 
+from slowfast.log import close_logging, get_logger, setup_logging
 from slowfast.progress import Progress, format_duration
 
 
@@ -19,14 +20,14 @@ def test_without_a_terminal_there_are_lines(caplog: pytest.LogCaptureFixture) ->
     assert last.endswith("loss 1, phase end")
 
 
-def test_lines_come_no_faster_than_the_interval(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_are_at_least_the_interval_apart(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), Progress(1000, "epoch 3", interval=60.0) as progress:
         for _ in range(1000):
             progress.update()
     assert caplog.records == []
 
 
-def test_disabled_it_only_counts(caplog: pytest.LogCaptureFixture) -> None:
+def test_disabled_progress_counts_without_output(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), Progress(2, "epoch 3", enabled=False, interval=0.0) as progress:
         progress.update(2)
     assert caplog.records == []
@@ -43,6 +44,26 @@ def test_on_a_terminal_there_is_a_bar(
     assert caplog.records == []
 
 
+def test_log_lines_appear_above_the_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    setup_logging(None)
+    try:
+        with Progress(2, "epoch 3") as progress:
+            progress.update()
+            capsys.readouterr()
+            get_logger("slowfast.somewhere").info("a checkpoint is saved")
+            captured = capsys.readouterr()
+            assert captured.out.endswith("slowfast.somewhere: a checkpoint is saved\n")
+            assert captured.err.startswith("\r")  # the bar is cleared before the line and drawn after it
+            assert "epoch 3" in captured.err
+        get_logger("slowfast.somewhere").info("after the bar")
+        assert "after the bar" in capsys.readouterr().out
+    finally:
+        close_logging()
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (3725.4, "1:02:05")])
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_are_hours_minutes_and_seconds(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -1,4 +1,4 @@
-"""Registries find what was registered and suggest what was meant."""
+"""Registries return registered objects and suggest near names for unknown ones."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     return Registry("model", "MODEL.MODEL_NAME")
 
 
-def test_a_name_finds_its_object(registry: Registry) -> None:
+def test_a_name_returns_its_object(registry: Registry) -> None:
     @registry.register()
     class Net:
         pass
@@ -33,11 +33,11 @@ def test_an_unknown_name_gets_a_suggestion(registry: Registry) -> None:
 
 def test_two_objects_cannot_share_a_name(registry: Registry) -> None:
     registry.register("net")(object)
-    registry.register("net")(object)  # the same again, as after a reload, is fine
+    registry.register("net")(object)  # the same object again, as after a reload, is accepted
     with pytest.raises(ConfigError, match="is already registered"):
         registry.register("net")(int)
 
 
-def test_installed_projects_announce_themselves() -> None:
+def test_installed_projects_are_found() -> None:
     assert all(isinstance(project, Project) for project in projects())
     assert "VTN" in [project.name for project in projects()]

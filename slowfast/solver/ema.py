@@ -1,4 +1,9 @@
-"""A moving average of a model's weights, which often does better in tests than the weights themselves."""
+"""A moving average of a model's weights, which is often more accurate in tests than the weights themselves.
+
+Why not timm's ``ModelEmaV3`` or PyTorch's ``AveragedModel``: both keep a copy of the whole model, its frozen
+parts included. Here only the weights that training changes have an average, which is sharded as the weights
+are; an evaluation exchanges the two in place.
+"""
 
 from __future__ import annotations
 
@@ -7,54 +12,55 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast.distributed.dtensor import to_local
 
-# Of the warm-up, as timm's ModelEmaV3 has it.
+# Exponent of the warm-up, as in timm's ModelEmaV3.
 _WARMUP_POWER = 2 / 3
 
 
 class WeightAverage:
-    """The exponential moving average (Polyak and Juditsky, 1992) of all weights that training changes.
+    """An exponential moving average (Polyak and Juditsky, 1992) of all weights that training changes.
 
-    After each update of the weights w the average becomes a ← d·a + (1 − d)·w. Weights that do not learn
-    and integer buffers have no average of their own; floating-point buffers have, as in timm.
+    After each step the average becomes a ← d·a + (1 − d)·w, with weights w and decay d. Trainable parameters
+    and floating-point buffers are averaged, as in timm; frozen parameters and integer buffers are not.
 
     Args:
-        model: whose weights are averaged; the average begins with them as they are.
+        model: the model whose weights are averaged; the average starts with its current weights.
         decay: d.
-        warmup: in update n (from 0) d is at most 1 − (1 + n)^(−2/3), so that a short run's average is not
-            made of its first, random weights.
+        warmup: limits d in update n (from 0) to 1 − (1 + n)^(−2/3), so that the initial weights have little
+            effect on the average of a short run.
 
     Attributes:
-        updates: how many there were.
+        updates: number of updates so far.
     """
 
     def __init__(self, model: nn.Module, *, decay: float, warmup: bool = False) -> None:
         self._decay = decay
         self._warmup = warmup
-        # The state dict's names: with these they are saved beside the others.
+        # The names of the state dict, under which the average is saved beside the weights.
         entries = model.state_dict(keep_vars=True).items()
         self._current = {name: tensor for name, tensor in entries if _changes(tensor)}
         self.reset()
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Begins anew with the weights as they are now."""
+        """Restarts the average with the current weights."""
         self.updates = 0
         self._average = {name: tensor.detach().clone() for name, tensor in self._current.items()}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the weights as they are now into the average."""
+        """Updates the average with the current weights."""
         decay = min(self._decay, 1 - (1 + self.updates) ** -_WARMUP_POWER) if self._warmup else self._decay
         torch._foreach_lerp_(_locals(self._average), _locals(self._current), 1 - decay)
         self.updates += 1
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While the block runs the model has the averaged weights; it must not learn meanwhile."""
+        """Gives the model the averaged weights while the block runs; it must not be trained there."""
         self._exchange()
         try:
             yield
@@ -62,15 +68,15 @@ class WeightAverage:
             self._exchange()
 
     def state_dict(self) -> dict[str, Any]:
-        """``updates``, and the averaged ``weights`` by their names in the model's state dict."""
+        """Returns ``updates``, and the averaged ``weights`` by their names in the model's state dict."""
         return {"updates": self.updates, "weights": dict(self._average)}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what :meth:`state_dict` returned; its tensors are spread as the model's are.
+        """Restores the state that :meth:`state_dict` returned; its tensors are sharded as the model's are.
 
         Raises:
-            KeyError: naming a weight that one of the two lacks.
+            KeyError: with the name of a weight that only one of the two has.
         """
         weights = state["weights"]
         if different := sorted(weights.keys() ^ self._average.keys()):
@@ -87,24 +93,25 @@ class WeightAverage:
             average.copy_(kept)
 
 
-def build_average(cfg: Any, model: nn.Module) -> WeightAverage | None:
-    """Builds what ``MODEL_EMA`` asks for over the weights of ``model``; None where it is off."""
+def build_average(cfg: CfgNode, model: nn.Module) -> WeightAverage | None:
+    """Builds the average of the weights of ``model`` that ``MODEL_EMA`` describes; None where it is off."""
     if not cfg.MODEL_EMA.ENABLE:
         return None
     return WeightAverage(model, decay=cfg.MODEL_EMA.DECAY, warmup=cfg.MODEL_EMA.WARMUP)
 
 
-def evaluates_average(cfg: Any) -> bool:
-    """Whether validation and test use the averaged weights."""
+def evaluates_average(cfg: CfgNode) -> bool:
+    """Returns whether validation and test use the averaged weights."""
     return cfg.MODEL_EMA.ENABLE and cfg.MODEL_EMA.EVALUATE
 
 
 def _changes(tensor: Tensor) -> bool:
+    """Returns whether training changes a parameter or buffer."""
     if isinstance(tensor, nn.Parameter):
         return tensor.requires_grad
     return tensor.is_floating_point()
 
 
 def _locals(tensors: Mapping[str, Any]) -> list[Tensor]:
-    """This rank's parts, where the tensors are spread over the ranks."""
+    """Returns the tensors, or this rank's shards of sharded tensors."""
     return [to_local(tensor.detach()) for tensor in tensors.values()]

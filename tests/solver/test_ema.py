@@ -1,4 +1,4 @@
-"""Moving averages of weights: the formula, what is averaged, putting it in place."""
+"""Moving averages of weights: the formula, the averaged tensors, evaluation with the average, its state."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2).requires_grad_(False))
 
 
-def learn(model: nn.Module) -> None:
-    """Moves all that training moves."""
+def train_step(model: nn.Module) -> None:
+    """Changes all tensors that training changes."""
     model(torch.randn(8, 3))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -25,12 +25,12 @@ def learn(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("warmup", [False, True])
-def test_it_is_timms_average(warmup: bool) -> None:
+def test_the_average_equals_timms(warmup: bool) -> None:
     model = network()
     ours = WeightAverage(model, decay=0.9, warmup=warmup)
     theirs = ModelEmaV3(model, decay=0.9, use_warmup=warmup)
     for step in range(5):
-        learn(model)
+        train_step(model)
         ours.update()
         theirs.update(model, step=step + 1 if warmup else None)
     expected = theirs.module.state_dict()
@@ -38,7 +38,7 @@ def test_it_is_timms_average(warmup: bool) -> None:
         torch.testing.assert_close(average, expected[name])
 
 
-def test_warmup_begins_with_the_weights_and_reaches_the_decay() -> None:
+def test_warmup_starts_with_the_weights_and_reaches_the_decay() -> None:
     model = nn.Linear(1, 1, bias=False)
     average = WeightAverage(model, decay=0.9, warmup=True)
     expected = 0.0
@@ -52,15 +52,15 @@ def test_warmup_begins_with_the_weights_and_reaches_the_decay() -> None:
     assert decay == 0.9
 
 
-def test_only_what_training_changes_has_an_average() -> None:
+def test_only_tensors_that_training_changes_are_averaged() -> None:
     names = WeightAverage(network(), decay=0.9).state_dict()["weights"]
     assert sorted(names) == ["0.bias", "0.weight", "1.bias", "1.running_mean", "1.running_var", "1.weight"]
 
 
-def test_it_is_in_place_for_a_block_and_both_come_back_bit_by_bit() -> None:
+def test_evaluation_in_place_restores_weights_and_average_bit_by_bit() -> None:
     model = network()
     average = WeightAverage(model, decay=0.5)
-    learn(model)
+    train_step(model)
     average.update()
     weight, averaged = model[0].weight.detach().clone(), average.state_dict()["weights"]["0.weight"].clone()
     with average.in_place():

@@ -1,4 +1,4 @@
-"""Who decays, who learns how fast, who does not learn at all."""
+"""Weight decay and learning rate of each parameter, and optimisers by name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from slowfast.config import get_default_config
+from slowfast.errors import ConfigError
 from slowfast.solver import build_optimizer, set_learning_rate
 from slowfast.solver.optimizer import parameter_groups
 
@@ -34,7 +35,7 @@ def by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, dict[st
     return {names[id(parameter)]: group for group in groups for parameter in group["params"]}
 
 
-def test_every_learning_parameter_is_in_one_group_and_frozen_ones_in_none() -> None:
+def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none() -> None:
     net = Net()
     groups = parameter_groups(net, weight_decay=0.1)
     found = [pair for group in groups for pair in group["params"]]
@@ -44,7 +45,7 @@ def test_every_learning_parameter_is_in_one_group_and_frozen_ones_in_none() -> N
     assert len(found) == 7
 
 
-def test_batch_norms_have_a_decay_of_their_own() -> None:
+def test_batch_norms_have_their_own_weight_decay() -> None:
     net = Net()
     groups = parameter_groups(net, weight_decay=0.1, bn_weight_decay=0.3)
     found = {name: group for group in groups for name, _ in group["params"]}
@@ -55,7 +56,7 @@ def test_batch_norms_have_a_decay_of_their_own() -> None:
     assert found["layer_norm.weight"]["weight_decay"] == 0.1
 
 
-def test_vectors_and_named_parameters_take_no_decay_when_asked_to() -> None:
+def test_vectors_and_named_parameters_have_no_weight_decay_on_request() -> None:
     cfg = get_default_config()
     cfg.SOLVER.ZERO_WD_1D_PARAM = True
     net = Net()
@@ -67,7 +68,7 @@ def test_vectors_and_named_parameters_take_no_decay_when_asked_to() -> None:
     assert found["token"]["weight_decay"] == cfg.SOLVER.WEIGHT_DECAY
 
 
-def test_layer_decay_slows_the_layers_near_the_input() -> None:
+def test_layer_decay_lowers_the_learning_rate_towards_the_input() -> None:
     cfg = get_default_config()
     cfg.SOLVER.LAYER_DECAY = 0.5
     net = Net()
@@ -81,7 +82,16 @@ def test_layer_decay_slows_the_layers_near_the_input() -> None:
 @pytest.mark.parametrize(
     ("method", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
 )
-def test_optimisers_by_name(method: str, kind: type) -> None:
+def test_optimisers_are_built_by_name(method: str, kind: type) -> None:
     cfg = get_default_config()
     cfg.SOLVER.OPTIMIZING_METHOD = method
     assert type(build_optimizer(cfg, Net())) is kind
+
+
+def test_layer_decay_needs_a_model_with_depths() -> None:
+    cfg = get_default_config()
+    cfg.SOLVER.LAYER_DECAY = 0.5
+    with pytest.raises(
+        ConfigError, match=r"SOLVER.LAYER_DECAY = 0.5: must be 1 for a model without"
+    ):
+        build_optimizer(cfg, nn.Linear(2, 2))
