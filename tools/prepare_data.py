@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
-"""Prepares and checks data sets; see ``python tools/prepare_data.py --help``."""
+"""The command ``slowfast prepare`` of a checkout; see ``python tools/prepare_data.py --help``."""
 
+import runpy
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-if find_spec("slowfast") is None:
-    # A checkout that is not installed.
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
+runpy.run_path(str(Path(__file__).with_name("_checkout.py")))
 
-from slowfast.cli.prepare import main
+from slowfast.cli.prepare import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(program="python tools/prepare_data.py"))

@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
-"""Makes videos, trains and tests a small VTN on them, writes a report; see ``--help``."""
+"""The command ``vtn quickstart`` of a checkout; see ``python tools/quickstart.py --help``."""
 
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 if find_spec("slowfast") is None:
-    print(f"{Path(__file__).name}: install first: pip install -e '.[quickstart]'", file=sys.stderr)
-    sys.exit(1)
+    # The command starts further processes, which do not find the packages of this checkout by themselves.
+    sys.exit("tools/quickstart.py: install the package first: pip install -e '.[quickstart]'")
 
-from vtn.quickstart.run import main
+from vtn.cli.quickstart import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(program="python tools/quickstart.py"))

@@ -1,71 +1,57 @@
-"""The command line of ``tools/analyze.py``: finds the analyses, and runs the one that was asked for.
+"""Analyses of models, runs and predictions.
 
-An analysis is a module whose docstring's first line says in a sentence what it prints. It has
-``add_arguments(parser)`` and ``run(args) -> int``, which prints and returns the exit status. The framework's
-are the modules beside this one; a project names its own in ``Project.analyses``. Listing them imports none.
+Each analysis prints a table and can write its numbers to a file.
+
+examples:
+  slowfast analyze flops --cfg VIT_B_VTN --frames 250
+  slowfast analyze log output/mine
+  slowfast analyze predictions output/mine/predictions.npz
 """
 
 from __future__ import annotations
 
-import argparse
-import ast
 import importlib
-import importlib.util
 import pkgutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from slowfast import analysis
+from slowfast.cli.commands import choose_command, make_parser
 from slowfast.exit_status import run_command
 from slowfast.registry import projects
 
+PROGRAM = "slowfast analyze"
+
 
 def find_analyses() -> dict[str, str]:
-    """Returns name of a sub-command -> module, the framework's and those of all projects."""
-    own = {
-        module.name: f"{analysis.__name__}.{module.name}"
-        for module in pkgutil.iter_modules(analysis.__path__)
-        if f"{analysis.__name__}.{module.name}" != __name__
-    }
+    """Returns name of a sub-command -> module, for the analyses of the framework and of all projects.
+
+    An analysis is a module whose docstring is its help, with ``add_arguments(parser)`` and
+    ``run(args) -> int``, which prints and returns the exit status. The framework's analyses are the modules
+    of ``slowfast.analysis``; a project names its own in ``Project.analyses``. No analysis is imported here.
+    """
+    names = [module.name for module in pkgutil.iter_modules(analysis.__path__)]
+    found = {name: f"{analysis.__name__}.{name}" for name in names}
     for project in projects():
-        own.update(project.analyses)
-    return dict(sorted(own.items()))
+        found.update(project.analyses)
+    return dict(sorted(found.items()))
 
 
-def summary(module: str) -> str:
-    """The first line of a module's docstring, read without running the module."""
-    spec = importlib.util.find_spec(module)
-    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """Runs the command line and returns the exit status.
 
     Args:
         argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
     analyses = find_analyses()
-    if not arguments or arguments[0] not in analyses:
-        width = max(map(len, analyses), default=0)
-        listing = "\n".join(f"  {name:<{width}}  {summary(module)}" for name, module in analyses.items())
-        parser = argparse.ArgumentParser(
-            prog="analyze.py",
-            description=f"Looks into models and results.\n\nanalyses:\n{listing}",
-            epilog="python tools/analyze.py NAME --help tells more about one of them",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        parser.add_argument("name", choices=analyses, metavar="NAME", help="one of the above")
-        parser.parse_args(arguments)  # prints the help or the error, and leaves
-    name, *rest = arguments
+    name, rest = choose_command(program, analyses, argv, doc=__doc__, command=PROGRAM)
     module = importlib.import_module(analyses[name])
-    parser = argparse.ArgumentParser(
-        prog=f"analyze.py {name}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(module.__doc__, f"{program} {name}", f"{PROGRAM} {name}")
     module.add_arguments(parser)
     args = parser.parse_intermixed_args(rest)
     return run_command(parser.prog, lambda: module.run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

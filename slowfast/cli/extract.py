@@ -1,56 +1,85 @@
-"""The command line that makes a feature cache.
+"""Extraction of a backbone's features for all frames of a data set.
 
-Parsing imports nothing heavy, so that ``--help`` and mistakes are answered at once.
+The features go to the folder DATA.FEATURES, from where training and testing read them instead of videos.
+Videos whose features are complete are skipped: after Ctrl-C the same command continues.
+
+examples:
+  features of every frame of the videos in train.csv, val.csv and test.csv
+    slowfast extract --cfg VIT_B_VTN_FROZEN DATA.PATH_TO_DATA_DIR data/kinetics \\
+        DATA.FEATURES data/kinetics_vit_b
+
+  then train and test from the features, with the same configuration
+    slowfast run --cfg VIT_B_VTN_FROZEN DATA.PATH_TO_DATA_DIR data/kinetics \\
+        DATA.FEATURES data/kinetics_vit_b
+
+  five frames per second, three crops and their mirror images for training, eight processes
+    torchrun --nproc_per_node 8 -m slowfast.cli.extract --cfg VIT_B_VTN_FROZEN --crops 3 --flips \\
+        DATA.PATH_TO_DATA_DIR data/kinetics DATA.FEATURES data/kinetics_5fps DATA.FEATURES_FPS 5
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import os
 import sys
 from collections.abc import Sequence
 
-from slowfast.cli.run import build_parser as build_run_parser
-from slowfast.cli.run import overrides_of
+from slowfast.cli.commands import make_parser
+from slowfast.cli.run import add_run_arguments, overrides_from, set_thread_environment
 
+PROGRAM = "slowfast extract"
 DTYPES = ("float16", "bfloat16", "float32")
 
 
-def build_parser(examples: str = "") -> argparse.ArgumentParser:
-    """Returns the parser of the command line, whose help shows ``examples``."""
-    parser = build_run_parser(examples)
-    parser.description = "Runs a model's backbone on the frames of all videos and keeps what it gives."
-    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="of the files (default: float16)")
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    add_run_arguments(parser)
     parser.add_argument(
-        "--checkpoint", default="", metavar="F", help="weights (default: TRAIN.CHECKPOINT_FILE_PATH, if any)"
+        "--dtype", choices=DTYPES, default=DTYPES[0], help="dtype of the stored features (default: float16)"
     )
-    parser.add_argument("--crops", type=_count, default=1, metavar="N", help="training crops (default: 1)")
-    parser.add_argument("--flips", action="store_true", help="also the training crops' mirror images")
+    parser.add_argument(
+        "--checkpoint",
+        default="",
+        metavar="F",
+        help="weights of the model (default: TRAIN.CHECKPOINT_FILE_PATH; without both, the backbone's own)",
+    )
+    parser.add_argument(
+        "--crops", type=_count, default=1, metavar="N", help="crops per frame of training videos (default: 1)"
+    )
+    parser.add_argument("--flips", action="store_true", help="store mirror images of the training crops, too")
     parser.add_argument(
         "--short-sides",
         type=_count,
         nargs="+",
         default=[],
         metavar="N",
-        help="of the pictures that training crops are cut from (default: the first of TRAIN_JITTER_SCALES)",
+        help="short sides in pixels of the frames that training crops are cut from (default: the first of "
+        "DATA.TRAIN_JITTER_SCALES)",
     )
     return parser
 
 
-def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
-    """Runs the command line and returns the exit status; ``examples`` are shown by ``--help``."""
-    parser = build_parser(examples)
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    parser = build_parser(program)
     args = parser.parse_intermixed_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_thread_environment()
+
+    # Imported here, so that --help and wrong arguments are answered at once.
     from slowfast.config import load_config
     from slowfast.errors import ConfigError
     from slowfast.exit_status import run_command
 
     def work() -> int:
-        cfg = load_config(args.cfg, overrides_of(args))
+        cfg = load_config(args.cfg, overrides_from(args))
         if not cfg.DATA.FEATURES:
-            raise ConfigError("DATA.FEATURES = '': is not set; name the folder that the features go to")
+            raise ConfigError("DATA.FEATURES = '': must be set; name the folder to which the features go")
         from slowfast.engine.run import run
         from slowfast.extraction.extract import ExtractionRequest, extract_features
 
@@ -69,7 +98,7 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
     return value
 
 

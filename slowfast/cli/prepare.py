@@ -1,14 +1,26 @@
-"""The command line of data preparation."""
+"""Preparation of data sets: lists, broken videos, smaller copies, splits, statistics.
+
+Ctrl-C keeps the results so far; the same command continues from there.
+
+examples:
+  a list of the videos in one folder per class, without those that cannot be decoded
+    slowfast prepare make-csv data/videos --out data/all.csv
+    slowfast prepare scan data/all.csv --clean data/clean.csv
+  divide it into three parts
+    slowfast prepare split data/clean.csv data --shares train=0.8 val=0.1 test=0.1
+"""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import io
 import sys
 from collections.abc import Sequence
 
-# Sub-command -> module that has EXAMPLES, add_arguments(parser) and run(args) -> Report.
+from slowfast.cli.commands import choose_command, make_parser
+
+PROGRAM = "slowfast prepare"
+# Sub-command -> module that has EXAMPLES, add_arguments(parser) and run(args) -> CommandReport.
 COMMANDS = {
     "scan": "slowfast.preparation.scan",
     "resize": "slowfast.preparation.resize",
@@ -18,45 +30,31 @@ COMMANDS = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser with all sub-commands."""
-    parser = argparse.ArgumentParser(
-        description="Prepares and checks data sets. Each sub-command has its own --help with examples.",
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module_name in COMMANDS.items():
-        module = importlib.import_module(module_name)
-        summary = (module.__doc__ or "").strip()
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            epilog=module.EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        module.add_arguments(command)
-        command.add_argument("--report", metavar="JSON", help="also write the report as json")
-        command.set_defaults(run=module.run)
-    return parser
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line; returns 0: done, 1: not done, 2: wrong arguments, 130: interrupted.
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns 0: done, 1: not done, 2: wrong arguments, 130: interrupted."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    name, rest = choose_command(program, COMMANDS, argv, doc=__doc__, command=PROGRAM)
+    module = importlib.import_module(COMMANDS[name])
+    doc = f"{module.__doc__}\n\n{module.EXAMPLES}"
+    parser = make_parser(doc, f"{program} {name}", f"{PROGRAM} {name}", allow_abbrev=False)
+    module.add_arguments(parser)
+    parser.add_argument("--report", metavar="JSON", help="write the report to this file, too")
+    args = parser.parse_args(rest)
 
     from slowfast.errors import SlowFastError
     from slowfast.exit_status import run_command
     from slowfast.log import setup_logging
 
     setup_logging(None)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold bytes that are not valid text
         sys.stdout.reconfigure(errors="backslashreplace")
 
     def work() -> int:
-        report = args.run(args)
+        report = module.run(args)
         print(report)
         if args.report:
             report.write_json(args.report)
@@ -66,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.prog,
         work,
         expected=(SlowFastError, OSError),
-        if_interrupted="interrupted; the same command goes on from here",
+        if_interrupted="interrupted; the same command continues from here",
     )
 
 

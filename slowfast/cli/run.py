@@ -1,6 +1,28 @@
-"""The command line of a run: training and testing as a configuration says.
+"""Training and testing of a model, as a configuration describes them.
 
-Parsing imports nothing heavy, so that ``--help`` and mistakes are answered at once.
+Pairs of KEY VALUE at the end change keys of the configuration. All keys with their defaults are listed in
+slowfast/config/defaults.py and in the config.py of each project.
+Exit status: 0 done, 1 the run failed, 2 the command or the configuration is wrong, 130 or 143 interrupted.
+
+examples:
+  train and test on the videos listed in data/kinetics/train.csv, val.csv and test.csv
+    slowfast run --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics
+
+  check a run first: builds everything, runs a few steps on one batch, prints time and memory
+    slowfast run --cfg VIT_B_VTN --dry-run DATA.PATH_TO_DATA_DIR data/kinetics
+
+  test given weights, with five views per video
+    slowfast run --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics \\
+        TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH weights.pyth \\
+        TRAIN.EVAL_FULL_VIDEO False TEST.NUM_ENSEMBLE_VIEWS 5
+
+  train two steps on a computer without GPU
+    slowfast run --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics \\
+        NUM_GPUS 0 TRAIN.BATCH_SIZE 2 TRAIN.MAX_STEPS 2 VTN.BACKBONE.PRETRAINED False
+
+  train on two nodes: this command on the first node, and with --shard_id 1 on the second
+    slowfast run --cfg VIT_B_VTN --num_shards 2 --shard_id 0 \\
+        --init_method tcp://10.0.0.1:9999 DATA.PATH_TO_DATA_DIR data/kinetics
 """
 
 from __future__ import annotations
@@ -10,40 +32,34 @@ import os
 import sys
 from collections.abc import Sequence
 
+from slowfast.cli.commands import make_parser
 from slowfast.exit_status import run_command
 
-_EPILOG = """\
-All keys with their defaults: slowfast/config/defaults.py and the projects' own.
-Exit status: 0 done, 1 the run failed, 2 the command or the configuration is wrong, 130 or 143 interrupted.
-"""
+PROGRAM = "slowfast run"
 
 
-def build_parser(examples: str = "") -> argparse.ArgumentParser:
-    """Returns the parser of the command line, whose help shows ``examples``."""
-    parser = argparse.ArgumentParser(
-        description="Trains and tests a video model as a configuration says.",
-        epilog=examples + _EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    add_run_arguments(parser)
     parser.add_argument(
-        "--cfg",
-        required=True,
-        metavar="F",
-        help="YAML file, or name of a shipped one",
+        "--dry-run",
+        action="store_true",
+        help="build everything, run a few steps on one batch, print time and memory; writes nothing",
     )
-    parser.add_argument("--num_shards", type=int, metavar="N", help="machines of the run; sets NUM_SHARDS")
-    parser.add_argument("--shard_id", type=int, metavar="I", help="which of them, from 0; sets SHARD_ID")
+    return parser
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of every command that runs a configuration on one or several nodes."""
+    parser.add_argument("--cfg", required=True, metavar="F", help="YAML file, or name of a shipped one")
+    parser.add_argument("--num_shards", type=int, metavar="N", help="number of nodes; sets NUM_SHARDS")
+    parser.add_argument("--shard_id", type=int, metavar="I", help="rank of this node, from 0; sets SHARD_ID")
     parser.add_argument(
         "--init_method",
         default="",
         metavar="URL",
-        help="where the machines meet, tcp://HOST:PORT of the first; needed with several machines",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="only build everything and take a few steps on one batch; say what they take, write nothing",
+        help="tcp://HOST:PORT of the first node; required with several nodes",
     )
     parser.add_argument(
         "--opts",
@@ -53,12 +69,11 @@ def build_parser(examples: str = "") -> argparse.ArgumentParser:
         metavar="KEY VALUE",
         help="the same as the pairs at the end",
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change")
-    return parser
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
 
 
-def overrides_of(args: argparse.Namespace) -> list[str]:
-    """Returns the keys and values that the arguments of :func:`build_parser` change, one after another."""
+def overrides_from(args: argparse.Namespace) -> list[str]:
+    """Returns ``[KEY, VALUE, …]``, all changes that the arguments of :func:`add_run_arguments` ask for."""
     overrides = [*args.opts, *args.overrides]
     for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
         if number is not None:
@@ -66,28 +81,32 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
     return overrides
 
 
-def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
+def set_thread_environment() -> None:
+    """Sets variables that torch reads when it is imported, unless the user has set them."""
+    # Loader workers share the cores with torch's threads, and threads that spin while they wait starve the
+    # workers (on two cores a training step took 1.4 times as long).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Warnings of torch's network code would bury the error message that names the failed node.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """Runs the command line and returns the exit status.
 
     Args:
         argv: arguments without the program's name; None: those of the process.
-        examples: shown by ``--help``.
+        program: the command as the user has typed it, for help and messages.
     """
-    parser = build_parser(examples)
+    parser = build_parser(program)
     args = parser.parse_intermixed_args(argv)
-    overrides = overrides_of(args)
-
-    # Loader workers share the cores with torch's threads, and threads that spin while they wait starve the
-    # workers (on two cores a training step took 1.4 times as long). Must be set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What torch's network code has to say fills the terminal, and our own errors say it in words.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from slowfast.config import load_config
-
+    set_thread_environment()
     is_first = os.environ.get("RANK", "0") == "0" and not args.shard_id
 
+    # Imported here, so that --help and wrong arguments are answered at once.
+    from slowfast.config import load_config
+
     def work() -> int:
-        cfg = load_config(args.cfg, overrides, for_run=True, warn=is_first)
+        cfg = load_config(args.cfg, overrides_from(args), for_run=True, warn=is_first)
         from slowfast.engine.run import run
 
         return run(cfg, args.init_method, dry_run=args.dry_run)

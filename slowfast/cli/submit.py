@@ -1,6 +1,16 @@
-"""Puts a run into the queue of a SLURM cluster through submitit; it comes back after a preemption.
+"""Submission of a run to a SLURM cluster; the run continues after a preemption.
 
-Each machine has one task, which starts ``slowfast.cli.run`` there with its number and the place to meet.
+The job is made by submitit. Each node has one task, which starts ``slowfast run`` with the node's rank and
+the address of the first node. The arguments of the run stand behind ``--``.
+
+examples:
+  two nodes of eight GPUs each
+    slowfast submit --nodes 2 --partition gpu -- --cfg VIT_B_VTN \\
+        DATA.PATH_TO_DATA_DIR data/kinetics OUTPUT_DIR output/k400
+
+  the same job on this computer, without SLURM and without a GPU
+    slowfast submit --cluster local --gpus 0 --wait -- --cfg QUICKSTART \\
+        DATA.PATH_TO_DATA_DIR output/quickstart/data OUTPUT_DIR output/job SOLVER.MAX_EPOCH 1
 """
 
 from __future__ import annotations
@@ -15,22 +25,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slowfast.cli.commands import make_parser
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_INTERRUPTED, run_command
 
-# Exit codes of a run that was asked to stop and has saved its state.
+PROGRAM = "slowfast submit"
+# Exit statuses of a run that was asked to stop and has saved its state.
 _STOPPED = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
 
 
 class SubmitError(SlowFastError):
-    """A run cannot be submitted, or a submitted one failed."""
+    """A run cannot be submitted, or a submitted run failed."""
 
 
-class Machine:
-    """What one machine of a submitted run does; submitit sends it there and calls it.
+class NodeTask:
+    """The task of one node of a submitted run; submitit pickles it and calls it on the node.
 
     Args:
-        arguments: of ``slowfast.cli.run``.
+        arguments: arguments of ``slowfast run``.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -38,68 +50,116 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        """Runs this machine's part to its end; returns 0, or the code of a run that was stopped."""
+        """Runs the node's processes to their end; returns 0, or the exit status of a run that was stopped.
+
+        Raises:
+            SubmitError: when the run failed.
+        """
         import submitit
 
-        place = submitit.JobEnvironment()
+        job = submitit.JobEnvironment()
         command = [sys.executable, "-m", "slowfast.cli.run", *self.arguments]
-        if place.num_nodes > 1:
-            # Two jobs on one machine must not meet.
-            port = 20000 + int(place.raw_job_id) % 20000
-            command += ["--num_shards", str(place.num_nodes), "--shard_id", str(place.node)]
-            command += ["--init_method", f"tcp://{place.hostnames[0]}:{port}"]
+        if job.num_nodes > 1:
+            # The job's id gives the port, so that two jobs on one node do not connect to each other.
+            port = 20000 + int(job.raw_job_id) % 20000
+            command += ["--num_shards", str(job.num_nodes), "--shard_id", str(job.node)]
+            command += ["--init_method", f"tcp://{job.hostnames[0]}:{port}"]
         self._process = subprocess.Popen(command)
         while (code := self._process.poll()) is None:
             time.sleep(0.5)
         if code and code not in _STOPPED:
-            raise SubmitError(f"machine {place.node} ended with status {code}; its output says why")
+            raise SubmitError(
+                f"node {job.node}: the run ended with status {code}; the job's output shows why"
+            )
         return code
 
     def checkpoint(self) -> Any:
-        """Called by submitit before the job's time ends or it is preempted: stops the run, queues it again.
+        """Stops the run and queues it again; submitit calls this before a time limit or a preemption.
 
         Returns:
-            The submission that goes on, None when the run did not stop in order.
+            The submission that continues the run; None when the run did not stop in an orderly way.
         """
         from submitit.helpers import DelayedSubmission
 
         process = self._process
-        if process is None:  # it had not begun yet
-            return DelayedSubmission(Machine(self.arguments))
+        if process is None:  # the run had not started yet
+            return DelayedSubmission(NodeTask(self.arguments))
         process.send_signal(signal.SIGUSR1)
-        # `process.wait` may be under way in the interrupted main thread and cannot be entered twice.
+        # The main thread may be inside `process.poll`, which cannot be entered twice; `waitid` with WNOWAIT
+        # leaves the exit status to it.
         ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         stopped = ended is not None and ended.si_code == os.CLD_EXITED and ended.si_status in _STOPPED
-        return DelayedSubmission(Machine(self.arguments)) if stopped else None
+        return DelayedSubmission(NodeTask(self.arguments)) if stopped else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"arguments": self.arguments, "_process": None}
 
 
-def build_parser(examples: str = "") -> argparse.ArgumentParser:
-    """Returns the parser of the command line, whose help shows ``examples``."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = make_parser(__doc__, program, PROGRAM)
+    parser.add_argument("--nodes", type=int, default=1, help="number of nodes (default: %(default)s)")
+    parser.add_argument(
+        "--gpus", type=int, default=8, help="GPUs per node; sets NUM_GPUS (default: %(default)s)"
     )
-    parser.add_argument("--nodes", type=int, default=1, help="machines")
-    parser.add_argument("--gpus", type=int, default=8, help="GPUs of each; sets NUM_GPUS")
-    parser.add_argument("--cpus", type=int, default=32, help="cores of each")
-    parser.add_argument("--hours", type=float, default=24.0, help="time limit; the run goes on in a new job")
-    parser.add_argument("--grace", type=int, default=120, help="seconds before it in which the run saves")
-    parser.add_argument("--restarts", type=int, default=20, help="new jobs at most after a time limit")
-    parser.add_argument("--name", default="train", help="of the job (default: train)")
-    parser.add_argument("--partition")
-    parser.add_argument("--sbatch", nargs="*", default=[], metavar="OPTION=VALUE", help="more for sbatch")
-    parser.add_argument("--jobs", default="output/jobs", metavar="FOLDER", help="of the jobs' output")
-    parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm", help="local: this machine")
-    parser.add_argument("--wait", action="store_true", help="until the run has ended")
-    parser.add_argument("run", nargs=argparse.REMAINDER, metavar="-- --cfg …", help="for tools/run_net.py")
+    parser.add_argument("--cpus", type=int, default=32, help="CPU cores per node (default: %(default)s)")
+    parser.add_argument(
+        "--hours",
+        type=float,
+        default=24.0,
+        help="time limit of a job, after which the run continues in a new job (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=int,
+        default=120,
+        help="seconds before the time limit at which the run is asked to save (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--restarts",
+        type=int,
+        default=20,
+        help="largest number of new jobs after a time limit (default: %(default)s)",
+    )
+    parser.add_argument("--name", default="train", help="name of the job (default: %(default)s)")
+    parser.add_argument("--partition", help="SLURM partition (default: the cluster's)")
+    parser.add_argument(
+        "--sbatch",
+        type=_sbatch_option,
+        nargs="*",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="further options of sbatch, without dashes",
+    )
+    parser.add_argument(
+        "--jobs", default="output/jobs", metavar="FOLDER", help="folder of job output (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cluster", choices=("slurm", "local"), default="slurm", help="local: this computer, without SLURM"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until the run has ended")
+    parser.add_argument(
+        "run", nargs=argparse.REMAINDER, metavar="-- --cfg …", help="arguments of slowfast run"
+    )
     return parser
 
 
-def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
-    """Runs the command line and returns the exit status."""
-    parser = build_parser(examples)
+def _sbatch_option(text: str) -> tuple[str, str]:
+    """Splits ``OPTION=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text}: must be OPTION=VALUE")
+    return name, value
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    parser = build_parser(program)
     args = parser.parse_args(argv)
     arguments = args.run[1:] if args.run[:1] == ["--"] else args.run
     if "--cfg" not in arguments:
@@ -107,17 +167,21 @@ def main(argv: Sequence[str] | None = None, *, examples: str = "") -> int:
 
     def work() -> int:
         job = submit(args, [*arguments, "--opts", "NUM_GPUS", str(args.gpus)])
-        print(f"job {job.job_id}; its output: {job.paths.stdout}, errors: {job.paths.stderr}")
+        print(f"job {job.job_id}; output: {job.paths.stdout}, errors: {job.paths.stderr}")
         return job.result() if args.wait else 0
 
     return run_command(parser.prog, work)
 
 
 def submit(args: argparse.Namespace, arguments: Sequence[str]) -> Any:
-    """Submits the run and returns submitit's job.
+    """Submits a run and returns submitit's job.
+
+    Args:
+        args: options of :func:`build_parser`.
+        arguments: arguments of ``slowfast run``.
 
     Raises:
-        SubmitError: when submitit or SLURM is not there, or refuses.
+        SubmitError: when submitit or SLURM is missing, or refuses the job.
     """
     try:
         import submitit
@@ -136,12 +200,12 @@ def submit(args: argparse.Namespace, arguments: Sequence[str]) -> Any:
             timeout_min=int(args.hours * 60),
             stderr_to_stdout=True,
             slurm_signal_delay_s=args.grace,
-            slurm_additional_parameters=dict(option.split("=", 1) for option in args.sbatch),
+            slurm_additional_parameters=dict(args.sbatch),
             **({"slurm_partition": args.partition} if args.partition else {}),
         )
-        return executor.submit(Machine(arguments))
+        return executor.submit(NodeTask(arguments))
     except (RuntimeError, ValueError, OSError) as error:
-        raise SubmitError(f"cannot submit to {args.cluster}: {error}") from error
+        raise SubmitError(f"the job cannot be submitted to {args.cluster}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""tools/analyze.py: its analyses are found, and backbones are listed with their figures."""
+"""``slowfast analyze``: analyses are found, and backbones are listed with their sizes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from slowfast.cli.analyze import find_analyses, main
 
-DOOR = Path(__file__).parents[2] / "tools" / "analyze.py"
+TOOL = Path(__file__).parents[2] / "tools" / "analyze.py"
 
 
-def test_help_names_every_analysis_and_imports_none() -> None:
+def test_help_lists_every_analysis_and_imports_none() -> None:
     code = (
         "import runpy, sys\n"
-        f"sys.argv = ['analyze.py', '--help']\ntry: runpy.run_path(r'{DOOR}', run_name='__main__')\n"
+        f"sys.argv = ['analyze.py', '--help']\ntry: runpy.run_path(r'{TOOL}', run_name='__main__')\n"
         "except SystemExit: pass\nsys.exit('torch' in sys.modules)"
     )
     result = subprocess.run(
@@ -28,28 +28,28 @@ def test_help_names_every_analysis_and_imports_none() -> None:
     assert "Lists backbones" in result.stdout
 
 
-def test_an_unknown_analysis(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_analysis_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["backbone"])
     assert "invalid choice: 'backbone'" in capsys.readouterr().err
 
 
-def test_backbones_of_a_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The figures that timm publishes for it: 5.5 million parameters and 1.26 GMACs, attention included."""
+def test_backbones_are_listed_by_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """timm publishes 5.5 million parameters and 1.26 GMACs, attention included, for this model."""
     assert main(["backbones", "vit_tiny_patch16_22?", "--json", str(tmp_path / "b.json")]) == 0
-    (figures,) = json.loads((tmp_path / "b.json").read_text())
-    assert figures["name"] == "vit_tiny_patch16_224"
-    assert (figures["width"], figures["input_size"], figures["fixed_size"]) == (192, 224, True)
-    assert figures["parameters"] == 5_524_416
-    assert figures["gmacs"] == pytest.approx(1.26, rel=0.01)
-    assert figures["mean"] == [0.5, 0.5, 0.5]
-    assert "augreg_in21k_ft_in1k" in figures["weights"]
+    (backbone,) = json.loads((tmp_path / "b.json").read_text())
+    assert backbone["name"] == "vit_tiny_patch16_224"
+    assert (backbone["width"], backbone["input_size"], backbone["fixed_size"]) == (192, 224, True)
+    assert backbone["parameters"] == 5_524_416
+    assert backbone["gmacs"] == pytest.approx(1.26, rel=0.01)
+    assert backbone["mean"] == [0.5, 0.5, 0.5]
+    assert "augreg_in21k_ft_in1k" in backbone["weights"]
     title, row = capsys.readouterr().out.splitlines()
     assert title.split()[:2] == ["backbone", "width"]
     assert row.split()[:5] == ["vit_tiny_patch16_224", "192", "5.52", "1.25", "224"]
 
 
-def test_one_name_of_any_source_with_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_backbone_of_any_source_is_listed_with_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backbones", "shallow_conv", "--args", "image_size", "32", "feature_dim", "40"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:5] == [
         "shallow_conv",
@@ -65,11 +65,13 @@ def test_one_name_of_any_source_with_arguments(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("no_such_*", "no backbone has such a name"),
-        ("hf:*", "hf has no list of its models"),
+        ("no_such_*", "no_such_*: matches no backbone"),
+        ("hf:*", "hf has no list of models"),
         ("vit_tiny_patch16_225", "did you mean vit_tiny_patch16_224"),
     ],
 )
-def test_a_pattern_of_nothing(pattern: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_that_matches_nothing_is_refused(
+    pattern: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["backbones", pattern]) == 1
     assert message in capsys.readouterr().err

@@ -1,21 +1,23 @@
-"""The command line: fast help, clear mistakes, exit statuses."""
+"""``slowfast run``: fast help, clear mistakes, exit statuses; also in a checkout that is not installed."""
+
+from __future__ import annotations
 
 import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fvcore.common.config import CfgNode
 
 import slowfast.cli.run
 from slowfast.errors import ConfigError, DataError
 
-DOOR = Path(__file__).parents[2] / "tools" / "run_net.py"
+TOOL = Path(__file__).parents[2] / "tools" / "run_net.py"
 
 
-def run_door(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_python(str(DOOR), *arguments)
+def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_python(str(TOOL), *arguments)
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,13 +26,14 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_shows_examples() -> None:
-    result = run_door("--help")
+    result = run_tool("--help")
     assert result.returncode == 0
     assert "--num_shards" in result.stdout
-    assert "tools/run_net.py --cfg configs/VTN/VIT_B_VTN.yaml DATA.PATH_TO_DATA_DIR" in result.stdout
+    assert "python tools/run_net.py --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR" in result.stdout
+    assert "python tools/run_net.py --cfg VIT_B_VTN --num_shards 2" in result.stdout
 
 
-def test_neither_help_nor_a_mistake_imports_torch() -> None:
+def test_help_and_mistakes_do_not_import_torch() -> None:
     code = (
         "import sys\nfrom slowfast.cli.run import main\n"
         "assert main(['--cfg', 'VIT_B_VTN', 'RNG_SED', '1']) == 2\n"
@@ -40,8 +43,8 @@ def test_neither_help_nor_a_mistake_imports_torch() -> None:
     assert run_python("-c", code).returncode == 0
 
 
-def test_a_wrong_configuration_ends_with_all_problems_and_no_traceback() -> None:
-    result = run_door("--cfg", "VIT_B_VTN", "TRAIN.BATCH_SIZ", "4", "SOLVER.MAX_EPOCH", "0")
+def test_all_problems_of_a_configuration_are_printed_without_traceback() -> None:
+    result = run_tool("--cfg", "VIT_B_VTN", "TRAIN.BATCH_SIZ", "4", "SOLVER.MAX_EPOCH", "0")
     assert result.returncode == 2
     assert "did you mean TRAIN.BATCH_SIZE" in result.stderr
     assert "SOLVER.MAX_EPOCH (override) = 0" in result.stderr
@@ -50,20 +53,20 @@ def test_a_wrong_configuration_ends_with_all_problems_and_no_traceback() -> None
 
 
 def test_the_configuration_must_be_named() -> None:
-    result = run_door()
+    result = run_tool()
     assert result.returncode == 2
     assert "--cfg" in result.stderr
 
 
 def test_a_checkout_that_is_not_installed_runs() -> None:
-    """As if nothing were installed: no package is found, and no entry point announces the project."""
+    """Simulates it: the packages are not found, and no entry point announces the project."""
     code = (
         "import sys, importlib.metadata, runpy\n"
         "sys.meta_path = [f for f in sys.meta_path if 'Editable' not in str(f)]\n"
         "sys.path = [p for p in sys.path if p]\n"
         "importlib.metadata.entry_points = lambda **kwargs: ()\n"
-        f"sys.argv = ['run_net.py', '--cfg', r'{DOOR.parents[1]}/configs/VTN/VIT_B_VTN.yaml']\n"
-        f"runpy.run_path(r'{DOOR}', run_name='__main__')"
+        f"sys.argv = ['run_net.py', '--cfg', r'{TOOL.parents[1]}/configs/VTN/VIT_B_VTN.yaml']\n"
+        f"runpy.run_path(r'{TOOL}', run_name='__main__')"
     )
     result = run_python("-c", code)
     assert result.returncode == 2
@@ -75,10 +78,10 @@ class TestMain:
     """The command line in this process, with the engine replaced."""
 
     @pytest.fixture
-    def calls(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, str]]:
-        calls: list[tuple[Any, str]] = []
+    def calls(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[CfgNode, str]]:
+        calls: list[tuple[CfgNode, str]] = []
 
-        def run(cfg: Any, init_method: str, *, dry_run: bool) -> int:
+        def run(cfg: CfgNode, init_method: str, *, dry_run: bool) -> int:
             calls.append((cfg, init_method))
             return 0
 
@@ -89,7 +92,7 @@ class TestMain:
         monkeypatch.chdir(tmp_path)
         return calls
 
-    def test_arguments_reach_the_configuration(self, calls: list[tuple[Any, str]]) -> None:
+    def test_arguments_reach_the_configuration(self, calls: list[tuple[CfgNode, str]]) -> None:
         arguments = (
             "--cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR . --num_shards 2 --shard_id 1 "
             "--init_method tcp://10.0.0.1:9999 RNG_SEED 5 --opts LOG_PERIOD 3 --opts NUM_GPUS 4"
@@ -100,8 +103,11 @@ class TestMain:
         assert cfg.NUM_GPUS == 4
         assert init_method == "tcp://10.0.0.1:9999"
 
-    def test_one_process_warns_for_all(
-        self, calls: list, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    def test_only_the_first_process_prints_warnings(
+        self,
+        calls: list[tuple[CfgNode, str]],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         arguments = ["--cfg", "VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", "."]
         arguments += ["VTN.PAD_TOKEN_ID", "-1", "NUM_SHARDS", "2"]
@@ -123,14 +129,14 @@ class TestMain:
     )
     def test_errors_become_exit_statuses(
         self,
-        calls: list[tuple[Any, str]],
+        calls: list[tuple[CfgNode, str]],
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
         error: BaseException,
         status: int,
         text: str,
     ) -> None:
-        def fail(cfg: Any, init_method: str, *, dry_run: bool) -> int:
+        def fail(cfg: CfgNode, init_method: str, *, dry_run: bool) -> int:
             raise error
 
         monkeypatch.setattr(sys.modules["slowfast.engine.run"], "run", fail)
@@ -138,5 +144,5 @@ class TestMain:
         assert text in capsys.readouterr().err
 
 
-def test_the_door_is_thin() -> None:
-    assert runpy.run_path(str(DOOR))["main"] is slowfast.cli.run.main
+def test_the_tool_calls_the_command() -> None:
+    assert runpy.run_path(str(TOOL))["main"] is slowfast.cli.run.main

@@ -1,4 +1,4 @@
-"""Runs as SLURM jobs, with stand-ins for the cluster's commands and submitit's jobs on this machine."""
+"""Runs as SLURM jobs; scripts replace the cluster's commands, and submitit runs jobs on this computer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from slowfast.cli.submit import main
 ROOT = Path(__file__).parents[2]
 SBATCH = ROOT / "tools" / "slurm" / "vtn.sbatch"
 
-# Starts the command once a machine, hands signals on, and ends with the highest code, as srun does.
+# Starts the command once per node, forwards signals, exits with the highest status, as srun does.
 SRUN = """#!{python}
 import os, signal, subprocess, sys
 command = sys.argv[1:]
@@ -34,13 +34,13 @@ sys.exit(max(task.wait() for task in tasks))
 SCONTROL = """#!/bin/bash
 if [ "$1" = show ]; then echo 127.0.0.1; echo other; else echo "$@" > requeued; fi
 """
-# In the place of tools/run_net.py: says what it was given, and stops in order when it is asked to.
+# Replaces tools/run_net.py: writes its arguments to a file, and stops in an orderly way when it is asked to.
 RUN_NET = """
 import json, os, signal, sys, time
 shard = sys.argv[sys.argv.index("--shard_id") + 1]
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit(138))
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-json.dump(sys.argv[1:], open(f"began{shard}", "w"))
+json.dump(sys.argv[1:], open(f"started{shard}", "w"))
 if "wait" in sys.argv:
     time.sleep(60)
 """
@@ -48,14 +48,14 @@ if "wait" in sys.argv:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts the batch script as SLURM would in a job of two machines, in ``tmp_path``."""
+    """Returns a function that starts the batch script in ``tmp_path``, like SLURM in a job of two nodes."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, text in (("srun", SRUN.format(python=sys.executable)), ("scontrol", SCONTROL)):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
-    facts = {"SLURM_JOB_ID": "31", "SLURM_JOB_NODELIST": "m[1-2]", "SLURM_NNODES": "2"}
-    environment = {**os.environ, **facts, "PYTHON": sys.executable}
+    variables = {"SLURM_JOB_ID": "31", "SLURM_JOB_NODELIST": "m[1-2]", "SLURM_NNODES": "2"}
+    environment = {**os.environ, **variables, "PYTHON": sys.executable}
     environment["PATH"] = f"{commands}:{os.environ['PATH']}"
 
     def start(*arguments: str) -> subprocess.Popen[str]:
@@ -67,63 +67,63 @@ def job(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path) -> None:
+def replaced_run_net(tmp_path: Path) -> None:
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "run_net.py").write_text(RUN_NET)
 
 
-def until(path: Path, seconds: float = 60) -> None:
+def wait_for_file(path: Path, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
-        assert time.monotonic() < end, f"{path} did not come within {seconds} s"
+        assert time.monotonic() < end, f"{path} was not written within {seconds} s"
         time.sleep(0.05)
 
 
-def test_the_batch_script_is_sound_and_wants_arguments(job: Callable[..., subprocess.Popen[str]]) -> None:
+def test_the_batch_script_needs_arguments(job: Callable[..., subprocess.Popen[str]]) -> None:
     subprocess.run(["bash", "-n", str(SBATCH)], check=True)
     assert job().wait(20) == 2
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_each_machine_gets_its_number_and_the_place_to_meet(
+@pytest.mark.usefixtures("replaced_run_net")
+def test_each_node_gets_its_rank_and_the_address_of_the_first(
     job: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     assert job("--cfg", "A B", "OUTPUT_DIR", "out").wait(30) == 0
     for shard in range(2):
-        assert json.loads((tmp_path / f"began{shard}").read_text()) == [
+        assert json.loads((tmp_path / f"started{shard}").read_text()) == [
             *("--num_shards", "2", "--shard_id", str(shard), "--init_method", "tcp://127.0.0.1:20031"),
             *("--cfg", "A B", "OUTPUT_DIR", "out"),
         ]
     assert not (tmp_path / "requeued").exists()
 
 
-@pytest.mark.usefixtures("stand_in")
+@pytest.mark.usefixtures("replaced_run_net")
 @pytest.mark.parametrize(
-    ("signum", "code", "goes_on"), [(signal.SIGUSR1, 138, True), (signal.SIGTERM, 143, False)]
+    ("signum", "code", "continues"), [(signal.SIGUSR1, 138, True), (signal.SIGTERM, 143, False)]
 )
-def test_a_job_whose_time_ends_is_queued_again_and_a_cancelled_one_is_not(
-    job: Callable[..., subprocess.Popen[str]], tmp_path: Path, signum: int, code: int, goes_on: bool
+def test_a_job_at_its_time_limit_is_queued_again_and_a_cancelled_job_is_not(
+    job: Callable[..., subprocess.Popen[str]], tmp_path: Path, signum: int, code: int, continues: bool
 ) -> None:
     process = job("wait")
     for shard in range(2):
-        until(tmp_path / f"began{shard}")
+        wait_for_file(tmp_path / f"started{shard}")
     process.send_signal(signum)
     assert process.wait(30) == code
-    assert (tmp_path / "requeued").exists() == goes_on
+    assert (tmp_path / "requeued").exists() == continues
 
 
-def test_submitting_wants_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_run_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--nodes", "2"])
     assert "give the run after --" in capsys.readouterr().err
 
 
-def test_without_slurm_it_says_so(
+def test_missing_slurm_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["--jobs", str(tmp_path / "jobs"), "--", "--cfg", "VIT_B_VTN"]) == 1
-    assert "cannot submit to slurm" in capsys.readouterr().err
+    assert "the job cannot be submitted to slurm" in capsys.readouterr().err
 
 
 CONFIG = """
@@ -142,13 +142,13 @@ OUTPUT_DIR: {output}
 
 
 @pytest.mark.faults
-def test_a_submitted_job_that_is_preempted_goes_on_in_the_next(small_dataset: Path, tmp_path: Path) -> None:
+def test_a_preempted_job_continues_in_the_next(small_dataset: Path, tmp_path: Path) -> None:
     config, output = tmp_path / "run.yaml", tmp_path / "out"
     config.write_text(CONFIG.format(data=small_dataset, output=output, epochs=60))
-    door = [sys.executable, str(ROOT / "tools" / "submit.py"), "--cluster", "local", "--gpus", "0", "--wait"]
-    command = [*door, "--jobs", str(tmp_path / "jobs"), "--hours", "1", "--", "--cfg", str(config)]
+    tool = [sys.executable, str(ROOT / "tools" / "submit.py"), "--cluster", "local", "--gpus", "0", "--wait"]
+    command = [*tool, "--jobs", str(tmp_path / "jobs"), "--hours", "1", "--", "--cfg", str(config)]
     process = subprocess.Popen(command)
-    until(output / "metrics.jsonl")
+    wait_for_file(output / "metrics.jsonl")
     tasks = [task for task in psutil.Process(process.pid).children(recursive=True) if _is_task(task)]
     tasks[0].send_signal(signal.SIGUSR2)
     assert process.wait(200) == 0
@@ -163,14 +163,14 @@ def _is_task(process: psutil.Process) -> bool:
 
 
 @pytest.mark.faults
-def test_the_batch_script_trains_over_two_machines_and_goes_on(
+def test_the_batch_script_trains_on_two_nodes_and_continues(
     job: Callable[..., subprocess.Popen[str]], small_dataset: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "tools").symlink_to(ROOT / "tools")
     config, output = tmp_path / "run.yaml", tmp_path / "out"
     config.write_text(CONFIG.format(data=small_dataset, output=output, epochs=60))
     process = job("--cfg", str(config), "NUM_GPUS", "0")
-    until(output / "metrics.jsonl")
+    wait_for_file(output / "metrics.jsonl")
     process.send_signal(signal.SIGUSR1)
     assert process.wait(60) == 138
     assert (tmp_path / "requeued").read_text() == "requeue 31\n"

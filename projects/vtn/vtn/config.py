@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fvcore.common.config import CfgNode
+if TYPE_CHECKING:  # keeps `--help` fast
+    from fvcore.common.config import CfgNode
 
 BACKBONE_OF_ARCH: Mapping[str, str] = MappingProxyType(
     {
@@ -66,6 +67,8 @@ ADJUSTABLE = (
 
 def add_vtn_config(cfg: CfgNode) -> None:
     """Adds the ``VTN`` section to a configuration, in place."""
+    from fvcore.common.config import CfgNode
+
     cfg.VTN = CfgNode()
 
     cfg.VTN.BACKBONE = CfgNode()

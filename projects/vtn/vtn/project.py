@@ -15,4 +15,5 @@ PROJECT = Project(
     modules=("vtn.model", "vtn.frame_average"),
     configs="vtn.configs",
     analyses={"backbones": "vtn.analysis.backbones"},
+    commands={"zoo": "vtn.cli.zoo"},
 )

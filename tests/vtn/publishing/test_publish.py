@@ -1,4 +1,4 @@
-"""From a training checkpoint to what others can use, and back: the command, the hub's folder, class names."""
+"""Publication of a checkpoint, and loading of what was published: the file, the hub's folder, the command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from slowfast.config import load_config
 from slowfast.errors import CheckpointError, ModelError
 from slowfast.models import build_model
 from tests.support.tiny_models import CLASSES, SIZE, TINY, tiny, tiny_average
-from vtn.publishing.publish import main, publish
+from vtn.cli.publish import main
+from vtn.publishing.publish import publish
 from vtn.publishing.zoo import file_sha256
 
 NAMES = ("up", "down", "left", "right", "near", "far", "in", "out")
@@ -30,7 +31,7 @@ NAMES = ("up", "down", "left", "right", "near", "far", "in", "out")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a training run of the quickstart leaves behind, class names included."""
+    """A checkpoint of a quickstart run, with class names."""
     folder = tmp_path_factory.mktemp("run")
     cfg = load_config("QUICKSTART", ["DATA.PATH_TO_DATA_DIR", "/my/secret", "DATA.MEAN", "[0.5,0.4,0.3]"])
     model = build_model(cfg)
@@ -41,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(folder, state)
 
 
-def test_what_is_published_and_what_stays(trained: Path, tmp_path: Path) -> None:
+def test_weights_are_published_and_local_paths_are_not(trained: Path, tmp_path: Path) -> None:
     published = publish(trained, tmp_path, name="MINE")
     assert published.sha256 == file_sha256(published.checkpoint)
     assert published.checkpoint.name == f"MINE-{published.sha256[:8]}.pyth"
@@ -54,20 +55,20 @@ def test_what_is_published_and_what_stays(trained: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["", "other"])
-def test_nothing_but_the_hashed_name_is_touched(trained: Path, tmp_path: Path, name: str) -> None:
-    """The checkpoint's own folder is a place like any other, and what else is there stays as it was."""
+def test_other_files_in_the_folder_stay_as_they_are(trained: Path, tmp_path: Path, name: str) -> None:
+    """Also when a checkpoint is published to its own folder, under its own name."""
     source = Path(shutil.copy(trained, tmp_path))
-    (tmp_path / "other.pyth").write_text("somebody's")
+    (tmp_path / "other.pyth").write_text("another file")
     before = source.read_bytes()
     published = publish(source, tmp_path, name=name)
     assert source.read_bytes() == before
-    assert (tmp_path / "other.pyth").read_text() == "somebody's"
+    assert (tmp_path / "other.pyth").read_text() == "another file"
     assert published.folder is not None
     found = {path.name for path in tmp_path.iterdir()}
     assert found == {source.name, "other.pyth", published.checkpoint.name, published.folder.name}
 
 
-def test_published_weights_are_no_place_for_themselves(trained: Path, tmp_path: Path) -> None:
+def test_published_weights_cannot_be_overwritten_by_themselves(trained: Path, tmp_path: Path) -> None:
     folder = publish(trained, tmp_path, name="MINE").folder
     assert folder is not None
     weights = folder / "model.safetensors"
@@ -77,7 +78,7 @@ def test_published_weights_are_no_place_for_themselves(trained: Path, tmp_path: 
     assert weights.read_bytes() == before
 
 
-def test_a_published_checkpoint_makes_the_model(trained: Path, tmp_path: Path) -> None:
+def test_a_published_checkpoint_gives_the_model(trained: Path, tmp_path: Path) -> None:
     published = publish(trained, tmp_path)
     model: Any = vtn.create_model("QUICKSTART", checkpoint=published.checkpoint)
     assert model.class_names == NAMES
@@ -85,17 +86,17 @@ def test_a_published_checkpoint_makes_the_model(trained: Path, tmp_path: Path) -
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
-def test_changed_weights_are_noticed(trained: Path, tmp_path: Path) -> None:
+def test_changed_weights_are_refused(trained: Path, tmp_path: Path) -> None:
     path = publish(trained, tmp_path).checkpoint
     content = read_checkpoint(path)
     content["model_state"]["cls_token"][0, 0, 0] += 1
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match="is damaged or was changed: its weights' digest is"):
+    with pytest.raises(CheckpointError, match="is damaged or was changed: the hash of its weights is"):
         vtn.create_model("QUICKSTART", checkpoint=path)
 
 
 @torch.no_grad()
-def test_the_folder_makes_the_model(trained: Path, tmp_path: Path) -> None:
+def test_the_folder_gives_the_model(trained: Path, tmp_path: Path) -> None:
     folder = publish(trained, tmp_path, name="MINE").folder
     assert folder is not None
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "README.md"}
@@ -115,28 +116,28 @@ def test_the_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureF
     weights = tmp_path / "weights.pyth"
     torch.save(read_checkpoint(trained)["model_state"], weights)
     assert main([str(weights), str(tmp_path / "out")]) == 1
-    assert "holds no configuration; give the one it was trained by (--cfg)" in capsys.readouterr().err
+    assert "holds no configuration; give the one that it was trained with (--cfg)" in capsys.readouterr().err
     assert main([str(weights), str(tmp_path / "out"), "--cfg", "QUICKSTART", "--classes", str(classes)]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     (path,) = (tmp_path / "out").glob("weights-*.pyth")
-    assert str(path) in said
-    assert file_sha256(path) in said
+    assert str(path) in printed
+    assert file_sha256(path) in printed
     assert class_names_in(read_checkpoint(path), path)[0] == "UP"
 
 
-def test_a_folder_that_cannot_be_written_is_told(
+def test_a_folder_that_cannot_be_written_is_named(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     assert main([str(trained), str(tmp_path / "file")]) == 1
-    (said,) = capsys.readouterr().err.splitlines()
-    assert f"could not write to {tmp_path / 'file'}: " in said
-    assert said.endswith("make room there or give another folder")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'file'}: cannot be written (" in line
+    assert line.endswith("make room there or give another folder")
 
 
 @pytest.fixture
 def small_files() -> Iterator[None]:
-    """Files of 20 kB at most: writing more fails as on a full disk, in the same places."""
+    """Limits files to 20 kB: a longer write fails as it would on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     yield
@@ -144,19 +145,19 @@ def small_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_files")
-def test_a_full_disk_is_told_and_leaves_nothing_behind(
+def test_a_full_disk_is_reported_and_no_file_is_left(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(trained), str(tmp_path)]) == 1
-    (said,) = capsys.readouterr().err.splitlines()
-    assert f"could not write to {tmp_path}: File too large; make room there" in said
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}: cannot be written (File too large); make room there" in line
     assert not list(tmp_path.iterdir())
     with pytest.raises(CheckpointError, match=r"could not save .*model\.safetensors: .*too large"):
         tiny().save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_baseline_has_a_folder_too(tmp_path: Path) -> None:
+def test_the_baseline_has_a_folder_for_the_hub(tmp_path: Path) -> None:
     model = tiny_average()
     model.save_pretrained(tmp_path)
     assert "model = vtn.FrameAverage.from_pretrained(" in (tmp_path / "README.md").read_text()
@@ -166,8 +167,8 @@ def test_a_baseline_has_a_folder_too(tmp_path: Path) -> None:
         vtn.VTN.from_pretrained(tmp_path)
 
 
-def test_another_number_of_classes(tmp_path: Path) -> None:
-    """A folder is a start for a task of one's own; the last layer is then asked for anew."""
+def test_a_folder_with_another_number_of_classes_needs_a_new_head(tmp_path: Path) -> None:
+    """The last layer is initialised again only where ``reset_head`` is given."""
     tiny().save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"mlp_head\.4\.weight"):
         vtn.VTN.from_pretrained(tmp_path, num_classes=CLASSES + 2)
@@ -188,7 +189,7 @@ def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
         vtn.VTN.from_pretrained(tmp_path)
 
 
-def test_a_backbone_without_a_name_cannot_be_described(tmp_path: Path) -> None:
+def test_a_backbone_without_a_name_cannot_be_saved(tmp_path: Path) -> None:
     module = tiny().backbone
     arguments = {name: value for name, value in TINY.items() if name != "backbone_args"}
     with pytest.raises(ModelError, match="register it in BACKBONE_REGISTRY"):
@@ -196,20 +197,19 @@ def test_a_backbone_without_a_name_cannot_be_described(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "given"),
+    ("backbone", "given", "field"),
     [
-        ("vit_tiny_patch16_224", {"backbone_args": {"act_layer": nn.ReLU}}),
-        ("shallow_conv", {"mlp_dim": np.int64(16)}),
+        ("vit_tiny_patch16_224", {"backbone_args": {"act_layer": nn.ReLU}}, "backbone.args"),
+        ("shallow_conv", {"mlp_dim": np.int64(16)}, "head.mlp_dim"),
     ],
 )
-def test_an_argument_that_is_no_plain_value_cannot_be_described(
-    tmp_path: Path, backbone: str, given: dict[str, Any]
+def test_an_argument_that_json_cannot_hold_is_refused(
+    tmp_path: Path, backbone: str, given: dict[str, Any], field: str
 ) -> None:
-    """Left out of config.json it would be the default on loading, with weights whose digest agrees."""
+    """Left out of config.json, it would silently have its default value in the loaded model."""
     tiny().save_pretrained(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
-    (name,) = given
     model = vtn.VTN(backbone, **{**TINY, "pretrained": False, **given})
-    with pytest.raises(ModelError, match=f"{name}: holds what config.json cannot describe; give plain"):
+    with pytest.raises(ModelError, match=rf"{field}: config\.json cannot describe the value; give plain"):
         model.save_pretrained(tmp_path)
     assert (tmp_path / "config.json").read_bytes() == before

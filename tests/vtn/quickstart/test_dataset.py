@@ -1,4 +1,4 @@
-"""The quickstart's data set: real files, balanced, no photograph shared between splits, reproducible."""
+"""The quickstart's data set: real video files, balanced, reproducible, no photograph in two splits."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_every_listed_video_is_h264_and_decodes_as_planned(dataset: Path) -> Non
             assert stream.average_rate == plan.fps
         assert int(label) == plan.label
         assert np.shape(frames) == (plan.num_frames, *plan.size, 3)
-        # Compression changes little: the file shows what was drawn.
+        # Compression changes little: the frames of the file are those that were drawn.
         difference = np.abs(np.float32(frames) - draw_clip(plan)).mean()
         assert difference < 10
 
@@ -68,7 +68,7 @@ def test_classes_are_balanced_and_named(dataset: Path) -> None:
         assert counts.min() == counts.max() > 0
 
 
-def test_no_photograph_serves_two_splits() -> None:
+def test_no_photograph_is_in_two_splits() -> None:
     for one, other in combinations(SPLITS, 2):
         assert not set(PHOTOGRAPHS[one]) & set(PHOTOGRAPHS[other])
     for split in SPLITS:
@@ -78,22 +78,22 @@ def test_no_photograph_serves_two_splits() -> None:
             assert plan.background != plan.object_photograph
 
 
-def test_lengths_put_eight_spread_frames_on_whole_frames() -> None:
-    """Truncating 8 evenly spread frame indices errs towards the start unless they are whole."""
+def test_eight_evenly_spaced_positions_are_whole_numbers() -> None:
+    """Otherwise truncation would move frames towards the start, and reveal the direction of time."""
     for index in range(200):
         num_frames = plan_clip("test", index, seed=1).num_frames
-        spread = np.linspace(0, num_frames - 1, 8)
-        np.testing.assert_allclose(spread, np.round(spread))
+        positions = np.linspace(0, num_frames - 1, 8)
+        np.testing.assert_allclose(positions, np.round(positions))
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_others(dataset: Path, tmp_path: Path) -> None:
+def test_the_seed_determines_the_bytes(dataset: Path, tmp_path: Path) -> None:
     plan = plan_clip("test", 0, TINY.seed)
     write_clip(str(tmp_path), plan)
     assert (tmp_path / plan.path).read_bytes() == (dataset / plan.path).read_bytes()
     assert not np.array_equal(draw_clip(plan), draw_clip(plan_clip("test", 0, TINY.seed + 1)))
 
 
-def test_only_what_is_missing_is_made_again(dataset: Path) -> None:
+def test_only_missing_videos_are_written_again(dataset: Path) -> None:
     plan = plan_clip("val", 5, TINY.seed)
     path = dataset / plan.path
     content = path.read_bytes()
@@ -110,19 +110,19 @@ def test_only_what_is_missing_is_made_again(dataset: Path) -> None:
     assert not leftover.exists()
 
 
-def test_a_folder_of_other_settings_is_refused(dataset: Path) -> None:
+def test_a_folder_with_other_settings_is_refused(dataset: Path) -> None:
     with pytest.raises(DataError, match=r"seed=3 \(wanted 4\)"):
         generate_dataset(dataset, DatasetSettings(train=16, val=8, test=8, seed=4))
 
 
-def test_a_missing_photograph_names_the_package_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_photograph_is_reported_with_package_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(photographs._FILES, "moon", ("skimage", "data/green_cheese.png"))
     load_photograph.cache_clear()
     with pytest.raises(DataError, match=r"green_cheese\.png .* skimage .* pip install"):
         load_photograph("moon")
 
 
-def test_workers_end_with_a_killed_generator(tmp_path: Path) -> None:
+def test_workers_exit_when_their_parent_is_killed(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset

@@ -1,4 +1,4 @@
-"""Each class is another one run backwards, and nothing but the order of frames tells the two apart."""
+"""The classes of a pair differ in the order of frames and in nothing else."""
 
 import numpy as np
 import pytest
@@ -12,18 +12,18 @@ def draw(label: int, seed: int = 0, num_frames: int = 15) -> Motion:
 
 @pytest.mark.parametrize("pair", range(len(PAIRS)))
 @pytest.mark.parametrize("seed", range(5))
-def test_a_class_is_its_partner_backwards(pair: int, seed: int) -> None:
+def test_a_class_is_the_other_of_its_pair_reversed(pair: int, seed: int) -> None:
     forwards, backwards = draw(2 * pair, seed), draw(2 * pair + 1, seed)
     for name in ("centre", "size", "opacity", "camera"):
         np.testing.assert_array_equal(getattr(backwards, name), getattr(forwards, name)[::-1])
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)))
-def test_what_happens_is_what_the_class_says(label: int) -> None:
+def test_the_motion_fits_the_name_of_the_class(label: int) -> None:
     motion = draw(label)
     (dx, dy), growth = motion.centre[-1] - motion.centre[0], motion.size[-1] / motion.size[0]
     change = motion.opacity[-1] - motion.opacity[0]
-    seen = {
+    observed = {
         "move right": dx > 0.4,
         "move left": dx < -0.4,
         "move down": dy > 0.4,
@@ -33,4 +33,4 @@ def test_what_happens_is_what_the_class_says(label: int) -> None:
         "appear": change == 1,
         "disappear": change == -1,
     }
-    assert [name for name, happens in seen.items() if happens] == [CLASSES[label]]
+    assert [name for name, happens in observed.items() if happens] == [CLASSES[label]]

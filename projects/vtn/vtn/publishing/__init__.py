@@ -1,1 +1,1 @@
-"""Published models: the model zoo, and what makes a checkpoint usable by others."""
+"""Published models: the model zoo, and the publication of a checkpoint."""

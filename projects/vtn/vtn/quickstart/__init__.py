@@ -1,5 +1,5 @@
-"""The quickstart: a data set of real video files that only an order-aware model can read, and the runs on it.
+"""The quickstart: a data set of real video files that needs the order of frames, and runs on it.
 
-``photographs`` → ``motion`` (pure plans) → ``scene`` (frames) → ``dataset`` (H.264 files and csv) →
-``run`` (training, tests, baseline, report).
+``photographs`` → ``motion`` (plans, as pure functions) → ``scene`` (frames) → ``dataset`` (H.264 files, csv
+lists) → ``runs`` (training, tests, baseline) → ``results`` (table, report); ``run`` goes through all of them.
 """

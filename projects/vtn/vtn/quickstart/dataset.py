@@ -26,27 +26,28 @@ from vtn.quickstart.scene import draw_frames
 
 SPLITS = ("train", "val", "test")
 
-# (H, W) of the videos; even, as 4:2:0 chroma wants.
+# (H, W) of the videos; even numbers, as 4:2:0 chroma requires.
 RESOLUTIONS = ((72, 96), (90, 120), (96, 96), (96, 128), (112, 112), (128, 96))
-# (frames a second, frames): 1 to 1.5 seconds. Each number of frames is one more than a multiple of 7, so
-# that 8 frames spread over the whole video fall on frames exactly. Otherwise the truncation of frame
-# indices, which always errs towards the start, alone would tell a clip from its reverse: a model that
-# averages frames gained 5 to 8 points by it.
+# (frames per second, number of frames): 1 to 1.5 seconds. Each number of frames is one more than a multiple
+# of 7, so that 8 evenly spaced positions over the whole video are whole numbers. Otherwise the truncation of
+# positions to frame indices, which always moves them towards the start, would distinguish a clip from its
+# reverse: a model that averages frames gained 5 to 8 points from it.
 LENGTHS = ((12, 15), (15, 15), (15, 22), (20, 22), (20, 29), (24, 29), (25, 29))
 # Frames between two key frames.
 GROUPS_OF_PICTURES = (6, 12, 250)
 
-# Part of the settings on disk: a folder made by another recipe is refused instead of mixed.
+# Version of the way videos are drawn. Stored with the settings, so that a folder never mixes two versions.
 RECIPE = 1
 
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """All that the data set depends on: the same settings give the same files.
+    """Everything that the data set depends on: the same settings give the same files.
 
     Attributes:
-        train, val, test: number of videos.
-        seed: of everything random.
+        train, val, test: number of videos per split.
+        seed: seed of everything random.
+        recipe: version of the way videos are drawn.
     """
 
     train: int = 3200
@@ -58,20 +59,21 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """One video to be made.
+    """The properties of one video.
 
     Attributes:
-        path: relative to the data set's folder.
-        split, index: its place; all that is random in it follows from these and the seed.
+        path: path of the file, relative to the data set's folder.
+        split, index: split and number of the video; with the seed they determine everything random in it.
+        seed: seed of the data set.
         label: index into ``CLASSES``.
-        background, object_photograph: names of photographs, never the same.
-        size: (H, W).
-        fps: frames a second.
-        num_frames: T.
-        noise: standard deviation of the camera's noise, of 255.
-        crf: H.264 quality, larger is worse.
-        group: frames between two key frames.
-        b_frames: largest number of B-frames in a row.
+        background, object_photograph: names of two different photographs.
+        size: (H, W) in pixels.
+        fps: frames per second.
+        num_frames: number of frames T.
+        noise: standard deviation of the camera's noise, on the scale 0 to 255.
+        crf: H.264 quality; larger is worse.
+        group: number of frames between two key frames.
+        b_frames: largest number of consecutive B-frames.
     """
 
     path: str
@@ -91,7 +93,7 @@ class ClipPlan:
 
 
 def plan_clip(split: str, index: int, seed: int) -> ClipPlan:
-    """Draws one video's properties; labels go round, so that classes are balanced."""
+    """Returns random properties of one video; the label is ``index`` modulo 8, so classes are balanced."""
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     label = index % len(CLASSES)
     background, cut = rng.choice(PHOTOGRAPHS[split], 2, replace=False)
@@ -124,7 +126,7 @@ def plan_dataset(settings: DatasetSettings) -> Iterator[ClipPlan]:
 
 def draw_clip(plan: ClipPlan) -> NDArray[np.uint8]:
     """Returns the clip's frames before compression, (T, H, W, 3) RGB."""
-    # A stream of its own, so that what a clip shows does not hang on how its properties are drawn.
+    # A second random stream, so that the content of a clip does not depend on how its properties are drawn.
     rng = np.random.default_rng((plan.seed, SPLITS.index(plan.split), plan.index, 1))
     motion = plan_motion(plan.label, plan.num_frames, rng)
     background, cut = load_photograph(plan.background), load_photograph(plan.object_photograph)
@@ -132,7 +134,7 @@ def draw_clip(plan: ClipPlan) -> NDArray[np.uint8]:
 
 
 def write_clip(folder: str, plan: ClipPlan) -> None:
-    """Draws and encodes one video; the file appears only when it is whole."""
+    """Draws and encodes one video; the file appears under its name when it is complete."""
     path = Path(folder, plan.path)
     with atomic_write(path) as partial, av.open(str(partial), "w", format="mp4") as container:
         options = {"preset": "superfast", "crf": str(plan.crf), "bf": str(plan.b_frames)}
@@ -147,23 +149,23 @@ def write_clip(folder: str, plan: ClipPlan) -> None:
 
 
 def generate_dataset(folder: Path, settings: DatasetSettings, *, workers: int | None = None) -> int:
-    """Makes the data set in ``folder``, or what is missing of it.
+    """Writes the data set to ``folder``; videos that exist already are kept.
 
     Args:
-        folder: made where it is missing.
-        settings: what to make.
-        workers: processes; None for one a core.
+        folder: folder of the data set; made where it is missing.
+        settings: number of videos and seed.
+        workers: number of processes; None: one per CPU core.
 
     Returns:
-        The number of videos written by this call; 0 where all were there.
+        The number of videos written by this call.
 
     Raises:
-        DataError: where the folder holds a data set of other settings, or photographs are missing.
+        DataError: where the folder holds a data set with other settings, or a photograph is missing.
     """
     for split in SPLITS:
         for name in PHOTOGRAPHS[split]:
             photograph_path(name)
-    _claim_folder(folder, settings)
+    _check_settings(folder, settings)
     plans = list(plan_dataset(settings))
     for videos in folder.glob("*/*"):
         delete_unfinished(videos)
@@ -174,26 +176,26 @@ def generate_dataset(folder: Path, settings: DatasetSettings, *, workers: int | 
     return len(missing)
 
 
-def _claim_folder(folder: Path, settings: DatasetSettings) -> None:
-    """Notes the settings in the folder before the first video, or compares those noted."""
+def _check_settings(folder: Path, settings: DatasetSettings) -> None:
+    """Writes the settings to a new folder, or compares them with those stored in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    noted, wanted = folder / "settings.json", asdict(settings)
-    if noted.is_file():
-        found = json.loads(noted.read_text())
-        if found != wanted:
-            differing = [f"{k}={found.get(k)} (wanted {v})" for k, v in wanted.items() if found.get(k) != v]
-            raise DataError(
-                f"{folder} holds a data set of other settings: {', '.join(differing)}; "
-                "use another folder, or delete this one"
-            )
+    file, wanted = folder / "settings.json", asdict(settings)
+    if not file.is_file():
+        write_text(file, json.dumps(wanted, indent=1))
         return
-    write_text(noted, json.dumps(wanted, indent=1))
+    found = json.loads(file.read_text())
+    if found != wanted:
+        differing = [f"{k}={found.get(k)} (wanted {v})" for k, v in wanted.items() if found.get(k) != v]
+        raise DataError(
+            f"{folder}: holds a data set with other settings: {', '.join(differing)}; "
+            "choose another folder, or delete this one"
+        )
 
 
 def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
-    # Spawned and not forked: the caller may hold threads, and a worker needs no more than this module.
+    # Spawned and not forked: the caller may run threads, which a forked process would not survive.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_exit_with_parent)
     try:
         with Progress(len(plans), "writing videos", "video") as bar:
             for _ in pool.map(write_clip, [str(folder)] * len(plans), plans, chunksize=8):
@@ -202,13 +204,16 @@ def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
         pool.shutdown(cancel_futures=True)
 
 
-def _follow_parent() -> None:
-    """Leaves Ctrl-C to the parent process, and ends with it: a pool alone outlives a killed parent."""
+def _exit_with_parent() -> None:
+    """Makes a worker ignore Ctrl-C, which the parent handles, and exit when the parent has ended.
+
+    Without this, workers of a ``ProcessPoolExecutor`` keep running after their parent was killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -216,7 +221,7 @@ def _end_with_parent() -> None:
 
 
 def _write_annotations(folder: Path, plans: list[ClipPlan]) -> None:
-    # Absolute paths, so that a run may start anywhere; a folder that moved gets new ones at the next call.
+    # Absolute paths work from any current folder; the next call updates them if the folder was moved.
     folder = folder.resolve()
     for split in SPLITS:
         lines = [f"{folder / plan.path} {plan.label}\n" for plan in plans if plan.split == split]

@@ -1,8 +1,8 @@
-"""What an object does in a clip, as numbers: eight classes in four pairs, each the other run backwards.
+"""The motion of an object in a clip: eight classes, which are four pairs of a motion and its reverse.
 
-The frames of a clip, seen as a set, have the same distribution for both classes of a pair: a clip of the
-second class is drawn exactly as one of the first and then reversed in time. So a model that ignores order
-cannot get above one half, and one that reads order can get everything.
+A clip of the second class of a pair is drawn exactly like one of the first class and then reversed in time.
+The frames of a clip, taken as a set, therefore have the same distribution for both classes of a pair: a model
+that ignores the order of frames classifies half of the videos correctly, a model that uses it all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# (class, the class that it becomes when it runs backwards)
+# (class, class of the same motion reversed in time)
 PAIRS: tuple[tuple[str, str], ...] = (
     ("move right", "move left"),
     ("move down", "move up"),
@@ -25,13 +25,15 @@ CLASSES: tuple[str, ...] = tuple(name for pair in PAIRS for name in pair)
 
 @dataclass(frozen=True)
 class Motion:
-    """An object and the camera over T frames; lengths are shares of the frame's shorter side.
+    """Positions of an object and of the camera over T frames.
+
+    Lengths are fractions of the shorter side of a frame.
 
     Attributes:
-        centre: (T, 2) the object's centre (x, y) from the middle of the frame.
-        size: (T,) the object's diameter.
-        opacity: (T,) 0 … 1.
-        camera: (T, 2) how far the background has shifted.
+        centre: (T, 2) centre (x, y) of the object, relative to the middle of the frame.
+        size: (T,) diameter of the object.
+        opacity: (T,) opacity of the object, 0 to 1.
+        camera: (T, 2) shift (x, y) of the background.
     """
 
     centre: NDArray[np.float64]
@@ -40,16 +42,16 @@ class Motion:
     camera: NDArray[np.float64]
 
     def reversed(self) -> Motion:
-        """Returns the same motion backwards in time."""
+        """Returns the same motion, reversed in time."""
         return Motion(self.centre[::-1], self.size[::-1], self.opacity[::-1], self.camera[::-1])
 
 
 def plan_motion(label: int, num_frames: int, rng: np.random.Generator) -> Motion:
-    """Draws the motion of one clip of class ``label`` (index into ``CLASSES``)."""
+    """Returns a random motion over ``num_frames`` frames of class ``label``, an index into ``CLASSES``."""
     pair, backwards = divmod(label, 2)
     time = np.linspace(-0.5, 0.5, num_frames)
-    # Every draw below happens for every class, so that no other random quantity depends on the label.
-    place = rng.uniform(-0.15, 0.15, 2)
+    # Every class draws the same numbers, so that no other random quantity depends on the label.
+    start = rng.uniform(-0.15, 0.15, 2)
     drift = rng.uniform(-0.04, 0.04, 2)
     size = 0.32 * np.exp(rng.uniform(-0.25, 0.25))
     travel = rng.uniform(0.45, 0.65)
@@ -57,11 +59,11 @@ def plan_motion(label: int, num_frames: int, rng: np.random.Generator) -> Motion
     moment, fade = rng.uniform(-0.12, 0.12), rng.uniform(0.10, 0.35)
     pan = rng.uniform(-0.05, 0.05, 2)
 
-    centre = place + time[:, None] * drift
+    centre = start + time[:, None] * drift
     diameter = np.full(num_frames, size)
     opacity = np.ones(num_frames)
-    if pair < 2:  # the motion runs along one axis, x or y
-        centre[:, pair] = place[pair] + time * travel
+    if pair < 2:  # moves along one axis, x or y
+        centre[:, pair] = start[pair] + time * travel
     elif pair == 2:
         diameter = size * growth**time
     else:

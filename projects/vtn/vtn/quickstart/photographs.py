@@ -1,4 +1,4 @@
-"""Real photographs that installed packages ship, dealt out to the splits."""
+"""Photographs that installed packages contain, divided among the splits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from PIL import Image
 
 from slowfast.errors import DataError
 
-# Longest side that a photograph is kept at: more than any clip shows.
+# Longest side in pixels of a loaded photograph: larger than every clip.
 LONGEST_SIDE = 512
 
-# Where each photograph lies: package and path inside it.
+# Name of a photograph -> package that contains it, and path inside the package.
 _FILES: dict[str, tuple[str, str]] = {
     "astronaut": ("skimage", "data/astronaut.png"),
     "brick": ("skimage", "data/brick.png"),
@@ -35,7 +35,7 @@ _FILES: dict[str, tuple[str, str]] = {
     "text": ("skimage", "data/text.png"),
 }
 
-# No photograph serves two splits, neither as a background nor as an object.
+# No photograph is used in two splits, neither as a background nor as an object.
 PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
     "train": (
         "astronaut",
@@ -56,10 +56,10 @@ PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
 
 
 def photograph_path(name: str) -> Path:
-    """Returns the file of a photograph without importing the package that ships it.
+    """Returns the file of a photograph, without importing the package that contains it.
 
     Raises:
-        DataError: where the package, or the photograph in it, is missing.
+        DataError: where the package or the photograph is missing.
     """
     package, inside = _FILES[name]
     spec = importlib.util.find_spec(package)
@@ -68,15 +68,19 @@ def photograph_path(name: str) -> Path:
         if (path := Path(location) / inside).is_file():
             return path
     raise DataError(
-        f"the photograph {inside} of the package {package} is missing; the quickstart cuts its videos from "
-        "photographs of scikit-image, scikit-learn and matplotlib: install them with "
+        f"the photograph {inside} of the package {package} is missing; the quickstart makes its videos from "
+        "photographs in scikit-image, scikit-learn and matplotlib: install them with "
         "pip install 'slowfast-vtn[quickstart]'"
     )
 
 
 @cache
 def load_photograph(name: str) -> Image.Image:
-    """Returns a photograph as RGB, its longer side at most ``LONGEST_SIDE`` pixels."""
+    """Returns a photograph as an RGB image whose longer side has at most ``LONGEST_SIDE`` pixels.
+
+    Raises:
+        DataError: where the package or the photograph is missing.
+    """
     image = Image.open(photograph_path(name)).convert("RGB")
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     return image

@@ -1,4 +1,4 @@
-"""What the quickstart's runs say together: a table, ``results.json`` and the report.
+"""Results of the quickstart's runs: a table, ``results.json`` and the report.
 
 L layers, B clips, N heads, T frames.
 """
@@ -22,30 +22,30 @@ from slowfast.files import write_text
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, format_seconds, read_curves, write_report
 from vtn.factory import create_model
-from vtn.quickstart.run import PREDICTIONS
+from vtn.quickstart.runs import PREDICTIONS
 
 MAX_MISTAKES = 2
 
-# (folder of the run, name, what its line shows)
+# (folder of the run, name in the table, note in the report)
 EVALUATIONS = (
     ("vtn", "whole video", "VTN, 8 frames spread over the whole video, one pass"),
     ("multi_view", "multi-view", "the same weights on 4 clips × 3 crops, scores averaged"),
-    ("shuffled", "shuffled frames", "the same weights, frames in random order: what order is worth"),
-    ("baseline", "mean pooling", "the same backbone, frames averaged, trained equally long"),
+    ("shuffled", "shuffled frames", "the same weights, frames in random order: the gain from the order"),
+    ("baseline", "mean pooling", "the same backbone, features of frames averaged, trained for as long"),
 )
 SUMMARY = (
-    "Eight classes in four pairs, each the other run backwards: an object moves right or left, down or up, "
-    "approaches or recedes, appears or disappears. One frame, or any set of frames without their order, "
-    "tells the pair but not the member."
+    "Eight classes in four pairs; one class of a pair is the other reversed in time: an object moves right "
+    "or left, down or up, approaches or recedes, appears or disappears. One frame, or a set of frames "
+    "without their order, shows the pair but not which of its two classes."
 )
 NOTES = (
-    "A model that ignores order cannot get above 50 % but by chance. Backgrounds and objects of the test "
-    "videos come from photographs that no training video shows.",
+    "A model that ignores order exceeds 50 % only by chance. Backgrounds and objects of the test videos come "
+    "from photographs that are in no training video.",
 )
 
 FILMSTRIP_NOTE = (
-    "Bars show what the model looked at: the attention of [CLS] to each frame in the last layer, averaged "
-    "over heads, as shares of all frames."
+    "Bars show the attention of [CLS] to each frame in the last layer, averaged over heads; the bars of a "
+    "video sum to 1."
 )
 
 
@@ -53,11 +53,11 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
     """Writes ``results.json`` and ``report.html`` into the quickstart's folder.
 
     Args:
-        output: the folder; its runs are done.
-        seconds: what each step took, by title.
+        output: folder of the quickstart, with all runs done.
+        seconds: title of each step -> its duration in seconds.
 
     Returns:
-        The evaluations, whole videos first.
+        The evaluations; the first is that of whole videos.
     """
     results = [
         Result(name, load_predictions(output / run / PREDICTIONS), note) for run, name, note in EVALUATIONS
@@ -75,7 +75,7 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         packages=("slowfast-vtn",),
     )
     write_report(output / "report.html", report)
-    figures = {
+    metrics = {
         result.name: {
             "top1_acc": result.top1,
             "videos": result.num_videos,
@@ -84,29 +84,34 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         }
         for result in results
     }
-    write_text(output / "results.json", json.dumps({"results": figures, "seconds": dict(seconds)}, indent=1))
+    write_text(output / "results.json", json.dumps({"results": metrics, "seconds": dict(seconds)}, indent=1))
     return results
 
 
 def print_results(results: Sequence[Result], output: Path) -> None:
-    """Prints the table and the places of all files."""
-    print(f"\n{'evaluation':<18}{'top-1':>8}{'views':>7}{'a video':>10}")
+    """Prints the table of evaluations and the paths of all files."""
+    print(f"\n{'evaluation':<18}{'top-1':>8}{'views':>7}{'per video':>11}")
     for result in results:
         time = format_seconds(result.seconds_per_video)
-        print(f"{result.name:<18}{result.top1:>6.1f} %{result.views:>7}{time:>10}")
-    places = {
+        print(f"{result.name:<18}{result.top1:>6.1f} %{result.views:>7}{time:>11}")
+    paths = {
         "report": "report.html",
-        "figures": "results.json",
+        "metrics": "results.json",
         "videos": "data",
         "weights, logs": "vtn",
     }
     print()
-    for what, place in places.items():
-        print(f"{what + ':':<16}{output / place}")
+    for content, path in paths.items():
+        print(f"{content + ':':<16}{output / path}")
 
 
 def draw_filmstrips(run: Path, predictions: Predictions) -> Iterator[Filmstrip]:
-    """Draws some test videos of a finished run: one of each class that was recognised, then some mistakes."""
+    """Yields filmstrips of test videos: one per class that was recognised, then some that were not.
+
+    Args:
+        run: output folder of the finished run.
+        predictions: the run's predictions for the test videos.
+    """
     checkpoint = last_checkpoint(run)
     model = create_model(run / "config.yaml", checkpoint)
     cfg = load_config(run / "config.yaml")
@@ -117,20 +122,20 @@ def draw_filmstrips(run: Path, predictions: Predictions) -> Iterator[Filmstrip]:
         clip = dataset[video_id * dataset.num_views]
         if not isinstance(clip, Clip):
             continue
-        picture, seconds = cut_filmstrip(predictions.paths[row], cfg.TRAIN.EVAL_NUM_FRAMES)
+        image, seconds = cut_filmstrip(predictions.paths[row], cfg.TRAIN.EVAL_NUM_FRAMES)
         yield Filmstrip(
             video=Path(predictions.paths[row]).name,
             true=names[int(predictions.labels[row])],
             predicted=names[guess],
             score=float(predictions.scores[row, guess]),
-            picture=picture,
+            picture=image,
             seconds=seconds,
-            weights=weigh_frames(model, clip, mean=tuple(cfg.DATA.MEAN), std=tuple(cfg.DATA.STD)),
+            weights=attention_fractions(model, clip, mean=tuple(cfg.DATA.MEAN), std=tuple(cfg.DATA.STD)),
         )
 
 
 def choose_videos(predictions: Predictions) -> list[int]:
-    """Rows of ``predictions``: the first right one of each class, then ``MAX_MISTAKES`` wrong ones."""
+    """Returns rows of ``predictions``: the first correct one of each class, then up to 2 mistakes."""
     right = predictions.predicted == predictions.labels
     firsts = [
         np.flatnonzero(right & (predictions.labels == k))[:1] for k in range(len(predictions.class_names))
@@ -139,11 +144,17 @@ def choose_videos(predictions: Predictions) -> list[int]:
 
 
 @torch.inference_mode()
-def weigh_frames(
+def attention_fractions(
     model: nn.Module, clip: Clip, *, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> list[float]:
-    """Returns the shares (T,) of [CLS]'s attention among the frames in the last layer, heads averaged."""
+    """Returns T fractions: the attention of [CLS] to each frame in the last layer, averaged over heads.
+
+    Args:
+        model: a model with ``encode_frames`` and ``frame_attention``.
+        clip: T frames of one video.
+        mean, std: normalisation per channel, of pixels scaled to 0 to 1.
+    """
     frames = normalize(clip.frames[None], mean, std)
     weights = model.frame_attention(model.encode_frames(frames), clip.positions[None])  # (L, 1, N, T)
-    shares = weights[-1, 0].mean(dim=0)  # (T,)
-    return (shares / shares.sum()).tolist()
+    attention = weights[-1, 0].mean(dim=0)  # (T,)
+    return (attention / attention.sum()).tolist()

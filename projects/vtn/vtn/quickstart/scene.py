@@ -1,6 +1,6 @@
-"""Draws the frames of a clip: an object cut from one photograph over a background cut from another.
+"""The frames of a clip: an object cut out of one photograph, in front of a background cut out of another.
 
-T frames, H W pixels. Images follow PIL's order (W, H), arrays (H, W).
+T frames, H W pixels. Sizes of PIL images are (W, H), shapes of arrays (H, W).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from vtn.quickstart.motion import Motion
 
-# How much of their own colour and contrast backgrounds keep: the object has to stand out in small frames.
+# Fractions of colour and contrast that a background keeps, so that the object stands out in small frames.
 BACKGROUND_SATURATION = 0.5
 BACKGROUND_CONTRAST = (0.6, 0.9)
-# How far an object's photograph is pulled towards the object's colour.
+# Weight of the object's colour in the blend with its photograph.
 OBJECT_TINT = 0.45
-# Room around the background for the camera's shift, a share of the shorter side.
+# Margin around the background for the camera's shift, as a fraction of the shorter side.
 MARGIN = 0.12
 SPRITE_SIDE = 96
 _GRAIN_SIDE = 256
@@ -28,12 +28,18 @@ _BILINEAR = Image.Resampling.BILINEAR
 
 
 class Sprite(NamedTuple):
-    """A cut-out object, (S, S): its RGB colours and where it covers what is behind it (0 … 255)."""
+    """A cut-out object of S × S pixels.
+
+    Attributes:
+        colours: RGB image.
+        coverage: grey image, 255 where the object hides the background and 0 where it does not.
+    """
 
     colours: Image.Image
     coverage: Image.Image
 
     def resized(self, side: int) -> Sprite:
+        """Returns the object scaled to ``side`` × ``side`` pixels."""
         return Sprite(*(layer.resize((side, side), _BILINEAR) for layer in self))
 
 
@@ -48,17 +54,17 @@ def draw_frames(
     """Returns (T, H, W, 3) RGB frames.
 
     Args:
-        motion: what happens.
+        motion: motion of the object and the camera over T frames.
         background, object_photograph: RGB photographs.
-        size: (H, W).
-        noise: standard deviation of the camera's noise, of 255.
-        rng: what is cut, and the noise, come from it.
+        size: (H, W) of a frame.
+        noise: standard deviation of the camera's noise, on the scale 0 to 255.
+        rng: random generator of the cuts and the noise.
     """
     height, width = size
     short = min(size)
     backdrop = cut_backdrop(background, size, rng)
     sprite = cut_sprite(object_photograph, rng)
-    stamps: dict[int, Sprite] = {}  # by diameter: most objects keep theirs
+    stamps: dict[int, Sprite] = {}  # diameter -> scaled object; most objects keep one diameter
     grain = (noise * _unit_grain()).astype(np.int16)
     frames = np.empty((len(motion.size), height, width, 3), np.uint8)
     for t in range(len(frames)):
@@ -74,7 +80,7 @@ def draw_frames(
 
 
 def cut_backdrop(photograph: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """Cuts a random window of the photograph, with a margin for the camera, in muted colours."""
+    """Returns a random window of the photograph in muted colours, with a margin for the camera's shift."""
     margin = 2 * MARGIN * min(size)
     wanted = (round(size[1] + margin), round(size[0] + margin))
     largest = min(photograph.width / wanted[0], photograph.height / wanted[1])
@@ -90,7 +96,7 @@ def cut_backdrop(photograph: Image.Image, size: tuple[int, int], rng: np.random.
 
 
 def cut_sprite(photograph: Image.Image, rng: np.random.Generator) -> Sprite:
-    """Cuts a disc or a rounded square of the photograph, tinted in one bright colour, with a rim of it."""
+    """Returns a disc or a rounded square of the photograph, tinted in a bright colour and rimmed with it."""
     side = min(photograph.size) * rng.uniform(0.2, 0.6)
     left, top = rng.uniform(0, photograph.width - side), rng.uniform(0, photograph.height - side)
     shape = (SPRITE_SIDE, SPRITE_SIDE)
@@ -105,6 +111,7 @@ def cut_sprite(photograph: Image.Image, rng: np.random.Generator) -> Sprite:
 
 
 def _rounded_square(inset: int, roundness: float) -> Image.Image:
+    """Returns a mask that is 255 inside a square whose edge is ``inset`` pixels from the sprite's edge."""
     mask = Image.new("L", (SPRITE_SIDE, SPRITE_SIDE), 0)
     far = SPRITE_SIDE - 1 - inset
     radius = roundness * (far - inset) / 2
@@ -113,7 +120,7 @@ def _rounded_square(inset: int, roundness: float) -> Image.Image:
 
 
 def _stamp(view: Image.Image, stamp: Sprite, corner: tuple[int, int], opacity: float) -> None:
-    """Puts the object on a frame, its upper left corner at ``corner`` (x, y), which may lie outside."""
+    """Draws the object on a frame, its upper left corner at ``corner`` (x, y), which may be outside."""
     coverage = stamp.coverage
     if opacity < 1.0:
         coverage = Image.fromarray((opacity * np.asarray(coverage)).astype(np.uint8))
@@ -122,14 +129,14 @@ def _stamp(view: Image.Image, stamp: Sprite, corner: tuple[int, int], opacity: f
 
 @cache
 def _unit_grain() -> NDArray[np.float32]:
-    """A large field of Gaussian noise."""
+    """Returns an array of Gaussian noise with standard deviation 1, larger than every frame."""
     return np.random.default_rng(0).standard_normal((_GRAIN_SIDE, _GRAIN_SIDE, 3), np.float32)
 
 
 def _add_grain(
     frame: NDArray[np.uint8], grain: NDArray[np.int16], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Adds a window of the grain at random, so that no two frames share their noise."""
+    """Returns the frame plus a random window of the grain, so that frames differ in their noise."""
     height, width, _ = frame.shape
     top = rng.integers(0, _GRAIN_SIDE - height + 1)
     left = rng.integers(0, _GRAIN_SIDE - width + 1)

@@ -1,0 +1,39 @@
+"""Video Transformer Network: prediction, publication of weights, and a quickstart.
+
+Training, testing and the preparation of data are commands of slowfast; see slowfast --help.
+
+examples:
+  vtn quickstart
+  vtn predict --cfg VIT_B_VTN --checkpoint weights.pyth video.mp4
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from slowfast import __version__
+from slowfast.cli.commands import choose_command
+
+PROGRAM = "vtn"
+# Sub-command -> module with ``main(argv, *, program) -> int``.
+COMMANDS = {
+    "predict": "vtn.cli.predict",
+    "publish": "vtn.cli.publish",
+    "quickstart": "vtn.cli.quickstart",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a sub-command of ``vtn`` and returns its exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+    """
+    name, rest = choose_command(PROGRAM, COMMANDS, argv, doc=__doc__, version=f"{PROGRAM} {__version__}")
+    return importlib.import_module(COMMANDS[name]).main(rest, program=f"{PROGRAM} {name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

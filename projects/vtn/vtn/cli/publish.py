@@ -1,0 +1,77 @@
+"""Publication of a training checkpoint: weights, and everything needed to apply them.
+
+Writes FOLDER/NAME-<hash>.pyth, which is accepted wherever weights are named, and the folder FOLDER/NAME in
+the form of the Hugging Face hub. Both hold class names, the normalisation of frames and a hash of the
+weights. The optimiser's state, the paths of this computer and the progress of training are left out.
+
+examples:
+  the last checkpoint of a training run; configuration and class names are in it
+    vtn publish output/mine/checkpoints/checkpoint_epoch_00010.pyth published --name MINE
+
+  a file of weights alone, with its configuration and class names
+    vtn publish weights.pyth published --cfg VIT_B_VTN --classes classes.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from slowfast.cli.commands import make_parser
+from slowfast.errors import SlowFastError
+from slowfast.exit_status import run_command
+
+PROGRAM = "vtn publish"
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, or weights")
+    parser.add_argument("output", metavar="FOLDER", help="folder to write to")
+    parser.add_argument("--name", default="", help="name of the published model (default: the checkpoint's)")
+    parser.add_argument(
+        "--cfg", default="", metavar="F", help="configuration (default: the one in the checkpoint)"
+    )
+    parser.add_argument(
+        "--classes",
+        default="",
+        metavar="F",
+        help="json file of class name -> index (default: the names in the checkpoint)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    parser = build_parser(program)
+    args = parser.parse_args(argv)
+    return run_command(parser.prog, lambda: _publish(args), expected=(SlowFastError, OSError))
+
+
+def _publish(args: argparse.Namespace) -> int:
+    """Publishes and prints the files; returns the exit status."""
+    from vtn.publishing.publish import publish
+
+    published = publish(
+        args.checkpoint, args.output, name=args.name, config=args.cfg, class_names_path=args.classes
+    )
+    print(f"{published.checkpoint}\nSHA-256: {published.sha256}")
+    if published.folder is not None:
+        print(f"folder for the hub: {published.folder}")
+    if not published.class_names:
+        print(
+            "the checkpoint holds no class names: none were published; give them with --classes",
+            file=sys.stderr,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

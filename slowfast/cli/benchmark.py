@@ -1,0 +1,84 @@
+"""Benchmarks of speed and memory, for a checkout of the repository.
+
+Every comparison runs its candidates in turn in one process, so that a slow moment of the computer affects
+all of them.
+
+examples:
+  slowfast benchmark temporal
+  slowfast benchmark temporal --help
+  slowfast benchmark temporal --json temporal.json
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast.cli.commands import choose_command, make_parser
+from slowfast.exit_status import EXIT_ERROR, run_command
+
+PROGRAM = "slowfast benchmark"
+# Modules of the folder ``benchmarks`` that hold what several benchmarks use.
+SHARED = ("measure",)
+
+
+def find_checkout() -> Path | None:
+    """Returns the checkout that this package lies in, else the current folder if it is one, else None."""
+    for root in (Path(__file__).resolve().parents[2], Path.cwd()):
+        if (root / "benchmarks" / "measure.py").is_file():
+            return root
+    return None
+
+
+def find_benchmarks(root: Path) -> dict[str, str]:
+    """Returns name -> module of all benchmarks; a name has dashes where its file has underscores."""
+    names = sorted(path.stem for path in (root / "benchmarks").glob("[!_]*.py"))
+    return {name.replace("_", "-"): f"benchmarks.{name}" for name in names if name not in SHARED}
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    root = find_checkout()
+    if root is None:
+        return _print_where_benchmarks_are(program, sys.argv[1:] if argv is None else argv)
+    sys.path.insert(0, str(root))
+    benchmarks = find_benchmarks(root)
+    name, rest = choose_command(program, benchmarks, argv, doc=__doc__, command=PROGRAM)
+    module = importlib.import_module(benchmarks[name])
+    parser = make_parser(module.__doc__, f"{program} {name}", f"{PROGRAM} {name}")
+    module.add_arguments(parser)
+    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file, too")
+    args = parser.parse_args(rest)
+
+    def work() -> int:
+        report = module.run(args)
+        print(report)
+        if args.json:
+            report.write_json(args.json)
+        return 0
+
+    return run_command(parser.prog, work)
+
+
+def _print_where_benchmarks_are(program: str, argv: Sequence[str]) -> int:
+    """Answers a call outside of a checkout, and returns the exit status: 0 where only help was asked for."""
+    message = (
+        f"{program}: the benchmarks are part of the repository and not of the installed package; "
+        "clone the repository and run this command in its folder"
+    )
+    if {"-h", "--help"} & set(argv):
+        print(f"{__doc__}\n{message}")
+        return 0
+    print(message, file=sys.stderr)
+    return EXIT_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Parsers of commands and their sub-commands, whose help is the docstring of a module.
+
+The first line of the docstring stands in the list of commands. The paragraphs before the line ``examples:``
+are printed above the options, the examples below them. A docstring is read without importing its module, so
+that lists of commands are printed at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = "\nexamples:\n"
+
+
+def make_parser(doc: str | None, program: str, command: str = "", **options: Any) -> argparse.ArgumentParser:
+    """Returns a parser whose help is a docstring.
+
+    Args:
+        doc: the docstring; None where Python runs without docstrings.
+        program: what the user has typed, such as ``python tools/run_net.py``.
+        command: the same command as the docstring writes it, such as ``slowfast run``; the help shows
+            ``program`` in its place.
+        options: further arguments of ``argparse.ArgumentParser``.
+    """
+    description, examples = _split_help(doc, program, command)
+    return argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
+
+
+def _split_help(doc: str | None, program: str, command: str) -> tuple[str, str]:
+    """Returns the paragraphs of a docstring, and its examples with their title."""
+    text = (doc or "").replace(command or program, program)
+    description, title, examples = text.partition(EXAMPLES)
+    return description.strip(), (title + examples).strip()
+
+
+def summary(module: str) -> str:
+    """Returns the first line of a module's docstring, read without running the module."""
+    spec = importlib.util.find_spec(module)
+    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def choose_command(
+    program: str,
+    modules: Mapping[str, str],
+    argv: Sequence[str] | None,
+    *,
+    doc: str | None,
+    command: str = "",
+    version: str = "",
+) -> tuple[str, list[str]]:
+    """Returns the name of the sub-command that was asked for, and the arguments behind it.
+
+    Prints the list of sub-commands and exits where ``--help`` or nothing was given; prints an error and exits
+    with status 2 where the name is unknown.
+
+    Args:
+        program: what the user has typed before the name.
+        modules: name of a sub-command -> its module.
+        argv: arguments; None: those of the process.
+        doc: docstring whose paragraphs are printed above the list, and its examples below.
+        command: ``program`` as the docstring writes it, see :func:`make_parser`.
+        version: printed by ``--version``; empty: there is no such option.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in modules:
+        return arguments[0], arguments[1:]
+    description, examples = _split_help(doc, program, command)
+    width = max(map(len, modules), default=0)
+    lines = [f"  {name:<{width}}  {summary(module)}" for name, module in modules.items()]
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage=f"{program} COMMAND [ARGUMENTS]",
+        description="\n".join([description, "", "commands:", *lines]),
+        epilog=f"{examples}\n\n{program} COMMAND --help shows the options and examples of a command.".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if version:
+        parser.add_argument("--version", action="version", version=version)
+    parser.add_argument("command", choices=modules, metavar="COMMAND", help=argparse.SUPPRESS)
+    if not arguments:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
+    return parser.parse_args(arguments).command, []

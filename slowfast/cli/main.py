@@ -1,0 +1,49 @@
+"""Video recognition: data sets, feature caches, training, testing, analyses.
+
+examples:
+  slowfast prepare make-csv data/videos --out data/train.csv
+  slowfast run --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data
+  slowfast analyze log output/mine
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from slowfast import __version__
+from slowfast.cli.commands import choose_command
+
+PROGRAM = "slowfast"
+# Sub-command -> module with ``main(argv, *, program) -> int``.
+COMMANDS = {
+    "run": "slowfast.cli.run",
+    "extract": "slowfast.cli.extract",
+    "prepare": "slowfast.cli.prepare",
+    "analyze": "slowfast.cli.analyze",
+    "benchmark": "slowfast.cli.benchmark",
+    "submit": "slowfast.cli.submit",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a sub-command of ``slowfast`` and returns its exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = dict(COMMANDS)
+    if not arguments or arguments[0] not in commands:
+        # Projects are imported only for their own commands and for the list of all.
+        from slowfast.registry import projects
+
+        for project in projects():
+            commands.update(project.commands)
+    name, rest = choose_command(PROGRAM, commands, arguments, doc=__doc__, version=f"{PROGRAM} {__version__}")
+    return importlib.import_module(commands[name]).main(rest, program=f"{PROGRAM} {name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

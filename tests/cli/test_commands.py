@@ -1,0 +1,126 @@
+"""The commands ``slowfast`` and ``vtn``: help at once and with examples, clear mistakes."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import slowfast
+import slowfast.cli.main
+import vtn
+import vtn.cli.main
+from slowfast.cli.benchmark import find_checkout
+from slowfast.cli.benchmark import main as benchmark
+from slowfast.cli.commands import make_parser, summary
+from slowfast.registry import projects
+
+# Importing any of these takes longer than the help may take.
+HEAVY = ("torch", "numpy", "av", "matplotlib", "timm", "transformers", "fvcore")
+COMMANDS = {
+    **{f"slowfast {name}": module for name, module in slowfast.cli.main.COMMANDS.items()},
+    **{f"slowfast {name}": module for project in projects() for name, module in project.commands.items()},
+    **{f"vtn {name}": module for name, module in vtn.cli.main.COMMANDS.items()},
+}
+SUBCOMMANDS = [
+    *(f"slowfast prepare {name}" for name in ("scan", "resize", "make-csv", "split", "stats")),
+    *(f"slowfast analyze {name}" for name in ("flops", "log", "predictions", "backbones")),
+]
+
+
+def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a process of its own; the last line of its output lists the heavy imports."""
+    program, *names = command.split()
+    code = (
+        f"import sys\nfrom {program}.cli.main import main\n"
+        f"try: status = main({[*names, *arguments]!r})\n"
+        "except SystemExit as stop: status = stop.code\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+        "sys.exit(status)"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("command", ["slowfast", "vtn", *COMMANDS, *SUBCOMMANDS])
+def test_help_shows_examples_and_imports_nothing_heavy(command: str) -> None:
+    result = run(command, "--help")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"usage: {command} ")
+    _, title, examples = result.stdout.partition("\nexamples:\n")
+    assert title
+    assert f" {command} " in examples
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("program", ["slowfast", "vtn"])
+def test_the_list_names_every_command_with_its_summary(program: str) -> None:
+    listed = run(program, "--help").stdout
+    own = {command: module for command, module in COMMANDS.items() if command.startswith(f"{program} ")}
+    assert own
+    for command, module in own.items():
+        assert f"  {command.split()[1]:<9}" in listed
+        assert summary(module) in listed
+
+
+@pytest.mark.parametrize("module", COMMANDS.values())
+def test_the_summary_is_read_without_importing_the_module(module: str) -> None:
+    assert summary(module) == (importlib.import_module(module).__doc__ or "").splitlines()[0]
+
+
+def test_without_a_command_the_list_is_printed_and_the_status_is_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        slowfast.cli.main.main([])
+    assert stop.value.code == 2
+    assert "  extract " in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        vtn.cli.main.main(["predikt"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "invalid choice: 'predikt'" in error
+    assert "quickstart" in error
+
+
+@pytest.mark.parametrize("program", ["slowfast", "vtn"])
+def test_the_version_has_one_source(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main = {"slowfast": slowfast.cli.main.main, "vtn": vtn.cli.main.main}[program]
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"{program} {slowfast.__version__}\n"
+    assert vtn.__version__ == slowfast.__version__
+
+
+def test_examples_show_the_program_that_was_started() -> None:
+    doc = "A summary.\n\nDetails.\n\nexamples:\n  slowfast run --cfg F\n"
+    text = make_parser(doc, "python tools/run_net.py", "slowfast run").format_help()
+    assert "slowfast run" not in text
+    assert text.index("Details.") < text.index("options:") < text.index("  python tools/run_net.py --cfg F")
+
+
+def test_arguments_reach_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert slowfast.cli.main.main(["zoo", "vit_b_vtn"]) == 0
+    assert "TEST.CHECKPOINT_FILE_PATH VTN_VIT_B_KINETICS.pyth" in capsys.readouterr().out
+    assert slowfast.cli.main.main(["zoo", "VIT_C_VTN"]) == 2
+    assert "did you mean VIT_B_VTN" in capsys.readouterr().err
+
+
+class TestBenchmark:
+    def test_benchmarks_of_the_checkout_are_found(self) -> None:
+        assert find_checkout() == Path(__file__).parents[2]
+
+    def test_outside_of_a_checkout_the_command_says_where_benchmarks_are(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("slowfast.cli.benchmark.find_checkout", lambda: None)
+        assert benchmark(["temporal"]) == 1
+        assert "clone the repository and run this command in its folder" in capsys.readouterr().err
+        assert benchmark(["--help"]) == 0
+        assert "clone the repository" in capsys.readouterr().out
