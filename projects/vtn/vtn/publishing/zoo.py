@@ -68,10 +68,11 @@ class ZooEntry:
 def read_zoo() -> tuple[ZooEntry, ...]:
     """Returns the models listed in ``zoo.yaml``, which is installed with the package."""
     try:
-        file = Path(str(resources.files("vtn.zoo_data"))) / "zoo.yaml"
+        # A folder without __init__.py: its files can be read, but in a wheel it has no path of its own.
+        text = (resources.files("vtn.zoo_data") / "zoo.yaml").read_text(encoding="utf-8")
     except ModuleNotFoundError:  # in a checkout that is not installed the file lies beside the package
-        file = Path(__file__).parents[2] / "zoo.yaml"
-    return tuple(_parse_entry(content) for content in yaml.safe_load(file.read_text(encoding="utf-8")))
+        text = (Path(__file__).parents[2] / "zoo.yaml").read_text(encoding="utf-8")
+    return tuple(_parse_entry(content) for content in yaml.safe_load(text))
 
 
 def _parse_entry(content: dict[str, Any]) -> ZooEntry:
