@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,9 +84,18 @@ def _place(module: str) -> int:
     return PLACES[name]
 
 
-def _imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields (line, module) of all imports of our packages, those inside functions included."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def _imports(path: Path, *, with_types: bool = True) -> Iterator[tuple[int, str]]:
+    """Yields (line, module) of all imports of our packages, those inside functions included.
+
+    Args:
+        path: file of the module.
+        with_types: False leaves out imports that run in type checkers only.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = set() if with_types else {id(node) for block in _type_blocks(tree) for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -100,6 +110,12 @@ def _imports(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
+def _type_blocks(tree: ast.AST) -> Iterator[ast.If]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            yield node
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_one_way(module: str) -> None:
     path = MODULES[module]
@@ -109,6 +125,18 @@ def test_imports_run_one_way(module: str) -> None:
         if _place(target) > _place(module)
     ]
     assert wrong == []
+
+
+def test_imports_form_no_cycle() -> None:
+    """Imports inside functions count, too: an import moved there to hide a cycle is still one."""
+    graph = {
+        module: {target for _, target in _imports(path, with_types=False)} - {module}
+        for module, path in MODULES.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 @pytest.mark.parametrize("package", SOURCES)
@@ -134,7 +162,7 @@ def test_a_folder_has_few_files(folder: Path) -> None:
 
 
 def test_every_package_is_installed() -> None:
-    """The packages are listed by hand in pyproject.toml, since two folders are called otherwise than imported."""
+    """pyproject.toml lists the packages by hand, since two folders differ from their import names."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     present = {name for name, path in MODULES.items() if path.name == "__init__.py"}
     assert present <= set(listed)
