@@ -1,5 +1,6 @@
-"""Benchmarks: one file each, every comparison interleaved in one process. ``tools/benchmark.py`` opens them.
+"""Benchmarks of the command ``benchmark``, one module for each; every comparison is interleaved in one
+process.
 
 A benchmark module has a docstring whose first line describes it, ``add_arguments(parser)`` for its own
-options, and ``run(args) -> benchmarks.measure.Report``.
+options, and ``run(args) -> benchmarks.measure.BenchmarkReport``.
 """

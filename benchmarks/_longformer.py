@@ -1,6 +1,6 @@
-"""What the temporal encoder is measured against: Hugging Face's Longformer, and plain float64.
+"""Baselines for the temporal encoder: Hugging Face's Longformer, and a float64 reference for long sequences.
 
-T frames, F width of a feature, D width, N heads, E = D / N.
+Shapes: B clips, T frames, F width of a feature, D width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vtn.encoder.temporal_encoder import TemporalEncoder
 
 
 class HuggingFaceEncoder(nn.Module):
-    """``LongformerModel`` with the weights of a :class:`TemporalEncoder`, called as the original calls it."""
+    """``LongformerModel`` with the weights of a :class:`TemporalEncoder`, called as in the original VTN."""
 
     def __init__(self, encoder: TemporalEncoder) -> None:
         super().__init__()
@@ -60,11 +60,12 @@ class HuggingFaceEncoder(nn.Module):
         return output.last_hidden_state[:, 0]
 
     def set_attention_dropout(self, probability: float) -> None:
+        """Sets the dropout probability of attention weights in all layers."""
         for layer in self.longformer.encoder.layer:
             layer.attention.self.dropout = probability
 
     def gradients(self) -> Iterator[tuple[str, Tensor]]:
-        """Gradients by the encoder's names."""
+        """Yields the parameters' names in the encoder and their gradients."""
         for name, parameter in self.longformer.named_parameters():
             if parameter.grad is not None and "word_embeddings" not in name:
                 yield name, parameter.grad
@@ -72,47 +73,43 @@ class HuggingFaceEncoder(nn.Module):
 
 @torch.no_grad()
 def chunked_reference(encoder: TemporalEncoder, features: Tensor, cls: Tensor, chunk: int = 1024) -> Tensor:
-    """The final [CLS] (1, D) by plain float64 arithmetic on pieces of a sequence that is too long for N×N.
+    """Returns the final [CLS] (1, D) in float64, for sequences whose T×T matrices do not fit in memory.
 
-    Frames of a piece see their neighbours within it and its margins, and [CLS], so that the dense reference
-    on the piece is exact for them; [CLS] itself attends to all tokens through keys and values in full.
+    The sequence is split into chunks with margins of half a window. :func:`reference_attention` on a chunk
+    with its margins and [CLS] is exact for the frames of the chunk. [CLS] attends to all tokens at once, with
+    the keys and values of all of them.
     """
     encoder = copy.deepcopy(encoder).double().eval()
     tokens = encoder.embed(features.double(), cls.double(), None, None)
     for index, layer in enumerate(encoder.layers):
-        context = _plain_cls(layer, tokens, chunk)
+        context = _reference_cls(layer, tokens, chunk)
         state = layer._feed_forward(tokens[:, 0], context)
         if index + 1 == len(encoder.layers):
             return state
         after, half = torch.empty_like(tokens), layer.half_window
         for start in range(1, tokens.shape[1], chunk):
             low, high = max(1, start - half), min(start + chunk + half, tokens.shape[1])
-            piece = torch.cat([tokens[:, :1], tokens[:, low:high]], dim=1)
-            real = torch.ones(1, piece.shape[1], dtype=torch.bool)
+            # [CLS] is token 0 of the span. Its distance to the frames does not matter, since it is always
+            # in the window.
+            span = torch.cat([tokens[:, :1], tokens[:, low:high]], dim=1)
+            real = torch.ones(1, span.shape[1], dtype=torch.bool)
             stop = min(start + chunk, tokens.shape[1])
             frames = slice(1 + start - low, 1 + stop - low)
-            seen = _plain_frames(layer, piece, half, real)[:, frames]
-            after[:, start:stop] = layer._feed_forward(tokens[:, start:stop], seen)
+            contexts = reference_attention(span, layer.attention["self"], layer.num_heads, half, real)
+            after[:, start:stop] = layer._feed_forward(tokens[:, start:stop], contexts[:, frames])
         after[:, 0] = state
         tokens = after
-    raise AssertionError("an encoder has layers")
+    raise AssertionError("unreachable: an encoder has at least one layer")
 
 
-def _plain_frames(layer: EncoderLayer, piece: Tensor, half: int, real: Tensor) -> Tensor:
-    # Token 0 of the piece is [CLS] and stands next to its first frame only in the whole's first piece, which
-    # makes no difference: [CLS] is seen anyway.
-    return reference_attention(piece, layer.attention["self"], layer.num_heads, half, real)
-
-
-def _plain_cls(layer: EncoderLayer, tokens: Tensor, chunk: int) -> Tensor:
-    """What [CLS] gathers (1, D), with keys and values of all tokens."""
+def _reference_cls(layer: EncoderLayer, tokens: Tensor, chunk: int) -> Tensor:
+    """Returns the context of [CLS] (1, D), computed with the keys and values of all tokens (1, 1 + T, D)."""
     projections, heads = layer.attention["self"], layer.num_heads
+
+    def project(name: str) -> Tensor:
+        chunks = [projections[name](rows) for rows in tokens.split(chunk, dim=1)]
+        return torch.cat(chunks, dim=1).unflatten(-1, (heads, -1))  # (1, 1 + T, N, E)
+
     query = projections["query_global"](tokens[:, 0]).unflatten(-1, (heads, -1))
-    parts = tokens.split(chunk, dim=1)
-    keys = torch.cat([projections["key_global"](part) for part in parts], dim=1).unflatten(-1, (heads, -1))
-    weights = (torch.einsum("bne,bjne->bnj", query, keys) / query.shape[-1] ** 0.5).softmax(-1)
-    del keys
-    values = torch.cat([projections["value_global"](part) for part in parts], dim=1).unflatten(
-        -1, (heads, -1)
-    )
-    return torch.einsum("bnj,bjne->bne", weights, values).flatten(1)
+    scores = torch.einsum("bne,bjne->bnj", query, project("key_global")) / query.shape[-1] ** 0.5
+    return torch.einsum("bnj,bjne->bne", scores.softmax(-1), project("value_global")).flatten(1)

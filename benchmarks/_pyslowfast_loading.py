@@ -1,7 +1,7 @@
-"""Training clips in PySlowFast's manner, for comparison; written anew after how that framework goes about it.
+"""A data set that loads training clips as PySlowFast does, for comparison; an independent implementation.
 
-All frames of the clip's span are decoded and converted, then 16 are picked, scaled as floats to the jittered
-short side, cropped, flipped and normalised; batches travel as float32.
+All frames of the clip's time span are decoded and converted to RGB. Then 16 of them are selected, resized as
+floats to the jittered short side, cropped, flipped and normalized; workers return float32 batches.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 MARGIN_TICKS = 1024
-FRAMES_BEHIND = 5  # decoded beyond the span, as B-frames come out of order
+EXTRA_FRAMES = 5  # decoded after the end of the span, since B-frames may be out of order
 
 
 class EagerClips(Dataset[tuple[Tensor, int]]):
-    """Items are (frames (3, T, S, S) float32 normalised, label).
+    """A data set whose items are (frames (3, T, S, S) float32 and normalized, label).
 
     Args:
-        num_frames, sampling_rate, target_fps, short_sides, crop_size: of the recipe.
+        paths: one video per item.
+        num_frames: T.
+        sampling_rate: distance of two selected frames, in frames at ``target_fps``.
+        target_fps: frames per second to which ``sampling_rate`` refers.
+        short_sides: range of the jittered short side in pixels.
+        crop_size: S, in pixels.
     """
 
     def __init__(
@@ -51,9 +56,10 @@ class EagerClips(Dataset[tuple[Tensor, int]]):
         frames = self._decode(self._paths[index])  # (N, H, W, 3) uint8
         chosen = torch.linspace(0, len(frames) - 1, self._num_frames).long().clamp(0, len(frames) - 1)
         clip = frames[chosen].float().permute(3, 0, 1, 2)  # (3, T, H, W)
-        return self._place(clip), 0
+        return self._augment(clip), 0
 
     def _decode(self, path: str) -> Tensor:
+        """Returns all frames (N, H, W, 3) uint8 of a random time span with the length of a clip."""
         with av.open(path) as container:
             stream = container.streams.video[0]
             length = self._seconds * float(stream.average_rate or 25)
@@ -61,20 +67,20 @@ class EagerClips(Dataset[tuple[Tensor, int]]):
             ticks = (stream.duration or 0) / stream.frames
             first, last = int(start * ticks), int((start + length - 1) * ticks)
             container.seek(max(first - MARGIN_TICKS, 0), any_frame=False, backward=True, stream=stream)
-            frames, behind = {}, 0
+            frames, extra = {}, 0
             for frame in container.decode(video=0):
                 if frame.pts < first:
                     continue
                 frames[frame.pts] = frame
                 if frame.pts > last:
-                    behind += 1
-                    if behind >= FRAMES_BEHIND:
+                    extra += 1
+                    if extra >= EXTRA_FRAMES:
                         break
             inside = [frames[pts].to_rgb().to_ndarray() for pts in sorted(frames)]
         return torch.as_tensor(np.stack(inside))
 
-    def _place(self, clip: Tensor) -> Tensor:
-        """Scales, crops, flips and normalises: (3, T, H, W) in 0 … 255 -> (3, T, S, S)."""
+    def _augment(self, clip: Tensor) -> Tensor:
+        """Resizes, crops, flips and normalizes a clip: (3, T, H, W) in 0 … 255 -> (3, T, S, S)."""
         height, width = clip.shape[2:]
         short = round(random.uniform(*self._short_sides))
         if width < height:

@@ -1,11 +1,12 @@
-"""Training from a feature cache against training from frames through the same frozen backbone.
+"""Compares training from a feature cache with training from frames through the same frozen backbone.
 
 Parts:
   quickstart  the quickstart's videos, configuration and backbone
   vit_b       clips of 340×256 pixels, ViT-B and the paper's temporal encoder
 
-Both ways have the same model, batches, optimiser and loader workers, and take turns in one process. A turn
-counts from the first request for a batch to the last update; what workers made ahead is dropped after it.
+Both sources have the same model, batches, optimizer and loader workers, and alternate in one process. A round
+is timed from the first request for a batch to the last update; batches that workers have prepared in advance
+are discarded after it.
 """
 
 from __future__ import annotations
@@ -20,42 +21,46 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 
 from benchmarks.decode import make_clip
-from benchmarks.measure import Report, Timing, ratio
+from benchmarks.measure import BenchmarkReport, Timing, ratio
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
 from slowfast.distributed.world import World
-from slowfast.engine.evaluator import build_precision, build_seeded_model, frame_normalization
+from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt
 from slowfast.models.feature_head import network_for
-from slowfast.models.frame_format import adopt_frame_format
+from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.losses import get_loss
+from slowfast.models.precision import choose_precision
 from slowfast.solver import build_optimizer
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
 
 WORKERS = 2
-# Until workers have dropped what they were making ahead.
+# Time for the workers to finish and discard the batches that they were preparing.
 PAUSE_SECONDS = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS), metavar="PART")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each way")
-    parser.add_argument("--batch", type=int, default=8, help="clips of a batch of the part vit_b")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds per source")
+    parser.add_argument("--batch", type=int, default=8, help="clips per batch in the part vit_b")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
 
-def run(args: argparse.Namespace) -> Report:
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Runs the chosen parts."""
     torch.set_num_threads(args.threads)
-    report = Report(
-        f"training with a frozen backbone, {WORKERS} loader workers; steps a second",
+    report = BenchmarkReport(
+        f"training with a frozen backbone, {WORKERS} loader workers; steps per second",
         [
             "part",
-            "clips a step",
+            "clips per step",
             "frames",
             "cache",
             "ratio",
@@ -68,14 +73,14 @@ def run(args: argparse.Namespace) -> Report:
         for part in args.parts:
             report.add(part=part, **PARTS[part](Path(folder), args))
     report.notes = [
-        "ratio: median of the rounds' ratios. step s and wait s: one step from the cache, and how much of it",
-        "was spent waiting for the batch. extraction s: making the cache, once, every frame that it needs.",
+        "ratio: median over the rounds. step s, wait s: seconds per step from the cache, and those of them",
+        "spent waiting for the batch. extraction s: extraction of all features that the cache needs, once.",
     ]
     return report
 
 
 def quickstart(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """The quickstart's own videos, a tenth as many."""
+    """Measures the quickstart with a tenth of its videos."""
     data = folder / "quickstart"
     generate_dataset(data, DatasetSettings(train=320, val=8, test=8))
     cfg = _config("QUICKSTART", data, [])
@@ -83,7 +88,7 @@ def quickstart(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def vit_b(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """One clip of each of a batch of videos, which are as long as a training clip."""
+    """Measures ViT-B with one batch of videos, each as long as a training clip."""
     data = folder / "vit_b"
     data.mkdir()
     path = make_clip(data, (256, 340), 154, 12)
@@ -92,7 +97,7 @@ def vit_b(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         (data / name).hardlink_to(path)
     for split in ("train", "val", "test"):
         (data / f"{split}.csv").write_text("".join(f"{data / name} 0\n" for name in names))
-    # Of every eighth frame, those that clips are made of.
+    # One feature for every eighth frame: the frames that clips consist of.
     rate = ["DATA.TARGET_FPS", "30", "DATA.FEATURES_FPS", "3.75"]
     cfg = _config("VIT_B_VTN_FROZEN", data, ["TRAIN.BATCH_SIZE", str(args.batch), *rate])
     return compare(cfg, args, frame_steps=1, cache_steps=6)
@@ -104,7 +109,8 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
 }
 
 
-def _config(name: str, data: Path, changes: list[str]) -> Any:
+def _config(name: str, data: Path, changes: list[str]) -> CfgNode:
+    """Returns a recipe for the videos in ``data``, with a frozen backbone and a feature cache."""
     own = ["DATA.PATH_TO_DATA_DIR", str(data), "OUTPUT_DIR", str(data / "output"), "NUM_GPUS", "0",
            "DATA.FEATURES", str(data / "features"), "VTN.BACKBONE.FROZEN", "True",
            "VTN.BACKBONE.PRETRAINED", "False", "DATA_LOADER.NUM_WORKERS", str(WORKERS),
@@ -113,42 +119,42 @@ def _config(name: str, data: Path, changes: list[str]) -> Any:
     return adopt_frame_format(cfg, build_seeded_model(cfg, World(), fetch_weights=False))
 
 
-def compare(cfg: Any, args: argparse.Namespace, *, frame_steps: int, cache_steps: int) -> dict[str, Any]:
-    """One row: makes the cache of the training videos, then lets both ways take turns."""
+def compare(cfg: CfgNode, args: argparse.Namespace, *, frame_steps: int, cache_steps: int) -> dict[str, Any]:
+    """Returns one row: extracts the features of the training videos, then times both sources in turn."""
     begin = time.perf_counter()
     extract_features(cfg, World(), Interrupt(), ExtractionRequest())
     extraction = time.perf_counter() - begin
     direct = cfg.clone()
     direct.defrost()
     direct.DATA.FEATURES = ""
-    ways = {"frames": Way.build(direct, frame_steps), "cache": Way.build(cfg, cache_steps)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(args.rounds + 1):
-        for name, way in ways.items():
-            # The first turn of the slow way would only warm up what its second step needs no more.
-            taken = way.turn(way.steps if turn else 1)
-            if turn:
-                seconds[name].append(taken)
+    sources = {"frames": Source.build(direct, frame_steps), "cache": Source.build(cfg, cache_steps)}
+    seconds: dict[str, list[float]] = {name: [] for name in sources}
+    for number in range(args.rounds + 1):
+        for name, source in sources.items():
+            # Round 0 is the warm-up, for which one step is enough.
+            step_seconds = source.train(source.steps if number else 1)
+            if number:
+                seconds[name].append(step_seconds)
             time.sleep(PAUSE_SECONDS)
     timings = {name: Timing(tuple(values)) for name, values in seconds.items()}
     return {
-        "clips a step": cfg.TRAIN.BATCH_SIZE,
+        "clips per step": cfg.TRAIN.BATCH_SIZE,
         "frames": 1 / timings["frames"].median,
         "cache": 1 / timings["cache"].median,
         "ratio": ratio(timings["frames"], timings["cache"]),
         "cache: step s": timings["cache"].median,
-        "cache: wait s": statistics.median(ways["cache"].waits[1:]),
+        "cache: wait s": statistics.median(sources["cache"].waits[1:]),
         "extraction s": extraction,
     }
 
 
 @dataclass
-class Way:
-    """One way to train: its loader and its step.
+class Source:
+    """A source of training inputs, frames or cached features, with its loader and training step.
 
     Attributes:
-        steps: of a turn.
-        waits: seconds a step that each turn waited for its batches.
+        steps: number of steps per round.
+        waits: for each round, the seconds per step spent waiting for a batch.
     """
 
     loader: Any
@@ -157,7 +163,8 @@ class Way:
     waits: list[float]
 
     @classmethod
-    def build(cls, cfg: Any, steps: int) -> Way:
+    def build(cls, cfg: CfgNode, steps: int) -> Source:
+        """Builds the model, the loader and the training step of a configuration."""
         model: Any = build_seeded_model(cfg, World(), fetch_weights=False)
         dataset = build_dataset(cfg, "train", position_rate=model.position_rate)
         loader = build_loader(cfg, dataset, "train", batch_size=cfg.TRAIN.BATCH_SIZE)
@@ -167,28 +174,28 @@ class Way:
             build_optimizer(cfg, model),
             loss=get_loss(cfg.MODEL.LOSS_FUNC),
             world=World(),
-            precision=build_precision(cfg, World()),
+            precision=choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=World().device),
             mean=mean,
             std=std,
             network=network_for(model, dataset, mean=mean, std=std, training=True),
         )
         return cls(loader, step, steps, [])
 
-    def turn(self, steps: int) -> float:
-        """Takes so many steps; returns the seconds of one."""
+    def train(self, steps: int) -> float:
+        """Takes ``steps`` training steps; returns the seconds per step."""
         begin, waited, epoch = time.perf_counter(), 0.0, 0
         batches = iter(self.loader)
         for _ in range(steps):
-            asked = time.perf_counter()
+            requested = time.perf_counter()
             batch = next(batches, None)
             if batch is None:
                 epoch += 1
                 self.loader.batch_sampler.set_position(epoch)
                 batches = iter(self.loader)
                 batch = next(batches)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - requested
             self.step(batch, 1e-4)
-        taken = (time.perf_counter() - begin) / steps
+        step_seconds = (time.perf_counter() - begin) / steps
         batches.close()
         self.waits.append(waited / steps)
-        return taken
+        return step_seconds

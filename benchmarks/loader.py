@@ -1,9 +1,9 @@
-"""Loading: clips a second against PySlowFast's manner, 10 million rows, and workers' memory over an epoch.
+"""Measures loading: clips per second compared with PySlowFast's method, 10 million rows, memory of workers.
 
 Parts:
-  clips  the Kinetics recipe (16 frames at rate 8, short side 256 to 320, crop 224, flip), normalised batches
-         of 8 in the main process, for each number of workers and size of source; both ways in turn
-  rows   a csv of 10 million rows is read, then real clips of a tiny video are loaded by two workers
+  clips  the Kinetics recipe (16 frames at rate 8, short side 256 to 320, crop 224, flip), normalized batches
+         of 8 in the main process, for each number of workers and source size; both methods in turn
+  rows   reads a csv of 10 million rows, then loads real clips of a tiny video in two workers
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from fvcore.common.config import CfgNode
 from torch.utils.data import DataLoader
 
 from benchmarks._pyslowfast_loading import EagerClips
 from benchmarks.decode import make_clip
-from benchmarks.measure import Report, peak_memory, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import normalize
@@ -36,26 +38,30 @@ MIB = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS), metavar="PART")
     parser.add_argument("--workers", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--sources", nargs="*", default=list(SOURCES), choices=list(SOURCES))
-    parser.add_argument("--clips", type=int, default=48, help="clips of a round")
+    parser.add_argument("--clips", type=int, default=48, help="clips per round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--samples", type=int, default=50_000, help="samples over which memory is watched")
+    parser.add_argument(
+        "--samples", type=int, default=50_000, help="samples to load while memory is measured"
+    )
 
 
-def run(args: argparse.Namespace) -> Report:
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Runs the chosen parts."""
     columns = [
         "part",
         "source",
         "workers",
         "ours, clips/s",
-        "PySlowFast's manner, clips/s",
+        "PySlowFast's method, clips/s",
         "ratio",
-        "figure",
+        "result",
     ]
-    report = Report("Loading", columns)
+    report = BenchmarkReport("Loading", columns)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for part in args.parts:
@@ -63,11 +69,12 @@ def run(args: argparse.Namespace) -> Report:
     return report
 
 
-# --------------------------------------------------------------------------------- clips a second
+# ------------------------------------------------------------------------------- clips per second
 
 
-def clips(report: Report, folder: Path, args: argparse.Namespace) -> None:
-    report.notes.append("clips: both loaders keep their workers from round to round; one torch thread.")
+def clips(report: BenchmarkReport, folder: Path, args: argparse.Namespace) -> None:
+    """Times one epoch with both methods, for each source size and number of workers."""
+    report.notes.append("clips: both loaders keep their workers between rounds; one torch thread.")
     for source in args.sources:
         path = make_clip(folder, SOURCES[source], 300, 250)
         for workers in args.workers:
@@ -80,13 +87,14 @@ def clips(report: Report, folder: Path, args: argparse.Namespace) -> None:
                 workers=workers,
                 **{
                     "ours, clips/s": args.clips / timings["ours"].median,
-                    "PySlowFast's manner, clips/s": args.clips / timings["eager"].median,
+                    "PySlowFast's method, clips/s": args.clips / timings["eager"].median,
                     "ratio": ratio(timings["eager"], timings["ours"]),
                 },
             )
 
 
-def _recipe(folder: Path, paths: list[str], workers: int) -> Any:
+def _recipe(folder: Path, paths: list[str], workers: int) -> CfgNode:
+    """Writes a csv of the paths; returns the Kinetics recipe for it."""
     (folder / "train.csv").write_text("".join(f"{path} 0\n" for path in paths))
     cfg = get_default_config()
     cfg.DATA.PATH_TO_DATA_DIR = str(folder)
@@ -96,7 +104,8 @@ def _recipe(folder: Path, paths: list[str], workers: int) -> Any:
     return cfg
 
 
-def _ours(cfg: Any) -> Callable[[], None]:
+def _ours(cfg: CfgNode) -> Callable[[], None]:
+    """Returns a function that loads one epoch with this package."""
     loader = build_loader(cfg, build_dataset(cfg, "train"), "train", batch_size=BATCH)
     mean, std = tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)
 
@@ -107,7 +116,8 @@ def _ours(cfg: Any) -> Callable[[], None]:
     return epoch
 
 
-def _eager(cfg: Any, paths: list[str]) -> Callable[[], None]:
+def _eager(cfg: CfgNode, paths: list[str]) -> Callable[[], None]:
+    """Returns a function that loads one epoch with PySlowFast's method."""
     dataset = EagerClips(
         paths,
         num_frames=cfg.DATA.NUM_FRAMES,
@@ -131,27 +141,28 @@ def _eager(cfg: Any, paths: list[str]) -> Callable[[], None]:
 # ----------------------------------------------------------------------------------- many rows
 
 
-def rows(report: Report, folder: Path, args: argparse.Namespace) -> None:
-    """In a process of its own, so that nothing earlier hides what it takes."""
+def rows(report: BenchmarkReport, folder: Path, args: argparse.Namespace) -> None:
+    """Measures in a new process, so that memory freed by earlier parts does not hide the memory needed."""
     tiny = make_clip(folder, (48, 64), 24, 12)
     with open(folder / "train.csv", "w") as file:
         for start in range(0, args.rows, 1 << 16):
             file.writelines(f"{tiny} {i % 400}\n" for i in range(start, min(start + (1 << 16), args.rows)))
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_watch_memory, args=(sender, str(folder), args.samples))
+    process = context.Process(target=_measure_memory, args=(sender, str(folder), args.samples))
     process.start()
     sender.close()
     try:
         while True:
-            where, what = receiver.recv()
-            report.add(part="rows", source=where, figure=what)
+            source, result = receiver.recv()
+            report.add(part="rows", source=source, result=result)
     except EOFError:
         process.join()
-    report.notes.append("rows: a worker's own memory is what it shares with no other process (USS).")
+    report.notes.append("rows: a worker's own memory is the memory that no other process shares (USS).")
 
 
-def _watch_memory(sender: Any, folder: str, samples: int) -> None:
+def _measure_memory(sender: Connection, folder: str, samples: int) -> None:
+    """Reads the csv, then loads samples; sends the peak memory and the workers' memory on the way."""
     torch.set_num_threads(1)
     cfg = _small(folder)
     loaded: list[Any] = []
@@ -170,7 +181,8 @@ def _watch_memory(sender: Any, folder: str, samples: int) -> None:
             sender.send((f"{number * SMALL_BATCH:,} samples", f"workers' own memory {memory} MB"))
 
 
-def _small(folder: str) -> Any:
+def _small(folder: str) -> CfgNode:
+    """Returns a configuration for clips of 4 frames with 32 × 32 pixels."""
     cfg = get_default_config()
     cfg.DATA.PATH_TO_DATA_DIR = folder
     cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE = 4, 2

@@ -1,9 +1,11 @@
 """Measures videos of ten minutes to three hours from file to scores: speed, memory, time of each stage.
 
-The file repeats a short encoded scene (640×360 pixels, 25 frames per second, a key frame every ten seconds). The
-functions that a user calls are timed: extraction of features to disk, where a thread decodes while the backbone
-computes, and scores of the complete video and of ten-second windows. The encoder has the paper's size; the
-default backbone is small, so that the time of decoding is visible (``--backbone`` accepts any name).
+The file repeats a short encoded scene (640×360 pixels, 25 frames per second, a key frame every ten seconds).
+The
+functions that a user calls are timed: extraction of features to disk, where a thread decodes while the
+backbone computes, and scores of the complete video and of ten-second windows. The encoder has the paper's
+size; the default backbone is small, so that the time of decoding is visible (``--backbone`` accepts any
+name).
 """
 
 from __future__ import annotations
@@ -36,10 +38,14 @@ DEFAULT_RUNS = ((10, 1.0), (60, 1.0), (180, 1.0), (10, 5.0), (2, 25.0))
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
-    parser.add_argument("--minutes", type=int, nargs="+", help="lengths; each is run with each value of --fps")
+    parser.add_argument(
+        "--minutes", type=int, nargs="+", help="lengths; each is run with each value of --fps"
+    )
     parser.add_argument("--fps", type=float, nargs="+", default=[1.0], help="sampled frames per second")
     parser.add_argument("--backbone", default="shallow_conv", help="a value of VTN.BACKBONE.NAME")
-    parser.add_argument("--folder", help="where the videos are written and kept (default: a temporary folder)")
+    parser.add_argument(
+        "--folder", help="where the videos are written and kept (default: a temporary folder)"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
 
@@ -87,12 +93,12 @@ def build(backbone: str) -> tuple[VTN, tuple[Any, ...]]:
 
 
 def warm_up(model: VTN, view: tuple[Any, ...], folder: Path) -> None:
-    """What is loaded and laid out on first use is not counted."""
-    film = folder / "warm_up.mp4"
+    """Runs everything once, so that the timed runs do not include initialization on first use."""
+    path = folder / "warm_up.mp4"
     features = folder / "warm_up.npy"
     features.unlink(missing_ok=True)
-    make_video(film, 20)
-    video = extract_video_features(model, film, FrameView(25.0, *view), features)
+    make_video(path, 20)
+    video = extract_video_features(model, path, FrameView(25.0, *view), features)
     score_video(model, video)
     score_windows(model, video, 10.0, 10.0)
 
@@ -105,7 +111,7 @@ def measure(model: VTN, path: Path, minutes: int, view: FrameView, feature_path:
     begin = time.perf_counter()
     with timed_decoding(seconds), timed_backbone(model, seconds):
         extract_peak = peak_memory(
-            lambda: found.append(extract_video_features(model, film, view, feature_path, show_progress=True))
+            lambda: found.append(extract_video_features(model, path, view, feature_path, show_progress=True))
         )
     extracted = time.perf_counter()
     encode_peak = peak_memory(lambda: score_all(model, found[0]))

@@ -1,4 +1,4 @@
-"""What all benchmarks share: interleaved timing, peak memory, a report as table and JSON."""
+"""Functions that all benchmarks use: interleaved timing, peak memory, a report as table and JSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ import torch
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each counted round of one candidate."""
+    """The seconds of each timed round of one candidate."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
+        """Returns the median over the rounds."""
         return statistics.median(self.seconds)
 
 
@@ -36,39 +37,40 @@ def time_interleaved(
     synchronize: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Times the candidates in turn, A B C A B C …, so that a drifting machine drifts for all of them.
+    """Times the candidates in turn, A B C A B C …, so that changes of speed affect all of them.
 
     Args:
         candidates: name -> a call without arguments.
-        rounds: counted rounds.
-        warmup: rounds before them that are not counted.
-        synchronize: called before each clock reading, for devices that work asynchronously.
-        clock: seconds; ``time.thread_time`` where one thread works on a machine that others use too.
+        rounds: number of timed rounds.
+        warmup: number of rounds before the timed ones.
+        synchronize: called before each clock reading, for devices that compute asynchronously.
+        clock: returns seconds. ``time.thread_time`` excludes other processes, for single-threaded candidates.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(warmup + rounds):
+    for number in range(warmup + rounds):
         for name, call in candidates.items():
             synchronize()
             begin = clock()
             call()
             synchronize()
-            if turn >= warmup:
+            if number >= warmup:
                 seconds[name].append(clock() - begin)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
 def ratio(slower: Timing, faster: Timing) -> float:
-    """Returns how many times as fast ``faster`` is: the median of the ratios round by round."""
+    """Returns the speed-up of ``faster``: the median over the rounds of the ratio of seconds."""
     return statistics.median(a / b for a, b in zip(slower.seconds, faster.seconds, strict=True))
 
 
 def peak_memory(call: Callable[[], object]) -> int:
-    """Returns by how many bytes the process's resident memory rose at its peak during ``call``.
+    """Returns the rise of the process's resident memory to its peak during ``call``, in bytes.
 
-    What earlier work freed is given back to the system first, so that it cannot hide what ``call`` takes.
+    Memory that was freed before is returned to the system first, since ``call`` could otherwise reuse it
+    without a rise.
 
     Raises:
-        OSError: where the system cannot reset the peak (it is Linux's ``/proc/self/clear_refs``).
+        OSError: if the system cannot reset the peak; only Linux has ``/proc/self/clear_refs``.
     """
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -78,6 +80,7 @@ def peak_memory(call: Callable[[], object]) -> int:
 
 
 def _status_bytes(name: str) -> int:
+    """Returns an entry of ``/proc/self/status`` in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
@@ -85,7 +88,7 @@ def _status_bytes(name: str) -> int:
 
 
 def describe_machine() -> dict[str, str]:
-    """Returns what a reader needs to place the figures: processor, instructions, threads, versions."""
+    """Returns the conditions of the measurement: processor, instruction set, threads, versions."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -107,21 +110,21 @@ def describe_machine() -> dict[str, str]:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; where it does not, torch emulates it slowly."""
+    """Returns whether the processor has bfloat16 instructions; if not, torch emulates them slowly."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     return any(name in flags for name in ("avx512_bf16", "amx_bf16", "bf16 "))
 
 
 @dataclass
-class Report:
-    """Rows of one benchmark, printed as a table and written as JSON.
+class BenchmarkReport:
+    """The results of one benchmark, printed as a table and written as JSON.
 
     Attributes:
         title: one line.
-        columns: keys of a row in the order to print; a row may lack some.
-        rows: values; floats are printed with three significant digits, JSON holds them whole.
-        notes: what a reader must know to read the figures rightly.
+        columns: keys of a row in the order of the table; a row may lack some.
+        rows: values; the table shows floats with three significant digits, JSON has all digits.
+        notes: explanations of the columns.
         machine: see :func:`describe_machine`.
     """
 
@@ -132,10 +135,10 @@ class Report:
     machine: dict[str, str] = field(default_factory=describe_machine)
 
     def add(self, **row: Any) -> None:
-        """Adds a row and says it on stderr, so that a long benchmark that is cut off loses nothing."""
+        """Adds a row and prints it on stderr, so that an interrupted benchmark has printed its results."""
         self.rows.append(row)
-        said = (f"{name}: {_text(row[name])}" for name in self.columns if name in row)
-        print("  done:", ", ".join(said), file=sys.stderr)
+        cells = (f"{name}: {_text(row[name])}" for name in self.columns if name in row)
+        print("  done:", ", ".join(cells), file=sys.stderr)
 
     def __str__(self) -> str:
         cells = [[_text(row.get(name)) for name in self.columns] for row in self.rows]
@@ -148,10 +151,12 @@ class Report:
         return "\n".join([*lines, "", *self.notes])
 
     def write_json(self, path: str | Path) -> None:
+        """Writes all attributes as JSON."""
         Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
 def _text(value: Any) -> str:
+    """Returns the text of a table cell."""
     if value is None:
         return "–"
     if isinstance(value, float):

@@ -1,12 +1,13 @@
-"""VTN against 3D networks and video transformers: size, multiply-adds, seconds a video, seconds of training.
+"""Compares VTN with 3D networks and video transformers: size, multiply-adds, time per video, training time.
 
-The comparison of the paper's table 2, from this machine, with published figures beside ours. All weights are
-random: a network computes the same whatever it learned. A video has 10 seconds (300 frames, 340×256).
+Measures the comparison of VTN's table 2 (Neimark et al. 2021, arXiv 2102.00719) on this computer and prints
+the published values beside it. All weights are random, since the time does not depend on them. A video has 10
+seconds (300 frames of 340×256 pixels).
 
-VTN sees 250 frames of it in one view. Each frame goes through the backbone by itself, so that its time is
-that of some frames, scaled, and of the encoder over all of them; --whole runs all of it. Others see several
-views, of which one is timed. Training is timed on one clip a step; an epoch has the 240,000 videos of
-Kinetics-400.
+VTN has one view with 250 frames. Its backbone computes each frame separately, so that its time is scaled from
+the time of some frames, and the encoder is timed on all of them; --whole times all frames. Other models have
+several views, of which one is timed. Training is timed with one clip per step; an epoch has the 240,000
+videos of Kinetics-400.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.decode import make_clip
-from benchmarks.measure import Report, Timing, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, Timing, ratio, time_interleaved
 from slowfast.analysis.flops import views_of_test
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
@@ -36,21 +38,21 @@ from slowfast.models.complexity import clip_complexity, count_parameters
 
 KINETICS_VIDEOS = 240_000
 TIMED_FRAMES = 16
-"""Frames that stand for all of a long view, where a model looks at each by itself."""
+"""Number of timed frames of a long view, if a model computes each frame separately."""
 
 Calls = dict[str, Callable[[], object]]
 
 
 @dataclass(frozen=True)
 class Published:
-    """What its authors say of a model.
+    """The published values of a model.
 
     Attributes:
-        parameters: millions.
-        gmacs: of a view, as they count.
-        views: of a test video.
-        epochs: of its training on Kinetics-400.
-        source: of the figures.
+        parameters: in millions.
+        gmacs: multiply-adds per view in 10⁹, as counted by the authors.
+        views: number of views per test video.
+        epochs: length of the training on Kinetics-400.
+        source: publication of the values.
     """
 
     parameters: float | None
@@ -65,39 +67,44 @@ class Candidate:
     """A model of the comparison.
 
     Attributes:
-        config: of its data, and of the model unless ``build`` makes that.
-        overrides: of the configuration.
-        build: takes the configuration.
+        config: name of the recipe for the data, and for the model unless ``build`` constructs another one.
+        published: see :class:`Published`.
+        overrides: changes of the recipe, ``KEY, VALUE, …``.
+        build: returns the model for the configuration.
     """
 
     config: str
     published: Published
     overrides: tuple[str, ...] = ()
-    build: Callable[[Any], nn.Module] = field(default=lambda cfg: build_model(cfg, fetch_weights=False))
+    build: Callable[[CfgNode], nn.Module] = field(default=lambda cfg: build_model(cfg, fetch_weights=False))
 
-    def load(self) -> Any:
+    def load(self) -> CfgNode:
+        """Returns the configuration for the CPU, without loader workers."""
         return load_config(self.config, ["NUM_GPUS", "0", "DATA_LOADER.NUM_WORKERS", "0", *self.overrides])
 
 
 class HuggingFaceVideo(nn.Module):
-    """A video classifier of ``transformers`` called with frames (B, 3, T, H, W)."""
+    """A video classifier of ``transformers`` whose input is frames (B, 3, T, H, W)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Maps frames (B, 3, T, H, W) to logits (B, K)."""
         return self.model(pixel_values=frames.transpose(1, 2)).logits
 
 
-def timesformer(cfg: Any) -> nn.Module:
+def timesformer(cfg: CfgNode) -> nn.Module:
+    """Returns TimeSformer-B with random weights."""
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
     config = TimesformerConfig(num_frames=cfg.DATA.NUM_FRAMES, num_labels=cfg.MODEL.NUM_CLASSES)
     return HuggingFaceVideo(TimesformerForVideoClassification(config))
 
 
-def videomae(cfg: Any) -> nn.Module:
+def videomae(cfg: CfgNode) -> nn.Module:
+    """Returns VideoMAE-B with random weights."""
     from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
     config = VideoMAEConfig(
@@ -107,7 +114,7 @@ def videomae(cfg: Any) -> nn.Module:
 
 
 def _clips(frames: int, rate: int, views: int, crops: int) -> tuple[str, ...]:
-    """Overrides of a VTN configuration for a model that is tested on clips of 224 × 224 pixels."""
+    """Returns overrides of a VTN recipe for a model that is tested on clips of 224 × 224 pixels."""
     values = {
         "DATA.NUM_FRAMES": frames, "DATA.SAMPLING_RATE": rate, "TRAIN.EVAL_FULL_VIDEO": False,
         "TEST.NUM_ENSEMBLE_VIEWS": views, "TEST.NUM_SPATIAL_CROPS": crops,
@@ -138,7 +145,7 @@ CANDIDATES: Mapping[str, Candidate] = {
     ),
 }
 OURS, THEIRS = "ViT-B-VTN", "SlowFast-R101-NL"
-"""The pair of the paper's claims: training 16.1 times, inference 5.1 times as fast."""
+"""The two models that the paper compares: VTN trains 16.1 times and infers 5.1 times as fast."""
 
 COLUMNS = [
     "model", "M", "published M", "GMACs", "with attention", "published GMACs", "views", "total GMACs",
@@ -147,6 +154,7 @@ COLUMNS = [
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
     names = list(CANDIDATES)
     parser.add_argument(
         "--models", nargs="+", default=names, choices=names, metavar="NAME", help=", ".join(names)
@@ -154,14 +162,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="+", default=["test", "train"], choices=["test", "train", "count"])
     parser.add_argument("--whole", action="store_true", help="time all frames of long views (a minute each)")
     parser.add_argument(
-        "--rounds", type=int, default=2, help="of the test (default: 2, after one for warmth)"
+        "--rounds", type=int, default=2, help="timed rounds of the test after one warm-up round (default: 2)"
     )
-    parser.add_argument("--steps", type=int, default=1, help="of the training, after one (default: 1)")
+    parser.add_argument(
+        "--steps", type=int, default=1, help="timed training steps after one warm-up step (default: 1)"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
 
 
-def run(args: argparse.Namespace) -> Report:
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Measures all chosen models."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     cfgs = {name: CANDIDATES[name].load() for name in args.models}
@@ -171,28 +182,28 @@ def run(args: argparse.Namespace) -> Report:
     if "test" in args.parts:
         calls = {name: test_call(models[name], cfgs[name], args) for name in models}
         tests = time_interleaved(calls, rounds=args.rounds, synchronize=synchronize)
-        say("a view, or the timed part of it", tests)
+        print_timings("one view, or its timed frames", tests)
         decodes = time_decoding(cfgs)
     if "train" in args.parts:
         calls = {name: training_call(models[name], cfgs[name], args.device) for name in models}
         trainings = time_interleaved(calls, rounds=args.steps, synchronize=synchronize)
-        say("a training step", trainings)
+        print_timings("one training step", trainings)
     seconds = {name: video_seconds(timing, models[name], cfgs[name], args) for name, timing in tests.items()}
-    report = Report("random weights, float32, a video of 10 s; training: one clip a step", COLUMNS)
+    report = BenchmarkReport("random weights, float32, a video of 10 s; training: one clip per step", COLUMNS)
     for name, cfg in cfgs.items():
         report.add(**row(name, models[name], cfg, seconds.get(name), decodes.get(name), trainings.get(name)))
     report.notes += notes(seconds, decodes, trainings)
     return report
 
 
-def say(what: str, timings: Mapping[str, Timing]) -> None:
-    """Tells figures as soon as they are there, so that a benchmark that is cut off has said them."""
-    told = ", ".join(f"{name} {timing.median:.3g} s" for name, timing in timings.items())
-    print(f"  {what}: {told}", file=sys.stderr)
+def print_timings(label: str, timings: Mapping[str, Timing]) -> None:
+    """Prints timings on stderr, so that an interrupted benchmark has printed its results."""
+    medians = ", ".join(f"{name} {timing.median:.3g} s" for name, timing in timings.items())
+    print(f"  {label}: {medians}", file=sys.stderr)
 
 
-def test_call(model: nn.Module, cfg: Any, args: argparse.Namespace) -> Callable[[], object]:
-    """One view through the model, or the part of a long one that stands for it."""
+def test_call(model: nn.Module, cfg: CfgNode, args: argparse.Namespace) -> Callable[[], object]:
+    """Returns a function that computes one view, or the timed frames of a long view."""
     model.eval()
     frames, _ = views_of_test(cfg)
     timed = min(frames, TIMED_FRAMES) if isinstance(model, FrameByFrameModel) and not args.whole else frames
@@ -203,16 +214,16 @@ def test_call(model: nn.Module, cfg: Any, args: argparse.Namespace) -> Callable[
             if not isinstance(model, FrameByFrameModel):
                 model(view)
                 return
-            # In chunks, as a long video goes through it.
-            for part in view.split(TIMED_FRAMES, dim=2):
-                features = model.encode_frames(part)
+            # In chunks, as a long video is computed.
+            for chunk in view.split(TIMED_FRAMES, dim=2):
+                features = model.encode_frames(chunk)
             model.classify(features.new_zeros(1, frames, features.shape[-1]))
 
     return call
 
 
-def video_seconds(timing: Timing, model: nn.Module, cfg: Any, args: argparse.Namespace) -> Timing:
-    """Seconds of all views of a video from those of what was timed."""
+def video_seconds(timing: Timing, model: nn.Module, cfg: CfgNode, args: argparse.Namespace) -> Timing:
+    """Returns the seconds for all views of a video, computed from the timed view or frames."""
     frames, views = views_of_test(cfg)
     if not isinstance(model, FrameByFrameModel) or args.whole or frames <= TIMED_FRAMES:
         return Timing(tuple(views * seconds for seconds in timing.seconds))
@@ -224,8 +235,8 @@ def video_seconds(timing: Timing, model: nn.Module, cfg: Any, args: argparse.Nam
     return Timing(tuple(views * ((seconds - encoder) * scale + encoder) for seconds in timing.seconds))
 
 
-def training_call(model: nn.Module, cfg: Any, device: str) -> Callable[[], object]:
-    """Forward, backward and update of one clip."""
+def training_call(model: nn.Module, cfg: CfgNode, device: str) -> Callable[[], object]:
+    """Returns a function that takes one training step with one clip."""
     size = cfg.DATA.TRAIN_CROP_SIZE
     clip = torch.randn(1, 3, cfg.DATA.NUM_FRAMES, size, size, device=device)
     label = torch.zeros(1, dtype=torch.long, device=device)
@@ -240,15 +251,16 @@ def training_call(model: nn.Module, cfg: Any, device: str) -> Callable[[], objec
     return call
 
 
-def time_decoding(cfgs: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds to read and crop all views of one video as the test does, by name; the best of two."""
+def time_decoding(cfgs: Mapping[str, CfgNode]) -> dict[str, float]:
+    """Returns for each model the seconds to read and crop all test views of one video; the best of two."""
     with tempfile.TemporaryDirectory() as folder:
         video = make_clip(Path(folder), (340, 256), num_frames=300, gop=12)
         Path(folder, "test.csv").write_text(f"{video} 0\n")
         return {name: min(_read_views(cfg, folder) for _ in range(2)) for name, cfg in cfgs.items()}
 
 
-def _read_views(cfg: Any, folder: str) -> float:
+def _read_views(cfg: CfgNode, folder: str) -> float:
+    """Returns the seconds to load all test views of the one video in ``folder``."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATA.PATH_TO_DATA_DIR = folder
@@ -263,17 +275,17 @@ def _read_views(cfg: Any, folder: str) -> float:
 def row(
     name: str,
     model: nn.Module,
-    cfg: Any,
+    cfg: CfgNode,
     seconds: Timing | None,
     decode: float | None,
     training: Timing | None,
 ) -> dict[str, Any]:
-    """A line of the table; the model's weights are gone afterwards."""
+    """Returns one row of the table."""
     published = CANDIDATES[name].published
     frames, views = views_of_test(cfg)
     parameters = count_parameters(model)
     macs = clip_complexity(model, frames, cfg.DATA.TEST_CROP_SIZE).total
-    figures: dict[str, Any] = {
+    cells: dict[str, Any] = {
         "model": name,
         "M": round(parameters / 1e6, 1),
         "published M": published.parameters,
@@ -285,32 +297,32 @@ def row(
         "source": published.source,
     }
     if seconds is not None and decode is not None:
-        figures |= {"s/video": seconds.median, "s decode": decode, "s/video all": seconds.median + decode}
+        cells |= {"s/video": seconds.median, "s decode": decode, "s/video all": seconds.median + decode}
     if training is not None:
-        figures |= {"s/step": training.median, "h/epoch": training.median * KINETICS_VIDEOS / 3600}
-    return figures
+        cells |= {"s/step": training.median, "h/epoch": training.median * KINETICS_VIDEOS / 3600}
+    return cells
 
 
 def notes(
     seconds: Mapping[str, Timing], decodes: Mapping[str, float], trainings: Mapping[str, Timing]
 ) -> list[str]:
-    """What the figures say of the paper's claims, and how they are to be read."""
-    said = [
-        "M: millions of parameters; GMACs: of a view, without and with the products of attention, the total "
-        "with them; published: as its authors count (VTN's without)",
-        "h/epoch: of 240,000 clips on this machine; s decode: reading and cropping all views by one core",
+    """Returns explanations of the columns, and the measured ratios beside those of the paper."""
+    lines = [
+        "M: millions of parameters; GMACs: per view, without and with the products of attention, the total "
+        "with them; published: as counted by the authors (VTN's authors: without)",
+        "h/epoch: 240,000 clips on this computer; s decode: reading and cropping all views on one core",
     ]
     if OURS in seconds and THEIRS in seconds:
-        both = [seconds[name].median + decodes[name] for name in (THEIRS, OURS)]
-        said.append(
+        theirs_total, ours_total = (seconds[name].median + decodes[name] for name in (THEIRS, OURS))
+        lines.append(
             f"inference: {OURS} is {ratio(seconds[THEIRS], seconds[OURS]):.2f} times as fast as {THEIRS}, "
-            f"{both[0] / both[1]:.2f} times with decoding (the paper, on GPUs: 5.1)"
+            f"{theirs_total / ours_total:.2f} times with decoding (the paper, on GPUs: 5.1)"
         )
     if OURS in trainings and THEIRS in trainings:
         clip = ratio(trainings[THEIRS], trainings[OURS])
         theirs, ours = (CANDIDATES[name].published.epochs or 1 for name in (THEIRS, OURS))
-        said.append(
-            f"training: {THEIRS} takes {clip:.2f} times as long a clip as {OURS}; with {theirs} epochs and "
+        lines.append(
+            f"training: {THEIRS} takes {clip:.2f} times as long per clip as {OURS}; with {theirs} epochs and "
             f"{ours}, as published, {clip * theirs / ours:.1f} times (the paper: 16.1)"
         )
-    return said
+    return lines

@@ -1,7 +1,9 @@
-"""A training run on many GPUs, planned on paper: storage, decoding, memory, communication, time.
+"""Estimates a training run on many GPUs: storage, decoding, memory, communication, time.
 
-Measured here: what the model needs for a clip, what loading a clip costs, how large its file is. Assumed, and
-to be given: the GPUs, what they attain, their links, the data set. Each row says which it is.
+Measured on this computer: operations and memory of the model per clip, CPU time to load a clip, size of a
+file.
+Assumed, with an option for each: number of GPUs, their attained throughput, their links, the data set. The
+column ``origin`` states whether a value is measured, assumed or computed.
 """
 
 from __future__ import annotations
@@ -10,93 +12,95 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.decode import make_clip
-from benchmarks.measure import Report
+from benchmarks.measure import BenchmarkReport
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
-from slowfast.engine.evaluator import count_gmacs
-from slowfast.models.complexity import count_parameters
+from slowfast.models.complexity import count_gmacs, count_parameters
 from vtn import VTN
 
 CLASSES = 400
-# Of float32: weights, their gradients and SGD's momentum.
-NUMBERS_A_PARAMETER = 3
+# float32 values stored per parameter: weight, gradient and SGD's momentum.
+VALUES_PER_PARAMETER = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
     parser.add_argument("--gpus", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=16, help="clips of a step on each GPU")
-    parser.add_argument("--attained", type=float, default=250.0, help="TFLOP/s that a GPU attains, bfloat16")
-    parser.add_argument("--link", type=float, default=25.0, help="GB/s between GPUs, each way and GPU")
-    parser.add_argument("--videos", type=int, default=240_000, help="for training")
+    parser.add_argument("--batch", type=int, default=16, help="clips per step on each GPU")
+    parser.add_argument("--attained", type=float, default=250.0, help="attained TFLOP/s per GPU, bfloat16")
+    parser.add_argument("--link", type=float, default=25.0, help="GB/s per GPU in each direction")
+    parser.add_argument("--videos", type=int, default=240_000, help="training videos")
     parser.add_argument("--val-videos", type=int, default=20_000)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--val-frames", type=int, default=250)
     parser.add_argument("--backbone", default="vit_base_patch16_224")
-    parser.add_argument("--clips", type=int, default=16, help="that are loaded to measure it")
+    parser.add_argument("--clips", type=int, default=16, help="number of clips to load for the measurement")
 
 
-def run(args: argparse.Namespace) -> Report:
-    report = Report(
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Measures, and computes the estimate."""
+    report = BenchmarkReport(
         f"{args.backbone} on {args.gpus} GPUs, {args.batch} clips of {args.frames} frames each",
-        ["piece", "figure", "unit", "origin"],
+        ["quantity", "value", "unit", "origin"],
     )
     with tempfile.TemporaryDirectory() as folder:
         file_bytes, clip_seconds, video_seconds = _loading(Path(folder), args)
     parameters, clip_macs, video_macs, activations = _model(args)
 
-    def add(piece: str, figure: float, unit: str, origin: str) -> None:
-        report.add(piece=piece, figure=float(figure), unit=unit, origin=origin)
+    def add(quantity: str, value: float, unit: str, origin: str) -> None:
+        report.add(quantity=quantity, value=float(value), unit=unit, origin=origin)
 
     add("parameters", parameters / 1e6, "million", "measured")
-    add("multiply-adds of a clip, forward", clip_macs, "10^9", "measured")
-    add("multiply-adds of a whole video", video_macs, "10^9", "measured")
+    add("multiply-adds per clip, forward", clip_macs, "10^9", "measured")
+    add("multiply-adds per full video", video_macs, "10^9", "measured")
     add("file of 10 s of 340x256, H.264", file_bytes / 1e6, "MB", "measured")
-    add("loading a clip", clip_seconds, "core seconds", "measured, CPU time")
-    add("loading a whole video", video_seconds, "core seconds", "measured, CPU time")
-    add("kept for the backward pass, a clip", activations / 1e9, "GB of float32", "measured")
-    add("a GPU attains", args.attained, "TFLOP/s", "assumed")
-    add("a GPU's link", args.link, "GB/s", "assumed")
-    # Backward takes twice the forward pass, and a multiply-add is two operations.
+    add("loading one clip", clip_seconds, "core seconds", "measured, CPU time")
+    add("loading one full video", video_seconds, "core seconds", "measured, CPU time")
+    add("activations for the backward pass, per clip", activations / 1e9, "GB of float32", "measured")
+    add("attained throughput per GPU", args.attained, "TFLOP/s", "assumed")
+    add("link per GPU", args.link, "GB/s", "assumed")
+    # The backward pass takes twice the operations of the forward pass; a multiply-add is two operations.
     rate = args.attained * 1e12 / (6e9 * clip_macs)
     step = args.batch / rate
     gradients = 4 * parameters
     exchange = 2 * (args.gpus - 1) / args.gpus * gradients / (args.link * 1e9)
-    add("training", rate, "clips/s and GPU", "computed")
-    add("a step, computing", step, "s", "computed")
-    add("gradients of a step", gradients / 1e6, "MB", "computed")
-    add("their exchange in a ring, if not hidden", exchange, "s", "computed")
-    add("share of it in a step, if not hidden", exchange / (exchange + step), "", "computed")
-    add("cores for loading", rate * clip_seconds, "a GPU", "computed")
-    add("from storage, all GPUs", args.gpus * rate * file_bytes / 1e6, "MB/s", "computed")
-    add("weights, gradients, momentum", NUMBERS_A_PARAMETER * gradients / 1e9, "GB a GPU", "computed")
-    add("activations in bfloat16", args.batch * activations / 2e9, "GB a GPU", "computed")
+    add("training", rate, "clips/s per GPU", "computed")
+    add("one step, computation", step, "s", "computed")
+    add("gradients per step", gradients / 1e6, "MB", "computed")
+    add("ring all-reduce of the gradients, not overlapped", exchange, "s", "computed")
+    add("fraction of a step for all-reduce, not overlapped", exchange / (exchange + step), "", "computed")
+    add("loading", rate * clip_seconds, "cores per GPU", "computed")
+    add("reading from storage, all GPUs", args.gpus * rate * file_bytes / 1e6, "MB/s", "computed")
+    add("weights, gradients, momentum", VALUES_PER_PARAMETER * gradients / 1e9, "GB per GPU", "computed")
+    add("activations in bfloat16", args.batch * activations / 2e9, "GB per GPU", "computed")
     add("checkpoint", 2 * gradients / 1e6, "MB", "computed")
-    add("an epoch", args.videos / args.gpus / args.batch * (step + exchange) / 60, "minutes", "computed")
-    add("its validation on whole videos, computing", _validation(args, video_macs), "s", "computed")
+    add("one epoch", args.videos / args.gpus / args.batch * (step + exchange) / 60, "minutes", "computed")
+    add("validation on full videos, computation", _validation(args, video_macs), "s", "computed")
     cores = max(1.0, rate * clip_seconds)
     add(
-        "the same, loading on those cores",
+        "validation on full videos, loading on those cores",
         args.val_videos * video_seconds / args.gpus / cores,
         "s",
         "computed",
     )
-    report.notes.append("measured on the machine above, no GPU; options of this command set what is assumed")
+    report.notes.append("measured on the computer above, without a GPU; options set the assumed values")
     return report
 
 
 def _validation(args: argparse.Namespace, video_macs: float) -> float:
+    """Returns the seconds that the forward passes of all validation videos take."""
     return args.val_videos / args.gpus * 2e9 * video_macs / (args.attained * 1e12)
 
 
 def _loading(folder: Path, args: argparse.Namespace) -> tuple[int, float, float]:
-    """Returns the bytes of a file, and the core seconds to load a clip and a whole video from it."""
+    """Returns the size of a file in bytes, and the core seconds to load a clip and the full video from it."""
     path = make_clip(folder, (256, 340), 250, 250)
     for split in ("train", "val"):
         (folder / f"{split}.csv").write_text(f"{path} 0\n" * args.clips)
@@ -108,37 +112,38 @@ def _loading(folder: Path, args: argparse.Namespace) -> tuple[int, float, float]
     return path.stat().st_size, _core_seconds(cfg, "train", args.clips), _core_seconds(cfg, "val", 2)
 
 
-def _core_seconds(cfg: Any, split: str, count: int) -> float:
-    """CPU time of an item, so that other work on the machine does not count."""
+def _core_seconds(cfg: CfgNode, split: str, count: int) -> float:
+    """Returns the CPU seconds per item, which exclude other processes on the computer."""
     dataset = build_dataset(cfg, split)
     dataset[0]
-    begun = time.process_time()
+    begin = time.process_time()
     for number in range(count):
         dataset[number]
-    return (time.process_time() - begun) / count
+    return (time.process_time() - begin) / count
 
 
 def _model(args: argparse.Namespace) -> tuple[int, float, float, int]:
-    """Returns parameters, 10⁹ multiply-adds of a clip and of a video, and bytes kept for backward, a clip."""
+    """Returns parameters, 10⁹ multiply-adds per clip and per video, and bytes of activations per clip."""
     model = VTN(args.backbone, num_classes=CLASSES, pretrained=False)
     parameters = count_parameters(model)
     clip = count_gmacs(model, (3, args.frames, 224, 224))
     with torch.no_grad():
         feature = model.eval().encode_frames(torch.zeros(1, 3, 1, 224, 224))  # (1, 1, F)
-    # The backbone sees frame by frame, so that a video's need not be run.
+    # The backbone computes each frame separately, so that the count of a video follows from a clip's.
     frame = (clip - _encoder_gmacs(model, feature, args.frames)) / args.frames
     video = args.val_frames * frame + _encoder_gmacs(model, feature, args.val_frames)
     return parameters, clip, video, _kept_bytes(model, torch.zeros(1, 3, args.frames, 224, 224))
 
 
 def _encoder_gmacs(model: VTN, feature: torch.Tensor, frames: int) -> float:
+    """Returns 10⁹ multiply-adds of encoder and head for one clip; ``feature`` is (1, 1, F)."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval().classify(feature.expand(-1, frames, -1))
     return counter.get_total_flops() / 2e9
 
 
 def _kept_bytes(model: nn.Module, frames: torch.Tensor) -> int:
-    """Bytes that autograd keeps of a forward pass, parameters apart, each storage once."""
+    """Returns the bytes that autograd saves in a forward pass, without parameters, each storage once."""
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
 

@@ -1,8 +1,8 @@
-"""Training steps a second with 1 and more processes, and the share of communication in a step.
+"""Measures training steps per second with one and more processes, and the fraction of time for communication.
 
-A VTN on random frames, so that nothing waits for data. Each process has the same batch size and number of
-threads. The step is taken in turn with and without the exchange of gradients; the difference is what is not
-hidden behind computing.
+A VTN is trained on random frames, so that no step waits for data. Each process has the same batch size and
+number of threads. Steps with and without the exchange of gradients alternate; the difference is the time of
+the exchange that is not overlapped with computation.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import argparse
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.queues import SimpleQueue
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.measure import Report, time_interleaved
+from benchmarks.measure import BenchmarkReport, time_interleaved
 from slowfast.distributed.world import World, connect, disconnect, free_local_address
 from vtn import VTN
 
@@ -25,70 +25,82 @@ CLASSES = 400
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--backbone", default="vit_tiny_patch16_224")
     parser.add_argument("--frames", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=2, help="clips of each process")
-    parser.add_argument("--width", type=int, default=192, help="of the temporal encoder")
+    parser.add_argument("--batch", type=int, default=2, help="clips per step in each process")
+    parser.add_argument("--width", type=int, default=192, help="width of the temporal encoder")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="cuda: a GPU a process")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="cuda: one GPU per process")
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Median seconds of a step on one process, and bytes of gradients that it exchanges."""
+    """The measurement of one process.
 
-    together: float
-    alone: float
+    Attributes:
+        exchanged: median seconds per step with the exchange of gradients.
+        local: median seconds per step without it.
+        gradient_bytes: bytes of gradients.
+    """
+
+    exchanged: float
+    local: float
     gradient_bytes: int
 
 
-def run(args: argparse.Namespace) -> Report:
-    report = Report(
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Measures each number of processes."""
+    report = BenchmarkReport(
         f"{args.backbone}, encoder of width {args.width}; {args.batch} clips of {args.frames} frames each",
-        ["processes", "steps/s", "clips/s", "× 1 process", "s a step", "s without exchange",
-         "share of communication", "MB of gradients"],
+        ["processes", "steps/s", "clips/s", "× 1 process", "s per step", "s without exchange",
+         "communication fraction", "MB of gradients"],
     )  # fmt: skip
     first: float | None = None
     for size in args.processes:
         steps = _measure(size, args)
-        together, alone = (max(getattr(one, name) for one in steps) for name in ("together", "alone"))
-        clips = size * args.batch / together
+        exchanged, local = max(one.exchanged for one in steps), max(one.local for one in steps)
+        clips = size * args.batch / exchanged
         first = first or clips / size
         report.add(
             processes=size,
             **{
-                "steps/s": 1 / together,
+                "steps/s": 1 / exchanged,
                 "clips/s": clips,
                 "× 1 process": clips / first,
-                "s a step": together,
-                "s without exchange": alone,
-                "share of communication": max(0.0, 1 - alone / together),
+                "s per step": exchanged,
+                "s without exchange": local,
+                "communication fraction": max(0.0, 1 - local / exchanged),
                 "MB of gradients": steps[0].gradient_bytes / 1e6 if size > 1 else 0.0,
             },
         )
-    report.notes.append("seconds: the slowest process; the exchange is torch's DDP, over gloo on the CPU")
+    report.notes.append("seconds: the slowest process; exchange by torch's DDP, over gloo on the CPU")
     return report
 
 
 def _measure(size: int, args: argparse.Namespace) -> list[Steps]:
+    """Returns the measurements of ``size`` processes that train together."""
     context = multiprocessing.get_context("spawn")
-    answers = context.SimpleQueue()
+    results = context.SimpleQueue()
     address = free_local_address()
     processes = [
-        context.Process(target=_process, args=(rank, size, address, args, answers)) for rank in range(size)
+        context.Process(target=_process, args=(rank, size, address, args, results)) for rank in range(size)
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
-        raise SystemExit(f"a process of {size} failed; see above")
-    return [answers.get() for _ in processes]
+        raise SystemExit(f"one of {size} processes failed; see the error above")
+    return [results.get() for _ in processes]
 
 
-def _process(rank: int, size: int, address: str, args: argparse.Namespace, answers: Any) -> None:
+def _process(
+    rank: int, size: int, address: str, args: argparse.Namespace, results: SimpleQueue[Steps]
+) -> None:
+    """Runs one process: joins the group, trains, and puts its measurement into ``results``."""
     torch.set_num_threads(args.threads)
     device = torch.device(args.device, rank) if args.device == "cuda" else torch.device("cpu")
     world = World(rank, size, rank, size, device)
@@ -105,7 +117,7 @@ def _process(rank: int, size: int, address: str, args: argparse.Namespace, answe
         intermediate_size=4 * args.width,
         mlp_dim=args.width,
     ).to(device)
-    together, alone = _steps(model, world, args)
+    exchanged, local = _steps(model, world, args)
 
     def synchronize() -> None:
         if device.type == "cuda":
@@ -113,15 +125,15 @@ def _process(rank: int, size: int, address: str, args: argparse.Namespace, answe
         world.barrier()
 
     times = time_interleaved(
-        {"together": together, "alone": alone}, rounds=args.rounds, synchronize=synchronize
+        {"exchanged": exchanged, "local": local}, rounds=args.rounds, synchronize=synchronize
     )
     disconnect()
-    learning = [p for p in model.parameters() if p.requires_grad]
-    answers.put(
+    trained = [p for p in model.parameters() if p.requires_grad]
+    results.put(
         Steps(
-            times["together"].median,
-            times["alone"].median,
-            sum(p.numel() * p.element_size() for p in learning),
+            times["exchanged"].median,
+            times["local"].median,
+            sum(p.numel() * p.element_size() for p in trained),
         )
     )
 
@@ -129,23 +141,23 @@ def _process(rank: int, size: int, address: str, args: argparse.Namespace, answe
 def _steps(
     model: nn.Module, world: World, args: argparse.Namespace
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Returns a training step with and one without the exchange of gradients."""
+    """Returns two functions: a training step with the exchange of gradients, and one without."""
     parallel = model if world.size == 1 else DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     size = 224
     frames = torch.randn(args.batch, 3, args.frames, size, size, device=world.device)
     labels = torch.randint(CLASSES, (args.batch,), device=world.device)
 
-    def together() -> None:
+    def exchanged() -> None:
         optimizer.zero_grad()
         nn.functional.cross_entropy(parallel(frames), labels).backward()
         optimizer.step()
 
-    def alone() -> None:
+    def local() -> None:
         if isinstance(parallel, DistributedDataParallel):
             with parallel.no_sync():
-                together()
+                exchanged()
         else:
-            together()
+            exchanged()
 
-    return together, alone
+    return exchanged, local

@@ -1,8 +1,8 @@
-"""The temporal encoder against Hugging Face's Longformer, full attention, and its matrix products alone.
+"""Compares the temporal encoder with Hugging Face's Longformer, full attention, and only its matrix products.
 
-Same weights, same inputs, one process, taking turns; outputs (and gradients) are compared in the same run.
-Memory is what inference needs beyond the loaded and packed model, the input and one hidden sequence.
-T frames, D width.
+The candidates have the same weights and inputs and alternate in one process; outputs and gradients are
+compared in the same run. Memory is the memory of inference besides the loaded and packed model, the input and
+one hidden sequence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._longformer import HuggingFaceEncoder, chunked_reference
-from benchmarks.measure import Report, Timing, cpu_has_bfloat16, peak_memory, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, Timing, cpu_has_bfloat16, peak_memory, ratio, time_interleaved
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
 from vtn.encoder.packed_linear import pack
 from vtn.encoder.temporal_encoder import TemporalEncoder
@@ -26,31 +26,35 @@ LENGTHS = [16, 64, 250, 1024, 4096, 16384, 65536]
 TRAINING_LENGTHS = [16, 250, 1024]
 TRAINING_BATCH = 8
 QUADRATIC_LIMIT = 16384
-"""Hugging Face's mask and full attention are N×N: longer inputs are left to ours."""
+"""Maximum number of frames for Hugging Face and full attention, which use T×T matrices."""
 EMULATED_LIMIT = 250
-"""Longest bfloat16 input where the processor has no instructions for it, so that nothing is to be learned."""
+"""Maximum number of frames for bfloat16 on a processor without bfloat16 instructions, which emulates it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
     parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="frames, for inference")
     parser.add_argument(
         "--training", type=int, nargs="*", default=TRAINING_LENGTHS, help="frames, for training"
     )
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument(
-        "--rounds", type=int, default=9, help="most rounds; long inputs take fewer, 3 at least"
+        "--rounds", type=int, default=9, help="maximum number of rounds; long inputs have fewer, at least 3"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
-        "--cpu-time", action="store_true", help="CPU time of one thread, for a machine that others use too"
+        "--cpu-time",
+        action="store_true",
+        help="measure the CPU time of one thread, for busy computers",
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--plot", metavar="PNG", help="draw time against length")
 
 
-def run(args: argparse.Namespace) -> Report:
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Measures inference for each dtype and length, then training."""
     torch.set_num_threads(1 if args.cpu_time else args.threads)
-    report = Report(
+    report = BenchmarkReport(
         f"temporal encoder: {LAYERS} layers, width {WIDTH}, {HEADS} heads, window {WINDOW}; times in ms",
         ["mode", "dtype", "frames", "ours", "products", "Hugging Face", "full attention", "of the limit",
          "× Hugging Face", "× full", "error", "memory MB", "Hugging Face MB"],
@@ -89,7 +93,7 @@ def run(args: argparse.Namespace) -> Report:
 def measure(
     candidates: dict[str, Callable[[], Any]], tokens: int, args: argparse.Namespace
 ) -> dict[str, Timing]:
-    """Times the candidates, in fewer rounds where ``tokens`` are many."""
+    """Times the candidates, with fewer rounds for more tokens."""
     return time_interleaved(
         candidates,
         rounds=min(args.rounds, max(3, 10_000 // tokens)),
@@ -102,7 +106,7 @@ def measure(
 def inference_row(
     encoder: TemporalEncoder, length: int, dtype: torch.dtype, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """Batch 1. Ours is prepared for ``dtype``; the other models are float32 always."""
+    """Returns one row for a batch of 1; our model is packed for ``dtype``, the other models are float32."""
     features = torch.randn(1, length, WIDTH, device=args.device)
     cls = torch.randn(1, 1, WIDTH, device=args.device)
     encoder.eval().pack(dtype)
@@ -135,7 +139,7 @@ def inference_row(
 def training_row(
     encoder: TemporalEncoder, length: int, dropout: float, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """A forward and a backward pass over a batch; at dropout 0 the gradients are compared too."""
+    """Returns one row for a forward and a backward pass of a batch; at dropout 0 also compares gradients."""
     features = torch.randn(TRAINING_BATCH, length, WIDTH, device=args.device, requires_grad=True)
     cls = torch.randn(1, 1, WIDTH, device=args.device)
     direction = torch.randn(WIDTH, device=args.device)
@@ -177,7 +181,7 @@ def training_row(
 
 
 def compare(times: dict[str, Timing]) -> dict[str, Any]:
-    """Medians in ms and ratios round by round."""
+    """Returns the medians in ms, and the medians of the ratios of each round."""
     row: dict[str, Any] = {name: timing.median * 1e3 for name, timing in times.items()}
     row["of the limit"] = ratio(times["ours"], times["products"])
     for column, name in (("× Hugging Face", "Hugging Face"), ("× full", "full attention")):
@@ -187,7 +191,7 @@ def compare(times: dict[str, Timing]) -> dict[str, Any]:
 
 
 def layer_linears(layer: EncoderLayer) -> list[list[nn.Linear]]:
-    """The linears that make up each of a layer's products over frames."""
+    """Returns for each of a layer's matrix products over frames the linear layers that it consists of."""
     attention = layer.attention["self"]
     return [
         [attention["query"], attention["key"], attention["value"]],
@@ -200,7 +204,10 @@ def layer_linears(layer: EncoderLayer) -> list[list[nn.Linear]]:
 def products_alone(
     encoder: TemporalEncoder, length: int, dtype: torch.dtype, device: str
 ) -> Callable[[], None]:
-    """The linear layers that frames pass in all layers but the last, and those of [CLS]: the limit."""
+    """Returns a function that computes only the products of the encoder, a lower limit of its time.
+
+    These are the linear layers for frames in all layers but the last, and the linear layers for [CLS].
+    """
     layers = [[pack(linears, dtype) for linears in layer_linears(layer)] for layer in encoder.layers[:-1]]
     rows = min(length, CHUNK)
     sizes = [linears[0].in_features for linears in layer_linears(encoder.layers[0])]
@@ -222,7 +229,7 @@ def products_alone(
 
 
 def products_forward_and_backward(encoder: TemporalEncoder, tokens: int, device: str) -> Callable[[], None]:
-    """The same with the two products a linear layer takes in the backward pass."""
+    """Returns a function that computes the products of frames and their two products in the backward pass."""
     pairs = []
     for linears in layer_linears(encoder.layers[0]):
         wide, narrow = len(linears) * linears[0].out_features, linears[0].in_features
@@ -238,16 +245,16 @@ def products_forward_and_backward(encoder: TemporalEncoder, tokens: int, device:
 
 
 def full_attention() -> nn.Module:
-    """torch's own encoder of the same size, whose attention is ``scaled_dot_product_attention``."""
+    """Returns torch's encoder of the same size; its attention is ``scaled_dot_product_attention``."""
     layer = nn.TransformerEncoderLayer(WIDTH, HEADS, INTERMEDIATE, activation="gelu", batch_first=True)
     return nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
 
 
 def notes(encoder: TemporalEncoder, device: str) -> list[str]:
-    """What the packed weights cost, and what the columns mean."""
+    """Returns the memory of the packed weights, and explanations of the columns."""
     lines = [
-        "memory MB: beyond model, packed weights, input and one hidden sequence",
-        "error: largest difference",
+        "memory MB: besides model, packed weights, input and one hidden sequence",
+        "error: largest absolute difference",
     ]
     if device == "cpu":
         encoder.eval().train()
@@ -255,17 +262,17 @@ def notes(encoder: TemporalEncoder, device: str) -> list[str]:
         with torch.no_grad():
             cost = peak_memory(lambda: encoder.pack(torch.float32)) / 1e6
         lines.append(
-            f"packed float32 weights: {cost:.0f} MB at their making, beside {weights:.0f} MB of parameters"
+            f"packed float32 weights: {cost:.0f} MB while packing, besides {weights:.0f} MB of parameters"
         )
         if not cpu_has_bfloat16():
             lines.append(
-                "this processor has no bfloat16 instructions: torch emulates them, and the figures say so"
+                "this processor has no bfloat16 instructions: torch emulates them, so bfloat16 is slow here"
             )
     return lines
 
 
-def plot(report: Report, path: str) -> None:
-    """Draws time against length, both logarithmic, into a PNG."""
+def plot(report: BenchmarkReport, path: str) -> None:
+    """Writes a PNG of time against length, both logarithmic."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,8 @@
-"""The paper's comparison: what is counted of the real models, and a run from end to end with small ones."""
+"""The benchmark of the paper's comparison: sizes of the real models, and a complete run with small ones."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import pytest
 import torch
@@ -36,7 +35,7 @@ def arguments(*given: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize("name", ["ViT-B-VTN", "ViT-B-VTN-1", "SlowFast-R101-NL"])
 def test_sizes_are_the_published_ones(name: str) -> None:
-    """Ours within 1 % in parameters and multiply-adds; the 3D network's library counts 3 % more or less."""
+    """Parameters differ by at most 1 %, multiply-adds by 1 % for VTN and by 3 % for the 3D network."""
     candidate, published = paper.CANDIDATES[name], paper.CANDIDATES[name].published
     cfg = candidate.load()
     frames, views = paper.views_of_test(cfg)
@@ -56,7 +55,7 @@ def test_views_of_the_test_are_the_published_ones(name: str) -> None:
     assert paper.views_of_test(candidate.load())[1] == candidate.published.views
 
 
-def test_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_run_reports_all_columns_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "CANDIDATES", SMALL)
     report = paper.run(arguments("--models", *SMALL, "--rounds", "1", "--steps", "1"))
     ours, theirs = report.rows
@@ -71,9 +70,9 @@ def test_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"with 10 epochs and 2, as published, {ratio * 5:.1f} times (the paper: 16.1)" in training
 
 
-def test_a_long_view_is_its_frames_and_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """24 frames of which 16 were timed in 5 seconds, 1 of them the encoder's: 4 × 24 / 16 + 1."""
-    cfg: Any = SMALL[paper.OURS].load()
+def test_the_time_of_a_long_view_is_scaled_from_the_timed_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 of 24 frames take 5 seconds, 1 of them for the encoder: 4 × 24 / 16 + 1 = 7 seconds for the view."""
+    cfg = SMALL[paper.OURS].load()
     model = build_model(cfg, fetch_weights=False)
     encoder = {"": Timing((1.0,))}
     monkeypatch.setattr(paper, "time_interleaved", lambda calls: encoder)

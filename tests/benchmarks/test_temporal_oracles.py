@@ -1,4 +1,4 @@
-"""What the temporal benchmark compares with is what it says it is."""
+"""The baselines of the temporal benchmark give the encoder's results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vtn.encoder.temporal_encoder import TemporalEncoder
 
 
 @torch.no_grad()
-def test_hugging_face_and_the_chunked_reference_agree_with_ours() -> None:
+def test_hugging_face_and_the_chunked_reference_equal_the_encoder() -> None:
     torch.manual_seed(0)
     encoder = TemporalEncoder(
         24, 24, 3, 3, 40, [4, 18, 4], "learned", 50, hidden_dropout=0.1, attention_dropout=0.1
@@ -22,6 +22,6 @@ def test_hugging_face_and_the_chunked_reference_agree_with_ours() -> None:
     chunked = chunked_reference(encoder, features, cls, chunk=32)
     assert chunked.dtype == torch.float64
     torch.testing.assert_close(expected.double(), chunked, atol=1e-5, rtol=0)
-    encoder.layers[1].half_window = 2  # Hugging Face takes windows whose sizes divide each other.
+    encoder.layers[1].half_window = 2  # Hugging Face requires windows that divide the largest one
     theirs = HuggingFaceEncoder(encoder).eval()(features, cls)
     torch.testing.assert_close(encoder(features, cls, None, None), theirs, atol=1e-5, rtol=0)

@@ -164,7 +164,7 @@ def test_a_backbone_from_a_users_file(own_file: Path) -> None:
 
 
 def test_a_missing_import_file_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"IMPORTS \(override\) = 'no_file\.py': there is no such file"):
+    with pytest.raises(ConfigError, match=r"IMPORTS \(override\) = 'no_file\.py': must be an existing file"):
         own_config("no_file.py", "resnet18")
 
 

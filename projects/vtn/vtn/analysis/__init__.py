@@ -1,1 +1,1 @@
-"""The analyses that VTN adds to ``tools/analyze.py``."""
+"""Analyses that VTN adds to the command ``analyze``."""

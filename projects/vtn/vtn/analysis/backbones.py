@@ -1,13 +1,14 @@
-"""Lists backbones: width, parameters, GMACs per frame, input size, normalisation, published weights.
+"""Lists backbones: width, parameters, GMACs per frame, input size, normalization, published weights.
 
-PATTERN is a name of timm with * and ?, or one behind `torchvision:`; or one name of any source, such as
-`hf:FOLDER`. Nothing is downloaded but the configuration of an `hf:` name, and no memory is taken for weights:
-each model is built and run without values. Multiply-adds of attention are counted. All of timm takes minutes.
+PATTERN is a timm or `torchvision:` name that may contain * and ?, or one name from any source, such as
+`hf:FOLDER`. Each model is built and run on the meta device, which takes no memory for weights. Only the
+configuration of an `hf:` name is downloaded. Multiply-adds of attention are included. All of timm takes
+minutes.
 
 examples:
-  python tools/analyze.py backbones 'vit_tiny*'
-  python tools/analyze.py backbones 'torchvision:convnext*'
-  python tools/analyze.py backbones 'convnext*' --json convnext.json
+  slowfast analyze backbones 'vit_tiny*'
+  slowfast analyze backbones 'torchvision:convnext*'
+  slowfast analyze backbones 'convnext*' --json convnext.json
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class BackboneFigures:
-    """What is told of one backbone.
+class BackboneMetrics:
+    """The properties of one backbone.
 
     Attributes:
-        width: F, of its features.
-        parameters: without a classifier.
-        gmacs: multiply-adds of one frame of ``input_size``, in 10⁹.
-        input_size: height and width in pixels of the frame.
-        fixed_size: whether it takes no other size.
-        mean, std: normalisation per channel, of pixels scaled to 0 … 1.
-        interpolation: how its images were scaled.
-        weights: names of the published weights that it can start from; ``VTN.BACKBONE.NAME model.weights``.
+        name: value for ``VTN.BACKBONE.NAME``.
+        width: F, the width of a feature.
+        parameters: number of parameters without a classifier.
+        gmacs: multiply-adds for one frame of ``input_size``, in 10⁹.
+        input_size: height and width of the frame in pixels.
+        fixed_size: whether the backbone accepts no other size.
+        mean, std: normalization per channel, of pixels scaled to 0 … 1.
+        interpolation: method by which training images were resized.
+        weights: names of the published weights; ``VTN.BACKBONE.NAME model.weights`` selects one.
     """
 
     name: str
@@ -58,28 +60,29 @@ class BackboneFigures:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this analysis."""
     parser.add_argument(
-        "pattern", nargs="?", default="*", metavar="PATTERN", help="which ones; default: all of timm"
+        "pattern", nargs="?", default="*", metavar="PATTERN", help="names to list; default: all of timm"
     )
     parser.add_argument(
         "--imports",
         nargs="*",
         default=[],
         metavar="FILE",
-        help="modules that register more, as IMPORTS takes them",
+        help="files or modules that register backbones, as in the configuration key IMPORTS",
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--json", metavar="FILE", help="also write the table to FILE")
     parser.add_argument(
         "--args",
         nargs="*",
         default=[],
         metavar="KEY VALUE",
-        help="arguments of the backbone, as VTN.BACKBONE.ARGS takes them, such as img_size 384",
+        help="arguments of the backbones, as in VTN.BACKBONE.ARGS, for example img_size 384",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a line a backbone as soon as it is known, and returns the exit status."""
+    """Prints one line per backbone as soon as it is measured; returns the exit status."""
     from slowfast.errors import SlowFastError
     from slowfast.files import write_text
     from slowfast.registry import import_user_modules
@@ -91,24 +94,24 @@ def run(args: argparse.Namespace) -> int:
     found, failed = [], []
     for name in names:
         try:
-            figures = measure(name, options)
+            metrics = measure(name, options)
         except SlowFastError as error:
             failed.append(f"{name}: {error}")
             continue
-        found.append(figures)
-        print(_line(figures), flush=True)
+        found.append(metrics)
+        print(_line(metrics), flush=True)
     if args.json:
-        write_text(args.json, json.dumps([asdict(figures) for figures in found], indent=1) + "\n")
+        write_text(args.json, json.dumps([asdict(metrics) for metrics in found], indent=1) + "\n")
     for problem in failed:
-        print(f"left out: {problem}", file=sys.stderr)
+        print(f"skipped: {problem}", file=sys.stderr)
     return 0 if found else 1
 
 
 def find_names(pattern: str) -> list[str]:
-    """Returns the names that a pattern means.
+    """Returns the names that match a pattern.
 
     Raises:
-        ModelError: where there are none.
+        ModelError: if no name matches.
     """
     import timm
 
@@ -122,19 +125,22 @@ def find_names(pattern: str) -> list[str]:
     if source == "torchvision":
         known = [f"torchvision:{name}" for name in torchvision_models.names()]
     elif colon:
-        raise ModelError(f"{pattern}: {source} has no list of its models; give one name")
+        raise ModelError(f"{pattern}: {source} has no list of models; name one model, without * and ?")
     else:
         known = [*BACKBONE_REGISTRY, *timm.list_models()]
     if not (names := fnmatch.filter(known, pattern)):
-        raise ModelError(f"{pattern}: no backbone has such a name; write * for any letters, as in 'vit_*'")
+        raise ModelError(f"{pattern}: matches no backbone; use * for any characters, as in 'vit_*'")
     return names
 
 
-def measure(name: str, options: dict[str, Any]) -> BackboneFigures:
-    """Builds a backbone without memory for its weights, and counts.
+def measure(name: str, options: dict[str, Any]) -> BackboneMetrics:
+    """Builds a backbone on the meta device and counts its parameters and multiply-adds.
+
+    Args:
+        options: keyword arguments of the backbone.
 
     Raises:
-        ModelError: where it cannot be built, or takes no image of its own size.
+        ModelError: if the backbone cannot be built, or does not run on the meta device.
     """
     import torch
 
@@ -148,9 +154,11 @@ def measure(name: str, options: dict[str, Any]) -> BackboneFigures:
         size = built.image_size or 224
         try:
             complexity = measure_complexity(network, torch.zeros(1, 3, size, size))
-        except Exception as error:  # whatever a model does that is not made for running without values
-            raise ModelError(f"does not run without values: {type(error).__name__}: {error}") from error
-    return BackboneFigures(
+        except Exception as error:  # models raise many types of errors on the meta device
+            raise ModelError(
+                f"cannot run on the meta device: {type(error).__name__}: {error}; leave this backbone out"
+            ) from error
+    return BackboneMetrics(
         name=name,
         width=built.feature_dim,
         parameters=count_parameters(network),
@@ -165,7 +173,7 @@ def measure(name: str, options: dict[str, Any]) -> BackboneFigures:
 
 
 def _published(name: str) -> list[str]:
-    """Tags of the weights that the source of a backbone publishes."""
+    """Returns the names of the published weights of a backbone."""
     import timm
     from torchvision.models import get_model_weights
 
@@ -178,23 +186,25 @@ def _published(name: str) -> list[str]:
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:
+    """Returns the values of ``--args`` by key."""
     from slowfast.config.values import parse_literal
     from slowfast.errors import ConfigError
 
     if len(pairs) % 2:
-        raise ConfigError(f"--args {' '.join(pairs)}: are not pairs; write KEY VALUE KEY VALUE …")
+        raise ConfigError(f"--args {' '.join(pairs)}: must be pairs KEY VALUE KEY VALUE …")
     return {key: parse_literal(text) for key, text in zip(pairs[::2], pairs[1::2], strict=True)}
 
 
-def _line(figures: BackboneFigures) -> str:
+def _line(metrics: BackboneMetrics) -> str:
+    """Returns one row of the table; ``+`` after the input size means that other sizes are accepted."""
     cells = (
-        figures.name,
-        str(figures.width),
-        f"{figures.parameters / 1e6:.2f}",
-        f"{figures.gmacs:.3g}",
-        f"{figures.input_size}{'' if figures.fixed_size else '+'}",
-        " ".join(f"{value:.3g}" for value in figures.mean),
-        " ".join(f"{value:.3g}" for value in figures.std),
+        metrics.name,
+        str(metrics.width),
+        f"{metrics.parameters / 1e6:.2f}",
+        f"{metrics.gmacs:.3g}",
+        f"{metrics.input_size}{'' if metrics.fixed_size else '+'}",
+        " ".join(f"{value:.3g}" for value in metrics.mean),
+        " ".join(f"{value:.3g}" for value in metrics.std),
     )
     row = "  ".join(f"{cell:<{width}}" for cell, (_, width) in zip(cells, _COLUMNS, strict=True))
-    return f"{row}  {' '.join(figures.weights) or '-'}"
+    return f"{row}  {' '.join(metrics.weights) or '-'}"

@@ -218,7 +218,7 @@ def _from_hub(name: str, config: Any) -> nn.Module:
 
 
 def _preprocessing(name: str) -> Mapping[str, Any]:
-    """Returns the content of ``preprocessor_config.json``; empty if there is no such file."""
+    """Returns the content of ``preprocessor_config.json``; empty if the file does not exist."""
     from transformers import ImageProcessingMixin
 
     if _is_type(name):

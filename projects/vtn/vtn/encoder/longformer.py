@@ -98,7 +98,7 @@ def adapt_positions(table: Tensor, num_rows: int) -> Tensor:
 
 
 def _locate(source: Path) -> tuple[Path, dict[str, Any]]:
-    """Returns the file of weights and the content of ``config.json``; empty if there is no such file."""
+    """Returns the file of weights and the content of ``config.json``; empty if it does not exist."""
     if not source.is_dir():
         return source, {}
     for name in ("model.safetensors", "pytorch_model.bin"):
@@ -115,7 +115,7 @@ def _longformer_in(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
     """Returns the weights of the Longformer in a model's state dict, with the prefix of their names removed.
 
     Raises:
-        CheckpointError: if there are none.
+        CheckpointError: if the state dict contains no Longformer.
     """
     for prefix in PREFIXES:
         inner = {
