@@ -193,8 +193,8 @@ def _import_file(written: str) -> None:
     path = Path(written).absolute()
     if not path.is_file():
         raise ConfigError(
-            f"IMPORTS = {written!r}: must be an existing file; give a path relative to the folder {Path.cwd()}, "
-            "in which the run is started"
+            f"IMPORTS = {written!r}: must be an existing file; give a path relative to {Path.cwd()}, "
+            "the folder in which the run is started"
         )
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
