@@ -1,25 +1,25 @@
-# Two commands do all the set-up: `make quickstart` and `make test`.
+# `make quickstart` and `make test` create the virtual environment and install the package themselves.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Two test processes of one thread each suit two cores; more cores, more processes.
+# Number of test processes, of one thread each; auto: one per CPU core.
 TEST_WORKERS ?= auto
 
 .PHONY: help quickstart test lint types unit test-faults format clean
 
 help:
-	@echo "make quickstart   install, make a data set of real videos, train, test, write the report"
-	@echo "make test         install with the test extra; lint, type check, all everyday tests"
-	@echo "make test-faults  the slow fault tests"
-	@echo "make format       let ruff format and mend the code"
-	@echo "make clean        remove $(VENV) and build products (never outputs)"
+	@echo "make quickstart   install, write a data set of real video files, train, test, write a report"
+	@echo "make test         install with the test extra; lint, check types, run all tests but the slow ones"
+	@echo "make test-faults  run the slow fault tests"
+	@echo "make format       format the code and fix what ruff can fix"
+	@echo "make clean        remove $(VENV) and build products; keeps outputs of runs"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	  { echo "$(PYTHON) is older than 3.11; give a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# The stamps make a second run skip the installation until pyproject.toml changes.
+# These files mark a finished installation, which is repeated only when pyproject.toml changes.
 $(VENV)/installed-quickstart: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[quickstart]'
 	@touch $@
@@ -29,7 +29,7 @@ $(VENV)/installed-test: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/installed-quickstart
 
 quickstart: $(VENV)/installed-quickstart
-	$(BIN)/python tools/quickstart.py
+	$(BIN)/vtn quickstart
 
 test: lint types unit
 

@@ -1,4 +1,4 @@
-"""Everything is in pyproject.toml; this file serves tools that still call setup.py."""
+"""Entry point for tools that call setup.py; all settings are in pyproject.toml."""
 
 from setuptools import setup
 
