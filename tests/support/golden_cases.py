@@ -1,7 +1,7 @@
 """Golden outputs of the original VTN, and small models to compare with them.
 
-``golden/`` holds what the original code computed with random weights (evaluation mode, float32); its manifest
-says how. B clips, T frames, D width, L layers, K classes.
+``golden/`` holds outputs of the original code with random weights (evaluation mode, float32); its manifest
+describes how they were computed. B clips, T frames, D width of the encoder.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CASES = {case["key"]: case for case in VARIANT["cases"]}
 
 @dataclass(frozen=True)
 class Golden:
-    """The arrays of the golden file, as the model wants them."""
+    """The arrays and weights of the golden files, with conversions to inputs of the model."""
 
     arrays: dict[str, np.ndarray]
     weights: dict[str, Tensor]
 
     def inputs(self, case: str) -> tuple[Tensor, Tensor]:
-        """Frames (B, 3, T, H, W), or features (B, T, D) for the long cases, and positions (B, T)."""
+        """Returns frames (B, 3, T, H, W), or features (B, T, D) for the long cases, and positions (B, T)."""
         entry = CASES[case]
         positions = torch.from_numpy(self.arrays[f"{entry['input_from']}.frame_index"].astype(np.int64))
         if entry["kind"] == "features":
@@ -42,17 +42,21 @@ class Golden:
         return frames.transpose(1, 2), positions
 
     def tensor(self, name: str) -> Tensor:
+        """Returns the array of that name."""
         return torch.from_numpy(self.arrays[name])
 
     def model(self, window: list[int], **changes: Any) -> VTN:
-        """The small model of the golden file in evaluation mode, with its weights."""
+        """Returns the small model in evaluation mode, with the golden weights."""
         model = small_model(attention_window=window, **changes)
         model.load_state_dict(self.weights)
         return model.eval()
 
 
 def small_model(**changes: Any) -> VTN:
-    """The architecture of the golden file: a ViT of 2 layers and width 48, an encoder of 3 layers."""
+    """Returns the architecture of the golden files: a ViT of 2 layers and width 48, an encoder of 3 layers.
+
+    ``changes`` are arguments of VTN by flat names.
+    """
     config = VARIANT["config"]
     backbone = VisionTransformer(
         img_size=config["img_size"],
@@ -75,6 +79,7 @@ def small_model(**changes: Any) -> VTN:
 
 
 def load_golden() -> Golden:
+    """Reads the golden files."""
     with np.load(GOLDEN / "variant_a_cases.npz") as file:
         arrays = dict(file)
     return Golden(arrays, load_file(GOLDEN / "variant_a_weights.safetensors"))

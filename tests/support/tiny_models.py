@@ -82,3 +82,13 @@ def video_features(num_frames: int, fps: float = 5.0, seed: int = 0, step: int =
     features = torch.randn(num_frames, FEATURE_DIM, generator=torch.Generator().manual_seed(seed))
     times = FrameTimes(np.arange(num_frames) / fps, num_frames / fps)
     return VideoFeatures(features, times, np.arange(num_frames, dtype=np.int64) * step)
+
+
+def random_clips(B: int = 2, T: int = 6) -> torch.Tensor:
+    """Returns frames (B, 3, T, 16, 16) with the same random values for the same arguments."""
+    return torch.randn(B, 3, T, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def random_features(T: int = 6) -> torch.Tensor:
+    """Returns features (2, T, 24) with the same random values for the same T."""
+    return torch.randn(2, T, FEATURE_DIM, generator=torch.Generator().manual_seed(0))

@@ -1,3 +1,5 @@
+"""Fixtures for the tests of VTN."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,5 +9,5 @@ from tests.support.golden_cases import Golden, load_golden
 
 @pytest.fixture(scope="session")
 def golden() -> Golden:
-    """Golden outputs of the original VTN."""
+    """Returns the golden outputs of the original VTN."""
     return load_golden()

@@ -1,6 +1,6 @@
-"""Refuses what the models cannot take, with a message that says what to do about it.
+"""Checks of the tensors that a model is called with; each message says what to change.
 
-B clips, T frames, F width of a feature.
+B clips, T frames, F width of a feature, D width of a state.
 """
 
 from __future__ import annotations
@@ -12,56 +12,81 @@ from slowfast.errors import InputError, NotFiniteError
 
 
 def check_frames(frames: Tensor) -> None:
-    """Raises ``InputError`` unless frames are (B, 3, T, H, W), of a float type, with at least one frame."""
+    """Raises ``InputError`` unless frames are (B, 3, T, H, W) of a float dtype with at least one frame."""
     if frames.ndim != 5 or frames.shape[1] != 3:
-        raise InputError(f"frames have shape {tuple(frames.shape)}; give (clips, 3, frames, height, width)")
+        raise InputError(
+            f"frames have shape {tuple(frames.shape)}: must be (clips, 3, frames, height, width)"
+        )
     if not frames.is_floating_point():
         raise InputError(
-            f"frames are {frames.dtype}; normalise them first, see slowfast.datasets.clip.normalize"
+            f"frames have dtype {frames.dtype}: must be a float dtype; normalise them first, see "
+            "slowfast.datasets.clip.normalize"
         )
     if frames.shape[2] == 0:
-        raise InputError("the clips have no frames; give at least one")
+        raise InputError("frames: the clips have no frames; give at least one per clip")
 
 
 def check_sequence(features: Tensor, positions: Tensor | None, mask: Tensor | None, feature_dim: int) -> None:
-    """Raises ``InputError`` unless features (B, T, F), positions and mask fit and each clip has a frame."""
+    """Raises ``InputError`` unless features are (B, T, F) with at least one frame and positions and mask fit.
+
+    Args:
+        features: must have a float dtype and the width ``feature_dim``.
+        positions, mask: see :func:`check_positions_and_mask`.
+        feature_dim: F.
+    """
     if features.ndim != 3 or features.shape[2] != feature_dim:
-        raise InputError(f"features have shape {tuple(features.shape)}; give (clips, frames, {feature_dim})")
+        raise InputError(
+            f"features have shape {tuple(features.shape)}: must be (clips, frames, {feature_dim})"
+        )
     if not features.is_floating_point():
-        raise InputError(f"features are {features.dtype}; give a float type")
+        raise InputError(f"features have dtype {features.dtype}: must be a float dtype")
     if features.shape[1] == 0:
-        raise InputError("the clips have no frames; give at least one")
+        raise InputError("features: the clips have no frames; give at least one per clip")
     check_positions_and_mask(positions, mask, features.shape[:2])
 
 
 def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shape: torch.Size) -> None:
-    """Raises ``InputError`` unless both are None or of ``shape`` (B, T), and each clip has a real frame."""
+    """Raises ``InputError`` unless positions and mask fit, where given, and each clip has a real frame.
+
+    Args:
+        positions: (B, T) of an integer dtype, 0 or more.
+        mask: (B, T) bool, True where a frame is real.
+        shape: (B, T).
+    """
     for name, given in (("positions", positions), ("mask", mask)):
         if given is not None and given.shape != shape:
-            raise InputError(f"{name} have shape {tuple(given.shape)}; the frames need {tuple(shape)}")
+            raise InputError(
+                f"{name}: has shape {tuple(given.shape)}, must be {tuple(shape)} like the frames"
+            )
     if positions is not None:
         if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
             raise InputError(
-                f"positions are {positions.dtype}; give whole numbers: frame indices, or "
-                "round(seconds × position_rate)"
+                f"positions have dtype {positions.dtype}: must be an integer dtype; give indices of frames "
+                "or round(seconds × position_rate)"
             )
         if positions.numel() and positions.min() < 0:
             raise InputError(
-                f"positions go down to {positions.min().item()}; the first frame of a video is 0"
+                f"positions contain {positions.min().item()}: must be 0 or more, where 0 is the first frame"
             )
     if mask is not None:
         if mask.dtype != torch.bool:
-            raise InputError(f"mask is {mask.dtype}; give torch.bool, True where a frame is real")
+            raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
         empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
         if empty:
-            raise InputError(f"clips {empty} of the batch have no real frame; leave them out")
+            raise InputError(f"mask: clips {empty} of the batch have no real frame; leave these clips out")
 
 
 def check_state(state: Tensor, features: Tensor, mask: Tensor | None) -> None:
-    """Raises ``NotFiniteError`` where a result of evaluation (B, D) is not finite, and says what made it so.
+    """Raises ``NotFiniteError`` if a result is NaN or infinite, with its probable cause.
 
-    One bad frame reaches every result of its clip, so that the small result is all that needs a look. In
-    training it is none: the loss shows it, and the step is skipped without a wait for the device.
+    Only for evaluation: in training the loss is not finite either, and the step is skipped without waiting
+    for the device here.
+
+    Args:
+        state: (B, D), one result per clip. Checking it is enough, and cheap, since a frame that is not finite
+            makes the result of its clip not finite.
+        features: (B, T, F) from which the results were computed.
+        mask: (B, T) bool, True where a frame is real; None: all are real.
     """
     if torch.compiler.is_compiling() or state.is_meta or torch.isfinite(state).all():
         return
@@ -71,10 +96,11 @@ def check_state(state: Tensor, features: Tensor, mask: Tensor | None) -> None:
     if len(clips):
         raise NotFiniteError(
             f"features are NaN or infinite in {len(clips)} frames, first in frame {int(frames[0])} of clip "
-            f"{int(clips[0])}; look at the frames and at the backbone's weights, or mask those frames",
+            f"{int(clips[0])}; check these frames and the backbone's weights, or mask the frames",
             affected,
         )
     raise NotFiniteError(
-        "the temporal encoder's result is NaN or infinite; its weights are, or its number type overflows",
+        "the model's result is NaN or infinite although its features are finite; check whether its weights "
+        "are finite, or use a dtype of larger range",
         affected,
     )

@@ -1,0 +1,115 @@
+"""Folders for the Hugging Face hub: what ``config.json`` holds, and older ones."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from slowfast.errors import CheckpointError, ModelError
+from tests.support.tiny_models import CLASSES, TINY, random_features, tiny, tiny_average, tiny_groups
+from vtn import VTN, EncoderConfig, FrameAverage
+from vtn.arguments.model_arguments import FLAT_NAMES
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text())
+
+
+def flatten(folder: Path) -> None:
+    """Rewrites ``config.json`` with flat names, as it was written before there were groups."""
+    config = read_config(folder)
+    groups = {name: config.pop(name) for name in ("backbone", "encoder", "head") if name in config}
+    flat = {name: groups[group][field] for name, (group, field) in FLAT_NAMES.items() if group in groups}
+    (folder / "config.json").write_text(
+        json.dumps({"backbone": groups["backbone"]["name"], **flat, **config})
+    )
+
+
+def test_the_config_describes_the_groups_of_arguments(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    config = read_config(tmp_path)
+    backbone, encoder, head = tiny_groups()
+    assert config["architecture"] == "VTN"
+    assert config["num_classes"] == CLASSES
+    assert config["backbone"] == {**vars(backbone), "pretrained": False}
+    assert config["encoder"] == vars(encoder)
+    assert config["head"] == vars(head)
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("build", [tiny, tiny_average])
+def test_a_folder_gives_the_same_model(build: Any, older: bool, tmp_path: Path) -> None:
+    model = build()
+    model.save_pretrained(tmp_path)
+    if older:
+        flatten(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert loaded.arguments == model.arguments.without_weights()
+    assert torch.equal(loaded.classify(random_features()), model.classify(random_features()))
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"attention_window": 8},
+        {"encoder": {"attention_window": 8}},
+        {"encoder": EncoderConfig(32, 2, 2, 48, attention_window=8)},
+    ],
+)
+def test_arguments_replace_those_of_a_folder(given: dict[str, Any], older: bool, tmp_path: Path) -> None:
+    """No weight depends on the window, so that a model may be used with another one."""
+    tiny().save_pretrained(tmp_path)
+    if older:
+        flatten(tmp_path)
+    model = VTN.from_pretrained(tmp_path, **given)
+    assert model.arguments.encoder == EncoderConfig(32, 2, 2, 48, attention_window=8)
+    expected = tiny(attention_window=8)
+    assert torch.equal(model.classify(random_features(20)), expected.classify(random_features(20)))
+
+
+def test_an_unknown_argument_for_a_folder(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="windw: the model has no such argument"):
+        VTN.from_pretrained(tmp_path, windw=8)
+
+
+def test_a_config_with_an_unknown_argument(tmp_path: Path) -> None:
+    """Left out, the argument of a later version could change what the weights compute."""
+    tiny().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**read_config(tmp_path), "rotary": True}))
+    with pytest.raises(CheckpointError, match=r"config\.json: rotary: the model has no such argument"):
+        VTN.from_pretrained(tmp_path)
+
+
+def test_the_class_is_named_where_another_loads_the_folder(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"is a VTN, not a FrameAverage; load it with vtn\.create_model"
+    ):
+        FrameAverage.from_pretrained(tmp_path)
+
+
+def test_a_number_of_classes_that_json_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"num_classes: config\.json cannot describe the value"):
+        tiny(num_classes=np.int64(CLASSES)).save_pretrained(tmp_path)
+
+
+def test_a_given_backbone_is_neither_copied_nor_described(tmp_path: Path) -> None:
+    network = tiny().backbone
+    arguments = {name: value for name, value in TINY.items() if name != "backbone_args"}
+    model = VTN(network, **arguments)
+    assert model.backbone is network
+    with pytest.raises(ModelError, match="register it in BACKBONE_REGISTRY"):
+        model.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    twin = copy.deepcopy(model)
+    nn.init.zeros_(next(twin.backbone.parameters()))
+    assert next(network.parameters()).any()

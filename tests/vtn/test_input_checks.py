@@ -1,0 +1,88 @@
+"""Input that a model refuses, and the messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slowfast.errors import InputError, NotFiniteError
+from tests.support.tiny_models import TINY, random_clips, random_features, tiny, tiny_average
+from vtn import VTN
+from vtn.frame_model import FrameModel
+
+
+def with_value(x: Tensor, index: tuple[int, ...], value: float) -> Tensor:
+    x = x.clone()
+    x[index] = value
+    return x
+
+
+@pytest.mark.parametrize("build", [tiny, tiny_average])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((random_features(0),), "no frames"),
+        ((random_features()[..., :7],), "features have shape (2, 6, 7): must be (clips, frames, 24)"),
+        ((random_features()[0],), "features have shape (6, 24): must be (clips, frames, 24)"),
+        ((random_features().long(),), "features have dtype torch.int64: must be a float dtype"),
+        ((with_value(random_features(), (1, 3), float("nan")),), "first in frame 3 of clip 1"),
+        ((with_value(random_features(), (0, 5, 2), float("inf")),), "first in frame 5 of clip 0"),
+        ((random_features(), torch.zeros(2, 6)), "must be an integer dtype"),
+        ((random_features(), torch.zeros(2, 6, dtype=torch.bool)), "must be an integer dtype"),
+        ((random_features(), torch.arange(6)), "positions: has shape (6,), must be (2, 6)"),
+        ((random_features(), torch.full((2, 6), -1)), "positions contain -1: must be 0 or more"),
+        ((random_features(), None, torch.ones(2, 6)), "mask has dtype torch.float32: must be torch.bool"),
+        ((random_features(), None, torch.ones(2, 5) > 0), "mask: has shape (2, 5), must be (2, 6)"),
+        ((random_features(), None, torch.tensor([[True] * 6, [False] * 6])), "clips [1] of the batch"),
+    ],
+)  # fmt: skip
+def test_features_with_errors(
+    build: Callable[[], FrameModel], arguments: tuple[Tensor, ...], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        build().classify(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (torch.zeros(2, 3, 0, 16, 16), "no frames"),
+        (torch.zeros(2, 3, 4, 16, 16, dtype=torch.uint8), "normalise them first"),
+        (torch.zeros(2, 4, 3, 16, 16), "must be (clips, 3, frames, height, width)"),
+        (torch.zeros(3, 4, 16, 16), "must be (clips, 3, frames, height, width)"),
+        (torch.zeros(1, 3, 2, 20, 16), "images have 20×16 pixels: must be 16×16"),
+    ],
+)
+def test_frames_with_errors(frames: Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        tiny()(frames)
+
+
+def test_weights_that_are_not_finite_are_reported() -> None:
+    model = tiny()
+    nn.init.constant_(model.cls_token, float("nan"))
+    with pytest.raises(InputError, match="check whether its weights are finite"):
+        model.classify(random_features())
+
+
+@pytest.mark.parametrize("build", [tiny, tiny_average])
+def test_training_returns_results_that_are_not_finite(build: Callable[[], FrameModel]) -> None:
+    """The loss is then not finite and the step is skipped; only evaluation raises, and names the clips."""
+    features = with_value(random_features(), (1, 3), float("nan"))
+    logits = build().train().classify(features)
+    assert logits.isfinite().all(dim=1).tolist() == [True, False]
+    with pytest.raises(NotFiniteError) as caught:
+        build().classify(features)
+    assert caught.value.clips == (1,)
+
+
+def test_a_backbone_that_returns_a_map_is_refused() -> None:
+    backbone = nn.Conv2d(3, 24, 3)
+    backbone.feature_dim = 24
+    arguments = {name: value for name, value in TINY.items() if name != "backbone_args"}
+    with pytest.raises(InputError, match=r"it must return \(12, 24\), one row per frame"):
+        VTN(backbone, **arguments)(random_clips())
