@@ -8,8 +8,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-
 from slowfast.errors import AnnotationError, DataError
 from slowfast.preparation.lists import read_list
 from slowfast.preparation.report import CommandReport
@@ -94,6 +92,8 @@ def divide(
     Returns:
         The number of the part of each video.
     """
+    import numpy as np  # here, so that `--help` stays fast
+
     classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
     members: dict[str, list[int]] = defaultdict(list)
     for video, group in enumerate(groups):

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slowfast.files import atomic_write, write_text
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.file_work.probe import VideoFacts
@@ -60,6 +58,8 @@ def summarize(facts: Sequence[VideoFacts], labels: Sequence[str]) -> CommandRepo
         facts: one per file.
         labels: one per line of the list; empty for a folder.
     """
+    import numpy as np  # here, so that `--help` stays fast
+
     read = [fact for fact in facts if fact.frames]
     problems = count_problems([fact.problem for fact in facts])
     values: dict[str, Any] = {

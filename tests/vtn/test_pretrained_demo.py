@@ -1,4 +1,4 @@
-"""The recipe with a frozen ImageNet backbone, end to end: features once, then a few videos are enough."""
+"""The recipe with a frozen ImageNet backbone, from videos to accuracy: few training videos are enough."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ CLASSES = ("astronaut", "chelsea", "coffee", "flower", "motorcycle", "rocket")
 SIDE, FRAMES, TRAINING, TESTED = 96, 2, 24, 60
 
 
-def draw(label: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """A part of a photograph, sinking a little, without colour and in light of any strength."""
+def draw_frames(label: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Returns frames (H, W, 3) of a window in a photograph that moves down; grey, of random brightness."""
     photograph = Image.fromarray(np.asarray(load_photograph(CLASSES[label]))).convert("L").convert("RGB")
     side = int(min(photograph.size) * rng.uniform(0.5, 0.8))
     left, top = (int(rng.integers(0, extent - side)) for extent in photograph.size)
     light, mirrored = rng.uniform(0.6, 1.3), rng.random() < 0.5
-    pictures = []
+    frames = []
     for step in range(FRAMES):
-        part = photograph.crop((left, top - step, left + side, top - step + side)).resize((SIDE, SIDE))
-        picture = np.clip(np.asarray(part, np.float32) * light, 0, 255).astype(np.uint8)
-        pictures.append(np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture)
-    return pictures
+        window = photograph.crop((left, top - step, left + side, top - step + side)).resize((SIDE, SIDE))
+        frame = np.clip(np.asarray(window, np.float32) * light, 0, 255).astype(np.uint8)
+        frames.append(np.ascontiguousarray(frame[:, ::-1]) if mirrored else frame)
+    return frames
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def data(tmp_path: Path) -> Path:
         videos = []
         for i in range(count):
             label = i % len(CLASSES)
-            videos.append((write_video(tmp_path / f"{split}{i}.mp4", draw(label, rng), fps=4), label))
+            videos.append((write_video(tmp_path / f"{split}{i}.mp4", draw_frames(label, rng), fps=4), label))
         write_csv(tmp_path / f"{split}.csv", videos)
     return tmp_path
 
 
 def accuracy(data: Path, output: Path, *, pretrained: bool) -> float:
-    """Trains the recipe's encoder on features of the frozen backbone, and tests it, in percent."""
+    """Returns the top-1 accuracy in percent of the recipe, trained on features of the frozen backbone."""
     settings = {
         "DATA.PATH_TO_DATA_DIR": data, "DATA.FEATURES": output / "features", "OUTPUT_DIR": output,
         "VTN.BACKBONE.PRETRAINED": pretrained, "MODEL.NUM_CLASSES": len(CLASSES),
@@ -64,8 +64,8 @@ def accuracy(data: Path, output: Path, *, pretrained: bool) -> float:
     return final["top1_acc"]
 
 
-def test_weights_that_know_pictures_need_few_videos(data: Path, tmp_path: Path) -> None:
-    """Four videos a class. The same network with random weights, as frozen, tells less."""
+def test_with_imagenet_weights_four_videos_per_class_are_enough(data: Path, tmp_path: Path) -> None:
+    """The same frozen backbone with random weights is at least 20 points worse."""
     pytest.importorskip(PACKAGE, reason=f"{PACKAGE} is not installed; it is in the extra 'pretrained-demo'")
     known = accuracy(data, tmp_path / "pretrained", pretrained=True)
     random = accuracy(data, tmp_path / "random", pretrained=False)

@@ -7,10 +7,6 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-import av
-
-from slowfast.video.container import open_container
-
 # Containers round: a missing part below these limits, in seconds and as a fraction, is ignored.
 _MISSING_SECONDS, _MISSING_FRACTION = 0.5, 0.05
 
@@ -56,8 +52,10 @@ def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
     Raises:
         DecodeError: for a file that is not a video, or cannot be converted.
     """
+    # PyAV and numpy are slow to import, and --help does not need them.
+    from slowfast.video.container import open_container
     from slowfast.video.placement import Placement
-    from slowfast.video.pyav_video import PyAVVideo  # slow to import, and --help does not need it
+    from slowfast.video.pyav_video import PyAVVideo
 
     with PyAVVideo(path) as video:
         times = video.times
@@ -90,6 +88,8 @@ def _digest(path: str) -> str:
 
 def _describe_missing(container: Any, stream: Any, facts: VideoFacts) -> str:
     """Returns what the header announces and the file lacks; empty where nothing is missing."""
+    import av
+
     if stream.frames > facts.frames * (1 + _MISSING_FRACTION) + 1:
         return f"{facts.frames} of {stream.frames} frames are present"
     claimed = 0.0
@@ -104,6 +104,8 @@ def _describe_missing(container: Any, stream: Any, facts: VideoFacts) -> str:
 
 def _find_damage(container: Any, stream: Any, frames: int) -> str:
     """Decodes all frames and returns what went wrong, errors that the decoder conceals included."""
+    import av
+
     stream.thread_type = "NONE"
     decoded = failed = concealed = 0
     av.logging.set_level(av.logging.ERROR)
@@ -122,6 +124,8 @@ def _find_damage(container: Any, stream: Any, frames: int) -> str:
 
 
 def _packets(container: Any, stream: Any) -> Any:
+    import av
+
     packets = container.demux(stream)
     while True:
         try:
