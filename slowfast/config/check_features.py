@@ -36,7 +36,7 @@ def check_feature_cache(cfg: CfgNode) -> Iterator[str]:
     if cfg.DATA.FEATURES and not Path(cfg.DATA.FEATURES, "manifest.json").is_file():
         yield (
             f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: has no manifest.json; extract the features with "
-            "tools/extract_features.py, or set the key to ''"
+            "slowfast extract, or set the key to ''"
         )
 
 
