@@ -1,0 +1,62 @@
+"""The files in ``tools``: each runs by its path alone, also in a checkout that is not installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = sorted((Path(__file__).parents[2] / "tools").glob("[!_]*.py"))
+# Their commands start further processes, which need an installed package.
+NEED_INSTALLATION = {"quickstart", "submit"}
+
+# Hides an editable installation: the packages are not found, and no entry point announces the project.
+UNINSTALLED = """
+import importlib.metadata, runpy, sys
+sys.meta_path = [finder for finder in sys.meta_path if "Editable" not in str(finder)]
+sys.path = [path for path in sys.path if path]
+importlib.metadata.entry_points = lambda **kwargs: ()
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
+def test_a_tool_shows_the_help_of_its_command_with_its_own_name(tool: Path) -> None:
+    result = run(tool, "--help")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"usage: python tools/{tool.name} ")
+    assert (
+        f"\n    python tools/{tool.name} " in result.stdout
+        or f"\n  python tools/{tool.name} " in result.stdout
+    )
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)
+def test_a_tool_runs_in_a_checkout_that_is_not_installed(tool: Path) -> None:
+    result = run("-c", UNINSTALLED, tool, "--help")
+    if tool.stem in NEED_INSTALLATION:
+        assert result.returncode == 1
+        assert f"tools/{tool.name}: install the package first: pip install -e" in result.stderr
+    else:
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(f"usage: python tools/{tool.name} ")
+
+
+def test_projects_of_a_checkout_that_is_not_installed_are_found() -> None:
+    """Its configurations are found by name, and so is the command that it adds."""
+    run_net, analyze = (TOOLS[0].with_name(name) for name in ("run_net.py", "analyze.py"))
+    result = run(
+        "-c", UNINSTALLED, run_net, "--cfg", run_net.parents[1] / "configs" / "VTN" / "VIT_B_VTN.yaml"
+    )
+    assert result.returncode == 2
+    assert "1 problem in" in result.stderr
+    assert "DATA.PATH_TO_DATA_DIR" in result.stderr
+    assert "  backbones " in run("-c", UNINSTALLED, analyze, "--help").stdout
