@@ -1,4 +1,4 @@
-"""VTN's keys, their checks, and the recipes that ship with it."""
+"""VTN's config keys, their checks, and the shipped configurations."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_loads(name: str) -> None:
+def test_a_shipped_configuration_has_its_sizes(name: str) -> None:
     cfg = load_config(name)
     encoder = cfg.VTN.LONGFORMER
     assert (backbone_name(cfg), encoder.HIDDEN_DIM, encoder.NUM_HIDDEN_LAYERS) == RECIPES[name]
@@ -32,7 +32,7 @@ def test_a_recipe_loads(name: str) -> None:
     assert (cfg.TRAIN.EVAL_FULL_VIDEO, cfg.TRAIN.EVAL_NUM_FRAMES) == (True, 250)
 
 
-def test_the_original_file_loads_unmodified_and_our_recipe_agrees_with_it() -> None:
+def test_the_original_file_loads_unmodified_and_equals_the_shipped_configuration() -> None:
     theirs, ours = load_config(ORIGINAL), load_config("VIT_B_VTN")
 
     def compare(raw: dict, prefix: str) -> int:
@@ -53,7 +53,7 @@ def test_the_original_file_loads_unmodified_and_our_recipe_agrees_with_it() -> N
     assert backbone_name(theirs) == backbone_name(ours) == "vit_base_patch16_224"
 
 
-def test_the_backbones_name_wins_over_the_architecture() -> None:
+def test_the_backbones_name_takes_precedence_over_the_architecture() -> None:
     overrides = ["MODEL.ARCH", "R50"]
     assert backbone_name(load_config(ORIGINAL, overrides)) == "resnet50"
     assert (
@@ -62,7 +62,7 @@ def test_the_backbones_name_wins_over_the_architecture() -> None:
     )
 
 
-def test_one_window_stands_for_all_layers() -> None:
+def test_one_attention_window_applies_to_all_layers() -> None:
     assert attention_windows(load_config("VIT_B_VTN", ["VTN.ATTENTION_WINDOW", "32"])) == [32, 32, 32]
     assert attention_windows(load_config("VIT_B_VTN", ["VTN.ATTENTION_WINDOW", "[2, 4, 18]"])) == [2, 4, 18]
 
@@ -72,8 +72,12 @@ def test_one_window_stands_for_all_layers() -> None:
     [
         ("VTN.ATTENTION_WINDOW 17", "ATTENTION_WINDOW (override) = [17]", "even numbers from 2 on"),
         ("VTN.ATTENTION_WINDOW [18,0,18]", "ATTENTION_WINDOW (override) = [18, 0, 18]", "even numbers"),
-        ("VTN.ATTENTION_WINDOW [18,18]", "ATTENTION_WINDOW (override)", "one for all layers, or one a layer"),
-        ("VTN.ATTENTION_WINDOW []", "ATTENTION_WINDOW (override)", "one for all layers"),
+        (
+            "VTN.ATTENTION_WINDOW [18,18]",
+            "ATTENTION_WINDOW (override)",
+            "one per layer",
+        ),
+        ("VTN.ATTENTION_WINDOW []", "ATTENTION_WINDOW (override)", "one window for all layers"),
         (
             "VTN.NUM_ATTENTION_HEADS 10",
             "NUM_ATTENTION_HEADS (override) = 10",
@@ -97,7 +101,7 @@ def test_one_window_stands_for_all_layers() -> None:
         ),
     ],
 )
-def test_an_impossible_value_is_named(overrides: str, key: str, remedy: str) -> None:
+def test_an_impossible_value_is_refused_with_key_and_remedy(overrides: str, key: str, remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config("VIT_B_VTN", overrides.split())
     (problem,) = caught.value.problems
@@ -105,7 +109,7 @@ def test_an_impossible_value_is_named(overrides: str, key: str, remedy: str) -> 
     assert remedy in problem
 
 
-def test_arguments_of_another_backbone_are_emptied(tmp_path: Path) -> None:
+def test_an_empty_mapping_removes_the_backbone_arguments_of_the_base(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("VTN:\n  BACKBONE:\n    ARGS:\n      depth: 3\n      width: 5\n")
     (tmp_path / "own.yaml").write_text("_BASE_: base.yaml\nVTN:\n  BACKBONE:\n    ARGS: {}\n")
     assert dict(load_config(tmp_path / "own.yaml").VTN.BACKBONE.ARGS) == {}
@@ -119,7 +123,7 @@ def test_arguments_of_another_backbone_are_emptied(tmp_path: Path) -> None:
     }
 
 
-def test_other_models_are_not_checked() -> None:
+def test_the_section_is_not_checked_for_other_models() -> None:
     assert load_config("VIT_B_VTN", ["MODEL.MODEL_NAME", "Another", "VTN.ATTENTION_WINDOW", "17"])
 
 
@@ -131,6 +135,6 @@ def test_other_models_are_not_checked() -> None:
         ("mine", "give a YAML file or one of "),
     ],
 )
-def test_a_name_that_no_configuration_has_gets_the_nearest_ones(written: str, hint: str) -> None:
+def test_an_unknown_configuration_name_gets_the_nearest_names(written: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):
         load_config(written)

@@ -1,4 +1,4 @@
-"""pytorchvideo's networks keep the framework's contract and have their published sizes."""
+"""pytorchvideo's networks fulfil the framework's model contract and have their published sizes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def networks() -> dict[str, ClipNetwork]:
 @pytest.mark.parametrize("name", BUILDERS)
 @torch.no_grad()
 def test_padding_has_no_influence(name: str, networks: dict[str, ClipNetwork]) -> None:
-    """A masked frame counts as a repetition of the last real one, whatever stands there."""
+    """A masked frame counts as a repetition of the last real frame, whatever its content."""
     network = networks[name]
     clip = torch.randn(2, 3, FRAMES, SIZE, SIZE)
     mask = torch.arange(FRAMES) < torch.tensor([[FRAMES], [5]])
@@ -57,7 +57,7 @@ def test_padding_has_no_influence(name: str, networks: dict[str, ClipNetwork]) -
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_all_parameters_learn_and_have_a_depth(name: str) -> None:
+def test_all_parameters_get_gradients_and_have_a_depth(name: str) -> None:
     network = BUILDERS[name]().train()
     network(torch.randn(2, 3, FRAMES, SIZE, SIZE)).square().sum().backward()
     assert [n for n, p in network.named_parameters() if p.grad is None] == []
@@ -67,19 +67,19 @@ def test_all_parameters_learn_and_have_a_depth(name: str) -> None:
     assert network.no_weight_decay() <= depths.keys()
 
 
-def test_position_tables_of_mvit_take_no_weight_decay(networks: dict[str, ClipNetwork]) -> None:
+def test_tokens_and_position_tables_of_mvit_have_no_weight_decay(networks: dict[str, ClipNetwork]) -> None:
     names = {name.rpartition(".")[2] for name in networks["mvit"].no_weight_decay()}
     assert names == {"cls_token", "pos_embed_spatial", "pos_embed_temporal", "pos_embed_class"}
 
 
 def test_clips_of_another_length_are_refused(networks: dict[str, ClipNetwork]) -> None:
-    with pytest.raises(InputError, match=r"give \(clips, 3, 8, height, width\).*DATA\.NUM_FRAMES"):
+    with pytest.raises(InputError, match=r"must have .*\(clips, 3, 8, height, width\).*DATA\.NUM_FRAMES"):
         networks["slow"](torch.zeros(1, 3, 16, SIZE, SIZE))
 
 
 @pytest.mark.parametrize("name", ["slow", "slowfast", "x3d"])
 @torch.no_grad()
-def test_larger_pictures_are_scored_place_by_place(name: str, networks: dict[str, ClipNetwork]) -> None:
+def test_larger_frames_are_accepted(name: str, networks: dict[str, ClipNetwork]) -> None:
     assert networks[name](torch.randn(1, 3, FRAMES, 2 * SIZE, 2 * SIZE)).shape == (1, CLASSES)
 
 
@@ -95,20 +95,20 @@ def test_weights_have_pytorchvideo_s_names(tmp_path: Path) -> None:
     torch.testing.assert_close(ours(clip), theirs(clip))
 
 
-def test_pathways_have_the_ends_and_what_lies_evenly_between() -> None:
+def test_the_slow_pathway_gets_the_first_the_last_and_evenly_spaced_frames() -> None:
     frames = torch.arange(32.0)[None, None, :, None, None].expand(1, 3, 32, 2, 2)
     slow, fast = pathways(frames, 4)
     assert slow[0, 0, :, 0, 0].tolist() == [0, 4, 8, 13, 17, 22, 26, 31]
     assert fast is frames
 
 
-def test_blocks_beyond_the_temporal_ones_look_at_one_frame() -> None:
+def test_kernels_after_the_temporal_blocks_have_one_frame() -> None:
     assert stage_kernels((3, 1), depth=4, temporal=3) == [(3, 1, 1), (1, 1, 1), (3, 1, 1), (1, 1, 1)]
     assert stage_kernels((3,), depth=3, temporal=1) == [(3, 1, 1), (1, 1, 1), (1, 1, 1)]
 
 
 @torch.no_grad()
-def test_non_local_blocks_begin_as_identities() -> None:
+def test_new_non_local_blocks_are_identities() -> None:
     clip = torch.randn(1, 3, FRAMES, SIZE, SIZE)
     torch.manual_seed(0)
     plain = PTVSlowFast(width=16, **CLIP).eval()
@@ -125,7 +125,7 @@ def test_non_local_blocks_begin_as_identities() -> None:
 @pytest.mark.parametrize(
     ("name", "millions", "gmacs"),
     [
-        # The first three: pytorchvideo's model zoo; X3D: table 4 of its paper; MViT: table 4 of its own.
+        # The first four: pytorchvideo's model zoo; X3D and MViT: table 4 of their papers.
         ("C2D_8x8_R50", 24.33, 25.89),
         ("I3D_8x8_R50", 28.04, 37.53),
         ("SLOW_8x8_R50", 32.45, 54.52),
@@ -135,7 +135,7 @@ def test_non_local_blocks_begin_as_identities() -> None:
     ],
 )
 @torch.no_grad()
-def test_a_recipe_has_the_published_size(name: str, millions: float, gmacs: float) -> None:
+def test_a_shipped_configuration_has_the_published_size(name: str, millions: float, gmacs: float) -> None:
     cfg = load_config(name)
     network = build_model(cfg).to("meta").eval()
     size = cfg.DATA.TEST_CROP_SIZE
@@ -145,7 +145,7 @@ def test_a_recipe_has_the_published_size(name: str, millions: float, gmacs: floa
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmacs, rel=0.02)
 
 
-def test_the_network_of_the_paper_s_comparison() -> None:
+def test_slowfast_with_non_local_blocks_has_the_size_in_its_paper() -> None:
     """SlowFast 16×8, R101 with non-local blocks: 59.9 million parameters (table 4 of the SlowFast paper)."""
     with torch.device("meta"):
         network = build_model(load_config("SLOWFAST_NLN_16x8_R101"))
@@ -155,16 +155,16 @@ def test_the_network_of_the_paper_s_comparison() -> None:
 @pytest.mark.parametrize(
     ("name", "override", "problem"),
     [
-        ("X3D_M", ["TRAIN.EVAL_FULL_VIDEO", "True"], "sees clips of DATA.NUM_FRAMES = 16"),
-        ("SLOWFAST_8x8_R50", ["DATA.NUM_FRAMES", "30"], "no multiple of SLOWFAST.ALPHA = 4"),
-        ("SLOWFAST_8x8_R50", ["SLOWFAST.BETA_INV", "7"], "does not divide RESNET.WIDTH_PER_GROUP"),
-        ("MVIT_B_16x4", ["DATA.TEST_CROP_SIZE", "256"], "has a position for each patch"),
-        ("I3D_8x8_R50", ["DATA.TEST_CROP_SIZE", "192"], "is below DATA.TRAIN_CROP_SIZE"),
-        ("X3D_M", ["DATA.TRAIN_CROP_SIZE", "0"], "has no size of its own, .* give 32 or more"),
-        ("I3D_8x8_R50", ["MODEL.ARCH", "r2plus1d"], "use c2d, i3d, slow"),
-        ("I3D_8x8_R50", ["RESNET.DEPTH", "34"], "use 50, 101, 152"),
-        ("I3D_8x8_R50", ["NONLOCAL.LOCATION", "[[[]]]"], "give four, one a stage"),
-        ("I3D_8x8_R50", ["NONLOCAL.INSTANTIATION", "gaussian"], "use softmax, dot_product"),
+        ("X3D_M", ["TRAIN.EVAL_FULL_VIDEO", "True"], "takes clips of DATA.NUM_FRAMES = 16"),
+        ("SLOWFAST_8x8_R50", ["DATA.NUM_FRAMES", "30"], "must be a multiple of SLOWFAST.ALPHA = 4"),
+        ("SLOWFAST_8x8_R50", ["SLOWFAST.BETA_INV", "7"], "must divide RESNET.WIDTH_PER_GROUP"),
+        ("MVIT_B_16x4", ["DATA.TEST_CROP_SIZE", "256"], "has a learned position for each patch"),
+        ("I3D_8x8_R50", ["DATA.TEST_CROP_SIZE", "192"], "must be DATA.TRAIN_CROP_SIZE = 224 or more"),
+        ("X3D_M", ["DATA.TRAIN_CROP_SIZE", "0"], "must be 32 or more, .* has no default size"),
+        ("I3D_8x8_R50", ["MODEL.ARCH", "r2plus1d"], "must be one of c2d, i3d, slow"),
+        ("I3D_8x8_R50", ["RESNET.DEPTH", "34"], "must be one of 50, 101, 152"),
+        ("I3D_8x8_R50", ["NONLOCAL.LOCATION", "[[[]]]"], "must have four entries, one per stage"),
+        ("I3D_8x8_R50", ["NONLOCAL.INSTANTIATION", "gaussian"], "must be one of softmax, dot_product"),
     ],
 )
 def test_a_wrong_configuration_is_refused(name: str, override: list[str], problem: str) -> None:
@@ -173,7 +173,7 @@ def test_a_wrong_configuration_is_refused(name: str, override: list[str], proble
 
 
 def test_pyslowfast_s_files_of_the_same_networks_run(tmp_path: Path) -> None:
-    """The names of PySlowFast's own implementations stand for the same networks."""
+    """The names of PySlowFast's own implementations choose the same networks."""
     file = tmp_path / "SLOWFAST_4x16_R50.yaml"
     file.write_text(
         "MODEL: {MODEL_NAME: SlowFast, ARCH: slowfast, NUM_CLASSES: 400}\n"

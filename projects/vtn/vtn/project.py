@@ -1,4 +1,4 @@
-"""The entry point ``slowfast.projects`` of VTN. Imports neither torch nor the model."""
+"""VTN's entry point in the group ``slowfast.projects``; it imports neither torch nor the model."""
 
 from __future__ import annotations
 

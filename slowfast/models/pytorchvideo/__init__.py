@@ -1,1 +1,1 @@
-"""Networks of pytorchvideo that take clips of one length, as models of the framework."""
+"""pytorchvideo's networks, which take clips of one length, as models of the framework."""

@@ -1,4 +1,4 @@
-"""A network over clips of one length as a model of the framework.
+"""An adapter of networks that take clips of one length to the framework's model contract.
 
 B clips, T frames, H W pixels, K classes.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,19 +19,19 @@ from slowfast.errors import InputError
 
 
 class ClipNetwork(nn.Module):
-    """Gives a network of another library, which maps clips to logits, the framework's contract.
+    """A model of the framework around a network of another library that maps clips to logits.
 
-    The network's parts become parts of this module, so that weights keep the library's own names and its
-    published files load as they are. Positions are of no use to such networks. They know no mask either:
-    clips with fewer real frames are filled up with their last one, as PySlowFast does with short videos, so
-    that what padding holds has no influence.
+    The network's submodules become submodules of this module, so that weights keep the library's own names
+    and its published files load unchanged. Positions are ignored. Since such networks have no mask, masked
+    frames are replaced by the last real frame of their clip, as PySlowFast does with short videos; the
+    content of padding has no influence.
 
     Args:
-        network: maps what ``split`` returns to logits (B, K).
+        network: maps the result of ``split`` to logits (B, K).
         num_frames: the only length of a clip that the network takes.
         num_classes: K.
-        split: makes the network's inputs of frames (B, 3, T, H, W), for instance one tensor a pathway.
-        no_decay: endings of parameter names that take no weight decay.
+        split: maps frames (B, 3, T, H, W) to the network's inputs, for instance one tensor per pathway.
+        no_decay: last parts of the names of parameters without weight decay.
 
     Attributes:
         frame_mean, frame_std, position_rate: see ``slowfast.models.capabilities.VideoModel``.
@@ -50,9 +51,9 @@ class ClipNetwork(nn.Module):
         no_decay: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        for name, part in network.named_children():
-            self.add_module(name, part)
-        # Parts that a network of this kind may have and this one has not.
+        for name, child in network.named_children():
+            self.add_module(name, child)
+        # Optional submodules that this network does not have; its forward method tests them for None.
         self.__dict__.update({name: None for name, value in vars(network).items() if value is None})
         self._network_forward: Any = type(network).forward
         self.num_frames = num_frames
@@ -63,26 +64,30 @@ class ClipNetwork(nn.Module):
     def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Maps normalised float frames (B, 3, T, H, W) to logits (B, K); T is at most ``num_frames``.
 
+        Args:
+            positions: (B, T) int64, ignored.
+            mask: (B, T) bool, True where a frame is real; None: all frames are.
+
         Raises:
             InputError: for longer clips, and for clips without a real frame.
         """
         if frames.ndim != 5 or not 0 < frames.shape[2] <= self.num_frames:
             raise InputError(
-                f"frames have shape {tuple(frames.shape)}; give (clips, 3, {self.num_frames}, height, width) "
-                "or build the network for another DATA.NUM_FRAMES"
+                f"frames = {tuple(frames.shape)}: must have the shape (clips, 3, {self.num_frames}, height, "
+                "width); give such clips, or build the network for another DATA.NUM_FRAMES"
             )
         if mask is not None or frames.shape[2] < self.num_frames:
             frames = fill_up(frames, mask, self.num_frames)
         return self._network_forward(self, self._split(frames))
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that take no weight decay whatever their shape: tokens and position tables."""
+        """Returns the names of parameters that have no weight decay: tokens and position tables."""
         return {name for name, _ in self.named_parameters() if name.endswith(self._no_decay)}
 
     def layer_id(self, name: str) -> tuple[int, int]:
-        """(depth of the parameter ``name`` from the input, number of depths): one depth for each block.
+        """Returns (depth of the parameter ``name`` from the input, number of depths).
 
-        What comes before the blocks counts as 0, what comes after as the last.
+        Each block is one depth; parameters before the blocks have depth 0, those after them the last depth.
         """
         blocks = len(self.get_submodule("blocks")._modules)
         block = re.match(r"blocks\.(\d+)\.", name)
@@ -92,11 +97,11 @@ class ClipNetwork(nn.Module):
 
 
 def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:
-    """Fills clips up to ``num_frames`` with their last real frame, which also takes the place of masked ones.
+    """Returns clips of ``num_frames`` frames; their last real frame replaces masked and missing frames.
 
     Args:
         frames: (B, 3, T, H, W).
-        mask: (B, T) bool, True where a frame is real; None: all are.
+        mask: (B, T) bool, True where a frame is real; None: all frames are.
 
     Returns:
         (B, 3, num_frames, H, W).
@@ -104,20 +109,20 @@ def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:
     Raises:
         InputError: for a clip without a real frame.
     """
-    place = torch.arange(num_frames, device=frames.device)
-    real = (place < frames.shape[2])[None]  # (1, num_frames)
+    index = torch.arange(num_frames, device=frames.device)
+    real = (index < frames.shape[2])[None]  # (1, num_frames)
     if mask is not None:
         if not mask.any(dim=1).all():
             empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-            raise InputError(f"clips {empty} of the batch have no real frame; leave them out")
+            raise InputError(f"mask: clips {empty} of the batch must have a real frame; leave them out")
         real = F.pad(mask, (0, num_frames - mask.shape[1]), value=False)  # (B, num_frames)
-    last = torch.where(real, place, -1).amax(dim=1, keepdim=True)
-    source = torch.where(real, place, last)[:, None, :, None, None]
+    last = torch.where(real, index, -1).amax(dim=1, keepdim=True)  # (B, 1), the last real frame
+    source = torch.where(real, index, last)[:, None, :, None, None]  # (B, 1, num_frames, 1, 1)
     return frames.gather(2, source.expand(*frames.shape[:2], num_frames, *frames.shape[3:]))
 
 
-def clip_options(cfg: Any) -> dict[str, Any]:
-    """The keyword arguments that all these networks have."""
+def clip_options(cfg: CfgNode) -> dict[str, Any]:
+    """Returns the keyword arguments that all these networks have."""
     return {
         "num_classes": cfg.MODEL.NUM_CLASSES,
         "num_frames": cfg.DATA.NUM_FRAMES,
@@ -127,5 +132,5 @@ def clip_options(cfg: Any) -> dict[str, Any]:
 
 
 def importing_pytorchvideo() -> warnings.catch_warnings:
-    """While pytorchvideo is imported: it says at length that it uses older functions of torch."""
+    """Returns a context manager that hides the warnings of pytorchvideo about outdated functions of torch."""
     return warnings.catch_warnings(action="ignore")

@@ -1,19 +1,20 @@
-"""The keys of the networks over clips (SlowFast, Slow, C2D, I3D, X3D, MViT) and their checks."""
+"""The config keys of pytorchvideo's networks (SlowFast, Slow, C2D, I3D, X3D, MViT) and their checks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from fvcore.common.config import CfgNode
+from typing import TYPE_CHECKING
 
 from slowfast.registry import Project
+
+if TYPE_CHECKING:  # keeps `--help` fast
+    from fvcore.common.config import CfgNode
 
 RESNET_ARCHS = ("c2d", "i3d", "slow")
 RESNET_DEPTHS = (50, 101, 152)
 RESNETS = ("PTVResNet", "ResNet", "PTVSlowFast", "SlowFast")
-"""Names of the models that have the sections RESNET and NONLOCAL. Each network has its name in PySlowFast's
-adapter of pytorchvideo, and that of PySlowFast's own implementation where the two are the same network."""
+"""Models that use the sections RESNET and NONLOCAL. Each network has its name in PySlowFast's adapter of
+pytorchvideo, and the name of PySlowFast's own implementation where both are the same network."""
 SLOWFASTS = ("PTVSlowFast", "SlowFast")
 MVITS = ("PTVMViT",)
 LEAST_CROP = 32
@@ -40,68 +41,70 @@ OBSOLETE = (
         )
     ),
 )  # fmt: skip
-"""Keys of these sections in PySlowFast of which pytorchvideo's networks have one variant only."""
+"""Keys of PySlowFast for variants that pytorchvideo's networks do not have."""
 
 
 def add_network_config(cfg: CfgNode) -> None:
-    """Adds the sections of the clip networks to a configuration, in place."""
+    """Adds the sections of pytorchvideo's networks to a configuration, in place."""
+    from fvcore.common.config import CfgNode
+
     cfg.RESNET = CfgNode()
     # 50, 101, 152.
     cfg.RESNET.DEPTH = 50
     # Channels of the first stage's bottleneck; each stage doubles them.
     cfg.RESNET.WIDTH_PER_GROUP = 64
-    # By stage, then pathway: how many blocks have the stage's temporal kernel; the others look at one frame.
+    # By stage, then pathway: number of blocks with the stage's temporal kernel; others look at one frame.
     cfg.RESNET.NUM_BLOCK_TEMP_KERNEL = [[3], [4], [6], [3]]
 
     cfg.NONLOCAL = CfgNode()
-    # By stage, then pathway: blocks (from 0) that a non-local block follows.
+    # By stage, then pathway: indices of the blocks that a non-local block follows.
     cfg.NONLOCAL.LOCATION = [[[]], [[]], [[]], [[]]]
     # softmax, dot_product
     cfg.NONLOCAL.INSTANTIATION = "dot_product"
-    # By stage, then pathway: max pooling over (frames, height, width) before keys and values.
+    # By stage, then pathway: kernel (frames, height, width) of the max pooling before keys and values.
     cfg.NONLOCAL.POOL = [[[1, 2, 2], [1, 2, 2]]] * 4
 
     cfg.SLOWFAST = CfgNode()
-    # The fast pathway sees every frame, the slow one every ALPHA-th.
+    # The fast pathway gets all frames, the slow pathway one in ALPHA.
     cfg.SLOWFAST.ALPHA = 8
-    # Channels of the slow pathway over those of the fast one.
+    # Channels of the slow pathway divided by those of the fast pathway.
     cfg.SLOWFAST.BETA_INV = 8
-    # The connections from fast to slow: channels out over channels in, frames of the kernel.
+    # Connections from the fast to the slow pathway: output channels / input channels, and frames per kernel.
     cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO = 2
     cfg.SLOWFAST.FUSION_KERNEL_SZ = 5
 
     cfg.X3D = CfgNode()
-    # Factors of channels, of blocks, and of a block's inner channels.
+    # Factors of the channels, the number of blocks, and the inner channels of a block.
     cfg.X3D.WIDTH_FACTOR = 1.0
     cfg.X3D.DEPTH_FACTOR = 1.0
     cfg.X3D.BOTTLENECK_FACTOR = 1.0
-    # Channels of the stem before WIDTH_FACTOR, and of the head.
+    # Channels of the stem before WIDTH_FACTOR is applied, and channels of the head.
     cfg.X3D.DIM_C1 = 12
     cfg.X3D.DIM_C5 = 2048
 
-    # MViT version 1; where PySlowFast's default is "none" the value here is MViT-B's.
+    # MViT, version 1; the values that PySlowFast leaves empty are those of MViT-B.
     cfg.MVIT = CfgNode()
     cfg.MVIT.DEPTH = 16
     cfg.MVIT.EMBED_DIM = 96
     cfg.MVIT.NUM_HEADS = 1
     cfg.MVIT.MLP_RATIO = 4.0
     cfg.MVIT.DROPPATH_RATE = 0.1
-    # Of the convolution that makes tokens, over (frames, height, width).
+    # Convolution that computes the tokens, over (frames, height, width).
     cfg.MVIT.PATCH_KERNEL = [3, 7, 7]
     cfg.MVIT.PATCH_STRIDE = [2, 4, 4]
     cfg.MVIT.PATCH_PADDING = [1, 3, 3]
-    # [block, factor]: from that block on so many times the width, the heads.
+    # [block, factor]: multiplies the width, or the number of heads, from that block on.
     cfg.MVIT.DIM_MUL = [[1, 2], [3, 2], [14, 2]]
     cfg.MVIT.HEAD_MUL = [[1, 2], [3, 2], [14, 2]]
-    # [block, frames, height, width]: strides at which that block pools its queries.
+    # [block, frames, height, width]: strides of the query pooling in that block.
     cfg.MVIT.POOL_Q_STRIDE = [[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]]
-    # Stride of keys and values in the first block; less by each pooling of queries.
+    # Stride of the key and value pooling in the first block; each query pooling divides it by its stride.
     cfg.MVIT.POOL_KV_STRIDE_ADAPTIVE = [1, 8, 8]
     cfg.MVIT.POOL_KVQ_KERNEL = [3, 3, 3]
 
 
-def check_network_config(cfg: Any) -> list[str]:
-    """Returns the problems of a configuration of a clip network, one sentence each."""
+def check_network_config(cfg: CfgNode) -> list[str]:
+    """Returns the problems of a configuration of one of these networks, one sentence each."""
     name = cfg.MODEL.MODEL_NAME
     if name not in CLIP_NETWORKS:
         return []
@@ -113,55 +116,55 @@ def check_network_config(cfg: Any) -> list[str]:
     return problems
 
 
-def _check_clip(cfg: Any) -> Iterator[str]:
-    """These networks are built for clips of one length, and MViT for pictures of one size."""
-    frames, whole = cfg.DATA.NUM_FRAMES, cfg.TRAIN.EVAL_NUM_FRAMES
-    if cfg.TRAIN.EVAL_FULL_VIDEO and whole != frames:
+def _check_clip(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of clips: all networks take one length, and MViT takes frames of one size."""
+    frames, full_video = cfg.DATA.NUM_FRAMES, cfg.TRAIN.EVAL_NUM_FRAMES
+    if cfg.TRAIN.EVAL_FULL_VIDEO and full_video != frames:
         yield (
-            f"TRAIN.EVAL_FULL_VIDEO = True: {cfg.MODEL.MODEL_NAME} sees clips of DATA.NUM_FRAMES = {frames} "
-            f"frames, not whole videos of TRAIN.EVAL_NUM_FRAMES = {whole}; set it False and test on several "
-            "clips (TEST.NUM_ENSEMBLE_VIEWS)"
+            f"TRAIN.EVAL_FULL_VIDEO = True: must be False, since {cfg.MODEL.MODEL_NAME} takes clips of "
+            f"DATA.NUM_FRAMES = {frames} frames, not TRAIN.EVAL_NUM_FRAMES = {full_video}; set it False and "
+            "test on several clips (TEST.NUM_ENSEMBLE_VIEWS)"
         )
     train, test = cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE
     if train < LEAST_CROP:
         yield (
-            f"DATA.TRAIN_CROP_SIZE = {train}: {cfg.MODEL.MODEL_NAME} has no size of its own, and halves "
-            f"pictures five times; give {LEAST_CROP} or more"
+            f"DATA.TRAIN_CROP_SIZE = {train}: must be {LEAST_CROP} or more, since {cfg.MODEL.MODEL_NAME} "
+            "halves the size of frames five times and has no default size"
         )
     if cfg.MODEL.MODEL_NAME in MVITS and train != test:
         yield (
-            f"DATA.TEST_CROP_SIZE = {test}: {cfg.MODEL.MODEL_NAME} has a position for each patch of a "
-            f"picture of DATA.TRAIN_CROP_SIZE = {train}; use that"
+            f"DATA.TEST_CROP_SIZE = {test}: must be DATA.TRAIN_CROP_SIZE = {train}, since "
+            f"{cfg.MODEL.MODEL_NAME} has a learned position for each patch of a frame of that size"
         )
     if test < train:
-        yield f"DATA.TEST_CROP_SIZE = {test}: is below DATA.TRAIN_CROP_SIZE = {train}; use that or more"
+        yield f"DATA.TEST_CROP_SIZE = {test}: must be DATA.TRAIN_CROP_SIZE = {train} or more"
 
 
-def _check_resnet(cfg: Any) -> Iterator[str]:
+def _check_resnet(cfg: CfgNode) -> Iterator[str]:
     if cfg.RESNET.DEPTH not in RESNET_DEPTHS:
-        yield f"RESNET.DEPTH = {cfg.RESNET.DEPTH}: is not known; use {', '.join(map(str, RESNET_DEPTHS))}"
+        yield f"RESNET.DEPTH = {cfg.RESNET.DEPTH}: must be one of {', '.join(map(str, RESNET_DEPTHS))}"
     if cfg.NONLOCAL.INSTANTIATION not in ("softmax", "dot_product"):
-        yield f"NONLOCAL.INSTANTIATION = {cfg.NONLOCAL.INSTANTIATION!r}: use softmax, dot_product"
+        yield f"NONLOCAL.INSTANTIATION = {cfg.NONLOCAL.INSTANTIATION!r}: must be one of softmax, dot_product"
     if cfg.MODEL.MODEL_NAME not in SLOWFASTS and cfg.MODEL.ARCH not in RESNET_ARCHS:
-        yield f"MODEL.ARCH = {cfg.MODEL.ARCH!r}: is no ResNet over clips; use {', '.join(RESNET_ARCHS)}"
+        yield f"MODEL.ARCH = {cfg.MODEL.ARCH!r}: must be one of {', '.join(RESNET_ARCHS)}"
     for key, value in (
         ("RESNET.NUM_BLOCK_TEMP_KERNEL", cfg.RESNET.NUM_BLOCK_TEMP_KERNEL),
         ("NONLOCAL.LOCATION", cfg.NONLOCAL.LOCATION),
         ("NONLOCAL.POOL", cfg.NONLOCAL.POOL),
     ):
         if len(value) != 4:
-            yield f"{key} = {value}: has {len(value)} entries; give four, one a stage"
+            yield f"{key} = {value}: must have four entries, one per stage"
 
 
-def _check_slowfast(cfg: Any) -> Iterator[str]:
+def _check_slowfast(cfg: CfgNode) -> Iterator[str]:
     if cfg.SLOWFAST.ALPHA < 1 or cfg.DATA.NUM_FRAMES % cfg.SLOWFAST.ALPHA:
         yield (
-            f"DATA.NUM_FRAMES = {cfg.DATA.NUM_FRAMES}: is no multiple of SLOWFAST.ALPHA = "
-            f"{cfg.SLOWFAST.ALPHA}, of which the slow pathway takes one frame each"
+            f"DATA.NUM_FRAMES = {cfg.DATA.NUM_FRAMES}: must be a multiple of SLOWFAST.ALPHA = "
+            f"{cfg.SLOWFAST.ALPHA}, since the slow pathway gets one frame in SLOWFAST.ALPHA"
         )
     if cfg.SLOWFAST.BETA_INV < 1 or cfg.RESNET.WIDTH_PER_GROUP % cfg.SLOWFAST.BETA_INV:
         yield (
-            f"SLOWFAST.BETA_INV = {cfg.SLOWFAST.BETA_INV}: does not divide RESNET.WIDTH_PER_GROUP = "
+            f"SLOWFAST.BETA_INV = {cfg.SLOWFAST.BETA_INV}: must divide RESNET.WIDTH_PER_GROUP = "
             f"{cfg.RESNET.WIDTH_PER_GROUP}"
         )
 
@@ -169,6 +172,7 @@ def _check_slowfast(cfg: Any) -> Iterator[str]:
 PROJECT = Project(
     name="Kinetics",
     add_config=add_network_config,
+    aliases={"TENSORBOARD.CLASS_NAMES_PATH": "DATA.CLASS_NAMES"},
     obsolete=OBSOLETE,
     check=check_network_config,
     modules=(
@@ -178,4 +182,4 @@ PROJECT = Project(
     ),
     configs="slowfast.configs",
 )
-"""The framework's own networks come in through the door that outside projects use."""
+"""The framework's own networks, announced in the same way as an outside project."""

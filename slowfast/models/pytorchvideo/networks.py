@@ -1,11 +1,13 @@
 """pytorchvideo's X3D (Feichtenhofer 2020) and MViT (Fan et al. 2021) as models of the framework.
 
-Weights that pytorchvideo publishes load as they are. K classes.
+Weights that pytorchvideo publishes load unchanged. K classes.
 """
 
 from __future__ import annotations
 
 from typing import Any, Self
+
+from fvcore.common.config import CfgNode
 
 from slowfast.models.build import MODEL_REGISTRY
 from slowfast.models.pytorchvideo.clip_network import ClipNetwork, clip_options, importing_pytorchvideo
@@ -14,12 +16,14 @@ from slowfast.models.pytorchvideo.clip_network import ClipNetwork, clip_options,
 @MODEL_REGISTRY.register("X3D")
 @MODEL_REGISTRY.register()
 class PTVX3D(ClipNetwork):
-    """X3D: a small 2D network expanded along time, width and depth.
+    """X3D: a small 2D network that is expanded in time, width and depth.
 
     Args:
         num_classes, num_frames, crop_size, dropout_rate: see ``PTVResNet``.
-        width_factor, depth_factor, bottleneck_factor: of channels, of blocks, of a block's inner channels.
-        stem_width, head_width: channels of the stem before ``width_factor``, and of the head.
+        width_factor, depth_factor, bottleneck_factor: factors of the channels, the number of blocks, and the
+            inner channels of a block.
+        stem_width: channels of the stem before ``width_factor`` is applied.
+        head_width: channels of the head.
     """
 
     def __init__(
@@ -52,8 +56,8 @@ class PTVX3D(ClipNetwork):
         super().__init__(network, num_frames, num_classes)
 
     @classmethod
-    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Self:
-        """Builds the network that ``MODEL`` and ``X3D`` describe."""
+    def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True) -> Self:
+        """Builds the network that the sections ``MODEL`` and ``X3D`` describe."""
         return cls(
             **clip_options(cfg),
             width_factor=cfg.X3D.WIDTH_FACTOR,
@@ -66,12 +70,12 @@ class PTVX3D(ClipNetwork):
 
 @MODEL_REGISTRY.register()
 class PTVMViT(ClipNetwork):
-    """MViT, version 1: a transformer over patches whose resolution falls and whose width rises with depth.
+    """MViT, version 1: a transformer over patches that lowers their resolution and widens with depth.
 
     Args:
-        num_classes, num_frames, crop_size, dropout_rate: see ``PTVResNet``; pictures of another size do
-            not fit its position tables.
-        options: of pytorchvideo's ``create_multiscale_vision_transformers``.
+        num_classes, num_frames, crop_size, dropout_rate: see ``PTVResNet``; frames of another size do not fit
+            the position tables.
+        options: arguments of pytorchvideo's ``create_multiscale_vision_transformers``.
     """
 
     def __init__(
@@ -100,8 +104,8 @@ class PTVMViT(ClipNetwork):
         )
 
     @classmethod
-    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Self:
-        """Builds the network that ``MODEL`` and ``MVIT`` describe."""
+    def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True) -> Self:
+        """Builds the network that the sections ``MODEL`` and ``MVIT`` describe."""
         return cls(
             **clip_options(cfg),
             depth=cfg.MVIT.DEPTH,

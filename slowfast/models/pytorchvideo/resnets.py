@@ -1,7 +1,7 @@
 """pytorchvideo's ResNets over clips as models of the framework, under their names in PySlowFast.
 
-SlowFast and Slow (Feichtenhofer et al. 2019), I3D (Carreira and Zisserman 2017, as a ResNet), C2D; each may
-have non-local blocks (Wang et al. 2018). Weights that pytorchvideo publishes load as they are.
+SlowFast and Slow (Feichtenhofer et al. 2019), I3D (Carreira and Zisserman 2017, as a ResNet) and C2D, each
+with optional non-local blocks (Wang et al. 2018). Weights that pytorchvideo publishes load unchanged.
 
 B clips, T frames, H W pixels, K classes.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
@@ -19,7 +20,7 @@ from slowfast.models.pytorchvideo.clip_network import ClipNetwork, clip_options,
 
 Kernel = tuple[int, int, int]
 
-# Frames under the stem's kernel, and under those of the blocks of each stage, which take turns.
+# Frames of the stem's kernel, and frames of the kernels of each stage, which its blocks use in turn.
 TEMPORAL_KERNELS: dict[str, tuple[int, tuple[tuple[int, ...], ...]]] = {
     "c2d": (1, ((1,), (1,), (1,), (1,))),
     "i3d": (5, ((3,), (3, 1), (3, 1), (1, 3))),
@@ -27,12 +28,18 @@ TEMPORAL_KERNELS: dict[str, tuple[int, tuple[tuple[int, ...], ...]]] = {
     "fast": (5, ((3,), (3,), (3,), (3,))),
 }
 STAGE_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-# Pixels to a side of a cell in the last stage.
+# Pixels per side of one cell of the last stage's feature map.
 RESNET_STRIDE = 32
 
 
 def stage_kernels(basis: Sequence[int], depth: int, temporal: int) -> list[Kernel]:
-    """Kernels of a stage's ``depth`` blocks: the first ``temporal`` of them take turns in ``basis``."""
+    """Returns the kernels (frames, height, width) of a stage's blocks.
+
+    Args:
+        basis: frames of the temporal kernels, which the first ``temporal`` blocks use in turn.
+        depth: number of blocks.
+        temporal: number of blocks with a temporal kernel; the kernels of the others have one frame.
+    """
     frames = [basis[i % len(basis)] if i < temporal else 1 for i in range(depth)]
     return [(size, 1, 1) for size in frames]
 
@@ -43,16 +50,17 @@ class PTVResNet(ClipNetwork):
     """A ResNet over clips.
 
     Args:
-        arch: ``c2d`` (frames meet in pooling alone), ``i3d`` or ``slow``.
+        arch: ``c2d`` (only pooling combines frames), ``i3d`` or ``slow``.
         num_classes: K.
-        num_frames, crop_size: of the training clips; larger pictures give several scores, which are averaged.
-        depth: 50, 101 or 152.
+        num_frames, crop_size: frames and pixels per side of the training clips; larger frames give several
+            scores, which are averaged.
+        depth: 50, 101 or 152 layers.
         width: channels of the first stage's bottleneck.
-        temporal_blocks: of each stage, blocks with a temporal kernel; None: all.
-        nonlocal_after: of each stage, the blocks that a non-local block follows.
-        nonlocal_pool: of each stage, the pooling in those.
+        temporal_blocks: number of blocks with a temporal kernel per stage; None: all.
+        nonlocal_after: per stage, indices of the blocks that a non-local block follows.
+        nonlocal_pool: per stage, kernel (frames, height, width) of the pooling in the non-local blocks.
         nonlocal_kind: ``softmax`` or ``dot_product``.
-        dropout_rate: before the last layer.
+        dropout_rate: dropout before the last layer.
     """
 
     def __init__(
@@ -91,8 +99,8 @@ class PTVResNet(ClipNetwork):
         super().__init__(network, num_frames, num_classes)
 
     @classmethod
-    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Self:
-        """Builds the network that ``MODEL``, ``RESNET`` and ``NONLOCAL`` describe."""
+    def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True) -> Self:
+        """Builds the network that the sections ``MODEL``, ``RESNET`` and ``NONLOCAL`` describe."""
         return cls(
             cfg.MODEL.ARCH,
             **clip_options(cfg),
@@ -108,16 +116,17 @@ class PTVResNet(ClipNetwork):
 @MODEL_REGISTRY.register("SlowFast")
 @MODEL_REGISTRY.register()
 class PTVSlowFast(ClipNetwork):
-    """A slow pathway over few frames and a thin, fast one over all of them.
+    """A network with a slow pathway over few frames and a narrow fast pathway over all frames.
 
     Args:
-        num_classes, num_frames, crop_size, depth, width, nonlocal_kind, dropout_rate: see :class:`PTVResNet`;
-            ``num_frames`` are those of the fast pathway.
-        alpha: the slow pathway takes every ``alpha``-th frame.
-        beta_inv: width of the slow pathway over that of the fast one.
-        fusion_ratio, fusion_kernel: of the connections from fast to slow: channels out over in, frames.
-        temporal_blocks, nonlocal_after, nonlocal_pool: as there, for (slow, fast); non-local blocks are
-            the slow pathway's.
+        num_classes, crop_size, depth, width, nonlocal_kind, dropout_rate: see :class:`PTVResNet`.
+        num_frames: frames of the fast pathway.
+        alpha: the slow pathway gets one frame in ``alpha``.
+        beta_inv: width of the slow pathway divided by the width of the fast pathway.
+        fusion_ratio: output channels / input channels of the connections from the fast to the slow pathway.
+        fusion_kernel: frames of the kernels of these connections.
+        temporal_blocks: as in :class:`PTVResNet`, for (slow, fast).
+        nonlocal_after, nonlocal_pool: as in :class:`PTVResNet`, for the slow pathway.
     """
 
     def __init__(
@@ -164,7 +173,7 @@ class PTVSlowFast(ClipNetwork):
         super().__init__(network, num_frames, num_classes, split=lambda frames: pathways(frames, alpha))
 
     @classmethod
-    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Self:
+    def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True) -> Self:
         """Builds the network that ``MODEL``, ``RESNET``, ``SLOWFAST`` and ``NONLOCAL`` describe."""
         temporal = cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
         return cls(
@@ -183,34 +192,50 @@ class PTVSlowFast(ClipNetwork):
 
 
 def pathways(frames: Tensor, alpha: int) -> list[Tensor]:
-    """(B, 3, T, H, W) -> [slow (B, 3, T / alpha, H, W), fast (B, 3, T, H, W)], the slow one evenly spread."""
+    """Splits frames into the inputs of both pathways.
+
+    Args:
+        frames: (B, 3, T, H, W).
+        alpha: the slow pathway gets T / ``alpha`` evenly spaced frames.
+
+    Returns:
+        [slow (B, 3, T / alpha, H, W), fast (B, 3, T, H, W)].
+    """
     T = frames.shape[2]
-    # PySlowFast's choice of frames: both ends, and what lies evenly between.
+    # As in PySlowFast: the first and the last frame, and evenly spaced frames between them.
     index = torch.linspace(0, T - 1, T // alpha, device=frames.device).long()
     return [frames.index_select(2, index), frames]
 
 
 def add_nonlocal_blocks(blocks: nn.ModuleList, after: Sequence[int], pool: Sequence[int], kind: str) -> None:
-    """Puts non-local blocks (Wang et al. 2018) behind some of a stage's blocks; they begin as identities."""
+    """Inserts non-local blocks (Wang et al. 2018) into a stage; they are identities before training.
+
+    Args:
+        blocks: blocks of the stage; changed in place.
+        after: indices of the blocks that a non-local block follows.
+        pool: kernel (frames, height, width) of the pooling before keys and values.
+        kind: ``softmax`` or ``dot_product``.
+    """
     if not after:
         return
     with importing_pytorchvideo():
         from pytorchvideo.layers.nonlocal_net import create_nonlocal
-    for place in sorted(after, reverse=True):
-        width = blocks[place].branch2.conv_c.out_channels
+    for index in sorted(after, reverse=True):
+        width = blocks[index].branch2.conv_c.out_channels
         added = create_nonlocal(dim_in=width, dim_inner=width // 2, pool_size=tuple(pool), instantiation=kind)
         nn.init.zeros_(added.norm.weight)
-        blocks.insert(place + 1, added)
+        blocks.insert(index + 1, added)
 
 
 def _all_kernels(
     bases: Sequence[Sequence[int]], depth: int, temporal_blocks: Sequence[int] | None
 ) -> tuple[list[Kernel], ...]:
+    """Returns the kernels of the blocks of all stages, see :func:`stage_kernels`."""
     depths = STAGE_DEPTHS[depth]
     counts = depths if temporal_blocks is None else temporal_blocks
     return tuple(stage_kernels(*stage) for stage in zip(bases, depths, counts, strict=True))
 
 
 def _of_pathway(by_stage: Sequence[Sequence[Any]], pathway: int) -> list[Any]:
-    """The values of one pathway; where a stage has only one, it is for all."""
+    """Returns the value of each stage for one pathway; a single value applies to all pathways."""
     return [values[min(pathway, len(values) - 1)] for values in by_stage]
