@@ -72,7 +72,7 @@ def choose_command(
         argv: arguments; None: those of the process.
         doc: docstring whose paragraphs are printed above the list, and its examples below.
         command: ``program`` as the docstring writes it, see :func:`make_parser`.
-        version: printed by ``--version``; empty: there is no such option.
+        version: printed by ``--version``; empty: the option is left out.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in modules:

@@ -154,8 +154,8 @@ def test_a_preempted_job_continues_in_the_next(small_dataset: Path, tmp_path: Pa
     assert process.wait(200) == 0
     log = (output / "stdout.log").read_text()
     assert "stopped by SIGUSR1: saved" in log
-    assert "continuing from" in log
-    assert log.index("stopped by SIGUSR1") < log.index("continuing from") < log.index("test_final")
+    assert "resumed from" in log
+    assert log.index("stopped by SIGUSR1") < log.index("resumed from") < log.index("test_final")
 
 
 def _is_task(process: psutil.Process) -> bool:
@@ -176,5 +176,5 @@ def test_the_batch_script_trains_on_two_nodes_and_continues(
     assert (tmp_path / "requeued").read_text() == "requeue 31\n"
     assert job("--cfg", str(config), "NUM_GPUS", "0").wait(120) == 0
     log = (output / "stdout.log").read_text()
-    assert "4 clips a step = 2 processes × 2" in log
-    assert "continuing from" in log
+    assert "4 clips per step = 2 processes × 2" in log
+    assert "resumed from" in log
