@@ -59,7 +59,7 @@ def colour_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_mpeg4(path: Path, frames: np.ndarray) -> None:
-    """Encodes frames (T, H, W, 3) uint8 as MPEG-4 at 25 frames a second."""
+    """Encodes frames (T, H, W, 3) uint8 as MPEG-4 at 25 frames per second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.height, stream.width = frames.shape[1:3]

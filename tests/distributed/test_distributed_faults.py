@@ -21,7 +21,7 @@ from slowfast.engine.prediction_file import load_predictions
 from tests.support import faulty_run
 from tests.support.hosts import Hosts, made_hosts, why_no_hosts
 from tests.support.nodes import Node, Run, end_all, wait_until
-from tests.support.run_results import assert_same_end, figures
+from tests.support.run_results import assert_same_end, metrics_of
 from tests.support.tiny import tiny_config
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
@@ -88,12 +88,12 @@ def test_several_hosts_train_and_test_like_one_process(
     run = Run(colour_videos, tmp_path / "many", size, hosts(size))
     nodes = run.start("TRAIN.BATCH_SIZE", 6 // size, *options)
     assert [node.wait(120) for node in nodes] == [0] * size
-    one, many = (figures(folder, "train_iter") for folder in (alone.output, run.output))
+    one, many = (metrics_of(folder, "train_iter") for folder in (alone.output, run.output))
     assert [line["loss"] for line in many] == pytest.approx([line["loss"] for line in one], rel=1e-5)
     ours, theirs = (load_predictions(folder / "predictions.npz") for folder in (alone.output, run.output))
     assert ours.paths == theirs.paths
     assert abs(ours.scores - theirs.scores).max() < 1e-5
-    assert f"6 clips a step = {size} processes × {6 // size}" in run.log()
+    assert f"6 clips per step = {size} processes × {6 // size}" in run.log()
     assert "gloo uses eth0" in run.log()
     assert [node.said for node in nodes[1:]] == [""] * (size - 1)  # only rank 0 prints
     assert all(f"this is rank {rank}" in run.log(rank) for rank in range(size))
@@ -375,5 +375,5 @@ def test_a_read_only_folder_is_refused_before_any_work(colour_videos: Path, tmp_
         (node,) = config.start("TRAIN.BATCH_SIZE", 4, "OUTPUT_DIR", str(run.output))
         assert node.wait(60) == 2
     assert "OUTPUT_DIR" in node.said
-    assert "cannot be written; choose another place" in node.said
+    assert "cannot be written to; choose another folder" in node.said
     assert "Traceback" not in node.said

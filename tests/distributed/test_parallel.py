@@ -26,7 +26,7 @@ from slowfast.models.losses import cross_entropy
 from slowfast.models.precision import Precision
 from slowfast.registry import import_project_modules
 from tests.support.processes import run_all, run_forked, run_ranks
-from tests.support.run_results import assert_same_end, figures
+from tests.support.run_results import assert_same_end, metrics_of
 from tests.support.tiny import CLASSES, Tiny, tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 
@@ -49,14 +49,14 @@ def train(size: int, data: Path, output: Path, *options: Any) -> None:
 
 
 def losses(output: Path) -> list[float]:
-    return [line["loss"] for line in figures(output, "train_iter")]
+    return [line["loss"] for line in metrics_of(output, "train_iter")]
 
 
 def assert_same_metrics(one: Path, other: Path, rel: float = 1e-4) -> None:
     assert losses(other) == pytest.approx(losses(one), rel=rel)
-    norms = [[line["grad_norm"] for line in figures(path, "train_iter")] for path in (one, other)]
+    norms = [[line["grad_norm"] for line in metrics_of(path, "train_iter")] for path in (one, other)]
     assert norms[1] == pytest.approx(norms[0], rel=1e-3)
-    val = [figures(path, "val_epoch")[0] for path in (one, other)]
+    val = [metrics_of(path, "val_epoch")[0] for path in (one, other)]
     assert val[1]["loss"] == pytest.approx(val[0]["loss"], rel=1e-3)
 
 
@@ -65,7 +65,7 @@ def one_process(colour_videos: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The output of three steps of a small VTN in one process; some of the gradients are clipped."""
     output = tmp_path_factory.mktemp("one_process")
     assert run_forked(run, tiny_config(colour_videos, output, *EXACT)) == 0
-    assert any(line["grad_norm"] > 1 for line in figures(output, "train_iter"))
+    assert any(line["grad_norm"] > 1 for line in metrics_of(output, "train_iter"))
     return output
 
 
@@ -176,12 +176,12 @@ def take_step(
     batch: ClipBatch,
     how: Parallelism,
     *,
-    parts: int = 1,
+    micro_batches: int = 1,
     count: int = 1,
     **clip: float,
 ) -> list[StepResult]:
     network = distribute(model, model, world, how)
-    step = step_of(model, world=world, network=network, parts=parts, **clip)
+    step = step_of(model, world=world, network=network, micro_batches=micro_batches, **clip)
     return [step(batch, 0.1) for _ in range(count)]
 
 
@@ -203,7 +203,7 @@ def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> 
     take_step(models[1], World(), batch, Parallelism())
     half = slice(world.rank * 2, world.rank * 2 + 2)
     mine = batch._replace(**{k: v[half] for k, v in batch._asdict().items() if isinstance(v, Tensor)})
-    (two,) = take_step(models[2], world, mine, Parallelism(sharded=sharded), parts=2, **clip)
+    (two,) = take_step(models[2], world, mine, Parallelism(sharded=sharded), micro_batches=2, **clip)
     assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-5)
     state = {name: to_full(weight) for name, weight in models[2].state_dict().items()}
     torch.testing.assert_close(state, models[0].state_dict())
@@ -236,7 +236,7 @@ def _is_skipped(world: World, sharded: bool) -> int:
     torch.manual_seed(0)
     model = Exploding() if world.rank == 1 else Tiny()
     before = [p.detach().clone() for p in model.parameters()]
-    (result,) = take_step(model, world, clips(2), Parallelism(sharded=sharded), parts=2)
+    (result,) = take_step(model, world, clips(2), Parallelism(sharded=sharded), micro_batches=2)
     after = [p.full_tensor() if sharded else p for p in model.parameters()]
     return int(result.updated or not all(map(torch.equal, before, after)))
 
@@ -257,13 +257,13 @@ def test_parameters_without_gradient_are_reported_or_searched_for() -> None:
     assert run_ranks(_explains_unused, 2) == [0, 0]
 
 
-@pytest.mark.parametrize(("count", "parts"), [(5, 2), (4, 4), (3, 5)])
-def test_micro_batches_give_the_step_of_the_full_batch(count: int, parts: int) -> None:
+@pytest.mark.parametrize(("count", "micro_batches"), [(5, 2), (4, 4), (3, 5)])
+def test_micro_batches_give_the_step_of_the_full_batch(count: int, micro_batches: int) -> None:
     batch, ends = clips(count), []
-    for number in (1, parts):
+    for number in (1, micro_batches):
         torch.manual_seed(0)
         model = Tiny()
-        results = take_step(model, World(), batch, Parallelism(), parts=number, count=2)
+        results = take_step(model, World(), batch, Parallelism(), micro_batches=number, count=2)
         ends.append((model, results))
     (whole, expected), (model, found) = ends
     for one, other in zip(expected, found, strict=True):
@@ -274,7 +274,7 @@ def test_micro_batches_give_the_step_of_the_full_batch(count: int, parts: int) -
 
 
 def test_more_micro_batches_than_clips_are_refused(colour_videos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="each process has 4 clips a step, fewer than parts"):
+    with pytest.raises(ConfigError, match=r"GRAD_ACCUM_STEPS = 5: must be at most 4, the clips per step"):
         run(tiny_config(colour_videos, tmp_path, "TRAIN.GRAD_ACCUM_STEPS", 5))
 
 
@@ -282,7 +282,7 @@ def test_synchronized_batch_norms_need_gpus_and_keep_activations() -> None:
     from timm.layers import BatchNormAct2d
 
     model: Callable[[], nn.Module] = lambda: nn.Sequential(nn.Conv2d(3, 4, 1), BatchNormAct2d(4))  # noqa: E731
-    with pytest.raises(ConfigError, match=r"BN.NORM_TYPE = 'sync_batchnorm': .* set it to batchnorm"):
+    with pytest.raises(ConfigError, match=r"BN.NORM_TYPE = 'sync_batchnorm': .* use batchnorm"):
         synchronize_batch_norms(model(), World(0, 2))
     assert isinstance(
         synchronize_batch_norms(model(), World())[1], BatchNormAct2d
