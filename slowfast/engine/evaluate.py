@@ -1,4 +1,6 @@
-"""The one evaluation: validation, several views, whole videos; over any number of processes.
+"""Evaluation of a model on a split, for validation and tests, over any number of processes.
+
+Views may be clips, several per video, or full videos; the scores of a video's views are merged.
 
 V videos, B views of a batch, K classes.
 """
@@ -8,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,95 +17,51 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import BrokenVideo, ClipBatch, StreamedClip, map_tensors
+from slowfast.datasets.clip import Batch, BrokenVideo, StreamedClip, map_tensors
 from slowfast.distributed.world import World
-from slowfast.engine.long_clip import classify_long_view
+from slowfast.engine.prediction_file import VideoScores
+from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
-from slowfast.features.batch import FeatureBatch
 from slowfast.interrupt import Interrupt
-from slowfast.metrics import confusion_matrix, mean_average_precision, per_class_accuracy, topk_correct
+from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.losses import LossFunction
 from slowfast.models.precision import Precision
-
-HEAD_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "softmax": lambda logits: logits.softmax(dim=1),
-    "sigmoid": torch.sigmoid,
-    "none": lambda logits: logits,
-}
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY, ScoreActivation
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a split, each video once, ordered by ``video_ids``.
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(VideoScores):
+    """Scores of a split, with the loss and the time of the evaluation.
 
     Attributes:
-        video_ids: (V,) int64, rows of the annotation file.
-        scores: (V, K) float32, merged over the views.
-        labels: (V,) int64 class indices, or (V, K) float32.
-        num_views: (V,) int64, views that the scores were merged from.
-        broken: videos that have no scores, or not of all their views, with the reason; those without any
-            view are in no other attribute.
-        loss: mean over the views; NaN where the labels do not go with the loss.
-        seconds: time of the slowest process, start to end.
+        loss: mean over the views; NaN if it was not computed.
+        seconds: time of the slowest process from start to end.
     """
 
-    video_ids: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    labels: NDArray[Any]
-    num_views: NDArray[np.int64]
-    broken: tuple[BrokenVideo, ...]
     loss: float
     seconds: float
 
-    @property
-    def multi_label(self) -> bool:
-        return self.labels.ndim == 2
-
     def check_complete(self, num_videos: int) -> None:
-        """Raises ``DataError`` unless each of the split's videos was scored or reported as broken."""
+        """Raises ``DataError`` unless every video of the split was scored or reported as broken.
+
+        Args:
+            num_videos: of the split.
+        """
         known = {*self.video_ids.tolist(), *(video.video_id for video in self.broken)}
         if lost := sorted(set(range(num_videos)) - known):
             raise DataError(
-                f"{len(lost)} of {num_videos} videos were never handed out; the first: {lost[:10]}"
+                f"{len(lost)} of {num_videos} videos were not read by any rank; the first: {lost[:10]}"
             )
 
     @property
     def seconds_per_video(self) -> float:
+        """Mean time per video with scores."""
         return self.seconds / max(1, len(self.video_ids))
-
-    @cached_property
-    def accuracy(self) -> dict[int, float]:
-        """Top-1 and top-5 accuracy in percent over the videos with scores, by k."""
-        counts = topk_correct(torch.from_numpy(self.scores), torch.from_numpy(self.labels), (1, 5))
-        return {k: 100.0 * int(n) / max(1, len(self.labels)) for k, n in zip((1, 5), counts, strict=True)}
-
-    @property
-    def top1(self) -> float:
-        return self.accuracy[1]
-
-    @property
-    def top5(self) -> float:
-        return self.accuracy[5]
-
-    @cached_property
-    def confusion(self) -> NDArray[np.int64]:
-        """(K, K) counts, row = true class, column = predicted class."""
-        return confusion_matrix(self.scores.argmax(axis=1), self.labels, self.scores.shape[1])
-
-    @cached_property
-    def per_class(self) -> NDArray[np.float64]:
-        """(K,) accuracy of each class in 0 … 1; NaN for classes without videos."""
-        return per_class_accuracy(self.confusion)
-
-    @cached_property
-    def mean_average_precision(self) -> float:
-        """Mean over the classes in 0 … 1, for labels (V, K)."""
-        return mean_average_precision(self.scores, self.labels > 0)
 
 
 @dataclass
 class _Scores:
-    """Scores of this process's videos, merged as their views come; on the CPU."""
+    """Scores of this process's videos on the CPU, merged view by view."""
 
     method: str
     merged: dict[int, NDArray[np.float32]] = field(default_factory=dict)
@@ -115,9 +72,10 @@ class _Scores:
     num_scored: int = 0
 
     def add(self, video: int, view: int, label: Any, scores: NDArray[np.float32]) -> None:
+        """Merges the scores (K,) of one view into those of its video."""
         seen = self.views.setdefault(video, set())
         if view in seen:
-            raise DataError(f"view {view} of video {video} was handed out twice; each must be scored once")
+            raise DataError(f"view {view} of video {video} was read twice; each must be scored once")
         seen.add(view)
         if video not in self.merged:
             self.merged[video], self.labels[video] = scores.copy(), label
@@ -127,7 +85,7 @@ class _Scores:
             self.merged[video] += scores
 
     def absorb(self, other: _Scores) -> None:
-        """Takes over what another process scored; views of one video may have been on both."""
+        """Merges the scores of another process; the views of a video may be divided between both."""
         for video, scores in other.merged.items():
             views = other.views[video]
             if overlap := views & self.views.get(video, set()):
@@ -143,7 +101,7 @@ class _Scores:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    loader: Iterable[ClipBatch | FeatureBatch],
+    loader: Iterable[Batch],
     *,
     num_classes: int,
     ensemble: str = "sum",
@@ -156,29 +114,32 @@ def evaluate(
     interrupt: Interrupt | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Evaluation | None:
-    """Scores every view that the loaders of all ranks hand out and merges them by video.
+    """Scores every view in the loaders of all ranks and merges the scores by video.
 
     Args:
-        model: unwrapped; set to evaluation mode here and back to what it was.
-        loader: this rank's batches; over the ranks each view of each video comes once. Long views, which
-            come without their frames, are decoded here and go through the model in chunks.
-        ensemble: ``sum`` (the mean over the views: the same order as their sum, and it stays in the range
-            of one view's scores) or ``max``.
-        head_act: what turns logits into scores before views are merged: softmax, sigmoid, none.
-        mean, std: normalisation of the frames, per channel.
-        loss: to compute the mean loss over the views as well.
-        interrupt: raises ``Interrupted`` between two batches (or chunks) once a signal has come.
+        model: unwrapped; evaluated in evaluation mode and then set back to its former mode.
+        loader: this rank's batches; each view of each video is in the loader of exactly one rank. The frames
+            of streamed views are decoded here, and the model encodes them in chunks.
+        ensemble: ``max``, or ``sum``, which takes the mean over the views: it has the order of their sum, and
+            the range of one view's scores.
+        head_act: name of the function from logits to scores, applied before views are merged; see
+            :data:`slowfast.models.score_activations.SCORE_ACTIVATION_REGISTRY`.
+        mean, std: normalization of the frames, per channel.
+        loss: maps logits and labels to the mean loss of a batch; None: no loss is computed.
+        interrupt: raises ``Interrupted`` between two batches or chunks after a signal.
         on_batch: called after each batch.
 
     Returns:
         The evaluation on rank 0, None on the others.
+
+    Raises:
+        ConfigError: for an unknown ``ensemble`` or ``head_act``.
+        DataError: if a view was read twice.
     """
     if ensemble not in ("sum", "max"):
-        raise ConfigError(f"DATA.ENSEMBLE_METHOD = {ensemble!r}: known are sum and max")
-    if head_act not in HEAD_ACTIVATIONS:
-        raise ConfigError(f"MODEL.HEAD_ACT = {head_act!r}: known are {', '.join(HEAD_ACTIVATIONS)}")
+        raise ConfigError(f"DATA.ENSEMBLE_METHOD = {ensemble!r}: must be sum or max")
     scorer = _Scorer(
-        model, HEAD_ACTIVATIONS[head_act], tuple(mean), tuple(std), loss, world.device, precision
+        model, SCORE_ACTIVATION_REGISTRY.get(head_act), tuple(mean), tuple(std), loss, world.device, precision
     )
     scores = _Scores(ensemble)
     was_training = model.training
@@ -191,7 +152,7 @@ def evaluate(
         if batch.num_clips > 0:
             scorer.score(batch, into=scores)
         for clip in batch.streamed:
-            scorer.score_long(clip, into=scores, interrupt=interrupt)
+            scorer.score_streamed(clip, into=scores, interrupt=interrupt)
         on_batch()
     seconds = time.perf_counter() - start
     model.train(was_training)
@@ -205,17 +166,18 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Scores the views of a batch; see :func:`evaluate` for what it works with."""
+    """Scores the views of a batch; the attributes are arguments of :func:`evaluate`."""
 
     model: nn.Module
-    activation: Callable[[Tensor], Tensor]
+    activation: ScoreActivation
     mean: tuple[float, ...]
     std: tuple[float, ...]
     loss: LossFunction | None
     device: torch.device
     precision: Precision
 
-    def score(self, batch: ClipBatch | FeatureBatch, *, into: _Scores) -> None:
+    def score(self, batch: Batch, *, into: _Scores) -> None:
+        """Adds the scores of all clips of a batch; clips that the model rejects are added as broken."""
         on_device = batch.to(self.device)
         try:
             with self.precision.autocast():
@@ -224,18 +186,16 @@ class _Scorer:
         except NotFiniteError as error:
             self._leave_out(batch, error, into)
             return
-        places = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
-        self._add(logits.float(), batch.label, places, into)
+        keys = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
+        self._add(logits.float(), batch.label, keys, into)
 
-    def score_long(self, clip: StreamedClip, *, into: _Scores, interrupt: Interrupt | None) -> None:
+    def score_streamed(self, clip: StreamedClip, *, into: _Scores, interrupt: Interrupt | None) -> None:
+        """Adds the scores of a streamed view, or its video as broken."""
         try:
             with self.precision.autocast():
-                logits = classify_long_view(
-                    self.model,
+                logits = classify_streamed_view(
+                    FrameEncoder(self.model, self.mean, self.std, self.device, self.precision),
                     clip.view,
-                    mean=self.mean,
-                    std=self.std,
-                    device=self.device,
                     on_chunk=(lambda: None) if interrupt is None else interrupt.raise_if_requested,
                 )
         except NotFiniteError as error:
@@ -248,8 +208,8 @@ class _Scorer:
             label = torch.as_tensor(clip.label)[None]
             self._add(logits.float(), label, [(clip.video_id, clip.view_id)], into)
 
-    def _leave_out(self, batch: ClipBatch | FeatureBatch, error: NotFiniteError, into: _Scores) -> None:
-        """Scores a batch without the clips for which the model has no finite result."""
+    def _leave_out(self, batch: Batch, error: NotFiniteError, into: _Scores) -> None:
+        """Adds the clips without a finite result as broken, and scores the others again."""
         if not error.clips:
             raise error
         for row in error.clips:
@@ -259,14 +219,14 @@ class _Scorer:
         if rest:
             self.score(map_tensors(batch, lambda tensor: tensor[rest]), into=into)
 
-    def _add(self, logits: Tensor, labels: Tensor, places: list[tuple[int, int]], into: _Scores) -> None:
-        """Adds B views at (video, view) by their logits (B, K)."""
+    def _add(self, logits: Tensor, labels: Tensor, keys: list[tuple[int, int]], into: _Scores) -> None:
+        """Adds the logits (B, K) of B views; ``keys`` are their (video, view)."""
         if self.loss is not None:
             into.loss_sum += float(self.loss(logits, labels.to(logits.device))) * len(logits)
             into.num_scored += len(logits)
         finite = logits.isfinite().all(dim=1).tolist()
         rows = self.activation(logits).cpu().numpy()
-        for (video, view), label, row, usable in zip(places, labels.numpy(), rows, finite, strict=True):
+        for (video, view), label, row, usable in zip(keys, labels.numpy(), rows, finite, strict=True):
             if usable:
                 into.add(video, view, label, row)
             else:
@@ -279,6 +239,7 @@ def _not_finite(video: int, view: int, error: NotFiniteError | None = None) -> B
 
 
 def _finish(scores: _Scores, num_classes: int, seconds: float) -> Evaluation:
+    """Returns the merged scores as arrays."""
     ids = sorted(scores.merged)
     counts = np.array([len(scores.views[video]) for video in ids], dtype=np.int64)
     merged = np.zeros((len(ids), num_classes), dtype=np.float32)

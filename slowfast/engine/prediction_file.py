@@ -1,10 +1,10 @@
-"""The predictions file of a test: scores and labels by video, as ``.npz`` and as ``.csv``.
+"""Scores of videos with the metrics computed from them, and the predictions file of a test.
 
-Arrays of the ``.npz`` (V videos with scores, K classes, X videos without all of their scores); readable
-by ``numpy.load`` without pickles:
+The file has two forms, ``.npz`` and ``.csv``. Arrays of the ``.npz`` (V videos with scores, K classes, X
+videos without all of their scores), which ``numpy.load`` reads without pickle:
 
 =================  =====================  ==========================================================
-``video_ids``      (V,) int64             row in the annotation file, rising
+``video_ids``      (V,) int64             row in the annotation file, ascending
 ``paths``          (V,) text              the videos
 ``labels``         (V,) int64             class index; (V, K) float32 for multi-label
 ``scores``         (V, K) float32         merged over the views
@@ -12,8 +12,8 @@ by ``numpy.load`` without pickles:
 ``class_names``    (K,) text              in the order of the classes
 ``broken_ids``     (X,) int64             videos that could not be scored, or not in all views
 ``broken_paths``   (X,) text
-``broken_reasons`` (X,) text              short class of the failure
-``broken_details`` (X,) text              what the decoder said
+``broken_reasons`` (X,) text              short name of the failure
+``broken_details`` (X,) text              message of the decoder
 ``meta``           () text, JSON          ``top1_acc``, ``top5_acc`` (percent) or ``map``, ``seconds`` …
 =================  =====================  ==========================================================
 """
@@ -24,41 +24,131 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from slowfast.datasets.clip import BrokenVideo
-from slowfast.engine.evaluate import Evaluation
 from slowfast.errors import DataError
 from slowfast.files import atomic_write
+from slowfast.metrics import (
+    average_precision,
+    confusion_matrix,
+    mean_average_precision,
+    per_class_accuracy,
+    topk_correct,
+)
+
+if TYPE_CHECKING:
+    from slowfast.engine.evaluate import Evaluation
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What a predictions file holds; the module says what each array is."""
+@dataclass(frozen=True, kw_only=True)
+class VideoScores:
+    """Scores of videos, one row per video in the order of ``video_ids``, and the metrics of these scores.
+
+    Attributes:
+        video_ids: (V,) int64, rows of the annotation file.
+        scores: (V, K) float32, merged over the views.
+        labels: (V,) int64 class indices, or (V, K) float32 if videos may have several classes.
+        num_views: (V,) int64, number of views whose scores were merged.
+        broken: videos with a view that could not be scored, with the reason; videos without any score are
+            in no other attribute.
+    """
 
     video_ids: NDArray[np.int64]
-    paths: list[str]
-    labels: NDArray[Any]
     scores: NDArray[np.float32]
+    labels: NDArray[Any]
     num_views: NDArray[np.int64]
-    class_names: list[str]
     broken: tuple[BrokenVideo, ...]
-    meta: dict[str, Any]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether videos may have several classes."""
+        return self.labels.ndim == 2
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(V,) class of the highest score."""
+        """The class with the highest score, (V,) int64."""
         return self.scores.argmax(axis=1) if len(self.scores) else np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def accuracy(self) -> dict[int, float]:
+        """Top-1 and top-5 accuracy in percent over the videos with scores, by k."""
+        counts = topk_correct(torch.from_numpy(self.scores), torch.from_numpy(self.labels), (1, 5))
+        return {k: 100.0 * int(n) / max(1, len(self.labels)) for k, n in zip((1, 5), counts, strict=True)}
+
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy in percent."""
+        return self.accuracy[1]
+
+    @property
+    def top5(self) -> float:
+        """Top-5 accuracy in percent."""
+        return self.accuracy[5]
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (K, K) int64; row: true class, column: predicted class.
+
+        Raises:
+            DataError: if videos may have several classes.
+        """
+        if self.multi_label:
+            raise DataError(
+                "a confusion matrix requires one class per video; these videos may have several, so use the "
+                "average precision per class"
+            )
+        return confusion_matrix(self.predicted, self.labels, self.scores.shape[1])
+
+    @cached_property
+    def per_class(self) -> NDArray[np.float64]:
+        """Accuracy per class (K,) float64 in 0 … 1, or average precision if videos may have several classes.
+
+        NaN for classes without videos.
+        """
+        if not self.multi_label:
+            return per_class_accuracy(self.confusion)
+        columns = zip(self.scores.T, self.labels.T > 0, strict=True)
+        return np.array([average_precision(scores, targets) for scores, targets in columns])
+
+    @property
+    def videos_per_class(self) -> NDArray[np.int64]:
+        """Number of videos per class, (K,) int64."""
+        if self.multi_label:
+            return (self.labels > 0).sum(axis=0)
+        return np.bincount(self.labels, minlength=self.scores.shape[1])
+
+    @cached_property
+    def mean_average_precision(self) -> float:
+        """Mean over the classes with videos of the average precision, in 0 … 1, for labels (V, K)."""
+        return mean_average_precision(self.scores, self.labels > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions(VideoScores):
+    """The content of a predictions file; the docstring of the module describes each array."""
+
+    paths: list[str]
+    class_names: list[str]
+    meta: dict[str, Any]
 
 
 def predictions_of(
     evaluation: Evaluation, *, paths: Sequence[str], class_names: Sequence[str], meta: Mapping[str, Any]
 ) -> Predictions:
-    """Puts an evaluation together with the ``paths`` of all videos of the split, by id."""
+    """Returns the predictions of an evaluation.
+
+    Args:
+        paths: of all videos of the split, by id.
+        class_names: in the order of the classes.
+        meta: metrics and other values that json can represent.
+    """
     return Predictions(
         video_ids=evaluation.video_ids,
         paths=[str(paths[video]) for video in evaluation.video_ids],
@@ -72,7 +162,7 @@ def predictions_of(
 
 
 def save_predictions(path: str | Path, predictions: Predictions) -> None:
-    """Writes ``path`` (``.npz``) and the same as ``.csv`` beside it, both atomically."""
+    """Writes ``path`` (``.npz``) and a table (``.csv``) beside it, both atomically."""
     path = Path(path).with_suffix(".npz")
     arrays = {
         "video_ids": predictions.video_ids,
@@ -97,10 +187,10 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
 
 
 def load_predictions(path: str | Path) -> Predictions:
-    """Reads what :func:`save_predictions` wrote.
+    """Reads a file that :func:`save_predictions` wrote.
 
     Raises:
-        DataError: when there is no such file, or it is not one of ours.
+        DataError: if it does not exist or is not a predictions file.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -116,12 +206,12 @@ def load_predictions(path: str | Path) -> Predictions:
                 broken=tuple(BrokenVideo(*row) for row in rows),
                 meta=json.loads(str(arrays["meta"])),
             )
-    except Exception as error:  # a damaged archive can fail in any way
+    except Exception as error:  # a damaged archive can raise any error
         raise DataError(f"{path} cannot be read as a predictions file: {error}") from error
 
 
 def _rows(predictions: Predictions) -> list[list[Any]]:
-    """The table: one row a video with scores, then one a broken video."""
+    """Returns the table: a header, one row per video with scores, then one per broken video."""
     names, multi_label = predictions.class_names, predictions.labels.ndim == 2
     table: list[list[Any]] = [
         ["video_id", "path", "label", "predicted", "score", "right", "num_views", "problem"]
