@@ -23,7 +23,7 @@ from slowfast.errors import ConfigError
 from slowfast.log import get_logger
 from slowfast.registry import Registry, import_user_modules
 from slowfast.video.decoding import OpenVideo, describe_backend, open_video
-from slowfast.video.image_folder import ImageFolder
+from slowfast.video.image_folder import ImageFolder, check_template
 
 _logger = get_logger(__name__)
 
@@ -37,6 +37,8 @@ such a data set needs. A file named in ``IMPORTS`` registers its own with ``@DAT
 
 
 def _read(reader: Callable[[AnnotationSource], Annotations], cfg: CfgNode, split: str) -> Annotations:
+    if cfg.DATA.IMAGE_TEMPLATE and (problem := check_template(cfg.DATA.IMAGE_TEMPLATE)):
+        raise ConfigError(f"DATA.IMAGE_TEMPLATE = {cfg.DATA.IMAGE_TEMPLATE!r}: {problem}")
     return reader(
         AnnotationSource(
             folder=cfg.DATA.PATH_TO_DATA_DIR,
@@ -47,6 +49,7 @@ def _read(reader: Callable[[AnnotationSource], Annotations], cfg: CfgNode, split
             multi_label=cfg.DATA.MULTI_LABEL,
             fold=cfg.DATA.FOLD,
             image_fps=cfg.DATA.IMAGE_FPS,
+            image_template=cfg.DATA.IMAGE_TEMPLATE,
         )
     )
 
@@ -232,7 +235,7 @@ def _adapt_map_dataset(cfg: CfgNode, split: str, dataset: Any, position_rate: fl
 def video_opener(annotations: Annotations, backend: str) -> Callable[[str], OpenVideo]:
     """Returns the function that opens a video of a data set."""
     if annotations.image_fps is not None:
-        return partial(ImageFolder, fps=annotations.image_fps)
+        return partial(ImageFolder, fps=annotations.image_fps, template=annotations.image_template)
     _logger.info("decoder of videos: %s", describe_backend(backend))
     return partial(open_video, backend=backend)
 

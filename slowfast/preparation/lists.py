@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slowfast.datasets.text_files import find_videos, read_lines
+from slowfast.datasets.text_files import read_lines
+from slowfast.datasets.video_folder import find_videos
 from slowfast.errors import AnnotationError
 from slowfast.files import write_text
 

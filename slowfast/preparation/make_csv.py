@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 
-from slowfast.datasets.text_files import CLASSES_FILE, find_class_folders, find_videos, read_json
+from slowfast.datasets.text_files import CLASSES_FILE, read_json
+from slowfast.datasets.video_folder import find_class_folders, find_videos
 from slowfast.errors import AnnotationError
 from slowfast.files import write_text
 from slowfast.preparation.report import CommandReport

@@ -28,12 +28,15 @@ class ImageFolder:
     Args:
         path: the folder.
         fps: images per second.
+        template: the name of the images with a format field for the number, such as ``img_{:05d}.jpg``;
+            empty: all images of the folder.
 
     Raises:
-        DecodeError: if the folder is missing, cannot be read, or has no image.
+        DecodeError: if the folder is missing, cannot be read, has no image, or has several sequences of
+            images and no template to choose one.
     """
 
-    def __init__(self, path: str, fps: float) -> None:
+    def __init__(self, path: str, fps: float, template: str = "") -> None:
         self.name = path
         self._fps = fps
         try:
@@ -42,8 +45,18 @@ class ImageFolder:
             raise DecodeError(path, "missing", str(error)) from error
         except OSError as error:
             raise DecodeError(path, "unreadable", str(error)) from error
+        if template:
+            names = _matching(names, template)
         if not names:
-            raise DecodeError(path, "no frames", "the folder holds no image")
+            named = f" named {template} (DATA.IMAGE_TEMPLATE)" if template else ""
+            raise DecodeError(path, "no frames", f"the folder contains no image{named}")
+        if not template and (families := _ambiguous_families(names)):
+            raise DecodeError(
+                path,
+                "several image sequences",
+                f"the folder contains {' and '.join(families)}; set DATA.IMAGE_TEMPLATE to one of them, "
+                f"such as {_template_of(min(names))!r}",
+            )
         self._names = sorted(names, key=_numbers_first)
 
     def __enter__(self) -> ImageFolder:
@@ -102,3 +115,52 @@ def _is_image(name: str) -> bool:
 def _numbers_first(name: str) -> tuple[list[int], str]:
     """Returns a sort key that puts ``img_2.jpg`` before ``img_10.jpg``."""
     return [int(number) for number in re.findall(r"\d+", os.path.splitext(name)[0])], name
+
+
+def check_template(template: str) -> str:
+    """Returns the problem of a template of image names as part of a sentence; empty for a valid one."""
+    try:
+        names = {template.format(number) for number in (1, 2)}
+    except (ValueError, IndexError, KeyError) as error:
+        return f"is not a format of image names ({error}); use a name such as 'img_{{:05d}}.jpg'"
+    if len(names) == 1:
+        return "has no field for the number; use a name such as 'img_{:05d}.jpg'"
+    if not _is_image(names.pop()):
+        return f"does not end as images do; use {', '.join(sorted(IMAGE_SUFFIXES))}"
+    return ""
+
+
+def _matching(names: list[str], template: str) -> list[str]:
+    """Returns the names that the template gives for some number."""
+    prefix, suffix = (re.escape(part) for part in re.split(r"\{[^}]*\}", template, maxsplit=1))
+    pattern = re.compile(f"{prefix}(\\d+){suffix}")
+    numbered = [(name, pattern.fullmatch(name)) for name in names]
+    return [name for name, match in numbered if match and template.format(int(match[1])) == name]
+
+
+def _ambiguous_families(names: list[str]) -> list[str]:
+    """Describes the sequences of images of a folder; returns an empty list where there is only one.
+
+    The names of a sequence differ in their numbers alone. Images of several types are one sequence as long as
+    no number occurs twice.
+    """
+    stems: dict[str, list[str]] = {}
+    for name in names:
+        stems.setdefault(re.sub(r"\d+", "#", os.path.splitext(name)[0]), []).append(name)
+    if len(stems) == 1:
+        numbers = {tuple(_numbers_first(name)[0]) for name in names}
+        if len(numbers) == len(names):
+            return []
+        stems = {}
+        for name in names:
+            stems.setdefault(os.path.splitext(name)[1], []).append(name)
+    return [f"{len(family)} images such as {min(family)}" for _, family in sorted(stems.items())]
+
+
+def _template_of(name: str) -> str:
+    """Returns the template of the sequence that a name belongs to; its last number is the field."""
+    match = list(re.finditer(r"\d+", os.path.splitext(name)[0]))
+    if not match:
+        return name
+    start, end = match[-1].span()
+    return f"{name[:start]}{{:0{end - start}d}}{name[end:]}"

@@ -21,7 +21,7 @@ from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, DataError, DecodeError
 from tests.support.processes import run_forked
-from tests.support.run_results import figures
+from tests.support.run_results import metrics_of
 from tests.support.tiny import tiny_config
 
 
@@ -214,12 +214,12 @@ def test_a_data_set_class_of_a_users_file_trains_and_is_tested(
     """PySlowFast looks classes up by the name with a capital letter."""
     cfg = configure(f"mine{workers}", "DATA_LOADER.NUM_WORKERS", workers)
     assert run_forked(run, cfg) == 0
-    steps = figures(tmp_path / "output", "train_iter")
+    steps = metrics_of(tmp_path / "output", "train_iter")
     assert len(steps) == 3 * 6
     assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
     predictions = load_predictions(tmp_path / "output" / "predictions.npz")
     assert predictions.num_views.tolist() == [2] * 6
-    assert figures(tmp_path / "output", "test_final")[0]["top1_acc"] == 100.0
+    assert metrics_of(tmp_path / "output", "test_final")[0]["top1_acc"] == 100.0
 
 
 def test_a_sampler_of_a_users_file_decides_the_order(configure: Callable[..., CfgNode]) -> None:

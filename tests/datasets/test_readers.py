@@ -14,7 +14,7 @@ from slowfast.datasets.build import DATASET_REGISTRY, build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.errors import AnnotationError, ConfigError
-from slowfast.features.build import feature_names
+from slowfast.features.build import build_feature_names
 from tests.support.videos import read_stamps, stamp, write_video
 
 SPLITS = ("train", "val", "test")
@@ -291,7 +291,7 @@ def test_videofolder_gives_equal_names_of_two_splits_different_features(tmp_path
     named = []
     for split in SPLITS:
         found = READERS["videofolder"](AnnotationSource(str(tmp_path), split, 1, prefix="/elsewhere"))
-        named += map(feature_names(config(tmp_path, "videofolder"), found), found.paths)
+        named += map(build_feature_names(config(tmp_path, "videofolder"), found), found.paths)
     assert named == list(texts)
 
 

@@ -1,4 +1,4 @@
-"""Readers of annotations: one small function a format, under the name of its data set."""
+"""Readers of annotations: one function per format, under the name of its data set."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ READERS: dict[str, Callable[[AnnotationSource], Annotations]] = {
     "ucf101": read_ucf101,
     "videofolder": read_videofolder,
 }
-"""Data set -> reader of one split; each raises ``AnnotationError`` with file and line."""
+"""Name of a data set -> reader of one split. Readers raise ``AnnotationError`` with file and line."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from slowfast.datasets.annotations import Annotations, read_csv
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.readers.path_label import read_csv
 from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
 from slowfast.datasets.text_files import read_lines, read_table
 from slowfast.errors import AnnotationError
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
-# Some download tools have folders of classes with underscores for spaces.
+# Some download tools write underscores for spaces in the folders of classes.
 _LAYOUTS = (
     "{name}",
     "{split}/{name}",
@@ -23,7 +24,7 @@ _LAYOUTS = (
 
 
 def read_path_label(source: AnnotationSource) -> Annotations:
-    """Reads ``train.csv``, ``val.csv``, ``test.csv`` of a folder, or one file, by :func:`read_csv`."""
+    """Reads ``train.csv``, ``val.csv`` or ``test.csv`` of a folder, or one file; see :func:`read_csv`."""
     return read_csv(
         _list_of(source, source.split),
         num_classes=source.num_classes,
@@ -34,11 +35,11 @@ def read_path_label(source: AnnotationSource) -> Annotations:
 
 
 def read_kinetics(source: AnnotationSource) -> Annotations:
-    """Reads lists of ``path label``, or the official ones, told apart by their first line.
+    """Reads lists of ``path label``, or official lists; their first lines differ.
 
-    The official ones have the columns label, youtube_id, time_start, time_end, split. The video of a line is
+    Official lists have the columns label, youtube_id, time_start, time_end, split. The video of a line is
     ``{youtube_id}_{start:06d}_{end:06d}.mp4``, directly in the root, in a folder of the split, of the class,
-    or of both. Class indices follow ``classes.json`` where there is one, else the sorted names of all splits.
+    or of both. Class indices are those of ``classes.json``, else of the sorted names of all splits.
     """
     path = _list_of(source, source.split)
     if not _is_official(path):
@@ -55,7 +56,7 @@ def read_kinetics(source: AnnotationSource) -> Annotations:
 
 
 def _list_of(source: AnnotationSource, split: str) -> str:
-    """The list of a split; where a file is named in place of the data set's folder, that one."""
+    """Returns the list of a split; where the data set's folder is a file, that file."""
     return source.folder if os.path.isfile(source.folder) else os.path.join(source.folder, f"{split}.csv")
 
 
@@ -65,12 +66,12 @@ def _is_official(path: str) -> bool:
 
 
 def _official_rows(path: str) -> Iterator[tuple[int, str, str]]:
-    """Yields line number, class name and file name."""
+    """Yields line number, class name and file name of the videos of an official list."""
     table = read_table(path)
     _, header = next(table)
     missing = [name for name in _COLUMNS if name not in header]
     if missing:
-        raise AnnotationError(f"{path}, line 1: lacks the column {missing[0]!r}; take the list that has it")
+        raise AnnotationError(f"{path}, line 1: lacks the column {missing[0]!r}; use the list that has it")
     label, video, start, end = (header.index(name) for name in _COLUMNS)
     for line, cells in table:
         try:
@@ -83,7 +84,7 @@ def _official_rows(path: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _class_names(source: AnnotationSource) -> set[str]:
-    """The names in all lists of the data set (that of the test set may come without labels)."""
+    """Returns the class names in all lists of the data set; that of the test set may lack labels."""
     names: set[str] = set()
     for path in {_list_of(source, split) for split in ("train", "val", "test")}:
         if os.path.isfile(path):

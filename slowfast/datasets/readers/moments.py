@@ -1,4 +1,4 @@
-"""Moments in Time, and Multi-Moments in Time with its several labels a video."""
+"""Moments in Time, and Multi-Moments in Time, which has several labels per video."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LAYOUTS = ("{folder}/{name}", "videos/{name}", "{name}")
 def read_moments(source: AnnotationSource) -> Annotations:
     """Reads ``trainingSet.csv`` and ``validationSet.csv``.
 
-    The latter is also the test set, as the official one has no labels. A line is
+    The validation list is also the test set, since the official test set has no labels. A line is
     ``class/name.mp4,class,agreeing,disagreeing``; with several labels it is ``class/name.mp4,index,index,…``
-    (``.csv`` or ``.txt``). ``moments_categories.txt`` has lines ``class,index``. Videos lie in ``training``
+    (``.csv`` or ``.txt``). ``moments_categories.txt`` has lines ``class,index``. Videos are in ``training``
     and ``validation``, in ``videos``, or in the root itself.
     """
     categories = source.find("moments_categories.txt")

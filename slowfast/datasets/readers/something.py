@@ -10,7 +10,7 @@ from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows,
 from slowfast.datasets.text_files import read_json, read_table
 from slowfast.errors import AnnotationError
 
-# Names of the files in the first release, and in the present one.
+# Names of the files in the first release, and in the current one.
 _LABELS = ("something-something-v2-labels.json", "labels.json", "labels/labels.json")
 _LISTS = {
     "train": ("something-something-v2-train.json", "train.json", "labels/train.json"),
@@ -29,10 +29,10 @@ _LAYOUTS = (
 def read_ssv2(source: AnnotationSource) -> Annotations:
     """Reads the json lists of the official release.
 
-    ``labels.json`` maps templates to indices (written as text), ``train.json`` and ``validation.json`` list
+    ``labels.json`` maps templates to indices (written as text); ``train.json`` and ``validation.json`` list
     ``{"id": …, "template": "Putting [something] into [something]"}``. The test set is ``test-answers.csv``
-    (``id;template``) where it is there, else the validation set, since ``test.json`` has no labels. Videos
-    are ``ID.webm`` in the root, in ``20bn-something-something-v2``, or in ``videos``.
+    (``id;template``) where that file exists, else the validation set, since ``test.json`` has no labels.
+    Videos are ``ID.webm`` in the root, in ``20bn-something-something-v2``, or in ``videos``.
     """
     labels = source.find(*_LABELS)
     indices = {name: _index(name, text, labels) for name, text in read_json(labels, dict).items()}
@@ -49,12 +49,12 @@ def read_ssv2(source: AnnotationSource) -> Annotations:
 
 def _index(name: str, text: Any, path: str) -> int:
     if not str(text).isdigit():
-        raise AnnotationError(f"{path}: {name!r} has {text!r}, which is no class index")
+        raise AnnotationError(f"{path}: {name!r} has {text!r}, which is not a class index")
     return int(text)
 
 
 def _entries(source: AnnotationSource) -> tuple[str, Iterator[tuple[str, str, str]]]:
-    """The list of the split, and of each of its videos where it stands, name and template."""
+    """Returns the list of the split, and for each of its videos file and line, name and template."""
     if source.split == "test":
         try:
             path = source.find(*_TEST_ANSWERS)

@@ -1,4 +1,4 @@
-"""What all readers share: the place of a data set, class names, layouts of files."""
+"""The parts that readers share: the source of annotations, class indices, layouts of files."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.text_files import CLASSES_FILE, read_json
 from slowfast.errors import AnnotationError
 
-# Videos whose files are looked for before a layout of folders is given up; some are always missing.
+# Videos whose files are looked for before a layout of folders is rejected; some may be missing.
 _PROBED_VIDEOS = 200
 
 
 @dataclass(frozen=True)
 class AnnotationSource:
-    """Where the annotations of one split lie, and what is known of them.
+    """The source of the annotations of one split, and the settings by which they are read.
 
     Attributes:
-        folder: the data set's folder, or (for csv formats) one file.
+        folder: the data set's folder, or (for lists of ``path label``) one file.
         split: "train", "val" or "test".
-        num_classes: K, what the model has.
+        num_classes: K, the classes of the model.
         prefix: folder of the videos; empty: ``folder``.
-        separator: between the columns of ``path label`` files.
+        separator: between the columns of lists of ``path label``.
         multi_label: a video may have several labels.
-        fold: which of a data set's official divisions, from 1.
-        image_fps: frames a second of folders of images.
+        fold: number of the official split, from 1, for data sets that have several.
+        image_fps: images per second of folders of images.
+        image_template: name of the images in a folder, see ``DATA.IMAGE_TEMPLATE``.
     """
 
     folder: str
@@ -42,6 +43,7 @@ class AnnotationSource:
     multi_label: bool = False
     fold: int = 1
     image_fps: float = 30.0
+    image_template: str = ""
 
     @property
     def root(self) -> str:
@@ -49,7 +51,11 @@ class AnnotationSource:
         return self.prefix or self.folder
 
     def find(self, *names: str) -> str:
-        """The first of the files ``names`` that is in ``folder``; ``AnnotationError`` when none is."""
+        """Returns the first of the files ``names`` that exists in ``folder``.
+
+        Raises:
+            AnnotationError: when none exists.
+        """
         for name in names:
             path = os.path.join(self.folder, name)
             if os.path.isfile(path):
@@ -60,11 +66,12 @@ class AnnotationSource:
 
 @dataclass
 class Rows:
-    """Videos and their labels, collected one by one.
+    """Videos and their labels, added one by one.
 
     Attributes:
+        source: of the annotations.
         paths: relative to the root, or absolute.
-        labels: of each video at least one.
+        labels: at least one class index per video.
     """
 
     source: AnnotationSource
@@ -72,13 +79,18 @@ class Rows:
     labels: list[Sequence[int]] = field(default_factory=list)
 
     def add(self, path: str, *labels: int) -> None:
+        """Adds a video with its class indices."""
         self.paths.append(path)
         self.labels.append(labels)
 
     def annotations(self, path: str) -> Annotations:
-        """The rows as :class:`Annotations`; ``path`` is the file they come from, for messages."""
+        """Returns the rows as :class:`Annotations`; ``path`` names their file in messages.
+
+        Raises:
+            AnnotationError: where there is no row.
+        """
         if not self.paths:
-            raise AnnotationError(f"{path}: names no video of the split {self.source.split!r}")
+            raise AnnotationError(f"{path}: contains no video of the split {self.source.split!r}")
         values = np.array([label for labels in self.labels for label in labels], np.int32)
         starts = None
         if self.source.multi_label:
@@ -93,8 +105,11 @@ class ClassIndex:
 
     Args:
         indices: name -> index.
-        path: the file that says so, for messages.
+        path: the file with the indices, for messages.
         num_classes: K; indices are in [0, K).
+
+    Raises:
+        AnnotationError: for an index that is not in [0, K).
     """
 
     def __init__(self, indices: Mapping[str, int], path: str, num_classes: int) -> None:
@@ -104,19 +119,22 @@ class ClassIndex:
         wrong = [f"{name!r} = {i!r}" for name, i in self._indices.items() if not _is_index(i, num_classes)]
         if wrong:
             raise AnnotationError(
-                f"{path}: has {len(self._indices)} classes, and {wrong[0]} is no index of 0 to "
+                f"{path}: has {len(self._indices)} classes, and {wrong[0]} is not an index of 0 to "
                 f"{num_classes - 1}; MODEL.NUM_CLASSES is {num_classes}"
             )
 
     @classmethod
     def from_names(cls, names: Iterable[str], source: AnnotationSource, path: str) -> ClassIndex:
-        """Indices by ``classes.json`` (name -> index) in the data set's folder, else by sorted names.
+        """Returns the indices of ``classes.json`` in the data set's folder, else those of the sorted names.
 
-        Without that file the names must be exactly K: a subset in its own order would be trained or tested
-        under wrong indices without a word.
+        Without that file there must be exactly K names: the sorted names of a subset of the classes would
+        get wrong indices.
 
         Args:
-            names: found in ``path``.
+            names: of the classes that ``path`` contains.
+
+        Raises:
+            AnnotationError: where the number of names is not K.
         """
         listed = os.path.join(source.folder, CLASSES_FILE)
         if os.path.isfile(listed):
@@ -131,16 +149,16 @@ class ClassIndex:
         return cls({name: i for i, name in enumerate(found)}, path, source.num_classes)
 
     def index(self, name: str, place: str) -> int:
-        """The index of a class named at ``place``, such as ``train.csv, line 3``."""
+        """Returns the index of a class; ``place`` in messages is such as ``train.csv, line 3``."""
         if name not in self._indices:
             raise AnnotationError(f"{place}: class {name!r} is not in {self._path}")
         return self._indices[name]
 
     def checked(self, index: str, place: str) -> int:
-        """The index written at ``place``, when it is one of the classes'."""
+        """Returns the index that is written at ``place``; raises where it is not that of a class."""
         number = int(index) if index.isascii() and index.isdigit() else -1
         if number not in self._numbers:
-            raise AnnotationError(f"{place}: {index!r} is no class index of {self._path}")
+            raise AnnotationError(f"{place}: {index!r} is not a class index of {self._path}")
         return number
 
 
@@ -149,18 +167,15 @@ def _is_index(value: Any, num_classes: int) -> bool:
 
 
 def choose_layout(root: str, layouts: Sequence[str], videos: Iterable[Mapping[str, str]]) -> str:
-    """Finds in which of several ways the files of a data set are laid out.
+    """Returns the first of several layouts of files in which one of the first videos exists.
 
     Args:
         root: folder of the videos.
         layouts: paths relative to the root, with names in braces.
-        videos: for each video the values of those names.
-
-    Returns:
-        The first layout in which one of the first videos is found.
+        videos: for each video the values of these names.
 
     Raises:
-        AnnotationError: when none is; names what was looked for.
+        AnnotationError: when none exists; names the paths that were tried.
     """
     first = list(itertools.islice(videos, _PROBED_VIDEOS))
     for layout in layouts:
@@ -168,5 +183,5 @@ def choose_layout(root: str, layouts: Sequence[str], videos: Iterable[Mapping[st
             return layout
     tried = ", ".join(dict.fromkeys(layout.format(**video) for video in first[:1] for layout in layouts))
     raise AnnotationError(
-        f"{root}: has none of the first videos; looked for {tried}; set DATA.PATH_PREFIX to their folder"
+        f"{root}: contains none of the first videos; looked for {tried}; set DATA.PATH_PREFIX to their folder"
     )

@@ -1,6 +1,6 @@
-"""UCF101 and HMDB51: official lists that divide the videos in three ways; ``DATA.FOLD`` chooses one.
+"""UCF101 and HMDB51: three official splits of the same videos; ``DATA.FOLD`` chooses one.
 
-Neither has a validation set; both names of a split that is not for training mean the test list.
+Neither has a validation set; "val" and "test" both mean the test list.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def read_ucf101(source: AnnotationSource) -> Annotations:
     path = source.find(*(os.path.join(folder, f"{kind}list{source.fold:02d}.txt") for folder in _UCF_FOLDERS))
     rows = Rows(source)
     for line, text in read_lines(path):
-        # Training lists repeat the class's number after the path; the folder says the same.
+        # Training lists add the number of the class, which the folder already determines.
         video = text.split(" ")[0]
         rows.add(video, classes.index(os.path.dirname(video), f"{path}, line {line}"))
-    _place(rows, ("{name}", "UCF-101/{name}", "videos/{name}"))
+    _apply_layout(rows, ("{name}", "UCF-101/{name}", "videos/{name}"))
     return rows.annotations(path)
 
 
@@ -54,19 +54,19 @@ def read_hmdb51(source: AnnotationSource) -> Annotations:
             f"{source.folder}: has no CLASS{ending}; check DATA.PATH_TO_DATA_DIR and DATA.FOLD"
         )
     names = [os.path.basename(path).removesuffix(ending) for path in lists]
-    where = os.path.dirname(lists[0])
-    classes = ClassIndex.from_names(names, source, where)
+    folder = os.path.dirname(lists[0])
+    classes = ClassIndex.from_names(names, source, folder)
     wanted = _HMDB_TRAIN if source.split == "train" else _HMDB_TEST
     rows = Rows(source)
     for path, name in zip(lists, names, strict=True):
         for line, text in read_lines(path):
-            video, _, part = text.rpartition(" ")
-            if not video or part not in (_HMDB_TRAIN, _HMDB_TEST, _HMDB_UNUSED):
+            video, _, usage = text.rpartition(" ")
+            if not video or usage not in (_HMDB_TRAIN, _HMDB_TEST, _HMDB_UNUSED):
                 raise AnnotationError(f"{path}, line {line}: {text!r} is not a file and 0, 1 or 2")
-            if part == wanted:
+            if usage == wanted:
                 rows.add(f"{name}/{video.strip()}", classes.index(name, f"{path}, line {line}"))
-    _place(rows, ("{name}", "hmdb51/{name}", "videos/{name}"))
-    return rows.annotations(where)
+    _apply_layout(rows, ("{name}", "hmdb51/{name}", "videos/{name}"))
+    return rows.annotations(folder)
 
 
 def _ucf_class(text: str, place: str) -> tuple[str, int]:
@@ -76,7 +76,8 @@ def _ucf_class(text: str, place: str) -> tuple[str, int]:
     return name.strip(), int(number) - 1
 
 
-def _place(rows: Rows, layouts: tuple[str, ...]) -> None:
+def _apply_layout(rows: Rows, layouts: tuple[str, ...]) -> None:
+    """Replaces the paths by those of the layout in which the files exist."""
     if rows.paths:
         layout = choose_layout(rows.source.root, layouts, ({"name": path} for path in rows.paths))
         rows.paths = [layout.format(name=path) for path in rows.paths]

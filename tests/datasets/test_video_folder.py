@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slowfast.datasets.text_files import find_videos
+from slowfast.datasets.video_folder import find_videos
 
 
 @pytest.fixture

@@ -1,0 +1,262 @@
+"""Lists of ``path label`` as annotations, fast enough for ten million rows.
+
+:mod:`slowfast.datasets.video_list` defines the format. Most lists are plain: each line is a path, the
+separator and digits. NumPy reads such lines, a chunk at a time; all other chunks are read line by line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.text_files import decode_text
+from slowfast.datasets.video_list import LABEL, START, ListFormat, ListRow
+from slowfast.errors import AnnotationError
+
+# Lines are parsed in chunks of about this many bytes, so that intermediate arrays stay small.
+_CHUNK_BYTES = 1 << 22
+_NEWLINE, _RETURN = 10, 13
+# Digits of the largest class index that is read.
+_MAX_DIGITS = 9
+_FIRST_BYTES = 4096
+
+
+class _Rows(NamedTuple):
+    """The rows of a chunk: n videos with m labels.
+
+    Attributes:
+        starts, lengths: (n,) int64 and int32, of the paths in the text of the file.
+        labels: (m,) int32.
+        counts: (n,) int64, labels per video.
+        segments: (n, 2) float64; (0, 2) for full files.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray
+    segments: np.ndarray
+
+
+def read_csv(
+    path: str,
+    *,
+    num_classes: int,
+    separator: str = " ",
+    prefix: str = "",
+    multi_label: bool = False,
+) -> Annotations:
+    """Reads a list of videos; see :mod:`slowfast.datasets.video_list` for its format.
+
+    Args:
+        path: the file.
+        num_classes: K; labels are integers in [0, K).
+        separator: between columns, one character.
+        prefix: folder in front of relative paths.
+        multi_label: a label is a list such as ``3,17`` (or ``3;17``).
+
+    Raises:
+        AnnotationError: for a missing or empty file and for the first line that cannot be read.
+    """
+    shared = _read_shared(path)
+    text = shared.numpy()
+    start, line, form = _read_header(text, path, separator)
+    reader = _ChunkReader(text, form, num_classes, multi_label)
+    chunks = [reader.read(*chunk) for chunk in _chunks(text, start, line)]
+    if sum(len(chunk.starts) for chunk in chunks) == 0:
+        raise AnnotationError(f"{path}: contains no video; each line is a path, {separator!r} and a label")
+    rows = _Rows(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
+    label_starts = None
+    if multi_label:
+        label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(rows.counts)]))
+    table = PathTable(shared, torch.from_numpy(rows.starts), torch.from_numpy(rows.lengths), prefix)
+    segments = torch.from_numpy(rows.segments) if START in form.columns else None
+    return Annotations(table, torch.from_numpy(rows.labels), label_starts, num_classes, segments)
+
+
+def _read_shared(path: str) -> Tensor:
+    """Returns the bytes of a file as UTF-8, (bytes,) uint8.
+
+    They are read into shared memory, where the paths stay: a copy would raise the peak of memory.
+    """
+    try:
+        with open(path, "rb") as file:
+            buffer = torch.empty(os.fstat(file.fileno()).st_size, dtype=torch.uint8).share_memory_()
+            shared = buffer[: file.readinto(buffer.numpy())]
+    except OSError as error:
+        raise AnnotationError(
+            f"{path}: cannot be read ({error.strerror}); check DATA.PATH_TO_DATA_DIR"
+        ) from error
+    first = shared[:_FIRST_BYTES].numpy().tobytes()
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in first:
+        decoded = decode_text(shared.numpy().tobytes(), path)
+        shared = torch.frombuffer(bytearray(decoded.encode(errors="surrogateescape")), dtype=torch.uint8)
+    _normalize_line_ends(shared.numpy())
+    return shared
+
+
+def _normalize_line_ends(text: np.ndarray) -> None:
+    """Replaces carriage returns by newlines, in place, where no line ends in a newline (old spreadsheets)."""
+    starts = range(0, len(text), _CHUNK_BYTES)
+    if not any((text[start : start + _CHUNK_BYTES] == _NEWLINE).any() for start in starts):
+        text[text == _RETURN] = _NEWLINE
+
+
+def _read_header(text: np.ndarray, path: str, separator: str) -> tuple[int, int, ListFormat]:
+    """Returns the offset and the number of the first line of rows, and the format."""
+    start = len(codecs.BOM_UTF8) if text[:3].tobytes() == codecs.BOM_UTF8 else 0
+    first = text[start : start + _FIRST_BYTES].tobytes()
+    length = first.find(b"\n") + 1 or len(first)
+    form = ListFormat.detect(first[:length].decode(errors="surrogateescape").strip(), path, separator)
+    return (start + length, 2, form) if form.header else (start, 1, form)
+
+
+def _chunks(text: np.ndarray, start: int, line: int) -> Iterator[tuple[int, int, int]]:
+    """Divides the text from ``start`` on after line ends: yields (start, end, number of the first line)."""
+    while start < len(text):
+        end = min(start + _CHUNK_BYTES, len(text))
+        if end < len(text):
+            # Extend the chunk to the end of its last line; look a little ahead first, since lines are short.
+            rest = text[end:]
+            ahead = np.flatnonzero(rest[:65536] == _NEWLINE)
+            if len(ahead) == 0:
+                ahead = np.flatnonzero(rest == _NEWLINE)
+            end = end + int(ahead[0]) + 1 if len(ahead) else len(text)
+        # Counted here: the reader of the chunk may replace its lines.
+        lines = int(np.count_nonzero(text[start:end] == _NEWLINE))
+        yield start, end, line
+        start, line = end, line + lines
+
+
+@dataclass(frozen=True)
+class _ChunkReader:
+    """Reads the rows of chunks of whole lines.
+
+    Attributes:
+        text: (bytes,) uint8, the file.
+        form: of its lines.
+        num_classes: K.
+        multi_label: a label may be a list.
+    """
+
+    text: np.ndarray
+    form: ListFormat
+    num_classes: int
+    multi_label: bool
+
+    def read(self, start: int, end: int, line: int) -> _Rows:
+        """Returns the rows of ``text[start:end]``, whose first line has the number ``line``."""
+        if not self.multi_label and self.form.columns == (LABEL,):
+            rows = _read_plain(self.text[start:end], ord(self.form.separator), self.num_classes)
+            if rows is not None:
+                return rows._replace(starts=rows.starts + start)
+        return self._read_lines(start, end, line)
+
+    def _read_lines(self, start: int, end: int, line: int) -> _Rows:
+        """Reads line by line, and replaces the chunk in ``text`` by the paths."""
+        paths, labels, counts, segments = [], [], [], []
+        lines = self.text[start:end].tobytes().decode(errors="surrogateescape").split("\n")
+        for number, content in enumerate(lines, line):
+            content = content.strip()
+            if not content:
+                continue
+            row = self.form.parse(number, content)
+            values = self._labels(row)
+            paths.append(row.path.encode(errors="surrogateescape"))
+            labels += values
+            counts.append(len(values))
+            if row.start:
+                segments.append(self._segment(row))
+        # A path is never longer than its line, so the paths fit into the place of the lines.
+        joined = np.frombuffer(b"".join(paths), np.uint8)
+        self.text[start : start + len(joined)] = joined
+        lengths = np.array([len(path) for path in paths], np.int32)
+        return _Rows(
+            start + np.cumsum(lengths, dtype=np.int64) - lengths,
+            lengths,
+            np.array(labels, np.int32),
+            np.array(counts, np.int64),
+            np.array(segments, np.float64).reshape(-1, 2),
+        )
+
+    def _labels(self, row: ListRow) -> list[int]:
+        if row.label.isdecimal() and int(row.label) < self.num_classes:
+            return [int(row.label)]
+        cells = row.label.replace(";", ",").split(",") if self.multi_label else [row.label]
+        values = [int(cell) if cell.strip().isdecimal() else -1 for cell in cells]
+        if not all(0 <= value < self.num_classes for value in values):
+            form = "labels are integers joined by a comma" if self.multi_label else "a label is an integer"
+            why = f"has a wrong label: {form}, 0 to {self.num_classes - 1} (MODEL.NUM_CLASSES)"
+            if row.line == 1:
+                why += "; a first line that names the columns must be 'path label'"
+            raise self.form.error(row.line, row.text, why, hint=True)
+        return values
+
+    def _segment(self, row: ListRow) -> tuple[float, float]:
+        try:
+            start, end = float(row.start), float(row.end)
+        except ValueError:
+            start = end = float("nan")
+        if not 0 <= start < end < float("inf"):
+            why = "has a wrong segment: start and end are seconds, 0 <= start < end"
+            raise self.form.error(row.line, row.text, why, hint=True)
+        return start, end
+
+
+def _read_plain(chunk: np.ndarray, separator: int, num_classes: int) -> _Rows | None:
+    """Reads a chunk in which every line is a path, one separator and digits.
+
+    Args:
+        chunk: (bytes,) uint8, whole lines.
+
+    Returns:
+        The rows, ``starts`` counted from the chunk; None where a line is not plain.
+    """
+    # Cut the chunk into lines; the last one may lack a newline.
+    ends = np.flatnonzero(chunk == _NEWLINE)
+    if len(chunk) and chunk[-1] != _NEWLINE:
+        ends = np.append(ends, len(chunk))
+    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
+    ends = ends - (chunk[ends - 1] == _RETURN)
+
+    # Read the digits of all lines from the right, until each line has met its separator.
+    labels, cuts = np.zeros(len(ends), np.int64), np.zeros(len(ends), np.int64)
+    rows, scale = np.arange(len(ends)), 1
+    for place in range(1, _MAX_DIGITS + 2):
+        cursor = ends[rows] - place
+        if (cursor <= starts[rows]).any():
+            return None
+        character = chunk[cursor]
+        digit = character.astype(np.int64) - ord("0")
+        is_digit = (digit >= 0) & (digit <= 9)
+        if not (is_digit | ((character == separator) & (place > 1))).all():
+            return None
+        cuts[rows[~is_digit]] = cursor[~is_digit]
+        rows = rows[is_digit]
+        labels[rows] += scale * digit[is_digit]
+        scale *= 10
+        if len(rows) == 0:
+            break
+    if len(rows) or (labels >= num_classes).any():
+        return None
+
+    # Padding, quotes and a second separator are left to the line-by-line reader.
+    first, last = chunk[starts], chunk[cuts - 1]
+    blank = np.frombuffer(b' \t",;', np.uint8)
+    if np.isin(first, blank).any() or np.isin(last, blank).any():
+        return None
+    return _Rows(
+        starts,
+        (cuts - starts).astype(np.int32),
+        labels.astype(np.int32),
+        np.ones(len(cuts), np.int64),
+        np.zeros((0, 2)),
+    )

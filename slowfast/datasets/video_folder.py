@@ -1,0 +1,104 @@
+"""Videos below a folder: found by the suffixes of their names, or by opening files of unknown suffixes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+# Containers that FFmpeg reads and that usually hold video.
+_VIDEO = """
+.3g2 .3gp .amv .asf .avi .divx .dv .f4v .flv .gif .ivf .m1v .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mk3d .mkv .mod
+.mov .mp4 .mp4v .mpe .mpeg .mpg .mpv .mts .mxf .nut .ogm .ogv .qt .rm .rmvb .tod .ts .vob .webm .wmv .wtv
+.xvid .y4m .h264 .264 .h265 .265 .hevc .avc
+"""
+# Files that often lie beside videos and are not videos, although FFmpeg can decode some of them.
+_OTHER = """
+.txt .csv .tsv .json .jsonl .xml .yaml .yml .md .html .htm .log .pdf .srt .vtt .ass .sub .idx .nfo .py .sh
+.jpg .jpeg .png .bmp .webp .tif .tiff .heic .ico .svg .psd .thm .npy .npz .pkl .pt .pth .mat .h5 .hdf5
+.wav .mp3 .aac .flac .m4a .ogg .opus .wma .zip .tar .gz .7z .rar .part .crdownload .tmp .lock .db .ini
+"""
+VIDEO_SUFFIXES = frozenset(_VIDEO.split())
+_OTHER_SUFFIXES = frozenset(_OTHER.split())
+
+
+@dataclass(frozen=True)
+class FolderContents:
+    """The files below a folder, as paths relative to it, sorted; hidden files are not among them.
+
+    Attributes:
+        videos: files that are videos.
+        others: all other files.
+    """
+
+    videos: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def scan_folder(folder: str) -> FolderContents:
+    """Finds the videos below a folder.
+
+    A file is a video by the suffix of its name (``VIDEO_SUFFIXES``). A file of an unknown suffix, or without
+    one, is a video where FFmpeg finds a video stream in it. Links to folders are followed, except those to a
+    folder above them.
+    """
+    videos, others = [], []
+    for path in _walk_files(folder):
+        suffix = os.path.splitext(path)[1].lower()
+        is_video = suffix in VIDEO_SUFFIXES or (
+            suffix not in _OTHER_SUFFIXES and _has_video_stream(os.path.join(folder, path))
+        )
+        (videos if is_video else others).append(path)
+    return FolderContents(tuple(sorted(videos)), tuple(sorted(others)))
+
+
+def find_videos(folder: str) -> list[str]:
+    """Returns the paths of the videos below a folder, relative to it, sorted; see :func:`scan_folder`."""
+    return list(scan_folder(folder).videos)
+
+
+def find_class_folders(folder: str) -> list[str]:
+    """Returns the names of the folders in a folder, sorted, without hidden ones such as ``.git``."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def describe_others(others: Iterable[str]) -> str:
+    """Returns a summary of files that are not videos, for messages: ``5 files: 3 .txt, 2 .jpg``."""
+    suffixes = Counter(os.path.splitext(path)[1].lower() or "without suffix" for path in others)
+    counted = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(6))
+    total = sum(suffixes.values())
+    return f"{total} {'file' if total == 1 else 'files'}: {counted}"
+
+
+def _walk_files(folder: str) -> Iterator[str]:
+    """Yields the paths of the files below a folder, relative to it, without hidden ones."""
+    # Folder still to be walked -> the real paths of itself and of the folders above it, from ``folder`` on.
+    ancestors: dict[str, tuple[str, ...]] = {folder: (os.path.realpath(folder),)}
+    for current, folders, files in os.walk(folder, followlinks=True):
+        above = ancestors.pop(current)
+        below = {name: _real_path(current, name, above[-1]) for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, real in below.items() if real not in above]
+        ancestors.update((os.path.join(current, name), (*above, below[name])) for name in folders)
+        for name in files:
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(current, name), folder)
+
+
+def _real_path(folder: str, name: str, real_folder: str) -> str:
+    """Returns the real path of ``name`` in ``folder``; only a link costs more than a look-up."""
+    path = os.path.join(folder, name)
+    return os.path.realpath(path) if os.path.islink(path) else os.path.join(real_folder, name)
+
+
+def _has_video_stream(path: str) -> bool:
+    import av
+
+    from slowfast.video.container import open_container
+
+    try:
+        with open_container(path) as container:
+            return any(stream.type == "video" for stream in container.streams)
+    except (av.FFmpegError, OSError, ValueError):
+        return False

@@ -1,0 +1,182 @@
+"""The grammar of lists of videos, for data sets and for the tools that prepare them.
+
+A line is ``path<separator>label``. The last separator of a line counts, so that paths may contain it. Columns
+may be padded and aligned, and quoted as in csv; blank lines are skipped. The first line may name the columns:
+a path and a label, then start and end of a segment in seconds, and columns that are not read, such as
+``total_frames``. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from slowfast.datasets.text_files import read_lines
+from slowfast.errors import AnnotationError
+
+PATH, LABEL, START, END, UNUSED = "path", "label", "start", "end", ""
+
+_NAMES = {
+    PATH: "path video video_path video_name file file_path filepath file_name filename name clip clip_path",
+    LABEL: "label labels label_id label_index label_idx class class_id class_index class_idx target category",
+    START: "start start_time start_sec start_seconds time_start begin",
+    END: "end end_time end_sec end_seconds time_end stop",
+    UNUSED: "total_frames num_frames n_frames frames frame_count length duration fps split width height",
+}
+# Name in a header -> column.
+_COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
+_SEPARATOR_NAMES = {" ": "a space", ",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_SHOWN_CHARACTERS = 200
+
+
+class ListRow(NamedTuple):
+    """One line of a list, its cells as written.
+
+    Attributes:
+        line: number of the line, from 1.
+        text: the line, stripped.
+        path: of the video.
+        label: one class index, or several joined by commas or semicolons.
+        start, end: of the segment, in seconds; empty for full files.
+    """
+
+    line: int
+    text: str
+    path: str
+    label: str
+    start: str = ""
+    end: str = ""
+
+
+@dataclass(frozen=True)
+class ListFormat:
+    """The format of one list.
+
+    Attributes:
+        source: the file, for messages.
+        separator: between columns, one ASCII character. A space stands for any spaces and tabs.
+        columns: the columns after the path: ``LABEL``, ``START``, ``END`` or ``UNUSED``.
+        header: the line that names the columns; empty: there is no such line.
+        key: the config key or option that chooses the separator, for messages.
+    """
+
+    source: str
+    separator: str
+    columns: tuple[str, ...] = (LABEL,)
+    header: str = ""
+    key: str = "DATA.PATH_LABEL_SEPARATOR"
+
+    @classmethod
+    def detect(
+        cls, first_line: str, source: str, separator: str, key: str = "DATA.PATH_LABEL_SEPARATOR"
+    ) -> ListFormat:
+        """Returns the format of a list by its first line, which may be a header.
+
+        Raises:
+            AnnotationError: where the separator is not one ASCII character, or a header's columns stand in
+                another order.
+        """
+        if len(separator.encode()) != 1:
+            raise AnnotationError(f"{source}: {key} = {separator!r}: must be one ASCII character")
+        plain = cls(source, separator, key=key)
+        names = [name.strip().strip('"').lower() for name in first_line.split(separator)]
+        columns = [_COLUMN_OF.get(name) for name in names if name or separator not in " \t"]
+        if None in columns or LABEL not in columns:
+            return plain
+        known = tuple(column for column in columns if column is not None)
+        if known[0] != PATH or known.count(PATH) + known.count(LABEL) != 2 or known.count(START) > 1:
+            raise plain.error(1, first_line, "is a header whose first column is not the path; move it there")
+        if (START in known) != (END in known):
+            raise plain.error(1, first_line, "is a header with only one of start and end; name both")
+        return cls(source, separator, known[1:], first_line, key)
+
+    def parse(self, line: int, text: str) -> ListRow:
+        """Returns the cells of a line that is stripped and not blank.
+
+        Raises:
+            AnnotationError: where cells are missing.
+        """
+        cells = self._split(text, len(self.columns))
+        if len(cells) <= len(self.columns) or "" in cells:
+            raise self.error(line, text, f"is not {self._describe()}", hint=True)
+        path = cells[0]
+        if self.separator == " " and path[-1] in ",;":
+            hint = f"the columns are separated by {path[-1]!r}; set {self.key} to it"
+            raise self.error(line, text, f"is not {self._describe()} separated by a space: {hint}")
+        return ListRow(line, text, path, *[cells[i] for i in self._places])
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """Indices of label, start and end among the cells of a line."""
+        return [self.columns.index(column) + 1 for column in (LABEL, START, END) if column in self.columns]
+
+    def error(self, line: int, text: str, why: str, *, hint: bool = False) -> AnnotationError:
+        """Returns the error that names a line and what is wrong with it.
+
+        Args:
+            hint: also name the separator, and another one that the line contains.
+        """
+        message = f"{self.source}, line {line}: {text[:_SHOWN_CHARACTERS]!r} {why}"
+        if hint:
+            message += f"; {self.key} is {self.separator!r}"
+            others = [s for s in ("\t", ",", ";", "|", " ") if s in text and s != self.separator]
+            if others and self.separator not in text:
+                message += f", but the line contains {_SEPARATOR_NAMES[others[0]]}: set it to {others[0]!r}"
+        return AnnotationError(message)
+
+    def _split(self, text: str, count: int) -> list[str]:
+        """Returns the path and the ``count`` cells after it; fewer where the line has fewer."""
+        separator = self.separator
+        if text[0] == '"' or text[-1] == '"':
+            cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True))
+            cells = [cell.strip() for cell in cells if cell or separator not in " \t"]
+            if len(cells) > count:
+                return [separator.join(cells[:-count]), *cells[-count:]]
+        if separator == " ":
+            return text.rsplit(None, count)
+        if separator == "\t":
+            text = re.sub(r"\t\s*", "\t", text)  # tabs that align columns
+        return [cell.strip() for cell in text.rsplit(separator, count)]
+
+    def _describe(self) -> str:
+        """Returns the expected columns in words."""
+        if self.columns == (LABEL,):
+            return "a path and a label"
+        if self.columns == (LABEL, START, END):
+            return "a path, a label, a start and an end"
+        return f"{len(self.columns) + 1} columns as in the header {self.header!r}"
+
+
+def read_list(
+    source: str, separator: str, *, key: str = "DATA.PATH_LABEL_SEPARATOR"
+) -> tuple[ListFormat, Iterator[ListRow]]:
+    """Reads a list of videos.
+
+    Args:
+        source: the file.
+        separator: between columns.
+        key: the config key or option that chooses the separator, for messages.
+
+    Returns:
+        The format, and an iterator over the rows.
+
+    Raises:
+        AnnotationError: where the file cannot be read or is empty; while iterating, for the first wrong line.
+    """
+    lines = read_lines(source)
+    number, first = next(lines, (0, ""))
+    if not number:
+        raise AnnotationError(f"{source}: contains no video; each line is a path, {separator!r} and a label")
+    form = ListFormat.detect(first, source, separator, key)
+
+    def rows() -> Iterator[ListRow]:
+        if not form.header:
+            yield form.parse(number, first)
+        for line, text in lines:
+            yield form.parse(line, text)
+
+    return form, rows()
