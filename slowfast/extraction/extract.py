@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import ConfigError, DataError, SlowFastError
 from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
-from slowfast.features.build import channel_order, evaluation_variants, feature_names
+from slowfast.features.build import build_feature_names, channel_order, evaluation_variants
 from slowfast.features.cache import MANIFEST, Manifest, Variant
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
@@ -72,26 +72,14 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
     """
     model = _build_model(cfg, world, request)
     cfg = adopt_frame_format(cfg, model)
-    mean, std = frame_normalization(cfg, model)
-    splits = [_plan_split(cfg, split, world, request) for split in _enabled_splits(cfg)]
-    wanted = Manifest(
-        source=dict(model.feature_source()),
-        feature_dim=model.feature_dim,
-        dtype=request.dtype,
-        fps=cfg.DATA.FEATURES_FPS,
-        mean=mean,
-        std=std,
-        channels=channel_order(cfg),
-        variants=tuple(dict.fromkeys(variant for split in splits for variant in split.variants)),
-        made_by={
-            "code": f"slowfast {__version__}, torch {torch.__version__}",
-            "decoder": describe_backend(cfg.DATA.DECODING_BACKEND),
-            "checkpoint": request.checkpoint,
-            "mixed precision": str(cfg.TRAIN.MIXED_PRECISION),
-        },
-    )
+    enabled = [*(["train", "val"] if cfg.TRAIN.ENABLE else []), *(["test"] if cfg.TEST.ENABLE else [])]
+    if not enabled:
+        raise ConfigError(
+            "TRAIN.ENABLE = False: must be True, or TEST.ENABLE must be; enable the splits to extract"
+        )
+    splits = [_build_split(cfg, split, world, request) for split in enabled]
     folder = Path(cfg.DATA.FEATURES)
-    manifest = _claim_folder(folder, world, wanted)
+    manifest = _claim_folder(folder, world, _build_manifest(cfg, model, request, splits))
     encoder = FrameEncoder(
         model,
         mean=manifest.mean,
@@ -108,7 +96,7 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
 
 def _build_model(cfg: CfgNode, world: World, request: ExtractionRequest) -> Any:
     """Builds the model in evaluation mode, with the weights that the request names."""
-    model = build_seeded_model(cfg, world, fetch_weights=not request.checkpoint)
+    model = build_seeded_model(cfg, world, fetch_weights=not request.checkpoint).eval()
     if request.checkpoint:
         load_model_weights(model, request.checkpoint, reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD)
     if not isinstance(model, FeatureModel):
@@ -116,22 +104,13 @@ def _build_model(cfg: CfgNode, world: World, request: ExtractionRequest) -> Any:
             f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model that encodes single frames; "
             "choose one with encode_frames, classify and feature_source"
         )
-    return model.eval()
+    return model
 
 
-def _enabled_splits(cfg: CfgNode) -> list[str]:
-    splits = [*(["train", "val"] if cfg.TRAIN.ENABLE else []), *(["test"] if cfg.TEST.ENABLE else [])]
-    if not splits:
-        raise ConfigError(
-            "TRAIN.ENABLE = False: must be True, or TEST.ENABLE must be; enable the splits to extract"
-        )
-    return splits
-
-
-def _plan_split(cfg: CfgNode, split: str, world: World, request: ExtractionRequest) -> SplitVideos:
+def _build_split(cfg: CfgNode, split: str, world: World, request: ExtractionRequest) -> SplitVideos:
     """Returns those videos of a split that this process extracts."""
     annotations = read_annotations(cfg, split)
-    names = feature_names(cfg, annotations)
+    names = build_feature_names(cfg, annotations)
     rows, seen = array("q"), set[int]()
     for row, path in enumerate(annotations.paths):
         name = names(path).encode(errors="surrogateescape")
@@ -141,10 +120,10 @@ def _plan_split(cfg: CfgNode, split: str, world: World, request: ExtractionReque
             seen.add(key)
             rows.append(row)
     opener = video_opener(annotations, cfg.DATA.DECODING_BACKEND)
-    return SplitVideos(split, annotations, names, opener, tuple(_variants(cfg, split, request)), rows)
+    return SplitVideos(split, annotations, names, opener, tuple(_build_variants(cfg, split, request)), rows)
 
 
-def _variants(cfg: CfgNode, split: str, request: ExtractionRequest) -> Iterator[Variant]:
+def _build_variants(cfg: CfgNode, split: str, request: ExtractionRequest) -> Iterator[Variant]:
     """Yields the variants of each video that a split needs."""
     scheme = view_scheme(cfg, split)
     if not isinstance(scheme, TrainingViews):
@@ -158,6 +137,29 @@ def _variants(cfg: CfgNode, split: str, request: ExtractionRequest) -> Iterator[
         for crop in range(request.crops):
             variant = Variant(side, scheme.crop_size, crop, request.crops, interpolation=scheme.interpolation)
             yield from (variant, replace(variant, flip=True)) if request.flips else (variant,)
+
+
+def _build_manifest(
+    cfg: CfgNode, model: FeatureModel, request: ExtractionRequest, splits: Sequence[SplitVideos]
+) -> Manifest:
+    """Returns the manifest of the cache that is wanted."""
+    mean, std = frame_normalization(cfg, model)
+    return Manifest(
+        source=dict(model.feature_source()),
+        feature_dim=model.feature_dim,
+        dtype=request.dtype,
+        fps=cfg.DATA.FEATURES_FPS,
+        mean=mean,
+        std=std,
+        channels=channel_order(reverse=cfg.DATA.REVERSE_INPUT_CHANNEL),
+        variants=tuple(dict.fromkeys(variant for split in splits for variant in split.variants)),
+        made_by={
+            "code": f"slowfast {__version__}, torch {torch.__version__}",
+            "decoder": describe_backend(cfg.DATA.DECODING_BACKEND),
+            "checkpoint": request.checkpoint,
+            "mixed precision": str(cfg.TRAIN.MIXED_PRECISION),
+        },
+    )
 
 
 def _settings_hash(manifest: Manifest) -> str:

@@ -1,1 +1,1 @@
-"""Caches of the features of frames, and files of features made elsewhere, as data."""
+"""Data sets of features: caches that this program extracts, and files of other programs."""

@@ -1,4 +1,4 @@
-"""Items and batches of features, which take the place of frames.
+"""Clips and batches of features, used in place of clips and batches of frames.
 
 B clips, T frames, F width of a feature, K classes.
 """
@@ -20,8 +20,8 @@ class FeatureClip:
     """One view of one video.
 
     Attributes:
-        features: (T, F) of a float type.
-        positions, label, video_id, view_id, broken: as those of :class:`slowfast.datasets.clip.Clip`.
+        features: (T, F) of a float dtype.
+        positions, label, video_id, view_id, broken: as in :class:`slowfast.datasets.clip.Clip`.
     """
 
     features: Tensor
@@ -32,7 +32,7 @@ class FeatureClip:
     broken: tuple[BrokenVideo, ...] = ()
 
     def reordered(self, order: Tensor) -> FeatureClip:
-        """Returns the clip with row ``order[i]`` at place i; the positions stay."""
+        """Returns the clip with row ``order[i]`` at index i; the positions stay."""
         return replace(self, features=self.features[order])
 
     @staticmethod
@@ -41,7 +41,7 @@ class FeatureClip:
         broken: Sequence[BrokenVideo] = (),
         streamed: Sequence[StreamedClip] = (),
     ) -> FeatureBatch:
-        """Makes a batch of at least one clip; shorter ones are padded with zeros and masked."""
+        """Returns a batch of at least one clip; shorter clips are padded with zeros and masked."""
         lengths = torch.tensor([len(clip.features) for clip in clips])
         longest = int(lengths.max())
         width = clips[0].features.shape[1]
@@ -63,11 +63,11 @@ class FeatureClip:
 
 
 class FeatureBatch(NamedTuple):
-    """A collated batch; it is used like a :class:`slowfast.datasets.clip.ClipBatch`.
+    """A collated batch with the interface of :class:`slowfast.datasets.clip.ClipBatch`.
 
     Attributes:
-        features: (B, T, F) of a float type; 0 where padded.
-        positions, mask, label, video_id, view_id, broken, streamed: as those of the other.
+        features: (B, T, F) of a float dtype; 0 where padded.
+        positions, mask, label, video_id, view_id, broken, streamed: as in ``ClipBatch``.
     """
 
     features: Tensor
@@ -85,7 +85,7 @@ class FeatureBatch(NamedTuple):
         return self.features.shape[0]
 
     def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-        """What a model is given: features (B, T, F) float32; they were normalised when they were made."""
+        """Returns features (B, T, F) float32; ``mean`` and ``std`` were applied before the extraction."""
         return self.features.float()
 
     def to(self, device: torch.device) -> FeatureBatch:

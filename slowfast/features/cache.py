@@ -1,8 +1,10 @@
-"""A folder of features, one row a frame, made once of the videos of a data set.
+"""The layout of a feature cache: a folder with one row per frame for the videos of a data set.
 
-``manifest.json`` says what they are the features of. ``times/NAME.npy`` holds when each row's frame is shown,
-``VARIANT/NAME.npy`` the rows: a variant is a crop, mirrored or not. NAME is the video's path within its data
-set, so that people find one from the other. T rows, F width of a feature.
+``manifest.json`` describes the features. ``VARIANT/NAME.npy`` holds the rows of a video, where a variant is
+one crop, mirrored or not; ``times/NAME.npy`` holds the display time of the frame of each row. NAME is the
+path of the video within its data set.
+
+T rows, F width of a feature.
 """
 
 from __future__ import annotations
@@ -28,20 +30,20 @@ from slowfast.video.placement import Placer, scaled_by
 
 MANIFEST = "manifest.json"
 TIMES = "times"
-# Of the layout described above; a reader refuses others.
+# Version of this layout; a reader refuses other versions.
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way in which frames were shown to the backbone.
+    """One crop of the frames that a model encodes.
 
     Attributes:
-        short_side: pixels to which the short side was scaled.
-        crop_size: pixels of the square that was cut out.
-        crop, num_crops: crop number ``crop`` of ``num_crops`` along the long side.
-        flip: mirrored left to right.
-        interpolation: of the scaling.
+        short_side: pixels to which the short side is scaled.
+        crop_size: pixels of the sides of the square crop.
+        crop, num_crops: index of the crop among ``num_crops`` placed evenly along the long side.
+        flip: whether the crop is mirrored left to right.
+        interpolation: ``bilinear`` or ``bicubic``, for the scaling.
     """
 
     short_side: int
@@ -53,7 +55,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of the folder of this variant."""
         mirrored = "-flip" if self.flip else ""
         scaled = "" if self.interpolation == "bilinear" else f"-{self.interpolation}"
         return (
@@ -62,25 +64,25 @@ class Variant:
 
     @property
     def placer(self) -> Placer:
-        """Where the crop lies in the picture, not mirrored."""
+        """Placer of the crop, without the mirroring."""
         crop = fixed_crop(self.short_side, self.crop_size, self.crop, self.num_crops)
         return scaled_by(self.interpolation, crop)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder's features are the features of.
+    """The description of the features in a cache.
 
     Attributes:
-        source: of what made them, plain values by name: the backbone, its weights, …
+        source: the model that made the features, as plain values by name: the backbone, its weights, …
         feature_dim: F.
-        dtype: number type, a key of ``slowfast.features.storage.STORED``.
-        fps: frames a second that were looked at; 0: every frame.
+        dtype: dtype of the features, a key of ``slowfast.features.storage.STORED``.
+        fps: frames per second that were encoded; 0: every frame.
         mean, std: normalisation per channel, of pixels scaled to 0 … 1.
-        channels: their order, RGB or BGR.
-        variants: what there is of each video.
-        made_by: what else a person may want to know: version of the code, decoder, number type of the
-            computation. No reason to refuse a cache.
+        channels: order of the channels, RGB or BGR.
+        variants: variants that exist of each video.
+        made_by: further facts for the reader of the file: version of the code, decoder, precision. A cache is
+            not refused where they differ.
     """
 
     source: Mapping[str, Any]
@@ -98,31 +100,29 @@ class Manifest:
         """Reads the manifest of a folder.
 
         Raises:
-            DataError: where there is none, or none that this version understands.
+            DataError: where the file is missing, damaged or of another version.
         """
         path = Path(folder, MANIFEST)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content.pop("format")
             if version != FORMAT:
-                raise DataError(
-                    f"{path}: has format {version}; this version reads {FORMAT}; extract it again"
-                )
+                raise DataError(f"{path}: format = {version}: must be {FORMAT}; extract the features again")
             for name in ("mean", "std"):
                 content[name] = tuple(content[name])
             content["variants"] = tuple(Variant(**variant) for variant in content["variants"])
             manifest = cls(**content)
         except FileNotFoundError as error:
             raise DataError(
-                f"{folder} has no {MANIFEST}, so it is no feature cache; make one with "
-                "tools/extract_features.py, or read features made elsewhere with the data set 'features'"
+                f"{folder}: must be a feature cache, with a file {MANIFEST}; extract one with "
+                "`slowfast extract`, or read features of other programs with the data set 'features'"
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{path} cannot be read ({type(error).__name__}: {error}); extract it again"
+                f"{path} cannot be read ({type(error).__name__}: {error}); extract the features again"
             ) from error
         if manifest.dtype not in STORED:
-            raise DataError(f"{path}: features are {manifest.dtype!r}; known are {', '.join(STORED)}")
+            raise DataError(f"{path}: dtype = {manifest.dtype!r}: must be one of {', '.join(STORED)}")
         return manifest
 
     def write(self, folder: str | Path) -> None:
@@ -131,7 +131,7 @@ class Manifest:
         write_text(Path(folder, MANIFEST), json.dumps(content, indent=2) + "\n")
 
     def differences(self, other: Manifest) -> list[str]:
-        """In what features differ from those of ``other``, in words; variants and ``made_by`` may differ."""
+        """Returns one phrase per setting that differs from ``other``; variants and ``made_by`` may differ."""
         names = ("feature_dim", "dtype", "fps", "mean", "std", "channels")
         return [
             *describe_differences(self.source, other.source),
@@ -143,11 +143,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class FeatureOrigin:
-    """Where the features of a data set are from.
+    """The source of the features of a data set.
 
     Attributes:
-        folder: of the cache; of files made elsewhere, the data set's.
-        manifest: what the features are of; None where nobody says.
+        folder: folder of the cache; for files of other programs the folder of the data set.
+        manifest: description of the features; None for files of other programs.
     """
 
     folder: str
@@ -155,16 +155,16 @@ class FeatureOrigin:
 
 
 def describe_differences(cached: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Returns one phrase per value in which two mappings of plain values differ."""
+    """Returns one phrase per value that differs between two mappings of plain values."""
     return [
-        f"{name}: the cache has {cached.get(name)}, wanted is {wanted.get(name)}"
+        f"{name}: the cache has {cached.get(name)}, needed is {wanted.get(name)}"
         for name in {**wanted, **cached}
         if _comparable(cached.get(name)) != _comparable(wanted.get(name))
     ]
 
 
 def _comparable(value: Any) -> Any:
-    """Turns the text of a mapping into the mapping: a YAML file may hold its entries in another order."""
+    """Returns the mapping for the text of a mapping: its entries may be in another order."""
     if isinstance(value, str) and value.startswith("{"):
         with contextlib.suppress(ValueError, SyntaxError):
             return ast.literal_eval(value)
@@ -172,17 +172,21 @@ def _comparable(value: Any) -> Any:
 
 
 class FeatureNames:
-    """Names of videos within their data set.
+    """Names of the videos of a data set in a cache.
 
     Args:
-        roots: folders that the data set may lie in; paths below one of them are named from there on.
+        roots: folders of the data set; the name of a video below one of them is its path from there.
+
+    >>> names = FeatureNames(["/data/videos"])
+    >>> names("/data/videos/cooking/1.mp4")
+    'cooking/1.mp4'
     """
 
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = [os.path.join(os.path.abspath(root), "") for root in roots if root]
 
     def __call__(self, path: str) -> str:
-        """A relative path that stays in its folder, whatever ``path`` is."""
+        """Returns a relative path that does not leave the folder it is joined to, whatever ``path`` is."""
         absolute = os.path.abspath(path)
         for root in self._roots:
             if absolute.startswith(root):
@@ -192,18 +196,24 @@ class FeatureNames:
 
 
 def features_path(folder: str | Path, variant: Variant, name: str) -> Path:
+    """Returns the path of the features of a video in a cache."""
     return Path(folder, variant.name, f"{name}.npy")
 
 
 def times_path(folder: str | Path, name: str) -> Path:
+    """Returns the path of the display times of a video in a cache."""
     return Path(folder, TIMES, f"{name}.npy")
 
 
 def write_times(path: Path, times: FrameTimes, numbers: NDArray[np.int64], num_frames: int) -> None:
-    """Writes when the T frames are shown and which of the video's ``num_frames`` they are.
+    """Writes the display times of the frames that T rows belong to, and their numbers in the video.
 
-    The file is an array (2, T + 1) of float64: seconds of each frame and, last, the video's duration; the
-    number of each frame in the video and, last, how many there are.
+    The file is an array (2, T + 1) of float64: the seconds of each frame, then the duration of the video; and
+    the number of each frame in the video, then the number of all its frames.
+
+    Args:
+        numbers: (T,) int64.
+        num_frames: number of frames in the video.
     """
     seconds = np.append(times.seconds, times.duration)
     with atomic_write(path) as temporary:
@@ -211,14 +221,18 @@ def write_times(path: Path, times: FrameTimes, numbers: NDArray[np.int64], num_f
 
 
 def split_times(table: NDArray[np.float64]) -> tuple[FrameTimes, NDArray[np.int64]]:
-    """Turns what :func:`write_times` wrote into the rows' times and frame numbers (T,)."""
+    """Returns the times and the frame numbers (T,) int64 in an array that :func:`write_times` wrote.
+
+    Raises:
+        ValueError: for an array of another shape.
+    """
     if table.ndim != 2 or table.shape[0] != 2 or table.shape[1] < 2:
         raise ValueError(f"times have shape {table.shape}, not (2, frames + 1)")
     return FrameTimes(table[0, :-1], float(table[0, -1])), table[1, :-1].astype(np.int64)
 
 
 def by_short_side(variants: Sequence[Variant]) -> Iterator[list[Variant]]:
-    """Groups variants that can be cut from the same scaled pictures."""
+    """Groups variants that can be cropped from the same scaled frames."""
     scaled = [(variant.short_side, variant.interpolation) for variant in variants]
     for key in sorted(set(scaled)):
-        yield [variant for variant, its_key in zip(variants, scaled, strict=True) if its_key == key]
+        yield [variant for variant, own_key in zip(variants, scaled, strict=True) if own_key == key]

@@ -1,4 +1,4 @@
-"""Reads views of videos as rows of features: which rows, from where on the disk.
+"""Readers of views of videos as rows of features, from a cache or from files of other programs.
 
 T rows of a file, n rows of a view, F width of a feature.
 """
@@ -26,21 +26,24 @@ from slowfast.features.storage import STORED, from_stored
 from slowfast.video.frame_times import FrameTimes
 
 LAYOUTS = ("frames_first", "frames_last")
-"""How files made elsewhere are laid out: (T, F) or (F, T)."""
+"""Layouts of the arrays of other programs: (T, F) or (F, T)."""
 
-# Magic, version and length of the header at the start of a .npy file.
+# Bytes of magic number, version and header length at the start of a .npy file.
 _PREAMBLE = 10
 
 
 @dataclass(frozen=True)
 class CacheReader:
-    """Reads views from a feature cache (``slowfast.features.cache``).
+    """A reader of views from a feature cache (``slowfast.features.cache``).
 
     Attributes:
+        scheme: chooses the frames of a view.
         position_rate: see :class:`slowfast.datasets.views.view_reader.ViewReader`.
-        names: of the videos, by path.
-        feature_dim, dtype: what the cache holds.
-        variants: by the view's crop; of several for one crop any is drawn (training).
+        folder: folder of the cache.
+        names: maps a video's path to its name in the cache.
+        feature_dim: F.
+        dtype: dtype of the cache, a key of ``slowfast.features.storage.STORED``.
+        variants: variants by the crop of a view; where a crop has several, one is drawn at random (training).
     """
 
     scheme: Scheme
@@ -54,10 +57,10 @@ class CacheReader:
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns features (n, F) and positions (n,) int64, of the frames that a decoder would have given.
+        """Returns features (n, F) and positions (n,) int64 of the frames that a decoder would have read.
 
         Raises:
-            DecodeError: where the cache lacks the video, or has only a part of it.
+            DecodeError: where the features of the video are missing, incomplete or damaged.
         """
         name = self.names(path)
         try:
@@ -70,24 +73,27 @@ class CacheReader:
         array = map_array(str(features_path(self.folder, variant, name)), path)
         wanted = (times.num_frames, self.feature_dim)
         if array.shape != wanted or array.dtype != STORED[self.dtype][1]:
-            detail = f"{array.dtype} {array.shape} in place of {self.dtype} {wanted}; extract it again"
+            detail = f"{array.dtype} {array.shape} instead of {self.dtype} {wanted}; extract it again"
             raise DecodeError(path, "damaged features", detail)
         return from_stored(take_rows(array, rows), self.dtype), torch.from_numpy(positions)
 
 
 @dataclass(frozen=True)
 class FeatureFileReader:
-    """Reads views from feature files made elsewhere: ``.npy``, or ``.npz`` with ``features`` and ``times``.
+    """A reader of views from files of other programs: ``.npy``, or ``.npz`` with ``features`` and ``times``.
 
-    Times are seconds in the video, one a row, also in ``NAME.times.npy`` beside ``NAME.npy``. Where the first
-    is 0 a row stands from its time to the next one's; else times are taken for the middle of what a row looks
-    at, and it stands from half a step before. The first one stands from the video's begin. Frames of the
-    source are not known: where positions are frame indices, they are row numbers.
+    Times are seconds in the video, one per row; for ``NAME.npy`` they are in ``NAME.times.npy``. Where the
+    first time is 0, times are starts: a row is valid from its own time to the time of the next row. Otherwise
+    they are centres of the frames that a row was computed from, and a row is valid from half a step before
+    its time. The first row is always valid from second 0. The frames of the source video are not known:
+    positions that are frame indices for other readers are row numbers here.
 
     Attributes:
-        fps: rows a second of files without times; 0: not known.
-        layout: of ``LAYOUTS``.
-        feature_dim: F, or None to take any.
+        scheme: chooses the rows of a view.
+        position_rate: see :class:`slowfast.datasets.views.view_reader.ViewReader`.
+        fps: rows per second in files without times; 0: not known.
+        layout: one of ``LAYOUTS``.
+        feature_dim: F; None: any width.
     """
 
     scheme: Scheme
@@ -102,7 +108,7 @@ class FeatureFileReader:
         """Returns features (n, F) and positions (n,) int64.
 
         Raises:
-            DecodeError: where the file cannot be read or is laid out in another way; says what to set.
+            DecodeError: where the file cannot be read or has another layout; the message names the key.
         """
         features, times = self.open(path)
         numbers = np.arange(times.num_frames)
@@ -110,7 +116,11 @@ class FeatureFileReader:
         return torch.from_numpy(take_rows(features, rows)), torch.from_numpy(positions)
 
     def open(self, path: str) -> tuple[NDArray[Any], FrameTimes]:
-        """Returns all features (T, F), memory-mapped where the file allows it, and their times."""
+        """Returns all features (T, F), memory-mapped where the file allows it, and their times.
+
+        Raises:
+            DecodeError: as :meth:`read`.
+        """
         found = _find_file(path)
         if found.endswith(".npz"):
             features, seconds = _read_npz(found)
@@ -119,7 +129,7 @@ class FeatureFileReader:
             beside = f"{found.removesuffix('.npy')}.times.npy"
             seconds = map_array(beside, path) if os.path.isfile(beside) else None
         if features.ndim != 2 or not len(features):
-            detail = f"{found} has shape {features.shape}, not rows of features"
+            detail = f"{found} has shape {features.shape}; must be rows of features, with two dimensions"
             raise DecodeError(path, "no features", detail)
         if features.dtype.kind != "f":
             detail = f"{found} holds {features.dtype}; convert it to float16, float32 or float64"
@@ -131,21 +141,21 @@ class FeatureFileReader:
         return features, self._times(path, seconds, len(features))
 
     def _explain_width(self, found: str, shape: tuple[int, ...]) -> str:
-        detail = f"{found} has rows of {shape[1]}, and the model takes {self.feature_dim}"
+        detail = f"{found} has rows of width {shape[1]}, and the model takes {self.feature_dim}"
         if shape[0] == self.feature_dim:
             other = next(layout for layout in LAYOUTS if layout != self.layout)
             return f"{detail}; set DATA.FEATURES_LAYOUT {other}"
-        return f"{detail}; build the model for features of {shape[1]}"
+        return f"{detail}; build the model for features of width {shape[1]}"
 
     def _times(self, path: str, seconds: NDArray[Any] | None, count: int) -> FrameTimes:
         if seconds is None:
             if not self.fps:
-                detail = "the file has no times; set DATA.FEATURES_FPS to the rows a second"
+                detail = "the file has no times; set DATA.FEATURES_FPS to its rows per second"
                 raise DecodeError(path, "no times", detail)
             return FrameTimes(np.arange(count) / self.fps, count / self.fps)
         starts = np.array(seconds, np.float64)
         if starts.shape != (count,) or not np.isfinite(starts).all() or (np.diff(starts) <= 0).any():
-            detail = f"{count} rows want as many rising seconds; times have shape {starts.shape}"
+            detail = f"{count} rows need as many ascending seconds; times have shape {starts.shape}"
             raise DecodeError(path, "wrong times", detail)
         step = float(np.median(np.diff(starts))) if count > 1 else 1 / (self.fps or 1.0)
         shift = min(max(float(starts[0]), 0.0), step / 2)
@@ -165,21 +175,26 @@ def plan_rows(
     rng: np.random.Generator,
     segment: Segment | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which rows a view takes, and their positions: those that a video of just these frames would give.
+    """Returns the rows (n,) of a view and their positions (n,), as for a video of the frames of the T rows.
 
     Args:
-        times: of the T rows.
-        numbers: (T,) the rows' frame numbers in the source video.
+        times: times of the T rows.
+        path: the video, for messages.
+        numbers: (T,) int64, the frame number of each row in the source video.
+        segment: start and end in seconds; None: the whole video.
+
+    Raises:
+        DecodeError: where the view does not exist in the video.
     """
     rows, positions = ViewReader(scheme, position_rate).plan(times, path, view, rng, segment)
     if position_rate is None:
-        # Positions count rows from the segment's first; what the model knows are the source's frames.
+        # Positions count rows from the first one of the segment; the model needs frames of the source.
         positions = numbers[rows] - numbers[rows[0] - positions[0]]
     return rows, positions
 
 
 def take_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Copies ascending rows (n, F) out of a memory-mapped array (T, F): only their pages are read."""
+    """Returns a copy of ascending rows (n, F) of a memory-mapped array (T, F); only their pages are read."""
     return (
         np.ascontiguousarray(array[rows])
         if array.dtype.isnative
@@ -188,19 +203,20 @@ def take_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def map_array(path: str, video: str) -> NDArray[Any]:
-    """Memory-maps a ``.npy`` file for reading.
+    """Returns the memory-mapped array of a ``.npy`` file.
 
-    ``numpy.load`` does the same in five times the time, most of it spent on parsing headers, which repeat.
+    ``numpy.load`` takes five times as long, mostly for parsing headers, which are the same for many files.
 
     Args:
-        video: what a message is about.
+        video: path of the video, for messages.
 
     Raises:
-        DecodeError: where there is no such file, or none that is whole.
+        DecodeError: where the file is missing or damaged.
     """
     try:
         with open(path, "rb", buffering=0) as file:
             preamble = file.read(_PREAMBLE)
+            # Only version 1.0 of the format has this preamble; numpy reads others.
             if preamble[:8] != b"\x93NUMPY\x01\x00":
                 return np.load(path, mmap_mode="r", allow_pickle=False)
             length = int.from_bytes(preamble[8:], "little")
@@ -208,7 +224,7 @@ def map_array(path: str, video: str) -> NDArray[Any]:
             if dtype.hasobject:
                 raise ValueError("it holds Python objects")
             count = int(np.prod(shape))
-            if count == 0:
+            if count == 0:  # an empty range cannot be mapped
                 return np.zeros(shape, dtype)
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         flat = np.frombuffer(memory, dtype, count, _PREAMBLE + length)
@@ -221,21 +237,25 @@ def map_array(path: str, video: str) -> NDArray[Any]:
 
 @lru_cache(maxsize=1024)
 def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Parses the header of version 1.0, its length included."""
+    """Returns shape, Fortran order and dtype in a header of version 1.0, which includes its length."""
     return npy.read_array_header_1_0(io.BytesIO(header))
 
 
 def _find_file(path: str) -> str:
-    """The feature file that a row of the list means: itself, or with the ending that it lacks."""
+    """Returns the feature file of an entry of the list, whose suffix may be missing.
+
+    Raises:
+        DecodeError: where there is no such file.
+    """
     for candidate in (path, f"{path}.npy", f"{path}.npz"):
         if candidate.endswith((".npy", ".npz")) and os.path.isfile(candidate):
             return candidate
     tried = path if path.endswith((".npy", ".npz")) else f"{path}.npy or .npz"
-    raise DecodeError(path, "no features", f"there is no {tried}; see DATA.PATH_PREFIX")
+    raise DecodeError(path, "no features", f"there is no {tried}; check DATA.PATH_PREFIX")
 
 
 def _read_npz(path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """The arrays ``features`` and, where it is there, ``times``."""
+    """Returns the arrays ``features`` and, where it exists, ``times``."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if "features" not in file:

@@ -76,6 +76,8 @@ def _optional_arguments(model_class: Any) -> set[str] | None:
     None where it requires further arguments, or does not take the frames.
     """
     _, *parameters = inspect.signature(model_class.forward).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+        return _OPTIONAL  # `forward(self, *args)`, usually of a subclass that passes its arguments on
     if not parameters or parameters[0].kind not in _POSITIONAL:
         return None
     others = [parameter for parameter in parameters[1:] if parameter.name not in _OPTIONAL]

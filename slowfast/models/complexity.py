@@ -1,4 +1,4 @@
-"""How much a model computes: multiply-adds by module, with and without the products of attention.
+"""Complexity of models: multiply-adds per module, those of attention products apart.
 
 B clips, T frames, H W pixels.
 """
@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Macs:
-    """Multiply-adds.
+    """Numbers of multiply-adds.
 
     Attributes:
-        weights: of activations with weights: linear layers and convolutions.
-        attention: of activations with activations: scores and sums of attention.
+        weights: products of activations with weights: linear layers and convolutions.
+        attention: products of activations with activations: scores and weighted sums of attention.
     """
 
     weights: int
@@ -28,16 +28,18 @@ class Macs:
 
     @property
     def total(self) -> int:
+        """All multiply-adds."""
         return self.weights + self.attention
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """What one call of a model computes.
+    """The multiply-adds of one call of a model.
 
     Attributes:
-        total: of the whole model.
-        modules: dotted name of a module -> its own and those of the modules in it, where there are any.
+        total: multiply-adds of the whole model.
+        modules: dotted name of a module -> multiply-adds of the module, including the modules in it; modules
+            without any are left out.
     """
 
     total: Macs
@@ -47,7 +49,7 @@ class Complexity:
 def measure_complexity(model: nn.Module, *inputs: Any) -> Complexity:
     """Counts the multiply-adds of ``model(*inputs)`` in evaluation mode.
 
-    A model and inputs on the ``meta`` device are counted in moments, whatever their size.
+    Counting a model and inputs on the ``meta`` device is fast, whatever their size.
     """
     was_training = model.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -60,22 +62,39 @@ def measure_complexity(model: nn.Module, *inputs: Any) -> Complexity:
         for name, operations in counts.items()
         if name.startswith(f"{root}.") and any(operations.values())
     }
-    # Lists of modules are not called; they have what is in them. From the last, so that inner ones are known.
+    # Lists of modules are not called: they get the sum of their children. In reverse order, children first.
     for name, module in reversed(list(model.named_modules())):
-        children = [f"{name}.{child}" for child, _ in module.named_children()]
-        inside = [modules[child] for child in children if child in modules]
+        names = [f"{name}.{child}" for child, _ in module.named_children()]
+        inside = [modules[child] for child in names if child in modules]
         if name and name not in modules and inside:
-            modules[name] = Macs(sum(part.weights for part in inside), sum(part.attention for part in inside))
+            modules[name] = Macs(
+                sum(child.weights for child in inside), sum(child.attention for child in inside)
+            )
     return Complexity(_macs(counts["Global"]), modules)
 
 
+def count_gmacs(model: nn.Module, clip: tuple[int, ...]) -> float:
+    """Returns the multiply-adds for one clip, in 10⁹, by running the model on zeros of shape (1, *clip).
+
+    Args:
+        clip: (3, T, H, W), or (T, F) for features.
+    """
+    zeros = torch.zeros((1, *clip), device=next(model.parameters()).device)
+    return measure_complexity(model, zeros).total.total / 1e9
+
+
 def clip_complexity(model: nn.Module, frames: int, size: int) -> Complexity:
-    """The complexity of one clip (1, 3, T, H, W) of square pictures; the model is left on ``meta``."""
+    """Returns the complexity of one clip (1, 3, T, H, W) of square frames; the model stays on ``meta``.
+
+    Args:
+        frames: T.
+        size: H and W in pixels.
+    """
     return measure_complexity(model.to("meta"), torch.empty(1, 3, frames, size, size, device="meta"))
 
 
 def count_parameters(model: nn.Module) -> int:
-    """All numbers that a model learned or could learn, frozen ones included."""
+    """Returns the number of all parameters of a model, including frozen ones."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -85,5 +104,5 @@ def _macs(operations: Mapping[Any, int]) -> Macs:
 
 
 def _is_attention(operation: str) -> bool:
-    """Batched products and fused attention have no weights among their factors in the models here."""
+    """Returns whether an operator multiplies activations: batched products and fused attention do."""
     return "bmm" in operation or "scaled_dot_product" in operation or "attention" in operation

@@ -1,6 +1,6 @@
-"""Models that are given features instead of frames.
+"""The part of a model that classifies features, for data sets of features instead of frames.
 
-B clips, T frames, F width of a feature, K classes.
+B clips, T frames, H W pixels, F width of a feature, K classes.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from slowfast.errors import ConfigError
-from slowfast.features.build import refusal
+from slowfast.features.build import describe_mismatch
 from slowfast.features.cache import FeatureOrigin, describe_differences
 from slowfast.models.capabilities import FeatureModel
 
 
-class FromFeatures(nn.Module):
-    """The part of a model behind its features, as a module of its own that is called like the model.
+class FeatureHead(nn.Module):
+    """A module that is called like the model, but with features in place of frames.
 
     Args:
-        model: a :class:`slowfast.models.build.FeatureModel`.
-        origin: where the features are from.
-        mean, std: the normalisation of frames that they should have been made with.
+        model: a :class:`slowfast.models.capabilities.FeatureModel`.
+        origin: the source of the features.
+        mean, std: the normalisation that the frames of the features must have had, per channel.
     """
 
     def __init__(
@@ -39,60 +39,64 @@ class FromFeatures(nn.Module):
         """Maps features (B, T, F) to logits (B, K).
 
         Raises:
-            ConfigError: at the first batch, where the features are those of other weights or pictures.
+            ConfigError: at the first batch, where other weights or another normalisation made the features.
         """
-        # Not earlier: the weights of a checkpoint are loaded after a run is put together.
+        # At the first batch, since the weights of a checkpoint are loaded after the run is built.
         if not self._is_checked:
-            self._check()
+            self._check_origin()
         return self.model.classify(features, positions, mask)
 
-    def _check(self) -> None:
+    def _check_origin(self) -> None:
         manifest = self._origin.manifest
         assert manifest is not None
         cached = {**manifest.source, "mean": manifest.mean, "std": manifest.std}
-        wanted = {**self.model.feature_source(), **self._normalization}
-        if different := describe_differences(cached, wanted):
-            raise ConfigError(refusal(self._origin.folder, different))
+        needed = {**self.model.feature_source(), **self._normalization}
+        if different := describe_differences(cached, needed):
+            raise ConfigError(describe_mismatch(self._origin.folder, different))
         self._is_checked = True
 
 
 def measured_network(model: Any, dataset: Any, frames: int, size: int) -> tuple[nn.Module, tuple[int, ...]]:
-    """What one step on a clip runs through, to be measured before weights are loaded, and the clip's shape.
+    """Returns the module whose multiply-adds are measured before weights are loaded, and its input's shape.
+
+    The shape is (3, T, H, W) for frames, (T, F) for features.
 
     Args:
-        frames: of a clip.
-        size: of its pictures, pixels.
+        dataset: a :class:`slowfast.datasets.video_dataset.VideoDataset`.
+        frames: T.
+        size: H and W in pixels.
     """
     if dataset.features is None or not isinstance(model, FeatureModel):
         return model, (3, frames, size, size)
     origin = FeatureOrigin(dataset.features.folder)
-    return FromFeatures(model, origin, (), ()), (frames, model.feature_dim)
+    return FeatureHead(model, origin, (), ()), (frames, model.feature_dim)
 
 
 def network_for(
     model: Any, dataset: Any, *, mean: tuple[float, ...], std: tuple[float, ...], training: bool = False
 ) -> nn.Module:
-    """Returns what maps the batches of a data set to logits: the model, or its part behind the features.
+    """Returns the module that maps batches of a data set to logits: the model or a :class:`FeatureHead`.
 
     Args:
         dataset: a :class:`slowfast.datasets.video_dataset.VideoDataset`.
         mean, std: normalisation of frames, per channel.
-        training: whether the model is trained with it.
+        training: whether the model is trained on the data set.
 
     Raises:
-        ConfigError: where the data set gives features and the model cannot take them.
+        ConfigError: for a data set of features that the model cannot classify, or cannot be trained on.
     """
     origin: FeatureOrigin | None = dataset.features
     if origin is None:
         return model
     if not isinstance(model, FeatureModel):
         raise ConfigError(
-            f"MODEL.MODEL_NAME: {type(model).__name__} takes no features; choose a model that looks "
-            "frame by frame, or frames for data (DATA.FEATURES '', TRAIN.DATASET and TEST.DATASET)"
+            f"MODEL.MODEL_NAME: must be a model that can classify features, and {type(model).__name__} "
+            "cannot; choose one with encode_frames and classify, or a data set of frames (DATA.FEATURES, "
+            "TRAIN.DATASET, TEST.DATASET)"
         )
     if training and origin.manifest is not None and model.learns_features:
         raise ConfigError(
-            f"DATA.FEATURES = {origin.folder!r}: the model would train what its features come from, and "
-            "the cached ones would stay as they are; freeze that part of the model, or set the key to ''"
+            f"DATA.FEATURES = {origin.folder!r}: must be '' for a model that trains its frame encoder, since "
+            "cached features do not change; freeze the encoder, or set the key to ''"
         )
-    return FromFeatures(model, origin, mean, std)
+    return FeatureHead(model, origin, mean, std)

@@ -59,3 +59,13 @@ def _check_sizes(cfg: CfgNode, model: Any) -> Iterator[str]:
         size = cfg.DATA[key]
         if used[key] and (problem := model.frame_size_problem(size, size)):
             yield f"DATA.{key} = {size}: {problem}"
+
+
+def frame_normalization(cfg: CfgNode, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation per channel: the model's own, or ``DATA.MEAN`` and ``STD``.
+
+    ``DATA.NORMALIZATION`` decides between the two.
+    """
+    if cfg.DATA.NORMALIZATION == "backbone":
+        return tuple(model.frame_mean), tuple(model.frame_std)
+    return tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)

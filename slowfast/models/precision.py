@@ -1,4 +1,4 @@
-"""In which number format the model computes."""
+"""The precision in which a model computes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class Precision:
 
     Attributes:
         device_type: ``cpu`` or ``cuda``.
-        dtype: the short format of matrix products; None for float32 throughout.
+        dtype: the 16-bit dtype of matrix products; None: float32 throughout.
     """
 
     device_type: str = "cpu"
     dtype: torch.dtype | None = None
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context for a forward pass."""
+        """Returns the context of a forward pass."""
         if self.dtype is None:
             return nullcontext()
         return torch.autocast(self.device_type, dtype=self.dtype)
 
     def make_scaler(self) -> torch.amp.GradScaler:
-        """Returns a gradient scaler; it does something only for float16, whose range gradients leave."""
+        """Returns a gradient scaler, enabled only for float16, whose range is too small for gradients."""
         return torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
 
     def __str__(self) -> str:
@@ -35,7 +35,7 @@ class Precision:
 
 
 def choose_precision(*, mixed: bool, device: torch.device) -> Precision:
-    """Float32, or when ``mixed``: bfloat16 on a CPU and on GPUs that have it, else float16."""
+    """Returns float32, or if ``mixed`` bfloat16 where the device supports it and float16 elsewhere."""
     if not mixed:
         return Precision(device.type)
     has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)

@@ -360,7 +360,7 @@ def test_a_cache_made_in_another_way_is_refused(make: Any, change: tuple[str, An
     scores(cfg)
     cfg.defrost()
     cfg.merge_from_list(list(change))
-    with pytest.raises(ConfigError, match=f"made in another way.*{named}"):
+    with pytest.raises(ConfigError, match=f"extracted with other settings.*{named}"):
         scores(cfg)
 
 
@@ -412,8 +412,8 @@ def test_a_manifest_round_trips_and_damage_is_told(tmp_path: Path) -> None:
     manifest.write(tmp_path)
     assert Manifest.read(tmp_path) == manifest
     assert manifest.differences(replace(manifest, source={"weights": "b"})) == [
-        "weights: the cache has a, wanted is b"
+        "weights: the cache has a, needed is b"
     ]
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(DataError, match="extract it again"):
+    with pytest.raises(DataError, match="extract the features again"):
         Manifest.read(tmp_path)

@@ -163,7 +163,7 @@ def test_what_is_to_be_set_is_said(breakfast: Path, changes: tuple[Any, ...], me
 
 def test_another_width_names_the_model(breakfast: Path) -> None:
     cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
-    with pytest.raises(DataError, match="rows of 6, and the model takes 8; build the model"):
+    with pytest.raises(DataError, match="rows of width 6, and the model takes 8; build the model"):
         build_dataset(cfg, "test", feature_dim=8)
 
 
@@ -175,11 +175,11 @@ def test_crops_are_refused(coin: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "detail"),
     [
-        ({"features": rows(8), "times": np.arange(7)}, "8 rows want as many rising seconds"),
-        ({"features": rows(8), "times": np.zeros(8)}, "rising"),
+        ({"features": rows(8), "times": np.arange(7)}, "8 rows need as many ascending seconds"),
+        ({"features": rows(8), "times": np.zeros(8)}, "ascending"),
         ({"feats": rows(8)}, "has feats, but no array 'features'"),
         ({"features": np.zeros((8, WIDTH), np.uint16), "times": np.arange(8)}, "holds uint16"),
-        ({"features": np.zeros(8), "times": np.arange(8)}, "not rows of features"),
+        ({"features": np.zeros(8), "times": np.arange(8)}, "must be rows of features"),
     ],
 )
 def test_files_that_are_something_else_count_as_broken(

@@ -14,7 +14,7 @@ from slowfast.errors import ConfigError, InputError
 from slowfast.models.adapter import adapt_class
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.capabilities import FeatureModel, FrameByFrameModel, VideoModel
-from tests.support.run_results import figures
+from tests.support.run_results import metrics_of
 from tests.support.tiny import CLASSES, tiny_config
 from tests.support.tiny_features import TinyFeatures
 from tests.support.videos import write_csv, write_video
@@ -58,8 +58,8 @@ def test_a_class_that_takes_cfg_trains_and_tests(tmp_path: Path) -> None:
         "IMPORTS", [str(tmp_path / "own_model.py")],
     )  # fmt: skip
     assert run(cfg) == 0
-    assert figures(tmp_path / "run", "train_iter")
-    assert "top1_acc" in figures(tmp_path / "run", "test_final")[0]
+    assert metrics_of(tmp_path / "run", "train_iter")
+    assert "top1_acc" in metrics_of(tmp_path / "run", "test_final")[0]
     checkpoint = torch.load(tmp_path / "run/checkpoints/checkpoint_epoch_00001.pyth", weights_only=False)
     assert set(checkpoint["model_state"]) == {"head.weight", "head.bias"}
 

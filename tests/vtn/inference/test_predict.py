@@ -333,7 +333,7 @@ class TestCommandLine:
         rest = [*arguments[1:], "--window=1", f"--output={scores}", "OUTPUT_DIR", str(tmp_path)]
         assert main([str(damaged_film), *rest]) == 0
         shown = capsys.readouterr().out
-        assert "22 frames seen, 14 could not be decoded" in shown
+        assert "22 frames scored, 14 could not be decoded" in shown
         assert "0:00:02 to 0:00:04  no frame could be decoded" in shown
         written = json.loads(scores.read_text())
         assert written["undecodable_frames"] == 14
@@ -359,7 +359,7 @@ class TestCommandLine:
             assert main([*arguments, features]) == 130
         assert "stopped by Ctrl-C: 8 of 36 frames are in" in capsys.readouterr().err
         assert main([*arguments, features]) == 0
-        assert "36 frames seen" in capsys.readouterr().out
+        assert "36 frames scored" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("changes", "status", "message"),

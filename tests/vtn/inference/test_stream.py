@@ -123,14 +123,14 @@ def test_what_cannot_be_pushed(frames: np.ndarray) -> None:
         stream.scores()
     with pytest.raises(InputError, match="uint8"):
         stream.push(frames.astype(np.float32), times(0, 40))
-    with pytest.raises(InputError, match=r"seconds have shape \(3,\); 40 frames"):
+    with pytest.raises(InputError, match=r"seconds have shape \(3,\): must be \(40,\) for 40 frames"):
         stream.push(frames, times(0, 3))
     stream.push(frames[:2], times(0, 2))
-    with pytest.raises(InputError, match="later than all before"):
+    with pytest.raises(InputError, match="must ascend, also after earlier ones"):
         stream.push(frames[2], 0.2)
-    with pytest.raises(InputError, match=r"indices .* later than all before"):
+    with pytest.raises(InputError, match=r"indices .*: must ascend, also after earlier ones"):
         stream.push(frames[2], 0.4, [1])
-    with pytest.raises(InputError, match=rf"give .frames, {FEATURE_DIM}."):
+    with pytest.raises(InputError, match=rf"must be .frames, {FEATURE_DIM}."):
         stream.push_features(torch.zeros(1, 3), 0.4)
     with pytest.raises(InputError, match="last = 0"):
         stream.scores(last=0)

@@ -1,4 +1,4 @@
-"""Features of a video's frames with their times: what the backbone gave once and the encoder may read often.
+"""The features of a video's frames with their times, which can be scored many times.
 
 T frames, F width of a feature.
 """
@@ -17,15 +17,17 @@ from slowfast.video.frame_times import FrameTimes
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """The features of a video, or of a part of one, which is then a video of its own that begins at 0.
+    """The features of a video, or of a part of a video, whose times then start at 0, too.
 
     Attributes:
-        features: (T, F) of any float type, in memory or memory-mapped.
-        times: when each of the T frames is shown; the first at 0.
-        indices: (T,) int64, ascending, the frames' numbers in the source video; the first is 0 for the first
-            frame of a video.
-        mask: (T,) bool, False for frames that could not be decoded, whose features mean nothing; None: all
-            could.
+        features: (T, F) of any float dtype, in memory or memory-mapped.
+        times: display times of the T frames; the first is 0.
+        indices: (T,) int64, ascending, the numbers of the frames in the source video, from 0.
+        mask: (T,) bool, False for frames that could not be decoded, whose features must not be used; None:
+            all frames were decoded.
+
+    Raises:
+        InputError: where the lengths differ, or there is no frame.
     """
 
     features: Tensor
@@ -37,30 +39,31 @@ class VideoFeatures:
         lengths = (len(self.features), self.times.num_frames, len(self.indices))
         if self.features.ndim != 2 or len(set(lengths)) > 1 or lengths[0] == 0:
             raise InputError(
-                f"features {tuple(self.features.shape)}, {lengths[1]} times and {lengths[2]} indices do not "
-                "fit; give features (frames, width), one frame at least, with one time and one index a frame"
+                f"features have shape {tuple(self.features.shape)}, and there are {lengths[1]} times and "
+                f"{lengths[2]} indices: must be features (frames, width) of at least one frame, with one "
+                "time and one index per frame"
             )
 
     @property
     def num_decoded(self) -> int:
-        """Frames that could be decoded."""
+        """Number of frames that could be decoded."""
         return len(self.features) if self.mask is None else int(self.mask.sum())
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return self.times.duration
 
     def positions(self, rate: float | None) -> Tensor:
-        """The positions (T,) int64 that a model with that ``position_rate`` wants; None: frame indices."""
+        """Returns the positions (T,) int64 for a model with that ``position_rate``; None: frame indices."""
         if rate is None:
             return torch.from_numpy(np.asarray(self.indices, np.int64))
         return torch.from_numpy(np.round(self.times.seconds * rate).astype(np.int64))
 
     def part(self, start: float, end: float) -> VideoFeatures:
-        """The part between two times in seconds, with the positions that it would have if it were cut out.
+        """Returns the part between two times in seconds, as a video of its own.
 
-        It begins with the frame on screen at ``start``. The features are not copied.
+        Its first frame is the one that is displayed at ``start``. The features are not copied.
 
         Raises:
             InputError: where the video ends before ``start``.

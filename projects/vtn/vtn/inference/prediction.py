@@ -1,4 +1,4 @@
-"""What a model says of a video, for people and for programs.
+"""The scores of a video as text, JSON and CSV.
 
 W windows, K classes.
 """
@@ -26,13 +26,13 @@ class Prediction:
     """Scores of one video.
 
     Attributes:
-        video: its path.
-        seconds: its length.
-        num_frames: frames that the model saw.
-        num_undecodable: frames that it would have seen if they could be decoded.
+        video: path of the video.
+        seconds: duration of the video.
+        num_frames: number of frames that were scored.
+        num_undecodable: number of selected frames that could not be decoded.
         class_names: K names.
-        scores: (K,) of the whole video.
-        timeline: scores over time, where they were asked for.
+        scores: (K,) float32, of the whole video.
+        timeline: scores over time; None: not computed.
     """
 
     video: str
@@ -44,18 +44,19 @@ class Prediction:
     num_undecodable: int = 0
 
     def describe(self, top: int) -> str:
-        """The ``top`` classes of the whole video and the best one over time, as text."""
+        """Returns the ``top`` classes of the whole video, and the best class over time, as text."""
         width = max(map(len, self.class_names))
-        lost = f", {self.num_undecodable} could not be decoded" if self.num_undecodable else ""
-        lines = [f"{self.video}: {format_duration(self.seconds)}, {self.num_frames} frames seen{lost}"]
-        for rank, (name, score) in enumerate(self._best(self.scores, top), start=1):
+        undecodable = f", {self.num_undecodable} could not be decoded" if self.num_undecodable else ""
+        duration = format_duration(self.seconds)
+        lines = [f"{self.video}: {duration}, {self.num_frames} frames scored{undecodable}"]
+        for rank, (name, score) in enumerate(self._top_classes(self.scores, top), start=1):
             lines.append(f"{rank:4}. {name:<{width}}  {score:.3f}")
         if self.timeline is not None:
-            lines += ["over time:", *self._stretches(self.timeline)]
+            lines += ["over time:", *self._describe_timeline(self.timeline)]
         return "\n".join(lines)
 
     def to_json(self, top: int) -> str:
-        """All scores, and the ``top`` classes by name; null and none where no frame could be decoded."""
+        """Returns all scores, and the ``top`` classes by name; null and [] for windows without scores."""
         content: dict[str, Any] = {
             "video": self.video,
             "seconds": self.seconds,
@@ -78,7 +79,7 @@ class Prediction:
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     def to_csv(self) -> str:
-        """A line for the whole video, then one a window: start and end in seconds, a column a class."""
+        """Returns a line for the whole video and one per window: start and end in seconds, K scores."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["start", "end", *self.class_names])
@@ -88,29 +89,29 @@ class Prediction:
         return table.getvalue()
 
     def write(self, path: str | Path, top: int) -> None:
-        """Writes ``.json`` or ``.csv``, as the suffix says, atomically."""
+        """Writes ``.json`` or ``.csv``, depending on the suffix, atomically."""
         write_text(path, self.to_csv() if Path(path).suffix == ".csv" else self.to_json(top))
 
-    def _best(self, scores: np.ndarray, top: int) -> list[tuple[str, float]]:
+    def _top_classes(self, scores: np.ndarray, top: int) -> list[tuple[str, float]]:
         return [(self.class_names[k], float(scores[k])) for k in np.argsort(-scores, kind="stable")[:top]]
 
     def _named(self, scores: np.ndarray, top: int) -> list[dict[str, Any]]:
-        return [{"class": name, "score": score} for name, score in self._best(scores, top)]
+        return [{"class": name, "score": score} for name, score in self._top_classes(scores, top)]
 
     def _windows(self, timeline: Timeline) -> list[tuple[float, float, np.ndarray]]:
         return list(zip(timeline.starts, timeline.ends, timeline.scores, strict=True))
 
-    def _stretches(self, timeline: Timeline) -> list[str]:
-        """One line for each run of windows with the same best class, with the mean of its score."""
+    def _describe_timeline(self, timeline: Timeline) -> list[str]:
+        """Returns one line per run of windows with the same best class, with the mean score of that class."""
         lines = []
         for best, run in groupby(self._windows(timeline), key=lambda window: _best_class(window[2])):
             windows = list(run)
-            what = "no frame could be decoded"
+            text = "no frame could be decoded"
             if best is not None:
                 score = float(np.mean([scores[best] for _, _, scores in windows]))
-                what = f"{self.class_names[best]}  {score:.3f}"
+                text = f"{self.class_names[best]}  {score:.3f}"
             span = f"{format_duration(windows[0][0])} to {format_duration(windows[-1][1])}"
-            lines.append(f"{span:>20}  {what}")
+            lines.append(f"{span:>20}  {text}")
         return lines
 
 
@@ -119,5 +120,5 @@ def _best_class(scores: np.ndarray) -> int | None:
 
 
 def _is_scored(scores: np.ndarray) -> bool:
-    """Whether any frame of a window could be decoded."""
+    """Returns whether a window has scores, which need at least one decoded frame."""
     return not np.isnan(scores).any()

@@ -1,6 +1,6 @@
-"""A video that comes bit by bit: scores at any moment, each frame through the backbone once.
+"""Streams of frames: scores of the video so far at any moment, with each frame encoded once.
 
-T frames of a push, H W pixels, F width of a feature, K classes.
+T frames of a push, t frames of a chunk, H W pixels, F width of a feature, K classes.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import device_of, evaluating, score_video
 
 _RECENT = 8
-"""Newest frames by which the length of a frame is judged."""
+"""Number of newest frames whose median distance is taken for the duration of the last frame."""
 
 Times = float | Sequence[float] | np.ndarray
-"""Seconds of one frame, or of each."""
+"""Display times in seconds: of one frame, or of each frame."""
 
 
 class VideoStream:
-    """Class scores of a file, a camera, anything whose frames come in order.
+    """Class scores of a video whose frames arrive in order, from a file or a camera.
 
     ::
 
         stream = vtn.VideoStream(model, keep_seconds=60)
         stream.push(frame, seconds)      # (H, W, 3), or (T, H, W, 3) with T times
-        stream.scores()                  # (K,) of all that is kept
+        stream.scores()                  # (K,) of all kept frames
         stream.scores(last=10)           # (K,) of the last ten seconds
 
-    Scores are those of the video that one would have by cutting the part out: its positions begin at 0.
+    The kept frames are scored as a video of their own, whose positions start at 0.
 
     Args:
-        model: a :class:`vtn.VTN` or another model of frames' features.
-        keep_seconds: how much of the past is kept; features older than that are forgotten, so that memory is
-            bounded. None: everything (F numbers a frame).
-        head_act: what turns logits into scores: softmax, sigmoid, none.
-        mean, std: normalisation of the frames; None: the model's own.
+        model: a :class:`vtn.VTN` or another :class:`vtn.frame_model.FrameModel`.
+        keep_seconds: duration of the newest frames that are kept; older features are dropped, so that memory
+            is bounded. None: all frames are kept (F numbers per frame).
+        head_act: the score activation: softmax, sigmoid, none.
+        mean, std: normalisation of the frames, per channel; None: the model's own.
 
     Raises:
         InputError: for a ``keep_seconds`` that is not above 0.
@@ -59,7 +59,7 @@ class VideoStream:
         std: Sequence[float] | None = None,
     ) -> None:
         if keep_seconds is not None and keep_seconds <= 0:
-            raise InputError(f"keep_seconds = {keep_seconds}: give more than 0, or None to keep all")
+            raise InputError(f"keep_seconds = {keep_seconds}: must be above 0, or None to keep all frames")
         self.model = model
         self.keep_seconds = keep_seconds
         self.head_act = head_act
@@ -71,28 +71,28 @@ class VideoStream:
         self._count = 0
 
     def __len__(self) -> int:
-        """Number of frames that are kept."""
+        """Returns the number of kept frames."""
         return len(self._seconds.rows)
 
     @property
     def seconds(self) -> float:
-        """Time of the newest frame."""
+        """Display time of the newest frame, in seconds."""
         self._require_frames()
         return float(self._seconds.rows[-1])
 
     def push(
         self, frames: np.ndarray | Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
     ) -> None:
-        """Adds frames and runs the backbone on them.
+        """Encodes frames and adds their features to the video.
 
         Args:
-            frames: (T, H, W, 3) or one (H, W, 3), uint8 RGB, of the size that the model takes.
-            seconds: (T,) or one; when each is shown, later than all before.
+            frames: (T, H, W, 3), or one frame (H, W, 3), uint8 RGB, in the size that the model takes.
+            seconds: display times (T,), or one, ascending and later than those of earlier frames.
             indices: (T,), numbers of the frames in the source video, for models whose positions are frame
                 indices; None: frames are counted.
 
         Raises:
-            InputError: for shapes or times that do not fit.
+            InputError: for frames of another shape or dtype, and for times or indices that do not ascend.
         """
         if isinstance(frames, np.ndarray):
             # torch does not accept negative strides, such as those of reversed channels.
@@ -101,7 +101,8 @@ class VideoStream:
             frames = frames[None]
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
             raise InputError(
-                f"frames are {tuple(frames.shape)} {frames.dtype}; give uint8 (frames, height, width, 3)"
+                f"frames have shape {tuple(frames.shape)} and dtype {frames.dtype}: must be uint8 (frames, "
+                "height, width, 3)"
             )
         times, numbers = self._check_times(len(frames), seconds, indices)
         encoder = FrameEncoder(
@@ -121,19 +122,19 @@ class VideoStream:
     def push_features(
         self, features: Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
     ) -> None:
-        """As :meth:`push`, for frames whose features (T, F), or those of one (F,), are there already."""
+        """Adds frames by their features (T, F), or one frame by its feature (F,); see :meth:`push`."""
         features = features[None] if features.ndim == 1 else features
         if features.ndim != 2 or features.shape[1] != self.model.feature_dim:
             raise InputError(
-                f"features have shape {tuple(features.shape)}; give (frames, {self.model.feature_dim})"
+                f"features have shape {tuple(features.shape)}: must be (frames, {self.model.feature_dim})"
             )
         self._add(features.detach(), *self._check_times(len(features), seconds, indices))
 
     def follow(self, source: Iterable[tuple[np.ndarray, Times]]) -> Iterator[float]:
-        """Pushes what a source of (frames, seconds) gives; yields the newest frame's time after each push.
+        """Pushes each (frames, seconds) of a source; yields the time of the newest frame after each push.
 
-        The source runs in a thread of its own, so that decoding and computing overlap. Its errors come out of
-        here, and leaving the loop ends it.
+        The source runs in a thread, so that decoding and encoding overlap. Its exceptions are raised here.
+        Closing the generator ends the thread.
         """
         with Prefetch(source) as pushes:
             for frames, seconds in pushes:
@@ -141,20 +142,20 @@ class VideoStream:
                 yield self.seconds
 
     def scores(self, last: float | None = None) -> np.ndarray:
-        """The class scores (K,) float32 of all that is kept, or of the ``last`` seconds of it.
+        """Returns the class scores (K,) float32 of all kept frames, or of the ``last`` seconds of them.
 
         Raises:
-            InputError: where nothing was pushed yet, and for a ``last`` that is not above 0.
+            InputError: before the first push, and for a ``last`` that is not above 0.
         """
         video = self.video()
         if last is not None:
             if last <= 0:
-                raise InputError(f"last = {last}: give seconds above 0")
+                raise InputError(f"last = {last}: must be above 0 seconds")
             video = video.part(max(0.0, video.duration - last), video.duration)
         return score_video(self.model, video, head_act=self.head_act)
 
     def video(self) -> VideoFeatures:
-        """All that is kept, as a video that begins at 0; valid until the next push."""
+        """Returns all kept frames as a video that starts at 0; it is valid until the next push."""
         self._require_frames()
         seconds, indices = self._seconds.rows.numpy(), self._indices.rows.numpy()
         times = FrameTimes(seconds - seconds[0], self._end - float(seconds[0]))
@@ -162,18 +163,18 @@ class VideoStream:
 
     @property
     def _end(self) -> float:
-        """When the newest frame will have been shown as long as the frames before it.
+        """End of the newest frame in seconds, if it lasts as long as the frames before it.
 
-        That is the median of the last few, of which one may have lasted long because the source paused.
+        The duration is the median of the last few frames, since the source may have paused once.
         """
         newest = self._seconds.rows[-_RECENT:]
-        # A first frame alone is shown for as long as one of a common frame rate.
+        # Of a single frame the duration is not known; 25 frames per second are common.
         length = float(newest.diff().median()) if len(newest) > 1 else 1 / 25
         return float(newest[-1]) + length
 
     def _require_frames(self) -> None:
         if self._count == 0:
-            raise InputError("no frame was pushed yet")
+            raise InputError("the stream has no frame yet; call push first")
 
     def _check_times(
         self, count: int, seconds: Times, indices: Sequence[int] | np.ndarray | None
@@ -182,10 +183,10 @@ class VideoStream:
         numbers = np.arange(self._count, self._count + count) if indices is None else np.asarray(indices)
         for name, values, kept in (("seconds", times, self._seconds), ("indices", numbers, self._indices)):
             if values.shape != (count,):
-                raise InputError(f"{name} have shape {values.shape}; {count} frames need ({count},)")
+                raise InputError(f"{name} have shape {values.shape}: must be ({count},) for {count} frames")
             before = kept.rows[-1:].numpy() if self._count else values[:0]
             if not (np.diff(np.concatenate([before, values])) > 0).all():
-                raise InputError(f"{name} {values.tolist()[:5]} … must be later than all before, in order")
+                raise InputError(f"{name} = {values.tolist()[:5]} …: must ascend, also after earlier ones")
         return torch.from_numpy(times), torch.from_numpy(numbers.astype(np.int64))
 
     def _add(self, features: Tensor, seconds: Tensor, indices: Tensor) -> None:
@@ -194,15 +195,19 @@ class VideoStream:
         self._indices.append(indices)
         self._count += len(seconds)
         if self.keep_seconds is not None:
-            # Half a millisecond of slack: times that are sums of a frame's length are rounded.
+            # Half a millisecond of tolerance: times that are sums of frame durations are rounded.
             oldest = self._end - self.keep_seconds - 5e-4
-            old = min(int(torch.searchsorted(self._seconds.rows, oldest)), len(self) - 1)
+            dropped = min(int(torch.searchsorted(self._seconds.rows, oldest)), len(self) - 1)
             for rows in (self._features, self._seconds, self._indices):
-                rows.drop(old)
+                rows.drop(dropped)
 
 
 class _Rows:
-    """Rows that are added at the end and dropped at the start; memory is at most three times what is kept."""
+    """A queue of rows in one tensor; its memory is at most three times that of the kept rows.
+
+    Rows are appended at the end of a block and dropped at its start. A full block is replaced by one of twice
+    the size of the kept rows.
+    """
 
     def __init__(self) -> None:
         self._block = torch.empty(0)
@@ -210,9 +215,11 @@ class _Rows:
 
     @property
     def rows(self) -> Tensor:
+        """All kept rows, a view of the block."""
         return self._block[self._first : self._end]
 
     def append(self, rows: Tensor) -> None:
+        """Adds rows of the same shape and dtype as the earlier ones."""
         if self._end + len(rows) > len(self._block):
             kept = self.rows
             size = 2 * (len(kept) + len(rows))
@@ -224,4 +231,5 @@ class _Rows:
         self._end += len(rows)
 
     def drop(self, count: int) -> None:
+        """Drops the ``count`` oldest rows."""
         self._first += count

@@ -1,4 +1,4 @@
-"""Scores of a video from its stored features: of the whole, and over time in sliding windows.
+"""Scores of a video from its features: as a whole, and over time in sliding windows.
 
 W windows, B windows of a batch, T frames, F width of a feature, K classes.
 """
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from slowfast.engine.evaluate import HEAD_ACTIVATIONS
 from slowfast.errors import InputError
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 
 BATCH_FRAMES = 4096
-"""Frames of the windows that go through the encoder together."""
+"""Number of frames of the windows that are encoded together."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Timeline:
     """Scores over time.
 
     Attributes:
-        starts, ends: (W,) float64, seconds.
-        scores: (W, K) float32; NaN for windows of which no frame could be decoded.
+        starts, ends: (W,) float64, in seconds.
+        scores: (W, K) float32; NaN for windows without a frame that could be decoded.
     """
 
     starts: np.ndarray
@@ -42,8 +42,11 @@ def score_video(model: FrameModel, video: VideoFeatures, *, head_act: str = "sof
     """Returns the class scores (K,) float32 of a whole video.
 
     Args:
-        model: a :class:`vtn.VTN` or another model of frames' features.
-        head_act: what turns logits into scores: softmax, sigmoid, none.
+        model: a :class:`vtn.VTN` or another :class:`vtn.frame_model.FrameModel`.
+        head_act: the score activation: softmax, sigmoid, none.
+
+    Raises:
+        InputError: for an unknown ``head_act``.
     """
     with evaluating(model):
         return _score_batch(model, [video], head_act)[0]
@@ -59,23 +62,34 @@ def score_windows(
     batch_frames: int = BATCH_FRAMES,
     on_batch: Callable[[int], object] = lambda windows: None,
 ) -> Timeline:
-    """Scores windows that slide over a video. The backbone is not needed, only the encoder runs.
+    """Scores windows that slide over a video, from its features: the backbone is not used.
 
-    Each window is scored as the video that one would have by cutting it out: its positions begin at 0. The
-    last window reaches the end of the video and may be shorter than the others.
+    Each window is scored as a video of its own, whose positions start at 0. The last window ends with the
+    video and may be shorter than the others.
 
     Args:
         model: as in :func:`score_video`.
-        seconds, stride: length of a window, and from one window's start to the next.
+        seconds, stride: length of a window, and from the start of a window to the start of the next.
         head_act: as in :func:`score_video`.
-        batch_frames: frames of the windows that are scored together; of these alone memory is taken.
-        on_batch: called with the number of windows just scored.
+        batch_frames: number of frames of the windows that are scored together, which bounds the memory.
+        on_batch: called after each batch with the number of its windows.
 
     Raises:
-        InputError: for lengths that are not above 0.
+        InputError: for lengths that are not above 0, and for an unknown ``head_act``.
+
+    >>> import numpy as np, torch
+    >>> from slowfast.video.frame_times import FrameTimes
+    >>> from vtn import VTN, VideoFeatures
+    >>> options = {"num_classes": 3, "hidden_dim": 32, "num_heads": 2}
+    >>> model = VTN("precomputed", backbone_args={"feature_dim": 24}, **options)
+    >>> times = FrameTimes(np.arange(50) / 5, 10.0)  # 10 seconds at 5 frames per second
+    >>> video = VideoFeatures(torch.randn(50, 24), times, np.arange(50))
+    >>> timeline = score_windows(model, video, seconds=4.0, stride=2.0)
+    >>> timeline.starts.tolist(), timeline.scores.shape
+    ([0.0, 2.0, 4.0, 6.0], (4, 3))
     """
     if seconds <= 0 or stride <= 0:
-        raise InputError(f"windows of {seconds} s every {stride} s: give lengths above 0")
+        raise InputError(f"windows of {seconds} s every {stride} s: lengths must be above 0")
     starts = _window_starts(video.duration, seconds, stride)
     scores: list[np.ndarray] = []
     with evaluating(model):
@@ -87,7 +101,7 @@ def score_windows(
 
 @contextmanager
 def evaluating(model: FrameModel) -> Iterator[None]:
-    """The model in evaluation mode and without gradients; afterwards in the mode that it was in."""
+    """Keeps the model in evaluation mode and without gradients; restores its mode afterwards."""
     was_training = model.training
     model.eval()
     try:
@@ -98,20 +112,20 @@ def evaluating(model: FrameModel) -> Iterator[None]:
 
 
 def device_of(model: FrameModel) -> torch.device:
-    """Where the model's parameters lie."""
+    """Returns the device of the model's parameters."""
     return next(model.parameters()).device
 
 
 def _window_starts(duration: float, seconds: float, stride: float) -> np.ndarray:
-    """(W,) multiples of ``stride``, as many as it takes to reach the end."""
-    # A microsecond of slack, so that 10 s in windows of 2 s are five windows whatever the rounding.
+    """Returns the starts (W,) of windows in seconds: multiples of ``stride`` until the end is reached."""
+    # A microsecond of tolerance, so that 10 s in windows of 2 s are five windows whatever the rounding.
     count = max(0, math.ceil((duration - seconds - 1e-6) / stride)) + 1
     starts = np.arange(count) * stride
     return starts[starts < duration]
 
 
 def _batches(windows: Iterator[VideoFeatures], batch_frames: int) -> Iterator[list[VideoFeatures]]:
-    """Groups of windows of no more than ``batch_frames`` frames after padding, or of one window."""
+    """Groups windows into batches of at most ``batch_frames`` frames after padding, or of one window."""
     batch: list[VideoFeatures] = []
     longest = 0
     for window in windows:
@@ -124,19 +138,21 @@ def _batches(windows: Iterator[VideoFeatures], batch_frames: int) -> Iterator[li
 
 
 def _score_batch(model: FrameModel, windows: Sequence[VideoFeatures], head_act: str) -> np.ndarray:
-    """The scores (B, K) of windows of any lengths."""
-    if head_act not in HEAD_ACTIVATIONS:
-        raise InputError(f"head_act = {head_act!r}: known are {', '.join(HEAD_ACTIVATIONS)}")
-    seen = [window.mask is None or bool(window.mask.any()) for window in windows]
+    """Returns the scores (B, K) of windows of any lengths."""
+    if head_act not in SCORE_ACTIVATION_REGISTRY:
+        names = ", ".join(SCORE_ACTIVATION_REGISTRY)
+        raise InputError(f"head_act = {head_act!r}: must be a registered score activation: {names}")
+    decoded = [window.mask is None or bool(window.mask.any()) for window in windows]
     scores = np.full((len(windows), model.num_classes), np.nan, np.float32)
-    if any(seen):
-        windows = [window for window, is_seen in zip(windows, seen, strict=True) if is_seen]
-        scores[seen] = HEAD_ACTIVATIONS[head_act](_logits(model, windows).float()).cpu().numpy()
+    if any(decoded):
+        windows = [window for window, is_decoded in zip(windows, decoded, strict=True) if is_decoded]
+        activation = SCORE_ACTIVATION_REGISTRY.get(head_act)
+        scores[decoded] = activation(_logits(model, windows).float()).cpu().numpy()
     return scores
 
 
 def _logits(model: FrameModel, windows: Sequence[VideoFeatures]) -> Tensor:
-    """The logits (B, K) of windows of any lengths, each with a frame at least that could be decoded."""
+    """Returns the logits (B, K) of windows of any lengths, each with at least one decoded frame."""
     lengths = [len(window.features) for window in windows]
     features = _padded([window.features for window in windows])  # (B, T, F)
     positions = _padded([window.positions(model.position_rate) for window in windows])  # (B, T)
@@ -154,5 +170,5 @@ def _mask(window: VideoFeatures) -> Tensor:
 
 
 def _padded(rows: list[Tensor]) -> Tensor:
-    """(T, …) each -> (B, T, …); a single one is not copied, so that long videos may stay on the disk."""
+    """Pads B tensors (T, …) to (B, T, …); a single tensor is not copied, since it may be memory-mapped."""
     return rows[0][None] if len(rows) == 1 else pad_sequence(rows, batch_first=True)
