@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.measure import BenchmarkReport, peak_memory
 from slowfast.video.pyav_video import PyAVVideo
-from vtn import VTN, score_video, score_windows
+from vtn import VTN, BackboneConfig, EncoderConfig, score_video, score_windows
 from vtn.inference.extract import FrameView, extract_video_features
 from vtn.inference.features import VideoFeatures
 
@@ -81,12 +81,10 @@ def build(backbone: str) -> tuple[VTN, tuple[Any, ...]]:
     """Returns the model, and the arguments of ``FrameView`` after the sampling rate."""
     small = backbone == "shallow_conv"
     torch.manual_seed(0)
+    args = {"image_size": SIZE, "feature_dim": 768} if small else {}
     model = VTN(
-        backbone,
-        pretrained=False,
-        chunk_frames=32,
-        position="sinusoidal",
-        backbone_args={"image_size": SIZE, "feature_dim": 768} if small else None,
+        BackboneConfig(backbone, pretrained=False, chunk_frames=32, args=args),
+        encoder=EncoderConfig(position="sinusoidal"),
     ).prepare_inference()
     size = SIZE if small else 224
     return model, (size * 8 // 7, size, model.frame_mean, model.frame_std)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measure import BenchmarkReport, time_interleaved
 from slowfast.distributed.world import World, connect, disconnect, free_local_address
-from vtn import VTN
+from vtn import VTN, BackboneConfig, EncoderConfig, HeadConfig
 
 CLASSES = 400
 
@@ -109,13 +109,10 @@ def _process(
     connect(world, init_method=address)
     torch.manual_seed(0)
     model = VTN(
-        args.backbone,
+        BackboneConfig(args.backbone, pretrained=False),
         num_classes=CLASSES,
-        pretrained=False,
-        hidden_dim=args.width,
-        num_heads=3,
-        intermediate_size=4 * args.width,
-        mlp_dim=args.width,
+        encoder=EncoderConfig(hidden_dim=args.width, num_heads=3, intermediate_size=4 * args.width),
+        head=HeadConfig(mlp_dim=args.width),
     ).to(device)
     exchanged, local = _steps(model, world, args)
 

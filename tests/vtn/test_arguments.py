@@ -117,6 +117,8 @@ def test_the_name_of_a_backbone_leaves_the_rest_of_its_group() -> None:
         ({"drop_path_rate": -0.1}, "backbone.drop_path_rate = -0.1: must be 0 or more and below 1"),
         ({"frozen_dtype": "int8"}, "backbone.frozen_dtype = 'int8': must be bfloat16, float16 or ''"),
         ({"mlp_dim": 0}, "head.mlp_dim = 0: must be 1 or more"),
+        ({"lora": {"rnk": 4}}, "its fields are rank, alpha, dropout, targets"),
+        ({"lora": {}}, "its fields are rank, alpha, dropout, targets"),
     ],
 )  # fmt: skip
 def test_arguments_with_errors(arguments: dict[str, Any], message: str) -> None:

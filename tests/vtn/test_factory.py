@@ -105,7 +105,7 @@ def test_no_weights_are_fetched_for_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "error", "message"),
     [
-        ("VIT_B_VTM", {}, ConfigError, "VIT_B_VTM: there is no such file; did you mean VTN/VIT_B_VTN"),
+        ("VIT_B_VTM", {}, ConfigError, "did you mean VTN/VIT_B_VTN"),
         ("VIT_B_VTN", {"num_clases": 3}, ModelError, "num_clases: the model has no such argument; did "
          "you mean num_classes"),
         ("VIT_B_VTN", {"num_heads": 7}, ModelError, "num_heads"),

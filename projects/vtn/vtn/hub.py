@@ -124,7 +124,7 @@ class HubModel(
 
         Args:
             model_id: the folder, or the model's name on the hub.
-            config: content of ``config.json``; None if there is none.
+            config: content of ``config.json``; None for a folder without one.
             reset_head: leave the last layer as initialised where ``num_classes`` differs.
             options: how to download, entries of ``config``, and arguments of the constructor, which replace
                 those of ``config``.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from torch import nn
 
 from slowfast.errors import ModelError
@@ -14,8 +16,8 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
     """Freezes what does not learn, in place; returns the names of modules to keep in evaluation mode.
 
     Raises:
-        ModelError: for LoRA together with ``frozen`` or ``frozen_blocks``, for fewer blocks than are to be
-            frozen, and for layers that LoRA does not find.
+        ModelError: for unknown fields of LoRA, for LoRA together with ``frozen`` or ``frozen_blocks``, for
+            fewer blocks than are to be frozen, and for layers that LoRA does not find.
     """
     if config.lora is None:
         return freeze(
@@ -29,7 +31,12 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
             "backbone.lora: freezes the backbone by itself; leave backbone.frozen False and "
             "backbone.frozen_blocks 0"
         )
-    add_lora(network, LoRA(**config.lora))
+    try:
+        lora = LoRA(**config.lora)
+    except TypeError as error:
+        known = ", ".join(item.name for item in fields(LoRA))
+        raise ModelError(f"backbone.lora = {dict(config.lora)}: {error}; its fields are {known}") from error
+    add_lora(network, lora)
     if config.learning_norms:
         let_norms_learn(network)
     return batch_norms(network)
