@@ -73,8 +73,10 @@ def _takes_cfg_alone(model_class: type[nn.Module]) -> bool:
 def _optional_arguments(model_class: Any) -> set[str] | None:
     """Returns which of ``positions`` and ``mask`` the class's ``forward`` accepts after the frames.
 
-    None where it requires further arguments, or does not take the frames.
+    None where it requires further arguments, does not take the frames, or is missing.
     """
+    if model_class.forward is nn.Module.forward:
+        return None
     _, *parameters = inspect.signature(model_class.forward).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
         return _OPTIONAL  # `forward(self, *args)`, usually of a subclass that passes its arguments on

@@ -110,6 +110,14 @@ def test_positions_and_mask_are_passed_on_where_forward_has_them(registered: Any
         model(frames, positions, mask)
 
 
+def test_arguments_that_a_subclass_passes_on_are_accepted() -> None:
+    class Counting(TinyFeatures):
+        def forward(self, *args: Any) -> Tensor:
+            return super().forward(*args)
+
+    assert adapt_class(Counting, "Counting") is Counting
+
+
 class NeedsMore(Own):
     """A constructor that the framework cannot call."""
 
