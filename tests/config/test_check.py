@@ -1,4 +1,4 @@
-"""Checks of a whole configuration: impossible values are named with key, value and remedy."""
+"""Checks of a whole configuration: impossible values are refused with key, value and remedy."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from slowfast.config.check_training import check_batch_sizes
 
 @pytest.fixture
 def cfg(tmp_path: Path) -> CfgNode:
-    """A configuration that is ready to run: data are there, and a place to write."""
+    """A configuration that is ready to run, with data files and an output folder."""
     config = get_default_config()
     config.MODEL.MODEL_NAME = "a model of no project"
     for name in ("train.csv", "val.csv", "test.csv"):
@@ -23,7 +23,7 @@ def cfg(tmp_path: Path) -> CfgNode:
 
 
 def set_keys(cfg: CfgNode, **values: object) -> None:
-    """Sets keys written with two underscores for the point."""
+    """Sets keys that are written with two underscores instead of a dot."""
     for key, value in values.items():
         *sections, leaf = key.split("__")
         node = cfg
@@ -32,7 +32,7 @@ def set_keys(cfg: CfgNode, **values: object) -> None:
         node[leaf] = value
 
 
-def test_the_defaults_with_data_have_no_problem(cfg: CfgNode) -> None:
+def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
     assert check(cfg, for_run=True) == []
 
 
@@ -109,7 +109,9 @@ def test_the_defaults_with_data_have_no_problem(cfg: CfgNode) -> None:
         ({"DIST_BACKEND": "mpi"}, "DIST_BACKEND = 'mpi'", "nccl, gloo"),
     ],
 )
-def test_an_impossible_value_is_named(cfg: CfgNode, values: dict, key: str, remedy: str) -> None:
+def test_an_impossible_value_is_refused_with_key_and_remedy(
+    cfg: CfgNode, values: dict, key: str, remedy: str
+) -> None:
     set_keys(cfg, **values)
     (problem,) = check(cfg)
     assert problem.startswith(key)
@@ -127,22 +129,22 @@ def test_an_impossible_value_is_named(cfg: CfgNode, values: dict, key: str, reme
         ([0, 13], [1, 0], "SOLVER.LRS = [1, 0]"),
     ],
 )
-def test_steps_and_rates_belong_together(cfg: CfgNode, steps: list, rates: list, key: str) -> None:
+def test_steps_and_learning_rates_must_match(cfg: CfgNode, steps: list, rates: list, key: str) -> None:
     set_keys(cfg, SOLVER__LR_POLICY="steps_with_relative_lrs", SOLVER__STEPS=steps, SOLVER__LRS=rates)
     (problem,) = check(cfg)
     assert problem.startswith(key)
 
 
-def test_what_is_switched_off_is_not_checked(cfg: CfgNode) -> None:
+def test_switched_off_parts_are_not_checked(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__ENABLE=False, DATA__TRAIN_CROP_SIZE=999, SOLVER__BASE_LR=0.0)
     set_keys(cfg, MIXUP__ENABLE=True, MODEL__LOSS_FUNC="soft_cross_entropy")
     assert check(cfg) == []
 
 
-def test_several_crops_are_cut_from_their_own_short_side(cfg: CfgNode) -> None:
+def test_several_test_crops_are_not_limited_by_the_training_scales(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__ENABLE=False, DATA__TEST_CROP_SIZE=312)
     assert check(cfg) == []
-    cfg.TRAIN.ENABLE = True  # its validation has one crop
+    cfg.TRAIN.ENABLE = True  # validation uses a single crop
     assert check(cfg)[0].startswith("DATA.TEST_CROP_SIZE = 312")
 
 
@@ -152,7 +154,7 @@ def test_views_are_not_checked_without_a_test(cfg: CfgNode) -> None:
 
 
 class TestRun:
-    def test_a_model_alone_needs_no_data(self, cfg: CfgNode) -> None:
+    def test_a_model_without_a_run_needs_no_data(self, cfg: CfgNode) -> None:
         cfg.DATA.PATH_TO_DATA_DIR = ""
         assert check(cfg) == []
         (problem,) = check(cfg, for_run=True)
@@ -162,18 +164,18 @@ class TestRun:
         cfg.DATA.PATH_TO_DATA_DIR = "/no/such/folder"
         assert "does not exist" in check(cfg, for_run=True)[0]
 
-    def test_missing_csv_files_are_listed_for_the_enabled_parts(self, cfg: CfgNode) -> None:
+    def test_missing_csv_files_of_the_enabled_parts_are_listed(self, cfg: CfgNode) -> None:
         for name in ("train.csv", "val.csv", "test.csv"):
             Path(cfg.DATA.PATH_TO_DATA_DIR, name).unlink()
         assert "train.csv, val.csv, test.csv" in check(cfg, for_run=True)[0]
         cfg.TEST.ENABLE = False
         assert "lacks train.csv, val.csv;" in check(cfg, for_run=True)[0]
 
-    def test_one_csv_file_serves_for_all(self, cfg: CfgNode) -> None:
+    def test_one_csv_file_is_accepted_for_all_splits(self, cfg: CfgNode) -> None:
         cfg.DATA.PATH_TO_DATA_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv"))
         assert check(cfg, for_run=True) == []
 
-    def test_nothing_enabled_is_nothing_to_do(self, cfg: CfgNode) -> None:
+    def test_a_run_without_training_and_test_is_refused(self, cfg: CfgNode) -> None:
         set_keys(cfg, TRAIN__ENABLE=False, TEST__ENABLE=False)
         assert "nothing to do" in check(cfg, for_run=True)[0]
 
@@ -183,7 +185,9 @@ class TestRun:
         assert problem.startswith("TEST.CHECKPOINT_FILE_PATH = ''")
 
     @pytest.mark.parametrize("place", ["TEST", "TRAIN", "OUTPUT_DIR"])
-    def test_weights_may_come_from_three_places(self, cfg: CfgNode, tmp_path: Path, place: str) -> None:
+    def test_weights_of_a_test_may_come_from_either_key_or_the_output_folder(
+        self, cfg: CfgNode, tmp_path: Path, place: str
+    ) -> None:
         cfg.TRAIN.ENABLE = False
         weights = tmp_path / "output" / "checkpoints" / "checkpoint_epoch_00001.pyth"
         if place != "OUTPUT_DIR":
@@ -193,11 +197,11 @@ class TestRun:
         weights.touch()
         assert check(cfg, for_run=True) == []
 
-    def test_the_originals_data_are_for_testing(self, cfg: CfgNode) -> None:
+    def test_original_semantics_are_refused_in_training(self, cfg: CfgNode) -> None:
         cfg.DATA.ORIGINAL_SEMANTICS = True
         assert "set TRAIN.ENABLE False" in check(cfg, for_run=True)[0]
 
-    def test_named_weights_must_exist(self, cfg: CfgNode) -> None:
+    def test_missing_checkpoints_are_refused(self, cfg: CfgNode) -> None:
         set_keys(cfg, TRAIN__CHECKPOINT_FILE_PATH="a.pyth", TEST__CHECKPOINT_FILE_PATH="b.pyth")
         problems = check(cfg, for_run=True)
         assert [problem.split(":")[0] for problem in problems] == [
@@ -205,16 +209,16 @@ class TestRun:
             "TEST.CHECKPOINT_FILE_PATH = 'b.pyth'",
         ]
 
-    def test_class_names_must_exist(self, cfg: CfgNode) -> None:
+    def test_a_missing_file_of_class_names_is_refused(self, cfg: CfgNode) -> None:
         cfg.DATA.CLASS_NAMES = "classes.json"
         assert "no such file" in check(cfg, for_run=True)[0]
 
-    def test_the_output_folder_must_be_one(self, cfg: CfgNode) -> None:
+    def test_a_file_in_place_of_the_output_folder_is_refused(self, cfg: CfgNode) -> None:
         cfg.OUTPUT_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv", "run"))
         assert "is not a folder" in check(cfg, for_run=True)[0]
 
 
-def test_batches_are_shared_evenly(cfg: CfgNode) -> None:
+def test_batch_sizes_must_be_multiples_of_the_processes(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__BATCH_SIZE=16, TEST__BATCH_SIZE=8)
     assert check_batch_sizes(cfg, 4) == []
     train, test = check_batch_sizes(cfg, 3)

@@ -1,4 +1,4 @@
-"""Loading a configuration: bases, old names, overrides, and every problem in one error."""
+"""Loading a configuration: bases, older names of keys, overrides, and all problems in one error."""
 
 import logging
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slowfast.config import get_default_config, load_config
+from slowfast.config import get_cfg, get_default_config, load_config
 from slowfast.errors import ConfigError
 
 WriteConfig = Callable[..., Path]
@@ -34,33 +34,38 @@ def problems_of(path: Path | str, *overrides: str, for_run: bool = False) -> lis
 
 
 class TestInheritance:
-    def test_a_file_is_laid_over_its_base_over_several_folders(self, write: WriteConfig) -> None:
+    def test_a_file_overrides_its_base_over_several_folders(self, write: WriteConfig) -> None:
         write("base.yaml", SMALL_MODEL + "DATA: {NUM_FRAMES: 4, SAMPLING_RATE: 2}\nRNG_SEED: 5\n")
         write("more/middle.yaml", "_BASE_: ../base.yaml\nDATA: {NUM_FRAMES: 6}\n")
         top = write("top.yaml", "_BASE_: more/middle.yaml\nRNG_SEED: 7\n")
         cfg = load_config(top)
         assert (cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.RNG_SEED) == (6, 2, 7)
 
-    def test_the_result_is_frozen_and_the_defaults_stay(self, write: WriteConfig) -> None:
+    def test_the_result_is_frozen_and_the_defaults_are_unchanged(self, write: WriteConfig) -> None:
         cfg = load_config(write("a.yaml", SMALL_MODEL + "RNG_SEED: 5\n"))
         with pytest.raises(AttributeError):
             cfg.RNG_SEED = 6
         assert get_default_config().RNG_SEED == 1
 
-    def test_a_dumped_configuration_loads_as_it_was(self, write: WriteConfig) -> None:
+    def test_pyslowfasts_name_returns_a_configuration_to_change(self) -> None:
+        cfg = get_cfg()
+        cfg.merge_from_list(["RNG_SEED", 5])
+        assert (cfg.RNG_SEED, get_cfg().RNG_SEED) == (5, 1)
+
+    def test_a_dumped_configuration_loads_unchanged(self, write: WriteConfig) -> None:
         cfg = load_config(
             "VIT_B_VTN", ["SOLVER.CLIP_GRAD_L2NORM", "1.0", "VTN.BACKBONE.ARGS", "{a: {b: [1, x]}, c: None}"]
         )
         assert load_config(write("dumped.yaml", cfg.dump())) == cfg
 
-    def test_a_circle_of_bases_is_shown(self, write: WriteConfig) -> None:
+    def test_a_circle_of_bases_is_refused_and_shown(self, write: WriteConfig) -> None:
         write("a.yaml", "_BASE_: b.yaml\n")
         write("b.yaml", "RNG_SEED: 1\n_BASE_: c.yaml\n")
         (problem,) = problems_of(write("c.yaml", "_BASE_: a.yaml\n"))
         assert "b.yaml, line 2" in problem
         assert "c.yaml -> a.yaml -> b.yaml -> c.yaml" in problem
 
-    def test_a_missing_base_does_not_hide_other_problems(self, write: WriteConfig) -> None:
+    def test_a_missing_base_is_reported_with_the_other_problems(self, write: WriteConfig) -> None:
         problems = problems_of(write("a.yaml", "_BASE_: nowhere.yaml\nRNG_SED: 1\n"))
         assert "nowhere.yaml" in problems[0]
         assert "RNG_SED" in problems[1]
@@ -78,7 +83,7 @@ class TestFiles:
     def test_an_unknown_name_lists_the_shipped_ones(self) -> None:
         assert "VTN/VIT_B_VTN" in problems_of("VIT_C_VTN")[0]
 
-    def test_a_folder_is_no_file(self, tmp_path: Path) -> None:
+    def test_a_folder_is_refused(self, tmp_path: Path) -> None:
         assert "is a folder" in problems_of(tmp_path)[0]
 
     def test_a_syntax_error_names_its_line(self, write: WriteConfig) -> None:
@@ -96,14 +101,16 @@ class TestFiles:
             ("RNG_SEED: \0\n", "must be valid YAML"),
         ],
     )
-    def test_other_content_is_refused(self, write: WriteConfig, content: str, what: str) -> None:
+    def test_content_other_than_a_mapping_is_refused(
+        self, write: WriteConfig, content: str, what: str
+    ) -> None:
         assert what in problems_of(write("a.yaml", content))[0]
 
-    def test_a_file_of_bytes_is_refused(self, tmp_path: Path) -> None:
+    def test_a_binary_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "video.yaml").write_bytes(b"\xff\xfe\x00\x01")
         assert "must be a text file" in problems_of(tmp_path / "video.yaml")[0]
 
-    def test_empty_sections_and_anchors_are_understood(self, write: WriteConfig) -> None:
+    def test_empty_sections_and_anchors_are_accepted(self, write: WriteConfig) -> None:
         cfg = load_config(
             write(
                 "a.yaml",
@@ -112,13 +119,13 @@ class TestFiles:
         )
         assert (cfg.TRAIN.BATCH_SIZE, cfg.TEST.BATCH_SIZE) == (4, 4)
 
-    def test_floats_need_no_point(self, write: WriteConfig) -> None:
+    def test_floats_need_no_decimal_point(self, write: WriteConfig) -> None:
         cfg = load_config(write("a.yaml", SMALL_MODEL + "VTN: {BACKBONE: {ARGS: {eps: 1e-5}}}\n"))
         assert cfg.VTN.BACKBONE.ARGS.eps == 1e-5
 
 
-class TestOldNames:
-    def test_flat_and_nested_keys_stand_in_one_file(self, write: WriteConfig) -> None:
+class TestOlderNames:
+    def test_flat_and_nested_keys_may_be_mixed_in_one_file(self, write: WriteConfig) -> None:
         cfg = load_config(
             write(
                 "a.yaml",
@@ -128,12 +135,12 @@ class TestOldNames:
         assert cfg.VTN.BACKBONE.PRETRAINED is False
         assert (cfg.VTN.HEAD.MLP_DIM, cfg.VTN.LONGFORMER.HIDDEN_DIM) == (96, 48)
 
-    def test_a_flat_key_of_a_file_wins_over_a_nested_one_of_its_base(self, write: WriteConfig) -> None:
+    def test_a_flat_key_of_a_file_overrides_a_nested_key_of_its_base(self, write: WriteConfig) -> None:
         write("base.yaml", SMALL_MODEL + "VTN: {LONGFORMER: {HIDDEN_DIM: 48}}\n")
         cfg = load_config(write("top.yaml", "_BASE_: base.yaml\nVTN: {HIDDEN_DIM: 96}\n"))
         assert cfg.VTN.LONGFORMER.HIDDEN_DIM == 96
 
-    def test_both_names_with_different_values_contradict(self, write: WriteConfig) -> None:
+    def test_different_values_under_both_names_are_refused(self, write: WriteConfig) -> None:
         path = write("a.yaml", SMALL_MODEL + "VTN:\n  HIDDEN_DIM: 48\n  LONGFORMER:\n    HIDDEN_DIM: 96\n")
         (problem,) = problems_of(path)
         assert "line 5" in problem
@@ -145,7 +152,7 @@ class TestOldNames:
         assert cfg.VTN.BACKBONE.PRETRAINED is False
         assert cfg.VTN.LONGFORMER.ATTENTION_WINDOW == [32]
 
-    def test_obsolete_keys_are_named_in_one_warning(
+    def test_obsolete_keys_are_listed_in_one_warning(
         self, write: WriteConfig, caplog: pytest.LogCaptureFixture
     ) -> None:
         path = write(
@@ -168,7 +175,7 @@ class TestOldNames:
 
 
 class TestOverrides:
-    def test_every_default_can_be_given_as_it_is_written(self) -> None:
+    def test_every_value_can_be_given_as_an_override(self) -> None:
         def leaves(node: dict, prefix: str = "") -> list[tuple[str, object]]:
             pairs = []
             for name, value in node.items():
@@ -181,15 +188,15 @@ class TestOverrides:
         overrides = [text for key, value in leaves(cfg) for text in (key, str(value))]
         assert load_config("VIT_B_VTN", overrides) == cfg
 
-    def test_later_ones_win(self) -> None:
+    def test_a_later_override_replaces_an_earlier_one(self) -> None:
         cfg = load_config("VIT_B_VTN", ["SOLVER.BASE_LR", "1", "SOLVER.BASE_LR", "1e-3"])
         assert cfg.SOLVER.BASE_LR == 1e-3
 
-    def test_a_right_one_repairs_a_wrong_one_of_the_checks(self, write: WriteConfig) -> None:
+    def test_an_override_replaces_an_invalid_value_of_the_file(self, write: WriteConfig) -> None:
         path = write("a.yaml", SMALL_MODEL + "VTN: {ATTENTION_WINDOW: 17}\n")
         assert load_config(path, ["VTN.ATTENTION_WINDOW", "16"]).VTN.LONGFORMER.ATTENTION_WINDOW == [16]
 
-    def test_text_stays_text(self) -> None:
+    def test_text_is_not_converted_to_a_number(self) -> None:
         cfg = load_config(
             "VIT_B_VTN",
             [
@@ -206,14 +213,14 @@ class TestOverrides:
         assert (cfg.OUTPUT_DIR, cfg.DATA.PATH_PREFIX, cfg.DATA.PATH_LABEL_SEPARATOR) == ("2024", "", ",")
         assert cfg.TRAIN.DATASET == "1e3"
 
-    def test_a_free_mapping_takes_any_key(self) -> None:
+    def test_a_free_mapping_accepts_any_key(self) -> None:
         cfg = load_config(
             "VIT_B_VTN",
             ["VTN.BACKBONE.ARGS", "{img_size: 64, deep: {er: 1}}", "VTN.BACKBONE.ARGS.deep.down", "[1, x]"],
         )
         assert cfg.VTN.BACKBONE.ARGS == {"img_size": 64, "deep": {"er": 1, "down": [1, "x"]}}
 
-    def test_an_odd_number_is_refused(self) -> None:
+    def test_overrides_that_are_not_pairs_are_refused(self) -> None:
         (problem,) = problems_of("VIT_B_VTN", "RNG_SEED=3")
         assert "write KEY VALUE" in problem
 
@@ -237,10 +244,10 @@ class TestProblems:
             ("QQQ.ZZZ", "see slowfast/config/defaults.py"),
         ],
     )
-    def test_suggestions(self, key: str, suggestion: str) -> None:
+    def test_an_unknown_key_gets_the_nearest_key(self, key: str, suggestion: str) -> None:
         assert suggestion in problems_of("VIT_B_VTN", key, "1")[0]
 
-    def test_all_are_reported_together_with_key_value_and_place(self, write: WriteConfig) -> None:
+    def test_all_problems_are_reported_together_with_key_value_and_place(self, write: WriteConfig) -> None:
         write("base.yaml", SMALL_MODEL + "VTN:\n  NUM_ATTENTION_HEADS: 7\nTRAIN: {BATCH_SIZE: many}\n")
         path = write("top.yaml", "_BASE_: base.yaml\nDATA:\n  TRAIN_CROP_SIZE: 512\nFOO: 1\n")
         problems = problems_of(path, "SOLVER.MAX_EPOCH", "0", for_run=True)
@@ -257,11 +264,11 @@ class TestProblems:
             assert part in text
         assert f"{len(problems)} problems in {path}" in str(ConfigError(*problems, source=str(path)))
 
-    def test_a_wrong_type_causes_no_second_problem(self, tmp_path: Path) -> None:
+    def test_a_value_of_the_wrong_type_is_one_problem_only(self, tmp_path: Path) -> None:
         problems = problems_of("VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", str(tmp_path), "TRAIN.ENABLE", "maybe")
         assert len(problems) == 1
 
-    def test_a_section_is_no_value_and_a_value_no_section(self, write: WriteConfig) -> None:
+    def test_a_value_for_a_section_and_a_mapping_for_a_value_are_refused(self, write: WriteConfig) -> None:
         problems = problems_of(write("a.yaml", SMALL_MODEL + "TRAIN: 3\nRNG_SEED: {A: 1}\n"))
         assert "must be a section" in problems[0]
         assert "RNG_SEED" in problems[1]

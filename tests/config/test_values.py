@@ -1,4 +1,4 @@
-"""Values as files and command lines write them become the type that a key wants."""
+"""Values of files and command lines are converted to the type of their key."""
 
 import pytest
 from fvcore.common.config import CfgNode
@@ -26,11 +26,11 @@ from slowfast.config.values import convert, parse_literal
         ("", None),
     ],
 )
-def test_a_literal_is_read_as_python_then_as_yaml(text: str, value: object) -> None:
+def test_a_literal_is_read_as_python_then_as_yaml_then_as_text(text: str, value: object) -> None:
     assert parse_literal(text) == value
 
 
-def test_a_literal_runs_no_code() -> None:
+def test_a_literal_executes_no_code() -> None:
     for text in ("__import__('os').getcwd()", "!!python/object/apply:os.getcwd []", "f'{1}'"):
         assert parse_literal(text) == text
 
@@ -56,14 +56,16 @@ def test_a_literal_runs_no_code() -> None:
         ("text", "", "text"),
     ],
 )
-def test_a_value_becomes_the_type_of_the_default(value: object, default: object, converted: object) -> None:
+def test_a_value_is_converted_to_the_type_of_the_default(
+    value: object, default: object, converted: object
+) -> None:
     result = convert(value, default)
     assert result == converted
     assert type(result) is type(converted)
 
 
 @pytest.mark.parametrize(
-    ("value", "default", "wish"),
+    ("value", "default", "message"),
     [
         ("many", 64, "whole number such as 64"),
         (1.5, 64, "whole number"),
@@ -83,6 +85,8 @@ def test_a_value_becomes_the_type_of_the_default(value: object, default: object,
         (3, CfgNode({"LR": 1.0}), "section; its keys are LR"),
     ],
 )
-def test_a_value_of_another_type_is_refused_with_a_wish(value: object, default: object, wish: str) -> None:
-    with pytest.raises(ValueError, match=wish):
+def test_a_value_of_another_type_is_refused_with_the_type_it_must_be(
+    value: object, default: object, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         convert(value, default)
