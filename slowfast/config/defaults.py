@@ -100,6 +100,9 @@ _C.DATA.CLASS_NAMES = ""
 _C.DATA.FOLD = 1
 # (new) Frame rate of the data set "frames", whose videos are folders of images.
 _C.DATA.IMAGE_FPS = 30.0
+# (new) For the data set "frames": the names of the images in each folder, such as img_{:05d}.jpg. Empty: all
+# images; then a folder must not contain several sequences.
+_C.DATA.IMAGE_TEMPLATE = ""
 _C.DATA.NUM_FRAMES = 8
 # Distance between neighbouring frames of a clip, in frames at TARGET_FPS.
 _C.DATA.SAMPLING_RATE = 8
@@ -136,7 +139,7 @@ _C.DATA.DECODING_BACKEND = "pyav"
 _C.DATA.ORIGINAL_SEMANTICS = False
 # (new) Largest fraction of broken videos per training epoch; above it the run ends.
 _C.DATA.MAX_BROKEN_FRACTION = 0.1
-# (new) Folder of features that tools/extract_features.py has extracted from the same videos. They replace
+# (new) Folder of features that `slowfast extract` has extracted from the same videos. They replace
 # the frames. Empty: frames are decoded.
 _C.DATA.FEATURES = ""
 # (new) Features per second, for the cache and for files of the data set "features" without times. Plans of

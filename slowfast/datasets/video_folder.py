@@ -43,7 +43,8 @@ def scan_folder(folder: str) -> FolderContents:
     one, is a video where FFmpeg finds a video stream in it. Links to folders are followed, except those to a
     folder above them.
     """
-    videos, others = [], []
+    videos: list[str] = []
+    others: list[str] = []
     for path in _walk_files(folder):
         suffix = os.path.splitext(path)[1].lower()
         is_video = suffix in VIDEO_SUFFIXES or (
