@@ -1,4 +1,9 @@
-"""The seam between framework and projects, and between configuration and code, proven on the sources."""
+"""The framework does not depend on projects, and code does not depend on the configuration.
+
+Both are checked on the sources.
+"""
+
+from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
@@ -15,23 +20,23 @@ READERS = [
     path
     for folder in ("slowfast", "projects", "tools")
     for path in sorted((ROOT / folder).rglob("*.py"))
-    # What only declares or checks a key does not read it.
+    # Declaring or checking a key is not reading it.
     if path.parent != ROOT / "slowfast" / "config" and path.name != "config.py"
 ]
-# Functions of a project's config.py that read keys for others.
+# Functions of a project's config.py that return the value of a key.
 READ_BY_FUNCTIONS = {
     "VTN.BACKBONE.NAME": "backbone_name",
     "MODEL.ARCH": "backbone_name",
     "VTN.LONGFORMER.ATTENTION_WINDOW": "attention_windows",
     **{f"VTN.BACKBONE.LORA.{name}": "lora_options" for name in ("RANK", "ALPHA", "DROPOUT", "TARGETS")},
 }
-# Frames have three channels; the key is there for PySlowFast's files, and its value is checked.
+# Frames have three channels; the key exists for PySlowFast's files, and its value is checked.
 ONLY_CHECKED = {"DATA.INPUT_CHANNEL_NUM"}
 
 
 @pytest.mark.parametrize("path", FRAMEWORK, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_framework_names_no_project(path: Path) -> None:
-    """Comments and docstrings may tell a history; code and messages may not know a project."""
+    """Docstrings and comments may mention a project; code and messages must not."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     naming = [
@@ -45,7 +50,7 @@ def test_the_framework_names_no_project(path: Path) -> None:
 
 
 def _names_and_texts(node: ast.AST) -> list[str]:
-    """Returns what a node names: a module, a variable, an attribute, or a text."""
+    """Returns the names and texts of a node: of a module, a variable, an attribute, or a string."""
     match node:
         case ast.Import(names=names):
             return [alias.name for alias in names]
@@ -88,7 +93,7 @@ def _leaves(cfg: CfgNode, prefix: str = "") -> Iterator[str]:
 
 
 def _variables(tree: ast.AST) -> dict[str, set[str]]:
-    """Returns variable -> what it may stand for, for assignments such as ``data = cfg.DATA``."""
+    """Returns variable -> expressions that it may be assigned, such as ``data = cfg.DATA``."""
     variables: dict[str, set[str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
@@ -109,7 +114,7 @@ def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _chains(node: ast.expr, variables: dict[str, set[str]]) -> set[str]:
-    """Returns ``cfg.DATA.MEAN`` for that expression, with variables replaced by what they may stand for."""
+    """Returns ``cfg.DATA.MEAN`` for that expression, with variables replaced by what is assigned to them."""
     match node:
         case (
             ast.Attribute(value=inner, attr=name) | ast.Subscript(value=inner, slice=ast.Constant(value=name))
@@ -118,3 +123,75 @@ def _chains(node: ast.expr, variables: dict[str, set[str]]) -> set[str]:
         case ast.Name(id=name):
             return variables.get(name) or {name}
     return set()
+
+
+# A configuration is read where objects are built. Functions whose names begin like this may take one, and so
+# may the functions, modules and packages in DOORS, which has the reason for each of them.
+DOOR_NAMES = ("build", "from_config", "check")
+DOORS = {
+    "slowfast.analysis.flops.views_of_test": "a number that a command measures",
+    "slowfast.checkpoint.resume.choose_global_batch": "compares it with the one of the checkpoint",
+    "slowfast.config": "declares, merges and checks configurations",
+    "slowfast.datasets.build": "builds data sets",
+    "slowfast.datasets.loading.loader.construct_loader": "PySlowFast's name of build_loader",
+    "slowfast.datasets.views.augment.clips_per_video": "a number that builders share",
+    "slowfast.engine.dry_run.run_dry": "starts a run",
+    "slowfast.engine.run": "starts a run",
+    "slowfast.engine.tensorboard.open_tensorboard": "builds the writer, or None",
+    "slowfast.engine.test": "starts a test",
+    "slowfast.engine.training.build": "builds a training run",
+    "slowfast.engine.training.train_loop.train": "starts a training",
+    "slowfast.extraction.extract.extract_features": "starts an extraction",
+    "slowfast.models.frame_format": "completes a configuration with the frame format of a model",
+    "slowfast.models.pytorchvideo.clip_network.clip_options": "arguments that several from_config share",
+    "slowfast.models.pytorchvideo.config": "declares keys",
+    "slowfast.solver.ema.evaluates_average": "a choice that builders share",
+    "slowfast.solver.lr_policy.lr_scale": "a number that builders share",
+    "vtn.backbones.detectron2_models": "configurations of detectron2",
+    "vtn.config": "declares and checks keys",
+}
+PACKAGES = {"slowfast": ROOT / "slowfast", "vtn": ROOT / "projects" / "vtn" / "vtn"}
+
+
+def _functions_with_a_configuration() -> Iterator[str]:
+    """Yields the dotted names of functions and methods that take a configuration."""
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            module = ".".join([package, *(part for part in parts if part != "__init__")])
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _takes_configuration(node):
+                    yield f"{module}.{node.name}"
+
+
+def _takes_configuration(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    arguments = function.args
+    return any(
+        argument.arg == "cfg" or (argument.annotation and "CfgNode" in ast.unparse(argument.annotation))
+        for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    )
+
+
+def _door_of(function: str) -> str | None:
+    """Returns the entry of ``DOORS`` that a function belongs to."""
+    name = function
+    while name not in DOORS and "." in name:
+        name = name.rpartition(".")[0]
+    return name if name in DOORS else None
+
+
+def test_a_configuration_is_read_by_builders_only() -> None:
+    """Everything else takes plain arguments, and can be used and tested without a configuration."""
+    others = [
+        function
+        for function in _functions_with_a_configuration()
+        if not function.rpartition(".")[2].lstrip("_").startswith(DOOR_NAMES) and not _door_of(function)
+    ]
+    assert others == []
+
+
+def test_each_exception_is_needed_and_they_are_sorted() -> None:
+    assert {door for function in _functions_with_a_configuration() if (door := _door_of(function))} == {
+        *DOORS
+    }
+    assert [*DOORS] == sorted(DOORS)
