@@ -1,1 +1,1 @@
-"""The configurations that ship with VTN, as package data (``vtn.configs``)."""
+"""The configurations shipped with VTN, as package data (``vtn.configs``)."""

@@ -38,7 +38,7 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
         yield f"{key}: lacks {', '.join(missing)}; write one line 'path label' per video"
     names = cfg.DATA.CLASS_NAMES
     if names and not Path(names).is_file():
-        yield f"DATA.CLASS_NAMES = {names!r}: there is no such file; give a json file, or ''"
+        yield f"DATA.CLASS_NAMES = {names!r}: does not exist; give a json file, or ''"
 
 
 def check_weights(cfg: CfgNode) -> Iterator[str]:
@@ -46,12 +46,12 @@ def check_weights(cfg: CfgNode) -> Iterator[str]:
     named = {"TRAIN": cfg.TRAIN.CHECKPOINT_FILE_PATH, "TEST": cfg.TEST.CHECKPOINT_FILE_PATH}
     for section, path in named.items():
         if path and cfg[section].ENABLE and not Path(path).is_file():
-            yield f"{section}.CHECKPOINT_FILE_PATH = {path!r}: there is no such file; give a checkpoint or ''"
+            yield f"{section}.CHECKPOINT_FILE_PATH = {path!r}: does not exist; give a checkpoint or ''"
     has_own = any(Path(cfg.OUTPUT_DIR, "checkpoints").glob("*.pyth"))
     if cfg.TEST.ENABLE and not (cfg.TRAIN.ENABLE or has_own or any(named.values())):
         yield (
-            "TEST.CHECKPOINT_FILE_PATH = '': must be set for a test without training, since there is no "
-            f"checkpoint in {cfg.OUTPUT_DIR}/checkpoints; give a checkpoint, or set TRAIN.ENABLE True"
+            "TEST.CHECKPOINT_FILE_PATH = '': must be set for a test without training, since "
+            f"{cfg.OUTPUT_DIR}/checkpoints has no checkpoint; give a checkpoint, or set TRAIN.ENABLE True"
         )
 
 

@@ -93,8 +93,8 @@ _C.DATA.PATH_TO_DATA_DIR = ""
 _C.DATA.PATH_LABEL_SEPARATOR = " "
 # Folder in front of every path of a csv.
 _C.DATA.PATH_PREFIX = ""
-# (new) json file, class name -> index, for tests, predictions and TensorBoard; TENSORBOARD.CLASS_NAMES_PATH is
-# PySlowFast's name of this key. Empty: the names saved in the checkpoint.
+# (new) json file, class name -> index, for tests, predictions and TensorBoard; PySlowFast's name is
+# TENSORBOARD.CLASS_NAMES_PATH. Empty: the names saved in the checkpoint.
 _C.DATA.CLASS_NAMES = ""
 # (new) Official split of ucf101 and hmdb51: 1, 2, 3.
 _C.DATA.FOLD = 1

@@ -79,7 +79,7 @@ def find_config(path: str | Path) -> Path:
     for full_name, file in shipped.items():
         if name.casefold() in (full_name.casefold(), full_name.partition("/")[2].casefold()):
             return file
-    problem = "is a folder" if Path(path).is_dir() else "there is no such file"
+    problem = "is a folder" if Path(path).is_dir() else "does not exist"
     short = {full_name.partition("/")[2].casefold(): full_name for full_name in shipped}
     all_names = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
     hint = did_you_mean(Path(name).name.casefold(), short, otherwise=all_names, cutoff=0.6)
@@ -131,7 +131,7 @@ def _add_base(merge: Merge, entry: YamlEntry, path: Path, chain: tuple[Path, ...
         circle = " -> ".join(file.name for file in (*chain[chain.index(base.resolve()) :], base))
         problem = f"the bases form a circle, {circle}; remove one of them"
     elif not base.is_file():
-        problem = f"there is no file {base}; give a path relative to {path.parent}/"
+        problem = f"{base} does not exist; give a path relative to {path.parent}/"
     else:
         return _add_file(merge, base, chain)
     merge.problems.append(f"{BASE_KEY} ({entry.where}) = {entry.value!r}: {problem}")

@@ -211,7 +211,7 @@ class TestRun:
 
     def test_a_missing_file_of_class_names_is_refused(self, cfg: CfgNode) -> None:
         cfg.DATA.CLASS_NAMES = "classes.json"
-        assert "no such file" in check(cfg, for_run=True)[0]
+        assert "does not exist" in check(cfg, for_run=True)[0]
 
     def test_a_file_in_place_of_the_output_folder_is_refused(self, cfg: CfgNode) -> None:
         cfg.OUTPUT_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv", "run"))
