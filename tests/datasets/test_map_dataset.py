@@ -228,7 +228,9 @@ def test_a_sampler_of_a_users_file_decides_the_order(configure: Callable[..., Cf
     loader.batch_sampler.set_position(2, 4)  # type: ignore[attr-defined]
     assert [batch.video_id.tolist() for batch in loader] == [[16, 17, 18, 19], [20, 21, 22, 23]]
     with pytest.raises(ConfigError, match=r"DATA_LOADER\.TRAIN_SAMPLER = 'shufle': .*did you mean shuffle"):
-        construct_loader(configure("unordered", "DATA_LOADER.TRAIN_SAMPLER", "shufle"), "train")
+        cfg.defrost()
+        cfg.DATA_LOADER.TRAIN_SAMPLER = "shufle"
+        construct_loader(cfg, "train")
 
 
 def test_construct_loader_gives_each_view_once_in_evaluation(colour_videos: Path, tmp_path: Path) -> None:

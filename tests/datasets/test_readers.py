@@ -142,8 +142,8 @@ def test_moments_with_several_labels(tmp_path: Path) -> None:
             {},
             "line 1: class 'dancing' is not in .*categories.txt",
         ),
-        ({"trainingSet.csv": "a.mp4,7\n"}, {"multi_label": True}, "line 1: '7' is no class index"),
-        ({"trainingSet.csv": ""}, {}, "names no video of the split 'train'"),
+        ({"trainingSet.csv": "a.mp4,7\n"}, {"multi_label": True}, "line 1: '7' is not a class index"),
+        ({"trainingSet.csv": ""}, {}, "contains no video of the split 'train'"),
     ],
 )
 def test_moments_says_what_is_wrong(tmp_path: Path, texts: dict, options: dict, message: str) -> None:
@@ -198,8 +198,8 @@ def test_ssv2_present_release_has_answers_to_its_test(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ("[{]", "train.json, line 1: is no json"),
-        ("{}", "train.json: holds a dict, not a list"),
+        ("[{]", "train.json, line 1: is not valid json"),
+        ("{}", "train.json: contains a dict; it must be a list"),
         (
             json.dumps([entry("1"), {"id": "2"}]),
             "train.json, entry 2: lacks 'id' or 'template'; is it test.json",
@@ -276,12 +276,12 @@ def test_videofolder(tmp_path: Path) -> None:
 
 def test_videofolder_says_what_is_wrong(tmp_path: Path) -> None:
     lay_out(tmp_path, {}, ["train/wave/a.mp4"])
-    with pytest.raises(AnnotationError, match=r"val: cannot be read .*a folder a class"):
+    with pytest.raises(AnnotationError, match=r"val: cannot be read .*one folder of videos per class"):
         read("videofolder", tmp_path, "val")
     with pytest.raises(AnnotationError, match=r"has 1 class, but MODEL.NUM_CLASSES is 2"):
         read("videofolder", tmp_path)
     lay_out(tmp_path, {"classes.json": '{"wave": 2}'}, [])
-    with pytest.raises(AnnotationError, match=r"classes.json: .*'wave' = 2 is no index of 0 to 1"):
+    with pytest.raises(AnnotationError, match=r"classes.json: .*'wave' = 2 is not an index of 0 to 1"):
         read("videofolder", tmp_path)
 
 
