@@ -1,4 +1,4 @@
-"""What `analyze.py flops` tells of a configuration."""
+"""The analysis ``flops``: parameters and multiply-adds of a configuration's model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from slowfast.cli.analyze import main
 from slowfast.models.complexity import Macs, measure_complexity
 
 
-class Attending(nn.Module):
-    """A list of two linear layers, and one product of attention."""
+class SmallAttention(nn.Module):
+    """Two linear layers in a list, followed by one matrix product as in attention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,31 +26,33 @@ class Attending(nn.Module):
         return x @ x.transpose(1, 2)
 
 
-def test_products_with_weights_and_those_of_attention() -> None:
-    complexity = measure_complexity(Attending(), torch.zeros(3, 5, 8))
+def test_multiply_adds_with_weights_and_of_attention_are_counted_separately() -> None:
+    complexity = measure_complexity(SmallAttention(), torch.zeros(3, 5, 8))
     assert complexity.modules["layers.0"] == Macs(weights=3 * 5 * 8 * 4, attention=0)
     assert complexity.modules["layers"] == Macs(weights=3 * 5 * (8 * 4 + 4 * 2), attention=0)
     assert complexity.total == Macs(weights=3 * 5 * (8 * 4 + 4 * 2), attention=3 * 5 * 5 * 2)
 
 
-def test_counting_leaves_a_model_as_it_was() -> None:
-    model = Attending().train()
+def test_counting_does_not_change_the_mode_of_a_model() -> None:
+    model = SmallAttention().train()
     measure_complexity(model, torch.zeros(1, 5, 8))
     assert model.training
 
 
-def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_and_the_json_file_have_the_counts_of_all_modules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     json_file = tmp_path / "flops.json"
     assert main(["flops", "--cfg", "QUICKSTART", "--frames", "16", "--json", str(json_file)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "VTN, a view of 16 frames of 32 × 32 pixels"
+    assert lines[0] == "VTN, one view of 16 frames of 32 × 32 pixels"
     assert [line.split()[0] for line in lines[2:5]] == ["backbone", "temporal_encoder", "mlp_head"]
-    assert lines[5].startswith("in all")
-    assert lines[6].startswith("a test video has 1 view by this configuration")
-    figures = {row["module"]: row for row in json.loads(json_file.read_text())}
-    parts = ("backbone", "temporal_encoder", "mlp_head")
-    assert sum(figures[part]["macs"] for part in parts) == figures["in all"]["macs"]
-    assert figures["temporal_encoder"]["attention_macs"] > 0 == figures["backbone"]["attention_macs"]
+    assert lines[5].startswith("total")
+    assert lines[6].startswith("a test video has 1 view in this configuration")
+    counts = {row["module"]: row for row in json.loads(json_file.read_text())}
+    modules = ("backbone", "temporal_encoder", "mlp_head")
+    assert sum(counts[module]["macs"] for module in modules) == counts["total"]["macs"]
+    assert counts["temporal_encoder"]["attention_macs"] > 0 == counts["backbone"]["attention_macs"]
 
 
 def test_views_of_the_test_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,11 +60,11 @@ def test_views_of_the_test_are_counted(capsys: pytest.CaptureFixture[str]) -> No
     assert "a test video has 30 views" in capsys.readouterr().out
 
 
-def test_a_wrong_configuration_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_configuration_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["flops", "--cfg", "NOTHING"]) != 0
-    assert "there is no such file" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
-def test_a_size_that_is_left_to_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_crop_size_of_zero_means_the_size_of_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["flops", "--cfg", "QUICKSTART", "DATA.TEST_CROP_SIZE", "0"]) == 0
     assert "frames of 32 × 32 pixels" in capsys.readouterr().out
