@@ -1,1 +1,1 @@
-"""Checkpoints: the state of a run, its files, the weights of a model, and resuming."""
+"""Checkpoints: the state of a run, its files, the weights of a model, and how a run is resumed."""

@@ -1,4 +1,4 @@
-"""Restoring the state of an optimiser and of averaged weights, by the names of the parameters."""
+"""Restoring the state of an optimizer and of averaged weights, by the names of the parameters."""
 
 from __future__ import annotations
 
@@ -18,53 +18,74 @@ logger = get_logger(__name__)
 
 
 def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source: Path, forced: bool) -> None:
-    """Takes over each parameter's state by its name; rates and decays stay those of the configuration."""
+    """Loads the state of each parameter by its name; learning rates and decays stay as configured.
+
+    Args:
+        saved: the optimizer's state dict in a checkpoint.
+        source: the checkpoint, for messages.
+        forced: load the states that fit and leave the others initial, with a warning.
+
+    Raises:
+        CheckpointError: unless ``forced``, if parameters or kind of optimizer differ.
+    """
     parameters = {
         name: parameter
         for group in optimizer.param_groups
         for name, parameter in zip(group["param_names"], group["params"], strict=True)
     }
+    # The file numbers its parameters over all groups and has the state of each under its number.
     numbers = [number for group in saved["param_groups"] for number in group["params"]]
-    # PySlowFast's files have no names: there the order counts.
+    # Files of PySlowFast have no names: their parameters are in the order of the model's.
     names = [name for group in saved["param_groups"] for name in group.get("param_names", ())] or [
         *parameters
     ]
     states = dict(zip(names, (saved["state"].get(number, {}) for number in numbers), strict=False))
-    problem = ""
-    if len(names) != len(numbers):
-        problem = f"it has {len(numbers)} parameters, this run's {len(names)}"
-    elif different := sorted(states.keys() ^ parameters.keys()):
-        problem = f"only one of the two trains {', '.join(different[:5])}"
-    elif saved["state"] and not _same_kind(states, optimizer):
-        problem = f"it is no state of {type(optimizer).__name__}"
-    if problem and not forced:
-        raise CheckpointError(
-            f"{source}: its optimiser state does not fit ({problem}); to start anew from its weights set "
-            "TRAIN.CHECKPOINT_FILE_PATH to it, TRAIN.CHECKPOINT_EPOCH_RESET True and another OUTPUT_DIR; to "
-            "continue with what fits set TRAIN.FORCE_RESUME True"
-        )
-    if problem:
-        logger.warning("%s: of its optimiser state only what fits is taken (%s)", source, problem)
+    if problem := _find_problem(states, names, numbers, parameters, optimizer):
+        if not forced:
+            raise CheckpointError(
+                f"{source}: its optimizer state does not fit ({problem}); to restart from its weights set "
+                "TRAIN.CHECKPOINT_FILE_PATH to it, TRAIN.CHECKPOINT_EPOCH_RESET True and another OUTPUT_DIR; "
+                "to resume with the states that fit set TRAIN.FORCE_RESUME True"
+            )
+        logger.warning("%s: only the fitting part of its optimizer state is loaded (%s)", source, problem)
         if len(names) != len(numbers) or not _same_kind(states, optimizer):
             return
+    # The groups and numbers of this run, with the saved states of the parameters that have one.
     own = optimizer.state_dict()
-    taken = {
-        number: _spread_state(states[name], parameters[name])
+    loaded = {
+        number: _shard_state(states[name], parameters[name])
         for group in own["param_groups"]
         for number, name in zip(group["params"], group["param_names"], strict=True)
         if states.get(name)
     }
-    optimizer.load_state_dict({"state": taken, "param_groups": own["param_groups"]})
+    optimizer.load_state_dict({"state": loaded, "param_groups": own["param_groups"]})
+
+
+def _find_problem(
+    states: Mapping[str, Mapping[str, Any]],
+    names: list[str],
+    numbers: list[int],
+    parameters: Mapping[str, Tensor],
+    optimizer: Optimizer,
+) -> str:
+    """Returns the reason why the saved states do not fit the optimizer; empty if they do."""
+    if len(names) != len(numbers):
+        return f"it has {len(numbers)} parameters, this run has {len(names)}"
+    if different := sorted(states.keys() ^ parameters.keys()):
+        return f"only one of the two trains {', '.join(different[:5])}"
+    if any(states.values()) and not _same_kind(states, optimizer):
+        return f"it is not a state of {type(optimizer).__name__}"
+    return ""
 
 
 def _same_kind(states: Mapping[str, Mapping[str, Any]], optimizer: Optimizer) -> bool:
-    """Whether the optimiser keeps entries of such names for a parameter."""
+    """Whether the saved states are of an adaptive optimizer exactly if this one is adaptive."""
     adaptive = "betas" in optimizer.defaults
     return all(("exp_avg" in state) == adaptive for state in states.values() if state)
 
 
-def _spread_state(state: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
-    """Entries of a parameter's shape are spread over the ranks as it is."""
+def _shard_state(state: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
+    """Shards the entries of a parameter's shape as the parameter itself is sharded."""
     return {
         name: shard_like(value, parameter)
         if isinstance(value, Tensor) and value.shape == parameter.shape
@@ -74,10 +95,18 @@ def _spread_state(state: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]
 
 
 def restore_average(average: WeightAverage, saved: Mapping[str, Any], *, source: Path) -> None:
-    """Goes on with the averaged weights; they begin with the weights where the file has none."""
+    """Restores the averaged weights; if the file has none, the average starts with the current weights.
+
+    Args:
+        saved: the average's state dict in a checkpoint; may be empty.
+        source: the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: if the average is of other weights.
+    """
     average.reset()
     if not saved:
-        logger.warning("%s has no averaged weights: the average begins with its ordinary ones", source)
+        logger.warning("%s has no averaged weights: the average starts with its ordinary weights", source)
         return
     own = average.state_dict()["weights"]
     weights = {name: shard_like(w, own[name]) if name in own else w for name, w in saved["weights"].items()}
@@ -85,6 +114,6 @@ def restore_average(average: WeightAverage, saved: Mapping[str, Any], *, source:
         average.load_state_dict({**saved, "weights": weights})
     except KeyError as error:
         raise CheckpointError(
-            f"{source}: only one of its averaged weights and this run's have {error}; put the configuration "
-            "back, or set MODEL_EMA.ENABLE False"
+            f"{source}: only one of its averaged weights and those of this run has {error}; restore the "
+            "configuration of the run, or set MODEL_EMA.ENABLE False"
         ) from error

@@ -1,23 +1,24 @@
-"""Resuming: finding the newest good checkpoint, the identity of a run, what may differ, and restoring.
+"""Resuming a run: finding its newest intact checkpoint, checking that it is the same run, and restoring it.
 
-All lists of configuration keys that decide whether a run may continue are in this file; a project adds its own
-by ``Project.adjustable``.
+All lists of configuration keys that decide whether a run can be resumed are in this file; a project adds its
+own by ``Project.adjustable``. The order of a start is :func:`find_own_checkpoint`,
+:func:`choose_global_batch` while the run is built, then :func:`resume`, or :func:`start_from_file` for a run
+without a checkpoint of its own.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 import yaml
+from fvcore.common.config import CfgNode
 from torch import nn
 from torch.optim import Optimizer
 
+from slowfast.checkpoint.config_differences import config_differences
 from slowfast.checkpoint.optimizer_state import restore_average, restore_optimizer
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import (
@@ -45,24 +46,28 @@ _HARMLESS = (
     "SHARD_ID",
     "DIST_START_TIMEOUT",
     "DIST_TIMEOUT",
-    "DATA_LOADER.",
+    "DATA_LOADER.NUM_WORKERS",
+    "DATA_LOADER.PIN_MEMORY",
+    "DATA_LOADER.SAMPLE_TIMEOUT",
     "TRAIN.MAX_STEPS",
     "TRAIN.AUTO_RESUME",
     "TRAIN.FORCE_RESUME",
 )
 
-# Keys that may differ between the nodes of one run.
 NODE_KEYS = (
     "OUTPUT_DIR",
     "SHARD_ID",
-    "DATA_LOADER.",
+    "DATA_LOADER.NUM_WORKERS",
+    "DATA_LOADER.PIN_MEMORY",
+    "DATA_LOADER.SAMPLE_TIMEOUT",
     "LOG_",
     "TENSORBOARD.",
     "DIST_START_TIMEOUT",
     "DIST_TIMEOUT",
 )
+"""Beginnings of the keys that may differ between the nodes of one run."""
 
-# Keys that people change on purpose in the middle of a run: they steer it, or say how it is computed.
+# Keys that users change on purpose in the middle of a run: they control training, or how it is computed.
 _ADJUSTABLE = (
     "TRAIN.",
     "SOLVER.",
@@ -78,29 +83,30 @@ _ADJUSTABLE = (
     "MODEL.DROPOUT_RATE",
     "MODEL.HEAD_ACT",
     "DATA.PATH_",  # the list of videos itself is compared
+    "DATA.CLASS_NAMES",
     "DATA.TEST_CROP_SIZE",
     "DATA.ENSEMBLE_METHOD",
     "DATA.DECODING_BACKEND",
     "DATA.MAX_BROKEN_FRACTION",
 )
 
-# Keys among those under which the saved optimiser, or a place in the order of samples, means something else.
+# Exceptions to these: with another value, the saved optimizer state or the progress in an epoch is not valid.
 _DECISIVE = ("SOLVER.OPTIMIZING_METHOD:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:")
 
 # Keys that change the order of samples.
-_ORDER = ("RNG_SEED:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:")
+_ORDER = ("RNG_SEED:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:", "DATA_LOADER.TRAIN_SAMPLER:")
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What a checkpoint must agree with to be continued.
+    """The properties of a run that its checkpoint must agree with.
 
     Attributes:
         config: the configuration as YAML.
         seed: ``RNG_SEED``.
-        global_batch: clips a step over all processes.
-        data_fingerprint: of the training samples in their order.
-        lr_scale: by what the configuration's learning rates are multiplied.
+        global_batch: clips per step over all processes.
+        data_fingerprint: hash of the training samples in their order.
+        lr_scale: factor on the learning rates of the configuration.
     """
 
     config: str
@@ -114,7 +120,7 @@ class Restorable(Protocol):
     """The parts of a training run that a checkpoint restores.
 
     Attributes:
-        average: the moving average of the weights; None where there is none.
+        average: the moving average of the weights; None without one.
     """
 
     model: nn.Module
@@ -123,142 +129,152 @@ class Restorable(Protocol):
     average: WeightAverage | None
 
 
-def find_start(output_dir: str, *, auto_resume: bool, world: World) -> Path | None:
-    """Returns the checkpoint to go on from, the same on all ranks; None for a fresh start.
+class OwnCheckpoint(NamedTuple):
+    """A checkpoint that an earlier start of the same run wrote."""
 
-    Without ``auto_resume`` an earlier run's checkpoints are moved out of the way.
+    path: Path
+    state: TrainingState
+
+
+def find_own_checkpoint(output_dir: str, *, auto_resume: bool, world: World) -> OwnCheckpoint | None:
+    """Returns the newest intact checkpoint of a run, the same on all ranks; None for a first start.
+
+    Without ``auto_resume`` the checkpoints of an earlier run are moved to another folder.
+
+    Raises:
+        CheckpointError: if all checkpoints are damaged, or the newest one contains only weights.
     """
-    found: Path | None = None
+    path: Path | None = None
     if world.is_main:
         folder = checkpoint_folder(output_dir)
         if folder.is_dir():
             delete_unfinished(folder)
         if auto_resume:
-            found = next(good_checkpoints(output_dir), None)
-            if found is None and list_checkpoints(output_dir):
-                raise CheckpointError(
-                    f"every checkpoint in {folder} is damaged; move them away to start afresh"
-                )
+            path = next(good_checkpoints(output_dir), None)
+            if path is None and list_checkpoints(output_dir):
+                raise CheckpointError(f"every checkpoint in {folder} is damaged; move them away to restart")
         elif list_checkpoints(output_dir):
             _set_aside(folder)
-    return world.share_objects(found)[0]
-
-
-def read_own_state(path: Path) -> TrainingState:
-    """Reads a run's own checkpoint.
-
-    Raises:
-        CheckpointError: where it holds weights alone.
-    """
+    path = world.all_gather_objects(path)[0]
+    if path is None:
+        return None
     state = read_training_state(path)
     if state is None:
-        raise CheckpointError(f"{path} holds weights alone; move it away to start afresh")
-    return state
+        raise CheckpointError(f"{path} contains only weights; move it away to restart")
+    return OwnCheckpoint(path, state)
 
 
-def choose_global_batch(cfg: Any, world: World, begun: TrainingState | None) -> int:
-    """Returns the clips of a step over all processes: those of the run's first start, whatever the world now.
+def choose_global_batch(cfg: CfgNode, world: World, saved: TrainingState | None) -> int:
+    """Returns the clips per step over all processes: as at the first start of the run, in every later world.
 
     Args:
-        begun: the state that the run goes on from; None at its first start.
+        saved: the state from which the run is resumed; None at its first start.
 
     Raises:
-        CheckpointError: when that batch cannot be shared by these processes, or another one is asked for.
+        CheckpointError: if the processes cannot share that batch evenly, or ``TRAIN.BATCH_SIZE`` was changed.
     """
-    asked_for = cfg.TRAIN.BATCH_SIZE // world.local_size * world.size
-    if begun is None or begun.global_batch in (0, asked_for):
-        return asked_for
-    before = yaml.safe_load(begun.config or "{}").get("TRAIN", {}).get("BATCH_SIZE")
+    configured = cfg.TRAIN.BATCH_SIZE // world.local_size * world.size
+    if saved is None or saved.global_batch in (0, configured):
+        return configured
+    before = yaml.safe_load(saved.config or "{}").get("TRAIN", {}).get("BATCH_SIZE")
     if before != cfg.TRAIN.BATCH_SIZE:
         if cfg.TRAIN.FORCE_RESUME:
-            return asked_for
+            return configured
         raise CheckpointError(
-            f"TRAIN.BATCH_SIZE = {cfg.TRAIN.BATCH_SIZE}: this run began with {before}, {begun.global_batch} "
-            f"clips a step over all processes, and would now take {asked_for}; put it back, or continue all "
-            "the same with TRAIN.FORCE_RESUME True"
+            f"TRAIN.BATCH_SIZE = {cfg.TRAIN.BATCH_SIZE}: this run was started with {before}, which made "
+            f"{saved.global_batch} clips per step over all processes, and would now have {configured}; "
+            "restore the value, or resume nevertheless with TRAIN.FORCE_RESUME True"
         )
-    if begun.global_batch % world.size:
-        fitting = [str(n) for n in range(1, begun.global_batch + 1) if begun.global_batch % n == 0]
+    if saved.global_batch % world.size:
+        fitting = [str(n) for n in range(1, saved.global_batch + 1) if saved.global_batch % n == 0]
         raise CheckpointError(
-            f"{world.size} processes cannot evenly share the {begun.global_batch} clips a step that this run "
-            f"began with; start {', '.join(fitting[:-1])}{' or ' if fitting[1:] else ''}{fitting[-1]}"
+            f"{world.size} processes cannot evenly share the {saved.global_batch} clips per step with which "
+            "this run was started; start "
+            f"{', '.join(fitting[:-1])}{' or ' if fitting[1:] else ''}{fitting[-1]}"
         )
     logger.info(
-        "a step stays at %d clips, as at the first start; TRAIN.BATCH_SIZE would now make it %d",
-        begun.global_batch,
-        asked_for,
+        "%d clips per step, as at the first start; TRAIN.BATCH_SIZE would now result in %d",
+        saved.global_batch,
+        configured,
     )
-    return begun.global_batch
+    return saved.global_batch
 
 
 def check_resumable(
     state: TrainingState, identity: RunIdentity, *, source: Path, forced: bool
 ) -> TrainingProgress:
-    """Returns where the run goes on from ``state``; lists what differs.
+    """Returns the progress from which the run continues; logs the differences to the checkpoint's run.
 
     Args:
-        forced: go on although it is another run now.
+        source: the checkpoint, for messages.
+        forced: continue even if it is another run now.
 
     Raises:
-        CheckpointError: unless ``forced``, when the training list changed, or a key under which the saved
-            state means something else.
+        CheckpointError: unless ``forced``, if the training list changed, or a key that makes another run.
     """
-    differences = config_differences(state.config, identity.config)
+    differences = config_differences(state.config, identity.config, _HARMLESS)
     refused = [text for text in differences if _is_decisive(text)]
     other_list = state.data_fingerprint not in ("", identity.data_fingerprint)
     if other_list and not forced:
         raise CheckpointError(
-            f"{source} was made with another list of training videos than now (paths or labels differ); put "
-            "that list back, or take another OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH for its weights; "
-            "where you know that the change does no harm, set TRAIN.FORCE_RESUME True"
+            f"{source} was made with another list of training videos (relative paths or labels differ); "
+            "restore that list, or use another OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH to start from its "
+            "weights; if the change is harmless, set TRAIN.FORCE_RESUME True"
         )
     if refused and not forced:
         raise CheckpointError(
-            f"{source} cannot be continued with {'; '.join(refused)}; put that back, or take another "
-            "OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True for its "
-            "weights; to continue all the same set TRAIN.FORCE_RESUME True"
+            f"{source} cannot be resumed with {'; '.join(refused)}; restore the former value, or use another "
+            "OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True to start from "
+            "its weights; to resume nevertheless set TRAIN.FORCE_RESUME True"
         )
     for difference in differences:
-        logger.warning("differs from the checkpoint's run: %s", difference)
+        logger.warning("changed since the checkpoint: %s", difference)
     if other_list:
-        logger.warning("differs from the checkpoint's run: the list of training videos")
-    batch_differs = state.global_batch not in (0, identity.global_batch)
-    order_differs = other_list or any(text.startswith(_ORDER) for text in differences)
-    if state.position.step and (batch_differs or order_differs):
+        logger.warning("changed since the checkpoint: the list of training videos")
+    # The steps of the incomplete epoch are lost if its order of samples has changed.
+    other_batch = state.global_batch not in (0, identity.global_batch)
+    other_order = other_list or any(text.startswith(_ORDER) for text in differences)
+    if state.progress.step and (other_batch or other_order):
         logger.warning(
-            "%s means nothing in this run: epoch %d begins anew", state.position, state.position.epoch + 1
+            "%s is not valid in the changed run: epoch %d restarts", state.progress, state.progress.epoch + 1
         )
-        return TrainingProgress(state.position.epoch, 0)
-    return state.position
+        return TrainingProgress(state.progress.epoch, 0)
+    return state.progress
 
 
-def config_differences(before: str, now: str, harmless: tuple[str, ...] = _HARMLESS) -> list[str]:
-    """Returns ``KEY: old → new`` for each key in which two configurations (YAML) compute something else.
+def resume(
+    run: Restorable, checkpoint: OwnCheckpoint, identity: RunIdentity, *, forced: bool
+) -> TrainingProgress:
+    """Restores a run from its own checkpoint and returns the progress from which it continues.
 
-    Keys that begin with one of ``harmless`` do not count, nor do those that only one of them has.
+    Args:
+        forced: see :func:`check_resumable` and :func:`restore`.
+
+    Raises:
+        CheckpointError: see :func:`check_resumable` and :func:`restore`.
     """
-    old, new = _flatten(yaml.safe_load(before or "{}")), _flatten(yaml.safe_load(now or "{}"))
-    return [
-        f"{key}: {old[key]!r} → {new[key]!r}"
-        for key in old
-        if key in new and old[key] != new[key] and not key.startswith(harmless)
-    ]
+    path, state = checkpoint
+    progress = check_resumable(state, identity, source=path, forced=forced)
+    restore(run, state, source=path, forced=forced)
+    logger.info("resumed from %s, %s", path, progress)
+    return progress
 
 
 def restore(run: Restorable, state: TrainingState, *, source: Path, forced: bool = False) -> None:
-    """Puts weights, optimiser, scaler and averaged weights back to ``state``, into any number of processes.
+    """Restores weights, optimizer, scaler and averaged weights, in any number of processes.
 
     Args:
-        forced: what the state of the optimiser has no use or no values for begins afresh.
+        source: the checkpoint, for messages.
+        forced: restart the optimizer states that do not fit.
 
     Raises:
-        CheckpointError: when they belong to another model or, unless ``forced``, to another optimiser.
+        CheckpointError: if they are of another model or, unless ``forced``, of another optimizer.
     """
     try:
         load_weights(run.model, state.model_state, source=str(source))
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error}\nthe checkpoint is of another model; put the configuration back, or take another "
+            f"{error}\nthe checkpoint is of another model; restore the configuration, or use another "
             "OUTPUT_DIR"
         ) from error
     restore_optimizer(run.optimizer, state.optimizer_state, source=source, forced=forced)
@@ -269,46 +285,48 @@ def restore(run: Restorable, state: TrainingState, *, source: Path, forced: bool
 
 
 def start_from_file(
-    run: Restorable, path: str, *, epoch_reset: bool, reset_head: bool
-) -> TrainingState | None:
-    """Begins a run at the file ``path``: with its whole state, or after ``epoch_reset`` its weights alone."""
+    run: Restorable, path: str, *, epoch_reset: bool, reset_head: bool, end: TrainingProgress
+) -> TrainingProgress:
+    """Starts a new run from a checkpoint file and returns the progress from which it continues.
+
+    The full state is restored, and the run continues at the start of the file's incomplete epoch, since its
+    list of videos may be another one. With ``epoch_reset`` or ``reset_head``, and from files without such a
+    state, only the weights are loaded.
+
+    Args:
+        end: the end of the new run.
+
+    Raises:
+        CheckpointError: see :func:`restore`; if no steps are left until ``end``.
+    """
     state = None if epoch_reset or reset_head else read_training_state(path)
     if state is None:
         load_model_weights(run.model, path, reset_head=reset_head)
         if run.average is not None:
             run.average.reset()
-        logger.info("weights from %s", path)
-        return None
+        logger.info("loaded weights from %s", path)
+        return TrainingProgress()
     restore(run, state, source=Path(path))
-    logger.info("continuing from %s, %s", path, state.position)
-    return state
-
-
-def fingerprint(dataset: Any) -> str:
-    """Returns a digest of a data set's paths, labels and segments in their order."""
-    digest = hashlib.sha256(np.ascontiguousarray(dataset.labels).tobytes() + dataset.paths.digest())
-    if dataset.segments is not None:
-        digest.update(np.ascontiguousarray(dataset.segments).tobytes())
-    return digest.hexdigest()
+    logger.info("started from %s, %s", path, state.progress)
+    progress = TrainingProgress(state.progress.epoch, 0)
+    if progress >= end:
+        raise CheckpointError(
+            f"{path} is at {progress} and this run ends at {end}: nothing is left to train; set "
+            "TRAIN.CHECKPOINT_EPOCH_RESET True to start from its weights"
+        )
+    return progress
 
 
 def _set_aside(folder: Path) -> None:
+    """Renames ``folder`` to the first free name with a number behind it."""
     number = 1
     while (target := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
     folder.rename(target)
-    logger.info("TRAIN.AUTO_RESUME is False: the checkpoints of an earlier run are now in %s", target)
+    logger.info("TRAIN.AUTO_RESUME is False: moved the checkpoints of an earlier run to %s", target)
 
 
 def _is_decisive(difference: str) -> bool:
+    """Whether a changed key makes another run."""
     adjustable = (*_ADJUSTABLE, *(key for project in projects() for key in project.adjustable))
     return difference.startswith(_DECISIVE) or not difference.startswith(adjustable)
-
-
-def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, Mapping):
-        return {prefix: node}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat.update(_flatten(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat

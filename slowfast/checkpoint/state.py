@@ -1,4 +1,4 @@
-"""The progress of a training run, and the state from which it can be continued."""
+"""The progress of a training run, and the state from which it is resumed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, order=True)
 class TrainingProgress:
-    """How far a training run is: whole epochs done, and optimiser steps done of the next one."""
+    """The progress of a training run.
+
+    Attributes:
+        epoch: number of complete epochs.
+        step: optimizer steps done in the epoch after these.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -23,24 +28,24 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that decides how a run goes on.
+    """Everything that determines how a run continues.
 
-    The random numbers of a step are a function of (seed, step, rank) and those of a sample one of
-    (seed, epoch, index), so that the seed and the position stand for all states of generators.
+    The random numbers of a step are a function of (seed, step, rank), and those of a sample a function of
+    (seed, epoch, index). The seed and the progress therefore replace the states of all random generators.
 
     Attributes:
-        position: where the run is.
-        model_state, optimizer_state, scaler_state: ``state_dict()`` of each, of whole tensors.
+        progress: of the run.
+        model_state, optimizer_state, scaler_state: the ``state_dict()`` of each, with full tensors.
         config: the configuration as YAML.
         seed: ``RNG_SEED``.
-        global_batch: clips a step over all processes.
-        data_fingerprint: of the training samples in their order; empty where it is not known.
-        class_names: in the order of the classes; empty where the run did not know them.
-        lr_scale: by what the configuration's learning rates are multiplied.
-        average_state: ``state_dict()`` of the moving average of the weights; empty where there is none.
+        global_batch: clips per step over all processes.
+        data_fingerprint: hash of the training samples in their order; empty if unknown.
+        class_names: in the order of the classes; empty if the run did not know them.
+        lr_scale: factor on the learning rates of the configuration.
+        average_state: the ``state_dict()`` of the moving average of the weights; empty without an average.
     """
 
-    position: TrainingProgress
+    progress: TrainingProgress
     model_state: dict[str, Tensor]
     optimizer_state: dict[str, Any]
     scaler_state: dict[str, Any]

@@ -1,9 +1,9 @@
-"""Checkpoints: what a run needs to go on exactly where it was, and the weights of a model.
+"""Checkpoint files: their names, how they are written, verified and read.
 
 ``OUTPUT_DIR/checkpoints/checkpoint_epoch_00003.pyth`` is the state after three epochs, as in PySlowFast;
-``checkpoint_epoch_00003_step_000120.pyth`` the state 120 steps into the fourth. Files are written
-atomically, and each entry of such a file has a CRC, which is checked before a run continues from it.
-Everything is read by ``torch.load(weights_only=True)``, which runs no code from the file.
+``checkpoint_epoch_00003_step_000120.pyth`` is the state 120 steps later. Files are written atomically.
+Each entry of a file has a CRC, which is checked before a run is resumed from the file. All files are read by
+``torch.load(weights_only=True)``, which runs no code from the file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,25 @@ logger = get_logger(__name__)
 
 _NAME = re.compile(r"checkpoint_epoch_(\d+)(?:_step_(\d+))?\.pyth")
 
+STATE_DICT_KEYS = ("model_state", "state_dict", "model_state_dict", "model")
+"""Keys under which training programs save the state dict of a model: PySlowFast ``model_state``, Lightning
+and timm ``state_dict``."""
+_AVERAGE_KEYS = ("state_dict_ema", "model_ema")  # timm's train script, DeiT
+
 
 def checkpoint_folder(output_dir: str | Path) -> Path:
-    """The folder of a run's checkpoints."""
+    """Returns the folder of a run's checkpoints."""
     return Path(output_dir) / "checkpoints"
 
 
-def checkpoint_path(output_dir: str | Path, position: TrainingProgress) -> Path:
-    """The file of the state at ``position``."""
-    step = f"_step_{position.step:06d}" if position.step else ""
-    return checkpoint_folder(output_dir) / f"checkpoint_epoch_{position.epoch:05d}{step}.pyth"
+def checkpoint_path(output_dir: str | Path, progress: TrainingProgress) -> Path:
+    """Returns the file of the state at ``progress``."""
+    step = f"_step_{progress.step:06d}" if progress.step else ""
+    return checkpoint_folder(output_dir) / f"checkpoint_epoch_{progress.epoch:05d}{step}.pyth"
 
 
 def list_checkpoints(output_dir: str | Path) -> list[tuple[TrainingProgress, Path]]:
-    """Returns a run's checkpoints, the furthest first, good and damaged."""
+    """Returns a run's checkpoints, intact and damaged, the latest first."""
     found = []
     for path in checkpoint_folder(output_dir).glob("checkpoint_epoch_*.pyth"):
         if match := _NAME.fullmatch(path.name):
@@ -51,18 +56,18 @@ def list_checkpoints(output_dir: str | Path) -> list[tuple[TrainingProgress, Pat
 
 
 def good_checkpoints(output_dir: str | Path) -> Iterator[Path]:
-    """Yields a run's undamaged checkpoints, the furthest first; a damaged one is reported and skipped."""
+    """Yields a run's intact checkpoints, the latest first; logs and skips the damaged ones."""
     for _, path in list_checkpoints(output_dir):
         try:
             verify(path)
         except CheckpointError as error:
-            logger.warning("%s; trying the one before it", error)
+            logger.warning("%s; trying the previous checkpoint", error)
             continue
         yield path
 
 
 def last_checkpoint(output_dir: str | Path) -> Path | None:
-    """Returns a run's furthest undamaged checkpoint, None when there is none."""
+    """Returns a run's latest intact checkpoint, or None without one."""
     return next(good_checkpoints(output_dir), None)
 
 
@@ -72,25 +77,26 @@ def verify(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is None:
-            # torch is stricter about the archive's structure; mapped, the weights are not read again.
+            # torch checks the structure of the archive more strictly than zipfile. With mmap it does not read
+            # the weights a second time.
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged archive can fail in any way
+    except Exception as error:  # a damaged archive can raise any error
         raise CheckpointError(f"{path} is damaged: {_first_line(error)}") from error
     if damaged is not None:
         raise CheckpointError(f"{path} is damaged: wrong checksum of {damaged}")
 
 
 def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
-    """Writes ``state`` to its place and returns the path.
+    """Writes ``state`` to its file and returns the path.
 
     Raises:
-        CheckpointError: when it cannot be written; older checkpoints are untouched.
+        CheckpointError: if the file cannot be written; earlier checkpoints stay unchanged.
     """
-    path = checkpoint_path(output_dir, state.position)
+    path = checkpoint_path(output_dir, state.progress)
     content = {
-        # PySlowFast counts the last finished epoch from 0 and continues with the one after it.
-        "epoch": state.position.epoch - 1,
-        "step": state.position.step,
+        # As in PySlowFast: the index, from 0, of the last complete epoch.
+        "epoch": state.progress.epoch - 1,
+        "step": state.progress.step,
         "model_state": state.model_state,
         "optimizer_state": state.optimizer_state,
         "scaler_state": state.scaler_state,
@@ -104,11 +110,11 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
     if state.average_state:
         content["ema_state"] = state.average_state
     try:
-        # From a path torch would take the archive's inner name, and that is the temporary one.
+        # An open file, because torch would name the folder in the archive after a path, here a temporary one.
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:
-        # torch's writer turns a full disk into a RuntimeError.
+        # torch reports a full disk as a RuntimeError, too.
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         reason = "the disk is full" if full else _first_line(error)
         raise CheckpointError(f"could not save {path}: {reason}; earlier checkpoints are intact") from error
@@ -116,14 +122,15 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a ``.pyth``/``.pt`` file or the tensors of a ``.safetensors`` file to host memory.
+    """Reads a ``.pyth``/``.pt`` file, or the tensors of a ``.safetensors`` file, into host memory.
 
     Raises:
-        CheckpointError: when there is no such file, it is damaged, or it holds more than plain data.
+        CheckpointError: if the file does not exist, is damaged, or contains more than tensors and plain
+        values.
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint")
+        raise CheckpointError(f"{path}: no such checkpoint")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -131,25 +138,29 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch's own words advise to switch the protection off.
+        # The message of torch advises to switch the protection off.
         raise CheckpointError(
-            f"{path} cannot be read: it is no checkpoint, or holds more than tensors and plain values, which "
-            "is never loaded because it can run code; where you trust its source, save its state_dict() alone"
+            f"{path} cannot be read: it is not a checkpoint, or contains more than tensors and plain values, "
+            "which is never loaded because it can run code; if you trust the file, save only its state_dict()"
         ) from error
-    except Exception as error:  # a damaged file can fail in any way
+    except Exception as error:  # a damaged file can raise any error
         raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+        raise CheckpointError(f"{path} contains a {type(content).__name__}; must be a dictionary of weights")
     return content
 
 
 def read_training_state(path: str | Path) -> TrainingState | None:
-    """Reads what :func:`save_checkpoint` (or PySlowFast) wrote; None when the file holds weights alone."""
+    """Reads the state that :func:`save_checkpoint` or PySlowFast wrote; None if the file has only weights.
+
+    Raises:
+        CheckpointError: see :func:`read_checkpoint`.
+    """
     content = read_checkpoint(path)
     if "epoch" not in content or "optimizer_state" not in content:
         return None
     return TrainingState(
-        position=TrainingProgress(int(content["epoch"]) + 1, int(content.get("step", 0))),
+        progress=TrainingProgress(int(content["epoch"]) + 1, int(content.get("step", 0))),
         model_state=weights_in(content, path),
         optimizer_state=content["optimizer_state"],
         scaler_state=content.get("scaler_state", {}),
@@ -164,8 +175,12 @@ def read_training_state(path: str | Path) -> TrainingState | None:
 
 
 def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, ...]:
-    """The class names, in the order of the classes, in what :func:`read_checkpoint` read from ``path``."""
-    if Path(path).suffix == ".safetensors":  # they stand beside the tensors
+    """Returns the class names, in the order of the classes, that are saved in a checkpoint; may be empty.
+
+    Args:
+        content: of the file ``path``, see :func:`read_checkpoint`.
+    """
+    if Path(path).suffix == ".safetensors":  # the names are in the metadata, not among the tensors
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:
@@ -174,13 +189,13 @@ def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, .
     return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
 
-def record_validation(checkpoint: Path, figures: Mapping[str, float]) -> None:
-    """Notes the validation figures of a checkpoint in a json file beside it."""
-    write_text(checkpoint.with_suffix(".json"), json.dumps(dict(figures)) + "\n")
+def record_validation(checkpoint: Path, metrics: Mapping[str, float]) -> None:
+    """Writes the validation metrics of a checkpoint to a json file beside it."""
+    write_text(checkpoint.with_suffix(".json"), json.dumps(dict(metrics)) + "\n")
 
 
 def recorded_validation(checkpoint: Path) -> dict[str, float] | None:
-    """Returns what :func:`record_validation` noted, None when that checkpoint was not validated."""
+    """Returns the metrics that :func:`record_validation` wrote; None if the checkpoint was not validated."""
     try:
         return json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -188,28 +203,42 @@ def recorded_validation(checkpoint: Path) -> dict[str, float] | None:
 
 
 def weights_in(content: Mapping[str, Any], path: str | Path, *, averaged: bool = False) -> dict[str, Tensor]:
-    """The state dict in what :func:`read_checkpoint` read from ``path``.
+    """Returns the state dict of the model in a checkpoint, with the names of the file.
 
     Args:
-        averaged: with the moving average of all weights that have one.
+        content: of the file ``path``, see :func:`read_checkpoint`.
+        averaged: use the moving average of each weight that has one.
 
     Raises:
-        CheckpointError: when there is none in it.
+        CheckpointError: if the file contains no weights.
     """
-    if averaged:
-        averages = content.get("ema_state", {}).get("weights", {})
-        logger.info("%s: its %s weights are taken", path, "averaged" if averages else "ordinary (and only)")
-        return {**weights_in(content, path), **averages}
-    for key in ("model_state", "state_dict", "model"):
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} holds no weights; it has {', '.join(map(str, list(content)[:5]))}")
-    # A model saved from inside its data-parallel wrapper has this before every name.
-    if all(name.startswith("module.") for name in content):
-        return {name.removeprefix("module."): value for name, value in content.items()}
-    return dict(content)
+    if not averaged:
+        return find_state_dict(content, path)
+    own = content.get("ema_state", {}).get("weights", {})
+    other = next((key for key in _AVERAGE_KEYS if isinstance(content.get(key), Mapping)), None)
+    logger.info(
+        "%s: %s", path, "loading the averaged weights" if own or other else "it has no averaged weights"
+    )
+    if other is not None and not own:
+        return find_state_dict(content, path, (other,))
+    return {**find_state_dict(content, path), **own}
+
+
+def find_state_dict(
+    content: Mapping[str, Any], path: str | Path, keys: Sequence[str] = STATE_DICT_KEYS
+) -> dict[str, Tensor]:
+    """Returns the tensors under the first of ``keys`` in the file; without any of them, all its tensors.
+
+    Raises:
+        CheckpointError: if there are no tensors.
+    """
+    content = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
+    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise CheckpointError(
+            f"{path} contains no weights; its entries are {', '.join(map(str, list(content)[:5]))}"
+        )
+    return weights
 
 
 def _first_line(error: Exception) -> str:

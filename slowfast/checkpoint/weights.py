@@ -1,8 +1,15 @@
-"""Loading of weights into a model, with a listing of all that does not fit."""
+"""Loading of weights into a model: names are matched, and every difference is listed.
+
+Training programs put names in front of a model's own (``module.`` of DataParallel, ``_orig_mod.`` of
+``torch.compile``, ``model.`` or ``net.`` of a Lightning module), or inside them where they wrap a part of the
+model. Both are found by comparison with the names of the model, removed, and reported in the log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -11,23 +18,127 @@ from slowfast.checkpoint.storage import class_names_in, read_checkpoint, weights
 from slowfast.distributed.dtensor import shard_like
 from slowfast.errors import CheckpointError
 from slowfast.log import get_logger
+from slowfast.models.capabilities import HasClasses
 
 logger = get_logger(__name__)
+
+# Names that wrappers add before a module, anywhere in a dotted name.
+_INNER_WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+# Names of the attribute in which a larger module usually keeps a model.
+_OUTER_WRAPPERS = _INNER_WRAPPERS | {"model", "net", "network"}
+# A prefix is removed only if at least this fraction of the model's names follows it.
+_MIN_MATCHED = 0.5
+_MAX_LISTED = 20
+
+
+@dataclass(frozen=True)
+class MatchedWeights:
+    """The weights of a file under the names of a model.
+
+    Attributes:
+        weights: the entries behind the prefix.
+        prefix: the text before the names of the model; empty if there is none.
+        others: names, as in the file, of the entries without the prefix.
+        num_unwrapped: number of names from which a wrapper was removed behind the prefix.
+    """
+
+    weights: dict[str, Tensor]
+    prefix: str
+    others: tuple[str, ...]
+    num_unwrapped: int
+
+    def describe(self) -> str:
+        """Returns what was removed from the names, for the log; empty if nothing was."""
+        texts = [f"prefix {self.prefix!r} removed"] if self.prefix else []
+        if self.num_unwrapped:
+            texts.append(f"wrappers removed from {self.num_unwrapped} names")
+        return ", ".join(texts)
+
+
+@dataclass(frozen=True)
+class WeightDifferences:
+    """Differences between the weights of a file and those of a model, by name.
+
+    Attributes:
+        missing: in the model only.
+        unexpected: in the file only.
+        misshapen: in both, with different shapes.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.misshapen)
+
+    def listing(self, weights: Mapping[str, Tensor], own: Mapping[str, Tensor], owner: str = "model") -> str:
+        """Returns one line per difference; ``weights`` and ``own`` as compared, ``owner`` names the model."""
+        shapes = [
+            f"{name} is {tuple(weights[name].shape)}, the {owner}'s {tuple(own[name].shape)}"
+            for name in self.misshapen
+        ]
+        groups = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", shapes))
+        return "\n".join(list_names(title, names) for title, names in groups if names)
+
+
+def compare_weights(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> WeightDifferences:
+    """Compares the names and shapes of ``weights`` with a model's state dict ``own``.
+
+    The batch counters of batch norms may be missing, since files of earlier versions of torch lack them.
+    """
+    return WeightDifferences(
+        tuple(name for name in own if name not in weights and not name.endswith("num_batches_tracked")),
+        tuple(name for name in weights if name not in own),
+        tuple(name for name in weights if name in own and weights[name].shape != own[name].shape),
+    )
+
+
+def match_names(
+    weights: Mapping[str, Tensor], own: Collection[str], *, min_matched: float = 0.0
+) -> MatchedWeights:
+    """Removes prefixes and wrappers from the names of ``weights``, as far as they then are names of ``own``.
+
+    Args:
+        own: the names in the state dict of the model.
+        min_matched: fraction of ``own`` that must follow a prefix; otherwise no prefix is removed.
+
+    Raises:
+        CheckpointError: if several prefixes fit equally well, or several weights have one name.
+    """
+    plain_own = {_unwrap(name): name for name in own}
+    prefixes = [_prefix_of(name, own, plain_own) for name in weights]
+    votes = Counter(prefix for prefix in prefixes if prefix is not None)
+    prefix = _choose_prefix(votes, len(own))
+    if votes[prefix] < min_matched * len(own):
+        prefix = ""
+    found: dict[str, Tensor] = {}
+    num_unwrapped = 0
+    for name, tensor in weights.items():
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            target = rest if rest in own else plain_own.get(_unwrap(rest), rest)
+            if target in found:
+                raise CheckpointError(f"several weights have the name {target}, one of them as {name}")
+            num_unwrapped += target != rest
+            found[target] = tensor
+    others = tuple(name for name in weights if not name.startswith(prefix))
+    return MatchedWeights(found, prefix, others, num_unwrapped)
 
 
 def load_model_weights(
     model: nn.Module, path: str | Path, *, reset_head: bool = False, averaged: bool = False
 ) -> tuple[str, ...]:
-    """Loads the weights in ``path`` into ``model``, all of them and nothing else.
+    """Loads the weights in ``path`` into ``model``; every weight of the model must be in the file.
 
-    Returns the class names that the file holds; it may hold none.
+    Returns the class names in the file; empty if it has none.
 
     Args:
-        model: its ``num_classes`` tells which weights are its last layer's.
-        path: a ``.pyth``/``.pt`` file (a state dict, or one under ``model_state``, ``state_dict`` or
-            ``model``) or a ``.safetensors`` file.
-        reset_head: leave a last layer of another number of classes as it was initialised.
-        averaged: take the moving average of the weights; where the file has none the log says so.
+        model: its attribute ``num_classes`` identifies the weights of its last layer.
+        path: a ``.pyth``/``.pt`` file with a state dict, by itself or under one of
+            :data:`slowfast.checkpoint.storage.STATE_DICT_KEYS`, or a ``.safetensors`` file.
+        reset_head: keep the initial weights of a last layer with another number of classes.
+        averaged: load the moving average of the weights; if the file has none, the log says so.
 
     Raises:
         CheckpointError: listing the missing, unexpected and misshapen weights.
@@ -41,53 +152,84 @@ def load_model_weights(
 def load_weights(
     model: nn.Module, weights: Mapping[str, Tensor], *, source: str, reset_head: bool = False
 ) -> None:
-    """As :func:`load_model_weights`, with the weights in memory; ``source`` names them in errors."""
-    weights = dict(weights)
+    """Loads weights from memory, see :func:`load_model_weights`; ``source`` names their origin in errors."""
     own = model.state_dict()
-    misshapen = [name for name in weights if name in own and weights[name].shape != own[name].shape]
+    matched = match_names(weights, own.keys(), min_matched=_MIN_MATCHED)
+    if removed := matched.describe():
+        logger.info("%s: %s", source, removed)
+    if matched.others:
+        logger.info("%s: %s", source, list_names("entries without the prefix, not loaded", matched.others))
+    weights = matched.weights
+    misshapen = compare_weights(weights, own).misshapen
     heads = [name for name in misshapen if _is_other_head(weights[name], own[name], model)]
     if reset_head and heads:
-        logger.info("%s: its last layer has another number of classes and is not taken: %s", source, heads)
-        misshapen = [name for name in misshapen if name not in heads]
-    shapes = [f"{n} is {tuple(weights[n].shape)}, the model's {tuple(own[n].shape)}" for n in misshapen]
-    for name in {*misshapen, *heads}:
-        del weights[name]
-    spread = {name: shard_like(w, own[name]) if name in own else w for name, w in weights.items()}
-    result = model.load_state_dict(spread, strict=False)
-    missing = [name for name in result.missing_keys if name not in {*misshapen, *heads}]
-    problems = [
-        _listing("missing", missing),
-        _listing("unexpected", result.unexpected_keys),
-        _listing("of another shape", shapes),
-    ]
-    if any(problems):
-        remedy = ""
-        if heads and set(heads) == set(misshapen) and not missing and not result.unexpected_keys:
-            remedy = "\nto keep a fresh last layer set TRAIN.CHECKPOINT_RESET_HEAD True"
+        logger.info("%s: its last layer has another number of classes and is not loaded: %s", source, heads)
+    # torch compares the other names: modules may accept older names of their weights by hooks.
+    loaded = {
+        name: shard_like(tensor, own[name]) if name in own else tensor
+        for name, tensor in weights.items()
+        if name not in misshapen
+    }
+    result = model.load_state_dict(loaded, strict=False)
+    accepted = heads if reset_head else []
+    differences = WeightDifferences(
+        tuple(name for name in result.missing_keys if name not in misshapen),
+        tuple(result.unexpected_keys),
+        tuple(name for name in misshapen if name not in accepted),
+    )
+    if differences:
+        text = f"{source} does not fit the model:\n{differences.listing(weights, own)}"
+        if differences == WeightDifferences((), (), tuple(heads)):
+            text += "\nto keep the initial weights of the last layer set TRAIN.CHECKPOINT_RESET_HEAD True"
+        raise CheckpointError(text)
+
+
+def list_names(title: str, names: Sequence[str]) -> str:
+    """Returns a title with the number of names, then one name per line, at most 20 of them."""
+    lines = [f"  {title} ({len(names)}):", *(f"    {name}" for name in names[:_MAX_LISTED])]
+    if len(names) > _MAX_LISTED:
+        lines.append(f"    … and {len(names) - _MAX_LISTED} more")
+    return "\n".join(lines)
+
+
+def _unwrap(name: str) -> str:
+    """Returns a dotted name without the names that wrappers add."""
+    return ".".join(part for part in name.split(".") if part not in _INNER_WRAPPERS)
+
+
+def _prefix_of(name: str, own: Collection[str], plain_own: Mapping[str, str]) -> str | None:
+    """Returns the text before the longest end of ``name`` that is a name of the model; None without one."""
+    parts = name.split(".")
+    for start in range(len(parts)):
+        if _unwrap(".".join(parts[start:])) in plain_own:
+            while parts[start] in _INNER_WRAPPERS and ".".join(parts[start:]) not in own:
+                start += 1
+            return "".join(f"{part}." for part in parts[:start])
+    return None
+
+
+def _choose_prefix(votes: Counter[str], num_own: int) -> str:
+    """Returns the prefix of most names; of several with as many, the one of a usual wrapper."""
+    if not votes:
+        return ""
+    most = max(votes.values())
+    best = [prefix for prefix, count in votes.items() if count == most]
+    usual = [prefix for prefix in best if set(prefix.split(".")) <= {"", *_OUTER_WRAPPERS}]
+    if len(best) > 1 and len(usual) != 1 and most >= _MIN_MATCHED * num_own:
         raise CheckpointError(
-            f"{source} does not fit the model:\n" + "\n".join(filter(None, problems)) + remedy
+            f"the names of the weights fit behind each of the prefixes {', '.join(map(repr, best))}; save "
+            "the weights of one of these modules alone"
         )
+    return usual[0] if len(usual) == 1 else best[0]
 
 
 def _is_other_head(theirs: Tensor, ours: Tensor, model: nn.Module) -> bool:
-    """Whether two tensors are the last layer for different numbers of classes."""
+    """Whether two tensors of different shapes are the last layer for different numbers of classes."""
     same_input = theirs.shape[1:] == ours.shape[1:]
     return (
         ours.ndim > 0
         and theirs.ndim > 0
         and same_input
-        and ours.shape[0] == getattr(model, "num_classes", None)
-    )
-
-
-def _listing(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    shown, rest = names[:20], len(names) - 20
-    return "\n".join(
-        [
-            f"  {what} ({len(names)}):",
-            *(f"    {n}" for n in shown),
-            *([f"    … and {rest} more"] if rest > 0 else []),
-        ]
+        and isinstance(model, HasClasses)
+        and ours.shape[0] == model.num_classes
     )

@@ -1,6 +1,9 @@
-"""When checkpoints are written and which are kept, without making training wait for the disk.
+"""Writing of checkpoints in the background: when one is due, and which are kept.
 
-States that this file gets are copies: nothing else changes them.
+torch's ``async_save`` writes sharded folders of many files. A run here writes one atomic file with
+PySlowFast's entries, deletes files that are no longer needed, and skips a checkpoint while the previous one
+is being written, so a small writer of its own does that. States given to the writer must be copies that are
+not changed afterwards.
 """
 
 from __future__ import annotations
@@ -23,15 +26,15 @@ logger = get_logger(__name__)
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread of its own, so that training waits only for the copy to host memory.
+    """Writes checkpoints in a thread, so that training waits only for the copy to host memory.
 
-    One is written at a time. What fails is raised by the next call.
+    One checkpoint is written at a time. An error of the thread is raised by the next call of a method.
 
     Args:
         output_dir: of the run.
-        minutes: between two checkpoints within an epoch; 0: none.
-        steps: of the run between two checkpoints; 0: none.
-        keep: checkpoints of epochs that :meth:`prune` leaves; 0: all.
+        minutes: time between two checkpoints within an epoch; 0: no such checkpoints.
+        steps: optimizer steps between two checkpoints; 0: no such checkpoints.
+        keep: number of checkpoints at the end of an epoch that :meth:`prune` keeps; 0: all.
     """
 
     def __init__(
@@ -44,20 +47,20 @@ class CheckpointWriter:
         self._last = time.monotonic()
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
-        self._overtaken: list[Path] = []
+        self._superseded: list[Path] = []
 
-    def begin_anew(self, position: TrainingProgress) -> None:
-        """Says that the run goes back to ``position`` with what was further.
+    def restart_from(self, progress: TrainingProgress) -> None:
+        """Marks all checkpoints later than ``progress`` as superseded, since the run repeats these steps.
 
-        Once it has written a checkpoint of its own, those that were further at that time are renamed to
-        ``….pyth.overtaken``; before, one of them is what it would go on from.
+        They are renamed to ``….pyth.superseded`` when the run has written its next checkpoint. Until then, a
+        restarted run would resume from one of them.
         """
-        self._overtaken = [path for at, path in list_checkpoints(self._output_dir) if at > position]
+        self._superseded = [path for at, path in list_checkpoints(self._output_dir) if at > progress]
 
     def is_due(self, steps_done: int) -> bool:
-        """Whether a checkpoint within an epoch is due after so many steps of the run.
+        """Whether a checkpoint within an epoch is due after ``steps_done`` steps of the run.
 
-        While the one before is still being written it is left out.
+        False while the previous checkpoint is still being written.
         """
         by_time = self._seconds > 0 and time.monotonic() - self._last >= self._seconds
         by_steps = self._steps > 0 and steps_done % self._steps == 0
@@ -65,32 +68,36 @@ class CheckpointWriter:
             return False
         if self._thread is not None and self._thread.is_alive():
             logger.warning(
-                "no checkpoint after %d steps: the one before is still being written; set "
-                "TRAIN.CHECKPOINT_STEPS or TRAIN.CHECKPOINT_MINUTES higher, or take a faster disk",
+                "no checkpoint after %d steps: the previous one is still being written; set "
+                "TRAIN.CHECKPOINT_STEPS or TRAIN.CHECKPOINT_MINUTES higher, or use a faster disk",
                 steps_done,
             )
-            # Not at each step: a slow disk would fill the log.
+            # Waits for the next period: a warning in every step would fill the log.
             self._last = time.monotonic()
             return False
         return True
 
     def write(self, state: TrainingState) -> Path:
-        """Begins to write ``state``, which nobody else may change any more; returns where."""
+        """Starts to write ``state``, which must not change any more; returns the path of the file.
+
+        Raises:
+            CheckpointError: if the previous checkpoint could not be written.
+        """
         self.wait()
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, args=(state,), name="checkpoint writer")
         self._thread.start()
-        return checkpoint_path(self._output_dir, state.position)
+        return checkpoint_path(self._output_dir, state.progress)
 
     def wait(self) -> None:
-        """Waits until all is written.
+        """Waits until the last checkpoint is written.
 
         Raises:
-            CheckpointError: when it could not be.
+            CheckpointError: if it could not be written.
         """
         if self._thread is not None:
             if self._thread.is_alive():
-                logger.info("waiting until a checkpoint is written")
+                logger.info("waiting until the checkpoint is written")
             self._thread.join()
             self._thread = None
         failure, self._failure = self._failure, None
@@ -98,7 +105,7 @@ class CheckpointWriter:
             raise failure
 
     def prune(self) -> None:
-        """Deletes the checkpoints that are not to be kept."""
+        """Deletes the checkpoints that are no longer needed, with their metrics."""
         self.wait()
         for path in superfluous(self._output_dir, keep=self._keep):
             path.unlink(missing_ok=True)
@@ -106,36 +113,37 @@ class CheckpointWriter:
 
     def _run(self, state: TrainingState) -> None:
         try:
-            begun = time.monotonic()
+            started = time.monotonic()
             path = save_checkpoint(self._output_dir, state)
-            logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - begun)
-            for overtaken in self._overtaken:
-                if overtaken != path and overtaken.exists():
-                    overtaken.rename(f"{overtaken}.overtaken")
-            self._overtaken = []
-            # Those within an epoch only bridge the time to its end.
+            logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - started)
+            for superseded in self._superseded:
+                if superseded != path and superseded.exists():
+                    superseded.rename(f"{superseded}.superseded")
+            self._superseded = []
+            # Checkpoints within an epoch are needed only until its end.
             for old in superfluous(self._output_dir, keep=0):
                 old.unlink(missing_ok=True)
-        except Exception as error:  # a thread has nobody above it: the next call raises it
+        except Exception as error:  # the next call in the main thread raises it
             self._failure = error
 
 
 def superfluous(output_dir: str | Path, *, keep: int) -> list[Path]:
-    """Returns the checkpoints that may go.
+    """Returns the checkpoints that may be deleted.
 
-    Of those within an epoch, all but the two furthest of all files. Of those at an epoch's end, all but
-    the last ``keep`` and the one with the best validation; none when ``keep`` is 0.
+    Within an epoch: all but the two latest of all files. At the end of an epoch: all but the ``keep`` latest
+    and the one with the best validation; with ``keep`` 0 none of them.
     """
     found = list_checkpoints(output_dir)
-    within = [path for position, path in found[2:] if position.step]
-    ends = [path for position, path in found if not position.step]
+    within = [path for progress, path in found[2:] if progress.step]
+    ends = [path for progress, path in found if not progress.step]
     if keep == 0:
         return within
-    validated = [(figures, path) for path in ends if (figures := recorded_validation(path)) is not None]
+    validated = [(metrics, path) for path in ends if (metrics := recorded_validation(path)) is not None]
     best = min(validated, key=lambda pair: _badness(pair[0]))[1] if validated else None
-    # Two are always left, so that a damaged newest one has another before it.
+    # At least two are kept, so that a run can be resumed if the latest one is damaged.
     return within + [path for path in ends[max(keep, 2) :] if path != best]
 
 
-def _badness(figures: Mapping[str, float]) -> float:
-    return figures["top1_err"] if "top1_err" in figures else -figures.get("map", 0.0)
+def _badness(metrics: Mapping[str, float]) -> float:
+    """Returns a number that is lower for a better validation."""
+    return metrics["top1_err"] if "top1_err" in metrics else -metrics.get("map", 0.0)

@@ -1,4 +1,4 @@
-"""A rehearsal of a training run: everything is built, a batch is loaded, a few steps are taken."""
+"""A dry run of training: everything is built, one batch is loaded, and a few steps are taken."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast.checkpoint.state import TrainingProgress
+from slowfast.distributed.dtensor import to_local
 from slowfast.distributed.world import World
-from slowfast.engine.training.training_run import TrainingRun, build_training_run
+from slowfast.engine.training.build import build_training_run
+from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
@@ -28,15 +31,15 @@ _STEPS = 3
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """What a few steps took on one rank.
+class DryRunResult:
+    """Time and memory of a few steps on one rank.
 
     Attributes:
-        clips, frames: of its batch.
-        load_seconds: until the first batch was there, the start of the workers with it.
+        clips, frames: of the batch: number of clips, and frames per clip.
+        load_seconds: time until the first batch was loaded, including the start of the workers.
         step_seconds: median over the steps after the first.
-        weights, gradients, optimizer: bytes that stay over the whole run.
-        peak: bytes at the highest point: of the device on a GPU, of the process on the CPU.
+        weights, gradients, optimizer: bytes that are allocated during the entire run.
+        peak: largest number of allocated bytes: of the device on a GPU, of the process on the CPU.
     """
 
     rank: int
@@ -52,47 +55,45 @@ class Rehearsal:
     peak: int
 
 
-def rehearse(cfg: Any, world: World, interrupt: Interrupt) -> list[Rehearsal]:
-    """Builds the training that ``cfg`` describes and takes a few steps on one batch a rank.
+def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResult]:
+    """Builds the training run that ``cfg`` describes and takes a few steps on one batch per rank.
 
-    Weights are not fetched, and nothing is written.
+    Pretrained weights are not downloaded, and no file is written.
 
     Returns:
-        What it took on all ranks, on rank 0, where it is also logged; an empty list elsewhere.
+        The results of all ranks on rank 0, which also logs them; an empty list on the others.
 
     Raises:
-        ConfigError: when the configuration does not train.
+        ConfigError: if ``TRAIN.ENABLE`` is False.
     """
     if not cfg.TRAIN.ENABLE:
-        raise ConfigError("TRAIN.ENABLE = False: --dry-run rehearses training; set it True")
+        raise ConfigError("TRAIN.ENABLE = False: must be True for --dry-run, which tests a training run")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.TENSORBOARD.ENABLE = False
     cfg.freeze()
     training = build_training_run(cfg, world, interrupt, fetch_weights=False)
-    rehearsals = world.gather_objects(_take_steps(training, world))
+    results = world.gather_objects(_take_steps(training, world))
     training.close()
     if world.is_main:
-        for line in describe(training, rehearsals):
+        for line in describe(training, results):
             logger.info("dry run: %s", line)
-    return rehearsals
+    return results
 
 
-def _take_steps(training: TrainingRun, world: World) -> Rehearsal:
-    begun = time.perf_counter()
-    training.loader.batch_sampler.set_position(0, 0)
-    position = TrainingProgress()
-    batch = next(iter(training.loader))
-    load_seconds = time.perf_counter() - begun
-    batch = training.mix(batch, position)
+def _take_steps(training: TrainingRun, world: World) -> DryRunResult:
+    started = time.perf_counter()
+    batch = next(iter(training.batches_from(TrainingProgress())))
+    load_seconds = time.perf_counter() - started
+    batch = training.mix(batch, TrainingProgress())
     seconds = []
     for _ in range(1 + _STEPS):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         training.step(batch, training.lr_policy(0.0))
         _synchronize(world)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     model, optimizer = training.step.model, training.step.optimizer
-    return Rehearsal(
+    return DryRunResult(
         rank=world.rank,
         host=socket.gethostname(),
         device=str(world.device),
@@ -107,39 +108,34 @@ def _take_steps(training: TrainingRun, world: World) -> Rehearsal:
     )
 
 
-def describe(training: TrainingRun, rehearsals: list[Rehearsal]) -> list[str]:
-    """The lines that rank 0 logs."""
-    first = rehearsals[0]
+def describe(training: TrainingRun, results: list[DryRunResult]) -> list[str]:
+    """Returns the lines that rank 0 logs."""
+    first = results[0]
     schedule = training.schedule
     parameters = list(training.step.model.parameters())
     total = sum(p.numel() for p in parameters)
-    learning = sum(p.numel() for p in parameters if p.requires_grad)
-    slowest = max(r.step_seconds for r in rehearsals)
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    slowest = max(r.step_seconds for r in results)
     steps = schedule.steps_to(schedule.end)
     lines = [
-        f"{total:,} parameters, {learning:,} of them learn",
-        f"memory that stays on each rank: {format_bytes(first.weights)} of weights, "
-        f"{format_bytes(first.gradients)} of gradients, {format_bytes(first.optimizer)} of the optimiser",
-        f"{schedule.steps_per_epoch} steps an epoch, {steps} in all; {slowest:.3g} s a step on the slowest "
-        f"rank: an epoch takes {format_duration(slowest * schedule.steps_per_epoch)}, the whole run "
-        f"{format_duration(slowest * steps)}, if loading keeps up, and without validation",
+        f"{total:,} parameters, {trained:,} of them trained",
+        f"memory of each rank during the entire run: weights {format_bytes(first.weights)}, "
+        f"gradients {format_bytes(first.gradients)}, optimizer {format_bytes(first.optimizer)}",
+        f"{schedule.steps_per_epoch} steps per epoch, {steps} in total; {slowest:.3g} s per step on the "
+        f"slowest rank: an epoch takes {format_duration(slowest * schedule.steps_per_epoch)}, the run "
+        f"{format_duration(slowest * steps)}, without validation and if loading is fast enough",
     ]
     lines += [
         f"rank {r.rank} on {r.host}, {r.device}: {r.clips} clips of {r.frames} frames; first batch after "
-        f"{r.load_seconds:.3g} s; {r.step_seconds:.3g} s a step; memory at its peak {format_bytes(r.peak)}"
-        + ("" if r.device.startswith("cuda") else " (of the process, all that is loaded with it)")
-        for r in rehearsals
+        f"{r.load_seconds:.3g} s; {r.step_seconds:.3g} s per step; peak memory {format_bytes(r.peak)}"
+        + ("" if r.device.startswith("cuda") else " (of the process, including all libraries)")
+        for r in results
     ]
-    return [*lines, "nothing was written"]
+    return [*lines, "no file was written"]
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(_local(tensor).numel() * tensor.element_size() for tensor in tensors)
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """This rank's part of a tensor that is spread over the ranks."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return sum(to_local(tensor).numel() * tensor.element_size() for tensor in tensors)
 
 
 def _tensors(state: Mapping[str, Any]) -> list[Tensor]:
@@ -159,7 +155,7 @@ def _peak(world: World) -> int:
 
 
 def format_bytes(count: int) -> str:
-    """Returns a number of bytes with a unit that suits it.
+    """Returns a number of bytes in the largest fitting unit.
 
     >>> format_bytes(5_767_168)
     '5.5 MiB'

@@ -1,4 +1,4 @@
-"""The model that is validated during training: unsharded, with averaged weights if there are any."""
+"""The model that is validated during training: with full tensors, and averaged weights if there are any."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from slowfast.solver.ema import WeightAverage
 
 
 class EvaluatedModel:
-    """A model in training, whole on each rank and with the weights that are evaluated, for a while.
+    """A model in training that temporarily has full tensors on each rank and the weights to be evaluated.
 
     Args:
-        model: on its device, before :func:`distribute`.
-        sharded: whether it will be in parts; then a copy stays in host memory.
+        model: on its device, before :func:`slowfast.distributed.parallel.distribute`.
+        sharded: whether its parameters will be sharded; an unsharded copy then stays in host memory.
 
     Attributes:
-        network: to be evaluated, in :meth:`ready` only.
-        is_copy: whether it is another model than the trained one.
+        network: the model to be evaluated, valid in :meth:`ready` only.
+        is_copy: whether it is another object than the trained model.
     """
 
     def __init__(self, model: nn.Module, world: World, *, sharded: bool) -> None:
@@ -36,12 +36,15 @@ class EvaluatedModel:
         self.network = copy.deepcopy(model).to("cpu") if sharded else model
 
     def use(self, average: WeightAverage | None) -> None:
-        """From now on the averaged weights are evaluated; None: the model's own."""
+        """Evaluates the averaged weights from now on; None: the model's own."""
         self._average = average
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """While the block runs the model can be evaluated; it must not learn meanwhile. All ranks call it."""
+        """Prepares the network for evaluation while the block runs; all ranks must call it.
+
+        The block must not train the model.
+        """
         if not self.is_copy:
             with self._evaluated_weights():
                 yield
@@ -57,15 +60,15 @@ class EvaluatedModel:
     @contextmanager
     def _evaluated_weights(self) -> Iterator[None]:
         with self._average.in_place() if self._average is not None else nullcontext():
-            self._share_buffers()
+            self._broadcast_buffers()
             yield
 
     @torch.no_grad()
-    def _share_buffers(self) -> None:
-        """Gives all ranks the buffers of rank 0, which are saved; those of batch norms differ a bit."""
+    def _broadcast_buffers(self) -> None:
+        """Copies the buffers of rank 0, the saved ones, to all ranks; batch norms differ slightly."""
         if self._world.size > 1:
             with blocking_on("the buffers of rank 0"):
                 for buffer in self._trained.buffers():
-                    # Training changes no tables of indices, and none that are views of something smaller.
+                    # Training changes neither tables of indices nor expanded views of smaller tensors.
                     if buffer.is_floating_point() and buffer.is_contiguous():
                         dist.broadcast(buffer, src=0)

@@ -1,4 +1,4 @@
-"""What training and testing set up alike: the model on its device, normalisation, evaluation of a split."""
+"""Building of the evaluation of one split from a configuration."""
 
 from __future__ import annotations
 
@@ -7,45 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
+from fvcore.common.config import CfgNode
 
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
+from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
-from slowfast.engine.seeding import seed_generators
 from slowfast.interrupt import Interrupt
-from slowfast.log import CountOf, get_logger, log_json_stats
-from slowfast.models.build import build_model, looks_frame_by_frame
-from slowfast.models.complexity import count_parameters, measure_complexity
+from slowfast.log import CountOf, log_json_stats
+from slowfast.models.capabilities import FrameByFrameModel, feature_dim_of
 from slowfast.models.feature_head import network_for
-from slowfast.models.losses import get_loss
-from slowfast.models.precision import Precision, choose_precision
+from slowfast.models.frame_format import frame_normalization
+from slowfast.models.losses import LOSS_REGISTRY, get_loss
+from slowfast.models.precision import choose_precision
 from slowfast.progress import Progress, format_duration
-
-logger = get_logger(__name__)
-
-
-def build_seeded_model(cfg: Any, world: World, *, fetch_weights: bool) -> nn.Module:
-    """Builds the model of a run on this process's device, with the same initial weights on every rank.
-
-    ``fetch_weights``: see ``slowfast.models.build.build_model``.
-    """
-    seed_generators(cfg.RNG_SEED)
-    return build_model(cfg, fetch_weights=fetch_weights).to(world.device)
-
-
-def frame_normalization(cfg: Any, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and standard deviation per channel, as ``DATA.NORMALIZATION`` says."""
-    if cfg.DATA.NORMALIZATION == "backbone":
-        return tuple(model.frame_mean), tuple(model.frame_std)  # type: ignore[arg-type]
-    return tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)
-
-
-def build_precision(cfg: Any, world: World) -> Precision:
-    """The number format that ``TRAIN.MIXED_PRECISION`` asks for on this device."""
-    return choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
 
 
 @dataclass(frozen=True)
@@ -54,24 +30,29 @@ class SplitEvaluator:
 
     Attributes:
         dataset: of the split.
-        run: evaluates once; returns the evaluation on rank 0, None elsewhere.
+        run: evaluates once; returns the evaluation on rank 0 and None on the others.
     """
 
-    dataset: Any
+    dataset: VideoDataset
     run: Callable[[], Evaluation | None]
 
 
 def build_evaluator(
-    cfg: Any, split: str, model: nn.Module, world: World, interrupt: Interrupt
+    cfg: CfgNode, split: str, model: Any, world: World, interrupt: Interrupt
 ) -> SplitEvaluator:
-    """Prepares the evaluation of ``model`` on ``split`` (``val`` or ``test``) as the configuration says."""
+    """Builds the evaluation of ``model`` on ``split`` (``val`` or ``test``).
+
+    Args:
+        model: a :class:`slowfast.models.capabilities.VideoModel` on the device of ``world``.
+        interrupt: ends an evaluation after a signal.
+    """
     section = cfg.TRAIN if split == "val" else cfg.TEST
     dataset = build_dataset(
         cfg,
         split,
         position_rate=model.position_rate,
-        streamed_views=looks_frame_by_frame(model),
-        feature_dim=getattr(model, "feature_dim", None),
+        streamed_views=isinstance(model, FrameByFrameModel),
+        feature_dim=feature_dim_of(model),
     )
     loader = build_loader(
         cfg,
@@ -84,27 +65,29 @@ def build_evaluator(
     )
     mean, std = frame_normalization(cfg, model)
     network = network_for(model, dataset, mean=mean, std=std)
-    # A loss of mixed labels has nothing to say of plain ones.
-    wants_values = cfg.MODEL.LOSS_FUNC in ("soft_cross_entropy", "bce_logit") and not cfg.DATA.MULTI_LABEL
-    loss = None if wants_values else get_loss(cfg.MODEL.LOSS_FUNC)
-    precision = build_precision(cfg, world)
-    ensemble = cfg.DATA.ENSEMBLE_METHOD
+    # Evaluation does not mix clips, so a loss of one value per class is undefined for class indices.
+    needs_values = LOSS_REGISTRY.labels_of(cfg.MODEL.LOSS_FUNC) == "values"
+    loss = None if needs_values and not cfg.DATA.MULTI_LABEL else get_loss(cfg.MODEL.LOSS_FUNC)
+    precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
+    # The values are read once, so that a later change of the configuration has no effect.
+    ensemble, head_act, period = cfg.DATA.ENSEMBLE_METHOD, cfg.MODEL.HEAD_ACT, cfg.LOG_PERIOD
+    num_classes = cfg.MODEL.NUM_CLASSES
 
     def run() -> Evaluation | None:
-        with Progress(len(loader), split, "batch", enabled=world.is_main) as progress:
-            begun = time.perf_counter()
+        with Progress(len(loader), split, "batch", enabled=world.is_main) as bar:
+            started = time.perf_counter()
 
             def count() -> None:
-                progress.update(1)
-                if world.is_main and progress.done % cfg.LOG_PERIOD == 0:
-                    log_evaluation_step(split, progress.done, len(loader), time.perf_counter() - begun)
+                bar.update(1)
+                if world.is_main and bar.done % period == 0:
+                    log_evaluation_step(split, bar.done, len(loader), time.perf_counter() - started)
 
             evaluation = evaluate(
                 network,
                 loader,
-                num_classes=cfg.MODEL.NUM_CLASSES,
+                num_classes=num_classes,
                 ensemble=ensemble,
-                head_act=cfg.MODEL.HEAD_ACT,
+                head_act=head_act,
                 mean=mean,
                 std=std,
                 loss=loss,
@@ -121,7 +104,7 @@ def build_evaluator(
 
 
 def log_evaluation_step(split: str, done: int, total: int, seconds: float) -> None:
-    """Logs how far an evaluation is; ``seconds`` since its start for ``done`` of ``total`` batches."""
+    """Logs the progress of an evaluation: ``done`` of ``total`` batches in ``seconds``."""
     log_json_stats(
         {
             "_type": f"{split}_iter",
@@ -130,18 +113,3 @@ def log_evaluation_step(split: str, done: int, total: int, seconds: float) -> No
             "eta": format_duration(seconds / done * (total - done)),
         }
     )
-
-
-def log_model_info(model: nn.Module, clip: tuple[int, ...]) -> None:
-    """Logs the number of parameters, and the multiply-adds of a clip of the shape (3, T, H, W) or (T, F)."""
-    total = count_parameters(model)
-    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    logger.info("model: %s", f"{total:,} parameters, {learning:,} of them learn")
-    shown = " × ".join(map(str, clip))
-    logger.info("model: %.4g GMACs for a clip of %s", count_gmacs(model, clip), shown)
-
-
-def count_gmacs(model: nn.Module, clip: tuple[int, ...]) -> float:
-    """Counts the multiply-adds of matrix products and convolutions in 10⁹, by running one clip of zeros."""
-    zeros = torch.zeros((1, *clip), device=next(model.parameters()).device)
-    return measure_complexity(model, zeros).total.total / 1e9

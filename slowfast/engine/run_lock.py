@@ -1,16 +1,18 @@
-"""One run a folder: a second one started there by mistake stops before it harms the first."""
+"""A lock on the output folder of a run, so that a second run started there stops before it changes a file."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from slowfast.errors import SlowFastError
+from slowfast.files import write_text
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -22,30 +24,38 @@ class FolderInUseError(SlowFastError):
 
 @contextlib.contextmanager
 def lock_folder(folder: str | Path) -> Iterator[None]:
-    """Holds ``folder`` for this process while the block runs.
+    """Locks ``folder`` for this process while the block runs.
 
-    The lock is the operating system's and ends with the process that holds it, however it ends, so that
-    no stale one can remain. The file ``.run_lock`` says who holds it.
+    The operating system holds the lock of the file ``.run_lock`` and releases it when the process ends, in
+    any way, so that no lock of a dead process can remain. The file ``.run_owner`` describes the process.
 
     Raises:
-        FolderInUseError: naming host and process that hold it.
+        FolderInUseError: if another run has locked the folder, with its host and process.
     """
     path = Path(folder) / ".run_lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The file stays open for the whole block: closing it anywhere in this process would end the lock.
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            raise FolderInUseError(
-                f"{folder}: another run is writing there ({file.read().strip()}); wait for it, end it, or "
-                "choose another OUTPUT_DIR"
-            ) from None
-        except OSError as error:
-            logger.warning("%s: this file system has no locks (%s); start no second run there", folder, error)
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
-        file.flush()
+    # In a second file, because opening a lock file truncates it.
+    owner = path.with_name(".run_owner")
+    # Each call has its own lock, so that a second run in the same process is refused as well.
+    lock = FileLock(path, timeout=0, is_singleton=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FolderInUseError(
+            f"{folder}: another run is writing there ({_read(owner)}); wait for it, stop it, or choose "
+            "another OUTPUT_DIR"
+        ) from None
+    except (NotImplementedError, OSError) as error:
+        logger.warning("%s: its file system has no locks (%s); start only one run there", folder, error)
+    try:
+        write_text(owner, f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
         yield
+    finally:
+        lock.release()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return "it has just started"

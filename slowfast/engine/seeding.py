@@ -1,5 +1,8 @@
-"""Random numbers as a function of where a run is, so that a resumed run draws the same ones, and algorithms
-that give the same bits each time."""
+"""Random numbers as a function of the progress of a run, and algorithms that give the same bits every time.
+
+Lightning's ``seed_everything`` and its like seed a run once, at its start. Here the generators are seeded in
+each step, so that a resumed run draws the same numbers without any generator state in the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,25 @@ import numpy as np
 import torch
 
 
-def seed_generators(seed: int, *place: int) -> None:
-    """Seeds the global generators of Python, NumPy and torch (all devices) from ``seed`` and ``place``.
+def seed_generators(seed: int, *key: int) -> None:
+    """Seeds the global generators of Python, NumPy and torch (on all devices) with a hash of all arguments.
 
     Args:
         seed: of the run, ≥ 0.
-        place: whole numbers ≥ 0 that say where the run is, for instance rank, epoch and step.
+        key: integers ≥ 0 that identify the part of the run, such as rank, epoch and step.
     """
-    words = np.random.SeedSequence([seed, *place]).generate_state(3, np.uint64)
+    words = np.random.SeedSequence([seed, *key]).generate_state(3, np.uint64)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]) % 2**32)
     torch.manual_seed(int(words[2]) % 2**63)
 
 
 def compute_deterministically() -> None:
-    """Has torch use only algorithms that give the same bits each time, from now on in this process.
+    """Restricts torch to algorithms that give the same bits every time, for the rest of this process.
 
-    An operation that has none raises a ``RuntimeError``.
+    An operation without such an algorithm raises a ``RuntimeError`` from then on.
     """
-    # Read when the first product is computed on a GPU; this much is what cuBLAS asks for.
+    # cuBLAS reads this before its first product; its documentation names this workspace size.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)

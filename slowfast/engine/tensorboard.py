@@ -1,12 +1,13 @@
-"""Figures of a run as TensorBoard events; imported only through :func:`open_tensorboard` when enabled."""
+"""Metrics of a run as TensorBoard events; TensorBoard is imported only if it is enabled."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from fvcore.common.config import CfgNode
 
 from slowfast.datasets.class_names import read_class_names
 
@@ -21,8 +22,8 @@ class TensorBoard:
 
     Args:
         folder: of the event files.
-        class_names: in the order of the classes; empty: numbers are shown.
-        confusion: whether evaluations add a picture of their confusion matrix.
+        class_names: in the order of the classes; empty: their numbers are shown.
+        confusion: whether each evaluation adds an image of its confusion matrix.
     """
 
     def __init__(
@@ -34,44 +35,44 @@ class TensorBoard:
         self._class_names = class_names
         self._confusion = confusion
 
-    def add_scalars(self, figures: Mapping[str, float], step: int) -> None:
+    def add_scalars(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one point to each curve."""
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
     def add_evaluation(self, evaluation: Evaluation, step: int) -> None:
-        """Adds the confusion matrix of an evaluation, where it was asked for and there is one."""
+        """Adds the confusion matrix of an evaluation if that is enabled; multi-label has none."""
         if self._confusion and not evaluation.multi_label:
             figure = draw_confusion(evaluation.confusion, self._class_names)
             self._writer.add_figure("Confusion Matrix", figure, step)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes all pending events and closes the files."""
         self._writer.close()
 
 
-def open_tensorboard(cfg: Any) -> TensorBoard | None:
-    """Returns the writer that ``cfg.TENSORBOARD`` describes, None when it is not enabled."""
+def open_tensorboard(cfg: CfgNode) -> TensorBoard | None:
+    """Returns the writer that ``cfg.TENSORBOARD`` describes, or None if it is not enabled."""
     if not cfg.TENSORBOARD.ENABLE:
         return None
     name = cfg.TENSORBOARD.LOG_DIR or f"runs-{cfg.TRAIN.DATASET}"
     return TensorBoard(
         Path(cfg.OUTPUT_DIR) / name,
-        class_names=read_class_names(cfg.TENSORBOARD.CLASS_NAMES_PATH, cfg.MODEL.NUM_CLASSES),
+        class_names=read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
         confusion=cfg.TENSORBOARD.CONFUSION_MATRIX.ENABLE,
     )
 
 
 def draw_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Draws (K, K) counts, each row as shares of its class; names appear up to 40 classes."""
+    """Draws (K, K) counts, each row as fractions of its class; names are shown for at most 40 classes."""
     from matplotlib.figure import Figure
 
-    shares = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
+    fractions = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
     side = min(12.0, 4.0 + 0.3 * len(confusion))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the class")
+    image = axes.imshow(fractions, vmin=0.0, vmax=1.0, cmap="Blues")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the class")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(confusion) <= 40 and class_names:

@@ -1,17 +1,20 @@
-"""Testing a trained model on the test split: several views or whole videos, one figure, one file."""
+"""Testing of a trained model on the test split, and the predictions file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from fvcore.common.config import CfgNode
+
 from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.class_names import choose_class_names
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.evaluator import build_evaluator, build_seeded_model
+from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
+from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import CheckpointError, DataError
 from slowfast.interrupt import Interrupt
@@ -22,37 +25,35 @@ from slowfast.solver.ema import evaluates_average
 logger = get_logger(__name__)
 
 
-def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | None) -> Evaluation | None:
-    """Tests the weights that the configuration names, else those just ``trained``, else the newest ones.
+def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path | None) -> Evaluation | None:
+    """Tests the weights that the configuration names, otherwise those just ``trained``, otherwise the newest.
 
     Returns:
         The evaluation on rank 0, None on the others.
 
     Raises:
-        CheckpointError: when there are no weights, or they do not fit.
-        DataError: when no video could be scored.
+        CheckpointError: if there are no weights, or they do not fit the model.
+        DataError: if no video could be scored.
     """
     model = build_seeded_model(cfg, world, fetch_weights=False)
     cfg = adopt_frame_format(cfg, model)
-    weights = world.share_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
+    weights = world.all_gather_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
     stored_names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
     if evaluation is None:
         return None
-    figures = _final_figures(evaluation, num_videos=evaluator.dataset.num_videos)
-    log_json_stats({"_type": "test_final", "split": "test_final", **figures})
-    _tell(evaluation, figures)
+    metrics = _final_metrics(evaluation, num_videos=evaluator.dataset.num_videos)
+    log_json_stats({"_type": "test_final", "split": "test_final", **metrics})
+    _log_result(evaluation, metrics)
     if cfg.TEST.SAVE_RESULTS_PATH:
         path = Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH
         predictions = predictions_of(
             evaluation,
             paths=evaluator.dataset.paths,
-            class_names=choose_class_names(
-                cfg.TENSORBOARD.CLASS_NAMES_PATH, stored_names, cfg.MODEL.NUM_CLASSES
-            ),
-            meta={**figures, "checkpoint": str(weights), "seconds": evaluation.seconds},
+            class_names=choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES),
+            meta={**metrics, "checkpoint": str(weights), "seconds": evaluation.seconds},
         )
         save_predictions(path, predictions)
         logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
@@ -61,8 +62,8 @@ def run_test(cfg: Any, world: World, interrupt: Interrupt, *, trained: Path | No
     return evaluation
 
 
-def _find_weights(cfg: Any, trained: Path | None) -> Path | str:
-    """The file asked for, what was just trained, the newest in OUTPUT_DIR, or what training begins with."""
+def _find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
+    """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training."""
     found = cfg.TEST.CHECKPOINT_FILE_PATH or trained or last_checkpoint(cfg.OUTPUT_DIR)
     found = found or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not found:
@@ -73,8 +74,9 @@ def _find_weights(cfg: Any, trained: Path | None) -> Path | str:
     return found
 
 
-def _final_figures(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]:
-    figures: dict[str, Any] = {
+def _final_metrics(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]:
+    """Returns the metrics of a test by name; accuracies and errors in percent, ``map`` in 0 … 1."""
+    metrics: dict[str, Any] = {
         "videos": len(evaluation.video_ids),
         "broken_videos": len(evaluation.broken),
         "num_videos": num_videos,
@@ -83,9 +85,9 @@ def _final_figures(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]
         "seconds_per_video": evaluation.seconds_per_video,
     }
     if evaluation.multi_label:
-        return {**figures, "map": evaluation.mean_average_precision}
+        return {**metrics, "map": evaluation.mean_average_precision}
     return {
-        **figures,
+        **metrics,
         "top1_acc": evaluation.top1,
         "top5_acc": evaluation.top5,
         "top1_err": 100.0 - evaluation.top1,
@@ -93,20 +95,20 @@ def _final_figures(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]
     }
 
 
-def _tell(evaluation: Evaluation, figures: dict[str, Any]) -> None:
-    """The result in words."""
+def _log_result(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
+    """Logs the result of a test as a sentence, and the videos without scores."""
     log_broken(evaluation.broken, "test: not scored, or not in all views")
     result = (
-        f"mAP {figures['map']:.4f}"
+        f"mAP {metrics['map']:.4f}"
         if evaluation.multi_label
         else f"top-1 {evaluation.top1:.2f} %, top-5 {evaluation.top5:.2f} %"
     )
     logger.info(
-        "test: %s over %d of %d videos, %d view%s each, %.3g s a video",
+        "test: %s over %d of %d videos, %d view%s each, %.3g s per video",
         result,
-        figures["videos"],
-        figures["num_videos"],
-        figures["views"],
-        "" if figures["views"] == 1 else "s",
+        metrics["videos"],
+        metrics["num_videos"],
+        metrics["views"],
+        "" if metrics["views"] == 1 else "s",
         evaluation.seconds_per_video,
     )

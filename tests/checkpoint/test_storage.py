@@ -1,4 +1,4 @@
-"""Checkpoints: names, damage, weights that do not fit."""
+"""Checkpoint files: their names, damaged files, and weights that do not fit."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from slowfast.errors import CheckpointError
 from tests.support.tiny import Tiny
 
 
-def state_at(position: TrainingProgress) -> TrainingState:
+def state_at(progress: TrainingProgress) -> TrainingState:
     model = Tiny()
     optimizer = torch.optim.AdamW(model.parameters())
-    return TrainingState(position, model.state_dict(), optimizer.state_dict(), {}, "A: 1\n", 0, 4, "f")
+    return TrainingState(progress, model.state_dict(), optimizer.state_dict(), {}, "A: 1\n", 0, 4, "f")
 
 
-def test_names_are_pyslowfasts_and_the_furthest_comes_first(tmp_path: Path) -> None:
-    for position in (TrainingProgress(2, 0), TrainingProgress(10, 0), TrainingProgress(2, 7)):
-        path = save_checkpoint(tmp_path, state_at(position))
-        assert path == checkpoint_path(tmp_path, position)
+def test_files_have_pyslowfasts_names_and_the_latest_one_is_found(tmp_path: Path) -> None:
+    for progress in (TrainingProgress(2, 0), TrainingProgress(10, 0), TrainingProgress(2, 7)):
+        path = save_checkpoint(tmp_path, state_at(progress))
+        assert path == checkpoint_path(tmp_path, progress)
     assert (tmp_path / "checkpoints" / "checkpoint_epoch_00002.pyth").exists()
     assert last_checkpoint(tmp_path) == checkpoint_path(tmp_path, TrainingProgress(10, 0))
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_a_state_is_read_as_it_was_saved(tmp_path: Path) -> None:
     saved = state_at(TrainingProgress(1, 3))
     path = save_checkpoint(tmp_path, saved)
     found = read_training_state(path)
     assert found is not None
-    assert (found.position, found.config, found.global_batch) == (saved.position, "A: 1\n", 4)
+    assert (found.progress, found.config, found.global_batch) == (saved.progress, "A: 1\n", 4)
     assert all(torch.equal(found.model_state[name], saved.model_state[name]) for name in saved.model_state)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped bit", "empty", "text"])
-def test_a_damaged_newest_checkpoint_is_reported_and_passed_over(
+def test_a_damaged_newest_checkpoint_is_logged_and_skipped(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = save_checkpoint(tmp_path, state_at(TrainingProgress(1)))
@@ -61,7 +61,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_passed_over(
     assert "checkpoint_epoch_00002.pyth is damaged" in caplog.text
 
 
-def test_no_single_flipped_bit_of_the_weights_goes_unseen(tmp_path: Path) -> None:
+def test_every_flipped_bit_of_the_weights_is_detected(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, state_at(TrainingProgress(1)))
     before = read_training_state(path)
     assert before is not None
@@ -70,17 +70,17 @@ def test_no_single_flipped_bit_of_the_weights_goes_unseen(tmp_path: Path) -> Non
         damaged = bytearray(content)
         damaged[at] ^= 1 << (at % 8)
         path.write_bytes(damaged)
-        if last_checkpoint(tmp_path) is not None:  # then the bit was in no value
+        if last_checkpoint(tmp_path) is not None:  # the bit is not part of a value
             after = read_training_state(path)
             assert after is not None
             assert all(torch.equal(after.model_state[n], v) for n, v in before.model_state.items())
 
 
-def test_a_full_disk_is_one_clear_error_and_harms_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_raises_one_error_and_leaves_earlier_checkpoints_intact(tmp_path: Path) -> None:
     good = save_checkpoint(tmp_path, state_at(TrainingProgress(1)))
     full = Path("/dev/full")
     if not full.exists():
-        pytest.skip("this system has no /dev/full")
+        pytest.skip("/dev/full does not exist on this system")
     unwritable = checkpoint_path(tmp_path, TrainingProgress(2))
     temporary = unwritable.with_name(f".{unwritable.stem}.writing-{_pid()}.pyth")
     temporary.symlink_to(full)
@@ -97,7 +97,7 @@ def _pid() -> int:
 
 
 @pytest.mark.parametrize("form", ["model_state", "state_dict", "plain", "wrapped", "safetensors"])
-def test_weights_load_from_every_usual_form(tmp_path: Path, form: str) -> None:
+def test_weights_are_loaded_from_every_usual_form(tmp_path: Path, form: str) -> None:
     source, target = Tiny(), Tiny()
     weights = source.state_dict()
     path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pyth")
@@ -113,7 +113,7 @@ def test_weights_load_from_every_usual_form(tmp_path: Path, form: str) -> None:
     assert torch.equal(target.head.weight, source.head.weight)
 
 
-def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
+def test_all_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     weights = Tiny().state_dict()
     del weights["hidden.bias"]
     weights["hidden.weight"] = torch.zeros(16, 47)
@@ -126,28 +126,28 @@ def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
         assert expected in message
 
 
-def test_a_head_for_other_classes_is_left_fresh_only_when_asked_to(tmp_path: Path) -> None:
+def test_a_head_for_other_classes_keeps_its_initial_weights_only_on_request(tmp_path: Path) -> None:
     source, target = Tiny(), Tiny()
     source.head = nn.Linear(16, 5)
     torch.save(source.state_dict(), tmp_path / "w.pyth")
     with pytest.raises(CheckpointError, match="CHECKPOINT_RESET_HEAD"):
         load_model_weights(target, tmp_path / "w.pyth")
-    fresh = target.head.weight.clone()
+    initial = target.head.weight.clone()
     load_model_weights(target, tmp_path / "w.pyth", reset_head=True)
-    assert torch.equal(target.head.weight, fresh)
+    assert torch.equal(target.head.weight, initial)
     assert torch.equal(target.hidden.weight, source.hidden.weight)
 
 
-def test_a_file_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_could_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"model_state": {}, "hook": print}, tmp_path / "w.pyth")
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_model_weights(Tiny(), tmp_path / "w.pyth")
-    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_model_weights(Tiny(), tmp_path / "absent.pyth")
 
 
 @pytest.mark.parametrize("content", [b"# a text file\n", b""])
-def test_a_file_that_is_no_checkpoint_is_refused_without_unsafe_advice(
+def test_the_error_about_another_file_does_not_advise_to_load_it_unsafely(
     tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "w.pyth").write_bytes(content)

@@ -1,4 +1,4 @@
-"""Checkpoints in the background: what is written is what was, what is superfluous goes."""
+"""Checkpoints in the background: their content, their times, and the deletion of old ones."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from slowfast.errors import CheckpointError
 from tests.support.tiny import Tiny
 
 
-def state_of(model: Tiny, position: TrainingProgress) -> TrainingState:
-    return TrainingState(position, model.state_dict(), {}, {}, "", 0, 4, "")
+def state_of(model: Tiny, progress: TrainingProgress) -> TrainingState:
+    return TrainingState(progress, model.state_dict(), {}, {}, "", 0, 4, "")
 
 
 def names(paths: list[Path]) -> list[str]:
     return sorted(path.stem.removeprefix("checkpoint_epoch_") for path in paths)
 
 
-def test_a_copy_on_the_host_is_not_changed_by_later_steps() -> None:
+def test_a_copy_in_host_memory_is_not_changed_by_later_steps() -> None:
     model = Tiny()
     before = model.head.weight.detach().clone()
     copy = full_state_on_cpu({"model": model.state_dict(), "groups": [{"lr": 0.1, "params": [0, 1]}]})
@@ -35,22 +35,22 @@ def test_a_copy_on_the_host_is_not_changed_by_later_steps() -> None:
     assert copy["groups"] == [{"lr": 0.1, "params": [0, 1]}]
 
 
-def test_a_checkpoint_that_falls_due_while_one_is_written_is_left_out_with_a_word(
+def test_a_checkpoint_that_is_due_while_another_is_written_is_skipped_and_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk_is_free = threading.Event()
+    disk_is_ready = threading.Event()
 
     def write_slowly(output: Path, state: TrainingState) -> Path:
-        disk_is_free.wait(10)
-        return checkpoint_path(output, state.position)
+        disk_is_ready.wait(10)
+        return checkpoint_path(output, state.progress)
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", write_slowly)
     writer = CheckpointWriter(tmp_path, steps=5)
     assert [step for step in range(1, 11) if writer.is_due(step)] == [5, 10]
     writer.write(state_of(Tiny(), TrainingProgress(0, 5)))
     assert not writer.is_due(10)
-    assert "no checkpoint after 10 steps: the one before is still being written" in caplog.text
-    disk_is_free.set()
+    assert "no checkpoint after 10 steps: the previous one is still being written" in caplog.text
+    disk_is_ready.set()
     writer.wait()
     assert writer.is_due(15)
 
@@ -61,7 +61,9 @@ def test_a_checkpoint_is_due_after_some_minutes(tmp_path: Path) -> None:
     assert CheckpointWriter(tmp_path, minutes=1e-9).is_due(7)
 
 
-def test_a_failure_is_raised_by_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_writing_is_raised_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> Path:
         raise CheckpointError("the disk is full")
 
@@ -73,22 +75,22 @@ def test_a_failure_is_raised_by_the_next_call(tmp_path: Path, monkeypatch: pytes
     writer.wait()
 
 
-def test_what_may_go(tmp_path: Path) -> None:
+def test_the_latest_checkpoints_and_the_best_one_are_kept(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for epoch in range(1, 6):
         checkpoint_path(tmp_path, TrainingProgress(epoch)).touch()
         record_validation(
             checkpoint_path(tmp_path, TrainingProgress(epoch)), {"top1_err": abs(epoch - 2) + 1.0}
         )
-    for position in (TrainingProgress(3, 4), TrainingProgress(5, 2), TrainingProgress(5, 4)):
-        checkpoint_path(tmp_path, position).touch()
+    for progress in (TrainingProgress(3, 4), TrainingProgress(5, 2), TrainingProgress(5, 4)):
+        checkpoint_path(tmp_path, progress).touch()
     assert names(superfluous(tmp_path, keep=0)) == ["00003_step_000004"]
-    # Epoch 2 has the best validation; never are fewer than two left.
+    # Epoch 2 has the best validation; at least two are always kept.
     assert names(superfluous(tmp_path, keep=1)) == ["00001", "00003", "00003_step_000004"]
     assert names(superfluous(tmp_path, keep=3)) == ["00001", "00003_step_000004"]
 
 
-def test_pruning_takes_the_figures_along(tmp_path: Path) -> None:
+def test_pruning_deletes_the_metrics_with_the_checkpoint(tmp_path: Path) -> None:
     writer = CheckpointWriter(tmp_path, keep=2)
     for epoch in (1, 2, 3, 4):
         path = writer.write(state_of(Tiny(), TrainingProgress(epoch)))
@@ -97,14 +99,14 @@ def test_pruning_takes_the_figures_along(tmp_path: Path) -> None:
     assert names(list((tmp_path / "checkpoints").iterdir())) == ["00003", "00003", "00004", "00004"]
 
 
-def test_checkpoints_of_a_run_that_was_gone_back_on_are_set_aside_once_there_is_a_new_one(
+def test_later_checkpoints_of_a_restarted_epoch_are_renamed_after_the_next_one(
     tmp_path: Path,
 ) -> None:
     writer = CheckpointWriter(tmp_path)
-    for position in (TrainingProgress(3), TrainingProgress(3, 400), TrainingProgress(3, 500)):
-        writer.write(state_of(Tiny(), position))
+    for progress in (TrainingProgress(3), TrainingProgress(3, 400), TrainingProgress(3, 500)):
+        writer.write(state_of(Tiny(), progress))
         writer.wait()
-    writer.begin_anew(TrainingProgress(3))
+    writer.restart_from(TrainingProgress(3))
     assert "00003_step_000500" in names(list((tmp_path / "checkpoints").glob("*.pyth")))
     for step in (20, 500):
         writer.write(state_of(Tiny(), TrainingProgress(3, step)))
@@ -112,5 +114,5 @@ def test_checkpoints_of_a_run_that_was_gone_back_on_are_set_aside_once_there_is_
     files = list((tmp_path / "checkpoints").iterdir())
     left = ["00003", "00003_step_000020", "00003_step_000500"]
     assert names([path for path in files if path.suffix == ".pyth"]) == left
-    overtaken = ["00003_step_000400.pyth", "00003_step_000500.pyth"]
-    assert names([path for path in files if path.suffix == ".overtaken"]) == overtaken
+    superseded = ["00003_step_000400.pyth", "00003_step_000500.pyth"]
+    assert names([path for path in files if path.suffix == ".superseded"]) == superseded

@@ -1,7 +1,7 @@
-"""Files that version 0.1.0 wrote before its packages were rearranged are read with the same content.
+"""Files written by version 0.1.0 are read with the same content.
 
-``files/`` holds, of one training run with a tiny model: its checkpoint and configuration, a feature cache of
-its videos, the model as a hub folder, and the logits of five frames of noise.
+``files/`` has the files of one training run with a tiny model: its checkpoint and configuration, a feature
+cache of its videos, the model as a hub folder, and the logits of five frames of noise.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def frames() -> torch.Tensor:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the run's folder, from which its configuration names data and cache by relative paths."""
+    """A copy of the folder of the run, since its configuration has relative paths of data and cache."""
     (tmp_path / "data").mkdir()
     for path in FILES.glob("*.mp4"):
         shutil.copy(path, tmp_path / "data")
@@ -48,33 +48,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def logits_before() -> torch.Tensor:
+def expected_logits() -> torch.Tensor:
     return torch.tensor(json.loads((FILES / "logits.json").read_text())["logits"])
 
 
-def test_a_checkpoint_with_its_configuration(frames: torch.Tensor) -> None:
+def test_a_checkpoint_and_its_configuration_give_the_same_logits(frames: torch.Tensor) -> None:
     model = create_model(CONFIG, CHECKPOINT)
     with torch.inference_mode():
-        torch.testing.assert_close(model(frames), logits_before(), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(model(frames), expected_logits(), atol=1e-6, rtol=1e-6)
 
 
-def test_a_hub_folder(frames: torch.Tensor) -> None:
+def test_a_hub_folder_gives_the_same_logits(frames: torch.Tensor) -> None:
     model = VTN.from_pretrained(FILES / "hub")
     assert model.class_names == ("first", "second")
     with torch.inference_mode():
-        torch.testing.assert_close(model(frames), logits_before(), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(model(frames), expected_logits(), atol=1e-6, rtol=1e-6)
 
 
-def test_a_run_is_continued_from_the_checkpoint(folder: Path) -> None:
+def test_a_run_is_resumed_from_the_checkpoint(folder: Path) -> None:
     state = read_training_state(CHECKPOINT)
     assert state is not None
     assert run(load_config(CONFIG, ["SOLVER.MAX_EPOCH", "2"], for_run=True)) == 0
     log = (folder / "out" / "stdout.log").read_text()
-    assert "continuing from" in log
+    assert "resumed from" in log
     assert (folder / "out" / "checkpoints" / "checkpoint_epoch_00002.pyth").is_file()
 
 
-def test_a_feature_cache_gives_the_same_test(folder: Path) -> None:
+def test_a_feature_cache_gives_the_same_scores_as_the_videos(folder: Path) -> None:
     options = ["TRAIN.ENABLE", "False", "TEST.SAVE_RESULTS_PATH", "predictions.npz"]
     scores: list[np.ndarray[Any, Any]] = []
     for cache in ("", "cache"):

@@ -1,4 +1,4 @@
-"""Whole runs over lists with broken files, files that hang their reader, and files that kill it."""
+"""Runs over lists with broken files, files that hang their reader, and files that kill it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ REASONS = {
 
 @pytest.fixture
 def data(colour_videos: Path, tmp_path: Path) -> Path:
-    """Lists in which six videos more are broken: 32 for training, 13 for validation and test."""
+    """Lists with six additional broken videos: 32 for training, 13 for validation and test."""
     folder = tmp_path / "data"
     folder.mkdir()
-    sound = (colour_videos / "train_0.mp4").read_bytes()
-    contents = {"cut": sound[: len(sound) // 2], "empty": b"", "text": b"no video\n" * 100}
+    intact = (colour_videos / "train_0.mp4").read_bytes()
+    contents = {"cut": intact[: len(intact) // 2], "empty": b"", "text": b"no video\n" * 100}
     for name in ("hangs", "kills"):
-        contents[name] = sound
+        contents[name] = intact
     for name, content in contents.items():
         (folder / f"{name}.mp4").write_bytes(content)
     for split in ("train", "val", "test"):
@@ -49,7 +49,7 @@ def data(colour_videos: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _decoder_with_defects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decoder that hangs on one file and crashes on another, as native code can."""
+    """Makes the decoder hang on one file and crash on another, as native code can."""
     plain = PacketSource._open
 
     def open_with_defects(self: PacketSource) -> None:
@@ -69,28 +69,31 @@ OPTIONS = (
 
 
 def lines_after(log: str, heading: str) -> dict[str, str]:
-    """The broken videos listed under a heading: file name -> reason."""
+    """Returns the broken videos listed under a heading: file name -> reason."""
     listing = log[log.index(heading) :].splitlines()[1 : 1 + len(REASONS)]
     paths = (line.strip().split(": ", 1) for line in listing)
     return {Path(path).name: reason.partition(" (")[0] for path, reason in paths}
 
 
-def test_a_run_goes_on_and_names_every_broken_video(data: Path, tmp_path: Path) -> None:
+def test_a_run_continues_and_lists_every_broken_video(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert run_forked(run, tiny_config(data, output, *OPTIONS)) == 0
     log = (output / "stdout.log").read_text()
-    assert lines_after(log, "epoch 1: replaced by others: 6 broken") == REASONS
+    assert lines_after(log, "epoch 1: replaced by other videos: 6 broken") == REASONS
     assert lines_after(log, "validation over 7 videos; without scores: 6 broken") == REASONS
     assert lines_after(log, "test: not scored, or not in all views: 6 broken") == REASONS
     assert "over 7 of 13 videos" in log
-    figures = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    assert [f["broken_videos"] for f in figures if f["_type"] in ("train_epoch", "test_final")] == [6, 6]
+    metrics = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["broken_videos"] for line in metrics if line["_type"] in ("train_epoch", "test_final")] == [
+        6,
+        6,
+    ]
     predictions = load_predictions(output / "predictions.npz")
     assert {Path(video.path).name: video.reason for video in predictions.broken} == REASONS
     assert len(predictions.scores) == 7
 
 
-def test_too_many_broken_videos_end_the_run_with_the_list(data: Path, tmp_path: Path) -> None:
+def test_too_many_broken_videos_end_the_run_with_a_list(data: Path, tmp_path: Path) -> None:
     cfg = tiny_config(data, tmp_path / "out", *OPTIONS, "DATA.MAX_BROKEN_FRACTION", 0.17)
     with pytest.raises(DataError, match="6 of 32 videos are broken in epoch 1, more than") as caught:
         run(cfg)
@@ -99,10 +102,10 @@ def test_too_many_broken_videos_end_the_run_with_the_list(data: Path, tmp_path: 
 
 
 @pytest.mark.faults
-def test_a_stopped_run_meets_the_same_videos_and_ends_as_if_it_had_not_been(
+def test_a_stopped_run_finds_the_same_broken_videos_and_ends_with_the_same_weights(
     data: Path, tmp_path: Path
 ) -> None:
-    """What is banned is not saved: it hangs, or kills, once more, and the same videos take its place."""
+    """Quarantined videos are not saved: each hangs or kills once more, and has the same substitutes."""
     options = (*OPTIONS, "TEST.ENABLE", False, "SOLVER.MAX_EPOCH", 2)
     assert run_forked(run, tiny_config(data, tmp_path / "one", *options)) == 0
     for steps in (3, 11, 0):

@@ -1,4 +1,4 @@
-"""A dry run builds everything, takes a few steps, says what they take, and leaves nothing behind."""
+"""A dry run builds everything, takes a few steps, logs their time and memory, and writes no file."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from tests.support.processes import run_all, run_forked
 from tests.support.tiny import tiny_config
 
 
-def rehearsed(cfg: object, address: str = "") -> int:
+def run_dry(cfg: object, address: str = "") -> int:
     return run(cfg, address, dry_run=True)
 
 
-def test_it_says_what_a_step_takes_on_each_rank(
+def test_time_and_memory_of_a_step_are_logged_for_each_rank(
     colour_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output, half = tmp_path / "out", ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, "TENSORBOARD.ENABLE", True)
     configs = [tiny_config(colour_videos, output, *half, "SHARD_ID", shard) for shard in (0, 1)]
     address = free_local_address()
-    assert run_all(rehearsed, [(cfg, address) for cfg in configs]) == [0, 0]
-    said = capfd.readouterr().out
-    assert "dry run: 835 parameters, 835 of them learn" in said
-    assert "6 steps an epoch, 18 in all" in said
-    assert "4 clips a step = 2 processes × 2" in said
+    assert run_all(run_dry, [(cfg, address) for cfg in configs]) == [0, 0]
+    log = capfd.readouterr().out
+    assert "dry run: 835 parameters, 835 of them trained" in log
+    assert "6 steps per epoch, 18 in total" in log
+    assert "4 clips per step = 2 processes × 2" in log
     for rank in (0, 1):
         assert re.search(
-            rf"rank {rank} on \S+, cpu: 2 clips of 4 frames; .* s a step; memory at its peak \d+", said
+            rf"rank {rank} on \S+, cpu: 2 clips of 4 frames; .* s per step; peak memory \d+", log
         )
     assert not output.exists()
 
 
-def test_the_optimiser_counts_among_the_memory(
+def test_the_memory_of_the_optimizer_is_counted(
     colour_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cfg = tiny_config(colour_videos, tmp_path / "out", "SOLVER.OPTIMIZING_METHOD", "adamw")
-    assert run_forked(rehearsed, cfg) == 0
-    said = capfd.readouterr().out
-    sizes = re.findall(r"([\d.]+) KiB of (?:weights|gradients|the optimiser)", said)
+    assert run_forked(run_dry, cfg) == 0
+    log = capfd.readouterr().out
+    sizes = re.findall(r"(?:weights|gradients|optimizer) ([\d.]+) KiB", log)
     assert [float(size) for size in sizes] == pytest.approx(
         [3.3, 3.3, 6.5], abs=0.06
     )  # 835 numbers of 4 bytes
 
 
 def test_a_configuration_that_does_not_train_is_refused(colour_videos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--dry-run rehearses training"):
+    with pytest.raises(ConfigError, match=r"TRAIN\.ENABLE = False: must be True for --dry-run"):
         run(tiny_config(colour_videos, tmp_path, "TRAIN.ENABLE", False), dry_run=True)

@@ -1,4 +1,4 @@
-"""The one evaluation: views merged by video, each exactly once, over any number of processes."""
+"""Evaluation: each view is scored once and merged by video, with any number of processes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from slowfast.interrupt import Interrupt, Interrupted
 from tests.support.processes import run_ranks
 from tests.support.tiny import Tiny, tiny_config
 
-PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}  # leaves the bytes as they are
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}  # does not change the bytes
 
 
 class FirstPixels(nn.Module):
-    """Logits are the first three bytes of a clip's first row."""
+    """Returns the first three bytes of a clip's first row as logits."""
 
     def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         return frames[:, 0, 0, 0, :3]
 
 
 def batch(*views: tuple[int, int, int, list[int]], broken: tuple[BrokenVideo, ...] = ()) -> ClipBatch:
-    """Views of (video, view, label, logits)."""
+    """Builds a batch from tuples (video, view, label, logits)."""
     frames = torch.zeros(len(views), 3, 1, 1, 3, dtype=torch.uint8)
     for row, view in enumerate(views):
         frames[row, 0, 0, 0] = torch.tensor(view[3])
@@ -45,7 +45,7 @@ def run(batches: list[ClipBatch], **options: Any) -> Any:
     return evaluate(FirstPixels(), batches, num_classes=3, head_act="none", **PLAIN, **options)
 
 
-def test_views_of_a_video_are_merged_wherever_they_lie() -> None:
+def test_views_of_a_video_in_several_batches_are_merged() -> None:
     batches = [batch((0, 0, 1, [9, 1, 0]), (1, 0, 2, [0, 0, 5])), batch((0, 1, 1, [0, 30, 0]))]
     found = run(batches)
     assert found.video_ids.tolist() == [0, 1]
@@ -64,7 +64,7 @@ def test_broken_videos_are_listed_and_never_scored() -> None:
     assert [video.reason for video in found.broken] == ["truncated", "missing"]
 
 
-def test_scores_that_are_not_finite_are_no_scores() -> None:
+def test_a_video_with_scores_that_are_not_finite_is_broken() -> None:
     class Broken(FirstPixels):
         def forward(self, *given: Any, **more: Any) -> Tensor:
             return super().forward(*given, **more).log()  # the log of 0
@@ -75,8 +75,8 @@ def test_scores_that_are_not_finite_are_no_scores() -> None:
     assert found.video_ids.tolist() == [1]
 
 
-def test_clips_that_a_model_refuses_as_not_finite_are_left_out() -> None:
-    class Refusing(FirstPixels):
+def test_clips_that_a_model_rejects_as_not_finite_are_broken() -> None:
+    class Rejecting(FirstPixels):
         def forward(self, frames: Tensor, *given: Any) -> Tensor:
             logits = super().forward(frames)
             if bad := (logits[:, 0] > 100).nonzero().flatten().tolist():
@@ -84,19 +84,19 @@ def test_clips_that_a_model_refuses_as_not_finite_are_left_out() -> None:
             return logits
 
     views = batch((0, 0, 0, [5, 0, 1]), (1, 0, 0, [200, 1, 1]), (2, 0, 1, [0, 9, 0]), (3, 0, 0, [201, 0, 0]))
-    found = evaluate(Refusing(), [views], num_classes=3, **PLAIN)
+    found = evaluate(Rejecting(), [views], num_classes=3, **PLAIN)
     assert found is not None
     assert found.video_ids.tolist() == [0, 2]
     assert [(v.video_id, v.reason) for v in found.broken] == [(1, "not finite"), (3, "not finite")]
     assert "the features are NaN" in found.broken[0].detail
 
 
-def test_a_view_handed_out_twice_is_an_error() -> None:
+def test_a_view_that_is_read_twice_is_an_error() -> None:
     with pytest.raises(DataError, match="view 0 of video 4"):
         run([batch((4, 0, 0, [1, 0, 0])), batch((4, 0, 0, [1, 0, 0]))])
 
 
-def test_a_video_that_was_never_handed_out_is_an_error() -> None:
+def test_a_video_that_is_not_read_is_an_error() -> None:
     found = run([batch((0, 0, 0, [1, 0, 0]), (1, 0, 0, [1, 0, 0]), broken=(BrokenVideo(2, "c", "missing"),))])
     with pytest.raises(DataError, match=r"1 of 4 videos .* \[3\]"):
         found.check_complete(4)
@@ -110,14 +110,14 @@ def test_multi_label_scores_give_mean_average_precision() -> None:
     assert found.mean_average_precision == pytest.approx(1.0)
 
 
-def test_a_signal_ends_it_between_two_batches() -> None:
+def test_a_signal_ends_an_evaluation_between_two_batches() -> None:
     interrupt = Interrupt()
     interrupt.signum = 2
     with pytest.raises(Interrupted):
         run([batch((0, 0, 0, [1, 0, 0]))], interrupt=interrupt)
 
 
-def test_predictions_come_back_as_they_were_saved(tmp_path: Path) -> None:
+def test_predictions_are_read_as_they_were_saved(tmp_path: Path) -> None:
     broken = BrokenVideo(1, "b, with comma.mp4", "truncated", "at 3 s")
     found = run([batch((0, 0, 1, [1, 9, 0]), (2, 0, 2, [4, 0, 0]), broken=(broken,))])
     saved = predictions_of(
@@ -147,7 +147,7 @@ def _evaluate_rank(world: World, data: Path, output: Path) -> None:
         save_predictions(output / f"{world.size}.npz", predictions)
 
 
-def test_every_world_scores_every_view_once_with_the_same_result(colour_videos: Path, tmp_path: Path) -> None:
+def test_any_number_of_processes_gives_the_same_scores(colour_videos: Path, tmp_path: Path) -> None:
     for size in (1, 2, 3):
         assert run_ranks(_evaluate_rank, size, colour_videos, tmp_path) == [0] * size
     one, *others = (load_predictions(tmp_path / f"{size}.npz") for size in (1, 2, 3))

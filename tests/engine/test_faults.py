@@ -1,4 +1,4 @@
-"""Slow fault tests: runs that are killed again and again end as if they had not been."""
+"""Slow fault tests: runs that are killed many times end with the same weights."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ KILLS = 20
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_twenty_kills_at_random_steps(colour_videos: Path, tmp_path: Path, size: int) -> None:
-    """With averaged weights, a loader worker each, and a checkpoint whenever the writer has time."""
+def test_a_run_killed_twenty_times_ends_with_the_same_weights(
+    colour_videos: Path, tmp_path: Path, size: int
+) -> None:
+    """With averaged weights, one loader worker per process, and checkpoints as often as possible."""
     common = ("TRAIN.BATCH_SIZE", 4 // size, "NUM_SHARDS", size, "DATA_LOADER.NUM_WORKERS", 1)
     common += ("DETERMINISTIC", True, "MODEL_EMA.ENABLE", True)
     often = ("TRAIN.CHECKPOINT_MINUTES", 1e-9, "SOLVER.MAX_EPOCH", 3)
@@ -36,7 +38,7 @@ def test_twenty_kills_at_random_steps(colour_videos: Path, tmp_path: Path, size:
     assert run_all(run, [(cfg, address) for cfg in configs("unbroken")]) == [0] * size
     for _ in range(KILLS):
         address, victim = free_local_address(), rng.randrange(size)
-        # In its first or second step: twenty restarts must not reach the end.
+        # In the first or second step, so that twenty restarts do not reach the end.
         steps = [rng.randrange(1, 3) if number == victim else 0 for number in range(size)]
         ranks = zip(configs("killed", *often), steps, strict=True)
         given = [(cfg, signal.SIGKILL, step, address) for cfg, step in ranks]

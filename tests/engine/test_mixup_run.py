@@ -1,16 +1,15 @@
-"""A run with everything that augments: one process or two, the same steps; evaluation sees none of it."""
+"""Runs with mixup and augmentation: one process or two take the same steps; evaluation uses neither."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from tests.support.processes import run_all, run_forked
+from tests.support.run_results import metrics_of
 from tests.support.tiny import tiny_config
 
 MIXED = (
@@ -19,20 +18,15 @@ MIXED = (
 )
 
 
-def figures(output: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["_type"] == kind]
-
-
 @pytest.mark.parametrize("loss", ["soft_cross_entropy", "bce_logit"])
-def test_two_processes_mix_and_augment_as_one(colour_videos: Path, tmp_path: Path, loss: str) -> None:
+def test_two_processes_mix_and_augment_like_one(colour_videos: Path, tmp_path: Path, loss: str) -> None:
     mixed = (*MIXED, "MODEL.LOSS_FUNC", loss)
     assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *mixed)) == 0
     address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *mixed)
     configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
     assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
-    one, two = (figures(tmp_path / name, "train_iter") for name in ("one", "two"))
+    one, two = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "two"))
     assert len(one) == 12
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
-    # Validation is of whole classes: it has errors to count.
-    assert all("top1_err" in line for line in figures(tmp_path / "one", "val_epoch"))
+    # Validation does not mix classes, so its errors can be counted.
+    assert all("top1_err" in line for line in metrics_of(tmp_path / "one", "val_epoch"))

@@ -1,4 +1,4 @@
-"""Whole runs of pytorchvideo's networks, from their recipes."""
+"""Runs of pytorchvideo's networks with their shipped configurations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from slowfast.config import load_config
 from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
-from tests.support.run_results import figures
+from tests.support.run_results import metrics_of
 
-# What a configuration wants to be small enough to train in a test; the other values are the recipes' own.
+# Changes that make a configuration small enough for a test.
 SMALL: dict[str, dict[str, Any]] = {
     "C2D_8x8_R50": {"RESNET.WIDTH_PER_GROUP": 8},
     "SLOWFAST_8x8_R50": {"RESNET.WIDTH_PER_GROUP": 16, "DATA.NUM_FRAMES": 8},
@@ -27,8 +27,8 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_recipe_trains_and_tests(name: str, colour_videos: Path, tmp_path: Path) -> None:
-    """Colours of the training videos are told apart after a few steps; the test has two views a video."""
+def test_a_shipped_configuration_trains_and_tests(name: str, colour_videos: Path, tmp_path: Path) -> None:
+    """The network classifies the colors of the training videos; the test has two views per video."""
     changes: dict[str, Any] = {
         "MODEL.NUM_CLASSES": 3, "MODEL.DROPOUT_RATE": 0.0, "MODEL.LOSS_FUNC": "cross_entropy",
         "DATA.PATH_TO_DATA_DIR": str(colour_videos), "DATA.SAMPLING_RATE": 1,
@@ -42,7 +42,7 @@ def test_a_recipe_trains_and_tests(name: str, colour_videos: Path, tmp_path: Pat
     }  # fmt: skip
     cfg = load_config(name, [str(item) for pair in changes.items() for item in pair], for_run=True)
     assert run(cfg) == 0
-    assert [line["top1_err"] for line in figures(tmp_path, "train_epoch")][-1] < 10
+    assert [line["top1_err"] for line in metrics_of(tmp_path, "train_epoch")][-1] < 10
     predictions = load_predictions(tmp_path / "predictions.npz")
     assert predictions.num_views.tolist() == [2] * 7
     assert np.isfinite(predictions.scores).all()

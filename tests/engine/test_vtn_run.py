@@ -1,4 +1,4 @@
-"""Whole runs of a small VTN: over processes, resumed, with a frozen backbone."""
+"""Runs of a small VTN: with several processes, resumed, with a frozen backbone."""
 
 from __future__ import annotations
 
@@ -13,35 +13,34 @@ from slowfast.engine.run import run
 from slowfast.models.build import MODEL_REGISTRY
 from slowfast.registry import import_project_modules
 from tests.support.processes import run_all, run_forked
-from tests.support.run_results import assert_same_end, figures
+from tests.support.run_results import assert_same_end, metrics_of
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 from vtn import VTN
 
 
-# A vision transformer for pictures of 32 pixels, and an encoder with all of its parts; no batch norm.
 @pytest.fixture(autouse=True, scope="module")
 def projects_imported() -> None:
-    """Once here, instead of in each forked process."""
+    """Imports the projects once, instead of in each forked process."""
     import_project_modules()
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_two_processes_train_as_one(colour_videos: Path, tmp_path: Path, frozen: bool) -> None:
-    """Weights that get no gradient, and the last layer's that get none from the output, trip nothing."""
+def test_two_processes_give_the_losses_of_one(colour_videos: Path, tmp_path: Path, frozen: bool) -> None:
+    """Also with frozen weights, and weights of the last layer without influence on the output."""
     options: tuple[Any, ...] = (*SMALL_VTN, *NO_DROPOUT, "VTN.BACKBONE.FROZEN", frozen, "SOLVER.MAX_EPOCH", 1)
     assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *options)) == 0
     address, half = free_local_address(), (*options, "TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2)
     configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
     assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
-    one, two = (figures(tmp_path / name, "train_iter") for name in ("one", "two"))
+    one, two = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "two"))
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
     assert one[-1]["loss"] != pytest.approx(one[0]["loss"], rel=0.01)
 
 
-@MODEL_REGISTRY.register("StumblingVTN")
-class StumblingVTN(VTN):
-    """Its backbone gives NaN in the second training step."""
+@MODEL_REGISTRY.register("VTNWithNaN")
+class VTNWithNaN(VTN):
+    """Its backbone returns NaN in the second training step."""
 
     steps = 0
 
@@ -51,23 +50,23 @@ class StumblingVTN(VTN):
         return features * float("nan") if self.training and self.steps == 2 else features
 
 
-def test_a_step_in_which_the_backbone_gives_nan_is_skipped(colour_videos: Path, tmp_path: Path) -> None:
+def test_a_step_with_nan_features_is_skipped(colour_videos: Path, tmp_path: Path) -> None:
     cfg = tiny_config(
-        colour_videos, tmp_path, *SMALL_VTN, "MODEL.MODEL_NAME", "StumblingVTN", "TRAIN.MAX_STEPS", 4
+        colour_videos, tmp_path, *SMALL_VTN, "MODEL.MODEL_NAME", "VTNWithNaN", "TRAIN.MAX_STEPS", 4
     )
     assert run_forked(run, cfg) == 0
     log = (tmp_path / "stdout.log").read_text()
     assert "skipped: step 2 of epoch 1 has loss nan" in log
     assert log.count("skipped:") == 1
-    assert figures(tmp_path, "val_epoch")[0]["videos"] == 7
+    assert metrics_of(tmp_path, "val_epoch")[0]["videos"] == 7
 
 
-def test_it_can_be_trained_deterministically(colour_videos: Path, tmp_path: Path) -> None:
+def test_it_can_be_trained_with_deterministic_algorithms(colour_videos: Path, tmp_path: Path) -> None:
     options = (*SMALL_VTN, "DETERMINISTIC", True, "TRAIN.MAX_STEPS", 2, "TRAIN.GRAD_ACCUM_STEPS", 2)
     assert run_forked(run, tiny_config(colour_videos, tmp_path, *options)) == 0
 
 
-def test_a_stopped_run_ends_as_if_it_had_not_been(colour_videos: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_ends_with_the_same_weights(colour_videos: Path, tmp_path: Path) -> None:
     for folder, steps in (("unbroken", 0), ("stopped", 8), ("stopped", 0)):
         cfg = tiny_config(colour_videos, tmp_path / folder, *SMALL_VTN, "TRAIN.MAX_STEPS", steps)
         assert run_forked(run, cfg) == 0

@@ -1,7 +1,8 @@
-"""``tools/run_net.py`` with models that are tiny, slow, or go wrong on one rank.
+"""``tools/run_net.py`` with a tiny model that is slow or fails on one rank, as environment variables say.
 
-``SLOW`` are seconds that a training step takes longer. ``FAULT`` is ``KIND:RANK:STEP``: in that training step
-of that rank the model raises or hangs. ``STOPPED_IN_EVALUATION`` is a rank that sends itself SIGTERM there.
+``SLOW`` is the number of seconds by which a training step is delayed. ``FAULT`` is ``KIND:RANK:STEP``: in
+that training step of that rank the model ``raises`` or ``hangs``. ``STOPPED_IN_EVALUATION`` is a rank that
+sends itself SIGTERM during evaluation.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Run by its path.
+# This file is run as a script.
 sys.path.append(str(Path(__file__).parents[2]))
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
@@ -28,6 +29,8 @@ from tests.support.tiny import Tiny
 
 @MODEL_REGISTRY.register("FaultyTiny")
 class FaultyTiny(Tiny):
+    """The tiny model, with the faults that the environment variables describe."""
+
     steps = 0
 
     def forward(self, *given: Any) -> Tensor:
@@ -37,13 +40,14 @@ class FaultyTiny(Tiny):
             kind, rank, step = os.environ.get("FAULT", "none:0:0").split(":")
             here = dist.get_rank() if dist.is_initialized() else 0
             if here == int(rank) and self.steps == int(step):
-                go_wrong(kind)
+                fail(kind)
         elif os.environ.get("STOPPED_IN_EVALUATION") == str(dist.get_rank() if dist.is_initialized() else 0):
             os.kill(os.getpid(), signal.SIGTERM)
         return super().forward(*given)
 
 
-def go_wrong(kind: str) -> None:
+def fail(kind: str) -> None:
+    """Raises or hangs."""
     if kind == "raises":
         raise ValueError("a defect of the model")
     if kind == "hangs":

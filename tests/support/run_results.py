@@ -1,4 +1,4 @@
-"""Runs that are interrupted, and comparison of what runs leave in their output folders."""
+"""Runs that are interrupted, and comparison of the files in the output folders of runs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from slowfast.engine.run import run
 from tests.support.tiny import Tiny
 
 
-def figures(output: Path, kind: str) -> list[dict[str, Any]]:
+def metrics_of(output: Path, kind: str) -> list[dict[str, Any]]:
+    """Returns the lines of one type in ``metrics.jsonl``."""
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if line["_type"] == kind]
 
 
 def assert_same_end(one: Path, other: Path, last: str = "checkpoint_epoch_00003.pyth") -> None:
-    """Bit by bit the same weights, averaged weights and optimiser state in the file ``last``."""
+    """Asserts that weights, averaged weights and optimizer state in file ``last`` are equal bit by bit."""
     first, second = (read_checkpoint(path / "checkpoints" / last) for path in (one, other))
     for name, weight in first["model_state"].items():
         assert torch.equal(weight, second["model_state"][name]), name
@@ -36,7 +37,7 @@ def assert_same_end(one: Path, other: Path, last: str = "checkpoint_epoch_00003.
 
 
 def run_with_signal(cfg: Any, signum: int, step: int, address: str = "") -> int:
-    """Runs with a model that sends its own process a signal in its training step number ``step``."""
+    """Runs with a model that sends its own process a signal in training step ``step``, counted from 1."""
     forward, count = Tiny.forward, 0
 
     def forward_and_signal(self: Tiny, *given: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""A model of a few thousand weights, a configuration for it, and a command line that knows it."""
+"""A model with a few hundred weights, a configuration for it, and a command that runs it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Also run by its path.
+# This file is also run as a script.
 sys.path.append(str(Path(__file__).parents[2]))
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast.config import get_default_config
@@ -21,7 +22,7 @@ CLASSES = 3
 
 @MODEL_REGISTRY.register("Tiny")
 class Tiny(nn.Module):
-    """Mean colour of a 4 × 4 grid over the real frames, two layers, dropout between them."""
+    """Two layers, with dropout between them, on the mean colours of a 4 × 4 grid over the real frames."""
 
     frame_mean = frame_std = (0.5, 0.5, 0.5)
     position_rate = None
@@ -34,7 +35,7 @@ class Tiny(nn.Module):
         self.head = nn.Linear(16, CLASSES)
 
     @classmethod
-    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> Tiny:
+    def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True) -> Tiny:
         return cls(cfg.MODEL.DROPOUT_RATE)
 
     def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -45,8 +46,11 @@ class Tiny(nn.Module):
         return self.head(self.dropout(self.hidden(grid.sum(2).flatten(1) / real).relu()))  # (B, K)
 
 
-def tiny_config(data: Path, output: Path, *changes: Any) -> Any:
-    """A run of three epochs of six steps on the CPU; ``changes`` are further ``KEY, value`` pairs."""
+def tiny_config(data: Path, output: Path, *changes: Any) -> CfgNode:
+    """Returns the configuration of three epochs of six steps on the CPU.
+
+    ``changes`` are further ``KEY, value`` pairs.
+    """
     cfg = get_default_config()
     values = {
         "TRAIN.BATCH_SIZE": 4, "TRAIN.EVAL_PERIOD": 1, "TRAIN.CHECKPOINT_PERIOD": 1,
@@ -67,7 +71,7 @@ def tiny_config(data: Path, output: Path, *changes: Any) -> Any:
 
 
 def main() -> int:
-    """``tiny.py DATA OUTPUT INIT_METHOD [KEY VALUE …]`` with Python values, as a run of its own."""
+    """Runs ``tiny.py DATA OUTPUT INIT_METHOD [KEY VALUE …]``."""
     from slowfast.engine.run import run
 
     torch.set_num_threads(1)

@@ -1,1 +1,1 @@
-"""Training: the loop, one step, its schedule, its log and its tolerance of failures."""
+"""Training: the loop, one optimizer step, the schedule, the log, and the failures that a run tolerates."""

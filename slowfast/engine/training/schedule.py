@@ -1,4 +1,4 @@
-"""How long a run goes and what is due when: pure functions of the position."""
+"""The length of a run, and the times of validations and checkpoints: pure functions of the progress."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from slowfast.checkpoint.state import TrainingProgress
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a run goes, and what is due when.
+    """The length of a run, and the times of validations and checkpoints.
 
     Attributes:
-        max_epoch: epochs of the run.
-        steps_per_epoch: optimiser steps of an epoch.
-        max_steps: steps after which the run ends early; 0: none.
-        eval_period, checkpoint_period: epochs between two validations, two checkpoints.
+        max_epoch: number of epochs.
+        steps_per_epoch: optimizer steps per epoch.
+        max_steps: number of steps after which the run ends early; 0: no such limit.
+        eval_period, checkpoint_period: epochs between two validations, and between two checkpoints.
     """
 
     max_epoch: int
@@ -26,31 +26,26 @@ class Schedule:
 
     @property
     def end(self) -> TrainingProgress:
-        """Where the run ends."""
-        whole = TrainingProgress(self.max_epoch, 0)
-        return (
-            min(whole, TrainingProgress(*divmod(self.max_steps, self.steps_per_epoch)))
-            if self.max_steps
-            else whole
-        )
+        """The progress at which the run ends."""
+        last_epoch = TrainingProgress(self.max_epoch, 0)
+        if not self.max_steps:
+            return last_epoch
+        return min(last_epoch, TrainingProgress(*divmod(self.max_steps, self.steps_per_epoch)))
 
-    def steps_to(self, position: TrainingProgress) -> int:
-        """Optimiser steps from the start of the run to ``position``."""
-        return position.epoch * self.steps_per_epoch + position.step
+    def steps_to(self, progress: TrainingProgress) -> int:
+        """Returns the number of optimizer steps from the start of the run to ``progress``."""
+        return progress.epoch * self.steps_per_epoch + progress.step
 
-    def after(self, position: TrainingProgress) -> TrainingProgress:
-        """The position one step later."""
-        last = position.step + 1 == self.steps_per_epoch
-        return (
-            TrainingProgress(position.epoch + 1, 0)
-            if last
-            else TrainingProgress(position.epoch, position.step + 1)
-        )
+    def after(self, progress: TrainingProgress) -> TrainingProgress:
+        """Returns the progress one step after ``progress``."""
+        if progress.step + 1 == self.steps_per_epoch:
+            return TrainingProgress(progress.epoch + 1, 0)
+        return TrainingProgress(progress.epoch, progress.step + 1)
 
-    def validates_at(self, position: TrainingProgress) -> bool:
-        """Whether a validation is due; at the end of the run one always is."""
-        return position >= self.end or (position.step == 0 and position.epoch % self.eval_period == 0)
+    def validates_at(self, progress: TrainingProgress) -> bool:
+        """Whether a validation is due at ``progress``; always at the end of the run."""
+        return progress >= self.end or (progress.step == 0 and progress.epoch % self.eval_period == 0)
 
-    def saves_at(self, position: TrainingProgress) -> bool:
-        """Whether a checkpoint is due; at the end of the run one always is."""
-        return position >= self.end or (position.step == 0 and position.epoch % self.checkpoint_period == 0)
+    def saves_at(self, progress: TrainingProgress) -> bool:
+        """Whether a checkpoint is due at ``progress``; always at the end of the run."""
+        return progress >= self.end or (progress.step == 0 and progress.epoch % self.checkpoint_period == 0)

@@ -1,24 +1,25 @@
-"""One optimiser step over all processes: forward, backward, clip, update.
+"""One optimizer step over all processes: forward, backward, clip, update.
 
 B clips of this process, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from slowfast.datasets.clip import ClipBatch, map_tensors
-from slowfast.distributed.parallel import explain, without_synchronization
+from slowfast.datasets.clip import Batch, map_tensors
+from slowfast.distributed.dtensor import to_full
+from slowfast.distributed.parallel import as_user_error, without_synchronization
 from slowfast.distributed.world import World
-from slowfast.engine.training.gradients import clip_norm, clip_value, gradients_of, total_norm
 from slowfast.errors import DataError, InputError, TrainingError
-from slowfast.features.batch import FeatureBatch
 from slowfast.metrics import topk_correct
 from slowfast.models.losses import LossFunction
 from slowfast.models.precision import Precision
@@ -28,17 +29,18 @@ from slowfast.solver.ema import WeightAverage
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did, the same on all ranks.
+    """The result of one step, the same on all ranks.
 
     Attributes:
         loss: mean over the global batch.
-        clips: of the global batch.
-        correct: clips whose label is the best, and among the best five; None when labels are no indices.
-        grad_norm: over all parameters, before clipping.
-        broken: videos that could not be used while the global batch was made.
-        updated: False when the loss or a gradient was not finite, and the weights were left alone.
-        stop: whether any rank was asked to stop.
-        save: whether any rank wants a checkpoint.
+        clips: number of clips in the global batch.
+        correct: clips whose label has the highest score, and whose label is among the five highest; None if
+            labels are not class indices.
+        grad_norm: norm of the gradient over all parameters, before clipping.
+        broken: number of broken videos found while the global batch was loaded.
+        updated: False if the loss or a gradient was not finite, and the weights were not changed.
+        stop: whether any rank has a request to stop.
+        save: whether any rank has a request for a checkpoint.
     """
 
     loss: float
@@ -52,24 +54,25 @@ class StepResult:
 
 
 def never() -> bool:
-    """Nobody asks for anything."""
+    """Default callback: no stop or checkpoint requested."""
     return False
 
 
 class TrainStep:
-    """Updates a model by one batch; holds what a step needs beside the batch.
+    """One optimizer step on a batch, and the objects that it uses.
 
     Args:
-        model: on the device of ``world``, whole or sharded; its parameters that learn all take part in the
-            output.
-        optimizer: over the parameters of ``model`` that learn.
+        model: on the device of ``world``, with full or sharded parameters. All parameters that require a
+            gradient must have an influence on the output.
+        optimizer: over these parameters.
         loss: maps logits (B, K) and labels to the mean loss.
-        mean, std: normalisation of the frames, per channel.
-        clip_value: largest absolute value of a gradient; None: any.
-        clip_norm: largest norm of all gradients together; None: any.
+        mean, std: normalization of the frames, per channel.
+        clip_value: largest absolute value of a gradient; None: no limit.
+        clip_norm: largest norm of all gradients together; None: no limit.
         network: maps a batch to logits through ``model``, over all ranks; None: the model itself.
-        parts: in which a batch goes through the network, one after another; the step is that of the whole.
-        average: of the weights, taken after each update; None: there is none.
+        micro_batches: number of parts into which a batch is split for forward and backward; the result is
+            that of the undivided batch.
+        average: moving average of the weights, updated after each step; None without one.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class TrainStep:
         clip_value: float | None = None,
         clip_norm: float | None = None,
         network: nn.Module | None = None,
-        parts: int = 1,
+        micro_batches: int = 1,
         average: WeightAverage | None = None,
     ) -> None:
         self.model = model
@@ -98,51 +101,58 @@ class TrainStep:
         self._mean, self._std = tuple(mean), tuple(std)
         self._clip_value, self._clip_norm = clip_value, clip_norm
         self._network = network or model
-        self._parts = parts
+        self._micro_batches = micro_batches
 
     def __call__(
         self,
-        batch: ClipBatch | FeatureBatch,
+        batch: Batch,
         lr: float,
         *,
-        asked_to_stop: Callable[[], bool] = never,
-        asked_to_save: Callable[[], bool] = never,
+        stop_requested: Callable[[], bool] = never,
+        save_requested: Callable[[], bool] = never,
     ) -> StepResult:
-        """Takes one step at rate ``lr``; asks both questions late in it, and tells the other ranks."""
+        """Takes one step with learning rate ``lr``.
+
+        Both callbacks are called after the backward pass; their results are shared with all ranks.
+
+        Raises:
+            DataError: if no clip of the batch could be read.
+            TrainingError: if the model rejects the batch.
+        """
         set_learning_rate(self.optimizer, lr)
         self.optimizer.zero_grad()
         try:
             logits, loss = self._accumulate(batch := batch.to(self._world.device))  # (B, K)
         except RuntimeError as error:
-            if (known := explain(error)) is not None:
+            if (known := as_user_error(error)) is not None:
                 raise known from error
             raise
         self.scaler.unscale_(self.optimizer)
-        gradients = gradients_of(self.model.parameters())
-        norm = total_norm(gradients, self._world)
-        result = self._combine(loss, logits, norm, batch, asked_to_stop(), asked_to_save())
+        norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        norm = to_full(norm)  # sharded gradients have a sharded norm
+        result = self._combine(loss, logits, norm, batch, stop_requested(), save_requested())
         if result.updated:
-            self._update(gradients, norm)
+            self._update(norm)
         else:
-            self.scaler.update()  # it would take the next step's gradients for unscaled ones
+            # Otherwise the scaler would not unscale the gradients of the next step.
+            self.scaler.update()
         return result
 
-    def _accumulate(self, batch: ClipBatch | FeatureBatch) -> tuple[Tensor, Tensor]:
-        """Forward and backward, part by part; returns the logits (B, K) and the mean loss of the batch."""
+    def _accumulate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Accumulates the gradients of all micro-batches; returns logits (B, K) and the batch's mean loss."""
         logits, mean_loss = [], torch.zeros((), device=self._world.device)
-        for number in range(self._parts):
-            part, share = _part(batch, number, self._parts)
-            is_last = number == self._parts - 1
+        for number, (micro_batch, fraction) in enumerate(_split(batch, self._micro_batches)):
+            is_last = number == self._micro_batches - 1
             with nullcontext() if is_last else without_synchronization(self._network):
-                part_logits = self._forward(part)
-                loss = self._loss(part_logits, part.label) * share
+                micro_logits = self._forward(micro_batch)
+                loss = self._loss(micro_logits, micro_batch.label) * fraction
                 self.scaler.scale(loss).backward()
             mean_loss = mean_loss + loss.detach()
-            if share > 0:
-                logits.append(part_logits.detach())
+            if fraction > 0:
+                logits.append(micro_logits.detach())
         return torch.cat(logits), mean_loss
 
-    def _forward(self, batch: ClipBatch | FeatureBatch) -> Tensor:
+    def _forward(self, batch: Batch) -> Tensor:
         if batch.num_clips == 0:
             first = batch.broken[0]
             raise DataError(
@@ -155,7 +165,7 @@ class TrainStep:
         except InputError as error:
             ids = ", ".join(map(str, batch.video_id.tolist()))
             raise TrainingError(
-                f"the model refuses a batch: {error}; its videos (rows of the list): {ids}"
+                f"the model rejects a batch: {error}; its videos (rows of the list): {ids}"
             ) from error
 
     def _combine(
@@ -163,20 +173,21 @@ class TrainStep:
         loss: Tensor,
         logits: Tensor,
         norm: Tensor,
-        batch: ClipBatch | FeatureBatch,
+        batch: Batch,
         stop: bool,
         save: bool,
     ) -> StepResult:
-        """Sums the figures of all ranks, and decides with all of them whether the step counts."""
+        """Sums the metrics of all ranks; all ranks then decide alike whether the weights are updated."""
         clips = logits.shape[0]
         by_index = batch.label.ndim == 1
         top1, top5 = topk_correct(logits, batch.label, (1, 5)) if by_index else (0, 0)
-        figures = [loss * clips, clips, top1, top5, len(batch.broken), stop, save]
-        totals = torch.stack([torch.as_tensor(f, dtype=torch.float64, device=loss.device) for f in figures])
+        values = [loss * clips, clips, top1, top5, len(batch.broken), stop, save]
+        totals = torch.stack([torch.as_tensor(v, dtype=torch.float64, device=loss.device) for v in values])
+        # One transfer from the device for all numbers.
         total_loss, total, total1, total5, broken, stops, saves, norm_value = torch.cat(
             [self._world.all_reduce_sum(totals), norm.detach().double()[None]]
         ).tolist()
-        # With a scaler gradients overflow now and then; it skips that step by itself and lowers its scale.
+        # With float16 gradients overflow from time to time; the scaler then skips the step by itself.
         finite_gradients = self.scaler.is_enabled() or _is_finite(norm_value)
         return StepResult(
             loss=total_loss / total,
@@ -189,30 +200,33 @@ class TrainStep:
             save=saves > 0,
         )
 
-    def _update(self, gradients: Sequence[Tensor], norm: Tensor) -> None:
+    def _update(self, norm: Tensor) -> None:
+        """Clips the gradients, whose norm is ``norm``, and updates weights, scaler and average."""
         if self._clip_value is not None:
-            clip_value(gradients, self._clip_value)
+            clip_grad_value_(self.model.parameters(), self._clip_value)
         elif self._clip_norm is not None:
-            clip_norm(gradients, self._clip_norm, norm)
+            clip_grads_with_norm_(self.model.parameters(), self._clip_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
             self.average.update()
 
 
-def _part(batch: ClipBatch | FeatureBatch, number: int, parts: int) -> tuple[ClipBatch | FeatureBatch, float]:
-    """Part ``number`` of a batch cut into ``parts``, and its share of the batch's clips.
+def _split(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
+    """Yields ``number`` micro-batches, and for each its fraction of the batch's clips.
 
-    Where there are fewer clips than parts some have a share of 0 and a clip that does not count: all ranks
-    must have the same number of parts.
+    If there are fewer clips than micro-batches, some have one clip and the fraction 0, because all ranks must
+    have the same number of micro-batches.
     """
     size = batch.num_clips
-    if parts == 1 or size == 0:
-        return batch, 1.0
-    first, last = size * number // parts, size * (number + 1) // parts
-    start = min(first, size - 1)
-    clips = slice(start, max(last, start + 1))
-    return map_tensors(batch, lambda tensor: tensor[clips]), (last - first) / size
+    if number == 1 or size == 0:
+        yield batch, 1.0
+        return
+    for index in range(number):
+        first, last = size * index // number, size * (index + 1) // number
+        start = min(first, size - 1)
+        clips = slice(start, max(last, start + 1))
+        yield map_tensors(batch, operator.itemgetter(clips)), (last - first) / size
 
 
 def _is_finite(value: float) -> bool:

@@ -1,4 +1,4 @@
-"""What a training run tells: a line every few steps, one an epoch, TensorBoard, the list of broken videos."""
+"""The log of a training run: lines per step and per epoch, TensorBoard, and the lists of broken videos."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from slowfast.progress import Progress, format_duration
 logger = get_logger(__name__)
 
 MAX_LISTED = 20
-# Share of a step above which waiting for data is worth a hint.
+# Fraction of a step spent waiting for data above which the log gives advice.
 MUCH_WAITING = 0.3
 
 
 @dataclass
 class _Sums:
-    """Figures of some steps, added up."""
+    """Sums over several steps."""
 
     steps: int = 0
     clips: int = 0
@@ -41,7 +41,7 @@ class _Sums:
         self.steps += 1
         self.data_seconds += data_seconds
         self.step_seconds += step_seconds
-        if not result.updated:  # its loss would make the mean of all others useless
+        if not result.updated:  # its loss is not finite
             return
         self.clips += result.clips
         self.loss += result.loss * result.clips
@@ -51,8 +51,11 @@ class _Sums:
             self.correct1 += result.correct[0]
             self.correct5 += result.correct[1]
 
-    def figures(self) -> dict[str, Any]:
-        """Means under PySlowFast's names: seconds a step, of which waiting for data and computing."""
+    def metrics(self) -> dict[str, Any]:
+        """Returns means by PySlowFast's names: loss, errors in percent, and seconds per step.
+
+        ``dt`` is ``dt_data``, the time waiting for data, plus ``dt_net``, the time computing.
+        """
         clips, steps = max(1, self.clips), max(1, self.steps)
         stats: dict[str, Any] = {
             "dt": (self.data_seconds + self.step_seconds) / steps,
@@ -67,15 +70,15 @@ class _Sums:
 
 
 class TrainingLog:
-    """Writes the figures of a training run; on ranks other than 0 it writes nothing.
+    """Logs the metrics of a training run on rank 0.
 
     Args:
-        max_epoch: epochs of the run.
-        steps_per_epoch: optimiser steps of an epoch.
-        last_step: optimiser steps of the whole run, for the time that is left.
+        max_epoch: number of epochs of the run.
+        steps_per_epoch: optimizer steps per epoch.
+        last_step: optimizer steps of the entire run, for the remaining time.
         period: steps between two lines.
-        enabled: whether this process writes.
-        tensorboard: gets the same figures; None: nothing does.
+        enabled: whether this process logs.
+        tensorboard: gets the same metrics; None: not used.
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class TrainingLog:
         self._lowest: dict[str, float] = {}
 
     def begin_epoch(self, epoch: int, step: int) -> Progress:
-        """Begins the lines of epoch ``epoch`` at its step ``step``; returns its progress display."""
+        """Starts epoch ``epoch`` at step ``step``, both from 0; returns its progress bar."""
         self._epoch_sums, self._window = _Sums(), _Sums()
         remaining = min(self._steps_per_epoch - step, self._last_step - epoch * self._steps_per_epoch - step)
         return Progress(remaining, f"epoch {epoch + 1}/{self._max_epoch}", "step", enabled=self._enabled)
@@ -107,15 +110,16 @@ class TrainingLog:
     def add_step(
         self, epoch: int, step: int, result: StepResult, *, lr: float, times: tuple[float, float]
     ) -> None:
-        """Counts step ``step`` (from 0) of an epoch, and logs a line when one is due.
+        """Adds step ``step`` (from 0) of an epoch, and logs a line every ``period`` steps.
 
-        ``times`` are the seconds it waited for its data and those it took itself.
+        Args:
+            times: seconds of waiting for the data of the step, and of the step itself.
         """
         self._window.add(result, *times)
         self._epoch_sums.add(result, *times)
         if not self._enabled or (step + 1) % self._period:
             return
-        figures = self._window.figures()
+        metrics = self._window.metrics()
         self._window = _Sums()
         done = epoch * self._steps_per_epoch + step + 1
         stats = {
@@ -123,11 +127,11 @@ class TrainingLog:
             "epoch": CountOf(epoch + 1, self._max_epoch),
             "iter": CountOf(step + 1, self._steps_per_epoch),
             "epochs_done": epoch + (step + 1) / self._steps_per_epoch,
-            "eta": format_duration(figures["dt"] * (self._last_step - done)),
+            "eta": format_duration(metrics["dt"] * (self._last_step - done)),
             "lr": lr,
             "grad_norm": result.grad_norm,
-            **figures,
-            **memory_figures(),
+            **metrics,
+            **memory_metrics(),
         }
         log_json_stats(stats)
         if self._tensorboard is not None:
@@ -139,83 +143,88 @@ class TrainingLog:
             self._tensorboard.add_scalars(shown, done)
 
     def end_epoch(self, epoch: int, done: int, *, lr: float, broken: Iterable[BrokenVideo]) -> None:
-        """Logs the line of an epoch, ``done`` steps into the run, and its broken videos."""
+        """Logs the line of an epoch and its broken videos.
+
+        Args:
+            done: optimizer steps since the start of the run.
+            broken: of all ranks; may contain a video several times.
+        """
         if not self._enabled:
             return
-        figures = self._epoch_sums.figures()
+        metrics = self._epoch_sums.metrics()
         videos = {video.video_id: video for video in broken}
         log_json_stats(
             {
                 "_type": "train_epoch",
                 "epoch": CountOf(epoch + 1, self._max_epoch),
-                "eta": format_duration(figures["dt"] * (self._last_step - done)),
+                "eta": format_duration(metrics["dt"] * (self._last_step - done)),
                 "lr": lr,
                 "broken_videos": len(videos),
-                **figures,
-                **memory_figures(),
+                **metrics,
+                **memory_metrics(),
             }
         )
-        logger.info("%s", describe_epoch(epoch + 1, self._max_epoch, figures))
-        log_broken(videos.values(), f"epoch {epoch + 1}: replaced by others")
+        logger.info("%s", describe_epoch(epoch + 1, self._max_epoch, metrics))
+        log_broken(videos.values(), f"epoch {epoch + 1}: replaced by other videos")
 
     def add_validation(self, done: int, evaluation: Evaluation) -> dict[str, float]:
-        """Logs a validation ``done`` steps into the run and returns its figures."""
-        figures = validation_figures(evaluation)
+        """Logs a validation after ``done`` optimizer steps and returns its metrics."""
+        metrics = validation_metrics(evaluation)
         for name in ("top1_err", "top5_err"):
-            if name in figures:
-                self._lowest[name] = min(figures[name], self._lowest.get(name, 100.0))
+            if name in metrics:
+                self._lowest[name] = min(metrics[name], self._lowest.get(name, 100.0))
         log_json_stats(
             {
                 "_type": "val_epoch",
                 "epoch": CountOf(-(-done // self._steps_per_epoch), self._max_epoch),
                 "time_diff": evaluation.seconds,
-                **figures,
+                **metrics,
                 **{f"min_{name}": value for name, value in self._lowest.items()},
-                **memory_figures(),
+                **memory_metrics(),
             }
         )
         log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
         if self._tensorboard is not None:
-            self._tensorboard.add_scalars({f"Val/{name}": value for name, value in figures.items()}, done)
+            self._tensorboard.add_scalars({f"Val/{name}": value for name, value in metrics.items()}, done)
             self._tensorboard.add_evaluation(evaluation, done)
-        return figures
+        return metrics
 
     def close(self) -> None:
-        """Writes what TensorBoard still holds back."""
+        """Writes the pending events of TensorBoard."""
         if self._tensorboard is not None:
             self._tensorboard.close()
 
 
-def describe_epoch(epoch: int, max_epoch: int, figures: Mapping[str, float]) -> str:
-    """An epoch's figures in words, with a hint where the model waits for its data."""
-    accuracy = f", top-1 {100 - figures['top1_err']:.2f} %" if "top1_err" in figures else ""
-    waiting = figures["dt_data"] / max(figures["dt"], 1e-9)
+def describe_epoch(epoch: int, max_epoch: int, metrics: Mapping[str, float]) -> str:
+    """Returns an epoch's metrics as a sentence, with advice if the model often waits for data."""
+    accuracy = f", top-1 {100 - metrics['top1_err']:.2f} %" if "top1_err" in metrics else ""
+    waiting = metrics["dt_data"] / max(metrics["dt"], 1e-9)
     text = (
-        f"epoch {epoch}/{max_epoch}: loss {figures['loss']:.4f}{accuracy}, {figures['dt']:.3g} s a step, "
+        f"epoch {epoch}/{max_epoch}: loss {metrics['loss']:.4f}{accuracy}, {metrics['dt']:.3g} s per step, "
         f"{waiting:.0%} of it waiting for data"
     )
     if waiting > MUCH_WAITING:
         text += (
-            " (to make it faster, set DATA_LOADER.NUM_WORKERS to the cores of each process, and make large "
-            "videos smaller: tools/prepare_data.py resize)"
+            " (to make it faster, set DATA_LOADER.NUM_WORKERS to the number of cores per process, and scale "
+            "large videos down: slowfast prepare resize)"
         )
     return text
 
 
-def validation_figures(evaluation: Evaluation) -> dict[str, float]:
-    """The figures of an evaluation under PySlowFast's names; errors in percent, ``map`` in 0 … 1."""
-    figures = {
+def validation_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Returns the metrics of an evaluation by PySlowFast's names; errors in percent, ``map`` in 0 … 1."""
+    metrics = {
         "loss": evaluation.loss,
         "videos": len(evaluation.video_ids),
         "broken_videos": len(evaluation.broken),
     }
     if evaluation.multi_label:
-        return {**figures, "map": evaluation.mean_average_precision}
-    return {**figures, "top1_err": 100.0 - evaluation.top1, "top5_err": 100.0 - evaluation.top5}
+        return {**metrics, "map": evaluation.mean_average_precision}
+    return {**metrics, "top1_err": 100.0 - evaluation.top1, "top5_err": 100.0 - evaluation.top5}
 
 
 def log_broken(videos: Iterable[BrokenVideo], heading: str) -> None:
-    """Lists broken videos with path and reason; nothing when there are none."""
+    """Logs broken videos with path and reason, at most 20 of them; nothing without broken videos."""
     listed = list(videos)
     if not listed:
         return
@@ -226,14 +235,14 @@ def log_broken(videos: Iterable[BrokenVideo], heading: str) -> None:
 
 
 def describe_broken(video: BrokenVideo) -> str:
-    """One line for one broken video."""
+    """Returns one line about a broken video."""
     detail = f" ({video.detail})" if video.detail else ""
     return f"{video.path or f'video {video.video_id}'}: {video.reason}{detail}"
 
 
-def memory_figures() -> dict[str, float]:
-    """Memory of this process in GiB: resident, and the most that its GPU held."""
-    figures = {"mem": psutil.Process(os.getpid()).memory_info().rss / 2**30}
+def memory_metrics() -> dict[str, float]:
+    """Returns the memory of this process in GiB: resident, and the peak on its GPU."""
+    metrics = {"mem": psutil.Process(os.getpid()).memory_info().rss / 2**30}
     if torch.cuda.is_available():
-        figures["gpu_mem"] = torch.cuda.max_memory_allocated() / 2**30
-    return figures
+        metrics["gpu_mem"] = torch.cuda.max_memory_allocated() / 2**30
+    return metrics

@@ -1,68 +1,49 @@
-"""A training run put together: everything that the loop in ``train.py`` works with."""
+"""The parts of a training run that the loop works with, and its checkpoints and validations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from slowfast.checkpoint.resume import RunIdentity, choose_global_batch, fingerprint
+from slowfast.checkpoint.resume import RunIdentity
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import checkpoint_path, record_validation
 from slowfast.checkpoint.writer import CheckpointWriter
-from slowfast.datasets.build import build_dataset
-from slowfast.datasets.class_names import named_classes
-from slowfast.datasets.clip import ClipBatch
-from slowfast.datasets.loading.loader import build_loader
-from slowfast.datasets.views.mixing import BatchMixer, build_mixer
+from slowfast.datasets.clip import Batch, ClipBatch
+from slowfast.datasets.loading.loader import ClipLoader
+from slowfast.datasets.loading.samplers import TrainingSampler
+from slowfast.datasets.views.mixing import BatchMixer
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.dtensor import full_state_on_cpu
-from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
-from slowfast.engine.evaluator import (
-    SplitEvaluator,
-    build_evaluator,
-    build_precision,
-    build_seeded_model,
-    frame_normalization,
-    log_model_info,
-)
-from slowfast.engine.tensorboard import open_tensorboard
+from slowfast.engine.evaluator import SplitEvaluator
 from slowfast.engine.training.failure_budget import FailureBudget
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
-from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt, Interrupted
-from slowfast.log import get_logger
-from slowfast.models.feature_head import measured_network, network_for
-from slowfast.models.frame_format import adopt_frame_format
-from slowfast.models.losses import get_loss
-from slowfast.models.precision import Precision
-from slowfast.solver import LRPolicy, build_lr_policy, build_optimizer, lr_scale
-from slowfast.solver.ema import build_average, evaluates_average
-
-logger = get_logger(__name__)
+from slowfast.solver import LRPolicy
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run, ready to go.
+    """The parts of a training run.
 
     Attributes:
-        step: takes one optimiser step; holds model, optimiser and scaler.
-        loader: this rank's batches of an epoch, from the step that its batch sampler was set to.
-        mixer: mixes the clips of a batch; None: they stay as they are.
+        step: takes one optimizer step; has the model, the optimizer and the scaler.
+        loader: of this rank's training batches, see :meth:`batches_from`.
+        mixer: mixes the clips of a batch; None: clips are not mixed.
         evaluator: of the validation split.
         evaluated: the model as it is evaluated.
-        writer: of checkpoints; on rank 0 it does something.
-        output_dir: where they go.
-        class_names: travel in them; empty where the configuration names no file of them.
+        writer: of checkpoints; used on rank 0 only.
+        output_dir: folder of the run.
+        class_names: are saved in checkpoints; empty if the configuration names no file of them.
     """
 
     step: TrainStep
-    loader: Any
+    loader: ClipLoader
     mixer: BatchMixer | None
     evaluator: SplitEvaluator
     evaluated: EvaluatedModel
@@ -77,34 +58,40 @@ class TrainingRun:
     world: World
     interrupt: Interrupt
 
-    def mix(self, batch: ClipBatch, position: TrainingProgress) -> ClipBatch:
-        """The batch of the step at ``position``, mixed where that was asked for."""
+    def batches_from(self, progress: TrainingProgress) -> ClipLoader:
+        """Returns the loader of this rank's remaining batches of the epoch of ``progress``."""
+        cast(TrainingSampler, self.loader.batch_sampler).set_position(progress.epoch, progress.step)
+        return self.loader
+
+    def mix(self, batch: Batch, progress: TrainingProgress) -> Batch:
+        """Returns the batch of the step after ``progress``, mixed if that is configured."""
         if self.mixer is None:
             return batch
-        # On the device: a copy of all frames is cheap there.
-        return self.mixer(batch.to(self.world.device), epoch=position.epoch, step=position.step)
+        assert isinstance(batch, ClipBatch)  # the check of the configuration refuses to mix features
+        # On the device, where copying all frames is fast.
+        return self.mixer(batch.to(self.world.device), epoch=progress.epoch, step=progress.step)
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each rank has only a part of the state, so that all take part in saving it."""
+        """Whether each rank has only a part of the state, so that all ranks take part in saving it."""
         return self.evaluated.is_copy
 
-    def save(self, position: TrainingProgress) -> Path:
-        """Begins to write the state at ``position`` (rank 0 does) and returns its path; all ranks call it."""
-        main = self.world.is_main
-        if main:
-            self.writer.wait()  # two copies of the state at a time are enough
-        if main or self.is_sharded:
+    def save(self, progress: TrainingProgress) -> Path:
+        """Starts to write the state at ``progress`` on rank 0; returns its path. All ranks must call it."""
+        is_main = self.world.is_main
+        if is_main:
+            self.writer.wait()  # at most two copies of the state exist at a time
+        if is_main or self.is_sharded:
             step = self.step
             average = {} if step.average is None else step.average.state_dict()
-            parts = [step.model.state_dict(), step.optimizer.state_dict(), step.scaler.state_dict(), average]
-            with blocking_on("the parts of a checkpoint"):
+            states = [step.model.state_dict(), step.optimizer.state_dict(), step.scaler.state_dict(), average]
+            with blocking_on("the shards of a checkpoint"):
                 model_state, optimizer_state, scaler_state, average_state = full_state_on_cpu(
-                    parts, keep=main
+                    states, keep=is_main
                 )
-        if main:
+        if is_main:
             state = TrainingState(
-                position=position,
+                progress=progress,
                 model_state=model_state,
                 optimizer_state=optimizer_state,
                 scaler_state=scaler_state,
@@ -117,193 +104,47 @@ class TrainingRun:
                 average_state=average_state,
             )
             self.writer.write(state)
-        return checkpoint_path(self.output_dir, position)
+        return checkpoint_path(self.output_dir, progress)
 
-    def validate(self, position: TrainingProgress) -> None:
-        """Evaluates the model at ``position`` and notes the figures beside the checkpoint.
+    def validate(self, progress: TrainingProgress) -> None:
+        """Evaluates the model at ``progress`` and writes the metrics beside the checkpoint.
 
         Raises:
-            Interrupted: after a signal; the state is saved then, and the same command validates it.
+            Interrupted: after a signal, with the state saved; the same command repeats the validation.
         """
-        if self.is_sharded and not self.schedule.saves_at(position):
-            self.save(position)  # a rank that is interrupted below could not save it alone
+        if self.is_sharded and not self.schedule.saves_at(progress):
+            self.save(progress)  # a single interrupted rank could not save it below
         try:
             with self.evaluated.ready():
                 evaluation = self.evaluator.run()
         except Interrupted as interrupted:
-            saved = self._described(position) if self.is_sharded else self._save_now(position)
+            saved = self._describe_saved(progress) if self.is_sharded else self._save_now(progress)
             raise Interrupted(interrupted.signum, saved) from None
         if evaluation is not None:
-            figures = self.log.add_validation(self.schedule.steps_to(position), evaluation)
-            record_validation(checkpoint_path(self.output_dir, position), figures)
+            metrics = self.log.add_validation(self.schedule.steps_to(progress), evaluation)
+            record_validation(checkpoint_path(self.output_dir, progress), metrics)
             self.writer.prune()
 
-    def stop(self, position: TrainingProgress) -> Interrupted:
-        """Saves the state and returns what to raise; all ranks call it, whichever of them got the signal."""
-        saved = self._save_now(position)
-        return Interrupted(max(self.world.share_objects(self.interrupt.signum)), saved)
+    def stop(self, progress: TrainingProgress) -> Interrupted:
+        """Saves the state and returns the exception to raise; all ranks must call it after a signal."""
+        saved = self._save_now(progress)
+        return Interrupted(max(self.world.all_gather_objects(self.interrupt.signum)), saved)
 
     def close(self) -> None:
-        """Waits until all files are written."""
+        """Waits until all files are written.
+
+        Raises:
+            CheckpointError: if the last checkpoint could not be written.
+        """
         self.writer.wait()
         self.log.close()
 
-    def _save_now(self, position: TrainingProgress) -> str:
-        self.save(position)
-        return self._described(position)
+    def _save_now(self, progress: TrainingProgress) -> str:
+        self.save(progress)
+        return self._describe_saved(progress)
 
-    def _described(self, position: TrainingProgress) -> str:
+    def _describe_saved(self, progress: TrainingProgress) -> str:
+        """Waits until the checkpoint is written and returns a sentence about it."""
         self.writer.wait()
-        path = checkpoint_path(self.output_dir, position)
-        return f"saved {path} ({position}); the same command continues from there"
-
-
-def build_training_run(
-    cfg: Any,
-    world: World,
-    interrupt: Interrupt,
-    *,
-    fetch_weights: bool,
-    begun: TrainingState | None = None,
-) -> TrainingRun:
-    """Puts together the run that a configuration describes, with fresh weights.
-
-    Args:
-        fetch_weights: False where a checkpoint is loaded next.
-        begun: what this run goes on from; None at its first start.
-
-    Raises:
-        SlowFastError: for all that a user can mend.
-    """
-    model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
-    if cfg.BN.NORM_TYPE == "sync_batchnorm":
-        model = synchronize_batch_norms(model, world)
-    cfg = adopt_frame_format(cfg, model)
-    global_batch = choose_global_batch(cfg, world, begun)
-    batch_size = global_batch // world.size
-    _check_parts(cfg, batch_size)
-    dataset = build_dataset(
-        cfg, "train", position_rate=model.position_rate, feature_dim=getattr(model, "feature_dim", None)
-    )
-    if world.is_main and cfg.LOG_MODEL_INFO:
-        log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
-    loader = build_loader(
-        cfg,
-        dataset,
-        "train",
-        rank=world.rank,
-        world_size=world.size,
-        batch_size=batch_size,
-        pin_memory=world.device.type == "cuda",
-    )
-    schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
-    scale = lr_scale(cfg, world.size // world.local_size) if begun is None else begun.lr_scale
-    precision = build_precision(cfg, world)
-    steps = schedule.steps_per_epoch
-    _tell(cfg, world, precision, batch_size=batch_size, steps_per_epoch=steps, scale=scale)
-    parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
-    evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
-    step = _build_step(cfg, model, dataset, world, precision, parallelism)
-    evaluated.use(step.average if evaluates_average(cfg) else None)
-    return TrainingRun(
-        step=step,
-        loader=loader,
-        mixer=build_mixer(cfg, rank=world.rank, batch_size=batch_size),
-        evaluator=build_evaluator(cfg, "val", evaluated.network, world, interrupt),
-        evaluated=evaluated,
-        schedule=schedule,
-        lr_policy=build_lr_policy(cfg, scale),
-        identity=RunIdentity(cfg.dump(), cfg.RNG_SEED, global_batch, fingerprint(dataset), scale),
-        log=_build_log(cfg, schedule, world),
-        failure_budget=FailureBudget(
-            max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
-            max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
-            paths=dataset.paths,
-            world=world,
-        ),
-        writer=_build_writer(cfg, world),
-        output_dir=cfg.OUTPUT_DIR,
-        class_names=named_classes(cfg.TENSORBOARD.CLASS_NAMES_PATH, cfg.MODEL.NUM_CLASSES),
-        world=world,
-        interrupt=interrupt,
-    )
-
-
-def _check_parts(cfg: Any, batch_size: int) -> None:
-    """Raises ``ConfigError`` where a process has fewer clips a step than parts to make of them."""
-    if batch_size < cfg.TRAIN.GRAD_ACCUM_STEPS:
-        raise ConfigError(
-            f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: each process has {batch_size} clips "
-            "a step, fewer than parts; use fewer, or a larger TRAIN.BATCH_SIZE"
-        )
-
-
-def _tell(
-    cfg: Any, world: World, precision: Precision, *, batch_size: int, steps_per_epoch: int, scale: float
-) -> None:
-    """Logs what a step is, in words; ``batch_size`` clips are those of each process."""
-    parts = cfg.TRAIN.GRAD_ACCUM_STEPS
-    logger.info(
-        "training: %d clips a step = %s × %d%s; %d steps an epoch; %s",
-        batch_size * world.size,
-        "1 process" if world.size == 1 else f"{world.size} processes",
-        batch_size,
-        f", in {parts} parts" if parts > 1 else "",
-        steps_per_epoch,
-        precision,
-    )
-    if scale != 1:
-        logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
-
-
-def _build_writer(cfg: Any, world: World) -> CheckpointWriter:
-    """What is due when, is rank 0's to say."""
-    return CheckpointWriter(
-        cfg.OUTPUT_DIR,
-        minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
-        steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
-        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
-    )
-
-
-def _build_step(
-    cfg: Any, model: Any, dataset: Any, world: World, precision: Precision, parallelism: Parallelism
-) -> TrainStep:
-    mean, std = frame_normalization(cfg, model)
-    network = network_for(model, dataset, mean=mean, std=std, training=True)
-    network = distribute(model, network, world, parallelism)
-    return TrainStep(
-        model,
-        build_optimizer(cfg, model),
-        loss=get_loss(cfg.MODEL.LOSS_FUNC),
-        world=world,
-        precision=precision,
-        mean=mean,
-        std=std,
-        clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
-        clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
-        network=network,
-        parts=cfg.TRAIN.GRAD_ACCUM_STEPS,
-        average=build_average(cfg, model),
-    )
-
-
-def _build_schedule(cfg: Any, *, steps_per_epoch: int) -> Schedule:
-    return Schedule(
-        max_epoch=cfg.SOLVER.MAX_EPOCH,
-        steps_per_epoch=steps_per_epoch,
-        max_steps=cfg.TRAIN.MAX_STEPS,
-        eval_period=cfg.TRAIN.EVAL_PERIOD,
-        checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
-    )
-
-
-def _build_log(cfg: Any, schedule: Schedule, world: World) -> TrainingLog:
-    return TrainingLog(
-        max_epoch=schedule.max_epoch,
-        steps_per_epoch=schedule.steps_per_epoch,
-        last_step=schedule.steps_to(schedule.end),
-        period=cfg.LOG_PERIOD,
-        enabled=world.is_main,
-        tensorboard=open_tensorboard(cfg) if world.is_main else None,
-    )
+        path = checkpoint_path(self.output_dir, progress)
+        return f"saved {path} ({progress}); the same command continues from there"

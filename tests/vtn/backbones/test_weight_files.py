@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: files of any origin, hubs, a package; and the errors."""
+"""Sources of a backbone's weights: files of any origin, hubs, a package; and their errors."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SMALL: dict[str, Any] = {"img_size": 32, "embed_dim": 32, "depth": 1, "num_heads
 
 
 @pytest.fixture(scope="module")
-def whole() -> nn.Module:
-    """The network with its classifier, as others publish it."""
+def full_network() -> nn.Module:
+    """The network with its classifier, as it is usually published."""
     torch.manual_seed(1)
     return timm.create_model(NAME, num_classes=7, **SMALL)
 
@@ -60,41 +60,43 @@ def build(checkpoint: Path, **options: Any) -> nn.Module:
     ],
     ids=["plain", "under a key", "data parallel", "of a larger model", "safetensors"],
 )
-def test_a_file_of_any_origin(
-    write: Callable[[dict[str, Tensor], Path], None], whole: nn.Module, tmp_path: Path
+def test_weights_are_found_in_a_file_of_any_origin(
+    write: Callable[[dict[str, Tensor], Path], None], full_network: nn.Module, tmp_path: Path
 ) -> None:
-    write(whole.state_dict(), tmp_path)
+    write(full_network.state_dict(), tmp_path)
     (path,) = tmp_path.iterdir()
     images = torch.randn(2, 3, 32, 32)
     network = build(path)
     torch.testing.assert_close(
-        features_of(network, images), whole.forward_head(whole.forward_features(images), True)
+        features_of(network, images), full_network.forward_head(full_network.forward_features(images), True)
     )
 
 
-def test_the_log_says_what_became_of_each_entry(
-    whole: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_the_log_names_the_entries_that_are_not_loaded(
+    full_network: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    state = {f"vision.{name}": tensor for name, tensor in whole.state_dict().items()}
+    state = {f"vision.{name}": tensor for name, tensor in full_network.state_dict().items()}
     torch.save({**state, "text.table": torch.zeros(2)}, tmp_path / "two_towers.pth")
     with caplog.at_level(logging.INFO):
         build(tmp_path / "two_towers.pth")
     (record,) = [record.message for record in caplog.records if "two_towers" in record.message]
     assert f"{len(state) - 2} weights" in record
-    assert "behind 'vision.'" in record
-    assert "its head, not taken (2):\n    head.bias\n    head.weight" in record
-    assert "other parts, not taken (1):\n    text.table" in record
+    assert "prefix 'vision.' removed" in record
+    assert "head, not loaded (2):\n    head.bias\n    head.weight" in record
+    assert "other entries, not loaded (1):\n    text.table" in record
 
 
-def test_the_position_embedding_is_resized(whole: nn.Module, tmp_path: Path) -> None:
-    torch.save(whole.state_dict(), tmp_path / "w.pth")
+def test_the_position_embedding_is_resized(full_network: nn.Module, tmp_path: Path) -> None:
+    torch.save(full_network.state_dict(), tmp_path / "w.pth")
     network = build(tmp_path / "w.pth", img_size=64)
     assert network.pos_embed.shape == (1, 17, 32)
     assert features_of(network, torch.randn(1, 3, 64, 64)).shape == (1, 32)
 
 
-def test_a_file_that_does_not_fit_is_refused_entry_by_entry(whole: nn.Module, tmp_path: Path) -> None:
-    state = dict(whole.state_dict())
+def test_the_error_about_a_file_that_does_not_fit_lists_each_entry(
+    full_network: nn.Module, tmp_path: Path
+) -> None:
+    state = dict(full_network.state_dict())
     del state["norm.bias"]
     state["blocks.0.mlp.fc1.bias"] = torch.zeros(3)
     state["blocks.7.mlp.fc1.bias"] = torch.zeros(3)
@@ -110,11 +112,11 @@ def test_a_file_that_does_not_fit_is_refused_entry_by_entry(whole: nn.Module, tm
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 3}, "holds no weights; it has epoch"),
+        ({"epoch": 3}, "contains no weights; its entries are epoch"),
         ({"table": torch.zeros(2)}, "missing"),
     ],
 )
-def test_a_file_of_something_else(content: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_file_without_the_weights_is_refused(content: dict[str, Any], message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=message):
         build(tmp_path / "w.pth")
@@ -126,16 +128,16 @@ def test_a_file_that_could_run_code_is_not_read(tmp_path: Path) -> None:
         build(tmp_path / "w.pth")
 
 
-def test_from_a_configuration(whole: nn.Module, tmp_path: Path) -> None:
-    """The file is read instead of a download, and not at all where a checkpoint of all follows."""
-    torch.save(whole.state_dict(), tmp_path / "w.pth")
+def test_a_configured_file_replaces_the_download(full_network: nn.Module, tmp_path: Path) -> None:
+    """The file is not read either if a checkpoint of the entire model is loaded next."""
+    torch.save(full_network.state_dict(), tmp_path / "w.pth")
     overrides = [
         *("VTN.BACKBONE.NAME", NAME, "VTN.BACKBONE.ARGS", str(SMALL)),
         *("VTN.BACKBONE.CHECKPOINT", str(tmp_path / "w.pth"), "MODEL.MODEL_NAME", "FrameAverage"),
     ]
     cfg = load_config("VIT_B_VTN", overrides)
     model = build_model(cfg)
-    torch.testing.assert_close(model.backbone.cls_token, whole.cls_token)
+    torch.testing.assert_close(model.backbone.cls_token, full_network.cls_token)
     (tmp_path / "w.pth").unlink()
     build_model(cfg, fetch_weights=False)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
@@ -143,7 +145,7 @@ def test_from_a_configuration(whole: nn.Module, tmp_path: Path) -> None:
 
 
 class TestHubs:
-    """What is done where a hub does not answer."""
+    """Behavior if a hub does not answer."""
 
     @pytest.fixture
     def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -151,7 +153,7 @@ class TestHubs:
         monkeypatch.setattr("vtn.backbones.published.time.sleep", pauses.append)
         return pauses
 
-    def test_a_passing_failure_is_tried_again(
+    def test_a_temporary_failure_is_retried(
         self, pauses: list[float], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         create, failures = timm.create_model, [ConnectionResetError("reset"), TimeoutError("slow")]
@@ -174,7 +176,7 @@ class TestHubs:
         ],
         ids=["network", "no such file", "the hub's own client has tried"],
     )
-    def test_without_a_network_the_file_and_its_place_are_named(
+    def test_the_error_without_a_network_names_the_file_and_its_folder(
         self,
         error: OSError,
         attempts: int,
@@ -199,15 +201,15 @@ class TestHubs:
         assert "VTN.BACKBONE.CHECKPOINT" in message
         assert "VTN.BACKBONE.PRETRAINED False" in message
 
-    def test_a_file_in_that_place_is_used(
-        self, whole: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    def test_a_file_in_that_folder_is_used(
+        self, full_network: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         folder = tmp_path / "hub" / "checkpoints"
         folder.mkdir(parents=True)
-        save_file(whole.state_dict(), folder / f"{NAME}.safetensors")
+        save_file(full_network.state_dict(), folder / f"{NAME}.safetensors")
         network = build_backbone(NAME, pretrained=True, options=SMALL).network
-        torch.testing.assert_close(network.cls_token, whole.cls_token)
+        torch.testing.assert_close(network.cls_token, full_network.cls_token)
 
     def test_hugging_face_without_a_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -230,7 +232,7 @@ class TestHubs:
 
 
 class TestHuggingFaceFolders:
-    """A folder that transformers saved is a backbone, with what it says of its images."""
+    """A folder saved by transformers is a backbone with its own image preprocessing."""
 
     CLIP: dict[str, Any] = {  # noqa: RUF012
         "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48,
@@ -250,7 +252,7 @@ class TestHuggingFaceFolders:
         (folder / "preprocessor_config.json").write_text(json.dumps(processing))
         return model.eval()
 
-    def test_the_image_tower_of_a_model_that_also_reads(self, tmp_path: Path) -> None:
+    def test_the_image_tower_of_a_model_of_images_and_text_is_used(self, tmp_path: Path) -> None:
         model = self.save_clip(tmp_path)
         built = build_backbone(f"hf:{tmp_path}", pretrained=True, options={})
         images = torch.randn(2, 3, 32, 32)
@@ -260,14 +262,14 @@ class TestHuggingFaceFolders:
         assert (built.mean, built.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         assert (built.image_size, built.interpolation, built.fixed_size) == (32, "bicubic", True)
 
-    def test_without_weights_its_configuration_is_enough(self, tmp_path: Path) -> None:
+    def test_a_folder_without_weights_is_enough_for_an_untrained_backbone(self, tmp_path: Path) -> None:
         self.save_clip(tmp_path)
         (tmp_path / "model.safetensors").unlink()
         assert build_backbone(f"hf:{tmp_path}", pretrained=False, options={}).feature_dim == 32
-        with pytest.raises(ModelError, match="its published weights cannot be had"):
+        with pytest.raises(ModelError, match="cannot get the published weights"):
             build_backbone(f"hf:{tmp_path}", pretrained=True, options={})
 
-    def test_a_file_of_weights_for_it(self, tmp_path: Path) -> None:
+    def test_a_file_of_weights_for_such_a_folder_is_loaded(self, tmp_path: Path) -> None:
         model = self.save_clip(tmp_path)
         built = build_backbone(
             f"hf:{tmp_path}", pretrained=True, options={}, checkpoint=tmp_path / "model.safetensors"
@@ -277,9 +279,9 @@ class TestHuggingFaceFolders:
             expected = model.vision_model(images).pooler_output
         torch.testing.assert_close(features_of(built.network, images), expected)
 
-    def test_arguments_that_its_configuration_does_not_have(self, tmp_path: Path) -> None:
+    def test_unknown_arguments_are_refused(self, tmp_path: Path) -> None:
         self.save_clip(tmp_path)
-        with pytest.raises(ModelError, match="CLIPVisionConfig has no depth"):
+        with pytest.raises(ModelError, match="unknown keys depth; CLIPVisionConfig has"):
             build_backbone(f"hf:{tmp_path}", pretrained=False, options={"depth": 3})
 
 
@@ -293,8 +295,8 @@ class TestPretrainedDemo:
         )
         return weights_file()
 
-    def test_it_knows_photographs(self, package: Path) -> None:
-        """With the classifier of the same file: a flower is a daisy, a cup of coffee an espresso."""
+    def test_it_classifies_photographs_correctly(self, package: Path) -> None:
+        """The classifier of the same file recognizes a daisy, a cup of espresso and a tripod."""
         from skimage import data
         from sklearn.datasets import load_sample_image
 
@@ -309,16 +311,14 @@ class TestPretrainedDemo:
     def prepare(photograph: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
         from PIL import Image
 
-        picture = Image.fromarray(photograph).convert("RGB")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        picture = picture.crop((left, top, left + side, top + side)).resize(
-            (224, 224), Image.Resampling.BICUBIC
-        )
-        pixels = torch.tensor(list(picture.tobytes()), dtype=torch.float32).reshape(224, 224, 3) / 255
+        image = Image.fromarray(photograph).convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side)).resize((224, 224), Image.Resampling.BICUBIC)
+        pixels = torch.tensor(list(image.tobytes()), dtype=torch.float32).reshape(224, 224, 3) / 255
         return ((pixels - torch.tensor(mean)) / torch.tensor(std)).permute(2, 0, 1)
 
-    def test_another_order_is_refused(self) -> None:
+    def test_weights_in_another_order_are_refused(self) -> None:
         ours = {"a.weight": torch.zeros(2), "a.bias": torch.zeros(3)}
         file = Path("w.pth")
         assert rename_by_order(
@@ -329,10 +329,10 @@ class TestPretrainedDemo:
             {"x.weight": torch.zeros(3), "x.bias": torch.zeros(3)},
             {"x.weight": torch.zeros(2)},
         ):
-            with pytest.raises(CheckpointError, match="does not hold the weights"):
+            with pytest.raises(CheckpointError, match="does not contain the weights"):
                 rename_by_order(theirs, ours, file, surplus=0)
 
-    def test_without_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_error_without_the_package_names_its_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def missing(_: str) -> None:
             raise ModuleNotFoundError
 

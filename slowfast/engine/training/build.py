@@ -1,0 +1,205 @@
+"""Building of a training run from a configuration."""
+
+from __future__ import annotations
+
+from fvcore.common.config import CfgNode
+from torch import nn
+
+from slowfast.checkpoint.data_fingerprint import fingerprint
+from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
+from slowfast.checkpoint.state import TrainingState
+from slowfast.checkpoint.writer import CheckpointWriter
+from slowfast.datasets.build import build_dataset
+from slowfast.datasets.class_names import named_classes
+from slowfast.datasets.loading.loader import build_loader
+from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.views.mixing import build_mixer
+from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
+from slowfast.distributed.world import World
+from slowfast.engine.evaluated_model import EvaluatedModel
+from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.run_model import build_seeded_model, log_model_info
+from slowfast.engine.tensorboard import open_tensorboard
+from slowfast.engine.training.failure_budget import FailureBudget
+from slowfast.engine.training.schedule import Schedule
+from slowfast.engine.training.train_step import TrainStep
+from slowfast.engine.training.training_log import TrainingLog
+from slowfast.engine.training.training_run import TrainingRun
+from slowfast.errors import ConfigError
+from slowfast.interrupt import Interrupt
+from slowfast.log import get_logger
+from slowfast.models.capabilities import feature_dim_of
+from slowfast.models.feature_head import measured_network, network_for
+from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.models.losses import get_loss
+from slowfast.models.precision import Precision, choose_precision
+from slowfast.solver import build_lr_policy, build_optimizer, lr_scale
+from slowfast.solver.ema import build_average, evaluates_average
+
+logger = get_logger(__name__)
+
+
+def build_training_run(
+    cfg: CfgNode,
+    world: World,
+    interrupt: Interrupt,
+    *,
+    fetch_weights: bool,
+    saved: TrainingState | None = None,
+) -> TrainingRun:
+    """Builds the run that a configuration describes, with initial weights.
+
+    Args:
+        fetch_weights: False if a checkpoint is loaded next.
+        saved: the state from which this run is resumed; None at its first start.
+
+    Raises:
+        SlowFastError: for every error that the user can fix.
+    """
+    # The model comes first: the format of its frames completes the configuration.
+    model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
+    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+        model = synchronize_batch_norms(model, world)
+    cfg = adopt_frame_format(cfg, model)
+    # Data: the batch of the first start, shared by the processes of this one.
+    global_batch = choose_global_batch(cfg, world, saved)
+    batch_size = global_batch // world.size
+    _check_micro_batches(cfg, batch_size)
+    dataset = build_dataset(
+        cfg, "train", position_rate=model.position_rate, feature_dim=feature_dim_of(model)
+    )
+    if world.is_main and cfg.LOG_MODEL_INFO:
+        log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
+    loader = build_loader(
+        cfg,
+        dataset,
+        "train",
+        rank=world.rank,
+        world_size=world.size,
+        batch_size=batch_size,
+        pin_memory=world.device.type == "cuda",
+    )
+    schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
+    scale = lr_scale(cfg, world.size // world.local_size) if saved is None else saved.lr_scale
+    precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
+    _log_setup(
+        cfg,
+        world,
+        precision,
+        batch_size=batch_size,
+        steps_per_epoch=schedule.steps_per_epoch,
+        scale=scale,
+    )
+    # The evaluated model is a copy made before sharding changes the parameters; the optimizer comes after it.
+    parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
+    evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
+    step = _build_step(cfg, model, dataset, world, precision, parallelism)
+    evaluated.use(step.average if evaluates_average(cfg) else None)
+    return TrainingRun(
+        step=step,
+        loader=loader,
+        mixer=build_mixer(cfg, rank=world.rank, batch_size=batch_size),
+        evaluator=build_evaluator(cfg, "val", evaluated.network, world, interrupt),
+        evaluated=evaluated,
+        schedule=schedule,
+        lr_policy=build_lr_policy(cfg, scale),
+        identity=RunIdentity(cfg.dump(), cfg.RNG_SEED, global_batch, fingerprint(dataset), scale),
+        log=_build_log(cfg, schedule, world),
+        failure_budget=FailureBudget(
+            max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
+            max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
+            paths=dataset.paths,
+            world=world,
+        ),
+        writer=_build_writer(cfg, world),
+        output_dir=cfg.OUTPUT_DIR,
+        class_names=named_classes(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
+        world=world,
+        interrupt=interrupt,
+    )
+
+
+def _check_micro_batches(cfg: CfgNode, batch_size: int) -> None:
+    """Raises ``ConfigError`` if a process has fewer clips per step than micro-batches."""
+    if batch_size < cfg.TRAIN.GRAD_ACCUM_STEPS:
+        raise ConfigError(
+            f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: must be at most {batch_size}, the clips "
+            "per step of each process; or use a larger TRAIN.BATCH_SIZE"
+        )
+
+
+def _log_setup(
+    cfg: CfgNode, world: World, precision: Precision, *, batch_size: int, steps_per_epoch: int, scale: float
+) -> None:
+    """Logs the size of a step; ``batch_size`` is the clips of each process."""
+    micro_batches = cfg.TRAIN.GRAD_ACCUM_STEPS
+    logger.info(
+        "training: %d clips per step = %s × %d%s; %d steps per epoch; %s",
+        batch_size * world.size,
+        "1 process" if world.size == 1 else f"{world.size} processes",
+        batch_size,
+        f", in {micro_batches} micro-batches" if micro_batches > 1 else "",
+        steps_per_epoch,
+        precision,
+    )
+    if scale != 1:
+        logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
+
+
+def _build_writer(cfg: CfgNode, world: World) -> CheckpointWriter:
+    """Builds the writer of checkpoints; only rank 0 decides when a checkpoint within an epoch is due."""
+    return CheckpointWriter(
+        cfg.OUTPUT_DIR,
+        minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
+        steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
+        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
+    )
+
+
+def _build_step(
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset: VideoDataset,
+    world: World,
+    precision: Precision,
+    parallelism: Parallelism,
+) -> TrainStep:
+    """Distributes the model over the processes and builds the optimizer step; changes ``model`` in place."""
+    mean, std = frame_normalization(cfg, model)
+    network = network_for(model, dataset, mean=mean, std=std, training=True)
+    network = distribute(model, network, world, parallelism)
+    return TrainStep(
+        model,
+        build_optimizer(cfg, model),
+        loss=get_loss(cfg.MODEL.LOSS_FUNC),
+        world=world,
+        precision=precision,
+        mean=mean,
+        std=std,
+        clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
+        clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
+        network=network,
+        micro_batches=cfg.TRAIN.GRAD_ACCUM_STEPS,
+        average=build_average(cfg, model),
+    )
+
+
+def _build_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> Schedule:
+    return Schedule(
+        max_epoch=cfg.SOLVER.MAX_EPOCH,
+        steps_per_epoch=steps_per_epoch,
+        max_steps=cfg.TRAIN.MAX_STEPS,
+        eval_period=cfg.TRAIN.EVAL_PERIOD,
+        checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
+    )
+
+
+def _build_log(cfg: CfgNode, schedule: Schedule, world: World) -> TrainingLog:
+    return TrainingLog(
+        max_epoch=schedule.max_epoch,
+        steps_per_epoch=schedule.steps_per_epoch,
+        last_step=schedule.steps_to(schedule.end),
+        period=cfg.LOG_PERIOD,
+        enabled=world.is_main,
+        tensorboard=open_tensorboard(cfg) if world.is_main else None,
+    )
