@@ -1,4 +1,4 @@
-"""Long videos are evaluated chunk by chunk with the scores that they get at once."""
+"""Long videos are evaluated chunk by chunk, with the same scores as at once."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.support.videos import write_csv, write_video
 
 LENGTHS = (70, 12, 90, 30)
 LIMIT = 40
-WHOLE = ("TRAIN.EVAL_FULL_VIDEO", True, "TEST.NUM_ENSEMBLE_VIEWS", 1, "DATA.TARGET_FPS", 25)
+FULL_VIDEO = ("TRAIN.EVAL_FULL_VIDEO", True, "TEST.NUM_ENSEMBLE_VIEWS", 1, "DATA.TARGET_FPS", 25)
 
 
 class FrameByFrame(nn.Module):
-    """Features are the mean colours of a 4 × 4 grid; a recurrent network reads them with their positions."""
+    """A model whose features are the mean colours of a 4 × 4 grid, classified by a recurrent network."""
 
     frame_mean = frame_std = (0.5, 0.5, 0.5)
     position_rate = None
@@ -66,7 +66,7 @@ def long_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluation(data: Path, output: Path, *changes: Any, model: nn.Module | None = None) -> Any:
-    cfg = tiny_config(data, output, "TEST.BATCH_SIZE", 1, *WHOLE, *changes)
+    cfg = tiny_config(data, output, "TEST.BATCH_SIZE", 1, *FULL_VIDEO, *changes)
     return build_evaluator(cfg, "test", model or FrameByFrame(), World(), Interrupt()).run()
 
 
@@ -74,13 +74,13 @@ def evaluation(data: Path, output: Path, *changes: Any, model: nn.Module | None 
     "changes",
     [(), ("TEST.SHUFFLE_FRAMES", True), ("TEST.NUM_SPATIAL_CROPS", 3, "DATA.REVERSE_INPUT_CHANNEL", True)],
 )
-def test_the_scores_are_those_of_the_whole_at_once(
+def test_scores_equal_the_scores_of_all_frames_at_once(
     long_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[Any, ...]
 ) -> None:
     monkeypatch.setattr(frame_encoder, "CHUNK_FRAMES", 16)
     model = FrameByFrame()
     streamed = evaluation(long_videos, tmp_path, "TRAIN.EVAL_STREAM_FRAMES", LIMIT, *changes, model=model)
-    assert model.most_frames == LENGTHS[3]  # the longest that is not above the limit
+    assert model.most_frames == LENGTHS[3]  # the longest video within the limit
     at_once = evaluation(long_videos, tmp_path, "TRAIN.EVAL_STREAM_FRAMES", 0, *changes)
     np.testing.assert_allclose(streamed.scores, at_once.scores, atol=1e-5)
     assert np.ptp(at_once.scores, axis=0).max() > 0.01, "videos must differ for the test to mean anything"
@@ -89,27 +89,27 @@ def test_the_scores_are_those_of_the_whole_at_once(
     assert streamed.num_views.tolist() == at_once.num_views.tolist()
 
 
-def test_a_worker_plans_a_long_view_and_decodes_none_of_it(long_videos: Path, tmp_path: Path) -> None:
-    cfg = tiny_config(long_videos, tmp_path, *WHOLE, "TRAIN.EVAL_STREAM_FRAMES", LIMIT)
+def test_a_worker_plans_a_streamed_view_and_does_not_decode_it(long_videos: Path, tmp_path: Path) -> None:
+    cfg = tiny_config(long_videos, tmp_path, *FULL_VIDEO, "TRAIN.EVAL_STREAM_FRAMES", LIMIT)
     dataset = build_dataset(cfg, "test", streamed_views=True)
     items = [dataset[i] for i in range(4)]
     assert [type(item) for item in items] == [StreamedClip, Clip, StreamedClip, Clip]
     sent = pickle.dumps(items[2])
     assert len(sent) < 4000  # indices and positions, no pixels
     view = pickle.loads(sent).view  # noqa: S301 (as between processes)
-    parts = list(view.chunks(32))
-    assert [tuple(part.shape) for part in parts] == [(3, 32, 32, 32), (3, 32, 32, 32), (3, 26, 32, 32)]
-    whole = build_dataset(cfg, "test")[2]
-    assert isinstance(whole, Clip)
-    assert torch.equal(torch.cat(parts, dim=1), whole.frames)
-    assert torch.equal(view.positions, whole.positions)
+    chunks = list(view.chunks(32))
+    assert [tuple(chunk.shape) for chunk in chunks] == [(3, 32, 32, 32), (3, 32, 32, 32), (3, 26, 32, 32)]
+    clip = build_dataset(cfg, "test")[2]
+    assert isinstance(clip, Clip)
+    assert torch.equal(torch.cat(chunks, dim=1), clip.frames)
+    assert torch.equal(view.positions, clip.positions)
 
 
-def test_through_workers(long_videos: Path, tmp_path: Path) -> None:
+def test_scores_do_not_depend_on_workers(long_videos: Path, tmp_path: Path) -> None:
     limit = ("TRAIN.EVAL_STREAM_FRAMES", LIMIT)
-    here = evaluation(long_videos, tmp_path, *limit)
-    beside = evaluation(long_videos, tmp_path, *limit, "DATA_LOADER.NUM_WORKERS", 1)
-    np.testing.assert_array_equal(here.scores, beside.scores)
+    without_worker = evaluation(long_videos, tmp_path, *limit)
+    with_worker = evaluation(long_videos, tmp_path, *limit, "DATA_LOADER.NUM_WORKERS", 1)
+    np.testing.assert_array_equal(without_worker.scores, with_worker.scores)
 
 
 def test_a_model_that_needs_all_frames_at_once_gets_them(long_videos: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_model_that_needs_all_frames_at_once_gets_them(long_videos: Path, tmp_
     assert found.video_ids.tolist() == [0, 1, 2, 3]
 
 
-def test_training_clips_are_never_long(long_videos: Path, tmp_path: Path) -> None:
+def test_training_clips_are_never_streamed(long_videos: Path, tmp_path: Path) -> None:
     cfg = tiny_config(long_videos, tmp_path, "TRAIN.EVAL_STREAM_FRAMES", 1)
     assert isinstance(build_dataset(cfg, "train", streamed_views=True)[0], Clip)
 
@@ -134,7 +134,7 @@ def test_a_long_video_that_breaks_is_listed(long_videos: Path, tmp_path: Path) -
     assert [(video.video_id, video.path) for video in found.broken] == [(1, str(damaged))]
 
 
-def test_a_signal_ends_it_between_two_chunks(
+def test_a_signal_ends_the_evaluation_between_two_chunks(
     long_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frame_encoder, "CHUNK_FRAMES", 8)
@@ -149,7 +149,9 @@ def test_a_signal_ends_it_between_two_chunks(
             return super().encode_frames(frames)
 
     model = Interrupting()
-    cfg = tiny_config(long_videos, tmp_path, "TEST.BATCH_SIZE", 1, *WHOLE, "TRAIN.EVAL_STREAM_FRAMES", LIMIT)
+    cfg = tiny_config(
+        long_videos, tmp_path, "TEST.BATCH_SIZE", 1, *FULL_VIDEO, "TRAIN.EVAL_STREAM_FRAMES", LIMIT
+    )
     with pytest.raises(Interrupted):
         build_evaluator(cfg, "test", model, World(), interrupt).run()
     assert model.chunks == 1

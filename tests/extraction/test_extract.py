@@ -1,4 +1,4 @@
-"""Features made once of real videos stand for their frames: the same views, logits, training."""
+"""Cached features of real videos give the same views, logits and training as the frames."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(videos: Path, tmp_path: Path) -> Any:
-    """Makes a cache; returns the configuration that reads it."""
+    """Extracts a cache; returns the configuration that reads it."""
 
     def extract(*changes: Any, data: Path = videos, **request: Any) -> Any:
         cfg = feature_config(
@@ -70,7 +70,7 @@ def without_cache(cfg: Any) -> Any:
 
 
 def scores(cfg: Any) -> Any:
-    """Of the untrained model on the test split, before they are made probabilities."""
+    """Returns the logits of the untrained model on the test split."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.HEAD_ACT = "none"
@@ -81,7 +81,7 @@ def scores(cfg: Any) -> Any:
     return evaluation.scores
 
 
-# --------------------------------------------------------------------------------------- the same
+# ------------------------------------------------------------------------- the same as from frames
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 1e-3), ("bfloat16", 1e-2)])
@@ -93,7 +93,7 @@ def scores(cfg: Any) -> Any:
     ],
     ids=["clips and crops", "whole videos"],
 )
-def test_logits_are_those_of_the_frames(
+def test_logits_equal_the_logits_from_frames(
     make: Any, views: tuple[Any, ...], dtype: str, tolerance: float
 ) -> None:
     cfg = make(*views, dtype=dtype)
@@ -102,8 +102,8 @@ def test_logits_are_those_of_the_frames(
     assert np.ptp(direct, axis=0).min() > 0.01
 
 
-def test_training_clips_are_those_of_the_frames(make: Any) -> None:
-    """The same frames at the same positions, whatever the frame rate does; here each crop is the picture."""
+def test_training_clips_equal_the_clips_of_frames(make: Any) -> None:
+    """Also for a varying frame rate. The random crop is always the full frame here."""
     cfg = make()
     cached = build_dataset(cfg, "train", feature_dim=WIDTH)
     direct = build_dataset(without_cache(cfg), "train")
@@ -117,21 +117,21 @@ def test_training_clips_are_those_of_the_frames(make: Any) -> None:
         torch.testing.assert_close(row.features, model.encode_frames(frames)[0], rtol=1e-5, atol=1e-5)
 
 
-def test_parts_of_videos_are_found_by_their_seconds(make: Any, videos: Path, tmp_path: Path) -> None:
+def test_segments_of_videos_are_found_by_their_seconds(make: Any, videos: Path, tmp_path: Path) -> None:
     data = tmp_path / "parts"
     data.mkdir()
     rows = "".join(f"clips/{i}.mp4 0 0.1 0.35\nclips/{i}.mp4 1 0.2 9\n" for i in range(8))
     for split in ("train", "val", "test"):
         (data / f"{split}.csv").write_text("path label start end\n" + rows)
     cfg = make("DATA.PATH_TO_DATA_DIR", str(data), "DATA.PATH_PREFIX", str(videos))
-    assert len(list((tmp_path / "cache/times/clips").iterdir())) == 8, "one file of features a video"
+    assert len(list((tmp_path / "cache/times/clips").iterdir())) == 8, "one file of features per video"
     cached, direct = build_dataset(cfg, "test"), build_dataset(without_cache(cfg), "test")
     for index in range(len(direct)):
         assert torch.equal(cached[index].positions, direct[index].positions)
     assert np.abs(scores(cfg) - scores(without_cache(cfg))).max() < 1e-5
 
 
-def test_seconds_as_positions(make: Any) -> None:
+def test_positions_in_seconds_equal_the_positions_of_frames(make: Any) -> None:
     cfg = make()
     cached = build_dataset(cfg, "test", position_rate=25.0)
     direct = build_dataset(without_cache(cfg), "test", position_rate=25.0)
@@ -140,8 +140,10 @@ def test_seconds_as_positions(make: Any) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_training_from_the_cache_is_training_from_frames(make: Any, tmp_path: Path, processes: int) -> None:
-    """Losses, accuracies and weights; then the checkpoint works on frames."""
+def test_training_from_the_cache_equals_training_from_frames(
+    make: Any, tmp_path: Path, processes: int
+) -> None:
+    """Compares losses and accuracies, also in two processes."""
     cfg = make("OUTPUT_DIR", str(tmp_path / "cached"), "LOG_MODEL_INFO", True)
     direct = without_cache(cfg)
     direct.OUTPUT_DIR = str(tmp_path / "direct")
@@ -159,10 +161,10 @@ def test_training_from_the_cache_is_training_from_frames(make: Any, tmp_path: Pa
         assert cached
 
 
-# ---------------------------------------------------------------------------------- what is made
+# ------------------------------------------------------------------------ content of the cache
 
 
-def test_says_what_it_holds(make: Any, tmp_path: Path) -> None:
+def test_the_manifest_describes_the_features(make: Any, tmp_path: Path) -> None:
     make(
         "DATA.TARGET_FPS",
         25,
@@ -180,7 +182,7 @@ def test_says_what_it_holds(make: Any, tmp_path: Path) -> None:
     assert {"code", "decoder"} <= set(manifest["made_by"])
     rows = np.load(tmp_path / "cache/short36-crop32-2of2-flip/clips/0.mp4.npy", mmap_mode="r")
     assert rows.dtype == np.float16
-    assert rows.shape == (5, WIDTH), "ten frames at 25 a second, every second one"
+    assert rows.shape == (5, WIDTH), "every second one of ten frames at 25 frames per second"
 
 
 def test_crops_and_mirror_images_are_drawn_in_training(make: Any) -> None:
@@ -188,8 +190,8 @@ def test_crops_and_mirror_images_are_drawn_in_training(make: Any) -> None:
         dataset = build_dataset(cfg, "train", feature_dim=WIDTH)
         return {round(float(dataset[(epoch, 0)].features.sum()), 4) for epoch in range(40)}
 
-    still = ("DATA.NUM_FRAMES", 64)  # the whole video, so that only pictures can differ
-    cfg = make("DATA.TRAIN_CROP_SIZE", 28, *still, crops=1, flips=True, short_sides=(32,))
+    all_frames = ("DATA.NUM_FRAMES", 64)  # so that clips differ in their crops only
+    cfg = make("DATA.TRAIN_CROP_SIZE", 28, *all_frames, crops=1, flips=True, short_sides=(32,))
     assert len(means(cfg)) == 1, "DATA.RANDOM_FLIP is False"
     cfg.defrost()
     cfg.DATA.RANDOM_FLIP = True
@@ -206,7 +208,9 @@ def test_bfloat16_is_stored_as_its_bits(make: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(values, exact, rtol=2**-8)
 
 
-def test_features_beyond_the_number_type_are_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_beyond_the_range_of_the_dtype_are_refused(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encode = TinyFeatures.encode_frames
     monkeypatch.setattr(TinyFeatures, "encode_frames", lambda self, frames: encode(self, frames) * 1e6)
     with pytest.raises(DataError, match="bfloat16"):
@@ -214,7 +218,7 @@ def test_features_beyond_the_number_type_are_refused(make: Any, monkeypatch: pyt
     make(dtype="bfloat16")
 
 
-def test_broken_videos_are_listed_and_the_others_made(make: Any, videos: Path, tmp_path: Path) -> None:
+def test_broken_videos_are_listed_and_the_others_extracted(make: Any, videos: Path, tmp_path: Path) -> None:
     data = tmp_path / "broken"
     data.mkdir()
     (data / "text.mp4").write_text("no video")
@@ -232,10 +236,10 @@ def test_broken_videos_are_listed_and_the_others_made(make: Any, videos: Path, t
     assert item.reason == "no features"
 
 
-# --------------------------------------------------------------------------------- going on
+# ----------------------------------------------------------------------------- continuing
 
 
-def test_complete_videos_are_not_made_again(
+def test_complete_videos_are_not_extracted_again(
     make: Any, videos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     make()
@@ -257,7 +261,7 @@ def test_complete_videos_are_not_made_again(
     assert sum(seen) == 14 + sum(10 + 2 * i for i in range(8)), "the mirror images alone"
 
 
-def test_a_video_of_several_splits_is_made_by_one_thread(
+def test_a_video_of_several_splits_is_extracted_by_one_thread(
     make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     encode = TinyFeatures.encode_frames
@@ -271,12 +275,12 @@ def test_a_video_of_several_splits_is_made_by_one_thread(
     assert len(scores(cfg)) == 8
 
 
-def test_a_stopped_extraction_goes_on_in_the_middle_of_a_video(
+def test_a_stopped_extraction_continues_in_the_middle_of_a_video(
     make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(frame_encoder, "CHUNK_FRAMES", 4)
     make()
-    whole = {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*.npy")}
+    complete = {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*.npy")}
     encode, calls = TinyFeatures.encode_frames, []
 
     def interrupted(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
@@ -293,12 +297,12 @@ def test_a_stopped_extraction_goes_on_in_the_middle_of_a_video(
     )  # fmt: skip
     while _is_stopped(cfg):
         pass
-    assert {path.name: path.read_bytes() for path in cache.rglob("*.npy")} == whole
-    assert sum(calls) == sum(10 + 2 * i for i in range(8)), "no frame was looked at twice"
+    assert {path.name: path.read_bytes() for path in cache.rglob("*.npy")} == complete
+    assert sum(calls) == sum(10 + 2 * i for i in range(8)), "no frame was encoded twice"
 
 
 def _is_stopped(cfg: Any) -> bool:
-    """Extracts until a signal comes; whether one came."""
+    """Extracts until a signal comes; returns whether one came."""
     try:
         with Interrupt() as interrupt:
             extract_features(cfg, World(), interrupt, ExtractionRequest(dtype="float32"))
@@ -307,7 +311,7 @@ def _is_stopped(cfg: Any) -> bool:
     return False
 
 
-def test_processes_share_the_videos(videos: Path, tmp_path: Path, make: Any) -> None:
+def test_videos_are_distributed_over_processes(videos: Path, tmp_path: Path, make: Any) -> None:
     make()
     address, cache = free_local_address(), tmp_path / "shared"
     configs = [
@@ -341,7 +345,7 @@ def _log(folder: Path, rank: int) -> list[str]:
     return (folder / ("stdout.log" if rank == 0 else f"stdout_rank{rank}.log")).read_text().splitlines()
 
 
-# ----------------------------------------------------------------------------- what is refused
+# ----------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
@@ -355,7 +359,7 @@ def _log(folder: Path, rank: int) -> list[str]:
         (("TEST.NUM_SPATIAL_CROPS", 3), "transform"),
     ],
 )
-def test_a_cache_made_in_another_way_is_refused(make: Any, change: tuple[str, Any], named: str) -> None:
+def test_a_cache_of_other_settings_is_refused(make: Any, change: tuple[str, Any], named: str) -> None:
     cfg = make("DATA.TARGET_FPS", 25)
     scores(cfg)
     cfg.defrost()
@@ -372,7 +376,7 @@ def test_another_training_crop_is_refused(make: Any) -> None:
         build_dataset(cfg, "train")
 
 
-def test_a_folder_of_other_features_is_not_added_to(make: Any) -> None:
+def test_nothing_is_added_to_a_folder_of_other_features(make: Any) -> None:
     make()
     with pytest.raises(ConfigError, match=r"holds other features: .*dtype: the cache has float32"):
         make(dtype="float16")
@@ -380,7 +384,7 @@ def test_a_folder_of_other_features_is_not_added_to(make: Any) -> None:
         make("RNG_SEED", 7)
 
 
-def test_a_model_that_would_train_its_features_is_refused(make: Any, tmp_path: Path) -> None:
+def test_training_a_frame_encoder_from_its_cached_features_is_refused(make: Any, tmp_path: Path) -> None:
     cfg = make("MODEL.ARCH", "trained", "OUTPUT_DIR", str(tmp_path / "run"))
     with pytest.raises(ConfigError, match="freeze"):
         run(cfg)
@@ -405,7 +409,7 @@ def test_a_damaged_file_counts_as_a_broken_video(make: Any, tmp_path: Path) -> N
         assert build_dataset(cfg, "test")[0].reason == "damaged features"
 
 
-def test_a_manifest_round_trips_and_damage_is_told(tmp_path: Path) -> None:
+def test_a_manifest_is_read_as_written_and_damage_is_reported(tmp_path: Path) -> None:
     manifest = Manifest(
         {"weights": "a"}, 4, "float16", 0.0, (0.5,) * 3, (0.25,) * 3, "RGB", (Variant(32, 24, 1, 3),), {}
     )

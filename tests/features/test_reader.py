@@ -1,4 +1,4 @@
-"""Features made elsewhere, laid out as data sets of long videos hand them out, are read like videos."""
+"""Feature files of other programs, in the layouts of public data sets, are read like videos."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WIDTH = 6
 
 
 def rows(count: int) -> np.ndarray:
-    """(count, WIDTH) float32; the first value of a row is its number."""
+    """Returns (count, WIDTH) float32; the first value of each row is its index."""
     return np.repeat(np.arange(count, dtype=np.float32)[:, None], WIDTH, axis=1) + np.arange(WIDTH) / 10
 
 
 def config(data: Path, *changes: Any) -> Any:
-    """Clips of four rows, a second apart; whole videos at one row a second."""
+    """A configuration of clips of four rows, one second apart, and of full videos at one row per second."""
     cfg = get_default_config()
     values = {
         "DATA.PATH_TO_DATA_DIR": str(data), "DATA.PATH_PREFIX": str(data / "features"),
@@ -55,7 +55,7 @@ def numbers(clip: Any) -> list[int]:
 
 @pytest.fixture
 def breakfast(tmp_path: Path) -> Path:
-    """As the Breakfast features of action segmentation: (width, frames), 15 a second; no endings."""
+    """The layout of the Breakfast features: (width, frames), 15 rows per second, lists without suffixes."""
     (tmp_path / "features").mkdir()
     for name, count in (("P03_cam01_P03_cereals", 60), ("P03_cam01_P03_coffee", 45)):
         np.save(tmp_path / "features" / f"{name}.npy", rows(count).T)
@@ -65,7 +65,7 @@ def breakfast(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def thumos(tmp_path: Path) -> Path:
-    """As I3D features of THUMOS14: a row every 4th of 30 frames a second, actions by start and end."""
+    """The layout of I3D features of THUMOS14: 7.5 rows per second, actions by start and end."""
     (tmp_path / "features").mkdir()
     np.save(tmp_path / "features/video_validation_0000051.npy", rows(75))
     write_lists(
@@ -81,7 +81,7 @@ def thumos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def coin(tmp_path: Path) -> Path:
-    """As features of COIN and LVU with their times, amid what a row looks at: .npz and .times.npy."""
+    """The layout of features of COIN and LVU with times, the centres of the rows: .npz and .times.npy."""
     (tmp_path / "features").mkdir()
     times = np.arange(8) * 2.0 + 1.0
     np.savez(tmp_path / "features/0-b3K.npz", features=rows(8), times=times)
@@ -96,21 +96,21 @@ def test_frames_last_at_a_given_rate(breakfast: Path) -> None:
     dataset = build_dataset(cfg, "test", feature_dim=WIDTH)
     clip = dataset[0]
     assert isinstance(clip, FeatureClip)
-    assert numbers(clip) == [0, 15, 30, 45], "one a second"
+    assert numbers(clip) == [0, 15, 30, 45], "one row per second"
     assert clip.positions.tolist() == [0, 15, 30, 45]
     torch.testing.assert_close(clip.features, torch.from_numpy(rows(60)[::15]))
 
 
-def test_actions_are_parts_of_files(thumos: Path) -> None:
+def test_segments_of_files_are_read_as_videos(thumos: Path) -> None:
     cfg = config(thumos, "DATA.FEATURES_FPS", 7.5)
     first, second = build_dataset(cfg, "test")[0], build_dataset(cfg, "test")[1]
-    assert numbers(first) == [6, 13, 21, 28], "from the row on screen at 0.8 s, a row a second"
-    assert first.positions.tolist() == [0, 7, 15, 22], "as if the part were a video of its own"
+    assert numbers(first) == [6, 13, 21, 28], "from the row displayed at 0.8 s, one row per second"
+    assert first.positions.tolist() == [0, 7, 15, 22], "as if the segment were a video"
     assert first.label == 7
     assert numbers(second)[0] == 45
 
 
-def test_times_of_the_files_count(coin: Path) -> None:
+def test_times_in_the_files_are_used(coin: Path) -> None:
     cfg = config(coin)
     for index in (0, 1):
         clip = build_dataset(cfg, "test", position_rate=2.0)[index]
@@ -118,7 +118,7 @@ def test_times_of_the_files_count(coin: Path) -> None:
         assert clip.positions.tolist() == [0, 4, 8, 12, 16, 20, 24, 28]
 
 
-def test_training_draws_clips(coin: Path) -> None:
+def test_training_clips_are_drawn_at_random(coin: Path) -> None:
     cfg = config(coin, "DATA.TARGET_FPS", 2, "DATA.SAMPLING_RATE", 4)
     dataset = build_dataset(cfg, "train", feature_dim=WIDTH)
     drawn = {tuple(numbers(dataset[(epoch, 0)])) for epoch in range(30)}
@@ -156,18 +156,18 @@ def test_features_shuffled_in_time_keep_their_positions(coin: Path) -> None:
         ),
     ],
 )
-def test_what_is_to_be_set_is_said(breakfast: Path, changes: tuple[Any, ...], message: str) -> None:
+def test_messages_name_the_key_to_set(breakfast: Path, changes: tuple[Any, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
         build_dataset(config(breakfast, *changes), "test", feature_dim=WIDTH)
 
 
-def test_another_width_names_the_model(breakfast: Path) -> None:
+def test_features_of_another_width_than_the_model_s_are_refused(breakfast: Path) -> None:
     cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
     with pytest.raises(DataError, match="rows of width 6, and the model takes 8; build the model"):
         build_dataset(cfg, "test", feature_dim=8)
 
 
-def test_crops_are_refused(coin: Path) -> None:
+def test_several_crops_are_refused(coin: Path) -> None:
     with pytest.raises(ConfigError, match="NUM_SPATIAL_CROPS"):
         build_dataset(config(coin, "TEST.NUM_SPATIAL_CROPS", 3), "test")
 
@@ -182,7 +182,7 @@ def test_crops_are_refused(coin: Path) -> None:
         ({"features": np.zeros(8), "times": np.arange(8)}, "must be rows of features"),
     ],
 )
-def test_files_that_are_something_else_count_as_broken(
+def test_files_without_rows_of_features_count_as_broken(
     coin: Path, arrays: dict[str, np.ndarray], detail: str
 ) -> None:
     np.savez(coin / "features/0-b3K.npz", **arrays)
@@ -194,13 +194,13 @@ def test_files_that_are_something_else_count_as_broken(
 def test_damaged_files_count_as_broken(coin: Path) -> None:
     for name in ("0-b3K.npz", "1-xyz.npy"):
         path = coin / "features" / name
-        whole = path.read_bytes()
-        for content in (b"", whole[:50], whole[: len(whole) // 2], b"text" * 100):
+        intact = path.read_bytes()
+        for content in (b"", intact[:50], intact[: len(intact) // 2], b"text" * 100):
             path.write_bytes(content)
             dataset = build_dataset(config(coin), "test")
             item = dataset[int(name[0])]
             assert isinstance(item, BrokenVideo), content[:20]
-        path.write_bytes(whole)
+        path.write_bytes(intact)
 
 
 def test_pickled_arrays_are_not_opened(coin: Path) -> None:
@@ -210,11 +210,11 @@ def test_pickled_arrays_are_not_opened(coin: Path) -> None:
     assert "object" in item.detail.lower()
 
 
-def test_a_batch_of_broken_videos_is_empty() -> None:
+def test_a_batch_of_broken_videos_has_no_clips() -> None:
     assert collate([BrokenVideo(0, "a", "no features")]).num_clips == 0
 
 
-def test_names_stay_in_the_folder() -> None:
+def test_names_never_leave_the_folder() -> None:
     names = FeatureNames(["/data/videos", ""])
     assert names("/data/videos/a/b.mp4") == "a/b.mp4"
     assert names("/data/videos_2/b.mp4") == "data/videos_2/b.mp4"

@@ -1,4 +1,4 @@
-"""Features on the disk: an ordinary array at every moment, taken over only where they are the same."""
+"""Feature files are ordinary arrays at every moment, and are continued only where descriptions agree."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import torch
 from slowfast.errors import DataError
 from slowfast.features.storage import FeatureFile
 
-WHAT = {"video": {"name": "a.mp4", "bytes": 7}, "fps": 5.0}
+DESCRIPTION = {"video": {"name": "a.mp4", "bytes": 7}, "fps": 5.0}
 
 
 def rows(first: int, end: int) -> torch.Tensor:
-    """Features (end − first, 4) that tell their frames."""
+    """Returns features (end − first, 4) whose values contain the number of the frame."""
     return torch.arange(first, end)[:, None] + torch.arange(4) / 10
 
 
-def write(path: Path, *parts: torch.Tensor) -> None:
-    with FeatureFile(path, 4, WHAT) as file:
-        for part in parts:
-            file.append(part)
+def write(path: Path, *chunks: torch.Tensor) -> None:
+    with FeatureFile(path, 4, DESCRIPTION) as file:
+        for chunk in chunks:
+            file.append(chunk)
 
 
-def test_is_an_ordinary_array_after_each_part(tmp_path: Path) -> None:
+def test_the_file_is_an_ordinary_array_after_each_chunk(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.npy"
-    with FeatureFile(path, 4, WHAT) as file:
+    with FeatureFile(path, 4, DESCRIPTION) as file:
         assert file.features().shape == (0, 4)
         file.append(rows(0, 3))
         np.testing.assert_array_equal(np.load(path), rows(0, 3))
@@ -40,21 +40,21 @@ def test_is_an_ordinary_array_after_each_part(tmp_path: Path) -> None:
         assert torch.equal(file.features(), rows(0, 1000))
 
 
-def test_what_is_there_is_gone_on_with(tmp_path: Path) -> None:
+def test_existing_rows_are_kept_and_appended_to(tmp_path: Path) -> None:
     write(tmp_path / "a.npy", rows(0, 3))
-    with FeatureFile(tmp_path / "a.npy", 4, WHAT) as file:
+    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION) as file:
         assert file.count == 3
         file.append(rows(3, 5))
         assert torch.equal(file.features(), rows(0, 5))
 
 
-def test_another_description_begins_anew_and_says_why(
+def test_rows_of_another_description_are_replaced_and_the_log_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path / "a.npy", rows(0, 3))
     with (
         caplog.at_level(logging.WARNING),
-        FeatureFile(tmp_path / "a.npy", 4, {**WHAT, "fps": 1.0}) as file,
+        FeatureFile(tmp_path / "a.npy", 4, {**DESCRIPTION, "fps": 1.0}) as file,
     ):
         assert file.count == 0
         file.append(rows(7, 9))
@@ -62,48 +62,48 @@ def test_another_description_begins_anew_and_says_why(
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows(7, 9))
 
 
-@pytest.mark.parametrize("beside", [None, '{"video": ', "[1, 2]", '{"title": "film"}'])
-def test_an_array_of_others_is_left_alone(tmp_path: Path, beside: str | None) -> None:
+@pytest.mark.parametrize("beside", [None, '{"video": ', "[1, 2]", '{"title": "holiday"}'])
+def test_an_array_of_another_program_is_not_replaced(tmp_path: Path, beside: str | None) -> None:
     path = tmp_path / "mine.npy"
     np.save(path, rows(0, 3))
     if beside is not None:
         path.with_suffix(".json").write_text(beside)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(DataError, match=r"mine\.npy was not written by this program; choose another path"):
-        FeatureFile(path, 4, WHAT)
+        FeatureFile(path, 4, DESCRIPTION)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_a_json_of_others_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_text('{"title": "film"}')
+def test_a_json_file_of_another_program_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"title": "holiday"}')
     with pytest.raises(DataError, match=r"mine\.json was not written by this program; choose another path"):
-        FeatureFile(tmp_path / "mine.npy", 4, WHAT)
+        FeatureFile(tmp_path / "mine.npy", 4, DESCRIPTION)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.json"]
 
 
-def test_what_an_earlier_result_maps_stays_when_the_file_is_made_anew(tmp_path: Path) -> None:
-    """Cut to nothing, its pages would be gone under the one who reads them, and the process with them.
+def test_a_mapped_array_stays_valid_when_its_file_is_replaced(tmp_path: Path) -> None:
+    """A truncated file would kill the process that reads its mapped pages.
 
-    Here the rows fill less than a page, so that a cut shows in values and does not kill the tests.
+    The rows here fill less than one page, so that a truncated file shows in the values instead.
     """
     path = tmp_path / "a.npy"
-    with FeatureFile(path, 4, WHAT) as file:
+    with FeatureFile(path, 4, DESCRIPTION) as file:
         file.append(rows(0, 30))
         earlier = file.features()
-    with FeatureFile(path, 4, {**WHAT, "fps": 1.0}) as file:
+    with FeatureFile(path, 4, {**DESCRIPTION, "fps": 1.0}) as file:
         file.append(rows(7, 9))
         with pytest.raises(DataError, match="another process"):
-            FeatureFile(path, 4, WHAT)
+            FeatureFile(path, 4, DESCRIPTION)
     assert torch.equal(earlier, rows(0, 30))
     np.testing.assert_array_equal(np.load(path), rows(7, 9))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
 
 
-def test_a_link_to_another_disk_stays_one(tmp_path: Path) -> None:
+def test_a_link_to_another_disk_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "a.npy").symlink_to(tmp_path / "disk" / "a.npy")
     write(tmp_path / "a.npy", rows(0, 3))
-    with FeatureFile(tmp_path / "a.npy", 4, {**WHAT, "fps": 1.0}) as file:
+    with FeatureFile(tmp_path / "a.npy", 4, {**DESCRIPTION, "fps": 1.0}) as file:
         file.append(rows(7, 9))
     assert (tmp_path / "a.npy").is_symlink()
     np.testing.assert_array_equal(np.load(tmp_path / "disk" / "a.npy"), rows(7, 9))
@@ -116,7 +116,7 @@ def test_many_threads_that_open_one_file_write_one_after_another(tmp_path: Path)
     def append_rows() -> None:
         for _ in range(20):
             try:
-                with FeatureFile(path, 4, WHAT) as file:
+                with FeatureFile(path, 4, DESCRIPTION) as file:
                     assert writing.acquire(blocking=False), "another thread has the file open"
                     file.append(rows(file.count, file.count + 1))
                     opened.append(file.count)
@@ -141,15 +141,15 @@ def test_the_lock_file_of_a_killed_process_does_not_lock(tmp_path: Path) -> None
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
 
 
-def test_names_that_differ_behind_a_dot_are_two_files(tmp_path: Path) -> None:
-    write(tmp_path / "film.fps1", rows(0, 2))
-    write(tmp_path / "film.fps5", rows(0, 3))
+def test_names_that_differ_after_a_dot_are_two_files(tmp_path: Path) -> None:
+    write(tmp_path / "video.fps1", rows(0, 2))
+    write(tmp_path / "video.fps5", rows(0, 3))
     names = sorted(file.name for file in tmp_path.iterdir())
-    assert names == ["film.fps1.json", "film.fps1.npy", "film.fps5.json", "film.fps5.npy"]
-    np.testing.assert_array_equal(np.load(tmp_path / "film.fps1.npy"), rows(0, 2))
+    assert names == ["video.fps1.json", "video.fps1.npy", "video.fps5.json", "video.fps5.npy"]
+    np.testing.assert_array_equal(np.load(tmp_path / "video.fps1.npy"), rows(0, 2))
 
 
-def test_a_crash_while_the_final_name_is_given_costs_no_rows(
+def test_a_crash_during_the_final_renaming_loses_no_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, final = tmp_path / "a.part.npy", tmp_path / "a.npy"
@@ -161,11 +161,11 @@ def test_a_crash_while_the_final_name_is_given_costs_no_rows(
             raise KeyboardInterrupt
         replace(source, target)
 
-    with FeatureFile(part, 4, WHAT) as file, monkeypatch.context() as patch:
+    with FeatureFile(part, 4, DESCRIPTION) as file, monkeypatch.context() as patch:
         patch.setattr(os, "replace", crash_at_the_array)
         with pytest.raises(KeyboardInterrupt):
             file.finish(final)
-    with FeatureFile(part, 4, WHAT) as file:
+    with FeatureFile(part, 4, DESCRIPTION) as file:
         assert file.count == 3
         file.finish(final)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
@@ -173,28 +173,28 @@ def test_a_crash_while_the_final_name_is_given_costs_no_rows(
 
 
 @pytest.mark.parametrize("lost", [0, 1, 16, 17, 47, 48])
-def test_a_power_cut_costs_the_rows_that_were_not_counted(tmp_path: Path, lost: int) -> None:
-    """Bytes beyond what the header counts are written over; rows that the disk lost are made again."""
+def test_a_power_cut_loses_only_rows_that_are_not_on_the_disk(tmp_path: Path, lost: int) -> None:
+    """Bytes after the counted rows are overwritten; lost rows are written again."""
     path = tmp_path / "a.npy"
     write(path, rows(0, 3))
     with path.open("ab") as file:
         file.write(b"half of a row")
     os.truncate(path, path.stat().st_size - len(b"half of a row") - lost)
-    with FeatureFile(path, 4, WHAT) as again:
+    with FeatureFile(path, 4, DESCRIPTION) as again:
         assert again.count == (48 - lost) // 16
         again.append(rows(again.count, 6))
     np.testing.assert_array_equal(np.load(path), rows(0, 6))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array at all" * 100])
-def test_what_is_left_of_ours_is_made_anew(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_of_this_program_is_replaced(tmp_path: Path, content: bytes) -> None:
     write(tmp_path / "a.npy", rows(0, 3))
     (tmp_path / "a.npy").write_bytes(content)
     write(tmp_path / "a.npy", rows(0, 2))
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows(0, 2))
 
 
-def test_an_empty_file_is_taken(tmp_path: Path) -> None:
+def test_an_empty_file_is_used(tmp_path: Path) -> None:
     (tmp_path / "a.npy").touch()
     write(tmp_path / "a.npy", rows(0, 2))
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows(0, 2))
@@ -202,8 +202,8 @@ def test_an_empty_file_is_taken(tmp_path: Path) -> None:
 
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     with (
-        FeatureFile(tmp_path / "a.npy", 4, WHAT),
+        FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION),
         pytest.raises(DataError, match="another process"),
     ):
-        FeatureFile(tmp_path / "a.npy", 4, WHAT)
+        FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION)
     write(tmp_path / "a.npy")

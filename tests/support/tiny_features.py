@@ -1,4 +1,4 @@
-"""A model that looks frame by frame, with a frozen part, and its configuration."""
+"""A model that encodes each frame on its own, with a frozen encoder, and its configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTH = 8
 
 @MODEL_REGISTRY.register("TinyFeatures")
 class TinyFeatures(nn.Module):
-    """A convolution looks at each frame; means over the real frames, weighted by position, are classified."""
+    """A convolution encodes each frame; means over the real frames, weighted by position, are classified."""
 
     frame_mean = frame_std = (0.5, 0.5, 0.5)
     num_classes = CLASSES
@@ -27,7 +27,7 @@ class TinyFeatures(nn.Module):
 
     def __init__(self, dropout: float = 0.0, *, frozen: bool = True) -> None:
         super().__init__()
-        self.look = nn.Conv2d(3, WIDTH, 8, stride=4).requires_grad_(not frozen)
+        self.encoder = nn.Conv2d(3, WIDTH, 8, stride=4).requires_grad_(not frozen)
         self.hidden = nn.Linear(2 * WIDTH, 16)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(16, CLASSES)
@@ -42,12 +42,12 @@ class TinyFeatures(nn.Module):
         return not self.frozen
 
     def feature_source(self) -> Mapping[str, Any]:
-        return {"backbone": "look", "weights": weights_hash(self.look)}
+        return {"backbone": "convolution", "weights": weights_hash(self.encoder)}
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         images = frames.transpose(1, 2).flatten(0, 1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features = self.look(images).tanh().mean(dim=(2, 3))
+            features = self.encoder(images).tanh().mean(dim=(2, 3))
         return features.unflatten(0, (len(frames), frames.shape[2]))
 
     def classify(
@@ -65,7 +65,7 @@ class TinyFeatures(nn.Module):
 
 
 def feature_config(data: Path, output: Path, *changes: Any) -> Any:
-    """A run that trains what reads the features; pictures of 32 pixels are seen whole."""
+    """Returns a configuration that trains the classifier of features; frames of 32 pixels are not cropped."""
     options = (
         "MODEL.MODEL_NAME", "TinyFeatures", "MODEL.ARCH", "frozen", "DATA.TRAIN_JITTER_SCALES", [32, 32],
         "DATA.RANDOM_FLIP", False, "SOLVER.MAX_EPOCH", 1, "TEST.NUM_ENSEMBLE_VIEWS", 2,

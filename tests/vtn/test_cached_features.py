@@ -1,4 +1,4 @@
-"""VTN from features: those of its own backbone, and those of others."""
+"""VTN trained and tested on features, of its own backbone and of other programs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def logits(cfg: Any) -> Any:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 1e-3)])
 @pytest.mark.parametrize("model", ["VTN", "FrameAverage"])
-def test_logits_from_the_cache(
+def test_logits_from_the_cache_equal_the_logits_from_frames(
     small_dataset: Path, tmp_path: Path, model: str, dtype: str, tolerance: float
 ) -> None:
     changes = ("MODEL.MODEL_NAME", model, "MODEL.HEAD_ACT", "none")
@@ -51,8 +51,8 @@ def test_logits_from_the_cache(
     assert np.abs(cached - direct).max() < tolerance
 
 
-def test_features_of_others_need_no_backbone(tmp_path: Path) -> None:
-    """A whole run from files, which have another width than the encoder, and its test."""
+def test_features_of_other_programs_need_no_backbone(tmp_path: Path) -> None:
+    """Trains and tests on files whose width differs from the width of the encoder."""
     generator = np.random.default_rng(0)
     for number in range(8):
         np.save(tmp_path / f"{number}.npy", generator.normal(number % 2, 0.1, (30, 24)).astype(np.float32))
@@ -79,7 +79,7 @@ def test_precomputed_features_have_no_frames() -> None:
 
 
 @pytest.mark.parametrize("build", [tiny, tiny_average])
-def test_a_model_says_what_its_features_come_from(build: Any) -> None:
+def test_a_model_describes_the_source_of_its_features(build: Any) -> None:
     model, source = build(), build().feature_source()
     assert source == model.feature_source()
     assert source["backbone"] == "shallow_conv"

@@ -1,4 +1,4 @@
-"""A long video in every way there is: the same scores, and memory of its features and no more.
+"""Scores of a long video are the same in every way, and the memory is bounded.
 
 T frames, D width of the encoder.
 """
@@ -42,7 +42,7 @@ def test_end_to_end_in_chunks_and_from_stored_features(tmp_path: Path, position:
 
 
 class NewMemory(TorchDispatchMode):
-    """Bytes of each piece of memory that operators take while the block runs."""
+    """Records the bytes of each block of memory that operators allocate."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class NewMemory(TorchDispatchMode):
 
 
 def memory_beyond_one_sequence(model: VTN, T: int) -> tuple[int, int]:
-    """How many pieces are as large as a hidden sequence, and the largest of the others in bytes."""
+    """Returns how many blocks are as large as a hidden sequence, and the bytes of the largest other one."""
     sequence = T * TINY["hidden_dim"] * 4
     features = video_features(T).features[None]
     with torch.no_grad(), NewMemory() as memory:
@@ -66,8 +66,8 @@ def memory_beyond_one_sequence(model: VTN, T: int) -> tuple[int, int]:
     return sum(size >= sequence for size in memory.sizes), max(s for s in memory.sizes if s < sequence)
 
 
-def test_the_encoder_takes_one_hidden_sequence_and_pieces_of_fixed_size() -> None:
-    """Only [CLS]'s weights grow with the length besides: a number a head and frame, 2 beside 32 here."""
+def test_the_encoder_allocates_one_hidden_sequence_and_blocks_of_fixed_size() -> None:
+    """Besides, only the attention weights of [CLS] grow with the length: one number per head and frame."""
     model = tiny()
     for T in (4096, 16384):
         sequences, largest_other = memory_beyond_one_sequence(model, T)
@@ -76,7 +76,7 @@ def test_the_encoder_takes_one_hidden_sequence_and_pieces_of_fixed_size() -> Non
         assert largest_other <= max(weights, memory_beyond_one_sequence(model, 2048)[1])
 
 
-def test_the_backbone_s_memory_is_that_of_a_chunk() -> None:
+def test_the_memory_of_the_backbone_is_bounded_by_a_chunk() -> None:
     model = tiny(chunk_frames=16)
     seen: list[int] = []
     model.backbone.register_forward_hook(lambda _, images, __: seen.append(len(images[0])))
@@ -90,11 +90,11 @@ def test_the_backbone_s_memory_is_that_of_a_chunk() -> None:
 
 
 @torch.no_grad()
-def test_what_each_kind_of_position_does_beyond_the_table() -> None:
-    """An hour at 25 frames a second against a table of 48 positions.
+def test_positions_beyond_the_table() -> None:
+    """The positions of one hour at 25 frames per second, with a table of 48 positions.
 
-    Learned ones begin anew every 48 frames, so that a part moved by as much is scored the same and the model
-    cannot tell early from late; sinusoidal ones tell all times apart.
+    Learned positions repeat every 48 frames, so that a part which is moved by a multiple of 48 has the same
+    score and the model cannot tell early from late. Sinusoidal positions differ at all times.
     """
     features = video_features(6).features[None]
     early, hour = torch.arange(6)[None], 25 * 3600 // 48 * 48
@@ -109,7 +109,7 @@ def test_what_each_kind_of_position_does_beyond_the_table() -> None:
 
 @torch.no_grad()
 def test_positions_in_seconds_do_not_depend_on_the_frame_rate() -> None:
-    """The same moments of two files, of 25 and 50 frames a second, are at the same positions."""
+    """Equal times in two files, of 25 and 50 frames per second, have equal positions."""
     by_second, by_frame = tiny(position="sinusoidal", position_rate=25.0), tiny(position="sinusoidal")
     slow, fast = video_features(40, fps=5.0, step=5), video_features(40, fps=5.0, step=10)
     np.testing.assert_allclose(score_video(by_second, slow), score_video(by_second, fast), atol=1e-6)

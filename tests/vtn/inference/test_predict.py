@@ -1,4 +1,4 @@
-"""One video of any length, from the file to scores: extraction that can be stopped, and the command line."""
+"""Prediction of one video: extraction that can be interrupted, scores, and the command line."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from vtn.inference.prediction import Prediction
 
 VIEW = FrameView(fps=5.0, short_side=16, crop_size=16, mean=(0.45,) * 3, std=(0.225,) * 3)
 VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
-FRAMES = 180  # at 25 a second; every fifth is seen
+FRAMES = 180  # at 25 frames per second; every fifth frame is used
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_video(tmp_path_factory.mktemp("film") / "film.mp4", FRAMES, size=(32, 32), bf="2")
+def video_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "video.mp4", FRAMES, size=(32, 32), bf="2")
 
 
 def tiny_vit(**changes: Any) -> FrameAverage:
@@ -49,13 +49,13 @@ def tiny_vit(**changes: Any) -> FrameAverage:
 
 
 @torch.no_grad()
-def features_at_once(model: VTN, film: Path) -> torch.Tensor:
-    frames = torch.from_numpy(decode(film, indices=range(0, FRAMES, 5), size=16))
+def features_at_once(model: VTN, video_path: Path) -> torch.Tensor:
+    frames = torch.from_numpy(decode(video_path, indices=range(0, FRAMES, 5), size=16))
     return model.encode_frames(normalize(frames.permute(3, 0, 1, 2)[None], VIEW.mean, VIEW.std))[0]
 
 
 def interrupt_after(model: VTN, chunks: int) -> Interrupt:
-    """A signal that comes while the backbone is at chunk number ``chunks``."""
+    """Returns an interrupt that is requested while the backbone encodes chunk number ``chunks``."""
     interrupt = Interrupt()
     seen = 0
 
@@ -69,22 +69,24 @@ def interrupt_after(model: VTN, chunks: int) -> Interrupt:
     return interrupt
 
 
-def test_features_of_a_file_are_those_of_its_frames(film: Path, tmp_path: Path) -> None:
+def test_features_of_a_file_equal_the_features_of_its_frames(video_path: Path, tmp_path: Path) -> None:
     model = tiny(chunk_frames=8)
-    video = extract_video_features(model, film, VIEW, tmp_path / "f.npy")
-    torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+    video = extract_video_features(model, video_path, VIEW, tmp_path / "f.npy")
+    torch.testing.assert_close(video.features, features_at_once(model, video_path), atol=1e-5, rtol=0)
     assert video.indices.tolist() == list(range(0, FRAMES, 5))
     assert video.duration == pytest.approx(FRAMES / 25)
     np.testing.assert_allclose(video.times.seconds, np.arange(36) / 5, atol=1e-6)
     np.testing.assert_array_equal(np.load(tmp_path / "f.npy"), video.features)
 
 
-def test_a_stopped_extraction_goes_on_from_where_it_was(
-    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_stopped_extraction_continues_after_the_last_chunk(
+    video_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny(chunk_frames=8)
     with pytest.raises(Interrupted, match=r"16 of 36 frames are in .*f\.npy"):
-        extract_video_features(model, film, VIEW, tmp_path / "f.npy", interrupt=interrupt_after(model, 2))
+        extract_video_features(
+            model, video_path, VIEW, tmp_path / "f.npy", interrupt=interrupt_after(model, 2)
+        )
     assert np.load(tmp_path / "f.npy").shape == (16, FEATURE_DIM)
 
     asked: list[int] = []
@@ -96,22 +98,22 @@ def test_a_stopped_extraction_goes_on_from_where_it_was(
 
     monkeypatch.setattr(PyAVVideo, "read_chunks", spy)
     model = tiny(chunk_frames=8)
-    video = extract_video_features(model, film, VIEW, tmp_path / "f.npy")
+    video = extract_video_features(model, video_path, VIEW, tmp_path / "f.npy")
     assert asked == list(range(80, FRAMES, 5))
-    torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+    torch.testing.assert_close(video.features, features_at_once(model, video_path), atol=1e-5, rtol=0)
 
     asked.clear()
-    again = extract_video_features(model, film, VIEW, tmp_path / "f.npy")
+    again = extract_video_features(model, video_path, VIEW, tmp_path / "f.npy")
     assert asked == []
     assert torch.equal(again.features, video.features)
 
 
 @pytest.mark.parametrize("changed", ["fps", "weights", "video"])
-def test_features_of_something_else_are_made_anew(
-    film: Path, tmp_path: Path, changed: str, caplog: pytest.LogCaptureFixture
+def test_features_of_another_source_are_replaced(
+    video_path: Path, tmp_path: Path, changed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    copy = tmp_path / "film.mp4"
-    copy.write_bytes(film.read_bytes())
+    copy = tmp_path / "video.mp4"
+    copy.write_bytes(video_path.read_bytes())
     model, view = tiny(), VIEW
     extract_video_features(model, copy, view, tmp_path / "f.npy")
     if changed == "fps":
@@ -125,12 +127,12 @@ def test_features_of_something_else_are_made_anew(
         video = extract_video_features(model, copy, view, tmp_path / "f.npy")
     assert "is replaced" in caplog.text
     if changed == "weights":
-        torch.testing.assert_close(video.features, features_at_once(model, film), atol=1e-5, rtol=0)
+        torch.testing.assert_close(video.features, features_at_once(model, video_path), atol=1e-5, rtol=0)
     assert len(video.features) == (18 if changed == "fps" else 36)
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "logged"),
     [
         ({}, {"pooling": "mean"}, "mean"),
         ({"frozen": True}, {"frozen": True, "frozen_dtype": "bfloat16"}, "bfloat16"),
@@ -143,43 +145,43 @@ def test_features_of_something_else_are_made_anew(
     ],
     ids=["pooling", "frozen dtype", "lora", "options"],
 )
-def test_features_of_the_same_weights_used_otherwise_are_made_anew(
-    film: Path,
+def test_features_of_the_same_weights_with_other_settings_are_replaced(
+    video_path: Path,
     tmp_path: Path,
     before: dict[str, Any],
     after: dict[str, Any],
-    told: str,
+    logged: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Both models have the same class and weights."""
     if "lora" in before:
         pytest.importorskip("peft", reason="peft is not installed; it is in the extra 'lora'")
     assert weights_hash(tiny_vit(**before).backbone) == weights_hash(tiny_vit(**after).backbone)
-    extract_video_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
+    extract_video_features(tiny_vit(**before), video_path, VIEW, tmp_path / "f.npy")
     with caplog.at_level(logging.WARNING):
-        extract_video_features(tiny_vit(**before), film, VIEW, tmp_path / "f.npy")
+        extract_video_features(tiny_vit(**before), video_path, VIEW, tmp_path / "f.npy")
         assert "is replaced" not in caplog.text
-        extract_video_features(tiny_vit(**after), film, VIEW, tmp_path / "f.npy")
+        extract_video_features(tiny_vit(**after), video_path, VIEW, tmp_path / "f.npy")
     assert "is replaced" in caplog.text
-    assert told in caplog.text
+    assert logged in caplog.text
 
 
-def test_features_of_another_number_type_are_made_anew(
-    film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_features_computed_in_another_dtype_are_replaced(
+    video_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    extract_video_features(tiny(), film, VIEW, tmp_path / "f.npy")
+    extract_video_features(tiny(), video_path, VIEW, tmp_path / "f.npy")
     model = tiny().prepare_inference(torch.bfloat16)
     with caplog.at_level(logging.WARNING):
-        extract_video_features(model, film, VIEW, tmp_path / "f.npy")
+        extract_video_features(model, video_path, VIEW, tmp_path / "f.npy")
     assert "is replaced" in caplog.text
 
 
-def test_an_earlier_result_stays_when_its_file_is_made_anew(film: Path, tmp_path: Path) -> None:
+def test_an_earlier_result_stays_valid_when_its_file_is_replaced(video_path: Path, tmp_path: Path) -> None:
     model, path = tiny(), tmp_path / "f.npy"
-    dense = extract_video_features(model, film, VIEW, path)
+    dense = extract_video_features(model, video_path, VIEW, path)
     values, scores = dense.features.clone(), score_video(model, dense)
-    # The same number of rows, so that a cut would show in values and not kill the tests.
-    other = extract_video_features(model, film, FrameView(5.0, 20, 16, VIEW.mean, VIEW.std), path)
+    # The same number of rows, so that a truncated file would show in the values and not kill the process.
+    other = extract_video_features(model, video_path, FrameView(5.0, 20, 16, VIEW.mean, VIEW.std), path)
     assert not torch.equal(other.features, values)
     assert torch.equal(dense.features, values)
     np.testing.assert_array_equal(score_video(model, dense), scores)
@@ -187,8 +189,8 @@ def test_an_earlier_result_stays_when_its_file_is_made_anew(film: Path, tmp_path
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("column", [0, 1])
-def test_a_backbone_without_finite_features_is_no_broken_video(
-    film: Path, tmp_path: Path, value: float, column: int
+def test_features_that_are_not_finite_are_an_error_of_the_model(
+    video_path: Path, tmp_path: Path, value: float, column: int
 ) -> None:
     model = tiny(chunk_frames=8)
     calls = 0
@@ -201,15 +203,15 @@ def test_a_backbone_without_finite_features_is_no_broken_video(
         return features
 
     model.backbone.register_forward_hook(spoil)
-    with pytest.raises(NotFiniteError, match=r"film\.mp4: the model gives NaN .* frame 55 .* weights"):
-        extract_video_features(model, film, VIEW, tmp_path / "f.npy")
+    with pytest.raises(NotFiniteError, match=r"video\.mp4: the model gives NaN .* frame 55 .* weights"):
+        extract_video_features(model, video_path, VIEW, tmp_path / "f.npy")
     assert np.load(tmp_path / "f.npy").shape == (8, FEATURE_DIM)
-    assert extract_video_features(model, film, VIEW, tmp_path / "f.npy").mask is None
+    assert extract_video_features(model, video_path, VIEW, tmp_path / "f.npy").mask is None
 
 
 @pytest.fixture
-def damaged_film(tmp_path: Path) -> Path:
-    """Frames 50 to 119 of a film whose frames stand each for itself, overwritten with zeros."""
+def damaged_video(tmp_path: Path) -> Path:
+    """Returns a video of key frames alone, of which frames 50 to 119 are overwritten with zeros."""
     path = write_video(tmp_path / "damaged.avi", FRAMES, size=(32, 32), codec="mjpeg", pix_fmt="yuvj420p")
     with av.open(str(path)) as container:
         packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
@@ -221,11 +223,11 @@ def damaged_film(tmp_path: Path) -> Path:
 
 
 def test_frames_that_cannot_be_decoded_are_left_out(
-    damaged_film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damaged_video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny(chunk_frames=8)
     with caplog.at_level(logging.WARNING):
-        video = extract_video_features(model, damaged_film, VIEW, tmp_path / "f.npy")
+        video = extract_video_features(model, damaged_video, VIEW, tmp_path / "f.npy")
     assert "14 of 36 frames cannot be decoded, the first of them is frame 50" in caplog.text
     assert video.mask is not None
     assert video.mask.tolist() == [not 50 <= index < 120 for index in range(0, FRAMES, 5)]
@@ -241,14 +243,14 @@ def test_frames_that_cannot_be_decoded_are_left_out(
     assert np.flatnonzero(np.isnan(timeline.scores).any(axis=1)).tolist() == [2, 3]
 
 
-def test_what_is_no_video_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("text")
     with pytest.raises(DecodeError, match="not a video"):
         extract_video_features(tiny(), tmp_path / "a.mp4", VIEW, tmp_path / "f.npy")
 
 
 def exit_status(arguments: list[str]) -> int:
-    """As a shell sees it; argparse exits by itself."""
+    """Returns the exit status as a shell gets it, also where argparse exits."""
     try:
         return main(arguments)
     except SystemExit as stopped:
@@ -257,8 +259,8 @@ def exit_status(arguments: list[str]) -> int:
 
 class TestCommandLine:
     @pytest.fixture
-    def arguments(self, film: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-        """A configuration, weights and class names of the tiny model, as a user has them."""
+    def arguments(self, video_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+        """Returns arguments with a configuration, weights and class names of the tiny model."""
         folder = tmp_path_factory.mktemp("model")
         torch.save({"model_state": tiny().state_dict()}, folder / "weights.pyth")
         (folder / "classes.json").write_text(json.dumps({f"class {k}": k for k in range(CLASSES)}))
@@ -289,20 +291,22 @@ class TestCommandLine:
         }
         (folder / "model.yaml").write_text(yaml.safe_dump(config))
         return [
-            str(film),
+            str(video_path),
             f"--cfg={folder / 'model.yaml'}",
             f"--checkpoint={folder / 'weights.pyth'}",
         ]
 
-    def test_from_the_file_to_scores(
-        self, arguments: list[str], film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_scores_of_a_file(
+        self, arguments: list[str], video_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         output = ["OUTPUT_DIR", str(tmp_path)]
         scores = tmp_path / "scores.json"
         assert main([*arguments, "--window=2", "--stride=1", f"--output={scores}", "--top=3", *output]) == 0
         read = json.loads(scores.read_text())
         expected = score_video(
-            tiny(), extract_video_features(tiny(), film, VIEW, tmp_path / "other.npy"), head_act="softmax"
+            tiny(),
+            extract_video_features(tiny(), video_path, VIEW, tmp_path / "other.npy"),
+            head_act="softmax",
         )
         np.testing.assert_allclose(read["scores"], expected, atol=1e-4)
         assert read["frames"] == 36
@@ -310,12 +314,12 @@ class TestCommandLine:
         assert read["windows"][-1]["end"] == pytest.approx(7.2)
         best = int(expected.argmax())
         assert read["top"][0] == {"class": f"class {best}", "score": read["scores"][best]}
-        told = capsys.readouterr().out
-        assert f"1. class {best}  {expected.max():.3f}" in told
-        assert "over time:" in told
-        assert len(list((tmp_path / "features").glob("film-*.npy"))) == 1
+        shown = capsys.readouterr().out
+        assert f"1. class {best}  {expected.max():.3f}" in shown
+        assert "over time:" in shown
+        assert len(list((tmp_path / "features").glob("video-*.npy"))) == 1
 
-    def test_a_table_from_features_that_are_there(self, arguments: list[str], tmp_path: Path) -> None:
+    def test_a_table_from_existing_features(self, arguments: list[str], tmp_path: Path) -> None:
         table, features = tmp_path / "scores.csv", f"--features={tmp_path / 'f.npy'}"
         assert main([*arguments, features]) == 0
         made = (tmp_path / "f.npy").stat().st_mtime_ns
@@ -326,12 +330,12 @@ class TestCommandLine:
         assert rows[0] == ["start", "end", *(f"class {k}" for k in range(CLASSES))]
         assert [row[:2] for row in rows[1:]] == [["0.000", "7.200"], ["0.000", "4.000"], ["4.000", "7.200"]]
 
-    def test_a_film_with_holes(
-        self, arguments: list[str], damaged_film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_a_video_with_frames_that_cannot_be_decoded(
+        self, arguments: list[str], damaged_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         scores = tmp_path / "scores.json"
         rest = [*arguments[1:], "--window=1", f"--output={scores}", "OUTPUT_DIR", str(tmp_path)]
-        assert main([str(damaged_film), *rest]) == 0
+        assert main([str(damaged_video), *rest]) == 0
         shown = capsys.readouterr().out
         assert "22 frames scored, 14 could not be decoded" in shown
         assert "0:00:02 to 0:00:04  no frame could be decoded" in shown
@@ -339,7 +343,7 @@ class TestCommandLine:
         assert written["undecodable_frames"] == 14
         assert [window["scores"] is None for window in written["windows"][:5]] == [0, 0, 1, 1, 0]
 
-    def test_ctrl_c_says_what_is_kept(
+    def test_ctrl_c_reports_the_kept_features(
         self,
         arguments: list[str],
         tmp_path: Path,
@@ -368,20 +372,20 @@ class TestCommandLine:
             (["--fps=0"], 2, "0: must be above 0"),
             (["--output=scores.txt"], 2, "must end in .json or .csv"),
             (
-                ["--output=a/film.1.json", "--features=a/film.1"],
+                ["--output=a/video.1.json", "--features=a/video.1"],
                 2,
-                "--output a/film.1.json: is the description of --features",
+                "--output a/video.1.json: is the description of --features",
             ),
             (
-                ["--output=film.json", "--features=film.npy"],
+                ["--output=video.json", "--features=video.npy"],
                 2,
-                "--output film.json: is the description of --features",
+                "--output video.json: is the description of --features",
             ),
             (["MODEL.NUM_CLASSES", "0"], 2, "MODEL.NUM_CLASSES (override) = 0"),
             (["--checkpoint=missing.pyth"], 1, "no such checkpoint"),
         ],
     )
-    def test_mistakes_are_said(
+    def test_mistakes_are_reported(
         self,
         arguments: list[str],
         changes: list[str],
@@ -393,7 +397,7 @@ class TestCommandLine:
         assert message in capsys.readouterr().err
 
     @pytest.mark.parametrize("option", ["--features={}/f.npy", "--output={}/scores.csv", "OUTPUT_DIR {}"])
-    def test_a_folder_that_cannot_be_written_is_told(
+    def test_a_folder_that_cannot_be_written_is_reported(
         self, arguments: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "file").touch()
@@ -403,7 +407,7 @@ class TestCommandLine:
         assert re.search(rf": \[Errno \d+\] .*: '{tmp_path / 'file'}", last)
 
     @pytest.mark.parametrize("written", ["append", "write"])
-    def test_a_full_disk_is_told_with_the_file(
+    def test_a_full_disk_is_reported_with_the_file(
         self,
         arguments: list[str],
         written: str,
@@ -411,7 +415,7 @@ class TestCommandLine:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Of a full disk the system names no file."""
+        """The error of the system for a full disk does not contain the file."""
 
         def fail(*_: Any) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

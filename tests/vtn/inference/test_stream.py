@@ -1,4 +1,4 @@
-"""A video that comes bit by bit gets the scores that it would get at once."""
+"""A video that arrives in parts gets the same scores as at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def times(first: int, end: int) -> np.ndarray:
 
 @torch.no_grad()
 def scores_at_once(model: VTN, frames: np.ndarray) -> np.ndarray:
-    """From pixels to scores, all frames in one call."""
+    """Returns the scores of frames that are encoded and classified in one call."""
     clip = torch.from_numpy(frames).permute(3, 0, 1, 2)[None]
     positions = None
     if model.position_rate is not None:
@@ -37,7 +37,7 @@ def scores_at_once(model: VTN, frames: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate", [None, 25.0])
-def test_any_number_of_frames_at_a_time(frames: np.ndarray, rate: float | None) -> None:
+def test_frames_can_be_pushed_in_any_number(frames: np.ndarray, rate: float | None) -> None:
     model = tiny(position_rate=rate, position="sinusoidal", chunk_frames=7)
     stream = VideoStream(model)
     first = 0
@@ -51,7 +51,7 @@ def test_any_number_of_frames_at_a_time(frames: np.ndarray, rate: float | None) 
     np.testing.assert_allclose(stream.scores(last=99.0), stream.scores(), atol=1e-6)
 
 
-def test_each_frame_goes_through_the_backbone_once(frames: np.ndarray) -> None:
+def test_each_frame_is_encoded_once(frames: np.ndarray) -> None:
     model = tiny(chunk_frames=8)
     seen: list[int] = []
     model.backbone.register_forward_hook(lambda _, images, __: seen.append(len(images[0])))
@@ -63,7 +63,7 @@ def test_each_frame_goes_through_the_backbone_once(frames: np.ndarray) -> None:
     assert seen == [8, 8, 4] * 2
 
 
-def test_features_in_place_of_frames() -> None:
+def test_features_can_be_pushed_in_place_of_frames() -> None:
     video = video_features(30)
     stream = VideoStream(tiny())
     stream.push_features(video.features[:29], video.times.seconds[:29], video.indices[:29])
@@ -73,7 +73,7 @@ def test_features_in_place_of_frames() -> None:
     assert stream.video().duration == pytest.approx(video.duration)
 
 
-def test_a_live_stream_keeps_its_window_and_no_more() -> None:
+def test_a_stream_keeps_only_the_newest_seconds() -> None:
     model = tiny()
     stream, video = VideoStream(model, keep_seconds=4.0), video_features(3000)
     most = 0
@@ -81,14 +81,14 @@ def test_a_live_stream_keeps_its_window_and_no_more() -> None:
         rows = slice(first, first + 3)
         stream.push_features(video.features[rows], 1e6 + video.times.seconds[rows], video.indices[rows])
         most = max(most, stream.video().features.untyped_storage().nbytes())
-    assert len(stream) == 20  # four seconds at five frames a second
+    assert len(stream) == 20  # four seconds at five frames per second
     assert most <= 3 * 23 * FEATURE_DIM * 4
     alone = VideoStream(model)
     alone.push_features(video.features[-20:], times(0, 20), np.arange(20) * 5)
     np.testing.assert_allclose(stream.scores(), alone.scores(), atol=1e-5)
 
 
-def test_a_window_shorter_than_a_frame_keeps_the_newest() -> None:
+def test_a_window_shorter_than_a_frame_keeps_the_newest_frame() -> None:
     stream = VideoStream(tiny(), keep_seconds=0.01)
     stream.push_features(torch.zeros(10, FEATURE_DIM), times(0, 10))
     assert len(stream) == 1
@@ -106,18 +106,18 @@ def test_following_a_source_that_decodes_in_a_thread(frames: np.ndarray) -> None
     np.testing.assert_allclose(stream.scores(), scores_at_once(model, frames), atol=1e-5)
 
 
-def test_the_source_s_error_comes_out_and_what_came_before_stays(frames: np.ndarray) -> None:
+def test_an_error_of_the_source_is_raised_and_earlier_frames_are_kept(frames: np.ndarray) -> None:
     def decoder() -> Iterator[tuple[np.ndarray, float]]:
         yield frames[0], 0.0
-        raise DecodeError("film.mp4", "corrupt")
+        raise DecodeError("video.mp4", "corrupt")
 
     stream = VideoStream(tiny())
-    with pytest.raises(DecodeError, match=r"film\.mp4"):
+    with pytest.raises(DecodeError, match=r"video\.mp4"):
         list(stream.follow(decoder()))
     assert len(stream) == 1
 
 
-def test_what_cannot_be_pushed(frames: np.ndarray) -> None:
+def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> None:
     stream = VideoStream(tiny())
     with pytest.raises(InputError, match="no frame"):
         stream.scores()
@@ -139,16 +139,16 @@ def test_what_cannot_be_pushed(frames: np.ndarray) -> None:
     assert len(stream) == 2
 
 
-def test_a_pause_of_the_source_forgets_nothing_that_is_to_be_kept() -> None:
+def test_a_pause_of_the_source_drops_no_frame_too_early() -> None:
     stream = VideoStream(tiny(), keep_seconds=60)
     for second in [*range(60), 95]:
         stream.push_features(video_features(1).features[0], second)
-    assert len(stream) == 25  # of the seconds 36 to 59, and 95, which is shown until 96
+    assert len(stream) == 25  # at the seconds 36 to 59, and at 95, which lasts until 96
 
 
-def test_frames_whose_colours_were_turned_round_are_taken(frames: np.ndarray) -> None:
+def test_frames_with_reversed_channels_are_accepted(frames: np.ndarray) -> None:
     model = tiny()
-    turned, plain = VideoStream(model), VideoStream(model)
-    turned.push(frames[0][..., ::-1], 0.0)
+    reversed_view, plain = VideoStream(model), VideoStream(model)
+    reversed_view.push(frames[0][..., ::-1], 0.0)
     plain.push(frames[0][..., ::-1].copy(), 0.0)
-    np.testing.assert_array_equal(turned.scores(), plain.scores())
+    np.testing.assert_array_equal(reversed_view.scores(), plain.scores())

@@ -1,4 +1,4 @@
-"""Scores of stored features: of a whole video and over time."""
+"""Scores from features: of a full video and over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vtn.inference.windows import evaluating
 
 
 def scores_alone(model: torch.nn.Module, video: VideoFeatures, start: float, end: float) -> np.ndarray:
-    """The scores of a window, computed for it alone from the start."""
+    """Returns the scores of a window, computed for its frames alone."""
     keep = (video.times.seconds >= start - 1e-6) & (video.times.seconds < end - 1e-6)
     indices = torch.from_numpy(video.indices[keep])
     logits = model.classify(video.features[keep][None], (indices - indices[0])[None])
@@ -32,7 +32,7 @@ def test_positions_are_frame_indices_or_seconds_times_a_rate() -> None:
     assert part.features.data_ptr() == video.features[2:].data_ptr()
 
 
-def test_features_times_and_indices_belong_together() -> None:
+def test_features_times_and_indices_must_have_one_length() -> None:
     times = FrameTimes(np.arange(3) / 5, 0.6)
     with pytest.raises(InputError, match="3 times and 2 indices"):
         VideoFeatures(torch.zeros(3, FEATURE_DIM), times, np.arange(2))
@@ -42,7 +42,7 @@ def test_features_times_and_indices_belong_together() -> None:
 
 @pytest.mark.parametrize("batch_frames", [1, 37, 4096])
 @torch.no_grad()
-def test_each_window_is_scored_as_if_it_were_cut_out(batch_frames: int) -> None:
+def test_each_window_is_scored_as_a_video_of_its_own(batch_frames: int) -> None:
     model, video = tiny(), video_features(58)  # 11.6 seconds
     counted: list[int] = []
     timeline = score_windows(model, video, 4.0, 2.0, batch_frames=batch_frames, on_batch=counted.append)
@@ -53,7 +53,7 @@ def test_each_window_is_scored_as_if_it_were_cut_out(batch_frames: int) -> None:
     assert sum(counted) == 5
 
 
-def test_a_window_longer_than_the_video_is_the_video() -> None:
+def test_a_window_longer_than_the_video_covers_the_video() -> None:
     model, video = tiny(), video_features(9)
     timeline = score_windows(model, video, 60.0, 10.0)
     assert (timeline.starts.tolist(), timeline.ends.tolist()) == ([0.0], [1.8])
@@ -63,12 +63,12 @@ def test_a_window_longer_than_the_video_is_the_video() -> None:
 @pytest.mark.parametrize(
     ("seconds", "stride", "starts"),
     [
-        (2.0, 2.0, [0, 2, 4, 6, 8]),  # side by side: none is empty, none hangs over the end
-        (2.0, 3.0, [0, 3, 6, 9]),  # the last one is half a window
-        (0.1, 4.0, [0, 4, 8]),  # shorter than a frame: the frame on screen
+        (2.0, 2.0, [0, 2, 4, 6, 8]),  # adjacent windows, none of them empty
+        (2.0, 3.0, [0, 3, 6, 9]),  # the last window has half the length
+        (0.1, 4.0, [0, 4, 8]),  # shorter than a frame: the displayed frame
     ],
 )
-def test_where_windows_lie(seconds: float, stride: float, starts: list[float]) -> None:
+def test_starts_of_windows(seconds: float, stride: float, starts: list[float]) -> None:
     timeline = score_windows(tiny(), video_features(50), seconds, stride)
     assert timeline.starts.tolist() == starts
     assert timeline.scores.shape == (len(starts), CLASSES)
@@ -86,7 +86,7 @@ def test_other_activations_and_models() -> None:
         score_windows(tiny(), video, 1.0, 0.0)
 
 
-def test_the_model_is_left_in_the_mode_that_it_was_in() -> None:
+def test_the_mode_of_the_model_is_restored() -> None:
     model = tiny().train()
     with evaluating(model):
         assert not model.training
