@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from slowfast.preparation.file_work.work import WorkOptions
+if TYPE_CHECKING:  # keeps `--help` fast
+    from slowfast.preparation.file_work.work import WorkOptions
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +44,8 @@ def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) ->
 
 def work_options(args: argparse.Namespace, command: str) -> WorkOptions:
     """Returns the options that :func:`add_work_arguments` added."""
+    from slowfast.preparation.file_work.work import WorkOptions
+
     source = args.list.rstrip(os.sep)
     journal = args.journal or f"{source}.{command}.jsonl"
     return WorkOptions(max(args.workers, 1), args.time_limit, Path(journal))

@@ -8,7 +8,6 @@ from functools import partial
 
 from slowfast.errors import DataError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
-from slowfast.preparation.file_work.work import count_problems, work_through
 from slowfast.preparation.lists import read_list
 from slowfast.preparation.report import CommandReport
 
@@ -43,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the copies and returns their report."""
-    from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode  # keeps `--help` fast
+    # Imported here, so that `--help` stays fast.
+    from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
+    from slowfast.preparation.file_work.work import count_problems, work_through
 
     videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
     root, target = os.path.abspath(videos.root), os.path.abspath(args.target)

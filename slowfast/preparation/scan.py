@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
-from slowfast.preparation.file_work.probe import VideoFacts
-from slowfast.preparation.file_work.work import count_problems, list_variable_rates, survey
 from slowfast.preparation.lists import read_list
 from slowfast.preparation.report import CommandReport
+
+if TYPE_CHECKING:  # keeps `--help` fast
+    from slowfast.preparation.file_work.probe import VideoFacts
 
 EXAMPLES = """\
 examples:
@@ -37,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandReport:
     """Checks the videos and returns the report."""
+    from slowfast.preparation.file_work.work import count_problems, list_variable_rates, survey
+
     videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
     facts = survey(
         videos.paths,

@@ -8,14 +8,15 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slowfast.files import atomic_write, write_text
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
-from slowfast.preparation.file_work.probe import VideoFacts
-from slowfast.preparation.file_work.work import count_problems, list_variable_rates, survey
 from slowfast.preparation.lists import read_list
 from slowfast.preparation.report import CommandReport
+
+if TYPE_CHECKING:  # keeps `--help` fast
+    from slowfast.preparation.file_work.probe import VideoFacts
 
 EXAMPLES = """\
 examples:
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandReport:
     """Computes the statistics and returns their report."""
+    from slowfast.preparation.file_work.work import survey  # here, so that `--help` stays fast
+
     videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
     facts = survey(videos.paths, work_options(args, "stats"), decode=False, digest=False, description="stats")
     report = summarize(facts, [entry.label for entry in videos.entries if entry.label])
@@ -59,6 +62,8 @@ def summarize(facts: Sequence[VideoFacts], labels: Sequence[str]) -> CommandRepo
         labels: one per line of the list; empty for a folder.
     """
     import numpy as np  # here, so that `--help` stays fast
+
+    from slowfast.preparation.file_work.work import count_problems, list_variable_rates
 
     read = [fact for fact in facts if fact.frames]
     problems = count_problems([fact.problem for fact in facts])
