@@ -147,6 +147,12 @@ class TestOlderNames:
         assert "contradicts VTN.HIDDEN_DIM" in problem
         assert "line 3" in problem
 
+    def test_pyslowfasts_key_of_class_names_is_accepted(self, write: WriteConfig) -> None:
+        older = "TENSORBOARD: {CLASS_NAMES_PATH: a.json}\n"
+        assert load_config(write("a.yaml", SMALL_MODEL + older)).DATA.CLASS_NAMES == "a.json"
+        (problem,) = problems_of(write("b.yaml", SMALL_MODEL + older + "DATA: {CLASS_NAMES: b.json}\n"))
+        assert "contradicts TENSORBOARD.CLASS_NAMES_PATH" in problem
+
     def test_overrides_may_be_flat(self) -> None:
         cfg = load_config("VIT_B_VTN", ["VTN.PRETRAINED", "False", "VTN.ATTENTION_WINDOW", "32"])
         assert cfg.VTN.BACKBONE.PRETRAINED is False

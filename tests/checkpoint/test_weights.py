@@ -1,0 +1,140 @@
+"""Weights saved by other programs: prefixes and wrappers in their names are found, removed and logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slowfast.checkpoint.weights import load_model_weights, match_names
+from slowfast.errors import CheckpointError
+from tests.support.tiny import Tiny
+
+State = dict[str, Tensor]
+
+
+def behind(prefix: str) -> Callable[[State], State]:
+    return lambda state: {prefix + name: tensor for name, tensor in state.items()}
+
+
+def load(model: nn.Module, content: Any, folder: Path, **options: bool) -> None:
+    torch.save(content, folder / "w.pth")
+    load_model_weights(model, folder / "w.pth", **options)
+
+
+def assert_equal(model: nn.Module, expected: nn.Module) -> None:
+    theirs = expected.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.",
+        "_orig_mod.",
+        "model.",
+        "net.",
+        "module._orig_mod.",
+        "_orig_mod.model.",
+        "model.net.module.",
+        "a.b.",
+    ],
+)
+def test_every_prefix_of_all_names_is_removed_and_logged(
+    prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = Tiny(), Tiny()
+    with caplog.at_level(logging.INFO):
+        load(target, behind(prefix)(source.state_dict()), tmp_path)
+    assert_equal(target, source)
+    assert f"prefix {prefix!r} removed" in caplog.text
+
+
+def test_wrappers_of_parts_of_a_model_are_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As of a model in which only one layer is compiled, in a Lightning module."""
+    source, target = Tiny(), Tiny()
+    state = {
+        "model." + name.replace("hidden.", "hidden._orig_mod.module."): tensor
+        for name, tensor in source.state_dict().items()
+    }
+    with caplog.at_level(logging.INFO):
+        load(target, {"state_dict": state}, tmp_path)
+    assert_equal(target, source)
+    assert "prefix 'model.' removed, wrappers removed from 2 names" in caplog.text
+
+
+def test_plain_weights_are_loaded_into_a_compiled_model(tmp_path: Path) -> None:
+    source, target = Tiny(), Tiny()
+    load(torch.compile(target), source.state_dict(), tmp_path)  # type: ignore[arg-type]
+    assert_equal(target, source)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        # PySlowFast; Lightning; timm's train script; the last two with a data-parallel model.
+        lambda state: {"epoch": 3, "model_state": state, "optimizer_state": {}, "cfg": "A: 1"},
+        lambda state: {
+            "state_dict": {**behind("model.")(state), "loss.weight": torch.ones(3)},
+            "pytorch-lightning_version": "2.5",
+            "hyper_parameters": {"lr": 0.1},
+        },
+        lambda state: {"epoch": 3, "arch": "x", "state_dict": behind("module.")(state), "optimizer": {}},
+        lambda state: {"state_dict": behind("model._orig_mod.module.")(state), "global_step": 7},
+    ],
+    ids=["PySlowFast", "Lightning", "timm", "Lightning, compiled"],
+)
+def test_the_layouts_of_other_programs_are_read(layout: Callable[[State], Any], tmp_path: Path) -> None:
+    source, target = Tiny(), Tiny()
+    load(target, layout(source.state_dict()), tmp_path)
+    assert_equal(target, source)
+
+
+def test_the_averaged_weights_of_timm_are_loaded_on_request(tmp_path: Path) -> None:
+    ordinary, averaged, target = Tiny(), Tiny(), Tiny()
+    content = {
+        "state_dict": ordinary.state_dict(),
+        "state_dict_ema": behind("module.")(averaged.state_dict()),
+    }
+    load(target, content, tmp_path)
+    assert_equal(target, ordinary)
+    load(target, content, tmp_path, averaged=True)
+    assert_equal(target, averaged)
+
+
+def test_entries_without_the_prefix_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = {**behind("model.")(Tiny().state_dict()), "loss.weight": torch.ones(3)}
+    with caplog.at_level(logging.INFO):
+        load(Tiny(), state, tmp_path)
+    assert "entries without the prefix, not loaded (1):\n    loss.weight" in caplog.text
+
+
+def test_two_copies_of_the_weights_are_refused(tmp_path: Path) -> None:
+    """No name says which of the two is wanted, unless it is that of a usual wrapper."""
+    one, other, target = Tiny(), Tiny(), Tiny()
+    with pytest.raises(CheckpointError, match=r"each of the prefixes 'student\.', 'teacher\.'; save"):
+        load(
+            target,
+            {**behind("student.")(one.state_dict()), **behind("teacher.")(other.state_dict())},
+            tmp_path,
+        )
+    load(target, {**behind("ema.")(one.state_dict()), **behind("model.")(other.state_dict())}, tmp_path)
+    assert_equal(target, other)
+
+
+def test_names_that_fit_by_chance_do_not_hide_the_weights_of_another_model(tmp_path: Path) -> None:
+    state = {"encoder.head.bias": torch.zeros(3), "encoder.stem.weight": torch.zeros(3)}
+    with pytest.raises(CheckpointError, match=r"unexpected \(2\):\n    encoder.head.bias"):
+        load(Tiny(), state, tmp_path)
+
+
+def test_a_models_own_names_may_be_those_of_wrappers() -> None:
+    own = {"module.weight": torch.zeros(1), "model.module.weight": torch.zeros(1)}
+    matched = match_names(own, own.keys())
+    assert matched.weights == own
+    assert matched.describe() == ""
