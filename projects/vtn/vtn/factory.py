@@ -56,7 +56,7 @@ def create_model(
     """Returns a model in evaluation mode, on the CPU.
 
     Its ``frame_mean`` and ``frame_std`` are those that the weights were trained with: as the published folder
-    or checkpoint records them, else as the configuration says. Its ``class_names`` are those that were saved
+    or checkpoint records them, else those of the configuration. Its ``class_names`` are those that were saved
     with the weights, in the order of the classes, or empty.
 
     Args:
@@ -93,13 +93,13 @@ def create_model(
         model, averaged = _load_published(name, folder, fields), False
     else:
         cfg = load_config(name, [*_NOTHING_TO_RUN, *overrides])
-        model, averaged = _build(cfg, checkpoint is None, fields), evaluates_average(cfg)
+        model, averaged = _build_frame_model(cfg, checkpoint is None, fields), evaluates_average(cfg)
     if checkpoint is not None:
         _load_checkpoint(model, checkpoint, averaged)
     return model.eval()
 
 
-def _build(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]) -> FrameModel:
+def _build_frame_model(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]) -> FrameModel:
     """Builds the model of a configuration with some arguments replaced."""
     import_user_modules(cfg.IMPORTS)
     model_class = MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME)
