@@ -1,4 +1,4 @@
-"""Analyses: one module per sub-command of ``slowfast analyze``; projects name theirs in their Project."""
+"""Analyses: one module for each sub-command of ``analyze``; projects add more with ``Project.analyses``."""
 
-PICTURES = (".png", ".svg", ".pdf")
-"""Kinds of pictures that analyses draw."""
+IMAGE_SUFFIXES = (".png", ".svg", ".pdf")
+"""Image formats that analyses can write."""

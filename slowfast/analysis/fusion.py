@@ -1,6 +1,6 @@
-"""Late fusion: the scores of several tests of the same videos, as one.
+"""Late fusion: the weighted mean of the scores of several tests of the same videos.
 
-V videos, K classes.
+Shapes: V videos, K classes.
 """
 
 from __future__ import annotations
@@ -14,45 +14,53 @@ from slowfast.errors import DataError
 
 
 def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
-    """The weighted mean of scores, over the videos that all tests scored.
+    """Returns the weighted mean of scores, for the videos that have scores in all tests.
 
     Args:
-        predictions: of the same classes; videos are matched by their id and path.
-        weights: one a test, above 0; None: the same for all.
+        predictions: one for each test, with the same classes; videos are matched by their id and path.
+        weights: one per test, above 0; None: equal weights.
 
     Raises:
-        DataError: where classes or labels differ, or no video is in all of them.
+        DataError: if classes or labels differ, the weights are invalid, or no video has scores in all tests.
     """
     first = predictions[0]
     weights = [1.0] * len(predictions) if weights is None else list(weights)
     if len(weights) != len(predictions) or min(weights) <= 0:
-        raise DataError(f"weights {weights}: give {len(predictions)} numbers above 0, one a predictions file")
-    rows = [_rows_by_video(part) for part in predictions]
-    videos = [video for video in rows[0] if all(video in part for part in rows)]
+        raise DataError(
+            f"--weights {' '.join(map(str, weights))}: must be {len(predictions)} numbers above 0, one per "
+            "predictions file"
+        )
+
+    # Find the videos that all tests have, and their rows (V,) in each test.
+    row_of_video = [_rows_by_video(test) for test in predictions]
+    videos = [video for video in row_of_video[0] if all(video in known for known in row_of_video)]
     if not videos:
         raise DataError(
-            "the predictions have no video in common; they are matched by row and path of the list"
+            "the predictions have no common video; use tests of the same list, since videos are matched by "
+            "their row and path in the list"
         )
-    places = [np.array([part[video] for video in videos]) for part in rows]
-    for part, place in zip(predictions, places, strict=True):
-        if part.scores.shape[1] != first.scores.shape[1]:
+    rows = [np.array([known[video] for video in videos]) for known in row_of_video]
+
+    # All tests must have the same classes, and the same labels for these videos.
+    for test, chosen in zip(predictions, rows, strict=True):
+        if test.scores.shape[1] != first.scores.shape[1]:
             raise DataError(
-                f"the predictions have {first.scores.shape[1]} and {part.scores.shape[1]} classes; "
+                f"the predictions have {first.scores.shape[1]} and {test.scores.shape[1]} classes; "
                 "fuse tests of one task"
             )
-        if not np.array_equal(part.labels[place], first.labels[places[0]]):
-            raise DataError("the predictions have other labels for the same videos; test on the same list")
-    scores = sum(
-        weight * part.scores[place] for weight, part, place in zip(weights, predictions, places, strict=True)
-    )
+        if not np.array_equal(test.labels[chosen], first.labels[rows[0]]):
+            raise DataError(
+                "the predictions have different labels for the same videos; use tests of the same list"
+            )
+
+    tests = list(zip(weights, predictions, rows, strict=True))
+    scores = sum(weight * test.scores[chosen] for weight, test, chosen in tests)
     return Predictions(
-        video_ids=first.video_ids[places[0]],
-        paths=[first.paths[place] for place in places[0]],
-        labels=first.labels[places[0]],
+        video_ids=first.video_ids[rows[0]],
+        paths=[first.paths[row] for row in rows[0]],
+        labels=first.labels[rows[0]],
         scores=np.asarray(scores / sum(weights), dtype=np.float32),
-        num_views=np.sum(
-            [part.num_views[place] for part, place in zip(predictions, places, strict=True)], axis=0
-        ),
+        num_views=np.sum([test.num_views[chosen] for _, test, chosen in tests], axis=0),
         class_names=first.class_names,
         broken=(),
         meta={"fused": len(predictions), "weights": weights},
@@ -60,5 +68,6 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
 
 
 def _rows_by_video(predictions: Predictions) -> dict[tuple[int, str], int]:
+    """Returns the row of each video by its id and path."""
     videos = zip(predictions.video_ids.tolist(), predictions.paths, strict=True)
     return {video: row for row, video in enumerate(videos)}

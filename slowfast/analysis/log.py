@@ -1,11 +1,12 @@
-"""Curves of runs, from their logs: losses, accuracies, rates and times by epoch, and the best epoch.
+"""Prints the metrics of runs from their logs, by epoch, and draws curves of losses and accuracies.
 
-Reads metrics.jsonl of a run's folder, or the json_stats lines of any log of PySlowFast's kind.
+A table has the losses, accuracies, learning rates and step times of all epochs, then the best epoch. Reads
+metrics.jsonl in the output folder of a run, or the json_stats lines of a log of PySlowFast.
 
 examples:
-  python tools/analyze.py log output/quickstart/vtn
-  python tools/analyze.py log output/quickstart/vtn output/quickstart/baseline --output curves.svg
-  python tools/analyze.py log output/quickstart/vtn/stdout.log --output curves.csv
+  slowfast analyze log output/quickstart/vtn
+  slowfast analyze log output/quickstart/vtn output/quickstart/baseline --output curves.svg
+  slowfast analyze log output/quickstart/vtn/stdout.log --output curves.csv
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from slowfast.analysis import PICTURES
+from slowfast.analysis import IMAGE_SUFFIXES
 from slowfast.errors import DataError
 from slowfast.files import atomic_write
 
@@ -28,13 +29,15 @@ COLUMNS = ("epoch", "loss", "top1", "val_loss", "val_top1", "lr", "step_seconds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of this analysis."""
+    """Adds the options of this analysis."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run, or a log file")
-    parser.add_argument("--output", metavar="F", help=f"write the curves as .csv, {', '.join(PICTURES)}")
+    parser.add_argument(
+        "--output", metavar="F", help=f"write the curves as .csv, {', '.join(IMAGE_SUFFIXES)}"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a table a run, and writes the curves where asked to."""
+    """Prints one table per run and writes the requested file; returns the exit status."""
     from slowfast.visualization.run_log import read_run_log
 
     logs = [read_run_log(path) for path in args.runs]
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_run(log: RunLog) -> None:
-    """Prints one line an epoch, the best of them, and the test."""
+    """Prints one line per epoch, the best epoch, and the test."""
     print(f"{log.name}:")
     rows = [COLUMNS, *(tuple(_cell(value) for value in asdict(epoch).values()) for epoch in log.epochs)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
@@ -55,22 +58,23 @@ def print_run(log: RunLog) -> None:
     if log.best is not None:
         print(f"  best: epoch {log.best.epoch}, {log.best.val_top1:.2f} % of the validation videos")
     if log.test:
-        figure = (
+        result = (
             f"top-1 {float(log.test['top1_acc']):.2f} %"
             if "top1_acc" in log.test
             else f"mAP {float(log.test['map']):.4f}"
         )
-        print(f"  test: {figure}")
+        print(f"  test: {result}")
 
 
 def _cell(value: float | None) -> str:
+    """Returns the text of a table cell."""
     if value is None:
         return "–"
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def write_curves(path: str | Path, logs: Sequence[RunLog]) -> None:
-    """Writes all epochs of all runs as ``.csv``, or losses and accuracies as a picture.
+    """Writes the metrics of all epochs as ``.csv``, or the curves of losses and accuracies as an image.
 
     Raises:
         DataError: for another suffix.
@@ -81,30 +85,10 @@ def write_curves(path: str | Path, logs: Sequence[RunLog]) -> None:
             table = csv.writer(file)
             table.writerow(["run", *COLUMNS])
             table.writerows([log.name, *asdict(epoch).values()] for log in logs for epoch in log.epochs)
-    elif suffix in PICTURES:
+    elif suffix in IMAGE_SUFFIXES:
+        from slowfast.visualization.charts import draw_curves
+
         with atomic_write(path) as temporary:
             draw_curves(logs).savefig(temporary)
     else:
-        raise DataError(f"--output {path}: is of no known kind; use .csv, {', '.join(PICTURES)}")
-
-
-def draw_curves(logs: Sequence[RunLog]) -> Any:
-    """Losses and accuracies over epochs: training dashed, validation solid, a colour a run."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    for axes, training, validation, label in zip(
-        figure.subplots(1, 2), ("loss", "top1"), ("val_loss", "val_top1"), ("loss", "top-1, %"), strict=True
-    ):
-        for number, log in enumerate(logs):
-            for name, style in ((training, "--"), (validation, "-")):
-                values = [(epoch.epoch, getattr(epoch, name)) for epoch in log.epochs]
-                points = [(epoch, value) for epoch, value in values if value is not None]
-                if points:
-                    part = f"{log.name}, {'training' if style == '--' else 'validation'}"
-                    axes.plot(*zip(*points, strict=True), style, color=f"C{number}", label=part)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize="small")
-    return figure
+        raise DataError(f"--output {path}: suffix must be .csv, {', '.join(IMAGE_SUFFIXES)}")

@@ -1,119 +1,151 @@
-"""Small drawings as SVG text, for pages that must work without a network or a script.
+"""Charts: the curves of runs as a matplotlib figure, and charts as SVG inside an HTML page.
 
-Colours come from the page's style sheet (classes ``line-0`` …, ``axis``, ``bar``), so that one drawing suits
-light and dark pages.
+A page must work without a network and without scripts, and must follow the light or dark mode of the reader.
+So
+the SVG that matplotlib writes gets the colours, the fonts and the accessible name of the page: it is drawn
+with the placeholder colours ``PAGE_COLORS``, which :func:`inline_svg` replaces by the page's CSS variables.
+The bars under a filmstrip are written as SVG directly, since each must be exactly below its frame.
 """
 
 from __future__ import annotations
 
-import math
+import io
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from xml.sax.saxutils import escape, quoteattr
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import quoteattr
 
-_WIDTH, _HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
-NUM_COLOURS = 4
+from slowfast.visualization.run_log import Metric, RunLog, Split
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-@dataclass(frozen=True)
-class Line:
-    """One curve of a chart.
-
-    Attributes:
-        name: shown in the legend.
-        points: (x, y) in the order of x.
-        colour: index of the colour, 0 … ``NUM_COLOURS`` − 1.
-        dashed: second member of a pair, such as training beside validation.
-    """
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    colour: int = 0
-    dashed: bool = False
-
-
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers inside [low, high], ``about`` as many as asked for.
-
-    >>> ticks(0, 100)
-    [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
-    """
-    if not high > low:
-        return [low]
-    raw = (high - low) / about
-    magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = magnitude * next(factor for factor in (1, 2, 5, 10) if factor * magnitude >= raw * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+LABELS: dict[Metric, str] = {"top1": "top-1, %", "loss": "loss"}
+_CURVES: tuple[tuple[Split, str, str], ...] = (("train", "training", "--"), ("val", "validation", "o-"))
+"""(split, name in legends, line style of matplotlib)"""
+NUM_COLORS = 4
+"""Number of line colours, ``--c0`` … in the style sheet of a page."""
+PAGE_COLORS = {
+    **{f"#00000{number + 1}": f"var(--c{number})" for number in range(NUM_COLORS)},
+    "#000011": "var(--rule)",
+    "#000012": "var(--soft)",
+}
+"""Placeholder in a matplotlib figure -> CSS variable of the page."""
+_PAGE_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 13,
+    "axes.edgecolor": "#000012",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 1.0,
+    "grid.color": "#000011",
+    "xtick.color": "#000012",
+    "xtick.labelcolor": "black",
+    "ytick.color": "#000012",
+    "ytick.labelcolor": "black",
+}
+_PAGE_SIZE = (560, 300)
 
 
-def line_chart(
-    lines: Sequence[Line],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    y_range: tuple[float, float] | None = None,
-) -> str:
-    """Draws curves over a common x axis that begins at 0.
+def draw_curves(runs: Sequence[RunLog]) -> Figure:
+    """Draws accuracies and losses of runs side by side, with a legend."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"grid.alpha": 0.3}):
+        figure = Figure(figsize=(11, 4), layout="constrained")
+        for axes, metric in zip(figure.subplots(1, 2), LABELS, strict=True):
+            plot_runs(axes, runs, metric, colors=[f"C{number}" for number in range(len(runs))])
+        figure.axes[0].legend(fontsize="small")
+    return figure
+
+
+def curve_chart(runs: Sequence[RunLog], metric: Metric) -> str:
+    """Returns one metric of runs over epochs as SVG for an HTML page; the page must have its own legend."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    palette = [color for color, variable in PAGE_COLORS.items() if variable.startswith("var(--c")]
+    colors = [palette[number % NUM_COLORS] for number in range(len(runs))]
+    with rc_context(_PAGE_STYLE):
+        figure = Figure(figsize=(_PAGE_SIZE[0] / 72, _PAGE_SIZE[1] / 72), layout="constrained")
+        axes = figure.subplots()
+        plot_runs(axes, runs, metric, colors=colors)
+        if metric == "top1":
+            axes.set_ylim(0, 100)
+        return inline_svg(figure, f"{LABELS[metric]}, by epoch. {_description(runs, metric)}")
+
+
+def plot_runs(axes: Axes, runs: Sequence[RunLog], metric: Metric, *, colors: Sequence[str]) -> None:
+    """Plots one metric of each run over epochs: training dashed, validation solid with a dot per value."""
+    for run, color in zip(runs, colors, strict=True):
+        for split, name, style in _CURVES:
+            if points := run.curve(metric, split):
+                label = f"{run.name}, {name}"
+                axes.plot(*zip(*points, strict=True), style, color=color, label=label, markersize=3)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(LABELS[metric])
+    axes.grid()
+
+
+def inline_svg(figure: Figure, label: str) -> str:
+    """Returns a figure as an SVG element for an HTML page, in the colours and the font of the page.
+
+    The element has no fixed size, loads nothing, and refers to no identifiers of other charts in the page.
 
     Args:
-        y_range: None: from 0 to the largest value.
+        label: text for readers who do not see the chart.
     """
-    points = [point for line in lines for point in line.points]
-    x_high = max((x for x, _ in points), default=1.0) or 1.0
-    low, high = y_range or (0.0, max((y for _, y in points), default=1.0) or 1.0)
+    from matplotlib import rc_context
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = _LEFT + x / x_high * (_WIDTH - _LEFT - _RIGHT)
-        up = (min(max(y, low), high) - low) / (high - low)
-        return round(across, 1), round(_HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM), 1)
-
-    parts = []
-    for value in ticks(low, high):
-        _, y = place(0, value)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{value:g}</text>')
-    for value in ticks(0, x_high):
-        x, _ = place(value, low)
-        parts.append(f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{value:g}</text>')
-    left, bottom = place(0, low)
-    parts.append(f'<line class="axis" x1="{left}" x2="{_WIDTH - _RIGHT}" y1="{bottom}" y2="{bottom}"/>')
-    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{escape(x_label)}</text>')
-    for line in lines:
-        path = " ".join(f"{x},{y}" for x, y in (place(*point) for point in line.points))
-        dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-        parts.append(f'<polyline class="line line-{line.colour % NUM_COLOURS}" points="{path}"{dash}/>')
-        if not line.dashed:
-            parts += [
-                f'<circle class="dot-{line.colour % NUM_COLOURS}" cx="{x}" cy="{y}" r="2.6"/>'
-                for x, y in (place(*point) for point in line.points)
-            ]
-    described = "; ".join(
-        f"{line.name}: {line.points[0][1]:.3g} to {line.points[-1][1]:.3g}" for line in lines if line.points
-    )
-    return _svg(_WIDTH, _HEIGHT, f"{title}, {y_label}", described, "".join(parts))
+    for artist in figure.findobj():
+        artist.set_clip_on(False)  # clip paths are references by URL, which a page without a network avoids
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        # Without metadata, which consists of addresses on the web.
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
+    svg = file.getvalue()
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label={quoteattr(label)}>'
+    svg = re.sub(r"^.*?<svg[^>]*>", lambda _: head, svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r"font(-size|-family)?: [^;\"]*;? ?", "", svg)  # the style sheet of the page has the font
+    for color, variable in PAGE_COLORS.items():
+        svg = svg.replace(color, variable)
+    return svg
 
 
 def bar_strip(values: Sequence[float], *, title: str, height: int = 52) -> str:
-    """Draws one bar a value, evenly spread, so that it fits under a strip of as many pictures.
+    """Returns evenly spaced bars as SVG for an HTML page, to be placed below as many frames of equal width.
 
-    Bars are scaled to the largest value; the value in percent stands above each.
+    Args:
+        values: fractions, 0 … 1; the largest one has the full height, each is written in percent above its
+            bar.
+        title: text for readers who do not see the chart.
+        height: in pixels; a bar has a slot of 60 pixels.
     """
     slot, largest = 60, max([*values, 1e-12])
-    parts = []
+    elements = []
     for i, value in enumerate(values):
-        tall = round(value / largest * (height - 18), 1)
-        top = round(height - tall, 1)
-        parts.append(
-            f'<rect class="bar" x="{i * slot + 6}" y="{top}" width="{slot - 12}" height="{tall}" rx="3"/>'
+        bar = round(value / largest * (height - 18), 1)
+        top = round(height - bar, 1)
+        elements.append(
+            f'<rect class="bar" x="{i * slot + 6}" y="{top}" width="{slot - 12}" height="{bar}" rx="3"/>'
             f'<text x="{i * slot + slot // 2}" y="{top - 4}" text-anchor="middle">{100 * value:.0f} %</text>'
         )
-    described = ", ".join(f"{100 * value:.0f} %" for value in values)
-    return _svg(slot * len(values), height, title, described, "".join(parts))
+    percentages = ", ".join(f"{100 * value:.0f} %" for value in values)
+    head = f'<svg viewBox="0 0 {slot * len(values)} {height}" role="img" aria-label='
+    return f"{head}{quoteattr(f'{title}. {percentages}')}>{''.join(elements)}</svg>"
 
 
-def _svg(width: int, height: int, title: str, described: str, body: str) -> str:
-    label = quoteattr(f"{title}. {described}")
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label={label}>{body}</svg>'
+def _description(runs: Sequence[RunLog], metric: Metric) -> str:
+    """Returns the first and the last value of each curve as text."""
+    texts = []
+    for run in runs:
+        for split, name, _ in _CURVES:
+            if points := run.curve(metric, split):
+                texts.append(f"{run.name}, {name}: {points[0][1]:.3g} to {points[-1][1]:.3g}")
+    return "; ".join(texts)

@@ -1,4 +1,4 @@
-"""A few frames of a video side by side, with a weight under each."""
+"""Filmstrips: some frames of a video side by side, with the weight of each frame below it."""
 
 from __future__ import annotations
 
@@ -20,36 +20,38 @@ _QUALITY = 82
 
 @dataclass(frozen=True)
 class Filmstrip:
-    """One video of a report.
+    """One video of a report; it has T frames.
 
     Attributes:
-        video: its path, or what else names it.
+        video: path or name of the video.
         true, predicted: class names.
-        score: of the predicted class, 0 … 1.
-        picture: JPEG file of the frames side by side.
-        seconds: (T,) when each frame is shown.
-        weights: (T,) how much the model looked at each frame; None: not known.
+        score: score of the predicted class, 0 … 1.
+        image: JPEG file of the frames side by side.
+        seconds: (T,) time of each frame in the video.
+        weights: (T,) fractions, the weight that the model gives each frame; None: unknown.
     """
 
     video: str
     true: str
     predicted: str
     score: float
-    picture: bytes
+    image: bytes
     seconds: Sequence[float]
     weights: Sequence[float] | None = None
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
+        """Whether the predicted class is the true one."""
         return self.true == self.predicted
 
     @property
     def data_uri(self) -> str:
-        return "data:image/jpeg;base64," + base64.b64encode(self.picture).decode()
+        """The image as a ``data:`` address."""
+        return "data:image/jpeg;base64," + base64.b64encode(self.image).decode()
 
     @property
     def alt(self) -> str:
-        """What the picture shows, in words."""
+        """Description of the image, for readers who do not see it."""
         return (
             f"{len(self.seconds)} frames of {self.video} from {self.seconds[0]:.2f} to "
             f"{self.seconds[-1]:.2f} seconds; true class {self.true}, predicted {self.predicted}"
@@ -57,26 +59,24 @@ class Filmstrip:
 
     @property
     def bars(self) -> str:
-        """SVG of the weights, empty where there are none."""
-        return (
-            ""
-            if self.weights is None
-            else bar_strip(self.weights, title=f"Weights of the frames of {self.video}")
-        )
+        """The weights as SVG; empty if they are unknown."""
+        if self.weights is None:
+            return ""
+        return bar_strip(self.weights, title=f"Weights of the frames of {self.video}")
 
 
 def cut_filmstrip(path: str, num_frames: int) -> tuple[bytes, list[float]]:
-    """Decodes the frames that whole-video evaluation sees.
+    """Decodes the frames that an evaluation of the full video uses.
 
     Args:
         path: the video.
-        num_frames: spread over the whole video (all, where it has no more).
+        num_frames: number of frames, evenly spread over the video; all frames if the video has fewer.
 
     Returns:
         The frames side by side as a JPEG file, and their times in seconds.
 
     Raises:
-        DecodeError: where the video cannot be decoded.
+        DecodeError: if the video cannot be decoded.
     """
     with open_video(path) as video:
         chosen = whole_video(video.times, num_frames, target_fps=1.0)
@@ -86,8 +86,8 @@ def cut_filmstrip(path: str, num_frames: int) -> tuple[bytes, list[float]]:
     width = round(width * FRAME_HEIGHT / height)
     strip = Image.new("RGB", (count * (width + _GAP) - _GAP, FRAME_HEIGHT), "white")
     for t, frame in enumerate(frames):
-        picture = Image.fromarray(frame).resize((width, FRAME_HEIGHT), Image.Resampling.LANCZOS)
-        strip.paste(picture, (t * (width + _GAP), 0))
+        image = Image.fromarray(frame).resize((width, FRAME_HEIGHT), Image.Resampling.LANCZOS)
+        strip.paste(image, (t * (width + _GAP), 0))
     file = io.BytesIO()
     strip.save(file, "JPEG", quality=_QUALITY, optimize=True)
     return file.getvalue(), seconds

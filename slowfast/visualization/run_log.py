@@ -1,4 +1,4 @@
-"""The figures of a run from its log: ``metrics.jsonl``, or ``json_stats:`` lines such as PySlowFast's."""
+"""The metrics of a run, read from ``metrics.jsonl`` or from ``json_stats:`` lines as in PySlowFast."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from slowfast.errors import DataError
 from slowfast.log import METRICS_FILE
 
 MARK = "json_stats: "
+Metric = Literal["top1", "loss"]
+Split = Literal["train", "val"]
 
 
 @dataclass
-class EpochFigures:
-    """What a log says of an epoch; None where it says nothing.
+class EpochMetrics:
+    """The metrics of one epoch; None for a metric that the log does not contain.
 
     Attributes:
-        epoch: from 1.
+        epoch: number of the epoch, from 1.
         loss, top1: of training; ``top1`` in percent.
-        val_loss, val_top1: of the validation after it.
-        lr: learning rate at its end.
-        step_seconds: of a step, waiting for data included.
+        val_loss, val_top1: of the validation after the epoch.
+        lr: learning rate at the end of the epoch.
+        step_seconds: seconds per training step, including the wait for data.
     """
 
     epoch: int
@@ -38,54 +40,84 @@ class EpochFigures:
 
 @dataclass
 class RunLog:
-    """The curves of a run.
+    """The metrics of a run.
 
     Attributes:
-        name: where it was read from.
-        epochs: in order. Of an epoch that was run again the last run counts.
-        test: the figures of its last test; empty where there was none.
+        name: path of the log, or a title.
+        epochs: in ascending order. If a resumed run repeated an epoch, its later metrics are used.
+        steps: training metrics of logged steps by progress in epochs, in ascending order; the keys of the
+            metrics are ``loss`` and ``top1`` (percent).
+        test: metrics of the last test; empty if the log contains no test.
     """
 
     name: str
-    epochs: list[EpochFigures] = field(default_factory=list)
+    epochs: list[EpochMetrics] = field(default_factory=list)
+    steps: dict[float, dict[str, float | None]] = field(default_factory=dict)
     test: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def best(self) -> EpochFigures | None:
-        """The epoch of the highest validation accuracy, the first of equals."""
+    def best(self) -> EpochMetrics | None:
+        """The epoch with the highest validation accuracy; the first of several; None without validation."""
         validated = [epoch for epoch in self.epochs if epoch.val_top1 is not None]
         return max(validated, key=lambda epoch: epoch.val_top1 or 0.0, default=None)
 
+    def curve(self, metric: Metric, split: Split) -> list[tuple[float, float]]:
+        """Returns the points (epochs done, value) of one metric, in ascending order.
 
-def read_run_log(path: str | Path) -> RunLog:
-    """Reads a run's folder or one of its log files.
+        The training curve has one point per logged step, or per epoch if the log does not contain the
+        progress of steps. The validation curve has one point per validation.
+        """
+        values: Iterator[tuple[float, float | None]]
+        if split == "val":
+            values = ((float(epoch.epoch), getattr(epoch, f"val_{metric}")) for epoch in self.epochs)
+        elif self.steps:
+            values = ((progress, metrics[metric]) for progress, metrics in self.steps.items())
+        else:
+            values = ((float(epoch.epoch), getattr(epoch, metric)) for epoch in self.epochs)
+        return [(progress, value) for progress, value in values if value is not None]
+
+
+def read_run_log(path: str | Path, name: str = "") -> RunLog:
+    """Reads the log of a run.
+
+    Args:
+        path: output folder of a run, or a log file.
+        name: title of the run; empty: the path.
 
     Raises:
-        DataError: where there is no log, or none of its lines has figures.
+        DataError: if there is no log, or it contains no metrics of an epoch or a test.
     """
     path = Path(path)
     file = path
     if path.is_dir():
         file = next((f for name in (METRICS_FILE, "stdout.log") if (f := path / name).is_file()), path)
     if not file.is_file():
-        raise DataError(f"{path}: there is no log; give a run's OUTPUT_DIR, {METRICS_FILE} or stdout.log")
-    log = RunLog(str(path))
-    by_epoch: dict[int, EpochFigures] = {}
-    for stats in _figures(file):
+        raise DataError(f"{path}: contains no log; give a run's OUTPUT_DIR, {METRICS_FILE} or stdout.log")
+    log = RunLog(name or str(path))
+    by_epoch: dict[int, EpochMetrics] = {}
+    for stats in _read_stats(file):
         kind = stats.get("_type")
         if kind in ("train_epoch", "val_epoch"):
             number = _epoch(stats["epoch"])
-            _add(by_epoch.setdefault(number, EpochFigures(number)), kind, stats)
+            _add(by_epoch.setdefault(number, EpochMetrics(number)), kind, stats)
+        elif kind == "train_iter" and "epochs_done" in stats:
+            log.steps[float(stats["epochs_done"])] = {
+                "loss": _number(stats.get("loss")),
+                "top1": _top1(stats),
+            }
         elif kind == "test_final":
             log.test = stats
     log.epochs = [by_epoch[number] for number in sorted(by_epoch)]
+    log.steps = dict(sorted(log.steps.items()))
     if not log.epochs and not log.test:
-        raise DataError(f"{file}: has no figures of epochs or tests yet")
+        raise DataError(
+            f"{file}: contains no metrics of epochs or tests; wait until the run has finished an epoch"
+        )
     return log
 
 
-def _figures(file: Path) -> Iterator[dict[str, Any]]:
-    """The figures of each line that has any; a line that a killed run cut off has none."""
+def _read_stats(file: Path) -> Iterator[dict[str, Any]]:
+    """Yields the metrics of each line that has some; skips a line that an interrupted run left incomplete."""
     with file.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             text = line.partition(MARK)[2] if MARK in line else line
@@ -98,18 +130,25 @@ def _figures(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _epoch(value: Any) -> int:
-    """From ``3`` (metrics.jsonl) or ``"3/25"`` (json_stats)."""
+    """Returns the number of the epoch from ``3`` (metrics.jsonl) or ``"3/25"`` (json_stats)."""
     return int(str(value).partition("/")[0])
 
 
-def _add(epoch: EpochFigures, kind: str, stats: dict[str, Any]) -> None:
-    top1 = None if _number(stats.get("top1_err")) is None else 100.0 - float(stats["top1_err"])
+def _add(epoch: EpochMetrics, kind: str, stats: dict[str, Any]) -> None:
+    """Copies the metrics of a line of the log into an epoch."""
     if kind == "val_epoch":
-        epoch.val_loss, epoch.val_top1 = _number(stats.get("loss")), top1
+        epoch.val_loss, epoch.val_top1 = _number(stats.get("loss")), _top1(stats)
         return
-    epoch.loss, epoch.top1 = _number(stats.get("loss")), top1
+    epoch.loss, epoch.top1 = _number(stats.get("loss")), _top1(stats)
     epoch.lr, epoch.step_seconds = _number(stats.get("lr")), _number(stats.get("dt"))
 
 
+def _top1(stats: dict[str, Any]) -> float | None:
+    """Returns the top-1 accuracy in percent, or None if the line does not contain the error."""
+    error = _number(stats.get("top1_err"))
+    return None if error is None else 100.0 - error
+
+
 def _number(value: Any) -> float | None:
+    """Returns a finite value as a float, else None."""
     return None if value is None or not math.isfinite(float(value)) else float(value)

@@ -1,4 +1,4 @@
-"""What `analyze.py predictions` tells of predictions files, alone and fused. V videos, K classes."""
+"""The analysis ``predictions``: results of predictions files, single and fused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def predictions(scores: Any, labels: Any, ids: list[int] | None = None) -> Predi
     )  # fmt: skip
 
 
-# Each is right where the other is wrong; the first is surer of itself.
+# Each test is correct for the videos for which the other is wrong; the first has higher scores.
 FIRST = predictions([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.0, 0.1, 0.9]], [0, 1, 2])
 SECOND = predictions([[0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.3, 0.4, 0.3]], [0, 1, 2])
 
@@ -40,9 +40,9 @@ def test_fusion_is_the_weighted_mean_of_scores() -> None:
     assert fuse([FIRST, SECOND]).predicted.tolist() == [0, 1, 2]
 
 
-def test_fusion_is_over_the_videos_that_all_scored() -> None:
-    part = predictions(SECOND.scores[[2, 0]], [2, 0], ids=[2, 0])
-    fused = fuse([FIRST, part])
+def test_fusion_has_the_videos_that_all_tests_have() -> None:
+    incomplete = predictions(SECOND.scores[[2, 0]], [2, 0], ids=[2, 0])
+    fused = fuse([FIRST, incomplete])
     assert fused.video_ids.tolist() == [0, 2]
     np.testing.assert_allclose(fused.scores, (FIRST.scores[[0, 2]] + SECOND.scores[[0, 2]]) / 2)
 
@@ -50,21 +50,25 @@ def test_fusion_is_over_the_videos_that_all_scored() -> None:
 @pytest.mark.parametrize(
     ("other", "weights", "message"),
     [
-        (predictions(SECOND.scores, [0, 1, 1]), None, "other labels for the same videos"),
-        (predictions(SECOND.scores, [0, 1, 2], ids=[7, 8, 9]), None, "no video in common"),
+        (predictions(SECOND.scores, [0, 1, 1]), None, "different labels for the same videos"),
+        (predictions(SECOND.scores, [0, 1, 2], ids=[7, 8, 9]), None, "no common video"),
         (predictions(SECOND.scores[:, :2], [0, 1, 1]), None, "3 and 2 classes"),
-        (SECOND, [1.0], "give 2 numbers above 0"),
+        (SECOND, [1.0], "must be 2 numbers above 0"),
     ],
 )
-def test_what_cannot_be_fused(other: Predictions, weights: list[float] | None, message: str) -> None:
+def test_predictions_that_do_not_fit_together_are_not_fused(
+    other: Predictions, weights: list[float] | None, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         fuse([FIRST, other], weights)
 
 
-def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_results_and_writes_the_requested_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = [str(tmp_path / name) for name in ("first.npz", "second.npz")]
-    for file, part in zip(files, (FIRST, SECOND), strict=True):
-        save_predictions(file, part)
+    for file, test in zip(files, (FIRST, SECOND), strict=True):
+        save_predictions(file, test)
     fused, confusion = tmp_path / "fused.npz", tmp_path / "confusion.csv"
     assert main(["predictions", *files, "--output", str(fused)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -74,25 +78,29 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert load_predictions(fused).predicted.tolist() == [0, 1, 2]
 
     assert main(["predictions", files[1], "--confusion", str(confusion), "--worst", "2"]) == 0
-    said = capsys.readouterr().out
-    assert "archery      0.0 %  of 1" in said
-    assert "archery for bowling    1 times" in said
+    output = capsys.readouterr().out
+    assert "archery      0.0 %  of 1" in output
+    assert "archery predicted as bowling    1 times" in output
     assert list(csv.reader(confusion.open()))[1] == ["archery", "0", "1", "0"]
     assert main(["predictions", files[1], "--confusion", str(tmp_path / "confusion.png")]) == 0
     assert (tmp_path / "confusion.png").read_bytes()[1:4] == b"PNG"
 
 
-def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.mp4")
     save_predictions(tmp_path / "p.npz", replace(FIRST, paths=[name, "1.mp4", "2.mp4"]))
     assert load_predictions(tmp_path / "p.npz").paths[0] == name
     assert b"\n0,caf\xe9.mp4,archery," in (tmp_path / "p.csv").read_bytes().replace(b"\r", b"")
 
 
-def test_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_videos_with_several_classes_have_average_precision_and_no_confusion_matrix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = str(tmp_path / "multi.npz")
     save_predictions(file, predictions(FIRST.scores, np.eye(3, dtype=np.float32)))
     assert main(["predictions", file]) == 0
-    assert "mAP" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "mAP 1.0000 over 3 videos" in output
+    assert "archery    100.0 %  of 1" in output
     assert main(["predictions", file, "--confusion", str(tmp_path / "c.csv")]) == 1
-    assert "there is no confusion matrix of that" in capsys.readouterr().err
+    assert "a confusion matrix requires one class per video" in capsys.readouterr().err

@@ -1,43 +1,72 @@
-"""Drawings are well-formed SVG that says in words what it shows."""
+"""Charts for HTML pages are well-formed SVG that follows the values and has a description."""
 
+from __future__ import annotations
+
+import re
 from xml.etree import ElementTree
 
 import pytest
 
-from slowfast.visualization.charts import Line, bar_strip, line_chart, ticks
+from slowfast.visualization.charts import bar_strip, curve_chart, draw_curves
+from slowfast.visualization.run_log import EpochMetrics, RunLog
+
+LINK = '<svg xmlns:xlink="http://www.w3.org/1999/xlink" '
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (0, 6, [0, 2, 4, 6]),
-        (0, 0.03, [0, 0.01, 0.02, 0.03]),
-        (3, 3, [3]),
-    ],
-)
-def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
-    assert ticks(low, high) == pytest.approx(expected)
+def parse(svg: str) -> ElementTree.Element:
+    """Parses an SVG element of an HTML page, which needs no declaration of its namespaces there."""
+    return ElementTree.fromstring(svg.replace("<svg ", LINK, 1))
+
+
+def log(values: list[float], name: str = "a <run>") -> RunLog:
+    """Returns a run with these validation accuracies and a constant training loss."""
+    epochs = [EpochMetrics(n, loss=1.0, val_top1=value) for n, value in enumerate(values, start=1)]
+    return RunLog(name, epochs)
 
 
 def test_a_curve_rises_from_left_to_right() -> None:
-    lines = [Line("a <run>", [(0, 0), (1, 50), (2, 100)])]
-    chart = line_chart(lines, title="Accuracy", x_label="epochs", y_label="%", y_range=(0, 100))
-    svg = ElementTree.fromstring(chart)
-    assert "a <run>: 0 to 100" in svg.attrib["aria-label"]
-    points = svg.find("polyline").attrib["points"]  # type: ignore[union-attr]
-    (x0, y0), (x1, y1), (x2, y2) = (map(float, point.split(",")) for point in points.split())
+    chart = curve_chart([log([0.0, 50.0, 100.0])], "top1")
+    svg = parse(chart)
+    assert svg.attrib["aria-label"] == "top-1, %, by epoch. a <run>, validation: 0 to 100"
+    assert svg.attrib["viewBox"] == "0 0 560 300"
+    paths = [path.attrib for path in svg.iter("path") if "var(--c0)" in path.attrib.get("style", "")]
+    (curve,) = (attributes["d"] for attributes in paths if attributes["d"].count("L") == 2)
+    points = re.findall(r"([\d.]+) ([\d.]+)", curve)
+    (x0, y0), (x1, y1), (x2, y2) = ((float(x), float(y)) for x, y in points)
     assert x0 < x1 < x2
-    assert y0 > y1 > y2, "up is smaller in SVG"
+    assert y0 > y1 > y2, "y grows downwards in SVG"
     assert y1 == pytest.approx((y0 + y2) / 2, abs=0.1)
 
 
+def test_each_run_has_a_color_of_the_page() -> None:
+    chart = curve_chart([log([10.0, 20.0], f"run {number}") for number in range(5)], "top1")
+    assert set(re.findall(r"var\(--c(\d)\)", chart)) == {"0", "1", "2", "3"}
+
+
+def test_charts_of_a_page_do_not_refer_to_each_other() -> None:
+    charts = [curve_chart([log([1.0, 2.0])], metric) for metric in ("top1", "loss")]
+    first, second = (set(re.findall(r' id="([^"]+)"', chart)) for chart in charts)
+    assert first
+    assert not first & second
+
+
 def test_a_chart_without_points_is_drawn() -> None:
-    ElementTree.fromstring(line_chart([Line("none", [])], title="Loss", x_label="epochs", y_label="loss"))
+    parse(curve_chart([RunLog("empty")], "loss"))
+
+
+def test_the_figure_of_runs_has_training_dashed_and_validation_solid() -> None:
+    figure = draw_curves([log([10.0, 20.0], "first"), log([15.0, 25.0], "second")])
+    accuracy, loss = figure.axes
+    assert [line.get_label() for line in accuracy.lines] == ["first, validation", "second, validation"]
+    assert [(line.get_label(), line.get_linestyle()) for line in loss.lines] == [
+        ("first, training", "--"),
+        ("second, training", "--"),
+    ]
+    assert {line.get_linestyle() for line in accuracy.lines} == {"-"}
 
 
 def test_bars_are_as_high_as_their_values() -> None:
-    svg = ElementTree.fromstring(bar_strip([0.1, 0.4], title="Attention"))
+    svg = parse(bar_strip([0.1, 0.4], title="Attention"))
     low, high = (float(bar.attrib["height"]) for bar in svg.iter("rect"))
     assert high == pytest.approx(4 * low, abs=0.2)
     assert [text.text for text in svg.iter("text")] == ["10 %", "40 %"]

@@ -1,4 +1,4 @@
-"""The report is one file: it shows the figures it was given and loads nothing."""
+"""The report is one HTML file that shows the given results and loads no other file."""
 
 import json
 import re
@@ -11,20 +11,14 @@ import pytest
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.engine.prediction_file import Predictions
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
-from slowfast.visualization.report import (
-    Report,
-    Result,
-    read_curves,
-    render_report,
-    wilson_interval,
-    write_report,
-)
+from slowfast.visualization.report import Report, Result, render_report, wilson_interval, write_report
+from slowfast.visualization.run_log import read_run_log
 
 NAMES = ["walk", "run <fast>", "jump"]
 
 
 def predictions(guesses: list[int], *, broken: tuple[BrokenVideo, ...] = ()) -> Predictions:
-    """Six videos, two of each class, with these predicted classes."""
+    """Returns predictions of six videos, two per class, with the given predicted classes."""
     return Predictions(
         video_ids=np.arange(6),
         paths=[f"{i}.mp4" for i in range(6)],
@@ -38,21 +32,19 @@ def predictions(guesses: list[int], *, broken: tuple[BrokenVideo, ...] = ()) -> 
 
 
 @pytest.fixture
-def curves_folder(tmp_path: Path) -> Path:
+def run_folder(tmp_path: Path) -> Path:
     lines = [
         {"_type": "train_iter", "epochs_done": 0.5, "loss": 2.0, "top1_err": 90.0},
         {"_type": "val_epoch", "epoch": 1, "loss": 1.5, "top1_err": 70.0},
         {"_type": "val_epoch", "epoch": 2, "loss": None, "top1_err": 60.0},
-        {"_type": "val_epoch", "epoch": 1, "loss": 1.0, "top1_err": 50.0},  # a resumed run, epoch 1 again
-        {"_type": "test_final", "top1_err": 1.0},
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return tmp_path
 
 
 @pytest.fixture
-def page(curves_folder: Path, stamped_video: Path) -> str:
-    picture, seconds = cut_filmstrip(str(stamped_video), 8)
+def page(run_folder: Path, stamped_video: Path) -> str:
+    image, seconds = cut_filmstrip(str(stamped_video), 8)
     broken = (BrokenVideo(7, "bad&ugly.mp4", "truncated", "no moov"),)
     report = Report(
         title="A report",
@@ -61,26 +53,24 @@ def page(curves_folder: Path, stamped_video: Path) -> str:
             Result("whole video", predictions([0, 0, 1, 2, 2, 2], broken=broken), "one pass"),
             Result("shuffled", predictions([0, 1, 2, 0, 1, 2])),
         ],
-        curves={"VTN": read_curves(curves_folder)},
-        filmstrips=[Filmstrip("0.mp4", "walk", "jump", 0.9, picture, seconds, [0.125] * 8)],
+        runs=[read_run_log(run_folder, "VTN <a>")],
+        filmstrips=[Filmstrip("0.mp4", "walk", "jump", 0.9, image, seconds, [0.125] * 8)],
         config="MODEL:\n  NAME: <none>\n",
         timings=[("train", 75.0)],
         packages=["pytest", "not-installed"],
     )
-    path = curves_folder / "report.html"
+    path = run_folder / "report.html"
     write_report(path, report)
     return path.read_text(encoding="utf-8")
 
 
 class _Page(HTMLParser):
-    """Collects what a page would load, and what it lacks for those who do not see it."""
+    """Collects the addresses that a page loads, and elements without a description."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.loads: list[str] = []
         self.unnamed: list[str] = []
-        self.headless_tables = 0
-        self._in_table = False
         self.tags: list[str] = []
         self.feed(text)
 
@@ -94,7 +84,7 @@ class _Page(HTMLParser):
             self.unnamed.append(tag)
 
 
-def test_nothing_is_loaded_from_anywhere(page: str) -> None:
+def test_the_page_loads_no_other_files(page: str) -> None:
     parsed = _Page(page)
     assert parsed.loads
     assert all(address.startswith("data:") for address in parsed.loads)
@@ -103,18 +93,18 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
     assert len(page) < 3_000_000
 
 
-def test_pictures_and_tables_are_described(page: str) -> None:
+def test_images_charts_and_tables_have_descriptions(page: str) -> None:
     parsed = _Page(page)
     assert parsed.unnamed == []
     assert parsed.tags.count("table") == parsed.tags.count("caption")
     assert 'lang="en"' in page
 
 
-def test_figures_are_shown(page: str) -> None:
+def test_results_times_and_versions_are_shown(page: str) -> None:
     assert "83.3 %" in page
     assert "33.3 %" in page
     assert "250.0 ms" in page
-    assert "taken for jump" in page
+    assert "predicted as jump" in page
     assert "1 min 15 s" in page
     assert pytest.__version__ in page
     assert "not-installed" not in page
@@ -126,33 +116,37 @@ def test_text_is_escaped(page: str) -> None:
     assert "no moov" in page
     assert "NAME: &lt;none&gt;" in page
     assert "<fast>" not in page
+    assert "VTN <a>" not in page
 
 
 def test_a_report_of_one_test_has_no_empty_sections() -> None:
     page = render_report(Report("Alone", "", [Result("test", predictions([0] * 6))]))
     assert "Training</h2>" not in page
     assert "attention" not in page
-    assert "every test video was decoded" in page
+    assert "all views of all videos were decoded and scored" in page
 
 
-def test_the_later_figures_of_an_epoch_count(curves_folder: Path) -> None:
-    curves = read_curves(curves_folder)
-    assert curves.train_loss == [(0.5, 2.0)]
-    assert curves.val_loss == [(1.0, 1.0)]
-    assert curves.val_top1 == [(1.0, 50.0), (2.0, 40.0)]
+def test_charts_have_the_colors_of_light_and_dark_mode(page: str) -> None:
+    """All colours in the charts are CSS variables, which the page defines once for each mode."""
+    charts = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert len(charts) == 3  # two charts of curves and the bars of a filmstrip
+    assert not re.search(r"#[0-9a-fA-F]{3,8}\b", "".join(charts).replace('xlink:href="#', ""))
+    style = page[: page.index("</style>")]
+    for variable in {name for chart in charts for name in re.findall(r"var\((--\w+)\)", chart)}:
+        assert style.count(f"{variable}:") == 2, variable
 
 
-def test_filmstrip_is_a_small_jpeg_of_the_whole_video(stamped_video: Path) -> None:
-    picture, seconds = cut_filmstrip(str(stamped_video), 8)
-    assert picture[:3] == b"\xff\xd8\xff"
-    assert len(picture) < 60_000
+def test_a_filmstrip_is_a_small_jpeg_of_frames_from_the_full_video(stamped_video: Path) -> None:
+    image, seconds = cut_filmstrip(str(stamped_video), 8)
+    assert image[:3] == b"\xff\xd8\xff"
+    assert len(image) < 60_000
     assert seconds[0] == 0
     assert seconds[-1] == pytest.approx(59 / 25)
     assert len(seconds) == 8
 
 
-def test_wilson_interval_of_the_literature() -> None:
-    """81 of 263: Newcombe, Statistics in Medicine 17 (1998), table I."""
+def test_the_wilson_interval_equals_published_values() -> None:
+    """The first value is 81 of 263 in Newcombe, Statistics in Medicine 17 (1998), table I."""
     assert wilson_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
     assert wilson_interval(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
     assert wilson_interval(0.0, 0) == (0.0, 1.0)

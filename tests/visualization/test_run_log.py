@@ -1,8 +1,9 @@
-"""What `analyze.py log` reads of logs: ours, PySlowFast's, cut off ones."""
+"""Reading the logs of runs: complete and interrupted ones, and those of PySlowFast; the analysis ``log``."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from slowfast.visualization.run_log import read_run_log
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    """A run of three epochs, whose second was run again after a stop, with a test and a line cut off."""
+    """Writes the log of a run that repeated its second epoch, with a test and an incomplete line."""
     folder = tmp_path / "run"
     setup_logging(folder)
     for epoch, loss, val_err in ((1, 2.0, 60.0), (2, 9.0, 99.0), (2, 1.5, 30.0), (3, 1.2, 40.0)):
@@ -32,7 +33,7 @@ def run_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["", "metrics.jsonl", "stdout.log"])
-def test_both_logs_say_the_same(run_folder: Path, name: str) -> None:
+def test_both_log_files_have_the_same_metrics(run_folder: Path, name: str) -> None:
     log = read_run_log(run_folder / name)
     assert [(epoch.epoch, epoch.loss, epoch.val_top1) for epoch in log.epochs] == [
         (1, 2.0, 40.0), (2, 1.5, 70.0), (3, 1.2, 60.0),
@@ -42,7 +43,7 @@ def test_both_logs_say_the_same(run_folder: Path, name: str) -> None:
     assert float(log.test["top1_acc"]) == 71.25
 
 
-def test_pyslowfast_s_own_lines(tmp_path: Path) -> None:
+def test_logs_of_pyslowfast_are_read(tmp_path: Path) -> None:
     log = tmp_path / "stdout.log"
     log.write_text(
         "[07/01 10:00:00][INFO] train_net.py:  1: Train with config:\n{'TRAIN': 1}\n"
@@ -56,22 +57,46 @@ def test_pyslowfast_s_own_lines(tmp_path: Path) -> None:
     assert (epoch.loss, epoch.top1, epoch.val_top1, epoch.val_loss) == (5.01, 2.5, 5.0, None)
 
 
-def test_the_table_and_the_curves(
+def test_curves_have_steps_of_training_and_epochs_of_validation(tmp_path: Path) -> None:
+    lines = [
+        {"_type": "train_iter", "epochs_done": 0.5, "loss": 3.0, "top1_err": 95.0},
+        {"_type": "train_iter", "epochs_done": 0.25, "loss": 2.5, "top1_err": None},
+        {"_type": "val_epoch", "epoch": 1, "loss": 1.5, "top1_err": 70.0},
+        {"_type": "val_epoch", "epoch": 2, "loss": None, "top1_err": 60.0},
+        # A resumed run that repeats the first epoch.
+        {"_type": "train_iter", "epochs_done": 0.5, "loss": 2.0, "top1_err": 90.0},
+        {"_type": "val_epoch", "epoch": 1, "loss": 1.0, "top1_err": 50.0},
+        {"_type": "test_final", "top1_err": 1.0},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = read_run_log(tmp_path, "a run")
+    assert log.name == "a run"
+    assert log.curve("loss", "train") == [(0.25, 2.5), (0.5, 2.0)]
+    assert log.curve("top1", "train") == [(0.5, 10.0)]
+    assert log.curve("loss", "val") == [(1.0, 1.0)]
+    assert log.curve("top1", "val") == [(1.0, 50.0), (2.0, 40.0)]
+
+
+def test_the_training_curve_has_epochs_if_the_log_has_no_steps(run_folder: Path) -> None:
+    assert read_run_log(run_folder).curve("loss", "train") == [(1.0, 2.0), (2.0, 1.5), (3.0, 1.2)]
+
+
+def test_the_command_prints_a_table_and_writes_curves(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("curves.svg", "curves.csv"):
         assert main(["log", str(run_folder), "--output", str(tmp_path / name)]) == 0
-    said = capsys.readouterr().out
-    assert "best: epoch 2, 70.00 % of the validation videos" in said
-    assert "test: top-1 71.25 %" in said
+    output = capsys.readouterr().out
+    assert "best: epoch 2, 70.00 % of the validation videos" in output
+    assert "test: top-1 71.25 %" in output
     assert "<svg" in (tmp_path / "curves.svg").read_text()
     rows = list(csv.DictReader((tmp_path / "curves.csv").open()))
     assert [row["val_top1"] for row in rows] == ["40.0", "70.0", "60.0"]
 
 
-def test_what_is_no_log_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no log; give a run's OUTPUT_DIR"):
+def test_a_folder_without_metrics_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="contains no log; give a run's OUTPUT_DIR"):
         read_run_log(tmp_path)
     (tmp_path / "stdout.log").write_text("nothing yet\n")
-    with pytest.raises(DataError, match="has no figures of epochs or tests yet"):
+    with pytest.raises(DataError, match="contains no metrics of epochs or tests"):
         read_run_log(tmp_path)

@@ -20,7 +20,8 @@ from slowfast.datasets.clip import Clip, normalize
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.files import write_text
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
-from slowfast.visualization.report import Report, Result, format_seconds, read_curves, write_report
+from slowfast.visualization.report import Report, Result, format_seconds, write_report
+from slowfast.visualization.run_log import read_run_log
 from vtn.factory import create_model
 from vtn.quickstart.runs import PREDICTIONS
 
@@ -66,7 +67,7 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         title="VTN quickstart",
         summary=SUMMARY,
         results=results,
-        curves={"VTN": read_curves(output / "vtn"), "mean pooling": read_curves(output / "baseline")},
+        runs=[read_run_log(output / "vtn", "VTN"), read_run_log(output / "baseline", "mean pooling")],
         filmstrips=list(draw_filmstrips(output / "vtn", results[0].predictions)),
         filmstrip_note=FILMSTRIP_NOTE,
         notes=NOTES,
@@ -128,7 +129,7 @@ def draw_filmstrips(run: Path, predictions: Predictions) -> Iterator[Filmstrip]:
             true=names[int(predictions.labels[row])],
             predicted=names[guess],
             score=float(predictions.scores[row, guess]),
-            picture=image,
+            image=image,
             seconds=seconds,
             weights=attention_fractions(model, clip, mean=tuple(cfg.DATA.MEAN), std=tuple(cfg.DATA.STD)),
         )
