@@ -102,7 +102,7 @@ class CachedVideoExtractor:
         return {"video": describe_file(path), "settings": self.settings}
 
     def _recorded(self, name: str, variant: Variant) -> Any:
-        """Returns the description of complete features; None where there are none."""
+        """Returns the description of complete features; None where they are missing or incomplete."""
         path = features_path(self.folder, variant, name)
         try:
             return json.loads(path.with_suffix(".json").read_text()) if path.is_file() else None

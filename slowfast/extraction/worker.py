@@ -151,7 +151,7 @@ class ExtractionWork:
         except DecodeError as error:
             broken = BrokenVideo(row, path, error.reason, error.detail)
         except FileNotFoundError:
-            broken = BrokenVideo(row, path, "missing", "there is no such file")
+            broken = BrokenVideo(row, path, "missing", "the file does not exist")
         except (OSError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno in _FATAL:
                 raise DataError(

@@ -63,7 +63,7 @@ def build_cache_reader(
     Raises:
         ConfigError: where the cache was extracted with other settings than the configuration has; lists what
             differs.
-        DataError: where there is no cache, or it has none of the first videos.
+        DataError: where the cache is missing, or has none of the first videos.
     """
     folder = cfg.DATA.FEATURES
     manifest = Manifest.read(folder)

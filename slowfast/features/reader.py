@@ -245,7 +245,7 @@ def _find_file(path: str) -> str:
     """Returns the feature file of an entry of the list, whose suffix may be missing.
 
     Raises:
-        DecodeError: where there is no such file.
+        DecodeError: where the file does not exist.
     """
     for candidate in (path, f"{path}.npy", f"{path}.npz"):
         if candidate.endswith((".npy", ".npz")) and os.path.isfile(candidate):

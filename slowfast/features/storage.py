@@ -174,7 +174,7 @@ class FeatureFile:
     def _start_empty(self, description: dict[str, Any]) -> None:
         """Creates an empty file and its description.
 
-        After a crash at any point there are no rows beside a description of other features.
+        After a crash at any point, no rows stand beside a description of other features.
         """
         # Where the path is a link, the file itself is replaced; it may be on another disk.
         with atomic_write(os.path.realpath(self.path)) as temporary:

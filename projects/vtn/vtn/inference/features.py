@@ -27,7 +27,7 @@ class VideoFeatures:
             all frames were decoded.
 
     Raises:
-        InputError: where the lengths differ, or there is no frame.
+        InputError: where the lengths differ, or are 0.
     """
 
     features: Tensor
