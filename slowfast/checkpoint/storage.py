@@ -230,7 +230,7 @@ def find_state_dict(
     """Returns the tensors under the first of ``keys`` in the file; without any of them, all its tensors.
 
     Raises:
-        CheckpointError: if there are no tensors.
+        CheckpointError: if it has only other values.
     """
     content = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}

@@ -37,7 +37,7 @@ class MatchedWeights:
 
     Attributes:
         weights: the entries behind the prefix.
-        prefix: the text before the names of the model; empty if there is none.
+        prefix: the text before the names of the model; empty without one.
         others: names, as in the file, of the entries without the prefix.
         num_unwrapped: number of names from which a wrapper was removed behind the prefix.
     """

@@ -1,9 +1,8 @@
 """Writing of checkpoints in the background: when one is due, and which are kept.
 
-torch's ``async_save`` writes sharded folders of many files. A run here writes one atomic file with
-PySlowFast's entries, deletes files that are no longer needed, and skips a checkpoint while the previous one
-is being written, so a small writer of its own does that. States given to the writer must be copies that are
-not changed afterwards.
+torch's ``async_save`` writes a folder of many shards. A run here writes one atomic file with PySlowFast's
+entries, deletes obsolete files, and skips a checkpoint while the previous one is being written; hence a small
+writer of its own. States given to the writer must be copies that are not changed afterwards.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ class CheckpointWriter:
             raise failure
 
     def prune(self) -> None:
-        """Deletes the checkpoints that are no longer needed, with their metrics."""
+        """Deletes the superfluous checkpoints and their metrics."""
         self.wait()
         for path in superfluous(self._output_dir, keep=self._keep):
             path.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
         The evaluation on rank 0, None on the others.
 
     Raises:
-        CheckpointError: if there are no weights, or they do not fit the model.
+        CheckpointError: if no weights are found, or they do not fit the model.
         DataError: if no video could be scored.
     """
     model = build_seeded_model(cfg, world, fetch_weights=False)
@@ -68,7 +68,7 @@ def _find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
     found = found or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not found:
         raise CheckpointError(
-            f"there are no weights to test: no checkpoint in {cfg.OUTPUT_DIR}/checkpoints; train first, "
+            f"no weights to test: {cfg.OUTPUT_DIR}/checkpoints has no intact checkpoint; train first, "
             "or set TEST.CHECKPOINT_FILE_PATH"
         )
     return found

@@ -191,7 +191,7 @@ def test_a_killed_rank_ends_the_other_and_the_same_command_resumes(two: Run, tmp
         assert f"(process {nodes[1].process.pid}): no answer. The process was killed" in nodes[0].said
     with started(two) as nodes:
         assert [node.wait(120) for node in nodes] == [0, 0]
-    assert "continuing from" in two.log()
+    assert "resumed from" in two.log()
     unbroken = Run(two.data, tmp_path / "unbroken", 2)
     with started(unbroken) as nodes:
         assert [node.wait(120) for node in nodes] == [0, 0]
@@ -223,7 +223,7 @@ def test_torchrun_restarts_all_processes_when_one_is_killed(two: Run, tmp_path: 
         ]
         workers[-1].kill()
         assert process.wait(150) == 0, (tmp_path / "torchrun.txt").read_text()
-    assert "continuing from" in two.log()
+    assert "resumed from" in two.log()
     assert "no answer. The process was killed" in two.log()
 
 

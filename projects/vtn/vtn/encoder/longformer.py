@@ -28,12 +28,11 @@ import torch
 from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
-from slowfast.checkpoint.weights import load_weights
+from slowfast.checkpoint.weights import load_weights, match_names
 from slowfast.errors import CheckpointError
 from vtn.encoder.positions import LearnedPositions
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
-PREFIXES = ("temporal_encoder.", "longformer.", "")
 TABLE = "embeddings.position_embeddings.weight"
 TYPES = "embeddings.token_type_embeddings.weight"
 LAYER = "encoder.layer."
@@ -117,13 +116,10 @@ def _longformer_in(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
     Raises:
         CheckpointError: if the state dict contains no Longformer.
     """
-    for prefix in PREFIXES:
-        inner = {
-            name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
-        }
-        if TABLE in inner and TYPES in inner and any(name.startswith(LAYER) for name in inner):
-            return inner
+    inner = match_names(weights, (TABLE, TYPES)).weights
+    if TABLE in inner and TYPES in inner and any(name.startswith(LAYER) for name in inner):
+        return inner
     raise CheckpointError(
-        f"{path}: contains no Longformer; must have weights such as {TABLE} and {LAYER}0.…, with one of the "
-        f"prefixes {', '.join(filter(None, PREFIXES))} or none; has {', '.join(list(weights)[:4])}, …"
+        f"{path}: contains no Longformer; must have weights such as {TABLE} and {LAYER}0.…, with one prefix "
+        f"such as temporal_encoder. or none; has {', '.join(list(weights)[:4])}, …"
     )
