@@ -35,18 +35,9 @@ def build_model(cfg: CfgNode, *, fetch_weights: bool = True) -> nn.Module:
         ConfigError: for an unknown name, and for a class that does not have the form described above.
         ModelError: where the model cannot be built as configured.
 
-    >>> from slowfast.config import get_default_config
-    >>> @MODEL_REGISTRY.register()
-    ... class MeanColor(nn.Module):
-    ...     def __init__(self, cfg):
-    ...         super().__init__()
-    ...         self.head = nn.Linear(3, cfg.MODEL.NUM_CLASSES)
-    ...
-    ...     def forward(self, frames):
-    ...         return self.head(frames.mean(dim=(2, 3, 4)))
-    >>> cfg = get_default_config()
-    >>> cfg.MODEL.MODEL_NAME = "MeanColor"
-    >>> cfg.MODEL.NUM_CLASSES = 5
+    >>> from slowfast.config import load_config
+    >>> small = ["VTN.BACKBONE.NAME", "test_vit", "VTN.BACKBONE.PRETRAINED", "False"]
+    >>> cfg = load_config("VIT_B_VTN", [*small, "MODEL.NUM_CLASSES", "5"])
     >>> build_model(cfg).num_classes
     5
     """

@@ -29,13 +29,6 @@ Times = float | Sequence[float] | np.ndarray
 class VideoStream:
     """Class scores of a video whose frames arrive in order, from a file or a camera.
 
-    ::
-
-        stream = vtn.VideoStream(model, keep_seconds=60)
-        stream.push(frame, seconds)      # (H, W, 3), or (T, H, W, 3) with T times
-        stream.scores()                  # (K,) of all kept frames
-        stream.scores(last=10)           # (K,) of the last ten seconds
-
     The kept frames are scored as a video of their own, whose positions start at 0.
 
     Args:
@@ -47,6 +40,18 @@ class VideoStream:
 
     Raises:
         InputError: for a ``keep_seconds`` that is not above 0.
+
+    >>> import numpy as np
+    >>> from vtn import VTN
+    >>> model = VTN("test_vit", num_classes=3, pretrained=False)
+    >>> stream = VideoStream(model, keep_seconds=60)
+    >>> size = model.frame_size
+    >>> for second in range(12):
+    ...     stream.push(np.zeros((size, size, 3), np.uint8), second)  # or (T, H, W, 3) with T times
+    >>> len(stream), stream.scores().shape  # of all kept frames
+    (12, (3,))
+    >>> stream.scores(last=10).shape  # of the last ten seconds
+    (3,)
     """
 
     def __init__(
