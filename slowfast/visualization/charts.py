@@ -32,7 +32,7 @@ PAGE_COLORS = {
     "#000012": "var(--soft)",
 }
 """Placeholder in a matplotlib figure -> CSS variable of the page."""
-_PAGE_STYLE: dict[str, Any] = {
+_PAGE_STYLE: Any = {  # matplotlib types its keys one by one
     "svg.fonttype": "none",
     "font.size": 13,
     "axes.edgecolor": "#000012",

@@ -45,7 +45,12 @@ def detectron2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def get_cfg() -> CfgNode:
         cfg = CfgNode()
         cfg.MODEL = CfgNode(
-            {"WEIGHTS": "", "PIXEL_MEAN": [103.53, 116.28, 123.675], "PIXEL_STD": [1.0, 1.0, 1.0]}
+            {
+                "WEIGHTS": "",
+                "PIXEL_MEAN": [103.53, 116.28, 123.675],
+                "PIXEL_STD": [1.0, 1.0, 1.0],
+                "DEVICE": "cuda",
+            }
         )
         cfg.INPUT = CfgNode({"FORMAT": "BGR"})
         return cfg
@@ -65,6 +70,7 @@ def detectron2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     class Detector(nn.Module):
         def __init__(self, cfg: CfgNode) -> None:
             super().__init__()
+            assert cfg.MODEL.DEVICE == "cpu"  # the tests run on machines without a GPU
             self.backbone, self.roi_heads = Pyramid(), nn.Linear(6, 2)
 
     contents = {
@@ -165,8 +171,8 @@ def test_an_installed_detectron2_that_fails_to_import_is_reported_with_its_cause
     (package / "model_zoo").mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "model_zoo" / "__init__.py").write_text(f"{code}\n")
-    monkeypatch.setitem(sys.modules, "pkg_resources", None)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)
     with pytest.raises(ModelError, match="detectron2 is installed but fails to import") as caught:
         build_backbone("detectron2:any.yaml", pretrained=False, options={})
     assert problem in str(caught.value)

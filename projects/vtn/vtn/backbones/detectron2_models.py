@@ -81,6 +81,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         raise ModelError(
             f"backbone detectron2:{name}: {error}; must be a YAML file or a name in detectron2's model zoo"
         ) from error
+    cfg.MODEL.DEVICE = "cpu"  # its default is a GPU, which may be missing; the complete model is moved later
     if pretrained:
         model = fetch(lambda: _with_weights(cfg), backbone=f"detectron2:{name}", remedy=_remedy(cfg))
     else:
