@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
 from slowfast.errors import InputError
+from slowfast.models.capabilities import ExemptsWeightDecay, HasShardUnits
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.groups import BackboneConfig, HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
@@ -218,15 +219,15 @@ class FrameModel(nn.Module):
 
     def shard_units(self) -> list[nn.Module]:
         """Returns the backbone's own units, or the blocks in its lists; see
-        ``slowfast.models.capabilities.VideoModel``."""
-        if hasattr(self.backbone, "shard_units"):
+        ``slowfast.models.capabilities.HasShardUnits``."""
+        if isinstance(self.backbone, HasShardUnits):
             return list(self.backbone.shard_units())
         return list(blocks_of(self.backbone))
 
     def no_weight_decay(self) -> set[str]:
         """Returns names of parameters without weight decay whatever their shape: the backbone's own list."""
-        own = getattr(self.backbone, "no_weight_decay", set)
-        return {f"backbone.{name}" for name in own()}
+        own = self.backbone.no_weight_decay() if isinstance(self.backbone, ExemptsWeightDecay) else ()
+        return {f"backbone.{name}" for name in own}
 
     def layer_id(self, name: str) -> tuple[int, int]:
         """Returns (depth of the parameter ``name`` from the input, number of depths).
