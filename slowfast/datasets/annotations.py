@@ -13,12 +13,15 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.errors import AnnotationError
 
 # Paths that are hashed at a time, which bounds the memory of their bytes.
 _HASHED_ROWS = 1 << 16
+# Bytes that are searched at a time.
+_SEARCHED_BYTES = 1 << 24
 
 
 class PathTable(Sequence[str]):
@@ -63,16 +66,67 @@ class PathTable(Sequence[str]):
         return (self[i] for i in range(len(self)))
 
     def digest(self) -> bytes:
-        """Returns the SHA-256 hash of all paths in their order; takes seconds for ten million."""
+        """Returns the SHA-256 hash of prefix and paths in their order; takes seconds for ten million."""
+        return _hash_rows(
+            self._text.numpy(), self._starts.numpy(), self._lengths.numpy(), os.fsencode(self._prefix) + b"\0"
+        )
+
+    def relative_digest(self) -> bytes:
+        """Returns the SHA-256 hash of all paths in their order, relative to the folder of them all.
+
+        It stays the same where the videos are moved together, and for ``./v.mp4`` in place of ``v.mp4``. Takes
+        seconds for ten million paths.
+        """
         text, starts, lengths = self._text.numpy(), self._starts.numpy(), self._lengths.numpy()
-        digest = hashlib.sha256(os.fsencode(self._prefix) + b"\0" + lengths.tobytes())
-        for first in range(0, len(self), _HASHED_ROWS):
-            size = lengths[first : first + _HASHED_ROWS].astype(np.int64)
-            before = np.cumsum(size) - size
-            # Offsets of all bytes of these paths, one path after another.
-            offsets = np.repeat(starts[first : first + _HASHED_ROWS] - before, size) + np.arange(size.sum())
-            digest.update(text[offsets])
-        return digest.digest()
+        if _has_redundant_parts(text, starts):
+            block = text.tobytes()
+            rows = zip(starts.tolist(), lengths.tolist(), strict=True)
+            paths = [os.path.normpath(block[start : start + length]) for start, length in rows]
+            table = PathTable.from_strings([os.fsdecode(path) for path in paths])
+            text, starts, lengths = table._text.numpy(), table._starts.numpy(), table._lengths.numpy()
+        folder = _common_folder(text, starts, lengths)
+        return _hash_rows(text, starts + folder, lengths - folder, b"")
+
+
+def _hash_rows(
+    text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32], head: bytes
+) -> bytes:
+    """Returns the SHA-256 hash of ``head``, of the lengths of all paths, and of their bytes."""
+    digest = hashlib.sha256(head + lengths.tobytes())
+    for first in range(0, len(starts), _HASHED_ROWS):
+        size = lengths[first : first + _HASHED_ROWS].astype(np.int64)
+        before = np.cumsum(size) - size
+        # Offsets of all bytes of these paths, one path after another.
+        offsets = np.repeat(starts[first : first + _HASHED_ROWS] - before, size) + np.arange(size.sum())
+        digest.update(text[offsets])
+    return digest.digest()
+
+
+def _has_redundant_parts(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> bool:
+    """Returns whether a path may contain ``//``, ``./`` or ``../``; hidden files count as well."""
+    dot, slash = ord("."), ord("/")
+    if len(starts) and (text[starts.clip(max=len(text) - 1)] == dot).any():
+        return True
+    for first in range(0, len(text), _SEARCHED_BYTES):
+        block = text[first : first + _SEARCHED_BYTES + 1]
+        after = block[1:][block[:-1] == slash]
+        if ((after == dot) | (after == slash)).any():
+            return True
+    return False
+
+
+def _common_folder(text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> int:
+    """Returns the length in bytes, up to its slash, of the longest folder in which all paths lie."""
+    if not len(starts):
+        return 0
+    first = text[starts[0] : starts[0] + lengths[0]]
+    common = int(lengths.min())
+    for row in range(0, len(starts), _HASHED_ROWS):
+        block = text[starts[row : row + _HASHED_ROWS, None] + np.arange(common)]  # (rows, common)
+        same = (block == first[:common]).all(axis=0)
+        common = common if same.all() else int(same.argmin())
+    slashes = np.flatnonzero(first[:common] == ord("/"))
+    return int(slashes[-1]) + 1 if len(slashes) else 0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ N videos, K classes, T frames, H W pixels.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.clip import BrokenVideo, Clip, ReadClip, StreamedClip
 from slowfast.datasets.loading.quarantine import Quarantine
 from slowfast.datasets.loading.samplers import SampleRef
+from slowfast.datasets.missing_videos import describe_base_folder
 from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import Segment
 from slowfast.errors import DecodeError
@@ -135,7 +137,10 @@ class ViewDataset(Dataset[Item]):
             with self.quarantine.reading(video_id):
                 return self._read_view(video_id, view_id, rng)
         except DecodeError as error:
-            return BrokenVideo(video_id, self.paths[video_id], error.reason, error.detail)
+            path, detail = self.paths[video_id], error.detail
+            if error.reason == "missing" and not os.path.isabs(path):
+                detail = f"{detail}; {describe_base_folder(self.paths.prefix)}"
+            return BrokenVideo(video_id, path, error.reason, detail)
         except (OSError, MemoryError) as error:
             return BrokenVideo(video_id, self.paths[video_id], "unreadable", repr(error))
 

@@ -60,7 +60,7 @@ class ListFormat:
         source: the file, for messages.
         separator: between columns, one ASCII character. A space stands for any spaces and tabs.
         columns: the columns after the path: ``LABEL``, ``START``, ``END`` or ``UNUSED``.
-        header: the line that names the columns; empty: there is no such line.
+        header: the line that names the columns; empty: the list has none.
         key: the config key or option that chooses the separator, for messages.
     """
 

@@ -227,9 +227,9 @@ def test_a_sampler_of_a_users_file_decides_the_order(configure: Callable[..., Cf
     loader = construct_loader(cfg, "train")
     loader.batch_sampler.set_position(2, 4)  # type: ignore[attr-defined]
     assert [batch.video_id.tolist() for batch in loader] == [[16, 17, 18, 19], [20, 21, 22, 23]]
+    cfg.defrost()
+    cfg.DATA_LOADER.TRAIN_SAMPLER = "shufle"
     with pytest.raises(ConfigError, match=r"DATA_LOADER\.TRAIN_SAMPLER = 'shufle': .*did you mean shuffle"):
-        cfg.defrost()
-        cfg.DATA_LOADER.TRAIN_SAMPLER = "shufle"
         construct_loader(cfg, "train")
 
 

@@ -23,7 +23,7 @@ def read(tmp_path: Path):
     return write_and_read
 
 
-def test_paths_may_hold_the_separator(read) -> None:
+def test_paths_may_contain_the_separator(read) -> None:
     found = read("a b/c.mp4 3\n\nd.mp4 0")
     assert list(found.paths) == ["a b/c.mp4", "d.mp4"]
     assert [found.label(i) for i in range(2)] == [3, 0]
@@ -61,7 +61,7 @@ def test_a_header_of_two_columns_changes_nothing(read) -> None:
     assert read("path label\na.mp4 3\n").segment(0) is None
 
 
-def test_a_file_of_many_chunks_reads_as_one(read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_many_chunks_with_segments(read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slowfast.datasets.readers.path_label._CHUNK_BYTES", 64)
     text = "path label start end\n" + "".join(f"v{i}.mp4 {i % 5} {i} {i + 1}\n" for i in range(100))
     found = read(text)

@@ -1,4 +1,4 @@
-"""Each reader on a data set laid out as the real one; videos are real, a few frames each."""
+"""Each reader on a data set with the files of the real one; videos have a few real frames each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def lay_out(folder: Path, texts: Mapping[str, str], videos: list[str]) -> Path:
 def read(
     name: str, folder: Path, split: str = "train", num_classes: int = 2, **options
 ) -> list[tuple[str, int]]:
-    """Returns (path relative to the folder, label) of each video, and proves that every file is there."""
+    """Returns (path relative to the folder, label) of each video, and asserts that each file exists."""
     found = READERS[name](AnnotationSource(str(folder), split, num_classes, **options))
     assert all(Path(path).exists() for path in found.paths)
     paths = [str(Path(path).relative_to(folder)) for path in found.paths]
@@ -95,7 +95,7 @@ def test_kinetics_classes_json_orders_a_subset(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_kinetics_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+def test_kinetics_names_the_fault(tmp_path: Path, text: str, message: str) -> None:
     folder = lay_out(tmp_path, {"train.csv": text}, [])
     with pytest.raises(AnnotationError, match=message):
         read("kinetics", folder)
@@ -146,7 +146,7 @@ def test_moments_with_several_labels(tmp_path: Path) -> None:
         ({"trainingSet.csv": ""}, {}, "contains no video of the split 'train'"),
     ],
 )
-def test_moments_says_what_is_wrong(tmp_path: Path, texts: dict, options: dict, message: str) -> None:
+def test_moments_names_the_fault(tmp_path: Path, texts: dict, options: dict, message: str) -> None:
     lay_out(tmp_path, CATEGORIES | texts, [])
     with pytest.raises(AnnotationError, match=message):
         read("moments", tmp_path, **options)
@@ -185,7 +185,7 @@ def test_ssv2_first_release(tmp_path: Path) -> None:
     )
 
 
-def test_ssv2_present_release_has_answers_to_its_test(tmp_path: Path) -> None:
+def test_ssv2_current_release_has_labels_of_its_test_set(tmp_path: Path) -> None:
     texts = {
         "labels/labels.json": TEMPLATES,
         "labels/validation.json": json.dumps([entry("1")]),
@@ -210,7 +210,7 @@ def test_ssv2_present_release_has_answers_to_its_test(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_ssv2_says_what_is_wrong(tmp_path: Path, train: str, message: str) -> None:
+def test_ssv2_names_the_fault(tmp_path: Path, train: str, message: str) -> None:
     lay_out(tmp_path, {"labels.json": TEMPLATES, "train.json": train}, [])
     with pytest.raises(AnnotationError, match=message):
         read("ssv2", tmp_path)
@@ -233,7 +233,7 @@ def test_ucf101(tmp_path: Path) -> None:
         read("ucf101", tmp_path)
 
 
-def test_ucf101_says_what_is_wrong(tmp_path: Path) -> None:
+def test_ucf101_names_the_fault(tmp_path: Path) -> None:
     texts = {"classInd.txt": "1 A\n2 B\n", "trainlist01.txt": "A/v.avi 1\nC/v.avi 3\n"}
     with pytest.raises(AnnotationError, match=r"trainlist01.txt, line 2: class 'C' is not in .*classInd.txt"):
         read("ucf101", lay_out(tmp_path, texts, []))
@@ -252,7 +252,7 @@ def test_hmdb51(tmp_path: Path) -> None:
     assert read("hmdb51", tmp_path, "val") == [("wave/c.avi", 1)]
 
 
-def test_hmdb51_says_what_is_wrong(tmp_path: Path) -> None:
+def test_hmdb51_names_the_fault(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"has no CLASS_test_split3.txt; check .* DATA.FOLD"):
         read("hmdb51", tmp_path, fold=3)
     texts = {"a_test_split1.txt": "x.avi 1\n", "b_test_split1.txt": "y.avi 7\n"}
@@ -274,7 +274,7 @@ def test_videofolder(tmp_path: Path) -> None:
     assert read("videofolder", tmp_path) == [("train/bow/b.MP4", 0), ("train/wave/deep/a.mp4", 1)]
 
 
-def test_videofolder_says_what_is_wrong(tmp_path: Path) -> None:
+def test_videofolder_names_the_fault(tmp_path: Path) -> None:
     lay_out(tmp_path, {}, ["train/wave/a.mp4"])
     with pytest.raises(AnnotationError, match=r"val: cannot be read .*one folder of videos per class"):
         read("videofolder", tmp_path, "val")
@@ -331,7 +331,7 @@ def test_frames_are_images_in_the_order_of_their_numbers(tmp_path: Path) -> None
         Image.fromarray(stamp(number)).save(
             tmp_path / "video_a" / f"img_{number}.{'png' if number % 2 else 'jpg'}"
         )
-        # What macOS puts beside each file on a disk of another system.
+        # macOS writes such a file beside each file on disks of other systems.
         (tmp_path / "video_a" / f"._img_{number}.jpg").write_bytes(b"\0\5\x16\7")
     lay_out(tmp_path, {"val.csv": "video_a 1\nmissing 0\nempty 0\n", "empty/readme.txt": "no image"}, [])
     cfg = config(tmp_path, "frames")
@@ -343,14 +343,14 @@ def test_frames_are_images_in_the_order_of_their_numbers(tmp_path: Path) -> None
     assert [(dataset[i].reason, dataset[i].video_id) for i in (1, 2)] == [("missing", 1), ("no frames", 2)]
 
 
-def test_a_damaged_image_breaks_its_video(tmp_path: Path) -> None:
+def test_a_video_with_a_damaged_image_is_broken(tmp_path: Path) -> None:
     lay_out(tmp_path, {"val.csv": "video_a 1\n", "video_a/1.jpg": "no picture"}, [])
     broken = build_dataset(config(tmp_path, "frames"), "val")[0]
     assert (broken.reason, "1.jpg" in broken.detail) == ("corrupt", True)
 
 
 def test_a_segment_is_read_as_the_video_cut_out(tmp_path: Path) -> None:
-    """Frames 10 to 19 of a file, and a file of just these frames."""
+    """Compares frames 10 to 19 of a file with a file of only these frames."""
     write_video(tmp_path / "long.mp4", 40, bf="2")
     write_video(tmp_path / "cut.mp4", [stamp(i) for i in range(10, 20)])
     lay_out(

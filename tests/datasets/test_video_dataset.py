@@ -28,13 +28,13 @@ def cfg(small_dataset: Path) -> CfgNode:
 
 
 def shown(clip: Clip | BrokenVideo) -> list[int]:
-    """The numbers stamped into a clip's frames."""
+    """Returns the numbers stamped into a clip's frames."""
     assert isinstance(clip, Clip)
     return read_stamps(clip.frames.permute(1, 2, 3, 0).numpy())
 
 
-def whole_pictures(cfg: CfgNode) -> CfgNode:
-    """Square videos, uncropped and unflipped, so that stamps can be read."""
+def full_frames(cfg: CfgNode) -> CfgNode:
+    """Returns the configuration for square videos without crop and flip, so that stamps can be read."""
     cfg.DATA.TRAIN_JITTER_SCALES, cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE = [48, 48], 48, 48
     cfg.DATA.RANDOM_FLIP = False
     return cfg
@@ -53,7 +53,7 @@ def test_a_training_clip(cfg: CfgNode) -> None:
 
 
 def test_positions_name_the_frames_shown(cfg: CfgNode) -> None:
-    dataset = build_dataset(whole_pictures(cfg), "train")
+    dataset = build_dataset(full_frames(cfg), "train")
     for epoch in range(4):
         clip = dataset[SampleRef(epoch, 6)]
         assert isinstance(clip, Clip)
@@ -79,7 +79,7 @@ def test_a_clip_depends_on_seed_epoch_and_index_alone(cfg: CfgNode) -> None:
     assert clip(1, 0) != clip(2, 0)
 
 
-def test_views_of_a_video_lie_in_a_row(cfg: CfgNode) -> None:
+def test_views_of_a_video_are_consecutive_items(cfg: CfgNode) -> None:
     dataset = build_dataset(cfg, "test")
     assert dataset.num_views == 6
     clips = [dataset[6 * 7 + view] for view in range(6)]
@@ -98,11 +98,11 @@ def test_validation_takes_the_centre(cfg: CfgNode) -> None:
 
 
 @pytest.mark.parametrize(("num_frames", "expected"), [(5, [0, 5, 11, 17, 23]), (0, list(range(24)))])
-def test_whole_videos(cfg: CfgNode, num_frames: int, expected: list[int]) -> None:
+def test_full_videos(cfg: CfgNode, num_frames: int, expected: list[int]) -> None:
     cfg.TRAIN.EVAL_FULL_VIDEO, cfg.TRAIN.EVAL_NUM_FRAMES = True, num_frames
     for split in ("val", "test"):
         cfg.TEST.NUM_SPATIAL_CROPS = 1
-        clip = build_dataset(whole_pictures(cfg), split)[7]
+        clip = build_dataset(full_frames(cfg), split)[7]
         assert isinstance(clip, Clip)
         assert clip.positions.tolist() == expected
 
@@ -110,7 +110,7 @@ def test_whole_videos(cfg: CfgNode, num_frames: int, expected: list[int]) -> Non
 def test_shuffled_frames_keep_their_positions(cfg: CfgNode) -> None:
     cfg.TEST.SHUFFLE_FRAMES = cfg.TRAIN.EVAL_FULL_VIDEO = True
     cfg.TEST.NUM_SPATIAL_CROPS = 1
-    dataset = build_dataset(whole_pictures(cfg), "test")
+    dataset = build_dataset(full_frames(cfg), "test")
     clip = dataset[6]
     assert isinstance(clip, Clip)
     assert clip.positions.tolist() == list(range(22))
@@ -135,7 +135,7 @@ def test_an_unknown_data_set_is_named(cfg: CfgNode) -> None:
 
 
 class TestBrokenVideos:
-    """Videos 0 and 1 of three cannot be decoded."""
+    """Three videos, of which 0 and 1 cannot be decoded."""
 
     @pytest.fixture
     def broken(self, cfg: CfgNode, tmp_path: Path) -> CfgNode:
@@ -147,14 +147,14 @@ class TestBrokenVideos:
         cfg.DATA.PATH_TO_DATA_DIR = str(tmp_path)
         return cfg
 
-    def test_in_evaluation_the_item_says_what_is_wrong(self, broken: CfgNode, tmp_path: Path) -> None:
+    def test_in_evaluation_the_item_names_the_fault(self, broken: CfgNode, tmp_path: Path) -> None:
         dataset = build_dataset(broken, "val")
         missing = dataset[1]
         assert isinstance(missing, BrokenVideo)
         assert (missing.video_id, missing.reason) == (1, "missing")
         assert missing.path == str(tmp_path / "missing.mp4")
 
-    def test_in_training_another_video_takes_its_place(self, broken: CfgNode) -> None:
+    def test_in_training_another_video_is_substituted(self, broken: CfgNode) -> None:
         dataset = build_dataset(broken, "train")
         for epoch in range(3):
             clip, again = dataset[SampleRef(epoch, 0)], dataset[SampleRef(epoch, 0)]
@@ -164,6 +164,6 @@ class TestBrokenVideos:
             assert clip.broken[0].reason == "not a video"
             assert torch.equal(clip.frames, again.frames)
 
-    def test_where_nothing_can_be_decoded_the_item_is_broken(self, broken: CfgNode, tmp_path: Path) -> None:
+    def test_where_no_video_can_be_decoded_the_item_is_broken(self, broken: CfgNode, tmp_path: Path) -> None:
         write_csv(tmp_path / "train.csv", [(tmp_path / "missing.mp4", 0)])
         assert isinstance(build_dataset(broken, "train")[0], BrokenVideo)

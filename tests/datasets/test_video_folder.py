@@ -12,7 +12,7 @@ from slowfast.datasets.video_folder import find_videos
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """``in/a/1.mp4``, and ``out/2.mp4`` beside ``in``."""
+    """The folder ``in`` with ``a/1.mp4``, beside ``out`` with ``2.mp4``."""
     for name in ("in/a/1.mp4", "out/2.mp4"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
@@ -26,12 +26,12 @@ def test_linked_folders_are_walked_each_time(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [".", "..", "../a"])
-def test_a_link_to_a_folder_above_it_leads_nowhere(folder: Path, target: str) -> None:
+def test_a_link_to_a_folder_above_it_is_not_followed(folder: Path, target: str) -> None:
     (folder / "a/loop").symlink_to(target)
     assert find_videos(str(folder)) == ["a/1.mp4"]
 
 
-def test_a_link_above_all_does_not_come_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_above_the_start_is_followed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "a/up").symlink_to("../..")
     monkeypatch.chdir(folder)
     for start in (os.curdir, str(folder), f"{folder}{os.sep}"):

@@ -14,7 +14,8 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Batch, BrokenVideo, Clip, ReadClip, StreamedClip
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, EvalSampler, TrainingSampler
 from slowfast.datasets.loading.workers import WorkerPool
-from slowfast.datasets.video_dataset import Item, ViewDataset
+from slowfast.datasets.missing_videos import check_videos_exist
+from slowfast.datasets.video_dataset import Item, VideoDataset, ViewDataset
 from slowfast.datasets.views.augment import clips_per_video
 
 
@@ -105,8 +106,11 @@ def build_loader(
 
     Raises:
         ConfigError: where ``DATA_LOADER.TRAIN_SAMPLER`` is unknown or the batch cannot be divided.
-        DataError: where the training set has fewer videos than one batch.
+        DataError: where none of the first hundred videos exists, or the training set has fewer videos than
+            one batch.
     """
+    if isinstance(dataset, VideoDataset) and dataset.features is None:
+        check_videos_exist(dataset.paths)
     sampler: TrainingSampler | EvalSampler
     if split == "train":
         sampler = SAMPLER_REGISTRY.get(cfg.DATA_LOADER.TRAIN_SAMPLER)(

@@ -1,6 +1,6 @@
 """A producer in a background thread, for instance a decoder that works while a model computes.
 
-``torch.utils.data.DataLoader`` is no replacement: it runs a data set in other processes, and cannot stop a
+``torch.utils.data.DataLoader`` cannot replace it: that runs a data set in other processes, and cannot stop a
 source that waits for a camera.
 """
 

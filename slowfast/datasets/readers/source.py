@@ -87,7 +87,7 @@ class Rows:
         """Returns the rows as :class:`Annotations`; ``path`` names their file in messages.
 
         Raises:
-            AnnotationError: where there is no row.
+            AnnotationError: where no row was added.
         """
         if not self.paths:
             raise AnnotationError(f"{path}: contains no video of the split {self.source.split!r}")

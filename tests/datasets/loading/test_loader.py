@@ -51,7 +51,7 @@ def test_shorter_clips_are_padded_and_masked() -> None:
     assert batch.positions[1].tolist() == [0, 2, 0, 0, 0]
 
 
-def test_several_labels_a_video() -> None:
+def test_several_labels_per_video() -> None:
     batch = collate(
         [clip(2, label=torch.tensor([1.0, 0.0, 1.0])), clip(2, label=torch.tensor([0.0, 1.0, 0.0]))]
     )
@@ -99,7 +99,7 @@ def test_batches_are_the_same_with_and_without_workers(cfg: CfgNode, split: str)
         assert a.video_id.tolist() == b.video_id.tolist()
 
 
-def test_two_processes_share_a_step_and_an_evaluation(cfg: CfgNode) -> None:
+def test_two_processes_divide_an_evaluation_between_them(cfg: CfgNode) -> None:
     cfg.DATA_LOADER.NUM_WORKERS = 0
     videos = [b.video_id.tolist() for rank in range(2) for b in batches(cfg, "val", rank=rank, world_size=2)]
     assert list(chain(*videos)) == list(range(8))

@@ -1,4 +1,4 @@
-"""A producer in a thread: order, errors, room, and an end that always comes."""
+"""A producer in a thread: the order of items, errors, the bound on ready items, and closing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from slowfast.datasets.loading.prefetch import Prefetch
 
 
-def test_gives_all_items_in_order() -> None:
+def test_all_items_arrive_in_order() -> None:
     with Prefetch(range(100), depth=3) as items:
         assert list(items) == list(range(100))
         assert list(items) == []
 
 
-def test_an_error_comes_after_the_items_before_it() -> None:
+def test_an_error_is_raised_after_the_items_before_it() -> None:
     def source() -> Iterator[int]:
         yield 1
         yield 2
@@ -30,7 +30,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
             next(items)
 
 
-def test_runs_ahead_by_its_depth_and_no_further() -> None:
+def test_the_producer_is_ahead_by_its_depth_at_most() -> None:
     made = []
     third = threading.Event()
 
@@ -42,12 +42,12 @@ def test_runs_ahead_by_its_depth_and_no_further() -> None:
             yield number
 
     with Prefetch(source(), depth=2) as items:
-        assert third.wait(10)  # two are ready and a third waits for room, though none was asked for
+        assert third.wait(10)  # two are ready and a third waits for room, before any is requested
         assert made == [0, 1, 2]
         assert list(items) == list(range(10))
 
 
-def test_closing_early_ends_the_source_in_its_thread() -> None:
+def test_closing_early_closes_the_source_in_its_thread() -> None:
     closed_by = []
 
     def source() -> Iterator[int]:

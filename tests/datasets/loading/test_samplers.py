@@ -27,13 +27,13 @@ def test_a_step_holds_the_same_samples_for_any_number_of_processes() -> None:
         assert [list(chain(*step)) for step in zip(*parts, strict=True)] == alone
 
 
-def test_each_sample_comes_at_most_once_an_epoch() -> None:
+def test_each_sample_occurs_at_most_once_per_epoch() -> None:
     refs = list(chain(*epoch_of(TrainSampler(50, 12), 0)))
     assert len(set(refs)) == 48
     assert all(0 <= ref.index < 50 and ref.epoch == 0 for ref in refs)
 
 
-def test_epochs_and_seeds_differ_and_repeat() -> None:
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     first = epoch_of(TrainSampler(50, 10, seed=1), 0)
     assert [[r.index for r in b] for b in epoch_of(TrainSampler(50, 10, seed=1), 1)] != [
         [r.index for r in b] for b in first
@@ -42,13 +42,13 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert epoch_of(TrainSampler(50, 10, seed=1), 0) == first
 
 
-def test_an_epoch_goes_on_from_the_middle() -> None:
+def test_an_epoch_can_be_resumed_in_its_middle() -> None:
     sampler = TrainSampler(50, 10)
     assert epoch_of(sampler, 4, step=3) == epoch_of(sampler, 4)[3:]
     assert len(sampler) == 5
 
 
-def test_what_cannot_be_batched_is_refused() -> None:
+def test_batches_that_cannot_be_divided_or_filled_are_refused() -> None:
     with pytest.raises(ConfigError, match="divisible"):
         TrainSampler(50, 10, world_size=3)
     with pytest.raises(DataError, match=r"3 videos.*TRAIN\.BATCH_SIZE"):

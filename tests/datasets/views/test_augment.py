@@ -24,10 +24,10 @@ RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
 
 @pytest.fixture
 def still() -> np.ndarray:
-    """A clip (5, 48, 64, 3) that stands still, of smooth colours."""
+    """A still clip (5, 48, 64, 3) of smooth colours."""
     rows, columns = np.mgrid[0:48, 0:64]
-    picture = np.stack([rows * 5, columns * 4, (rows + columns) * 2], axis=-1).astype(np.uint8)
-    return np.repeat(picture[None], 5, axis=0)
+    image = np.stack([rows * 5, columns * 4, (rows + columns) * 2], axis=-1).astype(np.uint8)
+    return np.repeat(image[None], 5, axis=0)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_frames_are_changed_alike_and_by_the_generator_alone(
     assert np.array_equal(still, before)  # what came in is left alone
 
 
-def test_generators_of_python_and_numpy_go_on_as_if_nothing_happened(still: np.ndarray) -> None:
+def test_the_global_generators_of_python_and_numpy_keep_their_states(still: np.ndarray) -> None:
     def draw(augmentation: Augmentation | None) -> tuple[float, float]:
         random.seed(1)
         np.random.seed(1)
@@ -73,25 +73,25 @@ def test_generators_of_python_and_numpy_go_on_as_if_nothing_happened(still: np.n
     assert draw(Augmentation(auto_augment=RAND_AUGMENT, erase_prob=1.0)) == draw(None)
 
 
-def test_nothing_asked_for_changes_nothing(still: np.ndarray) -> None:
+def test_the_defaults_change_nothing(still: np.ndarray) -> None:
     assert Augmentation()(still, np.random.default_rng(0)) is still
 
 
 @pytest.mark.parametrize(("mode", "colors"), [("const", 1), ("rand", 1), ("pixel", None)])
-def test_erasing_fills_a_part_of_the_size_that_the_paper_says(mode: str, colors: int | None) -> None:
+def test_erasing_fills_a_region_of_the_published_size(mode: str, colors: int | None) -> None:
     black = np.zeros((2, 64, 64, 3), np.uint8)
     augmentation = Augmentation(erase_prob=1.0, erase_mode=mode)
-    shares = []
+    fractions = []
     for seed in range(100):
         erased = augmentation(black, np.random.default_rng(seed))
         part = erased[0][erased[0].any(axis=-1)]
-        shares.append(len(part) / 64**2)
+        fractions.append(len(part) / 64**2)
         if colors:
             assert len(np.unique(part, axis=0)) <= colors
         if mode == "const":
             assert (part == round(0.45 * 255)).all()
-    assert min(shares) > 0.01
-    assert 0.25 < max(shares) < 0.36
+    assert min(fractions) > 0.01
+    assert 0.25 < max(fractions) < 0.36
 
 
 def test_jitter_is_within_its_strength() -> None:
@@ -104,7 +104,7 @@ def test_jitter_is_within_its_strength() -> None:
 # ------------------------------------------------------------------------------------ random resized crop
 
 
-def test_resized_crop_has_the_area_and_aspect_asked_for() -> None:
+def test_a_resized_crop_has_the_requested_area_and_aspect() -> None:
     height, width, size = 240, 320, 112
     areas, aspects = [], []
     for seed in range(300):
@@ -120,7 +120,7 @@ def test_resized_crop_has_the_area_and_aspect_asked_for() -> None:
     assert 1.7 < max(aspects) < 2.1
 
 
-def test_resized_crop_falls_back_on_the_middle_where_nothing_fits() -> None:
+def test_a_resized_crop_is_the_centre_where_no_region_fits() -> None:
     place = random_resized_crop((1.0, 1.0), (1.0, 1.0), 50, np.random.default_rng(0), flip=False)(100, 400)
     assert (place.height, place.width, place.top, place.left) == (50, 200, 0, 75)
 
@@ -159,7 +159,7 @@ def config(folder: Path, **changes: Any):
 def clips_of(
     cfg: Any, *, epoch: int, world_size: int, steps: int = 2, first: int = 0
 ) -> dict[int, list[Clip]]:
-    """The clips of an epoch by video, over all processes of a run."""
+    """Returns the clips of an epoch by video, over all processes of a run."""
     dataset = build_dataset(cfg, "train")
     found: dict[int, list[Clip]] = {}
     for rank in range(world_size):
@@ -203,7 +203,7 @@ def test_repeated_augmentation_gives_several_clips_of_each_video(folder: Path) -
     assert (batch.video_id[0::2] != batch.video_id[1::2]).all()  # what mixup mixes is not one video
 
 
-def test_off_by_default_and_never_in_evaluation(folder: Path) -> None:
+def test_augmentation_is_off_by_default_and_in_evaluation(folder: Path) -> None:
     off = config(folder, **{"AUG.ENABLE": False})
     assert build_dataset(off, "train")._reader.augment is None
     assert build_dataset(config(folder), "val")._reader.augment is None

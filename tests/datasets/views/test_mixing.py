@@ -1,4 +1,4 @@
-"""Mixup and CutMix: what pairs become, and that nothing but seed, epoch, step and pair decides it."""
+"""Mixup and CutMix: the mixed pairs, which are a function of seed, epoch, step and pair alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mixer(**changes: Any) -> BatchMixer:
 def make_batch(
     size: int = 8, labels: torch.Tensor | None = None, mask: torch.Tensor | None = None
 ) -> ClipBatch:
-    """Clip i is of the grey 10 × i and of class i mod K, laid out in memory as the loader does."""
+    """Returns clips of grey 10 × i and class i mod K, in the memory layout of the loader."""
     frames = torch.zeros(size, 4, 16, 24, 3, dtype=torch.uint8)
     frames += (10 * torch.arange(size, dtype=torch.uint8)).view(-1, 1, 1, 1, 1)
     index = torch.arange(size)
@@ -93,18 +93,18 @@ def test_several_labels_are_mixed_without_smoothing() -> None:
     assert mixed.label[0, 1].item() == pytest.approx(1.0)
 
 
-def test_pairs_are_mixed_alike_by_one_process_or_two() -> None:
+def test_one_process_and_two_mix_pairs_alike() -> None:
     batch = make_batch()
-    whole = mixer()(batch, epoch=4, step=9)
+    full = mixer()(batch, epoch=4, step=9)
     halves = [ClipBatch(*(v[i : i + 4] if isinstance(v, torch.Tensor) else v for v in batch)) for i in (0, 4)]
     parts = [mixer(first_pair=2 * rank)(half, epoch=4, step=9) for rank, half in enumerate(halves)]
-    assert torch.equal(torch.cat([part.frames for part in parts]), whole.frames)
-    assert torch.equal(torch.cat([part.label for part in parts]), whole.label)
-    assert not torch.equal(mixer()(batch, epoch=4, step=10).frames, whole.frames)
-    assert not torch.equal(mixer()(batch, epoch=5, step=9).frames, whole.frames)
+    assert torch.equal(torch.cat([part.frames for part in parts]), full.frames)
+    assert torch.equal(torch.cat([part.label for part in parts]), full.label)
+    assert not torch.equal(mixer()(batch, epoch=4, step=10).frames, full.frames)
+    assert not torch.equal(mixer()(batch, epoch=5, step=9).frames, full.frames)
 
 
-def test_a_last_odd_clip_and_pairs_of_unlike_lengths_are_left_alone() -> None:
+def test_a_last_odd_clip_and_pairs_of_different_lengths_stay_unchanged() -> None:
     mask = torch.ones(5, 4, dtype=torch.bool)
     mask[1, 2:] = False
     mixed = mixer(cutmix_alpha=0.0)(make_batch(5, mask=mask), epoch=0, step=0)
@@ -113,7 +113,7 @@ def test_a_last_odd_clip_and_pairs_of_unlike_lengths_are_left_alone() -> None:
     assert mixed.label[4].tolist() == [0, 0, 0, 0, 1]
 
 
-def test_shares_follow_the_beta_distribution_and_switching() -> None:
+def test_fractions_follow_the_beta_distribution_and_switching() -> None:
     draws = [mixer().draw(0, step, 0, 224, 224) for step in range(2000)]
     boxed = [mix for mix in draws if mix.box is not None]
     assert len(boxed) == pytest.approx(1000, abs=100)

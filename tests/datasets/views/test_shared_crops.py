@@ -1,4 +1,4 @@
-"""Crops of one view share a decoding and are those that each would have alone."""
+"""Crops of one view share a decoding and equal the crops that are read alone."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_three_crops_cost_one_decoding(stamped_video: Path) -> None:
     assert len(opened) == 1
 
 
-def test_kept_pictures_do_not_travel_with_the_reader(stamped_video: Path) -> None:
+def test_kept_frames_are_not_pickled_with_the_reader(stamped_video: Path) -> None:
     reader = SharedCropsReader(SCHEME)
     before = len(pickle.dumps(reader))
     reader.read(str(stamped_video), 0, 0, np.random.default_rng(0))
     assert len(pickle.dumps(reader)) == before
 
 
-def test_views_that_may_be_long_share_a_decoding_too(stamped_video: Path) -> None:
+def test_views_that_may_be_streamed_share_a_decoding_too(stamped_video: Path) -> None:
     reader = SharedCropsReader(SCHEME)
     crops = [
         StreamedViewReader(reader, 8).read(str(stamped_video), 1, c, np.random.default_rng(0))

@@ -24,12 +24,12 @@ def test_the_short_side_is_scaled_and_the_long_one_rounded_down(
     assert scaled_size(height, width, 256) == size
 
 
-def test_three_crops_cover_a_wide_picture_from_left_to_right() -> None:
+def test_three_crops_cover_a_wide_image_from_left_to_right() -> None:
     places = [fixed_crop(224, 224, crop, 3)(240, 320) for crop in range(3)]
     assert [(p.top, p.left) for p in places] == [(0, 0), (0, 37), (0, 74)]  # width 298
 
 
-def test_three_crops_cover_an_upright_picture_from_top_to_bottom() -> None:
+def test_three_crops_cover_a_tall_image_from_top_to_bottom() -> None:
     places = [fixed_crop(224, 224, crop, 3)(320, 240) for crop in range(3)]
     assert [(p.top, p.left) for p in places] == [(0, 0), (37, 0), (74, 0)]
 
@@ -44,7 +44,7 @@ def test_one_crop_is_the_centre() -> None:
     seed=st.integers(0, 1000),
     inverse=st.booleans(),
 )
-def test_a_random_crop_lies_within_a_picture_of_the_drawn_size(
+def test_a_random_crop_lies_within_an_image_of_the_drawn_size(
     height: int, width: int, seed: int, inverse: bool
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -68,8 +68,8 @@ def test_no_flip_where_it_is_off() -> None:
     assert not any(place.flip for place in places)
 
 
-def test_frames_are_scaled_as_asked(tmp_path: Path) -> None:
-    """Bicubic keeps more of an edge than bilinear; both show the same picture."""
+def test_frames_are_scaled_by_the_chosen_interpolation(tmp_path: Path) -> None:
+    """Bicubic keeps more of an edge than bilinear; both show the same image."""
     edge = np.zeros((64, 64, 3), np.uint8)
     edge[:, 32:] = 200
     video = write_video(tmp_path / "edge.mp4", [edge] * 2, crf="1")
