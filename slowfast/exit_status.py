@@ -1,11 +1,18 @@
-"""Exit status of commands, and errors of users printed as one message. This module imports no torch."""
+"""Exit status of commands, and errors of users printed as one message. This module imports no torch.
+
+Every command also checks here that PySlowFast, whose import name is ``slowfast`` too, does not interfere.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
+import slowfast
 from slowfast.errors import ConfigError, SlowFastError
 
 EXIT_ERROR = 1
@@ -18,6 +25,43 @@ def exit_status_of(error: BaseException) -> int:
     return EXIT_CONFIG_ERROR if isinstance(error, ConfigError) else EXIT_ERROR
 
 
+@cache
+def reports_foreign_package(program: str) -> bool:
+    """Returns whether PySlowFast is used in place of this package, and then prints an error.
+
+    Prints a warning where PySlowFast is installed in the same environment but has not replaced any file.
+
+    Args:
+        program: the command's name, at the start of messages.
+    """
+    ours = Path(slowfast.__file__ or ".").parent
+    remedy = "use a separate environment for each of them"
+    if not hasattr(slowfast, "__version__"):  # PySlowFast's package has none
+        problem = f"the imported package slowfast ({ours}) is PySlowFast's, not slowfast-vtn's; {remedy}"
+        print(f"{program}: {problem}", file=sys.stderr)
+        return True
+    for name in ("slowfast", "pyslowfast"):
+        try:
+            other = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        folder = Path(str(other.locate_file("slowfast")))
+        if folder.is_dir() and folder.samefile(ours):
+            problem = (
+                f"{name} {other.version} has overwritten files of slowfast-vtn in {folder}; run "
+                f"`pip uninstall {name} slowfast-vtn`, install slowfast-vtn again, and {remedy}"
+            )
+            print(f"{program}: {problem}", file=sys.stderr)
+            return True
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            problem = (
+                f"PySlowFast ({name} {other.version} in {folder.parent}) is installed beside slowfast-vtn "
+                f"under the same import name; {remedy}, or run `pip uninstall {name}`"
+            )
+            print(f"{program}: warning: {problem}", file=sys.stderr)
+    return False
+
+
 def run_command(
     program: str,
     work: Callable[[], int],
@@ -27,12 +71,16 @@ def run_command(
 ) -> int:
     """Runs the work of a command and returns its exit status; an unexpected error keeps its traceback.
 
+    Where PySlowFast is imported or has overwritten files of this package, the work is not started.
+
     Args:
         program: the command's name, at the start of messages.
         work: does the work and returns the exit status.
         expected: errors that are printed as a message only.
         if_interrupted: the message after Ctrl-C.
     """
+    if reports_foreign_package(program):
+        return EXIT_ERROR
     try:
         return work()
     except BrokenPipeError:  # the reader of stdout, such as `head`, has closed it

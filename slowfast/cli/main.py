@@ -12,8 +12,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from slowfast import __version__
+import slowfast
 from slowfast.cli.commands import choose_command
+from slowfast.exit_status import EXIT_ERROR, reports_foreign_package
 
 PROGRAM = "slowfast"
 # Sub-command -> module with ``main(argv, *, program) -> int``.
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments without the program's name; None: those of the process.
     """
+    if reports_foreign_package(PROGRAM):
+        return EXIT_ERROR
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = dict(COMMANDS)
     if not arguments or arguments[0] not in commands:
@@ -41,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         for project in projects():
             commands.update(project.commands)
-    name, rest = choose_command(PROGRAM, commands, arguments, doc=__doc__, version=f"{PROGRAM} {__version__}")
+    name, rest = choose_command(
+        PROGRAM, commands, arguments, doc=__doc__, version=f"{PROGRAM} {slowfast.__version__}"
+    )
     return importlib.import_module(commands[name]).main(rest, program=f"{PROGRAM} {name}")
 
 

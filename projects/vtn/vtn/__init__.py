@@ -6,6 +6,12 @@ without torch.
 
 import lazy_loader
 
-from slowfast import __version__ as __version__
+try:
+    from slowfast import __version__ as __version__
+except ImportError as error:
+    raise ImportError(
+        "the imported package slowfast is PySlowFast's, not slowfast-vtn's; use a separate environment for "
+        "each of them"
+    ) from error
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,8 +13,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from slowfast import __version__
+import slowfast
 from slowfast.cli.commands import choose_command
+from slowfast.exit_status import EXIT_ERROR, reports_foreign_package
 
 PROGRAM = "vtn"
 # Sub-command -> module with ``main(argv, *, program) -> int``.
@@ -31,7 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments without the program's name; None: those of the process.
     """
-    name, rest = choose_command(PROGRAM, COMMANDS, argv, doc=__doc__, version=f"{PROGRAM} {__version__}")
+    if reports_foreign_package(PROGRAM):
+        return EXIT_ERROR
+    name, rest = choose_command(
+        PROGRAM, COMMANDS, argv, doc=__doc__, version=f"{PROGRAM} {slowfast.__version__}"
+    )
     return importlib.import_module(COMMANDS[name]).main(rest, program=f"{PROGRAM} {name}")
 
 

@@ -1,0 +1,104 @@
+"""Commands report errors of users as one message, and an installed PySlowFast before it causes any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import slowfast
+from slowfast.errors import ConfigError, DataError
+from slowfast.exit_status import reports_foreign_package, run_command
+
+
+@pytest.fixture(autouse=True)
+def _new_check() -> Iterator[None]:
+    """Lets each test check the environment again; a process checks it once."""
+    reports_foreign_package.cache_clear()
+    yield
+    reports_foreign_package.cache_clear()
+
+
+def install_pyslowfast(folder: Path, name: str = "slowfast") -> None:
+    """Writes the metadata of an installed distribution."""
+    metadata = folder / f"{name}-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+
+
+def fail(error: BaseException) -> int:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (ConfigError("NUM_GPUS = -1: must be 0 or more"), 2, "NUM_GPUS = -1"),
+        (DataError("too many broken videos"), 1, "too many broken videos"),
+        (KeyboardInterrupt(), 130, "stopped; run it again"),
+    ],
+)
+def test_errors_of_users_are_one_message_and_a_status(
+    error: BaseException, status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command("prog", lambda: fail(error), if_interrupted="stopped; run it again") == status
+    captured = capsys.readouterr().err
+    assert captured.startswith("prog: ")
+    assert message in captured
+    assert "Traceback" not in captured
+
+
+def test_an_unexpected_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command("prog", lambda: 1 // 0)
+
+
+def test_without_pyslowfast_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("prog", lambda: 0) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["slowfast", "pyslowfast"])
+def test_pyslowfast_in_the_same_environment_is_a_warning(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_pyslowfast(tmp_path, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run_command("prog", lambda: 0) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{name} 1.0 in {tmp_path}" in line
+    assert f"pip uninstall {name}" in line
+
+
+def test_only_one_process_per_node_prints_the_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_pyslowfast(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert run_command("prog", lambda: 0) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_pyslowfast_in_the_same_folder_is_an_error_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two installations into one folder have overwritten each other's files."""
+    install_pyslowfast(tmp_path)
+    (tmp_path / "slowfast").symlink_to(Path(slowfast.__file__).parent)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run_command("prog", lambda: fail(AssertionError("work has started"))) == 1
+    message = capsys.readouterr().err
+    assert "slowfast 1.0 has overwritten files of slowfast-vtn" in message
+    assert "pip uninstall slowfast slowfast-vtn" in message
+
+
+def test_an_imported_pyslowfast_is_an_error_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(slowfast, "__version__")  # PySlowFast's package has none
+    assert run_command("prog", lambda: fail(AssertionError("work has started"))) == 1
+    message = capsys.readouterr().err
+    assert f"the imported package slowfast ({Path(slowfast.__file__).parent}) is PySlowFast's" in message
+    assert "use a separate environment" in message
