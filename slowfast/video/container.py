@@ -1,4 +1,4 @@
-"""Opening of a media file with FFmpeg, without following what the file points at."""
+"""Opening of a media file with FFmpeg, without following references to other files; choice of its stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any, BinaryIO
 
 import av
 
+from slowfast.log import get_logger
+
 Source = str | os.PathLike[str] | BinaryIO
+
+_logger = get_logger(__name__)
 
 # Formats that only name where images are to be found: other files, patterns of file names, the network.
 # A file of such a format may be named like a video and make FFmpeg read any file of this computer.
@@ -18,6 +22,29 @@ _POINTING_ELSEWHERE = frozenset(
     }
 )
 _FORMATS = ",".join(sorted(av.formats_available - _POINTING_ELSEWHERE))
+# FFmpeg recognises some still images by these names alone, through `image2`. That format may stand for many
+# files, but not with the pattern type "none".
+_STILL_SUFFIXES = frozenset(
+    {
+        *(".bmp", ".cri", ".dds", ".dng", ".dpx", ".exr", ".gif", ".hdr", ".im1", ".im24", ".im32", ".im8"),
+        *(".j2c", ".j2k", ".jls", ".jp2", ".jpc", ".jpeg", ".jpg", ".jps", ".jxl", ".jxs", ".ljpg", ".mng"),
+        *(".mpo", ".pam", ".pbm", ".pcx", ".pfm", ".pgm", ".pgmyuv", ".phm", ".pic", ".pix", ".png", ".pnm"),
+        *(".pns", ".ppm", ".psd", ".ptx", ".qoi", ".ras", ".sgi", ".sun", ".sunras", ".tga", ".tif", ".tiff"),
+        *(".vbn", ".vst", ".webp", ".xbm", ".xface", ".xpm", ".xwd"),
+    }
+)
+_PATTERN_LETTERS = frozenset("%*?[{")
+
+# Messages that were logged by this process, so that a video that is read often is mentioned once.
+_logged: set[str] = set()
+_MOST_LOGGED = 10_000
+
+
+def log_once(message: str) -> None:
+    """Logs a warning unless this process has logged it before."""
+    if message not in _logged and len(_logged) < _MOST_LOGGED:
+        _logged.add(message)
+        _logger.warning("%s", message)
 
 
 def open_container(source: Source) -> Any:
@@ -30,7 +57,75 @@ def open_container(source: Source) -> Any:
     Raises:
         av.FFmpegError, OSError, ValueError: if the source is not a media file, or points at other files.
     """
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    if isinstance(source, str | os.PathLike):
-        source = f"file:{os.fspath(source)}"
+    if not isinstance(source, str | os.PathLike):
+        return _open(_Unnamed(source), _FORMATS)
+    path = os.fspath(source)
+    if os.path.splitext(path)[1].lower() not in _STILL_SUFFIXES:
+        return _open(f"file:{path}", _FORMATS)
+    if not _PATTERN_LETTERS.isdisjoint(path):
+        # By its content: FFmpeg looks at the name alone where the name could be a pattern.
+        file = open(path, "rb")  # noqa: SIM115  (closed with the container, when both are released)
+        try:
+            return _open(_Unnamed(file), _FORMATS)
+        except av.FFmpegError:
+            file.close()
+    return _open(f"file:{path}", f"{_FORMATS},image2")
+
+
+def _open(source: Any, formats: str) -> Any:
+    options = {"format_whitelist": formats, "protocol_whitelist": "file", "pattern_type": "none"}
     return av.open(source, options=options, metadata_errors="replace")
+
+
+class _Unnamed:
+    """A binary file without its name, by which FFmpeg would choose the format."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def describe(error: Exception) -> str:
+    """Returns the message of an error in opening or reading, without FFmpeg's list of allowed formats."""
+    text = str(error)
+    if "whitelist" in text:
+        return "its format is a playlist, a network stream or a list of other files, which are not followed"
+    return text
+
+
+def choose_video_stream(container: Any, name: str) -> Any:
+    """Returns the video stream that players show; None if there is none.
+
+    Cover images and thumbnails are passed over, then FFmpeg's own choice counts (``av_find_best_stream``:
+    the default track first, then the longer and larger one). Where there was a choice, the log says so.
+
+    Args:
+        name: of the file, for the log.
+    """
+    streams = container.streams.video
+    moving = [stream for stream in streams if not _is_thumbnail(stream)]
+    if not moving:
+        return None
+    best = container.streams.best("video")
+    chosen = best if best in moving else next((s for s in moving if _is_default(s)), moving[0])
+    if len(streams) > 1:
+        others = [_describe_stream(stream) for stream in streams if stream.index != chosen.index]
+        log_once(f"{name}: reads video stream {_describe_stream(chosen)}; not {', '.join(others)}")
+    return chosen
+
+
+def _is_thumbnail(stream: Any) -> bool:
+    still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    return bool(stream.disposition & still)
+
+
+def _is_default(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.default)
+
+
+def _describe_stream(stream: Any) -> str:
+    context = stream.codec_context
+    if context is None:
+        return f"{stream.index} (no decoder)"
+    kind = " cover or thumbnail" if _is_thumbnail(stream) else ""
+    return f"{stream.index} ({context.name}{kind}, {context.width}x{context.height})"

@@ -10,6 +10,7 @@ import torch
 from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
+from slowfast.video.orientation import UPRIGHT, orientation_of
 from slowfast.video.placement import Placement, Placer
 
 # Pixel formats that are scaled before the conversion to RGB; frames of other formats are scaled and
@@ -48,6 +49,8 @@ class FrameScaler:
         # A reformatter keeps the plan of its last conversion: one for each of the two steps.
         self._scaler, self._converter = VideoReformatter(), VideoReformatter()
         self._refused: set[int] = set()  # colour matrices
+        self._orientation = UPRIGHT
+        self._angle: int | None = None  # of the last frame; another angle is another orientation
 
     def put(self, frame: Any, slots: list[int]) -> None:
         """Writes a decoded frame into the given slots (0 … T − 1)."""
@@ -60,17 +63,17 @@ class FrameScaler:
     def view(self, frame: Any) -> np.ndarray:
         """Returns a placed image (H, W, 3) in the memory of the converted frame, without the flip."""
         # The placement is stated for the upright frame; the scaling works on the stored one.
-        turns = frame.rotation // 90 % 4
+        if frame.rotation != self._angle:
+            self._orientation, self._angle = orientation_of(frame), frame.rotation
+        is_swapped = self._orientation.swaps_sides
         if self._placement is None:
-            upright = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+            upright = (frame.width, frame.height) if is_swapped else (frame.height, frame.width)
             self._placement = self._placer(*upright)
         place = self._placement
-        height, width = (place.width, place.height) if turns % 2 else (place.height, place.width)
+        height, width = (place.width, place.height) if is_swapped else (place.height, place.width)
 
         image = self._to_rgb(frame, height, width, place.interpolation)
-        if turns:
-            image = np.rot90(image, k=turns)
-        return place.crop(image)
+        return place.crop(self._orientation.apply(image))
 
     def frames(self) -> np.ndarray:
         """Returns the frames that were put: (T, H, W, 3) uint8."""

@@ -3,6 +3,9 @@
 PyAV seeks to timestamps only and does not say where it arrives, so that exact frames need this layer: it
 checks each seek against the frame table and reads from the start where a container cannot seek.
 
+Packets are handed to the decoder with their number in place of their timestamp. The decoder copies it to the
+frame, which so tells its packet, whatever the container's timestamps are.
+
 N frames of the video, P packets.
 """
 
@@ -11,7 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -19,16 +22,12 @@ import av
 import numpy as np
 
 from slowfast.errors import DecodeError
-from slowfast.video.container import Source, open_container
-from slowfast.video.frame_table import NO_PTS, FrameTable, PacketLog, build_table
+from slowfast.video.container import Source, choose_video_stream, describe, open_container
+from slowfast.video.frame_table.scan import make_table
+from slowfast.video.frame_table.table import FrameTable
 
-# The scan keeps the packets of a file with at most this many bytes of them, so that it is read once.
-_KEEP_BYTES = 8 << 20
 # Decoders that obey `skip_frame` packet by packet. (Others read it only when they are opened.)
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
-# Containers that store a decoding time beside the display time. Where the two differ, both were intended.
-_WITH_DECODING_TIMES = frozenset({"mov", "mpegts", "flv"})
-
 # The decoder's findings are reported as a DecodeError, not as lines on the terminal.
 av.logging.set_level(av.logging.PANIC)
 
@@ -51,7 +50,7 @@ class PacketSource:
         is_path = isinstance(source, str | os.PathLike)
         self.name = str(source) if is_path else getattr(source, "name", "<file>")
         self._kept: list[Any] | None = None
-        self._demux_failed = False
+        self.demux_failed = False
         self._container: Any = None
         if table is not None:
             self.table = table
@@ -65,6 +64,11 @@ class PacketSource:
             self._container = None
 
     @property
+    def formats(self) -> frozenset[str]:
+        """FFmpeg's names of the container's format."""
+        return frozenset(self._container.format.name.split(","))
+
+    @property
     def average_rate(self) -> float:
         """Frames per second from the container's header; 25 where the header has no rate."""
         return float(self.stream.average_rate or self.stream.guessed_rate or 25)
@@ -73,9 +77,10 @@ class PacketSource:
     def may_skip(self) -> bool:
         """Whether frames that no other frame refers to can be skipped.
 
-        Not in damaged streams, as concealed frames depend on every packet before them.
+        Not in damaged streams, where concealed frames depend on every packet before them, nor in packed ones.
         """
-        return not self.table.damaged and self.stream.codec_context.name in _SKIPPING_CODECS
+        may = not self.table.damaged and not self.table.packed
+        return may and self.stream.codec_context.name in _SKIPPING_CODECS
 
     def skip_unreferenced(self, skip: bool) -> None:
         """Makes the decoder drop frames that no other frame refers to, from the next packet on."""
@@ -94,12 +99,15 @@ class PacketSource:
         try:
             self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(self.name, _reason_of(error), str(error)) from error
-        streams = self._container.streams.video
-        if not streams or streams[0].codec_context is None:
+            raise DecodeError(self.name, _reason_of(error), describe(error)) from error
+        stream = choose_video_stream(self._container, self.name)
+        if stream is None or stream.codec_context is None:
+            has_images = bool(self._container.streams.video)
             self.close()
-            raise DecodeError(self.name, "no decoder" if streams else "no video stream")
-        self.stream = streams[0]
+            if stream is not None:
+                raise DecodeError(self.name, "no decoder")
+            raise DecodeError(self.name, "no video stream", "only a cover image" if has_images else "")
+        self.stream = stream
         # Decoding of clips by one thread: more threads cost more than they save, and workers run in parallel.
         self.stream.thread_type = "NONE" if self._threads == 1 else "FRAME"
         self.stream.codec_context.thread_count = self._threads
@@ -119,7 +127,7 @@ class PacketSource:
             except StopIteration:
                 return
             except (av.FFmpegError, OSError):
-                self._demux_failed = True
+                self.demux_failed = True
                 return
             if not packet.size:  # the mark of the end
                 continue
@@ -131,90 +139,120 @@ class PacketSource:
 
     @cached_property
     def table(self) -> FrameTable:
-        """The frame table, from a scan of all packets."""
-        log, damaged, kept_bytes = PacketLog(), False, 0
-        kept: list[Any] | None = []
-        # Alternate reference frames of VP8 are separate packets that show nothing.
-        has_hidden = self.stream.codec_context.name == "vp8"
-        waits = False  # True if a packet is decoded at another time than it is shown
-        for packet in self.from_start():
-            hidden = packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)
-            log.add(packet.pts, packet.duration, packet.is_keyframe, not hidden)
-            damaged |= packet.is_corrupt
-            waits |= packet.pts != packet.dts
-            kept_bytes += packet.size
-            if kept is not None:
-                kept.append(packet)
-            if kept_bytes > _KEEP_BYTES:
-                kept = None
-        self._kept = kept
-        table = build_table(
-            log,
-            tick=float(self.stream.time_base),
-            rate=self.average_rate,
-            reorders=bool(self.stream.codec_context.has_b_frames) and not (waits and self._has_both_times),
-            damaged=damaged or self._demux_failed,
-        )
-        if table is None:
-            raise DecodeError(self.name, "no frames")
-        return table
+        """The frame table, from a scan of all packets and, where they do not tell the order, by decoding."""
+        return make_table(self)
 
-    @property
-    def _has_both_times(self) -> bool:
-        return not _WITH_DECODING_TIMES.isdisjoint(self._container.format.name.split(","))
+    def learn_order(self) -> bool:
+        """Replaces the table by one whose order is that of the decoder's output.
 
-    def from_start(self) -> Iterator[Any]:
-        """Returns all packets, for a reset decoder. Opens the file again, as not every container can seek."""
-        if self._kept:
-            self.flush()
-            return iter(self._kept)
+        Returns:
+            False if that changes the number of frames, or nothing.
+        """
+        old = self.table
+        self.table = new = make_table(self, by_decoding=True)
+        if new.times.num_frames != old.times.num_frames:
+            return False
+        return new.packet is None or not old.begins_with(new.packet)
+
+    # -------------------------------------------------------------------------------- packets and frames
+
+    def stored_packets(self) -> Iterator[Any]:
+        """Returns all packets as stored. Opens the file again, as not every container can seek."""
         if not self._is_at_start:
             self._container.close()
             self._open()
         return self._demux()
 
+    def keep(self, packets: list[Any] | None) -> None:
+        """Keeps all packets of the stream, numbered, so that the file is not read again."""
+        self._kept = packets
+
+    def from_start(self) -> Iterator[Any]:
+        """Returns all packets, numbered, for a reset decoder."""
+        if self._kept:
+            self.flush()
+            return iter(self._kept)
+        return _numbered(self.stored_packets(), 0)
+
     def from_packet(self, first: int) -> tuple[Iterator[Any], int]:
         """Seeks to a packet at or before number ``first``.
 
         Returns:
-            The packets from there on, and the number of the first of them.
+            The packets from there on, numbered, and the number of the first of them.
         """
+        self.flush()
         if self._kept:
             return itertools.islice(self._kept, first, None), first
         # Ask the container for the packet's timestamp.
-        packet_pts = self.table.packet_pts
         try:
-            self._container.seek(int(packet_pts[first]), stream=self.stream)
-        except (av.FFmpegError, OSError):
+            self._container.seek(int(self.table.packets.pts[first]), stream=self.stream)
+        except (av.FFmpegError, OSError, OverflowError):
             return self.from_start(), 0
         packets = self._demux()
         head = next(packets, None)
-        # Containers may arrive elsewhere: find the number of the packet by its timestamp.
-        landed = np.flatnonzero(packet_pts == (NO_PTS if head is None else head.pts))
-        if len(landed) == 1 and landed[0] <= first:
-            return itertools.chain([head], packets), int(landed[0])
+        # Containers may arrive elsewhere: find the number of the packet by what is known of it.
+        landed = None if head is None else self.table.number_of(head.pts, head.pos, head.size)
+        if landed is not None and landed <= first:
+            sizes = self.table.packets.sizes[landed:]
+            return _numbered(_while_of_sizes(itertools.chain([head], packets), sizes), landed), landed
         # An unknown packet, or one after the goal: read from the start.
         return self.from_start(), 0
 
     def decode(self, packet: Any) -> list[Any]:
         """Returns the frames that a packet (None: the end) releases; a broken packet releases no frame."""
+        context = self.stream.codec_context
         try:
-            return self.stream.codec_context.decode(packet)
+            return context.decode(packet)
+        except av.BlockingIOError:
+            # After an error, some decoders (VP9) refuse all packets until they are reset.
+            context.flush_buffers()
+        except (av.FFmpegError, OSError):
+            return []
+        try:
+            return context.decode(packet)
         except (av.FFmpegError, OSError):
             return []
 
-    def decode_all(self) -> Iterator[Any]:
-        """Yields every decodable frame in display order."""
-        packets = self.from_start()
+    def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """Yields every frame of the given packets in the order of the decoder's output."""
         self.skip_unreferenced(False)
         for packet in packets:
             yield from self.decode(packet)
         yield from self.decode(None)
 
+    def decode_all(self) -> Iterator[Any]:
+        """Yields every frame of the table, as far as it is decodable, in display order."""
+        packets = self.from_start()
+        first = next(packets, None)
+        if first is None:
+            return
+        # Where the stream begins between key frames, the table tells which frame is the first one.
+        if not first.is_keyframe and self.table.packet is not None:
+            shown = set(self.table.packet.tolist())
+            frames = self.decoded(self.from_start())
+            yield from (frame for frame in frames if frame.pts is None or frame.pts in shown)
+            return
+        yield from self.decoded(itertools.chain([first], packets))
+
     @cached_property
     def num_decodable(self) -> int:
         """Number of frames that the decoder outputs; counted by decoding the whole video."""
         return sum(1 for _ in self.decode_all())
+
+
+def _while_of_sizes(packets: Iterable[Any], sizes: np.ndarray) -> Iterator[Any]:
+    """Yields packets while they have the expected sizes; after seeking, some containers cut other packets."""
+    for packet, size in zip(packets, map(int, sizes), strict=False):
+        if packet.size != size:
+            return
+        yield packet
+
+
+def _numbered(packets: Iterable[Any], first: int) -> Iterator[Any]:
+    """Yields packets with their number, from ``first`` on, in place of their timestamp."""
+    for number, packet in enumerate(packets, first):
+        packet.pts = number
+        yield packet
 
 
 def _check_is_file(path: str) -> None:

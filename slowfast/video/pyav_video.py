@@ -4,8 +4,8 @@ Why not a library: PyAV alone only decodes in order, torchcodec and decord rely 
 container, and none of them scales frames before the conversion to RGB.
 
 The frame table tells what to decode: from key frames on, without frames that no other frame refers to. The
-wanted frames are recognised by their timestamps. Where timestamps are missing or wrong, frames are counted
-in the order in which the decoder outputs them.
+wanted frames are recognised by the number of their packet. Where the decoder does not keep that number,
+frames are counted in the order in which the decoder outputs them.
 
 T frames, H W pixels, N frames of the video.
 """
@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from av.video.frame import PictureType
 
 from slowfast.errors import DecodeError
 from slowfast.video.container import Source
 from slowfast.video.frame_scaler import FrameScaler
-from slowfast.video.frame_table import FrameTable
+from slowfast.video.frame_table.table import FrameTable
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.packets import PacketSource
 from slowfast.video.placement import Placer, full_frame
@@ -33,6 +34,12 @@ from slowfast.video.placement import Placer, full_frame
 _SEEK_PACKETS = 100
 # Number of frames of a long video that are looked for at a time.
 _WALK_FRAMES = 4096
+# Kinds of frames that refer to others, at which decoding cannot start.
+_REFERRING = frozenset({PictureType.P, PictureType.B})
+
+
+class _WrongOrderError(Exception):
+    """The decoder outputs frames in another order than that of the frame table."""
 
 
 class PyAVVideo:
@@ -129,9 +136,14 @@ class PyAVVideo:
         for slot, index in enumerate(indices.tolist()):
             slots.setdefault(index, []).append(slot)
         # From the fastest way to the slowest: each removes the frames that it finds from ``slots``.
-        for read in (self._read_from_keys, self._read_by_timestamp, self._read_by_counting):
-            for index, frame in read(np.array(list(slots))) if slots else ():
-                scaler.put(frame, slots.pop(index))
+        for read in (self._read_from_keys, self._read_from_start, self._read_by_counting):
+            try:
+                for index, frame in read(np.array(list(slots))) if slots else ():
+                    scaler.put(frame, slots.pop(index))
+            except _WrongOrderError:
+                if not self._packets.learn_order():
+                    return sorted(set(indices.tolist()))
+                return self._put(scaler, indices)
         return sorted(slots)
 
     def read_chunks(
@@ -201,7 +213,11 @@ class PyAVVideo:
 
     def _split_for_threads(self, indices: np.ndarray) -> list[np.ndarray]:
         """Splits the wanted frames by groups of pictures, for threads with a decoder each."""
-        if self._threads == 1 or not isinstance(self._source, str | os.PathLike) or self._table.pts is None:
+        if (
+            self._threads == 1
+            or not isinstance(self._source, str | os.PathLike)
+            or self._table.packet is None
+        ):
             return [indices]
         wanted = np.unique(indices)
         keys = self._table.key_packet[wanted]
@@ -223,51 +239,89 @@ class PyAVVideo:
 
     def _read_ascending(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Yields (index, frame) for ascending indices, by the fastest way that the table allows."""
-        if self._table.pts is None:
+        if self._table.packet is None:
             yield from self._read_by_counting(indices)
             return
-        for start in range(0, len(indices), _WALK_FRAMES):
-            yield from self._read_from_keys(indices[start : start + _WALK_FRAMES])
+        last = -1
+        try:
+            for start in range(0, len(indices), _WALK_FRAMES):
+                for index, frame in self._read_from_keys(indices[start : start + _WALK_FRAMES]):
+                    yield index, frame
+                    last = index
+        except _WrongOrderError:
+            before = self._table.packet[: last + 1]
+            if not self._packets.learn_order() or not self._table.begins_with(before):
+                raise DecodeError(self.name, "corrupt", "the timestamps of its frames are wrong") from None
+            yield from self._read_ascending(indices[indices > last])
 
     def _read_from_keys(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Yields (index, frame) of the wanted frames; decodes from key frames on, and only what is needed."""
+        """Yields (index, frame) of the wanted frames; decodes from key frames on, and only what is needed.
+
+        Raises:
+            _WrongOrderError: if the decoder outputs frames in another order than that of the table.
+        """
         table = self._table
-        if table.pts is None:
+        if table.packet is None:
             return
-        by_pts = dict(zip(table.pts[indices].tolist(), indices.tolist(), strict=True))
-        place = len(table.packet_pts) + 1  # number of the next packet; after the scan, past the end
+        by_packet = dict(zip(table.packet[indices].tolist(), indices.tolist(), strict=True))
+        place = len(table.packets.pts) + 1  # number of the next packet; after the scan, past the end
         packets: Iterator[Any] = iter(())
-        may_skip = self._packets.may_skip
+        wanted = by_packet if self._packets.may_skip else None
         for first, last in table.runs(indices):
             # Go to the key frame of the run: by seeking, unless it is near.
             if not place <= first <= place + _SEEK_PACKETS:
                 packets, place = self._packets.from_packet(first)
-            for packet in itertools.islice(packets, last + 1 - place):
-                place += 1
-                if place <= first:
-                    continue  # before the key frame
-                self._packets.skip_unreferenced(may_skip and packet.pts not in by_pts)
-                yield from _wanted(self._packets.decode(packet), by_pts)
-            # Take the frames that the decoder still holds, and reset it for the next run.
-            yield from _wanted(self._packets.decode(None), by_pts)
+            newest = -1
+            for frame in self._decode_run(packets, place, first, last, wanted):
+                if frame.pts == first > 0 and frame.pict_type in _REFERRING:
+                    self._packets.flush()
+                    return  # the container marks a frame as key frame that is not one
+                # Frames must come in the order of the table.
+                index = table.frame_of(frame.pts)
+                if 0 <= index < newest:
+                    self._packets.flush()
+                    raise _WrongOrderError
+                newest = max(index, newest)
+                if by_packet.pop(frame.pts, None) is not None:
+                    yield index, frame
+            place = last + 1
+            # The decoder has no frames left; reset it for the next run.
             self._packets.flush()
 
-    def _read_by_timestamp(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
+    def _decode_run(
+        self, packets: Iterator[Any], place: int, first: int, last: int, wanted: Container[int] | None
+    ) -> Iterator[Any]:
+        """Yields the frames of the packets from number ``first`` to ``last``.
+
+        Args:
+            packets: from number ``place`` on, at or before ``first``.
+            wanted: numbers of packets whose frames must not be skipped; None: skip no frame.
+        """
+        for number, packet in enumerate(itertools.islice(packets, last + 1 - place), place):
+            if number < first:
+                continue  # before the key frame
+            self._packets.skip_unreferenced(wanted is not None and number not in wanted)
+            yield from self._packets.decode(packet)
+        yield from self._packets.decode(None)
+
+    def _read_from_start(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Yields the same as :meth:`_read_from_keys`, decoding everything from the first packet on."""
-        if self._table.pts is None:
+        if self._table.packet is None:
             return
-        by_pts = dict(zip(self._table.pts[indices].tolist(), indices.tolist(), strict=True))
+        by_packet = dict(zip(self._table.packet[indices].tolist(), indices.tolist(), strict=True))
         for frame in self._packets.decode_all():
-            yield from _wanted([frame], by_pts)
-            if not by_pts:
+            index = by_packet.pop(frame.pts, None)
+            if index is not None:
+                yield index, frame
+            if not by_packet:
                 return
 
     def _read_by_counting(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Yields (index, frame) of the wanted frames, counted in the order of the decoder's output."""
         if not len(indices):
             return
-        if self._table.pts is not None and self._packets.num_decodable != self.times.num_frames:
-            # Timestamps are right and frames are gone: counting would give their neighbours instead.
+        if self._table.packet is not None and self._packets.num_decodable != self.times.num_frames:
+            # The order is known and frames are gone: counting would give their neighbours instead.
             return
         wanted, last = set(indices.tolist()), int(indices.max())
         for index, frame in enumerate(self._packets.decode_all()):
@@ -275,11 +329,3 @@ class PyAVVideo:
                 yield index, frame
             if index >= last:
                 return
-
-
-def _wanted(frames: list[Any], by_pts: dict[int, int]) -> Iterator[tuple[int, Any]]:
-    """Yields (index, frame) for the frames with a wanted timestamp, each once; removes it from ``by_pts``."""
-    for frame in frames:
-        index = by_pts.pop(frame.pts, None)
-        if index is not None:
-            yield index, frame

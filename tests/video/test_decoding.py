@@ -81,7 +81,7 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.
             indices = rng.choice(FRAMES, count, replace=False)
             np.testing.assert_array_equal(video.read(indices), truth[indices])
     # The packets of a large file are not kept in memory but read again from the key frame on.
-    monkeypatch.setattr("slowfast.video.packets._KEEP_BYTES", 0)
+    monkeypatch.setattr("slowfast.video.frame_table.scan._KEEP_BYTES", 0)
     with open_video(path) as video:
         for first in (30, 3, 17):
             np.testing.assert_array_equal(video.read([first, first + 4]), truth[[first, first + 4]])
@@ -94,7 +94,7 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.
 def test_chunks_are_read_in_one_pass_over_the_video(
     name: str, keep_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slowfast.video.packets._KEEP_BYTES", keep_bytes)
+    monkeypatch.setattr("slowfast.video.frame_table.scan._KEEP_BYTES", keep_bytes)
     path = write_video(tmp_path / name, FRAMES, **{"size": (64, 96), **ENCODINGS[name]})
     indices = np.arange(1, FRAMES, 3)
     with open_video(path) as video:

@@ -1,0 +1,138 @@
+"""The facts of a stream's packets that tell its frames, and the joining of clocks that restart.
+
+P packets in stream order.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from slowfast.video.frame_table.picture_kinds import INTRA, UNKNOWN
+
+# Marks a packet without a timestamp; the same number as in FFmpeg.
+NO_PTS = int(np.iinfo(np.int64).min)
+# FFmpeg reads a clock of 33 bits at 90 kHz that restarts at a lower value as one that ran over, and adds the
+# clock's whole range: 95,444 s. A step forward of more than half of that is such a restart.
+_CLOCK_OVERRUN_SECONDS = 2**33 / 90000 / 2
+
+
+class PacketLog:
+    """The facts that a scan keeps of each packet of a stream, 39 bytes each; times in the stream's ticks."""
+
+    def __init__(self) -> None:
+        self._pts, self._dts, self._durations, self._bytes_at = (array("q") for _ in range(4))
+        self._sizes = array("i")
+        self._is_key, self._is_shown, self._kinds = bytearray(), bytearray(), bytearray()
+
+    def add(
+        self,
+        pts: int | None,
+        dts: int | None = None,
+        *,
+        duration: int | None = None,
+        byte: int | None = None,
+        size: int = 0,
+        is_key: bool = False,
+        is_shown: bool = True,
+        kind: int = UNKNOWN,
+    ) -> None:
+        """Appends the facts of the next packet in stream order; see :class:`PacketFacts`."""
+        self._pts.append(NO_PTS if pts is None else pts)
+        self._dts.append(NO_PTS if dts is None else dts)
+        self._durations.append(duration or 0)
+        self._bytes_at.append(-1 if byte is None else byte)
+        self._sizes.append(size)
+        self._is_key.append(is_key)
+        self._is_shown.append(is_shown)
+        self._kinds.append(kind)
+
+    def facts(self) -> PacketFacts:
+        """Returns the facts of all packets as arrays."""
+        kinds = np.frombuffer(self._kinds, np.uint8)
+        return PacketFacts(
+            pts=np.frombuffer(self._pts, np.int64),
+            dts=np.frombuffer(self._dts, np.int64),
+            durations=np.frombuffer(self._durations, np.int64),
+            bytes_at=np.frombuffer(self._bytes_at, np.int64),
+            sizes=np.frombuffer(self._sizes, np.int32),
+            # AVI marks some pictures as key frames that are not.
+            is_key=np.frombuffer(self._is_key, bool) & ((kinds == UNKNOWN) | (kinds == INTRA)),
+            is_shown=np.frombuffer(self._is_shown, bool),
+            kinds=kinds,
+        )
+
+
+@dataclass(frozen=True)
+class PacketFacts:
+    """The facts of the P packets of a stream.
+
+    Attributes:
+        pts, dts: (P,) int64, times of display and of decoding in the stream's ticks; NO_PTS: not known.
+        durations: (P,) int64 ticks; 0: not known.
+        bytes_at: (P,) int64, offset in the file; -1: not known.
+        sizes: (P,) int32, bytes.
+        is_key: (P,) bool, True if decoding can start at the packet.
+        is_shown: (P,) bool, False if the packet's frame is not to be shown.
+        kinds: (P,) uint8, kind of the picture that is shown for the packet, see :mod:`.picture_kinds`.
+    """
+
+    pts: np.ndarray
+    dts: np.ndarray
+    durations: np.ndarray
+    bytes_at: np.ndarray
+    sizes: np.ndarray
+    is_key: np.ndarray
+    is_shown: np.ndarray
+    kinds: np.ndarray
+
+    @property
+    def shown(self) -> np.ndarray:
+        """Numbers of the packets whose frames are to be shown, in stream order."""
+        return np.flatnonzero(self.is_shown)
+
+
+def clock_parts(facts: PacketFacts, tick: float) -> np.ndarray:
+    """Returns (P,) int64: the number of clock restarts before each packet.
+
+    Decoding times never fall in a stream of one clock.
+
+    Args:
+        tick: unit of the timestamps in seconds.
+    """
+    known = facts.dts != NO_PTS
+    steps = np.diff(facts.dts[known])
+    restarts = (steps < 0) | (steps * tick > _CLOCK_OVERRUN_SECONDS)
+    parts = np.zeros(len(facts.dts), np.int64)
+    parts[np.flatnonzero(known)[1:][restarts]] = 1
+    return np.cumsum(parts)
+
+
+def join_clocks(facts: PacketFacts, parts: np.ndarray, step: int) -> PacketFacts:
+    """Returns the facts with one running clock: each part follows the part before it.
+
+    Args:
+        parts: (P,) int64, see :func:`clock_parts`.
+        step: ticks from the start of a part's last frame to the start of the next part, where the duration
+            of that frame is not known.
+    """
+    if not len(parts) or parts[-1] == 0:
+        return facts
+    pts, dts = facts.pts.copy(), facts.dts.copy()
+    end: int | None = None
+    for part in range(int(parts[-1]) + 1):
+        inside = parts == part
+        times = np.where(pts != NO_PTS, pts, dts)
+        known = np.flatnonzero(inside & (times != NO_PTS))
+        if not len(known):
+            continue
+        if end is not None:
+            shift = end - int(times[known].min())
+            pts[inside & (pts != NO_PTS)] += shift
+            dts[inside & (dts != NO_PTS)] += shift
+            times = np.where(pts != NO_PTS, pts, dts)
+        last = known[np.argmax(times[known])]
+        end = int(times[last]) + (int(facts.durations[last]) or step)
+    return replace(facts, pts=pts, dts=dts)

@@ -1,0 +1,222 @@
+"""Making of the frame table of an open stream, from its packets and, where they do not suffice, by decoding.
+
+N displayed frames, P packets in stream order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slowfast.errors import DecodeError
+from slowfast.video.container import log_once
+from slowfast.video.frame_table.display_order import (
+    Clock,
+    Trust,
+    order_by_kinds,
+    order_by_times,
+    trust_in_times,
+)
+from slowfast.video.frame_table.packet_facts import PacketFacts, PacketLog, clock_parts, join_clocks
+from slowfast.video.frame_table.picture_kinds import UNKNOWN, PictureKinds
+from slowfast.video.frame_table.table import FrameTable, build_counted_table, build_table
+
+if TYPE_CHECKING:
+    from slowfast.video.packets import PacketSource
+
+# The scan keeps the packets of a file with at most this many bytes of them, so that it is read once.
+_KEEP_BYTES = 8 << 20
+# Containers that store a decoding time beside the display time.
+_WITH_DECODING_TIMES = frozenset({"mov", "mpegts", "flv"})
+# Containers without display times; FFmpeg guesses them.
+_WITHOUT_TIMES = frozenset(
+    {"avi", "m4v", "mpegvideo", "h264", "hevc", "vvc", "vc1", "cavsvideo", "avs2", "avs3"}
+)
+# Packets that are decoded to see whether frames are reordered: reordered streams show it within a second.
+_PROOF_PACKETS = 100
+# Kind of a slice at which every H.264 decoder can start (ITU-T H.264, table 7-1).
+_IDR_SLICE = 5
+
+
+def make_table(source: PacketSource, *, by_decoding: bool = False) -> FrameTable:
+    """Makes the frame table of a stream.
+
+    Args:
+        by_decoding: learn the display order from the decoder, whatever the timestamps say.
+
+    Raises:
+        DecodeError: if the stream has no frames.
+    """
+    return _TableMaker.scan(source).table(by_decoding)
+
+
+@dataclass(frozen=True)
+class _TableMaker:
+    """The packets of a stream, and the decisions on its frame table.
+
+    Attributes:
+        facts: the packets as stored.
+        parts: (P,) int64, see :func:`~.packet_facts.clock_parts`.
+        joined: the packets with one running clock.
+        damaged: True if the scan met errors.
+        packed: True if packets hold pictures of other packets.
+    """
+
+    source: PacketSource
+    facts: PacketFacts
+    parts: np.ndarray
+    joined: PacketFacts
+    damaged: bool
+    packed: bool
+
+    @classmethod
+    def scan(cls, source: PacketSource) -> _TableMaker:
+        """Reads all packets; small files leave theirs with the source."""
+        log, damaged, kept_bytes = PacketLog(), False, 0
+        kept: list[Any] | None = []
+        codec = source.stream.codec_context.name
+        # Alternate reference frames of VP8 are separate packets that show nothing.
+        has_hidden = codec == "vp8"
+        kinds = PictureKinds(codec) if codec in PictureKinds.CODECS else None
+        for number, packet in enumerate(source.stored_packets()):
+            hidden = packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)
+            log.add(
+                packet.pts,
+                packet.dts,
+                duration=packet.duration,
+                byte=packet.pos,
+                size=packet.size,
+                is_key=packet.is_keyframe,
+                is_shown=not hidden,
+                kind=UNKNOWN if kinds is None else kinds.next(bytes(packet)),
+            )
+            damaged |= packet.is_corrupt
+            kept_bytes += packet.size
+            if kept is not None:
+                packet.pts = number
+                kept.append(packet)
+            if kept_bytes > _KEEP_BYTES:
+                kept = None
+        source.keep(kept)
+        facts = log.facts()
+        if not facts.is_shown.any():
+            raise DecodeError(source.name, "no frames")
+        tick = float(source.stream.time_base)
+        parts = clock_parts(facts, tick)
+        joined = join_clocks(facts, parts, step=max(round(1 / (source.average_rate * tick)), 1))
+        damaged |= source.demux_failed
+        return cls(source, facts, parts, joined, damaged, kinds is not None and kinds.is_packed)
+
+    def table(self, by_decoding: bool) -> FrameTable:
+        order = None if by_decoding else self._order_by_packets()
+        if order is None:
+            return self._decoded_table()
+        head = self._undecodable_head(order)
+        return self._decoded_table() if head is None else self._build(order[head:], head)
+
+    # -------------------------------------------------------------------------------- by packets
+
+    @property
+    def _first_key(self) -> int:
+        """Number of the first key packet; 0 where no packet is marked as one."""
+        keys = np.flatnonzero(self.facts.is_key)
+        return int(keys[0]) if len(keys) else 0
+
+    def _order_by_packets(self) -> np.ndarray | None:
+        """Returns the packets of the shown frames in display order, (N,); None if only the decoder knows."""
+        facts, formats = self.facts, self.source.formats
+        reorders = self.source.stream.codec_context.reorder_depth > 0
+        clock = Clock.DISPLAY_AND_DECODING if formats & _WITH_DECODING_TIMES else Clock.DISPLAY
+        trust = trust_in_times(
+            facts, self.parts, Clock.NONE if formats & _WITHOUT_TIMES else clock, reorders=reorders
+        )
+        order: np.ndarray | None = order_by_times(facts, self.parts)
+        if trust is Trust.WRONG:
+            order = order_by_kinds(facts.kinds) if reorders else None
+        elif trust is Trust.UNPROVEN and not self._is_decoded_in_stream_order():
+            order = None
+        return None if order is None else order[facts.is_shown[order]]
+
+    def _is_decoded_in_stream_order(self) -> bool:
+        """Decodes the first packets; returns False if frames come in another order than the packets."""
+        last = -1
+        for frame in self.source.decoded(itertools.islice(self.source.from_start(), _PROOF_PACKETS)):
+            if frame.pts is None or frame.pts < last:
+                return False
+            last = frame.pts
+        return True
+
+    def _undecodable_head(self, order: np.ndarray) -> int | None:
+        """Returns how many of the first frames refer to frames before the first packet; None: not clear.
+
+        Args:
+            order: (N,) int64, the packets of the frames in display order.
+        """
+        keys = np.flatnonzero(self.facts.is_key)
+        begins_with_key = len(keys) > 0 and keys[0] == 0
+        is_first_shown_first = not self.facts.is_shown[0] or order[0] == 0
+        if begins_with_key and is_first_shown_first and self._begins_with_idr():
+            return 0
+        frames = self.source.decoded(self.source.from_start())
+        first = next((f.pts for f in frames if f.pts is not None and f.pts >= self._first_key), None)
+        places = np.flatnonzero(order == first)
+        return int(places[0]) if len(places) else None
+
+    def _begins_with_idr(self) -> bool:
+        """Returns False for an H.264 stream that begins with a frame at which not every decoder can start.
+
+        Some key frames need the frames before them for a while, as where blocks are refreshed in turn.
+        """
+        context = self.source.stream.codec_context
+        packet = next(self.source.from_start(), None)
+        if context.name != "h264" or packet is None:
+            return True
+        data, settings = bytes(packet), bytes(context.extradata or b"")
+        if not settings.startswith(b"\1"):  # start codes separate the units
+            return any(
+                unit[0] & 31 == _IDR_SLICE for unit in re.findall(rb"\x00\x00\x01(.)", data, re.DOTALL)
+            )
+        # Each unit follows its length; the settings say how many bytes that has (ISO/IEC 14496-15, 5.3.3).
+        length_bytes, at = (settings[4] & 3) + 1 if len(settings) > 4 else 4, 0
+        while at + length_bytes < len(data):
+            if data[at + length_bytes] & 31 == _IDR_SLICE:
+                return True
+            at += length_bytes + int.from_bytes(data[at : at + length_bytes], "big")
+        return False
+
+    # -------------------------------------------------------------------------------- by decoding
+
+    def _decoded_table(self) -> FrameTable:
+        """Makes the table of a stream whose display order only the decoder knows."""
+        outputs = [frame.pts for frame in self.source.decoded(self.source.from_start())]
+        # Before the first key frame, some decoders show frames made from references that they lack.
+        numbers = [number for number in outputs if number is None or number >= self._first_key]
+        if not numbers:
+            raise DecodeError(self.source.name, "no frames", "none of its packets can be decoded")
+        if None in numbers or len(set(numbers)) < len(numbers):
+            rate = self.source.average_rate
+            return build_counted_table(self.facts, len(outputs), rate=rate, damaged=self.damaged)
+        order = np.array(numbers, np.int64)
+        head = int(self.facts.is_shown[: order.min()].sum())
+        return self._build(order, head)
+
+    def _build(self, order: np.ndarray, head: int) -> FrameTable:
+        if head:
+            log_once(
+                f"{self.source.name}: begins between key frames; {head} frames at its start refer to frames "
+                "that are not in the file and are left out, so that frame 0 is the first decodable one"
+            )
+        return build_table(
+            self.facts,
+            self.joined,
+            order,
+            tick=float(self.source.stream.time_base),
+            rate=self.source.average_rate,
+            damaged=self.damaged,
+            packed=self.packed,
+            head=head,
+        )

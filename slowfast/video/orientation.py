@@ -1,0 +1,75 @@
+"""The orientation in which a decoded frame is to be shown: one of four turns, mirrored or not.
+
+Of a frame's display matrix, PyAV only offers the angle, which does not tell mirrored frames from turned ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from av.sidedata.sidedata import Type
+
+# (a, b, c, d) of the matrices that map a pixel (x, y) to (a x + c y, b x + d y), y downwards.
+_ORIENTATIONS = (
+    (1, 0, 0, 1), (-1, 0, 0, 1), (-1, 0, 0, -1), (1, 0, 0, -1),
+    (0, 1, 1, 0), (0, 1, -1, 0), (0, -1, -1, 0), (0, -1, 1, 0),
+)  # fmt: skip
+
+
+def _unknown_type(cls: type[Type], value: object) -> Type:
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"TYPE_{value}", value
+    return member
+
+
+# PyAV cannot list the side data of a frame with a kind of data that is newer than its own list, such as Exif.
+Type._missing_ = classmethod(_unknown_type)  # type: ignore[assignment, method-assign]
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """A turn by a multiple of 90 degrees, and perhaps a mirroring.
+
+    Attributes:
+        matrix: (a, b, c, d); the pixel (x, y) of the stored frame is shown at (a x + c y, b x + d y).
+    """
+
+    matrix: tuple[int, int, int, int] = _ORIENTATIONS[0]
+
+    @property
+    def swaps_sides(self) -> bool:
+        """True if rows of the stored frame are columns of the shown one."""
+        return self.matrix[0] == 0
+
+    @property
+    def is_mirrored(self) -> bool:
+        """True if no turn alone shows the frame as intended."""
+        a, b, c, d = self.matrix
+        return a * d - b * c < 0
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Returns a stored image (H, W, …) as it is to be shown, as a view."""
+        a, b, c, d = self.matrix
+        if self.swaps_sides:
+            image = image.swapaxes(0, 1)
+        image = image[::-1] if b + d < 0 else image
+        return image[:, ::-1] if a + c < 0 else image
+
+
+UPRIGHT = Orientation()
+
+
+def orientation_of(frame: Any) -> Orientation:
+    """Returns the orientation in which a decoded frame (``av.VideoFrame``) is to be shown.
+
+    It is the nearest of the eight to the frame's display matrix (which FFmpeg also makes from Exif data).
+    """
+    for data in frame.side_data:
+        if data.type == Type.DISPLAYMATRIX:
+            # Nine numbers of 32 bits: a b u, c d v, x y w (ISO/IEC 14496-12, 8.3.2.3).
+            a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(np.float64)
+            fits = [np.dot((a, b, c, d), candidate) for candidate in _ORIENTATIONS]
+            return Orientation(_ORIENTATIONS[int(np.argmax(fits))]) if max(fits) > 0 else UPRIGHT
+    return UPRIGHT
