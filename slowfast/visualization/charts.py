@@ -83,9 +83,14 @@ def plot_runs(axes: Axes, runs: Sequence[RunLog], metric: Metric, *, colors: Seq
         for split, name, style in _CURVES:
             if points := run.curve(metric, split):
                 label = f"{run.name}, {name}"
-                axes.plot(*zip(*points, strict=True), style, color=color, label=label, markersize=3)
+                width = 1.2 if split == "train" else 2.0
+                axes.plot(
+                    *zip(*points, strict=True), style, color=color, label=label, linewidth=width, markersize=4
+                )
     axes.set_xlabel("epoch")
     axes.set_ylabel(LABELS[metric])
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
     axes.grid()
 
 
