@@ -37,7 +37,7 @@ def reports_foreign_package(program: str) -> bool:
     ours = Path(slowfast.__file__ or ".").parent
     remedy = "use a separate environment for each of them"
     if not hasattr(slowfast, "__version__"):  # PySlowFast's package has none
-        problem = f"the imported package slowfast ({ours}) is PySlowFast's, not slowfast-vtn's; {remedy}"
+        problem = f"the imported package slowfast ({ours}) is PySlowFast's, not this program's; {remedy}"
         print(f"{program}: {problem}", file=sys.stderr)
         return True
     for name in ("slowfast", "pyslowfast"):
@@ -48,14 +48,14 @@ def reports_foreign_package(program: str) -> bool:
         folder = Path(str(other.locate_file("slowfast")))
         if folder.is_dir() and folder.samefile(ours):
             problem = (
-                f"{name} {other.version} has overwritten files of slowfast-vtn in {folder}; run "
-                f"`pip uninstall {name} slowfast-vtn`, install slowfast-vtn again, and {remedy}"
+                f"PySlowFast ({name} {other.version}) has overwritten files of this program in {folder}; run "
+                f"`pip uninstall {name}`, install this program again, and {remedy}"
             )
             print(f"{program}: {problem}", file=sys.stderr)
             return True
         if os.environ.get("LOCAL_RANK", "0") == "0":
             problem = (
-                f"PySlowFast ({name} {other.version} in {folder.parent}) is installed beside slowfast-vtn "
+                f"PySlowFast ({name} {other.version} in {folder.parent}) is installed beside this program "
                 f"under the same import name; {remedy}, or run `pip uninstall {name}`"
             )
             print(f"{program}: warning: {problem}", file=sys.stderr)

@@ -90,8 +90,8 @@ def test_pyslowfast_in_the_same_folder_is_an_error_before_any_work(
     monkeypatch.syspath_prepend(tmp_path)
     assert run_command("prog", lambda: fail(AssertionError("work has started"))) == 1
     message = capsys.readouterr().err
-    assert "slowfast 1.0 has overwritten files of slowfast-vtn" in message
-    assert "pip uninstall slowfast slowfast-vtn" in message
+    assert "PySlowFast (slowfast 1.0) has overwritten files of this program" in message
+    assert "pip uninstall slowfast`, install this program again" in message
 
 
 def test_an_imported_pyslowfast_is_an_error_before_any_work(
