@@ -1,4 +1,8 @@
-"""The hash by which a resumed run recognizes its list of training videos."""
+"""The hash by which a resumed run recognizes its list of training videos, wherever the videos are stored.
+
+A checkpoint contains the hash of the labels, of the segments, and of the paths relative to the common folder
+of all videos. Version 0.1.0 hashed full paths; its hashes have no prefix, and are compared with such a hash.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,25 @@ import hashlib
 
 import numpy as np
 
-from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.video_dataset import ViewDataset
+
+_RELATIVE = "relative:"
 
 
-def fingerprint(dataset: VideoDataset) -> str:
-    """Returns a hash of a data set's paths, labels and segments in their order."""
-    digest = hashlib.sha256(np.ascontiguousarray(dataset.labels).tobytes() + dataset.paths.digest())
+def fingerprint(dataset: ViewDataset) -> str:
+    """Returns a hash of a data set's relative paths, labels and segments in their order."""
+    return _RELATIVE + _hash(dataset, dataset.paths.relative_digest())
+
+
+def former_fingerprint(dataset: ViewDataset, saved: str) -> str:
+    """Returns the hash of full paths if ``saved``, the hash in a checkpoint, is of that kind; otherwise empty."""
+    if not saved or saved.startswith(_RELATIVE):
+        return ""
+    return _hash(dataset, dataset.paths.digest())
+
+
+def _hash(dataset: ViewDataset, paths: bytes) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(dataset.labels).tobytes() + paths)
     if dataset.segments is not None:
         digest.update(np.ascontiguousarray(dataset.segments).tobytes())
     return digest.hexdigest()

@@ -26,6 +26,7 @@ from slowfast.checkpoint.storage import (
     good_checkpoints,
     list_checkpoints,
     read_training_state,
+    set_aside,
 )
 from slowfast.checkpoint.weights import load_model_weights, load_weights
 from slowfast.distributed.world import World
@@ -80,6 +81,7 @@ _ADJUSTABLE = (
     "NUM_SHARDS",
     "DIST_BACKEND",
     "DETERMINISTIC",
+    "IMPORTS",
     "MODEL.DROPOUT_RATE",
     "MODEL.HEAD_ACT",
     "DATA.PATH_",  # the list of videos itself is compared
@@ -92,6 +94,9 @@ _ADJUSTABLE = (
 
 # Exceptions to these: with another value, the saved optimizer state or the progress in an epoch is not valid.
 _DECISIVE = ("SOLVER.OPTIMIZING_METHOD:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:")
+
+# Keys of folders that may be moved, but neither be set to the empty string nor from it.
+_MOVABLE = ("DATA.FEATURES:",)
 
 # Keys that change the order of samples.
 _ORDER = ("RNG_SEED:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:", "DATA_LOADER.TRAIN_SAMPLER:")
@@ -107,6 +112,7 @@ class RunIdentity:
         global_batch: clips per step over all processes.
         data_fingerprint: hash of the training samples in their order.
         lr_scale: factor on the learning rates of the configuration.
+        former_fingerprint: the hash as version 0.1.0 saved it; empty unless the checkpoint has one.
     """
 
     config: str
@@ -114,6 +120,7 @@ class RunIdentity:
     global_batch: int
     data_fingerprint: str
     lr_scale: float = 1.0
+    former_fingerprint: str = ""
 
 
 class Restorable(Protocol):
@@ -154,7 +161,8 @@ def find_own_checkpoint(output_dir: str, *, auto_resume: bool, world: World) -> 
             if path is None and list_checkpoints(output_dir):
                 raise CheckpointError(f"every checkpoint in {folder} is damaged; move them away to restart")
         elif list_checkpoints(output_dir):
-            _set_aside(folder)
+            moved = set_aside(folder)
+            logger.info("TRAIN.AUTO_RESUME is False: moved the checkpoints of an earlier run to %s", moved)
     path = world.all_gather_objects(path)[0]
     if path is None:
         return None
@@ -214,7 +222,8 @@ def check_resumable(
     """
     differences = config_differences(state.config, identity.config, _HARMLESS)
     refused = [text for text in differences if _is_decisive(text)]
-    other_list = state.data_fingerprint not in ("", identity.data_fingerprint)
+    known_lists = ("", identity.data_fingerprint, identity.former_fingerprint)
+    other_list = state.data_fingerprint not in known_lists
     if other_list and not forced:
         raise CheckpointError(
             f"{source} was made with another list of training videos (relative paths or labels differ); "
@@ -317,16 +326,9 @@ def start_from_file(
     return progress
 
 
-def _set_aside(folder: Path) -> None:
-    """Renames ``folder`` to the first free name with a number behind it."""
-    number = 1
-    while (target := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    folder.rename(target)
-    logger.info("TRAIN.AUTO_RESUME is False: moved the checkpoints of an earlier run to %s", target)
-
-
 def _is_decisive(difference: str) -> bool:
     """Whether a changed key makes another run."""
+    if difference.startswith(_MOVABLE):
+        return "''" in difference
     adjustable = (*_ADJUSTABLE, *(key for project in projects() for key in project.adjustable))
     return difference.startswith(_DECISIVE) or not difference.startswith(adjustable)

@@ -71,6 +71,14 @@ def last_checkpoint(output_dir: str | Path) -> Path | None:
     return next(good_checkpoints(output_dir), None)
 
 
+def set_aside(folder: Path) -> Path:
+    """Renames a folder to the first unused name with a number at its end; returns the new path."""
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    return folder.rename(target)
+
+
 def verify(path: Path) -> None:
     """Raises ``CheckpointError`` unless the file is complete and all its checksums are right."""
     try:

@@ -67,15 +67,14 @@ class PathTable(Sequence[str]):
 
     def digest(self) -> bytes:
         """Returns the SHA-256 hash of prefix and paths in their order; takes seconds for ten million."""
-        return _hash_rows(
-            self._text.numpy(), self._starts.numpy(), self._lengths.numpy(), os.fsencode(self._prefix) + b"\0"
-        )
+        head = os.fsencode(self._prefix) + b"\0"
+        return _hash_rows(self._text.numpy(), self._starts.numpy(), self._lengths.numpy(), head)
 
     def relative_digest(self) -> bytes:
         """Returns the SHA-256 hash of all paths in their order, relative to the folder of them all.
 
-        It stays the same where the videos are moved together, and for ``./v.mp4`` in place of ``v.mp4``. Takes
-        seconds for ten million paths.
+        It stays the same where all videos are moved together, and for ``./v.mp4`` in place of ``v.mp4``. Takes
+        seconds for ten million.
         """
         text, starts, lengths = self._text.numpy(), self._starts.numpy(), self._lengths.numpy()
         if _has_redundant_parts(text, starts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.checkpoint.data_fingerprint import fingerprint
+from slowfast.checkpoint.data_fingerprint import fingerprint, former_fingerprint
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState
 from slowfast.checkpoint.writer import CheckpointWriter
@@ -103,7 +103,14 @@ def build_training_run(
         evaluated=evaluated,
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),
-        identity=RunIdentity(cfg.dump(), cfg.RNG_SEED, global_batch, fingerprint(dataset), scale),
+        identity=RunIdentity(
+            cfg.dump(),
+            cfg.RNG_SEED,
+            global_batch,
+            fingerprint(dataset),
+            scale,
+            former_fingerprint(dataset, saved.data_fingerprint if saved else ""),
+        ),
         log=_build_log(cfg, schedule, world),
         failure_budget=FailureBudget(
             max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
