@@ -85,7 +85,7 @@ def read_run_log(path: str | Path, name: str = "") -> RunLog:
         name: title of the run; empty: the path.
 
     Raises:
-        DataError: if there is no log, or it contains no metrics of an epoch or a test.
+        DataError: if the folder contains no log, or the log contains no metrics of an epoch or a test.
     """
     path = Path(path)
     file = path
