@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from slowfast import analysis
-from slowfast.cli.commands import choose_command, make_parser
+from slowfast.cli.commands import choose_command, defines, make_parser
 from slowfast.exit_status import run_command
 from slowfast.registry import projects
 
@@ -28,10 +28,12 @@ def find_analyses() -> dict[str, str]:
 
     An analysis is a module whose docstring is its help, with ``add_arguments(parser)`` and
     ``run(args) -> int``, which prints and returns the exit status. The framework's analyses are the modules
-    of ``slowfast.analysis``; a project names its own in ``Project.analyses``. No analysis is imported here.
+    of ``slowfast.analysis`` that have both functions; a project names its own in ``Project.analyses``. No
+    analysis is imported here.
     """
     names = [module.name for module in pkgutil.iter_modules(analysis.__path__)]
-    found = {name: f"{analysis.__name__}.{name}" for name in names}
+    modules = {name: f"{analysis.__name__}.{name}" for name in names}
+    found = {name: module for name, module in modules.items() if defines(module, "add_arguments", "run")}
     for project in projects():
         found.update(project.analyses)
     return dict(sorted(found.items()))

@@ -52,7 +52,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of every command that runs a configuration on one or several nodes."""
-    parser.add_argument("--cfg", required=True, metavar="F", help="YAML file, or name of a shipped one")
+    parser.add_argument(
+        "--cfg", required=True, metavar="F", help="YAML file, or the name of a shipped configuration"
+    )
     parser.add_argument("--num_shards", type=int, metavar="N", help="number of nodes; sets NUM_SHARDS")
     parser.add_argument("--shard_id", type=int, metavar="I", help="rank of this node, from 0; sets SHARD_ID")
     parser.add_argument(

@@ -1,7 +1,7 @@
 """Submission of a run to a SLURM cluster; the run continues after a preemption.
 
 The job is made by submitit. Each node has one task, which starts ``slowfast run`` with the node's rank and
-the address of the first node. The arguments of the run stand behind ``--``.
+the address of the first node. The arguments of the run follow ``--``.
 
 examples:
   two nodes of eight GPUs each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -26,6 +27,15 @@ def test_help_lists_every_analysis_and_imports_none() -> None:
     for name in find_analyses():
         assert f"  {name} " in result.stdout
     assert "Lists backbones" in result.stdout
+
+
+def test_only_modules_with_a_command_line_are_listed() -> None:
+    """``slowfast.analysis.fusion`` holds functions of another analysis."""
+    assert {"backbones", "flops", "log", "predictions"} <= set(find_analyses())
+    for name, module in find_analyses().items():
+        analysis = importlib.import_module(module)
+        assert callable(analysis.add_arguments), name
+        assert callable(analysis.run), name
 
 
 def test_an_unknown_analysis_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

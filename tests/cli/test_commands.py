@@ -11,8 +11,10 @@ import pytest
 
 import slowfast
 import slowfast.cli.main
+import slowfast.cli.prepare
 import vtn
 import vtn.cli.main
+from slowfast.cli.analyze import find_analyses
 from slowfast.cli.benchmark import find_checkout
 from slowfast.cli.benchmark import main as benchmark
 from slowfast.cli.commands import make_parser, summary
@@ -26,8 +28,8 @@ COMMANDS = {
     **{f"vtn {name}": module for name, module in vtn.cli.main.COMMANDS.items()},
 }
 SUBCOMMANDS = [
-    *(f"slowfast prepare {name}" for name in ("scan", "resize", "make-csv", "split", "stats")),
-    *(f"slowfast analyze {name}" for name in ("flops", "log", "predictions", "backbones")),
+    *(f"slowfast prepare {name}" for name in slowfast.cli.prepare.COMMANDS),
+    *(f"slowfast analyze {name}" for name in find_analyses()),
 ]
 
 

@@ -33,7 +33,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
     parser.add_argument("video", metavar="VIDEO", help="video file")
-    parser.add_argument("--cfg", required=True, metavar="F", help="YAML file, or name of a shipped one")
+    parser.add_argument(
+        "--cfg", required=True, metavar="F", help="YAML file, or the name of a shipped configuration"
+    )
     parser.add_argument("--checkpoint", required=True, metavar="F", help="weights of the model")
     parser.add_argument(
         "--fps",
