@@ -21,7 +21,7 @@ def fingerprint(dataset: ViewDataset) -> str:
 
 
 def former_fingerprint(dataset: ViewDataset, saved: str) -> str:
-    """Returns the hash of full paths if ``saved``, the hash in a checkpoint, is of that kind; otherwise empty."""
+    """Returns a hash of full paths if ``saved``, that of a checkpoint, is of that kind; otherwise empty."""
     if not saved or saved.startswith(_RELATIVE):
         return ""
     return _hash(dataset, dataset.paths.digest())

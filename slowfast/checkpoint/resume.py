@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import torch
 import yaml
 from fvcore.common.config import CfgNode
-from torch import nn
-from torch.optim import Optimizer
 
 from slowfast.checkpoint.config_differences import config_differences
-from slowfast.checkpoint.optimizer_state import restore_average, restore_optimizer
+from slowfast.checkpoint.restore import Restorable, restore
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import (
     checkpoint_folder,
@@ -28,13 +25,12 @@ from slowfast.checkpoint.storage import (
     read_training_state,
     set_aside,
 )
-from slowfast.checkpoint.weights import load_model_weights, load_weights
+from slowfast.checkpoint.weights import load_model_weights
 from slowfast.distributed.world import World
 from slowfast.errors import CheckpointError
 from slowfast.files import delete_unfinished
 from slowfast.log import get_logger
 from slowfast.registry import projects
-from slowfast.solver.ema import WeightAverage
 
 logger = get_logger(__name__)
 
@@ -121,19 +117,6 @@ class RunIdentity:
     data_fingerprint: str
     lr_scale: float = 1.0
     former_fingerprint: str = ""
-
-
-class Restorable(Protocol):
-    """The parts of a training run that a checkpoint restores.
-
-    Attributes:
-        average: the moving average of the weights; None without one.
-    """
-
-    model: nn.Module
-    optimizer: Optimizer
-    scaler: torch.amp.GradScaler
-    average: WeightAverage | None
 
 
 class OwnCheckpoint(NamedTuple):
@@ -267,30 +250,6 @@ def resume(
     restore(run, state, source=path, forced=forced)
     logger.info("resumed from %s, %s", path, progress)
     return progress
-
-
-def restore(run: Restorable, state: TrainingState, *, source: Path, forced: bool = False) -> None:
-    """Restores weights, optimizer, scaler and averaged weights, in any number of processes.
-
-    Args:
-        source: the checkpoint, for messages.
-        forced: restart the optimizer states that do not fit.
-
-    Raises:
-        CheckpointError: if they are of another model or, unless ``forced``, of another optimizer.
-    """
-    try:
-        load_weights(run.model, state.model_state, source=str(source))
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"{error}\nthe checkpoint is of another model; restore the configuration, or use another "
-            "OUTPUT_DIR"
-        ) from error
-    restore_optimizer(run.optimizer, state.optimizer_state, source=source, forced=forced)
-    if state.scaler_state and run.scaler.is_enabled():
-        run.scaler.load_state_dict(state.scaler_state)
-    if run.average is not None:
-        restore_average(run.average, state.average_state, source=source)
 
 
 def start_from_file(

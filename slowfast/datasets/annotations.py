@@ -73,8 +73,8 @@ class PathTable(Sequence[str]):
     def relative_digest(self) -> bytes:
         """Returns the SHA-256 hash of all paths in their order, relative to the folder of them all.
 
-        It stays the same where all videos are moved together, and for ``./v.mp4`` in place of ``v.mp4``. Takes
-        seconds for ten million.
+        The hash stays the same where all videos are moved together, and for ``./v.mp4`` in place of
+        ``v.mp4``. Takes seconds for ten million.
         """
         text, starts, lengths = self._text.numpy(), self._starts.numpy(), self._lengths.numpy()
         if _has_redundant_parts(text, starts):

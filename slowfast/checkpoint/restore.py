@@ -1,20 +1,63 @@
-"""Restoring the state of an optimizer and of averaged weights, by the names of the parameters."""
+"""Restoring the parts of a run from a saved state: weights, optimizer, scaler and averaged weights.
+
+Parameters are matched by their names, so that groups, order and number of processes may differ.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from slowfast.checkpoint.state import TrainingState
+from slowfast.checkpoint.weights import load_weights
 from slowfast.distributed.dtensor import shard_like
 from slowfast.errors import CheckpointError
 from slowfast.log import get_logger
 from slowfast.solver.ema import WeightAverage
 
 logger = get_logger(__name__)
+
+
+class Restorable(Protocol):
+    """The parts of a training run that a checkpoint restores.
+
+    Attributes:
+        average: the moving average of the weights; None without one.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    average: WeightAverage | None
+
+
+def restore(run: Restorable, state: TrainingState, *, source: Path, forced: bool = False) -> None:
+    """Restores weights, optimizer, scaler and averaged weights, in any number of processes.
+
+    Args:
+        source: the checkpoint, for messages.
+        forced: restart the optimizer states that do not fit.
+
+    Raises:
+        CheckpointError: if they are of another model or, unless ``forced``, of another optimizer.
+    """
+    try:
+        load_weights(run.model, state.model_state, source=str(source))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}\nthe checkpoint is of another model; restore the configuration, or use another "
+            "OUTPUT_DIR"
+        ) from error
+    restore_optimizer(run.optimizer, state.optimizer_state, source=source, forced=forced)
+    if state.scaler_state and run.scaler.is_enabled():
+        run.scaler.load_state_dict(state.scaler_state)
+    if run.average is not None:
+        restore_average(run.average, state.average_state, source=source)
 
 
 def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source: Path, forced: bool) -> None:
