@@ -106,7 +106,7 @@ class OutputError(SlowFastError):
 
 
 class DataError(SlowFastError):
-    """A data set that cannot be used as a whole, for instance because too many videos are broken."""
+    """A data set that cannot be used, for instance because too many of its videos are broken."""
 
 
 class TrainingError(SlowFastError):

@@ -146,14 +146,7 @@ def parameter_groups(
         which are pairs of name and parameter, and ``weight_decay``, each group has ``lr_scale``, see
         :func:`set_learning_rate`. The names are saved with the optimiser's state (``param_names``).
     """
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    in_batch_norm = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, _BatchNorm)
-        for parameter in module.parameters(recurse=False)
-    }
+    in_batch_norm = _batch_norm_parameters(model)
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -172,6 +165,14 @@ def parameter_groups(
         {"params": parameters, "weight_decay": decay, "lr_scale": scale}
         for (decay, scale), parameters in groups.items()
     ]
+
+
+def _batch_norm_parameters(model: nn.Module) -> set[int]:
+    """Returns the ids of the parameters of all batch norms."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return {id(parameter) for norm in norms for parameter in norm.parameters(recurse=False)}
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:

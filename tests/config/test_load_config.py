@@ -1,6 +1,7 @@
 """Loading a configuration: bases, older names of keys, overrides, and all problems in one error."""
 
 import logging
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -269,6 +270,12 @@ class TestProblems:
         ):
             assert part in text
         assert f"{len(problems)} problems in {path}" in str(ConfigError(*problems, source=str(path)))
+
+    def test_an_error_of_another_process_keeps_its_problems(self) -> None:
+        error = ConfigError("A = 1: must be 2", "B = 1: must be 3", source="run.yaml")
+        received = pickle.loads(pickle.dumps(error))  # noqa: S301 (made in this test)
+        assert received.problems == error.problems
+        assert str(received) == str(error)
 
     def test_a_value_of_the_wrong_type_is_one_problem_only(self, tmp_path: Path) -> None:
         problems = problems_of("VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", str(tmp_path), "TRAIN.ENABLE", "maybe")
