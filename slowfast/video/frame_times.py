@@ -18,6 +18,13 @@ class FrameTimes:
     Attributes:
         seconds: (N,) float64, ascending; the first frame is at 0.
         duration: seconds from the start of the first frame to the end of the last one.
+
+    Example:
+        >>> times = FrameTimes(np.array([0.0, 0.1, 0.2, 0.7]), duration=0.8)  # 0.5 s without a new frame
+        >>> times.num_frames, times.fps, times.is_constant
+        (4, 5.0, False)
+        >>> times.at_seconds(np.array([0.05, 0.5, 0.75])).tolist()
+        [0, 2, 3]
     """
 
     seconds: np.ndarray
