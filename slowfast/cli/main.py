@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from slowfast.registry import projects
 
         for project in projects():
-            commands = {**commands, **project.commands, **COMMANDS}  # no project replaces a command of these
+            commands = {**commands, **project.commands, **COMMANDS}  # a project cannot replace these
     name, rest = choose_command(
         PROGRAM, commands, arguments, doc=__doc__, version=f"{PROGRAM} {slowfast.__version__}"
     )

@@ -18,7 +18,7 @@ from slowfast.cli.analyze import find_analyses
 from slowfast.cli.benchmark import find_checkout
 from slowfast.cli.benchmark import main as benchmark
 from slowfast.cli.commands import make_parser, summary
-from slowfast.registry import projects
+from slowfast.registry import Project, projects
 
 # Importing any of these takes longer than the help may take.
 HEAVY = ("torch", "numpy", "av", "matplotlib", "timm", "transformers", "fvcore")
@@ -112,6 +112,29 @@ def test_arguments_reach_the_command(capsys: pytest.CaptureFixture[str]) -> None
     assert "TEST.CHECKPOINT_FILE_PATH VTN_VIT_B_KINETICS.pyth" in capsys.readouterr().out
     assert slowfast.cli.main.main(["zoo", "VIT_C_VTN"]) == 2
     assert "did you mean VIT_B_VTN" in capsys.readouterr().err
+
+
+def test_an_option_of_another_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """An extraction has no dry run; the option must not be ignored while features are written."""
+    with pytest.raises(SystemExit) as stop:
+        slowfast.cli.main.main(["extract", "--cfg", "QUICKSTART", "--dry-run"])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --dry-run" in capsys.readouterr().err
+
+
+class TestProjects:
+    def test_a_project_adds_commands_and_cannot_replace_those_of_the_framework(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        project = Project("Other", lambda cfg: None, commands={"run": "vtn.cli.zoo", "models": "vtn.cli.zoo"})
+        monkeypatch.setattr("slowfast.registry.projects", lambda: (project,))
+        assert slowfast.cli.main.main(["models"]) == 0
+        assert "VIT_B_VTN" in capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            slowfast.cli.main.main(["--help"])
+        listed = capsys.readouterr().out
+        assert f"  run        {summary('slowfast.cli.run')}" in listed
+        assert f"  models     {summary('vtn.cli.zoo')}" in listed
 
 
 class TestBenchmark:
