@@ -15,7 +15,7 @@ _RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]
 
 
 def check_labels(cfg: CfgNode) -> Iterator[str]:
-    """Yields the problem of a loss that does not take the labels of the training set."""
+    """Yields the problems of a loss or of scores that do not fit the labels of the training set."""
     loss = cfg.MODEL.LOSS_FUNC
     losses: Any = registry_of("MODEL.LOSS_FUNC")
     if loss not in losses:  # reported by check_names
@@ -26,6 +26,11 @@ def check_labels(cfg: CfgNode) -> Iterator[str]:
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: must take one value per class where DATA.MULTI_LABEL is True; "
             "use bce_logit (and MODEL.HEAD_ACT sigmoid)"
+        )
+    if cfg.DATA.MULTI_LABEL and loss == "bce_logit" and cfg.MODEL.HEAD_ACT == "softmax":
+        yield (
+            "MODEL.HEAD_ACT = 'softmax': must score each class on its own where DATA.MULTI_LABEL is True and "
+            "MODEL.LOSS_FUNC is bce_logit; use sigmoid"
         )
     if mixed and not takes_values:
         yield (

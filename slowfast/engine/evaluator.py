@@ -15,13 +15,15 @@ from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
-from slowfast.log import CountOf, log_json_stats
+from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.models.capabilities import FrameByFrameModel, feature_dim_of
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, get_loss
 from slowfast.models.precision import choose_precision
 from slowfast.progress import Progress, format_duration
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,15 @@ def build_evaluator(
     # Evaluation does not mix clips, so a loss of one value per class is undefined for class indices.
     needs_values = LOSS_REGISTRY.labels_of(cfg.MODEL.LOSS_FUNC) == "values"
     loss = None if needs_values and not cfg.DATA.MULTI_LABEL else get_loss(cfg.MODEL.LOSS_FUNC)
+    if (
+        cfg.DATA.MULTI_LABEL
+        and cfg.MODEL.HEAD_ACT == "softmax"
+        and cfg.MODEL.LOSS_FUNC != "soft_cross_entropy"
+    ):
+        logger.warning(
+            "MODEL.HEAD_ACT is softmax, so the score of a class depends on the other classes; sigmoid is usual "
+            "for videos of several classes"
+        )
     precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
     # The values are read once, so that a later change of the configuration has no effect.
     ensemble, head_act, period = cfg.DATA.ENSEMBLE_METHOD, cfg.MODEL.HEAD_ACT, cfg.LOG_PERIOD

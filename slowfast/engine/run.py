@@ -227,12 +227,19 @@ def usable_cores() -> int:
 
 
 def crowded_cores(num_workers: int, local_size: int, cores: int) -> str:
-    """Returns a warning if a node has more loader workers than cores, otherwise an empty string."""
-    if num_workers * local_size <= cores:
+    """Returns a warning with a better number if a node has more loader workers than cores, otherwise ''.
+
+    Args:
+        num_workers: loader workers per process.
+        local_size: processes of this node.
+        cores: of this node.
+    """
+    fitting = max(cores // local_size, 1)
+    if num_workers <= fitting:
         return ""
     return (
         f"DATA_LOADER.NUM_WORKERS is {num_workers} for each process, but this node has {cores} cores; "
-        f"{max(cores // local_size, 1)} would be faster unless the storage is slow"
+        f"{fitting} would be faster unless the storage is slow"
     )
 
 

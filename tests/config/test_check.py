@@ -58,6 +58,11 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
         ({"DATA__PATH_LABEL_SEPARATOR": ""}, "DATA.PATH_LABEL_SEPARATOR", "between path and label"),
         ({"DATA__MAX_BROKEN_FRACTION": 1.5}, "DATA.MAX_BROKEN_FRACTION = 1.5", "0 to 1"),
         ({"DATA__MULTI_LABEL": True}, "MODEL.LOSS_FUNC = 'cross_entropy'", "bce_logit"),
+        (
+            {"DATA__MULTI_LABEL": True, "MODEL__LOSS_FUNC": "bce_logit"},
+            "MODEL.HEAD_ACT = 'softmax'",
+            "use sigmoid",
+        ),
         ({"MODEL__LOSS_FUNC": "bce_logit"}, "MODEL.LOSS_FUNC = 'bce_logit'", "use cross_entropy"),
         ({"MIXUP__ENABLE": True}, "MODEL.LOSS_FUNC = 'cross_entropy'", "use soft_cross_entropy"),
         (

@@ -17,6 +17,7 @@ from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.prediction_file import load_predictions, predictions_of, save_predictions
 from slowfast.errors import DataError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.models.losses import LOSS_REGISTRY, bce_logit
 from tests.support.processes import run_ranks
 from tests.support.tiny import Tiny, tiny_config
 
@@ -108,6 +109,19 @@ def test_multi_label_scores_give_mean_average_precision() -> None:
     found = run([views])
     assert found.multi_label
     assert found.mean_average_precision == pytest.approx(1.0)
+
+
+def test_softmax_scores_of_videos_with_several_classes_are_warned_about(
+    colour_videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss of the user may be meant for softmax; for bce_logit the configuration is refused."""
+    monkeypatch.setattr(LOSS_REGISTRY, "_entries", dict(LOSS_REGISTRY._entries))
+    LOSS_REGISTRY.register("own", labels="values")(bce_logit)
+    options = ("DATA.MULTI_LABEL", True, "MODEL.LOSS_FUNC", "own", "MODEL.HEAD_ACT")
+    for activation, warned in (("sigmoid", False), ("softmax", True)):
+        cfg = tiny_config(colour_videos, tmp_path, *options, activation)
+        build_evaluator(cfg, "test", Tiny(), World(), Interrupt())
+        assert ("sigmoid is usual for videos of several classes" in caplog.text) == warned
 
 
 def test_a_signal_ends_an_evaluation_between_two_batches() -> None:
