@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
 import json
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from slowfast.errors import AnnotationError
 
@@ -15,25 +15,42 @@ CLASSES_FILE = "classes.json"
 """Name of the file in a data set's folder that maps class names to indices."""
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_FIRST_BYTES = 4096
 
 
-def decode_text(content: bytes, path: str) -> str:
-    """Decodes the content of a text file; bytes that are not UTF-8 become surrogates, as in file names.
+def detect_encoding(first_bytes: bytes, path: str) -> str:
+    """Returns the encoding of a text file by its first bytes: UTF-16 by its byte-order mark, else UTF-8.
 
     Raises:
-        AnnotationError: where the content cannot be text.
+        AnnotationError: where the file cannot be text in one of the two.
     """
-    if content.startswith(_UTF_16):
-        try:
-            return content.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise AnnotationError(f"{path}: is damaged UTF-16 text ({error}); save it as UTF-8") from error
-    if b"\0" in content[:4096]:
+    if first_bytes.startswith(_UTF_16):
+        return "utf-16"
+    if b"\0" in first_bytes:
         raise AnnotationError(
             f"{path}: contains zero bytes: it is binary, or UTF-16 without a byte-order mark; save it as "
             "UTF-8 text"
         )
-    return content.decode("utf-8-sig", errors="surrogateescape")
+    return "utf-8-sig"
+
+
+@contextmanager
+def open_text(path: str) -> Iterator[TextIO]:
+    """Opens a text file; bytes that are not UTF-8 become surrogates, as in file names.
+
+    Raises:
+        AnnotationError: where the file cannot be read, or is not text.
+    """
+    try:
+        with open(path, "rb") as file:
+            encoding = detect_encoding(file.read(_FIRST_BYTES), path)
+        errors = "strict" if encoding == "utf-16" else "surrogateescape"
+        with open(path, encoding=encoding, errors=errors, newline="") as text:
+            yield text
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: is damaged UTF-16 text ({error}); save it as UTF-8") from error
 
 
 def read_text(path: str) -> str:
@@ -42,11 +59,8 @@ def read_text(path: str) -> str:
     Raises:
         AnnotationError: where the file cannot be read, or is not text.
     """
-    try:
-        with open(path, "rb") as file:
-            return decode_text(file.read(), path)
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
+    with open_text(path) as file:
+        return file.read()
 
 
 def read_lines(path: str) -> Iterator[tuple[int, str]]:
@@ -55,9 +69,11 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
     Raises:
         AnnotationError: where the file cannot be read, or is not text.
     """
-    for number, line in enumerate(io.StringIO(read_text(path), newline=None), start=1):
-        if line.strip():
-            yield number, line.strip()
+    with open_text(path) as file:
+        file.reconfigure(newline=None)  # type: ignore[attr-defined]
+        for number, line in enumerate(file, start=1):
+            if text := line.strip():
+                yield number, text
 
 
 def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
@@ -66,13 +82,14 @@ def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[s
     Raises:
         AnnotationError: where the file cannot be read, or is not csv.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield reader.line_num, [cell.strip() for cell in row]
-    except csv.Error as error:
-        raise AnnotationError(f"{path}, line {reader.line_num}: is not valid csv ({error})") from error
+    with open_text(path) as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield reader.line_num, [cell.strip() for cell in row]
+        except csv.Error as error:
+            raise AnnotationError(f"{path}, line {reader.line_num}: is not valid csv ({error})") from error
 
 
 def read_json(path: str, kind: type) -> Any:

@@ -200,6 +200,7 @@ def test_a_list_in_another_form_is_refused_with_what_to_change(
     [
         ("a.mp4 3\n".encode("utf-16-le"), "zero bytes: it is binary, or UTF-16 without a byte-order mark"),
         (b"\xff\xfea", "damaged UTF-16"),
+        (b"\xff\xfe", "contains no video"),
     ],
 )
 def test_what_is_not_text_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.text_files import decode_text
+from slowfast.datasets.text_files import detect_encoding, read_text
 from slowfast.datasets.video_list import LABEL, START, ListFormat, ListRow
 from slowfast.errors import AnnotationError
 
@@ -95,10 +95,11 @@ def _read_shared(path: str) -> Tensor:
         raise AnnotationError(
             f"{path}: cannot be read ({error.strerror}); check DATA.PATH_TO_DATA_DIR"
         ) from error
-    first = shared[:_FIRST_BYTES].numpy().tobytes()
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in first:
-        decoded = decode_text(shared.numpy().tobytes(), path)
-        shared = torch.frombuffer(bytearray(decoded.encode(errors="surrogateescape")), dtype=torch.uint8)
+    if detect_encoding(shared[:_FIRST_BYTES].numpy().tobytes(), path) == "utf-16":
+        encoded = bytearray(read_text(path).encode(errors="surrogateescape"))
+        shared = (
+            torch.frombuffer(encoded, dtype=torch.uint8) if encoded else torch.empty(0, dtype=torch.uint8)
+        )
     _normalize_line_ends(shared.numpy())
     return shared
 
