@@ -76,8 +76,8 @@ def build_evaluator(
         and cfg.MODEL.LOSS_FUNC != "soft_cross_entropy"
     ):
         logger.warning(
-            "MODEL.HEAD_ACT is softmax, so the score of a class depends on the other classes; sigmoid is usual "
-            "for videos of several classes"
+            "MODEL.HEAD_ACT is softmax, so the score of a class depends on the other classes; "
+            "sigmoid is usual for videos of several classes"
         )
     precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
     # The values are read once, so that a later change of the configuration has no effect.
