@@ -40,6 +40,10 @@ class PacketSource:
         threads: number of decoding threads; the decoder works on as many frames at a time.
         table: the frame table, if another source of the same file has made it; None scans the packets.
 
+    Attributes:
+        demux_failed: True if reading ended with an error.
+        refused_packets: number of packets that the decoder refused.
+
     Raises:
         DecodeError: if the source is not a decodable video.
     """
@@ -51,6 +55,7 @@ class PacketSource:
         self.name = str(source) if is_path else getattr(source, "name", "<file>")
         self._kept: list[Any] | None = None
         self.demux_failed = False
+        self.refused_packets = 0
         self._container: Any = None
         if table is not None:
             self.table = table
@@ -72,6 +77,15 @@ class PacketSource:
     def average_rate(self) -> float:
         """Frames per second from the container's header; 25 where the header has no rate."""
         return float(self.stream.average_rate or self.stream.guessed_rate or 25)
+
+    @property
+    def announced_seconds(self) -> float | None:
+        """Duration of the stream from the container's header; None where the header has no such duration."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        if self._container.duration and len(self._container.streams) == 1:
+            return self._container.duration / av.time_base
+        return None
 
     @property
     def may_skip(self) -> bool:
@@ -207,10 +221,12 @@ class PacketSource:
             # After an error, some decoders (VP9) refuse all packets until they are reset.
             context.flush_buffers()
         except (av.FFmpegError, OSError):
+            self.refused_packets += 1
             return []
         try:
             return context.decode(packet)
         except (av.FFmpegError, OSError):
+            self.refused_packets += 1
             return []
 
     def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:

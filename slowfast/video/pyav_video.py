@@ -24,6 +24,7 @@ from av.video.frame import PictureType
 
 from slowfast.errors import DecodeError
 from slowfast.video.container import Source
+from slowfast.video.damage import describe_damage, describe_missing
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_table.table import FrameTable
 from slowfast.video.frame_times import FrameTimes
@@ -98,6 +99,34 @@ class PyAVVideo:
         if not stream.duration or not stream.frames:
             return None
         return stream.duration / stream.frames
+
+    @property
+    def width(self) -> int:
+        """Pixels per row of a frame, as stored."""
+        return self._packets.stream.codec_context.width
+
+    @property
+    def height(self) -> int:
+        """Rows of a frame, as stored."""
+        return self._packets.stream.codec_context.height
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the decoder."""
+        return self._packets.stream.codec_context.name
+
+    @property
+    def undecodable_head(self) -> int:
+        """Number of frames at the start that refer to frames missing in the file; they are left out."""
+        return self._table.undecodable_head
+
+    def describe_missing(self) -> str:
+        """Returns what the header announces and the file lacks; empty if nothing is missing."""
+        return describe_missing(self._packets)
+
+    def describe_damage(self) -> str:
+        """Decodes all frames; returns what went wrong, empty if nothing."""
+        return describe_damage(self._packets)
 
     @property
     def _table(self) -> FrameTable:

@@ -1,0 +1,76 @@
+"""Findings on a whole file: whether it holds what its header announces, and whether all of it can be decoded.
+
+P packets.
+"""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+
+from slowfast.video.frame_table.packet_facts import NO_PTS
+from slowfast.video.packets import PacketSource
+
+# Containers round; less than this, in seconds and as a fraction, is not missing.
+_MISSING_SECONDS, _MISSING_FRACTION = 0.5, 0.05
+# Containers whose header counts the packets that the file holds, hidden ones included.
+_COUNTING = frozenset({"mov"})
+# Containers without a duration in the header; FFmpeg makes one up from timestamps or the size of the file.
+_WITHOUT_DURATION = frozenset({"mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "vvc", "vc1", "image2"})
+
+
+def describe_missing(source: PacketSource) -> str:
+    """Returns what the header announces and the file lacks; empty if nothing is missing.
+
+    All stored packets count, also those of frames that an edit list hides, as in a part of a video that
+    was copied from between key frames on, and those of frames that cannot be decoded for the same reason.
+    """
+    packets = source.table.packets
+    stored, announced = len(packets.pts), source.stream.frames
+    if source.formats & _COUNTING and announced > stored * (1 + _MISSING_FRACTION) + 1:
+        return f"{stored} of {announced} frames are present"
+    if source.formats & _WITHOUT_DURATION:
+        return ""
+    # The end of the last packet, on the clock that the announced duration is on.
+    tick = float(source.stream.time_base)
+    times = np.concatenate([packets.pts, packets.dts])
+    ends = times + np.tile(packets.durations, 2)
+    known = times != NO_PTS
+    announced_seconds = source.announced_seconds
+    if not known.any() or announced_seconds is None:
+        return ""
+    end = int(ends[known].max())
+    present = max(end, end - int(times[known].min())) * tick
+    if announced_seconds - present > max(_MISSING_SECONDS, _MISSING_FRACTION * announced_seconds):
+        return f"{present:.2f} of {announced_seconds:.2f} s are present"
+    return ""
+
+
+def describe_damage(source: PacketSource) -> str:
+    """Decodes all frames; returns what went wrong, errors that the decoder conceals included.
+
+    Errors before the first decodable frame do not count: the frames before it are not in the table.
+    """
+    frames = source.table.times.num_frames
+    begins_late = source.table.undecodable_head > 0
+    decoded = concealed = 0
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    source.refused_packets = 0
+    try:
+        with av.logging.Capture() as messages:
+            for frame in source.decode_all():
+                if decoded == 0 and begins_late:
+                    messages.clear()
+                    source.refused_packets = 0
+                decoded += 1
+                concealed += frame.is_corrupt
+    finally:
+        av.logging.set_level(level)
+    errors = [text.strip() for _, _, text in messages]
+    if source.refused_packets or concealed or decoded < frames:
+        refused = source.refused_packets
+        return (
+            f"{decoded} of {frames} frames decoded, {refused} packets refused, {concealed} frames concealed"
+        )
+    return f"{len(errors)} errors logged by the decoder: {errors[0]}" if errors else ""
