@@ -176,9 +176,11 @@ class FeatureFile:
 
         After a crash at any point, no rows stand beside a description of other features.
         """
-        # Where the path is a link, the file itself is replaced; it may be on another disk.
-        with atomic_write(os.path.realpath(self.path)) as temporary:
-            temporary.touch()
+        if self.path.exists() and self.path.stat().st_size > 0:
+            # Where the path is a link, the file itself is replaced; it may be on another disk.
+            with atomic_write(os.path.realpath(self.path)) as temporary:
+                temporary.touch()
+        self.path.touch()
         write_text(self._json, json.dumps(description, indent=2) + "\n")
 
     def _count_rows(self) -> int:
