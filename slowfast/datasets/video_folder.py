@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 # Containers that FFmpeg reads and that usually hold video.
@@ -65,12 +65,12 @@ def find_class_folders(folder: str) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def describe_others(others: Iterable[str]) -> str:
-    """Returns a summary of files that are not videos, for messages: ``5 files: 3 .txt, 2 .jpg``."""
-    suffixes = Counter(os.path.splitext(path)[1].lower() or "without suffix" for path in others)
-    counted = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(6))
-    total = sum(suffixes.values())
-    return f"{total} {'file' if total == 1 else 'files'}: {counted}"
+def describe_others(others: Sequence[str]) -> str:
+    """Returns a summary for messages: ``5 files such as 'a.txt' (3 .txt, 2 .jpg)``."""
+    suffixes = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in others)
+    by_count = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
+    counted = ", ".join(f"{count} {suffix}" for suffix, count in by_count[:6])
+    return f"{len(others)} {'file' if len(others) == 1 else 'files'} such as {others[0]!r} ({counted})"
 
 
 def _walk_files(folder: str) -> Iterator[str]:

@@ -6,12 +6,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slowfast.datasets.text_files import read_lines
+from slowfast.datasets import video_list
 from slowfast.datasets.video_folder import find_videos
 from slowfast.errors import AnnotationError
 from slowfast.files import write_text
-
-_HEADERS = (["path", "label"], ["path", "label", "start", "end"])
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,11 @@ class VideoList:
 
 
 def read_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoList:
-    """Reads a list of ``path label`` lines (or ``path label start end``, with that header), or a folder.
+    """Reads a list of videos, in the format of :mod:`slowfast.datasets.video_list`, or a folder.
 
     Args:
+        source: the file or folder.
+        separator: between the columns of a list.
         prefix: folder to which relative paths of a list refer.
 
     Raises:
@@ -69,16 +69,8 @@ def read_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoLi
         if not entries:
             raise AnnotationError(f"{source}: contains no video file")
         return VideoList(source, source, "", tuple(entries))
-    header, columns, entries = "", 2, []
-    for number, line in read_lines(source):
-        if not entries and not header and line.split(separator) in _HEADERS:
-            header, columns = line, len(line.split(separator))
-            continue
-        path, *rest = line.rsplit(separator, columns - 1)
-        if len(rest) != columns - 1 or not path:
-            wanted = header or f"path{separator}label"
-            raise AnnotationError(f"{source}, line {number}: {line!r} is not {wanted!r}; see --separator")
-        entries.append(Entry(os.path.join(prefix, path), rest[0], line))
+    form, rows = video_list.read_list(source, separator, key="--separator")
+    entries = [Entry(os.path.join(prefix, row.path), row.label, row.text) for row in rows]
     if not entries:
         raise AnnotationError(f"{source}: contains no video")
-    return VideoList(source, prefix or os.curdir, header, tuple(entries))
+    return VideoList(source, prefix or os.curdir, form.header, tuple(entries))

@@ -11,6 +11,7 @@ from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.readers.path_label import read_csv
 from slowfast.datasets.video_list import read_list
 from slowfast.errors import AnnotationError
+from slowfast.preparation import lists
 
 
 @pytest.fixture
@@ -132,6 +133,12 @@ def test_one_list_in_many_forms(tmp_path: Path, separator: str, text: str, encod
     assert found.labels().tolist() == [3, 0]
     form, rows = read_list(str(path), separator)
     assert [(row.path, int(row.label)) for row in rows] == [("a b.mp4", 3), ("c.mp4", 0)]
+    # The tools that prepare data sets read the same, and keep the lines that they write.
+    videos = lists.read_list(str(path), separator=separator)
+    videos.write(str(tmp_path / "copy.csv"), videos.entries)
+    copy = read_csv(str(tmp_path / "copy.csv"), num_classes=5, separator=separator)
+    assert videos.paths == list(copy.paths) == ["a b.mp4", "c.mp4"]
+    assert copy.labels().tolist() == [3, 0]
     assert (form.header == "") == (text[0] in "a \t" or text.startswith(('"a', '"c')))
 
 

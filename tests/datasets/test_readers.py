@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from slowfast.config import get_default_config
 from slowfast.datasets.build import DATASET_REGISTRY, build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.readers import READERS, AnnotationSource
-from slowfast.errors import AnnotationError, ConfigError
+from slowfast.errors import AnnotationError, ConfigError, DecodeError
 from slowfast.features.build import build_feature_names
+from slowfast.video.image_folder import ImageFolder
 from tests.support.videos import read_stamps, stamp, write_video
 
 SPLITS = ("train", "val", "test")
@@ -305,6 +308,125 @@ def test_videofolder_counts_the_classes_of_all_splits(tmp_path: Path) -> None:
         read("videofolder", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        *((suffix, {}) for suffix in (".ts", ".MTS", ".m2ts", ".flv", ".asf", ".mkv", ".m2v", ".mpg")),
+        (".ogv", {"codec": "libvpx", "container_format": "ogg"}),
+        (".mxf", {"codec": "mpeg2video", "size": (64, 64)}),
+        (".vob", {"codec": "mpeg2video"}),
+        (".3gp", {"container_format": "mp4"}),
+        (".qqq", {"container_format": "matroska"}),
+        ("", {"container_format": "mp4"}),
+    ],
+)
+def test_videofolder_reads_all_that_decodes(tmp_path: Path, suffix: str, options: dict) -> None:
+    codecs = {".m2v": "mpeg2video", ".mpg": "mpeg2video", ".flv": "flv", ".asf": "mpeg4"}
+    (tmp_path / "train" / "bow").mkdir(parents=True)
+    options = {"codec": codecs.get(suffix, "libx264")} | options
+    write_video(tmp_path / "train" / "bow" / f"a{suffix}", 12, **options)
+    assert read("videofolder", tmp_path, num_classes=1) == [(f"train/bow/a{suffix}", 0)]
+
+
+def test_videofolder_counts_the_files_that_it_leaves_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = dict.fromkeys(["a.jpg", "b.jpg", "readme.txt", "c.wav", "d.unknown", "deep/e"], "no video")
+    lay_out(tmp_path, {f"train/bow/{name}": text for name, text in others.items()}, ["train/bow/v.mp4"])
+    with caplog.at_level("WARNING", logger="slowfast"):
+        assert read("videofolder", tmp_path, num_classes=1) == [("train/bow/v.mp4", 0)]
+    assert (
+        f"{tmp_path}/train: left out, because they are not videos: 6 files such as 'bow/a.jpg' "
+        "(2 .jpg, 1 .txt, 1 .unknown, 1 .wav, 1 without suffix)" in caplog.text
+    )
+
+
+def test_a_class_without_videos_is_an_error(tmp_path: Path) -> None:
+    lay_out(tmp_path, {"train/wave/notes.txt": ""}, ["train/bow/v.mp4"])
+    with pytest.raises(AnnotationError, match=r"train/wave: this class .* only 1 file such as 'notes.txt'"):
+        read("videofolder", tmp_path)
+    (tmp_path / "train/wave/notes.txt").unlink()
+    with pytest.raises(AnnotationError, match=r"train/wave: this class .* no files; add videos or remove"):
+        read("videofolder", tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------- frames
+
+
+def write_images(folder: Path, *names: str) -> None:
+    """Writes an image (32 × 32) for each name, stamped with the last number of the name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        number = int(re.findall(r"\d+", Path(name).stem)[-1])
+        Image.fromarray(stamp(number, 64, 64)).save(folder / name)
+
+
+SEQUENCES = {
+    "optical flow": [*(f"img_{i:05d}.png" for i in (1, 2, 3)), *(f"flow_x_{i:05d}.png" for i in (1, 2))],
+    "depth": [*(f"img_{i:05d}.png" for i in (1, 2, 3)), *(f"depth{i}.png" for i in (1, 2, 3))],
+    "masks": [*(f"img_{i:05d}.png" for i in (1, 2, 3)), *(f"img_{i:05d}_mask.png" for i in (1, 2, 3))],
+    "two types": [*(f"img_{i:05d}.png" for i in (1, 2, 3)), *(f"img_{i:05d}.bmp" for i in (1, 2, 3))],
+    "a thumbnail": [*(f"img_{i:05d}.png" for i in (1, 2, 3)), "thumb0.png"],
+}
+
+
+@pytest.mark.parametrize("names", SEQUENCES.values(), ids=SEQUENCES)
+def test_several_sequences_of_images_need_a_template(tmp_path: Path, names: list[str]) -> None:
+    write_images(tmp_path / "video_a", *names)
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    cfg = config(tmp_path, "frames")
+    with pytest.raises(AnnotationError, match=r"several image seq.* and .*DATA.IMAGE_TEMPLATE") as caught:
+        build_dataset(cfg, "val")
+    families = {re.sub(r"\d+", "", name) for name in names}
+    assert all(min(n for n in names if re.sub(r"\d+", "", n) == f) in str(caught.value) for f in families)
+    with pytest.raises(DecodeError, match="several image sequences"):
+        ImageFolder(str(tmp_path / "video_a"), 25.0)
+    cfg.DATA.IMAGE_TEMPLATE = "img_{:05d}.png"
+    assert stamps(build_dataset(cfg, "val")[0]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1.png", "2.png", "10.png"],
+        ["img_1.png", "img_2.bmp", "img_10.png"],
+        ["2024-01-01_1.png", "2024-01-02_2.png", "2024-02-01_10.png"],
+    ],
+    ids=["numbers", "types with different numbers", "dates"],
+)
+def test_one_sequence_of_images_needs_no_template(tmp_path: Path, names: list[str]) -> None:
+    write_images(tmp_path / "video_a", *names)
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    assert stamps(build_dataset(config(tmp_path, "frames"), "val")[0]) == [1, 2, 10]
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("img_.jpg", "has no field for the number"),
+        ("img_{:05d.jpg", "is not a format of image names"),
+        ("img_{:05d}", "does not end as images do"),
+        ("img_%05d.jpg", "has no field for the number"),
+    ],
+)
+def test_a_wrong_template_is_refused(tmp_path: Path, template: str, message: str) -> None:
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    cfg = config(tmp_path, "frames")
+    cfg.DATA.IMAGE_TEMPLATE = template
+    with pytest.raises(ConfigError, match=rf"DATA.IMAGE_TEMPLATE = .*{message}"):
+        build_dataset(cfg, "val")
+
+
+def test_a_folder_without_images_of_the_template_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path / "video_a", "frame_1.png")
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    cfg = config(tmp_path, "frames")
+    cfg.DATA.IMAGE_TEMPLATE = "img_{:05d}.png"
+    broken = build_dataset(cfg, "val")[0]
+    assert broken.reason == "no frames"
+    assert "img_{:05d}.png (DATA.IMAGE_TEMPLATE)" in broken.detail
+
+
 # ------------------------------------------------------------- through the config to clips: frames, segments
 
 
@@ -324,8 +446,6 @@ def stamps(clip: Clip | BrokenVideo) -> list[int]:
 
 
 def test_frames_are_images_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    from PIL import Image
-
     for number in range(12):
         (tmp_path / "video_a").mkdir(exist_ok=True)
         Image.fromarray(stamp(number)).save(

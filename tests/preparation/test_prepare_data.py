@@ -53,7 +53,7 @@ def test_help_does_not_import_torch() -> None:
     ("arguments", "message"),
     [
         (["scan", "none.csv"], "none.csv: cannot be read (No such file or directory)"),
-        (["scan", "bad.csv"], "bad.csv, line 2: 'pathonly' is not 'path label'; see --separator"),
+        (["scan", "bad.csv"], "bad.csv, line 2: 'pathonly' is not a path and a label; --separator is ' '"),
         (["scan", "empty"], "empty: contains no video file"),
         (["resize", "data", "data"], "would replace the videos; choose another folder"),
         (["resize", "data", "data/small"], "data/small: is inside data, so that the next call would resize"),

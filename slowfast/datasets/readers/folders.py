@@ -41,7 +41,7 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
     others: list[str] = []
     for name in names:
         contents = scan_folder(os.path.join(folder, name))
-        others += contents.others
+        others += [os.path.join(name, other) for other in contents.others]
         if not contents.videos:
             found = f"only {describe_others(contents.others)}" if contents.others else "no files"
             raise AnnotationError(
