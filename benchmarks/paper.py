@@ -5,9 +5,9 @@ the published values beside it. All weights are random, since the time does not 
 seconds (300 frames of 340×256 pixels).
 
 VTN has one view with 250 frames. Its backbone computes each frame separately, so that its time is scaled from
-the time of some frames, and the encoder is timed on all of them; --whole times all frames. Other models have
-several views, of which one is timed. Training is timed with one clip per step; an epoch has the 240,000
-videos of Kinetics-400.
+the time of some frames, and the encoder is timed on all of them; --all-frames times the backbone on all of
+them too. Other models have several views, of which one is timed. Training is timed with one clip per step; an
+epoch has the 240,000 videos of Kinetics-400.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models", nargs="+", default=names, choices=names, metavar="NAME", help=", ".join(names)
     )
     parser.add_argument("--parts", nargs="+", default=["test", "train"], choices=["test", "train", "count"])
-    parser.add_argument("--whole", action="store_true", help="time all frames of long views (a minute each)")
+    parser.add_argument("--all-frames", action="store_true", help="time all frames of a view")
     parser.add_argument(
         "--rounds", type=int, default=2, help="timed rounds of the test after one warm-up round (default: 2)"
     )
@@ -206,7 +206,9 @@ def test_call(model: nn.Module, cfg: CfgNode, args: argparse.Namespace) -> Calla
     """Returns a function that computes one view, or the timed frames of a long view."""
     model.eval()
     frames, _ = views_of_test(cfg)
-    timed = min(frames, TIMED_FRAMES) if isinstance(model, FrameByFrameModel) and not args.whole else frames
+    timed = (
+        min(frames, TIMED_FRAMES) if isinstance(model, FrameByFrameModel) and not args.all_frames else frames
+    )
     view = torch.randn(1, 3, timed, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE, device=args.device)
 
     def call() -> None:
@@ -225,7 +227,7 @@ def test_call(model: nn.Module, cfg: CfgNode, args: argparse.Namespace) -> Calla
 def video_seconds(timing: Timing, model: nn.Module, cfg: CfgNode, args: argparse.Namespace) -> Timing:
     """Returns the seconds for all views of a video, computed from the timed view or frames."""
     frames, views = views_of_test(cfg)
-    if not isinstance(model, FrameByFrameModel) or args.whole or frames <= TIMED_FRAMES:
+    if not isinstance(model, FrameByFrameModel) or args.all_frames or frames <= TIMED_FRAMES:
         return Timing(tuple(views * seconds for seconds in timing.seconds))
     model.eval()
     features = torch.randn(1, frames, model.feature_dim, device=args.device)  # type: ignore[arg-type]

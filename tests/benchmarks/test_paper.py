@@ -78,5 +78,5 @@ def test_the_time_of_a_long_view_is_scaled_from_the_timed_frames(monkeypatch: py
     monkeypatch.setattr(paper, "time_interleaved", lambda calls: encoder)
     args = arguments()
     assert paper.video_seconds(Timing((5.0,)), model, cfg, args).seconds == (7.0,)
-    args.whole = True
+    args.all_frames = True
     assert paper.video_seconds(Timing((5.0,)), model, cfg, args).seconds == (5.0,)
