@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip
@@ -62,14 +63,14 @@ def make(videos: Path, tmp_path: Path) -> Any:
     return extract
 
 
-def without_cache(cfg: Any) -> Any:
+def without_cache(cfg: CfgNode) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATA.FEATURES = ""
     return cfg
 
 
-def scores(cfg: Any) -> Any:
+def scores(cfg: CfgNode) -> Any:
     """Returns the logits of the untrained model on the test split."""
     cfg = cfg.clone()
     cfg.defrost()
@@ -186,7 +187,7 @@ def test_the_manifest_describes_the_features(make: Any, tmp_path: Path) -> None:
 
 
 def test_crops_and_mirror_images_are_drawn_in_training(make: Any) -> None:
-    def means(cfg: Any) -> set[float]:
+    def means(cfg: CfgNode) -> set[float]:
         dataset = build_dataset(cfg, "train", feature_dim=WIDTH)
         return {round(float(dataset[(epoch, 0)].features.sum()), 4) for epoch in range(40)}
 
@@ -301,7 +302,7 @@ def test_a_stopped_extraction_continues_in_the_middle_of_a_video(
     assert sum(calls) == sum(10 + 2 * i for i in range(8)), "no frame was encoded twice"
 
 
-def _is_stopped(cfg: Any) -> bool:
+def _is_stopped(cfg: CfgNode) -> bool:
     """Extracts until a signal comes; returns whether one came."""
     try:
         with Interrupt() as interrupt:
@@ -333,11 +334,11 @@ def test_videos_are_distributed_over_processes(videos: Path, tmp_path: Path, mak
     assert sum(made) == sum(10 + 2 * i for i in range(8))
 
 
-def _run_extraction(cfg: Any, address: str) -> int:
+def _run_extraction(cfg: CfgNode, address: str) -> int:
     return run(cfg, address, work=_extract)
 
 
-def _extract(cfg: Any, world: World, interrupt: Interrupt) -> None:
+def _extract(cfg: CfgNode, world: World, interrupt: Interrupt) -> None:
     extract_features(cfg, world, interrupt, ExtractionRequest(dtype="float32"))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 
 from slowfast.config import get_default_config
 from slowfast.config.check import check
@@ -27,7 +28,7 @@ def rows(count: int) -> np.ndarray:
     return np.repeat(np.arange(count, dtype=np.float32)[:, None], WIDTH, axis=1) + np.arange(WIDTH) / 10
 
 
-def config(data: Path, *changes: Any) -> Any:
+def config(data: Path, *changes: Any) -> CfgNode:
     """A configuration of clips of four rows, one second apart, and of full videos at one row per second."""
     cfg = get_default_config()
     values = {

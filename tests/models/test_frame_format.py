@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from fvcore.common.config import CfgNode
 
 from slowfast.config import load_config
 from slowfast.errors import ConfigError
@@ -20,7 +19,7 @@ class Model:
         return "" if height == width == 240 else f"takes 240, not {height}×{width}"
 
 
-def config(*overrides: str) -> Any:
+def config(*overrides: str) -> CfgNode:
     return load_config("VIT_B_VTN", overrides)
 
 

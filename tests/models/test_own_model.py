@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast.engine.run import run
@@ -44,7 +45,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Any:
     return register
 
 
-def config(folder: Path, *changes: Any) -> Any:
+def config(folder: Path, *changes: Any) -> CfgNode:
     return tiny_config(folder, folder, "MODEL.MODEL_NAME", "Own", *changes)
 
 
@@ -67,7 +68,7 @@ def test_a_class_that_takes_cfg_trains_and_tests(tmp_path: Path) -> None:
 class Own(nn.Module):
     """A network without the attributes of a video model."""
 
-    def __init__(self, cfg: Any, width: int = 3) -> None:
+    def __init__(self, cfg: CfgNode, width: int = 3) -> None:
         super().__init__()
         self.head = nn.Linear(width, cfg.MODEL.NUM_CLASSES)
 
@@ -121,7 +122,7 @@ def test_arguments_that_a_subclass_passes_on_are_accepted() -> None:
 class NeedsMore(Own):
     """A constructor that the framework cannot call."""
 
-    def __init__(self, cfg: Any, width: int) -> None:
+    def __init__(self, cfg: CfgNode, width: int) -> None:
         super().__init__(cfg, width)
 
 
@@ -135,7 +136,7 @@ class NeedsBoxes(Own):
 class WithoutForward(nn.Module):
     """A class that lacks ``forward``."""
 
-    def __init__(self, cfg: Any) -> None:
+    def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
 
 

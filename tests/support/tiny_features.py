@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
@@ -34,7 +35,7 @@ class TinyFeatures(nn.Module):
         self.frozen = frozen
 
     @classmethod
-    def from_config(cls, cfg: Any, *, fetch_weights: bool = True) -> TinyFeatures:
+    def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True) -> TinyFeatures:
         return cls(cfg.MODEL.DROPOUT_RATE, frozen=cfg.MODEL.ARCH == "frozen")
 
     @property
@@ -64,7 +65,7 @@ class TinyFeatures(nn.Module):
         return self.classify(self.encode_frames(frames), positions, mask)
 
 
-def feature_config(data: Path, output: Path, *changes: Any) -> Any:
+def feature_config(data: Path, output: Path, *changes: Any) -> CfgNode:
     """Returns a configuration that trains the classifier of features; frames of 32 pixels are not cropped."""
     options = (
         "MODEL.MODEL_NAME", "TinyFeatures", "MODEL.ARCH", "frozen", "DATA.TRAIN_JITTER_SCALES", [32, 32],

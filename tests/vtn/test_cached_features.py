@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 
 from slowfast.config import load_config
 from slowfast.distributed.world import World
@@ -27,12 +28,12 @@ SMALL = [
 ]  # fmt: skip
 
 
-def config(data: Path, output: Path, *changes: Any, base: str = "QUICKSTART") -> Any:
+def config(data: Path, output: Path, *changes: Any, base: str = "QUICKSTART") -> CfgNode:
     own = ["DATA.PATH_TO_DATA_DIR", str(data), "OUTPUT_DIR", str(output), *map(str, changes)]
     return load_config(base, [*SMALL, *own])
 
 
-def logits(cfg: Any) -> Any:
+def logits(cfg: CfgNode) -> Any:
     model: Any = build_seeded_model(cfg, World(), fetch_weights=True)
     evaluation = build_evaluator(cfg, "test", model, World(), Interrupt()).run()
     assert evaluation is not None
