@@ -99,7 +99,7 @@ def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source:
         number: _shard_state(states[name], parameters[name])
         for group in own["param_groups"]
         for number, name in zip(group["params"], group["param_names"], strict=True)
-        if states.get(name)
+        if states.get(name) and _same_shape(states[name], parameters[name])
     }
     optimizer.load_state_dict({"state": loaded, "param_groups": own["param_groups"]})
 
@@ -118,6 +118,8 @@ def _find_problem(
         return f"only one of the two trains {', '.join(different[:5])}"
     if any(states.values()) and not _same_kind(states, optimizer):
         return f"it is not a state of {type(optimizer).__name__}"
+    if misshapen := [name for name in parameters if not _same_shape(states.get(name, {}), parameters[name])]:
+        return f"the shapes of {', '.join(misshapen[:5])} differ"
     return ""
 
 
@@ -125,6 +127,12 @@ def _same_kind(states: Mapping[str, Mapping[str, Any]], optimizer: Optimizer) ->
     """Whether the saved states are of an adaptive optimizer exactly if this one is adaptive."""
     adaptive = "betas" in optimizer.defaults
     return all(("exp_avg" in state) == adaptive for state in states.values() if state)
+
+
+def _same_shape(state: Mapping[str, Any], parameter: Tensor) -> bool:
+    """Whether all entries of a parameter's state, numbers excepted, have the shape of the parameter."""
+    tensors = [value for value in state.values() if isinstance(value, Tensor) and value.ndim > 0]
+    return all(tensor.shape == parameter.shape for tensor in tensors)
 
 
 def _shard_state(state: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
@@ -152,6 +160,12 @@ def restore_average(average: WeightAverage, saved: Mapping[str, Any], *, source:
         logger.warning("%s has no averaged weights: the average starts with its ordinary weights", source)
         return
     own = average.state_dict()["weights"]
+    misshapen = [n for n, w in saved["weights"].items() if n in own and w.shape != own[n].shape]
+    if misshapen:
+        raise CheckpointError(
+            f"{source}: its averaged weights of {', '.join(misshapen[:5])} have other shapes than those of "
+            "this run; restore the configuration of the run, or set MODEL_EMA.ENABLE False"
+        )
     weights = {name: shard_like(w, own[name]) if name in own else w for name, w in saved["weights"].items()}
     try:
         average.load_state_dict({**saved, "weights": weights})

@@ -18,7 +18,7 @@ from slowfast.checkpoint.storage import class_names_in, read_checkpoint, weights
 from slowfast.distributed.dtensor import shard_like
 from slowfast.errors import CheckpointError
 from slowfast.log import get_logger
-from slowfast.models.capabilities import HasClasses
+from slowfast.models.capabilities import AdaptsWeights, HasClasses
 
 logger = get_logger(__name__)
 
@@ -151,8 +151,11 @@ def load_model_weights(
 
 def load_weights(
     model: nn.Module, weights: Mapping[str, Tensor], *, source: str, reset_head: bool = False
-) -> None:
-    """Loads weights from memory, see :func:`load_model_weights`; ``source`` names their origin in errors."""
+) -> tuple[str, ...]:
+    """Loads weights from memory, see :func:`load_model_weights`; ``source`` names their origin in messages.
+
+    Returns the names of the weights that the model adapted to its own shapes; usually there are none of them.
+    """
     own = model.state_dict()
     matched = match_names(weights, own.keys(), min_matched=_MIN_MATCHED)
     if removed := matched.describe():
@@ -160,6 +163,11 @@ def load_weights(
     if matched.others:
         logger.info("%s: %s", source, list_names("entries without the prefix, not loaded", matched.others))
     weights = matched.weights
+    adapted, remedies = _adapt(model, weights, own)
+    if adapted:
+        shapes = [f"{name}: {tuple(weights[name].shape)} → {tuple(w.shape)}" for name, w in adapted.items()]
+        logger.info("%s: %s", source, list_names("adapted to the model", shapes))
+    weights = {**weights, **adapted}
     misshapen = compare_weights(weights, own).misshapen
     heads = [name for name in misshapen if _is_other_head(weights[name], own[name], model)]
     if reset_head and heads:
@@ -181,7 +189,8 @@ def load_weights(
         text = f"{source} does not fit the model:\n{differences.listing(weights, own)}"
         if differences == WeightDifferences((), (), tuple(heads)):
             text += "\nto keep the initial weights of the last layer set TRAIN.CHECKPOINT_RESET_HEAD True"
-        raise CheckpointError(text)
+        raise CheckpointError("\n".join([text, *remedies]))
+    return tuple(adapted)
 
 
 def list_names(title: str, names: Sequence[str]) -> str:
@@ -190,6 +199,22 @@ def list_names(title: str, names: Sequence[str]) -> str:
     if len(names) > _MAX_LISTED:
         lines.append(f"    … and {len(names) - _MAX_LISTED} more")
     return "\n".join(lines)
+
+
+def _adapt(
+    model: nn.Module, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Returns the weights that the model adapts to its shapes, and remedies for others of another shape."""
+    adapted: dict[str, Tensor] = {}
+    remedies: list[str] = []
+    if isinstance(model, AdaptsWeights):
+        for name in compare_weights(weights, own).misshapen:
+            result = model.adapt_weight(name, weights[name], own[name].shape)
+            if isinstance(result, Tensor):
+                adapted[name] = result
+            elif result:
+                remedies.append(result)
+    return adapted, remedies
 
 
 def _unwrap(name: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the solver imports this module, and the check of a configuration imports the solver
+    import torch
     from torch import Tensor, nn
 
 
@@ -148,6 +149,19 @@ class HasShardUnits(Protocol):
 
     def shard_units(self) -> list[nn.Module]:
         """Returns submodules that the model calls one after another in training."""
+        ...
+
+
+@runtime_checkable
+class AdaptsWeights(Protocol):
+    """A model with a rule for weights whose shape differs from its own."""
+
+    def adapt_weight(self, name: str, weight: Tensor, shape: torch.Size) -> Tensor | str:
+        """Returns ``weight`` in the shape of the model's own, if that was requested.
+
+        Otherwise returns the remedy for the error message, such as the setting that requests it; an empty
+        string if the model has no rule for this weight.
+        """
         ...
 
 

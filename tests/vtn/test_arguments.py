@@ -42,6 +42,7 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder_checkpoint": "longformer",
     "hidden_dropout": 0.0,
     "attention_dropout": 0.0,
+    "adapt_positions": True,
     "mlp_dim": 16,
     "dropout_rate": 0.0,
 }

@@ -58,6 +58,7 @@ ADJUSTABLE = (
     "VTN.BACKBONE.DROP_",
     "VTN.BACKBONE.CHUNK_FRAMES",
     "VTN.BACKBONE.ACT_CHECKPOINT",
+    "VTN.LONGFORMER.ADAPT_POSITIONS",
     "VTN.LONGFORMER.CHECKPOINT",
     "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB",
     "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB",
@@ -120,6 +121,8 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.LONGFORMER.ATTENTION_WINDOW = [18]
     # Rows of the position table. Positions are taken modulo this minus 2; [CLS] and padding have a row each.
     cfg.VTN.LONGFORMER.MAX_POSITION_EMBEDDINGS = 288
+    # Accept checkpoints with another number of rows: the rows of frames are cut or repeated.
+    cfg.VTN.LONGFORMER.ADAPT_POSITIONS = False
     # learned (the table above), sinusoidal (fixed, for any length), none.
     cfg.VTN.LONGFORMER.POSITION = "learned"
     # frame: index in the source video; second: time in seconds × POSITION_RATE.

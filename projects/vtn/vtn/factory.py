@@ -161,8 +161,8 @@ def _load_checkpoint(model: Any, checkpoint: str | Path, averaged: bool) -> None
     find_published(checkpoint)
     content = read_checkpoint(checkpoint)
     weights = weights_in(content, checkpoint, averaged=averaged)
-    load_weights(model, weights, source=str(checkpoint))
-    if "weights_digest" in content:
+    adapted = load_weights(model, weights, source=str(checkpoint))
+    if "weights_digest" in content and not adapted:
         check_hash(model, content["weights_digest"], source=str(checkpoint))
     model.class_names = class_names_in(content, checkpoint)
     if "normalization" in content:

@@ -148,11 +148,12 @@ class HubModel(
         given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
         arguments = _read_arguments(cls.arguments_type, config, model_id).changed(given)
         model: Any = cls(**arguments.without_weights().as_keywords())
-        load_weights(model, read_checkpoint(path), source=str(path), reset_head=reset_head)
+        adapted = load_weights(model, read_checkpoint(path), source=str(path), reset_head=reset_head)
         model.frame_mean, model.frame_std = tuple(config["frame_mean"]), tuple(config["frame_std"])
         if model.num_classes == config["num_classes"]:
             model.class_names = tuple(config["class_names"])
-            check_hash(model, config["weights_digest"], source=str(path))
+            if not adapted:
+                check_hash(model, config["weights_digest"], source=str(path))
         return model.eval()
 
 

@@ -16,10 +16,12 @@ from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.groups import BackboneConfig, EncoderConfig, HeadConfig
 from vtn.arguments.model_arguments import VTNArguments
 from vtn.encoder.input_checks import check_sequence, check_state
-from vtn.encoder.longformer import start_from_longformer
+from vtn.encoder.longformer import adapt_positions, start_from_longformer
 from vtn.encoder.temporal_encoder import TemporalEncoder
 from vtn.frame_model import FrameModel, build_head
 from vtn.hub import HubModel
+
+_POSITIONS = "temporal_encoder.embeddings.position_embeddings.weight"
 
 
 @MODEL_REGISTRY.register()
@@ -121,6 +123,21 @@ class VTN(HubModel, FrameModel):
             check_state(state, features, mask)
         return state
 
+    def adapt_weight(self, name: str, weight: Tensor, shape: torch.Size) -> Tensor | str:
+        """Returns a position table with another number of rows, if ``encoder.adapt_positions`` is True.
+
+        Otherwise returns the remedy for an error message; an empty string for all other weights. See
+        :class:`slowfast.models.capabilities.AdaptsWeights`.
+        """
+        if name != _POSITIONS or weight.ndim != 2 or weight.shape[1] != shape[1]:
+            return ""
+        if self.arguments.encoder.adapt_positions:
+            return adapt_positions(weight, shape[0])
+        return (
+            "to cut or repeat the rows of its position table set VTN.LONGFORMER.ADAPT_POSITIONS True "
+            "(in Python: adapt_positions=True)"
+        )
+
     def shard_units(self) -> list[nn.Module]:
         """Returns the units of :meth:`FrameModel.shard_units` and the encoder layers except the last one.
 
@@ -157,7 +174,7 @@ class VTN(HubModel, FrameModel):
         embeddings = "temporal_encoder.embeddings"
         own = {
             "cls_token",
-            f"{embeddings}.position_embeddings.weight",
+            _POSITIONS,
             f"{embeddings}.token_type_embeddings.weight",
         }
         return (own | super().no_weight_decay()) & {name for name, _ in self.named_parameters()}

@@ -119,6 +119,8 @@ class EncoderConfig:
             :func:`vtn.encoder.longformer.start_from_longformer`; empty: random weights.
         hidden_dropout: dropout probability of embeddings and layer outputs, 0 or more and below 1.
         attention_dropout: dropout probability of attention weights, in the same range.
+        adapt_positions: accept weights whose table has another number of rows: the rows of frames are cut or
+            repeated, see :func:`vtn.encoder.longformer.adapt_positions`.
 
     Raises:
         ModelError: for a value outside these ranges. Sizes that do not fit together are reported when the
@@ -136,6 +138,7 @@ class EncoderConfig:
     checkpoint: str = ""
     hidden_dropout: float = 0.1
     attention_dropout: float = 0.1
+    adapt_positions: bool = False
 
     def __post_init__(self) -> None:
         _check_at_least(
@@ -169,6 +172,7 @@ class EncoderConfig:
             attention_window=windows[0] if len(set(windows)) == 1 else windows,
             position=node.POSITION,
             max_position_embeddings=node.MAX_POSITION_EMBEDDINGS,
+            adapt_positions=node.ADAPT_POSITIONS,
             position_rate=node.POSITION_RATE if node.POSITION_UNIT == "second" else None,
             checkpoint=node.CHECKPOINT,
             hidden_dropout=node.HIDDEN_DROPOUT_PROB,
