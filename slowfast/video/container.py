@@ -72,9 +72,13 @@ def open_container(source: Source) -> Any:
     return _open(f"file:{path}", f"{_FORMATS},image2")
 
 
+# From version 19 on PyAV decodes metadata that is not UTF-8 by itself, and has no argument for it.
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 def _open(source: Any, formats: str) -> Any:
     options = {"format_whitelist": formats, "protocol_whitelist": "file", "pattern_type": "none"}
-    return av.open(source, options=options, metadata_errors="replace")
+    return av.open(source, options=options, **_METADATA)
 
 
 class _Unnamed:
@@ -103,6 +107,8 @@ def choose_video_stream(container: Any, name: str) -> Any:
         name: of the file, for the log.
     """
     streams = container.streams.video
+    if len(streams) == 1 and int(streams[0].disposition) in (0, int(av.stream.Disposition.default)):
+        return streams[0]
     moving = [stream for stream in streams if not _is_thumbnail(stream)]
     if not moving:
         return None

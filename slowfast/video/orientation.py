@@ -66,10 +66,10 @@ def orientation_of(frame: Any) -> Orientation:
 
     It is the nearest of the eight to the frame's display matrix (which FFmpeg also makes from Exif data).
     """
-    for data in frame.side_data:
-        if data.type == Type.DISPLAYMATRIX:
-            # Nine numbers of 32 bits: a b u, c d v, x y w (ISO/IEC 14496-12, 8.3.2.3).
-            a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(np.float64)
-            fits = [np.dot((a, b, c, d), candidate) for candidate in _ORIENTATIONS]
-            return Orientation(_ORIENTATIONS[int(np.argmax(fits))]) if max(fits) > 0 else UPRIGHT
-    return UPRIGHT
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return UPRIGHT
+    # Nine numbers of 32 bits: a b u, c d v, x y w (ISO/IEC 14496-12, 8.3.2.3).
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(np.float64)
+    fits = [np.dot((a, b, c, d), candidate) for candidate in _ORIENTATIONS]
+    return Orientation(_ORIENTATIONS[int(np.argmax(fits))]) if max(fits) > 0 else UPRIGHT
