@@ -66,14 +66,14 @@ class ReaderRequest:
         split: "train", "val" or "test".
         annotations: the videos to read.
         scheme: the views of each video.
-        position_rate, feature_dim, streamed_views: see :func:`build_dataset`.
+        position_rate, feature_shape, streamed_views: see :func:`build_dataset`.
     """
 
     split: str
     annotations: Annotations
     scheme: TrainingViews | ClipViews | WholeVideoViews
     position_rate: float | None = None
-    feature_dim: int | None = None
+    feature_shape: tuple[int, ...] | None = None
     streamed_views: bool = False
 
 
@@ -161,7 +161,7 @@ def build_dataset(
     *,
     position_rate: float | None = None,
     streamed_views: bool = False,
-    feature_dim: int | None = None,
+    feature_shape: tuple[int, ...] | None = None,
 ) -> ViewDataset:
     """Builds the data set of a split ("train", "val", "test").
 
@@ -169,7 +169,7 @@ def build_dataset(
         position_rate: the model's, in positions per second; None: positions are frame indices.
         streamed_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are planned but
             not decoded, and their items are :class:`slowfast.datasets.clip.StreamedClip`.
-        feature_dim: the model's width of a feature, for data sets of features.
+        feature_shape: shape (F,) or (M, F) of a frame's features in the model, for data sets of features.
 
     Returns:
         A :class:`VideoDataset`; for a user's data set of clips a :class:`MapDataset`.
@@ -191,7 +191,7 @@ def build_dataset(
         source = "original"
     else:
         source = "frames"
-    request = ReaderRequest(split, annotations, scheme, position_rate, feature_dim, streamed_views)
+    request = ReaderRequest(split, annotations, scheme, position_rate, feature_shape, streamed_views)
     built = READER_REGISTRY.get(source)(cfg, request)
     return VideoDataset(
         annotations,

@@ -16,7 +16,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
 from slowfast.log import CountOf, get_logger, log_json_stats
-from slowfast.models.capabilities import FrameByFrameModel, feature_dim_of
+from slowfast.models.capabilities import FrameByFrameModel, feature_shape_of
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, get_loss
@@ -54,7 +54,7 @@ def build_evaluator(
         split,
         position_rate=model.position_rate,
         streamed_views=isinstance(model, FrameByFrameModel),
-        feature_dim=feature_dim_of(model),
+        feature_shape=feature_shape_of(model),
     )
     loader = build_loader(
         cfg,

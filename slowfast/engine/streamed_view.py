@@ -33,9 +33,9 @@ def classify_streamed_view(
     done = 0
     chunks = (frames.permute(1, 2, 3, 0) for frames in view.chunks(encoder.chunk_size))  # (t, H, W, 3)
     with closing(encoder.encode_chunks(chunks, ahead=1)) as encoded:
-        for rows in encoded:  # (t, F)
+        for rows in encoded:  # (t, F) or (t, M, F)
             if done == 0:
-                features = rows.new_empty(len(view.indices), rows.shape[1])
+                features = rows.new_empty(len(view.indices), *rows.shape[1:])
             features[done : done + len(rows)] = rows
             done += len(rows)
             on_chunk()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slowfast.datasets.views.sampling import whole_video
 from slowfast.extraction.video import append_features
@@ -28,6 +29,11 @@ from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
+
+
+def cached_frames(times: FrameTimes, fps: float) -> NDArray[np.int64]:
+    """Returns the frames (T,) of a video that a cache holds: ``fps`` per second, or all frames for 0."""
+    return whole_video(times, 0, fps) if fps else np.arange(times.num_frames)
 
 
 @dataclass
@@ -74,8 +80,8 @@ class CachedVideoExtractor:
         """
         encoded = 0
         with open_source(path) as video:
-            times, fps = video.times, self.manifest.fps
-            indices = whole_video(times, 0, fps) if fps else np.arange(times.num_frames)
+            times = video.times
+            indices = cached_frames(times, self.manifest.fps)
             # Written first, so that complete features always have their times.
             shown = FrameTimes(times.seconds[indices], times.duration)
             write_times(times_path(self.folder, name), shown, indices, times.num_frames)
@@ -95,7 +101,7 @@ class CachedVideoExtractor:
     def _open_part(self, path: str, name: str, variant: Variant) -> FeatureFile:
         """Opens the file of incomplete features."""
         part = features_path(self.folder, variant, name).with_suffix(".part.npy")
-        return FeatureFile(part, self.manifest.feature_dim, self._description(path), self.manifest.dtype)
+        return FeatureFile(part, self.manifest.row_shape, self._description(path), self.manifest.dtype)
 
     def _description(self, path: str) -> dict[str, Any]:
         """Returns the values that identify the video and the settings; they are stored with the features."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +20,28 @@ from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener, view_scheme
 from slowfast.datasets.views.view_reader import TrainingViews
 from slowfast.distributed.world import World
+from slowfast.engine.dry_run import format_bytes
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import ConfigError, DataError, SlowFastError
-from slowfast.extraction.cached_video import CachedVideoExtractor
+from slowfast.extraction.cached_video import CachedVideoExtractor, cached_frames
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
 from slowfast.features.build import build_feature_names, channel_order, evaluation_variants
 from slowfast.features.cache import MANIFEST, Manifest, Variant
+from slowfast.features.storage import STORED
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.capabilities import FeatureModel
+from slowfast.models.capabilities import FeatureModel, num_tokens_of
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.precision import choose_precision
 from slowfast.video.decoding import describe_backend
 
 logger = get_logger(__name__)
+
+# Videos per split whose length is looked up for the estimate of the size.
+_MEASURED_VIDEOS = 8
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
     splits = [_build_split(cfg, split, world, request) for split in enabled]
     folder = Path(cfg.DATA.FEATURES)
     manifest = _claim_folder(folder, world, _build_manifest(cfg, model, request, splits))
+    _log_size(manifest, splits, world)
     encoder = FrameEncoder(
         model,
         mean=manifest.mean,
@@ -147,6 +155,7 @@ def _build_manifest(
     return Manifest(
         source=dict(model.feature_source()),
         feature_dim=model.feature_dim,
+        num_tokens=num_tokens_of(model),
         dtype=request.dtype,
         fps=cfg.DATA.FEATURES_FPS,
         mean=mean,
@@ -162,13 +171,35 @@ def _build_manifest(
     )
 
 
+def _log_size(manifest: Manifest, splits: Sequence[SplitVideos], world: World) -> None:
+    """Logs the size of the complete features, estimated from the lengths of a few videos."""
+    bytes_per_row = math.prod(manifest.row_shape) * STORED[manifest.dtype][1].itemsize
+    own = 0.0
+    for split in splits:
+        counts = []
+        for row in split.rows[:: max(1, len(split.rows) // _MEASURED_VIDEOS)]:
+            # Broken videos are reported by the extraction itself.
+            with suppress(SlowFastError, OSError), split.open_source(split.annotations.paths[row]) as video:
+                counts.append(len(cached_frames(video.times, manifest.fps)))
+        rows_per_video = sum(counts) / max(1, len(counts))
+        own += rows_per_video * len(split.rows) * len(split.variants) * bytes_per_row
+    logger.info(
+        "features: %s %s per frame and crop, %d bytes; about %s in %s when complete",
+        " × ".join(map(str, manifest.row_shape)),
+        manifest.dtype,
+        bytes_per_row,
+        format_bytes(round(sum(world.all_gather_objects(own)))),
+        "all splits" if len(splits) > 1 else f"split {splits[0].name}",
+    )
+
+
 def _settings_hash(manifest: Manifest) -> str:
     """Returns a hash of all that decides the features of a variant.
 
     Variants are left out: when some are added, complete features of the others stay valid.
     """
     settings = replace(manifest, variants=(), made_by={})
-    return hashlib.sha256(json.dumps(asdict(settings)).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()[:16]
 
 
 def _claim_folder(folder: Path, world: World, wanted: Manifest) -> Manifest:

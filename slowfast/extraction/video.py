@@ -1,6 +1,6 @@
 """Encoding of one video's frames into feature files: the path of feature caches and of predictions.
 
-t frames of a chunk, T frames, H W pixels, F width of a feature.
+t frames of a chunk, T frames, H W pixels, M tokens of a frame, F width of a feature.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def append_features(
     *_, last = files
     with closing(encoder.encode_chunks(shown, ahead=ahead)) as encoded:
         for (variant, file), features in zip(cycle(files.items()), encoded, strict=False):
-            rows = features.float().cpu()  # (t, F)
+            rows = features.float().cpu()  # (t, F) or (t, M, F)
             numbers = indices[file.count : file.count + len(rows)]
             lost = torch.tensor([missing is not None and number in missing for number in numbers.tolist()])
             _check_values(rows, numbers, lost, file.dtype, name)
@@ -96,11 +96,11 @@ def _shown_frames(
 
 
 def _check_values(features: Tensor, numbers: NDArray[np.int64], lost: Tensor, dtype: str, name: str) -> None:
-    """Raises an error for features (t, F) that a file cannot hold, except those of ``lost`` frames (t,).
+    """Raises an error for features that a file cannot hold, except those of ``lost`` frames (t,).
 
     In a file NaN stands for a frame that cannot be decoded, so that NaN of the model must not get there.
     """
-    not_finite = (~features.isfinite().all(dim=1) & ~lost).nonzero().flatten()
+    not_finite = (~features.isfinite().flatten(1).all(dim=1) & ~lost).nonzero().flatten()
     if len(not_finite):
         raise NotFiniteError(
             f"{name}: the model gives NaN or infinite features for frame {numbers[not_finite[0]]} and "

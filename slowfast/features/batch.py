@@ -1,6 +1,7 @@
 """Clips and batches of features, used in place of clips and batches of frames.
 
-B clips, T frames, F width of a feature, K classes.
+B clips, T frames, M tokens of a frame, F width of a feature, K classes. Features are (T, F) and (B, T, F),
+those with several tokens per frame (T, M, F) and (B, T, M, F).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class FeatureClip:
     """One view of one video.
 
     Attributes:
-        features: (T, F) of a float dtype.
+        features: (T, F) or (T, M, F) of a float dtype.
         positions, label, video_id, view_id, broken: as in :class:`slowfast.datasets.clip.Clip`.
     """
 
@@ -44,8 +45,8 @@ class FeatureClip:
         """Returns a batch of at least one clip; shorter clips are padded with zeros and masked."""
         lengths = torch.tensor([len(clip.features) for clip in clips])
         longest = int(lengths.max())
-        width = clips[0].features.shape[1]
-        features = torch.zeros(len(clips), longest, width, dtype=clips[0].features.dtype)
+        frame = clips[0].features.shape[1:]
+        features = torch.zeros(len(clips), longest, *frame, dtype=clips[0].features.dtype)
         positions = torch.zeros(len(clips), longest, dtype=torch.int64)
         for i, clip in enumerate(clips):
             features[i, : len(clip.features)] = clip.features
@@ -66,7 +67,7 @@ class FeatureBatch(NamedTuple):
     """A collated batch with the interface of :class:`slowfast.datasets.clip.ClipBatch`.
 
     Attributes:
-        features: (B, T, F) of a float dtype; 0 where padded.
+        features: (B, T, F) or (B, T, M, F) of a float dtype; 0 where padded.
         positions, mask, label, video_id, view_id, broken, streamed: as in ``ClipBatch``.
     """
 
@@ -85,7 +86,7 @@ class FeatureBatch(NamedTuple):
         return self.features.shape[0]
 
     def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-        """Returns features (B, T, F) float32; ``mean`` and ``std`` were applied before the extraction."""
+        """Returns the features float32; ``mean`` and ``std`` were applied before the extraction."""
         return self.features.float()
 
     def to(self, device: torch.device) -> FeatureBatch:

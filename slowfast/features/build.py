@@ -50,7 +50,7 @@ def _build_cached(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
 @READER_REGISTRY.register("feature_files")
 def _build_from_files(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     built = build_file_reader(
-        cfg, request.annotations, request.scheme, request.position_rate, request.feature_dim
+        cfg, request.annotations, request.scheme, request.position_rate, request.feature_shape
     )
     return BuiltReader(built[0], FeatureClip, built[1])
 
@@ -84,7 +84,7 @@ def build_cache_reader(
         position_rate,
         folder,
         build_feature_names(cfg, annotations),
-        manifest.feature_dim,
+        manifest.row_shape,
         manifest.dtype,
         variants,
     )
@@ -95,7 +95,9 @@ def build_cache_reader(
         "`slowfast extract`, with TRAIN.ENABLE True for train and val, and TEST.ENABLE True for test",
     )
     shown = ", ".join(variant.name for choice in variants.values() for variant in choice)
-    _logger.info("features: %s, %s, width %d, %s", folder, manifest.dtype, manifest.feature_dim, shown)
+    tokens = f"{manifest.num_tokens} tokens, " if manifest.num_tokens > 1 else ""
+    width = manifest.feature_dim
+    _logger.info("features: %s, %s, %swidth %d, %s", folder, manifest.dtype, tokens, width, shown)
     if isinstance(scheme, TrainingViews) and len(variants[0]) == 1:
         _logger.info(
             "features: training uses this one crop of each frame; extract more with the options --flips, "
@@ -109,12 +111,12 @@ def build_file_reader(
     annotations: Annotations,
     scheme: Views,
     position_rate: float | None,
-    feature_dim: int | None,
+    row_shape: tuple[int, ...] | None,
 ) -> tuple[FeatureFileReader, FeatureOrigin]:
     """Builds the reader of the feature files in a list.
 
     Args:
-        feature_dim: F, the width that the model takes; None: any width.
+        row_shape: shape of a frame's features that the model takes, (F,) or (M, F); None: any shape.
 
     Raises:
         ConfigError: where views have several crops.
@@ -126,7 +128,7 @@ def build_file_reader(
             "whose files have one row per frame and no crops; use 1"
         )
     reader = FeatureFileReader(
-        scheme, position_rate, cfg.DATA.FEATURES_FPS, cfg.DATA.FEATURES_LAYOUT, feature_dim
+        scheme, position_rate, cfg.DATA.FEATURES_FPS, cfg.DATA.FEATURES_LAYOUT, row_shape
     )
     _check_some(annotations, reader.open, "none of the first feature files can be read")
     return reader, FeatureOrigin(cfg.DATA.PATH_TO_DATA_DIR)

@@ -4,7 +4,7 @@
 one crop, mirrored or not; ``times/NAME.npy`` holds the display time of the frame of each row. NAME is the
 path of the video within its data set.
 
-T rows, F width of a feature.
+T rows, M tokens of a frame, F width of a feature. A row is (F,), and (M, F) for M > 1.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from slowfast.datasets.views.spatial import fixed_crop
 from slowfast.errors import DataError
 from slowfast.features.storage import STORED
 from slowfast.files import atomic_write, write_text
+from slowfast.models.capabilities import feature_shape
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, scaled_by
 
@@ -83,6 +84,7 @@ class Manifest:
         variants: variants that exist of each video.
         made_by: further facts for the reader of the file: version of the code, decoder, precision. A cache is
             not refused where they differ.
+        num_tokens: M; not written where it is 1, as in earlier files.
     """
 
     source: Mapping[str, Any]
@@ -94,6 +96,12 @@ class Manifest:
     channels: str
     variants: tuple[Variant, ...]
     made_by: Mapping[str, str]
+    num_tokens: int = 1
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """(F,), or (M, F) for several tokens."""
+        return feature_shape(self.num_tokens, self.feature_dim)
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -127,12 +135,19 @@ class Manifest:
 
     def write(self, folder: str | Path) -> None:
         """Writes the manifest of a folder, atomically."""
-        content = {"format": FORMAT, **asdict(self)}
+        content = {"format": FORMAT, **self.as_dict()}
         write_text(Path(folder, MANIFEST), json.dumps(content, indent=2) + "\n")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the content as plain values; without ``num_tokens`` where it is 1."""
+        content = asdict(self)
+        if self.num_tokens == 1:
+            del content["num_tokens"]
+        return content
 
     def differences(self, other: Manifest) -> list[str]:
         """Returns one phrase per setting that differs from ``other``; variants and ``made_by`` may differ."""
-        names = ("feature_dim", "dtype", "fps", "mean", "std", "channels")
+        names = ("feature_dim", "num_tokens", "dtype", "fps", "mean", "std", "channels")
         return [
             *describe_differences(self.source, other.source),
             *describe_differences(

@@ -1,6 +1,7 @@
 """Readers of views of videos as rows of features, from a cache or from files of other programs.
 
-T rows of a file, n rows of a view, F width of a feature.
+T rows of a file, n rows of a view, M tokens of a frame, F width of a feature. A row is (F,), or (M, F) for
+several tokens per frame.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from slowfast.features.storage import STORED, from_stored
 from slowfast.video.frame_times import FrameTimes
 
 LAYOUTS = ("frames_first", "frames_last")
-"""Layouts of the arrays of other programs: (T, F) or (F, T)."""
+"""Layouts of the arrays of other programs, (T, F) or (F, T); arrays (T, M, F) have the frames first."""
 
 # Bytes of magic number, version and header length at the start of a .npy file.
 _PREAMBLE = 10
@@ -41,7 +42,7 @@ class CacheReader:
         position_rate: see :class:`slowfast.datasets.views.view_reader.ViewReader`.
         folder: folder of the cache.
         names: maps a video's path to its name in the cache.
-        feature_dim: F.
+        row_shape: (F,) or (M, F).
         dtype: dtype of the cache, a key of ``slowfast.features.storage.STORED``.
         variants: variants by the crop of a view; where a crop has several, one is drawn at random (training).
     """
@@ -50,14 +51,16 @@ class CacheReader:
     position_rate: float | None
     folder: str
     names: FeatureNames
-    feature_dim: int
+    row_shape: tuple[int, ...]
     dtype: str
     variants: Mapping[int, tuple[Variant, ...]]
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns features (n, F) and positions (n,) int64 of the frames that a decoder would have read.
+        """Returns features (n, F) or (n, M, F) and positions (n,) int64.
+
+        They belong to the frames that a decoder would have read.
 
         Raises:
             DecodeError: where the features of the video are missing, incomplete or damaged.
@@ -71,7 +74,7 @@ class CacheReader:
         choice = self.variants[crop]
         variant = choice[int(rng.integers(len(choice)))] if len(choice) > 1 else choice[0]
         array = map_array(str(features_path(self.folder, variant, name)), path)
-        wanted = (times.num_frames, self.feature_dim)
+        wanted = (times.num_frames, *self.row_shape)
         if array.shape != wanted or array.dtype != STORED[self.dtype][1]:
             detail = f"{array.dtype} {array.shape} instead of {self.dtype} {wanted}; extract it again"
             raise DecodeError(path, "damaged features", detail)
@@ -93,19 +96,19 @@ class FeatureFileReader:
         position_rate: see :class:`slowfast.datasets.views.view_reader.ViewReader`.
         fps: rows per second in files without times; 0: not known.
         layout: one of ``LAYOUTS``.
-        feature_dim: F; None: any width.
+        row_shape: (F,) or (M, F); None: any shape.
     """
 
     scheme: Scheme
     position_rate: float | None
     fps: float = 0.0
     layout: str = LAYOUTS[0]
-    feature_dim: int | None = None
+    row_shape: tuple[int, ...] | None = None
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns features (n, F) and positions (n,) int64.
+        """Returns features (n, F) or (n, M, F) and positions (n,) int64.
 
         Raises:
             DecodeError: where the file cannot be read or has another layout; the message names the key.
@@ -116,7 +119,7 @@ class FeatureFileReader:
         return torch.from_numpy(take_rows(features, rows)), torch.from_numpy(positions)
 
     def open(self, path: str) -> tuple[NDArray[Any], FrameTimes]:
-        """Returns all features (T, F), memory-mapped where the file allows it, and their times.
+        """Returns all features (T, F) or (T, M, F), memory-mapped where the file allows it, and their times.
 
         Raises:
             DecodeError: as :meth:`read`.
@@ -128,21 +131,28 @@ class FeatureFileReader:
             features = map_array(found, path)
             beside = f"{found.removesuffix('.npy')}.times.npy"
             seconds = map_array(beside, path) if os.path.isfile(beside) else None
-        if features.ndim != 2 or not len(features):
-            detail = f"{found} has shape {features.shape}; must be rows of features, with two dimensions"
+        if features.ndim not in (2, 3) or not len(features):
+            detail = (
+                f"{found} has shape {features.shape}; must be rows of features, (frames, width) or (frames, "
+                "tokens, width)"
+            )
             raise DecodeError(path, "no features", detail)
         if features.dtype.kind != "f":
             detail = f"{found} holds {features.dtype}; convert it to float16, float32 or float64"
             raise DecodeError(path, "no features", detail)
-        if self.layout == "frames_last":
+        if self.layout == "frames_last" and features.ndim == 2:
             features = features.T
-        if self.feature_dim is not None and features.shape[1] != self.feature_dim:
+        if self.row_shape is not None and features.shape[1:] != self.row_shape:
             raise DecodeError(path, "wrong width", self._explain_width(found, features.shape))
         return features, self._times(path, seconds, len(features))
 
     def _explain_width(self, found: str, shape: tuple[int, ...]) -> str:
-        detail = f"{found} has rows of width {shape[1]}, and the model takes {self.feature_dim}"
-        if shape[0] == self.feature_dim:
+        if len(shape) == 3 or self.row_shape is None or len(self.row_shape) == 2:
+            detail = f"{found} has rows of shape {shape[1:]}, and the model takes {self.row_shape}"
+            return f"{detail}; build the model for features of that shape"
+        (width,) = self.row_shape
+        detail = f"{found} has rows of width {shape[1]}, and the model takes {width}"
+        if shape[0] == width:
             other = next(layout for layout in LAYOUTS if layout != self.layout)
             return f"{detail}; set DATA.FEATURES_LAYOUT {other}"
         return f"{detail}; build the model for features of width {shape[1]}"
@@ -194,7 +204,7 @@ def plan_rows(
 
 
 def take_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Returns a copy of ascending rows (n, F) of a memory-mapped array (T, F); only their pages are read."""
+    """Returns a copy of ascending rows (n, …) of a memory-mapped array (T, …); only their pages are read."""
     return (
         np.ascontiguousarray(array[rows])
         if array.dtype.isnative

@@ -1,21 +1,22 @@
 """Features on the disk, written chunk by chunk, so that an interrupted extraction can continue.
 
-``NAME.npy`` is an ordinary array (T, F) at every moment: rows are appended and flushed to the disk before the
-header counts them. ``NAME.json`` beside it describes the features. ``NAME.npy.lock`` exists while a process
-writes them.
+``NAME.npy`` is an ordinary array (T, F) or (T, M, F) at every moment: rows are appended and flushed to the
+disk before the header counts them. ``NAME.json`` beside it describes the features. ``NAME.npy.lock`` exists
+while a process writes them.
 
 ``numpy.lib.format.open_memmap`` does not do this: it needs the number of rows in advance, and after a crash
 the file has rows that were never written.
 
-T frames, t frames of a chunk, F width of a feature.
+T frames, t frames of a chunk, M tokens of a frame, F width of a feature.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO, Self
@@ -71,7 +72,7 @@ class FeatureFile:
 
     Args:
         path: path of the array; ``.npy`` is added where it has another suffix. Missing folders are created.
-        feature_dim: F.
+        row_shape: (F,) or (M, F); a number is the width F.
         description: plain values that identify the features; existing ones are kept only where their
             description is equal.
         dtype: a key of ``STORED``.
@@ -84,12 +85,17 @@ class FeatureFile:
     """
 
     def __init__(
-        self, path: str | Path, feature_dim: int, description: Mapping[str, Any], dtype: str = "float32"
+        self,
+        path: str | Path,
+        row_shape: int | Sequence[int],
+        description: Mapping[str, Any],
+        dtype: str = "float32",
     ) -> None:
         self.path, self._json = feature_paths(path)
         self.dtype = dtype
-        self._feature_dim, self._stored = feature_dim, STORED[dtype][1]
-        self._row_bytes = feature_dim * self._stored.itemsize
+        self._row_shape = (row_shape,) if isinstance(row_shape, int) else tuple(row_shape)
+        self._stored = STORED[dtype][1]
+        self._row_bytes = math.prod(self._row_shape) * self._stored.itemsize
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
         try:
@@ -109,7 +115,7 @@ class FeatureFile:
         _unlock(self._lock)
 
     def append(self, features: Tensor) -> None:
-        """Adds features (t, F). When this returns they are on the disk."""
+        """Adds features (t, F) or (t, M, F). When this returns they are on the disk."""
         rows = to_stored(features, self.dtype)
         self._file.seek(self._header_bytes + self.count * self._row_bytes)
         self._file.write(rows.tobytes())
@@ -118,9 +124,9 @@ class FeatureFile:
         self.count += len(rows)
 
     def features(self) -> Tensor:
-        """Returns all features so far (T, F), memory-mapped: pages are read when they are needed."""
+        """Returns all features so far, (T, F) or (T, M, F), memory-mapped: pages are read when needed."""
         if self.count == 0:
-            return torch.zeros(0, self._feature_dim, dtype=STORED[self.dtype][0])
+            return torch.zeros(0, *self._row_shape, dtype=STORED[self.dtype][0])
         # torch has no read-only tensors. With copy-on-write, writing to the tensor does not change the file.
         return from_stored(np.load(self.path, mmap_mode="c"), self.dtype)
 
@@ -192,14 +198,14 @@ class FeatureFile:
                 header_bytes, file_bytes = file.tell(), os.fstat(file.fileno()).st_size
         except (FileNotFoundError, ValueError, EOFError):
             return 0
-        if version != (1, 0) or fortran_order or dtype != self._stored or shape[1:] != (self._feature_dim,):
+        if version != (1, 0) or fortran_order or dtype != self._stored or shape[1:] != self._row_shape:
             return 0
         return min(shape[0], (file_bytes - header_bytes) // self._row_bytes)
 
     def _write_header(self, count: int) -> None:
         """Writes the header of ``count`` rows; its length does not depend on ``count``."""
         self._file.seek(0)
-        shape = (count, self._feature_dim)
+        shape = (count, *self._row_shape)
         npy.write_array_header_1_0(
             self._file, {"descr": npy.dtype_to_descr(self._stored), "fortran_order": False, "shape": shape}
         )

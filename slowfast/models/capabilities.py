@@ -3,7 +3,8 @@
 :class:`VideoModel` is required, all others are optional. A model has a capability where it has the attributes
 and methods of the protocol; it needs no base class.
 
-B clips, T frames, H W pixels, F width of a feature, K classes.
+B clips, T frames, H W pixels, M tokens of a frame, F width of a feature, K classes. Features are (B, T, F),
+and (B, T, M, F) for models with several tokens per frame (:class:`HasTokens`).
 """
 
 from __future__ import annotations
@@ -78,6 +79,17 @@ class FeatureModel(FrameByFrameModel, Protocol):
         """Returns all that decides the features of given frames, as plain values by name: the backbone, a
         hash of the weights, …"""
         ...
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """A frame-by-frame model whose features may be several tokens per frame.
+
+    Attributes:
+        num_tokens: M; 1: features are (B, T, F).
+    """
+
+    num_tokens: int
 
 
 @runtime_checkable
@@ -165,6 +177,22 @@ class AdaptsWeights(Protocol):
         ...
 
 
-def feature_dim_of(model: object) -> int | None:
-    """Returns the width of the features that a model takes; None where it takes frames only."""
-    return model.feature_dim if isinstance(model, FeatureModel) else None
+def feature_shape(num_tokens: int, feature_dim: int) -> tuple[int, ...]:
+    """Returns the shape of the features of one frame: (F,) for one token, (M, F) for several.
+
+    >>> feature_shape(1, 768), feature_shape(9, 768)
+    ((768,), (9, 768))
+    """
+    return (feature_dim,) if num_tokens == 1 else (num_tokens, feature_dim)
+
+
+def num_tokens_of(model: object) -> int:
+    """Returns M, the number of tokens per frame; 1 for models that do not state it."""
+    return model.num_tokens if isinstance(model, HasTokens) else 1
+
+
+def feature_shape_of(model: object) -> tuple[int, ...] | None:
+    """Returns the shape (F,) or (M, F) of a frame's features; None for a model that takes frames only."""
+    if not isinstance(model, FeatureModel):
+        return None
+    return feature_shape(num_tokens_of(model), model.feature_dim)

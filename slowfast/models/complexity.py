@@ -77,7 +77,7 @@ def count_gmacs(model: nn.Module, clip: tuple[int, ...]) -> float:
     """Returns the multiply-adds for one clip, in 10⁹, by running the model on zeros of shape (1, *clip).
 
     Args:
-        clip: (3, T, H, W), or (T, F) for features.
+        clip: (3, T, H, W), or (T, F) or (T, M, F) for features.
     """
     zeros = torch.zeros((1, *clip), device=next(model.parameters()).device)
     return measure_complexity(model, zeros).total.total / 1e9

@@ -1,6 +1,6 @@
 """The part of a model that classifies features, for data sets of features instead of frames.
 
-B clips, T frames, H W pixels, F width of a feature, K classes.
+B clips, T frames, H W pixels, M tokens of a frame, F width of a feature, K classes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slowfast.errors import ConfigError
 from slowfast.features.build import describe_mismatch
 from slowfast.features.cache import FeatureOrigin, describe_differences
-from slowfast.models.capabilities import FeatureModel
+from slowfast.models.capabilities import FeatureModel, feature_shape, num_tokens_of
 
 
 class FeatureHead(nn.Module):
@@ -36,7 +36,7 @@ class FeatureHead(nn.Module):
     def forward(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Maps features (B, T, F) to logits (B, K).
+        """Maps features (B, T, F) or (B, T, M, F) to logits (B, K).
 
         Raises:
             ConfigError: at the first batch, where other weights or another normalisation made the features.
@@ -59,7 +59,7 @@ class FeatureHead(nn.Module):
 def measured_network(model: Any, dataset: Any, frames: int, size: int) -> tuple[nn.Module, tuple[int, ...]]:
     """Returns the module whose multiply-adds are measured before weights are loaded, and its input's shape.
 
-    The shape is (3, T, H, W) for frames, (T, F) for features.
+    The shape is (3, T, H, W) for frames, (T, F) or (T, M, F) for features.
 
     Args:
         dataset: a :class:`slowfast.datasets.video_dataset.VideoDataset`.
@@ -69,7 +69,8 @@ def measured_network(model: Any, dataset: Any, frames: int, size: int) -> tuple[
     if dataset.features is None or not isinstance(model, FeatureModel):
         return model, (3, frames, size, size)
     origin = FeatureOrigin(dataset.features.folder)
-    return FeatureHead(model, origin, (), ()), (frames, model.feature_dim)
+    shape = feature_shape(num_tokens_of(model), model.feature_dim)
+    return FeatureHead(model, origin, (), ()), (frames, *shape)
 
 
 def network_for(

@@ -106,7 +106,7 @@ def test_logits_equal_the_logits_from_frames(
 def test_training_clips_equal_the_clips_of_frames(make: Any) -> None:
     """Also for a varying frame rate. The random crop is always the full frame here."""
     cfg = make()
-    cached = build_dataset(cfg, "train", feature_dim=WIDTH)
+    cached = build_dataset(cfg, "train", feature_shape=(WIDTH,))
     direct = build_dataset(without_cache(cfg), "train")
     model = build_seeded_model(cfg, World(), fetch_weights=True)
     for index in range(len(direct)):
@@ -188,7 +188,7 @@ def test_the_manifest_describes_the_features(make: Any, tmp_path: Path) -> None:
 
 def test_crops_and_mirror_images_are_drawn_in_training(make: Any) -> None:
     def means(cfg: CfgNode) -> set[float]:
-        dataset = build_dataset(cfg, "train", feature_dim=WIDTH)
+        dataset = build_dataset(cfg, "train", feature_shape=(WIDTH,))
         return {round(float(dataset[(epoch, 0)].features.sum()), 4) for epoch in range(40)}
 
     all_frames = ("DATA.NUM_FRAMES", 64)  # so that clips differ in their crops only

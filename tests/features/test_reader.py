@@ -94,7 +94,7 @@ def coin(tmp_path: Path) -> Path:
 
 def test_frames_last_at_a_given_rate(breakfast: Path) -> None:
     cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
-    dataset = build_dataset(cfg, "test", feature_dim=WIDTH)
+    dataset = build_dataset(cfg, "test", feature_shape=(WIDTH,))
     clip = dataset[0]
     assert isinstance(clip, FeatureClip)
     assert numbers(clip) == [0, 15, 30, 45], "one row per second"
@@ -121,7 +121,7 @@ def test_times_in_the_files_are_used(coin: Path) -> None:
 
 def test_training_clips_are_drawn_at_random(coin: Path) -> None:
     cfg = config(coin, "DATA.TARGET_FPS", 2, "DATA.SAMPLING_RATE", 4)
-    dataset = build_dataset(cfg, "train", feature_dim=WIDTH)
+    dataset = build_dataset(cfg, "train", feature_shape=(WIDTH,))
     drawn = {tuple(numbers(dataset[(epoch, 0)])) for epoch in range(30)}
     assert len(drawn) > 1
     assert all(len(clip) == 4 and np.ptp(clip) == 3 for clip in drawn)
@@ -159,13 +159,13 @@ def test_features_shuffled_in_time_keep_their_positions(coin: Path) -> None:
 )
 def test_messages_name_the_key_to_set(breakfast: Path, changes: tuple[Any, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        build_dataset(config(breakfast, *changes), "test", feature_dim=WIDTH)
+        build_dataset(config(breakfast, *changes), "test", feature_shape=(WIDTH,))
 
 
 def test_features_of_another_width_than_the_model_s_are_refused(breakfast: Path) -> None:
     cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
     with pytest.raises(DataError, match="rows of width 6, and the model takes 8; build the model"):
-        build_dataset(cfg, "test", feature_dim=8)
+        build_dataset(cfg, "test", feature_shape=(8,))
 
 
 def test_several_crops_are_refused(coin: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from slowfast.config import load_config
 from slowfast.errors import ModelError
 from tests.support.tiny_models import CLASSES, TINY, tiny_groups
-from vtn import VTN, BackboneConfig, EncoderConfig, FrameAverage, HeadConfig
+from vtn import VTN, BackboneConfig, EncoderConfig, FrameAverage, FusionConfig, HeadConfig
 from vtn.arguments.model_arguments import FLAT_NAMES, ModelArguments, VTNArguments
 
 # A value per flat name that differs from the default.
@@ -21,6 +21,9 @@ OTHER_VALUES: dict[str, Any] = {
     "pretrained": False,
     "backbone_checkpoint": "weights.pyth",
     "pooling": "mean",
+    "tokens": [3, 2],
+    "class_token": True,
+    "stage": 2,
     "frozen": True,
     "frozen_blocks": 2,
     "learning_norms": True,
@@ -43,8 +46,19 @@ OTHER_VALUES: dict[str, Any] = {
     "hidden_dropout": 0.0,
     "attention_dropout": 0.0,
     "adapt_positions": True,
+    "fusion_kind": "attend",
+    "fusion_dim": 8,
+    "fusion_queries": 2,
     "mlp_dim": 16,
     "dropout_rate": 0.0,
+}
+
+
+GROUPS: dict[str, Any] = {
+    "backbone": BackboneConfig,
+    "fusion": FusionConfig,
+    "encoder": EncoderConfig,
+    "head": HeadConfig,
 }
 
 
@@ -67,7 +81,7 @@ def test_groups_and_flat_names_give_the_same_model() -> None:
 def test_every_field_has_a_flat_name() -> None:
     in_groups = {
         (group, item.name)
-        for group, kind in (("backbone", BackboneConfig), ("encoder", EncoderConfig), ("head", HeadConfig))
+        for group, kind in GROUPS.items()
         for item in fields(kind)
     }
     assert set(FLAT_NAMES.values()) == in_groups - {("backbone", "name")}

@@ -14,7 +14,7 @@ from torch import nn
 
 from slowfast.errors import CheckpointError, ModelError
 from tests.support.tiny_models import CLASSES, TINY, random_features, tiny, tiny_average, tiny_groups
-from vtn import VTN, EncoderConfig, FrameAverage
+from vtn import VTN, EncoderConfig, FrameAverage, FusionConfig
 from vtn.arguments.model_arguments import FLAT_NAMES
 
 
@@ -41,6 +41,7 @@ def test_the_config_describes_the_groups_of_arguments(tmp_path: Path) -> None:
     assert config["backbone"] == {**vars(backbone), "pretrained": False}
     assert config["encoder"] == vars(encoder)
     assert config["head"] == vars(head)
+    assert config["fusion"] == vars(FusionConfig())
 
 
 @pytest.mark.parametrize("older", [False, True])

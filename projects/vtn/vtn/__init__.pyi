@@ -1,5 +1,6 @@
 from .arguments.groups import BackboneConfig as BackboneConfig
 from .arguments.groups import EncoderConfig as EncoderConfig
+from .arguments.groups import FusionConfig as FusionConfig
 from .arguments.groups import HeadConfig as HeadConfig
 from .backbones.base import BACKBONE_REGISTRY as BACKBONE_REGISTRY
 from .factory import create_model as create_model

@@ -26,6 +26,8 @@ POSITION_UNITS = ("frame", "second")
 # Pooling of many features into one: the class token, the mean, or a learned attention (MAP head).
 POOLINGS = ("cls", "mean", "map")
 FROZEN_DTYPES = ("bfloat16", "float16")
+# The ways of several tokens per frame into the encoder, see vtn/encoder/fusion.py.
+FUSIONS = ("concat", "attend", "sequence")
 MODEL_NAMES = ("VTN", "FrameAverage")
 
 # The original code has all keys directly under VTN; each is an alias of a key here.
@@ -82,6 +84,12 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.BACKBONE.CHECKPOINT = ""
     # Pooling, where the backbone has a choice: cls, mean, map; empty: the choice of its authors.
     cfg.VTN.BACKBONE.POOLING = ""
+    # Rows and columns of a grid of tokens per frame, averaged from the feature map; [1, 1]: a pooled vector.
+    cfg.VTN.BACKBONE.TOKENS = [1, 1]
+    # Use the class token of a transformer beside the grid.
+    cfg.VTN.BACKBONE.CLASS_TOKEN = False
+    # Use the feature map after this stage or block, counted from 1; 0: the last one.
+    cfg.VTN.BACKBONE.STAGE = 0
     # Keep the backbone in evaluation mode and compute no gradients for it.
     cfg.VTN.BACKBONE.FROZEN = False
     # Freeze only the backbone's stem and this number of its first blocks; 0: none.
@@ -107,6 +115,14 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.BACKBONE.CHUNK_FRAMES = 0
     # Recompute the backbone's activations in the backward pass, which saves memory and costs time.
     cfg.VTN.BACKBONE.ACT_CHECKPOINT = False
+
+    # Several tokens per frame: concat (one linear layer for all tokens, results side by side), attend
+    # (learned queries over the tokens of a frame), sequence (all tokens in the encoder's sequence).
+    cfg.VTN.FUSION = "concat"
+    # Width of a token after the linear layer; 0: HIDDEN_DIM, for concat divided by the number of tokens.
+    cfg.VTN.FUSION_DIM = 0
+    # Number of learned queries of attend.
+    cfg.VTN.FUSION_QUERIES = 4
 
     cfg.VTN.LONGFORMER = CfgNode()
     # Width of the temporal encoder; a linear layer projects backbone features of another width to it.
@@ -163,7 +179,7 @@ def check_vtn_config(cfg: CfgNode) -> list[str]:
     """Returns the problems of the ``VTN`` section, one sentence each; an empty list for other models."""
     if cfg.MODEL.MODEL_NAME not in MODEL_NAMES:
         return []
-    problems = [*_check_backbone(cfg)]
+    problems = [*_check_backbone(cfg), *_check_tokens(cfg)]
     if cfg.VTN.HEAD.MLP_DIM < 1:
         problems.append(f"VTN.HEAD.MLP_DIM = {cfg.VTN.HEAD.MLP_DIM}: must be 1 or more")
     if cfg.MODEL.MODEL_NAME == "VTN":
@@ -188,6 +204,32 @@ def _check_backbone(cfg: CfgNode) -> Iterator[str]:
     yield from _check_learning(backbone)
     if backbone.CHUNK_FRAMES < 0:
         yield f"VTN.BACKBONE.CHUNK_FRAMES = {backbone.CHUNK_FRAMES}: must be 0 (all at once) or more"
+
+
+def _check_tokens(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the keys that choose several tokens per frame."""
+    backbone, vtn = cfg.VTN.BACKBONE, cfg.VTN
+    tokens = list(backbone.TOKENS)
+    if len(tokens) != 2 or not all(isinstance(count, int) and count >= 1 for count in tokens):
+        yield (
+            f"VTN.BACKBONE.TOKENS = {tokens}: must be rows and columns of a grid, such as [3, 3]; [1, 1] is "
+            "one pooled vector per frame"
+        )
+    if backbone.STAGE < 0:
+        yield f"VTN.BACKBONE.STAGE = {backbone.STAGE}: must be 0 (the last feature map) or more"
+    if backbone.POOLING and (tokens != [1, 1] or backbone.CLASS_TOKEN or backbone.STAGE):
+        yield (
+            f"VTN.BACKBONE.POOLING = {backbone.POOLING!r}: must be '' where VTN.BACKBONE.TOKENS, CLASS_TOKEN "
+            "or STAGE choose parts of the feature map"
+        )
+    if vtn.FUSION not in FUSIONS:
+        yield f"VTN.FUSION = {vtn.FUSION!r}: must be one of {', '.join(FUSIONS)}"
+    if cfg.MODEL.MODEL_NAME == "FrameAverage" and vtn.FUSION == "sequence":
+        yield "VTN.FUSION = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
+    if vtn.FUSION_DIM < 0:
+        yield f"VTN.FUSION_DIM = {vtn.FUSION_DIM}: must be 0 (chosen from HIDDEN_DIM) or more"
+    if vtn.FUSION_QUERIES < 1:
+        yield f"VTN.FUSION_QUERIES = {vtn.FUSION_QUERIES}: must be 1 or more"
 
 
 def _check_learning(backbone: CfgNode) -> Iterator[str]:

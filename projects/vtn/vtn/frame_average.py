@@ -1,6 +1,6 @@
 """The baseline without a temporal encoder: it averages the features of all frames and ignores their order.
 
-B clips, T frames, H W pixels, F width of a feature, K classes.
+B clips, T frames, H W pixels, M tokens of a frame, F width of a feature, K classes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slowfast.errors import ModelError
 from slowfast.models.build import MODEL_REGISTRY
-from vtn.arguments.groups import BackboneConfig, HeadConfig
+from vtn.arguments.groups import BackboneConfig, FusionConfig, HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.encoder.fusion import AttendTokens, ConcatTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel, build_head
 from vtn.hub import HubModel
@@ -27,6 +29,8 @@ class FrameAverage(HubModel, FrameModel):
         backbone: the image backbone: its name, a network, or all its settings as a :class:`BackboneConfig`.
         num_classes: number K of logits, 1 or more; by default the 400 of Kinetics.
         head: settings of the classifier.
+        fusion: ``concat`` or ``attend``, which make one vector of several tokens per frame; without effect
+            for one token. Width 0 stands for F, for ``concat`` divided by M.
         fields: single fields of the groups by flat names, as for :class:`vtn.VTN`.
 
     Raises:
@@ -43,12 +47,31 @@ class FrameAverage(HubModel, FrameModel):
         num_classes: int = 400,
         *,
         head: HeadConfig | Mapping[str, Any] | None = None,
+        fusion: str | FusionConfig | Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
-        groups = {"backbone": backbone, "num_classes": num_classes, "head": head}
+        groups = {"backbone": backbone, "num_classes": num_classes, "head": head, "fusion": fusion}
         arguments = ModelArguments().changed({**groups, **fields})
         super().__init__(arguments)
-        self.mlp_head = build_head(self.feature_dim, arguments.head, num_classes)
+        self.fusion = None
+        if self.num_tokens > 1:
+            self.fusion = self._build_fusion(arguments.fusion)
+        width = self.feature_dim if self.fusion is None else self.fusion.width
+        self.mlp_head = build_head(width, arguments.head, num_classes)
+
+    def _build_fusion(self, config: FusionConfig) -> ConcatTokens | AttendTokens | None:
+        if config.kind == "sequence":
+            raise ModelError(
+                "fusion.kind = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
+            )
+        return build_fusion(
+            config.kind,
+            feature_dim=self.feature_dim,
+            num_tokens=self.num_tokens,
+            dim=config.dim,
+            num_queries=config.queries,
+            width=self.feature_dim,
+        )
 
     def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Maps normalised float frames (B, 3, T, H, W) to logits (B, K)."""
@@ -57,18 +80,24 @@ class FrameAverage(HubModel, FrameModel):
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Maps features (B, T, F) to logits (B, K), see :meth:`FrameModel.classify`.
+        """Maps features (B, T, F) or (B, T, M, F) to logits (B, K), see :meth:`FrameModel.classify`.
 
         Positions are checked and have no influence.
         """
-        check_sequence(features, positions, mask, self.feature_dim)
+        check_sequence(features, positions, mask, self.feature_shape)
         features = features.to(self.mlp_head[0].weight.dtype)
-        if mask is None:
-            mean = features.mean(dim=1)
+        real = None if mask is None else mask[..., None]
+        if self.fusion is not None:
+            if real is not None:
+                features = torch.where(real[..., None], features, 0)
+            fused = self.fusion(features)
         else:
-            real = mask[..., None]
+            fused = features
+        if real is None:
+            mean = fused.mean(dim=1)
+        else:
             # Masked features may be NaN, which a product with 0 would keep.
-            mean = torch.where(real, features, 0).sum(dim=1) / real.sum(dim=1)
+            mean = torch.where(real, fused, 0).sum(dim=1) / real.sum(dim=1)
         if not self.training:
             check_state(mean, features, mask)
         return self.mlp_head(mean)

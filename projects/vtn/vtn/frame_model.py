@@ -1,6 +1,7 @@
 """The base of this project's models: a backbone that maps each frame to a feature, and a head.
 
-B clips, T frames, H W pixels, F width of a feature, D width of the head's input, K classes.
+B clips, T frames, H W pixels, M tokens per frame, F width of a token, D width of the head's input, K classes.
+Features are (B, T, M, F), and (B, T, F) for M = 1.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from torch.utils.checkpoint import checkpoint
 
 import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
 from slowfast.errors import InputError
-from slowfast.models.capabilities import ExemptsWeightDecay, HasShardUnits
+from slowfast.models.capabilities import ExemptsWeightDecay, HasShardUnits, feature_shape
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.groups import BackboneConfig, HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.build import build_backbone
+from vtn.backbones.token_reader import TokenReader, token_grid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
 from vtn.backbones.tuning.depth import parameter_depths
@@ -40,8 +42,9 @@ class FrameModel(nn.Module):
     Attributes:
         arguments: as given.
         arguments_type: class of ``arguments``; subclasses with further groups have their own.
-        backbone: the network (N, 3, H, W) -> (N, F).
+        backbone: the network (N, 3, H, W) -> (N, F), or with a feature map.
         feature_dim: F.
+        num_tokens: M.
         num_classes: K.
         chunk_frames: frames that pass the backbone at once; 0: all of a batch.
         act_checkpoint: whether the backward pass recomputes the backbone's activations.
@@ -71,14 +74,15 @@ class FrameModel(nn.Module):
         )
         self.arguments = arguments
         self.backbone = built.network
-        self._backbone_format = built
         self._fully_frozen = config.frozen
         self._modules_in_evaluation = apply_tuning(self.backbone, config)
+        self._tokens = TokenReader(built, token_grid(config))
+        self.num_tokens = self._tokens.grid.num_tokens
+        self.feature_dim = self._tokens.prepare()
         self._frozen_dtype = getattr(torch, config.frozen_dtype) if config.frozen_dtype else None
         if self._frozen_dtype is not None and self.learns_features:
             compute_in(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
         self._backbone_identity = _describe_backbone(config, options)
-        self.feature_dim = built.feature_dim
         self.frame_size = built.image_size
         self.frame_interpolation = built.interpolation
         self.frame_mean = built.mean
@@ -135,10 +139,11 @@ class FrameModel(nn.Module):
             mask: (B, T) bool, True where a frame is real; only these pass the backbone. None: all are real.
 
         Returns:
-            Features (B, T, F); zeros where ``mask`` is False.
+            Features (B, T, F), or (B, T, M, F) for several tokens; zeros where ``mask`` is False.
 
         Raises:
-            InputError: for frames of another shape or dtype, and for a backbone that does not return (N, F).
+            InputError: for frames of another shape or dtype, and for a backbone that does not return features
+                of that shape.
 
         >>> import torch
         >>> from vtn import VTN, BackboneConfig
@@ -160,7 +165,8 @@ class FrameModel(nn.Module):
         real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
         chunks = real.split(self.chunk_frames or len(real))
         features = torch.cat([self._encode(images.transpose(0, 1)[None])[0] for images in chunks])
-        return features.new_zeros(*mask.shape, self.feature_dim).masked_scatter(mask[..., None], features)
+        real_rows = mask.reshape(*mask.shape, *(1 for _ in self.feature_shape))
+        return features.new_zeros(*mask.shape, *self.feature_shape).masked_scatter(real_rows, features)
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
@@ -168,7 +174,7 @@ class FrameModel(nn.Module):
         """Maps features to logits; each subclass does this in its own way.
 
         Args:
-            features: (B, T, F) of any float dtype, as :meth:`encode_frames` returns them.
+            features: (B, T, F) or (B, T, M, F) of any float dtype, as :meth:`encode_frames` returns them.
             positions: (B, T) of an integer dtype: indices of the frames in their source video, or
                 ``round(seconds × position_rate)``. None: 0 … T − 1.
             mask: (B, T) bool, True where a frame is real. None: all are real.
@@ -201,7 +207,12 @@ class FrameModel(nn.Module):
 
     def frame_size_problem(self, height: int, width: int) -> str:
         """Returns why the backbone does not accept frames of that size in pixels, with a remedy, or ""."""
-        return self._backbone_format.size_problem(height, width)
+        return self._tokens.backbone.size_problem(height, width) or self._tokens.map_problem(height, width)
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of the features of a frame: (F,), or (M, F) for several tokens."""
+        return feature_shape(self.num_tokens, self.feature_dim)
 
     @property
     def learns_features(self) -> bool:
@@ -251,27 +262,31 @@ class FrameModel(nn.Module):
         return parameter_depths(self.backbone)
 
     def _encode(self, frames: Tensor) -> Tensor:
-        """Maps frames (B, 3, T, H, W) to features (B, T, F) in one pass."""
+        """Maps frames (B, 3, T, H, W) to features (B, T, F) or (B, T, M, F) in one pass."""
         B, _, T = frames.shape[:3]
         images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
         if images.is_meta or not torch.is_autocast_enabled(images.device.type):
             images = images.to(self._backbone_dtype())
         if self.inference_dtype is not None:
             with torch.autocast(images.device.type, self.inference_dtype):
-                features = self.backbone(images)
+                features = self._read(images)
         elif not self.learns_features:
             with torch.no_grad(), self._autocast_if_frozen(images.device.type):
-                features = self.backbone(images)
+                features = self._read(images)
         elif self.act_checkpoint and torch.is_grad_enabled():
-            features = checkpoint(self.backbone, images, use_reentrant=False)
+            features = checkpoint(self._read, images, use_reentrant=False)
         else:
-            features = self.backbone(images)
-        if features.shape != (B * T, self.feature_dim):
+            features = self._read(images)
+        if features.shape != (B * T, *self.feature_shape):
             raise InputError(
                 f"the backbone returned shape {tuple(features.shape)} for {B * T} frames; it must return "
-                f"({B * T}, {self.feature_dim}), one row per frame"
+                f"{(B * T, *self.feature_shape)}, one row per frame"
             )
         return features.unflatten(0, (B, T))
+
+    def _read(self, images: Tensor) -> Tensor:
+        """Maps images (N, 3, H, W) to features (N, F) or (N, M, F)."""
+        return self._tokens(self.backbone, images)
 
     def _backbone_dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.backbone.parameters() if p.is_floating_point()), torch.float32)
@@ -302,6 +317,9 @@ def _describe_backbone(config: BackboneConfig, options: Mapping[str, Any]) -> di
     name = config.name if isinstance(config.name, str) else type(config.name).__qualname__
     described = {**options, **({"pooling": config.pooling} if config.pooling else {})}
     identity = {"backbone": name, "backbone options": str(described or "none")}
+    grid = token_grid(config)
+    if not grid.is_pooled:
+        identity["tokens"] = grid.describe()
     if config.lora is not None:
         lora = LoRA(**config.lora)
         identity["lora"] = f"rank {lora.rank}, alpha {lora.alpha:g}"

@@ -1,7 +1,8 @@
 """VTN, the Video Transformer Network of Neimark et al. (2021): a 2D backbone encodes each frame, a Longformer
 collects the frames' features in [CLS], and a small head classifies its final state.
 
-B clips, T frames, H W pixels, F width of a feature, D width of the encoder, N heads, L layers, K classes.
+B clips, T frames, H W pixels, M tokens of a frame, F width of a feature, D width of the encoder, N heads,
+L layers, K classes. Features are (B, T, M, F), and (B, T, F) for M = 1.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
-from vtn.arguments.groups import BackboneConfig, EncoderConfig, HeadConfig
+from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig
 from vtn.arguments.model_arguments import VTNArguments
+from vtn.encoder.fusion import build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.encoder.longformer import adapt_positions, start_from_longformer
 from vtn.encoder.temporal_encoder import TemporalEncoder
@@ -36,6 +38,7 @@ class VTN(HubModel, FrameModel):
         num_classes: number K of logits, 1 or more; by default the 400 of Kinetics.
         encoder: settings of the temporal encoder, by default those of the paper.
         head: settings of the classifier, by default those of the paper.
+        fusion: the way of several tokens per frame into the encoder; without effect for one token.
         fields: single fields of the groups by flat names, such as ``pretrained=False`` or ``num_layers=1``;
             see ``vtn.arguments.model_arguments.FLAT_NAMES``. A field given here replaces that of the group.
             The groups may also be mappings of their fields, as in ``config.json`` of a published folder.
@@ -71,9 +74,16 @@ class VTN(HubModel, FrameModel):
         *,
         encoder: EncoderConfig | Mapping[str, Any] | None = None,
         head: HeadConfig | Mapping[str, Any] | None = None,
+        fusion: str | FusionConfig | Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
-        groups = {"backbone": backbone, "num_classes": num_classes, "encoder": encoder, "head": head}
+        groups = {
+            "backbone": backbone,
+            "num_classes": num_classes,
+            "encoder": encoder,
+            "head": head,
+            "fusion": fusion,
+        }
         arguments = VTNArguments().changed({**groups, **fields})
         super().__init__(arguments)
         config = arguments.encoder
@@ -81,6 +91,7 @@ class VTN(HubModel, FrameModel):
         self.num_layers = config.num_layers
         # The order of these three decides which random numbers initialise which parameters.
         self.cls_token = nn.Parameter(torch.randn(1, 1, config.hidden_dim))
+        in_sequence = arguments.fusion.kind == "sequence"
         self.temporal_encoder = TemporalEncoder(
             feature_dim=self.feature_dim,
             hidden_dim=config.hidden_dim,
@@ -92,6 +103,15 @@ class VTN(HubModel, FrameModel):
             max_position_embeddings=config.max_position_embeddings,
             hidden_dropout=config.hidden_dropout,
             attention_dropout=config.attention_dropout,
+            fusion=build_fusion(
+                arguments.fusion.kind,
+                feature_dim=self.feature_dim,
+                num_tokens=self.num_tokens,
+                dim=arguments.fusion.dim,
+                num_queries=arguments.fusion.queries,
+                width=config.hidden_dim,
+            ),
+            tokens_per_frame=self.num_tokens if in_sequence else 1,
         )
         if config.checkpoint:
             start_from_longformer(self.temporal_encoder, config.checkpoint)
@@ -104,20 +124,20 @@ class VTN(HubModel, FrameModel):
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Maps features (B, T, F) to logits (B, K), see :meth:`FrameModel.classify`."""
+        """Maps features (B, T, F) or (B, T, M, F) to logits (B, K), see :meth:`FrameModel.classify`."""
         return self.mlp_head(self.encode_video(features, positions, mask))
 
     def encode_video(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Maps features (B, T, F) of any float dtype to the final state of [CLS], (B, D).
+        """Maps features (B, T, F) or (B, T, M, F) of any float dtype to the final state of [CLS], (B, D).
 
         Raises:
             InputError: for shapes or dtypes that do not fit, for a clip without a real frame, and in
                 evaluation mode for features that are not finite. In training mode these give a result that
                 is not finite.
         """
-        check_sequence(features, positions, mask, self.feature_dim)
+        check_sequence(features, positions, mask, self.feature_shape)
         state = self.temporal_encoder(features, self.cls_token, positions, mask)
         if not self.training:
             check_state(state, features, mask)
@@ -151,12 +171,13 @@ class VTN(HubModel, FrameModel):
         """Returns the attention weights (L, B, N, T) that [CLS] gives each frame in each layer.
 
         Per layer, clip and head they sum to 1 together with the weight that [CLS] gives itself, which is not
-        returned. Masked frames have weight 0.
+        returned. Masked frames have weight 0. With ``fusion`` ``sequence`` the result is (L, B, N, T, M), the
+        weight of each token.
 
         Raises:
             InputError: for shapes or dtypes that do not fit, and for a clip without a real frame.
         """
-        check_sequence(features, positions, mask, self.feature_dim)
+        check_sequence(features, positions, mask, self.feature_shape)
         return self.temporal_encoder.frame_attention(features, self.cls_token, positions, mask)
 
     def prepare_inference(self, dtype: torch.dtype | None = None) -> Self:
@@ -176,5 +197,8 @@ class VTN(HubModel, FrameModel):
             "cls_token",
             _POSITIONS,
             f"{embeddings}.token_type_embeddings.weight",
+            "temporal_encoder.spatial_positions",
+            "temporal_encoder.fusion.positions",
+            "temporal_encoder.fusion.queries",
         }
         return (own | super().no_weight_decay()) & {name for name, _ in self.named_parameters()}

@@ -28,7 +28,7 @@ from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.capabilities import feature_dim_of
+from slowfast.models.capabilities import feature_shape_of
 from slowfast.models.feature_head import measured_network, network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.losses import get_loss
@@ -66,7 +66,7 @@ def build_training_run(
     batch_size = global_batch // world.size
     _check_micro_batches(cfg, batch_size)
     dataset = build_dataset(
-        cfg, "train", position_rate=model.position_rate, feature_dim=feature_dim_of(model)
+        cfg, "train", position_rate=model.position_rate, feature_shape=feature_shape_of(model)
     )
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))

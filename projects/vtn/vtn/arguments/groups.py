@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
-from vtn.config import FROZEN_DTYPES, attention_windows, backbone_name, lora_options
+from vtn.config import FROZEN_DTYPES, FUSIONS, attention_windows, backbone_name, lora_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +32,11 @@ class BackboneConfig:
         checkpoint: path of a file with the backbone's weights, or with those of a whole model; empty: none.
         pooling: ``cls``, ``mean`` or ``map`` makes one feature of the many of a transformer; empty: as its
             authors did. Registered backbones and given networks accept only the empty string.
+        tokens: rows and columns of a grid of tokens on the backbone's feature map, each 1 or more; each token
+            is the mean over a cell. [1, 1] without ``class_token`` and ``stage``: the backbone's own pooling.
+        class_token: True adds the class token of a transformer to the grid, as token 0.
+        stage: the feature map after this stage (convolutional networks) or block (transformers), counted from
+            1; 0: the last map, after the final norm.
         frozen: True keeps the whole backbone in evaluation mode and without gradients.
         frozen_blocks: the stem and this many of the first blocks are frozen; 0 or more. 0: nothing.
         learning_norms: True lets the normalisation layers of the frozen part learn scales and offsets.
@@ -55,6 +60,9 @@ class BackboneConfig:
     pretrained: bool = True
     checkpoint: str = ""
     pooling: str = ""
+    tokens: Sequence[int] = (1, 1)
+    class_token: bool = False
+    stage: int = 0
     frozen: bool = False
     frozen_blocks: int = 0
     learning_norms: bool = False
@@ -69,11 +77,20 @@ class BackboneConfig:
     def __post_init__(self) -> None:
         if self.args is None:  # older folders may say so
             object.__setattr__(self, "args", {})
+        object.__setattr__(self, "tokens", list(self.tokens))  # as in config.json
+        if len(self.tokens) != 2 or min(self.tokens) < 1:
+            raise ModelError(f"backbone.tokens = {self.tokens}: must be rows and columns, each 1 or more")
+        if self.pooling and (self.tokens != [1, 1] or self.class_token or self.stage):
+            raise ModelError(
+                f"backbone.pooling = {self.pooling!r}: must be '' where tokens, class_token or stage choose "
+                "parts of the feature map"
+            )
         if self.frozen_dtype not in ("", *FROZEN_DTYPES):
             raise ModelError(
                 f"backbone.frozen_dtype = {self.frozen_dtype!r}: must be {', '.join(FROZEN_DTYPES)} or ''"
             )
         _check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
+        _check_at_least(0, "backbone", stage=self.stage)
         _check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
 
     @classmethod
@@ -85,6 +102,9 @@ class BackboneConfig:
             pretrained=node.PRETRAINED or bool(node.CHECKPOINT),
             checkpoint=node.CHECKPOINT,
             pooling=node.POOLING,
+            tokens=list(node.TOKENS),
+            class_token=node.CLASS_TOKEN,
+            stage=node.STAGE,
             frozen=node.FROZEN,
             frozen_blocks=node.FROZEN_BLOCKS,
             learning_norms=node.LEARNING_NORMS,
@@ -96,6 +116,39 @@ class BackboneConfig:
             chunk_frames=node.CHUNK_FRAMES,
             act_checkpoint=node.ACT_CHECKPOINT,
         )
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """The way of several tokens per frame into the model; without effect for one token.
+
+    Attributes:
+        kind: ``concat``: one linear layer F -> ``dim``, shared by the tokens, whose results stand side by
+            side; ``attend``: learned queries attend to the tokens of a frame, which have learned spatial
+            positions; ``sequence``: all tokens of all frames are in the encoder's sequence, with learned
+            spatial positions.
+        dim: width of a token after the linear layer, 0 or more. 0: for ``concat`` the encoder's width divided
+            by the number of tokens, rounded; for ``attend`` the encoder's width. Unused by ``sequence``.
+        queries: number of learned queries of ``attend``, 1 or more.
+
+    Raises:
+        ModelError: for a value outside these ranges.
+    """
+
+    kind: str = "concat"
+    dim: int = 0
+    queries: int = 4
+
+    def __post_init__(self) -> None:
+        if self.kind not in FUSIONS:
+            raise ModelError(f"fusion.kind = {self.kind!r}: must be {', '.join(FUSIONS)}")
+        _check_at_least(0, "fusion", dim=self.dim)
+        _check_at_least(1, "fusion", queries=self.queries)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the group that ``VTN.FUSION``, ``FUSION_DIM`` and ``FUSION_QUERIES`` describe."""
+        return cls(cfg.VTN.FUSION, cfg.VTN.FUSION_DIM, cfg.VTN.FUSION_QUERIES)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError, did_you_mean
-from vtn.arguments.groups import BackboneConfig, EncoderConfig, HeadConfig
+from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig
 
 FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -27,13 +27,14 @@ FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "backbone_args": ("backbone", "args"),
         **{item.name: ("encoder", item.name) for item in fields(EncoderConfig) if item.name != "checkpoint"},
         "encoder_checkpoint": ("encoder", "checkpoint"),
+        **{f"fusion_{item.name}": ("fusion", item.name) for item in fields(FusionConfig)},
         "mlp_dim": ("head", "mlp_dim"),
         "dropout_rate": ("head", "dropout"),
     }
 )
 """Flat name of an argument -> (name of its group, name of the field in the group)."""
 
-Group = TypeVar("Group", BackboneConfig, EncoderConfig, HeadConfig)
+Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ModelArguments:
     """All arguments of a model that has a backbone and a head.
 
     Attributes:
-        backbone, head: see the classes.
+        backbone, fusion, head: see the classes.
         num_classes: number K of logits, 1 or more.
 
     Raises:
@@ -51,6 +52,7 @@ class ModelArguments:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     num_classes: int = 400
     head: HeadConfig = field(default_factory=HeadConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
@@ -59,7 +61,12 @@ class ModelArguments:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
-        return cls(BackboneConfig.from_config(cfg), cfg.MODEL.NUM_CLASSES, HeadConfig.from_config(cfg))
+        return cls(
+            BackboneConfig.from_config(cfg),
+            cfg.MODEL.NUM_CLASSES,
+            HeadConfig.from_config(cfg),
+            fusion=FusionConfig.from_config(cfg),
+        )
 
     def as_keywords(self) -> dict[str, Any]:
         """Returns the keyword arguments of the model's constructor, a group for each part."""
@@ -71,8 +78,8 @@ class ModelArguments:
         Args:
             values: name of an argument -> value. The names are ``num_classes``, the flat names of fields, and
                 the groups: a group as value replaces the present one, a mapping sets some of its fields, None
-                changes nothing; a name or a network for ``backbone`` sets the backbone's name. Flat names
-                are applied after groups.
+                changes nothing; a name or a network for ``backbone`` sets the backbone's name, a text for
+                ``fusion`` its kind. Flat names are applied after groups.
 
         Raises:
             ModelError: for an unknown name, with the nearest known one, and for values out of range.
@@ -85,6 +92,8 @@ class ModelArguments:
                 arguments[name] = value
             elif name == "backbone" and (isinstance(value, str) or callable(value)):  # a name or a network
                 arguments[name] = replace(self.backbone, name=value)
+            elif name == "fusion" and isinstance(value, str):
+                arguments[name] = replace(self.fusion, kind=value)
             elif name in arguments:
                 arguments[name] = _changed_group(name, arguments[name], value)
             elif group in arguments:

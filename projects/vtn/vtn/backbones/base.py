@@ -13,13 +13,17 @@ from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.registry import Registry
+from vtn.backbones.maps.feature_map import MapFunction, own_map
+from vtn.backbones.maps.timm_map import is_timm_model, timm_map
 
 BACKBONE_REGISTRY: Registry[Callable[..., nn.Module]] = Registry("backbone", "VTN.BACKBONE.NAME")
 """Functions or classes that return a backbone from the keyword arguments of ``VTN.BACKBONE.ARGS``.
 
 The returned module must have an attribute ``feature_dim`` (or ``num_features``), the width F. It may define
 ``frame_mean``, ``frame_std`` and any attribute of :class:`Backbone`, which describe the images that it
-requires. If a function has a parameter ``pretrained``, it gets True when published weights are to be loaded.
+requires. It may also have a method ``feature_map(images)``, from which several tokens per frame are made, see
+:func:`vtn.backbones.maps.feature_map.own_map`. If a function has a parameter ``pretrained``, it gets True
+when published weights are to be loaded.
 """
 
 Triple = tuple[float, float, float]
@@ -41,6 +45,7 @@ class Backbone:
         resize_hint: setting that enables other image sizes; used in error messages.
         interpolation: method by which training images were resized, ``bilinear`` or ``bicubic``.
         classifier: names of the classifier's layers in the published weights; these layers are not loaded.
+        feature_map: computes the features by place, for several tokens per frame; None: not possible.
     """
 
     network: nn.Module
@@ -53,6 +58,7 @@ class Backbone:
     resize_hint: str = ""
     interpolation: str = "bilinear"
     classifier: tuple[str, ...] = ()
+    feature_map: MapFunction | None = None
 
     def size_problem(self, height: int, width: int) -> str:
         """Returns an error message with a remedy if images of that size are not accepted, else ``""``."""
@@ -89,6 +95,10 @@ def backbone_from_attributes(network: nn.Module, name: str) -> Backbone:
         for attribute, field in (*renamed.items(), *zip(same, same, strict=True))
         if hasattr(network, attribute)
     }
+    if hasattr(network, "feature_map"):
+        values["feature_map"] = own_map
+    elif is_timm_model(network):
+        values["feature_map"] = timm_map
     return Backbone(network, width, **values)
 
 

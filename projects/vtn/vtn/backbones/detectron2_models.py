@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from slowfast.errors import ModelError
 from vtn.backbones.base import Backbone
+from vtn.backbones.maps.feature_map import FeatureMap
 from vtn.backbones.published import fetch
 
 
@@ -39,13 +40,31 @@ class Detectron2Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) with channels red, green, blue to features (N, C)."""
+        return self._map(images).mean((2, 3))  # (N, C, h, w) -> (N, C)
+
+    def _map(self, images: Tensor) -> Tensor:
+        """Maps images (N, 3, H, W) with channels red, green, blue to the feature map (N, C, h, w)."""
         if self.blue_first:
             images = images.flip(1)
         multiple = self.model.size_divisibility or 1
         height, width = images.shape[-2:]
         # Pad at the bottom and on the right, as detectron2 does.
         images = F.pad(images, (0, -width % multiple, 0, -height % multiple))
-        return self.model(images)[self.feature].mean((2, 3))  # (N, C, h, w) -> (N, C)
+        return self.model(images)[self.feature]
+
+
+def detectron2_map(network: Any, images: Tensor, stage: int) -> FeatureMap:
+    """Returns the feature map; see :data:`vtn.backbones.maps.feature_map.MapFunction`.
+
+    Raises:
+        ModelError: for a stage, since ``feature`` chooses the map.
+    """
+    if stage:
+        raise ModelError(
+            f"VTN.BACKBONE.STAGE = {stage}: must be 0 for detectron2's backbones; choose a feature map by "
+            "VTN.BACKBONE.ARGS.feature"
+        )
+    return FeatureMap(network._map(images).permute(0, 2, 3, 1))
 
 
 def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
@@ -100,6 +119,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         shapes[feature].channels,
         _fractions(cfg.MODEL.PIXEL_MEAN[order]),
         _fractions(cfg.MODEL.PIXEL_STD[order]),
+        feature_map=detectron2_map,
     )
 
 

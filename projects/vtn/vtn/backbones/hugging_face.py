@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
 from vtn.backbones.base import DEFAULT_MEAN, DEFAULT_STD, Backbone
+from vtn.backbones.maps.hugging_face_map import hugging_face_map
 from vtn.backbones.published import fetch
 
 logger = get_logger(__name__)
@@ -77,14 +78,17 @@ class HuggingFaceBackbone(nn.Module):
         """Returns the inner network; its parameter names are the names in published weights."""
         return self.model
 
+    def run(self, images: Tensor, **options: bool) -> Any:
+        """Returns the model's output for images (N, 3, H, W), before pooling."""
+        if self.takes_patches:
+            return self.model(**_patches(images, self.model.config.patch_size), **options)
+        if self.resize_positions:
+            return self.model(pixel_values=images, interpolate_pos_encoding=True, **options)
+        return self.model(pixel_values=images, **options)
+
     def forward(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) to features (N, F)."""
-        if self.takes_patches:
-            output = self.model(**_patches(images, self.model.config.patch_size))
-        elif self.resize_positions:
-            output = self.model(pixel_values=images, interpolate_pos_encoding=True)
-        else:
-            output = self.model(pixel_values=images)
+        output = self.run(images)
         # Use the model's own pooling where it is the requested one.
         pooled = output.get("pooler_output")
         if self.pooling == self.own_pooling and pooled is not None:
@@ -148,6 +152,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         resize_hint="set VTN.BACKBONE.ARGS.dynamic_img_size True (position embeddings are resized)",
         interpolation="bicubic" if processor.get("resample") in _BICUBIC_FILTERS else "bilinear",
         classifier=("classifier", "pooler", "head"),
+        feature_map=hugging_face_map,
     )
 
 

@@ -19,9 +19,15 @@ class Precomputed(nn.Module):
         feature_dim: F, the width of the precomputed features.
     """
 
+    takes_frames = False
+
     def __init__(self, feature_dim: int) -> None:
         super().__init__()
         self.feature_dim = feature_dim
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Raises ``InputError``, as :meth:`forward`."""
+        return self(images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Raises ``InputError``, since it cannot compute features from images (N, 3, H, W)."""

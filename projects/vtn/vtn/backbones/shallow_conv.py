@@ -49,9 +49,16 @@ class ShallowConv(nn.Module):
         Raises:
             InputError: if H or W is not ``image_size``.
         """
+        return self.project(self._map(images).flatten(1))
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Maps images (N, 3, H, W) to the map (N, H / 16, W / 16, 4 · width) before the linear layer."""
+        return self._map(images).permute(0, 2, 3, 1)
+
+    def _map(self, images: Tensor) -> Tensor:
         if images.shape[-2:] != (self.image_size, self.image_size):
             raise InputError(
                 f"shallow_conv: images have {images.shape[-2]}×{images.shape[-1]} pixels: must be "
                 f"{self.image_size}×{self.image_size}; set VTN.BACKBONE.ARGS.image_size to the crop size"
             )
-        return self.project(self.stages(images).flatten(1))
+        return self.stages(images)

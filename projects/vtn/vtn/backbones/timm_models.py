@@ -11,6 +11,7 @@ from torch import nn
 
 from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, interpolation_of
+from vtn.backbones.maps.timm_map import timm_map
 from vtn.backbones.published import fetch
 
 _POOL = {"cls": "token", "mean": "avg", "map": "map"}
@@ -99,6 +100,7 @@ def _backbone(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
         resize_hint=_RESIZE_HINT if fixed else "",
         interpolation=interpolation_of(data["interpolation"]),
         classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
+        feature_map=timm_map,
     )
 
 

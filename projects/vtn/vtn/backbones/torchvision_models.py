@@ -9,6 +9,7 @@ from torch import nn
 
 from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.base import DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
+from vtn.backbones.maps.torchvision_map import torchvision_map
 from vtn.backbones.published import fetch
 
 
@@ -65,6 +66,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         resize_hint="another backbone: torchvision's transformers cannot resize their position embeddings",
         interpolation=interpolation_of(transform.interpolation.value),
         classifier=(classifier,),
+        feature_map=torchvision_map,
     )
 
 

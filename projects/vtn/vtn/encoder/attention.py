@@ -33,6 +33,7 @@ def band_attention(
     first: int = 0,
     key_mask: Tensor | None = None,
     dropout: float = 0.0,
+    tokens_per_frame: int = 1,
 ) -> Tensor:
     """Returns the attention of frames to their neighbours and to [CLS], with one softmax over both.
 
@@ -45,9 +46,11 @@ def band_attention(
         key, value: (B, S, N, E), a span of frames that includes all keys within the window of any query.
         cls_key, cls_value: (B, N, E).
         half_window: number of frames that a frame attends to on each side.
-        first: index of the first query's frame in the span.
+        first: index in the span of the key that belongs to the first query.
         key_mask: (B, S) bool, True where a frame is real; None means all frames are real.
         dropout: probability with which an attention weight is dropped.
+        tokens_per_frame: M. For M > 1 a frame has M queries and keys in a row, which all attend to the frames
+            in the window; Q, S and ``first`` are multiples of M.
 
     Returns:
         Contexts (B, Q, D). Rows of masked queries are finite but have no meaning.
@@ -55,11 +58,12 @@ def band_attention(
     B, Q, N, E = query.shape
     S = key.shape[1]
     # Choose the block size, and the number of keys per block: the block itself and a halo on each side.
-    block = max(BLOCK, half_window)
+    # Both are whole frames.
+    block = max(-(-BLOCK // tokens_per_frame), half_window) * tokens_per_frame
     if block >= Q:  # one block with all keys of the span
         blocks, block, halo, keys = 1, Q, first, S
     else:
-        blocks, halo = -(-Q // block), half_window
+        blocks, halo = -(-Q // block), half_window * tokens_per_frame
         keys = block + 2 * halo
     # Pad the span so that it starts `halo` keys before the first query and ends with the last block's halo.
     # A negative padding removes keys that no block uses.
@@ -74,9 +78,12 @@ def band_attention(
         for x, cls_x in ((key, cls_key), (value, cls_value))
     )
 
-    # Allow query r of a block to attend to [CLS] and to the keys of its band: |r + halo - c| <= half_window.
-    row, column = torch.arange(block, device=key.device), torch.arange(keys, device=key.device)
-    allowed = (row[:, None] + halo - column).abs() <= half_window  # (block, keys)
+    # Allow query r of a block to attend to [CLS] and to the keys of its band: |r + halo - c| <= half_window
+    # in frames.
+    row, column = torch.arange(block, device=key.device) + halo, torch.arange(keys, device=key.device)
+    if tokens_per_frame > 1:
+        row, column = row // tokens_per_frame, column // tokens_per_frame
+    allowed = (row[:, None] - column).abs() <= half_window  # (block, keys)
     allowed = F.pad(allowed, (1, 0), value=True)
     # Exclude padding: the frames that the mask marks, and the keys added around the span above.
     if padded or key_mask is not None:

@@ -39,6 +39,7 @@ class EncoderLayer(nn.Module):
         num_heads: N.
         intermediate_size: width of the feed-forward network's hidden layer.
         window: attention window in frames, even; a frame attends to half of it on each side.
+        tokens_per_frame: M; tokens 1 + t·M … (t + 1)·M then belong to frame t and attend to the same tokens.
         dropout: probability in training for the outputs of both sublayers.
         attention_dropout: probability in training for attention weights.
     """
@@ -51,6 +52,7 @@ class EncoderLayer(nn.Module):
         window: int,
         dropout: float,
         attention_dropout: float,
+        tokens_per_frame: int = 1,
     ) -> None:
         super().__init__()
         projections = (*FRAME_PROJECTIONS, *(f"{name}_global" for name in FRAME_PROJECTIONS))
@@ -64,6 +66,7 @@ class EncoderLayer(nn.Module):
         self.output = _dense_and_norm(intermediate_size, width)
         self.num_heads = num_heads
         self.half_window = window // 2
+        self.tokens_per_frame = tokens_per_frame
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self._packed: dict[str, Product] = {}
@@ -107,7 +110,7 @@ class EncoderLayer(nn.Module):
         return join_graph(context, [projections["key_global"].bias]), weights
 
     def _advance_in_place(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """Overwrites ``tokens`` (B, 1 + T, D) with the next layer's tokens, ``CHUNK`` frames at a time.
+        """Overwrites ``tokens`` (B, 1 + T, D) with the next layer's tokens, about ``CHUNK`` at a time.
 
         Memory beyond the tokens is independent of T. Chunks are computed from left to right, so that the
         right halo of a chunk still has the old values, and the left halo must be kept from the chunk before.
@@ -118,11 +121,14 @@ class EncoderLayer(nn.Module):
         # All chunks use the key and the value of [CLS] before this layer, so compute both once.
         _, cls_key, cls_value = self._query_key_value(tokens[:, :1])
         end = tokens.shape[1]
+        # Chunks and halos are whole frames.
+        chunk = max(1, CHUNK // self.tokens_per_frame) * self.tokens_per_frame
+        halo = self.half_window * self.tokens_per_frame
         left = tokens[:, 1:1]  # left halo with its old values; empty for the first chunk
-        for start in range(1, end, CHUNK):
+        for start in range(1, end, chunk):
             # The span is the chunk with its two halos; [first, last) are the indices of the chunk in it.
-            stop = min(start + CHUNK, end)
-            span = torch.cat([left, tokens[:, start : min(stop + self.half_window, end)]], dim=1)
+            stop = min(start + chunk, end)
+            span = torch.cat([left, tokens[:, start : min(stop + halo, end)]], dim=1)
             first, last = left.shape[1], left.shape[1] + stop - start
             span_mask = None if mask is None else mask[:, start - first : start - first + span.shape[1]]
 
@@ -132,7 +138,7 @@ class EncoderLayer(nn.Module):
                 query[:, first:last], key, value, cls_key[:, 0], cls_value[:, 0], span_mask, first
             )
             # Save the last old values of the chunk as the next left halo, then overwrite the chunk.
-            left = span[:, max(0, last - self.half_window) : last].clone()
+            left = span[:, max(0, last - halo) : last].clone()
             del query, key, value, span  # frees memory: the feed-forward network has the peak
             tokens[:, start:stop] = self._feed_forward(tokens[:, start:stop], frames)
         # [CLS] comes last: its old value is the residual of its own update.
@@ -161,6 +167,7 @@ class EncoderLayer(nn.Module):
             first=first,
             key_mask=mask,
             dropout=dropout,
+            tokens_per_frame=self.tokens_per_frame,
         )
 
     def _query_key_value(self, tokens: Tensor) -> tuple[Tensor, ...]:

@@ -1,6 +1,6 @@
 """Checks of the tensors that a model is called with; each message says what to change.
 
-B clips, T frames, F width of a feature, D width of a state.
+B clips, T frames, M tokens of a frame, F width of a feature, D width of a state.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ def check_frames(frames: Tensor) -> None:
         raise InputError("frames: the clips have no frames; give at least one per clip")
 
 
-def check_sequence(features: Tensor, positions: Tensor | None, mask: Tensor | None, feature_dim: int) -> None:
-    """Raises ``InputError`` unless features are (B, T, F) with at least one frame and positions and mask fit.
+def check_sequence(
+    features: Tensor, positions: Tensor | None, mask: Tensor | None, feature_shape: tuple[int, ...]
+) -> None:
+    """Raises ``InputError`` unless features, positions and mask fit together and to the model.
 
     Args:
-        features: must have a float dtype and the width ``feature_dim``.
+        features: must be (B, T, F) or (B, T, M, F) of a float dtype, with at least one frame.
         positions, mask: see :func:`check_positions_and_mask`.
-        feature_dim: F.
+        feature_shape: (F,) or (M, F).
     """
-    if features.ndim != 3 or features.shape[2] != feature_dim:
-        raise InputError(
-            f"features have shape {tuple(features.shape)}: must be (clips, frames, {feature_dim})"
-        )
+    if features.shape[2:] != feature_shape:
+        expected = ", ".join(map(str, feature_shape))
+        raise InputError(f"features have shape {tuple(features.shape)}: must be (clips, frames, {expected})")
     if not features.is_floating_point():
         raise InputError(f"features have dtype {features.dtype}: must be a float dtype")
     if features.shape[1] == 0:
@@ -85,13 +86,13 @@ def check_state(state: Tensor, features: Tensor, mask: Tensor | None) -> None:
     Args:
         state: (B, D), one result per clip. Checking it is enough, and cheap, since a frame that is not finite
             makes the result of its clip not finite.
-        features: (B, T, F) from which the results were computed.
+        features: (B, T, F) or (B, T, M, F) from which the results were computed.
         mask: (B, T) bool, True where a frame is real; None: all are real.
     """
     if torch.compiler.is_compiling() or state.is_meta or torch.isfinite(state).all():
         return
     affected = (~torch.isfinite(state).all(dim=-1)).nonzero().flatten().tolist()
-    bad = ~torch.isfinite(features).all(dim=-1)
+    bad = ~torch.isfinite(features).flatten(2).all(dim=-1)
     clips, frames = (bad if mask is None else bad & mask).nonzero(as_tuple=True)
     if len(clips):
         raise NotFiniteError(

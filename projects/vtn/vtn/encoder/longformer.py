@@ -36,6 +36,8 @@ from vtn.encoder.temporal_encoder import TemporalEncoder
 TABLE = "embeddings.position_embeddings.weight"
 TYPES = "embeddings.token_type_embeddings.weight"
 LAYER = "encoder.layer."
+_BEFORE = ("feature_projection.", "fusion.", "spatial_positions")
+"""Names of weights that make tokens of features; a Longformer does not have them."""
 
 
 def start_from_longformer(encoder: TemporalEncoder, source: str | Path) -> None:
@@ -79,7 +81,7 @@ def adapt_longformer(weights: Mapping[str, Tensor], encoder: TemporalEncoder) ->
         adapted[TABLE] = adapt_positions(weights[TABLE], own[TABLE].shape[0])
     types = weights[TYPES]
     adapted[TYPES] = types if len(types) == 2 else types[:1].expand(2, -1)
-    projection = {name: value for name, value in own.items() if name.startswith("feature_projection.")}
+    projection = {name: value for name, value in own.items() if name.startswith(_BEFORE)}
     return {**projection, **adapted}
 
 

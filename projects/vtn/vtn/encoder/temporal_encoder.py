@@ -11,7 +11,11 @@ that the three implementations can exchange weights. The computation is differen
 
 Token 0 is [CLS], token 1 + t is frame t; masks are True where a token is real.
 
-Shapes: B clips, T frames, F width of a feature, D width, N heads, L layers.
+A frame may have several tokens: a fusion module makes one vector of them, or all are in the sequence, frame
+by frame. The window then counts frames: a token attends to all tokens of the frames in the window.
+
+Shapes: B clips, T frames, M tokens of a frame, F width of a feature, D width, N heads, L layers, S = T tokens
+of the sequence without [CLS], or S = T · M if all tokens are in it.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from torch.nn import functional as F
 
 from slowfast.errors import ModelError
 from vtn.encoder.encoder_layer import CHUNK, NORM_EPSILON, EncoderLayer
+from vtn.encoder.fusion import AttendTokens, ConcatTokens
 from vtn.encoder.positions import build_positions
 
 
@@ -39,9 +44,15 @@ class Embeddings(nn.Module):
         # Some versions of transformers also store the row numbers of the position table.
         self.register_load_state_dict_pre_hook(_drop_position_ids)
 
-    def frames(self, features: Tensor, positions: Tensor) -> Tensor:
-        """Maps features (B, T, D) at positions (B, T) to frame tokens (B, T, D)."""
+    def frames(self, features: Tensor, positions: Tensor, spatial: Tensor | None = None) -> Tensor:
+        """Maps features (B, T, D) at positions (B, T) to frame tokens (B, T, D).
+
+        Features (B, T, M, D) with spatial positions (M, D) become the tokens (B, T · M, D).
+        """
         rows = self.position_embeddings.frames(positions)
+        if spatial is not None:
+            rows = rows[..., None, :] + spatial if isinstance(rows, Tensor) else rows + spatial
+            return self._add_type_and_normalize((features + rows).flatten(1, 2), token_type=0)
         return self._add_type_and_normalize(features + rows, token_type=0)
 
     def cls(self, cls_token: Tensor) -> Tensor:
@@ -71,6 +82,9 @@ class TemporalEncoder(nn.Module):
         position: ``learned``, ``sinusoidal`` or ``none``, see :mod:`vtn.encoder.positions`.
         max_position_embeddings: number of rows of the learned table.
         hidden_dropout, attention_dropout: probabilities in training.
+        fusion: maps the tokens of frames (B, T, M, F) to vectors (B, T, ``fusion.width``); None: the sequence
+            has the tokens themselves.
+        tokens_per_frame: M, tokens of a frame in the sequence; 1: features are (B, T, F).
 
     Raises:
         ModelError: for sizes that do not fit together.
@@ -88,19 +102,36 @@ class TemporalEncoder(nn.Module):
         max_position_embeddings: int,
         hidden_dropout: float,
         attention_dropout: float,
+        fusion: ConcatTokens | AttendTokens | None = None,
+        tokens_per_frame: int = 1,
     ) -> None:
         super().__init__()
         if hidden_dim % num_heads:
             raise ModelError(f"num_heads = {num_heads}: must divide hidden_dim = {hidden_dim}")
         windows = layer_windows(attention_window, num_layers)
+        self.fusion = fusion
+        self.tokens_per_frame = tokens_per_frame
+        if fusion is not None:
+            feature_dim = fusion.width
         if feature_dim != hidden_dim:
             self.feature_projection = nn.Linear(feature_dim, hidden_dim)
         self.embeddings = Embeddings(hidden_dim, position, max_position_embeddings, hidden_dropout)
         layers = (
-            EncoderLayer(hidden_dim, num_heads, intermediate_size, window, hidden_dropout, attention_dropout)
+            EncoderLayer(
+                hidden_dim,
+                num_heads,
+                intermediate_size,
+                window,
+                hidden_dropout,
+                attention_dropout,
+                tokens_per_frame,
+            )
             for window in windows
         )
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
+        self.spatial_positions: nn.Parameter | None = None
+        if tokens_per_frame > 1:
+            self.spatial_positions = nn.Parameter(torch.randn(tokens_per_frame, hidden_dim) * 0.02)
         self.apply(_initialize)
 
     @property
@@ -111,7 +142,7 @@ class TemporalEncoder(nn.Module):
     def forward(
         self, features: Tensor, cls_token: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
-        """Maps features (B, T, F) at positions (B, T) to the final state of [CLS], (B, D).
+        """Maps features (B, T, F) or (B, T, M, F) at positions (B, T) to the final state of [CLS], (B, D).
 
         Args:
             features: any floating-point dtype.
@@ -119,11 +150,11 @@ class TemporalEncoder(nn.Module):
             positions: integers; None means 0 … T − 1.
             mask: (B, T) bool, True where a frame is real; None means all frames are real.
         """
-        B, T, _ = features.shape
-        # Without gradients, a large batch is computed in groups of clips with about CHUNK frames in total.
-        if torch.is_grad_enabled() or B * T <= CHUNK or B == 1:
+        B, S = features.shape[0], features.shape[1] * self.tokens_per_frame
+        # Without gradients, a large batch is computed in groups of clips with about CHUNK tokens in total.
+        if torch.is_grad_enabled() or B * S <= CHUNK or B == 1:
             return self._final_state(features, cls_token, positions, mask)
-        rows = max(1, CHUNK // T)
+        rows = max(1, CHUNK // S)
         states = [
             self._final_state(
                 features[start : start + rows],
@@ -141,7 +172,7 @@ class TemporalEncoder(nn.Module):
         """Computes what :meth:`forward` returns, for all clips at once."""
         for layer, tokens in self.walk(features, cls_token, positions, mask):
             last, last_tokens = layer, tokens
-        return last.cls_state(last_tokens, with_cls(mask))
+        return last.cls_state(last_tokens, self._token_mask(mask))
 
     def pack(self, dtype: torch.dtype) -> None:
         """Packs the weights of the layers for inference in ``dtype``, see :meth:`EncoderLayer.pack`."""
@@ -156,21 +187,25 @@ class TemporalEncoder(nn.Module):
     ) -> Tensor:
         """Returns the attention weights (L, B, N, T) of [CLS] for the frames in each layer.
 
+        With several tokens per frame in the sequence they are (L, B, N, T, M).
+
         The weights of a head sum to 1 together with the weight of [CLS] for itself, which is left out.
         Arguments as in :meth:`forward`.
         """
         weights = [
-            layer.cls_attention(tokens, with_cls(mask))[1][..., 1:]
+            layer.cls_attention(tokens, self._token_mask(mask))[1][..., 1:]
             for layer, tokens in self.walk(features, cls_token, positions, mask)
         ]
-        return torch.stack(weights)
+        stacked = torch.stack(weights)
+        M = self.tokens_per_frame
+        return stacked if M == 1 else stacked.unflatten(-1, (-1, M))
 
     def walk(
         self, features: Tensor, cls_token: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Iterator[tuple[EncoderLayer, Tensor]]:
-        """Yields each layer with its input tokens (B, 1 + T, D); the next iteration may overwrite them."""
+        """Yields each layer with its input tokens (B, 1 + S, D); the next iteration may overwrite them."""
         tokens = self.embed(features, cls_token, positions, mask)
-        token_mask = with_cls(mask)
+        token_mask = self._token_mask(mask)
         for index, layer in enumerate(self.layers):
             if index > 0:
                 tokens = self.layers[index - 1](tokens, token_mask)
@@ -179,32 +214,47 @@ class TemporalEncoder(nn.Module):
     def embed(
         self, features: Tensor, cls_token: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
-        """Maps features (B, T, F) of any floating-point dtype to the first layer's tokens (B, 1 + T, D)."""
-        B, T, _ = features.shape
+        """Maps features of any floating-point dtype to the first layer's tokens (B, 1 + S, D).
+
+        Args:
+            features: (B, T, F) or (B, T, M, F).
+        """
+        (B, T), M = features.shape[:2], self.tokens_per_frame
         cls = self.embeddings.cls(cls_token).expand(B, -1, -1)
-        if torch.is_grad_enabled() or T <= CHUNK:
+        chunk = max(1, CHUNK // M)
+        if torch.is_grad_enabled() or chunk >= T:
             return torch.cat([cls, self._embed_frames(features, 0, T, positions, mask)], dim=1)
-        tokens = cls.new_empty(B, 1 + T, cls.shape[-1])
+        tokens = cls.new_empty(B, 1 + T * M, cls.shape[-1])
         tokens[:, :1] = cls
-        for start in range(0, T, CHUNK):
-            stop = min(start + CHUNK, T)
-            tokens[:, 1 + start : 1 + stop] = self._embed_frames(features, start, stop, positions, mask)
+        for start in range(0, T, chunk):
+            stop = min(start + chunk, T)
+            frames = self._embed_frames(features, start, stop, positions, mask)
+            tokens[:, 1 + start * M : 1 + stop * M] = frames
         return tokens
 
     def _embed_frames(
         self, features: Tensor, start: int, stop: int, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
-        """Returns the tokens (B, stop − start, D) of the frames from ``start`` to before ``stop``."""
+        """Returns the tokens (B, (stop − start) · M, D) of the frames from ``start`` to before ``stop``."""
         features = features[:, start:stop].to(self.embeddings.LayerNorm.weight)
         if mask is not None:  # a masked frame may contain NaN, and attention weight 0 times NaN is NaN
-            features = features.masked_fill(~mask[:, start:stop, None], 0)
+            lost = ~mask[:, start:stop, None]
+            features = features.masked_fill(lost if features.ndim == 3 else lost[..., None], 0)
+        if self.fusion is not None:
+            features = self.fusion(features)
         if hasattr(self, "feature_projection"):
             features = self.feature_projection(features)
         if positions is None:
             frame_positions = torch.arange(start, stop, device=features.device)
         else:
             frame_positions = positions[:, start:stop].long()
-        return self.embeddings.frames(features, frame_positions)
+        return self.embeddings.frames(features, frame_positions, self.spatial_positions)
+
+    def _token_mask(self, mask: Tensor | None) -> Tensor | None:
+        """Returns the mask of all tokens (B, 1 + S) from the mask of the frames (B, T)."""
+        if mask is not None and self.tokens_per_frame > 1:
+            mask = mask.repeat_interleave(self.tokens_per_frame, dim=1)
+        return with_cls(mask)
 
 
 def layer_windows(attention_window: int | Sequence[int], num_layers: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Extraction of the features of one video of any length into a file.
 
-T frames, F width of a feature.
+T frames, M tokens of a frame, F width of a feature.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def extract_video_features(
         }
         encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
         variant = Variant(view.short_side, view.crop_size, interpolation=view.interpolation)
-        with FeatureFile(feature_path, model.feature_dim, description) as file:
+        with FeatureFile(feature_path, model.feature_shape, description) as file:
             if file.count:
                 logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
             chunks = append_features(
@@ -132,7 +132,7 @@ def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str) -> Te
         DecodeError: where no frame could be decoded.
     """
     # In blocks, so that the comparison does not need memory for all rows at once.
-    mask = torch.cat([~rows[:, 0].isnan() for rows in features.split(_MASK_ROWS)])
+    mask = torch.cat([~rows.flatten(1)[:, 0].isnan() for rows in features.split(_MASK_ROWS)])
     lost = int((~mask).sum())
     if lost == len(mask):
         raise DecodeError(name, "corrupt", "no frame can be decoded")

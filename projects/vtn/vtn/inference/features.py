@@ -1,6 +1,6 @@
 """The features of a video's frames with their times, which can be scored many times.
 
-T frames, F width of a feature.
+T frames, M tokens of a frame, F width of a feature.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class VideoFeatures:
     """The features of a video, or of a part of a video, whose times then start at 0, too.
 
     Attributes:
-        features: (T, F) of any float dtype, in memory or memory-mapped.
+        features: (T, F) or (T, M, F) of any float dtype, in memory or memory-mapped.
         times: display times of the T frames; the first is 0.
         indices: (T,) int64, ascending, the numbers of the frames in the source video, from 0.
         mask: (T,) bool, False for frames that could not be decoded, whose features must not be used; None:
@@ -37,11 +37,11 @@ class VideoFeatures:
 
     def __post_init__(self) -> None:
         lengths = (len(self.features), self.times.num_frames, len(self.indices))
-        if self.features.ndim != 2 or len(set(lengths)) > 1 or lengths[0] == 0:
+        if self.features.ndim not in (2, 3) or len(set(lengths)) > 1 or lengths[0] == 0:
             raise InputError(
                 f"features have shape {tuple(self.features.shape)}, and there are {lengths[1]} times and "
-                f"{lengths[2]} indices: must be features (frames, width) of at least one frame, with one "
-                "time and one index per frame"
+                f"{lengths[2]} indices: must be features (frames, width) or (frames, tokens, width) of at "
+                "least one frame, with one time and one index per frame"
             )
 
     @property

@@ -1,6 +1,6 @@
 """Streams of frames: scores of the video so far at any moment, with each frame encoded once.
 
-T frames of a push, t frames of a chunk, H W pixels, F width of a feature, K classes.
+T frames of a push, t frames of a chunk, H W pixels, M tokens of a frame, F width of a feature, K classes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class VideoStream:
     Args:
         model: a :class:`vtn.VTN` or another :class:`vtn.frame_model.FrameModel`.
         keep_seconds: duration of the newest frames that are kept; older features are dropped, so that memory
-            is bounded. None: all frames are kept (F numbers per frame).
+            is bounded. None: all frames are kept (M · F numbers per frame).
         head_act: the score activation: softmax, sigmoid, none.
         mean, std: normalisation of the frames, per channel; None: the model's own.
 
@@ -119,7 +119,7 @@ class VideoStream:
         )
         with evaluating(self.model):
             first = 0
-            for features in encoder.encode_chunks(frames.split(encoder.chunk_size)):  # (t, F)
+            for features in encoder.encode_chunks(frames.split(encoder.chunk_size)):  # (t, F) or (t, M, F)
                 rows = slice(first, first + len(features))
                 self._add(features, times[rows], numbers[rows])
                 first += len(features)
@@ -127,12 +127,12 @@ class VideoStream:
     def push_features(
         self, features: Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
     ) -> None:
-        """Adds frames by their features (T, F), or one frame by its feature (F,); see :meth:`push`."""
-        features = features[None] if features.ndim == 1 else features
-        if features.ndim != 2 or features.shape[1] != self.model.feature_dim:
-            raise InputError(
-                f"features have shape {tuple(features.shape)}: must be (frames, {self.model.feature_dim})"
-            )
+        """Adds frames by features (T, F) or (T, M, F), or one frame by (F,) or (M, F); see :meth:`push`."""
+        shape = self.model.feature_shape
+        features = features[None] if features.shape == shape else features
+        if features.ndim != 1 + len(shape) or features.shape[1:] != shape:
+            expected = ", ".join(map(str, shape))
+            raise InputError(f"features have shape {tuple(features.shape)}: must be (frames, {expected})")
         self._add(features.detach(), *self._check_times(len(features), seconds, indices))
 
     def follow(self, source: Iterable[tuple[np.ndarray, Times]]) -> Iterator[float]:

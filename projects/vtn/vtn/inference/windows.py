@@ -1,6 +1,6 @@
 """Scores of a video from its features: as a whole, and over time in sliding windows.
 
-W windows, B windows of a batch, T frames, F width of a feature, K classes.
+W windows, B windows of a batch, T frames, M tokens of a frame, F width of a feature, K classes.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _score_batch(model: FrameModel, windows: Sequence[VideoFeatures], head_act: 
 def _logits(model: FrameModel, windows: Sequence[VideoFeatures]) -> Tensor:
     """Returns the logits (B, K) of windows of any lengths, each with at least one decoded frame."""
     lengths = [len(window.features) for window in windows]
-    features = _padded([window.features for window in windows])  # (B, T, F)
+    features = _padded([window.features for window in windows])  # (B, T, F) or (B, T, M, F)
     positions = _padded([window.positions(model.position_rate) for window in windows])  # (B, T)
     mask = None
     if min(lengths) < max(lengths) or any(window.mask is not None for window in windows):

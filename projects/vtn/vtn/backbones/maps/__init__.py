@@ -1,0 +1,1 @@
+"""Feature maps of backbones, and the tokens that are averaged from them."""

@@ -1,0 +1,101 @@
+"""The features of images by a backbone: its own pooled vector, or tokens of its feature map.
+
+Shapes: N images, H W pixels, h w height and width of a map, M tokens, F width of a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from slowfast.errors import ModelError
+from vtn.arguments.groups import BackboneConfig
+from vtn.backbones.base import Backbone
+from vtn.backbones.maps.feature_map import MapFunction, MapTrial, try_map
+from vtn.backbones.maps.token_grid import TokenGrid
+
+_USUAL_SIZE = 224
+
+
+def token_grid(config: BackboneConfig) -> TokenGrid:
+    """Returns the choice of tokens that the arguments of a backbone describe."""
+    rows, columns = config.tokens
+    return TokenGrid(rows, columns, config.class_token, config.stage)
+
+
+@dataclass(frozen=True)
+class TokenReader:
+    """Maps images to the tokens that a :class:`vtn.backbones.maps.token_grid.TokenGrid` chooses.
+
+    Attributes:
+        backbone: the network and its description.
+        grid: the choice of tokens.
+    """
+
+    backbone: Backbone
+    grid: TokenGrid
+    _trials: dict[tuple[int, int], MapTrial] = field(default_factory=dict, repr=False, compare=False)
+
+    def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Maps images (N, 3, H, W) to features (N, F), or (N, M, F) for M > 1."""
+        if self.grid.is_pooled:
+            return network(images)
+        return self.grid.tokens(network, self._map, images)
+
+    def prepare(self) -> int:
+        """Returns F; freezes parameters without influence on the tokens, such as those of later stages.
+
+        Frozen parameters need no gradient, which DistributedDataParallel does not accept to be missing.
+
+        Raises:
+            ModelError: for a backbone without the feature map, stage or class token that the grid needs.
+        """
+        network = self.backbone.network
+        if self.grid.is_pooled or not self._takes_frames:
+            return self.backbone.feature_dim
+        size = self.backbone.image_size or _USUAL_SIZE
+        trial = self._try(size, size)
+        if self.grid.class_token and not trial.has_class_token:
+            raise ModelError(
+                f"VTN.BACKBONE.CLASS_TOKEN = True: must be False for {type(network).__name__}, which has no "
+                "class token"
+            )
+        for name in trial.unused:
+            network.get_parameter(name).requires_grad_(False)
+        return trial.feature_dim
+
+    def map_problem(self, height: int, width: int) -> str:
+        """Returns why the map of images of that size in pixels is too small, with a remedy, or ""."""
+        if self.grid.is_pooled or not self._takes_frames:
+            return ""
+        trial = self._try(height, width)
+        if trial.height >= self.grid.rows and trial.width >= self.grid.columns:
+            return ""
+        return (
+            f"VTN.BACKBONE.TOKENS = [{self.grid.rows}, {self.grid.columns}]: must be at most "
+            f"[{trial.height}, {trial.width}], the feature map of {height}×{width} pixels; use larger crops, "
+            "fewer tokens, or an earlier VTN.BACKBONE.STAGE"
+        )
+
+    @property
+    def _takes_frames(self) -> bool:
+        return getattr(self.backbone.network, "takes_frames", True)
+
+    @property
+    def _map(self) -> MapFunction:
+        if self.backbone.feature_map is None:
+            raise ModelError(
+                f"VTN.BACKBONE.TOKENS: must be [1, 1], with CLASS_TOKEN False and STAGE 0, for "
+                f"{type(self.backbone.network).__name__}, whose feature map is unknown; add a method "
+                "feature_map(images) that returns (N, h, w, F)"
+            )
+        return self.backbone.feature_map
+
+    def _try(self, height: int, width: int) -> MapTrial:
+        size = (height, width)
+        if size not in self._trials:
+            self._trials[size] = try_map(
+                self.backbone.network, self._map, self.grid.stage, *size, class_token=self.grid.class_token
+            )
+        return self._trials[size]
