@@ -79,11 +79,7 @@ def test_groups_and_flat_names_give_the_same_model() -> None:
 
 
 def test_every_field_has_a_flat_name() -> None:
-    in_groups = {
-        (group, item.name)
-        for group, kind in GROUPS.items()
-        for item in fields(kind)
-    }
+    in_groups = {(group, item.name) for group, kind in GROUPS.items() for item in fields(kind)}
     assert set(FLAT_NAMES.values()) == in_groups - {("backbone", "name")}
     assert OTHER_VALUES.keys() == FLAT_NAMES.keys()
 

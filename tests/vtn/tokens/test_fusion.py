@@ -62,7 +62,9 @@ def test_width_0_follows_from_the_width_of_the_encoder(kind: str, M: int, width:
     assert model(kind, side, side, fusion_dim=6).temporal_encoder.fusion.project.out_features == 6
 
 
-def dense_band(query: Tensor, key: Tensor, value: Tensor, cls: tuple[Tensor, Tensor], half: int, M: int) -> Tensor:
+def dense_band(
+    query: Tensor, key: Tensor, value: Tensor, cls: tuple[Tensor, Tensor], half: int, M: int
+) -> Tensor:
     """Returns band attention (B, S, D) of inputs (B, S, N, E) with an S × (1 + S) matrix."""
     key, value = (torch.cat([c[:, None], x], dim=1) for c, x in zip(cls, (key, value), strict=True))
     frame = torch.arange(query.shape[1]) // M
@@ -141,7 +143,12 @@ def test_places_of_tokens_matter_in_every_form() -> None:
 
 @torch.no_grad()
 def test_the_average_of_frames_is_of_their_fused_tokens() -> None:
-    options = {"num_classes": 5, "mlp_dim": 16, "backbone_args": {"feature_dim": FEATURE_DIM}, "tokens": (2, 2)}
+    options = {
+        "num_classes": 5,
+        "mlp_dim": 16,
+        "backbone_args": {"feature_dim": FEATURE_DIM},
+        "tokens": (2, 2),
+    }
     average: Any = with_large_weights(FrameAverage("precomputed", **options, fusion_dim=6))
     tokens = random_tokens(7, 4)
     fused = torch.stack([average.fusion(tokens[:, t : t + 1])[:, 0] for t in range(7)])

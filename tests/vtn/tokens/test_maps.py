@@ -34,7 +34,9 @@ def build(name: str, **options: Any) -> Any:
     seed=st.integers(0, 100),
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
-def test_cells_are_those_of_adaptive_average_pooling(h: int, w: int, rows: int, columns: int, seed: int) -> None:
+def test_cells_are_those_of_adaptive_average_pooling(
+    h: int, w: int, rows: int, columns: int, seed: int
+) -> None:
     places = torch.randn(2, h, w, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     expected = F.adaptive_avg_pool2d(places.permute(0, 3, 1, 2), (rows, columns)).permute(0, 2, 3, 1)
     torch.testing.assert_close(average_cells(places, rows, columns), expected)
@@ -102,8 +104,8 @@ def test_a_transformer_s_map_is_its_patch_tokens_after_the_final_norm(
 
 def test_register_tokens_of_hugging_face_models_are_left_out() -> None:
     options = {
-        "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 42, "patch_size": 14,
-        "num_register_tokens": 3,
+        "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 42,
+        "patch_size": 14, "num_register_tokens": 3,
     }  # fmt: skip
     built = build("hf:dinov2_with_registers", **options)
     images = torch.randn(2, 3, 42, 42)
@@ -131,7 +133,7 @@ def test_an_earlier_stage_has_the_stage_s_channels_and_later_layers_learn_nothin
 
 
 def test_a_stage_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ModelError, match="STAGE = 9: must be 0 .* or 1 to 5"):
+    with pytest.raises(ModelError, match=r"STAGE = 9: must be 0 .* or 1 to 5"):
         TokenReader(build("resnet10t"), TokenGrid(2, 2, stage=9)).prepare()
 
 
@@ -199,12 +201,13 @@ def test_a_map_that_cannot_be_copied_to_the_meta_device_is_tried_where_it_is() -
     network.feature_dim = 3
     reader = TokenReader(build_backbone(network, pretrained=False, options={}), TokenGrid(2, 2))
     assert reader.prepare() == 3
-    assert network.training and network.norm.training
+    assert network.training
+    assert network.norm.training
     assert float(network.norm.running_mean.abs().sum()) == 0
 
 
 def test_pooling_and_a_grid_exclude_each_other() -> None:
-    with pytest.raises(ModelError, match="backbone.pooling = 'mean': must be ''"):
+    with pytest.raises(ModelError, match=r"backbone.pooling = 'mean': must be ''"):
         BackboneConfig("test_vit", pooling="mean", tokens=(2, 2))
     for wrong in ((0, 2), (3,)):
         with pytest.raises(ModelError, match="must be rows and columns"):

@@ -5,6 +5,7 @@ Shapes: N images, h w height and width of a map, r c rows and columns of the gri
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,8 @@ def average_cells(places: Tensor, rows: int, columns: int) -> Tensor:
     Cell i of n covers the rows from floor(i·h / n) to ceil((i + 1)·h / n), as in
     ``torch.nn.functional.adaptive_avg_pool2d``, whose gradient is not deterministic on a GPU.
     """
-    with torch.autocast(places.device.type, enabled=False):
+    kept = nullcontext() if places.is_meta else torch.autocast(places.device.type, enabled=False)
+    with kept:
         down = _members(places.shape[1], rows, places)  # (r, h)
         across = _members(places.shape[2], columns, places)  # (c, w)
         # Sums with weights 0 and 1 are exact products in every dtype; divide last.
