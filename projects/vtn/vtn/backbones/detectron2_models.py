@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,7 +84,11 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         ) from error
     cfg.MODEL.DEVICE = "cpu"  # its default is a GPU, which may be missing; the complete model is moved later
     if pretrained:
-        model = fetch(lambda: _with_weights(cfg), backbone=f"detectron2:{name}", remedy=_remedy(cfg))
+        model = fetch(
+            lambda: _with_weights(cfg),
+            backbone=f"detectron2:{name}",
+            remedy=_remedy(cfg.MODEL.WEIGHTS),
+        )
     else:
         model = build_backbone(cfg)
     shapes = model.output_shape()
@@ -116,13 +121,13 @@ def _import_problem(error: ImportError) -> str:
     return f"{problem}; build detectron2 again for the installed torch, see {instructions}"
 
 
-def _with_weights(cfg: Any) -> nn.Module:
+def _with_weights(config: CfgNode) -> nn.Module:
     """Returns the backbone of the complete detector, with the weights loaded as detectron2 loads them."""
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.modeling import build_model
 
-    detector = build_model(cfg)
-    DetectionCheckpointer(detector).load(cfg.MODEL.WEIGHTS)
+    detector = build_model(config)
+    DetectionCheckpointer(detector).load(config.MODEL.WEIGHTS)
     return detector.backbone
 
 
@@ -132,10 +137,10 @@ def _fractions(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _remedy(cfg: Any) -> str:
+def _remedy(weights: str) -> str:
     """Returns the instructions for a manual download."""
     return (
-        f"The weights are at {cfg.MODEL.WEIGHTS}. Download the file on a machine with internet access, and "
+        f"The weights are at {weights}. Download the file on a machine with internet access, and "
         "set VTN.BACKBONE.ARGS.opts \"['MODEL.WEIGHTS', 'FILE']\". VTN.BACKBONE.PRETRAINED False starts from "
         "random weights."
     )
