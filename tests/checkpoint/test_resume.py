@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast.checkpoint.data_fingerprint import fingerprint
@@ -272,5 +273,5 @@ def test_a_deterministic_run_uses_deterministic_algorithms(colour_videos: Path, 
     assert run_forked(_is_deterministic, cfg) == 0
 
 
-def _is_deterministic(cfg: Any) -> int:
+def _is_deterministic(cfg: CfgNode) -> int:
     return run(cfg) or int(not torch.are_deterministic_algorithms_enabled())

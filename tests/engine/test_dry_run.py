@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fvcore.common.config import CfgNode
 
 from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
@@ -14,7 +15,7 @@ from tests.support.processes import run_all, run_forked
 from tests.support.tiny import tiny_config
 
 
-def run_dry(cfg: object, address: str = "") -> int:
+def run_dry(cfg: CfgNode, address: str = "") -> int:
     return run(cfg, address, dry_run=True)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
@@ -36,7 +37,7 @@ def assert_same_end(one: Path, other: Path, last: str = "checkpoint_epoch_00003.
             )
 
 
-def run_with_signal(cfg: Any, signum: int, step: int, address: str = "") -> int:
+def run_with_signal(cfg: CfgNode, signum: int, step: int, address: str = "") -> int:
     """Runs with a model that sends its own process a signal in training step ``step``, counted from 1."""
     forward, count = Tiny.forward, 0
 
