@@ -46,18 +46,6 @@ class FrameTimes:
         even = np.arange(self.num_frames) / self.fps
         return bool(np.all(np.abs(self.seconds - even) < 0.5 / self.fps))
 
-    def at_even(self, even: np.ndarray) -> np.ndarray:
-        """Returns the frame indices (int64) of even frames.
-
-        Even frame k is the frame on screen at ``k / fps`` seconds; at a constant rate, it is frame k.
-
-        Args:
-            even: integers in [0, N).
-        """
-        if self.is_constant:
-            return even.astype(np.int64)
-        return self.at_seconds(even / self.fps)
-
     def at_seconds(self, seconds: np.ndarray) -> np.ndarray:
         """Returns the index (int64) of the frame on screen at each time.
 
