@@ -26,7 +26,7 @@ from vtn.backbones.build import build_backbone
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
 from vtn.backbones.tuning.depth import parameter_depths
-from vtn.backbones.tuning.freezing import autocast, compute_in
+from vtn.backbones.tuning.freezing import autocast, autocast_modules
 from vtn.backbones.tuning.lora import LoRA
 from vtn.encoder.input_checks import check_frames
 
@@ -76,7 +76,7 @@ class FrameModel(nn.Module):
         self._modules_in_evaluation = apply_tuning(self.backbone, config)
         self._frozen_dtype = getattr(torch, config.frozen_dtype) if config.frozen_dtype else None
         if self._frozen_dtype is not None and self.learns_features:
-            compute_in(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
+            autocast_modules(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
         self._backbone_identity = _describe_backbone(config, options)
         self.feature_dim = built.feature_dim
         self.frame_size = built.image_size
