@@ -16,8 +16,8 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
     """Freezes parameters in place; returns the names of the modules that must stay in evaluation mode.
 
     Raises:
-        ModelError: for unknown fields of LoRA, LoRA together with ``frozen`` or ``frozen_blocks``, more frozen
-            blocks than the network has, and targets of LoRA that match no layer.
+        ModelError: for unknown fields of LoRA, LoRA together with ``frozen`` or ``frozen_blocks``, more
+            frozen blocks than the network has, and targets of LoRA that match no layer.
     """
     if config.lora is None:
         return freeze(
