@@ -351,6 +351,13 @@ def test_a_class_without_videos_is_an_error(tmp_path: Path) -> None:
         read("videofolder", tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    lay_out(tmp_path, {}, ["train/bow/v.mp4"])
+    (tmp_path / "classes.json").write_bytes(json.dumps({"bow": 3, "wäve": 0}).encode(encoding))
+    assert read("videofolder", tmp_path, num_classes=4) == [("train/bow/v.mp4", 3)]
+
+
 # ---------------------------------------------------------------------------------------------- frames
 
 
