@@ -35,9 +35,7 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
         lora = LoRA(**config.lora)
     except TypeError as error:
         known = ", ".join(item.name for item in fields(LoRA))
-        raise ModelError(
-            f"backbone.lora = {dict(config.lora)}: {error}; must have the fields {known}"
-        ) from error
+        raise ModelError(f"backbone.lora = {dict(config.lora)}: {error}; its fields are {known}") from error
     add_lora(network, lora)
     if config.learning_norms:
         unfreeze_norms(network)
