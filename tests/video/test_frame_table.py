@@ -12,7 +12,13 @@ from slowfast.video.frame_table.display_order import (
     order_by_times,
     trust_in_times,
 )
-from slowfast.video.frame_table.packet_facts import PacketFacts, PacketLog, clock_parts, join_clocks
+from slowfast.video.frame_table.packet_facts import (
+    NO_PTS,
+    PacketFacts,
+    PacketLog,
+    clock_parts,
+    join_clocks,
+)
 from slowfast.video.frame_table.picture_kinds import BIDIRECTIONAL, INTRA, PREDICTED, UNKNOWN, PictureKinds
 from slowfast.video.frame_table.table import FrameTable, build_table, frame_times, key_packets
 
@@ -29,15 +35,9 @@ def facts_of(
     log = PacketLog()
     for i, time in enumerate(pts):
         kind = UNKNOWN if kinds is None else kinds[i]
-        log.add(
-            time,
-            None if dts is None else dts[i],
-            duration=10,
-            byte=100 * i,
-            size=7,
-            is_key=i in keys,
-            kind=kind,
-        )
+        known = [NO_PTS if value is None else value for value in (time, dts[i] if dts else None)]
+        flags = PacketLog.SHOWN + PacketLog.KEY * (i in keys) + PacketLog.KIND * kind
+        log.add((*known, 10, 100 * i, 7, flags))
     return log.facts()
 
 
@@ -49,7 +49,8 @@ def table_of(pts: list[int | None], keys: tuple[int, ...] = (0,)) -> FrameTable:
 
 
 def trust(facts: PacketFacts, clock: Clock = Clock.DISPLAY, *, reorders: bool = True) -> Trust:
-    return trust_in_times(facts, clock_parts(facts, 0.01), clock, reorders=reorders)
+    parts = clock_parts(facts, 0.01)
+    return trust_in_times(facts, parts, order_by_times(facts, parts), clock, reorders=reorders)
 
 
 def test_frames_are_ordered_by_the_time_they_are_shown() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 # A picture of MPEG-4 with at most this many bytes may say "not coded: repeat the picture before".
 _NOT_CODED_BYTES = 19
 
-UNKNOWN, INTRA, PREDICTED, BIDIRECTIONAL = range(4)
+UNKNOWN, INTRA, PREDICTED, BIDIRECTIONAL = range(4)  # MPEG-1 and 2 number them so as well
+_MPEG4_PICTURE = b"\0\0\1\xb6"  # start code
 
 
 class PictureKinds:
@@ -27,30 +28,35 @@ class PictureKinds:
 
     def next(self, data: bytes) -> int:
         """Returns the kind of picture that the next packet shows."""
-        if not self._is_mpeg4:
-            at = data.find(b"\0\0\1\0")
-            coded = (data[at + 5] >> 3) & 7 if 0 <= at < len(data) - 5 else 0
-            return (UNKNOWN, INTRA, PREDICTED, BIDIRECTIONAL)[coded] if coded < 4 else UNKNOWN
-        starts = [at for at in _find_all(data, b"\0\0\1\xb6") if at + 4 < len(data)]
-        kinds = [(INTRA, PREDICTED, BIDIRECTIONAL, PREDICTED)[data[at + 4] >> 6] for at in starts]
+        if self._is_mpeg4:
+            return self._next_of_mpeg4(data)
+        at = data.find(b"\0\0\1\0")
+        coded = (data[at + 5] >> 3) & 7 if 0 <= at < len(data) - 5 else 0
+        return coded if coded < 4 else UNKNOWN
+
+    def _next_of_mpeg4(self, data: bytes) -> int:
+        at = data.find(_MPEG4_PICTURE)
+        second = data.find(_MPEG4_PICTURE, at + 4) if at >= 0 else -1
+        kind, is_empty = _kind_at(data, at), len(data) <= _NOT_CODED_BYTES
         held, self._held = self._held, UNKNOWN
         if held != UNKNOWN:
             # DivX packs a bidirectional picture behind its anchor. The decoder shows it at the next packet,
             # whose own picture it then holds; an empty picture ends that.
-            is_empty = len(data) <= _NOT_CODED_BYTES
-            self._held = kinds[0] if kinds and kinds[0] != PREDICTED and not is_empty else UNKNOWN
-            return held if len(kinds) == 1 else UNKNOWN
-        if len(kinds) == 2 and kinds[1] != PREDICTED:
-            self._held = kinds[1]
-            self.is_packed = True
-            return kinds[0]
-        return kinds[0] if len(kinds) == 1 and len(data) > _NOT_CODED_BYTES else UNKNOWN
+            self._held = UNKNOWN if is_empty or kind == PREDICTED else kind
+            return held if second < 0 else UNKNOWN
+        if second < 0:
+            return UNKNOWN if is_empty else kind
+        self._held = _kind_at(data, second)
+        self.is_packed = True
+        if self._held == PREDICTED or data.find(_MPEG4_PICTURE, second + 4) >= 0:
+            return UNKNOWN
+        return kind
 
 
-def _find_all(data: bytes, pattern: bytes) -> list[int]:
-    """Returns the offsets of a pattern."""
-    found, at = [], data.find(pattern)
-    while at >= 0:
-        found.append(at)
-        at = data.find(pattern, at + len(pattern))
-    return found
+def _kind_at(data: bytes, at: int) -> int:
+    """Returns the kind of the MPEG-4 picture whose start code is at an offset."""
+    return (
+        (INTRA, PREDICTED, BIDIRECTIONAL, PREDICTED)[data[at + 4] >> 6]
+        if 0 <= at < len(data) - 4
+        else UNKNOWN
+    )

@@ -21,8 +21,8 @@ from slowfast.video.frame_table.display_order import (
     order_by_times,
     trust_in_times,
 )
-from slowfast.video.frame_table.packet_facts import PacketFacts, PacketLog, clock_parts, join_clocks
-from slowfast.video.frame_table.picture_kinds import UNKNOWN, PictureKinds
+from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts, PacketLog, clock_parts, join_clocks
+from slowfast.video.frame_table.picture_kinds import PictureKinds
 from slowfast.video.frame_table.table import FrameTable, build_counted_table, build_table
 
 if TYPE_CHECKING:
@@ -81,26 +81,33 @@ class _TableMaker:
         codec = source.stream.codec_context.name
         # Alternate reference frames of VP8 are separate packets that show nothing.
         has_hidden = codec == "vp8"
-        kinds = PictureKinds(codec) if codec in PictureKinds.CODECS else None
+        reorders = source.stream.codec_context.reorder_depth > 0
+        kinds = PictureKinds(codec) if reorders and codec in PictureKinds.CODECS else None
         for number, packet in enumerate(source.stored_packets()):
-            hidden = packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)
+            pts, dts, size = packet.pts, packet.dts, packet.size
+            flags = PacketLog.KEY if packet.is_keyframe else 0
+            if not (packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)):
+                flags |= PacketLog.SHOWN
+            if kinds is not None:
+                flags |= kinds.next(bytes(packet)) * PacketLog.KIND
             log.add(
-                packet.pts,
-                packet.dts,
-                duration=packet.duration,
-                byte=packet.pos,
-                size=packet.size,
-                is_key=packet.is_keyframe,
-                is_shown=not hidden,
-                kind=UNKNOWN if kinds is None else kinds.next(bytes(packet)),
+                (
+                    NO_PTS if pts is None else pts,
+                    NO_PTS if dts is None else dts,
+                    packet.duration or 0,
+                    packet.pos or -1,
+                    size,
+                    flags,
+                )
             )
             damaged |= packet.is_corrupt
-            kept_bytes += packet.size
+            # Packets are kept with their number; see PacketSource.
             if kept is not None:
+                kept_bytes += size
                 packet.pts = number
                 kept.append(packet)
-            if kept_bytes > _KEEP_BYTES:
-                kept = None
+                if kept_bytes > _KEEP_BYTES:
+                    kept = None
         source.keep(kept)
         facts = log.facts()
         if not facts.is_shown.any():
@@ -131,10 +138,10 @@ class _TableMaker:
         facts, formats = self.facts, self.source.formats
         reorders = self.source.stream.codec_context.reorder_depth > 0
         clock = Clock.DISPLAY_AND_DECODING if formats & _WITH_DECODING_TIMES else Clock.DISPLAY
-        trust = trust_in_times(
-            facts, self.parts, Clock.NONE if formats & _WITHOUT_TIMES else clock, reorders=reorders
-        )
-        order: np.ndarray | None = order_by_times(facts, self.parts)
+        clock = Clock.NONE if formats & _WITHOUT_TIMES else clock
+        by_times = order_by_times(facts, self.parts)
+        trust = trust_in_times(facts, self.parts, by_times, clock, reorders=reorders)
+        order: np.ndarray | None = by_times
         if trust is Trust.WRONG:
             order = order_by_kinds(facts.kinds) if reorders else None
         elif trust is Trust.UNPROVEN and not self._is_decoded_in_stream_order():
