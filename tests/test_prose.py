@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = [
     path
-    for folder in ("slowfast", "projects", "tools", "benchmarks", "tests")
+    for folder in ("slowfast", "projects", "tools", "benchmarks", "docs", "tests")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if path != Path(__file__)
 ]
