@@ -130,7 +130,7 @@ class MapDataset(ViewDataset):
                 f"{self.num_videos} videos, or an array (N, K) of zeros and ones"
             )
         try:
-            array = np.asarray([np.asarray(label) for label in labels], np.float32)
+            array: np.ndarray = np.asarray([np.asarray(label) for label in labels], np.float32)
         except (ValueError, TypeError):  # rows of different lengths, or text
             array = np.empty(0)
         if array.shape == (self.num_videos, num_classes) and np.isin(array, (0, 1)).all():

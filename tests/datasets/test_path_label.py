@@ -106,6 +106,7 @@ FORMS = {
     "quotes": '"a b.mp4" 3\n"c.mp4"   "0"\n',
     "Windows": "a b.mp4 3\r\nc.mp4 0\r\n",
     "header": "filename   class_id\na b.mp4 3\nc.mp4 0\n",
+    "header after blank lines": "\n  \npath label\n\na b.mp4 3\nc.mp4 0\n",
     "quoted header": '"path" "label"\na b.mp4 3\nc.mp4 0\n',
     "frame counts": "path total_frames label\na b.mp4 120 3\nc.mp4 31 0\n",
 }

@@ -113,11 +113,17 @@ def _normalize_line_ends(text: np.ndarray) -> None:
 
 def _read_header(text: np.ndarray, path: str, separator: str) -> tuple[int, int, ListFormat]:
     """Returns the offset and the number of the first line of rows, and the format."""
-    start = len(codecs.BOM_UTF8) if text[:3].tobytes() == codecs.BOM_UTF8 else 0
-    first = text[start : start + _FIRST_BYTES].tobytes()
-    length = first.find(b"\n") + 1 or len(first)
-    form = ListFormat.detect(first[:length].decode(errors="surrogateescape").strip(), path, separator)
-    return (start + length, 2, form) if form.header else (start, 1, form)
+    start, line, first = 0, 0, b""
+    if text[:3].tobytes() == codecs.BOM_UTF8:
+        start = len(codecs.BOM_UTF8)
+    end = start
+    while not first.strip() and end < len(text):  # skips blank lines
+        start, line = end, line + 1
+        ahead = text[start : start + _FIRST_BYTES].tobytes()
+        first = ahead[: ahead.find(b"\n") + 1 or len(ahead)]
+        end = start + len(first)
+    form = ListFormat.detect(first.decode(errors="surrogateescape").strip(), path, separator)
+    return (end, line + 1, form) if form.header else (start, line, form)
 
 
 def _chunks(text: np.ndarray, start: int, line: int) -> Iterator[tuple[int, int, int]]:
