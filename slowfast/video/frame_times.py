@@ -72,4 +72,7 @@ class FrameTimes:
         last = max(int(np.searchsorted(self.seconds, end - 1e-3, side="left")), first + 1)
         stop = self.seconds[last] if last < self.num_frames else self.duration
         begin = self.seconds[first]
-        return first, FrameTimes(self.seconds[first:last] - begin, float(stop - begin))
+        if not self.is_constant:
+            # A frame may be on screen long before the segment starts, or after it ends.
+            begin, stop = max(begin, start), min(stop, end)
+        return first, FrameTimes(np.maximum(self.seconds[first:last] - begin, 0.0), float(stop - begin))

@@ -207,6 +207,16 @@ def test_plans_of_any_frame_times(gaps: list[int], num_frames: int, target_fps: 
         assert (last - first <= (shown[last] - shown[first] + 2e-3) * target_fps + 1).all()
 
 
+def test_a_segment_with_a_pause_lasts_as_long_as_it_says() -> None:
+    times = recorded(PAUSE, 40)
+    for start, end, frames in ((1.0, 4.0, range(25, 50)), (30.0, 61.0, range(49, 75)), (2.5, 3.0, [49])):
+        first, segment = times.cut(start, end)
+        assert (first, first + segment.num_frames - 1) == (frames[0], frames[-1])
+        assert segment.duration == pytest.approx(end - start)
+        assert segment.seconds[0] == 0
+        assert segment.seconds[-1] == pytest.approx(max(times.seconds[frames[-1]] - start, 0))
+
+
 def test_the_frames_of_a_recording_with_a_pause_are_read(tmp_path: Path) -> None:
     path = write_video(tmp_path / "pause.mp4", 100, ticks=PAUSE)
     rng = np.random.default_rng(0)
