@@ -164,7 +164,7 @@ def test_a_forced_run_restores_the_fitting_part_and_logs_the_rest(colour_videos:
     changes = ("SOLVER.OPTIMIZING_METHOD", "adamw", "RNG_SEED", 2, "SOLVER.MAX_EPOCH", 1)
     assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT, *changes, "TRAIN.FORCE_RESUME", True)) == 0
     log = log_of(stopped)
-    assert "only the fitting part of its optimizer state is loaded (it is not a state of AdamW)" in log
+    assert "only the fitting part of its optimiser state is loaded (it is not a state of AdamW)" in log
     assert "step 2 of epoch 1 is not valid in the changed run: epoch 1 restarts" in log
     assert [line["iter"] for line in metrics_of(stopped, "train_iter")] == [1, 2, 1, 2, 3, 4, 5, 6]
 

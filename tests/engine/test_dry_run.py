@@ -43,7 +43,7 @@ def test_the_memory_of_the_optimizer_is_counted(
     cfg = tiny_config(colour_videos, tmp_path / "out", "SOLVER.OPTIMIZING_METHOD", "adamw")
     assert run_forked(run_dry, cfg) == 0
     log = capfd.readouterr().out
-    sizes = re.findall(r"(?:weights|gradients|optimizer) ([\d.]+) KiB", log)
+    sizes = re.findall(r"(?:weights|gradients|optimiser) ([\d.]+) KiB", log)
     assert [float(size) for size in sizes] == pytest.approx(
         [3.3, 3.3, 6.5], abs=0.06
     )  # 835 numbers of 4 bytes

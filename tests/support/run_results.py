@@ -23,7 +23,7 @@ def metrics_of(output: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def assert_same_end(one: Path, other: Path, last: str = "checkpoint_epoch_00003.pyth") -> None:
-    """Asserts that weights, averaged weights and optimizer state in file ``last`` are equal bit by bit."""
+    """Asserts that weights, averaged weights and optimiser state in file ``last`` are equal bit by bit."""
     first, second = (read_checkpoint(path / "checkpoints" / last) for path in (one, other))
     for name, weight in first["model_state"].items():
         assert torch.equal(weight, second["model_state"][name]), name

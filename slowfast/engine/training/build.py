@@ -69,7 +69,7 @@ def build_training_run(
     scale = lr_scale(cfg, world.size // world.local_size) if saved is None else saved.lr_scale
     precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
     _log_setup(cfg, world, precision, batch_size=batch_size, steps_per_epoch=len(loader), scale=scale)
-    # The evaluated model is a copy made before sharding changes the parameters; the optimizer comes after it.
+    # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
     step = _build_step(cfg, model, dataset, world, precision, parallelism)
@@ -184,7 +184,7 @@ def _build_step(
     precision: Precision,
     parallelism: Parallelism,
 ) -> TrainStep:
-    """Distributes the model over the processes and builds the optimizer step; changes ``model`` in place."""
+    """Distributes the model over the processes and builds the optimiser step; changes ``model`` in place."""
     mean, std = frame_normalization(cfg, model)
     network = network_for(model, dataset, mean=mean, std=std, training=True)
     network = distribute(model, network, world, parallelism)
