@@ -89,7 +89,7 @@ class _Unnamed:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def describe(error: Exception) -> str:
+def open_error_text(error: Exception) -> str:
     """Returns the message of an error in opening or reading, without FFmpeg's list of allowed formats."""
     text = str(error)
     if "whitelist" in text:
@@ -98,7 +98,7 @@ def describe(error: Exception) -> str:
 
 
 def choose_video_stream(container: Any, name: str) -> Any:
-    """Returns the video stream that players show; None if there is none.
+    """Returns the video stream that players show; None if the file has no video stream.
 
     Cover images and thumbnails are passed over, then FFmpeg's own choice counts (``av_find_best_stream``:
     the default track first, then the longer and larger one). Where there was a choice, the log says so.

@@ -22,7 +22,7 @@ import av
 import numpy as np
 
 from slowfast.errors import DecodeError
-from slowfast.video.container import Source, choose_video_stream, describe, open_container
+from slowfast.video.container import Source, choose_video_stream, open_container, open_error_text
 from slowfast.video.frame_table.scan import make_table
 from slowfast.video.frame_table.table import FrameTable
 
@@ -113,7 +113,7 @@ class PacketSource:
         try:
             self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(self.name, _reason_of(error), describe(error)) from error
+            raise DecodeError(self.name, _reason_of(error), open_error_text(error)) from error
         stream = choose_video_stream(self._container, self.name)
         if stream is None or stream.codec_context is None:
             has_images = bool(self._container.streams.video)
