@@ -83,8 +83,9 @@ class ListFormat:
         if len(separator.encode()) != 1:
             raise AnnotationError(f"{source}: {key} = {separator!r}: must be one ASCII character")
         plain = cls(source, separator, key=key)
-        names = [name.strip().strip('"').lower() for name in first_line.split(separator)]
-        columns = [_COLUMN_OF.get(name) for name in names if name or separator not in " \t"]
+        cells = first_line.split(None if separator == " " else separator)
+        names = [cell.strip().strip('"').lower() for cell in cells]
+        columns = [_COLUMN_OF.get(name) for name in names if name or separator != "\t"]
         if None in columns or LABEL not in columns:
             return plain
         known = tuple(column for column in columns if column is not None)
@@ -101,7 +102,7 @@ class ListFormat:
             AnnotationError: where cells are missing.
         """
         cells = self._split(text, len(self.columns))
-        if len(cells) <= len(self.columns) or "" in cells:
+        if len(cells) <= len(self.columns) or ("" in cells and not all(cells[i] for i in (0, *self._places))):
             raise self.error(line, text, f"is not {self._describe()}", hint=True)
         path = cells[0]
         if self.separator == " " and path[-1] in ",;":
