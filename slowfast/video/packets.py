@@ -20,11 +20,13 @@ from typing import Any
 
 import av
 import numpy as np
+from av.filter import Graph
 
 from slowfast.errors import DecodeError
 from slowfast.video.container import Source, choose_video_stream, open_container, open_error_text
 from slowfast.video.frame_table.scan import make_table
 from slowfast.video.frame_table.table import FrameTable
+from slowfast.video.heif import Crop, HeifError, read_crop
 
 # Decoders that obey `skip_frame` packet by packet. (Others read it only when they are opened.)
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
@@ -57,6 +59,7 @@ class PacketSource:
         self.demux_failed = False
         self.refused_packets = 0
         self._container: Any = None
+        self._crop: Crop | None = None
         if table is not None:
             self.table = table
         self._open()
@@ -67,6 +70,12 @@ class PacketSource:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames in pixels, as stored."""
+        image = self._crop or self.stream.codec_context
+        return image.height, image.width
 
     @property
     def formats(self) -> frozenset[str]:
@@ -111,7 +120,10 @@ class PacketSource:
         else:
             source.seek(0)
         try:
+            self._crop = read_crop(source)
             self._container = open_container(source)
+        except HeifError as error:
+            raise DecodeError(self.name, "not convertible", str(error)) from error
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(self.name, _reason_of(error), open_error_text(error)) from error
         stream = choose_video_stream(self._container, self.name)
@@ -216,7 +228,8 @@ class PacketSource:
         """Returns the frames that a packet (None: the end) releases; a broken packet releases no frame."""
         context = self.stream.codec_context
         try:
-            return context.decode(packet)
+            frames = context.decode(packet)
+            return frames if self._crop is None else [self._cropped(frame) for frame in frames]
         except av.BlockingIOError:
             # After an error, some decoders (VP9) refuse all packets until they are reset.
             context.flush_buffers()
@@ -228,6 +241,16 @@ class PacketSource:
         except (av.FFmpegError, OSError):
             self.refused_packets += 1
             return []
+
+    def _cropped(self, frame: Any) -> Any:
+        """Returns a frame without the margin of its coded size."""
+        graph, crop = Graph(), self._crop
+        assert crop is not None
+        source = graph.add_buffer(template=self.stream)
+        size = f"{crop.width}:{crop.height}:{crop.left}:{crop.top}:exact=1"
+        graph.link_nodes(source, graph.add("crop", size), graph.add("buffersink")).configure()
+        graph.push(frame)
+        return graph.pull()
 
     def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Yields every frame of the given packets in the order of the decoder's output."""

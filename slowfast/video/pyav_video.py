@@ -101,14 +101,9 @@ class PyAVVideo:
         return stream.duration / stream.frames
 
     @property
-    def width(self) -> int:
-        """Pixels per row of a frame, as stored."""
-        return self._packets.stream.codec_context.width
-
-    @property
-    def height(self) -> int:
-        """Rows of a frame, as stored."""
-        return self._packets.stream.codec_context.height
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames in pixels, as stored."""
+        return self._packets.size
 
     @property
     def codec(self) -> str:
@@ -225,8 +220,7 @@ class PyAVVideo:
         gaps = self._put(scaler, indices)
         missing.update(gaps)
         if len(gaps) == len(indices):
-            context = self._packets.stream.codec_context
-            place = placer(context.height, context.width)
+            place = placer(*self._packets.size)
             return np.zeros((len(indices), place.crop_height, place.crop_width, 3), np.uint8)
         frames = scaler.frames()
         frames[np.isin(indices, gaps)] = 0
