@@ -49,6 +49,13 @@ class Orientation:
         a, b, c, d = self.matrix
         return a * d - b * c < 0
 
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """FFmpeg's filters, as (name, …), that make a stored frame upright."""
+        a, b, c, d = self.matrix
+        transpose = ("transpose",) if self.swaps_sides else ()  # its default is the plain transpose
+        return (*transpose, *(("vflip",) if b + d < 0 else ()), *(("hflip",) if a + c < 0 else ()))
+
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Returns a stored image (H, W, …) as it is to be shown, as a view."""
         a, b, c, d = self.matrix

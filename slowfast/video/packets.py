@@ -15,6 +15,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -85,7 +86,12 @@ class PacketSource:
     @property
     def average_rate(self) -> float:
         """Frames per second from the container's header; 25 where the header has no rate."""
-        return float(self.stream.average_rate or self.stream.guessed_rate or 25)
+        return float(self.rate)
+
+    @property
+    def rate(self) -> Fraction:
+        """The same as ``average_rate``, exactly."""
+        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
     def announced_seconds(self) -> float | None:

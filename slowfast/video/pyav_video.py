@@ -17,6 +17,7 @@ import os
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,16 @@ class PyAVVideo:
     def average_rate(self) -> float:
         """Frames per second from the container's header; 25 where the header has no rate."""
         return self._packets.average_rate
+
+    @property
+    def rate(self) -> Fraction:
+        """The same as ``average_rate``, exactly."""
+        return self._packets.rate
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the stream's timestamps."""
+        return self._packets.stream.time_base or Fraction(1, 1000)
 
     @property
     def claimed_frames(self) -> int:
@@ -231,6 +242,25 @@ class PyAVVideo:
         scaler = FrameScaler(1, placer or full_frame(), self.name)
         for frame in self._packets.decode_all():
             yield scaler.view(frame)
+
+    def timed_frames(self) -> Iterator[tuple[float, Any]]:
+        """Yields (seconds, frame) of all frames in display order, as decoded (``av.VideoFrame``).
+
+        Raises:
+            DecodeError: with the reason ``corrupt`` at the first frame that cannot be decoded.
+        """
+        index, seconds = 0, self.times.seconds
+        for frame in self._packets.decode_all():
+            if index == len(seconds) or (
+                self._table.packet is not None and self._table.packet[index] != frame.pts
+            ):
+                break
+            yield float(seconds[index]), frame
+            index += 1
+        else:
+            if index == len(seconds):
+                return
+        raise DecodeError(self.name, "corrupt", f"frame {index} of {len(seconds)} cannot be decoded")
 
     # -------------------------------------------------------------------------------- frames
 

@@ -218,7 +218,7 @@ def test_resize_keeps_names_times_and_frames(tmp_path: Path) -> None:
     write_video(source / "tall.avi", 20, size=(192, 96), codec="mpeg4")
     (source / "bad.mp4").write_text("no video")
     report = prepare("resize", source, tmp_path / "out", "--short-side", "64", "--gop", "5")
-    assert (report["copied"], report["problems"]) == (3, {"corrupt": 1})
+    assert (report["copied"], report["problems"]) == (3, {"not a video": 1})
     assert not (tmp_path / "out/bad.mp4").exists()
     sizes = {"a/wide.mp4": (64, 128), "small.webm": (48, 64), "tall.avi": (128, 64)}
     for name, size in sizes.items():
