@@ -78,7 +78,8 @@ def band_attention(
     allowed = _band(block, keys, halo, half_window, key.device)  # (block, 1 + keys)
     if padded or key_mask is not None:
         real = key_mask if key_mask is not None else key.new_ones(1, S, dtype=torch.bool)
-        real = _real_keys(real.expand(B, -1), before, after, keys, block)  # (B·blocks, 1 + keys)
+        real = _real_keys(real, before, after, keys, block)  # (B or 1, blocks, 1 + keys)
+        real = real.expand(B, -1, -1).flatten(0, 1)  # (B·blocks, 1 + keys)
         allowed = allowed & real[:, None, None]  # (B·blocks, 1, block, 1 + keys)
 
     # Compute all blocks in one call, then join them and remove the queries added at the end.
@@ -96,9 +97,9 @@ def _band(block: int, keys: int, halo: int, half_window: int, device: torch.devi
 
 
 def _real_keys(mask: Tensor, before: int, after: int, size: int, step: int) -> Tensor:
-    """Returns the real keys of each window, [CLS] being one: mask (B, S) -> (B·blocks, 1 + size) bool."""
+    """Returns the real keys of each window, [CLS] being one: mask (B, S) -> (B, blocks, 1 + size) bool."""
     real = F.pad(mask, (before, after), value=False).unfold(1, size, step)  # (B, blocks, size)
-    return F.pad(real, (1, 0), value=True).flatten(0, 1)
+    return F.pad(real, (1, 0), value=True)
 
 
 def _windows(x: Tensor, before: int, after: int, size: int, step: int) -> Tensor:
