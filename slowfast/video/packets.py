@@ -216,6 +216,7 @@ class PacketSource:
         if self._kept:
             return itertools.islice(self._kept, first, None), first
         # Ask the container for the packet's timestamp.
+        self._is_at_start = False
         try:
             self._container.seek(int(self.table.packets.pts[first]), stream=self.stream)
         except (av.FFmpegError, OSError, OverflowError):

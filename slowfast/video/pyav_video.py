@@ -324,13 +324,14 @@ class PyAVVideo:
             # Go to the key frame of the run: by seeking, unless it is near.
             if not place <= first <= place + _SEEK_PACKETS:
                 packets, place = self._packets.from_packet(first)
-            newest = -1
+            newest, key = -1, table.frame_of(first) if first else -1
             for frame in self._decode_run(packets, place, first, last, wanted):
-                if frame.pts == first > 0 and frame.pict_type in _REFERRING:
-                    self._packets.flush()
-                    return  # the container marks a frame as key frame that is not one
-                # Frames must come in the order of the table.
                 index = table.frame_of(frame.pts)
+                # The container may mark frames as key frames at which decoding cannot start.
+                if newest < key <= index and (index > key or frame.pict_type in _REFERRING):
+                    self._packets.flush()
+                    return
+                # Frames must come in the order of the table.
                 if 0 <= index < newest:
                     self._packets.flush()
                     raise _WrongOrderError

@@ -168,10 +168,17 @@ class _TableMaker:
         is_first_shown_first = not self.facts.is_shown[0] or order[0] == 0
         if begins_with_key and is_first_shown_first and self._begins_with_idr():
             return 0
-        frames = self.source.decoded(self.source.from_start())
-        first = next((f.pts for f in frames if f.pts is not None and f.pts >= self._first_key), None)
-        places = np.flatnonzero(order == first)
-        return int(places[0]) if len(places) else None
+        # The first key frame, or the first frame behind it where the decoder does not show that one.
+        place = np.full(len(self.facts.pts), -1, np.int64)
+        place[order] = np.arange(len(order))
+        key, first = self._first_key, -1
+        for frame in self.source.decoded(self.source.from_start()):
+            if frame.pts is None or frame.pts < key or place[frame.pts] < 0:
+                continue
+            first = int(place[frame.pts]) if first < 0 or frame.pts == key else first
+            if place[frame.pts] >= place[key]:
+                break
+        return None if first < 0 else first
 
     def _begins_with_idr(self) -> bool:
         """Returns False for an H.264 stream that begins with a frame at which not every decoder can start.
@@ -201,7 +208,10 @@ class _TableMaker:
         """Makes the table of a stream whose display order only the decoder knows."""
         outputs = [frame.pts for frame in self.source.decoded(self.source.from_start())]
         # Before the first key frame, some decoders show frames made from references that they lack.
-        numbers = [number for number in outputs if number is None or number >= self._first_key]
+        first_key = self._first_key
+        if first_key in outputs:
+            outputs = outputs[outputs.index(first_key) :]
+        numbers = [number for number in outputs if number is None or number >= first_key]
         if not numbers:
             raise DecodeError(self.source.name, "no frames", "none of its packets can be decoded")
         if None in numbers or len(set(numbers)) < len(numbers):
@@ -223,6 +233,7 @@ class _TableMaker:
             order,
             tick=float(self.source.stream.time_base),
             rate=self.source.average_rate,
+            held=self.source.stream.codec_context.reorder_depth,
             damaged=self.damaged,
             packed=self.packed,
             head=head,
