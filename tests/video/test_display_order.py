@@ -216,9 +216,7 @@ def test_a_recording_begins_with_its_first_decodable_frame(
 
 
 @pytest.mark.parametrize("codec", ["libvpx-vp9", "mpeg4"])
-def test_frames_that_are_shown_without_their_references_are_left_out(
-    codec: str, tmp_path: Path
-) -> None:
+def test_frames_that_are_shown_without_their_references_are_left_out(codec: str, tmp_path: Path) -> None:
     """Tests decoders that show frames before the first key frame, or refuse all packets after an error."""
     options = {"cpu-used": "8"} if codec == "libvpx-vp9" else {"bf": "2"}
     source = write_video(tmp_path / "source.mkv", FRAMES, size=SIZE, codec=codec, **options)
