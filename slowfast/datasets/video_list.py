@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from slowfast.datasets.text_files import read_lines
+from slowfast.datasets.text_files import BLANK, read_lines
 from slowfast.errors import AnnotationError
 
 PATH, LABEL, START, END, UNUSED = "path", "label", "start", "end", ""
@@ -30,6 +30,7 @@ _NAMES = {
 # Name in a header -> column.
 _COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
 _SEPARATOR_NAMES = {" ": "a space", ",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_ALIGNED_TABS = re.compile(r"\t\s*", re.ASCII)
 _SHOWN_CHARACTERS = 200
 
 
@@ -134,14 +135,16 @@ class ListFormat:
         separator = self.separator
         if text[0] == '"' or text[-1] == '"':
             cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True))
-            cells = [cell.strip() for cell in cells if cell or separator not in " \t"]
+            cells = [cell.strip(BLANK) for cell in cells if cell or separator not in " \t"]
             if len(cells) > count:
                 return [separator.join(cells[:-count]), *cells[-count:]]
         if separator == " ":
-            return text.rsplit(None, count)
+            # Of bytes, because ``str.rsplit`` also splits at blanks that are part of names.
+            encoded = text.encode(errors="surrogateescape").rsplit(None, count)
+            return [cell.decode(errors="surrogateescape") for cell in encoded]
         if separator == "\t":
-            text = re.sub(r"\t\s*", "\t", text)  # tabs that align columns
-        return [cell.strip() for cell in text.rsplit(separator, count)]
+            text = _ALIGNED_TABS.sub("\t", text)
+        return [cell.strip(BLANK) for cell in text.rsplit(separator, count)]
 
     def _describe(self) -> str:
         """Returns the expected columns in words."""
