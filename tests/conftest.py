@@ -1,4 +1,4 @@
-"""Fixtures for all tests: real encoded videos, made once a session."""
+"""Fixtures for all tests: real encoded videos, made once per session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stamped_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.csv, val.csv and test.csv of eight short videos each, of two classes.
 
-    The videos have 10 to 24 frames; the first frame's number tells class and video apart.
+    The videos have 10 to 24 frames; the first frame's stamp identifies class and video.
     """
     folder = tmp_path_factory.mktemp("dataset")
     videos = [

@@ -1,6 +1,6 @@
 """Plain English: three habits that readers stumble over have no place in docstrings, comments and messages.
 
-CONTRIBUTING.md says how to write instead.
+CONTRIBUTING.md has the rules.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Configurations: keys with defaults, loading with inheritance and overrides, and checks as a whole.
+"""Configurations: keys with defaults, loading with inheritance and overrides, and the check.
 
 Importing this package does not import torch.
 """

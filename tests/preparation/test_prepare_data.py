@@ -162,7 +162,7 @@ def test_scan_lists_bad_videos_with_reasons_and_writes_a_clean_list(
     assert facts["seconds"] == pytest.approx(1.2)
 
 
-def test_scan_goes_on_where_it_was(
+def test_scan_continues_where_it_was_interrupted(
     mixed_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(mixed_videos, tmp_path / "videos")
@@ -184,7 +184,7 @@ def test_scan_goes_on_where_it_was(
     assert set(asked) == {json.loads(lines[-1])["path"], str(folder / "text.mp4")}
     asked.clear()
     assert second["valid"] == first["valid"] + 1
-    prepare("scan", folder, "--quick")  # other settings: everything anew
+    prepare("scan", folder, "--quick")  # other settings: all files are checked again
     assert len(asked) == 8
 
 

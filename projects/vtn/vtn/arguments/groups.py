@@ -67,7 +67,7 @@ class BackboneConfig:
     act_checkpoint: bool = False
 
     def __post_init__(self) -> None:
-        if self.args is None:  # older folders may say so
+        if self.args is None:  # None in config.json of older folders
             object.__setattr__(self, "args", {})
         if self.frozen_dtype not in ("", *FROZEN_DTYPES):
             raise ModelError(

@@ -126,7 +126,7 @@ def _import(module: str, name: str) -> Any:
 
 
 def _import_problem(error: ImportError) -> str:
-    """Returns a message with a remedy that tells a missing package from one that fails to import."""
+    """Returns a message with a remedy that distinguishes a missing package from one that fails to import."""
     instructions = "https://detectron2.readthedocs.io/tutorials/install.html"
     if error.name == "detectron2" and isinstance(error, ModuleNotFoundError):
         return f"detectron2 is not installed ({error}); see {instructions}, or use another backbone"
