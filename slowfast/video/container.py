@@ -114,7 +114,7 @@ def choose_video_stream(container: Any, name: str) -> Any:
         return None
     best = container.streams.best("video")
     chosen = best if best in moving else next((s for s in moving if _is_default(s)), moving[0])
-    if len(streams) > 1:
+    if len(streams) > 1 and not is_dependent(chosen):
         others = [_describe_stream(stream) for stream in streams if stream.index != chosen.index]
         log_once(f"{name}: reads video stream {_describe_stream(chosen)}; not {', '.join(others)}")
     return chosen
@@ -123,6 +123,11 @@ def choose_video_stream(container: Any, name: str) -> Any:
 def _is_thumbnail(stream: Any) -> bool:
     still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     return bool(stream.disposition & still)
+
+
+def is_dependent(stream: Any) -> bool:
+    """Returns whether a stream is only a part of what is shown, such as a tile of an image."""
+    return bool(stream.disposition & av.stream.Disposition.dependent)
 
 
 def _is_default(stream: Any) -> bool:

@@ -24,10 +24,17 @@ import numpy as np
 from av.filter import Graph
 
 from slowfast.errors import DecodeError
-from slowfast.video.container import Source, choose_video_stream, open_container, open_error_text
+from slowfast.video.container import (
+    Source,
+    choose_video_stream,
+    is_dependent,
+    open_container,
+    open_error_text,
+)
 from slowfast.video.frame_table.scan import make_table
 from slowfast.video.frame_table.table import FrameTable
-from slowfast.video.heif import Crop, HeifError, read_crop
+from slowfast.video.heif import HeifError, HeifImage, read_heif
+from slowfast.video.orientation import UPRIGHT, orientation_of
 
 # Decoders that obey `skip_frame` packet by packet. (Others read it only when they are opened.)
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
@@ -60,7 +67,7 @@ class PacketSource:
         self.demux_failed = False
         self.refused_packets = 0
         self._container: Any = None
-        self._crop: Crop | None = None
+        self._heif: HeifImage | None = None
         if table is not None:
             self.table = table
         self._open()
@@ -75,7 +82,7 @@ class PacketSource:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the frames in pixels, as stored."""
-        image = self._crop or self.stream.codec_context
+        image = self._heif or self.stream.codec_context
         return image.height, image.width
 
     @property
@@ -126,10 +133,8 @@ class PacketSource:
         else:
             source.seek(0)
         try:
-            self._crop = read_crop(source)
+            self._heif = read_heif(source)
             self._container = open_container(source)
-        except HeifError as error:
-            raise DecodeError(self.name, "not convertible", str(error)) from error
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(self.name, _reason_of(error), open_error_text(error)) from error
         stream = choose_video_stream(self._container, self.name)
@@ -139,6 +144,9 @@ class PacketSource:
             if stream is not None:
                 raise DecodeError(self.name, "no decoder")
             raise DecodeError(self.name, "no video stream", "only a cover image" if has_images else "")
+        if is_dependent(stream) and self._heif is None:
+            self.close()
+            raise DecodeError(self.name, "not convertible", "an image in tiles whose layout is not known")
         self.stream = stream
         # Decoding of clips by one thread: more threads cost more than they save, and workers run in parallel.
         self.stream.thread_type = "NONE" if self._threads == 1 else "FRAME"
@@ -236,7 +244,7 @@ class PacketSource:
         context = self.stream.codec_context
         try:
             frames = context.decode(packet)
-            return frames if self._crop is None else [self._cropped(frame) for frame in frames]
+            return frames if self._heif is None else [self._whole_image(frame) for frame in frames]
         except av.BlockingIOError:
             # After an error, some decoders (VP9) refuse all packets until they are reset.
             context.flush_buffers()
@@ -249,15 +257,34 @@ class PacketSource:
             self.refused_packets += 1
             return []
 
-    def _cropped(self, frame: Any) -> Any:
-        """Returns a frame without the margin of its coded size."""
-        graph, crop = Graph(), self._crop
-        assert crop is not None
-        source = graph.add_buffer(template=self.stream)
-        size = f"{crop.width}:{crop.height}:{crop.left}:{crop.top}:exact=1"
-        graph.link_nodes(source, graph.add("crop", size), graph.add("buffersink")).configure()
-        graph.push(frame)
-        return graph.pull()
+    def _whole_image(self, frame: Any) -> Any:
+        """Returns the image of a HEIF file for a decoded frame: a larger image, or one of the image's tiles."""
+        image = self._heif
+        assert image is not None
+        if not image.tiles:
+            graph = Graph()
+            source = graph.add_buffer(template=self.stream)
+            size = f"{image.width}:{image.height}:{image.left}:{image.top}:exact=1"
+            graph.link_nodes(source, graph.add("crop", size), graph.add("buffersink")).configure()
+            graph.push(frame)
+            return graph.pull()
+        tiles: dict[int, np.ndarray] = {}
+        with open_container(self._rewound()) as container:
+            for packet in container.demux(*container.streams.video):
+                for tile in packet.decode() if packet.size else ():
+                    tiles[packet.stream.id] = tile.to_ndarray(format="rgb24")
+        try:
+            joined = av.VideoFrame.from_ndarray(image.join(tiles), format="rgb24")
+        except HeifError as error:
+            raise DecodeError(self.name, "corrupt", str(error)) from error
+        joined.pts = frame.pts
+        return joined
+
+    def _rewound(self) -> Source:
+        """Returns the source, to be opened anew."""
+        if not isinstance(self._source, str | os.PathLike):
+            self._source.seek(0)
+        return self._source
 
     def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Yields every frame of the given packets in the order of the decoder's output."""
@@ -279,6 +306,13 @@ class PacketSource:
             yield from (frame for frame in frames if frame.pts is None or frame.pts in shown)
             return
         yield from self.decoded(itertools.chain([first], packets))
+
+    @cached_property
+    def is_upright(self) -> bool:
+        """False if frames are cropped, turned or mirrored before they are shown; decodes the first frame."""
+        first = next(self.decode_all(), None)
+        self.flush()
+        return self._heif is None and first is not None and orientation_of(first) == UPRIGHT
 
     @cached_property
     def num_decodable(self) -> int:
