@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any, BinaryIO
 
 import av
 
+from slowfast.errors import DecodeError
 from slowfast.log import get_logger
 
 Source = str | os.PathLike[str] | BinaryIO
@@ -140,3 +142,28 @@ def _describe_stream(stream: Any) -> str:
         return f"{stream.index} (no decoder)"
     kind = " cover or thumbnail" if _is_thumbnail(stream) else ""
     return f"{stream.index} ({context.name}{kind}, {context.width}x{context.height})"
+
+
+def check_is_file(path: str) -> None:
+    """Raises a DecodeError unless a path is that of a file with content."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise DecodeError(path, reason_of(error), str(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeError(path, "not a file")
+    if status.st_size == 0:
+        raise DecodeError(path, "empty")
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the class of an error, by which reports count."""
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    if isinstance(error, PermissionError):
+        return "not permitted"
+    if isinstance(error, MemoryError):  # mostly a header that claims more data than the file has
+        return "memory"
+    if isinstance(error, av.InvalidDataError | av.ArgumentError | av.EOFError | ValueError):
+        return "not a video"
+    return "unreadable"

@@ -11,11 +11,13 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import av
 import numpy as np
+from av.filter import Graph
 
-from slowfast.video.container import Source
+from slowfast.video.container import Source, open_container
 
 _BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif", b"avis", b"miaf", b"msf1"}
@@ -84,6 +86,34 @@ def read_heif(source: Source) -> HeifImage | None:
     image = _read(source)
     source.seek(0)
     return image
+
+
+def crop_frame(frame: Any, image: HeifImage, stream: Any) -> Any:
+    """Returns the part of a decoded frame that is the image."""
+    graph = Graph()
+    source = graph.add_buffer(template=stream)
+    size = f"{image.width}:{image.height}:{image.left}:{image.top}:exact=1"
+    graph.link_nodes(source, graph.add("crop", size), graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
+
+
+def join_tiles(frame: Any, image: HeifImage, source: Source) -> Any:
+    """Returns the upright image as a frame, in place of the one of its first tile.
+
+    Raises:
+        HeifError: if a tile cannot be decoded.
+    """
+    if not isinstance(source, str | os.PathLike):
+        source.seek(0)
+    tiles: dict[int, np.ndarray] = {}
+    with open_container(source) as container:
+        for packet in container.demux(*container.streams.video):
+            for tile in packet.decode() if packet.size else ():
+                tiles[packet.stream.id] = tile.to_ndarray(format="rgb24")
+    joined = av.VideoFrame.from_ndarray(image.join(tiles), format="rgb24")
+    joined.pts = frame.pts
+    return joined
 
 
 def _read(file: BinaryIO) -> HeifImage | None:

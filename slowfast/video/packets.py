@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cached_property
@@ -21,19 +20,20 @@ from typing import Any
 
 import av
 import numpy as np
-from av.filter import Graph
 
 from slowfast.errors import DecodeError
 from slowfast.video.container import (
     Source,
+    check_is_file,
     choose_video_stream,
     is_dependent,
     open_container,
     open_error_text,
+    reason_of,
 )
 from slowfast.video.frame_table.scan import make_table
 from slowfast.video.frame_table.table import FrameTable
-from slowfast.video.heif import HeifError, HeifImage, read_heif
+from slowfast.video.heif import HeifError, HeifImage, crop_frame, join_tiles, read_heif
 from slowfast.video.orientation import UPRIGHT, orientation_of
 
 # Decoders that obey `skip_frame` packet by packet. (Others read it only when they are opened.)
@@ -129,14 +129,14 @@ class PacketSource:
     def _open(self) -> None:
         source = self._source
         if isinstance(source, str | os.PathLike):
-            _check_is_file(os.fspath(source))
+            check_is_file(os.fspath(source))
         else:
             source.seek(0)
         try:
             self._heif = read_heif(source)
             self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(self.name, _reason_of(error), open_error_text(error)) from error
+            raise DecodeError(self.name, reason_of(error), open_error_text(error)) from error
         stream = choose_video_stream(self._container, self.name)
         if stream is None or stream.codec_context is None:
             has_images = bool(self._container.streams.video)
@@ -244,7 +244,7 @@ class PacketSource:
         context = self.stream.codec_context
         try:
             frames = context.decode(packet)
-            return frames if self._heif is None else [self._whole_image(frame) for frame in frames]
+            return frames if self._heif is None else [self._full_image(frame) for frame in frames]
         except av.BlockingIOError:
             # After an error, some decoders (VP9) refuse all packets until they are reset.
             context.flush_buffers()
@@ -257,34 +257,15 @@ class PacketSource:
             self.refused_packets += 1
             return []
 
-    def _whole_image(self, frame: Any) -> Any:
-        """Returns the image of a HEIF file for a decoded frame: a larger image, or one of the image's tiles."""
-        image = self._heif
-        assert image is not None
-        if not image.tiles:
-            graph = Graph()
-            source = graph.add_buffer(template=self.stream)
-            size = f"{image.width}:{image.height}:{image.left}:{image.top}:exact=1"
-            graph.link_nodes(source, graph.add("crop", size), graph.add("buffersink")).configure()
-            graph.push(frame)
-            return graph.pull()
-        tiles: dict[int, np.ndarray] = {}
-        with open_container(self._rewound()) as container:
-            for packet in container.demux(*container.streams.video):
-                for tile in packet.decode() if packet.size else ():
-                    tiles[packet.stream.id] = tile.to_ndarray(format="rgb24")
+    def _full_image(self, frame: Any) -> Any:
+        """Returns the image of a HEIF file for a decoded frame."""
+        assert self._heif is not None
+        if not self._heif.tiles:
+            return crop_frame(frame, self._heif, self.stream)
         try:
-            joined = av.VideoFrame.from_ndarray(image.join(tiles), format="rgb24")
+            return join_tiles(frame, self._heif, self._source)
         except HeifError as error:
             raise DecodeError(self.name, "corrupt", str(error)) from error
-        joined.pts = frame.pts
-        return joined
-
-    def _rewound(self) -> Source:
-        """Returns the source, to be opened anew."""
-        if not isinstance(self._source, str | os.PathLike):
-            self._source.seek(0)
-        return self._source
 
     def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Yields every frame of the given packets in the order of the decoder's output."""
@@ -333,28 +314,3 @@ def _numbered(packets: Iterable[Any], first: int) -> Iterator[Any]:
     for number, packet in enumerate(packets, first):
         packet.pts = number
         yield packet
-
-
-def _check_is_file(path: str) -> None:
-    """Raises a DecodeError unless a path is that of a file with content."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise DecodeError(path, _reason_of(error), str(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DecodeError(path, "not a file")
-    if status.st_size == 0:
-        raise DecodeError(path, "empty")
-
-
-def _reason_of(error: Exception) -> str:
-    """Returns the class of an error, by which reports count."""
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    if isinstance(error, PermissionError):
-        return "not permitted"
-    if isinstance(error, MemoryError):  # mostly a header that claims more data than the file has
-        return "memory"
-    if isinstance(error, av.InvalidDataError | av.ArgumentError | av.EOFError | ValueError):
-        return "not a video"
-    return "unreadable"

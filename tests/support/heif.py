@@ -66,7 +66,7 @@ def write_heic(
 
 
 def _encode(images: list[np.ndarray]) -> tuple[list[bytes], bytes]:
-    """Returns each image as an HEVC picture, and the settings that all of them share."""
+    """Returns each image as an HEVC frame, and the settings that all of them share."""
     target = Path("/dev/shm") if Path("/dev/shm").exists() else Path(".")
     path = target / f"heif-{id(images)}.mp4"
     try:

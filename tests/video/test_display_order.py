@@ -45,7 +45,7 @@ def keep_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An AVI as XviD and DivX write it: bidirectional pictures packed behind others."""
+    """An AVI as XviD and DivX write it: bidirectional frames packed behind others."""
     if not has_encoder("libxvid"):
         pytest.skip("the ffmpeg command has no libxvid")
     folder = tmp_path_factory.mktemp("packed")
@@ -55,7 +55,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("keep_bytes")
-def test_packed_bidirectional_pictures(packed: Path) -> None:
+def test_packed_bidirectional_frames(packed: Path) -> None:
     truth = decode_in_order(packed)
     times = assert_frames_are(packed, truth, singles=20)
     assert times.duration == pytest.approx(73 / 25, abs=0.1)
@@ -64,7 +64,7 @@ def test_packed_bidirectional_pictures(packed: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "nut", "m4v"])
 @pytest.mark.parametrize("flags", [(), ("-fflags", "+genpts")], ids=["as it is", "with guessed times"])
-def test_packed_bidirectional_pictures_in_other_containers(
+def test_packed_bidirectional_frames_in_other_containers(
     packed: Path, suffix: str, flags: tuple[str, ...], tmp_path: Path
 ) -> None:
     copy = tmp_path / f"copy.{suffix}"

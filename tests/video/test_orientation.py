@@ -137,7 +137,8 @@ def test_heic_images_have_their_size_and_orientation(
 ) -> None:
     """Tests images that are smaller than what is coded, and images in tiles, as phones store photos."""
     rotation, mirror = {
-        1: (0, None), 2: (0, 1), 3: (180, None), 4: (0, 0), 5: (90, 0), 6: (270, None), 7: (90, 1), 8: (90, None)
+        1: (0, None), 2: (0, 1), 3: (180, None), 4: (0, 0),
+        5: (90, 0), 6: (270, None), 7: (90, 1), 8: (90, None),
     }[orientation]  # fmt: skip
     path = write_heic(tmp_path / "a.heic", IMAGE, rotation=rotation, mirror=mirror, **layout)
     expected = upright(IMAGE, orientation)

@@ -13,8 +13,8 @@ import enum
 
 import numpy as np
 
+from slowfast.video.frame_table.frame_kinds import BIDIRECTIONAL, UNKNOWN
 from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts
-from slowfast.video.frame_table.picture_kinds import BIDIRECTIONAL, UNKNOWN
 
 
 class Clock(enum.Enum):
@@ -33,7 +33,7 @@ def order_by_times(facts: PacketFacts, parts: np.ndarray) -> np.ndarray:
 def order_by_kinds(kinds: np.ndarray) -> np.ndarray | None:
     """Returns all packets (P,) in display order by the rule of MPEG-1, 2 and 4; None if a kind is unknown.
 
-    A bidirectional picture is shown at once; any other one when the next such picture is decoded.
+    A bidirectional frame is shown at once; any other one when the next such frame is decoded.
     """
     if not len(kinds) or (kinds == UNKNOWN).any():
         return None

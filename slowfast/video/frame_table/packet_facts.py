@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slowfast.video.frame_table.picture_kinds import INTRA
+from slowfast.video.frame_table.frame_kinds import INTRA
 
 # Marks a packet without a timestamp; the same number as in FFmpeg.
 NO_PTS = int(np.iinfo(np.int64).min)
@@ -28,7 +28,7 @@ class PacketLog:
     """
 
     KEY, SHOWN, KIND = 1, 2, 4
-    """Flags; the kind of picture is multiplied by ``KIND``."""
+    """Flags; the kind of frame is multiplied by ``KIND``."""
 
     def __init__(self) -> None:
         self._rows = array("q")
@@ -39,7 +39,7 @@ class PacketLog:
         rows = np.frombuffer(self._rows, np.int64).reshape(-1, 6)
         pts, dts, durations, bytes_at, sizes, flags = np.ascontiguousarray(rows.T)
         kinds = flags // self.KIND
-        # AVI marks some pictures as key frames that are not.
+        # AVI marks some frames as key frames that are not.
         is_key = (flags & self.KEY).astype(bool) & (kinds <= INTRA)
         is_shown = (flags & self.SHOWN).astype(bool)
         return PacketFacts(pts, dts, durations, bytes_at, sizes, is_key, is_shown, kinds)
@@ -56,7 +56,7 @@ class PacketFacts:
         sizes: (P,) int64, bytes.
         is_key: (P,) bool, True if decoding can start at the packet.
         is_shown: (P,) bool, False if the packet's frame is not to be shown.
-        kinds: (P,) int64, kind of the picture that is shown for the packet, see :mod:`.picture_kinds`.
+        kinds: (P,) int64, kind of the frame that is shown for the packet, see :mod:`.frame_kinds`.
     """
 
     pts: np.ndarray

@@ -21,8 +21,8 @@ from slowfast.video.frame_table.display_order import (
     order_by_times,
     trust_in_times,
 )
+from slowfast.video.frame_table.frame_kinds import FrameKinds
 from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts, PacketLog, clock_parts, join_clocks
-from slowfast.video.frame_table.picture_kinds import PictureKinds
 from slowfast.video.frame_table.table import FrameTable, build_counted_table, build_table
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _TableMaker:
         parts: (P,) int64, see :func:`~.packet_facts.clock_parts`.
         joined: the packets with one running clock.
         damaged: True if the scan met errors.
-        packed: True if packets hold pictures of other packets.
+        packed: True if packets hold frames of other packets.
     """
 
     source: PacketSource
@@ -82,7 +82,7 @@ class _TableMaker:
         # Alternate reference frames of VP8 are separate packets that show nothing.
         has_hidden = codec == "vp8"
         reorders = source.stream.codec_context.reorder_depth > 0
-        kinds = PictureKinds(codec) if reorders and codec in PictureKinds.CODECS else None
+        kinds = FrameKinds(codec) if reorders and codec in FrameKinds.CODECS else None
         for number, packet in enumerate(source.stored_packets()):
             pts, dts, size = packet.pts, packet.dts, packet.size
             flags = PacketLog.KEY if packet.is_keyframe else 0

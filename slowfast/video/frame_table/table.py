@@ -30,7 +30,7 @@ class FrameTable:
         key_packet: (N,) int64, number of the packet that decoding must start from to show the frame.
         packets: facts of all packets, to recognise them after seeking.
         damaged: True if the scan met errors. Concealed frames then depend on every packet before them.
-        packed: True if packets hold pictures of other packets, so that no packet may be skipped.
+        packed: True if packets hold frames of other packets, so that no packet may be skipped.
         undecodable_head: number of frames before the first one that refer to frames missing in the file.
     """
 

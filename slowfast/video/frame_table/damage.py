@@ -5,11 +5,15 @@ P packets.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import av
 import numpy as np
 
 from slowfast.video.frame_table.packet_facts import NO_PTS
-from slowfast.video.packets import PacketSource
+
+if TYPE_CHECKING:
+    from slowfast.video.packets import PacketSource
 
 # Containers round; less than this, in seconds and as a fraction, is not missing.
 _MISSING_SECONDS, _MISSING_FRACTION = 0.5, 0.05
