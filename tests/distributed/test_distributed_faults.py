@@ -18,9 +18,9 @@ import pytest
 import slowfast
 from slowfast.checkpoint.storage import verify
 from slowfast.engine.prediction_file import load_predictions
-from tests.support import faulty_run
-from tests.support.hosts import Hosts, made_hosts, why_no_hosts
-from tests.support.nodes import Node, Run, end_all, wait_until
+from tests.support.cluster import faulty_run
+from tests.support.cluster.hosts import Hosts, made_hosts, why_no_hosts
+from tests.support.cluster.nodes import Node, Run, end_all, wait_until
 from tests.support.run_results import assert_same_end, metrics_of
 from tests.support.tiny import tiny_config
 

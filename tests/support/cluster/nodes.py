@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.distributed.world import free_local_address
-from tests.support import faulty_run
-from tests.support.hosts import Hosts
+from tests.support.cluster import faulty_run
+from tests.support.cluster.hosts import Hosts
 from tests.support.tiny import tiny_config
 
 

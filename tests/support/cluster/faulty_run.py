@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # This file is run as a script.
-sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[3]))
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import torch
