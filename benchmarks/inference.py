@@ -1,7 +1,7 @@
-"""Compares a complete VTN, from frames to logits, with the same model with Hugging Face's Longformer in
-float32.
+"""Compares a VTN, from frames to logits, with the same model around Hugging Face's Longformer.
 
-Both have the same random weights and the same frames, and alternate in one process.
+The other model always computes in float32. Both have the same random weights and the same frames, and
+alternate in one process.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {"slowfast": ROOT / "slowfast", "vtn": ROOT / "projects" / "vtn" / "vtn"}
 DRAWING = ROOT / "docs" / "architecture.svg"
 
-# What stands in the box of a package, beside its name.
+# Box -> its second line. A box holds the modules whose dotted name begins with its name, except those of a
+# longer name in this table; ROOTS hold the modules at the root of a package.
 CONTENTS = {
     "slowfast.root": "errors, log, registry, files, progress",
     "slowfast.config": "keys, loading, checks",
@@ -34,7 +35,8 @@ CONTENTS = {
     "slowfast.solver": "optimisers, learning rates, EMA",
     "slowfast.datasets": "lists, views, clips, loading",
     "slowfast.features": "caches of features",
-    "slowfast.models": "contract, registry, losses",
+    "slowfast.models.capabilities": "protocols of a model",
+    "slowfast.models": "registries, losses, baselines",
     "slowfast.checkpoint": "files, weights, resuming",
     "slowfast.engine": "train, evaluate, test",
     "slowfast.extraction": "videos → feature cache",
@@ -42,51 +44,62 @@ CONTENTS = {
     "slowfast.visualization": "report, charts",
     "slowfast.analysis": "complexity, curves, predictions",
     "slowfast.cli": "command slowfast",
-    "vtn.config": "keys VTN.*",
+    "vtn.config": "keys VTN.*, their checks",
+    "vtn.arguments": "groups of settings",
     "vtn.encoder": "Longformer over frames",
     "vtn.backbones": "image models, freezing, LoRA",
     "vtn.models": "VTN, FrameAverage, hub folders",
-    "vtn.publishing": "create_model, model zoo, publish",
+    "vtn.publishing": "model zoo, publish",
+    "vtn.factory": "create_model",
     "vtn.inference": "long videos, streams",
     "vtn.quickstart": "made videos, report",
     "vtn.analysis": "list of backbones",
     "vtn.cli": "command vtn",
 }
+ROOTS = {"slowfast": "slowfast.root", "vtn": "vtn.models"}
 COLOURS = {"slowfast": "#dbe9f6", "vtn": "#fde8cf"}
 
 
-def package_of(module: str) -> str:
-    """Returns the box that a module belongs to; modules at a package root share one."""
+def box_of(module: str, path: Path | None = None) -> str:
+    """Returns the box that a module belongs to.
+
+    Args:
+        module: dotted name of a module or package.
+        path: its file, where it is known.
+
+    Raises:
+        KeyError: for a package without a box.
+    """
     parts = module.split(".")
-    if module == "vtn.factory":
-        return "vtn.publishing"
-    name = ".".join(parts[:2])
-    if name in CONTENTS:
-        return name
-    return "slowfast.root" if parts[0] == "slowfast" else "vtn.models"
+    for length in range(len(parts), 1, -1):
+        if (name := ".".join(parts[:length])) in CONTENTS:
+            return name
+    if path is not None and path.parent != SOURCES[parts[0]]:
+        raise KeyError(f"{path}: its package has no box; add it to CONTENTS")
+    return ROOTS[parts[0]]
 
 
 def read_imports() -> nx.DiGraph:
-    """Returns the packages with an edge from each one to all that it imports."""
+    """Returns the boxes with an edge from each one to all that it imports."""
     graph = nx.DiGraph()
     graph.add_nodes_from(CONTENTS)
-    for name, folder in SOURCES.items():
+    for package, folder in SOURCES.items():
         for path in sorted(folder.rglob("*.py")):
-            own = package_of(".".join([name, *path.relative_to(folder).with_suffix("").parts]))
-            if path.name == "project.py" and name == "vtn":
-                continue  # the entry point names the project's modules as texts
+            own = box_of(".".join([package, *path.relative_to(folder).with_suffix("").parts]), path)
+            if own == "vtn.models" and path.name == "project.py":
+                continue  # the entry point names modules of all boxes
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-                if isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    names = [f"{node.module}.{alias.name}" for alias in node.names]
                 for target in names:
-                    if target.split(".")[0] in SOURCES and package_of(target) != own:
-                        graph.add_edge(own, package_of(target))
+                    if target.split(".")[0] in SOURCES and (box := box_of(target)) != own:
+                        graph.add_edge(own, box)
     return graph
 
 
 def place(graph: nx.DiGraph) -> dict[str, tuple[float, float]]:
-    """Returns the centre of each box: rows by the longest chain of imports below it, columns by package."""
+    """Returns box -> its centre: rows by the longest chain of imports below the box, columns by package."""
     rows: dict[str, int] = {}
     for name in reversed(list(nx.topological_sort(graph))):
         rows[name] = 1 + max((rows[below] for below in graph.successors(name)), default=-1)
@@ -119,7 +132,8 @@ def draw(graph: nx.DiGraph) -> str:
         title = {"slowfast.root": "slowfast (root modules)", "vtn.models": "vtn (root modules)"}.get(
             name, name
         )
-        axes.text(x, y + 0.14, title, ha="center", va="center", weight="bold", color="black", zorder=3)
+        size = 9 if len(title) < 26 else 7.5  # a longer name would not fit into its box
+        axes.text(x, y + 0.14, title, ha="center", va="center", size=size, weight="bold", zorder=3)
         axes.text(x, y - 0.18, CONTENTS[name], ha="center", va="center", size=7.5, color="#333", zorder=3)
     axes.set_xlim(min(x for x, _ in centres.values()) - 1.7, max(x for x, _ in centres.values()) + 1.7)
     axes.set_ylim(-0.6, max(y for _, y in centres.values()) + 0.6)

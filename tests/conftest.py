@@ -1,11 +1,10 @@
-"""Fixtures for all tests: real encoded videos, made once a session."""
+"""Fixtures for all tests: real encoded videos, made once per session."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -26,7 +25,7 @@ def stamped_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.csv, val.csv and test.csv of eight short videos each, of two classes.
 
-    The videos have 10 to 24 frames; the first frame's number tells class and video apart.
+    The videos have 10 to 24 frames; the first frame's stamp identifies class and video.
     """
     folder = tmp_path_factory.mktemp("dataset")
     videos = [
@@ -52,18 +51,7 @@ def colour_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = number % len(COLOURS)
             path = folder / f"{split}_{number}.mp4"
             frames = np.array(COLOURS[label]) + rng.normal(0, 50, (16, 8, 10, 3)).repeat(4, 1).repeat(4, 2)
-            write_mpeg4(path, frames.clip(0, 255).astype(np.uint8))
+            write_video(path, list(frames.clip(0, 255).astype(np.uint8)), codec="mpeg4")
             lines.append(f"{path} {label}\n")
         (folder / f"{split}.csv").write_text("".join(lines))
     return folder
-
-
-def write_mpeg4(path: Path, frames: np.ndarray) -> None:
-    """Encodes frames (T, H, W, 3) uint8 as MPEG-4 at 25 frames per second."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
-        container.mux(stream.encode())

@@ -1,6 +1,6 @@
 """Plain English: three habits that readers stumble over have no place in docstrings, comments and messages.
 
-CONTRIBUTING.md says how to write instead.
+CONTRIBUTING.md has the rules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = [
     path
-    for folder in ("slowfast", "projects", "tools", "benchmarks", "tests")
+    for folder in ("slowfast", "projects", "tools", "benchmarks", "docs", "tests")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if path != Path(__file__)
 ]

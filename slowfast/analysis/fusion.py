@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slowfast.engine.prediction_file import Predictions
 from slowfast.errors import DataError
@@ -41,17 +42,8 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
         )
     rows = [np.array([known[video] for video in videos]) for known in row_of_video]
 
-    # All tests must have the same classes, and the same labels for these videos.
     for test, chosen in zip(predictions, rows, strict=True):
-        if test.scores.shape[1] != first.scores.shape[1]:
-            raise DataError(
-                f"the predictions have {first.scores.shape[1]} and {test.scores.shape[1]} classes; "
-                "fuse tests of one task"
-            )
-        if not np.array_equal(test.labels[chosen], first.labels[rows[0]]):
-            raise DataError(
-                "the predictions have different labels for the same videos; use tests of the same list"
-            )
+        _check_same_task(first, rows[0], test, chosen)
 
     tests = list(zip(weights, predictions, rows, strict=True))
     scores = sum(weight * test.scores[chosen] for weight, test, chosen in tests)
@@ -65,6 +57,21 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
         broken=(),
         meta={"fused": len(predictions), "weights": weights},
     )
+
+
+def _check_same_task(
+    first: Predictions, first_rows: NDArray[np.intp], other: Predictions, rows: NDArray[np.intp]
+) -> None:
+    """Raises ``DataError`` unless both tests have as many classes, and the same labels in these rows."""
+    if other.scores.shape[1] != first.scores.shape[1]:
+        raise DataError(
+            f"the predictions have {first.scores.shape[1]} and {other.scores.shape[1]} classes; "
+            "fuse tests of one task"
+        )
+    if not np.array_equal(other.labels[rows], first.labels[first_rows]):
+        raise DataError(
+            "the predictions have different labels for the same videos; use tests of the same list"
+        )
 
 
 def _rows_by_video(predictions: Predictions) -> dict[tuple[int, str], int]:

@@ -1,4 +1,4 @@
-"""The hash by which a resumed run recognizes its list of training videos, wherever the videos are stored.
+"""The hash by which a resumed run recognises its list of training videos, wherever the videos are stored.
 
 A checkpoint contains the hash of the labels, of the segments, and of the paths relative to the common folder
 of all videos. Version 0.1.0 hashed full paths; its hashes have no prefix, and are compared with such a hash.

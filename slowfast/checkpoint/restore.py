@@ -1,4 +1,4 @@
-"""Restoring the parts of a run from a saved state: weights, optimizer, scaler and averaged weights.
+"""Restoring the parts of a run from a saved state: weights, optimiser, scaler and averaged weights.
 
 Parameters are matched by their names, so that groups, order and number of processes may differ.
 """
@@ -37,14 +37,14 @@ class Restorable(Protocol):
 
 
 def restore(run: Restorable, state: TrainingState, *, source: Path, forced: bool = False) -> None:
-    """Restores weights, optimizer, scaler and averaged weights, in any number of processes.
+    """Restores weights, optimiser, scaler and averaged weights, in any number of processes.
 
     Args:
         source: the checkpoint, for messages.
-        forced: restart the optimizer states that do not fit.
+        forced: restart the optimiser states that do not fit.
 
     Raises:
-        CheckpointError: if they are of another model or, unless ``forced``, of another optimizer.
+        CheckpointError: if they are of another model or, unless ``forced``, of another optimiser.
     """
     try:
         load_weights(run.model, state.model_state, source=str(source))
@@ -64,12 +64,12 @@ def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source:
     """Loads the state of each parameter by its name; learning rates and decays stay as configured.
 
     Args:
-        saved: the optimizer's state dict in a checkpoint.
+        saved: the optimiser's state dict in a checkpoint.
         source: the checkpoint, for messages.
         forced: load the states that fit and leave the others initial, with a warning.
 
     Raises:
-        CheckpointError: unless ``forced``, if parameters or kind of optimizer differ.
+        CheckpointError: unless ``forced``, if parameters or kind of optimiser differ.
     """
     parameters = {
         name: parameter
@@ -86,11 +86,11 @@ def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source:
     if problem := _find_problem(states, names, numbers, parameters, optimizer):
         if not forced:
             raise CheckpointError(
-                f"{source}: its optimizer state does not fit ({problem}); to restart from its weights set "
+                f"{source}: its optimiser state does not fit ({problem}); to restart from its weights set "
                 "TRAIN.CHECKPOINT_FILE_PATH to it, TRAIN.CHECKPOINT_EPOCH_RESET True and another OUTPUT_DIR; "
                 "to resume with the states that fit set TRAIN.FORCE_RESUME True"
             )
-        logger.warning("%s: only the fitting part of its optimizer state is loaded (%s)", source, problem)
+        logger.warning("%s: only the fitting part of its optimiser state is loaded (%s)", source, problem)
         if len(names) != len(numbers) or not _same_kind(states, optimizer):
             return
     # The groups and numbers of this run, with the saved states of the parameters that have one.
@@ -111,7 +111,7 @@ def _find_problem(
     parameters: Mapping[str, Tensor],
     optimizer: Optimizer,
 ) -> str:
-    """Returns the reason why the saved states do not fit the optimizer; empty if they do."""
+    """Returns the reason why the saved states do not fit the optimiser; empty if they do."""
     if len(names) != len(numbers):
         return f"it has {len(numbers)} parameters, this run has {len(names)}"
     if different := sorted(states.keys() ^ parameters.keys()):
@@ -124,7 +124,7 @@ def _find_problem(
 
 
 def _same_kind(states: Mapping[str, Mapping[str, Any]], optimizer: Optimizer) -> bool:
-    """Whether the saved states are of an adaptive optimizer exactly if this one is adaptive."""
+    """Whether the saved states are of an adaptive optimiser exactly if this one is adaptive."""
     adaptive = "betas" in optimizer.defaults
     return all(("exp_avg" in state) == adaptive for state in states.values() if state)
 

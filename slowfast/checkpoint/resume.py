@@ -88,7 +88,7 @@ _ADJUSTABLE = (
     "DATA.MAX_BROKEN_FRACTION",
 )
 
-# Exceptions to these: with another value, the saved optimizer state or the progress in an epoch is not valid.
+# Exceptions to these: with another value, the saved optimiser state or the progress in an epoch is not valid.
 _DECISIVE = ("SOLVER.OPTIMIZING_METHOD:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:")
 
 # Keys of folders that may be moved, but neither be set to the empty string nor from it.

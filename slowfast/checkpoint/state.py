@@ -14,7 +14,7 @@ class TrainingProgress:
 
     Attributes:
         epoch: number of complete epochs.
-        step: optimizer steps done in the epoch after these.
+        step: optimiser steps done in the epoch after these.
     """
 
     epoch: int = 0

@@ -235,12 +235,15 @@ def weights_in(content: Mapping[str, Any], path: str | Path, *, averaged: bool =
 def find_state_dict(
     content: Mapping[str, Any], path: str | Path, keys: Sequence[str] = STATE_DICT_KEYS
 ) -> dict[str, Tensor]:
-    """Returns the tensors under the first of ``keys`` in the file; without any of them, all its tensors.
+    """Returns the tensors under the first of ``keys`` in the file; keys may be nested.
+
+    Without any of the keys, all tensors of the file are returned.
 
     Raises:
         CheckpointError: if it has only other values.
     """
-    content = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
+    while inner := next((content[key] for key in keys if isinstance(content.get(key), Mapping)), None):
+        content = inner
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise CheckpointError(

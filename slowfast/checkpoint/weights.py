@@ -154,7 +154,7 @@ def load_weights(
 ) -> tuple[str, ...]:
     """Loads weights from memory, see :func:`load_model_weights`; ``source`` names their origin in messages.
 
-    Returns the names of the weights that the model adapted to its own shapes; usually there are none of them.
+    Returns the names of the weights that the model adapted to its own shapes; usually empty.
     """
     own = model.state_dict()
     matched = match_names(weights, own.keys(), min_matched=_MIN_MATCHED)

@@ -32,7 +32,7 @@ class CheckpointWriter:
     Args:
         output_dir: of the run.
         minutes: time between two checkpoints within an epoch; 0: no such checkpoints.
-        steps: optimizer steps between two checkpoints; 0: no such checkpoints.
+        steps: optimiser steps between two checkpoints; 0: no such checkpoints.
         keep: number of checkpoints at the end of an epoch that :meth:`prune` keeps; 0: all.
     """
 

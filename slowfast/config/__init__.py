@@ -1,12 +1,9 @@
-"""Configurations: keys with defaults, loading with inheritance and overrides, and checks as a whole.
+"""Configurations: keys with defaults, loading with inheritance and overrides, and the check.
 
 Importing this package does not import torch.
 """
 
-from slowfast.config.defaults import get_default_config
+from slowfast.config.defaults import get_cfg, get_default_config
 from slowfast.config.load import load_config
-
-get_cfg = get_default_config
-"""PySlowFast's name of :func:`get_default_config`."""
 
 __all__ = ["get_cfg", "get_default_config", "load_config"]

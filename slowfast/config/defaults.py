@@ -286,3 +286,7 @@ def get_default_config() -> CfgNode:
     for project in projects():
         project.add_config(cfg)
     return cfg
+
+
+get_cfg = get_default_config
+"""PySlowFast's name of :func:`get_default_config`."""

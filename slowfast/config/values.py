@@ -53,7 +53,8 @@ def convert(value: Any, default: Any) -> Any:
     if isinstance(default, list | tuple):
         return _convert_list(value, default)
     if isinstance(default, CfgNode):
-        raise ValueError(f"must be a section; its keys are {', '.join(sorted(default)) or 'free'}")
+        keys = f"its keys are {', '.join(sorted(default))}" if default else "its keys are chosen by you"
+        raise ValueError(f"must be a section; {keys}")
     return _require(value, value is None or _is_finite(value), "must be a number or None")
 
 

@@ -223,6 +223,7 @@ def _adapt_map_dataset(cfg: CfgNode, split: str, dataset: Any, position_rate: fl
     return MapDataset(
         dataset,
         name=cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET,
+        num_classes=cfg.MODEL.NUM_CLASSES,
         position_step=cfg.DATA.SAMPLING_RATE * rate,
         mean=cfg.DATA.MEAN,
         std=cfg.DATA.STD,

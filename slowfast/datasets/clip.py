@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from slowfast.errors import DataError
+
 if TYPE_CHECKING:
     from slowfast.datasets.views.streamed_view import StreamedView
 
@@ -67,10 +69,19 @@ class Clip:
         """Returns a batch; shorter clips are padded with zeros and masked.
 
         The memory of the frames is laid out (B, T, H, W, 3), as decoded: networks use it as channels-last.
+
+        Raises:
+            DataError: where the frames of two clips differ in height or width.
         """
         lengths = [clip.frames.shape[1] for clip in clips]
         longest = max(lengths, default=0)
         height, width = clips[0].frames.shape[2:] if clips else (0, 0)
+        if other := [clip for clip in clips if clip.frames.shape[2:] != (height, width)]:
+            raise DataError(
+                f"frames of a batch must have one size, but those of video {clips[0].video_id} have "
+                f"{height} × {width} pixels and those of video {other[0].video_id} have "
+                f"{other[0].frames.shape[2]} × {other[0].frames.shape[3]}; return crops of one size"
+            )
         dtype = clips[0].frames.dtype if clips else torch.uint8
         frames = torch.empty(len(clips), longest, height, width, 3, dtype=dtype)
         positions = torch.zeros(len(clips), longest, dtype=torch.int64)

@@ -43,6 +43,7 @@ class MapDataset(ViewDataset):
     Args:
         dataset: the user's.
         name: of the data set in the registry, for messages.
+        num_classes: K.
         position_step: difference of the positions of consecutive frames, for tuples without positions.
         mean, std: ``DATA.MEAN`` and ``DATA.STD``.
         substitute, seed, shuffle_frames: see :class:`~slowfast.datasets.video_dataset.ViewDataset`.
@@ -56,6 +57,7 @@ class MapDataset(ViewDataset):
         dataset: Any,
         *,
         name: str,
+        num_classes: int,
         position_step: float = 1.0,
         mean: Sequence[float] = (0.45, 0.45, 0.45),
         std: Sequence[float] = (0.225, 0.225, 0.225),
@@ -72,7 +74,7 @@ class MapDataset(ViewDataset):
         self._position_step = position_step
         self._mean = torch.tensor(mean).view(3, 1, 1, 1)
         self._std = torch.tensor(std).view(3, 1, 1, 1)
-        self._labels = self._find_labels()
+        self._labels = self._find_labels(num_classes)
         paths = self._find_per_video(_PATH_NAMES)
         if paths is None:
             paths = [f"{name}[{video}]" for video in range(self.num_videos)]
@@ -120,15 +122,27 @@ class MapDataset(ViewDataset):
             return values
         return None
 
-    def _find_labels(self) -> np.ndarray:
+    def _find_labels(self, num_classes: int) -> np.ndarray:
         labels = self._find_per_video(_LABEL_NAMES)
         if labels is None:
             raise DataError(
                 f"{self._name} has no labels; add an attribute `labels` with the class index of each of its "
                 f"{self.num_videos} videos, or an array (N, K) of zeros and ones"
             )
-        array = np.asarray([np.asarray(label) for label in labels])
-        return array.astype(np.int32 if array.ndim == 1 else np.float32)
+        try:
+            array: np.ndarray = np.asarray([np.asarray(label) for label in labels], np.float32)
+        except (ValueError, TypeError):  # rows of different lengths, or text
+            array = np.empty(0)
+        if array.shape == (self.num_videos, num_classes) and np.isin(array, (0, 1)).all():
+            return array
+        indices = array.astype(np.int32)
+        if array.shape != (self.num_videos,) or not np.isin(indices, range(num_classes)).all():
+            raise DataError(
+                f"{self._name} has wrong labels; give an integer from 0 to {num_classes - 1} "
+                f"(MODEL.NUM_CLASSES) per video, or an array ({self.num_videos}, {num_classes}) of zeros "
+                "and ones"
+            )
+        return indices
 
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         index = video_id * self.num_views + view_id

@@ -14,6 +14,9 @@ from slowfast.errors import AnnotationError
 CLASSES_FILE = "classes.json"
 """Name of the file in a data set's folder that maps class names to indices."""
 
+BLANK = " \t\r\n\v\f"
+"""Characters that pad lines and columns. A no-break space is not among them: it may be part of a name."""
+
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FIRST_BYTES = 4096
 
@@ -72,7 +75,7 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
     with open_text(path) as file:
         file.reconfigure(newline=None)  # type: ignore[attr-defined]
         for number, line in enumerate(file, start=1):
-            if text := line.strip():
+            if text := line.strip(BLANK):
                 yield number, text
 
 
@@ -86,8 +89,8 @@ def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[s
         reader = csv.reader(file, delimiter=delimiter)
         try:
             for row in reader:
-                if any(cell.strip() for cell in row):
-                    yield reader.line_num, [cell.strip() for cell in row]
+                if any(cells := [cell.strip(BLANK) for cell in row]):
+                    yield reader.line_num, cells
         except csv.Error as error:
             raise AnnotationError(f"{path}, line {reader.line_num}: is not valid csv ({error})") from error
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from slowfast.datasets.text_files import read_lines
+from slowfast.datasets.text_files import BLANK, read_lines
 from slowfast.errors import AnnotationError
 
 PATH, LABEL, START, END, UNUSED = "path", "label", "start", "end", ""
@@ -30,6 +30,7 @@ _NAMES = {
 # Name in a header -> column.
 _COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
 _SEPARATOR_NAMES = {" ": "a space", ",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_ALIGNED_TABS = re.compile(r"\t\s*", re.ASCII)
 _SHOWN_CHARACTERS = 200
 
 
@@ -83,8 +84,9 @@ class ListFormat:
         if len(separator.encode()) != 1:
             raise AnnotationError(f"{source}: {key} = {separator!r}: must be one ASCII character")
         plain = cls(source, separator, key=key)
-        names = [name.strip().strip('"').lower() for name in first_line.split(separator)]
-        columns = [_COLUMN_OF.get(name) for name in names if name or separator not in " \t"]
+        cells = first_line.split(None if separator == " " else separator)
+        names = [cell.strip().strip('"').lower() for cell in cells]
+        columns = [_COLUMN_OF.get(name) for name in names if name or separator != "\t"]
         if None in columns or LABEL not in columns:
             return plain
         known = tuple(column for column in columns if column is not None)
@@ -101,7 +103,7 @@ class ListFormat:
             AnnotationError: where cells are missing.
         """
         cells = self._split(text, len(self.columns))
-        if len(cells) <= len(self.columns) or "" in cells:
+        if len(cells) <= len(self.columns) or ("" in cells and not all(cells[i] for i in (0, *self._places))):
             raise self.error(line, text, f"is not {self._describe()}", hint=True)
         path = cells[0]
         if self.separator == " " and path[-1] in ",;":
@@ -133,14 +135,16 @@ class ListFormat:
         separator = self.separator
         if text[0] == '"' or text[-1] == '"':
             cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True))
-            cells = [cell.strip() for cell in cells if cell or separator not in " \t"]
+            cells = [cell.strip(BLANK) for cell in cells if cell or separator not in " \t"]
             if len(cells) > count:
                 return [separator.join(cells[:-count]), *cells[-count:]]
         if separator == " ":
-            return text.rsplit(None, count)
+            # Of bytes, because ``str.rsplit`` also splits at blanks that are part of names.
+            encoded = text.encode(errors="surrogateescape").rsplit(None, count)
+            return [cell.decode(errors="surrogateescape") for cell in encoded]
         if separator == "\t":
-            text = re.sub(r"\t\s*", "\t", text)  # tabs that align columns
-        return [cell.strip() for cell in text.rsplit(separator, count)]
+            text = _ALIGNED_TABS.sub("\t", text)
+        return [cell.strip(BLANK) for cell in text.rsplit(separator, count)]
 
     def _describe(self) -> str:
         """Returns the expected columns in words."""

@@ -2,7 +2,7 @@
 
 Each process writes a :class:`PeerInfo` into the store. Rank 0 compares them as they arrive and announces one
 result for all: success, or an error that names the rank. Every process gets an answer within the time that is
-set, whatever happens; ``README.md`` in this folder says why torchrun's own rendezvous is not enough.
+set, whatever happens; ``README.md`` in this folder explains why torchrun's own rendezvous is not enough.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ that the heartbeat thread is blocked.
 
 On a failure each process appends the stacks of all its threads to its log file and stores its code location.
 Rank 0, or the first rank that notices where rank 0 is gone, prints the failure once; then all processes end.
-``README.md`` in this folder says what torchrun, ``monitored_barrier`` and the NCCL flight recorder lack.
+``README.md`` in this folder explains what torchrun, ``monitored_barrier`` and the NCCL flight recorder lack.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Watchdog:
         """Ends the run because of ``error``.
 
         Returns:
-            The exit code where the user has been told; None where the caller must report the error.
+            The exit code where the failure was printed; None where the caller must report the error.
         """
         expected, text, code = isinstance(error, SlowFastError), describe_error(error), exit_status_of(error)
         if isinstance(error, KeyboardInterrupt):

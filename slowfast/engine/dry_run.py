@@ -120,7 +120,7 @@ def describe(training: TrainingRun, results: list[DryRunResult]) -> list[str]:
     lines = [
         f"{total:,} parameters, {trained:,} of them trained",
         f"memory of each rank during the entire run: weights {format_bytes(first.weights)}, "
-        f"gradients {format_bytes(first.gradients)}, optimizer {format_bytes(first.optimizer)}",
+        f"gradients {format_bytes(first.gradients)}, optimiser {format_bytes(first.optimizer)}",
         f"{schedule.steps_per_epoch} steps per epoch, {steps} in total; {slowest:.3g} s per step on the "
         f"slowest rank: an epoch takes {format_duration(slowest * schedule.steps_per_epoch)}, the run "
         f"{format_duration(slowest * steps)}, without validation and if loading is fast enough",

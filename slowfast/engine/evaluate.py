@@ -124,7 +124,7 @@ def evaluate(
             the range of one view's scores.
         head_act: name of the function from logits to scores, applied before views are merged; see
             :data:`slowfast.models.score_activations.SCORE_ACTIVATION_REGISTRY`.
-        mean, std: normalization of the frames, per channel.
+        mean, std: normalisation of the frames, per channel.
         loss: maps logits and labels to the mean loss of a batch; None: no loss is computed.
         interrupt: raises ``Interrupted`` between two batches or chunks after a signal.
         on_batch: called after each batch.

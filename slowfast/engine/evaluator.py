@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
-from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
@@ -19,7 +20,7 @@ from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.models.capabilities import FrameByFrameModel, feature_shape_of
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
-from slowfast.models.losses import LOSS_REGISTRY, get_loss
+from slowfast.models.losses import LOSS_REGISTRY, LossFunction, get_loss
 from slowfast.models.precision import choose_precision
 from slowfast.progress import Progress, format_duration
 
@@ -31,12 +32,41 @@ class SplitEvaluator:
     """Evaluates a model on one split, any number of times.
 
     Attributes:
+        split: ``val`` or ``test``, for the log.
         dataset: of the split.
-        run: evaluates once; returns the evaluation on rank 0 and None on the others.
+        num_batches: batches of this process.
+        evaluate: evaluates once and calls its argument ``on_batch`` after each batch.
+        log_period: batches between two lines of the log.
+        is_main: whether this process logs.
     """
 
-    dataset: VideoDataset
-    run: Callable[[], Evaluation | None]
+    split: str
+    dataset: ViewDataset
+    num_batches: int
+    evaluate: Callable[..., Evaluation | None]
+    log_period: int
+    is_main: bool
+
+    def run(self) -> Evaluation | None:
+        """Evaluates once; returns the evaluation on rank 0 and None on the others.
+
+        Raises:
+            DataError: if a video of the split was neither scored nor reported as broken.
+            Interrupted: after a signal.
+        """
+        started = time.perf_counter()
+        with Progress(self.num_batches, self.split, "batch", enabled=self.is_main) as bar:
+
+            def count() -> None:
+                bar.update(1)
+                if self.is_main and bar.done % self.log_period == 0:
+                    seconds = time.perf_counter() - started
+                    log_evaluation_step(self.split, bar.done, self.num_batches, seconds)
+
+            evaluation = self.evaluate(on_batch=count)
+        if evaluation is not None:
+            evaluation.check_complete(self.dataset.num_videos)
+        return evaluation
 
 
 def build_evaluator(
@@ -66,52 +96,41 @@ def build_evaluator(
         pin_memory=world.device.type == "cuda",
     )
     mean, std = frame_normalization(cfg, model)
-    network = network_for(model, dataset, mean=mean, std=std)
-    # Evaluation does not mix clips, so a loss of one value per class is undefined for class indices.
+    evaluate_split = functools.partial(
+        evaluate,
+        network_for(model, dataset, mean=mean, std=std),
+        loader,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        ensemble=cfg.DATA.ENSEMBLE_METHOD,
+        head_act=cfg.MODEL.HEAD_ACT,
+        mean=mean,
+        std=std,
+        loss=_build_loss(cfg),
+        world=world,
+        precision=choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device),
+        interrupt=interrupt,
+    )
+    _warn_about_scores(cfg)
+    return SplitEvaluator(split, dataset, len(loader), evaluate_split, cfg.LOG_PERIOD, world.is_main)
+
+
+def _build_loss(cfg: CfgNode) -> LossFunction | None:
+    """Returns the loss of the configuration; None if it is undefined for the labels of an evaluation.
+
+    Evaluation does not mix clips, so a loss of one value per class cannot be computed for class indices.
+    """
     needs_values = LOSS_REGISTRY.labels_of(cfg.MODEL.LOSS_FUNC) == "values"
-    loss = None if needs_values and not cfg.DATA.MULTI_LABEL else get_loss(cfg.MODEL.LOSS_FUNC)
-    if (
-        cfg.DATA.MULTI_LABEL
-        and cfg.MODEL.HEAD_ACT == "softmax"
-        and cfg.MODEL.LOSS_FUNC != "soft_cross_entropy"
-    ):
+    return None if needs_values and not cfg.DATA.MULTI_LABEL else get_loss(cfg.MODEL.LOSS_FUNC)
+
+
+def _warn_about_scores(cfg: CfgNode) -> None:
+    """Logs a warning if scores of several classes per video depend on each other, unless the loss does so."""
+    is_softmax = cfg.MODEL.HEAD_ACT == "softmax" and cfg.MODEL.LOSS_FUNC != "soft_cross_entropy"
+    if cfg.DATA.MULTI_LABEL and is_softmax:
         logger.warning(
-            "MODEL.HEAD_ACT is softmax, so the score of a class depends on the other classes; "
-            "sigmoid is usual for videos of several classes"
+            "MODEL.HEAD_ACT is softmax, so the score of a class depends on the other classes; sigmoid is "
+            "usual for videos of several classes"
         )
-    precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
-    # The values are read once, so that a later change of the configuration has no effect.
-    ensemble, head_act, period = cfg.DATA.ENSEMBLE_METHOD, cfg.MODEL.HEAD_ACT, cfg.LOG_PERIOD
-    num_classes = cfg.MODEL.NUM_CLASSES
-
-    def run() -> Evaluation | None:
-        with Progress(len(loader), split, "batch", enabled=world.is_main) as bar:
-            started = time.perf_counter()
-
-            def count() -> None:
-                bar.update(1)
-                if world.is_main and bar.done % period == 0:
-                    log_evaluation_step(split, bar.done, len(loader), time.perf_counter() - started)
-
-            evaluation = evaluate(
-                network,
-                loader,
-                num_classes=num_classes,
-                ensemble=ensemble,
-                head_act=head_act,
-                mean=mean,
-                std=std,
-                loss=loss,
-                world=world,
-                precision=precision,
-                interrupt=interrupt,
-                on_batch=count,
-            )
-        if evaluation is not None:
-            evaluation.check_complete(dataset.num_videos)
-        return evaluation
-
-    return SplitEvaluator(dataset, run)
 
 
 def log_evaluation_step(split: str, done: int, total: int, seconds: float) -> None:

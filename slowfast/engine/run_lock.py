@@ -42,7 +42,7 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise FolderInUseError(
-            f"{folder}: another run is writing there ({_read(owner)}); wait for it, stop it, or choose "
+            f"{folder}: another run is writing there ({_read_owner(owner)}); wait for it, stop it, or choose "
             "another OUTPUT_DIR"
         ) from None
     except (NotImplementedError, OSError) as error:
@@ -54,7 +54,7 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
         lock.release()
 
 
-def _read(path: Path) -> str:
+def _read_owner(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError:

@@ -29,7 +29,7 @@ def adapt_class(model_class: Any, name: str) -> Any:
         name: the name under which it is registered, for messages.
 
     Raises:
-        ConfigError: for a class that the framework cannot build or call; the message says what to add.
+        ConfigError: for a class that the framework cannot build or call; the message names what to add.
     """
     if not (isinstance(model_class, type) and issubclass(model_class, nn.Module)):
         raise _refuse(name, "register a subclass of torch.nn.Module")

@@ -26,7 +26,7 @@ def build_model(cfg: CfgNode, *, fetch_weights: bool = True) -> nn.Module:
 
     Args:
         fetch_weights: False where a checkpoint is loaded next: published weights of parts of the model are
-            then not downloaded, whatever ``cfg`` says.
+            then not downloaded, whatever ``cfg`` contains.
 
     Returns:
         A :class:`slowfast.models.capabilities.VideoModel`.

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> CommandReport:
         videos.paths,
         work_options(args, "scan"),
         decode=not args.quick,
-        digest=not args.keep_duplicates,
+        with_hash=not args.keep_duplicates,
         description="scan",
     )
     facts = mark_short(facts, min_seconds=args.min_seconds, min_frames=args.min_frames)
@@ -89,8 +89,8 @@ def mark_duplicates(facts: Sequence[VideoFacts]) -> list[VideoFacts]:
     first: dict[str, str] = {}
     marked = []
     for fact in facts:
-        if fact.digest and not fact.problem:
-            original = first.setdefault(fact.digest, fact.path)
+        if fact.content_hash and not fact.problem:
+            original = first.setdefault(fact.content_hash, fact.path)
             if original != fact.path:
                 fact = replace(fact, problem="duplicate", detail=f"same content as {original}")
         marked.append(fact)

@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> CommandReport:
     from slowfast.preparation.file_work.work import survey  # here, so that `--help` stays fast
 
     videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
-    facts = survey(videos.paths, work_options(args, "stats"), decode=False, digest=False, description="stats")
+    facts = survey(
+        videos.paths, work_options(args, "stats"), decode=False, with_hash=False, description="stats"
+    )
     report = summarize(facts, [entry.label for entry in videos.entries if entry.label])
     if args.plots:
         _write_plots(Path(args.plots), facts, report)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any, BinaryIO
 
 import av
 
+from slowfast.errors import DecodeError
 from slowfast.log import get_logger
 
 Source = str | os.PathLike[str] | BinaryIO
@@ -89,7 +91,7 @@ class _Unnamed:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def describe(error: Exception) -> str:
+def open_error_text(error: Exception) -> str:
     """Returns the message of an error in opening or reading, without FFmpeg's list of allowed formats."""
     text = str(error)
     if "whitelist" in text:
@@ -98,7 +100,7 @@ def describe(error: Exception) -> str:
 
 
 def choose_video_stream(container: Any, name: str) -> Any:
-    """Returns the video stream that players show; None if there is none.
+    """Returns the video stream that players show; None if the file has no video stream.
 
     Cover images and thumbnails are passed over, then FFmpeg's own choice counts (``av_find_best_stream``:
     the default track first, then the longer and larger one). Where there was a choice, the log says so.
@@ -114,7 +116,7 @@ def choose_video_stream(container: Any, name: str) -> Any:
         return None
     best = container.streams.best("video")
     chosen = best if best in moving else next((s for s in moving if _is_default(s)), moving[0])
-    if len(streams) > 1:
+    if len(streams) > 1 and not is_dependent(chosen):
         others = [_describe_stream(stream) for stream in streams if stream.index != chosen.index]
         log_once(f"{name}: reads video stream {_describe_stream(chosen)}; not {', '.join(others)}")
     return chosen
@@ -123,6 +125,11 @@ def choose_video_stream(container: Any, name: str) -> Any:
 def _is_thumbnail(stream: Any) -> bool:
     still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     return bool(stream.disposition & still)
+
+
+def is_dependent(stream: Any) -> bool:
+    """Returns whether a stream is only a part of what is shown, such as a tile of an image."""
+    return bool(stream.disposition & av.stream.Disposition.dependent)
 
 
 def _is_default(stream: Any) -> bool:
@@ -135,3 +142,28 @@ def _describe_stream(stream: Any) -> str:
         return f"{stream.index} (no decoder)"
     kind = " cover or thumbnail" if _is_thumbnail(stream) else ""
     return f"{stream.index} ({context.name}{kind}, {context.width}x{context.height})"
+
+
+def check_is_file(path: str) -> None:
+    """Raises a DecodeError unless a path is that of a file with content."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise DecodeError(path, reason_of(error), str(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeError(path, "not a file")
+    if status.st_size == 0:
+        raise DecodeError(path, "empty")
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the class of an error, by which reports count."""
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    if isinstance(error, PermissionError):
+        return "not permitted"
+    if isinstance(error, MemoryError):  # mostly a header that claims more data than the file has
+        return "memory"
+    if isinstance(error, av.InvalidDataError | av.ArgumentError | av.EOFError | ValueError):
+        return "not a video"
+    return "unreadable"

@@ -46,18 +46,6 @@ class FrameTimes:
         even = np.arange(self.num_frames) / self.fps
         return bool(np.all(np.abs(self.seconds - even) < 0.5 / self.fps))
 
-    def at_even(self, even: np.ndarray) -> np.ndarray:
-        """Returns the frame indices (int64) of even frames.
-
-        Even frame k is the frame on screen at ``k / fps`` seconds; at a constant rate, it is frame k.
-
-        Args:
-            even: integers in [0, N).
-        """
-        if self.is_constant:
-            return even.astype(np.int64)
-        return self.at_seconds(even / self.fps)
-
     def at_seconds(self, seconds: np.ndarray) -> np.ndarray:
         """Returns the index (int64) of the frame on screen at each time.
 
@@ -84,4 +72,7 @@ class FrameTimes:
         last = max(int(np.searchsorted(self.seconds, end - 1e-3, side="left")), first + 1)
         stop = self.seconds[last] if last < self.num_frames else self.duration
         begin = self.seconds[first]
-        return first, FrameTimes(self.seconds[first:last] - begin, float(stop - begin))
+        if not self.is_constant:
+            # A frame may be on screen long before the segment starts, or after it ends.
+            begin, stop = max(begin, start), min(stop, end)
+        return first, FrameTimes(np.maximum(self.seconds[first:last] - begin, 0.0), float(stop - begin))

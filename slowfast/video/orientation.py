@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from av.sidedata.sidedata import Type
 
+from slowfast.video.container import log_once
+
 # (a, b, c, d) of the matrices that map a pixel (x, y) to (a x + c y, b x + d y), y downwards.
 _ORIENTATIONS = (
     (1, 0, 0, 1), (-1, 0, 0, 1), (-1, 0, 0, -1), (1, 0, 0, -1),
     (0, 1, 1, 0), (0, 1, -1, 0), (0, -1, -1, 0), (0, -1, 1, 0),
 )  # fmt: skip
+# Cosine of the angle, 15 degrees, up to which a matrix counts as one of them.
+_LEAST_FIT = 0.966
 
 
 def _unknown_type(cls: type[Type], value: object) -> Type:
@@ -49,6 +53,13 @@ class Orientation:
         a, b, c, d = self.matrix
         return a * d - b * c < 0
 
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """FFmpeg's filters, as (name, …), that make a stored frame upright."""
+        a, b, c, d = self.matrix
+        transpose = ("transpose",) if self.swaps_sides else ()  # its default is the plain transpose
+        return (*transpose, *(("vflip",) if b + d < 0 else ()), *(("hflip",) if a + c < 0 else ()))
+
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Returns a stored image (H, W, …) as it is to be shown, as a view."""
         a, b, c, d = self.matrix
@@ -72,4 +83,8 @@ def orientation_of(frame: Any) -> Orientation:
     # Nine numbers of 32 bits: a b u, c d v, x y w (ISO/IEC 14496-12, 8.3.2.3).
     a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(np.float64)
     fits = [np.dot((a, b, c, d), candidate) for candidate in _ORIENTATIONS]
-    return Orientation(_ORIENTATIONS[int(np.argmax(fits))]) if max(fits) > 0 else UPRIGHT
+    if max(fits) <= 0:
+        return UPRIGHT
+    if max(fits) < _LEAST_FIT * np.sqrt(2 * np.dot((a, b, c, d), (a, b, c, d))):
+        log_once("a display matrix is far from all turns by 90 degrees; frames are shown by the nearest one")
+    return Orientation(_ORIENTATIONS[int(np.argmax(fits))])

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -22,9 +22,19 @@ import av
 import numpy as np
 
 from slowfast.errors import DecodeError
-from slowfast.video.container import Source, choose_video_stream, describe, open_container
+from slowfast.video.container import (
+    Source,
+    check_is_file,
+    choose_video_stream,
+    is_dependent,
+    open_container,
+    open_error_text,
+    reason_of,
+)
 from slowfast.video.frame_table.scan import make_table
 from slowfast.video.frame_table.table import FrameTable
+from slowfast.video.heif import HeifError, HeifImage, crop_frame, join_tiles, read_heif
+from slowfast.video.orientation import UPRIGHT, orientation_of
 
 # Decoders that obey `skip_frame` packet by packet. (Others read it only when they are opened.)
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
@@ -57,6 +67,7 @@ class PacketSource:
         self.demux_failed = False
         self.refused_packets = 0
         self._container: Any = None
+        self._heif: HeifImage | None = None
         if table is not None:
             self.table = table
         self._open()
@@ -69,6 +80,12 @@ class PacketSource:
             self._container = None
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames in pixels, as stored."""
+        image = self._heif or self.stream.codec_context
+        return image.height, image.width
+
+    @property
     def formats(self) -> frozenset[str]:
         """FFmpeg's names of the container's format."""
         return frozenset(self._container.format.name.split(","))
@@ -76,7 +93,12 @@ class PacketSource:
     @property
     def average_rate(self) -> float:
         """Frames per second from the container's header; 25 where the header has no rate."""
-        return float(self.stream.average_rate or self.stream.guessed_rate or 25)
+        return float(self.rate)
+
+    @property
+    def rate(self) -> Fraction:
+        """The same as ``average_rate``, exactly."""
+        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
     def announced_seconds(self) -> float | None:
@@ -107,13 +129,14 @@ class PacketSource:
     def _open(self) -> None:
         source = self._source
         if isinstance(source, str | os.PathLike):
-            _check_is_file(os.fspath(source))
+            check_is_file(os.fspath(source))
         else:
             source.seek(0)
         try:
+            self._heif = read_heif(source)
             self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(self.name, _reason_of(error), describe(error)) from error
+            raise DecodeError(self.name, reason_of(error), open_error_text(error)) from error
         stream = choose_video_stream(self._container, self.name)
         if stream is None or stream.codec_context is None:
             has_images = bool(self._container.streams.video)
@@ -121,6 +144,9 @@ class PacketSource:
             if stream is not None:
                 raise DecodeError(self.name, "no decoder")
             raise DecodeError(self.name, "no video stream", "only a cover image" if has_images else "")
+        if is_dependent(stream) and self._heif is None:
+            self.close()
+            raise DecodeError(self.name, "not convertible", "an image in tiles whose layout is not known")
         self.stream = stream
         # Decoding of clips by one thread: more threads cost more than they save, and workers run in parallel.
         self.stream.thread_type = "NONE" if self._threads == 1 else "FRAME"
@@ -198,6 +224,7 @@ class PacketSource:
         if self._kept:
             return itertools.islice(self._kept, first, None), first
         # Ask the container for the packet's timestamp.
+        self._is_at_start = False
         try:
             self._container.seek(int(self.table.packets.pts[first]), stream=self.stream)
         except (av.FFmpegError, OSError, OverflowError):
@@ -216,7 +243,8 @@ class PacketSource:
         """Returns the frames that a packet (None: the end) releases; a broken packet releases no frame."""
         context = self.stream.codec_context
         try:
-            return context.decode(packet)
+            frames = context.decode(packet)
+            return frames if self._heif is None else [self._full_image(frame) for frame in frames]
         except av.BlockingIOError:
             # After an error, some decoders (VP9) refuse all packets until they are reset.
             context.flush_buffers()
@@ -228,6 +256,16 @@ class PacketSource:
         except (av.FFmpegError, OSError):
             self.refused_packets += 1
             return []
+
+    def _full_image(self, frame: Any) -> Any:
+        """Returns the image of a HEIF file for a decoded frame."""
+        assert self._heif is not None
+        if not self._heif.tiles:
+            return crop_frame(frame, self._heif, self.stream)
+        try:
+            return join_tiles(frame, self._heif, self._source)
+        except HeifError as error:
+            raise DecodeError(self.name, "corrupt", str(error)) from error
 
     def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Yields every frame of the given packets in the order of the decoder's output."""
@@ -251,6 +289,13 @@ class PacketSource:
         yield from self.decoded(itertools.chain([first], packets))
 
     @cached_property
+    def is_upright(self) -> bool:
+        """False if frames are cropped, turned or mirrored before they are shown; decodes the first frame."""
+        first = next(self.decode_all(), None)
+        self.flush()
+        return self._heif is None and first is not None and orientation_of(first) == UPRIGHT
+
+    @cached_property
     def num_decodable(self) -> int:
         """Number of frames that the decoder outputs; counted by decoding the whole video."""
         return sum(1 for _ in self.decode_all())
@@ -269,28 +314,3 @@ def _numbered(packets: Iterable[Any], first: int) -> Iterator[Any]:
     for number, packet in enumerate(packets, first):
         packet.pts = number
         yield packet
-
-
-def _check_is_file(path: str) -> None:
-    """Raises a DecodeError unless a path is that of a file with content."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise DecodeError(path, _reason_of(error), str(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DecodeError(path, "not a file")
-    if status.st_size == 0:
-        raise DecodeError(path, "empty")
-
-
-def _reason_of(error: Exception) -> str:
-    """Returns the class of an error, by which reports count."""
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    if isinstance(error, PermissionError):
-        return "not permitted"
-    if isinstance(error, MemoryError):  # mostly a header that claims more data than the file has
-        return "memory"
-    if isinstance(error, av.InvalidDataError | av.ArgumentError | av.EOFError | ValueError):
-        return "not a video"
-    return "unreadable"

@@ -12,35 +12,24 @@ T frames, H W pixels, N frames of the video.
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from av.video.frame import PictureType
 
 from slowfast.errors import DecodeError
 from slowfast.video.container import Source
-from slowfast.video.damage import describe_damage, describe_missing
 from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.frame_search import FrameSearch
+from slowfast.video.frame_table.damage import describe_damage, describe_missing
 from slowfast.video.frame_table.table import FrameTable
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.packets import PacketSource
 from slowfast.video.placement import Placer, full_frame
-
-# Gaps of more packets than this are crossed by seeking, smaller ones by reading packets without decoding.
-_SEEK_PACKETS = 100
-# Number of frames of a long video that are looked for at a time.
-_WALK_FRAMES = 4096
-# Kinds of frames that refer to others, at which decoding cannot start.
-_REFERRING = frozenset({PictureType.P, PictureType.B})
-
-
-class _WrongOrderError(Exception):
-    """The decoder outputs frames in another order than that of the frame table."""
 
 
 class PyAVVideo:
@@ -60,6 +49,7 @@ class PyAVVideo:
         self._source = source
         self._threads = threads
         self._packets = PacketSource(source, threads, table)
+        self._search = FrameSearch(self._packets)
         self.name = self._packets.name
 
     def __enter__(self) -> PyAVVideo:
@@ -88,6 +78,16 @@ class PyAVVideo:
         return self._packets.average_rate
 
     @property
+    def rate(self) -> Fraction:
+        """The same as ``average_rate``, exactly."""
+        return self._packets.rate
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the stream's timestamps."""
+        return self._packets.stream.time_base or Fraction(1, 1000)
+
+    @property
     def claimed_frames(self) -> int:
         """Number of frames from the container's header; 0 where the header has no number."""
         return self._packets.stream.frames
@@ -101,14 +101,9 @@ class PyAVVideo:
         return stream.duration / stream.frames
 
     @property
-    def width(self) -> int:
-        """Pixels per row of a frame, as stored."""
-        return self._packets.stream.codec_context.width
-
-    @property
-    def height(self) -> int:
-        """Rows of a frame, as stored."""
-        return self._packets.stream.codec_context.height
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames in pixels, as stored."""
+        return self._packets.size
 
     @property
     def codec(self) -> str:
@@ -164,16 +159,11 @@ class PyAVVideo:
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(indices.tolist()):
             slots.setdefault(index, []).append(slot)
-        # From the fastest way to the slowest: each removes the frames that it finds from ``slots``.
-        for read in (self._read_from_keys, self._read_from_start, self._read_by_counting):
-            try:
-                for index, frame in read(np.array(list(slots))) if slots else ():
-                    scaler.put(frame, slots.pop(index))
-            except _WrongOrderError:
-                if not self._packets.learn_order():
-                    return sorted(set(indices.tolist()))
-                return self._put(scaler, indices)
-        return sorted(slots)
+        missing = set(slots)
+        for index, frame in self._search.frames(slots):
+            scaler.put(frame, slots[index])
+            missing.discard(index)
+        return sorted(missing)
 
     def read_chunks(
         self,
@@ -195,7 +185,7 @@ class PyAVVideo:
             (t, H, W, 3) uint8, t = ``size`` frames, fewer in the last chunk.
         """
         placer = placer or full_frame()
-        found = self._read_ascending(np.asarray(indices, np.int64))
+        found = self._search.ascending(np.asarray(indices, np.int64))
         ahead = next(found, None)
         with ExitStack() as stack:
             second: PyAVVideo | None = None
@@ -225,8 +215,7 @@ class PyAVVideo:
         gaps = self._put(scaler, indices)
         missing.update(gaps)
         if len(gaps) == len(indices):
-            context = self._packets.stream.codec_context
-            place = placer(context.height, context.width)
+            place = placer(*self._packets.size)
             return np.zeros((len(indices), place.crop_height, place.crop_width, 3), np.uint8)
         frames = scaler.frames()
         frames[np.isin(indices, gaps)] = 0
@@ -237,6 +226,25 @@ class PyAVVideo:
         scaler = FrameScaler(1, placer or full_frame(), self.name)
         for frame in self._packets.decode_all():
             yield scaler.view(frame)
+
+    def timed_frames(self) -> Iterator[tuple[float, Any]]:
+        """Yields (seconds, frame) of all frames in display order, as decoded (``av.VideoFrame``).
+
+        Raises:
+            DecodeError: with the reason ``corrupt`` at the first frame that cannot be decoded.
+        """
+        index, seconds = 0, self.times.seconds
+        for frame in self._packets.decode_all():
+            if index == len(seconds) or (
+                self._table.packet is not None and self._table.packet[index] != frame.pts
+            ):
+                break
+            yield float(seconds[index]), frame
+            index += 1
+        else:
+            if index == len(seconds):
+                return
+        raise DecodeError(self.name, "corrupt", f"frame {index} of {len(seconds)} cannot be decoded")
 
     # -------------------------------------------------------------------------------- frames
 
@@ -265,96 +273,3 @@ class PyAVVideo:
             frames = np.concatenate(list(pool.map(read, parts)))
         wanted = np.concatenate(parts)  # the indices of ``frames``, ascending without repeats
         return frames if np.array_equal(wanted, indices) else frames[np.searchsorted(wanted, indices)]
-
-    def _read_ascending(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Yields (index, frame) for ascending indices, by the fastest way that the table allows."""
-        if self._table.packet is None:
-            yield from self._read_by_counting(indices)
-            return
-        last = -1
-        try:
-            for start in range(0, len(indices), _WALK_FRAMES):
-                for index, frame in self._read_from_keys(indices[start : start + _WALK_FRAMES]):
-                    yield index, frame
-                    last = index
-        except _WrongOrderError:
-            before = self._table.packet[: last + 1]
-            if not self._packets.learn_order() or not self._table.begins_with(before):
-                raise DecodeError(self.name, "corrupt", "the timestamps of its frames are wrong") from None
-            yield from self._read_ascending(indices[indices > last])
-
-    def _read_from_keys(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Yields (index, frame) of the wanted frames; decodes from key frames on, and only what is needed.
-
-        Raises:
-            _WrongOrderError: if the decoder outputs frames in another order than that of the table.
-        """
-        table = self._table
-        if table.packet is None:
-            return
-        by_packet = dict(zip(table.packet[indices].tolist(), indices.tolist(), strict=True))
-        place = len(table.packets.pts) + 1  # number of the next packet; after the scan, past the end
-        packets: Iterator[Any] = iter(())
-        wanted = by_packet if self._packets.may_skip else None
-        for first, last in table.runs(indices):
-            # Go to the key frame of the run: by seeking, unless it is near.
-            if not place <= first <= place + _SEEK_PACKETS:
-                packets, place = self._packets.from_packet(first)
-            newest = -1
-            for frame in self._decode_run(packets, place, first, last, wanted):
-                if frame.pts == first > 0 and frame.pict_type in _REFERRING:
-                    self._packets.flush()
-                    return  # the container marks a frame as key frame that is not one
-                # Frames must come in the order of the table.
-                index = table.frame_of(frame.pts)
-                if 0 <= index < newest:
-                    self._packets.flush()
-                    raise _WrongOrderError
-                newest = max(index, newest)
-                if by_packet.pop(frame.pts, None) is not None:
-                    yield index, frame
-            place = last + 1
-            # The decoder has no frames left; reset it for the next run.
-            self._packets.flush()
-
-    def _decode_run(
-        self, packets: Iterator[Any], place: int, first: int, last: int, wanted: Container[int] | None
-    ) -> Iterator[Any]:
-        """Yields the frames of the packets from number ``first`` to ``last``.
-
-        Args:
-            packets: from number ``place`` on, at or before ``first``.
-            wanted: numbers of packets whose frames must not be skipped; None: skip no frame.
-        """
-        for number, packet in enumerate(itertools.islice(packets, last + 1 - place), place):
-            if number < first:
-                continue  # before the key frame
-            self._packets.skip_unreferenced(wanted is not None and number not in wanted)
-            yield from self._packets.decode(packet)
-        yield from self._packets.decode(None)
-
-    def _read_from_start(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Yields the same as :meth:`_read_from_keys`, decoding everything from the first packet on."""
-        if self._table.packet is None:
-            return
-        by_packet = dict(zip(self._table.packet[indices].tolist(), indices.tolist(), strict=True))
-        for frame in self._packets.decode_all():
-            index = by_packet.pop(frame.pts, None)
-            if index is not None:
-                yield index, frame
-            if not by_packet:
-                return
-
-    def _read_by_counting(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Yields (index, frame) of the wanted frames, counted in the order of the decoder's output."""
-        if not len(indices):
-            return
-        if self._table.packet is not None and self._packets.num_decodable != self.times.num_frames:
-            # The order is known and frames are gone: counting would give their neighbours instead.
-            return
-        wanted, last = set(indices.tolist()), int(indices.max())
-        for index, frame in enumerate(self._packets.decode_all()):
-            if index in wanted:
-                yield index, frame
-            if index >= last:
-                return

@@ -60,14 +60,17 @@ class TorchCodecVideo(PyAVVideo):
         return np.concatenate(parts) if parts else super().read(indices, placer)
 
     def _decoder(self) -> Any:
-        """Returns torchcodec's decoder; None if its number of frames is not that of the table."""
+        """Returns torchcodec's decoder; None if it would show other frames, or not upright ones."""
         from torchcodec.decoders import VideoDecoder
 
         is_path = isinstance(self._source, str | os.PathLike)
         if not is_path or self._table.pts is None or self._table.damaged:
             return None
+        if not self._packets.is_upright:
+            return None
+        stream = self._packets.stream.index
         try:
-            decoder = VideoDecoder(self.name, dimension_order="NHWC")
+            decoder = VideoDecoder(self.name, stream_index=stream, dimension_order="NHWC")
         except (RuntimeError, ValueError):
             return None
         return decoder if len(decoder) == self.times.num_frames else None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast.checkpoint.data_fingerprint import fingerprint
@@ -163,7 +164,7 @@ def test_a_forced_run_restores_the_fitting_part_and_logs_the_rest(colour_videos:
     changes = ("SOLVER.OPTIMIZING_METHOD", "adamw", "RNG_SEED", 2, "SOLVER.MAX_EPOCH", 1)
     assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT, *changes, "TRAIN.FORCE_RESUME", True)) == 0
     log = log_of(stopped)
-    assert "only the fitting part of its optimizer state is loaded (it is not a state of AdamW)" in log
+    assert "only the fitting part of its optimiser state is loaded (it is not a state of AdamW)" in log
     assert "step 2 of epoch 1 is not valid in the changed run: epoch 1 restarts" in log
     assert [line["iter"] for line in metrics_of(stopped, "train_iter")] == [1, 2, 1, 2, 3, 4, 5, 6]
 
@@ -272,5 +273,5 @@ def test_a_deterministic_run_uses_deterministic_algorithms(colour_videos: Path, 
     assert run_forked(_is_deterministic, cfg) == 0
 
 
-def _is_deterministic(cfg: Any) -> int:
+def _is_deterministic(cfg: CfgNode) -> int:
     return run(cfg) or int(not torch.are_deterministic_algorithms_enabled())

@@ -86,8 +86,9 @@ def test_plain_weights_are_loaded_into_a_compiled_model(tmp_path: Path) -> None:
         },
         lambda state: {"epoch": 3, "arch": "x", "state_dict": behind("module.")(state), "optimizer": {}},
         lambda state: {"state_dict": behind("model._orig_mod.module.")(state), "global_step": 7},
+        lambda state: {"model": {"state_dict": state, "args": {"lr": 0.1}}, "epoch": 3},
     ],
-    ids=["PySlowFast", "Lightning", "timm", "Lightning, compiled"],
+    ids=["PySlowFast", "Lightning", "timm", "Lightning, compiled", "two keys"],
 )
 def test_the_layouts_of_other_programs_are_read(layout: Callable[[State], Any], tmp_path: Path) -> None:
     source, target = Tiny(), Tiny()

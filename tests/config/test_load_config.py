@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slowfast.config import get_cfg, get_default_config, load_config
+from slowfast.config import defaults, get_cfg, get_default_config, load_config
 from slowfast.errors import ConfigError
 
 WriteConfig = Callable[..., Path]
@@ -52,6 +52,7 @@ class TestInheritance:
         cfg = get_cfg()
         cfg.merge_from_list(["RNG_SEED", 5])
         assert (cfg.RNG_SEED, get_cfg().RNG_SEED) == (5, 1)
+        assert defaults.get_cfg is get_cfg
 
     def test_a_dumped_configuration_loads_unchanged(self, write: WriteConfig) -> None:
         cfg = load_config(

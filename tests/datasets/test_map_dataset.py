@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Items:
 
 
 def clip_of(*items: Any, index: int = 0, **options: Any) -> Clip:
-    clip = MapDataset(Items(*items), name="mine", **options)[index]
+    clip = MapDataset(Items(*items), name="mine", num_classes=3, **options)[index]
     assert isinstance(clip, Clip)
     return clip
 
@@ -75,9 +76,19 @@ def test_several_labels_are_a_float_tensor() -> None:
     assert label.tolist() == [0.0, 1.0, 1.0]
 
 
+def test_labels_of_several_classes_are_an_array() -> None:
+    dataset = MapDataset(Items((PIXELS, [0, 1, 1]), labels=[[0, 1, 1]]), name="mine", num_classes=3)
+    assert dataset.labels.tolist() == [[0.0, 1.0, 1.0]]
+
+
+def test_frames_of_several_sizes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"video 0 have 8 × 8 pixels and those of video 1 have 4 × 8; return"):
+        Clip.collate([clip_of((PIXELS, 0)), replace(clip_of((PIXELS[:, :, :4], 0)), video_id=1)])
+
+
 def test_clips_get_the_numbers_of_their_video_and_view() -> None:
     clip = Clip(PIXELS, torch.arange(4), 1, video_id=77, view_id=5)
-    dataset = MapDataset(Items(*[clip] * 6, num_views=3, labels=[1, 0]), name="mine")
+    dataset = MapDataset(Items(*[clip] * 6, num_views=3, labels=[1, 0]), name="mine", num_classes=3)
     assert (dataset.num_videos, dataset.num_views, dataset.labels.tolist()) == (2, 3, [1, 0])
     numbers = [(item.video_id, item.view_id) for item in map(dataset.__getitem__, range(6))]  # type: ignore[union-attr]
     assert numbers == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
@@ -87,7 +98,7 @@ def test_the_lists_of_pyslowfast_repeat_each_video_for_its_views() -> None:
     items = Items(*[(PIXELS, 0)] * 4, _num_clips=2, _path_to_videos=["a", "a", "b", "b"])
     del items.labels
     items._labels = [1, 1, 2, 2]
-    dataset = MapDataset(items, name="mine")
+    dataset = MapDataset(items, name="mine", num_classes=3)
     assert (list(dataset.paths), dataset.labels.tolist()) == (["a", "b"], [1, 2])
 
 
@@ -96,7 +107,7 @@ def test_an_item_is_a_function_of_seed_epoch_and_index() -> None:
         frames = torch.randint(0, 256, (3, 2, 4, 4), dtype=torch.uint8)
         return frames, random.randrange(9) + np.random.randint(9)
 
-    dataset = MapDataset(Items(draw, draw), name="mine", seed=3)
+    dataset = MapDataset(Items(draw, draw), name="mine", num_classes=3, seed=3)
     states = random.getstate(), torch.get_rng_state()
 
     def drawn(epoch: int, index: int) -> tuple[Any, ...]:
@@ -117,9 +128,9 @@ def test_broken_videos_are_reported_or_substituted() -> None:
         raise DecodeError("x.mp4", "corrupt", "no frames")
 
     items = Items(fail, (PIXELS, 1), paths=["x.mp4", "y.mp4"])
-    broken = MapDataset(items, name="mine")[0]
+    broken = MapDataset(items, name="mine", num_classes=3)[0]
     assert broken == BrokenVideo(0, "x.mp4", "corrupt", "no frames")
-    clip = MapDataset(items, name="mine", substitute=True)[0]
+    clip = MapDataset(items, name="mine", num_classes=3, substitute=True)[0]
     assert isinstance(clip, Clip)
     assert (clip.video_id, clip.broken[0]) == (1, broken)
 
@@ -132,6 +143,13 @@ def test_broken_videos_are_reported_or_substituted() -> None:
         (Items((PIXELS, 0), labels=None), "has no labels; add an attribute `labels`"),
         (Items((PIXELS, 0), labels=[1, 2]), r"Items\.labels has 2 values, but there are 1 videos"),
         (Items(*[(PIXELS, 0)] * 3, num_views=2), "3 items, not a multiple of its 2 views"),
+        (
+            Items((PIXELS, 0), labels=[3]),
+            r"has wrong labels; give .* 0 to 2 \(MODEL.NUM_CLASSES\)",
+        ),
+        (Items((PIXELS, 0), labels=["bow"]), "has wrong labels"),
+        (Items((PIXELS, 0), (PIXELS, 0), labels=[[0], [1, 2]]), "has wrong labels"),
+        (Items((PIXELS, 0), labels=[[0, 1]]), r"has wrong labels; .* or an array \(1, 3\)"),
         (Items({"frames": PIXELS}), r"Items\[0\] is of type dict; return a slowfast.datasets.clip.Clip or"),
         (Items(([PIXELS[:, ::4], PIXELS], 0)), "2 tensors of frames; return only the one with all frames"),
         (Items((PIXELS.transpose(0, 1), 0)), r"shape \(4, 3, 8, 8\); they must be \(3, T, H, W\)"),
@@ -140,7 +158,7 @@ def test_broken_videos_are_reported_or_substituted() -> None:
 )
 def test_what_a_data_set_lacks_is_one_sentence(dataset: Any, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        MapDataset(dataset, name="mine")[0]
+        MapDataset(dataset, name="mine", num_classes=3)[0]
     assert str(caught.value).startswith("data set 'mine': ")
 
 

@@ -44,7 +44,8 @@ def test_a_list_without_existing_videos_ends_the_run(
 
 
 def test_one_existing_video_among_the_first_is_enough(configure) -> None:
-    construct_loader(configure("a.mp4 1\nvideo 7 1\nb.mp4 0\n"), "train")
+    loader = construct_loader(configure("a.mp4 1\nvideo 7 1\nb.mp4 0\n"), "train")
+    assert len(loader.dataset) == 3
 
 
 def test_a_column_of_frame_counts_is_recognised(configure) -> None:

@@ -106,7 +106,9 @@ FORMS = {
     "quotes": '"a b.mp4" 3\n"c.mp4"   "0"\n',
     "Windows": "a b.mp4 3\r\nc.mp4 0\r\n",
     "header": "filename   class_id\na b.mp4 3\nc.mp4 0\n",
+    "header after blank lines": "\n  \npath label\n\na b.mp4 3\nc.mp4 0\n",
     "quoted header": '"path" "label"\na b.mp4 3\nc.mp4 0\n',
+    "header with a tab": "path\tlabel\na b.mp4\t3\nc.mp4\t0\n",
     "frame counts": "path total_frames label\na b.mp4 120 3\nc.mp4 31 0\n",
 }
 COMMA_FORMS = {
@@ -115,6 +117,7 @@ COMMA_FORMS = {
     "aligned": "a b.mp4 ,   3\nc.mp4   ,   0\n",
     "quotes": '"a b.mp4","3"\n"c.mp4", 0\n',
     "header": "Video,Label\na b.mp4,3\nc.mp4,0\n",
+    "empty cells": "video_path,label,fps,split\na b.mp4,3,,\nc.mp4,0,,train\n",
     "more columns": "video_path,label,fps,split\na b.mp4,3,25,train\nc.mp4,0,30,train\n",
 }
 

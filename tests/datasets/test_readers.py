@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 from PIL import Image
 
-from slowfast.config import get_default_config
 from slowfast.datasets.build import DATASET_REGISTRY, build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.errors import AnnotationError, ConfigError, DecodeError
 from slowfast.features.build import build_feature_names
 from slowfast.video.image_folder import ImageFolder
+from tests.support.configs import make_config
 from tests.support.videos import read_stamps, stamp, write_video
 
 SPLITS = ("train", "val", "test")
@@ -350,6 +351,13 @@ def test_a_class_without_videos_is_an_error(tmp_path: Path) -> None:
         read("videofolder", tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    lay_out(tmp_path, {}, ["train/bow/v.mp4"])
+    (tmp_path / "classes.json").write_bytes(json.dumps({"bow": 3, "wäve": 0}).encode(encoding))
+    assert read("videofolder", tmp_path, num_classes=4) == [("train/bow/v.mp4", 3)]
+
+
 # ---------------------------------------------------------------------------------------------- frames
 
 
@@ -430,14 +438,13 @@ def test_a_folder_without_images_of_the_template_is_named(tmp_path: Path) -> Non
 # ------------------------------------------------------------- through the config to clips: frames, segments
 
 
-def config(folder: Path, dataset: str):
-    cfg = get_default_config()
-    cfg.merge_from_list([
-        *("TRAIN.DATASET", dataset, "DATA.PATH_TO_DATA_DIR", str(folder), "DATA.PATH_PREFIX", str(folder)),
-        *("MODEL.NUM_CLASSES", 2, "DATA.NUM_FRAMES", 4, "DATA.SAMPLING_RATE", 1, "DATA.TARGET_FPS", 25),
-        *("DATA.TRAIN_JITTER_SCALES", [64, 64], "DATA.TEST_CROP_SIZE", 64, "TRAIN.EVAL_FULL_VIDEO", True),
-    ])  # fmt: skip
-    return cfg
+def config(folder: Path, dataset: str) -> CfgNode:
+    values = {
+        "TRAIN.DATASET": dataset, "DATA.PATH_TO_DATA_DIR": str(folder), "DATA.PATH_PREFIX": str(folder),
+        "MODEL.NUM_CLASSES": 2, "DATA.NUM_FRAMES": 4, "DATA.SAMPLING_RATE": 1, "DATA.TARGET_FPS": 25,
+        "DATA.TRAIN_JITTER_SCALES": [64, 64], "DATA.TEST_CROP_SIZE": 64, "TRAIN.EVAL_FULL_VIDEO": True,
+    }  # fmt: skip
+    return make_config(values, checked=False)
 
 
 def stamps(clip: Clip | BrokenVideo) -> list[int]:

@@ -18,9 +18,9 @@ import pytest
 import slowfast
 from slowfast.checkpoint.storage import verify
 from slowfast.engine.prediction_file import load_predictions
-from tests.support import faulty_run
-from tests.support.hosts import Hosts, made_hosts, why_no_hosts
-from tests.support.nodes import Node, Run, end_all, wait_until
+from tests.support.cluster import faulty_run
+from tests.support.cluster.hosts import Hosts, made_hosts, why_no_hosts
+from tests.support.cluster.nodes import Node, Run, end_all, wait_until
 from tests.support.run_results import assert_same_end, metrics_of
 from tests.support.tiny import tiny_config
 
@@ -95,7 +95,7 @@ def test_several_hosts_train_and_test_like_one_process(
     assert abs(ours.scores - theirs.scores).max() < 1e-5
     assert f"6 clips per step = {size} processes × {6 // size}" in run.log()
     assert "gloo uses eth0" in run.log()
-    assert [node.said for node in nodes[1:]] == [""] * (size - 1)  # only rank 0 prints
+    assert [node.printed for node in nodes[1:]] == [""] * (size - 1)  # only rank 0 prints
     assert all(f"this is rank {rank}" in run.log(rank) for rank in range(size))
 
 
@@ -127,9 +127,9 @@ def test_a_network_lost_for_good_ends_both_nodes_in_time(
         assert run.hosts is not None
         run.hosts.cut_link(1)
         assert [node.wait(60) for node in nodes] == [1, 1]
-        assert "rank 1 on " in nodes[0].said
-        assert "the same command resumes from the last checkpoint" in nodes[0].said
-        assert "rank 0 did not answer for" in nodes[1].said
+        assert "rank 1 on " in nodes[0].printed
+        assert "the same command resumes from the last checkpoint" in nodes[0].printed
+        assert "rank 0 did not answer for" in nodes[1].printed
         assert "in run_epochs" in run.log(0)  # the stacks
         assert "in run_epochs" in run.log(1)
 
@@ -143,8 +143,8 @@ def test_the_same_shard_id_on_two_hosts_is_reported_by_all_nodes(
     patience = ("DIST_START_TIMEOUT", 60.0, *HALF)
     nodes = [run.start_one(shard, address, *patience, host=host) for host, shard in enumerate((0, 1, 1))]
     assert [node.wait(60) for node in nodes] == [1, 1, 1]
-    assert all("rank 1 was started twice" in node.said for node in nodes)
-    assert all("give each node a --shard_id of its own" in node.said for node in nodes)
+    assert all("rank 1 was started twice" in node.printed for node in nodes)
+    assert all("give each node a --shard_id of its own" in node.printed for node in nodes)
 
 
 @needs_hosts
@@ -155,10 +155,10 @@ def test_a_second_node_0_is_reported_by_both(
     address = run.new_address()
     patience = ("DIST_START_TIMEOUT", 60.0, *HALF)
     first = run.start_one(0, address, *patience, host=0)
-    wait_until(lambda: "waiting" in first.said or first.process.poll() is not None or _listens(run))
+    wait_until(lambda: "waiting" in first.printed or first.process.poll() is not None or _listens(run))
     second = run.start_one(0, address, *patience, host=1)
     assert [first.wait(60), second.wait(60)] == [1, 1]
-    assert all("rank 0 was started twice" in node.said for node in (first, second))
+    assert all("rank 0 was started twice" in node.printed for node in (first, second))
 
 
 def _listens(run: Run) -> bool:
@@ -175,8 +175,8 @@ def test_an_unreachable_rank_0_is_reported_in_time(
     begun = time.monotonic()
     node = run.start_one(1, "tcp://10.83.9.9:29500", "DIST_START_TIMEOUT", 3.0, *HALF)
     assert node.wait(60) == 1
-    assert "cannot reach rank 0 at 10.83.9.9:29500 within 3 s" in node.said
-    assert "start node 0" in node.said
+    assert "cannot reach rank 0 at 10.83.9.9:29500 within 3 s" in node.printed
+    assert "start node 0" in node.printed
     assert time.monotonic() - begun < 45
 
 
@@ -188,7 +188,7 @@ def test_a_killed_rank_ends_the_other_and_the_same_command_resumes(two: Run, tmp
         wait_until(is_at(two, 2, 3))
         nodes[1].process.send_signal(signal.SIGKILL)
         assert nodes[0].wait(30) == 1
-        assert f"(process {nodes[1].process.pid}): no answer. The process was killed" in nodes[0].said
+        assert f"(process {nodes[1].process.pid}): no answer. The process was killed" in nodes[0].printed
     with started(two) as nodes:
         assert [node.wait(120) for node in nodes] == [0, 0]
     assert "resumed from" in two.log()
@@ -203,8 +203,8 @@ def test_a_killed_rank_0_ends_the_other_rank(two: Run) -> None:
         wait_until(is_at(two, 1, 3))
         nodes[0].process.send_signal(signal.SIGKILL)
         assert nodes[1].wait(30) == 1
-    assert "rank 1: rank 0, or torchrun on its node, is gone" in nodes[1].said
-    assert "the same command resumes from the last checkpoint" in nodes[1].said
+    assert "rank 1: rank 0, or torchrun on its node, is gone" in nodes[1].printed
+    assert "the same command resumes from the last checkpoint" in nodes[1].printed
 
 
 def test_torchrun_restarts_all_processes_when_one_is_killed(two: Run, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_signal_to_one_rank_during_validation_stops_both_in_order(two: Run) ->
     options = ("TRAIN.CHECKPOINT_PERIOD", 3)
     with started(two, *options, STOPPED_IN_EVALUATION=1) as nodes:
         assert [node.wait(60) for node in nodes] == [143, 143]
-    assert "Traceback" not in nodes[0].said + nodes[1].said
+    assert "Traceback" not in nodes[0].printed + nodes[1].printed
     with started(two, *options) as nodes:
         assert [node.wait(120) for node in nodes] == [0, 0]
 
@@ -244,7 +244,7 @@ def test_a_killed_loader_worker_changes_no_result(colour_videos: Path, tmp_path:
     for child in psutil.Process(node.process.pid).children():
         child.kill()
     assert node.wait(120) == 0
-    assert "is restarted" in node.said
+    assert "is restarted" in node.printed
     (node,) = unbroken.start(*worker)
     assert node.wait(120) == 0
     assert_same_end(unbroken.output, run.output)
@@ -253,10 +253,10 @@ def test_a_killed_loader_worker_changes_no_result(colour_videos: Path, tmp_path:
 def test_a_hang_is_reported_with_the_stacks_of_all_ranks(two: Run) -> None:
     with started(two, "DIST_TIMEOUT", 6.0, FAULT="hangs:1:3") as nodes:
         assert [node.wait(90) for node in nodes] == [1, 1]
-    assert "for a step of all ranks; DIST_TIMEOUT allows 6 s" in nodes[0].said
-    assert "location of each rank:\n  rank 0: " in nodes[0].said
-    assert "stdout_rank*.log" in nodes[0].said
-    assert "in go_wrong" in two.log(1)
+    assert "for a step of all ranks; DIST_TIMEOUT allows 6 s" in nodes[0].printed
+    assert "location of each rank:\n  rank 0: " in nodes[0].printed
+    assert "stdout_rank*.log" in nodes[0].printed
+    assert "in fail" in two.log(1)
     assert "in run_epochs" in two.log(0)
 
 
@@ -265,22 +265,22 @@ def test_a_suspended_process_is_reported(two: Run) -> None:
         wait_until(is_at(two, 1, 3))
         nodes[1].process.send_signal(signal.SIGSTOP)
         assert nodes[0].wait(60) == 1
-        assert "  rank 1: no answer" in nodes[0].said
+        assert "  rank 1: no answer" in nodes[0].printed
         nodes[1].process.send_signal(signal.SIGCONT)
         assert nodes[1].wait(60) == 1
 
 
 def test_an_exception_on_any_rank_is_printed_first_and_ends_all(two: Run) -> None:
     with started(two, FAULT="raises:1:3") as nodes:
-        wait_until(lambda: "a defect of the model" in nodes[0].said, 90)
+        wait_until(lambda: "a defect of the model" in nodes[0].printed, 90)
         begun = time.monotonic()
         assert [node.wait(30) for node in nodes] == [1, 1]
         assert time.monotonic() - begun < 15
-    errors = nodes[0].said[nodes[0].said.index("rank 1 on ") :]
+    errors = nodes[0].printed[nodes[0].printed.index("rank 1 on ") :]
     assert errors.index("Traceback") < errors.index("ValueError: a defect of the model")
-    assert "go_wrong" in errors
-    assert nodes[0].said.count("Traceback") == 1
-    assert nodes[1].said == ""
+    assert "in fail" in errors
+    assert nodes[0].printed.count("Traceback") == 1
+    assert nodes[1].printed == ""
     assert "ValueError: a defect of the model" in two.log(1)
 
 
@@ -291,7 +291,7 @@ def test_a_rank_that_never_arrives_is_reported(two: Run) -> None:
     begun = time.monotonic()
     node = two.start_one(0, two.new_address(), "DIST_START_TIMEOUT", 3.0, *HALF)
     assert node.wait(60) == 1
-    assert "rank 1 of 2 did not arrive within 3 s" in node.said
+    assert "rank 1 of 2 did not arrive within 3 s" in node.printed
     assert time.monotonic() - begun < 45
 
 
@@ -305,8 +305,8 @@ def test_different_code_is_refused(two: Run, tmp_path: Path) -> None:
     nodes = [two.start_one(0, address, *HALF), two.start_one(1, address, *HALF, PYTHONPATH=copy)]
     assert [node.wait(60) for node in nodes] == [1, 1]
     for node in nodes:
-        assert "rank 1 has other sources: slowfast/metrics.py" in node.said
-        assert "install the same everywhere" in node.said
+        assert "rank 1 has other sources: slowfast/metrics.py" in node.printed
+        assert "install the same everywhere" in node.printed
 
 
 def test_a_problem_of_one_node_at_start_is_reported_by_all(two: Run) -> None:
@@ -314,8 +314,8 @@ def test_a_problem_of_one_node_at_start_is_reported_by_all(two: Run) -> None:
     with started(two) as nodes:
         assert [node.wait(60) for node in nodes] == [1, 1]
     for node in nodes:
-        assert "rank 1 on " in node.said
-        assert "stdout_rank1.log (Is a directory)" in node.said
+        assert "rank 1 on " in node.printed
+        assert "stdout_rank1.log (Is a directory)" in node.printed
 
 
 # ------------------------------------------------------------------------------------------- disks
@@ -354,14 +354,14 @@ def test_a_full_disk_is_one_error_and_keeps_earlier_checkpoints(colour_videos: P
         with ballast.open("wb") as file, pytest.raises(OSError, match="No space left"):
             file.write(bytes(1 << 20))
         assert node.wait(120) == 1
-        assert "the disk is full" in node.said
-        assert "earlier checkpoints are intact" in node.said
-        assert "Traceback" not in node.said
+        assert "the disk is full" in node.printed
+        assert "earlier checkpoints are intact" in node.printed
+        assert "Traceback" not in node.printed
         verify(first)
         assert not list(first.parent.glob(".*writing*"))
         ballast.unlink()
         (node,) = run.start(*batch)
-        assert node.wait(120) == 0, node.said
+        assert node.wait(120) == 0, node.printed
         (node,) = unbroken.start(*batch)
         assert node.wait(120) == 0
         assert_same_end(unbroken.output, run.output)
@@ -374,6 +374,6 @@ def test_a_read_only_folder_is_refused_before_any_work(colour_videos: Path, tmp_
         config = Run(colour_videos, tmp_path / "ok", 1)
         (node,) = config.start("TRAIN.BATCH_SIZE", 4, "OUTPUT_DIR", str(run.output))
         assert node.wait(60) == 2
-    assert "OUTPUT_DIR" in node.said
-    assert "cannot be written to; choose another folder" in node.said
-    assert "Traceback" not in node.said
+    assert "OUTPUT_DIR" in node.printed
+    assert "cannot be written to; choose another folder" in node.printed
+    assert "Traceback" not in node.printed

@@ -301,5 +301,5 @@ def _has_rank_0s_statistics(world: World) -> int:
 
 
 def test_all_ranks_evaluate_with_the_statistics_that_are_saved() -> None:
-    """Batch norms count what their own rank saw; unlike weights these figures are not the same everywhere."""
+    """Batch norms count what their own rank saw; unlike weights, these statistics differ between ranks."""
     assert run_ranks(_has_rank_0s_statistics, 2) == [0, 0]

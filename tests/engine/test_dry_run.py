@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fvcore.common.config import CfgNode
 
 from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
@@ -14,7 +15,7 @@ from tests.support.processes import run_all, run_forked
 from tests.support.tiny import tiny_config
 
 
-def run_dry(cfg: object, address: str = "") -> int:
+def run_dry(cfg: CfgNode, address: str = "") -> int:
     return run(cfg, address, dry_run=True)
 
 
@@ -42,7 +43,7 @@ def test_the_memory_of_the_optimizer_is_counted(
     cfg = tiny_config(colour_videos, tmp_path / "out", "SOLVER.OPTIMIZING_METHOD", "adamw")
     assert run_forked(run_dry, cfg) == 0
     log = capfd.readouterr().out
-    sizes = re.findall(r"(?:weights|gradients|optimizer) ([\d.]+) KiB", log)
+    sizes = re.findall(r"(?:weights|gradients|optimiser) ([\d.]+) KiB", log)
     assert [float(size) for size in sizes] == pytest.approx(
         [3.3, 3.3, 6.5], abs=0.06
     )  # 835 numbers of 4 bytes

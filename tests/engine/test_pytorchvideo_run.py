@@ -28,7 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_shipped_configuration_trains_and_tests(name: str, colour_videos: Path, tmp_path: Path) -> None:
-    """The network classifies the colors of the training videos; the test has two views per video."""
+    """The network classifies the colours of the training videos; the test has two views per video."""
     changes: dict[str, Any] = {
         "MODEL.NUM_CLASSES": 3, "MODEL.DROPOUT_RATE": 0.0, "MODEL.LOSS_FUNC": "cross_entropy",
         "DATA.PATH_TO_DATA_DIR": str(colour_videos), "DATA.SAMPLING_RATE": 1,

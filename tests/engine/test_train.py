@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -169,7 +170,7 @@ def test_processes_with_different_configurations_stop_at_the_start(
     assert run_all(_is_refused_as_different, given) == [0, 0]
 
 
-def _is_refused_as_different(cfg: Any, address: str) -> int:
+def _is_refused_as_different(cfg: CfgNode, address: str) -> int:
     try:
         run(cfg, address)
     except DistributedError as error:
@@ -304,7 +305,7 @@ def test_a_second_run_in_the_same_folder_stops_before_it_writes(colour_videos: P
     assert run_forked(_is_refused, cfg) == 1  # the lock is free again
 
 
-def _is_refused(cfg: Any) -> int:
+def _is_refused(cfg: CfgNode) -> int:
     try:
         run(cfg)
     except FolderInUseError as error:

@@ -11,7 +11,7 @@ def describe(data_seconds: float) -> str:
 
 def test_the_line_of_an_epoch_that_waits_for_data_gives_advice() -> None:
     assert "50% of it waiting for data (to make it faster, set DATA_LOADER.NUM_WORKERS" in describe(0.5)
-    assert "prepare_data.py resize" in describe(0.5)
+    assert "slowfast prepare resize" in describe(0.5)
 
 
 def test_the_line_of_any_other_epoch_gives_no_advice() -> None:

@@ -11,14 +11,13 @@ import pytest
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast.config import get_default_config
-from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.datasets.loading.loader import build_loader, collate
 from slowfast.errors import ConfigError, DataError
 from slowfast.features.batch import FeatureBatch, FeatureClip
 from slowfast.features.cache import FeatureNames
+from tests.support.configs import make_config
 
 WIDTH = 6
 
@@ -30,7 +29,6 @@ def rows(count: int) -> np.ndarray:
 
 def config(data: Path, *changes: Any) -> CfgNode:
     """A configuration of clips of four rows, one second apart, and of full videos at one row per second."""
-    cfg = get_default_config()
     values = {
         "DATA.PATH_TO_DATA_DIR": str(data), "DATA.PATH_PREFIX": str(data / "features"),
         "TRAIN.DATASET": "features", "TEST.DATASET": "features", "MODEL.NUM_CLASSES": 10,
@@ -39,10 +37,7 @@ def config(data: Path, *changes: Any) -> CfgNode:
         "TRAIN.EVAL_FULL_VIDEO": True, "TEST.NUM_ENSEMBLE_VIEWS": 1, "TEST.NUM_SPATIAL_CROPS": 1,
         "DATA_LOADER.NUM_WORKERS": 0, "TEST.BATCH_SIZE": 2,
     }  # fmt: skip
-    values.update(zip(changes[::2], changes[1::2], strict=True))
-    cfg.merge_from_list([item for pair in values.items() for item in pair])
-    assert not check(cfg)
-    return cfg
+    return make_config(values, *changes)
 
 
 def write_lists(data: Path, lines: list[str]) -> None:

@@ -162,7 +162,7 @@ def test_scan_lists_bad_videos_with_reasons_and_writes_a_clean_list(
     assert facts["seconds"] == pytest.approx(1.2)
 
 
-def test_scan_goes_on_where_it_was(
+def test_scan_continues_where_it_was_interrupted(
     mixed_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(mixed_videos, tmp_path / "videos")
@@ -184,7 +184,7 @@ def test_scan_goes_on_where_it_was(
     assert set(asked) == {json.loads(lines[-1])["path"], str(folder / "text.mp4")}
     asked.clear()
     assert second["valid"] == first["valid"] + 1
-    prepare("scan", folder, "--quick")  # other settings: everything anew
+    prepare("scan", folder, "--quick")  # other settings: all files are checked again
     assert len(asked) == 8
 
 
@@ -218,7 +218,7 @@ def test_resize_keeps_names_times_and_frames(tmp_path: Path) -> None:
     write_video(source / "tall.avi", 20, size=(192, 96), codec="mpeg4")
     (source / "bad.mp4").write_text("no video")
     report = prepare("resize", source, tmp_path / "out", "--short-side", "64", "--gop", "5")
-    assert (report["copied"], report["problems"]) == (3, {"corrupt": 1})
+    assert (report["copied"], report["problems"]) == (3, {"not a video": 1})
     assert not (tmp_path / "out/bad.mp4").exists()
     sizes = {"a/wide.mp4": (64, 128), "small.webm": (48, 64), "tall.avi": (128, 64)}
     for name, size in sizes.items():

@@ -64,7 +64,7 @@ def test_files_with_transient_problems_are_tried_again(
 
     def survey_once() -> str:
         options = WorkOptions(1, 10.0, tmp_path / "journal.jsonl")
-        return survey([path], options, decode=True, digest=False, description="scan")[0].problem
+        return survey([path], options, decode=True, with_hash=False, description="scan")[0].problem
 
     monkeypatch.setattr("slowfast.preparation.file_work.work.run_isolated", run)
     if old_journal:
@@ -84,11 +84,11 @@ def test_a_scan_reports_videos_that_cannot_be_converted(
             raise av.error.OSError(95, "Operation not supported")
 
     path = str(write_video(tmp_path / "a.mp4", 5))
-    assert probe_video(path, decode=True, digest=False).problem == ""
+    assert probe_video(path, decode=True, with_hash=False).problem == ""
     monkeypatch.setattr("slowfast.video.frame_scaler.VideoReformatter", Refusing)
     with pytest.raises(DecodeError, match="not convertible"):
-        probe_video(path, decode=True, digest=False)
-    assert probe_video(path, decode=False, digest=False).problem == ""
+        probe_video(path, decode=True, with_hash=False)
+    assert probe_video(path, decode=False, with_hash=False).problem == ""
 
 
 def test_a_copy_of_an_avi_has_reliable_times(tmp_path: Path) -> None:

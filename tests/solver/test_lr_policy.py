@@ -28,9 +28,7 @@ def test_cosine_goes_from_base_to_end_through_their_mean() -> None:
 def test_warmup_is_a_line_to_the_cosines_value_at_its_end() -> None:
     lr = policy(LR_POLICY="cosine", BASE_LR=0.1, MAX_EPOCH=8, WARMUP_EPOCHS=4.0, WARMUP_START_LR=0.01)
     assert lr(0.0) == pytest.approx(0.01)
-    assert lr(2.0) == pytest.approx(
-        (0.01 + 0.05) / 2
-    )  # half of BASE_LR after half of the run
+    assert lr(2.0) == pytest.approx((0.01 + 0.05) / 2)  # half of BASE_LR after half of the run
     assert lr(4.0) == pytest.approx(0.05)
 
 

@@ -91,7 +91,5 @@ def test_optimisers_are_built_by_name(method: str, kind: type) -> None:
 def test_layer_decay_needs_a_model_with_depths() -> None:
     cfg = get_default_config()
     cfg.SOLVER.LAYER_DECAY = 0.5
-    with pytest.raises(
-        ConfigError, match=r"SOLVER.LAYER_DECAY = 0.5: must be 1 for a model without"
-    ):
+    with pytest.raises(ConfigError, match=r"SOLVER.LAYER_DECAY = 0.5: must be 1 for a model without"):
         build_optimizer(cfg, nn.Linear(2, 2))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
@@ -22,7 +23,7 @@ def metrics_of(output: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def assert_same_end(one: Path, other: Path, last: str = "checkpoint_epoch_00003.pyth") -> None:
-    """Asserts that weights, averaged weights and optimizer state in file ``last`` are equal bit by bit."""
+    """Asserts that weights, averaged weights and optimiser state in file ``last`` are equal bit by bit."""
     first, second = (read_checkpoint(path / "checkpoints" / last) for path in (one, other))
     for name, weight in first["model_state"].items():
         assert torch.equal(weight, second["model_state"][name]), name
@@ -36,7 +37,7 @@ def assert_same_end(one: Path, other: Path, last: str = "checkpoint_epoch_00003.
             )
 
 
-def run_with_signal(cfg: Any, signum: int, step: int, address: str = "") -> int:
+def run_with_signal(cfg: CfgNode, signum: int, step: int, address: str = "") -> int:
     """Runs with a model that sends its own process a signal in training step ``step``, counted from 1."""
     forward, count = Tiny.forward, 0
 

@@ -13,9 +13,8 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast.config import get_default_config
-from slowfast.config.check import check
 from slowfast.models.build import MODEL_REGISTRY
+from tests.support.configs import make_config
 
 CLASSES = 3
 
@@ -51,7 +50,6 @@ def tiny_config(data: Path, output: Path, *changes: Any) -> CfgNode:
 
     ``changes`` are further ``KEY, value`` pairs.
     """
-    cfg = get_default_config()
     values = {
         "TRAIN.BATCH_SIZE": 4, "TRAIN.EVAL_PERIOD": 1, "TRAIN.CHECKPOINT_PERIOD": 1,
         "TEST.BATCH_SIZE": 4, "TEST.NUM_ENSEMBLE_VIEWS": 2, "TEST.NUM_SPATIAL_CROPS": 1,
@@ -63,11 +61,7 @@ def tiny_config(data: Path, output: Path, *changes: Any) -> CfgNode:
         "SOLVER.BASE_LR": 0.05, "SOLVER.MAX_EPOCH": 3, "SOLVER.OPTIMIZING_METHOD": "sgd",
         "NUM_GPUS": 0, "LOG_PERIOD": 1, "OUTPUT_DIR": str(output),
     }  # fmt: skip
-    values.update(zip(changes[::2], changes[1::2], strict=True))
-    cfg.merge_from_list([item for pair in values.items() for item in pair])
-    assert not check(cfg)
-    cfg.freeze()
-    return cfg
+    return make_config(values, *changes)
 
 
 def main() -> int:

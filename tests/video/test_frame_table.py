@@ -12,8 +12,14 @@ from slowfast.video.frame_table.display_order import (
     order_by_times,
     trust_in_times,
 )
-from slowfast.video.frame_table.packet_facts import PacketFacts, PacketLog, clock_parts, join_clocks
-from slowfast.video.frame_table.picture_kinds import BIDIRECTIONAL, INTRA, PREDICTED, UNKNOWN, PictureKinds
+from slowfast.video.frame_table.frame_kinds import BIDIRECTIONAL, INTRA, PREDICTED, UNKNOWN, FrameKinds
+from slowfast.video.frame_table.packet_facts import (
+    NO_PTS,
+    PacketFacts,
+    PacketLog,
+    clock_parts,
+    join_clocks,
+)
 from slowfast.video.frame_table.table import FrameTable, build_table, frame_times, key_packets
 
 I, P, B = INTRA, PREDICTED, BIDIRECTIONAL  # noqa: E741
@@ -29,15 +35,9 @@ def facts_of(
     log = PacketLog()
     for i, time in enumerate(pts):
         kind = UNKNOWN if kinds is None else kinds[i]
-        log.add(
-            time,
-            None if dts is None else dts[i],
-            duration=10,
-            byte=100 * i,
-            size=7,
-            is_key=i in keys,
-            kind=kind,
-        )
+        known = [NO_PTS if value is None else value for value in (time, dts[i] if dts else None)]
+        flags = PacketLog.SHOWN + PacketLog.KEY * (i in keys) + PacketLog.KIND * kind
+        log.add((*known, 10, 100 * i, 7, flags))
     return log.facts()
 
 
@@ -49,7 +49,8 @@ def table_of(pts: list[int | None], keys: tuple[int, ...] = (0,)) -> FrameTable:
 
 
 def trust(facts: PacketFacts, clock: Clock = Clock.DISPLAY, *, reorders: bool = True) -> Trust:
-    return trust_in_times(facts, clock_parts(facts, 0.01), clock, reorders=reorders)
+    parts = clock_parts(facts, 0.01)
+    return trust_in_times(facts, parts, order_by_times(facts, parts), clock, reorders=reorders)
 
 
 def test_frames_are_ordered_by_the_time_they_are_shown() -> None:
@@ -82,7 +83,7 @@ def test_a_key_frame_that_does_not_wait_among_frames_that_do_makes_times_wrong()
     assert trust(facts, Clock.DISPLAY_AND_DECODING) is Trust.WRONG
 
 
-def test_kinds_of_pictures_confirm_or_refute_times() -> None:
+def test_kinds_of_frames_confirm_or_refute_times() -> None:
     kinds = [I, P, B, B, P]
     right, wrong = [0, 30, 10, 20, 40], [0, 10, 20, 30, 40]
     assert trust(facts_of(right, kinds=kinds), Clock.NONE) is Trust.RIGHT
@@ -91,22 +92,28 @@ def test_kinds_of_pictures_confirm_or_refute_times() -> None:
     assert order_by_kinds(np.array([I, UNKNOWN, P])) is None
 
 
-def picture(kind: int, size: int = 100) -> bytes:
-    """Returns an MPEG-4 picture of a kind: its start code, two bits, and nothing that is read."""
+def coded_frame(kind: int, size: int = 100) -> bytes:
+    """Returns an MPEG-4 frame of a kind: its start code, two bits, and nothing that is read."""
     return b"\0\0\1\xb6" + bytes([{I: 0, P: 0x40, B: 0x80}[kind]]) + b"\xff" * (size - 5)
 
 
-def test_kinds_of_packed_pictures_are_those_that_are_shown() -> None:
-    """Tests P with B packed behind it, the next B alone, and the empty picture that ends the row."""
-    packets = [picture(I), picture(P) + picture(B), picture(B), picture(P, 6), picture(P)]
-    reader = PictureKinds("mpeg4")
+def test_kinds_of_packed_frames_are_those_that_are_shown() -> None:
+    """Tests P with B packed behind it, the next B alone, and the empty frame that ends the row."""
+    packets = [
+        coded_frame(I),
+        coded_frame(P) + coded_frame(B),
+        coded_frame(B),
+        coded_frame(P, 6),
+        coded_frame(P),
+    ]
+    reader = FrameKinds("mpeg4")
     assert [reader.next(packet) for packet in packets] == [I, P, B, B, P]
     assert reader.is_packed
 
 
-def test_the_kind_of_a_picture_that_may_be_empty_is_unknown() -> None:
-    reader = PictureKinds("mpeg4")
-    assert [reader.next(picture(I)), reader.next(picture(P, 6))] == [I, UNKNOWN]
+def test_the_kind_of_a_frame_that_may_be_empty_is_unknown() -> None:
+    reader = FrameKinds("mpeg4")
+    assert [reader.next(coded_frame(I)), reader.next(coded_frame(P, 6))] == [I, UNKNOWN]
     assert not reader.is_packed
 
 

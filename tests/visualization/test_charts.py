@@ -51,7 +51,8 @@ def test_charts_of_a_page_do_not_refer_to_each_other() -> None:
 
 
 def test_a_chart_without_points_is_drawn() -> None:
-    parse(curve_chart([RunLog("empty")], "loss"))
+    chart = parse(curve_chart([RunLog("empty")], "loss"))
+    assert chart.tag.endswith("svg")
 
 
 def test_the_figure_of_runs_has_training_dashed_and_validation_solid() -> None:

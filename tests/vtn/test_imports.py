@@ -18,7 +18,7 @@ def test_the_project_is_imported_without_torch() -> None:
     run_python("import sys, vtn.project; assert 'torch' not in sys.modules")
 
 
-def test_the_model_is_imported_without_modules_of_a_second() -> None:
+def test_the_model_is_imported_without_slow_modules() -> None:
     """Sharded tensors and symbolic shapes take a second to import, and a single process needs neither."""
     run_python(
         "import sys; from vtn import VTN; "

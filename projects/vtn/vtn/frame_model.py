@@ -28,7 +28,7 @@ from vtn.backbones.token_reader import TokenReader, token_grid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
 from vtn.backbones.tuning.depth import parameter_depths
-from vtn.backbones.tuning.freezing import autocast, compute_in
+from vtn.backbones.tuning.freezing import autocast, autocast_modules
 from vtn.backbones.tuning.lora import LoRA
 from vtn.encoder.input_checks import check_frames
 
@@ -81,7 +81,7 @@ class FrameModel(nn.Module):
         self.feature_dim = self._tokens.prepare()
         self._frozen_dtype = getattr(torch, config.frozen_dtype) if config.frozen_dtype else None
         if self._frozen_dtype is not None and self.learns_features:
-            compute_in(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
+            autocast_modules(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
         self._backbone_identity = _describe_backbone(config, options)
         self.frame_size = built.image_size
         self.frame_interpolation = built.interpolation

@@ -1,7 +1,7 @@
 """Lists of ``path label`` as annotations, fast enough for ten million rows.
 
-:mod:`slowfast.datasets.video_list` defines the format. Most lists are plain: each line is a path, the
-separator and digits. NumPy reads such lines, a chunk at a time; all other chunks are read line by line.
+:mod:`slowfast.datasets.video_list` defines the format. NumPy reads chunks of clean lines, which most lists
+consist of (:mod:`slowfast.datasets.readers.clean_lines`); all other chunks are read line by line.
 """
 
 from __future__ import annotations
@@ -10,40 +10,21 @@ import codecs
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.text_files import detect_encoding, read_text
-from slowfast.datasets.video_list import LABEL, START, ListFormat, ListRow
+from slowfast.datasets.readers.clean_lines import RowArrays, read_clean
+from slowfast.datasets.text_files import BLANK, detect_encoding, read_text
+from slowfast.datasets.video_list import START, ListFormat, ListRow
 from slowfast.errors import AnnotationError
 
 # Lines are parsed in chunks of about this many bytes, so that intermediate arrays stay small.
 _CHUNK_BYTES = 1 << 22
 _NEWLINE, _RETURN = 10, 13
-# Digits of the largest class index that is read.
-_MAX_DIGITS = 9
 _FIRST_BYTES = 4096
-
-
-class _Rows(NamedTuple):
-    """The rows of a chunk: n videos with m labels.
-
-    Attributes:
-        starts, lengths: (n,) int64 and int32, of the paths in the text of the file.
-        labels: (m,) int32.
-        counts: (n,) int64, labels per video.
-        segments: (n, 2) float64; (0, 2) for full files.
-    """
-
-    starts: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
-    counts: np.ndarray
-    segments: np.ndarray
 
 
 def read_csv(
@@ -73,7 +54,7 @@ def read_csv(
     chunks = [reader.read(*chunk) for chunk in _chunks(text, start, line)]
     if sum(len(chunk.starts) for chunk in chunks) == 0:
         raise AnnotationError(f"{path}: contains no video; each line is a path, {separator!r} and a label")
-    rows = _Rows(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
+    rows = RowArrays(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
     label_starts = None
     if multi_label:
         label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(rows.counts)]))
@@ -105,19 +86,26 @@ def _read_shared(path: str) -> Tensor:
 
 
 def _normalize_line_ends(text: np.ndarray) -> None:
-    """Replaces carriage returns by newlines, in place, where no line ends in a newline (old spreadsheets)."""
-    starts = range(0, len(text), _CHUNK_BYTES)
-    if not any((text[start : start + _CHUNK_BYTES] == _NEWLINE).any() for start in starts):
-        text[text == _RETURN] = _NEWLINE
+    """Replaces carriage returns without a newline after them by newlines, in place (old spreadsheets)."""
+    for start in range(0, len(text), _CHUNK_BYTES):
+        returns = np.flatnonzero(text[start : start + _CHUNK_BYTES] == _RETURN) + start
+        followers = text[(returns + 1).clip(max=len(text) - 1)]
+        text[returns[followers != _NEWLINE]] = _NEWLINE
 
 
 def _read_header(text: np.ndarray, path: str, separator: str) -> tuple[int, int, ListFormat]:
     """Returns the offset and the number of the first line of rows, and the format."""
-    start = len(codecs.BOM_UTF8) if text[:3].tobytes() == codecs.BOM_UTF8 else 0
-    first = text[start : start + _FIRST_BYTES].tobytes()
-    length = first.find(b"\n") + 1 or len(first)
-    form = ListFormat.detect(first[:length].decode(errors="surrogateescape").strip(), path, separator)
-    return (start + length, 2, form) if form.header else (start, 1, form)
+    start, line, first = 0, 0, b""
+    if text[:3].tobytes() == codecs.BOM_UTF8:
+        start = len(codecs.BOM_UTF8)
+    end = start
+    while not first.strip() and end < len(text):  # skips blank lines
+        start, line = end, line + 1
+        ahead = text[start : start + _FIRST_BYTES].tobytes()
+        first = ahead[: ahead.find(b"\n") + 1 or len(ahead)]
+        end = start + len(first)
+    form = ListFormat.detect(first.decode(errors="surrogateescape").strip(BLANK), path, separator)
+    return (end, line + 1, form) if form.header else (start, line, form)
 
 
 def _chunks(text: np.ndarray, start: int, line: int) -> Iterator[tuple[int, int, int]]:
@@ -153,20 +141,19 @@ class _ChunkReader:
     num_classes: int
     multi_label: bool
 
-    def read(self, start: int, end: int, line: int) -> _Rows:
+    def read(self, start: int, end: int, line: int) -> RowArrays:
         """Returns the rows of ``text[start:end]``, whose first line has the number ``line``."""
-        if not self.multi_label and self.form.columns == (LABEL,):
-            rows = _read_plain(self.text[start:end], ord(self.form.separator), self.num_classes)
-            if rows is not None:
-                return rows._replace(starts=rows.starts + start)
+        rows = read_clean(self.text[start:end], self.form, self.num_classes, self.multi_label)
+        if rows is not None:
+            return rows._replace(starts=rows.starts + start)
         return self._read_lines(start, end, line)
 
-    def _read_lines(self, start: int, end: int, line: int) -> _Rows:
+    def _read_lines(self, start: int, end: int, line: int) -> RowArrays:
         """Reads line by line, and replaces the chunk in ``text`` by the paths."""
         paths, labels, counts, segments = [], [], [], []
         lines = self.text[start:end].tobytes().decode(errors="surrogateescape").split("\n")
         for number, content in enumerate(lines, line):
-            content = content.strip()
+            content = content.strip(BLANK)
             if not content:
                 continue
             row = self.form.parse(number, content)
@@ -180,7 +167,7 @@ class _ChunkReader:
         joined = np.frombuffer(b"".join(paths), np.uint8)
         self.text[start : start + len(joined)] = joined
         lengths = np.array([len(path) for path in paths], np.int32)
-        return _Rows(
+        return RowArrays(
             start + np.cumsum(lengths, dtype=np.int64) - lengths,
             lengths,
             np.array(labels, np.int32),
@@ -210,54 +197,3 @@ class _ChunkReader:
             why = "has a wrong segment: start and end are seconds, 0 <= start < end"
             raise self.form.error(row.line, row.text, why, hint=True)
         return start, end
-
-
-def _read_plain(chunk: np.ndarray, separator: int, num_classes: int) -> _Rows | None:
-    """Reads a chunk in which every line is a path, one separator and digits.
-
-    Args:
-        chunk: (bytes,) uint8, whole lines.
-
-    Returns:
-        The rows, ``starts`` counted from the chunk; None where a line is not plain.
-    """
-    # Cut the chunk into lines; the last one may lack a newline.
-    ends = np.flatnonzero(chunk == _NEWLINE)
-    if len(chunk) and chunk[-1] != _NEWLINE:
-        ends = np.append(ends, len(chunk))
-    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
-    ends = ends - (chunk[ends - 1] == _RETURN)
-
-    # Read the digits of all lines from the right, until each line has met its separator.
-    labels, cuts = np.zeros(len(ends), np.int64), np.zeros(len(ends), np.int64)
-    rows, scale = np.arange(len(ends)), 1
-    for place in range(1, _MAX_DIGITS + 2):
-        cursor = ends[rows] - place
-        if (cursor <= starts[rows]).any():
-            return None
-        character = chunk[cursor]
-        digit = character.astype(np.int64) - ord("0")
-        is_digit = (digit >= 0) & (digit <= 9)
-        if not (is_digit | ((character == separator) & (place > 1))).all():
-            return None
-        cuts[rows[~is_digit]] = cursor[~is_digit]
-        rows = rows[is_digit]
-        labels[rows] += scale * digit[is_digit]
-        scale *= 10
-        if len(rows) == 0:
-            break
-    if len(rows) or (labels >= num_classes).any():
-        return None
-
-    # Padding, quotes and a second separator are left to the line-by-line reader.
-    first, last = chunk[starts], chunk[cuts - 1]
-    blank = np.frombuffer(b' \t",;', np.uint8)
-    if np.isin(first, blank).any() or np.isin(last, blank).any():
-        return None
-    return _Rows(
-        starts,
-        (cuts - starts).astype(np.int32),
-        labels.astype(np.int32),
-        np.ones(len(cuts), np.int64),
-        np.zeros((0, 2)),
-    )

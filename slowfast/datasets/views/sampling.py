@@ -1,15 +1,18 @@
 """Temporal plans: the frames of a video that form a view, as pure functions.
 
-A plan works on *even frames*: the video divided into ``num_frames`` equal steps of ``1 / fps`` seconds. At a
-constant frame rate an even frame is a frame; at a variable rate it is the frame on screen at that time.
-PySlowFast's formulas, which count frames, then also hold for videos of variable frame rate.
+A plan works on a *grid* of times. At a constant frame rate the grid points are the frames, and the formulas
+are PySlowFast's. At a variable rate the grid has ``target_fps`` points per second, and a point stands for the
+frame on screen at its time: a clip then shows the same seconds as that of a video of constant rate, whatever
+the mean rate is.
 
-T frames of a view, L its length in even frames.
+T frames of a view, n frames of a video, L length of a clip in grid points.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,29 +20,53 @@ from slowfast.video.frame_times import FrameTimes
 
 # Tolerance, in frames, for products such as rate × fps / target that are integers but for rounding.
 _SLACK = 1e-3
+# Containers that store milliseconds may give a time half a millisecond late.
+_ROUNDING_SECONDS = 6e-4
 
 
-def clip_length(times: FrameTimes, num_frames: int, sampling_rate: float, target_fps: float) -> float:
-    """Returns the length L of a clip in even frames: ``sampling_rate × num_frames / target_fps × fps``."""
-    return sampling_rate * num_frames / target_fps * times.fps
+@dataclass(frozen=True)
+class _Grid:
+    """The grid of a video.
 
+    Attributes:
+        times: of the video.
+        rate: points per second.
+        size: number of points.
+    """
 
-def _clip(times: FrameTimes, num_frames: int, length: float, start: float) -> np.ndarray:
-    """Returns T frames evenly over [start, start + L − 1], as PySlowFast does; fewer where the video ends."""
-    total = times.num_frames
-    # The last frame of a clip starts at L − 1, so a video of L − 1 frames still contains the full clip.
-    span = max(length - 1, 0.0)
-    first = math.ceil(start - _SLACK)
-    first = max(min(first, total - 1 - math.floor(span + _SLACK)), 0)
-    offsets = np.floor(np.linspace(0.0, span, num_frames) + _SLACK).astype(np.int64)
-    even = first + offsets
-    return np.unique(times.at_even(even[even < total]))
+    times: FrameTimes
+    rate: float
+    size: int
+
+    @classmethod
+    def of(cls, times: FrameTimes, target_fps: float) -> _Grid:
+        """Returns the grid of a video for plans at ``target_fps``."""
+        if times.is_constant:
+            return cls(times, times.fps, times.num_frames)
+        return cls(times, target_fps, max(math.ceil(times.duration * target_fps - _SLACK), 1))
+
+    def clip(self, num_frames: int, sampling_rate: float, target_fps: float) -> float:
+        """Returns the length L of a clip: ``sampling_rate × num_frames / target_fps × rate``."""
+        return sampling_rate * num_frames / target_fps * self.rate
+
+    def frames(self, num_frames: int, length: float, start: float) -> np.ndarray:
+        """Returns T frames evenly over [start, start + L − 1], as PySlowFast does; fewer at the end."""
+        # The last frame of a clip starts at L − 1, so a video of L − 1 points still contains the full clip.
+        span = max(length - 1, 0.0)
+        first = math.ceil(start - _SLACK)
+        first = max(min(first, self.size - 1 - math.floor(span + _SLACK)), 0)
+        offsets = np.linspace(0.0, span, num_frames)
+        if self.times.is_constant:
+            points = first + np.floor(offsets + _SLACK).astype(np.int64)
+            return np.unique(points[points < self.size])
+        seconds = (first + offsets) / self.rate
+        return np.unique(self.times.at_seconds(seconds[seconds < self.times.duration]))
 
 
 def random_clip(
     times: FrameTimes, num_frames: int, sampling_rate: float, target_fps: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws a training clip that starts at any frame of 0 … n − L with equal probability.
+    """Draws a training clip that starts at any point of 0 … n − L of the grid with equal probability.
 
     Args:
         times: of the video, n frames.
@@ -52,15 +79,17 @@ def random_clip(
         Ascending frame indices (T',) int64, T' ≤ T: a video too short for the clip gives each of its
         frames once.
     """
-    length = clip_length(times, num_frames, sampling_rate, target_fps)
-    last_start = max(math.floor(times.num_frames - length + _SLACK), 0)
-    return _clip(times, num_frames, length, float(rng.integers(last_start + 1)))
+    grid = _Grid.of(times, target_fps)
+    length = grid.clip(num_frames, sampling_rate, target_fps)
+    last_start = max(math.floor(grid.size - length + _SLACK), 0)
+    return grid.frames(num_frames, length, float(rng.integers(last_start + 1)))
 
 
 def centre_clip(times: FrameTimes, num_frames: int, sampling_rate: float, target_fps: float) -> np.ndarray:
     """Returns the clip in the middle of the video; arguments and result are those of :func:`random_clip`."""
-    length = clip_length(times, num_frames, sampling_rate, target_fps)
-    return _clip(times, num_frames, length, max(times.num_frames - length, 0.0) / 2)
+    grid = _Grid.of(times, target_fps)
+    length = grid.clip(num_frames, sampling_rate, target_fps)
+    return grid.frames(num_frames, length, max(grid.size - length, 0.0) / 2)
 
 
 def view_clip(
@@ -77,8 +106,9 @@ def view_clip(
         >>> view_clip(times, num_frames=4, sampling_rate=2, target_fps=20, view=1, num_views=2).tolist()
         [16, 18, 20, 23]
     """
-    length = clip_length(times, num_frames, sampling_rate, target_fps)
-    return _clip(times, num_frames, length, max(times.num_frames - length, 0.0) * view / num_views)
+    grid = _Grid.of(times, target_fps)
+    length = grid.clip(num_frames, sampling_rate, target_fps)
+    return grid.frames(num_frames, length, max(grid.size - length, 0.0) * view / num_views)
 
 
 def whole_video(times: FrameTimes, num_frames: int, target_fps: float) -> np.ndarray:
@@ -87,18 +117,65 @@ def whole_video(times: FrameTimes, num_frames: int, target_fps: float) -> np.nda
     Args:
         times: of the video.
         num_frames: N > 0: N frames uniformly over the video (all frames of a shorter video);
-            0: every frame at ``target_fps`` (all frames of a slower video).
+            0: every frame at ``target_fps``, and all frames wherever the video is slower.
         target_fps: frames per second.
 
     Returns:
         Ascending frame indices, int64, each at most once.
     """
     total = times.num_frames
+    if num_frames >= total:
+        return np.arange(total, dtype=np.int64)
     if num_frames > 0:
-        count = min(num_frames, total)
+        if not times.is_constant:
+            return _uniform_frames(times, num_frames)
         # floor(linspace(0, n − 1, N)) in integer arithmetic, which does not round.
-        even = np.arange(count, dtype=np.int64) * (total - 1) // max(count - 1, 1)
-    else:
-        step = max(times.fps / target_fps, 1.0)
-        even = np.floor(np.arange(math.ceil(total / step - _SLACK)) * step + _SLACK).astype(np.int64)
-    return np.unique(times.at_even(even))
+        return np.arange(num_frames, dtype=np.int64) * (total - 1) // max(num_frames - 1, 1)
+    if not times.is_constant:
+        return _frames_at_rate(times, target_fps)
+    step = max(times.fps / target_fps, 1.0)
+    return np.floor(np.arange(math.ceil(total / step - _SLACK)) * step + _SLACK).astype(np.int64)
+
+
+def _frames_at_rate(times: FrameTimes, target_fps: float) -> np.ndarray:
+    """Returns the frames of a video of variable rate, thinned to ``target_fps`` where it is faster.
+
+    One frame is due per period: the frame on screen at that time, or the next one where that frame has been
+    taken already. After a frame that is more than a period late the periods are counted from that frame.
+    Therefore every frame that is on screen for a period or longer is taken.
+    """
+    period = 1.0 / target_fps
+    seconds = times.seconds.tolist()
+    taken, due = [0], seconds[0]
+    while taken[-1] + 1 < len(seconds):
+        due += period
+        if due >= times.duration - _ROUNDING_SECONDS:
+            break
+        index = max(bisect_right(seconds, due + _ROUNDING_SECONDS) - 1, taken[-1] + 1)
+        taken.append(index)
+        if seconds[index] >= due + period:
+            due = seconds[index]
+    return np.array(taken, dtype=np.int64)
+
+
+def _uniform_frames(times: FrameTimes, num_frames: int) -> np.ndarray:
+    """Returns N of n > N frames of a video of variable rate, none twice and evenly in time where possible.
+
+    The time for which a frame counts is limited to c seconds, with c such that the limited times of all
+    frames add up to N × c. Points at a distance of c then hit each frame at most once, and each frame that is
+    on screen for c or longer once.
+    """
+    total = times.num_frames
+    durations = np.diff(times.seconds, append=times.duration)
+    # With the k shortest durations below c: sum of these + (n − k) × c = N × c.
+    ordered = np.sort(durations)
+    k = np.arange(total - num_frames + 1, total + 1)
+    candidates = np.cumsum(ordered)[k - 1] / (num_frames - total + k)
+    limit = candidates[np.argmax(candidates <= np.append(ordered, np.inf)[k])]
+    starts = np.concatenate([[0.0], np.cumsum(np.minimum(durations, limit))[:-1]])
+    points = np.linspace(0.0, starts[-1], num_frames) + 1e-6 * limit
+    frames = np.searchsorted(starts, points, side="right") - 1
+    # Rounding must not let two points hit one frame.
+    order = np.arange(num_frames)
+    frames = np.maximum.accumulate(frames - order) + order
+    return np.minimum(frames, total - num_frames + order).astype(np.int64)

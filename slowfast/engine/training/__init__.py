@@ -1,1 +1,1 @@
-"""Training: the loop, one optimizer step, the schedule, the log, and the failures that a run tolerates."""
+"""Training: the loop, one optimiser step, the schedule, the log, and the failures that a run tolerates."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fvcore.common.config import CfgNode
 from torch import nn
 
@@ -11,8 +13,8 @@ from slowfast.checkpoint.state import TrainingState
 from slowfast.checkpoint.writer import CheckpointWriter
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import named_classes
-from slowfast.datasets.loading.loader import build_loader
-from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.loading.loader import ClipLoader, build_loader
+from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.datasets.views.mixing import build_mixer
 from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
@@ -57,40 +59,17 @@ def build_training_run(
         SlowFastError: for every error that the user can fix.
     """
     # The model comes first: the format of its frames completes the configuration.
-    model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
-    if cfg.BN.NORM_TYPE == "sync_batchnorm":
-        model = synchronize_batch_norms(model, world)
+    model = _build_model(cfg, world, fetch_weights=fetch_weights)
     cfg = adopt_frame_format(cfg, model)
-    # Data: the batch of the first start, shared by the processes of this one.
+    # The batch is that of the first start of the run, divided among the processes of this start.
     global_batch = choose_global_batch(cfg, world, saved)
     batch_size = global_batch // world.size
-    _check_micro_batches(cfg, batch_size)
-    dataset = build_dataset(
-        cfg, "train", position_rate=model.position_rate, feature_shape=feature_shape_of(model)
-    )
-    if world.is_main and cfg.LOG_MODEL_INFO:
-        log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
-    loader = build_loader(
-        cfg,
-        dataset,
-        "train",
-        rank=world.rank,
-        world_size=world.size,
-        batch_size=batch_size,
-        pin_memory=world.device.type == "cuda",
-    )
+    dataset, loader = _build_data(cfg, model, world, batch_size)
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
     scale = lr_scale(cfg, world.size // world.local_size) if saved is None else saved.lr_scale
     precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
-    _log_setup(
-        cfg,
-        world,
-        precision,
-        batch_size=batch_size,
-        steps_per_epoch=schedule.steps_per_epoch,
-        scale=scale,
-    )
-    # The evaluated model is a copy made before sharding changes the parameters; the optimizer comes after it.
+    _log_setup(cfg, world, precision, batch_size=batch_size, steps_per_epoch=len(loader), scale=scale)
+    # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
     step = _build_step(cfg, model, dataset, world, precision, parallelism)
@@ -103,21 +82,9 @@ def build_training_run(
         evaluated=evaluated,
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),
-        identity=RunIdentity(
-            cfg.dump(),
-            cfg.RNG_SEED,
-            global_batch,
-            fingerprint(dataset),
-            scale,
-            former_fingerprint(dataset, saved.data_fingerprint if saved else ""),
-        ),
+        identity=_build_identity(cfg, dataset, global_batch, scale, saved),
         log=_build_log(cfg, schedule, world),
-        failure_budget=FailureBudget(
-            max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
-            max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
-            paths=dataset.paths,
-            world=world,
-        ),
+        failure_budget=_build_failure_budget(cfg, dataset, world),
         writer=_build_writer(cfg, world),
         output_dir=cfg.OUTPUT_DIR,
         class_names=named_classes(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
@@ -126,13 +93,59 @@ def build_training_run(
     )
 
 
-def _check_micro_batches(cfg: CfgNode, batch_size: int) -> None:
-    """Raises ``ConfigError`` if a process has fewer clips per step than micro-batches."""
+def _build_model(cfg: CfgNode, world: World, *, fetch_weights: bool) -> nn.Module:
+    model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
+    return synchronize_batch_norms(model, world) if cfg.BN.NORM_TYPE == "sync_batchnorm" else model
+
+
+def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tuple[ViewDataset, ClipLoader]:
+    """Builds the training set and the loader of this process's batches, and logs the size of the model.
+
+    Raises:
+        ConfigError: if a process has fewer clips per step than micro-batches.
+    """
     if batch_size < cfg.TRAIN.GRAD_ACCUM_STEPS:
         raise ConfigError(
             f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: must be at most {batch_size}, the clips "
             "per step of each process; or use a larger TRAIN.BATCH_SIZE"
         )
+    dataset = build_dataset(
+        cfg, "train", position_rate=model.position_rate, feature_shape=feature_shape_of(model)
+    )
+    loader = build_loader(
+        cfg,
+        dataset,
+        "train",
+        rank=world.rank,
+        world_size=world.size,
+        batch_size=batch_size,
+        pin_memory=world.device.type == "cuda",
+    )
+    if world.is_main and cfg.LOG_MODEL_INFO:
+        log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
+    return dataset, loader
+
+
+def _build_identity(
+    cfg: CfgNode, dataset: ViewDataset, global_batch: int, scale: float, saved: TrainingState | None
+) -> RunIdentity:
+    return RunIdentity(
+        cfg.dump(),
+        cfg.RNG_SEED,
+        global_batch,
+        fingerprint(dataset),
+        scale,
+        former_fingerprint(dataset, saved.data_fingerprint if saved else ""),
+    )
+
+
+def _build_failure_budget(cfg: CfgNode, dataset: ViewDataset, world: World) -> FailureBudget:
+    return FailureBudget(
+        max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
+        max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
+        paths=dataset.paths,
+        world=world,
+    )
 
 
 def _log_setup(
@@ -166,12 +179,12 @@ def _build_writer(cfg: CfgNode, world: World) -> CheckpointWriter:
 def _build_step(
     cfg: CfgNode,
     model: nn.Module,
-    dataset: VideoDataset,
+    dataset: ViewDataset,
     world: World,
     precision: Precision,
     parallelism: Parallelism,
 ) -> TrainStep:
-    """Distributes the model over the processes and builds the optimizer step; changes ``model`` in place."""
+    """Distributes the model over the processes and builds the optimiser step; changes ``model`` in place."""
     mean, std = frame_normalization(cfg, model)
     network = network_for(model, dataset, mean=mean, std=std, training=True)
     network = distribute(model, network, world, parallelism)

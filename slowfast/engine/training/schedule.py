@@ -13,7 +13,7 @@ class Schedule:
 
     Attributes:
         max_epoch: number of epochs.
-        steps_per_epoch: optimizer steps per epoch.
+        steps_per_epoch: optimiser steps per epoch.
         max_steps: number of steps after which the run ends early; 0: no such limit.
         eval_period, checkpoint_period: epochs between two validations, and between two checkpoints.
     """
@@ -33,7 +33,7 @@ class Schedule:
         return min(last_epoch, TrainingProgress(*divmod(self.max_steps, self.steps_per_epoch)))
 
     def steps_to(self, progress: TrainingProgress) -> int:
-        """Returns the number of optimizer steps from the start of the run to ``progress``."""
+        """Returns the number of optimiser steps from the start of the run to ``progress``."""
         return progress.epoch * self.steps_per_epoch + progress.step
 
     def after(self, progress: TrainingProgress) -> TrainingProgress:

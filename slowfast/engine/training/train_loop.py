@@ -1,7 +1,7 @@
 """The training loop.
 
 :func:`train` finds the newest checkpoint of the run, builds the run, restores it or starts it from a file,
-and calls :func:`run_epochs`. That function takes the batches of each epoch from the loader, one optimizer
+and calls :func:`run_epochs`. That function takes the batches of each epoch from the loader, one optimiser
 step per batch. After each step it checks the failures and the requests to stop or to save, and after each
 epoch it saves and validates if that is due. All rules about resuming are in
 :mod:`slowfast.checkpoint.resume`.

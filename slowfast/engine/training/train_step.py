@@ -1,4 +1,4 @@
-"""One optimizer step over all processes: forward, backward, clip, update.
+"""One optimiser step over all processes: forward, backward, clip, update.
 
 B clips of this process, K classes.
 """
@@ -59,14 +59,14 @@ def never() -> bool:
 
 
 class TrainStep:
-    """One optimizer step on a batch, and the objects that it uses.
+    """One optimiser step on a batch, and the objects that it uses.
 
     Args:
         model: on the device of ``world``, with full or sharded parameters. All parameters that require a
             gradient must have an influence on the output.
         optimizer: over these parameters.
         loss: maps logits (B, K) and labels to the mean loss.
-        mean, std: normalization of the frames, per channel.
+        mean, std: normalisation of the frames, per channel.
         clip_value: largest absolute value of a gradient; None: no limit.
         clip_norm: largest norm of all gradients together; None: no limit.
         network: maps a batch to logits through ``model``, over all ranks; None: the model itself.

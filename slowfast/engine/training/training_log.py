@@ -74,8 +74,8 @@ class TrainingLog:
 
     Args:
         max_epoch: number of epochs of the run.
-        steps_per_epoch: optimizer steps per epoch.
-        last_step: optimizer steps of the entire run, for the remaining time.
+        steps_per_epoch: optimiser steps per epoch.
+        last_step: optimiser steps of the entire run, for the remaining time.
         period: steps between two lines.
         enabled: whether this process logs.
         tensorboard: gets the same metrics; None: not used.
@@ -146,7 +146,7 @@ class TrainingLog:
         """Logs the line of an epoch and its broken videos.
 
         Args:
-            done: optimizer steps since the start of the run.
+            done: optimiser steps since the start of the run.
             broken: of all ranks; may contain a video several times.
         """
         if not self._enabled:
@@ -168,7 +168,7 @@ class TrainingLog:
         log_broken(videos.values(), f"epoch {epoch + 1}: replaced by other videos")
 
     def add_validation(self, done: int, evaluation: Evaluation) -> dict[str, float]:
-        """Logs a validation after ``done`` optimizer steps and returns its metrics."""
+        """Logs a validation after ``done`` optimiser steps and returns its metrics."""
         metrics = validation_metrics(evaluation)
         for name in ("top1_err", "top5_err"):
             if name in metrics:

@@ -32,7 +32,7 @@ class TrainingRun:
     """The parts of a training run.
 
     Attributes:
-        step: takes one optimizer step; has the model, the optimizer and the scaler.
+        step: takes one optimiser step; has the model, the optimiser and the scaler.
         loader: of this rank's training batches, see :meth:`batches_from`.
         mixer: mixes the clips of a batch; None: clips are not mixed.
         evaluator: of the validation split.

@@ -14,7 +14,7 @@ class VideoFacts:
     Attributes:
         path: as given.
         bytes: size of the file.
-        digest: hash of the content; empty where it was not asked for.
+        content_hash: SHA-256 of the file; empty where it was not asked for.
         frames, seconds, fps: of the video stream.
         width, height: pixels as stored.
         codec: name of the decoder.
@@ -26,7 +26,7 @@ class VideoFacts:
 
     path: str
     bytes: int = 0
-    digest: str = ""
+    content_hash: str = ""
     frames: int = 0
     seconds: float = 0.0
     fps: float = 0.0
@@ -38,12 +38,12 @@ class VideoFacts:
     detail: str = ""
 
 
-def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
+def probe_video(path: str, *, decode: bool, with_hash: bool) -> VideoFacts:
     """Returns the properties of a file.
 
     Args:
         decode: decode every frame, and convert one as reading does; False: only read the packets.
-        digest: also hash the content, to find duplicates.
+        with_hash: also hash the content, to find duplicates.
 
     Raises:
         DecodeError: for a file that is not a video, or cannot be converted.
@@ -59,12 +59,12 @@ def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
         facts = VideoFacts(
             path=path,
             bytes=os.path.getsize(path),
-            digest=_digest(path) if digest else "",
+            content_hash=_hash_file(path) if with_hash else "",
             frames=times.num_frames,
             seconds=times.duration,
             fps=times.fps,
-            width=video.width,
-            height=video.height,
+            width=video.size[1],
+            height=video.size[0],
             codec=video.codec,
             variable_rate=not times.is_constant,
         )
@@ -75,6 +75,6 @@ def probe_video(path: str, *, decode: bool, digest: bool) -> VideoFacts:
     return replace(facts, problem="corrupt", detail=damage) if damage else facts
 
 
-def _digest(path: str) -> str:
+def _hash_file(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+from av.filter import Graph
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
-from slowfast.video.container import open_container
+from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import scaled_size
+from slowfast.video.pyav_video import PyAVVideo
 
 _VP9 = {"deadline": "realtime", "cpu-used": "6", "b": "0"}
 # Formats that cannot hold H.264, or not with frame times that can be read from the packets.
@@ -60,7 +62,8 @@ class Copy:
 def transcode(source: str, *, source_root: str, target_root: str, encoding: Encoding) -> Copy:
     """Writes a copy of a video under the same name in another folder, without sound.
 
-    Frame times, variable frame rates and a rotation are kept. The copy gets its name when it is complete.
+    Frame times and variable frame rates are kept; frames are upright in the copy, since not every container
+    stores how they are to be turned. The copy gets its name when it is complete.
 
     Raises:
         DecodeError: for a file that is not a video, and for packets that cannot be decoded; reason
@@ -72,52 +75,67 @@ def transcode(source: str, *, source_root: str, target_root: str, encoding: Enco
         raise DecodeError(source, "unsuitable format", remedy)
     target = Path(target_root, os.path.relpath(source, source_root))
     try:
-        with (
-            open_container(source) as reader,
-            atomic_write(target) as temporary,
-        ):
-            if not reader.streams.video:
-                raise DecodeError(source, "no video stream")
-            width, height, frames = _encode(reader, temporary, encoding)
-            if not frames:
-                raise DecodeError(source, "no frames")
-    except FileNotFoundError as error:
-        raise DecodeError(source, "missing", str(error)) from error
+        with PyAVVideo(source) as video, atomic_write(target) as temporary:
+            width, height, frames = _encode(video, temporary, encoding)
     except av.FFmpegError as error:
         raise DecodeError(source, "corrupt", str(error)) from error
     return Copy(width, height, frames, os.path.getsize(source), target.stat().st_size)
 
 
-def _encode(reader: Any, path: Path, encoding: Encoding) -> tuple[int, int, int]:
-    source = reader.streams.video[0]
-    source.thread_type = "NONE"
-    height, width = source.codec_context.height, source.codec_context.width
-    if min(height, width) > encoding.short_side:
-        height, width = scaled_size(height, width, encoding.short_side)
-    height, width = max(height // 2 * 2, 2), max(width // 2 * 2, 2)  # 4:2:0 needs even sizes
+def _encode(video: PyAVVideo, path: Path, encoding: Encoding) -> tuple[int, int, int]:
+    """Writes the copy; returns (width, height, frames)."""
+    stored = _even_size(*video.size, encoding.short_side)
     codec, options = _codec(path.suffix.lower(), encoding)
     reformatter = VideoReformatter()
-    frames = 0
+    size, count = stored, 0
     with av.open(str(path), "w") as writer:
-        rate = source.average_rate or source.guessed_rate or Fraction(25)
-        stream = writer.add_stream(codec, rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.gop_size = encoding.gop
+        stream = writer.add_stream(codec, rate=video.rate, options=options)
+        stream.pix_fmt, stream.gop_size = "yuv420p", encoding.gop
         stream.codec_context.thread_count = 1
-        if source.time_base:
-            stream.codec_context.time_base = source.time_base
-        for frame in _timed_frames(reader, source, rate):
-            if not frames and frame.rotation:
-                stream.set_display_rotation(frame.rotation)
+        stream.codec_context.time_base = video.time_base
+        for seconds, frame in video.timed_frames():
+            if count == 0:
+                orientation = orientation_of(frame)
+                size = stored[::-1] if orientation.swaps_sides else stored
+                stream.height, stream.width = size
+                turn = _turner(orientation, stored)
+            height, width = stored
             small = reformatter.reformat(
                 frame, width, height, format="yuv420p", interpolation="AREA", threads=1
             )
-            small.pts, small.time_base = frame.pts, frame.time_base
+            small = turn(small)
+            small.pts, small.time_base = round(seconds / video.time_base), video.time_base
             small.pict_type = PictureType.NONE  # the encoder would obey the type of the source frame
             writer.mux(stream.encode(small))
-            frames += 1
+            count += 1
         writer.mux(stream.encode())
-    return width, height, frames
+    return size[1], size[0], count
+
+
+def _even_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Returns (height, width) of the scaled frames; 4:2:0 needs even sizes."""
+    if min(height, width) > short_side:
+        height, width = scaled_size(height, width, short_side)
+    return max(height // 2 * 2, 2), max(width // 2 * 2, 2)
+
+
+def _turner(orientation: Orientation, size: tuple[int, int]) -> Callable[[Any], Any]:
+    """Returns a function that makes a 4:2:0 frame of a size (height, width) upright."""
+    if not orientation.filters:
+        return lambda frame: frame
+    graph = Graph()
+    height, width = size
+    source = graph.add_buffer(width=width, height=height, format="yuv420p", time_base=Fraction(1, 1000))
+    filters = [graph.add(name) for name in orientation.filters]
+    # Without the side data that says how the stored frame is to be turned.
+    filters.append(graph.add("sidedata", "mode=delete:type=DISPLAYMATRIX"))
+    graph.link_nodes(source, *filters, graph.add("buffersink")).configure()
+
+    def turn(frame: Any) -> Any:
+        graph.push(frame)
+        return graph.pull()
+
+    return turn
 
 
 def _codec(suffix: str, encoding: Encoding) -> tuple[str, dict[str, str]]:
@@ -128,14 +146,3 @@ def _codec(suffix: str, encoding: Encoding) -> tuple[str, dict[str, str]]:
     if suffix == ".avi":  # stores no presentation times, which B-frames need
         quality["bf"] = "0"
     return "libx264", {"preset": encoding.preset} | quality
-
-
-def _timed_frames(reader: Any, source: Any, rate: Fraction) -> Iterator[Any]:
-    """Yields frames with ascending timestamps; a missing or descending one becomes the last plus one step."""
-    step = max(round(1 / (rate * source.time_base)), 1)
-    last = None
-    for frame in reader.decode(source):
-        if frame.pts is None or (last is not None and frame.pts <= last):
-            frame.pts = 0 if last is None else last + step
-        last = frame.pts
-        yield frame

@@ -79,16 +79,16 @@ def work_through(
 
 
 def survey(
-    paths: Sequence[str], options: WorkOptions, *, decode: bool, digest: bool, description: str
+    paths: Sequence[str], options: WorkOptions, *, decode: bool, with_hash: bool, description: str
 ) -> list[VideoFacts]:
     """Returns the properties of each file; a file that cannot be read has a problem only."""
     outcomes = work_through(
         paths,
-        partial(probe_video, decode=decode, digest=digest),
+        partial(probe_video, decode=decode, with_hash=with_hash),
         VideoFacts,
         options,
         description=description,
-        settings={"decode": decode, "digest": digest},
+        settings={"decode": decode, "with_hash": with_hash},
     )
     return [
         outcome.value or VideoFacts(path, problem=outcome.problem, detail=outcome.detail)

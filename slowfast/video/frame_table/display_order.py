@@ -13,8 +13,8 @@ import enum
 
 import numpy as np
 
+from slowfast.video.frame_table.frame_kinds import BIDIRECTIONAL, UNKNOWN
 from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts
-from slowfast.video.frame_table.picture_kinds import BIDIRECTIONAL, UNKNOWN
 
 
 class Clock(enum.Enum):
@@ -27,13 +27,13 @@ class Clock(enum.Enum):
 
 def order_by_times(facts: PacketFacts, parts: np.ndarray) -> np.ndarray:
     """Returns all packets (P,) in the order of their display times, one part of the clock after another."""
-    return np.lexsort((facts.pts, parts))
+    return np.lexsort((facts.pts, parts)) if parts[-1] else np.argsort(facts.pts, kind="stable")
 
 
 def order_by_kinds(kinds: np.ndarray) -> np.ndarray | None:
     """Returns all packets (P,) in display order by the rule of MPEG-1, 2 and 4; None if a kind is unknown.
 
-    A bidirectional picture is shown at once; any other one when the next such picture is decoded.
+    A bidirectional frame is shown at once; any other one when the next such frame is decoded.
     """
     if not len(kinds) or (kinds == UNKNOWN).any():
         return None
@@ -52,31 +52,35 @@ class Trust(enum.Enum):
     WRONG = enum.auto()
 
 
-def trust_in_times(facts: PacketFacts, parts: np.ndarray, clock: Clock, *, reorders: bool) -> Trust:
+def trust_in_times(
+    facts: PacketFacts, parts: np.ndarray, order: np.ndarray, clock: Clock, *, reorders: bool
+) -> Trust:
     """Judges whether display times can be those of the stream.
 
     Args:
-        parts: (P,) int64, see :func:`clock_parts`.
+        parts: (P,) int64, see :func:`~.packet_facts.clock_parts`.
+        order: (P,) int64, see :func:`order_by_times`.
+        clock: kind of timestamps that the container stores.
         reorders: True if the decoder says that it may reorder frames.
     """
-    shown = facts.shown
+    shown = order[facts.is_shown[order]]
     pts = facts.pts[shown]
-    in_order = np.lexsort((pts, parts[shown]))
-    repeated = (np.diff(pts[in_order]) == 0) & (np.diff(parts[shown][in_order]) == 0)
-    if (pts == NO_PTS).any() or repeated.any():
+    is_repeated = np.diff(pts) == 0
+    if is_repeated.any() and parts[-1]:
+        is_repeated &= np.diff(parts[shown]) == 0  # parts of a clock may have equal times
+    if is_repeated.any() or (pts == NO_PTS).any():
         return Trust.WRONG
     if not reorders or len(pts) == 1:
         return Trust.RIGHT
     by_kinds = order_by_kinds(facts.kinds)
     if by_kinds is not None:
-        by_times = order_by_times(facts, parts)
-        same = np.array_equal(by_kinds[facts.is_shown[by_kinds]], by_times[facts.is_shown[by_times]])
+        same = np.array_equal(by_kinds[facts.is_shown[by_kinds]], shown)
         return Trust.RIGHT if same else Trust.WRONG
     if facts.kinds.any() or clock is Clock.NONE:
         return Trust.WRONG
     if facts.is_key.all():
         return Trust.RIGHT
-    if (np.diff(pts) > 0).all():
+    if (np.diff(shown) > 0).all():
         return Trust.UNPROVEN
     if clock is Clock.DISPLAY_AND_DECODING and (facts.pts <= facts.dts)[facts.is_key & facts.is_shown].any():
         # Where frames wait for others that are shown earlier, key frames must wait as well.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slowfast.video.frame_table.picture_kinds import INTRA, UNKNOWN
+from slowfast.video.frame_table.frame_kinds import INTRA
 
 # Marks a packet without a timestamp; the same number as in FFmpeg.
 NO_PTS = int(np.iinfo(np.int64).min)
@@ -20,49 +20,29 @@ _CLOCK_OVERRUN_SECONDS = 2**33 / 90000 / 2
 
 
 class PacketLog:
-    """The facts that a scan keeps of each packet of a stream, 39 bytes each; times in the stream's ticks."""
+    """The facts that a scan keeps of each packet of a stream, 48 bytes each; times in the stream's ticks.
+
+    Attributes:
+        add: appends the facts of the next packet: pts, dts, duration, offset in the file, size and flags. It
+            is the method of the array itself, as a scan calls it for every packet.
+    """
+
+    KEY, SHOWN, KIND = 1, 2, 4
+    """Flags; the kind of frame is multiplied by ``KIND``."""
 
     def __init__(self) -> None:
-        self._pts, self._dts, self._durations, self._bytes_at = (array("q") for _ in range(4))
-        self._sizes = array("i")
-        self._is_key, self._is_shown, self._kinds = bytearray(), bytearray(), bytearray()
-
-    def add(
-        self,
-        pts: int | None,
-        dts: int | None = None,
-        *,
-        duration: int | None = None,
-        byte: int | None = None,
-        size: int = 0,
-        is_key: bool = False,
-        is_shown: bool = True,
-        kind: int = UNKNOWN,
-    ) -> None:
-        """Appends the facts of the next packet in stream order; see :class:`PacketFacts`."""
-        self._pts.append(NO_PTS if pts is None else pts)
-        self._dts.append(NO_PTS if dts is None else dts)
-        self._durations.append(duration or 0)
-        self._bytes_at.append(-1 if byte is None else byte)
-        self._sizes.append(size)
-        self._is_key.append(is_key)
-        self._is_shown.append(is_shown)
-        self._kinds.append(kind)
+        self._rows = array("q")
+        self.add = self._rows.extend
 
     def facts(self) -> PacketFacts:
         """Returns the facts of all packets as arrays."""
-        kinds = np.frombuffer(self._kinds, np.uint8)
-        return PacketFacts(
-            pts=np.frombuffer(self._pts, np.int64),
-            dts=np.frombuffer(self._dts, np.int64),
-            durations=np.frombuffer(self._durations, np.int64),
-            bytes_at=np.frombuffer(self._bytes_at, np.int64),
-            sizes=np.frombuffer(self._sizes, np.int32),
-            # AVI marks some pictures as key frames that are not.
-            is_key=np.frombuffer(self._is_key, bool) & ((kinds == UNKNOWN) | (kinds == INTRA)),
-            is_shown=np.frombuffer(self._is_shown, bool),
-            kinds=kinds,
-        )
+        rows = np.frombuffer(self._rows, np.int64).reshape(-1, 6)
+        pts, dts, durations, bytes_at, sizes, flags = np.ascontiguousarray(rows.T)
+        kinds = flags // self.KIND
+        # AVI marks some frames as key frames that are not.
+        is_key = (flags & self.KEY).astype(bool) & (kinds <= INTRA)
+        is_shown = (flags & self.SHOWN).astype(bool)
+        return PacketFacts(pts, dts, durations, bytes_at, sizes, is_key, is_shown, kinds)
 
 
 @dataclass(frozen=True)
@@ -73,10 +53,10 @@ class PacketFacts:
         pts, dts: (P,) int64, times of display and of decoding in the stream's ticks; NO_PTS: not known.
         durations: (P,) int64 ticks; 0: not known.
         bytes_at: (P,) int64, offset in the file; -1: not known.
-        sizes: (P,) int32, bytes.
+        sizes: (P,) int64, bytes.
         is_key: (P,) bool, True if decoding can start at the packet.
         is_shown: (P,) bool, False if the packet's frame is not to be shown.
-        kinds: (P,) uint8, kind of the picture that is shown for the packet, see :mod:`.picture_kinds`.
+        kinds: (P,) int64, kind of the frame that is shown for the packet, see :mod:`.frame_kinds`.
     """
 
     pts: np.ndarray
@@ -102,11 +82,14 @@ def clock_parts(facts: PacketFacts, tick: float) -> np.ndarray:
     Args:
         tick: unit of the timestamps in seconds.
     """
-    known = facts.dts != NO_PTS
-    steps = np.diff(facts.dts[known])
-    restarts = (steps < 0) | (steps * tick > _CLOCK_OVERRUN_SECONDS)
     parts = np.zeros(len(facts.dts), np.int64)
-    parts[np.flatnonzero(known)[1:][restarts]] = 1
+    most = int(_CLOCK_OVERRUN_SECONDS / tick)
+    steps = np.diff(facts.dts)
+    if not len(steps) or (steps.min() >= 0 and steps.max() <= most):
+        return parts
+    known = np.flatnonzero(facts.dts != NO_PTS)
+    steps = np.diff(facts.dts[known])
+    parts[known[1:][(steps < 0) | (steps > most)]] = 1
     return np.cumsum(parts)
 
 

@@ -21,8 +21,8 @@ from slowfast.video.frame_table.display_order import (
     order_by_times,
     trust_in_times,
 )
-from slowfast.video.frame_table.packet_facts import PacketFacts, PacketLog, clock_parts, join_clocks
-from slowfast.video.frame_table.picture_kinds import UNKNOWN, PictureKinds
+from slowfast.video.frame_table.frame_kinds import FrameKinds
+from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts, PacketLog, clock_parts, join_clocks
 from slowfast.video.frame_table.table import FrameTable, build_counted_table, build_table
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _TableMaker:
         parts: (P,) int64, see :func:`~.packet_facts.clock_parts`.
         joined: the packets with one running clock.
         damaged: True if the scan met errors.
-        packed: True if packets hold pictures of other packets.
+        packed: True if packets hold frames of other packets.
     """
 
     source: PacketSource
@@ -81,26 +81,33 @@ class _TableMaker:
         codec = source.stream.codec_context.name
         # Alternate reference frames of VP8 are separate packets that show nothing.
         has_hidden = codec == "vp8"
-        kinds = PictureKinds(codec) if codec in PictureKinds.CODECS else None
+        reorders = source.stream.codec_context.reorder_depth > 0
+        kinds = FrameKinds(codec) if reorders and codec in FrameKinds.CODECS else None
         for number, packet in enumerate(source.stored_packets()):
-            hidden = packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)
+            pts, dts, size = packet.pts, packet.dts, packet.size
+            flags = PacketLog.KEY if packet.is_keyframe else 0
+            if not (packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)):
+                flags |= PacketLog.SHOWN
+            if kinds is not None:
+                flags |= kinds.next(bytes(packet)) * PacketLog.KIND
             log.add(
-                packet.pts,
-                packet.dts,
-                duration=packet.duration,
-                byte=packet.pos,
-                size=packet.size,
-                is_key=packet.is_keyframe,
-                is_shown=not hidden,
-                kind=UNKNOWN if kinds is None else kinds.next(bytes(packet)),
+                (
+                    NO_PTS if pts is None else pts,
+                    NO_PTS if dts is None else dts,
+                    packet.duration or 0,
+                    packet.pos or -1,
+                    size,
+                    flags,
+                )
             )
             damaged |= packet.is_corrupt
-            kept_bytes += packet.size
+            # Packets are kept with their number; see PacketSource.
             if kept is not None:
+                kept_bytes += size
                 packet.pts = number
                 kept.append(packet)
-            if kept_bytes > _KEEP_BYTES:
-                kept = None
+                if kept_bytes > _KEEP_BYTES:
+                    kept = None
         source.keep(kept)
         facts = log.facts()
         if not facts.is_shown.any():
@@ -131,10 +138,10 @@ class _TableMaker:
         facts, formats = self.facts, self.source.formats
         reorders = self.source.stream.codec_context.reorder_depth > 0
         clock = Clock.DISPLAY_AND_DECODING if formats & _WITH_DECODING_TIMES else Clock.DISPLAY
-        trust = trust_in_times(
-            facts, self.parts, Clock.NONE if formats & _WITHOUT_TIMES else clock, reorders=reorders
-        )
-        order: np.ndarray | None = order_by_times(facts, self.parts)
+        clock = Clock.NONE if formats & _WITHOUT_TIMES else clock
+        by_times = order_by_times(facts, self.parts)
+        trust = trust_in_times(facts, self.parts, by_times, clock, reorders=reorders)
+        order: np.ndarray | None = by_times
         if trust is Trust.WRONG:
             order = order_by_kinds(facts.kinds) if reorders else None
         elif trust is Trust.UNPROVEN and not self._is_decoded_in_stream_order():
@@ -161,10 +168,17 @@ class _TableMaker:
         is_first_shown_first = not self.facts.is_shown[0] or order[0] == 0
         if begins_with_key and is_first_shown_first and self._begins_with_idr():
             return 0
-        frames = self.source.decoded(self.source.from_start())
-        first = next((f.pts for f in frames if f.pts is not None and f.pts >= self._first_key), None)
-        places = np.flatnonzero(order == first)
-        return int(places[0]) if len(places) else None
+        # The first key frame, or the first frame behind it where the decoder does not show that one.
+        place = np.full(len(self.facts.pts), -1, np.int64)
+        place[order] = np.arange(len(order))
+        key, first = self._first_key, -1
+        for frame in self.source.decoded(self.source.from_start()):
+            if frame.pts is None or frame.pts < key or place[frame.pts] < 0:
+                continue
+            first = int(place[frame.pts]) if first < 0 or frame.pts == key else first
+            if place[frame.pts] >= place[key]:
+                break
+        return None if first < 0 else first
 
     def _begins_with_idr(self) -> bool:
         """Returns False for an H.264 stream that begins with a frame at which not every decoder can start.
@@ -194,7 +208,10 @@ class _TableMaker:
         """Makes the table of a stream whose display order only the decoder knows."""
         outputs = [frame.pts for frame in self.source.decoded(self.source.from_start())]
         # Before the first key frame, some decoders show frames made from references that they lack.
-        numbers = [number for number in outputs if number is None or number >= self._first_key]
+        first_key = self._first_key
+        if first_key in outputs:
+            outputs = outputs[outputs.index(first_key) :]
+        numbers = [number for number in outputs if number is None or number >= first_key]
         if not numbers:
             raise DecodeError(self.source.name, "no frames", "none of its packets can be decoded")
         if None in numbers or len(set(numbers)) < len(numbers):
@@ -216,6 +233,7 @@ class _TableMaker:
             order,
             tick=float(self.source.stream.time_base),
             rate=self.source.average_rate,
+            held=self.source.stream.codec_context.reorder_depth,
             damaged=self.damaged,
             packed=self.packed,
             head=head,

@@ -30,7 +30,7 @@ class FrameTable:
         key_packet: (N,) int64, number of the packet that decoding must start from to show the frame.
         packets: facts of all packets, to recognise them after seeking.
         damaged: True if the scan met errors. Concealed frames then depend on every packet before them.
-        packed: True if packets hold pictures of other packets, so that no packet may be skipped.
+        packed: True if packets hold frames of other packets, so that no packet may be skipped.
         undecodable_head: number of frames before the first one that refer to frames missing in the file.
     """
 
@@ -89,6 +89,7 @@ def build_table(
     *,
     tick: float,
     rate: float,
+    held: int = 0,
     damaged: bool,
     packed: bool = False,
     head: int = 0,
@@ -101,9 +102,10 @@ def build_table(
         order: (N,) int64, the packets of the displayed frames in display order.
         tick: unit of the timestamps in seconds.
         rate: frames per second from the container's header, for streams without usable timestamps.
+        held: number of frames that the decoder may hold back.
         damaged, packed, head: see :class:`FrameTable`.
     """
-    times, are_display_times = frame_times(joined, order, tick=tick, rate=rate)
+    times, are_display_times = frame_times(joined, order, tick=tick, rate=rate, held=held)
     return FrameTable(
         times=times,
         pts=facts.pts[order] if are_display_times and joined is facts else None,
@@ -124,7 +126,7 @@ def build_counted_table(facts: PacketFacts, num_frames: int, *, rate: float, dam
 
 
 def frame_times(
-    facts: PacketFacts, order: np.ndarray, *, tick: float, rate: float
+    facts: PacketFacts, order: np.ndarray, *, tick: float, rate: float, held: int = 0
 ) -> tuple[FrameTimes, bool]:
     """Returns the times of frames in display order, and whether they are the container's display times.
 
@@ -137,6 +139,7 @@ def frame_times(
         order: (N,) int64, the packets of the displayed frames in display order.
         tick: unit of the timestamps in seconds.
         rate: frames per second from the container's header.
+        held: number of frames that the decoder may hold back, as the encoder did.
     """
     count = len(order)
     moments = facts.pts[order]
@@ -145,11 +148,11 @@ def frame_times(
         moments = np.sort(facts.dts[order])
         if not _ascend(moments):
             return FrameTimes(np.arange(count) / rate, count / rate), False
-        # The frames that the decoder holds back: how far a packet is behind the place of its frame.
-        held = int((np.argsort(np.argsort(order)) - np.arange(count)).max())
+        # The decoder holds back as many frames as a packet is behind the place of its frame, at least.
+        held = max(held, int((np.argsort(np.argsort(order)) - np.arange(count)).max()))
         step = float(np.median(np.diff(moments))) if count > 1 else 1 / (rate * tick)
         late = moments[-1] + step * np.arange(1, held + 1)
-        moments = np.concatenate([moments[held:], late])
+        moments = np.concatenate([moments, late])[held:]
     seconds = (moments - moments[0]) * tick
     # The last frame lasts as long as its packet says, else as long as the others in the median.
     last = float(facts.durations[order[-1]]) * tick

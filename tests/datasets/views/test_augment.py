@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 
-from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip
 from slowfast.datasets.loading.loader import build_loader
 from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.datasets.views.augment import Augmentation, jitter_color
 from slowfast.datasets.views.spatial import random_resized_crop
+from tests.support.configs import make_config
 from tests.support.videos import write_csv, write_video
 
 RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
@@ -137,9 +138,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def config(folder: Path, **changes: Any):
-    cfg = get_default_config()
-    keys = {
+def config(folder: Path, **changes: Any) -> CfgNode:
+    values = {
         "DATA.PATH_TO_DATA_DIR": str(folder),
         "MODEL.NUM_CLASSES": 2,
         "DATA.NUM_FRAMES": 4,
@@ -152,8 +152,7 @@ def config(folder: Path, **changes: Any):
         "AUG.ENABLE": True,
         "AUG.RE_PROB": 0.5,
     }
-    cfg.merge_from_list([part for pair in (keys | changes).items() for part in pair])
-    return cfg
+    return make_config(values | changes, checked=False)
 
 
 def clips_of(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slowfast.datasets.views.sampling import centre_clip, random_clip, view_clip, whole_video
+from slowfast.datasets.views.view_reader import ViewReader, WholeVideoViews
 from slowfast.video.frame_times import FrameTimes
+from tests.support.videos import read_stamps, write_video
 
 
 def constant(num_frames: int, fps: float) -> FrameTimes:
@@ -112,6 +116,115 @@ def test_a_long_enough_video_fills_the_clip(total: int, fps: float, num_frames: 
     frames = view_clip(times, num_frames, 8, 25.0, view, 5)
     if num_frames <= length <= total:
         assert len(frames) == num_frames
+
+
+# -------------------------------------------------------------------------------- variable frame rates
+
+# Milliseconds of a recording with a pause, and of a webcam whose exposure grows in the dark.
+PAUSE = [40 * i for i in range(50)] + [60000 + 40 * i for i in range(50)]
+WEBCAM = [int(1000 * i / 30) for i in range(150)] + [5000 + 200 * i for i in range(25)]
+
+
+def recorded(ticks: list[int], last: int) -> FrameTimes:
+    times = FrameTimes(np.array(ticks) / 1000, (ticks[-1] + last) / 1000)
+    assert not times.is_constant
+    return times
+
+
+@pytest.mark.parametrize("target_fps", [25, 30, 60])
+def test_a_recording_with_a_pause_gives_all_of_its_frames(target_fps: float) -> None:
+    times = recorded(PAUSE, 40)
+    np.testing.assert_array_equal(whole_video(times, 0, target_fps), np.arange(100))
+    np.testing.assert_array_equal(whole_video(times, 250, target_fps), np.arange(100))
+
+
+def test_frames_of_a_recording_with_a_pause_come_from_both_of_its_parts() -> None:
+    for count in (2, 5, 10, 50, 99):
+        frames = whole_video(recorded(PAUSE, 40), count, 25)
+        assert len(np.unique(frames)) == count
+        assert abs(int((frames < 50).sum()) - count / 2) <= 1
+
+
+def test_a_lower_rate_is_kept_in_every_second() -> None:
+    times = recorded(WEBCAM, 200)
+    assert len(whole_video(times, 0, 30)) == 175
+    for target_fps in (1, 2, 5):
+        frames = whole_video(times, 0, target_fps)
+        per_second = np.histogram(times.seconds[frames] + 1e-3, bins=np.arange(11))[0]
+        assert per_second.tolist() == [target_fps] * 10
+    ten = times.seconds[whole_video(times, 0, 10)]
+    assert np.histogram(ten + 1e-3, bins=np.arange(11))[0].tolist() == [10] * 5 + [5] * 5
+
+
+def test_a_jittering_recording_keeps_its_frames_at_its_own_rate() -> None:
+    jitter = np.random.default_rng(0).integers(-6, 7, 300)
+    ticks = [round(1000 * i / 30) + int(jitter[i]) * (i > 0) for i in range(300)] + [20000, 20500]
+    assert len(whole_video(recorded(ticks, 500), 0, 30)) == 302
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_training_clip_of_a_fast_part_has_distinct_frames(seed: int) -> None:
+    """16 frames, two apart at 30 fps, span 1.07 seconds; the slow part has five or six frames for them."""
+    times = recorded(WEBCAM, 200)
+    clip = random_clip(times, 16, 2, 30, np.random.default_rng(seed))
+    start, end = times.seconds[clip[[0, -1]]]
+    assert end - start < 1.1
+    if end < 5:
+        assert np.diff(clip).tolist() == [2] * 15
+    if start >= 5:
+        assert len(clip) in (5, 6)
+
+
+def test_views_of_a_video_of_varying_rate_are_placed_evenly_in_time() -> None:
+    times = recorded(WEBCAM, 200)
+    starts = [times.seconds[view_clip(times, 16, 2, 30, view, 10)[0]] for view in range(10)]
+    np.testing.assert_allclose(starts, (10 - 32 / 30) * np.arange(10) / 10, atol=0.2)
+
+
+@given(
+    gaps=st.lists(st.integers(1, 400), min_size=2, max_size=120),
+    num_frames=st.integers(1, 130),
+    target_fps=st.floats(1, 60),
+    seed=st.integers(0, 100),
+)
+@settings(max_examples=300)
+def test_plans_of_any_frame_times(gaps: list[int], num_frames: int, target_fps: float, seed: int) -> None:
+    seconds = np.concatenate([[0], np.cumsum(gaps[:-1])]) / 1000
+    times = FrameTimes(seconds, sum(gaps) / 1000)
+    clip = {"num_frames": num_frames, "sampling_rate": 2, "target_fps": target_fps}
+    at_rate, uniform = whole_video(times, 0, target_fps), whole_video(times, num_frames, target_fps)
+    plans = [random_clip(times, **clip, rng=np.random.default_rng(seed)), centre_clip(times, **clip)]
+    for frames in [at_rate, uniform, *plans, view_clip(times, **clip, view=seed % 5, num_views=5)]:
+        assert len(frames) >= 1
+        assert (np.diff(frames) > 0).all()
+        assert 0 <= frames[0] <= frames[-1] < len(seconds)
+    assert len(uniform) == min(num_frames, len(seconds))
+    if not times.is_constant:
+        on_screen = np.diff(seconds, append=times.duration)
+        assert set(np.flatnonzero(on_screen >= 1 / target_fps + 1e-3)) <= set(at_rate)
+        # No more frames than the target rate in any stretch: one is due per period, and the first may be
+        # late and the last early by less than a period each.
+        shown = seconds[at_rate]
+        first, last = np.triu_indices(len(shown), 1)
+        assert (last - first <= (shown[last] - shown[first] + 2e-3) * target_fps + 2).all()
+
+
+def test_a_segment_with_a_pause_lasts_as_long_as_it_says() -> None:
+    times = recorded(PAUSE, 40)
+    for start, end, frames in ((1.0, 4.0, range(25, 50)), (30.0, 61.0, range(49, 75)), (2.5, 3.0, [49])):
+        first, segment = times.cut(start, end)
+        assert (first, first + segment.num_frames - 1) == (frames[0], frames[-1])
+        assert segment.duration == pytest.approx(end - start)
+        assert segment.seconds[0] == 0
+        assert segment.seconds[-1] == pytest.approx(max(times.seconds[frames[-1]] - start, 0))
+
+
+def test_the_frames_of_a_recording_with_a_pause_are_read(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "pause.mp4", 100, ticks=PAUSE)
+    rng = np.random.default_rng(0)
+    reader = ViewReader(WholeVideoViews(num_frames=0, target_fps=25, short_side=64, crop_size=64))
+    frames, positions = reader.read(str(path), 0, 0, rng)
+    assert read_stamps(frames.permute(1, 2, 3, 0).numpy()) == positions.tolist() == list(range(100))
 
 
 def test_the_frame_on_screen_at_a_time() -> None:

@@ -74,7 +74,8 @@ def detectron2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             self.backbone, self.roi_heads = Pyramid(), nn.Linear(6, 2)
 
     contents = {
-        "detectron2": {"model_zoo": SimpleNamespace(get_config_file=model_zoo_file)},
+        "detectron2": {},
+        "detectron2.model_zoo": {"get_config_file": model_zoo_file},
         "detectron2.config": {"get_cfg": get_cfg},
         "detectron2.modeling": {"build_backbone": lambda cfg: Pyramid(), "build_model": Detector},
         "detectron2.checkpoint": {"DetectionCheckpointer": Checkpointer},
@@ -133,7 +134,10 @@ def test_unknown_configurations_maps_and_arguments_are_refused(
 
 
 def test_a_missing_detectron2_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "detectron2", None)
+    def find_nothing(module: str) -> ModuleType:
+        raise ModuleNotFoundError("No module named 'detectron2'", name="detectron2")
+
+    monkeypatch.setattr("vtn.backbones.detectron2_models.import_module", find_nothing)
     with pytest.raises(ModelError, match=r"detectron2 is not installed .* see https://detectron2"):
         build_backbone("detectron2:any.yaml", pretrained=False, options={})
 
@@ -168,9 +172,10 @@ def test_an_installed_detectron2_that_fails_to_import_is_reported_with_its_cause
 ) -> None:
     """The package is found, but one of its modules raises ``ImportError``."""
     package = tmp_path / "detectron2"
-    (package / "model_zoo").mkdir(parents=True)
+    package.mkdir()
     (package / "__init__.py").touch()
-    (package / "model_zoo" / "__init__.py").write_text(f"{code}\n")
+    (package / "config.py").write_text("def get_cfg(): return None\n")
+    (package / "model_zoo.py").write_text(f"{code}\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "pkg_resources", None)
     with pytest.raises(ModelError, match="detectron2 is installed but fails to import") as caught:

@@ -145,7 +145,7 @@ def test_a_configured_file_replaces_the_download(full_network: nn.Module, tmp_pa
 
 
 class TestHubs:
-    """Behavior if a hub does not answer."""
+    """Behaviour if a hub does not answer."""
 
     @pytest.fixture
     def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -296,7 +296,7 @@ class TestPretrainedDemo:
         return weights_file()
 
     def test_it_classifies_photographs_correctly(self, package: Path) -> None:
-        """The classifier of the same file recognizes a daisy, a cup of espresso and a tripod."""
+        """The classifier of the same file recognises a daisy, a cup of espresso and a tripod."""
         from skimage import data
         from sklearn.datasets import load_sample_image
 

@@ -108,7 +108,7 @@ class TestRuns:
         with pytest.raises(CheckpointError, match=REMEDY):
             run(config(colour_videos, tmp_path / "a", *start, *reset))
         assert run(config(colour_videos, tmp_path / "b", *start, *reset, *ADAPT)) == 0
-        with pytest.raises(CheckpointError, match=r"(?s)optimizer state does not fit .*EPOCH_RESET True"):
+        with pytest.raises(CheckpointError, match=r"(?s)optimiser state does not fit .*EPOCH_RESET True"):
             run(config(colour_videos, tmp_path / "c", *start, *ADAPT))
 
     def test_a_test_uses_the_weights(self, trained: Path, colour_videos: Path, tmp_path: Path) -> None:

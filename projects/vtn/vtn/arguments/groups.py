@@ -75,7 +75,7 @@ class BackboneConfig:
     act_checkpoint: bool = False
 
     def __post_init__(self) -> None:
-        if self.args is None:  # older folders may say so
+        if self.args is None:  # None in config.json of older folders
             object.__setattr__(self, "args", {})
         object.__setattr__(self, "tokens", list(self.tokens))  # as in config.json
         if len(self.tokens) != 2 or min(self.tokens) < 1:

@@ -6,9 +6,11 @@ Shapes: N images, C channels, h w height and width of a feature map.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -79,12 +81,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         ModelError: if detectron2 is not installed or fails to import, the name, an option or the pooling is
             invalid, or weights cannot be downloaded.
     """
-    try:
-        from detectron2 import model_zoo
-        from detectron2.config import get_cfg
-        from detectron2.modeling import build_backbone
-    except ImportError as error:
-        raise ModelError(f"backbone detectron2:{name}: {_import_problem(error)}") from error
+    cfg = _load_config(name, options.get("opts", ()))
     unknown = set(options) - {"feature", "opts"}
     if unknown or pooling not in ("", "mean"):
         raise ModelError(
@@ -92,19 +89,14 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
             "VTN.BACKBONE.POOLING must be 'mean' or ''; got "
             f"{', '.join(sorted(unknown)) or f'VTN.BACKBONE.POOLING {pooling}'}"
         )
-    cfg = get_cfg()
-    try:
-        cfg.merge_from_file(name if Path(name).is_file() else model_zoo.get_config_file(name))
-        cfg.merge_from_list(list(options.get("opts", ())))
-    except (RuntimeError, KeyError, AssertionError, OSError) as error:
-        raise ModelError(
-            f"backbone detectron2:{name}: {error}; must be a YAML file or a name in detectron2's model zoo"
-        ) from error
-    cfg.MODEL.DEVICE = "cpu"  # its default is a GPU, which may be missing; the complete model is moved later
     if pretrained:
-        model = fetch(lambda: _with_weights(cfg), backbone=f"detectron2:{name}", remedy=_remedy(cfg))
+        model = fetch(
+            lambda: _with_weights(name, cfg),
+            backbone=f"detectron2:{name}",
+            remedy=_remedy(cfg.MODEL.WEIGHTS),
+        )
     else:
-        model = build_backbone(cfg)
+        model = _import("modeling", name).build_backbone(cfg)
     shapes = model.output_shape()
     feature = options.get("feature") or max(shapes, key=lambda known: shapes[known].stride or 0)
     if feature not in shapes:
@@ -123,8 +115,38 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     )
 
 
+def _load_config(name: str, changes: Sequence[Any]) -> CfgNode:
+    """Returns the configuration of that name with the changes ``[KEY, VALUE, …]``, for a model on the CPU.
+
+    Raises:
+        ModelError: if detectron2 is not installed or fails to import, or the name or a key is unknown.
+    """
+    config, model_zoo = _import("config", name).get_cfg(), _import("model_zoo", name)
+    try:
+        config.merge_from_file(name if Path(name).is_file() else model_zoo.get_config_file(name))
+        config.merge_from_list(list(changes))
+    except (RuntimeError, KeyError, AssertionError, OSError) as error:
+        raise ModelError(
+            f"backbone detectron2:{name}: {error}; must be a YAML file or a name in detectron2's model zoo"
+        ) from error
+    config.MODEL.DEVICE = "cpu"  # the default is a GPU, which may be missing; the model is moved later
+    return config
+
+
+def _import(module: str, name: str) -> Any:
+    """Imports a module of detectron2 for the backbone of that name.
+
+    Raises:
+        ModelError: if detectron2 is not installed or fails to import.
+    """
+    try:
+        return import_module(f"detectron2.{module}")
+    except ImportError as error:
+        raise ModelError(f"backbone detectron2:{name}: {_import_problem(error)}") from error
+
+
 def _import_problem(error: ImportError) -> str:
-    """Returns a message with a remedy that tells a missing package from one that fails to import."""
+    """Returns a message with a remedy that distinguishes a missing package from one that fails to import."""
     instructions = "https://detectron2.readthedocs.io/tutorials/install.html"
     if error.name == "detectron2" and isinstance(error, ModuleNotFoundError):
         return f"detectron2 is not installed ({error}); see {instructions}, or use another backbone"
@@ -136,13 +158,10 @@ def _import_problem(error: ImportError) -> str:
     return f"{problem}; build detectron2 again for the installed torch, see {instructions}"
 
 
-def _with_weights(cfg: Any) -> nn.Module:
+def _with_weights(name: str, config: CfgNode) -> nn.Module:
     """Returns the backbone of the complete detector, with the weights loaded as detectron2 loads them."""
-    from detectron2.checkpoint import DetectionCheckpointer
-    from detectron2.modeling import build_model
-
-    detector = build_model(cfg)
-    DetectionCheckpointer(detector).load(cfg.MODEL.WEIGHTS)
+    detector = _import("modeling", name).build_model(config)
+    _import("checkpoint", name).DetectionCheckpointer(detector).load(config.MODEL.WEIGHTS)
     return detector.backbone
 
 
@@ -152,10 +171,10 @@ def _fractions(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _remedy(cfg: Any) -> str:
+def _remedy(weights: str) -> str:
     """Returns the instructions for a manual download."""
     return (
-        f"The weights are at {cfg.MODEL.WEIGHTS}. Download the file on a machine with internet access, and "
+        f"The weights are at {weights}. Download the file on a machine with internet access, and "
         "set VTN.BACKBONE.ARGS.opts \"['MODEL.WEIGHTS', 'FILE']\". VTN.BACKBONE.PRETRAINED False starts from "
         "random weights."
     )

@@ -73,7 +73,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> WeightReport:
     heads = {name for name in matched.weights if name not in own and _is_head(name, backbone.classifier)}
     body: Mapping[str, Tensor] = {n: tensor for n, tensor in matched.weights.items() if n not in heads}
     if compare_weights(body, own):
-        # timm's conversion gets the head, too: it tells the older forms apart by it.
+        # timm's conversion gets the head, too: it recognises older forms by the head.
         converted = _convert(network, matched.weights, path)
         body = {n: t for n, t in converted.items() if n in own or not _is_head(n, backbone.classifier)}
     if differences := compare_weights(body, own):

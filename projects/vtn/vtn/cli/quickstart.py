@@ -1,6 +1,6 @@
 """Quickstart: a small VTN, trained and tested on videos made for it, with a report.
 
-Makes videos whose classes can only be told apart by the order of frames. Trains a small VTN, tests it on
+Makes videos whose classes differ only in the order of frames. Trains a small VTN, tests it on
 whole videos, on shuffled frames and on several views, trains a baseline that averages frames, and writes a
 report. Takes minutes on two CPU cores. Called again, it continues where it stopped.
 

@@ -47,12 +47,12 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
 
     def work() -> int:
         from vtn.publishing.zoo import read_zoo
-        from vtn.publishing.zoo_page import describe_model, list_models
+        from vtn.publishing.zoo_page import describe_model, render_table
 
         if args.page:
             return _write_page(args.page, check=args.check)
         entries = read_zoo()
-        print(describe_model(entries, args.model) if args.model else list_models(entries))
+        print(describe_model(entries, args.model) if args.model else render_table(entries))
         return 0
 
     return run_command(program, work, expected=(SlowFastError, OSError))

@@ -78,23 +78,37 @@ def band_attention(
         for x, cls_x in ((key, cls_key), (value, cls_value))
     )
 
-    # Allow query r of a block to attend to [CLS] and to the keys of its band: |r + halo - c| <= half_window
-    # in frames.
-    row, column = torch.arange(block, device=key.device) + halo, torch.arange(keys, device=key.device)
-    if tokens_per_frame > 1:
-        row, column = row // tokens_per_frame, column // tokens_per_frame
-    allowed = (row[:, None] - column).abs() <= half_window  # (block, keys)
-    allowed = F.pad(allowed, (1, 0), value=True)
-    # Exclude padding: the frames that the mask marks, and the keys added around the span above.
+    # Limit each query to [CLS] and its band; exclude masked frames and the keys added around the span above.
+    allowed = _band(block, keys, halo, half_window, tokens_per_frame, key.device)  # (block, 1 + keys)
     if padded or key_mask is not None:
         real = key_mask if key_mask is not None else key.new_ones(1, S, dtype=torch.bool)
-        real = F.pad(real, (before, after), value=False).unfold(1, keys, block)  # (B or 1, blocks, keys)
-        real = F.pad(real, (1, 0), value=True).expand(B, -1, -1).flatten(0, 1)
+        real = _real_keys(real, before, after, keys, block)  # (B or 1, blocks, 1 + keys)
+        real = real.expand(B, -1, -1).flatten(0, 1)  # (B·blocks, 1 + keys)
         allowed = allowed & real[:, None, None]  # (B·blocks, 1, block, 1 + keys)
 
     # Compute all blocks in one call, then join them and remove the queries added at the end.
     context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
     return context.transpose(1, 2).reshape(B, blocks * block, N * E)[:, :Q]
+
+
+def _band(
+    block: int, keys: int, halo: int, half_window: int, tokens_per_frame: int, device: torch.device
+) -> Tensor:
+    """Returns the keys to which each query of a block may attend, by distance only: (block, 1 + keys) bool.
+
+    Query r may attend to [CLS], which is the first key, and to the keys c whose frame is at most
+    ``half_window`` frames from that of key r + halo.
+    """
+    row, column = torch.arange(block, device=device) + halo, torch.arange(keys, device=device)
+    if tokens_per_frame > 1:
+        row, column = row // tokens_per_frame, column // tokens_per_frame
+    return F.pad((row[:, None] - column).abs() <= half_window, (1, 0), value=True)
+
+
+def _real_keys(mask: Tensor, before: int, after: int, size: int, step: int) -> Tensor:
+    """Returns the real keys of each window, [CLS] being one: mask (B, S) -> (B, blocks, 1 + size) bool."""
+    real = F.pad(mask, (before, after), value=False).unfold(1, size, step)  # (B, blocks, size)
+    return F.pad(real, (1, 0), value=True)
 
 
 def _windows(x: Tensor, before: int, after: int, size: int, step: int) -> Tensor:

@@ -132,7 +132,7 @@ class EncoderLayer(nn.Module):
             first, last = left.shape[1], left.shape[1] + stop - start
             span_mask = None if mask is None else mask[:, start - first : start - first + span.shape[1]]
 
-            # Compute queries for the chunk only, keys and values for the span.
+            # Attention of the chunk needs its own queries only, but the keys and values of the span.
             query, key, value = self._query_key_value(span)
             frames = self._band(
                 query[:, first:last], key, value, cls_key[:, 0], cls_value[:, 0], span_mask, first

@@ -1,4 +1,4 @@
-"""Checks of the tensors that a model is called with; each message says what to change.
+"""Checks of the tensors that a model is called with; each message names what to change.
 
 B clips, T frames, M tokens of a frame, F width of a feature, D width of a state.
 """

@@ -10,7 +10,7 @@ from vtn.publishing.zoo import Weights, ZooEntry
 _COLUMNS = ("config", "data", "top-1", "top-5", "parameters (M)", "GMACs", "weights")
 
 
-def list_models(entries: Sequence[ZooEntry]) -> str:
+def render_table(entries: Sequence[ZooEntry]) -> str:
     """Returns a table of all models, for the terminal."""
     rows = [_COLUMNS, *(_text_row(entry) for entry in entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""The selection of what learns in a backbone: freezing, trainable norms and LoRA, as its settings say."""
+"""Application of the tuning settings to a backbone: freezing, trainable normalization layers, LoRA."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import nn
 
 from slowfast.errors import ModelError
 from vtn.arguments.groups import BackboneConfig
-from vtn.backbones.tuning.freezing import batch_norms, freeze, let_norms_learn
+from vtn.backbones.tuning.freezing import batch_norms, freeze, unfreeze_norms
 from vtn.backbones.tuning.lora import LoRA, add_lora
 
 
 def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
-    """Freezes what does not learn, in place; returns the names of modules to keep in evaluation mode.
+    """Freezes parameters in place; returns the names of the modules that must stay in evaluation mode.
 
     Raises:
-        ModelError: for unknown fields of LoRA, for LoRA together with ``frozen`` or ``frozen_blocks``, for
-            fewer blocks than are to be frozen, and for layers that LoRA does not find.
+        ModelError: for unknown fields of LoRA, LoRA together with ``frozen`` or ``frozen_blocks``, more
+            frozen blocks than the network has, and targets of LoRA that match no layer.
     """
     if config.lora is None:
         return freeze(
@@ -28,7 +28,7 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
         )
     if config.frozen or config.frozen_blocks:
         raise ModelError(
-            "backbone.lora: freezes the backbone by itself; leave backbone.frozen False and "
+            "backbone.lora: freezes the backbone by itself; set backbone.frozen False and "
             "backbone.frozen_blocks 0"
         )
     try:
@@ -38,5 +38,5 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
         raise ModelError(f"backbone.lora = {dict(config.lora)}: {error}; its fields are {known}") from error
     add_lora(network, lora)
     if config.learning_norms:
-        let_norms_learn(network)
+        unfreeze_norms(network)
     return batch_norms(network)

@@ -1,4 +1,4 @@
-"""The repeated blocks of a network, found by its structure."""
+"""Search for the repeated blocks of a network in its structure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from torch import nn
 
 
 def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
-    """Yields the outermost composite modules with parameters, out of lists or sequences of at least two."""
+    """Yields the blocks of a network: modules with children and parameters, in lists of at least two of them.
+
+    Lists are ``ModuleList`` and ``Sequential``; of nested blocks only the outermost are yielded.
+    """
     for child in network.children():
         blocks = [block for block in child.children() if _is_block(block)]
         if isinstance(child, nn.ModuleList | nn.Sequential) and len(blocks) > 1:
@@ -18,4 +21,5 @@ def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def _is_block(module: nn.Module) -> bool:
+    """Returns whether a module has children and parameters."""
     return next(module.children(), None) is not None and next(module.parameters(), None) is not None

@@ -38,11 +38,11 @@ def freeze(
         if name in frozen:
             parameter.requires_grad_(False)
     if learning_norms:
-        let_norms_learn(network)
+        unfreeze_norms(network)
     return kept
 
 
-def let_norms_learn(network: nn.Module) -> None:
+def unfreeze_norms(network: nn.Module) -> None:
     """Enables the gradients of the parameters of normalization layers."""
     for module in network.modules():
         if _is_norm(module):
@@ -55,7 +55,7 @@ def batch_norms(network: nn.Module) -> list[str]:
     return [name for name, module in network.named_modules() if isinstance(module, _NormBase)]
 
 
-def compute_in(network: nn.Module, names: list[str], dtype: torch.dtype) -> None:
+def autocast_modules(network: nn.Module, names: list[str], dtype: torch.dtype) -> None:
     """Makes each of the named modules compute in ``dtype`` under autocast, whatever the caller's context is.
 
     The output of each module has the dtype of its input.

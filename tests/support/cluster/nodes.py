@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.distributed.world import free_local_address
-from tests.support import faulty_run
-from tests.support.hosts import Hosts
+from tests.support.cluster import faulty_run
+from tests.support.cluster.hosts import Hosts
 from tests.support.tiny import tiny_config
 
 
 @dataclass
 class Node:
-    """The process of one node; ``said`` is the output in its terminal."""
+    """The process of one node; ``printed`` is its output in the terminal."""
 
     process: subprocess.Popen[str]
     terminal: Path
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         return self.terminal.read_text()
 
     def wait(self, seconds: float) -> int:
@@ -35,7 +35,7 @@ class Node:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(
-                f"the process did not end within {seconds} s; its output:\n{self.said}"
+                f"the process did not end within {seconds} s; its output:\n{self.printed}"
             ) from None
 
 

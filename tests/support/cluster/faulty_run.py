@@ -1,4 +1,4 @@
-"""``tools/run_net.py`` with a tiny model that is slow or fails on one rank, as environment variables say.
+"""``tools/run_net.py`` with a tiny model that is slow or fails on one rank, as environment variables request.
 
 ``SLOW`` is the number of seconds by which a training step is delayed. ``FAULT`` is ``KIND:RANK:STEP``: in
 that training step of that rank the model ``raises`` or ``hangs``. ``STOPPED_IN_EVALUATION`` is a rank that
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # This file is run as a script.
-sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[3]))
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import torch

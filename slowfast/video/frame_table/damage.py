@@ -5,16 +5,20 @@ P packets.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import av
 import numpy as np
 
 from slowfast.video.frame_table.packet_facts import NO_PTS
-from slowfast.video.packets import PacketSource
+
+if TYPE_CHECKING:
+    from slowfast.video.packets import PacketSource
 
 # Containers round; less than this, in seconds and as a fraction, is not missing.
 _MISSING_SECONDS, _MISSING_FRACTION = 0.5, 0.05
 # Containers whose header counts the packets that the file holds, hidden ones included.
-_COUNTING = frozenset({"mov"})
+_COUNTING = frozenset({"mov", "avi"})
 # Containers without a duration in the header; FFmpeg makes one up from timestamps or the size of the file.
 _WITHOUT_DURATION = frozenset({"mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "vvc", "vc1", "image2"})
 
@@ -27,20 +31,18 @@ def describe_missing(source: PacketSource) -> str:
     """
     packets = source.table.packets
     stored, announced = len(packets.pts), source.stream.frames
+    # The end of the last packet, on the clock that the announced duration is on.
+    times = np.concatenate([packets.pts, packets.dts])
+    known = times != NO_PTS
+    end = int((times + np.tile(packets.durations, 2))[known].max()) if known.any() else 0
+    if "avi" in source.formats:
+        stored = end  # the header counts ticks, with those in which no new frame is shown
     if source.formats & _COUNTING and announced > stored * (1 + _MISSING_FRACTION) + 1:
         return f"{stored} of {announced} frames are present"
-    if source.formats & _WITHOUT_DURATION:
-        return ""
-    # The end of the last packet, on the clock that the announced duration is on.
-    tick = float(source.stream.time_base)
-    times = np.concatenate([packets.pts, packets.dts])
-    ends = times + np.tile(packets.durations, 2)
-    known = times != NO_PTS
     announced_seconds = source.announced_seconds
-    if not known.any() or announced_seconds is None:
+    if source.formats & _WITHOUT_DURATION or not known.any() or announced_seconds is None:
         return ""
-    end = int(ends[known].max())
-    present = max(end, end - int(times[known].min())) * tick
+    present = max(end, end - int(times[known].min())) * float(source.stream.time_base)
     if announced_seconds - present > max(_MISSING_SECONDS, _MISSING_FRACTION * announced_seconds):
         return f"{present:.2f} of {announced_seconds:.2f} s are present"
     return ""
@@ -49,10 +51,10 @@ def describe_missing(source: PacketSource) -> str:
 def describe_damage(source: PacketSource) -> str:
     """Decodes all frames; returns what went wrong, errors that the decoder conceals included.
 
-    Errors before the first decodable frame do not count: the frames before it are not in the table.
+    Errors before the first shown frame do not count: the frames before it are not in the table.
     """
     frames = source.table.times.num_frames
-    begins_late = source.table.undecodable_head > 0
+    begins_late = source.table.undecodable_head > 0 or not source.table.packets.is_shown[0]
     decoded = concealed = 0
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)

@@ -1,0 +1,1 @@
+"""Runs on several nodes: their processes, hosts with a network between them, and a model with faults."""

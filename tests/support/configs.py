@@ -1,0 +1,28 @@
+"""Configurations for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from slowfast.config import get_default_config
+from slowfast.config.check import check
+
+
+def make_config(values: Mapping[str, Any], *changes: Any, checked: bool = True) -> CfgNode:
+    """Returns the default configuration with other values, checked and frozen.
+
+    Args:
+        values: dotted key -> Python value.
+        changes: further ``KEY, value`` pairs, which replace those of ``values``.
+        checked: False for the configuration of a part, such as a data set, which a test may change.
+    """
+    merged = {**values, **dict(zip(changes[::2], changes[1::2], strict=True))}
+    cfg = get_default_config()
+    cfg.merge_from_list([item for pair in merged.items() for item in pair])
+    if checked:
+        assert check(cfg) == []
+        cfg.freeze()
+    return cfg

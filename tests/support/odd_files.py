@@ -1,0 +1,106 @@
+"""Unusual videos made from ordinary ones, and the frames that a plain decode in order gives for them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from slowfast.video.decoding import open_video
+from slowfast.video.frame_times import FrameTimes
+
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="the ffmpeg command is not installed"
+)
+
+
+def ffmpeg(*arguments: str | Path) -> bytes:
+    """Runs the ffmpeg command; returns its output."""
+    command = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+@cache
+def has_encoder(name: str) -> bool:
+    """Returns whether the ffmpeg command has an encoder."""
+    return shutil.which("ffmpeg") is not None and f" {name} ".encode() in ffmpeg("-encoders")
+
+
+def decode_in_order(path: Path | str) -> np.ndarray:
+    """Returns all frames of a file, decoded from the first packet on, (N, H, W, 3) uint8 RGB.
+
+    This is what every player shows; it relies on no timestamp, key frame or table.
+    """
+    frames: list[np.ndarray] = []
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        for packet in _until_error(container.demux(stream)):
+            try:
+                frames += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]  # type: ignore[union-attr]
+            except av.FFmpegError:
+                continue
+    return np.stack(frames)
+
+
+def _until_error(packets: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            yield next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+
+
+def assert_frames_are(path: Path, truth: np.ndarray, *, singles: int = 8) -> FrameTimes:
+    """Asserts that all frames, and some that are read alone, are the expected ones; returns their times."""
+    with open_video(path) as video:
+        times = video.times
+        assert times.num_frames == len(truth)
+        np.testing.assert_array_equal(video.read(np.arange(len(truth))), truth)
+        chunks = np.concatenate(list(video.read_chunks(np.arange(len(truth)), 7)))
+        np.testing.assert_array_equal(chunks, truth)
+    for index in np.random.default_rng(0).permutation(len(truth))[:singles]:
+        with open_video(path) as video:
+            np.testing.assert_array_equal(video.read(np.array([index]))[0], truth[index])
+    assert (np.diff(times.seconds) > 0).all()
+    assert times.seconds[0] == 0
+    assert times.duration > times.seconds[-1]
+    return times
+
+
+def remux(source: Path, target: Path, change: Callable[[int, Any], bool | None] = lambda *_: None) -> Path:
+    """Copies the video packets of a file into another container.
+
+    Args:
+        change: called with each packet and its number; may change the packet, returns False to leave it out.
+    """
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = writer.add_stream_from_template(reader.streams.video[0])
+        packets = (packet for packet in reader.demux(video=0) if packet.size)
+        for number, packet in enumerate(packets):
+            if change(number, packet) is False:
+                continue
+            packet.stream = stream
+            writer.mux(packet)
+    return target
+
+
+def shift(source: Path, target: Path, seconds: float) -> Path:
+    """Copies a file with a clock that starts later."""
+
+    def add(_: int, packet: Any) -> None:
+        ticks = round(seconds / packet.time_base)
+        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+
+    return remux(source, target, add)
+
+
+def drop_first(source: Path, target: Path, count: int) -> Path:
+    """Copies the packets of a file but for the first ones, so that it begins between key frames."""
+    return remux(source, target, lambda number, _: number >= count)
