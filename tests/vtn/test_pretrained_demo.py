@@ -12,6 +12,7 @@ from PIL import Image
 from slowfast.cli.extract import main as extract_features
 from slowfast.config import load_config
 from slowfast.engine.run import run
+from slowfast.features.cache import Manifest
 from tests.support.videos import write_csv, write_video
 from vtn.backbones.efficientnet_lite0 import PACKAGE
 from vtn.quickstart.photographs import load_photograph
@@ -57,6 +58,7 @@ def accuracy(data: Path, output: Path, *, pretrained: bool) -> float:
     }  # fmt: skip
     overrides = [str(part) for pair in settings.items() for part in pair]
     assert extract_features(["--cfg", "PRETRAINED_DEMO", *overrides]) == 0
+    assert Manifest.read(output / "features").row_shape == (9, 1280)  # a grid of 3 × 3 tokens
     assert run(load_config("PRETRAINED_DEMO", overrides)) == 0
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     (final,) = [line for line in lines if line["_type"] == "test_final"]

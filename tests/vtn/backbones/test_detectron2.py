@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from slowfast.errors import ModelError
 from vtn import FrameAverage
 from vtn.backbones.build import build_backbone
+from vtn.backbones.maps.token_grid import TokenGrid
+from vtn.backbones.token_reader import TokenReader
 
 
 class Pyramid(nn.Module):
@@ -86,6 +88,17 @@ def detectron2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.setitem(sys.modules, name, module)
     (tmp_path / "pyramid.yaml").write_text("MODEL:\n  PIXEL_STD: [57.375, 57.12, 58.395]\n")
     return tmp_path / "pyramid.yaml"
+
+
+def test_tokens_are_cells_of_the_named_map(detectron2: Path) -> None:
+    built = build_backbone(f"detectron2:{detectron2}", pretrained=False, options={"feature": "p2"})
+    images = torch.randn(2, 3, 64, 64)
+    reader = TokenReader(built, TokenGrid(2, 4))
+    assert reader.prepare() == 4
+    expected = nn.functional.adaptive_avg_pool2d(built.network.model(images.flip(1))["p2"], (2, 4))
+    torch.testing.assert_close(reader(built.network, images), expected.flatten(2).transpose(1, 2))
+    with pytest.raises(ModelError, match=r"STAGE = 1: must be 0 .* VTN.BACKBONE.ARGS.feature"):
+        TokenReader(built, TokenGrid(2, 2, stage=1)).prepare()
 
 
 def test_a_named_map_is_averaged(detectron2: Path) -> None:
