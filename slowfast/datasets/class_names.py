@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,20 @@ from slowfast.datasets.text_files import read_text
 from slowfast.errors import AnnotationError, ConfigError
 
 # A line of a numbered text file: ``3 archery`` or ``3,archery``.
-_NUMBERED = re.compile(r"(\d+)[\s,:;.]+(\S.*)")
+_NUMBERED = re.compile(r"(?P<number>\d+)[\s,:;.]+(?P<name>\S.*)", re.ASCII)
+# A line with the number last: ``archery 3`` or ``archery,3``.
+_NUMBERED_LAST = re.compile(r"(?P<name>.*[^\s,:;])[\s,:;]+(?P<number>\d+)", re.ASCII)
 
 
 def read_class_names(path: str | Path, num_classes: int) -> list[str]:
     """Reads the K class names of a file; without a path the names are the class indices.
 
     The file is json: a mapping of class name to index, or of index to class name, or a list of names. Or it
-    is text with one name per line; lines may begin with the class's number, from 0 or from 1.
+    is text with one name per line; lines may begin or end with the class's number, from 0 or from 1.
 
     Raises:
-        ConfigError: where the file has another form, or its indices are not 0 to K - 1.
+        ConfigError: where the file has another form, its indices are not 0 to K - 1, or two classes have one
+            name.
     """
     if not path:
         return [str(k) for k in range(num_classes)]
@@ -37,7 +41,14 @@ def read_class_names(path: str | Path, num_classes: int) -> list[str]:
         ) from None
     if sorted(names) != list(range(num_classes)):
         raise ConfigError(f"DATA.CLASS_NAMES = {str(path)!r}: {_describe_indices(names, num_classes)}")
-    return [names[index] for index in range(num_classes)]
+    ordered = [names[index] for index in range(num_classes)]
+    if repeated := [name for name, count in Counter(ordered).items() if count > 1]:
+        both = " and ".join(str(index) for index, name in enumerate(ordered) if name == repeated[0])
+        raise ConfigError(
+            f"DATA.CLASS_NAMES = {str(path)!r}: {repeated[0]!r} is the name of the classes {both}; give each "
+            "class its own name"
+        )
+    return ordered
 
 
 def named_classes(path: str | Path, num_classes: int) -> tuple[str, ...]:
@@ -65,7 +76,7 @@ def _parse(text: str) -> dict[int, str]:
         return _parse_lines([line.strip() for line in text.splitlines() if line.strip()])
     content = json.loads(text)
     if isinstance(content, list):
-        return {index: str(name) for index, name in enumerate(content)}
+        return {index: _checked_name(name) for index, name in enumerate(content)}
     by_index = all(key.isdecimal() for key in content) and not all(_is_index(v) for v in content.values())
     pairs = content.items() if by_index else ((index, name) for name, index in content.items())
     names: dict[int, str] = {}
@@ -74,21 +85,29 @@ def _parse(text: str) -> dict[int, str]:
             raise ValueError(f"{index!r} is not an index of a class")
         if int(index) in names:
             raise ValueError(f"{names[int(index)]!r} and {name!r} both have the index {int(index)}")
-        names[int(index)] = str(name)
+        names[int(index)] = _checked_name(name)
     return names
 
 
+def _checked_name(value: Any) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+        raise ValueError(f"{value!r} is not a class name")
+    return str(value)
+
+
 def _parse_lines(lines: Sequence[str]) -> dict[int, str]:
-    matches = [_NUMBERED.fullmatch(line) for line in lines]
-    numbers = [int(match[1]) for match in matches if match]
-    first = min(numbers, default=0)
-    # Only consecutive numbers are numbers of classes: a name such as "3 point shot" may begin with one.
-    if (
-        len(numbers) == len(lines)
-        and first in (0, 1)
-        and sorted(numbers) == list(range(first, first + len(lines)))
-    ):
-        return {int(match[1]) - first: match[2] for match in matches if match}
+    """Returns index -> name of lines that are not blank."""
+    if all(len(line) > 2 and line[0] == line[-1] == '"' for line in lines):
+        lines = [line[1:-1].replace('""', '"') for line in lines]
+    for form in (_NUMBERED, _NUMBERED_LAST):
+        matches = [match for line in lines if (match := form.fullmatch(line))]
+        numbers = [int(match["number"]) for match in matches]
+        names = [match["name"].strip('"') for match in matches]
+        # A name may contain a number, such as "3 point shot". Numbers of classes stand in all lines, once
+        # each, and the names differ without them, too.
+        if len(matches) == len(lines) > 1 and len(set(numbers)) == len(set(names)) == len(lines):
+            first = min(min(numbers), 1)
+            return {number - first: name for number, name in zip(numbers, names, strict=True)}
     return dict(enumerate(lines))
 
 

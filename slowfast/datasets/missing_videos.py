@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 
 from slowfast.datasets.annotations import PathTable
 from slowfast.errors import DataError
 
 # Videos whose files are looked for before a run.
 _PROBED_VIDEOS = 100
+# Columns that may stand between path and label.
+_EXTRA_COLUMNS = 3
 
 
 def describe_base_folder(prefix: str) -> str:
@@ -30,12 +33,39 @@ def check_videos_exist(paths: PathTable) -> None:
     count = f"the first {len(first)} of {len(paths)}" if len(first) < len(paths) else f"all {len(first)}"
     base = describe_base_folder(paths.prefix)
     problem = f"{count} videos of the list are missing, such as {first[0]!r}; {base}"
-    # Lists of other programs have the number of frames between path and label.
-    shortened = [path.rsplit(None, 1)[0] for path in first if len(path.split()) > 1]
-    if existing := [path for path in shortened if os.path.exists(path)]:
+    if existing := _find_shorter_path(first):
         raise DataError(
-            f"{problem}; but {existing[0]!r} exists: add a first line to the list that names its columns, "
-            "such as 'path total_frames label'"
+            f"{problem}; but {existing!r} exists: add a first line to the list that names its columns, such "
+            "as 'path total_frames label' or 'path start end label'"
         )
+    if cause := _explain_path(first[0]):
+        raise DataError(f"{problem}; {cause}")
     remedy = "correct the paths of the list, or set DATA.PATH_PREFIX to the folder of the videos"
     raise DataError(f"{problem}; {remedy}")
+
+
+def _find_shorter_path(paths: Sequence[str]) -> str:
+    """Returns the first path that exists without its last columns; empty where none does.
+
+    Lists of other programs have the number of frames, or a segment, between path and label.
+    """
+    for path in paths:
+        for separator in (None, ",", ";", "\t", "|"):
+            for columns in range(1, _EXTRA_COLUMNS + 1):
+                shorter = path.rsplit(separator, columns)
+                if len(shorter) == columns + 1 and os.path.exists(shorter[0]):
+                    return shorter[0]
+    return ""
+
+
+def _explain_path(path: str) -> str:
+    """Returns why a path may be missing, with the remedy; empty if unknown."""
+    if "://" in path:
+        return "it is an address: download the videos and list their files"
+    if path.startswith(("~", "$")) or os.sep + "~" in path:
+        return "'~' and variables are not replaced: write the full path"
+    if "\\" in path:
+        return "folders are separated by '/' here: replace each backslash"
+    if any("\udc80" <= character <= "\udcff" for character in path):
+        return "the list is not UTF-8 text: save it as UTF-8"
+    return ""

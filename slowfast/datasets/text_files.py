@@ -18,6 +18,8 @@ BLANK = " \t\r\n\v\f"
 """Characters that pad lines and columns. A no-break space is not among them: it may be part of a name."""
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_GZIP = b"\x1f\x8b"
 _FIRST_BYTES = 4096
 
 
@@ -27,6 +29,8 @@ def detect_encoding(first_bytes: bytes, path: str) -> str:
     Raises:
         AnnotationError: where the file cannot be text in one of the two.
     """
+    if first_bytes.startswith(_UTF_32):
+        raise AnnotationError(f"{path}: is UTF-32 text; save it as UTF-8")
     if first_bytes.startswith(_UTF_16):
         return "utf-16"
     if b"\0" in first_bytes:
@@ -34,6 +38,8 @@ def detect_encoding(first_bytes: bytes, path: str) -> str:
             f"{path}: contains zero bytes: it is binary, or UTF-16 without a byte-order mark; save it as "
             "UTF-8 text"
         )
+    if first_bytes.startswith(_GZIP):
+        raise AnnotationError(f"{path}: is compressed; unpack it with gunzip")
     return "utf-8-sig"
 
 

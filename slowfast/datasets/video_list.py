@@ -3,14 +3,14 @@
 A line is ``path<separator>label``. The last separator of a line counts, so that paths may contain it. Columns
 may be padded and aligned, and quoted as in csv; blank lines are skipped. The first line may name the columns:
 a path and a label, then start and end of a segment in seconds, and columns that are not read, such as
-``total_frames``. This module imports no torch.
+``total_frames``. A line that can be understood in two ways is refused. This module imports no torch.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -25,13 +25,15 @@ _NAMES = {
     LABEL: "label labels label_id label_index label_idx class class_id class_index class_idx target category",
     START: "start start_time start_sec start_seconds time_start begin",
     END: "end end_time end_sec end_seconds time_end stop",
-    UNUSED: "total_frames num_frames n_frames frames frame_count length duration fps split width height",
+    UNUSED: "total_frames num_frames n_frames frames frame_count length duration fps split subset width "
+    "height unused index id class_name label_name category_name",
 }
 # Name in a header -> column.
 _COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
 _SEPARATOR_NAMES = {" ": "a space", ",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _ALIGNED_TABS = re.compile(r"\t\s*", re.ASCII)
 _SHOWN_CHARACTERS = 200
+_QUOTING = "put each column that needs them into double quotes, and write a quote inside them twice"
 
 
 class ListRow(NamedTuple):
@@ -73,27 +75,34 @@ class ListFormat:
 
     @classmethod
     def detect(
-        cls, first_line: str, source: str, separator: str, key: str = "DATA.PATH_LABEL_SEPARATOR"
+        cls,
+        first_line: str,
+        source: str,
+        separator: str,
+        key: str = "DATA.PATH_LABEL_SEPARATOR",
+        *,
+        line: int = 1,
     ) -> ListFormat:
         """Returns the format of a list by its first line, which may be a header.
 
         Raises:
-            AnnotationError: where the separator is not one ASCII character, or a header's columns stand in
-                another order.
+            AnnotationError: where the separator is not one ASCII character, or a header names an unknown
+                column, one column twice, or another column than the path first.
         """
+        separator = {"\\t": "\t"}.get(separator, separator)
         if len(separator.encode()) != 1:
             raise AnnotationError(f"{source}: {key} = {separator!r}: must be one ASCII character")
         plain = cls(source, separator, key=key)
-        cells = first_line.split(None if separator == " " else separator)
-        names = [cell.strip().strip('"').lower() for cell in cells]
-        columns = [_COLUMN_OF.get(name) for name in names if name or separator != "\t"]
-        if None in columns or LABEL not in columns:
+        cells = first_line.lstrip("#").strip(BLANK).split(None if separator == " " else separator)
+        names = [cell.strip(BLANK).strip('"').lower() for cell in cells]
+        names = [name for name in names if name or separator != "\t"]
+        columns = [_COLUMN_OF.get(name, UNUSED if not name else None) for name in names]
+        # A path may contain the name of a column, but a header contains no number.
+        if PATH not in columns or LABEL not in columns or any(name.isdecimal() for name in names):
             return plain
+        if problem := _header_problem(names, columns):
+            raise plain.error(line, first_line, f"is a header {problem}")
         known = tuple(column for column in columns if column is not None)
-        if known[0] != PATH or known.count(PATH) + known.count(LABEL) != 2 or known.count(START) > 1:
-            raise plain.error(1, first_line, "is a header whose first column is not the path; move it there")
-        if (START in known) != (END in known):
-            raise plain.error(1, first_line, "is a header with only one of start and end; name both")
         return cls(source, separator, known[1:], first_line, key)
 
     def parse(self, line: int, text: str) -> ListRow:
@@ -102,14 +111,24 @@ class ListFormat:
         Raises:
             AnnotationError: where cells are missing.
         """
-        cells = self._split(text, len(self.columns))
+        if problem := _line_problem(text, self.header):
+            raise self.error(line, text, problem)
+        cells = self._split(line, text, len(self.columns))
         if len(cells) <= len(self.columns) or ("" in cells and not all(cells[i] for i in (0, *self._places))):
-            raise self.error(line, text, f"is not {self._describe()}", hint=True)
+            why = f"is not {self._describe()}"
+            if text[-1] == self.separator:
+                why += (
+                    f"; remove {self.separator!r} from the ends of lines, or name all columns in a first line"
+                )
+            raise self.error(line, text, why, hint=True)
         path = cells[0]
         if self.separator == " " and path[-1] in ",;":
             hint = f"the columns are separated by {path[-1]!r}; set {self.key} to it"
             raise self.error(line, text, f"is not {self._describe()} separated by a space: {hint}")
-        return ListRow(line, text, path, *[cells[i] for i in self._places])
+        row = ListRow(line, text, path, *[cells[i] for i in self._places])
+        if problem := _row_problem(row):
+            raise self.error(line, text, problem)
+        return row
 
     @cached_property
     def _places(self) -> list[int]:
@@ -130,14 +149,24 @@ class ListFormat:
                 message += f", but the line contains {_SEPARATOR_NAMES[others[0]]}: set it to {others[0]!r}"
         return AnnotationError(message)
 
-    def _split(self, text: str, count: int) -> list[str]:
+    def _split(self, line: int, text: str, count: int) -> list[str]:
         """Returns the path and the ``count`` cells after it; fewer where the line has fewer."""
+        cells = self._split_last(text, count)
+        # Quotes inside a path belong to its name; those around a column are not part of it.
+        if text[0] != '"' and not any(cell and '"' in (cell[0], cell[-1]) for cell in cells[1:]):
+            return cells
+        try:
+            reader = csv.reader([text], delimiter=self.separator, skipinitialspace=True, strict=True)
+            cells = [cell.strip(BLANK) for cell in next(reader) if cell or self.separator not in " \t"]
+        except csv.Error as error:
+            raise self.error(line, text, f"is not valid csv ({error}); {_QUOTING}") from None
+        if len(cells) != count + 1:
+            raise self.error(line, text, f"is not {self._describe()}, but has quotes; {_QUOTING}")
+        return cells
+
+    def _split_last(self, text: str, count: int) -> list[str]:
+        """Divides a line at its last ``count`` separators."""
         separator = self.separator
-        if text[0] == '"' or text[-1] == '"':
-            cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True))
-            cells = [cell.strip(BLANK) for cell in cells if cell or separator not in " \t"]
-            if len(cells) > count:
-                return [separator.join(cells[:-count]), *cells[-count:]]
         if separator == " ":
             # Of bytes, because ``str.rsplit`` also splits at blanks that are part of names.
             encoded = text.encode(errors="surrogateescape").rsplit(None, count)
@@ -153,6 +182,50 @@ class ListFormat:
         if self.columns == (LABEL, START, END):
             return "a path, a label, a start and an end"
         return f"{len(self.columns) + 1} columns as in the header {self.header!r}"
+
+
+def _header_problem(names: Sequence[str], columns: Sequence[str | None]) -> str:
+    """Returns the problem of a header as the end of a sentence; empty for a valid one.
+
+    Args:
+        names: as written, in lower case.
+        columns: of the names; None for unknown ones.
+    """
+    known = ", ".join(column for column in _NAMES if column)
+    if None in columns:
+        name = names[columns.index(None)]
+        return f"with the unknown column {name!r}; name it 'unused' if it shall not be read, else {known}"
+    for column in filter(None, _NAMES):
+        same = [name for name, other in zip(names, columns, strict=True) if other == column]
+        if len(same) > 1:
+            return f"with several {column} columns ({', '.join(same)}); rename all but one to 'unused'"
+    if columns[0] != PATH:
+        return "whose first column is not the path; move it there"
+    if (START in columns) != (END in columns):
+        return "with only one of start and end; name both"
+    return ""
+
+
+def _line_problem(text: str, header: str) -> str:
+    """Returns why a line is not a row at all, as the end of a sentence; empty for a row."""
+    if text.startswith(("# ", "#\t", "// ")) or text in ("#", "//"):
+        return "is a comment; lists contain no comments: remove the line"
+    if text[0] in "{[" and text[-1] in "}],[{":
+        return "is json; write one line of path and label per video"
+    if text == header:
+        return "repeats the header; remove the line"
+    return ""
+
+
+def _row_problem(row: ListRow) -> str:
+    """Returns why a row cannot be meant as it is written, as the end of a sentence; empty for a valid one."""
+    if "\0" in row.text:
+        return "contains a zero byte; save the list as UTF-8 text"
+    if len(row.path) > 1 and row.path[0] == row.path[-1] == "'":
+        return "has single quotes around the path; remove them, or use double quotes"
+    if row.path.isdecimal() and not row.label.isdecimal() and ("/" in row.label or "." in row.label[1:-1]):
+        return "has the label before the path; write the path first"
+    return ""
 
 
 def read_list(
@@ -175,7 +248,7 @@ def read_list(
     number, first = next(lines, (0, ""))
     if not number:
         raise AnnotationError(f"{source}: contains no video; each line is a path, {separator!r} and a label")
-    form = ListFormat.detect(first, source, separator, key)
+    form = ListFormat.detect(first, source, separator, key, line=number)
 
     def rows() -> Iterator[ListRow]:
         if not form.header:

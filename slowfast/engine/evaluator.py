@@ -110,7 +110,7 @@ def build_evaluator(
         precision=choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device),
         interrupt=interrupt,
     )
-    _warn_about_scores(cfg)
+    _check_scores(cfg)
     return SplitEvaluator(split, dataset, len(loader), evaluate_split, cfg.LOG_PERIOD, world.is_main)
 
 
@@ -123,7 +123,7 @@ def _build_loss(cfg: CfgNode) -> LossFunction | None:
     return None if needs_values and not cfg.DATA.MULTI_LABEL else get_loss(cfg.MODEL.LOSS_FUNC)
 
 
-def _warn_about_scores(cfg: CfgNode) -> None:
+def _check_scores(cfg: CfgNode) -> None:
     """Logs a warning if scores of several classes per video depend on each other, unless the loss does so."""
     is_softmax = cfg.MODEL.HEAD_ACT == "softmax" and cfg.MODEL.LOSS_FUNC != "soft_cross_entropy"
     if cfg.DATA.MULTI_LABEL and is_softmax:

@@ -22,7 +22,6 @@ _WALK_FRAMES = 4096
 # Kinds of frames that refer to others, at which decoding cannot start.
 _REFERRING = frozenset({PictureType.P, PictureType.B})
 
-
 _WRONG_TIMES = "the timestamps of its frames are wrong"
 
 
@@ -139,10 +138,8 @@ class FrameSearch:
         """Yields (index, frame) of the wanted frames, counted in the order of the decoder's output."""
         if not len(indices):
             return
-        if (
-            self._source.table.packet is not None
-            and self._source.num_decodable != self._source.table.times.num_frames
-        ):
+        table = self._source.table
+        if table.packet is not None and self._source.num_decodable != table.times.num_frames:
             # The order is known and frames are gone: counting would give their neighbours instead.
             return
         wanted, last = set(indices.tolist()), int(indices.max())

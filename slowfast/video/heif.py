@@ -32,7 +32,7 @@ class HeifError(ValueError):
 
 @dataclass(frozen=True)
 class HeifImage:
-    """How an image is made from coded images.
+    """The composition of an image from coded images.
 
     Attributes:
         left, top, width, height: the part of the coded image that is the image, in pixels.
@@ -74,7 +74,7 @@ class HeifImage:
 
 
 def read_heif(source: Source) -> HeifImage | None:
-    """Returns how the image of a HEIF file is made; None for other files, and where it is the coded image.
+    """Returns the composition of the image of a HEIF file; None for other files, and for plain coded images.
 
     Raises:
         HeifError: if the layout of its tiles is not a valid one.

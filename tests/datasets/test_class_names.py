@@ -23,8 +23,16 @@ NAMES = ["archery", "3 point shot", "yoga, slow"]
         "\n".join(NAMES),
         "".join(f"{index} {name}\r\n" for index, name in enumerate(NAMES)),
         "".join(f"{index}, {name}\n\n" for index, name in enumerate(NAMES, start=1)),
+        "".join(f"{index}: {name}\n" for index, name in reversed(list(enumerate(NAMES)))),
+        "".join(f'{index},"{name}"\n' for index, name in enumerate(NAMES)),
+        "".join(f"{name},{index}\n" for index, name in reversed(list(enumerate(NAMES)))),
+        "".join(f"{name} {index}\n" for index, name in enumerate(NAMES, start=1)),
+        "".join(f'"{name}"\n' for name in NAMES),
     ],
-    ids=["name to index", "name to text", "index to name", "list", "lines", "from 0", "from 1"],
+    ids=[
+        *("name to index", "name to text", "index to name", "list", "lines", "from 0", "from 1"),
+        *("any order", "quotes after numbers", "numbers last, any order", "numbers last, from 1", "quotes"),
+    ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_one_set_of_names_in_many_forms(tmp_path: Path, text: str, encoding: str) -> None:
@@ -45,6 +53,18 @@ def test_one_set_of_names_in_many_forms(tmp_path: Path, text: str, encoding: str
         ('{"a": 0, "b": 1, "c": 1}', "'b' and 'c' both have the index 1"),
         ('{"a": 0, "b": "x", "c": 1}', "'x' is not an index"),
         ('{"a": 0', "must be json with class names"),
+        ("{'a': 0, 'b': 1, 'c': 2}", "must be json with class names"),
+        ('["a", "b", "a"]', "'a' is the name of the classes 0 and 2; give each class its own name"),
+        ("a\nb\na\n", "'a' is the name of the classes 0 and 2"),
+        ('["a", "b", null]', "None is not a class name"),
+        ('["a", "b", ""]', "'' is not a class name"),
+        ('[["a", 0], ["b", 1], ["c", 2]]', r"\['a', 0\] is not a class name"),
+        ('[{"id": 0, "name": "a"}]', "is not a class name"),
+        ('{"0": "a", "1": "b", "2": ["c"]}', r"\['c'\] is not a class name"),
+        ('{"classes": ["a", "b", "c"]}', "is not an index of a class"),
+        ('{"a": 0, "b": 1, "c": true}', "True is not an index"),
+        ("0 a\n1 b\n3 c\n", "'c' has the index 3, which is above 2"),
+        ("index,name\n0,a\n1,b\n2,c\n", "has 4 names, but MODEL.NUM_CLASSES is 3"),
     ],
 )
 def test_other_indices_than_those_of_the_classes_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -63,3 +83,19 @@ def test_without_a_file_names_are_those_of_the_checkpoint_or_numbers() -> None:
     assert choose_class_names("", NAMES, 3) == NAMES
     assert choose_class_names("", NAMES, 2) == ["0", "1"]
     assert named_classes("", 3) == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1", "2", "3"],
+        ["scene 0", "scene 1", "scene 2"],
+        ["0 errors", "1 errors", "2 errors"],
+        ["10 pin bowling", "3 point shot", "yoga"],
+        ["area 51", "walking", "yoga"],
+    ],
+)
+def test_numbers_may_belong_to_names(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(names))
+    assert read_class_names(path, 3) == names

@@ -29,7 +29,7 @@ def _byte_set(characters: bytes) -> NDArray[np.bool_]:
 
 _BLANK = _byte_set(b" \t\n\r\v\f")
 # Padding, quotes and a second separator at the edge of a path.
-_PATH_EDGE = _BLANK | _byte_set(b'",;')
+_PATH_EDGE = _BLANK | _byte_set(b"\"',;")
 _DIGIT = _byte_set(b"0123456789")
 _NUMBER = _byte_set(b"0123456789.\0")
 _UNUSED = _byte_set(bytes(range(0x21, 0x7F)) + b"\0") & ~_byte_set(b'"')
@@ -83,7 +83,11 @@ def read_clean(
         labels, counts, segments = cells
     if (labels >= num_classes).any():
         return None
-    if _PATH_EDGE[chunk[starts]].any() or _PATH_EDGE[chunk[cuts - 1]].any():
+    first, second = chunk[starts], chunk[starts + 1]
+    if _PATH_EDGE[first].any() or _PATH_EDGE[chunk[cuts - 1]].any():
+        return None
+    # Comments, and lines with the label first, are refused by the grammar.
+    if ((first == ord("#")) | ((first == ord("/")) & (second == ord("/")))).any() or not chunk.all():
         return None
     return RowArrays(starts, (cuts - starts).astype(np.int32), labels.astype(np.int32), counts, segments)
 

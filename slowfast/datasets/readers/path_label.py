@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,7 +104,8 @@ def _read_header(text: np.ndarray, path: str, separator: str) -> tuple[int, int,
         ahead = text[start : start + _FIRST_BYTES].tobytes()
         first = ahead[: ahead.find(b"\n") + 1 or len(ahead)]
         end = start + len(first)
-    form = ListFormat.detect(first.decode(errors="surrogateescape").strip(BLANK), path, separator)
+    first_line = first.decode(errors="surrogateescape").strip(BLANK)
+    form = ListFormat.detect(first_line, path, separator, line=line or 1)
     return (end, line + 1, form) if form.header else (start, line, form)
 
 
@@ -183,8 +184,7 @@ class _ChunkReader:
         if not all(0 <= value < self.num_classes for value in values):
             form = "labels are integers joined by a comma" if self.multi_label else "a label is an integer"
             why = f"has a wrong label: {form}, 0 to {self.num_classes - 1} (MODEL.NUM_CLASSES)"
-            if row.line == 1:
-                why += "; a first line that names the columns must be 'path label'"
+            why += _explain_label(row, values, self.num_classes)
             raise self.form.error(row.line, row.text, why, hint=True)
         return values
 
@@ -197,3 +197,18 @@ class _ChunkReader:
             why = "has a wrong segment: start and end are seconds, 0 <= start < end"
             raise self.form.error(row.line, row.text, why, hint=True)
         return start, end
+
+
+def _explain_label(row: ListRow, values: Sequence[int], num_classes: int) -> str:
+    """Returns the likely cause of a wrong label, as the end of a sentence; empty if unknown."""
+    if len(values) == 1 and values[0] == num_classes:
+        return "; the first class is 0"
+    if all(value >= 0 for value in values) or not row.label.strip():
+        return ""
+    cells = row.label.replace(";", ",").split(",")
+    if len(values) == 1 and len(cells) > 1 and all(cell.isdecimal() for cell in cells):
+        return "; for several labels per video set DATA.MULTI_LABEL True"
+    if any(character.isalpha() for character in row.label):
+        hint = "; write the index of a class, not its name"
+        return f"{hint}; a first line that names the columns must be 'path label'" if row.line == 1 else hint
+    return ""

@@ -74,13 +74,14 @@ class PacketFacts:
         return np.flatnonzero(self.is_shown)
 
 
-def clock_parts(facts: PacketFacts, tick: float) -> np.ndarray:
+def clock_parts(facts: PacketFacts, tick: float, least_fall: float = 0.0) -> np.ndarray:
     """Returns (P,) int64: the number of clock restarts before each packet.
 
     Decoding times never fall in a stream of one clock.
 
     Args:
         tick: unit of the timestamps in seconds.
+        least_fall: seconds by which decoding times must fall at least.
     """
     parts = np.zeros(len(facts.dts), np.int64)
     most = int(_CLOCK_OVERRUN_SECONDS / tick)
@@ -89,7 +90,7 @@ def clock_parts(facts: PacketFacts, tick: float) -> np.ndarray:
         return parts
     known = np.flatnonzero(facts.dts != NO_PTS)
     steps = np.diff(facts.dts[known])
-    parts[known[1:][(steps < 0) | (steps > most)]] = 1
+    parts[known[1:][(steps * tick < -least_fall) | (steps > most)]] = 1
     return np.cumsum(parts)
 
 

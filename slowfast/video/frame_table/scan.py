@@ -21,7 +21,7 @@ from slowfast.video.frame_table.display_order import (
     order_by_times,
     trust_in_times,
 )
-from slowfast.video.frame_table.frame_kinds import FrameKinds
+from slowfast.video.frame_table.frame_kinds import BIDIRECTIONAL, UNKNOWN, FrameKinds
 from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts, PacketLog, clock_parts, join_clocks
 from slowfast.video.frame_table.table import FrameTable, build_counted_table, build_table
 
@@ -32,12 +32,16 @@ if TYPE_CHECKING:
 _KEEP_BYTES = 8 << 20
 # Containers that store a decoding time beside the display time.
 _WITH_DECODING_TIMES = frozenset({"mov", "mpegts", "flv"})
+# Containers whose decoding times are stored, and do not come from display times.
+_WITH_CLOCK = _WITH_DECODING_TIMES | {"mpeg", "avi"}
 # Containers without display times; FFmpeg guesses them.
 _WITHOUT_TIMES = frozenset(
     {"avi", "m4v", "mpegvideo", "h264", "hevc", "vvc", "vc1", "cavsvideo", "avs2", "avs3"}
 )
 # Packets that are decoded to see whether frames are reordered: reordered streams show it within a second.
-_PROOF_PACKETS = 100
+_PROOF_PACKETS = 60
+# Decoding times that FFmpeg makes from display times may fall by a few frames, in seconds.
+_DERIVED_FALL = 1.0
 # Kind of a slice at which every H.264 decoder can start (ITU-T H.264, table 7-1).
 _IDR_SLICE = 5
 
@@ -89,7 +93,11 @@ class _TableMaker:
             if not (packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)):
                 flags |= PacketLog.SHOWN
             if kinds is not None:
-                flags |= kinds.next(bytes(packet)) * PacketLog.KIND
+                kind = kinds.next(bytes(packet))
+                if kind == UNKNOWN and codec != "mpeg4":
+                    # A damaged packet without the start of a frame.
+                    kind, flags = BIDIRECTIONAL, 0
+                flags |= kind * PacketLog.KIND
             log.add(
                 (
                     NO_PTS if pts is None else pts,
@@ -113,7 +121,7 @@ class _TableMaker:
         if not facts.is_shown.any():
             raise DecodeError(source.name, "no frames")
         tick = float(source.stream.time_base)
-        parts = clock_parts(facts, tick)
+        parts = clock_parts(facts, tick, 0.0 if source.formats & _WITH_CLOCK else _DERIVED_FALL)
         joined = join_clocks(facts, parts, step=max(round(1 / (source.average_rate * tick)), 1))
         damaged |= source.demux_failed
         return cls(source, facts, parts, joined, damaged, kinds is not None and kinds.is_packed)
