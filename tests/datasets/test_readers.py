@@ -241,7 +241,7 @@ def test_ucf101_names_the_fault(tmp_path: Path) -> None:
     texts = {"classInd.txt": "1 A\n2 B\n", "trainlist01.txt": "A/v.avi 1\nC/v.avi 3\n"}
     with pytest.raises(AnnotationError, match=r"trainlist01.txt, line 2: class 'C' is not in .*classInd.txt"):
         read("ucf101", lay_out(tmp_path, texts, []))
-    with pytest.raises(AnnotationError, match=r"classInd.txt, line 1: 'A' is not a number from 1"):
+    with pytest.raises(AnnotationError, match=r"classInd.txt, line 1: 'A' must be a number from 1"):
         read("ucf101", lay_out(tmp_path, {"classInd.txt": "A\n"}, []))
 
 
@@ -261,7 +261,7 @@ def test_hmdb51_names_the_fault(tmp_path: Path) -> None:
         read("hmdb51", tmp_path, fold=3)
     texts = {"a_test_split1.txt": "x.avi 1\n", "b_test_split1.txt": "y.avi 7\n"}
     with pytest.raises(
-        AnnotationError, match=r"b_test_split1.txt, line 1: 'y.avi 7' is not a file and 0, 1 or 2"
+        AnnotationError, match=r"b_test_split1.txt, line 1: 'y.avi 7' must be a file name and 0, 1 or 2"
     ):
         read("hmdb51", lay_out(tmp_path, texts, []))
 
@@ -337,7 +337,7 @@ def test_videofolder_counts_the_files_that_it_leaves_out(
     with caplog.at_level("WARNING", logger="slowfast"):
         assert read("videofolder", tmp_path, num_classes=1) == [("train/bow/v.mp4", 0)]
     assert (
-        f"{tmp_path}/train: left out, because they are not videos: 6 files such as 'bow/a.jpg' "
+        f"{tmp_path}/train: left out, because they are not videos of a class: 6 files such as 'bow/a.jpg' "
         "(2 .jpg, 1 .txt, 1 .unknown, 1 .wav, 1 without suffix)" in caplog.text
     )
 
@@ -349,6 +349,31 @@ def test_a_class_without_videos_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "train/wave/notes.txt").unlink()
     with pytest.raises(AnnotationError, match=r"train/wave: this class .* no files; add videos or remove"):
         read("videofolder", tmp_path)
+
+
+def test_videos_beside_the_class_folders_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay_out(
+        tmp_path, {"train/notes.txt": "", "train/__MACOSX/._v.mp4": ""}, ["train/bow/v.mp4", "train/v.mp4"]
+    )
+    (tmp_path / "train/wave").symlink_to(tmp_path / "gone")
+    with caplog.at_level("WARNING", logger="slowfast"):
+        assert read("videofolder", tmp_path, num_classes=1) == [("train/bow/v.mp4", 0)]
+    assert "train: left out, because they are not videos of a class: 2 files such as 'v.mp4'" in caplog.text
+
+
+def test_a_folder_of_videos_without_classes_is_refused(tmp_path: Path) -> None:
+    lay_out(tmp_path, {}, ["train/a.mp4"])
+    with pytest.raises(AnnotationError, match=r"\(train\): has 0 classes; each class needs a folder"):
+        read("videofolder", tmp_path)
+
+
+def test_two_classes_with_one_index_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(tmp_path, {"classes.json": '{"bow": 1, "wave": 1}'}, ["train/bow/v.mp4", "train/wave/v.mp4"])
+    with caplog.at_level("WARNING", logger="slowfast"):
+        assert read("videofolder", tmp_path) == [("train/bow/v.mp4", 1), ("train/wave/v.mp4", 1)]
+    assert "classes.json: the classes ['bow', 'wave'] are one class, with the index 1" in caplog.text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

@@ -9,7 +9,12 @@ import os
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.kinetics import read_path_label
 from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows
-from slowfast.datasets.video_folder import describe_others, find_class_folders, scan_folder
+from slowfast.datasets.video_folder import (
+    describe_others,
+    find_class_folders,
+    find_loose_files,
+    scan_class_folder,
+)
 from slowfast.errors import AnnotationError, DecodeError
 from slowfast.log import get_logger
 from slowfast.video.image_folder import ImageFolder
@@ -38,20 +43,16 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
     # Paths are relative to the data set's folder: a feature cache names its files by them, and two splits
     # may contain videos of one name.
     rows = Rows(dataclasses.replace(source, prefix=""))
-    others: list[str] = []
+    others = find_loose_files(folder)
     for name in names:
-        contents = scan_folder(os.path.join(folder, name))
+        contents = scan_class_folder(os.path.join(folder, name))
         others += [os.path.join(name, other) for other in contents.others]
-        if not contents.videos:
-            found = f"only {describe_others(contents.others)}" if contents.others else "no files"
-            raise AnnotationError(
-                f"{os.path.join(folder, name)}: this class folder must contain a video, but has {found}; add "
-                "videos or remove the folder"
-            )
         for video in contents.videos:
             rows.add(os.path.join(source.split, name, video), classes.index(name, folder))
     if others:
-        _logger.warning("%s: left out, because they are not videos: %s", folder, describe_others(others))
+        _logger.warning(
+            "%s: left out, because they are not videos of a class: %s", folder, describe_others(others)
+        )
     return rows.annotations(folder)
 
 
