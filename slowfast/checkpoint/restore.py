@@ -130,7 +130,7 @@ def _same_kind(states: Mapping[str, Mapping[str, Any]], optimizer: Optimizer) ->
 
 
 def _same_shape(state: Mapping[str, Any], parameter: Tensor) -> bool:
-    """Returns whether all entries of a parameter's state, numbers excepted, have the shape of the parameter."""
+    """Returns whether all tensors of a parameter's state, scalars excepted, have its shape."""
     tensors = [value for value in state.values() if isinstance(value, Tensor) and value.ndim > 0]
     return all(tensor.shape == parameter.shape for tensor in tensors)
 
