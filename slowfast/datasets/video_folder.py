@@ -85,7 +85,7 @@ def scan_class_folder(folder: str) -> FolderContents:
     """Finds the videos of one class; see :func:`scan_folder`.
 
     Raises:
-        AnnotationError: where there is none.
+        AnnotationError: for a folder without videos.
     """
     contents = scan_folder(folder)
     if not contents.videos:

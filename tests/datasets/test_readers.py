@@ -433,6 +433,43 @@ def test_one_sequence_of_images_needs_no_template(tmp_path: Path, names: list[st
     assert stamps(build_dataset(config(tmp_path, "frames"), "val")[0]) == [1, 2, 10]
 
 
+def test_numbers_that_restart_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / "video_a", "cam1_1.png", "cam1_2.png", "cam2_1.png", "cam2_2.png")
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    cfg = config(tmp_path, "frames")
+    with caplog.at_level("WARNING", logger="slowfast"):
+        build_dataset(cfg, "val")
+    assert "4 images from cam1_1.png to cam2_2.png, but the numbers restart at cam2_1.png" in caplog.text
+    caplog.clear()
+    cfg.DATA.IMAGE_TEMPLATE = "cam2_{}.png"
+    with caplog.at_level("WARNING", logger="slowfast"):
+        assert stamps(build_dataset(cfg, "val")[0]) == [1, 2]
+    assert "restart" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "template", "numbers"),
+    [
+        (["img_00001.png", "img_00002.png", "img_00005.png"], "", [1, 2, 5]),
+        (["img_00000.png", "img_00001.png"], "img_{:05d}.png", [0, 1]),
+        (["IMG_9.PNG", "IMG_10.PNG"], "", [9, 10]),
+        (["IMG_9.PNG", "IMG_10.PNG"], "IMG_{}.PNG", [9, 10]),
+        (["9.png", "10.png", "flow_9.png"], "{}.png", [9, 10]),
+        (["img_1.png", ".img_2.png", "img_3.webp"], "", [1, 3]),
+    ],
+    ids=["gap", "from zero", "upper case", "template of upper case", "no leading zeros", "other files"],
+)
+def test_images_are_read_in_the_order_of_their_numbers(
+    tmp_path: Path, names: list[str], template: str, numbers: list[int]
+) -> None:
+    write_images(tmp_path / "video_a", *names)
+    (tmp_path / "video_a/notes.txt").touch()
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    cfg = config(tmp_path, "frames")
+    cfg.DATA.IMAGE_TEMPLATE = template
+    assert stamps(build_dataset(cfg, "val")[0]) == numbers
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [
