@@ -124,13 +124,13 @@ def _find_problem(
 
 
 def _same_kind(states: Mapping[str, Mapping[str, Any]], optimizer: Optimizer) -> bool:
-    """Whether the saved states are of an adaptive optimiser exactly if this one is adaptive."""
+    """Returns whether the saved states are of an adaptive optimiser exactly if this one is adaptive."""
     adaptive = "betas" in optimizer.defaults
     return all(("exp_avg" in state) == adaptive for state in states.values() if state)
 
 
 def _same_shape(state: Mapping[str, Any], parameter: Tensor) -> bool:
-    """Whether all entries of a parameter's state, numbers excepted, have the shape of the parameter."""
+    """Returns whether all tensors of a parameter's state, scalars excepted, have its shape."""
     tensors = [value for value in state.values() if isinstance(value, Tensor) and value.ndim > 0]
     return all(tensor.shape == parameter.shape for tensor in tensors)
 

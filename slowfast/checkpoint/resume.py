@@ -286,7 +286,7 @@ def start_from_file(
 
 
 def _is_decisive(difference: str) -> bool:
-    """Whether a changed key makes another run."""
+    """Returns whether a changed key makes it another run."""
     if difference.startswith(_MOVABLE):
         return "''" in difference
     adjustable = (*_ADJUSTABLE, *(key for project in projects() for key in project.adjustable))

@@ -138,7 +138,7 @@ def load_model_weights(
         path: a ``.pyth``/``.pt`` file with a state dict, by itself or under one of
             :data:`slowfast.checkpoint.storage.STATE_DICT_KEYS`, or a ``.safetensors`` file.
         reset_head: keep the initial weights of a last layer with another number of classes.
-        averaged: load the moving average of the weights; if the file has none, the log says so.
+        averaged: load the moving average of the weights; if the file has none, a line is logged.
 
     Raises:
         CheckpointError: listing the missing, unexpected and misshapen weights.
@@ -234,7 +234,7 @@ def _prefix_of(name: str, own: Collection[str], plain_own: Mapping[str, str]) ->
 
 
 def _choose_prefix(votes: Counter[str], num_own: int) -> str:
-    """Returns the prefix of most names; of several with as many, the one of a usual wrapper."""
+    """Returns the most frequent prefix; of equally frequent ones, that of a usual wrapper."""
     if not votes:
         return ""
     most = max(votes.values())
@@ -249,7 +249,7 @@ def _choose_prefix(votes: Counter[str], num_own: int) -> str:
 
 
 def _is_other_head(theirs: Tensor, ours: Tensor, model: nn.Module) -> bool:
-    """Whether two tensors of different shapes are the last layer for different numbers of classes."""
+    """Returns whether two tensors of different shapes are the last layer for different numbers of classes."""
     same_input = theirs.shape[1:] == ours.shape[1:]
     return (
         ours.ndim > 0

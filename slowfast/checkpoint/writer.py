@@ -57,7 +57,7 @@ class CheckpointWriter:
         self._superseded = [path for at, path in list_checkpoints(self._output_dir) if at > progress]
 
     def is_due(self, steps_done: int) -> bool:
-        """Whether a checkpoint within an epoch is due after ``steps_done`` steps of the run.
+        """Returns whether a checkpoint within an epoch is due after ``steps_done`` steps of the run.
 
         False while the previous checkpoint is still being written.
         """

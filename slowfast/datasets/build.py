@@ -31,8 +31,8 @@ DATASET_REGISTRY: Registry[Callable[[CfgNode, str], Any]] = Registry("data set",
 """Functions or classes called as ``(cfg, split)``, where split is "train", "val" or "test".
 
 They return :class:`~slowfast.datasets.annotations.Annotations`, so that the framework reads the videos, or a
-map-style ``torch.utils.data.Dataset`` of clips; :class:`~slowfast.datasets.map_dataset.MapDataset` says what
-such a data set needs. A file named in ``IMPORTS`` registers its own with ``@DATASET_REGISTRY.register()``.
+map-style ``torch.utils.data.Dataset`` of clips; :class:`~slowfast.datasets.map_dataset.MapDataset` lists
+what it needs. A file named in ``IMPORTS`` registers its own with ``@DATASET_REGISTRY.register()``.
 """
 
 

@@ -49,7 +49,7 @@ class MapDataset(ViewDataset):
         substitute, seed, shuffle_frames: see :class:`~slowfast.datasets.video_dataset.ViewDataset`.
 
     Raises:
-        DataError: where the data set lacks something; says what to add.
+        DataError: where the data set lacks something; the message states what to add.
     """
 
     def __init__(

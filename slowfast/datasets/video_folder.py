@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from slowfast.errors import AnnotationError
+
 # Containers that FFmpeg reads and that usually hold video.
 _VIDEO = """
 .3g2 .3gp .amv .asf .avi .divx .dv .f4v .flv .gif .ivf .m1v .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mk3d .mkv .mod
@@ -62,7 +64,37 @@ def find_videos(folder: str) -> list[str]:
 def find_class_folders(folder: str) -> list[str]:
     """Returns the names of the folders in a folder, sorted, without hidden ones such as ``.git``."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in entries if entry.is_dir() and not _is_hidden(entry.name))
+
+
+def find_loose_files(folder: str) -> list[str]:
+    """Returns the names of the videos, and of broken links, that lie beside the class folders, sorted.
+
+    Such a video has no class, and a broken link may be that of a class folder.
+    """
+    with os.scandir(folder) as entries:
+        files = [entry for entry in entries if not _is_hidden(entry.name) and not entry.is_dir()]
+        return sorted(
+            entry.name
+            for entry in files
+            if os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES or not os.path.exists(entry.path)
+        )
+
+
+def scan_class_folder(folder: str) -> FolderContents:
+    """Finds the videos of one class; see :func:`scan_folder`.
+
+    Raises:
+        AnnotationError: for a folder without videos.
+    """
+    contents = scan_folder(folder)
+    if not contents.videos:
+        found = f"only {describe_others(contents.others)}" if contents.others else "no files"
+        raise AnnotationError(
+            f"{folder}: this class folder must contain a video, but has {found}; add videos or remove the "
+            "folder"
+        )
+    return contents
 
 
 def describe_others(others: Sequence[str]) -> str:
@@ -73,13 +105,18 @@ def describe_others(others: Sequence[str]) -> str:
     return f"{len(others)} {'file' if len(others) == 1 else 'files'} such as {others[0]!r} ({counted})"
 
 
+def _is_hidden(name: str) -> bool:
+    """Returns whether a name is hidden, or that of the folder of metadata in archives from macOS."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def _walk_files(folder: str) -> Iterator[str]:
     """Yields the paths of the files below a folder, relative to it, without hidden ones."""
     # Folder still to be walked -> the real paths of itself and of the folders above it, from ``folder`` on.
     ancestors: dict[str, tuple[str, ...]] = {folder: (os.path.realpath(folder),)}
     for current, folders, files in os.walk(folder, followlinks=True):
         above = ancestors.pop(current)
-        below = {name: _real_path(current, name, above[-1]) for name in folders if not name.startswith(".")}
+        below = {name: _real_path(current, name, above[-1]) for name in folders if not _is_hidden(name)}
         folders[:] = [name for name, real in below.items() if real not in above]
         ancestors.update((os.path.join(current, name), (*above, below[name])) for name in folders)
         for name in files:

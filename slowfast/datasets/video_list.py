@@ -122,7 +122,7 @@ class ListFormat:
                 )
             raise self.error(line, text, why, hint=True)
         path = cells[0]
-        if self.separator == " " and path[-1] in ",;":
+        if self.separator == " " and path[-1] in ",;" and text[0] != '"':
             hint = f"the columns are separated by {path[-1]!r}; set {self.key} to it"
             raise self.error(line, text, f"is not {self._describe()} separated by a space: {hint}")
         row = ListRow(line, text, path, *[cells[i] for i in self._places])
@@ -155,14 +155,19 @@ class ListFormat:
         # Quotes inside a path belong to its name; those around a column are not part of it.
         if text[0] != '"' and not any(cell and '"' in (cell[0], cell[-1]) for cell in cells[1:]):
             return cells
+        # csv has no padding between a closing quote and a separator.
+        padding = rf'(?<!")"[ \t]+(?={re.escape(self.separator)})'
+        quoted = text if self.separator in " \t" else re.sub(padding, '"', text)
         try:
-            reader = csv.reader([text], delimiter=self.separator, skipinitialspace=True, strict=True)
-            cells = [cell.strip(BLANK) for cell in next(reader) if cell or self.separator not in " \t"]
+            reader = csv.reader([quoted], delimiter=self.separator, skipinitialspace=True, strict=True)
+            cells = [cell for cell in next(reader) if cell or self.separator not in " \t"]
         except csv.Error as error:
             raise self.error(line, text, f"is not valid csv ({error}); {_QUOTING}") from None
         if len(cells) != count + 1:
             raise self.error(line, text, f"is not {self._describe()}, but has quotes; {_QUOTING}")
-        return cells
+        # Blanks in quotes belong to the path.
+        path = cells[0] if text[0] == '"' else cells[0].strip(BLANK)
+        return [path, *(cell.strip(BLANK) for cell in cells[1:])]
 
     def _split_last(self, text: str, count: int) -> list[str]:
         """Divides a line at its last ``count`` separators."""
@@ -182,6 +187,34 @@ class ListFormat:
         if self.columns == (LABEL, START, END):
             return "a path, a label, a start and an end"
         return f"{len(self.columns) + 1} columns as in the header {self.header!r}"
+
+
+def format_row(cells: Sequence[str], separator: str) -> str:
+    """Returns the line of a list without a header, or with one that names all cells, that has these cells.
+
+    Args:
+        cells: path and label, and for segments start and end.
+
+    Raises:
+        AnnotationError: where no line reads as these cells, because the path contains a line end.
+    """
+    columns = (LABEL, START, END)[: len(cells) - 1]
+    form = ListFormat("", separator, columns)
+    for is_quoted in (False, True):
+        path = '"' + cells[0].replace('"', '""') + '"' if is_quoted else cells[0]
+        line = separator.join([path, *cells[1:]])
+        if "\n" in line or "\r" in line or line != line.strip(BLANK):
+            continue
+        try:
+            row = form.parse(1, line)
+        except AnnotationError:
+            continue
+        if row[2:] == (*cells, "", "")[:4]:
+            return line
+    raise AnnotationError(
+        f"{cells[0]!r} with {cells[1]!r}: cannot be a line of a list separated by {separator!r}; rename the "
+        "file, or choose another --separator"
+    )
 
 
 def _header_problem(names: Sequence[str], columns: Sequence[str | None]) -> str:

@@ -73,15 +73,15 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     cfg.TENSORBOARD.ENABLE = False
     cfg.freeze()
     training = build_training_run(cfg, world, interrupt, fetch_weights=False)
-    results = world.gather_objects(_take_steps(training, world))
+    results = world.gather_objects(_run_steps(training, world))
     training.close()
     if world.is_main:
-        for line in describe(training, results):
+        for line in describe_results(training, results):
             logger.info("dry run: %s", line)
     return results
 
 
-def _take_steps(training: TrainingRun, world: World) -> DryRunResult:
+def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
     started = time.perf_counter()
     batch = next(iter(training.batches_from(TrainingProgress())))
     load_seconds = time.perf_counter() - started
@@ -108,7 +108,7 @@ def _take_steps(training: TrainingRun, world: World) -> DryRunResult:
     )
 
 
-def describe(training: TrainingRun, results: list[DryRunResult]) -> list[str]:
+def describe_results(training: TrainingRun, results: list[DryRunResult]) -> list[str]:
     """Returns the lines that rank 0 logs."""
     first = results[0]
     schedule = training.schedule

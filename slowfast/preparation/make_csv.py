@@ -7,7 +7,13 @@ import json
 import os
 
 from slowfast.datasets.text_files import CLASSES_FILE, read_json
-from slowfast.datasets.video_folder import find_class_folders, find_videos
+from slowfast.datasets.video_folder import (
+    describe_others,
+    find_class_folders,
+    find_loose_files,
+    scan_class_folder,
+)
+from slowfast.datasets.video_list import format_row
 from slowfast.errors import AnnotationError
 from slowfast.files import write_text
 from slowfast.preparation.report import CommandReport
@@ -54,24 +60,33 @@ def run(args: argparse.Namespace) -> CommandReport:
     header: list[str] = []
     if args.dataset:
         rows, header = _official_rows(args)
+        others: list[str] = []
     else:
-        rows = _folder_rows(args.folder, os.path.join(os.path.dirname(args.out), CLASSES_FILE))
+        rows, others = _folder_rows(args.folder, os.path.join(os.path.dirname(args.out), CLASSES_FILE))
     found = [row for row in rows if not args.existing_only or os.path.exists(row[0])]
     if args.relative_to:
         found = [[os.path.relpath(row[0], args.relative_to), *row[1:]] for row in found]
-    lines = [args.separator.join(row) for row in ([header] if header else []) + found]
+    separator = {"\\t": "\t"}.get(args.separator, args.separator)
+    if len(separator.encode()) != 1:
+        raise AnnotationError(f"--separator {separator!r}: must be one ASCII character")
+    lines = [separator.join(header)] if header else []
+    lines += [format_row(row, separator) for row in found]
     write_text(args.out, "".join(f"{line}\n" for line in lines))
     missing = len(rows) - len(found)
+    not_videos = (
+        f"left out, because they are not videos of a class: {describe_others(others)}" if others else ""
+    )
     left_out = f"; {missing} without a file were left out" if missing else ""
     return CommandReport(
-        lines=[f"{args.out}: {len(found)} videos{left_out}"],
-        values={"out": args.out, "videos": len(found), "missing": missing},
+        lines=[f"{args.out}: {len(found)} videos{left_out}", *([not_videos] if not_videos else [])],
+        values={"out": args.out, "videos": len(found), "missing": missing, "others": others},
     )
 
 
-def _folder_rows(folder: str, classes_file: str) -> list[list[str]]:
+def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[str]]:
+    """Returns the rows of a folder of classes, and the files that are not videos of a class."""
     try:
-        names = find_class_folders(folder)
+        names, others = find_class_folders(folder), find_loose_files(folder)
     except OSError as error:
         raise AnnotationError(
             f"{folder}: cannot be read ({error.strerror}); name a folder of classes"
@@ -83,16 +98,16 @@ def _folder_rows(folder: str, classes_file: str) -> list[list[str]]:
             f"{folder}: class {unknown[0]!r} is not in {classes_file}; write --out into another folder, or "
             f"delete {CLASSES_FILE} to assign new indices (then write the lists beside it again, too)"
         )
-    rows = [
-        [os.path.join(folder, name, video), str(indices[name])]
-        for name in names
-        for video in find_videos(os.path.join(folder, name))
-    ]
+    rows: list[list[str]] = []
+    for name in names:
+        contents = scan_class_folder(os.path.join(folder, name))
+        rows += [[os.path.join(folder, name, video), str(indices[name])] for video in contents.videos]
+        others += [os.path.join(name, other) for other in contents.others]
     if not rows:
         raise AnnotationError(f"{folder}: contains no class folder with videos in it")
     if not is_numbered:
         write_text(classes_file, json.dumps(indices, indent=1) + "\n")
-    return rows
+    return rows, others
 
 
 def _read_classes(path: str) -> dict[str, int]:

@@ -65,6 +65,11 @@ class ImageFolder:
     def __exit__(self, *_: object) -> None:
         """Closes nothing: each image is only open while it is read."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the images, in the order in which they are read."""
+        return tuple(self._names)
+
     @cached_property
     def times(self) -> FrameTimes:
         """The display times of the images, 1 / fps seconds apart."""

@@ -1,9 +1,9 @@
 """Charts: the curves of runs as a matplotlib figure, and charts as SVG inside an HTML page.
 
 A page must work without a network and without scripts, and must follow the light or dark mode of the reader.
-So
-the SVG that matplotlib writes gets the colours, the fonts and the accessible name of the page: it is drawn
-with the placeholder colours ``PAGE_COLORS``, which :func:`inline_svg` replaces by the page's CSS variables.
+Therefore the SVG that matplotlib writes gets the colours, the fonts and the accessible name of the page: it
+is drawn with the placeholder colours ``PAGE_COLORS``, which :func:`inline_svg` replaces by the CSS variables
+of the page.
 The bars under a filmstrip are written as SVG directly, since each must be exactly below its frame.
 """
 

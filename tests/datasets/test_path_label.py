@@ -116,6 +116,7 @@ COMMA_FORMS = {
     "a space after the comma": "a b.mp4, 3\nc.mp4, 0\n",
     "aligned": "a b.mp4 ,   3\nc.mp4   ,   0\n",
     "quotes": '"a b.mp4","3"\n"c.mp4", 0\n',
+    "aligned quotes": '"a b.mp4" ,  "3"\n"c.mp4"   ,  "0"\n',
     "header": "Video,Label\na b.mp4,3\nc.mp4,0\n",
     "empty cells": "video_path,label,fps,split\na b.mp4,3,,\nc.mp4,0,,train\n",
     "more columns": "video_path,label,fps,split\na b.mp4,3,25,train\nc.mp4,0,30,train\n",

@@ -241,7 +241,7 @@ def test_ucf101_names_the_fault(tmp_path: Path) -> None:
     texts = {"classInd.txt": "1 A\n2 B\n", "trainlist01.txt": "A/v.avi 1\nC/v.avi 3\n"}
     with pytest.raises(AnnotationError, match=r"trainlist01.txt, line 2: class 'C' is not in .*classInd.txt"):
         read("ucf101", lay_out(tmp_path, texts, []))
-    with pytest.raises(AnnotationError, match=r"classInd.txt, line 1: 'A' is not a number from 1"):
+    with pytest.raises(AnnotationError, match=r"classInd.txt, line 1: 'A' must be a number from 1"):
         read("ucf101", lay_out(tmp_path, {"classInd.txt": "A\n"}, []))
 
 
@@ -261,7 +261,7 @@ def test_hmdb51_names_the_fault(tmp_path: Path) -> None:
         read("hmdb51", tmp_path, fold=3)
     texts = {"a_test_split1.txt": "x.avi 1\n", "b_test_split1.txt": "y.avi 7\n"}
     with pytest.raises(
-        AnnotationError, match=r"b_test_split1.txt, line 1: 'y.avi 7' is not a file and 0, 1 or 2"
+        AnnotationError, match=r"b_test_split1.txt, line 1: 'y.avi 7' must be a file name and 0, 1 or 2"
     ):
         read("hmdb51", lay_out(tmp_path, texts, []))
 
@@ -337,7 +337,7 @@ def test_videofolder_counts_the_files_that_it_leaves_out(
     with caplog.at_level("WARNING", logger="slowfast"):
         assert read("videofolder", tmp_path, num_classes=1) == [("train/bow/v.mp4", 0)]
     assert (
-        f"{tmp_path}/train: left out, because they are not videos: 6 files such as 'bow/a.jpg' "
+        f"{tmp_path}/train: left out, because they are not videos of a class: 6 files such as 'bow/a.jpg' "
         "(2 .jpg, 1 .txt, 1 .unknown, 1 .wav, 1 without suffix)" in caplog.text
     )
 
@@ -349,6 +349,31 @@ def test_a_class_without_videos_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "train/wave/notes.txt").unlink()
     with pytest.raises(AnnotationError, match=r"train/wave: this class .* no files; add videos or remove"):
         read("videofolder", tmp_path)
+
+
+def test_videos_beside_the_class_folders_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay_out(
+        tmp_path, {"train/notes.txt": "", "train/__MACOSX/._v.mp4": ""}, ["train/bow/v.mp4", "train/v.mp4"]
+    )
+    (tmp_path / "train/wave").symlink_to(tmp_path / "gone")
+    with caplog.at_level("WARNING", logger="slowfast"):
+        assert read("videofolder", tmp_path, num_classes=1) == [("train/bow/v.mp4", 0)]
+    assert "train: left out, because they are not videos of a class: 2 files such as 'v.mp4'" in caplog.text
+
+
+def test_a_folder_of_videos_without_classes_is_refused(tmp_path: Path) -> None:
+    lay_out(tmp_path, {}, ["train/a.mp4"])
+    with pytest.raises(AnnotationError, match=r"\(train\): has 0 classes; each class needs a folder"):
+        read("videofolder", tmp_path)
+
+
+def test_two_classes_with_one_index_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(tmp_path, {"classes.json": '{"bow": 1, "wave": 1}'}, ["train/bow/v.mp4", "train/wave/v.mp4"])
+    with caplog.at_level("WARNING", logger="slowfast"):
+        assert read("videofolder", tmp_path) == [("train/bow/v.mp4", 1), ("train/wave/v.mp4", 1)]
+    assert "classes.json: the classes ['bow', 'wave'] are one class, with the index 1" in caplog.text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -406,6 +431,43 @@ def test_one_sequence_of_images_needs_no_template(tmp_path: Path, names: list[st
     write_images(tmp_path / "video_a", *names)
     lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
     assert stamps(build_dataset(config(tmp_path, "frames"), "val")[0]) == [1, 2, 10]
+
+
+def test_numbers_that_restart_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / "video_a", "cam1_1.png", "cam1_2.png", "cam2_1.png", "cam2_2.png")
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    cfg = config(tmp_path, "frames")
+    with caplog.at_level("WARNING", logger="slowfast"):
+        build_dataset(cfg, "val")
+    assert "4 images from cam1_1.png to cam2_2.png, but the numbers restart at cam2_1.png" in caplog.text
+    caplog.clear()
+    cfg.DATA.IMAGE_TEMPLATE = "cam2_{}.png"
+    with caplog.at_level("WARNING", logger="slowfast"):
+        assert stamps(build_dataset(cfg, "val")[0]) == [1, 2]
+    assert "restart" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "template", "numbers"),
+    [
+        (["img_00001.png", "img_00002.png", "img_00005.png"], "", [1, 2, 5]),
+        (["img_00000.png", "img_00001.png"], "img_{:05d}.png", [0, 1]),
+        (["IMG_9.PNG", "IMG_10.PNG"], "", [9, 10]),
+        (["IMG_9.PNG", "IMG_10.PNG"], "IMG_{}.PNG", [9, 10]),
+        (["9.png", "10.png", "flow_9.png"], "{}.png", [9, 10]),
+        (["img_1.png", ".img_2.png", "img_3.webp"], "", [1, 3]),
+    ],
+    ids=["gap", "from zero", "upper case", "template of upper case", "no leading zeros", "other files"],
+)
+def test_images_are_read_in_the_order_of_their_numbers(
+    tmp_path: Path, names: list[str], template: str, numbers: list[int]
+) -> None:
+    write_images(tmp_path / "video_a", *names)
+    (tmp_path / "video_a/notes.txt").touch()
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    cfg = config(tmp_path, "frames")
+    cfg.DATA.IMAGE_TEMPLATE = template
+    assert stamps(build_dataset(cfg, "val")[0]) == numbers
 
 
 @pytest.mark.parametrize(

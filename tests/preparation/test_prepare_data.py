@@ -18,6 +18,7 @@ import pytest
 from av.video.frame import PictureType
 
 from slowfast.cli.prepare import COMMANDS, main
+from slowfast.datasets.readers.path_label import read_csv
 from slowfast.preparation.split import divide
 from slowfast.video.decoding import decode
 from slowfast.video.pyav_video import PyAVVideo
@@ -284,6 +285,60 @@ def test_make_csv_from_a_folder_of_classes(tmp_path: Path) -> None:
     expected = ["videos/bow/c.avi 0", "videos/wave/b.mp4 1", "videos/wave/deep/a.mp4 1"]
     assert (tmp_path / "all.csv").read_text().splitlines() == expected
     assert json.loads((tmp_path / "classes.json").read_text()) == {"bow": 0, "wave": 1}
+    assert json.loads((tmp_path / "report.json").read_text())["others"] == ["bow/notes.txt"]
+
+
+ODD_NAMES = [
+    '"x".mp4',
+    " y.mp4",
+    "z.mp4 ",
+    "# z.mp4",
+    "'q'.mp4",
+    "a, b.mp4",
+    "c,.mp4",
+    "d;.mp4,",
+    "\u00a0e.mp4",
+]
+
+
+@pytest.mark.parametrize("separator", [" ", ",", ";", "\\t", "|"])
+def test_make_csv_writes_lines_that_read_as_the_same_paths(tmp_path: Path, separator: str) -> None:
+    for name in ODD_NAMES:
+        (tmp_path / "bow").mkdir(exist_ok=True)
+        write_video(tmp_path / "bow" / name, 2, container_format="mp4")
+    options = ("--out", tmp_path / "all.csv", "--relative-to", tmp_path / "bow", "--separator", separator)
+    prepare("make-csv", tmp_path, *options)
+    found = read_csv(str(tmp_path / "all.csv"), num_classes=1, separator=separator)
+    assert list(found.paths) == sorted(ODD_NAMES)
+    prepare("split", tmp_path / "all.csv", tmp_path / "out", "--shares", "a=1", "--separator", separator)
+    copy = read_csv(str(tmp_path / "out/a.csv"), num_classes=1, separator=separator)
+    assert list(copy.paths) == sorted(ODD_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("x\ny.mp4", (), "cannot be a line of a list separated by ' '; rename the file"),
+        ("x.mp4", ("--separator", ", "), "--separator ', ': must be one ASCII character"),
+    ],
+)
+def test_make_csv_refuses_lines_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, options: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "bow").mkdir()
+    (tmp_path / "bow" / name).touch()
+    assert main(["make-csv", str(tmp_path), "--out", str(tmp_path / "all.csv"), *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "all.csv").exists()
+
+
+def test_make_csv_refuses_a_class_without_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("bow/a.mp4", "wave/a.mp4.part"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert main(["make-csv", str(tmp_path), "--out", str(tmp_path / "all.csv")]) == 1
+    assert "wave: this class folder must contain a video, but has only 1 file" in capsys.readouterr().err
+    assert not (tmp_path / "classes.json").exists()
 
 
 def test_make_csv_of_a_second_split_keeps_the_indices_of_the_first(

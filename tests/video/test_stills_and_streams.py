@@ -109,7 +109,7 @@ ATTACHED, DEFAULT = 0x400, 0x1  # dispositions
 
 
 def write_two_streams(path: Path, still_disposition: int, num_stills: int) -> Path:
-    """Writes a file whose first stream shows 99 in 256 x 320, and the second a video of 20 frames."""
+    """Writes a file whose first stream shows 99 in 256 x 320, before a video of 20 frames."""
     with av.open(str(path), "w") as container:
         still = container.add_stream("mjpeg", rate=1)
         still.width, still.height, still.pix_fmt = 320, 256, "yuvj420p"

@@ -1,5 +1,8 @@
 """The order of samples over the epochs and processes of a run: pure functions of seed and progress.
 
+torch's ``DistributedSampler`` cannot start in the middle of an epoch, repeats samples to fill the last batch,
+and its order depends on the number of processes.
+
 This module imports no torch, so that the check of a configuration can read the registry's names.
 """
 

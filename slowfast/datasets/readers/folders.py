@@ -5,11 +5,18 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import re
+from collections.abc import Sequence
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.kinetics import read_path_label
 from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows
-from slowfast.datasets.video_folder import describe_others, find_class_folders, scan_folder
+from slowfast.datasets.video_folder import (
+    describe_others,
+    find_class_folders,
+    find_loose_files,
+    scan_class_folder,
+)
 from slowfast.errors import AnnotationError, DecodeError
 from slowfast.log import get_logger
 from slowfast.video.image_folder import ImageFolder
@@ -38,20 +45,16 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
     # Paths are relative to the data set's folder: a feature cache names its files by them, and two splits
     # may contain videos of one name.
     rows = Rows(dataclasses.replace(source, prefix=""))
-    others: list[str] = []
+    others = find_loose_files(folder)
     for name in names:
-        contents = scan_folder(os.path.join(folder, name))
+        contents = scan_class_folder(os.path.join(folder, name))
         others += [os.path.join(name, other) for other in contents.others]
-        if not contents.videos:
-            found = f"only {describe_others(contents.others)}" if contents.others else "no files"
-            raise AnnotationError(
-                f"{os.path.join(folder, name)}: this class folder must contain a video, but has {found}; add "
-                "videos or remove the folder"
-            )
         for video in contents.videos:
             rows.add(os.path.join(source.split, name, video), classes.index(name, folder))
     if others:
-        _logger.warning("%s: left out, because they are not videos: %s", folder, describe_others(others))
+        _logger.warning(
+            "%s: left out, because they are not videos of a class: %s", folder, describe_others(others)
+        )
     return rows.annotations(folder)
 
 
@@ -64,10 +67,19 @@ def read_frames(source: AnnotationSource) -> Annotations:
     annotations = read_path_label(source)
     for path in itertools.islice(annotations.paths, _PROBED_FOLDERS):
         try:
-            ImageFolder(path, source.image_fps, source.image_template)
+            names = ImageFolder(path, source.image_fps, source.image_template).names
         except DecodeError as error:
             if error.reason == "several image sequences":
                 raise AnnotationError(str(error)) from error
+        else:
+            if (second := _find_restart(names)) and not source.image_template:
+                _logger.warning(
+                    "%s: read as one sequence of %d images from %s to %s, but the numbers restart at %s; "
+                    "if these are several sequences, set DATA.IMAGE_TEMPLATE to the name of one, with its "
+                    "last number as the field {:05d}, or {} without leading zeros",
+                    path, len(names), names[0], names[-1], second,
+                )  # fmt: skip
+                break
     return dataclasses.replace(annotations, image_fps=source.image_fps, image_template=source.image_template)
 
 
@@ -77,6 +89,21 @@ def read_features(source: AnnotationSource) -> Annotations:
     The suffix ``.npy`` or ``.npz`` may be missing, as in lists of video names.
     """
     return dataclasses.replace(read_path_label(source), features=True)
+
+
+def _find_restart(names: Sequence[str]) -> str:
+    """Returns the first image whose last number is that of an earlier image; else an empty text.
+
+    ``cam1_001.jpg`` and ``cam2_001.jpg`` are two sequences, but ``00-01-05.jpg`` and ``00-02-05.jpg``, times,
+    are one; only the user knows.
+    """
+    seen: set[int] = set()
+    for name in names:
+        numbers = re.findall(r"\d+", os.path.splitext(name)[0])
+        if numbers and int(numbers[-1]) in seen:
+            return name
+        seen.update(map(int, numbers[-1:]))
+    return ""
 
 
 def _class_folders(folder: str) -> list[str]:

@@ -69,7 +69,9 @@ def _entries(source: AnnotationSource) -> tuple[str, Iterator[tuple[str, str, st
 def _answers(path: str) -> Iterator[tuple[str, str, str]]:
     for line, cells in read_table(path, delimiter=";"):
         if len(cells) != 2:
-            raise AnnotationError(f"{path}, line {line}: {';'.join(cells)!r} is not a video and its template")
+            raise AnnotationError(
+                f"{path}, line {line}: {';'.join(cells)!r} must be a video and its template, separated by ';'"
+            )
         yield f"{path}, line {line}", cells[0], cells[1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,9 @@ import torch
 from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.text_files import CLASSES_FILE, read_json
 from slowfast.errors import AnnotationError
+from slowfast.log import get_logger
+
+_logger = get_logger(__name__)
 
 # Videos whose files are looked for before a layout of folders is rejected; some may be missing.
 _PROBED_VIDEOS = 200
@@ -122,6 +126,10 @@ class ClassIndex:
                 f"{path}: has {len(self._indices)} classes, and {wrong[0]} is not an index of 0 to "
                 f"{num_classes - 1}; MODEL.NUM_CLASSES is {num_classes}"
             )
+        if len(self._numbers) < len(self._indices):
+            same = Counter(self._indices.values()).most_common(1)[0][0]
+            merged = [name for name, index in self._indices.items() if index == same]
+            _logger.warning("%s: the classes %s are one class, with the index %d", path, merged, same)
 
     @classmethod
     def from_names(cls, names: Iterable[str], source: AnnotationSource, path: str) -> ClassIndex:
@@ -140,6 +148,8 @@ class ClassIndex:
         if os.path.isfile(listed):
             return cls(read_json(listed, dict), listed, source.num_classes)
         found = sorted(set(names))
+        if not found:
+            raise AnnotationError(f"{path}: has 0 classes; each class needs a folder, or a line in a list")
         if len(found) != source.num_classes:
             count = "1 class" if len(found) == 1 else f"{len(found)} classes"
             raise AnnotationError(

@@ -62,7 +62,9 @@ def read_hmdb51(source: AnnotationSource) -> Annotations:
         for line, text in read_lines(path):
             video, _, usage = text.rpartition(" ")
             if not video or usage not in (_HMDB_TRAIN, _HMDB_TEST, _HMDB_UNUSED):
-                raise AnnotationError(f"{path}, line {line}: {text!r} is not a file and 0, 1 or 2")
+                raise AnnotationError(
+                    f"{path}, line {line}: {text!r} must be a file name and 0, 1 or 2, separated by a space"
+                )
             if usage == wanted:
                 rows.add(f"{name}/{video.strip()}", classes.index(name, f"{path}, line {line}"))
     _apply_layout(rows, ("{name}", "hmdb51/{name}", "videos/{name}"))
@@ -72,7 +74,9 @@ def read_hmdb51(source: AnnotationSource) -> Annotations:
 def _ucf_class(text: str, place: str) -> tuple[str, int]:
     number, _, name = text.partition(" ")
     if not name or not number.isdigit() or int(number) < 1:
-        raise AnnotationError(f"{place}: {text!r} is not a number from 1 and a class name")
+        raise AnnotationError(
+            f"{place}: {text!r} must be a number from 1 on and a class name, separated by a space"
+        )
     return name.strip(), int(number) - 1
 
 

@@ -1,5 +1,8 @@
 """Mixup and CutMix: neighbouring clips of a training batch are mixed in pairs.
 
+timm's and torchvision's versions take images without masks, and draw from global random numbers, so that a
+resumed run would mix other clips.
+
 B clips, T frames, H W pixels, K classes.
 """
 

@@ -43,9 +43,9 @@ class Schedule:
         return TrainingProgress(progress.epoch, progress.step + 1)
 
     def validates_at(self, progress: TrainingProgress) -> bool:
-        """Whether a validation is due at ``progress``; always at the end of the run."""
+        """Returns whether a validation is due at ``progress``; always at the end of the run."""
         return progress >= self.end or (progress.step == 0 and progress.epoch % self.eval_period == 0)
 
     def saves_at(self, progress: TrainingProgress) -> bool:
-        """Whether a checkpoint is due at ``progress``; always at the end of the run."""
+        """Returns whether a checkpoint is due at ``progress``; always at the end of the run."""
         return progress >= self.end or (progress.step == 0 and progress.epoch % self.checkpoint_period == 0)

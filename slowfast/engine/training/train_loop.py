@@ -47,7 +47,7 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
     start = TrainingProgress()
     if checkpoint is not None:
         start = resume(run.step, checkpoint, run.identity, forced=cfg.TRAIN.FORCE_RESUME)
-        _make_up(run, checkpoint, start)
+        _prepare_resumed(run, checkpoint, start)
     elif cfg.TRAIN.CHECKPOINT_FILE_PATH:
         start = start_from_file(
             run.step,
@@ -110,7 +110,7 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
     return progress
 
 
-def _make_up(run: TrainingRun, checkpoint: OwnCheckpoint, start: TrainingProgress) -> None:
+def _prepare_resumed(run: TrainingRun, checkpoint: OwnCheckpoint, start: TrainingProgress) -> None:
     """Prepares a resumed run: supersedes later checkpoints, and runs a validation that was still due."""
     if start < checkpoint.state.progress:
         if run.world.is_main:

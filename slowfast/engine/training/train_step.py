@@ -54,7 +54,7 @@ class StepResult:
 
 
 def never() -> bool:
-    """Default callback: no stop or checkpoint requested."""
+    """Returns False: the default callback, which requests neither a stop nor a checkpoint."""
     return False
 
 
