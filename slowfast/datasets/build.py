@@ -13,7 +13,7 @@ from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import Clip, ReadClip
 from slowfast.datasets.map_dataset import MapDataset
 from slowfast.datasets.readers import READERS, AnnotationSource
-from slowfast.datasets.video_dataset import FeatureOrigin, Reader, VideoDataset, ViewDataset
+from slowfast.datasets.video_dataset import FeatureSource, Reader, VideoDataset, ViewDataset
 from slowfast.datasets.views.augment import Augmentation
 from slowfast.datasets.views.original import OriginalViewReader
 from slowfast.datasets.views.shared_crops import SharedCropsReader
@@ -88,7 +88,7 @@ class BuiltReader:
 
     reader: Reader
     make_clip: Callable[..., ReadClip] = Clip
-    features: FeatureOrigin | None = None
+    features: FeatureSource | None = None
 
 
 READER_REGISTRY: Registry[Callable[[CfgNode, ReaderRequest], BuiltReader]] = Registry(

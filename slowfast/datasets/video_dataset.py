@@ -29,7 +29,7 @@ from slowfast.errors import DecodeError
 _MAX_SUBSTITUTES = 10
 
 
-class FeatureOrigin(Protocol):
+class FeatureSource(Protocol):
     """The origin of the features of a data set.
 
     Attributes:
@@ -78,7 +78,7 @@ class ViewDataset(Dataset[Item]):
         substitute: bool = False,
         seed: int = 0,
         shuffle_frames: bool = False,
-        features: FeatureOrigin | None = None,
+        features: FeatureSource | None = None,
     ) -> None:
         self.num_videos = num_videos
         self.num_views = num_views
@@ -170,7 +170,7 @@ class VideoDataset(ViewDataset):
         shuffle_frames: bool = False,
         reverse_channels: bool = False,
         make_clip: Callable[..., ReadClip] = Clip,
-        features: FeatureOrigin | None = None,
+        features: FeatureSource | None = None,
     ) -> None:
         super().__init__(
             len(annotations),

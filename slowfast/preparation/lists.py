@@ -53,7 +53,7 @@ class VideoList:
         write_text(path, "".join(f"{line}\n" for line in [*lines, *(entry.text for entry in entries)]))
 
 
-def read_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoList:
+def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoList:
     """Reads a list of videos, in the format of :mod:`slowfast.datasets.video_list`, or a folder.
 
     Args:

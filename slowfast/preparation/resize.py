@@ -8,7 +8,7 @@ from functools import partial
 
 from slowfast.errors import DataError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
-from slowfast.preparation.lists import read_list
+from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> CommandReport:
     from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
     from slowfast.preparation.file_work.work import count_problems, work_through
 
-    videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
+    videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     root, target = os.path.abspath(videos.root), os.path.abspath(args.target)
     if root == target:
         raise DataError(f"{args.target}: the copies would replace the videos; choose another folder")

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
-from slowfast.preparation.lists import read_list
+from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> CommandReport:
     """Checks the videos and returns the report."""
     from slowfast.preparation.file_work.work import count_problems, list_variable_rates, survey
 
-    videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
+    videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     facts = survey(
         videos.paths,
         work_options(args, "scan"),

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from slowfast.errors import AnnotationError, DataError
-from slowfast.preparation.lists import read_list
+from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the parts and returns their report."""
     fractions = _parse_fractions(args.shares)
-    videos = read_list(args.list, separator=args.separator)
+    videos = read_video_list(args.list, separator=args.separator)
     if not all(entry.label for entry in videos.entries):
         raise AnnotationError(f"{args.list}: is a folder without labels; write a list with make-csv first")
     paths = {name: os.path.join(args.target, f"{name}.csv") for name in fractions}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast.files import atomic_write, write_text
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
-from slowfast.preparation.lists import read_list
+from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -45,18 +45,18 @@ def run(args: argparse.Namespace) -> CommandReport:
     """Computes the statistics and returns their report."""
     from slowfast.preparation.file_work.work import survey  # here, so that `--help` stays fast
 
-    videos = read_list(args.list, separator=args.separator, prefix=args.prefix)
+    videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     facts = survey(
         videos.paths, work_options(args, "stats"), decode=False, with_hash=False, description="stats"
     )
-    report = summarize(facts, [entry.label for entry in videos.entries if entry.label])
+    report = summarize_videos(facts, [entry.label for entry in videos.entries if entry.label])
     if args.plots:
         _write_plots(Path(args.plots), facts, report)
         report.lines.append(f"plots: {args.plots}")
     return report
 
 
-def summarize(facts: Sequence[VideoFacts], labels: Sequence[str]) -> CommandReport:
+def summarize_videos(facts: Sequence[VideoFacts], labels: Sequence[str]) -> CommandReport:
     """Returns the statistics of a data set.
 
     Args:

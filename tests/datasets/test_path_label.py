@@ -138,7 +138,7 @@ def test_one_list_in_many_forms(tmp_path: Path, separator: str, text: str, encod
     form, rows = read_list(str(path), separator)
     assert [(row.path, int(row.label)) for row in rows] == [("a b.mp4", 3), ("c.mp4", 0)]
     # The tools that prepare data sets read the same, and keep the lines that they write.
-    videos = lists.read_list(str(path), separator=separator)
+    videos = lists.read_video_list(str(path), separator=separator)
     videos.write(str(tmp_path / "copy.csv"), videos.entries)
     copy = read_csv(str(tmp_path / "copy.csv"), num_classes=5, separator=separator)
     assert videos.paths == list(copy.paths) == ["a b.mp4", "c.mp4"]

@@ -14,7 +14,7 @@ from slowfast.config import get_default_config
 from slowfast.datasets import construct_loader
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.errors import AnnotationError, DataError
-from slowfast.preparation.lists import read_list
+from slowfast.preparation.lists import read_video_list
 from tests.support.videos import write_video
 
 NAMES = [
@@ -86,7 +86,7 @@ READ = {
 @pytest.mark.parametrize(("content", "separator", "paths"), READ.values(), ids=READ)
 def test_a_list_is_read(load, content: str | bytes, separator: str, paths: list[str]) -> None:
     assert load(content, separator) == list(zip(paths, (1, 0), strict=True))
-    entries = read_list("train.csv", separator=separator).entries
+    entries = read_video_list("train.csv", separator=separator).entries
     assert [(entry.path, int(entry.label)) for entry in entries] == list(zip(paths, (1, 0), strict=True))
 
 
@@ -124,7 +124,7 @@ def test_a_list_is_refused_with_its_remedy(load, content: str | bytes, separator
     with pytest.raises(AnnotationError, match=rf"train.csv.*{message}"):
         load(content, separator)
     with pytest.raises(AnnotationError, match=rf"train.csv.*{message}"):
-        read_list("train.csv", separator=separator)
+        read_video_list("train.csv", separator=separator)
 
 
 LABELS = {
