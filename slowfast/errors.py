@@ -113,6 +113,11 @@ class TrainingError(SlowFastError):
     """A training run that cannot continue, for instance because its loss is not finite."""
 
 
+def first_line(error: object) -> str:
+    """Returns the first line of an error's message; for an empty message the name of the error's type."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def describe_error(error: BaseException) -> str:
     """Returns the message of an error that a user can fix, and the traceback of any other error."""
     return str(error) if isinstance(error, SlowFastError) else "".join(traceback.format_exception(error))

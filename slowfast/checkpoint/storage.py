@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.errors import CheckpointError
+from slowfast.errors import CheckpointError, first_line
 from slowfast.files import atomic_write, write_text
 from slowfast.log import get_logger
 
@@ -89,7 +89,7 @@ def verify(path: Path) -> None:
             # the weights a second time.
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged archive can raise any error
-        raise CheckpointError(f"{path} is damaged: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}") from error
     if damaged is not None:
         raise CheckpointError(f"{path} is damaged: wrong checksum of {damaged}")
 
@@ -124,7 +124,7 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError, too.
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        reason = "the disk is full" if full else _first_line(error)
+        reason = "the disk is full" if full else first_line(error)
         raise CheckpointError(f"could not save {path}: {reason}; earlier checkpoints are intact") from error
     return path
 
@@ -152,7 +152,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "which is never loaded because it can run code; if you trust the file, save only its state_dict()"
         ) from error
     except Exception as error:  # a damaged file can raise any error
-        raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} contains a {type(content).__name__}; must be a dictionary of weights")
     return content
@@ -250,7 +250,3 @@ def find_state_dict(
             f"{path} contains no weights; its entries are {', '.join(map(str, list(content)[:5]))}"
         )
     return weights
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

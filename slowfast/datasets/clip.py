@@ -84,22 +84,12 @@ class Clip:
             )
         dtype = clips[0].frames.dtype if clips else torch.uint8
         frames = torch.empty(len(clips), longest, height, width, 3, dtype=dtype)
-        positions = torch.zeros(len(clips), longest, dtype=torch.int64)
         for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
             frames[i, :length] = clip.frames.permute(1, 2, 3, 0)
             frames[i, length:] = 0
-            positions[i, :length] = clip.positions
-        mask = None
-        if min(lengths, default=0) < longest:
-            mask = torch.arange(longest) < torch.tensor(lengths)[:, None]  # (B, T)
-        labels = [torch.as_tensor(clip.label) for clip in clips]
         return ClipBatch(
             frames=frames.permute(0, 4, 1, 2, 3),  # (B, 3, T, H, W)
-            positions=positions,
-            mask=mask,
-            label=torch.stack(labels) if labels else torch.zeros(0, dtype=torch.int64),
-            video_id=torch.tensor([clip.video_id for clip in clips], dtype=torch.int64),
-            view_id=torch.tensor([clip.view_id for clip in clips], dtype=torch.int64),
+            **collate_common(clips, lengths),
             broken=tuple(broken),
             streamed=tuple(streamed),
         )
@@ -213,6 +203,31 @@ class ClipBatch(NamedTuple):
     def pin_memory(self) -> ClipBatch:
         """Returns the batch with its tensors in memory from which a GPU copies without blocking."""
         return map_tensors(self, Tensor.pin_memory)
+
+
+def collate_common(clips: Sequence[Any], lengths: Sequence[int]) -> dict[str, Any]:
+    """Returns the fields that the batches of all kinds of clips have, by name.
+
+    They are ``positions``, ``mask``, ``label``, ``video_id`` and ``view_id``, see :class:`ClipBatch`.
+
+    Args:
+        lengths: number of frames of each clip.
+    """
+    longest = max(lengths, default=0)
+    positions = torch.zeros(len(clips), longest, dtype=torch.int64)
+    for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
+        positions[i, :length] = clip.positions
+    mask = None
+    if min(lengths, default=0) < longest:
+        mask = torch.arange(longest) < torch.tensor(lengths)[:, None]  # (B, T)
+    labels = [torch.as_tensor(clip.label) for clip in clips]
+    return {
+        "positions": positions,
+        "mask": mask,
+        "label": torch.stack(labels) if labels else torch.zeros(0, dtype=torch.int64),
+        "video_id": torch.tensor([clip.video_id for clip in clips], dtype=torch.int64),
+        "view_id": torch.tensor([clip.view_id for clip in clips], dtype=torch.int64),
+    }
 
 
 def map_tensors(batch: TupleOfTensors, change: Callable[[Tensor], Tensor]) -> TupleOfTensors:

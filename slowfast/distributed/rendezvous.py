@@ -15,13 +15,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 import torch.distributed as dist
 
 from slowfast.distributed.code_version import describe_difference
-from slowfast.errors import DistributedError
+from slowfast.errors import DistributedError, first_line
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -116,7 +115,7 @@ def meet(peer: PeerInfo, address: str, deadline: Deadline, *, differences: Confi
         result = _check_peers(store, peer, deadline, differences)
     except RuntimeError as error:  # raised by torch where the store is gone
         raise DistributedError(
-            f"rank 0 at {address} went away during the rendezvous ({_first_line(error)}); see the output of "
+            f"rank 0 at {address} went away during the rendezvous ({first_line(error)}); see the output of "
             "rank 0 for the reason"
         ) from error
     if result != _SUCCESS:
@@ -178,7 +177,7 @@ def _open_server(peer: PeerInfo, host: str, port: int, deadline: Deadline) -> di
     with contextlib.suppress(DistributedError):
         return _open_client(peer, host, port, Deadline(min(_PORT_SECONDS, deadline.left())))
     raise DistributedError(
-        f"rank 0 cannot listen at {host}:{port} ({_first_line(error)}); another program may use the port. "
+        f"rank 0 cannot listen at {host}:{port} ({first_line(error)}); another program may use the port. "
         "Choose another port in --init_method, the same on all nodes"
     )
 
@@ -193,7 +192,7 @@ def _open_client(peer: PeerInfo, host: str, port: int, deadline: Deadline) -> di
         except (OSError, dist.DistError) as error:
             reason = error
     raise DistributedError(
-        f"{peer} cannot reach rank 0 at {host}:{port} within {deadline.seconds:g} s ({_first_line(reason)}); "
+        f"{peer} cannot reach rank 0 at {host}:{port} within {deadline.seconds:g} s ({first_line(reason)}); "
         "start node 0 (--shard_id 0), and check the address, its port and the firewall (more time: "
         "DIST_START_TIMEOUT)"
     )
@@ -331,7 +330,3 @@ def _wait_for_readers(store: dist.Store, peer: PeerInfo) -> None:
 def _list_ranks(ranks: list[int]) -> str:
     shown = ", ".join(map(str, ranks[:8])) + (" …" if len(ranks) > 8 else "")
     return f"rank{'s' if len(ranks) > 1 else ''} {shown}"
-
-
-def _first_line(error: Any) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

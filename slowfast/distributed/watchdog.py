@@ -33,7 +33,7 @@ from slowfast.distributed.failure import (
     names_network,
 )
 from slowfast.distributed.world import World
-from slowfast.errors import SlowFastError, describe_error
+from slowfast.errors import SlowFastError, describe_error, first_line
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
 from slowfast.log import get_logger, log_to_file
 
@@ -158,7 +158,7 @@ class Watchdog:
             self._leave()
         except RuntimeError as error:  # raised by torch where the store is gone
             if not self._leaving.is_set():
-                lost = f"rank 0, or torchrun on its node, is gone ({_first_line(error)}); {RESUME_HINT}"
+                lost = f"rank 0, or torchrun on its node, is gone ({first_line(error)}); {RESUME_HINT}"
                 self._end_alone(self._failure.text if self._failure is not None else lost)
 
     def _exchange(self) -> bool:
@@ -317,7 +317,3 @@ def _polls(seconds: float) -> Iterator[None]:
     while time.monotonic() < end:
         yield
         time.sleep(0.1)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import BrokenVideo, StreamedClip, map_tensors
+from slowfast.datasets.clip import BrokenVideo, StreamedClip, collate_common, map_tensors
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,14 @@ class FeatureClip:
         streamed: Sequence[StreamedClip] = (),
     ) -> FeatureBatch:
         """Returns a batch of at least one clip; shorter clips are padded with zeros and masked."""
-        lengths = torch.tensor([len(clip.features) for clip in clips])
-        longest = int(lengths.max())
+        lengths = [len(clip.features) for clip in clips]
         frame = clips[0].features.shape[1:]
-        features = torch.zeros(len(clips), longest, *frame, dtype=clips[0].features.dtype)
-        positions = torch.zeros(len(clips), longest, dtype=torch.int64)
+        features = torch.zeros(len(clips), max(lengths), *frame, dtype=clips[0].features.dtype)
         for i, clip in enumerate(clips):
             features[i, : len(clip.features)] = clip.features
-            positions[i, : len(clip.features)] = clip.positions
         return FeatureBatch(
             features=features,
-            positions=positions,
-            mask=None if lengths.min() == longest else torch.arange(longest) < lengths[:, None],
-            label=torch.stack([torch.as_tensor(clip.label) for clip in clips]),
-            video_id=torch.tensor([clip.video_id for clip in clips]),
-            view_id=torch.tensor([clip.view_id for clip in clips]),
+            **collate_common(clips, lengths),
             broken=tuple(broken),
             streamed=tuple(streamed),
         )
