@@ -13,6 +13,7 @@ from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.registry import Registry
+from vtn.backbones.clips.description import ClipDescription
 from vtn.backbones.maps.feature_map import MapFunction, own_map
 from vtn.backbones.maps.timm_map import is_timm_model, timm_map
 
@@ -46,6 +47,9 @@ class Backbone:
         interpolation: method by which training images were resized, ``bilinear`` or ``bicubic``.
         classifier: names of the classifier's layers in the published weights; these layers are not loaded.
         feature_map: computes the features by place, for several tokens per frame; None: not possible.
+        clip: the clips that the network encodes; None: it encodes single images. A clip encoder maps clips
+            (N, 3, t, H, W) to (N, s, F), the mean over the places of each of s time steps, and its feature
+            map has places (N, s, h, w, F).
     """
 
     network: nn.Module
@@ -59,6 +63,7 @@ class Backbone:
     interpolation: str = "bilinear"
     classifier: tuple[str, ...] = ()
     feature_map: MapFunction | None = None
+    clip: ClipDescription | None = None
 
     def size_problem(self, height: int, width: int) -> str:
         """Returns an error message with a remedy if images of that size are not accepted, else ``""``."""

@@ -1,0 +1,1 @@
+"""Clip encoders: backbones that look at several frames together."""
