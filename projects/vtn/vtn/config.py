@@ -119,7 +119,8 @@ def add_vtn_config(cfg: CfgNode) -> None:
     # Several tokens per frame: concat (one linear layer for all tokens, results side by side), attend
     # (learned queries over the tokens of a frame), sequence (all tokens in the encoder's sequence).
     cfg.VTN.FUSION = "concat"
-    # Width of a token after the linear layer; 0: HIDDEN_DIM, for concat divided by the number of tokens.
+    # Width of a token after the linear layer; 0: HIDDEN_DIM, for concat divided by the number of tokens. With
+    # one token per frame, concat has this layer (a bottleneck) only if the width is not 0.
     cfg.VTN.FUSION_DIM = 0
     # Number of learned queries of attend.
     cfg.VTN.FUSION_QUERIES = 4

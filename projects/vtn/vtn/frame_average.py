@@ -29,8 +29,8 @@ class FrameAverage(HubModel, FrameModel):
         backbone: the image backbone: its name, a network, or all its settings as a :class:`BackboneConfig`.
         num_classes: number K of logits, 1 or more; by default the 400 of Kinetics.
         head: settings of the classifier.
-        fusion: ``concat`` or ``attend``, which make one vector of several tokens per frame; without effect
-            for one token. Width 0 stands for F, for ``concat`` divided by M.
+        fusion: ``concat`` or ``attend``, which make one vector of several tokens per frame; for one token
+            only its ``dim`` matters. Width 0 stands for F, for ``concat`` divided by M.
         fields: single fields of the groups by flat names, as for :class:`vtn.VTN`.
 
     Raises:
@@ -53,14 +53,12 @@ class FrameAverage(HubModel, FrameModel):
         groups = {"backbone": backbone, "num_classes": num_classes, "head": head, "fusion": fusion}
         arguments = ModelArguments().changed({**groups, **fields})
         super().__init__(arguments)
-        self.fusion = None
-        if self.num_tokens > 1:
-            self.fusion = self._build_fusion(arguments.fusion)
+        self.fusion = self._build_fusion(arguments.fusion)
         width = self.feature_dim if self.fusion is None else self.fusion.width
         self.mlp_head = build_head(width, arguments.head, num_classes)
 
     def _build_fusion(self, config: FusionConfig) -> ConcatTokens | AttendTokens | None:
-        if config.kind == "sequence":
+        if config.kind == "sequence" and self.num_tokens > 1:
             raise ModelError(
                 "fusion.kind = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
             )

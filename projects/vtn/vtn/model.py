@@ -38,7 +38,8 @@ class VTN(HubModel, FrameModel):
         num_classes: number K of logits, 1 or more; by default the 400 of Kinetics.
         encoder: settings of the temporal encoder, by default those of the paper.
         head: settings of the classifier, by default those of the paper.
-        fusion: the way of several tokens per frame into the encoder; without effect for one token.
+        fusion: the way of several tokens per frame into the encoder; for one token only its ``dim`` matters,
+            the width of a bottleneck.
         fields: single fields of the groups by flat names, such as ``pretrained=False`` or ``num_layers=1``;
             see ``vtn.arguments.model_arguments.FLAT_NAMES``. A field given here replaces that of the group.
             The groups may also be mappings of their fields, as in ``config.json`` of a published folder.

@@ -120,7 +120,9 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """The way of several tokens per frame into the model; without effect for one token.
+    """The way of several tokens per frame into the model.
+
+    One token per frame has nothing to fuse; ``concat`` with ``dim`` above 0 is a bottleneck for it.
 
     Attributes:
         kind: ``concat``: one linear layer F -> ``dim``, shared by the tokens, whose results stand side by
