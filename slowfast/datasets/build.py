@@ -213,6 +213,11 @@ def _adapt_map_dataset(cfg: CfgNode, split: str, dataset: Any, position_rate: fl
             f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '', because {_name_of(cfg, split)} is a data "
             "set of clips; or register a function that returns slowfast.datasets.annotations.Annotations"
         )
+    if cfg.DATA.TEST_WHOLE_PICTURE and split == "test":
+        raise ConfigError(
+            f"DATA.TEST_WHOLE_PICTURE = True: must be False, because {_name_of(cfg, split)} is a data set of "
+            "clips, which chooses their size itself"
+        )
     if cfg.AUG.ENABLE and split == "train":
         _logger.warning(
             "%s is a data set of clips: AUG.AA_TYPE, AUG.COLOR_JITTER and AUG.RE_PROB do not apply",
@@ -268,11 +273,13 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
         ConfigError: where a size or the interpolation is left to the model and not resolved.
     """
     data = cfg.DATA
-    if data.INTERPOLATION == "backbone" or 0 in (data.TRAIN_CROP_SIZE, data.TEST_CROP_SIZE):
+    sizes = ["TRAIN_CROP_SIZE", "TEST_CROP_SIZE"]
+    sizes += ["TEST_PICTURE_MULTIPLE"] if data.TEST_WHOLE_PICTURE else []
+    if data.INTERPOLATION == "backbone" or 0 in [data[key] for key in sizes]:
+        values = ", ".join(f"DATA.{key} = {data[key]!r}" for key in ("INTERPOLATION", *sizes))
         raise ConfigError(
-            f"DATA.INTERPOLATION = {data.INTERPOLATION!r}, DATA.TRAIN_CROP_SIZE = {data.TRAIN_CROP_SIZE}, "
-            f"DATA.TEST_CROP_SIZE = {data.TEST_CROP_SIZE}: must not be left to the model here; pass the "
-            "configuration that slowfast.models.frame_format.adopt_frame_format returns"
+            f"{values}: must not be left to the model here; pass the configuration that "
+            "slowfast.models.frame_format.adopt_frame_format returns"
         )
     if split == "train":
         return TrainingViews(
@@ -288,7 +295,8 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
             interpolation=data.INTERPOLATION,
         )
     crops = cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1
-    short_side = data.TEST_CROP_SIZE if crops > 1 else min(data.TRAIN_JITTER_SCALES)
+    multiple = data.TEST_PICTURE_MULTIPLE if split == "test" and data.TEST_WHOLE_PICTURE else 0
+    short_side = data.TEST_CROP_SIZE if crops > 1 or multiple else min(data.TRAIN_JITTER_SCALES)
     if cfg.TRAIN.EVAL_FULL_VIDEO:
         return WholeVideoViews(
             num_frames=cfg.TRAIN.EVAL_NUM_FRAMES,
@@ -297,6 +305,7 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
             crop_size=data.TEST_CROP_SIZE,
             num_crops=crops,
             interpolation=data.INTERPOLATION,
+            picture_multiple=multiple,
         )
     return ClipViews(
         num_frames=data.NUM_FRAMES,
@@ -308,4 +317,5 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
         num_crops=crops,
         centre=split == "val",
         interpolation=data.INTERPOLATION,
+        picture_multiple=multiple,
     )

@@ -19,7 +19,7 @@ from slowfast.extraction.video import append_features
 from slowfast.features.cache import (
     Manifest,
     Variant,
-    by_short_side,
+    by_scaling,
     features_path,
     times_path,
     write_times,
@@ -85,7 +85,7 @@ class CachedVideoExtractor:
             # Written first, so that complete features always have their times.
             shown = FrameTimes(times.seconds[indices], times.duration)
             write_times(times_path(self.folder, name), shown, indices, times.num_frames)
-            for group in by_short_side(variants):
+            for group in by_scaling(variants):
                 with ExitStack() as stack:
                     files = {v: stack.enter_context(self._open_part(path, name, v)) for v in group}
                     chunks = stack.enter_context(

@@ -39,7 +39,8 @@ def append_features(
 
     Args:
         indices: (T,) int64, ascending, the frame of the video that belongs to each row of a complete file.
-        files: at least one, by the variant of the frames; the variants have one short side and interpolation.
+        files: at least one, by the variant of the frames; the variants are crops of the same scaled
+            frames.
         name: name of the video, for messages.
         missing: receives the indices of frames that cannot be decoded; their rows are NaN. None: such a
             frame raises ``DecodeError``.

@@ -135,6 +135,17 @@ class ChecksFrameSize(Protocol):
 
 
 @runtime_checkable
+class HasFrameMultiple(Protocol):
+    """A model that states whether it accepts frames of any height and width, as whole pictures have them.
+
+    Attributes:
+        frame_multiple: pixels; both sides must be multiples of it. None: frames of one size only.
+    """
+
+    frame_multiple: int | None
+
+
+@runtime_checkable
 class ExemptsWeightDecay(Protocol):
     """A model with parameters that must not decay."""
 

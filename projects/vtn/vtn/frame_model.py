@@ -210,6 +210,12 @@ class FrameModel(nn.Module):
         return self._tokens.backbone.size_problem(height, width) or self._tokens.map_problem(height, width)
 
     @property
+    def frame_multiple(self) -> int | None:
+        """Pixels of which both sides of a frame must be multiples; None where the backbone takes one size."""
+        backbone = self._tokens.backbone
+        return None if backbone.fixed_size else backbone.size_multiple
+
+    @property
     def feature_shape(self) -> tuple[int, ...]:
         """Shape of the features of a frame: (F,), or (M, F) for several tokens."""
         return feature_shape(self.num_tokens, self.feature_dim)

@@ -95,6 +95,7 @@ class ClipViews:
         short_side: of the scaled image, pixels.
         num_temporal, num_crops: clips per video, and crops per clip.
         centre: True: the clip in the middle of the video; ``num_temporal`` is 1.
+        picture_multiple: 0: square crops; above 0: the whole picture, its sides multiples of so many pixels.
         Others as in :class:`TrainingViews`.
     """
 
@@ -107,6 +108,7 @@ class ClipViews:
     num_crops: int = 1
     centre: bool = False
     interpolation: str = "bilinear"
+    picture_multiple: int = 0
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         clip = (times, self.num_frames, self.sampling_rate, self.target_fps)
@@ -115,8 +117,7 @@ class ClipViews:
         )
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
-        placer = spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
-        return scaled_by(self.interpolation, placer)
+        return _evaluation_placer(self, crop)
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,24 @@ class WholeVideoViews:
     num_crops: int = 1
     num_temporal: int = 1
     interpolation: str = "bilinear"
+    picture_multiple: int = 0
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         return sampling.whole_video(times, self.num_frames, self.target_fps)
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
-        placer = spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
-        return scaled_by(self.interpolation, placer)
+        return _evaluation_placer(self, crop)
+
+
+def _evaluation_placer(scheme: ClipViews | WholeVideoViews, crop: int) -> Placer:
+    placer = spatial.evaluated_frame(
+        scheme.short_side,
+        scheme.crop_size,
+        crop,
+        scheme.num_crops,
+        picture_multiple=scheme.picture_multiple,
+    )
+    return scaled_by(scheme.interpolation, placer)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,7 @@ class FrameView:
         crop_size: pixels of the square that is cut from the middle.
         mean, std: normalisation per channel, of pixels scaled to 0 … 1.
         interpolation: ``bilinear`` or ``bicubic``, for the scaling.
+        picture_multiple: 0: the square; above 0: the whole picture, its sides multiples of so many pixels.
     """
 
     fps: float
@@ -55,6 +57,24 @@ class FrameView:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
+    picture_multiple: int = 0
+
+    @property
+    def variant(self) -> Variant:
+        """Scaling and crop of the frames."""
+        return Variant(
+            self.short_side,
+            self.crop_size,
+            interpolation=self.interpolation,
+            picture_multiple=self.picture_multiple,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values that identify the view; ``picture_multiple`` only for whole pictures."""
+        content = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        if not self.picture_multiple:
+            del content["picture_multiple"]
+        return content
 
 
 def extract_video_features(
@@ -94,16 +114,15 @@ def extract_video_features(
         description = {
             "video": describe_file(video_path),
             "frames": len(indices),
-            "view": {**asdict(view), "mean": list(view.mean), "std": list(view.std)},
+            "view": view.as_dict(),
             "backbone": {**model.feature_source(), **model.feature_dtypes()},
         }
         encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
-        variant = Variant(view.short_side, view.crop_size, interpolation=view.interpolation)
         with FeatureFile(feature_path, model.feature_shape, description) as file:
             if file.count:
                 logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
             chunks = append_features(
-                encoder, video, indices, {variant: file}, name=str(video_path), missing=set(), ahead=2
+                encoder, video, indices, {view.variant: file}, name=str(video_path), missing=set(), ahead=2
             )
             with (
                 evaluating(model),
