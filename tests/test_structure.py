@@ -49,7 +49,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("vtn.backbones",),
     ("vtn.hub",),
     ("vtn.frame_model",),
-    ("vtn.frame_average", "vtn.model"),
+    ("vtn.attentive_probe", "vtn.frame_average", "vtn.model"),
     ("vtn.publishing",),
     ("vtn.factory",),
     ("vtn.inference",),

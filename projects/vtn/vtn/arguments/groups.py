@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
+from vtn.arguments.checks import check_at_least, check_position_rate, check_probabilities
 from vtn.config import FROZEN_DTYPES, FUSIONS, attention_windows, backbone_name, lora_options
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ class BackboneConfig:
             raise ModelError(
                 f"backbone.frozen_dtype = {self.frozen_dtype!r}: must be {', '.join(FROZEN_DTYPES)} or ''"
             )
-        _check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
-        _check_at_least(0, "backbone", stage=self.stage)
-        _check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
+        check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
+        check_at_least(0, "backbone", stage=self.stage)
+        check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
@@ -144,8 +145,8 @@ class FusionConfig:
     def __post_init__(self) -> None:
         if self.kind not in FUSIONS:
             raise ModelError(f"fusion.kind = {self.kind!r}: must be {', '.join(FUSIONS)}")
-        _check_at_least(0, "fusion", dim=self.dim)
-        _check_at_least(1, "fusion", queries=self.queries)
+        check_at_least(0, "fusion", dim=self.dim)
+        check_at_least(1, "fusion", queries=self.queries)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
@@ -196,7 +197,7 @@ class EncoderConfig:
     adapt_positions: bool = False
 
     def __post_init__(self) -> None:
-        _check_at_least(
+        check_at_least(
             1,
             "encoder",
             hidden_dim=self.hidden_dim,
@@ -204,12 +205,8 @@ class EncoderConfig:
             num_heads=self.num_heads,
             intermediate_size=self.intermediate_size,
         )
-        if self.position_rate is not None and not self.position_rate > 0:
-            raise ModelError(
-                f"encoder.position_rate = {self.position_rate}: must be above 0 (positions per second), or "
-                "None, where positions are indices of frames"
-            )
-        _check_probabilities(
+        check_position_rate("encoder", self.position_rate)
+        check_probabilities(
             "encoder", hidden_dropout=self.hidden_dropout, attention_dropout=self.attention_dropout
         )
 
@@ -251,22 +248,10 @@ class HeadConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_at_least(1, "head", mlp_dim=self.mlp_dim)
-        _check_probabilities("head", dropout=self.dropout)
+        check_at_least(1, "head", mlp_dim=self.mlp_dim)
+        check_probabilities("head", dropout=self.dropout)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the group that ``VTN.HEAD`` and ``MODEL.DROPOUT_RATE`` of a configuration describe."""
         return cls(mlp_dim=cfg.VTN.HEAD.MLP_DIM, dropout=cfg.MODEL.DROPOUT_RATE)
-
-
-def _check_at_least(minimum: int, group: str, **values: int) -> None:
-    for name, value in values.items():
-        if value < minimum:
-            raise ModelError(f"{group}.{name} = {value}: must be {minimum} or more")
-
-
-def _check_probabilities(group: str, **values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ModelError(f"{group}.{name} = {value}: must be 0 or more and below 1")

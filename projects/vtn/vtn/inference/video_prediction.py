@@ -110,7 +110,8 @@ def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel,
     model = build_model(cfg, fetch_weights=False)
     if not isinstance(model, FrameModel):
         raise ConfigError(
-            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must encode single frames; use VTN or FrameAverage"
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must encode single frames; use VTN, FrameAverage "
+            "or AttentiveProbe"
         )
     stored_names = load_model_weights(model, checkpoint, averaged=evaluates_average(cfg))
     names = choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES)
