@@ -28,7 +28,7 @@ __all__ = ["BACKBONE_REGISTRY", "Backbone", "ShallowConv", "build_backbone", "ef
 
 _SOURCES = {
     "timm": "vtn.backbones.timm_models",
-    "hf": "vtn.backbones.hugging_face",
+    "hf": "vtn.backbones.hugging_face.build",
     "torchvision": "vtn.backbones.torchvision_models",
     "detectron2": "vtn.backbones.detectron2_models",
 }
