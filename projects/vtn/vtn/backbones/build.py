@@ -19,6 +19,7 @@ from torch import nn
 from slowfast.errors import ModelError
 from slowfast.registry import import_project_modules
 from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, backbone_from_attributes
+from vtn.backbones.clips import vjepa2_1  # noqa: F401  (registers its encoders)
 from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet
 from vtn.backbones.shallow_conv import ShallowConv
 from vtn.backbones.weight_files import load_backbone_weights

@@ -9,7 +9,7 @@ Shapes: N clips, s time steps, h w grid of patches, L = s·h·w tokens, d width 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -18,6 +18,7 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
 from vtn.backbones.clips.description import ClipDescription
 from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid, exchange_forward
+from vtn.backbones.clips.families.vjepa2_weights import RenamedWeights, rename_meta_weights
 
 FRAME_RATE = 4.0
 """Frames per second of the training clips: ``fps`` in the authors' training configurations
@@ -30,13 +31,16 @@ Rotation: TypeAlias = tuple[Tensor, Tensor]
 class VJEPA2Clips(ClipTransformer):
     """The encoder of V-JEPA 2, without its predictor.
 
-    Rotary positions need no table, so frames may have any size that is a multiple of the patch.
+    Rotary positions need no table, so frames may have any size that is a multiple of the patch. Weights may
+    also come from Meta's checkpoints.
 
     Args:
         model: ``VJEPA2Model``.
         config: its configuration.
         resize_positions: has no effect; positions are computed for any size.
     """
+
+    VERSION = "2"
 
     def __init__(self, model: nn.Module, config: Any, *, resize_positions: bool = False) -> None:
         side = config.crop_size // config.patch_size
@@ -51,6 +55,10 @@ class VJEPA2Clips(ClipTransformer):
         self.head_width = config.hidden_size // config.num_attention_heads
         for block in self.blocks:
             exchange_forward(block.attention, RotatedAttention)  # type: ignore[arg-type]
+
+    def rename_weights(self, weights: Mapping[str, Tensor]) -> RenamedWeights:
+        """Returns weights of Meta's checkpoints under this network's names; others as they are."""
+        return rename_meta_weights(weights, self.VERSION)
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
@@ -95,6 +103,7 @@ class VJEPA21Clips(VJEPA2Clips):
         model, config, resize_positions: see :class:`VJEPA2Clips`.
     """
 
+    VERSION = "2.1"
     ROTARY_PIXELS = 256
 
     def __init__(self, model: nn.Module, config: Any, *, resize_positions: bool = False) -> None:
