@@ -28,7 +28,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ),
     ("slowfast.config",),
     ("slowfast.video",),
-    ("slowfast.models.capabilities",),  # protocols alone
+    ("slowfast.models.capabilities", "slowfast.models.clip_grid"),  # descriptions of models alone
     ("slowfast.distributed",),
     ("slowfast.solver",),
     ("slowfast.datasets",),

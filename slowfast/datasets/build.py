@@ -21,6 +21,7 @@ from slowfast.datasets.views.streamed_view import StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.registry import Registry, import_user_modules
 from slowfast.video.decoding import OpenVideo, describe_backend, open_video
 from slowfast.video.image_folder import ImageFolder, check_template
@@ -66,7 +67,7 @@ class ReaderRequest:
         split: "train", "val" or "test".
         annotations: the videos to read.
         scheme: the views of each video.
-        position_rate, feature_shape, streamed_views: see :func:`build_dataset`.
+        position_rate, feature_shape, streamed_views, clip_grid: see :func:`build_dataset`.
     """
 
     split: str
@@ -75,6 +76,7 @@ class ReaderRequest:
     position_rate: float | None = None
     feature_shape: tuple[int, ...] | None = None
     streamed_views: bool = False
+    clip_grid: ClipGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def _build_frame_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
         request.position_rate,
         video_opener(request.annotations, cfg.DATA.DECODING_BACKEND),
         _augmentation(cfg) if request.split == "train" else None,
+        request.clip_grid,
     )
     if request.streamed_views and request.split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
         return BuiltReader(StreamedViewReader(reader, limit=cfg.TRAIN.EVAL_STREAM_FRAMES))
@@ -162,6 +165,7 @@ def build_dataset(
     position_rate: float | None = None,
     streamed_views: bool = False,
     feature_shape: tuple[int, ...] | None = None,
+    clip_grid: ClipGrid | None = None,
 ) -> ViewDataset:
     """Builds the data set of a split ("train", "val", "test").
 
@@ -170,6 +174,7 @@ def build_dataset(
         streamed_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are planned but
             not decoded, and their items are :class:`slowfast.datasets.clip.StreamedClip`.
         feature_shape: shape (F,) or (M, F) of a frame's features in the model, for data sets of features.
+        clip_grid: clips and time steps of a model that encodes clips; None: single frames.
 
     Returns:
         A :class:`VideoDataset`; for a user's data set of clips a :class:`MapDataset`.
@@ -191,7 +196,9 @@ def build_dataset(
         source = "original"
     else:
         source = "frames"
-    request = ReaderRequest(split, annotations, scheme, position_rate, feature_shape, streamed_views)
+    request = ReaderRequest(
+        split, annotations, scheme, position_rate, feature_shape, streamed_views, clip_grid
+    )
     built = READER_REGISTRY.get(source)(cfg, request)
     return VideoDataset(
         annotations,

@@ -18,15 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from slowfast.datasets.views.spatial import evaluated_frame
 from slowfast.errors import DataError
 from slowfast.features.storage import STORED
-from slowfast.files import atomic_write, write_text
+from slowfast.files import write_text
 from slowfast.models.capabilities import feature_shape
-from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, scaled_by
 
 MANIFEST = "manifest.json"
@@ -238,32 +234,6 @@ def features_path(folder: str | Path, variant: Variant, name: str) -> Path:
 def times_path(folder: str | Path, name: str) -> Path:
     """Returns the path of the display times of a video in a cache."""
     return Path(folder, TIMES, f"{name}.npy")
-
-
-def write_times(path: Path, times: FrameTimes, numbers: NDArray[np.int64], num_frames: int) -> None:
-    """Writes the display times of the frames that T rows belong to, and their numbers in the video.
-
-    The file is an array (2, T + 1) of float64: the seconds of each frame, then the duration of the video; and
-    the number of each frame in the video, then the number of all its frames.
-
-    Args:
-        numbers: (T,) int64.
-        num_frames: number of frames in the video.
-    """
-    seconds = np.append(times.seconds, times.duration)
-    with atomic_write(path) as temporary:
-        np.save(temporary, np.stack([seconds, np.append(numbers, num_frames).astype(np.float64)]))
-
-
-def split_times(table: NDArray[np.float64]) -> tuple[FrameTimes, NDArray[np.int64]]:
-    """Returns the times and the frame numbers (T,) int64 in an array that :func:`write_times` wrote.
-
-    Raises:
-        ValueError: for an array of another shape.
-    """
-    if table.ndim != 2 or table.shape[0] != 2 or table.shape[1] < 2:
-        raise ValueError(f"times have shape {table.shape}, not (2, frames + 1)")
-    return FrameTimes(table[0, :-1], float(table[0, -1])), table[1, :-1].astype(np.int64)
 
 
 def by_scaling(variants: Sequence[Variant]) -> Iterator[list[Variant]]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # the solver imports this module, and the check of a configur
     import torch
     from torch import Tensor, nn
 
+    from slowfast.models.clip_grid import ClipGrid
+
 
 @runtime_checkable
 class VideoModel(Protocol):
@@ -90,6 +92,20 @@ class HasTokens(Protocol):
     """
 
     num_tokens: int
+
+
+@runtime_checkable
+class EncodesClips(Protocol):
+    """A frame-by-frame model that may encode several frames together, clip by clip.
+
+    ``encode_frames`` then returns features (B, S, F) or (B, S, M, F) of S time steps, and ``classify`` takes
+    positions and mask (B, S) of the steps; ``forward`` takes those of the frames.
+
+    Attributes:
+        clip_grid: clips and time steps; None: each frame is encoded on its own.
+    """
+
+    clip_grid: ClipGrid | None
 
 
 @runtime_checkable
@@ -200,6 +216,11 @@ def feature_shape(num_tokens: int, feature_dim: int) -> tuple[int, ...]:
 def num_tokens_of(model: object) -> int:
     """Returns M, the number of tokens per frame; 1 for models that do not state it."""
     return model.num_tokens if isinstance(model, HasTokens) else 1
+
+
+def clip_grid_of(model: object) -> ClipGrid | None:
+    """Returns the clips and time steps of a model that encodes clips; None for all others."""
+    return model.clip_grid if isinstance(model, EncodesClips) else None
 
 
 def feature_shape_of(model: object) -> tuple[int, ...] | None:

@@ -86,10 +86,6 @@ class AttentiveProbe(HubModel, FrameModel):
         nn.init.trunc_normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K)."""
-        return self.classify(self.encode_frames(frames, mask), positions, mask)
-
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:

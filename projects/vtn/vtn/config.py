@@ -115,6 +115,10 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.BACKBONE.DROP_PATH_RATE = 0.0
     # Frames per pass through the backbone; 0: all frames of a batch.
     cfg.VTN.BACKBONE.CHUNK_FRAMES = 0
+    # Clip encoders: frames per clip, and frames from the start of a clip to the start of the next one; 0: as
+    # in their training, and clips one after another.
+    cfg.VTN.BACKBONE.CLIP_FRAMES = 0
+    cfg.VTN.BACKBONE.CLIP_STRIDE = 0
     # Recompute the backbone's activations in the backward pass, which saves memory and costs time.
     cfg.VTN.BACKBONE.ACT_CHECKPOINT = False
 
@@ -226,8 +230,13 @@ def _check_backbone(cfg: CfgNode) -> Iterator[str]:
         if backbone[key] not in ("", *choices):
             yield f"VTN.BACKBONE.{key} = {backbone[key]!r}: must be one of {', '.join(choices)}, or ''"
     yield from _check_learning(backbone)
-    if backbone.CHUNK_FRAMES < 0:
-        yield f"VTN.BACKBONE.CHUNK_FRAMES = {backbone.CHUNK_FRAMES}: must be 0 (all at once) or more"
+    for key, zero in (
+        ("CHUNK_FRAMES", "all at once"),
+        ("CLIP_FRAMES", "as in the training of the encoder"),
+        ("CLIP_STRIDE", "one clip after another"),
+    ):
+        if backbone[key] < 0:
+            yield f"VTN.BACKBONE.{key} = {backbone[key]}: must be 0 ({zero}) or more"
 
 
 def _check_tokens(cfg: CfgNode) -> Iterator[str]:

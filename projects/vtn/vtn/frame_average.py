@@ -74,10 +74,6 @@ class FrameAverage(HubModel, FrameModel):
             width=self.feature_dim,
         )
 
-    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K)."""
-        return self.classify(self.encode_frames(frames, mask), positions, mask)
-
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from slowfast.datasets.views import sampling, spatial
 from slowfast.errors import DecodeError
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.video.decoding import OpenVideo, open_video
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, scaled_by
@@ -163,12 +164,15 @@ class ViewReader:
         position_rate: None: positions are frame indices; else ``round(seconds × position_rate)``.
         open_source: opens a path: a video file, or a folder of images.
         augment: returns the augmented pixels of a clip (T, H, W, 3) uint8; None: no augmentation.
+        clip_grid: clips and time steps of a model that encodes clips. Frames outside of its clips are left
+            out, and positions in seconds are those of the middle of a frame's time step; None: single frames.
     """
 
     scheme: Scheme
     position_rate: float | None = None
     open_source: Callable[[str], OpenVideo] = open_video
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
+    clip_grid: ClipGrid | None = None
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
@@ -209,7 +213,13 @@ class ViewReader:
                 first, times = times.cut(*segment)
             except ValueError as error:
                 raise DecodeError(path, "segment outside", str(error)) from error
-        indices = positions = self.scheme.frames(times, view, rng)
+        indices = self.scheme.frames(times, view, rng)
+        grid = self.clip_grid
+        if grid is not None:
+            indices = indices[grid.used_frames(len(indices))]
+        positions = indices
         if self.position_rate is not None:
-            positions = np.round(times.seconds[indices] * self.position_rate).astype(np.int64)
+            seconds = times.position_seconds[indices]
+            seconds = seconds if grid is None else grid.align(seconds)
+            positions = np.round(seconds * self.position_rate).astype(np.int64)
         return first + indices, positions

@@ -49,6 +49,11 @@ class BackboneConfig:
         drop_rate: dropout probability in the backbone, 0 or more and below 1. 0: not passed on.
         drop_path_rate: probability of skipping a residual branch (stochastic depth), in the same range.
         chunk_frames: number of frames that pass the backbone at once, which bounds memory; 0: all of a batch.
+        clip_frames: frames per clip of a clip encoder, a multiple of its frames per time step; 0: as in its
+            training. Backbones of single images take 0 only.
+        clip_stride: frames from the start of a clip to the start of the next one; 0: ``clip_frames``. Where
+            clips overlap, a time step is taken from the clip in whose middle it is; where they leave gaps,
+            the frames between them are not read.
         act_checkpoint: True recomputes the backbone's activations in the backward pass, which needs less
             memory and more time.
 
@@ -73,6 +78,8 @@ class BackboneConfig:
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     chunk_frames: int = 0
+    clip_frames: int = 0
+    clip_stride: int = 0
     act_checkpoint: bool = False
 
     def __post_init__(self) -> None:
@@ -91,7 +98,9 @@ class BackboneConfig:
                 f"backbone.frozen_dtype = {self.frozen_dtype!r}: must be {', '.join(FROZEN_DTYPES)} or ''"
             )
         check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
-        check_at_least(0, "backbone", stage=self.stage)
+        check_at_least(
+            0, "backbone", stage=self.stage, clip_frames=self.clip_frames, clip_stride=self.clip_stride
+        )
         check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
 
     @classmethod
@@ -115,6 +124,8 @@ class BackboneConfig:
             drop_rate=node.DROP_RATE,
             drop_path_rate=node.DROP_PATH_RATE,
             chunk_frames=node.CHUNK_FRAMES,
+            clip_frames=node.CLIP_FRAMES,
+            clip_stride=node.CLIP_STRIDE,
             act_checkpoint=node.ACT_CHECKPOINT,
         )
 
