@@ -104,9 +104,10 @@ _C.DATA.IMAGE_FPS = 30.0
 # images; then a folder must not contain several sequences.
 _C.DATA.IMAGE_TEMPLATE = ""
 _C.DATA.NUM_FRAMES = 8
-# Distance between neighbouring frames of a clip, in frames at TARGET_FPS.
+# Distance between neighbouring frames of a clip, in frames at TARGET_FPS. For models that encode clips
+# NUM_FRAMES 0 is one clip, and SAMPLING_RATE 0 the frame rate of their training, which becomes TARGET_FPS.
 _C.DATA.SAMPLING_RATE = 8
-_C.DATA.TARGET_FPS = 30
+_C.DATA.TARGET_FPS = 30.0
 _C.DATA.INPUT_CHANNEL_NUM = [3, 3]
 _C.DATA.MEAN = [0.45, 0.45, 0.45]
 _C.DATA.STD = [0.225, 0.225, 0.225]
