@@ -36,10 +36,14 @@ def full_model(model_type: str, *, auto_class: str = "AutoModel", **changes: Any
 
 
 def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Draws each parameter, also biases and positions that are initially zero, so that every part counts."""
+    """Draws each parameter, also biases and positions that are initially zero, so that every part counts.
+
+    The scale gives attention that differs clearly between tokens.
+    """
     generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
+    for name, parameter in model.named_parameters():
+        drawn = torch.randn(parameter.shape, generator=generator) * 0.3
+        parameter.data = 1 + drawn if "norm" in name and name.endswith("weight") else drawn
     return model
 
 

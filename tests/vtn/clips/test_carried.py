@@ -27,7 +27,7 @@ from slowfast.features.batch import FeatureClip
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.video.decoding import open_video
-from tests.support.clip_backbone import FRAMES, SIZE, TUBELET, tiny_clip_model
+from tests.support.clips.backbone import FRAMES, SIZE, TUBELET, tiny_clip_model
 from tests.support.tiny_models import SMALL_VTN
 from tests.support.videos import write_csv, write_video
 from vtn import VTN, VideoFeatures, VideoStream, score_video, score_windows

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from slowfast.errors import InputError, ModelError
 from slowfast.models.frame_encoder import FrameEncoder, SequenceEncoder
-from tests.support.clip_backbone import FRAMES, SIZE, TUBELET, WIDTH, tiny_clip_model
+from tests.support.clips.backbone import FRAMES, SIZE, TUBELET, WIDTH, tiny_clip_model
 from vtn import VTN, BackboneConfig
 
 STRIDES = (0, 2, 4, 6)
