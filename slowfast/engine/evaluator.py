@@ -13,6 +13,7 @@ from fvcore.common.config import CfgNode
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
 from slowfast.datasets.video_dataset import ViewDataset
+from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
@@ -94,7 +95,7 @@ def build_evaluator(
         rank=world.rank,
         world_size=world.size,
         batch_size=section.BATCH_SIZE // world.local_size,
-        pin_memory=world.device.type == "cuda",
+        pin_memory=uses_pinned_memory(world.device),
     )
     mean, std = frame_normalization(cfg, model)
     evaluate_split = functools.partial(
