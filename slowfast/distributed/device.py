@@ -142,14 +142,15 @@ def has_fused_optimizers(device: torch.device) -> bool:
     return device.type in _WITH_FUSED_OPTIMIZERS
 
 
-def upload(values: Sequence[float] | Sequence[Sequence[float]], like: Tensor) -> Tensor:
-    """Returns numbers as a tensor of the device and dtype of ``like``; the host does not wait for the copy.
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Returns a small tensor of host memory on the device; the host does not wait for the copy.
 
-    ``torch.tensor(values, device=…)`` would wait until the device has finished all earlier work.
+    ``tensor.to(device)`` and ``torch.tensor(values, device=…)`` would wait until the device has finished all
+    earlier work.
     """
-    pinned = uses_pinned_memory(like.device)
-    on_host = torch.tensor(values, dtype=like.dtype, pin_memory=pinned)
-    return on_host.to(like.device, non_blocking=True)
+    if uses_pinned_memory(device):
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def synchronize(device: torch.device) -> None:
@@ -200,15 +201,22 @@ def device_errors(device: torch.device, *remedies: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-            raise DeviceError(_describe_out_of_memory(device, remedies)) from error
-        if isinstance(error, torch.AcceleratorError):
-            raise DeviceError(
-                f"{device} failed ({first_line(error)}). An assertion on the device is usually an index out "
-                "of range, such as a label of MODEL.NUM_CLASSES or more; CUDA_LAUNCH_BLOCKING=1 shows where, "
-                "and so does NUM_GPUS 0. Otherwise check the device's health with the vendor's tool"
-            ) from error
+        if (known := as_device_error(error, device, *remedies)) is not None:
+            raise known from error
         raise
+
+
+def as_device_error(error: BaseException, device: torch.device, *remedies: str) -> DeviceError | None:
+    """Returns the error that :func:`device_errors` raises in place of ``error``; None: none in its place."""
+    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        return DeviceError(_describe_out_of_memory(device, remedies))
+    if isinstance(error, torch.AcceleratorError):
+        return DeviceError(
+            f"{device} failed ({first_line(error)}). An assertion on the device is usually an index out "
+            "of range, such as a label of MODEL.NUM_CLASSES or more; CUDA_LAUNCH_BLOCKING=1 shows where, "
+            "and so does NUM_GPUS 0. Otherwise check the device's health with the vendor's tool"
+        )
+    return None
 
 
 def _describe_out_of_memory(device: torch.device, remedies: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from slowfast.config.check_training import check_batch_sizes
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.code_version import running_code
 from slowfast.distributed.device import (
+    as_device_error,
     choose_rank_device,
     count_accelerators,
     describe_device,
@@ -148,7 +149,7 @@ def run_process(
                 watchdog.stop(interrupted.signum)
             return interrupted.exit_code
         except BaseException as error:
-            return _terminate_all(_as_user_error(error, cfg.OUTPUT_DIR), world, watchdog)
+            return _terminate_all(_as_user_error(error, cfg.OUTPUT_DIR, world), world, watchdog)
         finally:
             disconnect()
     return 0
@@ -187,8 +188,14 @@ def _meet_others(
     return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), on_stop=interrupt.request)
 
 
-def _as_user_error(error: BaseException, folder: str) -> BaseException:
-    """Returns an :class:`OutputError` for a full or read-only disk, and any other error unchanged."""
+def _as_user_error(error: BaseException, folder: str, world: World) -> BaseException:
+    """Returns an error with a remedy for a full or read-only disk and a full or failed device.
+
+    Any other error is returned unchanged.
+    """
+    if isinstance(error, RuntimeError) and (known := as_device_error(error, world.device)) is not None:
+        known.__cause__ = error
+        return known
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return OutputError(folder, error)
     return error

@@ -9,7 +9,7 @@ and (B, T, M, F) for models with several tokens per frame (:class:`HasTokens`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the solver imports this module, and the check of a configuration imports the solver
@@ -117,6 +117,15 @@ class HasClasses(Protocol):
     """
 
     num_classes: int
+
+
+@runtime_checkable
+class HasMemoryRemedies(Protocol):
+    """A model with settings of its own that need less memory; errors of a full device name them."""
+
+    def memory_remedies(self, *, training: bool) -> Sequence[str]:
+        """Returns changes of the configuration that would help, the least harmful first."""
+        ...
 
 
 @runtime_checkable

@@ -96,5 +96,5 @@ class FrameAverage(HubModel, FrameModel):
             # Masked features may be NaN, which a product with 0 would keep.
             mean = torch.where(real, fused, 0).sum(dim=1) / real.sum(dim=1)
         if not self.training:
-            check_state(mean, features, mask)
+            check_state(mean, features, mask, positions)
         return self.mlp_head(mean)

@@ -166,7 +166,8 @@ class FrameModel(nn.Module):
             raise InputError(problem)
         if self._splitter is not None:
             return self._splitter.encode(self._encode_images, frames, mask, self.feature_shape)
-        if mask is None or mask.all():
+        # A GPU's mask is not asked whether it is full: the answer would be waited for.
+        if mask is None or (mask.is_cpu and mask.all()):
             chunk = (
                 frames.shape[2]
                 if self.chunk_frames == 0
@@ -260,6 +261,15 @@ class FrameModel(nn.Module):
     def feature_dtypes(self) -> Mapping[str, str]:
         """Returns the dtypes in which features are now computed, which change them slightly."""
         return {"frozen dtype": str(self._frozen_dtype), "inference dtype": str(self.inference_dtype)}
+
+    def memory_remedies(self, *, training: bool) -> list[str]:
+        """Returns keys that divide the work of the backbone; see
+        ``slowfast.models.capabilities.HasMemoryRemedies``."""
+        if training and self.learns_features:
+            return [] if self.act_checkpoint else ["VTN.BACKBONE.ACT_CHECKPOINT True"]
+        if self.chunk_frames:
+            return [f"VTN.BACKBONE.CHUNK_FRAMES below {self.chunk_frames}"]
+        return ["VTN.BACKBONE.CHUNK_FRAMES 32 or less"]
 
     def shard_units(self) -> list[nn.Module]:
         """Returns the backbone's own units, or the blocks in its lists; see

@@ -137,7 +137,7 @@ class VTN(HubModel, FrameModel):
         check_sequence(features, positions, mask, self.feature_shape)
         state = self.temporal_encoder(features, self.cls_token, positions, mask)
         if not self.training:
-            check_state(state, features, mask)
+            check_state(state, features, mask, positions)
         return state
 
     def adapt_weight(self, name: str, weight: Tensor, shape: torch.Size) -> Tensor | str:

@@ -42,7 +42,7 @@ class _Sums:
         self.steps += 1
         self.data_seconds += data_seconds
         self.step_seconds += step_seconds
-        if not result.updated:  # its loss is not finite
+        if not result.updated:  # its loss or gradient is not finite
             return
         self.clips += result.clips
         self.loss += result.loss * result.clips

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.config import load_config
 from slowfast.datasets.class_names import choose_class_names
+from slowfast.distributed.device import choose_device, device_errors, use_device
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.models.build import build_model
@@ -64,15 +64,27 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
     Raises:
         ConfigError: where the configuration is wrong or its model does not encode single frames.
         CheckpointError: where the weights cannot be loaded.
+        DeviceError: where the device cannot be used or its memory is full.
         DecodeError: where the video cannot be decoded.
         Interrupted: where a stop signal came; the features so far are on disk.
     """
     cfg = load_config(request.config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *request.overrides])
     model, class_names = build_frame_model(cfg, request.checkpoint)
     cfg = adopt_frame_format(cfg, model)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device).prepare_inference()
+    device = choose_device(cfg.NUM_GPUS)
+    use_device(device)
+    with device_errors(device, *model.memory_remedies(training=False)):
+        return _predict(cfg, model.to(device).prepare_inference(), class_names, request, interrupt)
 
+
+def _predict(
+    cfg: CfgNode,
+    model: FrameModel,
+    class_names: list[str],
+    request: PredictionRequest,
+    interrupt: Interrupt,
+) -> Prediction:
+    """Does :func:`predict_video` with a model on its device, prepared for inference."""
     path = request.features or feature_path(request.video, cfg.OUTPUT_DIR)
     view = build_frame_view(cfg, model, request.fps)
     with naming_file(path):
