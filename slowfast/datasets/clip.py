@@ -248,8 +248,8 @@ def collate_common(clips: Sequence[Any], lengths: Sequence[int]) -> dict[str, An
             raise DataError(f"video {clip.video_id}: a clip has no frames; give at least one per clip")
         if (first := int(clip.positions.min())) < 0:
             raise DataError(
-                f"video {clip.video_id}: a frame has position {first}, must be 0 or more, where 0 is the first "
-                "frame of the video"
+                f"video {clip.video_id}: a frame has position {first}, must be 0 or more, where 0 is the "
+                "first frame of the video"
             )
     longest = max(lengths, default=0)
     positions = torch.zeros(len(clips), longest, dtype=torch.int64)

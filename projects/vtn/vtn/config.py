@@ -288,8 +288,8 @@ def _check_learning(backbone: CfgNode) -> Iterator[str]:
         )
     if backbone.FROZEN_DTYPE == "float16" and backbone.LEARNING_NORMS:
         yield (
-            "VTN.BACKBONE.FROZEN_DTYPE = 'float16': must be 'bfloat16' or '' where LEARNING_NORMS is True; the "
-            "gradients of norms pass through the frozen part, and are rounded to 0 in float16"
+            "VTN.BACKBONE.FROZEN_DTYPE = 'float16': must be 'bfloat16' or '' where LEARNING_NORMS is True; "
+            "the gradients of norms pass through the frozen part, and are rounded to 0 in float16"
         )
     if lora.RANK < 0:
         yield f"VTN.BACKBONE.LORA.RANK = {lora.RANK}: must be 0 (no LoRA) or more"

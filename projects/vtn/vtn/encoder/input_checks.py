@@ -49,8 +49,8 @@ def check_sequence(
 def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shape: torch.Size) -> None:
     """Raises ``InputError`` unless positions and mask fit, where given, and each clip has a real frame.
 
-    Their values are checked in host memory only. The loader checks those of its batches before they are copied
-    to a GPU, and :func:`check_state` checks the others in evaluation.
+    Their values are checked in host memory only. The loader checks those of its batches before they are
+    copied to a GPU, and :func:`check_state` checks the others in evaluation.
 
     Args:
         positions: (B, T) of an integer dtype, 0 or more.
