@@ -56,6 +56,8 @@ class ExtractionRequest:
             of ``DATA.TRAIN_JITTER_SCALES``.
         crops: number of training crops per short side, placed along the long side.
         flips: whether the mirror image of each training crop is extracted, too.
+        whole_pictures: training videos: whole pictures as in the test, with ``DATA.TRAIN_CROP_SIZE`` as their
+            default short side, instead of crops.
     """
 
     dtype: str = "float16"
@@ -63,6 +65,7 @@ class ExtractionRequest:
     short_sides: tuple[int, ...] = ()
     crops: int = 1
     flips: bool = False
+    whole_pictures: bool = False
 
 
 def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: ExtractionRequest) -> None:
@@ -138,14 +141,35 @@ def _build_variants(cfg: CfgNode, split: str, request: ExtractionRequest) -> Ite
     if not isinstance(scheme, TrainingViews):
         yield from evaluation_variants(scheme)
         return
-    for side in request.short_sides or scheme.short_sides[:1]:
+    _check_whole_pictures(cfg, request)
+    multiple = cfg.DATA.TEST_PICTURE_MULTIPLE if request.whole_pictures else 0
+    own_sides = (scheme.crop_size,) if multiple else scheme.short_sides[:1]
+    for side in request.short_sides or own_sides:
         if side < scheme.crop_size:
             raise ConfigError(
                 f"--short-sides {side}: must be at least DATA.TRAIN_CROP_SIZE = {scheme.crop_size}; use more"
             )
         for crop in range(request.crops):
-            variant = Variant(side, scheme.crop_size, crop, request.crops, interpolation=scheme.interpolation)
+            variant = Variant(
+                side,
+                scheme.crop_size,
+                crop,
+                request.crops,
+                interpolation=scheme.interpolation,
+                picture_multiple=multiple,
+            )
             yield from (variant, replace(variant, flip=True)) if request.flips else (variant,)
+
+
+def _check_whole_pictures(cfg: CfgNode, request: ExtractionRequest) -> None:
+    """Raises ``ConfigError`` for whole pictures of training videos that do not fit the other options."""
+    if request.whole_pictures and not cfg.DATA.TEST_WHOLE_PICTURE:
+        raise ConfigError(
+            "DATA.TEST_WHOLE_PICTURE = False: must be True for --whole-pictures, so that the test shows what "
+            "training shows; set it True, or extract crops"
+        )
+    if request.whole_pictures and request.crops > 1:
+        raise ConfigError(f"--crops {request.crops}: must be 1 with --whole-pictures; leave one of them out")
 
 
 def _build_manifest(
