@@ -77,8 +77,8 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN = CfgNode()
 
     cfg.VTN.BACKBONE = CfgNode()
-    # A name in BACKBONE_REGISTRY, a timm model, hf:NAME or hf:FOLDER, torchvision:NAME, detectron2:CONFIG;
-    # empty: the backbone of MODEL.ARCH (VIT, DEIT_B, DEIT_TI, R50, R101).
+    # A name in BACKBONE_REGISTRY, a timm model, hf:NAME or hf:FOLDER, torchvision:NAME, detectron2:CONFIG,
+    # pytorchvideo:NAME; empty: the backbone of MODEL.ARCH (VIT, DEIT_B, DEIT_TI, R50, R101).
     cfg.VTN.BACKBONE.NAME = ""
     # Start from the weights that the backbone's library publishes; they are downloaded.
     cfg.VTN.BACKBONE.PRETRAINED = True
