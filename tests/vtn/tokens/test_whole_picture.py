@@ -31,6 +31,7 @@ from slowfast.features.cache import Manifest, Variant
 from slowfast.interrupt import Interrupt
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.video.decoding import open_video
+from tests.support.clips import backbone as clip_backbone  # noqa: F401 (registers tiny_clips)
 from tests.support.tiny_models import SMALL_VTN
 from tests.support.videos import write_csv, write_video
 from vtn import VTN
@@ -44,6 +45,11 @@ TRANSFORMER = (
     "VTN.BACKBONE.ARGS",
     {"img_size": SIZE, "dynamic_img_size": True},
 )
+
+CLIPS = (
+    "VTN.BACKBONE.NAME", "tiny_clips", "VTN.BACKBONE.ARGS", {}, "VTN.LONGFORMER.POSITION", "sinusoidal",
+    "VTN.LONGFORMER.POSITION_UNIT", "second", "DATA.NUM_FRAMES", 0, "DATA.SAMPLING_RATE", 0,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +129,8 @@ def test_what_happens_at_the_side_changes_the_tokens_of_that_side() -> None:
 
 @pytest.mark.parametrize(
     ("model", "backbone"),
-    [("VTN", CONVOLUTIONAL), ("VTN", TRANSFORMER), ("FrameAverage", CONVOLUTIONAL)],
-    ids=["convolutional", "transformer", "FrameAverage"],
+    [("VTN", CONVOLUTIONAL), ("VTN", TRANSFORMER), ("VTN", CLIPS), ("FrameAverage", CONVOLUTIONAL)],
+    ids=["convolutional", "transformer", "clip encoder", "FrameAverage"],
 )
 def test_a_batch_of_several_sizes_gives_the_scores_of_single_videos(
     data: Path, tmp_path: Path, model: str, backbone: tuple[Any, ...]
