@@ -19,7 +19,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
 from slowfast.log import CountOf, get_logger, log_json_stats
-from slowfast.models.capabilities import FrameByFrameModel, HasMemoryRemedies, clip_grid_of, feature_shape_of
+from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of, feature_shape_of, memory_remedies
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction, get_loss
@@ -134,10 +134,13 @@ def build_evaluator(
 
 def _memory_remedies(cfg: CfgNode, split: str, model: Any) -> tuple[str, ...]:
     """Returns settings with which an evaluation needs less memory, the least harmful first."""
-    own = model.memory_remedies(training=False) if isinstance(model, HasMemoryRemedies) else ()
     section = "TRAIN" if split == "val" else "TEST"
     smaller = f"{section}.BATCH_SIZE below {cfg[section].BATCH_SIZE}"
-    return (*own, smaller, f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}")
+    return (
+        *memory_remedies(model, training=False),
+        smaller,
+        f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}",
+    )
 
 
 def _build_loss(cfg: CfgNode) -> LossFunction | None:

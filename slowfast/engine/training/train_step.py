@@ -22,7 +22,7 @@ from slowfast.distributed.parallel import as_user_error, without_synchronization
 from slowfast.distributed.world import World
 from slowfast.errors import DataError, InputError, TrainingError
 from slowfast.metrics import topk_correct
-from slowfast.models.capabilities import HasMemoryRemedies
+from slowfast.models.capabilities import memory_remedies
 from slowfast.models.losses import LossFunction
 from slowfast.models.precision import Precision
 from slowfast.solver import set_learning_rate
@@ -245,7 +245,7 @@ def _split(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
 
 def _memory_remedies(model: nn.Module) -> list[str]:
     """Returns settings with which a step needs less memory, the least harmful first."""
-    own = model.memory_remedies(training=True) if isinstance(model, HasMemoryRemedies) else ()
+    own = memory_remedies(model, training=True)
     return [
         "a larger TRAIN.GRAD_ACCUM_STEPS",
         *own,

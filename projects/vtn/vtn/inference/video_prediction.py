@@ -22,6 +22,7 @@ from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.models.build import build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
 from slowfast.solver.ema import evaluates_average
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView, extract_video_features
@@ -74,7 +75,10 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
     device = choose_device(cfg.NUM_GPUS)
     use_device(device)
     with device_errors(device, *model.memory_remedies(training=False)):
-        return _predict(cfg, model.to(device).prepare_inference(), class_names, request, interrupt)
+        model = model.to(device).prepare_inference()
+        size = cfg.DATA.TEST_CROP_SIZE
+        choose_encoding(model, EncodingRequest.from_config(cfg), (size, size), device)
+        return _predict(cfg, model, class_names, request, interrupt)
 
 
 def _predict(
