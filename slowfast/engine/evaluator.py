@@ -128,18 +128,11 @@ def build_evaluator(
         cfg.LOG_PERIOD,
         world.is_main,
         world.device,
-        _memory_remedies(cfg, split, model),
-    )
-
-
-def _memory_remedies(cfg: CfgNode, split: str, model: Any) -> tuple[str, ...]:
-    """Returns settings with which an evaluation needs less memory, the least harmful first."""
-    section = "TRAIN" if split == "val" else "TEST"
-    smaller = f"{section}.BATCH_SIZE below {cfg[section].BATCH_SIZE}"
-    return (
-        *memory_remedies(model, training=False),
-        smaller,
-        f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}",
+        (
+            *memory_remedies(model, training=False),
+            f"{'TRAIN' if split == 'val' else 'TEST'}.BATCH_SIZE below {section.BATCH_SIZE}",
+            f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}",
+        ),
     )
 
 

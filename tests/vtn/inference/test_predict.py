@@ -429,8 +429,14 @@ class TestCommandLine:
         assert last.endswith(f"[Errno {errno.ENOSPC}] No space left on device: '{named}'")
 
     def test_num_gpus_0_computes_on_the_cpu_and_a_full_gpu_names_it(
-        self, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        arguments: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
+        arguments = [*arguments, f"--features={tmp_path / 'f.npy'}"]
+
         def full(*_: Any) -> torch.Tensor:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -442,7 +448,8 @@ class TestCommandLine:
             patch.setattr(FrameEncoder, "encode", full)
             assert main([*arguments, "NUM_GPUS", "0"]) == 1
         assert "is full; any of these needs less: VTN.BACKBONE.CHUNK" in capsys.readouterr().err
-        monkeypatch.setattr(video_prediction, "_predict", lambda cfg, model, *_: _raise_device(model))
+        monkeypatch.setattr(video_prediction, "_predict", lambda model, *_: _raise_device(model))
+        monkeypatch.setattr(video_prediction, "choose_encoding", lambda *_: None)
         assert main([*arguments, "NUM_GPUS", "1"]) == 1
         assert "the model is on meta" in capsys.readouterr().err
         assert used == [torch.device("cpu"), torch.device("meta", 0)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -72,28 +72,30 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
     cfg = load_config(request.config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *request.overrides])
     model, class_names = build_frame_model(cfg, request.checkpoint)
     cfg = adopt_frame_format(cfg, model)
+    view = build_frame_view(cfg, model, request.fps)
+    if not request.features:
+        request = replace(request, features=str(feature_path(request.video, cfg.OUTPUT_DIR)))
     device = choose_device(cfg.NUM_GPUS)
     use_device(device)
     with device_errors(device, *model.memory_remedies(training=False)):
         model = model.to(device).prepare_inference()
         size = cfg.DATA.TEST_CROP_SIZE
         choose_encoding(model, EncodingRequest.from_config(cfg), (size, size), device)
-        return _predict(cfg, model, class_names, request, interrupt)
+        return _predict(model, class_names, view, cfg.MODEL.HEAD_ACT, request, interrupt)
 
 
 def _predict(
-    cfg: CfgNode,
     model: FrameModel,
     class_names: list[str],
+    view: FrameView,
+    head_act: str,
     request: PredictionRequest,
     interrupt: Interrupt,
 ) -> Prediction:
     """Does :func:`predict_video` with a model on its device, prepared for inference."""
-    path = request.features or feature_path(request.video, cfg.OUTPUT_DIR)
-    view = build_frame_view(cfg, model, request.fps)
-    with naming_file(path):
+    with naming_file(request.features):
         video = extract_video_features(
-            model, request.video, view, path, show_progress=True, interrupt=interrupt
+            model, request.video, view, request.features, show_progress=True, interrupt=interrupt
         )
     timeline = None
     if request.window:
@@ -102,7 +104,7 @@ def _predict(
             video,
             request.window,
             request.stride or request.window,
-            head_act=cfg.MODEL.HEAD_ACT,
+            head_act=head_act,
             on_batch=lambda windows: interrupt.raise_if_requested(),
         )
     return Prediction(
@@ -111,7 +113,7 @@ def _predict(
         num_frames=video.num_decoded,
         num_undecodable=len(video.features) - video.num_decoded,
         class_names=class_names,
-        scores=score_video(model, video, head_act=cfg.MODEL.HEAD_ACT),
+        scores=score_video(model, video, head_act=head_act),
         timeline=timeline,
     )
 
