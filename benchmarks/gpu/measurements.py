@@ -59,8 +59,11 @@ PLANS = (
         ("--frames", "16", "250", "--rounds", "5"),
         ("--backbone", "vit_tiny_patch16_224", "--frames", "8", "--dtypes", "float32", "--rounds", "1"),
     ),
-    Plan("train", (), ()),
-    Plan("extract", (), ()),
+    Plan(
+        "extract",
+        ("--sources", "340x256", "--frames", "128"),
+        ("--sources", "340x256", "--frames", "16", "--backbones", "ResNet-50", "--rounds", "1"),
+    ),
     Plan(
         "scaling",
         ("--processes", "1", "--backbone", "vit_base_patch16_224", "--frames", "16", "--batch", "8"),

@@ -65,15 +65,10 @@ class GpuReport:
         for reason, count in skipped.items():
             yield f"{count} tests", "skipped", None, reason
         for measurement in self.benchmarks:
-            rows = measurement.report.get("rows", [])
-            yield (
-                f"benchmark {measurement.name}",
-                measurement.outcome,
-                measurement.seconds,
-                measurement.detail,
-            )
-            for row in rows:
-                yield f"benchmark {measurement.name}", "measured", None, _values(row)
+            what = f"benchmark {measurement.name}"
+            yield what, measurement.outcome, measurement.seconds, measurement.detail
+            for row in measurement.report.get("rows", []):
+                yield what, "measured", None, _values(row)
 
 
 def _line(what: str, result: str, seconds: float | None, values: str) -> str:
