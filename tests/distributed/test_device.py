@@ -100,10 +100,19 @@ def test_collectives_run_on_the_device_and_on_the_cpu() -> None:
     assert collective_backends(CPU, "nccl") == "gloo"
 
 
-def test_numbers_are_uploaded_in_the_dtype_of_another_tensor() -> None:
-    table = upload([[1.0, 2.0], [3.0, 4.0]], like=torch.zeros(1, dtype=torch.float64))
-    assert table.dtype == torch.float64
-    assert table.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+def test_a_small_tensor_is_uploaded_from_pinned_memory_without_waiting(
+    monkeypatch: pytest.MonkeyPatch, gpus: Any
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: calls.append("pinned") or tensor)
+    monkeypatch.setattr(torch.Tensor, "to", lambda *_, **options: calls.append(options))
+    gpus(1)
+    upload(torch.ones(2), torch.device("cuda", 0))
+    assert calls == ["pinned", {"non_blocking": True}]
+    calls.clear()
+    gpus(0)  # without a driver there is no pinned memory
+    upload(torch.ones(2), CPU)
+    assert calls == [{"non_blocking": True}]
 
 
 def test_under_torchrun_a_missing_gpu_is_logged(
