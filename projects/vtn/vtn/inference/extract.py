@@ -5,9 +5,11 @@ T frames, M tokens of a frame, F width of a feature.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.progress import Progress
-from slowfast.video.decoding import open_video
+from slowfast.video.decoding import OpenVideo, open_video
 from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
@@ -89,37 +91,71 @@ def extract_video_features(
         NotFiniteError: for features that are NaN or infinite; earlier chunks are kept.
         Interrupted: after a signal; the message states what is kept.
     """
+    encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
     with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
+        return extract_open_video(
+            encoder,
+            video,
+            view,
+            feature_path,
+            name=str(video_path),
+            source={
+                "video": describe_file(video_path),
+                "backbone": {**model.feature_source(), **model.feature_dtypes()},
+            },
+            show_progress=show_progress,
+            interrupt=interrupt,
+        )
+
+
+def extract_open_video(
+    encoder: FrameEncoder,
+    video: OpenVideo,
+    view: FrameView,
+    feature_path: str | Path,
+    *,
+    name: str,
+    source: Mapping[str, Any],
+    indices: NDArray[np.int64] | None = None,
+    show_progress: bool = False,
+    interrupt: Interrupt | None = None,
+) -> VideoFeatures:
+    """Encodes the frames of an open video, see :func:`extract_video_features`.
+
+    Args:
+        encoder: of a :class:`vtn.frame_model.FrameModel`.
+        name: of the video, for messages.
+        source: plain values that identify the video and the backbone; features of another source in the file
+            are replaced.
+        indices: (T,) int64, ascending, the frames to encode; None: those of ``view``.
+    """
+    model = cast(FrameModel, encoder.model)
+    if indices is None:
         indices = whole_video(video.times, 0, view.fps)
-        description = {
-            "video": describe_file(video_path),
-            "frames": len(indices),
-            "view": {**asdict(view), "mean": list(view.mean), "std": list(view.std)},
-            "backbone": {**model.feature_source(), **model.feature_dtypes()},
-        }
-        encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
-        variant = Variant(view.short_side, view.crop_size, interpolation=view.interpolation)
-        with FeatureFile(feature_path, model.feature_shape, description) as file:
-            if file.count:
-                logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
-            chunks = append_features(
-                encoder, video, indices, {variant: file}, name=str(video_path), missing=set(), ahead=2
-            )
-            with (
-                evaluating(model),
-                Progress(
-                    len(indices) - file.count, Path(video_path).name, "frame", enabled=show_progress
-                ) as progress,
-                closing(chunks),
-            ):
-                for count in chunks:
-                    progress.update(count)
-                    if interrupt is not None and interrupt.requested():
-                        kept = f"{file.count} of {len(indices)} frames are in {file.path}"
-                        raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
-            times = FrameTimes(video.times.seconds[indices], video.times.duration)
-            features = file.features()
-            return VideoFeatures(features, times, indices, _decoded_rows(features, indices, str(video_path)))
+    description = {
+        "video": source["video"],
+        "frames": len(indices),
+        "view": {**asdict(view), "mean": list(view.mean), "std": list(view.std)},
+        **source,
+    }
+    variant = Variant(view.short_side, view.crop_size, interpolation=view.interpolation)
+    with FeatureFile(feature_path, model.feature_shape, description) as file:
+        if file.count:
+            logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
+        chunks = append_features(encoder, video, indices, {variant: file}, name=name, missing=set(), ahead=2)
+        with (
+            evaluating(model),
+            Progress(len(indices) - file.count, Path(name).name, "frame", enabled=show_progress) as progress,
+            closing(chunks),
+        ):
+            for count in chunks:
+                progress.update(count)
+                if interrupt is not None and interrupt.requested():
+                    kept = f"{file.count} of {len(indices)} frames are in {file.path}"
+                    raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
+        times = FrameTimes(video.times.seconds[indices], video.times.duration)
+        features = file.features()
+        return VideoFeatures(features, times, indices, _decoded_rows(features, indices, name))
 
 
 def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str) -> Tensor | None:
