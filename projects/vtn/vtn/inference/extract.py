@@ -27,6 +27,7 @@ from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.progress import Progress
 from slowfast.video.decoding import OpenVideo, open_video
 from slowfast.video.frame_times import FrameTimes
+from slowfast.video.placement import Placer
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import device_of, evaluating
@@ -57,6 +58,11 @@ class FrameView:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
+
+    @property
+    def placer(self) -> Placer:
+        """The scaling and the crop of a frame."""
+        return Variant(self.short_side, self.crop_size, interpolation=self.interpolation).placer
 
 
 def extract_video_features(

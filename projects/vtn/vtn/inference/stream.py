@@ -5,7 +5,7 @@ T frames of a push, t frames of a chunk, H W pixels, M tokens of a frame, F widt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -135,7 +135,7 @@ class VideoStream:
             raise InputError(f"features have shape {tuple(features.shape)}: must be (frames, {expected})")
         self._add(features.detach(), *self._check_times(len(features), seconds, indices))
 
-    def follow(self, source: Iterable[tuple[np.ndarray, Times]]) -> Iterator[float]:
+    def follow(self, source: Iterable[tuple[np.ndarray, Times]]) -> Generator[float, None, None]:
         """Pushes each (frames, seconds) of a source; yields the time of the newest frame after each push.
 
         The source runs in a thread, so that decoding and encoding overlap. Its exceptions are raised here.

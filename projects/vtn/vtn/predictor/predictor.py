@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from vtn.arguments.evaluation import build_evaluation_config
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import extract_open_video
 from vtn.inference.prediction import Prediction
+from vtn.inference.stream import VideoStream
 from vtn.inference.video_prediction import build_frame_view
 from vtn.inference.windows import score_video, score_windows
+from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import FAILURES, Pipeline, ScoredVideo
 from vtn.predictor.scoring import ViewScorer, merge_views
 from vtn.predictor.source import load_source
@@ -158,7 +161,7 @@ class Predictor:
         *,
         window_seconds: float | None = None,
         stride_seconds: float | None = None,
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction, None, None]:
         """Yields the predictions of many videos in order, while threads decode the next ones.
 
         A video that cannot be predicted has a prediction with ``error`` and does not end the work. Results
@@ -189,6 +192,47 @@ class Predictor:
                 yield Prediction.failed(name, self.class_names, describe_failure(result, name))
             else:
                 yield result
+
+    def follow(
+        self, video: str, *, last_seconds: float, every_seconds: float = 1.0
+    ) -> Generator[Prediction, None, None]:
+        """Yields predictions of a camera or stream while its frames come, each of its last seconds.
+
+        The attribute ``seconds`` of a prediction is the time of the newest frame since the first one. Frames
+        are taken at ``fps``, by default at the frame rate of the clips that the model was trained with; each
+        is encoded once. Frames that come while the model is busy are left out.
+
+        Args:
+            video: number of a camera as text, such as ``0``; an address, such as ``rtsp://…``; or the path of
+                a file.
+            last_seconds: duration that is scored.
+            every_seconds: from one prediction to the next.
+
+        Raises:
+            DecodeError: for a source that cannot be opened or read.
+            InputError: for durations that are not above 0.
+        """
+        if not (0 < last_seconds < float("inf") and 0 < every_seconds < float("inf")):
+            raise InputError(
+                f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
+            )
+        view = build_frame_view(self._cfg, self.model, self._fps)
+        frames = LiveFrames(video, view.placer, fps=view.fps, seconds=every_seconds)
+        stream = VideoStream(
+            self.model,
+            keep_seconds=last_seconds,
+            head_act=self._scorer.head_act,
+            mean=view.mean,
+            std=view.std,
+        )
+        with closing(stream.follow(self._plan.in_channel_order(frames))) as updates:
+            while True:
+                with self._scorer.encoder.precision.autocast():
+                    if (now := next(updates, None)) is None:
+                        return
+                    scores = stream.scores()
+                frames.count_taken()
+                yield Prediction(video, now, len(stream), self.class_names, scores)
 
     def _source(self, video: Video | VideoSource) -> VideoSource:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from vtn.predictor.untrusted import (
     NOTHING_TO_RUN,
     check_archive,
     check_backbone,
+    check_numbers,
     check_size,
     count_safetensors,
     count_stored,
@@ -190,4 +192,6 @@ def _check_model(
     if backbone:
         arguments = arguments.changed({"backbone": backbone})
     check_backbone(arguments.backbone.name, arguments.backbone.args, source=source, allowed=backbone)
+    groups = {name: vars(group) for name, group in arguments.as_keywords().items() if is_dataclass(group)}
+    check_numbers({"num_classes": arguments.num_classes, **groups}, source=source)
     check_size(lambda: model_class(**arguments.as_keywords()), stored, source=source)

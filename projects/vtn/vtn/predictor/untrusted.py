@@ -53,6 +53,8 @@ _LOADING_ARGUMENTS = frozenset(
         *("cache_dir", "weights", "weights_backbone", "trust_remote_code", "auto_map", "name_or_path"),
     }
 )
+# No width, number of layers, or other size of a network is larger; libraries make lists of some of them.
+_LARGEST_SIZE = 1 << 20
 _MOST_TIMES = 4  # the size of a model, compared with its file
 _FREE_NUMBERS, _FREE_WEIGHTS = 1 << 24, 4096
 
@@ -209,6 +211,23 @@ def count_safetensors(path: str | Path) -> tuple[int, int]:
     except Exception as error:  # safetensors has errors of its own
         raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
     return len(shapes), sum(int(torch.Size(shape).numel()) for shape in shapes)
+
+
+def check_numbers(groups: Mapping[str, Any], *, source: str) -> None:
+    """Raises ``CheckpointError`` for a number among a model's arguments that cannot be a size of a network.
+
+    Args:
+        groups: arguments by name; mappings in them may be nested.
+        source: the file, for messages.
+    """
+    for key, value in _leaves(groups):
+        numbers = value if isinstance(value, list | tuple) else [value]
+        for number in numbers:
+            if isinstance(number, int | float) and abs(number) > _LARGEST_SIZE:
+                raise CheckpointError(
+                    f"{source}: {key} = {value!r}: must be {_LARGEST_SIZE:,} or less, since it is a size of "
+                    "the network"
+                )
 
 
 def check_size(build: Callable[[], object], stored: tuple[int, int], *, source: str) -> None:

@@ -5,6 +5,7 @@ T frames of a view.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +69,13 @@ class ViewPlan:
     def frames(self, times: FrameTimes) -> NDArray[np.int64]:
         """Returns the frames (T,) of the first temporal view, ascending."""
         return self.scheme.frames(times, 0, np.random.default_rng(0))
+
+    def in_channel_order(
+        self, pushes: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (frames (t, H, W, 3) RGB, seconds) with the channels in the order of the model."""
+        for frames, seconds in pushes:
+            yield frames[..., ::-1] if self.reverse_channels else frames, seconds
 
     def read(self, source: VideoSource, threads: int = 1) -> ReadVideo:
         """Reads the views of a video.
