@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks._longformer import HuggingFaceEncoder, chunked_reference
 from benchmarks.measure import BenchmarkReport, Timing, cpu_has_bfloat16, peak_memory, ratio, time_interleaved
+from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
 from vtn.encoder.packed_linear import pack
 from vtn.encoder.temporal_encoder import TemporalEncoder

@@ -24,10 +24,13 @@ def check_features(cfg: CfgNode) -> Iterator[str]:
         "AUG.ENABLE": cfg.TRAIN.ENABLE and cfg.AUG.ENABLE,
         "MIXUP.ENABLE": cfg.TRAIN.ENABLE and cfg.MIXUP.ENABLE,
         "DATA.ORIGINAL_SEMANTICS": data.ORIGINAL_SEMANTICS,
+        # A cache holds features of whole pictures, too; files of other programs are taken as they are.
+        "DATA.TEST_WHOLE_PICTURE": data.TEST_WHOLE_PICTURE and "TEST" in files,
     }.items():
         if used:
             yield f"{key} = True: needs pixels, and {source} gives features; set it False"
-    if data.FEATURES and data.FEATURES_FPS > 0:
+    # A rate of 0 is left to the model.
+    if data.FEATURES and data.FEATURES_FPS > 0 and data.SAMPLING_RATE > 0:
         yield from _check_feature_rate(cfg)
 
 

@@ -104,9 +104,10 @@ _C.DATA.IMAGE_FPS = 30.0
 # images; then a folder must not contain several sequences.
 _C.DATA.IMAGE_TEMPLATE = ""
 _C.DATA.NUM_FRAMES = 8
-# Distance between neighbouring frames of a clip, in frames at TARGET_FPS.
+# Distance between neighbouring frames of a clip, in frames at TARGET_FPS. For models that encode clips
+# NUM_FRAMES 0 is one clip, and SAMPLING_RATE 0 the frame rate of their training, which becomes TARGET_FPS.
 _C.DATA.SAMPLING_RATE = 8
-_C.DATA.TARGET_FPS = 30
+_C.DATA.TARGET_FPS = 30.0
 _C.DATA.INPUT_CHANNEL_NUM = [3, 3]
 _C.DATA.MEAN = [0.45, 0.45, 0.45]
 _C.DATA.STD = [0.225, 0.225, 0.225]
@@ -125,6 +126,12 @@ _C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = []
 # Pixels; 0: the size that the model's weights were trained with.
 _C.DATA.TRAIN_CROP_SIZE = 224
 _C.DATA.TEST_CROP_SIZE = 256
+# (new) Test and predict on the whole picture in its own aspect ratio, its short side scaled to
+# TEST_CROP_SIZE, instead of on a square crop; for models that accept frames of any size.
+_C.DATA.TEST_WHOLE_PICTURE = False
+# (new) Both sides of whole pictures are rounded to multiples of this many pixels; 0: of the smallest number
+# that the model accepts.
+_C.DATA.TEST_PICTURE_MULTIPLE = 0
 # Draw the inverse of the short side uniformly instead of the short side.
 _C.DATA.INV_UNIFORM_SAMPLE = False
 _C.DATA.RANDOM_FLIP = True

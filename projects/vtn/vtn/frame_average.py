@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from slowfast.errors import ModelError
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.groups import BackboneConfig, FusionConfig, HeadConfig
-from vtn.arguments.model_arguments import ModelArguments
+from vtn.arguments.model_arguments import FusedModelArguments
 from vtn.encoder.fusion import AttendTokens, ConcatTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel, build_head
@@ -41,6 +41,9 @@ class FrameAverage(HubModel, FrameModel):
     >>> model = FrameAverage(BackboneConfig("shallow_conv", pretrained=False), num_classes=12)
     """
 
+    arguments_type = FusedModelArguments
+    arguments: FusedModelArguments
+
     def __init__(
         self,
         backbone: str | nn.Module | BackboneConfig | Mapping[str, Any] = "vit_base_patch16_224",
@@ -51,7 +54,7 @@ class FrameAverage(HubModel, FrameModel):
         **fields: Any,
     ) -> None:
         groups = {"backbone": backbone, "num_classes": num_classes, "head": head, "fusion": fusion}
-        arguments = ModelArguments().changed({**groups, **fields})
+        arguments = FusedModelArguments().changed({**groups, **fields})
         super().__init__(arguments)
         self.fusion = self._build_fusion(arguments.fusion)
         width = self.feature_dim if self.fusion is None else self.fusion.width
@@ -70,10 +73,6 @@ class FrameAverage(HubModel, FrameModel):
             num_queries=config.queries,
             width=self.feature_dim,
         )
-
-    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K)."""
-        return self.classify(self.encode_frames(frames, mask), positions, mask)
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None

@@ -118,10 +118,6 @@ class VTN(HubModel, FrameModel):
             start_from_longformer(self.temporal_encoder, config.checkpoint)
         self.mlp_head = build_head(config.hidden_dim, arguments.head, num_classes)
 
-    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K)."""
-        return self.classify(self.encode_frames(frames, mask), positions, mask)
-
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:

@@ -15,6 +15,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError, did_you_mean
 from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig
+from vtn.arguments.probe import ProbeConfig
 
 FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -30,19 +31,20 @@ FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         **{f"fusion_{item.name}": ("fusion", item.name) for item in fields(FusionConfig)},
         "mlp_dim": ("head", "mlp_dim"),
         "dropout_rate": ("head", "dropout"),
+        **{f"probe_{item.name}": ("probe", item.name) for item in fields(ProbeConfig)},
     }
 )
 """Flat name of an argument -> (name of its group, name of the field in the group)."""
 
-Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig)
+Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, ProbeConfig)
 
 
 @dataclass(frozen=True)
 class ModelArguments:
-    """All arguments of a model that has a backbone and a head.
+    """The arguments of every model: its backbone and the number of classes.
 
     Attributes:
-        backbone, fusion, head: see the classes.
+        backbone: see the class.
         num_classes: number K of logits, 1 or more.
 
     Raises:
@@ -51,8 +53,6 @@ class ModelArguments:
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     num_classes: int = 400
-    head: HeadConfig = field(default_factory=HeadConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
@@ -61,12 +61,7 @@ class ModelArguments:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
-        return cls(
-            BackboneConfig.from_config(cfg),
-            cfg.MODEL.NUM_CLASSES,
-            HeadConfig.from_config(cfg),
-            fusion=FusionConfig.from_config(cfg),
-        )
+        return cls(BackboneConfig.from_config(cfg), cfg.MODEL.NUM_CLASSES)
 
     def as_keywords(self) -> dict[str, Any]:
         """Returns the keyword arguments of the model's constructor, a group for each part."""
@@ -92,8 +87,8 @@ class ModelArguments:
                 arguments[name] = value
             elif name == "backbone" and (isinstance(value, str) or callable(value)):  # a name or a network
                 arguments[name] = replace(self.backbone, name=value)
-            elif name == "fusion" and isinstance(value, str):
-                arguments[name] = replace(self.fusion, kind=value)
+            elif name == "fusion" and name in arguments and isinstance(value, str):
+                arguments[name] = replace(arguments[name], kind=value)
             elif name in arguments:
                 arguments[name] = _changed_group(name, arguments[name], value)
             elif group in arguments:
@@ -119,11 +114,30 @@ class ModelArguments:
 
 
 @dataclass(frozen=True)
-class VTNArguments(ModelArguments):
+class FusedModelArguments(ModelArguments):
+    """The arguments of a model that fuses the tokens of a frame and classifies with VTN's head.
+
+    Attributes:
+        backbone, num_classes: see :class:`ModelArguments`.
+        head, fusion: see the classes.
+    """
+
+    head: HeadConfig = field(default_factory=HeadConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig, kw_only=True)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
+        head, fusion = HeadConfig.from_config(cfg), FusionConfig.from_config(cfg)
+        return replace(super().from_config(cfg), head=head, fusion=fusion)
+
+
+@dataclass(frozen=True)
+class VTNArguments(FusedModelArguments):
     """All arguments of a VTN.
 
     Attributes:
-        backbone, num_classes, head: see :class:`ModelArguments`.
+        backbone, num_classes, head, fusion: see :class:`FusedModelArguments`.
         encoder: see :class:`EncoderConfig`.
     """
 
@@ -133,6 +147,23 @@ class VTNArguments(ModelArguments):
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
         return replace(super().from_config(cfg), encoder=EncoderConfig.from_config(cfg))
+
+
+@dataclass(frozen=True)
+class ProbeArguments(ModelArguments):
+    """All arguments of an attentive probe.
+
+    Attributes:
+        backbone, num_classes: see :class:`ModelArguments`.
+        probe: see :class:`ProbeConfig`.
+    """
+
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
+        return replace(super().from_config(cfg), probe=ProbeConfig.from_config(cfg))
 
 
 def _changed_group(name: str, group: Group, value: Any) -> Group:

@@ -35,10 +35,13 @@ class TokenReader:
 
     backbone: Backbone
     grid: TokenGrid
-    _trials: dict[tuple[int, int], MapTrial] = field(default_factory=dict, repr=False, compare=False)
+    _trials: dict[tuple[int, ...], MapTrial] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) to features (N, F), or (N, M, F) for M > 1."""
+        """Maps images (N, 3, H, W) to features (N, F), or (N, M, F) for M > 1.
+
+        A clip encoder maps clips (N, 3, t, H, W) to features (N, s, F) or (N, s, M, F) of s time steps.
+        """
         if self.grid.is_pooled:
             return network(images)
         return self.grid.tokens(network, self._map, images)
@@ -69,8 +72,13 @@ class TokenReader:
         """Returns why the map of images of that size in pixels is too small, with a remedy, or ""."""
         if self.grid.is_pooled or not self._takes_frames:
             return ""
+        # A trial takes up to a second, and whole pictures have many sizes. A map does not shrink when the
+        # image grows, so that an image needs no trial if a smaller one has a large enough map.
+        for (*_, tried_height, tried_width), trial in self._trials.items():
+            if tried_height <= height and tried_width <= width and self._fits(trial):
+                return ""
         trial = self._try(height, width)
-        if trial.height >= self.grid.rows and trial.width >= self.grid.columns:
+        if self._fits(trial):
             return ""
         return (
             f"VTN.BACKBONE.TOKENS = [{self.grid.rows}, {self.grid.columns}]: must be at most "
@@ -92,10 +100,14 @@ class TokenReader:
             )
         return self.backbone.feature_map
 
+    def _fits(self, trial: MapTrial) -> bool:
+        return trial.height >= self.grid.rows and trial.width >= self.grid.columns
+
     def _try(self, height: int, width: int) -> MapTrial:
-        size = (height, width)
+        clip = self.backbone.clip
+        size = (height, width) if clip is None else (clip.frames, height, width)
         if size not in self._trials:
             self._trials[size] = try_map(
-                self.backbone.network, self._map, self.grid.stage, *size, class_token=self.grid.class_token
+                self.backbone.network, self._map, self.grid.stage, size, class_token=self.grid.class_token
             )
         return self._trials[size]

@@ -18,16 +18,15 @@ from torch import Tensor
 
 from slowfast.datasets.views.sampling import whole_video
 from slowfast.errors import DecodeError
-from slowfast.extraction.video import append_features
+from slowfast.extraction.video import VideoRows, append_features
 from slowfast.features.cache import Variant
+from slowfast.features.row_times import RowTimes
 from slowfast.features.storage import FeatureFile, describe_file
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.progress import Progress
 from slowfast.video.decoding import OpenVideo, open_video
-from slowfast.video.frame_times import FrameTimes
-from slowfast.video.placement import Placer
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import device_of, evaluating
@@ -50,6 +49,7 @@ class FrameView:
         crop_size: pixels of the square that is cut from the middle.
         mean, std: normalisation per channel, of pixels scaled to 0 … 1.
         interpolation: ``bilinear`` or ``bicubic``, for the scaling.
+        picture_multiple: 0: the square; above 0: the whole picture, its sides multiples of so many pixels.
     """
 
     fps: float
@@ -58,11 +58,24 @@ class FrameView:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
+    picture_multiple: int = 0
 
     @property
-    def placer(self) -> Placer:
-        """The scaling and the crop of a frame."""
-        return Variant(self.short_side, self.crop_size, interpolation=self.interpolation).placer
+    def variant(self) -> Variant:
+        """Scaling and crop of the frames."""
+        return Variant(
+            self.short_side,
+            self.crop_size,
+            interpolation=self.interpolation,
+            picture_multiple=self.picture_multiple,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values that identify the view; ``picture_multiple`` only for whole pictures."""
+        content = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        if not self.picture_multiple:
+            del content["picture_multiple"]
+        return content
 
 
 def extract_video_features(
@@ -98,6 +111,10 @@ def extract_video_features(
         Interrupted: after a signal; the message states what is kept.
     """
     encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
+    source = {
+        "video": describe_file(video_path),
+        "backbone": {**model.feature_source(), **model.feature_dtypes()},
+    }
     with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
         return extract_open_video(
             encoder,
@@ -105,10 +122,7 @@ def extract_video_features(
             view,
             feature_path,
             name=str(video_path),
-            source={
-                "video": describe_file(video_path),
-                "backbone": {**model.feature_source(), **model.feature_dtypes()},
-            },
+            source=source,
             show_progress=show_progress,
             interrupt=interrupt,
         )
@@ -135,40 +149,43 @@ def extract_open_video(
             are replaced.
         indices: (T,) int64, ascending, the frames to encode; None: those of ``view``.
     """
-    model = cast(FrameModel, encoder.model)
+    model, grid = cast(FrameModel, encoder.model), encoder.clip_grid
     if indices is None:
         indices = whole_video(video.times, 0, view.fps)
-    description = {
-        "video": source["video"],
-        "frames": len(indices),
-        "view": {**asdict(view), "mean": list(view.mean), "std": list(view.std)},
-        **source,
-    }
-    variant = Variant(view.short_side, view.crop_size, interpolation=view.interpolation)
+    if grid is not None:
+        indices = indices[grid.used_frames(len(indices))]
+    description = {"frames": len(indices), "view": view.as_dict(), **source}
+    rows = VideoRows(indices, grid)
+    unit = "frames" if grid is None else "time steps"
     with FeatureFile(feature_path, model.feature_shape, description) as file:
         if file.count:
-            logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
-        chunks = append_features(encoder, video, indices, {variant: file}, name=name, missing=set(), ahead=2)
+            logger.info("%d of %d %s are in %s", file.count, rows.count, unit, file.path)
+        chunks = append_features(
+            encoder, video, rows, {view.variant: file}, name=name, missing=set(), ahead=2
+        )
+        left = len(indices) - rows.restart(file.count)[2]
         with (
             evaluating(model),
-            Progress(len(indices) - file.count, Path(name).name, "frame", enabled=show_progress) as progress,
+            Progress(left, Path(name).name, "frame", enabled=show_progress) as progress,
             closing(chunks),
         ):
             for count in chunks:
                 progress.update(count)
                 if interrupt is not None and interrupt.requested():
-                    kept = f"{file.count} of {len(indices)} frames are in {file.path}"
+                    kept = f"{file.count} of {rows.count} {unit} are in {file.path}"
                     raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
-        times = FrameTimes(video.times.seconds[indices], video.times.duration)
+        row_times = RowTimes.of_frames(video.times, indices, grid)
         features = file.features()
-        return VideoFeatures(features, times, indices, _decoded_rows(features, indices, name))
+        mask = _decoded_rows(features, row_times.numbers, name, unit)
+        return VideoFeatures(features, row_times.times, row_times.numbers, mask, row_times.centres)
 
 
-def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str) -> Tensor | None:
+def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str, unit: str) -> Tensor | None:
     """Returns which rows (T,) belong to frames that could be decoded; the others are NaN. None: all rows.
 
     Args:
-        indices: (T,) the frame of the video that each row belongs to, for the log.
+        indices: (T,) the first frame of the video that each row belongs to, for the log.
+        unit: what a row stands for, in the plural.
 
     Raises:
         DecodeError: where no frame could be decoded.
@@ -182,7 +199,7 @@ def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str) -> Te
         return None
     first = indices[int(mask.logical_not().nonzero()[0])]
     logger.warning(
-        "%s: %d of %d frames cannot be decoded, the first of them is frame %d; they are left out",
-        *(name, lost, len(mask), first),
+        "%s: %d of %d %s cannot be decoded, the first of them is frame %d; they are left out",
+        *(name, lost, len(mask), unit, first),
     )
     return mask

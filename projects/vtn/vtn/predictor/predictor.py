@@ -111,7 +111,7 @@ class Predictor:
         self.model: Any = model.to(self._device).eval()
         self.class_names = _printable(model.class_names, model.num_classes)
         self._cfg = build_evaluation_config(model.evaluation, model, source=name)
-        self._plan = build_view_plan(self._cfg, model.position_rate, views=views, fps=fps)
+        self._plan = build_view_plan(self._cfg, model, views=views, fps=fps)
         self._fps = fps
         self._workers = workers or min(4, os.cpu_count() or 1)
         dtype = None if precision == "float32" else getattr(torch, precision)
@@ -217,7 +217,7 @@ class Predictor:
                 f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
             )
         view = build_frame_view(self._cfg, self.model, self._fps)
-        frames = LiveFrames(video, view.placer, fps=view.fps, seconds=every_seconds)
+        frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
         stream = VideoStream(
             self.model,
             keep_seconds=last_seconds,

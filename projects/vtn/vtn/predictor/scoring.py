@@ -40,15 +40,17 @@ class ViewScorer:
 
     @torch.no_grad()
     def score(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
-        """Returns the scores of views; those in memory are one batch, padded and masked."""
-        scores: list[ViewScores] = [ValueError("not scored")] * len(clips)
-        batched = [row for row, clip in enumerate(clips) if isinstance(clip, Clip)]
-        for row, result in zip(batched, self._score_batch([clips[row] for row in batched]), strict=True):
-            scores[row] = result
+        """Returns the scores of views; those in memory are one batch per frame size, padded and masked."""
+        scores: dict[int, ViewScores] = {}
+        rows_of_size: dict[tuple[int, ...], list[int]] = {}
         for row, clip in enumerate(clips):
-            if isinstance(clip, StreamedClip):
+            if isinstance(clip, Clip):
+                rows_of_size.setdefault(tuple(clip.frames.shape[2:]), []).append(row)
+            else:
                 scores[row] = self._score_streamed(clip)
-        return scores
+        for rows in rows_of_size.values():
+            scores.update(zip(rows, self._score_batch([clips[row] for row in rows]), strict=True))
+        return [scores[row] for row in range(len(clips))]
 
     def _score_batch(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
         """Scores clips in memory; those without a finite result are left out, and the others scored again."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
+from slowfast.datasets.views.clip_grid import ClipGrid
 
 from slowfast.datasets.build import view_scheme
 from slowfast.datasets.clip import Clip, StreamedClip
@@ -18,8 +19,10 @@ from slowfast.datasets.views.shared_crops import SharedCropsReader
 from slowfast.datasets.views.streamed_view import StreamedView, StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError, InputError
+from slowfast.models.capabilities import clip_grid_of
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
+from vtn.frame_model import FrameModel
 from vtn.predictor.videos import VideoSource
 
 DEFAULT_STREAM_FRAMES = 512
@@ -46,13 +49,14 @@ class ViewPlan:
 
     Attributes:
         scheme: times and crops of the views.
-        position_rate: of the model, see ``slowfast.models.capabilities.VideoModel``.
+        position_rate, clip_grid: of the model, see ``slowfast.models.capabilities``.
         stream_frames: views of more frames are decoded chunk by chunk while the model runs.
         reverse_channels: frames are BGR instead of RGB.
     """
 
     scheme: WholeVideoViews | ClipViews
     position_rate: float | None
+    clip_grid: ClipGrid | None
     stream_frames: int
     reverse_channels: bool
 
@@ -88,7 +92,7 @@ class ViewPlan:
         """
         opener = _Opener(source, threads)
         reader_class = SharedCropsReader if self.scheme.num_crops > 1 else ViewReader
-        reader = reader_class(self.scheme, self.position_rate, opener)
+        reader = reader_class(self.scheme, self.position_rate, opener, clip_grid=self.clip_grid)
         streamed = StreamedViewReader(reader, self.stream_frames)
         clips = tuple(self._read_view(streamed, source.name, view) for view in range(self.num_views))
         assert opener.times is not None  # there is at least one view
@@ -120,7 +124,7 @@ class _Opener:
 
 def build_view_plan(
     cfg: CfgNode,
-    position_rate: float | None,
+    model: FrameModel,
     *,
     views: tuple[int, int] | None = None,
     fps: float | None = None,
@@ -132,7 +136,7 @@ def build_view_plan(
 
     Args:
         cfg: see ``vtn.arguments.evaluation.build_evaluation_config``.
-        position_rate: of the model.
+        model: for its positions, and the clips that it encodes.
         views: clips per video, and crops per clip; None: the full video.
         fps: frames per second of the full video; None: as the configuration has it.
 
@@ -160,7 +164,8 @@ def build_view_plan(
         raise ConfigError(f"the test has {type(scheme).__name__}: must be clips or full videos")
     return ViewPlan(
         scheme,
-        position_rate,
+        model.position_rate,
+        clip_grid_of(model),
         cfg.TRAIN.EVAL_STREAM_FRAMES or DEFAULT_STREAM_FRAMES,
         cfg.DATA.REVERSE_INPUT_CHANNEL,
     )
