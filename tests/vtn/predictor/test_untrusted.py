@@ -177,11 +177,11 @@ def test_arguments_of_a_backbone_that_load_files_are_refused(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"VTN__LONGFORMER__INTERMEDIATE_SIZE": 10**6},
-        {"VTN__LONGFORMER__NUM_HIDDEN_LAYERS": 10**6, "VTN__LONGFORMER__ATTENTION_WINDOW": [4]},
-        {"VTN__BACKBONE__ARGS": {"img_size": 32, "depth": 10**6}},
-        {"VTN__BACKBONE__ARGS": {"img_size": 32, "embed_dim": 2**20}},
-        {"MODEL__NUM_CLASSES": 2**20},
+        {"VTN__LONGFORMER__INTERMEDIATE_SIZE": 10**5},
+        {"VTN__LONGFORMER__NUM_HIDDEN_LAYERS": 10**5, "VTN__LONGFORMER__ATTENTION_WINDOW": [4]},
+        {"VTN__BACKBONE__ARGS": {"img_size": 32, "depth": 10**4}},
+        {"VTN__BACKBONE__ARGS": {"img_size": 32, "embed_dim": 2**17}},
+        {"VTN__HEAD__MLP_DIM": 2**17},
     ],
 )
 def test_sizes_are_compared_with_the_file_before_memory_is_taken(
@@ -194,7 +194,7 @@ def test_sizes_are_compared_with_the_file_before_memory_is_taken(
 
 
 def test_sizes_of_a_folder_are_compared_with_its_weights(published: Path, tmp_path: Path) -> None:
-    folder = changed_folder(published, tmp_path / "large", encoder__intermediate_size=10**6)
+    folder = changed_folder(published, tmp_path / "large", encoder__intermediate_size=10**5)
     with pytest.raises(CheckpointError, match="but the file has far fewer"):
         load_source(folder)
 
@@ -205,21 +205,19 @@ def test_numbers_that_are_not_sizes_of_a_network(
 ) -> None:
     """Libraries make lists of such numbers, before the first weight."""
     folder = changed_folder(published, tmp_path / "large", **changes)
-    with pytest.raises(CheckpointError, match="= 1000000000: must be 1,048,576 or less"):
+    with pytest.raises(CheckpointError, match="= 1000000000: must be 131,072 or less"):
         load_source(folder)
 
 
 def test_weights_that_repeat_one_value_do_not_count(checkpoint: Path, tmp_path: Path) -> None:
     """A small file may claim a tensor of any size."""
-    size = 2**20
+    size, width, classes = 2**17, 32, 3
     content = read_checkpoint(checkpoint)
     config = yaml.safe_load(content["cfg"])
-    config["MODEL"]["NUM_CLASSES"] = size
-    width = content["model_state"]["mlp_head.4.weight"].shape[1]
-    claimed = {
-        "mlp_head.4.weight": torch.zeros(1).expand(size, width),
-        "mlp_head.4.bias": torch.zeros(1).expand(size),
-    }
+    config["VTN"]["HEAD"]["MLP_DIM"] = size
+    shapes = {"1.weight": (size, width), "1.bias": (size,), "4.weight": (classes, size)}
+    claimed = {f"mlp_head.{name}": torch.zeros(1).expand(shape) for name, shape in shapes.items()}
+    assert {*claimed} <= {*content["model_state"]}
     state = {**content["model_state"], **claimed}
     torch.save({"model_state": state, "cfg": yaml.safe_dump(config)}, tmp_path / "claims.pyth")
     assert (tmp_path / "claims.pyth").stat().st_size < 10_000_000

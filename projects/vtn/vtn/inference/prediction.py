@@ -51,7 +51,7 @@ class Prediction:
         class_names: K names.
         scores: (K,) float32, of the whole video; NaN for a video that could not be predicted.
         timeline: scores over time; None: not computed.
-        error: the reason why there are no scores, one line; empty: there are scores.
+        error: the reason why the video has no scores, in one line; empty: it has scores.
 
     >>> prediction = Prediction("a.mp4", 1.5, 12, ["left", "right"], np.array([0.25, 0.75], np.float32))
     >>> prediction.top(1)

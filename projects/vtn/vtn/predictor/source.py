@@ -178,8 +178,8 @@ def _model_class(name: str, source: str) -> Any:
     is_class = isinstance(model_class, type)
     if not (is_class and issubclass(model_class, FrameModel) and issubclass(model_class, HubModel)):
         raise CheckpointError(
-            f"{source}: is a {name}, which does not encode single frames; use VTN, FrameAverage or AttentiveProbe, and test "
-            "other models with `slowfast run`"
+            f"{source}: is a {name}, which does not encode single frames; use VTN, FrameAverage or "
+            "AttentiveProbe, and test other models with `slowfast run`"
         )
     return model_class
 

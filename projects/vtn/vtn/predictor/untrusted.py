@@ -54,9 +54,9 @@ _LOADING_ARGUMENTS = frozenset(
     }
 )
 # No width, number of layers, or other size of a network is larger; libraries make lists of some of them.
-_LARGEST_SIZE = 1 << 20
+_LARGEST_SIZE = 1 << 17
 _MOST_TIMES = 4  # the size of a model, compared with its file
-_FREE_NUMBERS, _FREE_WEIGHTS = 1 << 24, 4096
+_FREE_NUMBERS, _FREE_WEIGHTS = 1 << 20, 1024
 
 
 def read_config_text(text: str, source: str, *, backbone: str = "") -> CfgNode:

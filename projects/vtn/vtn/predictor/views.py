@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
-from slowfast.datasets.views.clip_grid import ClipGrid
 
 from slowfast.datasets.build import view_scheme
 from slowfast.datasets.clip import Clip, StreamedClip
@@ -20,6 +19,7 @@ from slowfast.datasets.views.streamed_view import StreamedView, StreamedViewRead
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError, InputError
 from slowfast.models.capabilities import clip_grid_of
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
