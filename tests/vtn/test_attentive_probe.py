@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,16 @@ from slowfast.errors import ModelError, NotFiniteError
 from slowfast.models import build_model
 from slowfast.models.complexity import clip_complexity, count_parameters
 from slowfast.video.frame_times import FrameTimes
-from tests.support.tiny_models import CLASSES, SIZE, TINY, random_clips, random_features, tiny_probe
+from tests.support.clips import backbone as clip_backbone  # noqa: F401 (registers its backbone)
+from tests.support.tiny_models import (
+    CLASSES,
+    SIZE,
+    TINY,
+    random_clips,
+    random_features,
+    tiny_probe,
+    with_large_weights,
+)
 from vtn import (
     AttentiveProbe,
     BackboneConfig,
@@ -118,6 +128,20 @@ def test_dropout_acts_in_training_only() -> None:
     torch.testing.assert_close(model.classify(features), tiny_probe().classify(features))
     model.train()
     assert not torch.equal(model.classify(features), model.classify(features))
+
+
+@torch.no_grad()
+def test_time_steps_of_a_clip_encoder_are_tokens_of_the_probe() -> None:
+    """Two clips of 8 and 6 frames, two frames per step; the last 4 frames of the second video are missing."""
+    changes: dict[str, Any] = {"tokens": (2, 2), "backbone_args": {}, "frozen": True}
+    model = with_large_weights(AttentiveProbe("tiny_clips", CLASSES, probe_num_heads=2, **changes))
+    frames, mask = torch.randn(2, 3, 14, 32, 32), torch.arange(14) < torch.tensor([[14], [10]])
+    features = model.encode_frames(frames, mask)
+    assert features.shape == (2, 7, 4, 8)
+    steps, positions = torch.arange(7) < torch.tensor([[7], [5]]), (torch.arange(7) * 2).expand(2, -1)
+    logits = model(frames, mask=mask)
+    torch.testing.assert_close(model.classify(features, positions, steps), logits)
+    torch.testing.assert_close(model(frames[1:, :, :10]), logits[1:], atol=1e-5, rtol=0)
 
 
 # ------------------------------------------------------------------------------- for the engine

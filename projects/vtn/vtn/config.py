@@ -157,7 +157,8 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.LONGFORMER.HIDDEN_DROPOUT_PROB = 0.1
 
     # MODEL.MODEL_NAME AttentiveProbe: blocks of full attention over all tokens, then a learned query, as in
-    # V-JEPA 2's frozen evaluation; its cost is quadratic in the number of tokens.
+    # V-JEPA 2's frozen evaluation; its cost is quadratic in the number of tokens. A linear layer classifies:
+    # VTN.HEAD and MODEL.DROPOUT_RATE are without effect.
     cfg.VTN.PROBE = CfgNode()
     # Width; a linear layer projects features of another width to it. 0: the width of the features.
     cfg.VTN.PROBE.HIDDEN_DIM = 0

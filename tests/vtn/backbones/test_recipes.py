@@ -47,7 +47,7 @@ CLIPS = {
     "VJEPA21_B_VTN_FROZEN": ("vjepa2_1_vit_base_384", 768, 384, 32, 16),
     "VIDEOMAE_B_VTN_FROZEN": ("hf:videomae", 768, 224, 64, 32),
 }
-BASES = ("BASE_K400", "BASE_FROZEN", "QUICKSTART", "PRETRAINED_DEMO")
+BASES = ("BASE_K400", "BASE_FROZEN", "QUICKSTART", "PRETRAINED_DEMO", "PRETRAINED_DEMO_PROBE")
 
 
 def test_each_recipe_is_tested() -> None:

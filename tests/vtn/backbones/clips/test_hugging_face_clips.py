@@ -194,7 +194,7 @@ class TestShorterClips:
 class TestStages:
     @staticmethod
     def outputs_of(blocks: list[nn.Module], run: Any) -> list[Tensor]:
-        """What each of the blocks returns while `run` is called."""
+        """Calls `run`, and returns the output of each block."""
         found: list[Tensor] = []
         hooks = [
             block.register_forward_hook(

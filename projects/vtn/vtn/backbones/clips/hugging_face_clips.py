@@ -77,7 +77,7 @@ FAMILIES: Mapping[str, Family] = {
 }  # fmt: skip
 """Model type -> family."""
 
-# Entries of configurations of V-JEPA 2.1, which versions of transformers without it ignore.
+# Entries of configurations of V-JEPA 2.1. Versions of transformers without it ignore them.
 _VJEPA21_ENTRIES = ("use_rope_interleave", "interpolate_rope", "use_modality_embeddings")
 
 
@@ -149,9 +149,9 @@ def check_clip_configuration(config: Any, family: Family, backbone: str) -> None
     """Raises ``ModelError`` for clips, frames or patches that the network cannot have."""
     if found := [entry for entry in _VJEPA21_ENTRIES if getattr(config, entry, False)]:
         raise ModelError(
-            f"backbone {backbone}: has {found[0]}, an entry of V-JEPA 2.1, which the installed version of "
-            "transformers lacks; use VTN.BACKBONE.NAME vjepa2_1_vit_base_384, or another size, with Meta's "
-            "weights"
+            f"backbone {backbone}: its configuration has {found[0]}, so its weights are of V-JEPA 2.1, whose "
+            "positions hf: names do not compute: must be V-JEPA 2; use VTN.BACKBONE.NAME "
+            "vjepa2_1_vit_base_384, or another size, with Meta's weights"
         )
     steps, rows, columns = _tubelet_of(config)
     frames = getattr(config, "frames_per_clip", None) or config.num_frames

@@ -102,6 +102,13 @@ def names() -> list[str]:
     return list(RECIPES)
 
 
+def published_url(name: str) -> str:
+    """Returns the address of the published weights of a network."""
+    with importing_pytorchvideo():
+        from pytorchvideo.models import hub
+    return sys.modules[getattr(hub, name).__module__].checkpoint_paths[name]
+
+
 def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
     """Returns pytorchvideo's network of that name; see :func:`vtn.backbones.build.build_backbone`.
 
@@ -242,9 +249,7 @@ def _load_published(name: str, backbone: Backbone, options: Mapping[str, Any]) -
 
     pytorchvideo's own loading may run code that a file contains; here only tensors are read.
     """
-    from pytorchvideo.models import hub
-
-    url: str = sys.modules[getattr(hub, name).__module__].checkpoint_paths[name]
+    url = published_url(name)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
