@@ -8,21 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 from fvcore.common.config import CfgNode
 
 import vtn
+from slowfast.datasets.clip import normalize
 from slowfast.distributed.world import World
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.engine.test import run_test
 from slowfast.errors import DecodeError, InputError
 from slowfast.interrupt import Interrupt
 from slowfast.video.decoding import decode
-from tests.support.tiny_models import CLASS_NAMES
+from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
+from tests.support.tiny_models import CLASS_NAMES, trained_checkpoint
 from tests.support.videos import write_video
 from vtn import Predictor
+from vtn.publishing.publish import publish
 
 
 def engine_scores(cfg: CfgNode, checkpoint: Path, **changes: Any) -> Predictions:
@@ -73,6 +77,96 @@ def test_scores_of_several_views_are_those_of_the_engine(
     predictor = Predictor(checkpoint, device="cpu", views=(2, crops), batch_size=4)
     scored = [result for result in predictor.stream(paths_of(videos)) if not result.error]
     assert np.array_equal(np.stack([result.scores for result in scored]), expected.scores)
+
+
+CLIPS = (
+    *("VTN.BACKBONE.NAME", "tiny_clips", "VTN.BACKBONE.ARGS", {}, "VTN.BACKBONE.FROZEN", True),
+    *("VTN.LONGFORMER.POSITION", "sinusoidal", "VTN.LONGFORMER.POSITION_UNIT", "second"),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        CLIPS,
+        (*CLIPS, "DATA.TEST_WHOLE_PICTURE", True),
+        ("DATA.REVERSE_INPUT_CHANNEL", True, "MODEL.HEAD_ACT", "sigmoid"),
+        ("TRAIN.EVAL_NUM_FRAMES", 6, "DATA.MEAN", [0.3, 0.4, 0.5], "TEST.NUM_SPATIAL_CROPS", 3),
+        ("MODEL.MODEL_NAME", "FrameAverage"),
+    ],
+    ids=["clips", "whole pictures", "channels", "crops", "average"],
+)
+def test_scores_of_other_models_and_frames_are_those_of_the_engine(
+    changes: tuple[Any, ...], cfg: CfgNode, videos: Path, tmp_path: Path
+) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    for key, value in zip(changes[::2], changes[1::2], strict=True):
+        if key == "VTN.BACKBONE.ARGS":
+            cfg.VTN.BACKBONE.ARGS.clear()
+        else:
+            cfg.merge_from_list([key, value])
+    checkpoint = trained_checkpoint(cfg, tmp_path)
+    expected = engine_scores(cfg, checkpoint)
+    folder = publish(checkpoint, tmp_path / "published").folder
+    assert folder is not None
+    for source in (checkpoint, folder):
+        predictor = Predictor(source, device="cpu", batch_size=cfg.TEST.BATCH_SIZE)
+        scored = [result for result in predictor.stream(paths_of(videos)) if not result.error]
+        assert np.array_equal(np.stack([result.scores for result in scored]), expected.scores)
+        assert predictor(videos / "70.mp4", window_seconds=2).timeline is not None
+
+
+def damaged_video(path: Path, first: int, end: int) -> Path:
+    """Writes a video of 40 key frames, of which some are overwritten with zeros."""
+    write_video(path, 40, size=(48, 48), codec="mjpeg", pix_fmt="yuvj420p", fps=10)
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for start, size in packets[first:end]:
+        content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("stream_frames", [32, 64])
+def test_frames_that_cannot_be_decoded_are_left_out(
+    stream_frames: int, published: Path, tmp_path: Path
+) -> None:
+    model = vtn.create_model(published)
+    model.evaluation = {**model.evaluation, "TRAIN.EVAL_STREAM_FRAMES": stream_frames}
+    predictor = Predictor(model, device="cpu")
+    path = damaged_video(tmp_path / "damaged.avi", 10, 20)
+    damaged = predictor(path)
+    assert (damaged.num_frames, damaged.num_undecodable) == (30, 10)
+    decodable = np.delete(np.arange(40), np.s_[10:20])
+    with torch.no_grad():
+        clip = torch.from_numpy(decode(path, indices=decodable, size=32)).permute(3, 0, 1, 2)[None]
+        features = model.encode_frames(normalize(clip, model.frame_mean, model.frame_std))
+        padded = features.new_zeros(1, 40, features.shape[-1])
+        padded[:, decodable] = features
+        mask = torch.zeros(1, 40, dtype=torch.bool)
+        mask[:, decodable] = True
+        expected = model.classify(padded, None, mask).softmax(-1)[0]
+    np.testing.assert_allclose(damaged.scores, expected, atol=1e-5)
+    (streamed,) = predictor.stream([path])
+    assert np.array_equal(streamed.scores, damaged.scores)
+    with pytest.raises(DecodeError, match="corrupt"):
+        Predictor(published, device="cpu", views=(2, 1))(path)
+
+
+def test_a_video_without_a_decodable_frame_fails(published: Path, tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match=r"corrupt|not a video|no frame"):
+        Predictor(published, device="cpu")(damaged_video(tmp_path / "damaged.avi", 0, 40))
+
+
+def test_a_model_without_finite_scores_fails_for_its_videos(published: Path, videos: Path) -> None:
+    model = vtn.create_model(published)
+    with torch.no_grad():
+        model.mlp_head[-1].bias.fill_(torch.nan)
+    (result,) = Predictor(model, device="cpu").stream([videos / "05.mp4"])
+    assert "NaN or infinite" in result.error
 
 
 def test_the_results_of_a_video(published: Path, videos: Path) -> None:

@@ -45,7 +45,7 @@ _NOT_READ = (
 )
 _MOST_NODES = 20_000
 # Sources of backbones whose names need no other file and no network; other prefixes name folders and hubs.
-_SELF_CONTAINED = ("torchvision:",)
+_SELF_CONTAINED = ("torchvision", "pytorchvideo")
 # Arguments by which libraries of backbones load weights.
 _LOADING_ARGUMENTS = frozenset(
     {
@@ -169,14 +169,16 @@ def check_backbone(name: object, args: Mapping[str, Any], *, source: str, allowe
 
 def _is_self_contained(name: str) -> bool:
     """Returns whether the libraries know a backbone of that name without another file."""
-    if name in BACKBONE_REGISTRY or name.startswith(_SELF_CONTAINED):
+    if name in BACKBONE_REGISTRY:
         return True
     family, colon, rest = name.partition(":")
     if family == "hf":
         from transformers import CONFIG_MAPPING
 
         return rest in CONFIG_MAPPING and not Path(rest).exists()
-    return not colon and not set(name) & set("/\\")
+    if not colon:
+        family, rest = "timm", name
+    return (family == "timm" or family in _SELF_CONTAINED) and not set(rest) & set("/\\:")
 
 
 def check_archive(path: str | Path) -> None:
