@@ -22,6 +22,7 @@ from slowfast.engine.test import run_test
 from slowfast.errors import DecodeError, InputError
 from slowfast.interrupt import Interrupt
 from slowfast.video.decoding import decode
+from tests.support.broken_corpus import make_corpus
 from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
 from tests.support.tiny_models import CLASS_NAMES, trained_checkpoint
 from tests.support.videos import write_video
@@ -297,10 +298,36 @@ def test_a_lower_precision_changes_scores_little(published: Path, videos: Path) 
     np.testing.assert_allclose(lower, exact, atol=0.05)
 
 
-def test_a_model_in_memory(published: Path, videos: Path) -> None:
+def test_a_model_in_memory(published: Path, videos: Path, cfg: CfgNode, tmp_path: Path) -> None:
     expected = Predictor(published, device="cpu")(videos / "12.mp4").scores
     model = vtn.create_model(published)
     assert np.array_equal(Predictor(model, device="cpu")(videos / "12.mp4").scores, expected)
     model.evaluation = {}
     with pytest.raises(InputError, match="does not come with the sampling of its frames"):
         Predictor(model)
+    (tmp_path / "own.yaml").write_text(cfg.dump())
+    predictor = Predictor(model, config=tmp_path / "own.yaml", device="cpu")
+    assert np.array_equal(predictor(videos / "12.mp4").scores, expected)
+
+
+def test_a_file_whose_frames_have_no_size(published: Path, tmp_path: Path) -> None:
+    """No black frame of that size can take the place of the ones that cannot be decoded."""
+    path = tmp_path / "signature_only.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\nnone")
+    (result,) = Predictor(published, device="cpu").stream([path])
+    assert result.error == "corrupt (its frames cannot be decoded and have no size)"
+
+
+@pytest.mark.faults
+def test_broken_odd_and_hostile_files_each_have_a_result(published: Path, tmp_path: Path) -> None:
+    cases = make_corpus(tmp_path)
+    predictor = Predictor(published, device="cpu")
+    results = list(predictor.stream([case.path for case in cases.values()]))
+    assert [result.video for result in results] == [case.path for case in cases.values()]
+    for (name, case), result in zip(cases.items(), results, strict=True):
+        assert bool(result.error) or np.isfinite(result.scores).all(), name
+        assert "\n" not in result.error, name
+        if not case.reasons:
+            assert not result.error, f"{name}: {result.error}"
+    failed = sum(bool(result.error) for result in results)
+    assert 20 < failed < len(results) - 20

@@ -30,7 +30,7 @@ from vtn.inference.windows import score_video, score_windows
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import FAILURES, Pipeline, ScoredVideo
 from vtn.predictor.scoring import ViewScorer, merge_views
-from vtn.predictor.source import load_source
+from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.videos import Video, VideoSource, as_source
 from vtn.predictor.views import build_view_plan
 
@@ -101,6 +101,8 @@ class Predictor:
         model: Any = source
         if not isinstance(source, FrameModel):
             model = load_source(source, config=config, imports=imports, backbone=backbone)
+        elif config:
+            adopt_config(model, config)
         name = type(model).__name__ if isinstance(source, FrameModel) else str(source)
         if not model.evaluation:
             raise InputError(

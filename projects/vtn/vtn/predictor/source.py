@@ -107,7 +107,7 @@ def _load_folder(
     fields = {"backbone": backbone} if backbone else {}
     model = model_class.from_pretrained(str(name), **fields)
     if config:
-        model.evaluation = _build_evaluation(load_config(config, NOTHING_TO_RUN), model)
+        adopt_config(model, config)
     return model
 
 
@@ -156,6 +156,11 @@ def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
     load_checkpoint(model, content, path, averaged=averaged)
     model.evaluation = _build_evaluation(cfg, model)
     return model.eval()
+
+
+def adopt_config(model: Any, config: str | Path) -> None:
+    """Sets the sampling of frames in tests of a model to that of a configuration, by its name or path."""
+    model.evaluation = _build_evaluation(load_config(config, NOTHING_TO_RUN), model)
 
 
 def _build_evaluation(cfg: Any, model: Any) -> dict[str, Any]:
