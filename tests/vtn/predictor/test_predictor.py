@@ -312,8 +312,9 @@ def test_a_model_in_memory(published: Path, videos: Path, cfg: CfgNode, tmp_path
 
 def test_a_file_whose_frames_have_no_size(published: Path, tmp_path: Path) -> None:
     """No black frame of that size can take the place of the ones that cannot be decoded."""
-    path = tmp_path / "signature_only.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\nnone")
+    path = tmp_path / "claims.gif"  # 65,535 × 65,535 pixels in a few bytes
+    image = b"\x2c\0\0\0\0\xff\xff\xff\xff\0\x08\0\x3b"
+    path.write_bytes(b"GIF89a\xff\xff\xff\xff\xf7\0\0" + bytes(768) + image)
     (result,) = Predictor(published, device="cpu").stream([path])
     assert result.error == "corrupt (its frames cannot be decoded and have no size)"
 
