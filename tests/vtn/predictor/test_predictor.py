@@ -116,7 +116,12 @@ def test_scores_of_other_models_and_frames_are_those_of_the_engine(
         predictor = Predictor(source, device="cpu", batch_size=cfg.TEST.BATCH_SIZE)
         scored = [result for result in predictor.stream(paths_of(videos)) if not result.error]
         assert np.array_equal(np.stack([result.scores for result in scored]), expected.scores)
-        assert predictor(videos / "70.mp4", window_seconds=2).timeline is not None
+        if "TEST.NUM_SPATIAL_CROPS" not in changes:  # windows have one crop
+            predictor = Predictor(source, device="cpu", fps=10)
+            windows = predictor(videos / "70.mp4", window_seconds=100)
+            np.testing.assert_allclose(windows.scores, predictor(videos / "70.mp4").scores, atol=1e-5)
+            assert windows.timeline is not None
+            assert np.array_equal(windows.timeline.scores[0], windows.scores)
 
 
 def damaged_video(path: Path, first: int, end: int) -> Path:
@@ -284,11 +289,13 @@ def test_lengths_of_windows_must_be_above_0(published: Path, videos: Path, lengt
         ({"views": (2, 1), "fps": 5.0}, "give one of the two"),
         ({"fps": -1.0}, "must be above 0"),
         ({"batch_size": 0}, "must be 1 or more"),
+        ({"device": "nowhere"}, "device = 'nowhere': .* give cpu"),
+        ({"device": "cuda:99"}, "device = 'cuda:99': .* give cpu"),
     ],
 )
 def test_unsuitable_arguments_are_refused(published: Path, arguments: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Predictor(published, device="cpu", **arguments)
+        Predictor(published, **{"device": "cpu", **arguments})
 
 
 def test_a_lower_precision_changes_scores_little(published: Path, videos: Path) -> None:

@@ -17,6 +17,7 @@ from slowfast.exit_status import EXIT_ERROR
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.progress import Progress, format_duration
 from vtn.predictor.predictor import Predictor
+from vtn.predictor.texts import printable
 from vtn.predictor.videos import VideoSource, expand_arguments, is_endless
 from vtn.predictor.writers import STANDARD_OUTPUT, open_writers
 
@@ -71,10 +72,12 @@ def _predict_all(
             write(result)
             done, failed = done + 1, failed + bool(result.error)
             if result.error:
-                tqdm.write(f"{program}: {_shown(result.describe())}", file=sys.stderr)
+                tqdm.write(f"{program}: {printable(result.describe())}", file=sys.stderr)
             elif shows:
                 in_full = len(sources) == 1 or args.window
-                print(_shown(result.describe(args.top) if in_full else result.describe_in_a_line(args.top)))
+                print(
+                    printable(result.describe(args.top) if in_full else result.describe_in_a_line(args.top))
+                )
             progress.update()
             if interrupt.requested():
                 break
@@ -104,7 +107,9 @@ def _follow(args: argparse.Namespace, predictor: Predictor, video: str) -> int:
             write(update)
             (now,) = update.top(1)
             if shows and now.label != best:
-                print(f"{format_duration(update.seconds)}  {_shown(now.label)}  {now.score:.3f}", flush=True)
+                print(
+                    f"{format_duration(update.seconds)}  {printable(now.label)}  {now.score:.3f}", flush=True
+                )
             best = now.label
     return 0
 
@@ -120,14 +125,6 @@ def _standard_input() -> Iterator[str]:
     """Yields the lines of standard input; file names that are not UTF-8 keep their bytes."""
     for line in sys.stdin.buffer:
         yield os.fsdecode(line)
-
-
-def _shown(text: str) -> str:
-    """Returns a text without characters that change a terminal; file names may have any."""
-    return "\n".join(
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        for line in text.split("\n")
-    )
 
 
 def _log_to_stderr(level: int) -> None:

@@ -10,9 +10,9 @@ import tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,11 +31,15 @@ from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import FAILURES, Pipeline, ScoredVideo
 from vtn.predictor.scoring import ViewScorer, merge_views
 from vtn.predictor.source import adopt_config, load_source
-from vtn.predictor.videos import Video, VideoSource, as_source
+from vtn.predictor.texts import describe_failure, printable_names
+from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
 from vtn.predictor.views import build_view_plan
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 _DECODING_THREADS = 4
+
+Windows: TypeAlias = tuple[float, float] | None
+"""Length of windows and from one start to the next, in seconds; None: no windows."""
 
 
 class Predictor:
@@ -109,9 +113,9 @@ class Predictor:
                 f"{name}: does not come with the sampling of its frames; give the configuration that it was "
                 "trained with: --cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE, or set model.evaluation)"
             )
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model: Any = model.to(self._device).eval()
-        self.class_names = _printable(model.class_names, model.num_classes)
+        place = _move(model, device)
+        self.model: Any = model.eval()
+        self.class_names = printable_names(model.class_names, model.num_classes)
         self._cfg = build_evaluation_config(model.evaluation, model, source=name)
         self._plan = build_view_plan(self._cfg, model, views=views, fps=fps)
         self._fps = fps
@@ -121,9 +125,12 @@ class Predictor:
             model,
             tuple(model.frame_mean),
             tuple(model.frame_std),
-            self._device,
-            Precision(self._device.type, dtype),
+            place,
+            Precision(place.type, dtype),
         )
+        # Views come in the order of channels that the model takes, other frames in RGB.
+        channels = "BGR" if self._cfg.DATA.REVERSE_INPUT_CHANNEL else "RGB"
+        self._rgb_encoder = replace(encoder, channels=channels)
         self._scorer = ViewScorer(model, encoder, self._cfg.MODEL.HEAD_ACT)
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
 
@@ -150,7 +157,7 @@ class Predictor:
             InputError: for unsuitable arguments.
             NotFiniteError: for scores that are NaN or infinite.
         """
-        windows = _Windows.of(window_seconds, stride_seconds)
+        windows = _window_lengths(window_seconds, stride_seconds)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         (result,) = self._predict([source], windows, workers=1, threads=_DECODING_THREADS)
         if isinstance(result, Exception):
@@ -179,7 +186,7 @@ class Predictor:
         Raises:
             InputError: for lengths that are not above 0.
         """
-        windows = _Windows.of(window_seconds, stride_seconds)
+        windows = _window_lengths(window_seconds, stride_seconds)
         sources = (self._source(video) for video in videos)
         names: deque[str] = deque()
 
@@ -240,10 +247,16 @@ class Predictor:
         try:
             return as_source(video, fps=self._cfg.DATA.TARGET_FPS)
         except InputError as error:
-            return _Refused(str(video) if isinstance(video, str | os.PathLike) else "<video>", error)
+            name = os.fspath(video) if isinstance(video, str | os.PathLike) else f"<{type(video).__name__}>"
+            return MissingSource(name, describe_failure(error, name))
 
     def _predict(
-        self, sources: Iterable[VideoSource], windows: _Windows | None, *, workers: int, threads: int
+        self,
+        sources: Iterable[VideoSource],
+        windows: Windows,
+        *,
+        workers: int,
+        threads: int,
     ) -> Iterator[Prediction | Exception]:
         if windows is None:
             videos = self._pipeline.run(sources, workers=workers, threads=threads)
@@ -263,11 +276,11 @@ class Predictor:
             video.source.name, video.read.seconds, video.read.num_frames, self.class_names, merged
         )
 
-    def _predict_features(self, source: VideoSource, windows: _Windows | None) -> Prediction | Exception:
+    def _predict_features(self, source: VideoSource, windows: Windows) -> Prediction | Exception:
         """Predicts a video from the features of its frames, which are kept on the disk meanwhile.
 
         Args:
-            windows: windows to score; None: the video as a whole, from the frames of its test.
+            windows: None: the video as a whole, from the frames of its test.
         """
         view = build_frame_view(self._cfg, self.model, self._fps)
         try:
@@ -277,7 +290,7 @@ class Predictor:
             ):
                 whole = self._plan.frames(video.times) if windows is None else None
                 features = extract_open_video(
-                    self._scorer.encoder,
+                    self._rgb_encoder,
                     video,
                     view,
                     Path(folder, "features.npy"),
@@ -288,7 +301,7 @@ class Predictor:
                 head_act = self._scorer.head_act
                 timeline = None
                 if windows is not None:
-                    timeline = score_windows(self.model, features, *windows.lengths, head_act=head_act)
+                    timeline = score_windows(self.model, features, *windows, head_act=head_act)
                 return Prediction(
                     source.name,
                     features.duration,
@@ -302,51 +315,33 @@ class Predictor:
             return error
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """Lengths of windows and from one start to the next, in seconds."""
+def _window_lengths(seconds: float | None, stride: float | None) -> Windows:
+    """Returns the length of windows and from one start to the next; None where no windows were asked for.
 
-    lengths: tuple[float, float]
-
-    @classmethod
-    def of(cls, seconds: float | None, stride: float | None) -> _Windows | None:
-        """Returns the windows, or None where none were asked for.
-
-        Raises:
-            InputError: for lengths that are not above 0, and for a stride alone.
-        """
-        if seconds is None:
-            if stride is not None:
-                raise InputError(f"stride_seconds = {stride}: needs window_seconds; give both")
-            return None
-        stride = seconds if stride is None else stride
-        if not (0 < seconds < float("inf") and 0 < stride < float("inf")):
-            raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0")
-        return cls((seconds, stride))
+    Raises:
+        InputError: for lengths that are not above 0, and for a stride alone.
+    """
+    if seconds is None:
+        if stride is not None:
+            raise InputError(f"stride_seconds = {stride}: needs window_seconds; give both")
+        return None
+    stride = seconds if stride is None else stride
+    if not (0 < seconds < float("inf") and 0 < stride < float("inf")):
+        raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0")
+    return seconds, stride
 
 
-@dataclass(frozen=True)
-class _Refused:
-    """An object that is not a video."""
+def _move(model: FrameModel, device: str | torch.device | None) -> torch.device:
+    """Moves a model to a device, None: a GPU where there is one, and returns the device.
 
-    name: str
-    problem: InputError
-
-    def open(self, threads: int = 1) -> Any:
-        """Raises the problem."""
-        raise self.problem
-
-
-def _printable(names: Sequence[str], num_classes: int) -> list[str]:
-    """Returns K class names without control characters, which could change a terminal."""
-    if len(names) != num_classes:
-        return [str(number) for number in range(num_classes)]
-    return ["".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) for name in names]
-
-
-def describe_failure(error: BaseException, name: str) -> str:
-    """Returns the reason of a failure in one line, without the name of the video before it."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}"
-    text = first_line(error).removeprefix(f"{name}: ")
-    return "out of memory" if isinstance(error, MemoryError) else text
+    Raises:
+        InputError: for a device that does not exist here.
+    """
+    try:
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.to(place)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device = {device!r}: {first_line(error)}; give cpu, or a GPU such as cuda:0"
+        ) from None
+    return place

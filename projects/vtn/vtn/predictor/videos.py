@@ -132,8 +132,10 @@ def as_source(
         frames_per_second: of frames in memory.
 
     Raises:
-        InputError: for frames of another shape or dtype, and for any other object.
+        InputError: for frames of another shape or dtype, a rate that is not above 0, and any other object.
     """
+    if frames_per_second is not None and not 0 < frames_per_second < float("inf"):
+        raise InputError(f"frames_per_second = {frames_per_second}: must be above 0")
     if isinstance(video, str | os.PathLike):
         path = os.fspath(video)
         if is_endless(path):
