@@ -57,7 +57,8 @@ def test_a_folder_with_a_broken_video(
     *expected, _ = Predictor(published, device="cpu").stream([clips / name for name in names])
     assert shown.out.splitlines() == [prediction.describe_in_a_line(2) for prediction in expected]
     failure, summary = shown.err.splitlines()
-    assert failure.startswith(f"vtn predict: {clips}/broken.mp4: not a video")
+    reason = "not a video (Invalid data found when processing input; moov atom not found)"
+    assert failure == f"vtn predict: {clips}/broken.mp4: {reason}"
     assert summary.startswith("2 of 3 videos predicted, 1 failed")
 
     content = json.loads(files["json"].read_text())

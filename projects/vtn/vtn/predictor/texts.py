@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slowfast.errors import first_line
+import av
+
+from slowfast.errors import DecodeError, first_line
 
 
 def printable_names(names: Sequence[str], num_classes: int) -> list[str]:
@@ -34,4 +36,10 @@ def describe_failure(error: BaseException, name: str) -> str:
         return "out of memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    cause = error.__cause__
+    if isinstance(error, DecodeError) and isinstance(cause, av.FFmpegError):
+        message = cause.strerror or ""
+        if message and message in error.detail:  # without FFmpeg's number of the error, and the file again
+            found = [message, *(part.strip() for part in (cause.log or ())[2:])]
+            return f"{error.reason} ({'; '.join(found)})"
     return first_line(error).removeprefix(f"{name}: ")
