@@ -80,8 +80,8 @@ def _adopt_clips(data: CfgNode, model: Any) -> list[str]:
     if data.FEATURES and data.FEATURES_FPS == 0:
         data.FEATURES_FPS = rate
     return [
-        f"DATA.{key} = 0: must be 1 or more for {type(model).__name__}; 0 is for models that encode clips, and "
-        "whose training clips are known"
+        f"DATA.{key} = 0: must be 1 or more for {type(model).__name__}; 0 is for models that encode clips "
+        "and whose training clips are known"
         for key in ("NUM_FRAMES", "SAMPLING_RATE")
         if data[key] == 0
     ]

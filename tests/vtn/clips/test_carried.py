@@ -252,6 +252,12 @@ def test_a_published_model_keeps_its_clips(tmp_path: Path) -> None:
         torch.testing.assert_close(loaded.eval()(frames), model(frames))
 
 
+def test_a_rate_may_be_a_fraction(data: Path, tmp_path: Path) -> None:
+    assert config(data, tmp_path, "DATA.TARGET_FPS", 7.5).DATA.TARGET_FPS == 7.5
+    whole = config(data, tmp_path, "DATA.TARGET_FPS", 30.0).DATA.TARGET_FPS
+    assert (whole, type(whole)) == (30, int), "PySlowFast's type"
+
+
 def test_frames_and_rate_must_be_known(data: Path, tmp_path: Path) -> None:
     cfg = config(data, tmp_path, "VTN.BACKBONE.NAME", "test_vit", "VTN.BACKBONE.ARGS", {"img_size": 32})
     model = build_seeded_model(cfg, World(), fetch_weights=False)
