@@ -33,7 +33,7 @@ def cfg(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> CfgNode:
     """The configuration of a tiny VTN that is tested on full videos; more than 32 frames are streamed."""
     return tiny_config(
         *(videos, tmp_path_factory.mktemp("run"), *SMALL_VTN),
-        *("TRAIN.ENABLE", False, "TRAIN.EVAL_STREAM_FRAMES", 32, "DATA.TARGET_FPS", 10.0),
+        *("TRAIN.ENABLE", False, "TRAIN.EVAL_STREAM_FRAMES", 32, "DATA.TARGET_FPS", 10),
     )
 
 

@@ -46,9 +46,11 @@ class Predictor:
     """A model that turns videos into class scores, with the frames that its test would choose.
 
     A video is scored as a whole by default; scores in float32 are those of the engine's test of the same
-    weights, bit for bit where batches have the same size, and else up to rounding. May be called from several threads: calls share the weights, which none of them changes, and
-    each call decodes its own videos. A given model is moved to ``device`` and set to evaluation mode; do not
-    train it while it predicts.
+    weights, bit for bit where batches have the same size, and else up to rounding.
+
+    May be called from several threads: calls share the weights, which none of them changes, and each call
+    decodes its own videos. A given model is moved to ``device`` and set to evaluation mode; do not train it
+    while it predicts.
 
     Args:
         source: a folder that ``vtn publish`` or ``save_pretrained`` wrote, ``OWNER/NAME`` of a model on the
