@@ -53,6 +53,7 @@ CONTENTS = {
     "vtn.publishing": "model zoo, publish",
     "vtn.factory": "create_model",
     "vtn.inference": "long videos, streams",
+    "vtn.predictor": "videos to results",
     "vtn.quickstart": "made videos, report",
     "vtn.analysis": "list of backbones",
     "vtn.cli": "command vtn",

@@ -53,6 +53,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("vtn.publishing",),
     ("vtn.factory",),
     ("vtn.inference",),
+    ("vtn.predictor",),
     ("vtn.quickstart",),
     ("vtn.analysis",),
     ("vtn.cli",),
