@@ -110,7 +110,7 @@ def test_a_small_tensor_is_uploaded_from_pinned_memory_without_waiting(
     upload(torch.ones(2), torch.device("cuda", 0))
     assert calls == ["pinned", {"non_blocking": True}]
     calls.clear()
-    gpus(0)  # without a driver there is no pinned memory
+    gpus(0)  # pinned memory needs a driver
     upload(torch.ones(2), CPU)
     assert calls == [{"non_blocking": True}]
 
