@@ -47,6 +47,7 @@ CONTENTS = {
     "vtn.config": "keys VTN.*, their checks",
     "vtn.arguments": "groups of settings",
     "vtn.encoder": "Longformer over frames",
+    "vtn.head": "input, pooling, linear skip",
     "vtn.backbones": "image models, freezing, LoRA",
     "vtn.models": "VTN, FrameAverage, hub folders",
     "vtn.publishing": "model zoo, publish",

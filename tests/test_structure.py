@@ -46,6 +46,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("vtn.arguments",),
     ("vtn.project",),
     ("vtn.encoder",),
+    ("vtn.head",),
     ("vtn.backbones",),
     ("vtn.hub",),
     ("vtn.frame_model",),

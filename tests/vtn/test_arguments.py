@@ -13,7 +13,7 @@ from torch import nn
 from slowfast.config import load_config
 from slowfast.errors import ModelError
 from tests.support.tiny_models import CLASSES, TINY, tiny_groups
-from vtn import VTN, BackboneConfig, EncoderConfig, FrameAverage, FusionConfig, HeadConfig
+from vtn import VTN, BackboneConfig, EncoderConfig, FrameAverage, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import FLAT_NAMES, ModelArguments, VTNArguments
 
 # A value per flat name that differs from the default.
@@ -49,8 +49,13 @@ OTHER_VALUES: dict[str, Any] = {
     "fusion_kind": "attend",
     "fusion_dim": 8,
     "fusion_queries": 2,
+    "input_standardize": True,
+    "input_differences": True,
+    "input_dropout": 0.25,
     "mlp_dim": 16,
     "dropout_rate": 0.0,
+    "head_pooling": "cls+mean+std",
+    "head_skip": True,
 }
 
 
@@ -59,6 +64,7 @@ GROUPS: dict[str, Any] = {
     "fusion": FusionConfig,
     "encoder": EncoderConfig,
     "head": HeadConfig,
+    "input": InputConfig,
 }
 
 

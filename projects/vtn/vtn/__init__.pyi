@@ -2,6 +2,7 @@ from .arguments.groups import BackboneConfig as BackboneConfig
 from .arguments.groups import EncoderConfig as EncoderConfig
 from .arguments.groups import FusionConfig as FusionConfig
 from .arguments.groups import HeadConfig as HeadConfig
+from .arguments.groups import InputConfig as InputConfig
 from .backbones.base import BACKBONE_REGISTRY as BACKBONE_REGISTRY
 from .factory import create_model as create_model
 from .factory import list_models as list_models

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
-from vtn.config import FROZEN_DTYPES, FUSIONS, attention_windows, backbone_name, lora_options
+from vtn.config import FROZEN_DTYPES, FUSIONS, HEAD_POOLINGS, attention_windows, backbone_name, lora_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -152,6 +152,34 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
+class InputConfig:
+    """The preparation of features for the layers behind the backbone, meant for few videos.
+
+    Attributes:
+        standardize: True maps each channel to mean 0 and deviation 1 over the training features, clipped to
+            ±5. The statistics are computed when a training starts and belong to the weights.
+        differences: True adds the absolute differences from the frame before as further channels.
+        dropout: probability in training that an element is set to 0, 0 or more and below 1.
+
+    Raises:
+        ModelError: for a value outside this range.
+    """
+
+    standardize: bool = False
+    differences: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_probabilities("input", dropout=self.dropout)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the group that ``VTN.INPUT`` of a configuration describes."""
+        node = cfg.VTN.INPUT
+        return cls(node.STANDARDIZE, node.DIFFERENCES, node.DROPOUT)
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """The temporal encoder: a Longformer that collects the features of all frames in one [CLS] token.
 
@@ -240,6 +268,10 @@ class HeadConfig:
     Attributes:
         mlp_dim: width of the hidden layer, 1 or more.
         dropout: dropout probability before the last layer, 0 or more and below 1.
+        pooling: ``cls``: the state is the final [CLS]; ``cls+mean+std``: beside it are mean and standard
+            deviation of the frames' final states.
+        skip: True adds the result of a linear layer on the features' temporal statistics to the logits, see
+            :class:`vtn.head.statistics_skip.StatisticsSkip`.
 
     Raises:
         ModelError: for a value outside these ranges.
@@ -247,15 +279,20 @@ class HeadConfig:
 
     mlp_dim: int = 768
     dropout: float = 0.5
+    pooling: str = "cls"
+    skip: bool = False
 
     def __post_init__(self) -> None:
+        if self.pooling not in HEAD_POOLINGS:
+            raise ModelError(f"head.pooling = {self.pooling!r}: must be {' or '.join(HEAD_POOLINGS)}")
         _check_at_least(1, "head", mlp_dim=self.mlp_dim)
         _check_probabilities("head", dropout=self.dropout)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the group that ``VTN.HEAD`` and ``MODEL.DROPOUT_RATE`` of a configuration describe."""
-        return cls(mlp_dim=cfg.VTN.HEAD.MLP_DIM, dropout=cfg.MODEL.DROPOUT_RATE)
+        head = cfg.VTN.HEAD
+        return cls(head.MLP_DIM, cfg.MODEL.DROPOUT_RATE, pooling=head.POOLING, skip=head.SKIP)
 
 
 def _check_at_least(minimum: int, group: str, **values: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError, did_you_mean
-from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig
+from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
 
 FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -28,13 +28,16 @@ FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         **{item.name: ("encoder", item.name) for item in fields(EncoderConfig) if item.name != "checkpoint"},
         "encoder_checkpoint": ("encoder", "checkpoint"),
         **{f"fusion_{item.name}": ("fusion", item.name) for item in fields(FusionConfig)},
+        **{f"input_{item.name}": ("input", item.name) for item in fields(InputConfig)},
         "mlp_dim": ("head", "mlp_dim"),
         "dropout_rate": ("head", "dropout"),
+        "head_pooling": ("head", "pooling"),
+        "head_skip": ("head", "skip"),
     }
 )
 """Flat name of an argument -> (name of its group, name of the field in the group)."""
 
-Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig)
+Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ModelArguments:
     """All arguments of a model that has a backbone and a head.
 
     Attributes:
-        backbone, fusion, head: see the classes.
+        backbone, fusion, head, input: see the classes.
         num_classes: number K of logits, 1 or more.
 
     Raises:
@@ -53,6 +56,7 @@ class ModelArguments:
     num_classes: int = 400
     head: HeadConfig = field(default_factory=HeadConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig, kw_only=True)
+    input: InputConfig = field(default_factory=InputConfig, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
@@ -66,6 +70,7 @@ class ModelArguments:
             cfg.MODEL.NUM_CLASSES,
             HeadConfig.from_config(cfg),
             fusion=FusionConfig.from_config(cfg),
+            input=InputConfig.from_config(cfg),
         )
 
     def as_keywords(self) -> dict[str, Any]:
