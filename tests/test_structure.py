@@ -28,7 +28,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ),
     ("slowfast.config",),
     ("slowfast.video",),
-    ("slowfast.models.capabilities",),  # protocols alone
+    ("slowfast.models.capabilities", "slowfast.models.clip_grid"),  # descriptions of models alone
     ("slowfast.distributed",),
     ("slowfast.solver",),
     ("slowfast.datasets",),
@@ -50,7 +50,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("vtn.backbones",),
     ("vtn.hub",),
     ("vtn.frame_model",),
-    ("vtn.frame_average", "vtn.model"),
+    ("vtn.attentive_probe", "vtn.frame_average", "vtn.model"),
     ("vtn.publishing",),
     ("vtn.factory",),
     ("vtn.inference",),

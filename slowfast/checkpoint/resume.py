@@ -82,7 +82,7 @@ _ADJUSTABLE = (
     "MODEL.HEAD_ACT",
     "DATA.PATH_",  # the list of videos itself is compared
     "DATA.CLASS_NAMES",
-    "DATA.TEST_CROP_SIZE",
+    "DATA.TEST_",
     "DATA.ENSEMBLE_METHOD",
     "DATA.DECODING_BACKEND",
     "DATA.MAX_BROKEN_FRACTION",

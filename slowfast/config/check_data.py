@@ -75,13 +75,30 @@ def check_pixels(cfg: CfgNode) -> Iterator[str]:
 def check_views(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the views of videos that are evaluated."""
     scales, crops = cfg.DATA.TRAIN_JITTER_SCALES, cfg.TEST.NUM_SPATIAL_CROPS
-    # A single crop is cut from frames of the smaller training scale, several crops from frames whose short
-    # side is the crop size. Validation uses a single crop.
-    single_crop = cfg.TRAIN.ENABLE or (cfg.TEST.ENABLE and crops == 1)
+    # A single crop is cut from frames of the smaller training scale; several crops, and whole pictures, from
+    # frames whose short side is the crop size. Validation uses a single crop.
+    whole = cfg.DATA.TEST_WHOLE_PICTURE
+    single_crop = cfg.TRAIN.ENABLE or (cfg.TEST.ENABLE and crops == 1 and not whole)
     if single_crop and scales and scales[0] < cfg.DATA.TEST_CROP_SIZE:
         yield (
             f"DATA.TEST_CROP_SIZE = {cfg.DATA.TEST_CROP_SIZE}: must not exceed the short side {scales[0]} "
             f"of evaluated frames (DATA.TRAIN_JITTER_SCALES = {scales}); use a smaller crop or larger scales"
+        )
+    if cfg.TEST.ENABLE and whole and crops > 1:
+        yield (
+            f"TEST.NUM_SPATIAL_CROPS = {crops}: must be 1 where DATA.TEST_WHOLE_PICTURE is True, since one "
+            "view shows the whole picture; use 1, or set DATA.TEST_WHOLE_PICTURE False"
+        )
+    if whole and cfg.DATA.ORIGINAL_SEMANTICS:
+        yield (
+            "DATA.TEST_WHOLE_PICTURE = True: must be False where DATA.ORIGINAL_SEMANTICS is True, since the "
+            "original tests on square crops; set one of them False"
+        )
+    multiple, size = cfg.DATA.TEST_PICTURE_MULTIPLE, cfg.DATA.TEST_CROP_SIZE
+    if whole and multiple > 0 and size % multiple:
+        yield (
+            f"DATA.TEST_CROP_SIZE = {size}: must be a multiple of DATA.TEST_PICTURE_MULTIPLE = {multiple}, "
+            f"since it is the short side of whole pictures; use {size // multiple * multiple or multiple}"
         )
     if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
         yield (

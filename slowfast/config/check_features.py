@@ -24,6 +24,8 @@ def check_features(cfg: CfgNode) -> Iterator[str]:
         "AUG.ENABLE": cfg.TRAIN.ENABLE and cfg.AUG.ENABLE,
         "MIXUP.ENABLE": cfg.TRAIN.ENABLE and cfg.MIXUP.ENABLE,
         "DATA.ORIGINAL_SEMANTICS": data.ORIGINAL_SEMANTICS,
+        # A cache holds features of whole pictures, too; files of other programs are taken as they are.
+        "DATA.TEST_WHOLE_PICTURE": data.TEST_WHOLE_PICTURE and "TEST" in files,
     }.items():
         if used:
             yield f"{key} = True: needs pixels, and {source} gives features; set it False"

@@ -125,6 +125,12 @@ _C.DATA.TRAIN_JITTER_ASPECT_RELATIVE = []
 # Pixels; 0: the size that the model's weights were trained with.
 _C.DATA.TRAIN_CROP_SIZE = 224
 _C.DATA.TEST_CROP_SIZE = 256
+# (new) Test and predict on the whole picture in its own aspect ratio, its short side scaled to
+# TEST_CROP_SIZE, instead of on a square crop; for models that accept frames of any size.
+_C.DATA.TEST_WHOLE_PICTURE = False
+# (new) Both sides of whole pictures are rounded to multiples of this many pixels; 0: of the smallest number
+# that the model accepts.
+_C.DATA.TEST_PICTURE_MULTIPLE = 0
 # Draw the inverse of the short side uniformly instead of the short side.
 _C.DATA.INV_UNIFORM_SAMPLE = False
 _C.DATA.RANDOM_FLIP = True

@@ -21,6 +21,7 @@ from slowfast.datasets.views.streamed_view import StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.registry import Registry, import_user_modules
 from slowfast.video.decoding import OpenVideo, describe_backend, open_video
 from slowfast.video.image_folder import ImageFolder, check_template
@@ -66,7 +67,7 @@ class ReaderRequest:
         split: "train", "val" or "test".
         annotations: the videos to read.
         scheme: the views of each video.
-        position_rate, feature_shape, streamed_views: see :func:`build_dataset`.
+        position_rate, feature_shape, streamed_views, clip_grid: see :func:`build_dataset`.
     """
 
     split: str
@@ -75,6 +76,7 @@ class ReaderRequest:
     position_rate: float | None = None
     feature_shape: tuple[int, ...] | None = None
     streamed_views: bool = False
+    clip_grid: ClipGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def _build_frame_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
         request.position_rate,
         video_opener(request.annotations, cfg.DATA.DECODING_BACKEND),
         _augmentation(cfg) if request.split == "train" else None,
+        request.clip_grid,
     )
     if request.streamed_views and request.split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
         return BuiltReader(StreamedViewReader(reader, limit=cfg.TRAIN.EVAL_STREAM_FRAMES))
@@ -162,6 +165,7 @@ def build_dataset(
     position_rate: float | None = None,
     streamed_views: bool = False,
     feature_shape: tuple[int, ...] | None = None,
+    clip_grid: ClipGrid | None = None,
 ) -> ViewDataset:
     """Builds the data set of a split ("train", "val", "test").
 
@@ -170,6 +174,7 @@ def build_dataset(
         streamed_views: in evaluation, views of more than ``TRAIN.EVAL_STREAM_FRAMES`` frames are planned but
             not decoded, and their items are :class:`slowfast.datasets.clip.StreamedClip`.
         feature_shape: shape (F,) or (M, F) of a frame's features in the model, for data sets of features.
+        clip_grid: clips and time steps of a model that encodes clips; None: single frames.
 
     Returns:
         A :class:`VideoDataset`; for a user's data set of clips a :class:`MapDataset`.
@@ -191,7 +196,9 @@ def build_dataset(
         source = "original"
     else:
         source = "frames"
-    request = ReaderRequest(split, annotations, scheme, position_rate, feature_shape, streamed_views)
+    request = ReaderRequest(
+        split, annotations, scheme, position_rate, feature_shape, streamed_views, clip_grid
+    )
     built = READER_REGISTRY.get(source)(cfg, request)
     return VideoDataset(
         annotations,
@@ -212,6 +219,11 @@ def _adapt_map_dataset(cfg: CfgNode, split: str, dataset: Any, position_rate: fl
         raise ConfigError(
             f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '', because {_name_of(cfg, split)} is a data "
             "set of clips; or register a function that returns slowfast.datasets.annotations.Annotations"
+        )
+    if cfg.DATA.TEST_WHOLE_PICTURE and split == "test":
+        raise ConfigError(
+            f"DATA.TEST_WHOLE_PICTURE = True: must be False, because {_name_of(cfg, split)} is a data set of "
+            "clips, which chooses their size itself"
         )
     if cfg.AUG.ENABLE and split == "train":
         _logger.warning(
@@ -268,11 +280,13 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
         ConfigError: where a size or the interpolation is left to the model and not resolved.
     """
     data = cfg.DATA
-    if data.INTERPOLATION == "backbone" or 0 in (data.TRAIN_CROP_SIZE, data.TEST_CROP_SIZE):
+    sizes = ["TRAIN_CROP_SIZE", "TEST_CROP_SIZE"]
+    sizes += ["TEST_PICTURE_MULTIPLE"] if data.TEST_WHOLE_PICTURE else []
+    if data.INTERPOLATION == "backbone" or 0 in [data[key] for key in sizes]:
+        values = ", ".join(f"DATA.{key} = {data[key]!r}" for key in ("INTERPOLATION", *sizes))
         raise ConfigError(
-            f"DATA.INTERPOLATION = {data.INTERPOLATION!r}, DATA.TRAIN_CROP_SIZE = {data.TRAIN_CROP_SIZE}, "
-            f"DATA.TEST_CROP_SIZE = {data.TEST_CROP_SIZE}: must not be left to the model here; pass the "
-            "configuration that slowfast.models.frame_format.adopt_frame_format returns"
+            f"{values}: must not be left to the model here; pass the configuration that "
+            "slowfast.models.frame_format.adopt_frame_format returns"
         )
     if split == "train":
         return TrainingViews(
@@ -288,7 +302,8 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
             interpolation=data.INTERPOLATION,
         )
     crops = cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1
-    short_side = data.TEST_CROP_SIZE if crops > 1 else min(data.TRAIN_JITTER_SCALES)
+    multiple = data.TEST_PICTURE_MULTIPLE if split == "test" and data.TEST_WHOLE_PICTURE else 0
+    short_side = data.TEST_CROP_SIZE if crops > 1 or multiple else min(data.TRAIN_JITTER_SCALES)
     if cfg.TRAIN.EVAL_FULL_VIDEO:
         return WholeVideoViews(
             num_frames=cfg.TRAIN.EVAL_NUM_FRAMES,
@@ -297,6 +312,7 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
             crop_size=data.TEST_CROP_SIZE,
             num_crops=crops,
             interpolation=data.INTERPOLATION,
+            picture_multiple=multiple,
         )
     return ClipViews(
         num_frames=data.NUM_FRAMES,
@@ -308,4 +324,5 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
         num_crops=crops,
         centre=split == "val",
         interpolation=data.INTERPOLATION,
+        picture_multiple=multiple,
     )

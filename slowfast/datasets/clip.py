@@ -94,6 +94,18 @@ class Clip:
             streamed=tuple(streamed),
         )
 
+    @staticmethod
+    def collate_by_size(
+        clips: Sequence[Clip], broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
+    ) -> list[ClipBatch]:
+        """Returns one batch for each size of frames, at least one; see :meth:`ReadClip.collate_by_size`."""
+        groups: dict[tuple[int, ...], list[Clip]] = {}
+        for clip in clips:
+            groups.setdefault(tuple(clip.frames.shape[2:]), []).append(clip)
+        *others, last = [*groups.values()] or [[]]
+        batches = [Clip.collate(group)._replace(is_continued=True) for group in others]
+        return [*batches, Clip.collate(last, broken, streamed)]
+
 
 @dataclass(frozen=True)
 class StreamedClip:
@@ -127,6 +139,13 @@ class ReadClip(Protocol):
         """Returns a batch of clips of this type."""
         ...
 
+    @staticmethod
+    def collate_by_size(
+        clips: Any, broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
+    ) -> Sequence[Batch]:
+        """Returns the clips in batches of frames of one size; all but the last have ``is_continued`` True."""
+        ...
+
 
 class Batch(Protocol):
     """A collated batch of B clips, of frames (:class:`ClipBatch`) or of features."""
@@ -145,6 +164,8 @@ class Batch(Protocol):
     def broken(self) -> tuple[BrokenVideo, ...]: ...
     @property
     def streamed(self) -> tuple[StreamedClip, ...]: ...
+    @property
+    def is_continued(self) -> bool: ...
 
     @property
     def num_clips(self) -> int:
@@ -176,6 +197,8 @@ class ClipBatch(NamedTuple):
         view_id: (B,) int64.
         broken: videos found unusable while this batch was built.
         streamed: views of the batch that are not in ``frames``; the model reads them chunk by chunk.
+        is_continued: whether the next batch belongs to the same step of the loader; its frames have another
+            size.
     """
 
     frames: Tensor
@@ -186,6 +209,7 @@ class ClipBatch(NamedTuple):
     view_id: Tensor
     broken: tuple[BrokenVideo, ...] = ()
     streamed: tuple[StreamedClip, ...] = ()
+    is_continued: bool = False
 
     @property
     def num_clips(self) -> int:

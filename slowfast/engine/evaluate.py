@@ -127,7 +127,7 @@ def evaluate(
         mean, std: normalisation of the frames, per channel.
         loss: maps logits and labels to the mean loss of a batch; None: no loss is computed.
         interrupt: raises ``Interrupted`` between two batches or chunks after a signal.
-        on_batch: called after each batch.
+        on_batch: called after each batch; of batches that belong together, after the last one.
 
     Returns:
         The evaluation on rank 0, None on the others.
@@ -153,7 +153,8 @@ def evaluate(
             scorer.score(batch, into=scores)
         for clip in batch.streamed:
             scorer.score_streamed(clip, into=scores, interrupt=interrupt)
-        on_batch()
+        if not batch.is_continued:
+            on_batch()
     seconds = time.perf_counter() - start
     model.train(was_training)
     gathered = world.gather_objects((scores, seconds))

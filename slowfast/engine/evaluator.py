@@ -17,7 +17,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
 from slowfast.log import CountOf, get_logger, log_json_stats
-from slowfast.models.capabilities import FrameByFrameModel, feature_shape_of
+from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of, feature_shape_of
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction, get_loss
@@ -85,6 +85,7 @@ def build_evaluator(
         position_rate=model.position_rate,
         streamed_views=isinstance(model, FrameByFrameModel),
         feature_shape=feature_shape_of(model),
+        clip_grid=clip_grid_of(model),
     )
     loader = build_loader(
         cfg,

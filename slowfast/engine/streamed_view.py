@@ -1,6 +1,7 @@
 """Classification of views of any length by a frame-by-frame model, with the pixels of a few chunks in memory.
 
-T frames of a view, t of a chunk, F width of a feature, K classes.
+T frames of a view, t of a chunk, R rows of features, F width of a feature, K classes. There is one row per
+frame, or per time step for models that encode clips.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.views.streamed_view import StreamedView
+from slowfast.errors import ConfigError
 from slowfast.models.frame_encoder import FrameEncoder
 
 
@@ -28,17 +30,28 @@ def classify_streamed_view(
 
     Raises:
         DecodeError: where the video cannot be decoded.
+        ConfigError: for shuffled frames with a model that encodes clips.
     """
+    grid = encoder.clip_grid
+    if grid is not None and view.order is not None:
+        raise ConfigError(
+            "TEST.SHUFFLE_FRAMES = True: the frames of a streamed view cannot be shuffled for a model that "
+            f"encodes clips; set TRAIN.EVAL_STREAM_FRAMES 0, or above {len(view.indices)}"
+        )
+    count = len(view.indices) if grid is None else grid.num_steps(len(view.indices))
     features = torch.empty(0)
     done = 0
     chunks = (frames.permute(1, 2, 3, 0) for frames in view.chunks(encoder.chunk_size))  # (t, H, W, 3)
     with closing(encoder.encode_chunks(chunks, ahead=1)) as encoded:
-        for rows in encoded:  # (t, F) or (t, M, F)
+        for rows in encoded:  # (n, F) or (n, M, F)
             if done == 0:
-                features = rows.new_empty(len(view.indices), *rows.shape[1:])
+                features = rows.new_empty(count, *rows.shape[1:])
             features[done : done + len(rows)] = rows
             done += len(rows)
             on_chunk()
     if view.order is not None:
         features = features[view.order.to(encoder.device)]
-    return encoder.model.classify(features[None], view.positions[None].to(encoder.device))
+    positions = view.positions[None]
+    if grid is not None:
+        positions = grid.step_positions(positions, None, len(view.indices))
+    return encoder.model.classify(features[None], positions.to(encoder.device))

@@ -12,28 +12,35 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slowfast.datasets.views.sampling import whole_video
-from slowfast.extraction.video import append_features
+from slowfast.extraction.video import VideoRows, append_features
 from slowfast.features.cache import (
     Manifest,
     Variant,
-    by_short_side,
+    by_scaling,
     features_path,
     times_path,
-    write_times,
 )
+from slowfast.features.row_times import RowTimes
 from slowfast.features.storage import FeatureFile, describe_file
 from slowfast.interrupt import Interrupt
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
 
 
-def cached_frames(times: FrameTimes, fps: float) -> NDArray[np.int64]:
-    """Returns the frames (T,) of a video that a cache holds: ``fps`` per second, or all frames for 0."""
-    return whole_video(times, 0, fps) if fps else np.arange(times.num_frames)
+def cached_rows(times: FrameTimes, fps: float, grid: ClipGrid | None) -> VideoRows:
+    """Returns the rows of a video that a cache holds.
+
+    Args:
+        times: of all frames of the video.
+        fps: frames per second that are encoded; 0: all frames.
+        grid: clips and time steps of the model; None: single frames.
+    """
+    indices = whole_video(times, 0, fps) if fps else np.arange(times.num_frames)
+    return VideoRows(indices if grid is None else indices[grid.used_frames(len(indices))], grid)
 
 
 @dataclass
@@ -81,15 +88,15 @@ class CachedVideoExtractor:
         encoded = 0
         with open_source(path) as video:
             times = video.times
-            indices = cached_frames(times, self.manifest.fps)
+            rows = cached_rows(times, self.manifest.fps, self.encoder.clip_grid)
             # Written first, so that complete features always have their times.
-            shown = FrameTimes(times.seconds[indices], times.duration)
-            write_times(times_path(self.folder, name), shown, indices, times.num_frames)
-            for group in by_short_side(variants):
+            row_times = RowTimes.of_frames(times, rows.indices, rows.clip_grid)
+            row_times.write(times_path(self.folder, name), times.num_frames)
+            for group in by_scaling(variants):
                 with ExitStack() as stack:
                     files = {v: stack.enter_context(self._open_part(path, name, v)) for v in group}
                     chunks = stack.enter_context(
-                        closing(append_features(self.encoder, video, indices, files, name=path))
+                        closing(append_features(self.encoder, video, rows, files, name=path))
                     )
                     for count in chunks:
                         encoded += count

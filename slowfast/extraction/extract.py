@@ -24,7 +24,7 @@ from slowfast.engine.dry_run import format_bytes
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import ConfigError, DataError, SlowFastError
-from slowfast.extraction.cached_video import CachedVideoExtractor, cached_frames
+from slowfast.extraction.cached_video import CachedVideoExtractor, cached_rows
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
 from slowfast.features.build import build_feature_names, channel_order, evaluation_variants
 from slowfast.features.cache import MANIFEST, Manifest, Variant
@@ -32,7 +32,8 @@ from slowfast.features.storage import STORED
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.capabilities import FeatureModel, num_tokens_of
+from slowfast.models.capabilities import FeatureModel, clip_grid_of, num_tokens_of
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.precision import choose_precision
@@ -87,7 +88,7 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
     splits = [_build_split(cfg, split, world, request) for split in enabled]
     folder = Path(cfg.DATA.FEATURES)
     manifest = _claim_folder(folder, world, _build_manifest(cfg, model, request, splits))
-    _log_size(manifest, splits, world)
+    _log_size(manifest, splits, world, clip_grid_of(model))
     encoder = FrameEncoder(
         model,
         mean=manifest.mean,
@@ -171,7 +172,7 @@ def _build_manifest(
     )
 
 
-def _log_size(manifest: Manifest, splits: Sequence[SplitVideos], world: World) -> None:
+def _log_size(manifest: Manifest, splits: Sequence[SplitVideos], world: World, grid: ClipGrid | None) -> None:
     """Logs the size of the complete features, estimated from the lengths of a few videos."""
     bytes_per_row = math.prod(manifest.row_shape) * STORED[manifest.dtype][1].itemsize
     own = 0.0
@@ -180,13 +181,14 @@ def _log_size(manifest: Manifest, splits: Sequence[SplitVideos], world: World) -
         for row in split.rows[:: max(1, len(split.rows) // _MEASURED_VIDEOS)]:
             # Broken videos are reported by the extraction itself.
             with suppress(SlowFastError, OSError), split.open_source(split.annotations.paths[row]) as video:
-                counts.append(len(cached_frames(video.times, manifest.fps)))
+                counts.append(cached_rows(video.times, manifest.fps, grid).count)
         rows_per_video = sum(counts) / max(1, len(counts))
         own += rows_per_video * len(split.rows) * len(split.variants) * bytes_per_row
     logger.info(
-        "features: %s %s per frame and crop, %d bytes; about %s in %s when complete",
+        "features: %s %s per %s and crop, %d bytes; about %s in %s when complete",
         " × ".join(map(str, manifest.row_shape)),
         manifest.dtype,
+        "frame" if grid is None else "time step",
         bytes_per_row,
         format_bytes(round(sum(world.all_gather_objects(own)))),
         "all splits" if len(splits) > 1 else f"split {splits[0].name}",

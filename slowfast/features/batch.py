@@ -55,6 +55,15 @@ class FeatureClip:
             streamed=tuple(streamed),
         )
 
+    @staticmethod
+    def collate_by_size(
+        clips: Sequence[FeatureClip],
+        broken: Sequence[BrokenVideo] = (),
+        streamed: Sequence[StreamedClip] = (),
+    ) -> list[FeatureBatch]:
+        """Returns one batch: features have the same shape for frames of any size."""
+        return [FeatureClip.collate(clips, broken, streamed)]
+
 
 class FeatureBatch(NamedTuple):
     """A collated batch with the interface of :class:`slowfast.datasets.clip.ClipBatch`.
@@ -72,6 +81,11 @@ class FeatureBatch(NamedTuple):
     view_id: Tensor
     broken: tuple[BrokenVideo, ...] = ()
     streamed: tuple[StreamedClip, ...] = ()
+
+    @property
+    def is_continued(self) -> bool:
+        """False: a step of the loader is one batch."""
+        return False
 
     @property
     def num_clips(self) -> int:

@@ -146,7 +146,12 @@ def evaluation_variants(scheme: ClipViews | WholeVideoViews) -> list[Variant]:
     """Returns the variants that evaluation uses, one per crop."""
     return [
         Variant(
-            scheme.short_side, scheme.crop_size, crop, scheme.num_crops, interpolation=scheme.interpolation
+            scheme.short_side,
+            scheme.crop_size,
+            crop,
+            scheme.num_crops,
+            interpolation=scheme.interpolation,
+            picture_multiple=scheme.picture_multiple,
         )
         for crop in range(scheme.num_crops)
     ]
@@ -167,7 +172,8 @@ def _training_variants(cached: Sequence[Variant], scheme: TrainingViews, folder:
     chosen = tuple(
         variant
         for variant in cached
-        if variant.crop_size == scheme.crop_size
+        if not variant.picture_multiple
+        and variant.crop_size == scheme.crop_size
         and (scheme.crop_area is not None or low <= variant.short_side <= high)
         and (scheme.flip or not variant.flip)
     )

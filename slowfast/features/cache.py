@@ -18,15 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from slowfast.datasets.views.spatial import fixed_crop
+from slowfast.datasets.views.spatial import evaluated_frame
 from slowfast.errors import DataError
 from slowfast.features.storage import STORED
-from slowfast.files import atomic_write, write_text
+from slowfast.files import write_text
 from slowfast.models.capabilities import feature_shape
-from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, scaled_by
 
 MANIFEST = "manifest.json"
@@ -37,7 +33,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Variant:
-    """One crop of the frames that a model encodes.
+    """One crop of the frames that a model encodes, or the whole picture.
 
     Attributes:
         short_side: pixels to which the short side is scaled.
@@ -45,6 +41,8 @@ class Variant:
         crop, num_crops: index of the crop among ``num_crops`` placed evenly along the long side.
         flip: whether the crop is mirrored left to right.
         interpolation: ``bilinear`` or ``bicubic``, for the scaling.
+        picture_multiple: 0: a crop; above 0: the whole picture, its sides multiples of this many pixels. Not
+            written to a manifest where it is 0, as in earlier files.
     """
 
     short_side: int
@@ -53,21 +51,38 @@ class Variant:
     num_crops: int = 1
     flip: bool = False
     interpolation: str = "bilinear"
+    picture_multiple: int = 0
 
     @property
     def name(self) -> str:
         """Name of the folder of this variant."""
         mirrored = "-flip" if self.flip else ""
         scaled = "" if self.interpolation == "bilinear" else f"-{self.interpolation}"
+        if self.picture_multiple:
+            rounded = f"-by{self.picture_multiple}" if self.picture_multiple > 1 else ""
+            return f"short{self.short_side}-whole{rounded}{mirrored}{scaled}"
         return (
             f"short{self.short_side}-crop{self.crop_size}-{self.crop + 1}of{self.num_crops}{mirrored}{scaled}"
         )
 
     @property
     def placer(self) -> Placer:
-        """Placer of the crop, without the mirroring."""
-        crop = fixed_crop(self.short_side, self.crop_size, self.crop, self.num_crops)
-        return scaled_by(self.interpolation, crop)
+        """Placer of the crop or picture, without the mirroring."""
+        placer = evaluated_frame(
+            self.short_side,
+            self.crop_size,
+            self.crop,
+            self.num_crops,
+            picture_multiple=self.picture_multiple,
+        )
+        return scaled_by(self.interpolation, placer)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the content as plain values; without ``picture_multiple`` where it is 0."""
+        content = asdict(self)
+        if not self.picture_multiple:
+            del content["picture_multiple"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -141,6 +156,7 @@ class Manifest:
     def as_dict(self) -> dict[str, Any]:
         """Returns the content as plain values; without ``num_tokens`` where it is 1."""
         content = asdict(self)
+        content["variants"] = [variant.as_dict() for variant in self.variants]
         if self.num_tokens == 1:
             del content["num_tokens"]
         return content
@@ -220,34 +236,8 @@ def times_path(folder: str | Path, name: str) -> Path:
     return Path(folder, TIMES, f"{name}.npy")
 
 
-def write_times(path: Path, times: FrameTimes, numbers: NDArray[np.int64], num_frames: int) -> None:
-    """Writes the display times of the frames that T rows belong to, and their numbers in the video.
-
-    The file is an array (2, T + 1) of float64: the seconds of each frame, then the duration of the video; and
-    the number of each frame in the video, then the number of all its frames.
-
-    Args:
-        numbers: (T,) int64.
-        num_frames: number of frames in the video.
-    """
-    seconds = np.append(times.seconds, times.duration)
-    with atomic_write(path) as temporary:
-        np.save(temporary, np.stack([seconds, np.append(numbers, num_frames).astype(np.float64)]))
-
-
-def split_times(table: NDArray[np.float64]) -> tuple[FrameTimes, NDArray[np.int64]]:
-    """Returns the times and the frame numbers (T,) int64 in an array that :func:`write_times` wrote.
-
-    Raises:
-        ValueError: for an array of another shape.
-    """
-    if table.ndim != 2 or table.shape[0] != 2 or table.shape[1] < 2:
-        raise ValueError(f"times have shape {table.shape}, not (2, frames + 1)")
-    return FrameTimes(table[0, :-1], float(table[0, -1])), table[1, :-1].astype(np.int64)
-
-
-def by_short_side(variants: Sequence[Variant]) -> Iterator[list[Variant]]:
+def by_scaling(variants: Sequence[Variant]) -> Iterator[list[Variant]]:
     """Groups variants that can be cropped from the same scaled frames."""
-    scaled = [(variant.short_side, variant.interpolation) for variant in variants]
+    scaled = [(variant.short_side, variant.interpolation, variant.picture_multiple) for variant in variants]
     for key in sorted(set(scaled)):
         yield [variant for variant, own_key in zip(variants, scaled, strict=True) if own_key == key]

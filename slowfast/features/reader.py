@@ -22,7 +22,8 @@ from torch import Tensor
 
 from slowfast.datasets.views.view_reader import Scheme, Segment, ViewReader
 from slowfast.errors import DecodeError
-from slowfast.features.cache import FeatureNames, Variant, features_path, split_times, times_path
+from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
+from slowfast.features.row_times import RowTimes
 from slowfast.features.storage import STORED, from_stored
 from slowfast.video.frame_times import FrameTimes
 
@@ -67,14 +68,14 @@ class CacheReader:
         """
         name = self.names(path)
         try:
-            times, numbers = split_times(map_array(str(times_path(self.folder, name)), path))
+            row_times = RowTimes.from_table(map_array(str(times_path(self.folder, name)), path))
         except ValueError as error:
             raise DecodeError(path, "damaged features", str(error)) from error
-        rows, positions = plan_rows(self.scheme, self.position_rate, times, numbers, path, view, rng, segment)
+        rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
         choice = self.variants[crop]
         variant = choice[int(rng.integers(len(choice)))] if len(choice) > 1 else choice[0]
         array = map_array(str(features_path(self.folder, variant, name)), path)
-        wanted = (times.num_frames, *self.row_shape)
+        wanted = (row_times.times.num_frames, *self.row_shape)
         if array.shape != wanted or array.dtype != STORED[self.dtype][1]:
             detail = f"{array.dtype} {array.shape} instead of {self.dtype} {wanted}; extract it again"
             raise DecodeError(path, "damaged features", detail)
@@ -114,8 +115,8 @@ class FeatureFileReader:
             DecodeError: where the file cannot be read or has another layout; the message names the key.
         """
         features, times = self.open(path)
-        numbers = np.arange(times.num_frames)
-        rows, positions = plan_rows(self.scheme, self.position_rate, times, numbers, path, view, rng, segment)
+        row_times = RowTimes(times, np.arange(times.num_frames))
+        rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
         return torch.from_numpy(take_rows(features, rows)), torch.from_numpy(positions)
 
     def open(self, path: str) -> tuple[NDArray[Any], FrameTimes]:
@@ -178,8 +179,7 @@ class FeatureFileReader:
 def plan_rows(
     scheme: Scheme,
     position_rate: float | None,
-    times: FrameTimes,
-    numbers: NDArray[np.int64],
+    row_times: RowTimes,
     path: str,
     view: int,
     rng: np.random.Generator,
@@ -188,18 +188,18 @@ def plan_rows(
     """Returns the rows (n,) of a view and their positions (n,), as for a video of the frames of the T rows.
 
     Args:
-        times: times of the T rows.
+        row_times: times and frame numbers of the T rows.
         path: the video, for messages.
-        numbers: (T,) int64, the frame number of each row in the source video.
         segment: start and end in seconds; None: the whole video.
 
     Raises:
         DecodeError: where the view does not exist in the video.
     """
-    rows, positions = ViewReader(scheme, position_rate).plan(times, path, view, rng, segment)
+    rows, positions = ViewReader(scheme, position_rate).plan(row_times.times, path, view, rng, segment)
     if position_rate is None:
         # Positions count rows from the first one of the segment; the model needs frames of the source.
-        positions = numbers[rows] - numbers[rows[0] - positions[0]]
+        base = int(row_times.numbers[rows[0] - positions[0]])
+        positions = row_times.positions(None, base)[rows]
     return rows, positions
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # the solver imports this module, and the check of a configur
     import torch
     from torch import Tensor, nn
 
+    from slowfast.models.clip_grid import ClipGrid
+
 
 @runtime_checkable
 class VideoModel(Protocol):
@@ -115,6 +117,20 @@ class StandardizesFeatures(Protocol):
 
 
 @runtime_checkable
+class EncodesClips(Protocol):
+    """A frame-by-frame model that may encode several frames together, clip by clip.
+
+    ``encode_frames`` then returns features (B, S, F) or (B, S, M, F) of S time steps, and ``classify`` takes
+    positions and mask (B, S) of the steps; ``forward`` takes those of the frames.
+
+    Attributes:
+        clip_grid: clips and time steps; None: each frame is encoded on its own.
+    """
+
+    clip_grid: ClipGrid | None
+
+
+@runtime_checkable
 class HasClasses(Protocol):
     """A network with a last layer of one output per class.
 
@@ -154,6 +170,17 @@ class ChecksFrameSize(Protocol):
     def frame_size_problem(self, height: int, width: int) -> str:
         """Returns why frames of that size in pixels are not accepted, and the remedy; empty: they are."""
         ...
+
+
+@runtime_checkable
+class HasFrameMultiple(Protocol):
+    """A model that states whether it accepts frames of any height and width, as whole pictures have them.
+
+    Attributes:
+        frame_multiple: pixels; both sides must be multiples of it. None: frames of one size only.
+    """
+
+    frame_multiple: int | None
 
 
 @runtime_checkable
@@ -211,6 +238,11 @@ def feature_shape(num_tokens: int, feature_dim: int) -> tuple[int, ...]:
 def num_tokens_of(model: object) -> int:
     """Returns M, the number of tokens per frame; 1 for models that do not state it."""
     return model.num_tokens if isinstance(model, HasTokens) else 1
+
+
+def clip_grid_of(model: object) -> ClipGrid | None:
+    """Returns the clips and time steps of a model that encodes clips; None for all others."""
+    return model.clip_grid if isinstance(model, EncodesClips) else None
 
 
 def feature_shape_of(model: object) -> tuple[int, ...] | None:

@@ -1,13 +1,14 @@
 """Encoding of decoded frames to features: the one path from pixels through a model's frame encoder.
 
 Feature caches, the prediction of single videos, streams and the evaluation of long videos all use it.
-t frames of a chunk, H W pixels, F width of a feature.
+t frames of a chunk, H W pixels, n rows of features, F width of a feature. There is one row per frame, or per
+time step for models that encode clips (:class:`slowfast.models.clip_grid.ClipGrid`).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from slowfast.datasets.clip import normalize
 from slowfast.datasets.loading.prefetch import Prefetch
-from slowfast.models.capabilities import FrameByFrameModel
+from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.precision import Precision
 
 CHUNK_FRAMES = 64
@@ -54,28 +56,104 @@ class FrameEncoder:
     _computing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
+    def clip_grid(self) -> ClipGrid | None:
+        """Clips and time steps of the model; None: it encodes single frames."""
+        return clip_grid_of(self.model)
+
+    @property
     def chunk_size(self) -> int:
-        """Frames that callers should decode and encode together."""
-        return self.chunk_frames or CHUNK_FRAMES
+        """Frames that callers should decode and encode together; whole clips for models that encode clips."""
+        size = self.chunk_frames or CHUNK_FRAMES
+        grid = self.clip_grid
+        return size if grid is None else max(grid.hop, size // grid.hop * grid.hop)
 
     def encode(self, frames: Frames) -> Tensor:
-        """Maps frames (t, H, W, 3) uint8 to features (t, F) on the device, in the dtype of the model."""
-        if isinstance(frames, np.ndarray):
-            frames = torch.from_numpy(np.ascontiguousarray(frames))  # torch does not accept negative strides
+        """Maps frames (t, H, W, 3) uint8 to features (n, F) on the device, in the dtype of the model.
+
+        The frames are a sequence of their own: where the model encodes clips, these begin at the first frame.
+        """
+        frames = as_tensor(frames)
         clip = frames.to(self.device).permute(3, 0, 1, 2)[None]  # (t, H, W, 3) -> (1, 3, t, H, W)
         if self.channels == "BGR":
             clip = clip.flip(1)
         with self._computing, torch.no_grad(), self.precision.autocast():
-            return self.model.encode_frames(normalize(clip, self.mean, self.std))[0]  # (t, F)
+            return self.model.encode_frames(normalize(clip, self.mean, self.std))[0]  # (n, F)
 
     def encode_chunks(self, chunks: Iterable[Frames], *, ahead: int = 0) -> Generator[Tensor, None, None]:
-        """Yields the features (t, F) of each chunk of frames (t, H, W, 3) uint8.
+        """Yields the features (n, F) of a sequence of frames that comes in chunks (t, H, W, 3) uint8.
 
         Close the iterator (``contextlib.closing``) before what ``chunks`` reads from is closed.
 
         Args:
             ahead: chunks that a thread decodes while the model computes; 0: no thread.
         """
+        sequence = SequenceEncoder(self)
         with Prefetch(chunks, depth=ahead) if ahead else nullcontext(chunks) as ready:
             for frames in ready:
-                yield self.encode(frames)
+                yield from sequence.push(frames)
+        yield from sequence.finish()
+
+
+class SequenceEncoder:
+    """An encoding of one sequence of frames that comes in pieces of any length.
+
+    The features do not depend on the pieces. A model that encodes single frames encodes each piece at once;
+    for one that encodes clips, frames are kept until their clip is complete.
+
+    Args:
+        encoder: encodes the frames.
+        first_clip: number of the clip that the first pushed frame begins, for a sequence whose earlier clips
+            are encoded already.
+    """
+
+    def __init__(self, encoder: FrameEncoder, *, first_clip: int = 0) -> None:
+        self._encoder = encoder
+        self._grid = encoder.clip_grid
+        self._is_first = first_clip == 0
+        self._kept = torch.empty(0)
+
+    @property
+    def waiting(self) -> int:
+        """Number of kept frames, whose clip is not encoded yet or which the next clip sees again."""
+        return len(self._kept)
+
+    def push(self, frames: Frames) -> Iterator[Tensor]:
+        """Yields the features (n, F) that became complete with these frames (t, H, W, 3) uint8."""
+        if self._grid is None:
+            yield self._encoder.encode(frames)
+            return
+        frames = as_tensor(frames)
+        self._kept = torch.cat([self._kept, frames]) if len(self._kept) else frames
+        # The last clip of a sequence contributes more steps than others if clips overlap. A clip is therefore
+        # encoded when it is known not to be the last one.
+        needed = self._grid.overlap + (1 if self._grid.overlap else 0)
+        clips = (len(self._kept) - needed) // self._grid.hop
+        if clips > 0:
+            stop = clips * self._grid.hop
+            features = self._encode(self._kept[: stop + self._grid.overlap])
+            yield features[: len(features) - self._grid.overlap // self._grid.tubelet + self._grid.lead]
+            self._kept = self._kept[stop:].clone()
+            self._is_first = False
+
+    def finish(self) -> Iterator[Tensor]:
+        """Yields the features (n, F) of the frames that are left at the end of the sequence."""
+        if len(self._kept):
+            yield self._encode(self._kept)
+            self._kept = self._kept[:0]
+
+    def preview(self) -> Tensor | None:
+        """Returns what :meth:`finish` would yield if the sequence ended here; None for no features."""
+        return self._encode(self._kept) if len(self._kept) else None
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        """Encodes frames from the start of a clip, without the steps that belong to the clip before."""
+        assert self._grid is not None
+        features = self._encoder.encode(frames)
+        return features if self._is_first else features[self._grid.lead :]
+
+
+def as_tensor(frames: Frames) -> Tensor:
+    """Returns frames (t, H, W, 3) uint8 as a tensor; the memory is shared where torch can do so."""
+    if isinstance(frames, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(frames))  # torch does not accept negative strides
+    return frames

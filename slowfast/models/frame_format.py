@@ -9,21 +9,30 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config.check import check
 from slowfast.errors import ConfigError
-from slowfast.models.capabilities import ChecksFrameSize, HasFrameInterpolation, HasFrameSize
+from slowfast.models.capabilities import (
+    ChecksFrameSize,
+    HasFrameInterpolation,
+    HasFrameMultiple,
+    HasFrameSize,
+)
 
 _CROPS = ("TRAIN_CROP_SIZE", "TEST_CROP_SIZE")
+
+# Width / height of the pictures that a model is asked about before any video is opened.
+_WIDE = 16 / 9
 
 
 def adopt_frame_format(cfg: CfgNode, model: Any) -> CfgNode:
     """Returns the configuration with the model's own crop size, interpolation and normalisation filled in.
 
     The crop size is filled in where ``DATA.TRAIN_CROP_SIZE`` or ``TEST_CROP_SIZE`` is 0, the others where
-    ``DATA.INTERPOLATION`` or ``NORMALIZATION`` is ``backbone``. Sizes that the model does not accept are
-    found here, before any video is opened.
+    ``DATA.INTERPOLATION`` or ``NORMALIZATION`` is ``backbone``, and ``DATA.TEST_PICTURE_MULTIPLE`` where
+    whole pictures are tested and it is 0. Sizes that the model does not accept are found here, before any
+    video is opened.
 
     Args:
         model: a :class:`slowfast.models.capabilities.VideoModel`; it may also have the capabilities
-            ``HasFrameSize``, ``HasFrameInterpolation`` and ``ChecksFrameSize``.
+            ``HasFrameSize``, ``HasFrameInterpolation``, ``HasFrameMultiple`` and ``ChecksFrameSize``.
 
     Raises:
         ConfigError: with all settings that do not fit the model.
@@ -43,8 +52,15 @@ def adopt_frame_format(cfg: CfgNode, model: Any) -> CfgNode:
         )
     if adopted.DATA.NORMALIZATION == "backbone":
         adopted.DATA.MEAN, adopted.DATA.STD = list(model.frame_mean), list(model.frame_std)
+    if adopted.DATA.TEST_WHOLE_PICTURE and adopted.DATA.TEST_PICTURE_MULTIPLE == 0:
+        # Models without a multiple are reported by _check_pictures.
+        adopted.DATA.TEST_PICTURE_MULTIPLE = _frame_multiple(model) or 0
     adopted.freeze()
-    if problems := problems or [*check(adopted), *_check_sizes(adopted, model)]:
+    if problems := problems or [
+        *check(adopted),
+        *_check_sizes(adopted, model),
+        *_check_pictures(adopted, model),
+    ]:
         raise ConfigError(*problems)
     return adopted
 
@@ -59,6 +75,41 @@ def _check_sizes(cfg: CfgNode, model: Any) -> Iterator[str]:
         size = cfg.DATA[key]
         if used[key] and (problem := model.frame_size_problem(size, size)):
             yield f"DATA.{key} = {size}: {problem}"
+
+
+def _frame_multiple(model: Any) -> int | None:
+    return model.frame_multiple if isinstance(model, HasFrameMultiple) else None
+
+
+def _check_pictures(cfg: CfgNode, model: Any) -> Iterator[str]:
+    """Yields why the model does not accept whole pictures, where the configuration asks for them."""
+    data, multiple = cfg.DATA, _frame_multiple(model)
+    if not data.TEST_WHOLE_PICTURE:
+        return
+    refused = f"DATA.TEST_WHOLE_PICTURE = True: must be False for {type(model).__name__}"
+    if not isinstance(model, HasFrameMultiple):
+        yield (
+            f"{refused}, which does not state that it accepts frames of any size; if it does, give it an "
+            "attribute frame_multiple, the pixels of which both sides must be multiples"
+        )
+        return
+    wide = round(data.TEST_CROP_SIZE * _WIDE)
+    problem_of = model.frame_size_problem if isinstance(model, ChecksFrameSize) else lambda *size: ""
+    if multiple is None:
+        detail = problem_of(data.TEST_CROP_SIZE, wide)
+        yield f"{refused}, which accepts frames of one size" + (f": {detail}" if detail else "")
+        return
+    if data.TEST_PICTURE_MULTIPLE % multiple:
+        yield (
+            f"DATA.TEST_PICTURE_MULTIPLE = {data.TEST_PICTURE_MULTIPLE}: must be a multiple of {multiple}, "
+            f"which {type(model).__name__} needs; use 0 for {multiple}"
+        )
+        return
+    wide -= wide % data.TEST_PICTURE_MULTIPLE
+    for size in ((data.TEST_CROP_SIZE, wide), (wide, data.TEST_CROP_SIZE)):
+        if problem := problem_of(*size):
+            yield f"{refused}: {problem}"
+            return
 
 
 def frame_normalization(cfg: CfgNode, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:

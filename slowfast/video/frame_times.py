@@ -18,6 +18,8 @@ class FrameTimes:
     Attributes:
         seconds: (N,) float64, ascending; the first frame is at 0.
         duration: seconds from the start of the first frame to the end of the last one.
+        centres: (N,) float64, the times that positions are computed from, where an entry stands for several
+            frames: the middle of its first and its last frame. None: ``seconds``.
 
     Example:
         >>> times = FrameTimes(np.array([0.0, 0.1, 0.2, 0.7]), duration=0.8)  # 0.5 s without a new frame
@@ -29,11 +31,17 @@ class FrameTimes:
 
     seconds: np.ndarray
     duration: float
+    centres: np.ndarray | None = None
 
     @property
     def num_frames(self) -> int:
         """N."""
         return len(self.seconds)
+
+    @property
+    def position_seconds(self) -> np.ndarray:
+        """Times (N,) in seconds that positions are computed from."""
+        return self.seconds if self.centres is None else self.centres
 
     @cached_property
     def fps(self) -> float:
@@ -75,4 +83,6 @@ class FrameTimes:
         if not self.is_constant:
             # A frame may be on screen long before the segment starts, or after it ends.
             begin, stop = max(begin, start), min(stop, end)
-        return first, FrameTimes(np.maximum(self.seconds[first:last] - begin, 0.0), float(stop - begin))
+        centres = None if self.centres is None else np.maximum(self.centres[first:last] - begin, 0.0)
+        seconds = np.maximum(self.seconds[first:last] - begin, 0.0)
+        return first, FrameTimes(seconds, float(stop - begin), centres)

@@ -109,6 +109,35 @@ def test_an_impossible_value_is_refused_with_key_and_remedy(overrides: str, key:
     assert remedy in problem
 
 
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ("HIDDEN_DIM -2", "must be 0 or more"),
+        ("NUM_BLOCKS 0", "must be 1 or more"),
+        ("NUM_HEADS 0", "must be 1 or more"),
+        ("MLP_RATIO 0", "must be above 0"),
+        ("POSITION learned", "must be one of sinusoidal, none"),
+        ("POSITION_UNIT hour", "must be one of frame, second"),
+        ("POSITION_RATE 0", "must be above 0"),
+        ("DROPOUT 1", "must be a fraction, 0 or more and less than 1"),
+        ("NUM_HEADS 12", "must divide VTN.PROBE.HIDDEN_DIM = 128; use for instance 8"),
+    ],
+)
+def test_an_impossible_value_of_the_probe_is_refused(overrides: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("PRETRAINED_DEMO_PROBE", f"VTN.PROBE.{overrides}".split())
+    (found,) = caught.value.problems
+    assert found.startswith(f"VTN.PROBE.{overrides.split()[0]} (override) = ")
+    assert problem in found
+
+
+def test_an_odd_width_of_the_probe_needs_no_sinusoidal_positions() -> None:
+    odd = ["VTN.PROBE.HIDDEN_DIM", "15", "VTN.PROBE.NUM_HEADS", "3"]
+    with pytest.raises(ConfigError, match="must be even, since sinusoidal positions"):
+        load_config("PRETRAINED_DEMO_PROBE", odd)
+    assert load_config("PRETRAINED_DEMO_PROBE", [*odd, "VTN.PROBE.POSITION", "none"])
+
+
 def test_an_empty_mapping_removes_the_backbone_arguments_of_the_base(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("VTN:\n  BACKBONE:\n    ARGS:\n      depth: 3\n      width: 5\n")
     (tmp_path / "own.yaml").write_text("_BASE_: base.yaml\nVTN:\n  BACKBONE:\n    ARGS: {}\n")

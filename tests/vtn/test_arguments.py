@@ -13,8 +13,18 @@ from torch import nn
 from slowfast.config import load_config
 from slowfast.errors import ModelError
 from tests.support.tiny_models import CLASSES, TINY, tiny_groups
-from vtn import VTN, BackboneConfig, EncoderConfig, FrameAverage, FusionConfig, HeadConfig, InputConfig
-from vtn.arguments.model_arguments import FLAT_NAMES, ModelArguments, VTNArguments
+from vtn import (
+    VTN,
+    AttentiveProbe,
+    BackboneConfig,
+    EncoderConfig,
+    FrameAverage,
+    FusionConfig,
+    HeadConfig,
+    InputConfig,
+    ProbeConfig,
+)
+from vtn.arguments.model_arguments import FLAT_NAMES, FusedModelArguments, ProbeArguments, VTNArguments
 
 # A value per flat name that differs from the default.
 OTHER_VALUES: dict[str, Any] = {
@@ -56,6 +66,13 @@ OTHER_VALUES: dict[str, Any] = {
     "dropout_rate": 0.0,
     "head_pooling": "cls+mean+std",
     "head_skip": True,
+    "probe_hidden_dim": 32,
+    "probe_num_blocks": 2,
+    "probe_num_heads": 2,
+    "probe_mlp_ratio": 2.0,
+    "probe_position": "none",
+    "probe_position_rate": 25.0,
+    "probe_dropout": 0.25,
 }
 
 
@@ -63,6 +80,7 @@ GROUPS: dict[str, Any] = {
     "backbone": BackboneConfig,
     "fusion": FusionConfig,
     "encoder": EncoderConfig,
+    "probe": ProbeConfig,
     "head": HeadConfig,
     "input": InputConfig,
 }
@@ -93,7 +111,8 @@ def test_every_field_has_a_flat_name() -> None:
 @pytest.mark.parametrize("name", FLAT_NAMES)
 def test_a_flat_name_sets_its_field_alone(name: str) -> None:
     value, (group, field) = OTHER_VALUES[name], FLAT_NAMES[name]
-    default, changed = VTNArguments(), VTNArguments().changed({name: value})
+    default = ProbeArguments() if group == "probe" else VTNArguments()
+    changed = default.changed({name: value})
     assert getattr(getattr(changed, group), field) == value != getattr(getattr(default, group), field)
     assert replace(changed, **{group: getattr(default, group)}) == default
 
@@ -148,8 +167,33 @@ def test_a_model_without_an_encoder_refuses_its_fields() -> None:
         FrameAverage("shallow_conv", hidden_dim=32)
 
 
+@pytest.mark.parametrize(
+    "arguments", [{"fusion": "attend"}, {"fusion_dim": 8}, {"mlp_dim": 16}, {"head": None}]
+)
+def test_a_probe_refuses_the_arguments_of_fusion_and_head(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=f"{next(iter(arguments))}: the model has no such argument"):
+        AttentiveProbe("shallow_conv", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden_dim": -1}, "probe.hidden_dim = -1: must be 0 or more"),
+        ({"num_blocks": 0}, "probe.num_blocks = 0: must be 1 or more"),
+        ({"num_heads": 0}, "probe.num_heads = 0: must be 1 or more"),
+        ({"mlp_ratio": 0.0}, "probe.mlp_ratio = 0.0: must be above 0"),
+        ({"position": "learned"}, "probe.position = 'learned': must be sinusoidal or none"),
+        ({"position_rate": -1.0}, "probe.position_rate = -1.0: must be above 0"),
+        ({"dropout": 1.0}, "probe.dropout = 1.0: must be 0 or more and below 1"),
+    ],
+)
+def test_fields_of_a_probe_with_errors(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(message)):
+        ProbeConfig(**fields)
+
+
 def test_every_field_is_documented() -> None:
-    for kind in (BackboneConfig, EncoderConfig, HeadConfig):
+    for kind in (BackboneConfig, EncoderConfig, HeadConfig, ProbeConfig):
         attributes, _, _ = (kind.__doc__ or "").partition("Raises:")
         documented = re.findall(r"^        (\w+): ", attributes, re.MULTILINE)
         assert documented == [item.name for item in fields(kind)]
@@ -160,7 +204,7 @@ def test_a_model_keeps_the_arguments_it_was_built_from() -> None:
     model = VTN(backbone, CLASSES, encoder=encoder, head=head)
     assert model.arguments == VTNArguments(backbone, CLASSES, head, encoder)
     average = FrameAverage(backbone, CLASSES, head=head)
-    assert average.arguments == ModelArguments(backbone, CLASSES, head)
+    assert average.arguments == FusedModelArguments(backbone, CLASSES, head)
 
 
 def test_groups_of_a_configuration() -> None:
@@ -175,6 +219,8 @@ def test_groups_of_a_configuration() -> None:
     )
     assert arguments.encoder == EncoderConfig(128, 2, 4, 512, 18, position="sinusoidal", position_rate=25.0)
     assert (arguments.head, arguments.num_classes) == (HeadConfig(128, 0.1), 8)
+    probe = ProbeArguments.from_config(load_config("PRETRAINED_DEMO_PROBE"))
+    assert probe.probe == ProbeConfig(128, 4, 4, position_rate=25.0, dropout=0.1)
     without = arguments.without_weights().backbone
     assert (without.pretrained, without.checkpoint) == (False, "")
 

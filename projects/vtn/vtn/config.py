@@ -23,6 +23,7 @@ BACKBONE_OF_ARCH: Mapping[str, str] = MappingProxyType(
 
 POSITIONS = ("learned", "sinusoidal", "none")
 POSITION_UNITS = ("frame", "second")
+PROBE_POSITIONS = ("sinusoidal", "none")
 # Pooling of many features into one: the class token, the mean, or a learned attention (MAP head).
 POOLINGS = ("cls", "mean", "map")
 FROZEN_DTYPES = ("bfloat16", "float16")
@@ -30,7 +31,7 @@ FROZEN_DTYPES = ("bfloat16", "float16")
 FUSIONS = ("concat", "attend", "sequence")
 # The states that the head classifies, see vtn/encoder/pooling.py.
 HEAD_POOLINGS = ("cls", "cls+mean+std")
-MODEL_NAMES = ("VTN", "FrameAverage")
+MODEL_NAMES = ("VTN", "FrameAverage", "AttentiveProbe")
 
 # The original code has all keys directly under VTN; each is an alias of a key here.
 ALIASES: Mapping[str, str] = MappingProxyType(
@@ -66,6 +67,7 @@ ADJUSTABLE = (
     "VTN.LONGFORMER.CHECKPOINT",
     "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB",
     "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB",
+    "VTN.PROBE.DROPOUT",
 )
 """Keys that may change when a run is resumed, since the model remains the same."""
 
@@ -115,13 +117,19 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.BACKBONE.DROP_PATH_RATE = 0.0
     # Frames per pass through the backbone; 0: all frames of a batch.
     cfg.VTN.BACKBONE.CHUNK_FRAMES = 0
+    # Clip encoders: frames per clip, and frames from the start of a clip to the start of the next one; 0: as
+    # in their training, and clips one after another.
+    cfg.VTN.BACKBONE.CLIP_FRAMES = 0
+    cfg.VTN.BACKBONE.CLIP_STRIDE = 0
     # Recompute the backbone's activations in the backward pass, which saves memory and costs time.
     cfg.VTN.BACKBONE.ACT_CHECKPOINT = False
 
     # Several tokens per frame: concat (one linear layer for all tokens, results side by side), attend
-    # (learned queries over the tokens of a frame), sequence (all tokens in the encoder's sequence).
+    # (learned queries over the tokens of a frame), sequence (all tokens in the encoder's sequence). Without
+    # effect on AttentiveProbe, which has all tokens in its sequence.
     cfg.VTN.FUSION = "concat"
-    # Width of a token after the linear layer; 0: HIDDEN_DIM, for concat divided by the number of tokens.
+    # Width of a token after the linear layer; 0: HIDDEN_DIM, for concat divided by the number of tokens. With
+    # one token per frame, concat has this layer (a bottleneck) only if the width is not 0.
     cfg.VTN.FUSION_DIM = 0
     # Number of learned queries of attend.
     cfg.VTN.FUSION_QUERIES = 4
@@ -159,6 +167,24 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.INPUT.DIFFERENCES = False
     # Dropout of the elements of features.
     cfg.VTN.INPUT.DROPOUT = 0.0
+
+    # MODEL.MODEL_NAME AttentiveProbe: blocks of full attention over all tokens, then a learned query, as in
+    # V-JEPA 2's frozen evaluation; its cost is quadratic in the number of tokens.
+    cfg.VTN.PROBE = CfgNode()
+    # Width; a linear layer projects features of another width to it. 0: the width of the features.
+    cfg.VTN.PROBE.HIDDEN_DIM = 0
+    # Number of blocks, of which the last one is the query's.
+    cfg.VTN.PROBE.NUM_BLOCKS = 4
+    cfg.VTN.PROBE.NUM_HEADS = 16
+    # Width of the hidden layer of an MLP, as a multiple of HIDDEN_DIM.
+    cfg.VTN.PROBE.MLP_RATIO = 4.0
+    # sinusoidal (fixed in time, learned within the frame), none (for features that carry their positions).
+    cfg.VTN.PROBE.POSITION = "sinusoidal"
+    # frame: index in the source video; second: time in seconds × POSITION_RATE (positions per second).
+    cfg.VTN.PROBE.POSITION_UNIT = "frame"
+    cfg.VTN.PROBE.POSITION_RATE = 25.0
+    # Dropout of the output of each attention and each MLP.
+    cfg.VTN.PROBE.DROPOUT = 0.0
 
     cfg.VTN.HEAD = CfgNode()
     # Width of the head's hidden layer; its dropout is MODEL.DROPOUT_RATE.
@@ -201,6 +227,8 @@ def check_vtn_config(cfg: CfgNode) -> list[str]:
     if cfg.MODEL.MODEL_NAME == "VTN":
         problems += [*_check_sizes(cfg.VTN.LONGFORMER), *_check_windows(cfg.VTN.LONGFORMER)]
         problems += _check_positions(cfg.VTN.LONGFORMER)
+    if cfg.MODEL.MODEL_NAME == "AttentiveProbe":
+        problems += _check_probe(cfg.VTN.PROBE)
     return problems
 
 
@@ -218,8 +246,13 @@ def _check_backbone(cfg: CfgNode) -> Iterator[str]:
         if backbone[key] not in ("", *choices):
             yield f"VTN.BACKBONE.{key} = {backbone[key]!r}: must be one of {', '.join(choices)}, or ''"
     yield from _check_learning(backbone)
-    if backbone.CHUNK_FRAMES < 0:
-        yield f"VTN.BACKBONE.CHUNK_FRAMES = {backbone.CHUNK_FRAMES}: must be 0 (all at once) or more"
+    for key, zero in (
+        ("CHUNK_FRAMES", "all at once"),
+        ("CLIP_FRAMES", "as in the training of the encoder"),
+        ("CLIP_STRIDE", "one clip after another"),
+    ):
+        if backbone[key] < 0:
+            yield f"VTN.BACKBONE.{key} = {backbone[key]}: must be 0 ({zero}) or more"
 
 
 def _check_tokens(cfg: CfgNode) -> Iterator[str]:
@@ -260,15 +293,18 @@ def _check_input_and_pooling(cfg: CfgNode) -> Iterator[str]:
         )
     if head.POOLING not in HEAD_POOLINGS:
         yield f"VTN.HEAD.POOLING = {head.POOLING!r}: must be one of {', '.join(HEAD_POOLINGS)}"
-    if cfg.MODEL.MODEL_NAME == "FrameAverage":
-        off = {"INPUT.DIFFERENCES": False, "HEAD.POOLING": "cls", "HEAD.SKIP": False}
-        for key, value in off.items():
-            section, name = key.split(".")
-            if cfg.VTN[section][name] != value:
-                yield (
-                    f"VTN.{key} = {cfg.VTN[section][name]!r}: must be {value!r} for FrameAverage, the "
-                    "baseline that ignores the order of the frames"
-                )
+    off: dict[str, Any] = {"INPUT.DIFFERENCES": False, "HEAD.POOLING": "cls", "HEAD.SKIP": False}
+    if cfg.MODEL.MODEL_NAME == "AttentiveProbe":
+        off |= {"INPUT.STANDARDIZE": False, "INPUT.DROPOUT": 0.0}
+    if cfg.MODEL.MODEL_NAME == "VTN":
+        off = {}
+    for key, value in off.items():
+        section, name = key.split(".")
+        if cfg.VTN[section][name] != value:
+            yield (
+                f"VTN.{key} = {cfg.VTN[section][name]!r}: must be {value!r} for "
+                f"{cfg.MODEL.MODEL_NAME}, which has no such part; use MODEL.MODEL_NAME VTN"
+            )
 
 
 def _check_learning(backbone: CfgNode) -> Iterator[str]:
@@ -309,10 +345,9 @@ def _check_sizes(encoder: CfgNode) -> Iterator[str]:
             yield f"VTN.LONGFORMER.{key} = {encoder[key]}: must be 1 or more"
     width, heads = encoder.HIDDEN_DIM, encoder.NUM_ATTENTION_HEADS
     if width >= 1 and heads >= 1 and width % heads:
-        near = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))
         yield (
             f"VTN.LONGFORMER.NUM_ATTENTION_HEADS = {heads}: must divide VTN.LONGFORMER.HIDDEN_DIM = "
-            f"{width}; use for instance {near}"
+            f"{width}; use for instance {_nearest_divisor(width, heads)}"
         )
     for key in ("ATTENTION_PROBS_DROPOUT_PROB", "HIDDEN_DROPOUT_PROB"):
         if not 0 <= encoder[key] < 1:
@@ -347,3 +382,34 @@ def _check_positions(encoder: CfgNode) -> Iterator[str]:
             f"VTN.LONGFORMER.HIDDEN_DIM = {encoder.HIDDEN_DIM}: must be even, since sinusoidal positions are "
             "pairs of sine and cosine; use an even width, or another VTN.LONGFORMER.POSITION"
         )
+
+
+def _check_probe(probe: CfgNode) -> Iterator[str]:
+    """Yields the problems of the attentive probe's keys."""
+    for key, minimum in (("HIDDEN_DIM", 0), ("NUM_BLOCKS", 1), ("NUM_HEADS", 1)):
+        if probe[key] < minimum:
+            yield f"VTN.PROBE.{key} = {probe[key]}: must be {minimum} or more"
+    for key in ("MLP_RATIO", "POSITION_RATE"):
+        if probe[key] <= 0:
+            yield f"VTN.PROBE.{key} = {probe[key]}: must be above 0"
+    for key, choices in (("POSITION", PROBE_POSITIONS), ("POSITION_UNIT", POSITION_UNITS)):
+        if probe[key] not in choices:
+            yield f"VTN.PROBE.{key} = {probe[key]!r}: must be one of {', '.join(choices)}"
+    if not 0 <= probe.DROPOUT < 1:
+        yield f"VTN.PROBE.DROPOUT = {probe.DROPOUT}: must be a fraction, 0 or more and less than 1"
+    # Width 0 stands for the width of the features, which only the built backbone knows.
+    if probe.HIDDEN_DIM > 0 and probe.NUM_HEADS >= 1 and probe.HIDDEN_DIM % probe.NUM_HEADS:
+        yield (
+            f"VTN.PROBE.NUM_HEADS = {probe.NUM_HEADS}: must divide VTN.PROBE.HIDDEN_DIM = "
+            f"{probe.HIDDEN_DIM}; use for instance {_nearest_divisor(probe.HIDDEN_DIM, probe.NUM_HEADS)}"
+        )
+    if probe.HIDDEN_DIM % 2 and probe.POSITION == "sinusoidal":
+        yield (
+            f"VTN.PROBE.HIDDEN_DIM = {probe.HIDDEN_DIM}: must be even, since sinusoidal positions are pairs "
+            "of sine and cosine; use an even width, or VTN.PROBE.POSITION none"
+        )
+
+
+def _nearest_divisor(width: int, heads: int) -> int:
+    """Returns the divisor of ``width`` that is nearest to ``heads``."""
+    return min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))

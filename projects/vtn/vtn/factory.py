@@ -106,7 +106,7 @@ def _build_frame_model(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]
     if not (isinstance(model_class, type) and issubclass(model_class, FrameModel)):
         raise ConfigError(
             f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model that encodes single frames, such "
-            "as VTN or FrameAverage; build other models with slowfast.models.build_model"
+            "as VTN, FrameAverage or AttentiveProbe; build other models with slowfast.models.build_model"
         )
     model: Any
     if fields:

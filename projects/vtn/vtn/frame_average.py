@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from slowfast.errors import ModelError
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.groups import BackboneConfig, FusionConfig, HeadConfig, InputConfig
-from vtn.arguments.model_arguments import ModelArguments
+from vtn.arguments.model_arguments import FusedModelArguments
 from vtn.encoder.fusion import AttendTokens, ConcatTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel, build_head
@@ -30,8 +30,8 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
         backbone: the image backbone: its name, a network, or all its settings as a :class:`BackboneConfig`.
         num_classes: number K of logits, 1 or more; by default the 400 of Kinetics.
         head: settings of the classifier.
-        fusion: ``concat`` or ``attend``, which make one vector of several tokens per frame; without effect
-            for one token. Width 0 stands for F, for ``concat`` divided by M.
+        fusion: ``concat`` or ``attend``, which make one vector of several tokens per frame; for one token
+            only its ``dim`` matters. Width 0 stands for F, for ``concat`` divided by M.
         input: standardisation and dropout of the features.
         fields: single fields of the groups by flat names, as for :class:`vtn.VTN`.
 
@@ -43,6 +43,9 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
     >>> model = FrameAverage(BackboneConfig("shallow_conv", pretrained=False), num_classes=12)
     """
 
+    arguments_type = FusedModelArguments
+    arguments: FusedModelArguments
+
     def __init__(
         self,
         backbone: str | nn.Module | BackboneConfig | Mapping[str, Any] = "vit_base_patch16_224",
@@ -53,25 +56,17 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
         input: InputConfig | Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
-        groups = {
-            "backbone": backbone,
-            "num_classes": num_classes,
-            "head": head,
-            "fusion": fusion,
-            "input": input,
-        }
-        arguments = ModelArguments().changed({**groups, **fields})
+        groups = {"backbone": backbone, "head": head, "fusion": fusion, "input": input}
+        arguments = FusedModelArguments().changed({**groups, "num_classes": num_classes, **fields})
         super().__init__(arguments)
         _check_ignores_order(arguments)
         self.feature_input = build_feature_input(self.feature_dim, **vars(arguments.input))
-        self.fusion = None
-        if self.num_tokens > 1:
-            self.fusion = self._build_fusion(arguments.fusion)
+        self.fusion = self._build_fusion(arguments.fusion)
         width = self.feature_dim if self.fusion is None else self.fusion.width
         self.mlp_head = build_head(width, arguments.head, num_classes)
 
     def _build_fusion(self, config: FusionConfig) -> ConcatTokens | AttendTokens | None:
-        if config.kind == "sequence":
+        if config.kind == "sequence" and self.num_tokens > 1:
             raise ModelError(
                 "fusion.kind = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
             )
@@ -83,10 +78,6 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
             num_queries=config.queries,
             width=self.feature_dim,
         )
-
-    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K)."""
-        return self.classify(self.encode_frames(frames, mask), positions, mask)
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
@@ -117,7 +108,7 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
         return self.mlp_head(mean)
 
 
-def _check_ignores_order(arguments: ModelArguments) -> None:
+def _check_ignores_order(arguments: FusedModelArguments) -> None:
     off = (("input", "differences", False), ("head", "pooling", "cls"), ("head", "skip", False))
     for group, field, value in off:
         if (given := getattr(getattr(arguments, group), field)) != value:

@@ -20,10 +20,12 @@ from torch.utils.checkpoint import checkpoint
 import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
 from slowfast.errors import InputError
 from slowfast.models.capabilities import ExemptsWeightDecay, HasShardUnits, feature_shape
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.groups import BackboneConfig, HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.build import build_backbone
+from vtn.backbones.clips.splitting import build_splitter
 from vtn.backbones.token_reader import TokenReader, token_grid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
@@ -47,6 +49,8 @@ class FrameModel(nn.Module):
         num_tokens: M.
         num_classes: K.
         chunk_frames: frames that pass the backbone at once; 0: all of a batch.
+        clip_grid: clips and time steps of a clip encoder, whose features are (B, S, F) or (B, S, M, F) for S
+            time steps; None: single frames are encoded.
         act_checkpoint: whether the backward pass recomputes the backbone's activations.
         inference_dtype: dtype of matrix products after :meth:`prepare_inference`, None: the parameters' own.
         frame_mean, frame_std, frame_size, frame_interpolation, position_rate: see
@@ -82,7 +86,9 @@ class FrameModel(nn.Module):
         self._frozen_dtype = getattr(torch, config.frozen_dtype) if config.frozen_dtype else None
         if self._frozen_dtype is not None and self.learns_features:
             autocast_modules(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
-        self._backbone_identity = _describe_backbone(config, options)
+        self._splitter = build_splitter(built, config)
+        self.clip_grid = None if self._splitter is None else self._splitter.grid
+        self._backbone_identity = _describe_backbone(config, options, self.clip_grid)
         self.frame_size = built.image_size
         self.frame_interpolation = built.interpolation
         self.frame_mean = built.mean
@@ -134,12 +140,15 @@ class FrameModel(nn.Module):
     def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps frames to their features by the backbone, in chunks of ``chunk_frames``.
 
+        A clip encoder gives features of S time steps in place of T frames, see ``clip_grid``.
+
         Args:
             frames: (B, 3, T, H, W) of a float dtype, normalised with ``frame_mean`` and ``frame_std``.
             mask: (B, T) bool, True where a frame is real; only these pass the backbone. None: all are real.
 
         Returns:
-            Features (B, T, F), or (B, T, M, F) for several tokens; zeros where ``mask`` is False.
+            Features (B, T, F), or (B, T, M, F) for several tokens; zeros where ``mask`` is False. For a clip
+            encoder (B, S, F) or (B, S, M, F).
 
         Raises:
             InputError: for frames of another shape or dtype, and for a backbone that does not return features
@@ -155,6 +164,8 @@ class FrameModel(nn.Module):
         check_frames(frames)
         if problem := self.frame_size_problem(*frames.shape[-2:]):
             raise InputError(problem)
+        if self._splitter is not None:
+            return self._splitter.encode(self._encode_images, frames, mask, self.feature_shape)
         if mask is None or mask.all():
             chunk = (
                 frames.shape[2]
@@ -167,6 +178,22 @@ class FrameModel(nn.Module):
         features = torch.cat([self._encode(images.transpose(0, 1)[None])[0] for images in chunks])
         real_rows = mask.reshape(*mask.shape, *(1 for _ in self.feature_shape))
         return features.new_zeros(*mask.shape, *self.feature_shape).masked_scatter(real_rows, features)
+
+    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K).
+
+        Args:
+            positions: (B, T) of an integer dtype, see :meth:`classify`. A time step of a clip encoder has the
+                position in the middle of those of its first and its last frame, rounded down.
+            mask: (B, T) bool, True where a frame is real. None: all are real.
+        """
+        features = self.encode_frames(frames, mask)
+        if self.clip_grid is not None:
+            positions = self.clip_grid.step_positions(positions, mask, frames.shape[2]).expand(
+                len(frames), -1
+            )
+            mask = self.clip_grid.step_mask(mask)
+        return self.classify(features, positions, mask)
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
@@ -208,6 +235,12 @@ class FrameModel(nn.Module):
     def frame_size_problem(self, height: int, width: int) -> str:
         """Returns why the backbone does not accept frames of that size in pixels, with a remedy, or ""."""
         return self._tokens.backbone.size_problem(height, width) or self._tokens.map_problem(height, width)
+
+    @property
+    def frame_multiple(self) -> int | None:
+        """Pixels of which both sides of a frame must be multiples; None where the backbone takes one size."""
+        backbone = self._tokens.backbone
+        return None if backbone.fixed_size else backbone.size_multiple
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -263,8 +296,11 @@ class FrameModel(nn.Module):
 
     def _encode(self, frames: Tensor) -> Tensor:
         """Maps frames (B, 3, T, H, W) to features (B, T, F) or (B, T, M, F) in one pass."""
-        B, _, T = frames.shape[:3]
         images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
+        return self._encode_images(images).unflatten(0, (len(frames), frames.shape[2]))
+
+    def _encode_images(self, images: Tensor) -> Tensor:
+        """Maps images (N, 3, H, W) to features (N, F) or (N, M, F), clips to those of their time steps."""
         if images.is_meta or not torch.is_autocast_enabled(images.device.type):
             images = images.to(self._backbone_dtype())
         if self.inference_dtype is not None:
@@ -277,15 +313,19 @@ class FrameModel(nn.Module):
             features = checkpoint(self._read, images, use_reentrant=False)
         else:
             features = self._read(images)
-        if features.shape != (B * T, *self.feature_shape):
+        expected = (len(images), *self.feature_shape)
+        if self.clip_grid is not None:
+            steps = images.shape[2] // self.clip_grid.tubelet
+            expected = (len(images), steps, *self.feature_shape)
+        if features.shape != expected:
             raise InputError(
-                f"the backbone returned shape {tuple(features.shape)} for {B * T} frames; it must return "
-                f"{(B * T, *self.feature_shape)}, one row per frame"
+                f"the backbone returned shape {tuple(features.shape)} for {len(images)} frames or clips; it "
+                f"must return {expected}, one row per frame or time step"
             )
-        return features.unflatten(0, (B, T))
+        return features
 
     def _read(self, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) to features (N, F) or (N, M, F)."""
+        """Maps images (N, 3, H, W) to features (N, F) or (N, M, F); clips (N, 3, t, H, W) accordingly."""
         return self._tokens(self.backbone, images)
 
     def _backbone_dtype(self) -> torch.dtype:
@@ -312,7 +352,9 @@ def _constructor_options(config: BackboneConfig) -> dict[str, Any]:
     return {**{name: rate for name, rate in rates.items() if rate}, **config.args}
 
 
-def _describe_backbone(config: BackboneConfig, options: Mapping[str, Any]) -> dict[str, str]:
+def _describe_backbone(
+    config: BackboneConfig, options: Mapping[str, Any], clip_grid: ClipGrid | None
+) -> dict[str, str]:
     """Returns what determines the backbone's features besides its weights, as written to feature files."""
     name = config.name if isinstance(config.name, str) else type(config.name).__qualname__
     described = {**options, **({"pooling": config.pooling} if config.pooling else {})}
@@ -320,6 +362,8 @@ def _describe_backbone(config: BackboneConfig, options: Mapping[str, Any]) -> di
     grid = token_grid(config)
     if not grid.is_pooled:
         identity["tokens"] = grid.describe()
+    if clip_grid is not None:
+        identity["clips"] = clip_grid.describe()
     if config.lora is not None:
         lora = LoRA(**config.lora)
         identity["lora"] = f"rank {lora.rank}, alpha {lora.alpha:g}"

@@ -40,7 +40,8 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         num_classes: number K of logits, 1 or more; by default the 400 of Kinetics.
         encoder: settings of the temporal encoder, by default those of the paper.
         head: settings of the classifier, by default those of the paper.
-        fusion: the way of several tokens per frame into the encoder; without effect for one token.
+        fusion: the way of several tokens per frame into the encoder; for one token only its ``dim`` matters,
+            the width of a bottleneck.
         input: preparation of the features for the encoder; by default they are used as they are.
         fields: single fields of the groups by flat names, such as ``pretrained=False`` or ``num_layers=1``;
             see ``vtn.arguments.model_arguments.FLAT_NAMES``. A field given here replaces that of the group.
@@ -129,10 +130,6 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         self.statistics_skip: StatisticsSkip | None = None
         if arguments.head.skip:
             self.statistics_skip = StatisticsSkip(self.feature_dim, arguments.num_classes)
-
-    def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Maps normalised float frames (B, 3, T, H, W) to logits (B, K)."""
-        return self.classify(self.encode_frames(frames, mask), positions, mask)
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None

@@ -19,18 +19,47 @@ from slowfast.datasets.video_dataset import Item, VideoDataset, ViewDataset
 from slowfast.datasets.views.augment import clips_per_video
 
 
+class Step(tuple[Batch, ...]):
+    """The batches of one step of a loader: one, or one for each size of frames."""
+
+    def pin_memory(self) -> Step:
+        """Returns the batches with their tensors in pinned memory."""
+        return Step(batch.pin_memory() for batch in self)
+
+
 def collate(items: Sequence[Item]) -> Batch:
     """Returns a batch of the clips among ``items``, all of one type.
 
     Broken videos, those for which clips were substituted included, are listed in ``broken``. A batch without
     a clip has B = 0.
+
+    Raises:
+        DataError: where the frames of two clips differ in size.
     """
+    kind, clips, broken, streamed = _sort(items)
+    return kind.collate(clips, broken, streamed)
+
+
+def collate_by_size(items: Sequence[Item]) -> Step:
+    """Returns the clips among ``items`` as :func:`collate` does, in one batch for each size of frames."""
+    kind, clips, broken, streamed = _sort(items)
+    return Step(kind.collate_by_size(clips, broken, streamed))
+
+
+def collate_one_size(items: Sequence[Item]) -> Step:
+    """Returns a step of one batch, see :func:`collate`."""
+    return Step([collate(items)])
+
+
+def _sort(
+    items: Sequence[Item],
+) -> tuple[type[ReadClip], list[ReadClip], list[BrokenVideo], list[StreamedClip]]:
+    """Returns the type of the clips, the clips, all broken videos, and the streamed clips."""
     clips = [item for item in items if not isinstance(item, BrokenVideo | StreamedClip)]
     broken = [item for item in items if isinstance(item, BrokenVideo)]
     broken += [video for clip in clips for video in clip.broken]
     streamed = [item for item in items if isinstance(item, StreamedClip)]
-    kind: type[ReadClip] = type(clips[0]) if clips else Clip
-    return kind.collate(clips, broken, streamed)
+    return type(clips[0]) if clips else Clip, clips, broken, streamed
 
 
 class BatchSampler(Protocol):
@@ -48,6 +77,8 @@ class ClipLoader(Iterable[Batch]):
         num_workers: 0: batches are built in this process, and a video that hangs or crashes its decoder
             hangs or crashes this process.
         sample_timeout, pin_memory: see :class:`WorkerPool`.
+        several_sizes: whether frames may differ in size; the views of one list of items are then several
+            batches, one for each size. The length of the loader counts the lists.
     """
 
     def __init__(
@@ -58,15 +89,17 @@ class ClipLoader(Iterable[Batch]):
         num_workers: int = 0,
         sample_timeout: float = 0.0,
         pin_memory: bool = False,
+        several_sizes: bool = False,
     ) -> None:
         self.dataset = dataset
         self.batch_sampler = batch_sampler
+        self._collate = collate_by_size if several_sizes else collate_one_size
         self._pin_memory = pin_memory
         self._pool: WorkerPool | None = None
         if num_workers > 0:
             self._pool = WorkerPool(
                 dataset,
-                collate,
+                self._collate,
                 num_workers=num_workers,
                 sample_timeout=sample_timeout,
                 pin_memory=pin_memory,
@@ -77,11 +110,12 @@ class ClipLoader(Iterable[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         if self._pool is not None:
-            yield from self._pool.run(self.batch_sampler)
+            for step in self._pool.run(self.batch_sampler):
+                yield from step
             return
         for items in self.batch_sampler:
-            batch = collate([self.dataset[item] for item in items])
-            yield batch.pin_memory() if self._pin_memory else batch
+            step = self._collate([self.dataset[item] for item in items])
+            yield from step.pin_memory() if self._pin_memory else step
 
 
 def build_loader(
@@ -131,6 +165,7 @@ def build_loader(
         num_workers=cfg.DATA_LOADER.NUM_WORKERS,
         sample_timeout=cfg.DATA_LOADER.SAMPLE_TIMEOUT,
         pin_memory=pin_memory and cfg.DATA_LOADER.PIN_MEMORY,
+        several_sizes=split != "train",
     )
 
 

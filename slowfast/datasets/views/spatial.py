@@ -115,3 +115,39 @@ def fixed_crop(short_side: int, crop_size: int, crop: int = 0, num_crops: int = 
         return Placement(height, width, top, left, crop_size, crop_size)
 
     return place
+
+
+def whole_picture(short_side: int, multiple: int = 1) -> Placer:
+    """Returns an evaluation placement: the whole picture, in its own aspect ratio but for rounded sides.
+
+    Args:
+        short_side: of the scaled image, pixels.
+        multiple: both sides are rounded to the nearest multiple of this many pixels.
+
+    >>> place = whole_picture(96, multiple=16)(90, 120)
+    >>> place.height, place.width
+    (96, 128)
+    """
+
+    def place(height: int, width: int) -> Placement:
+        # In integers, so that halves are rounded up on every machine.
+        unit = 2 * multiple * min(height, width)
+        height, width = (
+            multiple * max(1, (2 * side * short_side + unit // 2) // unit) for side in (height, width)
+        )
+        return Placement(height, width, 0, 0, height, width)
+
+    return place
+
+
+def evaluated_frame(
+    short_side: int, crop_size: int, crop: int = 0, num_crops: int = 1, *, picture_multiple: int = 0
+) -> Placer:
+    """Returns an evaluation placement: :func:`fixed_crop`, or :func:`whole_picture` in its place.
+
+    Args:
+        picture_multiple: 0: a crop; above 0: the whole picture, its sides multiples of this many pixels.
+    """
+    if picture_multiple:
+        return whole_picture(short_side, picture_multiple)
+    return fixed_crop(short_side, crop_size, crop, num_crops)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from slowfast.datasets.views import sampling, spatial
 from slowfast.errors import DecodeError
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.video.decoding import OpenVideo, open_video
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, scaled_by
@@ -95,6 +96,7 @@ class ClipViews:
         short_side: of the scaled image, pixels.
         num_temporal, num_crops: clips per video, and crops per clip.
         centre: True: the clip in the middle of the video; ``num_temporal`` is 1.
+        picture_multiple: 0: square crops; above 0: the whole picture, its sides multiples of so many pixels.
         Others as in :class:`TrainingViews`.
     """
 
@@ -107,6 +109,7 @@ class ClipViews:
     num_crops: int = 1
     centre: bool = False
     interpolation: str = "bilinear"
+    picture_multiple: int = 0
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         clip = (times, self.num_frames, self.sampling_rate, self.target_fps)
@@ -115,8 +118,7 @@ class ClipViews:
         )
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
-        placer = spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
-        return scaled_by(self.interpolation, placer)
+        return _evaluation_placer(self, crop)
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,24 @@ class WholeVideoViews:
     num_crops: int = 1
     num_temporal: int = 1
     interpolation: str = "bilinear"
+    picture_multiple: int = 0
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         return sampling.whole_video(times, self.num_frames, self.target_fps)
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
-        placer = spatial.fixed_crop(self.short_side, self.crop_size, crop, self.num_crops)
-        return scaled_by(self.interpolation, placer)
+        return _evaluation_placer(self, crop)
+
+
+def _evaluation_placer(scheme: ClipViews | WholeVideoViews, crop: int) -> Placer:
+    placer = spatial.evaluated_frame(
+        scheme.short_side,
+        scheme.crop_size,
+        crop,
+        scheme.num_crops,
+        picture_multiple=scheme.picture_multiple,
+    )
+    return scaled_by(scheme.interpolation, placer)
 
 
 @dataclass(frozen=True)
@@ -151,12 +164,15 @@ class ViewReader:
         position_rate: None: positions are frame indices; else ``round(seconds × position_rate)``.
         open_source: opens a path: a video file, or a folder of images.
         augment: returns the augmented pixels of a clip (T, H, W, 3) uint8; None: no augmentation.
+        clip_grid: clips and time steps of a model that encodes clips. Frames outside of its clips are left
+            out, and positions in seconds are those of the middle of a frame's time step; None: single frames.
     """
 
     scheme: Scheme
     position_rate: float | None = None
     open_source: Callable[[str], OpenVideo] = open_video
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
+    clip_grid: ClipGrid | None = None
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
@@ -197,7 +213,13 @@ class ViewReader:
                 first, times = times.cut(*segment)
             except ValueError as error:
                 raise DecodeError(path, "segment outside", str(error)) from error
-        indices = positions = self.scheme.frames(times, view, rng)
+        indices = self.scheme.frames(times, view, rng)
+        grid = self.clip_grid
+        if grid is not None:
+            indices = indices[grid.used_frames(len(indices))]
+        positions = indices
         if self.position_rate is not None:
-            positions = np.round(times.seconds[indices] * self.position_rate).astype(np.int64)
+            seconds = times.position_seconds[indices]
+            seconds = seconds if grid is None else grid.align(seconds)
+            positions = np.round(seconds * self.position_rate).astype(np.int64)
         return first + indices, positions

@@ -31,7 +31,7 @@ from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.capabilities import feature_shape_of
+from slowfast.models.capabilities import clip_grid_of, feature_shape_of
 from slowfast.models.feature_head import measured_network, network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.losses import get_loss
@@ -114,7 +114,11 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
             "per step of each process; or use a larger TRAIN.BATCH_SIZE"
         )
     dataset = build_dataset(
-        cfg, "train", position_rate=model.position_rate, feature_shape=feature_shape_of(model)
+        cfg,
+        "train",
+        position_rate=model.position_rate,
+        feature_shape=feature_shape_of(model),
+        clip_grid=clip_grid_of(model),
     )
     loader = build_loader(
         cfg,

@@ -35,11 +35,13 @@ class ClipNetwork(nn.Module):
 
     Attributes:
         frame_mean, frame_std, position_rate: see ``slowfast.models.capabilities.VideoModel``.
+        frame_multiple: see ``slowfast.models.capabilities.HasFrameMultiple``.
     """
 
     frame_mean = (0.45, 0.45, 0.45)
     frame_std = (0.225, 0.225, 0.225)
     position_rate = None
+    frame_multiple: int | None = 1
 
     def __init__(
         self,

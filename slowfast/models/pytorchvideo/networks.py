@@ -78,6 +78,8 @@ class PTVMViT(ClipNetwork):
         options: arguments of pytorchvideo's ``create_multiscale_vision_transformers``.
     """
 
+    frame_multiple = None
+
     def __init__(
         self,
         num_classes: int = 400,

@@ -173,6 +173,24 @@ def test_fusion_has_no_effect_on_one_token() -> None:
     assert not any("fusion" in name or "spatial" in name for name in states[0])
 
 
+def test_one_token_has_a_bottleneck_of_the_given_width() -> None:
+    vtn: Any = model("concat", 1, 1, fusion_dim=6)
+    features = torch.randn(2, 5, FEATURE_DIM)
+    with torch.no_grad():
+        narrow = vtn.temporal_encoder.fusion.project(features)  # (2, 5, 6)
+        without = model("concat", 1, 1, backbone_args={"feature_dim": 6})
+        weights = {k: v for k, v in vtn.state_dict().items() if "fusion" not in k}
+        without.load_state_dict(weights)
+        torch.testing.assert_close(vtn.classify(features), without.classify(narrow))
+    average: Any = FrameAverage(
+        "precomputed", backbone_args={"feature_dim": FEATURE_DIM}, num_classes=5, fusion_dim=6
+    )
+    assert average.classify(features).shape == (2, 5)
+    assert average.fusion.project.out_features == 6
+    for kind in ("attend", "sequence"):
+        assert model(kind, 1, 1, fusion_dim=6).temporal_encoder.fusion is None
+
+
 @pytest.mark.parametrize("wrong", [{"kind": "mean"}, {"dim": -1}, {"queries": 0}])
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=f"fusion.{next(iter(wrong))} = "):

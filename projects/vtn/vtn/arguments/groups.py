@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
+from vtn.arguments.checks import check_at_least, check_position_rate, check_probabilities
 from vtn.config import FROZEN_DTYPES, FUSIONS, HEAD_POOLINGS, attention_windows, backbone_name, lora_options
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class BackboneConfig:
         drop_rate: dropout probability in the backbone, 0 or more and below 1. 0: not passed on.
         drop_path_rate: probability of skipping a residual branch (stochastic depth), in the same range.
         chunk_frames: number of frames that pass the backbone at once, which bounds memory; 0: all of a batch.
+        clip_frames: frames per clip of a clip encoder, a multiple of its frames per time step; 0: as in its
+            training. Backbones of single images take 0 only.
+        clip_stride: frames from the start of a clip to the start of the next one; 0: ``clip_frames``. Where
+            clips overlap, a time step is taken from the clip in whose middle it is; where they leave gaps,
+            the frames between them are not read.
         act_checkpoint: True recomputes the backbone's activations in the backward pass, which needs less
             memory and more time.
 
@@ -72,6 +78,8 @@ class BackboneConfig:
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     chunk_frames: int = 0
+    clip_frames: int = 0
+    clip_stride: int = 0
     act_checkpoint: bool = False
 
     def __post_init__(self) -> None:
@@ -89,9 +97,11 @@ class BackboneConfig:
             raise ModelError(
                 f"backbone.frozen_dtype = {self.frozen_dtype!r}: must be {', '.join(FROZEN_DTYPES)} or ''"
             )
-        _check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
-        _check_at_least(0, "backbone", stage=self.stage)
-        _check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
+        check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
+        check_at_least(
+            0, "backbone", stage=self.stage, clip_frames=self.clip_frames, clip_stride=self.clip_stride
+        )
+        check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
@@ -114,13 +124,17 @@ class BackboneConfig:
             drop_rate=node.DROP_RATE,
             drop_path_rate=node.DROP_PATH_RATE,
             chunk_frames=node.CHUNK_FRAMES,
+            clip_frames=node.CLIP_FRAMES,
+            clip_stride=node.CLIP_STRIDE,
             act_checkpoint=node.ACT_CHECKPOINT,
         )
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """The way of several tokens per frame into the model; without effect for one token.
+    """The way of several tokens per frame into the model.
+
+    One token per frame has nothing to fuse; ``concat`` with ``dim`` above 0 is a bottleneck for it.
 
     Attributes:
         kind: ``concat``: one linear layer F -> ``dim``, shared by the tokens, whose results stand side by
@@ -142,8 +156,8 @@ class FusionConfig:
     def __post_init__(self) -> None:
         if self.kind not in FUSIONS:
             raise ModelError(f"fusion.kind = {self.kind!r}: must be {', '.join(FUSIONS)}")
-        _check_at_least(0, "fusion", dim=self.dim)
-        _check_at_least(1, "fusion", queries=self.queries)
+        check_at_least(0, "fusion", dim=self.dim)
+        check_at_least(1, "fusion", queries=self.queries)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
@@ -170,7 +184,7 @@ class InputConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_probabilities("input", dropout=self.dropout)
+        check_probabilities("input", dropout=self.dropout)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
@@ -222,7 +236,7 @@ class EncoderConfig:
     adapt_positions: bool = False
 
     def __post_init__(self) -> None:
-        _check_at_least(
+        check_at_least(
             1,
             "encoder",
             hidden_dim=self.hidden_dim,
@@ -230,12 +244,8 @@ class EncoderConfig:
             num_heads=self.num_heads,
             intermediate_size=self.intermediate_size,
         )
-        if self.position_rate is not None and not self.position_rate > 0:
-            raise ModelError(
-                f"encoder.position_rate = {self.position_rate}: must be above 0 (positions per second), or "
-                "None, where positions are indices of frames"
-            )
-        _check_probabilities(
+        check_position_rate("encoder", self.position_rate)
+        check_probabilities(
             "encoder", hidden_dropout=self.hidden_dropout, attention_dropout=self.attention_dropout
         )
 
@@ -285,23 +295,11 @@ class HeadConfig:
     def __post_init__(self) -> None:
         if self.pooling not in HEAD_POOLINGS:
             raise ModelError(f"head.pooling = {self.pooling!r}: must be {' or '.join(HEAD_POOLINGS)}")
-        _check_at_least(1, "head", mlp_dim=self.mlp_dim)
-        _check_probabilities("head", dropout=self.dropout)
+        check_at_least(1, "head", mlp_dim=self.mlp_dim)
+        check_probabilities("head", dropout=self.dropout)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the group that ``VTN.HEAD`` and ``MODEL.DROPOUT_RATE`` of a configuration describe."""
         head = cfg.VTN.HEAD
         return cls(head.MLP_DIM, cfg.MODEL.DROPOUT_RATE, pooling=head.POOLING, skip=head.SKIP)
-
-
-def _check_at_least(minimum: int, group: str, **values: int) -> None:
-    for name, value in values.items():
-        if value < minimum:
-            raise ModelError(f"{group}.{name} = {value}: must be {minimum} or more")
-
-
-def _check_probabilities(group: str, **values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ModelError(f"{group}.{name} = {value}: must be 0 or more and below 1")

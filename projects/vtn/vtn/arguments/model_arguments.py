@@ -15,6 +15,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError, did_you_mean
 from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
+from vtn.arguments.probe import ProbeConfig
 
 FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -33,19 +34,20 @@ FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "dropout_rate": ("head", "dropout"),
         "head_pooling": ("head", "pooling"),
         "head_skip": ("head", "skip"),
+        **{f"probe_{item.name}": ("probe", item.name) for item in fields(ProbeConfig)},
     }
 )
 """Flat name of an argument -> (name of its group, name of the field in the group)."""
 
-Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig)
+Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig, ProbeConfig)
 
 
 @dataclass(frozen=True)
 class ModelArguments:
-    """All arguments of a model that has a backbone and a head.
+    """The arguments of every model: its backbone and the number of classes.
 
     Attributes:
-        backbone, fusion, head, input: see the classes.
+        backbone: see the class.
         num_classes: number K of logits, 1 or more.
 
     Raises:
@@ -54,9 +56,6 @@ class ModelArguments:
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     num_classes: int = 400
-    head: HeadConfig = field(default_factory=HeadConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig, kw_only=True)
-    input: InputConfig = field(default_factory=InputConfig, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
@@ -65,13 +64,7 @@ class ModelArguments:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
-        return cls(
-            BackboneConfig.from_config(cfg),
-            cfg.MODEL.NUM_CLASSES,
-            HeadConfig.from_config(cfg),
-            fusion=FusionConfig.from_config(cfg),
-            input=InputConfig.from_config(cfg),
-        )
+        return cls(BackboneConfig.from_config(cfg), cfg.MODEL.NUM_CLASSES)
 
     def as_keywords(self) -> dict[str, Any]:
         """Returns the keyword arguments of the model's constructor, a group for each part."""
@@ -97,8 +90,8 @@ class ModelArguments:
                 arguments[name] = value
             elif name == "backbone" and (isinstance(value, str) or callable(value)):  # a name or a network
                 arguments[name] = replace(self.backbone, name=value)
-            elif name == "fusion" and isinstance(value, str):
-                arguments[name] = replace(self.fusion, kind=value)
+            elif name == "fusion" and name in arguments and isinstance(value, str):
+                arguments[name] = replace(arguments[name], kind=value)
             elif name in arguments:
                 arguments[name] = _changed_group(name, arguments[name], value)
             elif group in arguments:
@@ -124,11 +117,35 @@ class ModelArguments:
 
 
 @dataclass(frozen=True)
-class VTNArguments(ModelArguments):
+class FusedModelArguments(ModelArguments):
+    """The arguments of a model that fuses the tokens of a frame and classifies with VTN's head.
+
+    Attributes:
+        backbone, num_classes: see :class:`ModelArguments`.
+        head, fusion, input: see the classes.
+    """
+
+    head: HeadConfig = field(default_factory=HeadConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig, kw_only=True)
+    input: InputConfig = field(default_factory=InputConfig, kw_only=True)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
+        return replace(
+            super().from_config(cfg),
+            head=HeadConfig.from_config(cfg),
+            fusion=FusionConfig.from_config(cfg),
+            input=InputConfig.from_config(cfg),
+        )
+
+
+@dataclass(frozen=True)
+class VTNArguments(FusedModelArguments):
     """All arguments of a VTN.
 
     Attributes:
-        backbone, num_classes, head: see :class:`ModelArguments`.
+        backbone, num_classes, head, fusion: see :class:`FusedModelArguments`.
         encoder: see :class:`EncoderConfig`.
     """
 
@@ -138,6 +155,23 @@ class VTNArguments(ModelArguments):
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
         return replace(super().from_config(cfg), encoder=EncoderConfig.from_config(cfg))
+
+
+@dataclass(frozen=True)
+class ProbeArguments(ModelArguments):
+    """All arguments of an attentive probe.
+
+    Attributes:
+        backbone, num_classes: see :class:`ModelArguments`.
+        probe: see :class:`ProbeConfig`.
+    """
+
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
+        return replace(super().from_config(cfg), probe=ProbeConfig.from_config(cfg))
 
 
 def _changed_group(name: str, group: Group, value: Any) -> Group:

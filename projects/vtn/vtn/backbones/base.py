@@ -94,7 +94,7 @@ def backbone_from_attributes(network: nn.Module, name: str) -> Backbone:
             "feature_dim"
         )
     renamed = {"frame_mean": "mean", "frame_std": "std"}
-    same = ("image_size", "fixed_size", "size_multiple", "resize_hint", "interpolation")
+    same = ("image_size", "fixed_size", "size_multiple", "resize_hint", "interpolation", "clip")
     values: dict[str, Any] = {
         field: getattr(network, attribute)
         for attribute, field in (*renamed.items(), *zip(same, same, strict=True))

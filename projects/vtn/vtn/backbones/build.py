@@ -19,6 +19,7 @@ from torch import nn
 from slowfast.errors import ModelError
 from slowfast.registry import import_project_modules
 from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, backbone_from_attributes
+from vtn.backbones.clips import vjepa2_1  # noqa: F401  (registers its encoders)
 from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet
 from vtn.backbones.shallow_conv import ShallowConv
 from vtn.backbones.weight_files import load_backbone_weights
@@ -28,7 +29,7 @@ __all__ = ["BACKBONE_REGISTRY", "Backbone", "ShallowConv", "build_backbone", "ef
 
 _SOURCES = {
     "timm": "vtn.backbones.timm_models",
-    "hf": "vtn.backbones.hugging_face",
+    "hf": "vtn.backbones.hugging_face.build",
     "torchvision": "vtn.backbones.torchvision_models",
     "detectron2": "vtn.backbones.detectron2_models",
 }

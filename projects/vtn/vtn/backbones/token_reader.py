@@ -35,10 +35,13 @@ class TokenReader:
 
     backbone: Backbone
     grid: TokenGrid
-    _trials: dict[tuple[int, int], MapTrial] = field(default_factory=dict, repr=False, compare=False)
+    _trials: dict[tuple[int, ...], MapTrial] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) to features (N, F), or (N, M, F) for M > 1."""
+        """Maps images (N, 3, H, W) to features (N, F), or (N, M, F) for M > 1.
+
+        A clip encoder maps clips (N, 3, t, H, W) to features (N, s, F) or (N, s, M, F) of s time steps.
+        """
         if self.grid.is_pooled:
             return network(images)
         return self.grid.tokens(network, self._map, images)
@@ -93,9 +96,10 @@ class TokenReader:
         return self.backbone.feature_map
 
     def _try(self, height: int, width: int) -> MapTrial:
-        size = (height, width)
+        clip = self.backbone.clip
+        size = (height, width) if clip is None else (clip.frames, height, width)
         if size not in self._trials:
             self._trials[size] = try_map(
-                self.backbone.network, self._map, self.grid.stage, *size, class_token=self.grid.class_token
+                self.backbone.network, self._map, self.grid.stage, size, class_token=self.grid.class_token
             )
         return self._trials[size]

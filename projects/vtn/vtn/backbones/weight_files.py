@@ -19,7 +19,18 @@ from vtn.backbones.base import Backbone
 logger = get_logger(__name__)
 
 # Keys under which training programs save the weights; averaged weights are preferred to ordinary ones.
-_KEYS = ("model_state", "state_dict", "model_state_dict", "model_ema", "model", "teacher", "module")
+_KEYS = (
+    "model_state",
+    "state_dict",
+    "model_state_dict",
+    "model_ema",
+    "model",
+    "teacher",
+    "module",
+    "ema_encoder",
+    "target_encoder",
+    "encoder",
+)
 # First parts of the names of modules that classify, project or reconstruct on top of a backbone.
 _HEADS = frozenset(
     {
@@ -45,7 +56,8 @@ class WeightReport:
         num_loaded: number of weights loaded into the backbone.
         removed: description of the prefix and wrappers removed from the names; empty if there were none.
         heads: names of the classifier's entries, which are not loaded.
-        others: names of the entries without the prefix, which belong to other parts of a model.
+        others: names of the entries without the prefix, which belong to other parts of a model, or that
+            the network left out.
     """
 
     num_loaded: int
@@ -59,7 +71,9 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> WeightReport:
 
     All weights of the backbone must be in the file. The file may contain a larger model: a prefix of the
     backbone's names is found, and a classifier is left out. For timm's models, every form that timm itself
-    converts is accepted, with position embeddings resized.
+    converts is accepted, with position embeddings resized. A network may have a method
+    ``rename_weights(weights)``, which returns weights of another origin under its own names, and the names of
+    those that it left out.
 
     Args:
         path: ``.safetensors``, or any file that ``torch.load(weights_only=True)`` reads.
@@ -69,7 +83,11 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> WeightReport:
     """
     network = getattr(backbone.network, "wrapped", backbone.network)
     own = network.state_dict()
-    matched = match_names(find_state_dict(read_checkpoint(path), path, _KEYS), own.keys())
+    weights: Mapping[str, Tensor] = find_state_dict(read_checkpoint(path), path, _KEYS)
+    left_out: tuple[str, ...] = ()
+    if (rename := getattr(backbone.network, "rename_weights", None)) is not None:
+        weights, left_out = rename(weights)
+    matched = match_names(weights, own.keys())
     heads = {name for name in matched.weights if name not in own and _is_head(name, backbone.classifier)}
     body: Mapping[str, Tensor] = {n: tensor for n, tensor in matched.weights.items() if n not in heads}
     if compare_weights(body, own):
@@ -83,7 +101,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> WeightReport:
             + f":\n{differences.listing(body, own, 'backbone')}"
         )
     network.load_state_dict(body, strict=False)
-    report = WeightReport(len(body), matched.describe(), tuple(sorted(heads)), matched.others)
+    report = WeightReport(len(body), matched.describe(), tuple(sorted(heads)), matched.others + left_out)
     _log_report(report, path)
     return report
 

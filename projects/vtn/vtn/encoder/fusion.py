@@ -16,6 +16,8 @@ _INITIAL_STD = 0.02
 class ConcatTokens(nn.Module):
     """One linear layer for all tokens, whose results stand side by side.
 
+    With one token per frame this is a linear layer before that of the encoder, a bottleneck.
+
     Args:
         feature_dim: F.
         num_tokens: M.
@@ -31,7 +33,7 @@ class ConcatTokens(nn.Module):
         self.width = num_tokens * dim
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Maps tokens (B, T, M, F) to one vector per frame (B, T, M · C)."""
+        """Maps tokens (B, T, M, F) to one vector per frame (B, T, M · C), (B, T, F) to (B, T, C)."""
         return self.project(tokens).flatten(2)
 
 
@@ -69,17 +71,18 @@ class AttendTokens(nn.Module):
 def build_fusion(
     kind: str, *, feature_dim: int, num_tokens: int, dim: int, num_queries: int, width: int
 ) -> ConcatTokens | AttendTokens | None:
-    """Returns the module that fuses M tokens; None for one token, and for ``sequence``.
+    """Returns the module that fuses M tokens; None for ``sequence``, and for one token without a width C.
 
     Args:
         kind: ``concat``, ``attend`` or ``sequence``.
         feature_dim: F.
         num_tokens: M.
-        dim: C; 0: ``width`` for ``attend``, ``width`` / M rounded for ``concat``.
+        dim: C; 0: ``width`` for ``attend``, ``width`` / M rounded for ``concat``. One token has a layer only
+            for ``concat`` and C above 0: a bottleneck, which maps features (B, T, F) to (B, T, C).
         num_queries: Q.
         width: the width of the part of the model that takes the result.
     """
-    if num_tokens == 1 or kind == "sequence":
+    if kind == "sequence" or (num_tokens == 1 and not (kind == "concat" and dim)):
         return None
     if kind == "attend":
         return AttendTokens(feature_dim, num_tokens, dim or width, num_queries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +17,15 @@ from torch import Tensor
 
 from slowfast.datasets.views.sampling import whole_video
 from slowfast.errors import DecodeError
-from slowfast.extraction.video import append_features
+from slowfast.extraction.video import VideoRows, append_features
 from slowfast.features.cache import Variant
+from slowfast.features.row_times import RowTimes
 from slowfast.features.storage import FeatureFile, describe_file
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.progress import Progress
 from slowfast.video.decoding import open_video
-from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import device_of, evaluating
@@ -47,6 +48,7 @@ class FrameView:
         crop_size: pixels of the square that is cut from the middle.
         mean, std: normalisation per channel, of pixels scaled to 0 … 1.
         interpolation: ``bilinear`` or ``bicubic``, for the scaling.
+        picture_multiple: 0: the square; above 0: the whole picture, its sides multiples of so many pixels.
     """
 
     fps: float
@@ -55,6 +57,24 @@ class FrameView:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
+    picture_multiple: int = 0
+
+    @property
+    def variant(self) -> Variant:
+        """Scaling and crop of the frames."""
+        return Variant(
+            self.short_side,
+            self.crop_size,
+            interpolation=self.interpolation,
+            picture_multiple=self.picture_multiple,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values that identify the view; ``picture_multiple`` only for whole pictures."""
+        content = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        if not self.picture_multiple:
+            del content["picture_multiple"]
+        return content
 
 
 def extract_video_features(
@@ -91,42 +111,50 @@ def extract_video_features(
     """
     with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
         indices = whole_video(video.times, 0, view.fps)
+        if model.clip_grid is not None:
+            indices = indices[model.clip_grid.used_frames(len(indices))]
         description = {
             "video": describe_file(video_path),
             "frames": len(indices),
-            "view": {**asdict(view), "mean": list(view.mean), "std": list(view.std)},
+            "view": view.as_dict(),
             "backbone": {**model.feature_source(), **model.feature_dtypes()},
         }
+        rows = VideoRows(indices, model.clip_grid)
+        unit = "frames" if model.clip_grid is None else "time steps"
         encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
-        variant = Variant(view.short_side, view.crop_size, interpolation=view.interpolation)
         with FeatureFile(feature_path, model.feature_shape, description) as file:
             if file.count:
-                logger.info("%d of %d frames are in %s", file.count, len(indices), file.path)
+                logger.info("%d of %d %s are in %s", file.count, rows.count, unit, file.path)
             chunks = append_features(
-                encoder, video, indices, {variant: file}, name=str(video_path), missing=set(), ahead=2
+                encoder, video, rows, {view.variant: file}, name=str(video_path), missing=set(), ahead=2
             )
             with (
                 evaluating(model),
                 Progress(
-                    len(indices) - file.count, Path(video_path).name, "frame", enabled=show_progress
+                    len(indices) - rows.restart(file.count)[2],
+                    Path(video_path).name,
+                    "frame",
+                    enabled=show_progress,
                 ) as progress,
                 closing(chunks),
             ):
                 for count in chunks:
                     progress.update(count)
                     if interrupt is not None and interrupt.requested():
-                        kept = f"{file.count} of {len(indices)} frames are in {file.path}"
+                        kept = f"{file.count} of {rows.count} {unit} are in {file.path}"
                         raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
-            times = FrameTimes(video.times.seconds[indices], video.times.duration)
+            row_times = RowTimes.of_frames(video.times, indices, model.clip_grid)
             features = file.features()
-            return VideoFeatures(features, times, indices, _decoded_rows(features, indices, str(video_path)))
+            mask = _decoded_rows(features, row_times.numbers, str(video_path), unit)
+            return VideoFeatures(features, row_times.times, row_times.numbers, mask, row_times.centres)
 
 
-def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str) -> Tensor | None:
+def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str, unit: str) -> Tensor | None:
     """Returns which rows (T,) belong to frames that could be decoded; the others are NaN. None: all rows.
 
     Args:
-        indices: (T,) the frame of the video that each row belongs to, for the log.
+        indices: (T,) the first frame of the video that each row belongs to, for the log.
+        unit: what a row stands for, in the plural.
 
     Raises:
         DecodeError: where no frame could be decoded.
@@ -140,7 +168,7 @@ def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str) -> Te
         return None
     first = indices[int(mask.logical_not().nonzero()[0])]
     logger.warning(
-        "%s: %d of %d frames cannot be decoded, the first of them is frame %d; they are left out",
-        *(name, lost, len(mask), first),
+        "%s: %d of %d %s cannot be decoded, the first of them is frame %d; they are left out",
+        *(name, lost, len(mask), unit, first),
     )
     return mask

@@ -1,6 +1,6 @@
 """The features of a video's frames with their times, which can be scored many times.
 
-T frames, M tokens of a frame, F width of a feature.
+T frames or time steps, M tokens of a frame, F width of a feature.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast.errors import InputError
+from slowfast.features.row_times import RowTimes
 from slowfast.video.frame_times import FrameTimes
 
 
@@ -25,6 +26,8 @@ class VideoFeatures:
         indices: (T,) int64, ascending, the numbers of the frames in the source video, from 0.
         mask: (T,) bool, False for frames that could not be decoded, whose features must not be used; None:
             all frames were decoded.
+        centres: (T,) int64, for features of several frames each: the number of the frame in the middle, while
+            ``indices`` and ``times`` are those of the first frame. None: ``indices``.
 
     Raises:
         InputError: where the lengths differ, or are 0.
@@ -34,6 +37,7 @@ class VideoFeatures:
     times: FrameTimes
     indices: np.ndarray
     mask: Tensor | None = None
+    centres: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lengths = (len(self.features), self.times.num_frames, len(self.indices))
@@ -56,9 +60,7 @@ class VideoFeatures:
 
     def positions(self, rate: float | None) -> Tensor:
         """Returns the positions (T,) int64 for a model with that ``position_rate``; None: frame indices."""
-        if rate is None:
-            return torch.from_numpy(np.asarray(self.indices, np.int64))
-        return torch.from_numpy(np.round(self.times.seconds * rate).astype(np.int64))
+        return torch.from_numpy(RowTimes(self.times, self.indices, self.centres).positions(rate))
 
     def part(self, start: float, end: float) -> VideoFeatures:
         """Returns the part between two times in seconds, as a video of its own.
@@ -74,4 +76,6 @@ class VideoFeatures:
             raise InputError(str(error)) from error
         rows = slice(first, first + times.num_frames)
         mask = None if self.mask is None else self.mask[rows]
-        return VideoFeatures(self.features[rows], times, self.indices[rows] - self.indices[first], mask)
+        base = self.indices[first]
+        centres = None if self.centres is None else self.centres[rows] - base
+        return VideoFeatures(self.features[rows], times, self.indices[rows] - base, mask, centres)

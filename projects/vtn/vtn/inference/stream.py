@@ -1,6 +1,7 @@
 """Streams of frames: scores of the video so far at any moment, with each frame encoded once.
 
-T frames of a push, t frames of a chunk, H W pixels, M tokens of a frame, F width of a feature, K classes.
+T frames of a push, R rows of features (one per frame, or per time step for models that encode clips), H W
+pixels, M tokens of a frame, F width of a feature, K classes.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.errors import InputError
-from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.frame_encoder import FrameEncoder, as_tensor
 from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
+from vtn.inference.stream_rows import RowMaker, RowQueue, StreamRows
 from vtn.inference.windows import device_of, evaluating, score_video
 
 _RECENT = 8
@@ -68,22 +70,33 @@ class VideoStream:
         self.model = model
         self.keep_seconds = keep_seconds
         self.head_act = head_act
-        self._mean = tuple(mean or model.frame_mean)
-        self._std = tuple(std or model.frame_std)
-        self._features = _Rows()
-        self._seconds = _Rows()
-        self._indices = _Rows()
+        self._maker = RowMaker(
+            FrameEncoder(
+                model,
+                tuple(mean or model.frame_mean),
+                tuple(std or model.frame_std),
+                device_of(model),
+                chunk_frames=model.chunk_frames,
+            )
+        )
+        # One queue per field of StreamRows.
+        self._queues = tuple(RowQueue() for _ in range(5))
+        self._preview: StreamRows | None = None
+        self._previewed = True
+        # Times of the newest frames, and the number of the newest one.
+        self._recent = np.empty(0)
+        self._last_index = -1
         self._count = 0
 
     def __len__(self) -> int:
-        """Returns the number of kept frames."""
-        return len(self._seconds.rows)
+        """Returns the number of kept rows of features: frames, or time steps of complete clips."""
+        return len(self._queues[1].rows)
 
     @property
     def seconds(self) -> float:
         """Display time of the newest frame, in seconds."""
         self._require_frames()
-        return float(self._seconds.rows[-1])
+        return float(self._recent[-1])
 
     def push(
         self, frames: np.ndarray | Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
@@ -99,9 +112,7 @@ class VideoStream:
         Raises:
             InputError: for frames of another shape or dtype, and for times or indices that do not ascend.
         """
-        if isinstance(frames, np.ndarray):
-            # torch does not accept negative strides, such as those of reversed channels.
-            frames = torch.from_numpy(np.ascontiguousarray(frames))
+        frames = as_tensor(frames)
         if frames.ndim == 3:
             frames = frames[None]
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
@@ -110,30 +121,23 @@ class VideoStream:
                 "height, width, 3)"
             )
         times, numbers = self._check_times(len(frames), seconds, indices)
-        encoder = FrameEncoder(
-            self.model,
-            self._mean,
-            self._std,
-            device_of(self.model),
-            chunk_frames=self.model.chunk_frames,
-        )
+        self._note_times(times, numbers)
         with evaluating(self.model):
-            first = 0
-            for features in encoder.encode_chunks(frames.split(encoder.chunk_size)):  # (t, F) or (t, M, F)
-                rows = slice(first, first + len(features))
-                self._add(features, times[rows], numbers[rows])
-                first += len(features)
+            for rows in self._maker.push(frames, times, numbers):
+                self._add(rows)
 
     def push_features(
         self, features: Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
     ) -> None:
-        """Adds frames by features (T, F) or (T, M, F), or one frame by (F,) or (M, F); see :meth:`push`."""
+        """Adds rows of features (R, F) or (R, M, F), or one row (F,) or (M, F); see :meth:`push`."""
         shape = self.model.feature_shape
         features = features[None] if features.shape == shape else features
         if features.ndim != 1 + len(shape) or features.shape[1:] != shape:
             expected = ", ".join(map(str, shape))
             raise InputError(f"features have shape {tuple(features.shape)}: must be (frames, {expected})")
-        self._add(features.detach(), *self._check_times(len(features), seconds, indices))
+        times, numbers = self._check_times(len(features), seconds, indices)
+        self._note_times(times, numbers)
+        self._add(StreamRows(features.detach(), times, numbers, times, numbers))
 
     def follow(self, source: Iterable[tuple[np.ndarray, Times]]) -> Iterator[float]:
         """Pushes each (frames, seconds) of a source; yields the time of the newest frame after each push.
@@ -162,9 +166,24 @@ class VideoStream:
     def video(self) -> VideoFeatures:
         """Returns all kept frames as a video that starts at 0; it is valid until the next push."""
         self._require_frames()
-        seconds, indices = self._seconds.rows.numpy(), self._indices.rows.numpy()
-        times = FrameTimes(seconds - seconds[0], self._end - float(seconds[0]))
-        return VideoFeatures(self._features.rows, times, indices - indices[0])
+        features, *columns = (queue.rows for queue in self._queues)
+        if (tail := self._incomplete()) is not None:
+            features = torch.cat([features, tail.features]) if len(features) else tail.features
+            columns = [torch.cat([rows, more]) for rows, more in zip(columns, tail.fields[1:], strict=True)]
+        seconds, indices, centre_seconds, centre_indices = (column.numpy() for column in columns)
+        start, end = float(seconds[0]), self._end - float(seconds[0])
+        if self.model.clip_grid is None:
+            return VideoFeatures(features, FrameTimes(seconds - start, end), indices - indices[0])
+        times = FrameTimes(seconds - start, end, centre_seconds - start)
+        return VideoFeatures(features, times, indices - indices[0], None, centre_indices - indices[0])
+
+    def _incomplete(self) -> StreamRows | None:
+        """Returns the rows of frames whose clip is not complete yet; None where all are."""
+        if not self._previewed:
+            with evaluating(self.model):
+                self._preview = self._maker.preview()
+            self._previewed = True
+        return self._preview
 
     @property
     def _end(self) -> float:
@@ -172,9 +191,9 @@ class VideoStream:
 
         The duration is the median of the last few frames, since the source may have paused once.
         """
-        newest = self._seconds.rows[-_RECENT:]
+        newest = self._recent
         # Of a single frame the duration is not known; 25 frames per second are common.
-        length = float(newest.diff().median()) if len(newest) > 1 else 1 / 25
+        length = float(np.median(np.diff(newest))) if len(newest) > 1 else 1 / 25
         return float(newest[-1]) + length
 
     def _require_frames(self) -> None:
@@ -186,55 +205,30 @@ class VideoStream:
     ) -> tuple[Tensor, Tensor]:
         times = np.atleast_1d(np.asarray(seconds, np.float64))
         numbers = np.arange(self._count, self._count + count) if indices is None else np.asarray(indices)
-        for name, values, kept in (("seconds", times, self._seconds), ("indices", numbers, self._indices)):
+        last_index = np.array([self._last_index])
+        for name, values, last in (
+            ("seconds", times, self._recent[-1:]),
+            ("indices", numbers, last_index),
+        ):
             if values.shape != (count,):
                 raise InputError(f"{name} have shape {values.shape}: must be ({count},) for {count} frames")
-            before = kept.rows[-1:].numpy() if self._count else values[:0]
+            before = last if self._count else values[:0]
             if not (np.diff(np.concatenate([before, values])) > 0).all():
                 raise InputError(f"{name} = {values.tolist()[:5]} …: must ascend, also after earlier ones")
         return torch.from_numpy(times), torch.from_numpy(numbers.astype(np.int64))
 
-    def _add(self, features: Tensor, seconds: Tensor, indices: Tensor) -> None:
-        self._features.append(features)
-        self._seconds.append(seconds)
-        self._indices.append(indices)
-        self._count += len(seconds)
+    def _note_times(self, times: Tensor, numbers: Tensor) -> None:
+        self._recent = np.concatenate([self._recent, times.numpy()])[-_RECENT:]
+        self._last_index = int(numbers[-1])
+        self._count += len(times)
+        self._preview, self._previewed = None, self.model.clip_grid is None
+
+    def _add(self, rows: StreamRows) -> None:
+        for queue, values in zip(self._queues, rows.fields, strict=True):
+            queue.append(values)
         if self.keep_seconds is not None:
             # Half a millisecond of tolerance: times that are sums of frame durations are rounded.
             oldest = self._end - self.keep_seconds - 5e-4
-            dropped = min(int(torch.searchsorted(self._seconds.rows, oldest)), len(self) - 1)
-            for rows in (self._features, self._seconds, self._indices):
-                rows.drop(dropped)
-
-
-class _Rows:
-    """A queue of rows in one tensor; its memory is at most three times that of the kept rows.
-
-    Rows are appended at the end of a block and dropped at its start. A full block is replaced by one of twice
-    the size of the kept rows.
-    """
-
-    def __init__(self) -> None:
-        self._block = torch.empty(0)
-        self._first = self._end = 0
-
-    @property
-    def rows(self) -> Tensor:
-        """All kept rows, a view of the block."""
-        return self._block[self._first : self._end]
-
-    def append(self, rows: Tensor) -> None:
-        """Adds rows of the same shape and dtype as the earlier ones."""
-        if self._end + len(rows) > len(self._block):
-            kept = self.rows
-            size = 2 * (len(kept) + len(rows))
-            block = rows.new_empty(size, *rows.shape[1:])
-            if len(kept):
-                block[: len(kept)] = kept
-            self._block, self._first, self._end = block, 0, len(kept)
-        self._block[self._end : self._end + len(rows)] = rows
-        self._end += len(rows)
-
-    def drop(self, count: int) -> None:
-        """Drops the ``count`` oldest rows."""
-        self._first += count
+            dropped = min(int(torch.searchsorted(self._queues[1].rows, oldest)), len(self) - 1)
+            for queue in self._queues:
+                queue.drop(dropped)

@@ -110,7 +110,8 @@ def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel,
     model = build_model(cfg, fetch_weights=False)
     if not isinstance(model, FrameModel):
         raise ConfigError(
-            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must encode single frames; use VTN or FrameAverage"
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must encode single frames; use VTN, FrameAverage "
+            "or AttentiveProbe"
         )
     stored_names = load_model_weights(model, checkpoint, averaged=evaluates_average(cfg))
     names = choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES)
@@ -126,13 +127,15 @@ def build_frame_view(cfg: CfgNode, model: FrameModel, fps: float | None = None) 
         fps: frames per second; None: ``DATA.TARGET_FPS / DATA.SAMPLING_RATE``, as in training.
     """
     mean, std = frame_normalization(cfg, model)
+    whole = cfg.DATA.TEST_WHOLE_PICTURE
     return FrameView(
         fps=fps or cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE,
-        short_side=min(cfg.DATA.TRAIN_JITTER_SCALES),
+        short_side=cfg.DATA.TEST_CROP_SIZE if whole else min(cfg.DATA.TRAIN_JITTER_SCALES),
         crop_size=cfg.DATA.TEST_CROP_SIZE,
         mean=mean,
         std=std,
         interpolation=cfg.DATA.INTERPOLATION,
+        picture_multiple=cfg.DATA.TEST_PICTURE_MULTIPLE if whole else 0,
     )
 
 

@@ -87,14 +87,14 @@ def start_run(run: Run, output: Path, seed: int) -> None:
     arguments = ["--cfg", CONFIG, *run.overrides, *pairs]
     print(f"$ slowfast run {shlex.join(arguments)}", flush=True)
     command = [sys.executable, "-m", "slowfast.cli.run", *arguments]
-    with subprocess.Popen(command) as process, _forwarding_signals(process):
+    with subprocess.Popen(command) as process, forwarding_signals(process):
         status = process.wait()
     if status:
         raise RunFailedError(run.title, status)
 
 
 @contextmanager
-def _forwarding_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def forwarding_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Leaves Ctrl-C and SIGTERM to the run, which saves its state before it exits.
 
     A terminal sends Ctrl-C to both processes, so it is only ignored here; SIGTERM is forwarded.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
@@ -22,7 +22,8 @@ class FeatureMap(NamedTuple):
     """The features of N images by place.
 
     Attributes:
-        places: (N, h, w, F), row by row from the top left; register tokens are not part of it.
+        places: (N, h, w, F), row by row from the top left; register tokens are not part of it. Those of clip
+            encoders are (N, s, h, w, F) for s time steps.
         class_token: (N, F); None for backbones without a class token.
     """
 
@@ -118,24 +119,25 @@ class MapTrial(NamedTuple):
 
 
 def try_map(
-    network: nn.Module, read: MapFunction, stage: int, height: int, width: int, *, class_token: bool
+    network: nn.Module, read: MapFunction, stage: int, size: Sequence[int], *, class_token: bool
 ) -> MapTrial:
-    """Computes the map of one image of that size in pixels on the meta device, where this is possible.
+    """Computes the map of one image or clip on the meta device, where this is possible.
 
     Args:
+        size: (H, W) of the image in pixels, or (t, H, W) of a clip.
         class_token: whether the class token is used too, which matters for ``unused``.
 
     Raises:
         ModelError: if the backbone has no such map.
     """
     try:
-        return _try_map(_meta_copy(network), torch.device("meta"), read, stage, height, width, class_token)
+        return _try_map(meta_copy(network), torch.device("meta"), read, stage, size, class_token)
     except (RuntimeError, NotImplementedError, TypeError, AttributeError):
         pass  # some networks keep tensors that a copy does not move; try on the network itself
     modes = {module: module.training for module in network.modules()}
     tensor = next(chain(network.parameters(), network.buffers()), torch.empty(0))
     try:
-        return _try_map(network, tensor.device, read, stage, height, width, class_token)
+        return _try_map(network, tensor.device, read, stage, size, class_token)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -146,13 +148,12 @@ def _try_map(
     device: torch.device,
     read: MapFunction,
     stage: int,
-    height: int,
-    width: int,
+    size: Sequence[int],
     class_token: bool,
 ) -> MapTrial:
     learning = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
-    images = torch.zeros(1, 3, height, width, device=device, dtype=dtype)
+    images = torch.zeros(1, 3, *size, device=device, dtype=dtype)
     with torch.set_grad_enabled(bool(learning)):
         found = read(network.eval(), images, stage)
         unused: tuple[str, ...] = ()
@@ -166,11 +167,11 @@ def _try_map(
                 else [None] * len(learning)
             )
             unused = tuple(name for name, g in zip(learning, gradients, strict=True) if g is None)
-    _, h, w, feature_dim = found.places.shape
+    *_, h, w, feature_dim = found.places.shape
     return MapTrial(h, w, feature_dim, found.class_token is not None, unused)
 
 
-def _meta_copy(network: nn.Module) -> nn.Module:
+def meta_copy(network: nn.Module) -> nn.Module:
     """Returns a copy of the network without memory for its weights."""
     memo: dict[int, Tensor] = {
         id(weight): nn.Parameter(weight.detach().to("meta"), weight.requires_grad)

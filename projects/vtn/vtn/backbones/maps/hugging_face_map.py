@@ -15,7 +15,7 @@ _FINAL_NORMS = ("layernorm", "post_layernorm", "norm", "layer_norm")
 
 
 def hugging_face_map(network: Any, images: Tensor, stage: int) -> FeatureMap:
-    """Returns a map of a :class:`vtn.backbones.hugging_face.HuggingFaceBackbone`.
+    """Returns a map of a :class:`vtn.backbones.hugging_face.images.HuggingFaceBackbone`.
 
     See :data:`vtn.backbones.maps.feature_map.MapFunction`. All blocks are computed, whatever the stage.
 

@@ -47,8 +47,18 @@ class TokenGrid:
         return ", ".join(parts)
 
     def tokens(self, network: nn.Module, read: MapFunction, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) to tokens (N, M, F); (N, F) for M = 1."""
+        """Maps images (N, 3, H, W) to tokens (N, M, F); (N, F) for M = 1.
+
+        Clips (N, 3, t, H, W) of a clip encoder are mapped to tokens (N, s, M, F) of s time steps; (N, s, F).
+        """
         found = read(network, images, self.stage)
+        if images.ndim == 5:
+            steps = found.places.shape[:2]  # (N, s)
+            return self._choose(FeatureMap(found.places.flatten(0, 1))).unflatten(0, steps)
+        return self._choose(found)
+
+    def _choose(self, found: FeatureMap) -> Tensor:
+        """Returns the tokens (N, M, F) of a map; (N, F) for M = 1."""
         tokens = average_cells(found.places, self.rows, self.columns).flatten(1, 2)  # (N, r·c, F)
         if self.class_token:
             tokens = torch.cat([_class_token(found)[:, None].to(tokens.dtype), tokens], dim=1)

@@ -1,4 +1,4 @@
-"""Backbones from Hugging Face ``transformers``: image models, and image encoders of image-and-text models.
+"""Image models of Hugging Face ``transformers``, and image encoders of image-and-text models.
 
 Shapes: N images, L tokens, F width of a feature, h w grid of patches, p side of a patch in pixels.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,15 +15,17 @@ from torch import Tensor, nn
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
 from vtn.backbones.base import DEFAULT_MEAN, DEFAULT_STD, Backbone
+from vtn.backbones.hugging_face.files import (
+    interpolation_in,
+    is_model_type,
+    published_model,
+    random_model,
+    side_of,
+    with_options,
+)
 from vtn.backbones.maps.hugging_face_map import hugging_face_map
-from vtn.backbones.published import fetch
 
 logger = get_logger(__name__)
-
-# Entries of a configuration that are computed from other entries.
-_DERIVED = frozenset({"stage_names", "out_features", "out_indices", "_out_features", "_out_indices"})
-# PIL's numbers for LANCZOS and BICUBIC, as preprocessor_config.json contains them.
-_BICUBIC_FILTERS = (1, 3)
 
 
 class HuggingFaceBackbone(nn.Module):
@@ -106,29 +107,25 @@ class HuggingFaceBackbone(nn.Module):
         return mean
 
 
-def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:
-    """Returns the image model of that name; see :func:`vtn.backbones.build.build_backbone`.
-
-    Args:
-        name: name of a model on the hub, a local folder, or a model type such as ``dinov2`` (random weights
-            only, no download).
-        options: changes of the configuration; ``dynamic_img_size`` True resizes the position embeddings.
+def build_image_model(
+    name: str, config: Any, *, pretrained: bool, options: Mapping[str, Any], pooling: str
+) -> Backbone:
+    """Returns the image model with that configuration; see :func:`vtn.backbones.hugging_face.build.build`.
 
     Raises:
-        ModelError: for an unknown name, an option or pooling that the model does not have, weights that
-            cannot be downloaded.
+        ModelError: for an option or pooling that the model does not have, weights that cannot be downloaded.
     """
     options = dict(options)
     resize = bool(options.pop("dynamic_img_size", False))
-    config = _configuration(name, options)
+    config = with_options(config, options, name)
     # Build the model on the meta device first: it shows errors and feature shapes before weights are read.
     with torch.device("meta"):
-        trial = HuggingFaceBackbone(_from_config(config, name), pooling, resize_positions=resize)
+        trial = HuggingFaceBackbone(random_model(config, name), pooling, resize_positions=resize)
     trial.eval().requires_grad_(False)
-    model = _from_hub(name, config) if pretrained else _from_config(config, name)
+    model = published_model(name, config) if pretrained else random_model(config, name)
     network = HuggingFaceBackbone(model, pooling, resize_positions=resize)
     processor = _preprocessing(name)
-    image_size = _side(getattr(config, "image_size", None)) or _side(
+    image_size = side_of(getattr(config, "image_size", None)) or side_of(
         processor.get("crop_size") or processor.get("size")
     )
     size = image_size or 224
@@ -150,83 +147,17 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         # Vision transformers ignore pixels at the border that do not fill a patch.
         size_multiple=patch if hasattr(config, "num_hidden_layers") else 1,
         resize_hint="set VTN.BACKBONE.ARGS.dynamic_img_size True (position embeddings are resized)",
-        interpolation="bicubic" if processor.get("resample") in _BICUBIC_FILTERS else "bilinear",
+        interpolation=interpolation_in(processor),
         classifier=("classifier", "pooler", "head"),
         feature_map=hugging_face_map,
     )
-
-
-def _is_type(name: str) -> bool:
-    """Returns whether a name is a model type of ``transformers``, which has no weights."""
-    from transformers import CONFIG_MAPPING
-
-    return name in CONFIG_MAPPING and not Path(name).is_dir()
-
-
-def _configuration(name: str, options: Mapping[str, Any]) -> Any:
-    """Returns the configuration of the image model, or of the image encoder of an image-and-text model."""
-    from transformers import AutoConfig
-
-    if _is_type(name):
-        return _image_configuration(AutoConfig.for_model(name), options, name)
-    config = fetch(
-        lambda: AutoConfig.from_pretrained(name), backbone=f"hf:{name}", remedy=_remedy(name, "config.json")
-    )
-    return _image_configuration(config, options, name)
-
-
-def _image_configuration(config: Any, options: Mapping[str, Any], name: str) -> Any:
-    """Returns the image encoder's configuration with the options applied; refuses unknown options."""
-    config = getattr(config, "vision_config", config)
-    unknown = [key for key in options if not hasattr(config, key)]
-    if unknown:
-        known = ", ".join(sorted(key for key in type(config)().to_diff_dict() if key.islower()))
-        raise ModelError(
-            f"backbone hf:{name}: VTN.BACKBONE.ARGS has unknown keys {', '.join(unknown)}; "
-            f"{type(config).__name__} has {known}"
-        )
-    return type(config)(**{**{k: v for k, v in config.to_dict().items() if k not in _DERIVED}, **options})
-
-
-def _from_config(config: Any, name: str) -> nn.Module:
-    """Returns the model with random weights."""
-    from transformers import AutoModel
-
-    try:
-        return AutoModel.from_config(config)
-    except ValueError as error:  # the installed version of transformers does not have this model type
-        raise ModelError(f"backbone hf:{name}: {next(iter(str(error).splitlines()), error)}") from error
-
-
-def _from_hub(name: str, config: Any) -> nn.Module:
-    """Returns the model with the weights of the hub or of a local folder; refuses incomplete weights."""
-    from transformers import AutoModel
-
-    if _is_type(name):
-        raise ModelError(
-            f"backbone hf:{name}: is a model type and has no weights; name a model on the hub or a local "
-            "folder, or set VTN.BACKBONE.PRETRAINED False"
-        )
-    model, report = fetch(
-        lambda: AutoModel.from_pretrained(name, config=config, dtype=torch.float32, output_loading_info=True),
-        backbone=f"hf:{name}",
-        remedy=_remedy(name, "config.json, preprocessor_config.json and model.safetensors"),
-    )
-    # The pooler may be missing, since HuggingFaceBackbone removes it.
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise ModelError(
-            f"backbone hf:{name}: the file lacks {len(missing)} weights of {type(model).__name__}: "
-            f"{', '.join(missing[:10])}; check that it belongs to this model type"
-        )
-    return model
 
 
 def _preprocessing(name: str) -> Mapping[str, Any]:
     """Returns the content of ``preprocessor_config.json``; empty if the file does not exist."""
     from transformers import ImageProcessingMixin
 
-    if _is_type(name):
+    if is_model_type(name):
         return {}
     try:
         return ImageProcessingMixin.get_image_processor_dict(name)[0]
@@ -236,15 +167,6 @@ def _preprocessing(name: str) -> Mapping[str, Any]:
             name, DEFAULT_MEAN, DEFAULT_STD,
         )  # fmt: skip
         return {}
-
-
-def _side(size: Any) -> int | None:
-    """Returns the height in pixels of a size that is a number, a pair, a dictionary, or None."""
-    if isinstance(size, Mapping):
-        size = size.get("height", size.get("shortest_edge"))
-    if isinstance(size, list | tuple):
-        size = size[0]
-    return int(size) if size else None
 
 
 def _shape_of_features(trial: nn.Module, size: int) -> tuple[int, ...] | None:
@@ -267,13 +189,3 @@ def _patches(images: Tensor, patch: int) -> dict[str, Tensor | None]:
         "pixel_attention_mask": None,  # no patch is padding
         "spatial_shapes": torch.tensor([[h, w]] * N, device="cpu"),
     }
-
-
-def _remedy(name: str, files: str) -> str:
-    """Returns the instructions for a manual download."""
-    return (
-        f"On a machine with internet access download {files} from\n"
-        f"  https://huggingface.co/{name}/tree/main\n"
-        "copy them into a folder on this machine, and set VTN.BACKBONE.NAME hf:FOLDER. With "
-        "VTN.BACKBONE.PRETRAINED False only config.json is needed."
-    )

@@ -1,0 +1,1 @@
+"""Families of clip encoders: the computation from a clip to features by time step and place."""

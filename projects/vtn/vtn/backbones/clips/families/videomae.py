@@ -1,0 +1,69 @@
+"""VideoMAE (Tong et al. 2022, arXiv 2203.12602): a plain transformer over tubelets of 2 frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
+
+from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
+
+
+class VideoMAEClips(ClipTransformer):
+    """The encoder of VideoMAE, with fixed sinusoidal positions.
+
+    Models that were pretrained only (``use_mean_pooling`` False) have a norm after the last block. Fine-tuned
+    ones have it in their classifier instead, after the mean over all tokens (``fc_norm``); here it is applied
+    to each token.
+
+    Args:
+        model: ``VideoMAEModel``, or ``VideoMAEForVideoClassification`` for ``use_mean_pooling`` True.
+        config: its configuration.
+        resize_positions: see :class:`ClipTransformer`.
+    """
+
+    def __init__(self, model: nn.Module, config: Any, *, resize_positions: bool = False) -> None:
+        grid = Grid(config.num_frames // config.tubelet_size, *(2 * [config.image_size // config.patch_size]))
+        super().__init__(
+            model,
+            describe(config),
+            patch=config.patch_size,
+            trained_grid=grid,
+            resize_positions=resize_positions,
+        )
+        if config.use_mean_pooling:
+            model.classifier = nn.Identity()
+        table = get_sinusoid_encoding_table(grid.steps * grid.places, config.hidden_size)
+        self.register_buffer("positions", table, persistent=False)
+
+    @property
+    def encoder(self) -> Any:
+        """Returns the model without its classifier."""
+        return getattr(self.model, "videomae", self.model)
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """Returns the blocks, from the first to the last."""
+        return self.encoder.encoder.layer
+
+    def embed(self, clips: Tensor, grid: Grid) -> Tensor:
+        """Maps clips (N, 3, t, H, W) to tokens (N, s·h·w, F) with their positions."""
+        projection = self.encoder.embeddings.patch_embeddings.projection
+        tokens = projection(clips).flatten(2).transpose(1, 2)
+        return tokens + self.cut_positions(self.positions, self.trained_grid, grid).type_as(tokens)
+
+    def final_norm(self, tokens: Tensor) -> Tensor:
+        """Applies the norm after the last block, or the classifier's."""
+        norm = self.encoder.layernorm
+        return self.model.fc_norm(tokens) if norm is None else norm(tokens)
+
+
+def describe(config: Any) -> ClipDescription:
+    """Returns the clips of a configuration: every 4th frame of Kinetics, 30 frames per second.
+
+    Section 4 of the paper; on Something-Something v2 every 2nd frame was taken instead.
+    """
+    return ClipDescription(config.num_frames, config.tubelet_size, frame_rate=30 / 4)

@@ -1,0 +1,62 @@
+"""ViViT (Arnab et al. 2021, arXiv 2103.15691), model 1: joint attention over tubelets and a class token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
+
+
+class VivitClips(ClipTransformer):
+    """The encoder of ViViT, with learned positions.
+
+    The class token takes part in attention and is left out of the features.
+
+    Args:
+        model: ``VivitModel``.
+        config: its configuration.
+        resize_positions: see :class:`ClipTransformer`.
+    """
+
+    def __init__(self, model: nn.Module, config: Any, *, resize_positions: bool = False) -> None:
+        tubelet, patch, _ = config.tubelet_size
+        super().__init__(
+            model,
+            describe(config),
+            patch=patch,
+            trained_grid=Grid(config.num_frames // tubelet, *(2 * [config.image_size // patch])),
+            resize_positions=resize_positions,
+        )
+        model.pooler = None  # a dense layer on the class token
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """Returns the blocks, from the first to the last."""
+        return self.model.layers
+
+    def embed(self, clips: Tensor, grid: Grid) -> Tensor:
+        """Maps clips (N, 3, t, H, W) to a class token and tokens (N, 1 + s·h·w, F) with their positions."""
+        embeddings: Any = self.model.embeddings
+        tokens = embeddings.patch_embeddings.projection(clips).flatten(2).transpose(1, 2)
+        table = embeddings.position_embeddings
+        tokens = tokens + self.cut_positions(table[:, 1:], self.trained_grid, grid)
+        class_token = (embeddings.cls_token + table[:, :1]).expand(len(tokens), -1, -1)
+        return embeddings.dropout(torch.cat([class_token.to(tokens.dtype), tokens], dim=1))
+
+    def final_norm(self, tokens: Tensor) -> Tensor:
+        """Applies the norm after the last block."""
+        return self.model.layernorm(tokens)
+
+
+def describe(config: Any) -> ClipDescription:
+    """Returns the clips of a configuration: every 2nd frame of Kinetics at 25 frames per second.
+
+    The configurations of the authors' code (scenic, ``projects/vivit/configs/kinetics400``) give stride 2 and
+    videos of 250 frames, which last 10 s.
+    """
+    return ClipDescription(config.num_frames, config.tubelet_size[0], frame_rate=25 / 2)

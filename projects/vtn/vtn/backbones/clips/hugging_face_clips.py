@@ -1,0 +1,208 @@
+"""Clip encoders of Hugging Face ``transformers``: the choice of the family, and what it requires.
+
+V-JEPA 2, VideoMAE, TimeSformer, ViViT and VideoPrism's vision encoder. In all of them attention over time
+goes in both directions, so each feature depends on the whole clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from slowfast.errors import ModelError
+from slowfast.log import get_logger
+from vtn.backbones.base import Backbone, Triple
+from vtn.backbones.hugging_face.files import (
+    interpolation_in,
+    is_model_type,
+    published_model,
+    random_model,
+    with_options,
+)
+from vtn.backbones.maps.feature_map import own_map
+
+logger = get_logger(__name__)
+
+_IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of clip encoders.
+
+    Attributes:
+        network: module and name of the class, a :class:`ClipTransformer`.
+        normalization: mean and standard deviation of pixels scaled to 0 … 1, where no file states them.
+        size: entry of the configuration with the side of the frames in pixels.
+        any_size: whether frames may have any size that is a multiple of the patch.
+        unused: first parts of the names of the model's weights that are not used.
+    """
+
+    network: tuple[str, str]
+    normalization: tuple[Triple, Triple]
+    size: str = "image_size"
+    any_size: bool = False
+    unused: tuple[str, ...] = ("pooler.",)
+
+    def load_class(self) -> type[nn.Module]:
+        """Returns the class of the network."""
+        module, name = self.network
+        return getattr(import_module(f"vtn.backbones.clips.families.{module}"), name)
+
+
+# The normalization of the published processors: of VideoMAE and V-JEPA 2 ImageNet's, of TimeSformer 0.45 and
+# 0.225; ViViT's frames are scaled to -1 … 1 and VideoPrism's to 0 … 1.
+FAMILIES: Mapping[str, Family] = {
+    "vjepa2": Family(
+        ("vjepa2", "VJEPA2Clips"), _IMAGENET, size="crop_size", any_size=True,
+        unused=("predictor.", "pooler.", "classifier."),
+    ),
+    "videomae": Family(("videomae", "VideoMAEClips"), _IMAGENET, unused=("classifier.",)),
+    "timesformer": Family(("timesformer", "TimesformerClips"), ((0.45,) * 3, (0.225,) * 3)),
+    "vivit": Family(("vivit", "VivitClips"), ((0.5,) * 3, (0.5,) * 3)),
+    "videoprism_vision_model": Family(("videoprism", "VideoPrismClips"), ((0.0,) * 3, (1.0,) * 3)),
+}  # fmt: skip
+"""Model type -> family."""
+
+# Entries of configurations of V-JEPA 2.1, which versions of transformers without it ignore.
+_VJEPA21_ENTRIES = ("use_rope_interleave", "interpolate_rope", "use_modality_embeddings")
+
+
+def build_clip_encoder(
+    name: str, config: Any, *, pretrained: bool, options: Mapping[str, Any], pooling: str
+) -> Backbone:
+    """Returns the clip encoder with that configuration; see :func:`vtn.backbones.hugging_face.build.build`.
+
+    Raises:
+        ModelError: for a pooling, unknown options, a configuration that cannot be computed, and weights that
+            cannot be downloaded.
+    """
+    if pooling:
+        raise ModelError(
+            f"VTN.BACKBONE.POOLING = {pooling!r}: must be '' for the clip encoder hf:{name}, whose feature "
+            "of a time step is the mean over its places"
+        )
+    family = FAMILIES[config.model_type]
+    options = dict(options)
+    resize = bool(options.pop("dynamic_img_size", False))
+    config = with_options(config, options, name)
+    check_clip_configuration(config, family, f"hf:{name}")
+    auto_class = "AutoModelForVideoClassification" if _norm_in_classifier(config) else "AutoModel"
+    arguments = {"add_pooling_layer": False} if config.model_type == "vivit" else {}
+    model = (
+        published_model(
+            name, config, auto_class=auto_class, unused=family.unused,
+            files="preprocessor_config.json or video_preprocessor_config.json", **arguments,
+        )
+        if pretrained
+        else random_model(config, name, auto_class=auto_class, **arguments)
+    )  # fmt: skip
+    return describe_clip_encoder(
+        family.load_class()(model, config, resize_positions=resize),
+        config,
+        family,
+        _preprocessing(name, family),
+    )
+
+
+def describe_clip_encoder(
+    network: Any, config: Any, family: Family, processor: Mapping[str, Any]
+) -> Backbone:
+    """Returns the network with the frames and clips that it requires.
+
+    Args:
+        network: a :class:`ClipTransformer`.
+        config: the model's configuration.
+        processor: content of the file with the preprocessing; empty: the family's.
+    """
+    mean, std = _normalization(processor, family)
+    return Backbone(
+        network,
+        config.hidden_size,
+        mean,
+        std,
+        image_size=getattr(config, family.size),
+        fixed_size=not network.resize_positions,
+        size_multiple=network.patch,
+        resize_hint="set VTN.BACKBONE.ARGS.dynamic_img_size True (position embeddings are resized)",
+        interpolation=interpolation_in(processor),
+        classifier=tuple(part.rstrip(".") for part in ("classifier.", "head.", *family.unused)),
+        feature_map=own_map,
+        clip=network.clip,
+    )
+
+
+def check_clip_configuration(config: Any, family: Family, backbone: str) -> None:
+    """Raises ``ModelError`` for clips, frames or patches that the network cannot have."""
+    if found := [entry for entry in _VJEPA21_ENTRIES if getattr(config, entry, False)]:
+        raise ModelError(
+            f"backbone {backbone}: has {found[0]}, an entry of V-JEPA 2.1, which the installed version of "
+            "transformers lacks; use VTN.BACKBONE.NAME vjepa2_1_vit_base_384, or another size, with Meta's "
+            "weights"
+        )
+    steps, rows, columns = _tubelet_of(config)
+    frames = getattr(config, "frames_per_clip", None) or config.num_frames
+    side = getattr(config, family.size)
+    if not isinstance(side, int) or rows != columns:
+        raise ModelError(
+            f"backbone {backbone}: {family.size} = {side} with patches of {rows}×{columns} pixels: must be "
+            "squares"
+        )
+    if side % rows:
+        raise ModelError(
+            f"backbone {backbone}: {family.size} = {side}: must be a multiple of {rows}, the side of a patch"
+        )
+    if frames < steps or frames % steps:
+        raise ModelError(
+            f"backbone {backbone}: clips of {frames} frames: must be a multiple of {steps}, the tubelet"
+        )
+
+
+def _tubelet_of(config: Any) -> tuple[int, int, int]:
+    """Returns the frames, rows and columns of pixels of a tubelet."""
+    tubelet = getattr(config, "tubelet_size", 1)
+    if isinstance(tubelet, int):
+        patch = config.patch_size
+        return (tubelet, *(patch if isinstance(patch, list | tuple) else (patch, patch)))
+    return tuple(tubelet)  # type: ignore[return-value]
+
+
+def _norm_in_classifier(config: Any) -> bool:
+    """Returns whether the model's final norm is part of its classifier, as in fine-tuned VideoMAE models."""
+    return config.model_type == "videomae" and config.use_mean_pooling
+
+
+def _preprocessing(name: str, family: Family) -> Mapping[str, Any]:
+    """Returns the content of the file with the preprocessing of videos; empty if it does not exist."""
+    from transformers.video_processing_utils import BaseVideoProcessor
+
+    if is_model_type(name):
+        return {}
+    try:
+        return BaseVideoProcessor.get_video_processor_dict(name)[0]
+    except OSError:
+        logger.warning(
+            "backbone hf:%s: has no preprocessor_config.json or video_preprocessor_config.json; frames are "
+            "normalized with mean %s and standard deviation %s",
+            name, *family.normalization,
+        )  # fmt: skip
+        return {}
+
+
+def _normalization(processor: Mapping[str, Any], family: Family) -> tuple[Triple, Triple]:
+    """Returns mean and standard deviation of pixels scaled to 0 … 1.
+
+    ViViT's files also shift pixels to -1 … 1 (``offset``, formerly ``do_zero_centering``); some of them then
+    normalize a second time. The training scaled to -1 … 1 once (``zero_centering`` in scenic's
+    configurations), which is what mean and deviation of 0.5 give.
+    """
+    if not processor or processor.get("offset") or processor.get("do_zero_centering"):
+        return family.normalization
+    if not processor.get("do_normalize", True):
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    mean, std = family.normalization
+    return tuple(processor.get("image_mean") or mean), tuple(processor.get("image_std") or std)  # type: ignore[return-value]

@@ -1,0 +1,149 @@
+"""Configurations, weights and preprocessing of ``transformers`` models, from the hub or a local folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+
+from slowfast.errors import ModelError
+from vtn.backbones.published import fetch
+
+# Entries of a configuration that are computed from other entries.
+_DERIVED = frozenset({"stage_names", "out_features", "out_indices", "_out_features", "_out_indices"})
+# PIL's numbers for LANCZOS and BICUBIC, as preprocessor_config.json contains them.
+_BICUBIC_FILTERS = (1, 3)
+
+
+def is_model_type(name: str) -> bool:
+    """Returns whether a name is a model type of ``transformers``, which has no weights."""
+    from transformers import CONFIG_MAPPING
+
+    return name in CONFIG_MAPPING and not Path(name).is_dir()
+
+
+def read_configuration(name: str) -> Any:
+    """Returns the configuration of that name; of a model of images or videos and text, the vision encoder's.
+
+    Raises:
+        ModelError: if it cannot be downloaded, or the installed version of ``transformers`` lacks the model.
+    """
+    from transformers import AutoConfig
+
+    config = (
+        AutoConfig.for_model(name)
+        if is_model_type(name)
+        else fetch(
+            lambda: AutoConfig.from_pretrained(name),
+            backbone=f"hf:{name}",
+            remedy=manual_download(name, "config.json"),
+        )
+    )
+    return getattr(config, "vision_config", config)
+
+
+def with_options(config: Any, options: Mapping[str, Any], name: str, source: str = "hf:") -> Any:
+    """Returns a configuration with the options applied.
+
+    Args:
+        source: prefix of the backbone's name, for messages.
+
+    Raises:
+        ModelError: for unknown options, and values that the configuration refuses.
+    """
+    unknown = [key for key in options if not hasattr(config, key)]
+    if unknown:
+        known = ", ".join(sorted(key for key in type(config)().to_diff_dict() if key.islower()))
+        raise ModelError(
+            f"backbone {source}{name}: VTN.BACKBONE.ARGS has unknown keys {', '.join(unknown)}; "
+            f"{type(config).__name__} has {known}"
+        )
+    entries = {key: value for key, value in config.to_dict().items() if key not in _DERIVED}
+    try:
+        return type(config)(**{**entries, **options})
+    except (StrictDataclassError, TypeError) as error:
+        raise ModelError(f"backbone {source}{name}: VTN.BACKBONE.ARGS = {dict(options)}: {error}") from error
+
+
+def random_model(config: Any, name: str, *, auto_class: str = "AutoModel", **arguments: Any) -> nn.Module:
+    """Returns the model with random weights.
+
+    Args:
+        auto_class: the class of ``transformers`` that selects the model's class.
+        arguments: keyword arguments of the model's constructor.
+    """
+    import transformers
+
+    try:
+        return getattr(transformers, auto_class).from_config(config, **arguments)
+    except ValueError as error:  # an impossible size, or a type that the installed version does not have
+        raise ModelError(f"backbone hf:{name}: {next(iter(str(error).splitlines()), error)}") from error
+
+
+def published_model(
+    name: str,
+    config: Any,
+    *,
+    auto_class: str = "AutoModel",
+    unused: tuple[str, ...] = ("pooler.",),
+    files: str = "preprocessor_config.json",
+    **arguments: Any,
+) -> nn.Module:
+    """Returns the model with the weights of the hub or of a local folder.
+
+    Args:
+        auto_class, arguments: as in :func:`random_model`.
+        unused: first parts of the names of weights that may be missing, since the backbone does not use them.
+        files: further files, which the instructions for a manual download name.
+
+    Raises:
+        ModelError: for a model type, incomplete weights, and weights that cannot be downloaded.
+    """
+    import transformers
+
+    if is_model_type(name):
+        raise ModelError(
+            f"backbone hf:{name}: is a model type and has no weights; name a model on the hub or a local "
+            "folder, or set VTN.BACKBONE.PRETRAINED False"
+        )
+    load = getattr(transformers, auto_class).from_pretrained
+    model, report = fetch(
+        lambda: load(name, config=config, dtype=torch.float32, output_loading_info=True, **arguments),
+        backbone=f"hf:{name}",
+        remedy=manual_download(name, f"config.json, {files} and model.safetensors"),
+    )
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+    if missing:
+        raise ModelError(
+            f"backbone hf:{name}: the file lacks {len(missing)} weights of {type(model).__name__}: "
+            f"{', '.join(missing[:10])}; check that it belongs to this model type"
+        )
+    return model
+
+
+def side_of(size: Any) -> int | None:
+    """Returns the height in pixels of a size that is a number, a pair, a dictionary, or None."""
+    if isinstance(size, Mapping):
+        size = size.get("height", size.get("shortest_edge"))
+    if isinstance(size, list | tuple):
+        size = size[0]
+    return int(size) if size else None
+
+
+def interpolation_in(processor: Mapping[str, Any]) -> str:
+    """Returns ``bilinear`` or ``bicubic``, from the content of a preprocessor's file."""
+    return "bicubic" if processor.get("resample") in _BICUBIC_FILTERS else "bilinear"
+
+
+def manual_download(name: str, files: str) -> str:
+    """Returns the instructions for a manual download."""
+    return (
+        f"On a machine with internet access download {files} from\n"
+        f"  https://huggingface.co/{name}/tree/main\n"
+        "copy them into a folder on this machine, and set VTN.BACKBONE.NAME hf:FOLDER. With "
+        "VTN.BACKBONE.PRETRAINED False only config.json is needed."
+    )

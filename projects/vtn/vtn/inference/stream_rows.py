@@ -1,0 +1,121 @@
+"""The rows of features of a stream: their queue, and their making from pushed frames.
+
+T frames of a push, R rows, M tokens, F width of a feature. There is one row per frame, or per time step for
+models that encode clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slowfast.models.frame_encoder import FrameEncoder, SequenceEncoder
+
+
+@dataclass(frozen=True)
+class StreamRows:
+    """Rows of features and the frames that they stand for.
+
+    Attributes:
+        features: (R, F) or (R, M, F).
+        seconds, indices: (R,) float64 and int64, time and number of the first frame of each row.
+        centre_seconds, centre_indices: (R,), the same of the middle of each row.
+    """
+
+    features: Tensor
+    seconds: Tensor
+    indices: Tensor
+    centre_seconds: Tensor
+    centre_indices: Tensor
+
+    @property
+    def fields(self) -> tuple[Tensor, ...]:
+        """All tensors, in the order above."""
+        return self.features, self.seconds, self.indices, self.centre_seconds, self.centre_indices
+
+
+class RowMaker:
+    """A maker of rows from frames that arrive in order.
+
+    Args:
+        encoder: encodes the frames.
+    """
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        self._encoder = encoder
+        self._sequence = SequenceEncoder(encoder)
+        self._pushed = 0
+        # Times and numbers of frames whose row is not complete yet.
+        self._seconds, self._indices = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.int64)
+
+    def push(self, frames: Tensor, seconds: Tensor, indices: Tensor) -> Iterator[StreamRows]:
+        """Yields the rows that became complete with frames (T, H, W, 3) uint8, their times and numbers."""
+        size = self._encoder.chunk_size
+        for first in range(0, len(frames), size):
+            part = slice(first, first + size)
+            yield from self._push(frames[part], seconds[part], indices[part])
+
+    def _push(self, frames: Tensor, seconds: Tensor, indices: Tensor) -> Iterator[StreamRows]:
+        grid = self._encoder.clip_grid
+        if grid is not None:
+            used = torch.arange(self._pushed, self._pushed + len(frames)) % grid.stride < grid.frames
+            self._pushed += len(frames)
+            frames, seconds, indices = frames[used], seconds[used], indices[used]
+        self._seconds = torch.cat([self._seconds, seconds])
+        self._indices = torch.cat([self._indices, indices])
+        for features in self._sequence.push(frames):
+            complete = len(features) * (1 if grid is None else grid.tubelet)
+            yield self._rows(features, self._seconds[:complete], self._indices[:complete])
+            self._seconds, self._indices = self._seconds[complete:], self._indices[complete:]
+
+    def preview(self) -> StreamRows | None:
+        """Returns the rows of frames whose clip is incomplete, as if the stream ended here, or None."""
+        if len(self._seconds) == 0:
+            return None
+        features = self._sequence.preview()
+        return None if features is None else self._rows(features, self._seconds, self._indices)
+
+    def _rows(self, features: Tensor, seconds: Tensor, indices: Tensor) -> StreamRows:
+        """Returns rows with the times and numbers of all their frames."""
+        grid = self._encoder.clip_grid
+        if grid is None:
+            return StreamRows(features, seconds, indices, seconds, indices)
+        first, last = (torch.from_numpy(frames) for frames in grid.step_frames(len(seconds)))
+        centres = (seconds[first] + seconds[last]) / 2, (indices[first] + indices[last]) // 2
+        return StreamRows(features, seconds[first], indices[first], *centres)
+
+
+class RowQueue:
+    """A queue of rows in one tensor; its memory is at most three times that of the kept rows.
+
+    Rows are appended at the end of a block and dropped at its start. A full block is replaced by one of twice
+    the size of the kept rows.
+    """
+
+    def __init__(self) -> None:
+        self._block = torch.empty(0)
+        self._first = self._end = 0
+
+    @property
+    def rows(self) -> Tensor:
+        """All kept rows, a view of the block."""
+        return self._block[self._first : self._end]
+
+    def append(self, rows: Tensor) -> None:
+        """Adds rows of the same shape and dtype as the earlier ones."""
+        if self._end + len(rows) > len(self._block):
+            kept = self.rows
+            size = 2 * (len(kept) + len(rows))
+            block = rows.new_empty(size, *rows.shape[1:])
+            if len(kept):
+                block[: len(kept)] = kept
+            self._block, self._first, self._end = block, 0, len(kept)
+        self._block[self._end : self._end + len(rows)] = rows
+        self._end += len(rows)
+
+    def drop(self, count: int) -> None:
+        """Drops the ``count`` oldest rows."""
+        self._first += count

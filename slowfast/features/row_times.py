@@ -1,0 +1,90 @@
+"""The times and frame numbers of the rows of a feature file, one row per frame or per time step.
+
+R rows, T frames of a video that were encoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slowfast.files import atomic_write
+from slowfast.models.clip_grid import ClipGrid
+from slowfast.video.frame_times import FrameTimes
+
+
+@dataclass(frozen=True)
+class RowTimes:
+    """The frames that rows of features stand for.
+
+    Attributes:
+        times: display times of the first frame of each row; ``centres`` where rows stand for several frames.
+        numbers: (R,) int64, ascending, the number of the first frame of each row in the source video.
+        centres: (R,) int64, the frame in the middle of each row, rounded down; None: ``numbers``.
+    """
+
+    times: FrameTimes
+    numbers: NDArray[np.int64]
+    centres: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of_frames(cls, times: FrameTimes, indices: NDArray[np.int64], grid: ClipGrid | None) -> Self:
+        """Returns the times of the rows that are computed from frames of a video.
+
+        Args:
+            times: of all frames of the video.
+            indices: (T,) int64, ascending, the encoded frames.
+            grid: clips and time steps of the model; None: one row per frame.
+        """
+        if grid is None:
+            return cls(FrameTimes(times.seconds[indices], times.duration), indices)
+        first, last = grid.step_frames(len(indices))
+        start, end = times.seconds[indices[first]], times.seconds[indices[last]]
+        middle = (indices[first] + indices[last]) // 2
+        return cls(FrameTimes(start, times.duration, (start + end) / 2), indices[first], middle)
+
+    def positions(self, rate: float | None, base: int = 0) -> NDArray[np.int64]:
+        """Returns the positions (R,) int64 of the rows for a model with that ``position_rate``.
+
+        Args:
+            rate: positions per second; None: positions are frame numbers.
+            base: frame number that counts as 0, where positions are frame numbers.
+        """
+        if rate is None:
+            return np.asarray(self.numbers if self.centres is None else self.centres, np.int64) - base
+        return np.round(self.times.position_seconds * rate).astype(np.int64)
+
+    def write(self, path: Path, num_frames: int) -> None:
+        """Writes the rows to a file, atomically.
+
+        The file is an array (2, R + 1) of float64: the seconds of each row, then the duration of the video;
+        and the frame number of each row, then the number of all frames. Where rows stand for several frames,
+        two more rows hold the same of their middle.
+
+        Args:
+            num_frames: number of frames in the video.
+        """
+        table = [np.append(self.times.seconds, self.times.duration), np.append(self.numbers, num_frames)]
+        if self.centres is not None:
+            table.append(np.append(self.times.position_seconds, self.times.duration))
+            table.append(np.append(self.centres, num_frames))
+        with atomic_write(path) as temporary:
+            np.save(temporary, np.stack([row.astype(np.float64) for row in table]))
+
+    @classmethod
+    def from_table(cls, table: NDArray[np.float64]) -> Self:
+        """Returns the rows in an array that :meth:`write` wrote.
+
+        Raises:
+            ValueError: for an array of another shape.
+        """
+        if table.ndim != 2 or table.shape[0] not in (2, 4) or table.shape[1] < 2:
+            raise ValueError(f"times have shape {table.shape}, not (2 or 4, rows + 1)")
+        centres = table[2:, :-1] if len(table) == 4 else None
+        times = FrameTimes(table[0, :-1], float(table[0, -1]), None if centres is None else centres[0])
+        numbers = table[1, :-1].astype(np.int64)
+        return cls(times, numbers, None if centres is None else centres[1].astype(np.int64))
