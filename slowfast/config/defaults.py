@@ -46,6 +46,9 @@ _C.TRAIN.MIXED_PRECISION = False
 # (new) Gradient accumulation: number of micro-batches that each process's clips are split into. BATCH_SIZE
 # remains the number of clips of the full step, and the loss and gradients remain those of the full batch.
 _C.TRAIN.GRAD_ACCUM_STEPS = 1
+# (new) Train on DATA.NUM_FRAMES frames spread over the full video, one drawn from each of as many equal
+# parts, instead of frames DATA.SAMPLING_RATE apart.
+_C.TRAIN.FULL_VIDEO = False
 # (VTN) Validate and test on full videos, one view per video, instead of on clips.
 _C.TRAIN.EVAL_FULL_VIDEO = False
 # (VTN) Frames spaced uniformly over the full video; 0: every frame at DATA.TARGET_FPS.

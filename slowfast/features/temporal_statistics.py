@@ -22,16 +22,16 @@ def absolute_differences(features: Tensor, mask: Tensor | None = None, lag: int 
         mask: (B, T) bool, True where a frame is real; None: all are real.
         lag: in frames, 1 or more.
     """
-    differences = torch.zeros_like(features)
     if features.shape[1] <= lag:
-        return differences
-    differences[:, lag:] = (features[:, lag:] - features[:, :-lag]).abs()
+        return torch.zeros_like(features)
+    first = torch.zeros_like(features[:, :lag])
+    differences = torch.cat([first, (features[:, lag:] - features[:, :-lag]).abs()], dim=1)
     if mask is None:
         return differences
     both = torch.zeros_like(mask)
     both[:, lag:] = mask[:, lag:] & mask[:, :-lag]
     # Masked features may be NaN, which a product with 0 would keep.
-    return torch.where(_like(both, features), differences, 0)
+    return differences.masked_fill_(~_like(both, features), 0)
 
 
 def masked_mean_and_std(features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -49,8 +49,8 @@ def masked_mean_and_std(features: Tensor, mask: Tensor | None = None) -> tuple[T
     else:
         real = _like(mask, features)
         count = real.sum(dim=1)
-        mean = torch.where(real, features, 0).sum(dim=1) / count
-        squares = torch.where(real, features - mean[:, None], 0).square().sum(dim=1) / count
+        mean = features.masked_fill(~real, 0).sum(dim=1) / count
+        squares = (features - mean[:, None]).masked_fill_(~real, 0).square().sum(dim=1) / count
     # The root has no derivative at 0, where a feature does not change.
     return mean, torch.where(squares > 0, squares.clamp(min=1e-12).sqrt(), 0)
 
@@ -73,12 +73,14 @@ def temporal_statistics(features: Tensor, mask: Tensor | None = None, lags: Sequ
     parts = [*masked_mean_and_std(features, mask)]
     B, T = features.shape[:2]
     for lag in lags:
-        if mask is None:
-            pairs = features.new_full((B,), max(T - lag, 0))
+        if lag >= T:
+            parts.append(torch.zeros_like(parts[0]))
+        elif mask is None:
+            parts.append((features[:, lag:] - features[:, :-lag]).abs().mean(dim=1))
         else:
-            pairs = (mask[:, lag:] & mask[:, : max(T - lag, 0)]).sum(dim=1)
-        total = absolute_differences(features, mask, lag).sum(dim=1)
-        parts.append(total / pairs.clamp(min=1).view(B, *(1 for _ in total.shape[1:])))
+            pairs = (mask[:, lag:] & mask[:, :-lag]).sum(dim=1).clamp(min=1)
+            total = absolute_differences(features, mask, lag).sum(dim=1)
+            parts.append(total / pairs.view(B, *(1 for _ in total.shape[1:])))
     statistics = torch.stack(parts, dim=1)  # (B, S, F) or (B, S, M, F)
     if statistics.ndim == 4:
         statistics = statistics.mean(dim=2)

@@ -165,7 +165,7 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.INPUT.STANDARDIZE = False
     # Add |x(t) - x(t - 1)| as further channels.
     cfg.VTN.INPUT.DIFFERENCES = False
-    # Dropout of the elements of features.
+    # Dropout of channels, in all frames of a clip.
     cfg.VTN.INPUT.DROPOUT = 0.0
 
     # MODEL.MODEL_NAME AttentiveProbe: blocks of full attention over all tokens, then a learned query, as in

@@ -93,8 +93,8 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
         features = features.to(self.mlp_head[0].weight.dtype)
         real = None if mask is None else mask[..., None]
         if self.fusion is not None:
-            if real is not None:
-                features = torch.where(real[..., None], features, 0)
+            if mask is not None:
+                features = torch.where(mask.view(*mask.shape, *(1 for _ in self.feature_shape)), features, 0)
             fused = self.fusion(features)
         else:
             fused = features

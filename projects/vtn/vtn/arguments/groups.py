@@ -173,7 +173,8 @@ class InputConfig:
         standardize: True maps each channel to mean 0 and deviation 1 over the training features, clipped to
             ±5. The statistics are computed when a training starts and belong to the weights.
         differences: True adds the absolute differences from the frame before as further channels.
-        dropout: probability in training that an element is set to 0, 0 or more and below 1.
+        dropout: probability in training that a channel is set to 0 in all frames of a clip, 0 or more and
+            below 1.
 
     Raises:
         ModelError: for a value outside this range.
