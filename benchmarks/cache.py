@@ -3,10 +3,16 @@
 Parts:
   quickstart  the quickstart's videos, configuration and backbone
   vit_b       clips of 340×256 pixels, ViT-B and the paper's temporal encoder
+  grids       caches of several tokens per frame: reading whole videos and clips of 16 frames, against plain
+              reads of as many bytes from the same files
 
-Both sources have the same model, batches, optimizer and loader workers, and alternate in one process. A round
-is timed from the first request for a batch to the last update; batches that workers have prepared in advance
-are discarded after it.
+Both sources of training have the same model, batches, optimizer and loader workers, and alternate in one
+process. A round is timed from the first request for a batch to the last update; batches that workers have
+prepared in advance are discarded after it. The part grids measures the CPU time of one process with a warm
+page cache, so that neither the disk nor other processes take part.
+
+examples:
+  slowfast benchmark cache --parts grids --megabytes 1000
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from fvcore.common.config import CfgNode
 
 from benchmarks.decode import make_clip
 from benchmarks.measure import BenchmarkReport, Timing, ratio
+from benchmarks.support.token_caches import measure_reading, write_cache
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
@@ -50,44 +57,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS), metavar="PART")
     parser.add_argument("--rounds", type=int, default=3, help="rounds per source")
     parser.add_argument("--batch", type=int, default=8, help="clips per batch in the part vit_b")
+    parser.add_argument(
+        "--megabytes", type=int, default=500, metavar="N", help="size of each cache in the part grids"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
 
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Runs the chosen parts."""
     torch.set_num_threads(args.threads)
+    parts = [PARTS[name] for name in args.parts]
+    columns = [name for kind in dict.fromkeys(part.columns for part in parts) for name in kind]
     report = BenchmarkReport(
-        f"training with a frozen backbone, {WORKERS} loader workers; steps per second",
-        [
-            "part",
-            "clips per step",
-            "frames",
-            "cache",
-            "ratio",
-            "cache: step s",
-            "cache: wait s",
-            "extraction s",
-        ],
+        f"features of a frozen backbone, {WORKERS} loader workers", list(dict.fromkeys(columns))
     )
     with tempfile.TemporaryDirectory() as folder:
-        for part in args.parts:
-            report.add(part=part, **PARTS[part](Path(folder), args))
-    report.notes = [
-        "ratio: median over the rounds. step s, wait s: seconds per step from the cache, and those of them",
-        "spent waiting for the batch. extraction s: extraction of all features that the cache needs, once.",
-    ]
+        for name in args.parts:
+            for row in PARTS[name].rows(Path(folder), args):
+                report.add(part=name, **row)
+    report.notes = [note for kind in dict.fromkeys(part.notes for part in parts) for note in kind]
     return report
 
 
-def quickstart(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+def quickstart(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measures the quickstart with a tenth of its videos."""
     data = folder / "quickstart"
     generate_dataset(data, DatasetSettings(train=320, val=8, test=8))
     cfg = _config("QUICKSTART", data, [])
-    return compare(cfg, args, frame_steps=10, cache_steps=60)
+    return [compare(cfg, args, frame_steps=10, cache_steps=60)]
 
 
-def vit_b(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+def vit_b(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measures ViT-B with one batch of videos, each as long as a training clip."""
     data = folder / "vit_b"
     data.mkdir()
@@ -100,12 +100,54 @@ def vit_b(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     # One feature for every eighth frame: the frames that clips consist of.
     rate = ["DATA.TARGET_FPS", "30", "DATA.FEATURES_FPS", "3.75"]
     cfg = _config("VIT_B_VTN_FROZEN", data, ["TRAIN.BATCH_SIZE", str(args.batch), *rate])
-    return compare(cfg, args, frame_steps=1, cache_steps=6)
+    return [compare(cfg, args, frame_steps=1, cache_steps=6)]
 
 
-PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
-    "quickstart": quickstart,
-    "vit_b": vit_b,
+def grids(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measures a 3 × 3 grid of EfficientNet-Lite0, and all patches of ViT-B/16 at 224 pixels."""
+    rows = []
+    for shape in ((9, 1280), (196, 768)):
+        cache = write_cache(folder / f"{shape[0]}_tokens", shape, args.megabytes)
+        rows.append(measure_reading(cache, max(args.rounds, 7)))
+    return rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the benchmark.
+
+    Attributes:
+        rows: returns the rows of the report for a folder for its files and the arguments.
+        columns: keys of these rows.
+        notes: explanations of the columns.
+    """
+
+    rows: Callable[[Path, argparse.Namespace], list[dict[str, Any]]]
+    columns: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+TRAINING_COLUMNS = (
+    "part", "clips per step", "frames", "cache", "ratio", "cache: step s", "cache: wait s", "extraction s",
+)  # fmt: skip
+TRAINING_NOTES = (
+    "frames, cache: training steps per second; ratio: median over the rounds. step s, wait s: seconds per",
+    "step from the cache, and those of them spent waiting for the batch. extraction s: extraction of all",
+    "features that the cache needs, once.",
+)
+READING_COLUMNS = (
+    "part", "row", "row kB", "whole: rows/s", "whole: MB/s", "whole: plain MB/s", "whole: of plain",
+    "clips: rows/s", "clips: MB/s", "clips: plain MB/s", "clips: of plain",
+)  # fmt: skip
+READING_NOTES = (
+    "row: tokens × width of a frame, float16. whole: all 250 frames of a video; clips: 16, every fourth one.",
+    "plain: numpy.fromfile of as many bytes; of plain: median over the rounds of the ratio of speeds. A view",
+    "also costs its plan and two opened files, a fixed time that weighs on small clips.",
+)
+PARTS: dict[str, Part] = {
+    "quickstart": Part(quickstart, TRAINING_COLUMNS, TRAINING_NOTES),
+    "vit_b": Part(vit_b, TRAINING_COLUMNS, TRAINING_NOTES),
+    "grids": Part(grids, READING_COLUMNS, READING_NOTES),
 }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks._longformer import HuggingFaceEncoder
 from benchmarks.measure import BenchmarkReport, cpu_has_bfloat16, ratio, time_interleaved
+from benchmarks.support.longformer import HuggingFaceEncoder
 from vtn import VTN
 
 

@@ -23,9 +23,9 @@ import torch
 from fvcore.common.config import CfgNode
 from torch.utils.data import DataLoader
 
-from benchmarks._pyslowfast_loading import EagerClips
 from benchmarks.decode import make_clip
 from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved
+from benchmarks.support.pyslowfast_loading import EagerClips
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import normalize

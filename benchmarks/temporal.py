@@ -1,5 +1,7 @@
 """Compares the temporal encoder with Hugging Face's Longformer, full attention, and only its matrix products.
 
+With ``--against probe`` VTN is compared with the attentive probe, whose cost is quadratic in the tokens.
+
 The candidates have the same weights and inputs and alternate in one process; outputs and gradients are
 compared in the same run. Memory is the memory of inference besides the loaded and packed model, the input and
 one hidden sequence.
@@ -15,29 +17,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks._longformer import HuggingFaceEncoder, chunked_reference
 from benchmarks.measure import BenchmarkReport, Timing, cpu_has_bfloat16, peak_memory, ratio, time_interleaved
+from benchmarks.support.attentive_probe import ProbeBenchmark
+from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
 from vtn.encoder.packed_linear import pack
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 WIDTH, HEADS, LAYERS, INTERMEDIATE, WINDOW = 768, 12, 3, 3072, 18
+PROBE_TOKENS = [1, 9]
 LENGTHS = [16, 64, 250, 1024, 4096, 16384, 65536]
 TRAINING_LENGTHS = [16, 250, 1024]
 TRAINING_BATCH = 8
 QUADRATIC_LIMIT = 16384
-"""Maximum number of frames for Hugging Face and full attention, which use T×T matrices."""
+"""Maximum number of tokens for Hugging Face, full attention and the probe, which use T×T products."""
 EMULATED_LIMIT = 250
 """Maximum number of frames for bfloat16 on a processor without bfloat16 instructions, which emulates it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
+    parser.add_argument(
+        "--against",
+        choices=["longformer", "probe"],
+        default="longformer",
+        help="what is compared with: other encoders with the same weights, or the attentive probe",
+    )
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", default=PROBE_TOKENS, help="tokens per frame, with --against probe"
+    )
     parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="frames, for inference")
     parser.add_argument(
         "--training", type=int, nargs="*", default=TRAINING_LENGTHS, help="frames, for training"
     )
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument(
+        "--dtypes", nargs="+", default=["float32", "bfloat16"], help="with --against longformer"
+    )
     parser.add_argument(
         "--rounds", type=int, default=9, help="maximum number of rounds; long inputs have fewer, at least 3"
     )
@@ -48,12 +63,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure the CPU time of one thread, for busy computers",
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--plot", metavar="PNG", help="draw time against length")
+    parser.add_argument("--plot", metavar="PNG", help="draw time against length, with --against longformer")
 
 
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Measures inference for each dtype and length, then training."""
     torch.set_num_threads(1 if args.cpu_time else args.threads)
+    if args.against == "probe":
+        return ProbeBenchmark(
+            lengths=args.lengths,
+            training_lengths=args.training,
+            tokens=args.tokens,
+            training_batch=TRAINING_BATCH,
+            max_tokens=QUADRATIC_LIMIT,
+            rounds=args.rounds,
+            device=args.device,
+            cpu_time=args.cpu_time,
+        ).run()
     report = BenchmarkReport(
         f"temporal encoder: {LAYERS} layers, width {WIDTH}, {HEADS} heads, window {WINDOW}; times in ms",
         ["mode", "dtype", "frames", "ours", "products", "Hugging Face", "full attention", "of the limit",

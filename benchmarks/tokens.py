@@ -34,8 +34,8 @@ from typing import Any
 
 import torch
 
-from benchmarks._recorded_steps import StepRecord, run_timed
 from benchmarks.measure import BenchmarkReport
+from benchmarks.support.recorded_steps import StepRecord, run_timed
 from slowfast.config import load_config
 from slowfast.models.build import build_model
 from slowfast.visualization.run_log import read_run_log

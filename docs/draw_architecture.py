@@ -36,6 +36,7 @@ CONTENTS = {
     "slowfast.datasets": "lists, views, clips, loading",
     "slowfast.features": "caches of features",
     "slowfast.models.capabilities": "protocols of a model",
+    "slowfast.models.clip_grid": "clips and time steps of a model",
     "slowfast.models": "registries, losses, baselines",
     "slowfast.checkpoint": "files, weights, resuming",
     "slowfast.engine": "train, evaluate, test",

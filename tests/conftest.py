@@ -15,6 +15,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def same_precision_on_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes INFERENCE.PRECISION ``auto`` float32, also on processors with bfloat16 instructions."""
+    monkeypatch.setattr("slowfast.models.inference.encoding.has_bfloat16", lambda device: False)
+
+
 @pytest.fixture(scope="session")
 def stamped_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An H.264 file of 60 stamped frames, 64 × 96 pixels, 25 fps, B-frames, a key frame every 12."""

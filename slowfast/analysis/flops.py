@@ -46,10 +46,12 @@ def run(args: argparse.Namespace) -> int:
     from slowfast.models.frame_format import adopt_frame_format
 
     cfg = load_config(args.cfg, args.overrides)
-    frames, views = views_of_test(cfg)
     model = build_model(cfg, fetch_weights=False)
+    if not (args.size and args.frames):
+        cfg = adopt_frame_format(cfg, model)
+    frames, views = views_of_test(cfg)
     frames = args.frames or frames
-    size = args.size or adopt_frame_format(cfg, model).DATA.TEST_CROP_SIZE
+    size = args.size or cfg.DATA.TEST_CROP_SIZE
     complexity = clip_complexity(model, frames, size)
     parameters = {
         name: count_parameters(module) for name, module in model.named_modules() if name in complexity.modules

@@ -78,6 +78,7 @@ _ADJUSTABLE = (
     "DIST_BACKEND",
     "DETERMINISTIC",
     "IMPORTS",
+    "INFERENCE.",
     "MODEL.DROPOUT_RATE",
     "MODEL.HEAD_ACT",
     "DATA.PATH_",  # the list of videos itself is compared

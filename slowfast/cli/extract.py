@@ -57,6 +57,11 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="short sides in pixels of the frames that training crops are cut from (default: the first of "
         "DATA.TRAIN_JITTER_SCALES)",
     )
+    parser.add_argument(
+        "--whole-pictures",
+        action="store_true",
+        help="whole pictures of training videos instead of crops, for tests with DATA.TEST_WHOLE_PICTURE",
+    )
     return parser
 
 
@@ -89,6 +94,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
             short_sides=tuple(args.short_sides),
             crops=args.crops,
             flips=args.flips,
+            whole_pictures=args.whole_pictures,
         )
         return run(cfg, args.init_method, work=functools.partial(extract_features, request=request))
 

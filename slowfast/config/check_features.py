@@ -29,7 +29,8 @@ def check_features(cfg: CfgNode) -> Iterator[str]:
     }.items():
         if used:
             yield f"{key} = True: needs pixels, and {source} gives features; set it False"
-    if data.FEATURES and data.FEATURES_FPS > 0:
+    # A rate of 0 is left to the model.
+    if data.FEATURES and data.FEATURES_FPS > 0 and data.SAMPLING_RATE > 0:
         yield from _check_feature_rate(cfg)
 
 

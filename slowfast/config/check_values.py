@@ -12,6 +12,8 @@ from slowfast.registry import REGISTRY_OF_KEY, registry_of
 
 _CHOICES = {
     "DATA.NORMALIZATION": ("data", "backbone"),
+    "INFERENCE.PRECISION": ("auto", "float32", "bfloat16", "float16"),
+    "INFERENCE.COMPILE": ("auto", "on", "off"),
     "DATA.INTERPOLATION": ("bilinear", "bicubic", "backbone"),
     "DATA.ENSEMBLE_METHOD": ("sum", "max"),
     "DATA.DECODING_BACKEND": ("pyav", "torchcodec"),
@@ -25,10 +27,9 @@ _CHOICES = {
 _AT_LEAST = {
     "MODEL.NUM_CLASSES": 1,
     "DATA.FOLD": 1,
-    "DATA.NUM_FRAMES": 1,
-    "DATA.SAMPLING_RATE": 1,
+    "DATA.NUM_FRAMES": 0,
+    "DATA.SAMPLING_RATE": 0,
     "DATA.FEATURES_FPS": 0,
-    "DATA.TARGET_FPS": 1,
     "DATA.TRAIN_CROP_SIZE": 0,
     "DATA.TEST_CROP_SIZE": 0,
     "DATA.TEST_PICTURE_MULTIPLE": 0,
@@ -67,7 +68,10 @@ _AT_LEAST = {
     "RNG_SEED": 0,
     "LOG_PERIOD": 1,
 }
-_ABOVE_ZERO = {"DATA.IMAGE_FPS": "give the frame rate of the images"}
+_ABOVE_ZERO = {
+    "DATA.IMAGE_FPS": "give the frame rate of the images",
+    "DATA.TARGET_FPS": "give the frames per second that SAMPLING_RATE counts",
+}
 _BELOW_ONE = ("MODEL.DROPOUT_RATE", "SOLVER.MOMENTUM", "MIXUP.LABEL_SMOOTH_VALUE", "MODEL_EMA.DECAY")
 _UP_TO_ONE = ("DATA.MAX_BROKEN_FRACTION", "AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
 

@@ -59,6 +59,15 @@ _C.TRAIN.EVAL_STREAM_FRAMES = 512
 # (new) Total number of optimiser steps after which the run stops; 0: no limit.
 _C.TRAIN.MAX_STEPS = 0
 
+# -------------------------------------------------------------- extraction of features, prediction
+# (new) The computation of features by extraction and prediction, which need no gradients.
+_C.INFERENCE = CfgNode()
+# Precision of matrix products: auto, float32, bfloat16, float16. auto: bfloat16 where the device has
+# instructions for it and a few frames show that features stay within 2 % of float32, else float32.
+_C.INFERENCE.PRECISION = "auto"
+# Compile the network with torch.compile: auto, on, off. auto: where the work takes twenty minutes or longer.
+_C.INFERENCE.COMPILE = "auto"
+
 # ----------------------------------------------------------------------------------- testing
 _C.TEST = CfgNode()
 _C.TEST.ENABLE = True
@@ -107,7 +116,8 @@ _C.DATA.IMAGE_FPS = 30.0
 # images; then a folder must not contain several sequences.
 _C.DATA.IMAGE_TEMPLATE = ""
 _C.DATA.NUM_FRAMES = 8
-# Distance between neighbouring frames of a clip, in frames at TARGET_FPS.
+# Distance between neighbouring frames of a clip, in frames at TARGET_FPS. For models that encode clips
+# NUM_FRAMES 0 is one clip, and SAMPLING_RATE 0 the frame rate of their training, which becomes TARGET_FPS.
 _C.DATA.SAMPLING_RATE = 8
 _C.DATA.TARGET_FPS = 30
 _C.DATA.INPUT_CHANNEL_NUM = [3, 3]

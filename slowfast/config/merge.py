@@ -13,6 +13,9 @@ from slowfast.config.values import convert, parse_literal
 from slowfast.config.yaml_file import YamlEntry, entries_of
 from slowfast.registry import Project
 
+# Keys whose default is a whole number, as in PySlowFast, and which also take fractions.
+_FRACTIONS = frozenset({"DATA.TARGET_FPS"})
+
 
 class Merge:
     """A configuration into which files and overrides are merged one after another.
@@ -99,7 +102,10 @@ class Merge:
             _set_free(self.cfg, key.split("."), entry.value)
         else:
             try:
-                node[leaf] = convert(entry.value, _find(self._defaults, key))
+                default = _find(self._defaults, key)
+                value = convert(entry.value, float(default) if key in _FRACTIONS else default)
+                is_whole = key in _FRACTIONS and value == int(value)
+                node[leaf] = int(value) if is_whole else value
             except ValueError as error:
                 self._fail(key, written, entry, str(error))
                 return

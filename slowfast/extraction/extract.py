@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,29 +18,23 @@ from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener, view_scheme
 from slowfast.datasets.views.view_reader import TrainingViews
 from slowfast.distributed.world import World
-from slowfast.engine.dry_run import format_bytes
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import ConfigError, DataError, SlowFastError
-from slowfast.extraction.cached_video import CachedVideoExtractor, cached_rows
+from slowfast.extraction.cached_video import CachedVideoExtractor
+from slowfast.extraction.plan import build_encoding, estimate_rows, holds_features, log_size
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
 from slowfast.features.build import build_feature_names, channel_order, evaluation_variants
 from slowfast.features.cache import MANIFEST, Manifest, Variant
-from slowfast.features.storage import STORED
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.capabilities import FeatureModel, clip_grid_of, num_tokens_of
-from slowfast.models.clip_grid import ClipGrid
+from slowfast.models.capabilities import EncodingSetup, FeatureModel, clip_grid_of, num_tokens_of
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
-from slowfast.models.precision import choose_precision
 from slowfast.video.decoding import describe_backend
 
 logger = get_logger(__name__)
-
-# Videos per split whose length is looked up for the estimate of the size.
-_MEASURED_VIDEOS = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +48,8 @@ class ExtractionRequest:
             of ``DATA.TRAIN_JITTER_SCALES``.
         crops: number of training crops per short side, placed along the long side.
         flips: whether the mirror image of each training crop is extracted, too.
+        whole_pictures: training videos: whole pictures as in the test, with ``DATA.TRAIN_CROP_SIZE`` as their
+            default short side, instead of crops.
     """
 
     dtype: str = "float16"
@@ -63,6 +57,7 @@ class ExtractionRequest:
     short_sides: tuple[int, ...] = ()
     crops: int = 1
     flips: bool = False
+    whole_pictures: bool = False
 
 
 def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: ExtractionRequest) -> None:
@@ -87,14 +82,15 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
         )
     splits = [_build_split(cfg, split, world, request) for split in enabled]
     folder = Path(cfg.DATA.FEATURES)
-    manifest = _claim_folder(folder, world, _build_manifest(cfg, model, request, splits))
-    _log_size(manifest, splits, world, clip_grid_of(model))
+    rows = estimate_rows(splits, cfg.DATA.FEATURES_FPS, clip_grid_of(model))
+    setup = build_encoding(cfg, model, world, rows)
+    manifest = _claim_folder(folder, world, _build_manifest(cfg, model, request, splits, setup))
+    log_size(manifest, splits, world, rows, "frame" if clip_grid_of(model) is None else "time step")
     encoder = FrameEncoder(
         model,
         mean=manifest.mean,
         std=manifest.std,
         device=world.device,
-        precision=choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device),
         channels=manifest.channels,
     )
     extractor = CachedVideoExtractor(encoder, str(folder), manifest, _settings_hash(manifest), interrupt)
@@ -138,18 +134,43 @@ def _build_variants(cfg: CfgNode, split: str, request: ExtractionRequest) -> Ite
     if not isinstance(scheme, TrainingViews):
         yield from evaluation_variants(scheme)
         return
-    for side in request.short_sides or scheme.short_sides[:1]:
+    _check_whole_pictures(cfg, request)
+    multiple = cfg.DATA.TEST_PICTURE_MULTIPLE if request.whole_pictures else 0
+    own_sides = (scheme.crop_size,) if multiple else scheme.short_sides[:1]
+    for side in request.short_sides or own_sides:
         if side < scheme.crop_size:
             raise ConfigError(
                 f"--short-sides {side}: must be at least DATA.TRAIN_CROP_SIZE = {scheme.crop_size}; use more"
             )
         for crop in range(request.crops):
-            variant = Variant(side, scheme.crop_size, crop, request.crops, interpolation=scheme.interpolation)
+            variant = Variant(
+                side,
+                scheme.crop_size,
+                crop,
+                request.crops,
+                interpolation=scheme.interpolation,
+                picture_multiple=multiple,
+            )
             yield from (variant, replace(variant, flip=True)) if request.flips else (variant,)
 
 
+def _check_whole_pictures(cfg: CfgNode, request: ExtractionRequest) -> None:
+    """Raises ``ConfigError`` for whole pictures of training videos that do not fit the other options."""
+    if request.whole_pictures and not cfg.DATA.TEST_WHOLE_PICTURE:
+        raise ConfigError(
+            "DATA.TEST_WHOLE_PICTURE = False: must be True for --whole-pictures, so that the test shows what "
+            "training shows; set it True, or extract crops"
+        )
+    if request.whole_pictures and request.crops > 1:
+        raise ConfigError(f"--crops {request.crops}: must be 1 with --whole-pictures; leave one of them out")
+
+
 def _build_manifest(
-    cfg: CfgNode, model: FeatureModel, request: ExtractionRequest, splits: Sequence[SplitVideos]
+    cfg: CfgNode,
+    model: FeatureModel,
+    request: ExtractionRequest,
+    splits: Sequence[SplitVideos],
+    setup: EncodingSetup,
 ) -> Manifest:
     """Returns the manifest of the cache that is wanted."""
     mean, std = frame_normalization(cfg, model)
@@ -167,31 +188,9 @@ def _build_manifest(
             "code": f"slowfast {__version__}, torch {torch.__version__}",
             "decoder": describe_backend(cfg.DATA.DECODING_BACKEND),
             "checkpoint": request.checkpoint,
-            "mixed precision": str(cfg.TRAIN.MIXED_PRECISION),
+            "precision": setup.precision,
+            "compiled": str(setup.compile),
         },
-    )
-
-
-def _log_size(manifest: Manifest, splits: Sequence[SplitVideos], world: World, grid: ClipGrid | None) -> None:
-    """Logs the size of the complete features, estimated from the lengths of a few videos."""
-    bytes_per_row = math.prod(manifest.row_shape) * STORED[manifest.dtype][1].itemsize
-    own = 0.0
-    for split in splits:
-        counts = []
-        for row in split.rows[:: max(1, len(split.rows) // _MEASURED_VIDEOS)]:
-            # Broken videos are reported by the extraction itself.
-            with suppress(SlowFastError, OSError), split.open_source(split.annotations.paths[row]) as video:
-                counts.append(cached_rows(video.times, manifest.fps, grid).count)
-        rows_per_video = sum(counts) / max(1, len(counts))
-        own += rows_per_video * len(split.rows) * len(split.variants) * bytes_per_row
-    logger.info(
-        "features: %s %s per %s and crop, %d bytes; about %s in %s when complete",
-        " × ".join(map(str, manifest.row_shape)),
-        manifest.dtype,
-        "frame" if grid is None else "time step",
-        bytes_per_row,
-        format_bytes(round(sum(world.all_gather_objects(own)))),
-        "all splits" if len(splits) > 1 else f"split {splits[0].name}",
     )
 
 
@@ -223,7 +222,7 @@ def _write_manifest(folder: Path, wanted: Manifest) -> Manifest:
         if (folder / MANIFEST).exists():
             present = Manifest.read(folder)
             different = present.differences(wanted)
-            if not _holds_features(folder, present):
+            if not holds_features(folder, present):
                 present = wanted
             elif different:
                 raise ConfigError(
@@ -237,12 +236,6 @@ def _write_manifest(folder: Path, wanted: Manifest) -> Manifest:
             f"DATA.FEATURES = {str(folder)!r}: cannot be written ({error.strerror}); choose another folder"
         ) from error
     return wanted
-
-
-def _holds_features(folder: Path, manifest: Manifest) -> bool:
-    """Returns whether the features of any video are complete."""
-    files = (path for variant in manifest.variants for path in Path(folder, variant.name).rglob("*.npy"))
-    return any(not path.name.endswith(".part.npy") for path in files)
 
 
 def _report(work: ExtractionWork, path: Path) -> None:

@@ -18,6 +18,7 @@ from slowfast.features.cache import (
     Manifest,
     Variant,
     describe_differences,
+    features_path,
     times_path,
 )
 from slowfast.features.reader import CacheReader, FeatureFileReader
@@ -74,16 +75,19 @@ def build_cache_reader(
     cached = dict(zip(wanted, (manifest.fps, manifest.channels), strict=True))
     if different := describe_differences(cached, wanted):
         raise ConfigError(describe_mismatch(folder, different))
-    variants = (
-        {0: _training_variants(manifest.variants, scheme, folder)}
-        if isinstance(scheme, TrainingViews)
-        else _evaluation_variants(manifest.variants, scheme, folder)
-    )
+    names = build_feature_names(cfg, annotations)
+    variants: Mapping[int, tuple[Variant, ...]]
+    if isinstance(scheme, TrainingViews):
+        present = _present_variants(manifest.variants, folder, [*islice(annotations.paths, _PROBED)], names)
+        multiple = cfg.DATA.TEST_PICTURE_MULTIPLE if cfg.DATA.TEST_WHOLE_PICTURE else 0
+        variants = {0: _training_variants(present, scheme, folder, multiple)}
+    else:
+        variants = _evaluation_variants(manifest.variants, scheme, folder)
     reader = CacheReader(
         scheme,
         position_rate,
         folder,
-        build_feature_names(cfg, annotations),
+        names,
         manifest.row_shape,
         manifest.dtype,
         variants,
@@ -100,7 +104,7 @@ def build_cache_reader(
     _logger.info("features: %s, %s, %swidth %d, %s", folder, manifest.dtype, tokens, width, shown)
     if isinstance(scheme, TrainingViews) and len(variants[0]) == 1:
         _logger.info(
-            "features: training uses this one crop of each frame; extract more with the options --flips, "
+            "features: training uses this one view of each frame; extract more with the options --flips, "
             "--crops and --short-sides of `slowfast extract`"
         )
     return reader, FeatureOrigin(folder, manifest)
@@ -166,17 +170,40 @@ def _evaluation_variants(
     return {crop: (variant,) for crop, variant in enumerate(wanted)}
 
 
-def _training_variants(cached: Sequence[Variant], scheme: TrainingViews, folder: str) -> tuple[Variant, ...]:
-    """Returns all cached variants that the random crop and flip of training could produce."""
-    low, high = scheme.short_sides
-    chosen = tuple(
+def _present_variants(
+    cached: Sequence[Variant], folder: str, videos: Sequence[str], names: FeatureNames
+) -> Sequence[Variant]:
+    """Returns the variants that exist of one of these videos; all variants where none of the videos has any.
+
+    A manifest lists the variants of all splits, but the videos of a split have only those that it needs.
+    """
+    present = [
         variant
         for variant in cached
-        if not variant.picture_multiple
-        and variant.crop_size == scheme.crop_size
-        and (scheme.crop_area is not None or low <= variant.short_side <= high)
-        and (scheme.flip or not variant.flip)
-    )
+        if any(features_path(folder, variant, names(video)).is_file() for video in videos)
+    ]
+    return present or cached
+
+
+def _training_variants(
+    cached: Sequence[Variant], scheme: TrainingViews, folder: str, picture_multiple: int
+) -> tuple[Variant, ...]:
+    """Returns the cached variants that the random crop and flip of training could produce.
+
+    Args:
+        picture_multiple: above 0: also whole pictures whose sides are multiples of this many pixels.
+    """
+    low, high = scheme.short_sides
+
+    def is_usable(variant: Variant) -> bool:
+        if variant.flip and not scheme.flip:
+            return False
+        if variant.picture_multiple:
+            return variant.picture_multiple == picture_multiple
+        fits = scheme.crop_area is not None or low <= variant.short_side <= high
+        return fits and variant.crop_size == scheme.crop_size
+
+    chosen = tuple(filter(is_usable, cached))
     if not chosen:
         wanted = f"crop{scheme.crop_size} of a short side {low} to {high}"
         raise ConfigError(describe_mismatch(folder, [_transform_difference(cached, [wanted])]))

@@ -10,6 +10,7 @@ and (B, T, M, F) for models with several tokens per frame (:class:`HasTokens`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the solver imports this module, and the check of a configuration imports the solver
@@ -92,6 +93,39 @@ class HasTokens(Protocol):
     """
 
     num_tokens: int
+
+
+@dataclass(frozen=True)
+class EncodingSetup:
+    """The way in which a model computes features without gradients.
+
+    Attributes:
+        precision: ``float32``, ``bfloat16`` or ``float16``, of matrix products.
+        fold: whether batch norms are folded into convolutions.
+        compile: whether the network is compiled.
+    """
+
+    precision: str = "float32"
+    fold: bool = False
+    compile: bool = False
+
+    def describe(self) -> str:
+        """Returns the setup in words, as written to files of features."""
+        return f"{self.precision}, compiled" if self.compile else self.precision
+
+
+@runtime_checkable
+class PreparesEncoding(Protocol):
+    """A frame-by-frame model that can compute features without gradients in several ways."""
+
+    def prepare_encoding(self, setup: EncodingSetup | None, sample: Tensor | None = None) -> None:
+        """Sets how ``encode_frames`` computes without gradients, until training or new weights undo it.
+
+        Args:
+            setup: None: as in training.
+            sample: normalised float frames (1, 3, T, H, W) of the size that is encoded.
+        """
+        ...
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def measure_complexity(model: nn.Module, *inputs: Any) -> Complexity:
     Counting a model and inputs on the ``meta`` device is fast, whatever their size.
     """
     was_training = model.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_FUSED_ON_CPU) as counter:
         model.eval()(*inputs)
     model.train(was_training)
     counts = counter.get_flop_counts()
@@ -96,6 +96,15 @@ def clip_complexity(model: nn.Module, frames: int, size: int) -> Complexity:
 def count_parameters(model: nn.Module) -> int:
     """Returns the number of all parameters of a model, including frozen ones."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _attention_flops(queries: torch.Size, keys: torch.Size, values: torch.Size, *_: Any, **__: Any) -> int:
+    """Returns the floating-point operations of fused attention from the shapes of its arguments."""
+    return sdpa_flop_count(queries, keys, values)
+
+
+# torch counts the fused attention of GPUs and of the meta device, but not that of the CPU.
+_FUSED_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 def _macs(operations: Mapping[Any, int]) -> Macs:

@@ -1,4 +1,4 @@
-"""The frame format that a model needs: settings left to the model, and a check of all others."""
+"""The frames that a model needs: settings left to the model, and a check of all others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from slowfast.models.capabilities import (
     HasFrameInterpolation,
     HasFrameMultiple,
     HasFrameSize,
+    clip_grid_of,
 )
 
 _CROPS = ("TRAIN_CROP_SIZE", "TEST_CROP_SIZE")
@@ -23,23 +24,26 @@ _WIDE = 16 / 9
 
 
 def adopt_frame_format(cfg: CfgNode, model: Any) -> CfgNode:
-    """Returns the configuration with the model's own crop size, interpolation and normalisation filled in.
+    """Returns the configuration with the model's own frame size, frame rate and normalisation filled in.
 
     The crop size is filled in where ``DATA.TRAIN_CROP_SIZE`` or ``TEST_CROP_SIZE`` is 0, the others where
     ``DATA.INTERPOLATION`` or ``NORMALIZATION`` is ``backbone``, and ``DATA.TEST_PICTURE_MULTIPLE`` where
-    whole pictures are tested and it is 0. Sizes that the model does not accept are found here, before any
-    video is opened.
+    whole pictures are tested and it is 0. For models that encode clips, ``DATA.NUM_FRAMES`` 0 becomes the
+    length of a clip, ``DATA.SAMPLING_RATE`` 0 the frame rate of their training as ``DATA.TARGET_FPS``, and so
+    does ``DATA.FEATURES_FPS`` 0 for a cache of features. Sizes that the model does not accept are found here,
+    before any video is opened.
 
     Args:
         model: a :class:`slowfast.models.capabilities.VideoModel`; it may also have the capabilities
-            ``HasFrameSize``, ``HasFrameInterpolation``, ``HasFrameMultiple`` and ``ChecksFrameSize``.
+            ``HasFrameSize``, ``HasFrameInterpolation``, ``HasFrameMultiple``, ``ChecksFrameSize`` and
+            ``EncodesClips``.
 
     Raises:
         ConfigError: with all settings that do not fit the model.
     """
     adopted = cfg.clone()
     adopted.defrost()
-    problems = []
+    problems = _adopt_clips(adopted.DATA, model)
     own_size = model.frame_size if isinstance(model, HasFrameSize) else None
     for key in _CROPS:
         if adopted.DATA[key] == 0:
@@ -63,6 +67,24 @@ def adopt_frame_format(cfg: CfgNode, model: Any) -> CfgNode:
     ]:
         raise ConfigError(*problems)
     return adopted
+
+
+def _adopt_clips(data: CfgNode, model: Any) -> list[str]:
+    """Fills in number and rate of the frames in ``DATA``; returns the problems of keys that stay 0."""
+    grid = clip_grid_of(model)
+    frames, rate = (0, 0.0) if grid is None else (grid.frames, grid.frame_rate)
+    if data.NUM_FRAMES == 0:
+        data.NUM_FRAMES = frames
+    if data.SAMPLING_RATE == 0 and rate:
+        data.TARGET_FPS, data.SAMPLING_RATE = rate, 1
+    if data.FEATURES and data.FEATURES_FPS == 0:
+        data.FEATURES_FPS = rate
+    return [
+        f"DATA.{key} = 0: must be 1 or more for {type(model).__name__}; 0 is for models that encode clips "
+        "and whose training clips are known"
+        for key in ("NUM_FRAMES", "SAMPLING_RATE")
+        if data[key] == 0
+    ]
 
 
 def _check_sizes(cfg: CfgNode, model: Any) -> Iterator[str]:

@@ -33,6 +33,20 @@ def test_multiply_adds_with_weights_and_of_attention_are_counted_separately() ->
     assert complexity.total == Macs(weights=3 * 5 * (8 * 4 + 4 * 2), attention=3 * 5 * 5 * 2)
 
 
+class FusedAttention(nn.Module):
+    """Attention by the function for which torch has fused kernels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_fused_attention_is_counted_on_every_device(device: str) -> None:
+    """Per head the scores and the weighted sum take S · S · E multiply-adds each."""
+    complexity = measure_complexity(FusedAttention(), torch.zeros(2, 3, 5, 8, device=device))
+    assert complexity.total == Macs(weights=0, attention=2 * 3 * 2 * 5 * 5 * 8)
+
+
 def test_counting_does_not_change_the_mode_of_a_model() -> None:
     model = SmallAttention().train()
     measure_complexity(model, torch.zeros(1, 5, 8))

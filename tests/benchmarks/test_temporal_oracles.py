@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks._longformer import HuggingFaceEncoder, chunked_reference
+from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import tokens
-from benchmarks._recorded_steps import CommandFailedError, StepRecord, run_timed
+from benchmarks.support.recorded_steps import CommandFailedError, StepRecord, run_timed
 from slowfast.errors import DataError
 from slowfast.features.cache import Manifest
 from vtn.backbones.efficientnet_lite0 import PACKAGE

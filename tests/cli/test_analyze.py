@@ -72,6 +72,20 @@ def test_a_backbone_of_any_source_is_listed_with_arguments(capsys: pytest.Captur
     assert "IMAGENET1K_V1" in capsys.readouterr().out
 
 
+def test_clip_encoders_are_listed_with_the_frames_of_a_clip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The multiply-adds are those of a frame: one eighth of the clip's."""
+    assert main(["backbones", "pytorchvideo:slow_r*", "--json", str(tmp_path / "b.json")]) == 0
+    (backbone,) = json.loads((tmp_path / "b.json").read_text())
+    assert (backbone["name"], backbone["clip_frames"]) == ("pytorchvideo:slow_r50", 8)
+    # The model zoo of pytorchvideo states 54.52 GMACs per clip of 256 × 256 pixels, head included.
+    assert backbone["gmacs"] == pytest.approx(54.52 / 8 * (224 / 256) ** 2, rel=0.01)
+    row = capsys.readouterr().out.splitlines()[1]
+    assert "8×224+" in row
+    assert row.endswith("SLOW_8x8_R50")
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [

@@ -153,6 +153,22 @@ def test_several_test_crops_are_not_limited_by_the_training_scales(cfg: CfgNode)
     assert check(cfg)[0].startswith("DATA.TEST_CROP_SIZE = 312")
 
 
+def test_whole_pictures_are_one_view_of_the_size_of_the_crop(cfg: CfgNode) -> None:
+    set_keys(cfg, TRAIN__ENABLE=False, DATA__TEST_WHOLE_PICTURE=True, TEST__NUM_SPATIAL_CROPS=1)
+    set_keys(cfg, DATA__TEST_CROP_SIZE=512)  # no crop is cut from frames of the training scale
+    assert check(cfg) == []
+    cfg.TEST.NUM_SPATIAL_CROPS = 3
+    assert check(cfg)[0].startswith("TEST.NUM_SPATIAL_CROPS = 3: must be 1 where DATA.TEST_WHOLE_PICTURE")
+    cfg.TEST.NUM_SPATIAL_CROPS = 1
+    cfg.DATA.ORIGINAL_SEMANTICS = True
+    assert check(cfg)[0].startswith("DATA.TEST_WHOLE_PICTURE = True: must be False where DATA.ORIGINAL")
+    set_keys(cfg, DATA__ORIGINAL_SEMANTICS=False, DATA__TEST_PICTURE_MULTIPLE=14)
+    assert check(cfg)[0].startswith("DATA.TEST_CROP_SIZE = 512: must be a multiple of DATA.TEST_PICTURE_MULT")
+    assert check(cfg)[0].endswith("use 504")
+    set_keys(cfg, DATA__TEST_PICTURE_MULTIPLE=0, TEST__DATASET="features")
+    assert check(cfg)[0].startswith("DATA.TEST_WHOLE_PICTURE = True: needs pixels, and TEST.DATASET = 'feat")
+
+
 def test_views_are_not_checked_without_a_test(cfg: CfgNode) -> None:
     set_keys(cfg, TEST__ENABLE=False, TRAIN__EVAL_FULL_VIDEO=True)
     assert check(cfg) == []

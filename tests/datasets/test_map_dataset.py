@@ -268,4 +268,10 @@ def test_what_needs_annotations_refuses_clips(configure: Callable[..., CfgNode])
     cfg.DATA.FEATURES = "cache"
     with pytest.raises(ConfigError, match=r"DATA.FEATURES = 'cache': must be ''"):
         build_dataset(cfg, "train")
+    cfg.DATA.FEATURES, cfg.DATA.TEST_WHOLE_PICTURE, cfg.TEST.DATASET = "", True, "refused"
+    build_dataset(cfg, "train")
+    with pytest.raises(
+        ConfigError, match=r"WHOLE_PICTURE = True: must be False, because TEST\.DATASET = 'ref"
+    ):
+        build_dataset(cfg, "test")
     assert "Refused" in DATASET_REGISTRY

@@ -16,7 +16,7 @@ from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.clip import ClipBatch
 from slowfast.distributed.dtensor import to_full
 from slowfast.distributed.parallel import Parallelism, distribute, synchronize_batch_norms
-from slowfast.distributed.world import World, free_local_address
+from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.run import run
 from slowfast.engine.training.train_step import StepResult, TrainStep
@@ -25,8 +25,14 @@ from slowfast.models.build import build_model
 from slowfast.models.losses import cross_entropy
 from slowfast.models.precision import Precision
 from slowfast.registry import import_project_modules
-from tests.support.processes import run_all, run_forked, run_ranks
-from tests.support.run_results import assert_same_end, metrics_of
+from tests.support.processes import run_forked, run_ranks
+from tests.support.run_results import (
+    assert_same_end,
+    assert_same_metrics,
+    losses_of,
+    metrics_of,
+    train_distributed,
+)
 from tests.support.tiny import CLASSES, Tiny, tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 
@@ -38,26 +44,6 @@ EXACT = (*SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3)
 def projects_imported() -> None:
     """Imports them once here, instead of in each forked process."""
     import_project_modules()
-
-
-def train(size: int, data: Path, output: Path, *options: Any) -> None:
-    """Runs ``size`` nodes of one process each, with four clips per step over all of them."""
-    address = free_local_address()
-    shared = ("TRAIN.BATCH_SIZE", 4 // size, "NUM_SHARDS", size, *options)
-    configs = [tiny_config(data, output, *shared, "SHARD_ID", shard) for shard in range(size)]
-    assert run_all(run, [(cfg, address) for cfg in configs], seconds=120) == [0] * size
-
-
-def losses(output: Path) -> list[float]:
-    return [line["loss"] for line in metrics_of(output, "train_iter")]
-
-
-def assert_same_metrics(one: Path, other: Path, rel: float = 1e-4) -> None:
-    assert losses(other) == pytest.approx(losses(one), rel=rel)
-    norms = [[line["grad_norm"] for line in metrics_of(path, "train_iter")] for path in (one, other)]
-    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
-    val = [metrics_of(path, "val_epoch")[0] for path in (one, other)]
-    assert val[1]["loss"] == pytest.approx(val[0]["loss"], rel=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +59,12 @@ def test_one_two_and_four_processes_have_the_same_losses_step_by_step(
     colour_videos: Path, tmp_path: Path
 ) -> None:
     for size in (1, 2, 4):
-        train(size, colour_videos, tmp_path / str(size), "MODEL.DROPOUT_RATE", 0.0, "TEST.ENABLE", False)
-    assert len(losses(tmp_path / "1")) == 18
+        train_distributed(
+            size, colour_videos, tmp_path / str(size), "MODEL.DROPOUT_RATE", 0.0, "TEST.ENABLE", False
+        )
+    assert len(losses_of(tmp_path / "1")) == 18
     for size in (2, 4):
-        assert losses(tmp_path / str(size)) == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
+        assert losses_of(tmp_path / str(size)) == pytest.approx(losses_of(tmp_path / "1"), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -93,15 +81,15 @@ def test_one_two_and_four_processes_have_the_same_losses_step_by_step(
 def test_micro_batches_options_and_shards_change_no_metric(
     one_process: Path, colour_videos: Path, tmp_path: Path, size: int, options: tuple[Any, ...]
 ) -> None:
-    train(size, colour_videos, tmp_path, *EXACT, *options)
+    train_distributed(size, colour_videos, tmp_path, *EXACT, *options)
     assert_same_metrics(one_process, tmp_path)
 
 
 @pytest.mark.faults
 def test_a_frozen_backbone_can_be_sharded(colour_videos: Path, tmp_path: Path) -> None:
     options = (*EXACT, "VTN.BACKBONE.FROZEN", True)
-    train(1, colour_videos, tmp_path / "one", *options)
-    train(2, colour_videos, tmp_path / "two", *options, *FSDP)
+    train_distributed(1, colour_videos, tmp_path / "one", *options)
+    train_distributed(2, colour_videos, tmp_path / "two", *options, *FSDP)
     assert_same_metrics(tmp_path / "one", tmp_path / "two")
 
 
@@ -114,13 +102,13 @@ def test_a_sharded_run_resumes_unsharded_and_the_reverse(
     for (first, mode), (second, other) in zip(ways, [*ways[1:], ways[0]], strict=True):
         output = tmp_path / f"{first}{len(mode)}"
         average = ("MODEL_EMA.ENABLE", True, "MODEL_EMA.EVALUATE", False)
-        train(first, colour_videos, output, *EXACT, *average, *mode, "TRAIN.MAX_STEPS", 2)
-        train(second, colour_videos, output, *EXACT, *average, *other)
-        assert losses(output) == pytest.approx(losses(one_process), rel=1e-4)
+        train_distributed(first, colour_videos, output, *EXACT, *average, *mode, "TRAIN.MAX_STEPS", 2)
+        train_distributed(second, colour_videos, output, *EXACT, *average, *other)
+        assert losses_of(output) == pytest.approx(losses_of(one_process), rel=1e-4)
 
 
 def test_a_sharded_run_writes_an_ordinary_checkpoint(colour_videos: Path, tmp_path: Path) -> None:
-    train(2, colour_videos, tmp_path, *EXACT, *FSDP, "TRAIN.MAX_STEPS", 1)
+    train_distributed(2, colour_videos, tmp_path, *EXACT, *FSDP, "TRAIN.MAX_STEPS", 1)
     path = tmp_path / "checkpoints" / "checkpoint_epoch_00000_step_000001.pyth"
     model = build_model(tiny_config(colour_videos, tmp_path, *EXACT), fetch_weights=False).eval()
     load_model_weights(model, path)
@@ -138,7 +126,7 @@ def test_a_sharded_run_stopped_in_an_epoch_ends_as_if_not_stopped(
 ) -> None:
     options = (*SMALL_VTN, *FSDP, "MODEL_EMA.ENABLE", True)
     for folder, steps in (("unbroken", 3), ("stopped", 2), ("stopped", 3)):
-        train(2, colour_videos, tmp_path / folder, *options, "TRAIN.MAX_STEPS", steps)
+        train_distributed(2, colour_videos, tmp_path / folder, *options, "TRAIN.MAX_STEPS", steps)
     last = "checkpoint_epoch_00000_step_000003.pyth"
     assert_same_end(tmp_path / "unbroken", tmp_path / "stopped", last)
 

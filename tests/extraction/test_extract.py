@@ -422,3 +422,23 @@ def test_a_manifest_is_read_as_written_and_damage_is_reported(tmp_path: Path) ->
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(DataError, match="extract the features again"):
         Manifest.read(tmp_path)
+
+
+def test_training_uses_the_variants_that_its_own_videos_have(videos: Path, tmp_path: Path) -> None:
+    """The manifest also lists those of the other splits, whose videos are others here."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for split, first in (("train", 0), ("val", 4), ("test", 6)):
+        write_csv(data / f"{split}.csv", [(f"clips/{i}.mp4", i % 3) for i in range(first, first + 2)])
+    cfg = feature_config(
+        data, tmp_path, "DATA.PATH_PREFIX", str(videos), "DATA.FEATURES", str(tmp_path / "cache"),
+        "DATA.TRAIN_JITTER_SCALES", [32, 40],
+    )  # fmt: skip
+    extract_features(cfg, World(), Interrupt(), ExtractionRequest(short_sides=(36,)))
+    names = {variant.name for variant in Manifest.read(tmp_path / "cache").variants}
+    assert names == {"short36-crop32-1of1", "short32-crop32-1of1"}
+    dataset = build_dataset(cfg, "train", feature_shape=(WIDTH,))
+    for epoch in range(10):
+        clip = dataset[(epoch, 0)]
+        assert isinstance(clip, FeatureClip)
+        assert not clip.broken

@@ -74,3 +74,50 @@ def test_sizes_that_the_model_does_not_accept_are_named(
 def test_a_model_without_a_size_needs_one_in_the_configuration() -> None:
     with pytest.raises(ConfigError, match="must be above 0 for a model without a size of its own"):
         adopt_frame_format(config("DATA.TRAIN_CROP_SIZE", "0"), object())
+
+
+# ------------------------------------------------------------------------------------ whole pictures
+
+
+class AnySize:
+    """A model with patches of 16 pixels, and a map that must have two columns."""
+
+    frame_multiple = 16
+
+    def frame_size_problem(self, height: int, width: int) -> str:
+        return "" if width >= 32 else f"{height}×{width} pixels are too few"
+
+
+def pictures(*overrides: str, size: int = 224) -> CfgNode:
+    size_keys = ("DATA.TRAIN_CROP_SIZE", str(size), "DATA.TEST_CROP_SIZE", str(size))
+    return config("DATA.TEST_WHOLE_PICTURE", "True", "TEST.NUM_SPATIAL_CROPS", "1", *size_keys, *overrides)
+
+
+def test_the_multiple_of_whole_pictures_is_that_of_the_model() -> None:
+    assert adopt_frame_format(pictures(), AnySize()).DATA.TEST_PICTURE_MULTIPLE == 16
+    assert adopt_frame_format(config(), AnySize()).DATA.TEST_PICTURE_MULTIPLE == 0
+    given = pictures("DATA.TEST_PICTURE_MULTIPLE", "32")
+    assert adopt_frame_format(given, AnySize()).DATA.TEST_PICTURE_MULTIPLE == 32
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides", "size", "problem"),
+    [
+        (object(), (), 224, "WHOLE_PICTURE = True: must be False for object, which does not state that it"),
+        (AnySize(), ("DATA.TEST_PICTURE_MULTIPLE", "8"), 224, "MULTIPLE = 8: must be a multiple of 16"),
+        (AnySize(), (), 16, "WHOLE_PICTURE = True: must be False for AnySize: 16×16 pixels are too few"),
+    ],
+)  # fmt: skip
+def test_models_that_do_not_accept_whole_pictures_are_named(
+    model: object, overrides: tuple[str, ...], size: int, problem: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        adopt_frame_format(pictures(*overrides, size=size), model)
+    assert any(problem in found for found in caught.value.problems), caught.value.problems
+
+
+def test_a_model_of_one_size_gives_the_reason() -> None:
+    model = Model()
+    model.frame_multiple = None  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="accepts frames of one size: takes 240, not 240×427"):
+        adopt_frame_format(pictures("DATA.TRAIN_JITTER_SCALES", "[240, 300]", size=240), model)

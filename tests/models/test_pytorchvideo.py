@@ -57,6 +57,24 @@ def test_padding_has_no_influence(name: str, networks: dict[str, ClipNetwork]) -
 
 
 @pytest.mark.parametrize("name", BUILDERS)
+@torch.no_grad()
+def test_whole_pictures_pass_networks_that_say_so(name: str, networks: dict[str, ClipNetwork]) -> None:
+    """All of a wide frame counts, its last square included; other networks do not accept it."""
+    network = networks[name]
+    wide = torch.randn(1, 3, FRAMES, SIZE, 3 * SIZE)
+    if network.frame_multiple is None:
+        with pytest.raises((RuntimeError, AssertionError)):
+            network(wide)
+        return
+    assert network.frame_multiple == 1
+    logits = network(wide)
+    assert logits.shape == network(wide.transpose(-1, -2)).shape == (1, CLASSES)
+    changed = wide.clone()
+    changed[..., -SIZE:] = 0
+    assert (network(changed) - logits).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("name", BUILDERS)
 def test_all_parameters_get_gradients_and_have_a_depth(name: str) -> None:
     network = BUILDERS[name]().train()
     network(torch.randn(2, 3, FRAMES, SIZE, SIZE)).square().sum().backward()

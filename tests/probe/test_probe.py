@@ -88,19 +88,8 @@ def test_the_report_is_written_as_json_and_page(finished: tuple[Path, ProbeRepor
 
 def test_the_chosen_configuration_trains(finished: tuple[Path, ProbeReport]) -> None:
     folder, _ = finished
-    cfg = load_config(
-        folder / "chosen.yaml",
-        [
-            "SOLVER.MAX_EPOCH",
-            "40",
-            "SOLVER.WARMUP_EPOCHS",
-            "1",
-            "TRAIN.EVAL_PERIOD",
-            "40",
-            "TEST.SAVE_RESULTS_PATH",
-            "results.npz",
-        ],
-    )
+    short = ["SOLVER.MAX_EPOCH", "40", "SOLVER.WARMUP_EPOCHS", "1", "TRAIN.EVAL_PERIOD", "40"]
+    cfg = load_config(folder / "chosen.yaml", [*short, "TEST.SAVE_RESULTS_PATH", "results.npz"])
     assert run(cfg, "") == 0
     with np.load(Path(cfg.OUTPUT_DIR) / "results.npz") as results:
         assert (results["scores"].argmax(axis=1) == results["labels"]).mean() > 0.8

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, and comparison of the files in the output folders of runs."""
+"""Runs that are interrupted or distributed, and comparison of the files in their output folders."""
 
 from __future__ import annotations
 
@@ -7,19 +7,44 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
-from tests.support.tiny import Tiny
+from tests.support.processes import run_all
+from tests.support.tiny import Tiny, tiny_config
 
 
 def metrics_of(output: Path, kind: str) -> list[dict[str, Any]]:
     """Returns the lines of one type in ``metrics.jsonl``."""
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if line["_type"] == kind]
+
+
+def train_distributed(size: int, data: Path, output: Path, *options: Any) -> None:
+    """Runs ``size`` nodes of one process each, with four clips per step over all of them."""
+    address = free_local_address()
+    shared = ("TRAIN.BATCH_SIZE", 4 // size, "NUM_SHARDS", size, *options)
+    configs = [tiny_config(data, output, *shared, "SHARD_ID", shard) for shard in range(size)]
+    assert run_all(run, [(cfg, address) for cfg in configs], seconds=120) == [0] * size
+
+
+def losses_of(output: Path) -> list[float]:
+    """Returns the training loss of each step."""
+    return [line["loss"] for line in metrics_of(output, "train_iter")]
+
+
+def assert_same_metrics(one: Path, other: Path, rel: float = 1e-4) -> None:
+    """Asserts that losses and gradient norms of all steps, and the loss of the validation, are close."""
+    assert losses_of(other) == pytest.approx(losses_of(one), rel=rel)
+    norms = [[line["grad_norm"] for line in metrics_of(path, "train_iter")] for path in (one, other)]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
+    val = [metrics_of(path, "val_epoch")[0] for path in (one, other)]
+    assert val[1]["loss"] == pytest.approx(val[0]["loss"], rel=1e-3)
 
 
 def assert_same_end(one: Path, other: Path, last: str = "checkpoint_epoch_00003.pyth") -> None:

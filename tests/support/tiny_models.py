@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from slowfast.video.frame_times import FrameTimes
-from vtn import VTN, BackboneConfig, EncoderConfig, FrameAverage, HeadConfig
+from vtn import VTN, AttentiveProbe, BackboneConfig, EncoderConfig, FrameAverage, HeadConfig
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 
@@ -66,6 +66,15 @@ def tiny_average(**changes: Any) -> FrameAverage:
     """Returns a FrameAverage in evaluation mode; ``changes`` are arguments by flat names."""
     arguments = {"num_classes": CLASSES, "mlp_dim": 16, "backbone_args": TINY["backbone_args"]}
     return with_large_weights(FrameAverage("shallow_conv", **{**arguments, **changes}))
+
+
+def tiny_probe(**changes: Any) -> AttentiveProbe:
+    """Returns an AttentiveProbe in evaluation mode; ``changes`` are arguments by flat names."""
+    arguments = {
+        "num_classes": CLASSES, "probe_hidden_dim": 32, "probe_num_blocks": 3, "probe_num_heads": 2,
+        "backbone_args": TINY["backbone_args"],
+    }  # fmt: skip
+    return with_large_weights(AttentiveProbe("shallow_conv", **{**arguments, **changes}))
 
 
 def with_large_weights(model: Model) -> Model:

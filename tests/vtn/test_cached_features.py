@@ -18,7 +18,7 @@ from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import InputError
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt
-from tests.support.tiny_models import tiny, tiny_average
+from tests.support.tiny_models import tiny, tiny_average, tiny_probe
 from vtn import VTN
 
 SMALL = [
@@ -41,7 +41,7 @@ def logits(cfg: CfgNode) -> Any:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 1e-3)])
-@pytest.mark.parametrize("model", ["VTN", "FrameAverage"])
+@pytest.mark.parametrize("model", ["VTN", "FrameAverage", "AttentiveProbe"])
 def test_logits_from_the_cache_equal_the_logits_from_frames(
     small_dataset: Path, tmp_path: Path, model: str, dtype: str, tolerance: float
 ) -> None:
@@ -79,7 +79,7 @@ def test_precomputed_features_have_no_frames() -> None:
         model(torch.randn(1, 3, 2, 16, 16))
 
 
-@pytest.mark.parametrize("build", [tiny, tiny_average])
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 def test_a_model_describes_the_source_of_its_features(build: Any) -> None:
     model, source = build(), build().feature_source()
     assert source == model.feature_source()

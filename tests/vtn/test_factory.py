@@ -15,7 +15,7 @@ import slowfast
 import vtn
 from slowfast.config import load_config
 from slowfast.errors import CheckpointError, ConfigError, ModelError, SlowFastError
-from tests.support.tiny_models import CLASSES, SIZE, tiny, tiny_average
+from tests.support.tiny_models import CLASSES, SIZE, tiny, tiny_average, tiny_probe
 from vtn.config import MODEL_NAMES
 from vtn.frame_model import FrameModel
 
@@ -122,7 +122,7 @@ def test_names_and_fields_with_errors(
 # ------------------------------------------------------------------------------------ published models
 
 
-@pytest.mark.parametrize("build", [tiny, tiny_average])
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 def test_a_published_folder(build: Any, tmp_path: Path) -> None:
     expected = build()
     expected.class_names = tuple("abcde")

@@ -13,7 +13,15 @@ import torch
 from torch import nn
 
 from slowfast.errors import CheckpointError, ModelError
-from tests.support.tiny_models import CLASSES, TINY, random_features, tiny, tiny_average, tiny_groups
+from tests.support.tiny_models import (
+    CLASSES,
+    TINY,
+    random_features,
+    tiny,
+    tiny_average,
+    tiny_groups,
+    tiny_probe,
+)
 from vtn import VTN, EncoderConfig, FrameAverage, FusionConfig
 from vtn.arguments.model_arguments import FLAT_NAMES
 
@@ -45,7 +53,7 @@ def test_the_config_describes_the_groups_of_arguments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("older", [False, True])
-@pytest.mark.parametrize("build", [tiny, tiny_average])
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 def test_a_folder_gives_the_same_model(build: Any, older: bool, tmp_path: Path) -> None:
     model = build()
     model.save_pretrained(tmp_path)

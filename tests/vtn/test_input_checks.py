@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import InputError, NotFiniteError
-from tests.support.tiny_models import TINY, random_clips, random_features, tiny, tiny_average
+from tests.support.tiny_models import TINY, random_clips, random_features, tiny, tiny_average, tiny_probe
 from vtn import VTN
 from vtn.frame_model import FrameModel
 
@@ -21,7 +21,7 @@ def with_value(x: Tensor, index: tuple[int, ...], value: float) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("build", [tiny, tiny_average])
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -69,7 +69,7 @@ def test_weights_that_are_not_finite_are_reported() -> None:
         model.classify(random_features())
 
 
-@pytest.mark.parametrize("build", [tiny, tiny_average])
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 def test_training_returns_results_that_are_not_finite(build: Callable[[], FrameModel]) -> None:
     """The loss is then not finite and the step is skipped; only evaluation raises, and names the clips."""
     features = with_value(random_features(), (1, 3), float("nan"))

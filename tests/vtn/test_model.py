@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from tests.support.golden_cases import Golden, small_model
-from tests.support.tiny_models import SIZE, TINY, random_clips, random_features, tiny, tiny_average
+from tests.support.tiny_models import (
+    SIZE,
+    TINY,
+    random_clips,
+    random_features,
+    tiny,
+    tiny_average,
+    tiny_probe,
+)
 from vtn import VTN
 from vtn.frame_model import FrameModel
 
@@ -22,7 +30,7 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("build", [tiny, tiny_average])
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 @torch.no_grad()
 def test_padding_does_not_change_the_logits_of_a_clip(build: Callable[[], FrameModel]) -> None:
     model, frames, lengths = build(), random_clips(3, 40), (40, 1, 9)
@@ -121,7 +129,7 @@ def test_an_empty_batch_gives_empty_logits() -> None:
     assert tiny().classify(torch.zeros(0, 6, 24)).shape == (0, 5)
 
 
-@pytest.mark.parametrize("build", [tiny, tiny_average])
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 @torch.no_grad()
 def test_aliases_with_the_names_of_timm(build: Callable[[], FrameModel]) -> None:
     model, frames = build(), random_clips()

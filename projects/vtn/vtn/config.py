@@ -79,8 +79,8 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN = CfgNode()
 
     cfg.VTN.BACKBONE = CfgNode()
-    # A name in BACKBONE_REGISTRY, a timm model, hf:NAME or hf:FOLDER, torchvision:NAME, detectron2:CONFIG;
-    # empty: the backbone of MODEL.ARCH (VIT, DEIT_B, DEIT_TI, R50, R101).
+    # A name in BACKBONE_REGISTRY, a timm model, hf:NAME or hf:FOLDER, torchvision:NAME, detectron2:CONFIG,
+    # pytorchvideo:NAME; empty: the backbone of MODEL.ARCH (VIT, DEIT_B, DEIT_TI, R50, R101).
     cfg.VTN.BACKBONE.NAME = ""
     # Start from the weights that the backbone's library publishes; they are downloaded.
     cfg.VTN.BACKBONE.PRETRAINED = True
@@ -169,7 +169,8 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.INPUT.DROPOUT = 0.0
 
     # MODEL.MODEL_NAME AttentiveProbe: blocks of full attention over all tokens, then a learned query, as in
-    # V-JEPA 2's frozen evaluation; its cost is quadratic in the number of tokens.
+    # V-JEPA 2's frozen evaluation; its cost is quadratic in the number of tokens. A linear layer classifies:
+    # VTN.HEAD and MODEL.DROPOUT_RATE are without effect.
     cfg.VTN.PROBE = CfgNode()
     # Width; a linear layer projects features of another width to it. 0: the width of the features.
     cfg.VTN.PROBE.HIDDEN_DIM = 0

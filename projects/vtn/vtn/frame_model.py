@@ -7,7 +7,7 @@ Features are (B, T, M, F), and (B, T, F) for M = 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -19,13 +19,14 @@ from torch.utils.checkpoint import checkpoint
 
 import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
 from slowfast.errors import InputError
-from slowfast.models.capabilities import ExemptsWeightDecay, HasShardUnits, feature_shape
+from slowfast.models.capabilities import EncodingSetup, ExemptsWeightDecay, HasShardUnits, feature_shape
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.groups import BackboneConfig, HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.splitting import build_splitter
+from vtn.backbones.encoding_network import EncodingNetwork, passes_of
 from vtn.backbones.token_reader import TokenReader, token_grid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
@@ -98,7 +99,8 @@ class FrameModel(nn.Module):
         self.chunk_frames = config.chunk_frames
         self.act_checkpoint = config.act_checkpoint
         self.inference_dtype: torch.dtype | None = None
-        self.register_load_state_dict_pre_hook(_reset_inference_dtype)
+        self._encoding: EncodingNetwork | None = None
+        self.register_load_state_dict_pre_hook(_reset_inference)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True, **fields: Any) -> Self:
@@ -126,6 +128,7 @@ class FrameModel(nn.Module):
             self.backbone.get_submodule(name).eval()
         if mode:
             self.inference_dtype = None
+            self._encoding = None
         return self
 
     def prepare_inference(self, dtype: torch.dtype | None = None) -> Self:
@@ -136,6 +139,31 @@ class FrameModel(nn.Module):
         self.eval()
         self.inference_dtype = None if dtype == self._backbone_dtype() else dtype
         return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves or casts the model; the prepared copy of the backbone is dropped."""
+        self._encoding = None
+        return super()._apply(fn, recurse)
+
+    def prepare_encoding(self, setup: EncodingSetup | None, sample: Tensor | None = None) -> None:
+        """Sets how features are computed without gradients, by a prepared copy of the backbone.
+
+        ``train()``, loading weights and moving the model undo it. Weights that are changed in place
+        afterwards do not take effect.
+
+        Args:
+            setup: None: no copy, as in training.
+            sample: normalised float frames (1, 3, T, H, W) of the size that is encoded; T is at least the
+                length of a clip.
+        """
+        self._encoding = None
+        if setup is not None and sample is not None:
+            self.eval()
+            images = (
+                sample.transpose(1, 2)[0] if self.clip_grid is None else sample[:, :, : self.clip_grid.frames]
+            )
+            images = images.to(self._backbone_dtype())
+            self._encoding = EncodingNetwork(self.backbone, self._tokens, setup, images)
 
     def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps frames to their features by the backbone, in chunks of ``chunk_frames``.
@@ -166,15 +194,12 @@ class FrameModel(nn.Module):
             raise InputError(problem)
         if self._splitter is not None:
             return self._splitter.encode(self._encode_images, frames, mask, self.feature_shape)
+        limit = self._frames_per_pass(frames)
         if mask is None or mask.all():
-            chunk = (
-                frames.shape[2]
-                if self.chunk_frames == 0
-                else max(1, self.chunk_frames // max(1, len(frames)))
-            )
+            chunk = frames.shape[2] if limit == 0 else max(1, limit // max(1, len(frames)))
             return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
         real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
-        chunks = real.split(self.chunk_frames or len(real))
+        chunks = real.split(limit or len(real))
         features = torch.cat([self._encode(images.transpose(0, 1)[None])[0] for images in chunks])
         real_rows = mask.reshape(*mask.shape, *(1 for _ in self.feature_shape))
         return features.new_zeros(*mask.shape, *self.feature_shape).masked_scatter(real_rows, features)
@@ -242,6 +267,20 @@ class FrameModel(nn.Module):
         backbone = self._tokens.backbone
         return None if backbone.fixed_size else backbone.size_multiple
 
+    def _frames_per_pass(self, frames: Tensor) -> int:
+        """Returns how many of the frames (B, 3, T, H, W) pass the backbone at once; 0: all.
+
+        Without gradients few are faster, whose activations stay in the caches of the processor.
+        """
+        if self.chunk_frames:
+            return self.chunk_frames
+        if torch.is_grad_enabled() and self.learns_features:
+            return 0
+        dtype = self._frozen_dtype or self.inference_dtype
+        if self._encoding is not None:
+            dtype = self._encoding.dtype
+        return passes_of(self.backbone, frames[:, :, 0], bits=32 if dtype is None else 16)
+
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """Shape of the features of a frame: (F,), or (M, F) for several tokens."""
@@ -259,7 +298,10 @@ class FrameModel(nn.Module):
 
     def feature_dtypes(self) -> Mapping[str, str]:
         """Returns the dtypes in which features are now computed, which change them slightly."""
-        return {"frozen dtype": str(self._frozen_dtype), "inference dtype": str(self.inference_dtype)}
+        dtypes = {"frozen dtype": str(self._frozen_dtype), "inference dtype": str(self.inference_dtype)}
+        if self._encoding is not None and self._encoding.setup.precision != "float32":
+            dtypes["encoding"] = self._encoding.setup.precision
+        return dtypes
 
     def shard_units(self) -> list[nn.Module]:
         """Returns the backbone's own units, or the blocks in its lists; see
@@ -301,6 +343,8 @@ class FrameModel(nn.Module):
 
     def _encode_images(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) to features (N, F) or (N, M, F), clips to those of their time steps."""
+        if self._encoding is not None and not torch.is_grad_enabled():
+            return self._checked(self._encoding(images.to(self._backbone_dtype())), images)
         if images.is_meta or not torch.is_autocast_enabled(images.device.type):
             images = images.to(self._backbone_dtype())
         if self.inference_dtype is not None:
@@ -313,6 +357,14 @@ class FrameModel(nn.Module):
             features = checkpoint(self._read, images, use_reentrant=False)
         else:
             features = self._read(images)
+        return self._checked(features, images)
+
+    def _checked(self, features: Tensor, images: Tensor) -> Tensor:
+        """Returns the features of images or clips.
+
+        Raises:
+            InputError: if the backbone does not return one row per frame or time step.
+        """
         expected = (len(images), *self.feature_shape)
         if self.clip_grid is not None:
             steps = images.shape[2] // self.clip_grid.tubelet
@@ -370,5 +422,6 @@ def _describe_backbone(
     return identity
 
 
-def _reset_inference_dtype(model: nn.Module, *_: object) -> None:
+def _reset_inference(model: nn.Module, *_: object) -> None:
     model.inference_dtype = None  # type: ignore[assignment]
+    model._encoding = None  # type: ignore[assignment]

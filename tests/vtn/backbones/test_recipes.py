@@ -41,11 +41,17 @@ RECENT = {
     "EVA02_B_VTN_FROZEN": (768, 0.48145466, "bicubic"),
     "CONVNEXT_B_VTN_FROZEN": (1024, 0.485, "bicubic"),
 }
-BASES = ("BASE_K400", "BASE_FROZEN", "QUICKSTART", "PRETRAINED_DEMO")
+# name -> model type with the sizes of the published weights, F, pixels, frames of a training clip, time steps
+CLIPS = {
+    "VJEPA2_L_VTN_FROZEN": ("hf:vjepa2", 1024, 256, 32, 16),
+    "VJEPA21_B_VTN_FROZEN": ("vjepa2_1_vit_base_384", 768, 384, 32, 16),
+    "VIDEOMAE_B_VTN_FROZEN": ("hf:videomae", 768, 224, 64, 32),
+}
+BASES = ("BASE_K400", "BASE_FROZEN", "QUICKSTART", "PRETRAINED_DEMO", "PRETRAINED_DEMO_PROBE")
 
 
 def test_each_recipe_is_tested() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*PAPER, *RECENT, *BASES}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*PAPER, *RECENT, *CLIPS, *BASES}
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -73,5 +79,29 @@ def test_a_recipe_with_a_recent_image_encoder_builds_its_model(name: str) -> Non
     assert math.isclose(model.frame_mean[0], mean, abs_tol=1e-6)
     adopted = adopt_frame_format(cfg, model)
     assert (interpolation, "backbone") == (adopted.DATA.INTERPOLATION, adopted.DATA.NORMALIZATION)
+    learning = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"cls_token", "temporal_encoder", "mlp_head"}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_recipe_with_a_clip_encoder_builds_its_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames and their rate are those of the encoder's training; encoder and head are trained."""
+    # A table of positions that takes seconds to compute, and is not used.
+    monkeypatch.setattr(
+        "transformers.models.videomae.modeling_videomae.get_sinusoid_encoding_table",
+        lambda count, width: torch.zeros(1, count, width),
+    )
+    backbone, width, pixels, frames, steps = CLIPS[name]
+    # The model type has the sizes of the recipe's weights, whose configuration is on a hub.
+    cfg = load_config(name, ["VTN.BACKBONE.PRETRAINED", "False", "VTN.BACKBONE.NAME", backbone])
+    with torch.device("meta"):
+        model = build_model(cfg)
+        features = model.encode_frames(torch.zeros(1, 3, frames, pixels, pixels))
+    assert features.shape == (1, steps, width)
+    assert model.clip_grid is not None
+    assert model.clip_grid.frame_rate == cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE
+    data = adopt_frame_format(cfg, model).DATA
+    assert (pixels, pixels, frames) == (data.TRAIN_CROP_SIZE, data.TEST_CROP_SIZE, data.NUM_FRAMES)
+    assert model.frame_size == pixels
     learning = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert learning == {"cls_token", "temporal_encoder", "mlp_head"}

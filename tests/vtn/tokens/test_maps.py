@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from slowfast.errors import ModelError
 from vtn.arguments.groups import BackboneConfig
+from vtn.backbones import token_reader
 from vtn.backbones.build import build_backbone
 from vtn.backbones.maps.feature_map import FeatureMap, grid_of
 from vtn.backbones.maps.token_grid import TokenGrid, average_cells
@@ -147,6 +148,17 @@ def test_a_map_smaller_than_the_grid_is_refused_with_the_sizes() -> None:
     reader.prepare()
     assert reader.map_problem(96, 128) == ""
     assert "must be at most [2, 3], the feature map of 64×96 pixels" in reader.map_problem(64, 96)
+
+
+def test_larger_images_need_no_further_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole pictures have many sizes, and a trial copies the network."""
+    reader = TokenReader(build("resnet10t"), TokenGrid(3, 3))
+    reader.prepare()
+    assert reader.map_problem(96, 96) == ""
+    monkeypatch.setattr(token_reader, "try_map", lambda *args, **options: pytest.fail("another trial"))
+    assert [reader.map_problem(96, width) for width in range(97, 200)] == [""] * 103
+    with pytest.raises(pytest.fail.Exception, match="another trial"):
+        reader.map_problem(64, 200)
 
 
 class Plain(nn.Module):

@@ -1,9 +1,10 @@
 """Lists backbones: width, parameters, GMACs per frame, input size, normalization, published weights.
 
-PATTERN is a timm or `torchvision:` name that may contain * and ?, or one name from any source, such as
-`hf:FOLDER`. Each model is built and run on the meta device, which takes no memory for weights. Only the
-configuration of an `hf:` name is downloaded. Multiply-adds of attention are included. All of timm takes
-minutes.
+PATTERN is a timm, `torchvision:` or `pytorchvideo:` name that may contain * and ?, or one name from any
+source, such as `hf:FOLDER`. Each model is built and run on the meta device, which takes no memory for
+weights. Only the configuration of an `hf:` name is downloaded. Multiply-adds of attention are included. Those
+of a clip encoder are divided by the frames of a clip; its input is 16×224 for 16 frames of 224 pixels. All of
+timm takes minutes.
 
 examples:
   slowfast analyze backbones 'vit_tiny*'
@@ -25,7 +26,7 @@ _COLUMNS = (
     ("width", 6),
     ("params M", 9),
     ("GMACs", 8),
-    ("input", 6),
+    ("input", 7),
     ("mean", 18),
     ("std", 18),
 )
@@ -39,8 +40,10 @@ class BackboneMetrics:
         name: value for ``VTN.BACKBONE.NAME``.
         width: F, the width of a feature.
         parameters: number of parameters without a classifier.
-        gmacs: multiply-adds for one frame of ``input_size``, in 10⁹.
+        gmacs: multiply-adds for one frame of ``input_size``, in 10⁹; those of a clip are divided by
+            ``clip_frames``.
         input_size: height and width of the frame in pixels.
+        clip_frames: frames of a clip; None: the backbone encodes single frames.
         fixed_size: whether the backbone accepts no other size.
         mean, std: normalization per channel, of pixels scaled to 0 … 1.
         interpolation: method by which training images were resized.
@@ -52,6 +55,7 @@ class BackboneMetrics:
     parameters: int
     gmacs: float
     input_size: int
+    clip_frames: int | None
     fixed_size: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -118,12 +122,14 @@ def find_names(pattern: str) -> list[str]:
     from slowfast.errors import ModelError
     from vtn.backbones import torchvision_models
     from vtn.backbones.build import BACKBONE_REGISTRY
+    from vtn.backbones.clips import pytorchvideo_clips
 
     source, colon, _ = pattern.partition(":")
     if not any(sign in pattern for sign in "*?["):
         return [pattern]
-    if source == "torchvision":
-        known = [f"torchvision:{name}" for name in torchvision_models.names()]
+    listed = {"torchvision": torchvision_models, "pytorchvideo": pytorchvideo_clips}
+    if source in listed:
+        known = [f"{source}:{name}" for name in listed[source].names()]
     elif colon:
         raise ModelError(f"{pattern}: {source} has no list of models; name one model, without * and ?")
     else:
@@ -152,8 +158,10 @@ def measure(name: str, options: dict[str, Any]) -> BackboneMetrics:
         built = build_backbone(name, pretrained=False, options=options)
         network = built.network.eval().requires_grad_(False)
         size = built.image_size or 224
+        clip_frames = built.clip.frames if built.clip else None
+        shape = (size, size) if clip_frames is None else (clip_frames, size, size)
         try:
-            complexity = measure_complexity(network, torch.zeros(1, 3, size, size))
+            complexity = measure_complexity(network, torch.zeros(1, 3, *shape))
         except Exception as error:  # models raise many types of errors on the meta device
             raise ModelError(
                 f"cannot run on the meta device: {type(error).__name__}: {error}; leave this backbone out"
@@ -162,8 +170,9 @@ def measure(name: str, options: dict[str, Any]) -> BackboneMetrics:
         name=name,
         width=built.feature_dim,
         parameters=count_parameters(network),
-        gmacs=complexity.total.total / 1e9,
+        gmacs=complexity.total.total / (clip_frames or 1) / 1e9,
         input_size=size,
+        clip_frames=clip_frames,
         fixed_size=built.fixed_size,
         mean=built.mean,
         std=built.std,
@@ -177,9 +186,13 @@ def _published(name: str) -> list[str]:
     import timm
     from torchvision.models import get_model_weights
 
+    from vtn.backbones.clips.pytorchvideo_clips import published_url
+
     source, colon, rest = name.partition(":")
     if source == "torchvision":
         return [weights.name for weights in get_model_weights(rest)]
+    if source == "pytorchvideo":
+        return [published_url(rest).rpartition("/")[2].removesuffix(".pyth")]
     if colon or not timm.is_model(name):
         return []
     return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*") or []]
@@ -197,12 +210,13 @@ def _options(pairs: list[str]) -> dict[str, Any]:
 
 def _line(metrics: BackboneMetrics) -> str:
     """Returns one row of the table; ``+`` after the input size means that other sizes are accepted."""
+    frames = "" if metrics.clip_frames is None else f"{metrics.clip_frames}×"
     cells = (
         metrics.name,
         str(metrics.width),
         f"{metrics.parameters / 1e6:.2f}",
         f"{metrics.gmacs:.3g}",
-        f"{metrics.input_size}{'' if metrics.fixed_size else '+'}",
+        f"{frames}{metrics.input_size}{'' if metrics.fixed_size else '+'}",
         " ".join(f"{value:.3g}" for value in metrics.mean),
         " ".join(f"{value:.3g}" for value in metrics.std),
     )

@@ -26,8 +26,8 @@ class BackboneConfig:
 
     Attributes:
         name: a name in ``BACKBONE_REGISTRY``, a timm model, ``hf:NAME`` or ``hf:FOLDER`` (Hugging Face),
-            ``torchvision:NAME``, ``detectron2:CONFIG``; or a network (N, 3, H, W) -> (N, F) with an integer
-            attribute ``feature_dim``, which brings its own weights.
+            ``torchvision:NAME``, ``detectron2:CONFIG``, ``pytorchvideo:NAME``; or a network (N, 3, H, W) ->
+            (N, F) with an integer attribute ``feature_dim``, which brings its own weights.
         pretrained: True: start from the weights in ``checkpoint``, or without one from those that the
             backbone's library publishes, which are downloaded. False: start from random weights.
         checkpoint: path of a file with the backbone's weights, or with those of a whole model; empty: none.

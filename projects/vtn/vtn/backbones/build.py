@@ -1,7 +1,7 @@
 """Construction of backbones by name: networks that map images (N, 3, H, W) to features (N, F).
 
 A name is searched in ``BACKBONE_REGISTRY`` first, then among timm's models; the prefixes ``hf:``,
-``torchvision:`` and ``detectron2:`` select another source.
+``torchvision:``, ``detectron2:`` and ``pytorchvideo:`` (clip encoders) select another source.
 
 Shapes: N images, F width of a feature.
 """
@@ -32,6 +32,7 @@ _SOURCES = {
     "hf": "vtn.backbones.hugging_face.build",
     "torchvision": "vtn.backbones.torchvision_models",
     "detectron2": "vtn.backbones.detectron2_models",
+    "pytorchvideo": "vtn.backbones.clips.pytorchvideo_clips",
 }
 """Prefix of a name -> module with a function ``build(name, *, pretrained, options, pooling) -> Backbone``."""
 

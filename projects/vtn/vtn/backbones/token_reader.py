@@ -72,8 +72,13 @@ class TokenReader:
         """Returns why the map of images of that size in pixels is too small, with a remedy, or ""."""
         if self.grid.is_pooled or not self._takes_frames:
             return ""
+        # A trial takes up to a second, and whole pictures have many sizes. A map does not shrink when the
+        # image grows, so that an image needs no trial if a smaller one has a large enough map.
+        for (*_, tried_height, tried_width), trial in self._trials.items():
+            if tried_height <= height and tried_width <= width and self._fits(trial):
+                return ""
         trial = self._try(height, width)
-        if trial.height >= self.grid.rows and trial.width >= self.grid.columns:
+        if self._fits(trial):
             return ""
         return (
             f"VTN.BACKBONE.TOKENS = [{self.grid.rows}, {self.grid.columns}]: must be at most "
@@ -94,6 +99,9 @@ class TokenReader:
                 "feature_map(images) that returns (N, h, w, F)"
             )
         return self.backbone.feature_map
+
+    def _fits(self, trial: MapTrial) -> bool:
+        return trial.height >= self.grid.rows and trial.width >= self.grid.columns
 
     def _try(self, height: int, width: int) -> MapTrial:
         clip = self.backbone.clip

@@ -80,8 +80,7 @@ class AttentivePooler(nn.Module):
         tokens, token_mask = self.embed(features, positions, mask)
         for block in self.blocks:
             tokens = block(tokens, token_mask)
-        query = self.query.expand(len(tokens), -1, -1)
-        return self.query_block(query, tokens, token_mask)[:, 0]
+        return self.query_block(self.query, tokens, token_mask)[:, 0]
 
     def embed(
         self, features: Tensor, positions: Tensor | None, mask: Tensor | None
@@ -151,7 +150,7 @@ class CrossAttentionBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, queries: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Maps queries (B, Q, D) to their states (B, Q, D) after attention to tokens (B, S, D)."""
+        """Maps queries (1, Q, D) to their states (B, Q, D) after attention to tokens (B, S, D)."""
         queries = queries + self.dropout(self.attention(queries, self.norm1(tokens), mask))
         return queries + self.dropout(self.mlp(self.norm2(queries)))
 
@@ -181,9 +180,10 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
 
     def forward(self, queries: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Maps queries (B, Q, D) and tokens (B, S, D) to (B, Q, D)."""
+        """Maps queries (1, Q, D), the same for all clips, and tokens (B, S, D) to (B, Q, D)."""
         keys, values = self.key_value(tokens).chunk(2, dim=-1)
-        return _attend(self.query(queries), keys, values, self.num_heads, mask)
+        queries = self.query(queries).expand(len(tokens), -1, -1)
+        return _attend(queries, keys, values, self.num_heads, mask)
 
 
 class MLP(nn.Module):

@@ -22,6 +22,7 @@ from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.models.build import build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
 from slowfast.solver.ema import evaluates_average
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView, extract_video_features
@@ -72,6 +73,8 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
     cfg = adopt_frame_format(cfg, model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).prepare_inference()
+    size = cfg.DATA.TEST_CROP_SIZE
+    choose_encoding(model, EncodingRequest.from_config(cfg), (size, size), torch.device(device))
 
     path = request.features or feature_path(request.video, cfg.OUTPUT_DIR)
     view = build_frame_view(cfg, model, request.fps)

@@ -7,7 +7,7 @@ goes in both directions, so each feature depends on the whole clip.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -40,6 +40,8 @@ class Family:
         size: entry of the configuration with the side of the frames in pixels.
         any_size: whether frames may have any size that is a multiple of the patch.
         unused: first parts of the names of the model's weights that are not used.
+        arguments: keyword arguments of the model's constructor.
+        renamed: regular expression -> replacement, for names in published files of larger models.
     """
 
     network: tuple[str, str]
@@ -47,6 +49,8 @@ class Family:
     size: str = "image_size"
     any_size: bool = False
     unused: tuple[str, ...] = ("pooler.",)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def load_class(self) -> type[nn.Module]:
         """Returns the class of the network."""
@@ -63,12 +67,17 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "videomae": Family(("videomae", "VideoMAEClips"), _IMAGENET, unused=("classifier.",)),
     "timesformer": Family(("timesformer", "TimesformerClips"), ((0.45,) * 3, (0.225,) * 3)),
-    "vivit": Family(("vivit", "VivitClips"), ((0.5,) * 3, (0.5,) * 3)),
-    "videoprism_vision_model": Family(("videoprism", "VideoPrismClips"), ((0.0,) * 3, (1.0,) * 3)),
+    "vivit": Family(
+        ("vivit", "VivitClips"), ((0.5,) * 3, (0.5,) * 3), arguments={"add_pooling_layer": False}
+    ),
+    "videoprism_vision_model": Family(
+        ("videoprism", "VideoPrismClips"), ((0.0,) * 3, (1.0,) * 3),
+        renamed={r"^video_model\.vision_model\.": ""},  # models of videos and text
+    ),
 }  # fmt: skip
 """Model type -> family."""
 
-# Entries of configurations of V-JEPA 2.1, which versions of transformers without it ignore.
+# Entries of configurations of V-JEPA 2.1. Versions of transformers without it ignore them.
 _VJEPA21_ENTRIES = ("use_rope_interleave", "interpolate_rope", "use_modality_embeddings")
 
 
@@ -92,14 +101,14 @@ def build_clip_encoder(
     config = with_options(config, options, name)
     check_clip_configuration(config, family, f"hf:{name}")
     auto_class = "AutoModelForVideoClassification" if _norm_in_classifier(config) else "AutoModel"
-    arguments = {"add_pooling_layer": False} if config.model_type == "vivit" else {}
     model = (
         published_model(
             name, config, auto_class=auto_class, unused=family.unused,
-            files="preprocessor_config.json or video_preprocessor_config.json", **arguments,
+            files="preprocessor_config.json or video_preprocessor_config.json",
+            key_mapping=dict(family.renamed) or None, **family.arguments,
         )
         if pretrained
-        else random_model(config, name, auto_class=auto_class, **arguments)
+        else random_model(config, name, auto_class=auto_class, **family.arguments)
     )  # fmt: skip
     return describe_clip_encoder(
         family.load_class()(model, config, resize_positions=resize),
@@ -140,9 +149,9 @@ def check_clip_configuration(config: Any, family: Family, backbone: str) -> None
     """Raises ``ModelError`` for clips, frames or patches that the network cannot have."""
     if found := [entry for entry in _VJEPA21_ENTRIES if getattr(config, entry, False)]:
         raise ModelError(
-            f"backbone {backbone}: has {found[0]}, an entry of V-JEPA 2.1, which the installed version of "
-            "transformers lacks; use VTN.BACKBONE.NAME vjepa2_1_vit_base_384, or another size, with Meta's "
-            "weights"
+            f"backbone {backbone}: its configuration has {found[0]}, so its weights are of V-JEPA 2.1, whose "
+            "positions hf: names do not compute: must be V-JEPA 2; use VTN.BACKBONE.NAME "
+            "vjepa2_1_vit_base_384, or another size, with Meta's weights"
         )
     steps, rows, columns = _tubelet_of(config)
     frames = getattr(config, "frames_per_clip", None) or config.num_frames

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from slowfast.errors import ModelError
+from vtn.backbones.maps.early_exit import output_of
 from vtn.backbones.maps.feature_map import FeatureMap, check_stage, from_tokens
 
 _TRUNKS = ("features", "trunk_output", "blocks")
@@ -22,7 +23,7 @@ _STAGES = (("layer1", "layer2", "layer3", "layer4"), ("stage2", "stage3", "stage
 def torchvision_map(network: Any, images: Tensor, stage: int) -> FeatureMap:
     """Returns a map of a torchvision model; see :data:`vtn.backbones.maps.feature_map.MapFunction`.
 
-    The stages after it are computed, too.
+    The stages after it, and the classifier, are not computed.
 
     Raises:
         ModelError: for a stage that the model does not have, and for models without a known map.
@@ -30,7 +31,7 @@ def torchvision_map(network: Any, images: Tensor, stage: int) -> FeatureMap:
     if hasattr(network, "class_token"):  # a vision transformer
         layers = list(network.encoder.layers)
         check_stage(stage, len(layers))
-        tokens = _output_of(layers[stage - 1] if stage else network.encoder, network, images)
+        tokens = output_of(layers[stage - 1] if stage else network.encoder, lambda: network(images))
         tokens = network.encoder.ln(tokens) if stage else tokens
         return from_tokens(tokens, 1, images, has_class_token=True)
     stages = _stages(network)
@@ -40,7 +41,7 @@ def torchvision_map(network: Any, images: Tensor, stage: int) -> FeatureMap:
     module = stages[stage - 1]
     if stage == 0 and channels_last:
         module = network.norm
-    found = _output_of(module, network, images)
+    found = output_of(module, lambda: network(images))
     return FeatureMap(found if channels_last else found.permute(0, 2, 3, 1))
 
 
@@ -55,14 +56,3 @@ def _stages(network: nn.Module) -> list[nn.Module]:
         f"VTN.BACKBONE.TOKENS: the feature map of torchvision's {type(network).__name__} is unknown; use "
         "[1, 1], or register a module with feature_map() in BACKBONE_REGISTRY"
     )
-
-
-def _output_of(module: nn.Module, network: nn.Module, images: Tensor) -> Tensor:
-    """Runs the network and returns the output of one of its modules."""
-    outputs: list[Tensor] = []
-    handle = module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-    try:
-        network(images)
-    finally:
-        handle.remove()
-    return outputs[-1]

@@ -11,10 +11,13 @@ from torch import nn
 def parameter_depths(network: nn.Module) -> Mapping[str, int]:
     """Returns the depth of each parameter by name: 0 for the stem, 1 for the first block, and so on.
 
-    timm's models define their blocks. In other networks, blocks are the modules of the most frequent type
-    inside ``ModuleList`` and ``Sequential`` containers; parameters between two blocks belong to the block
-    before them. The result is empty if the network has no blocks.
+    A network may have a method ``parameter_depths()`` of its own; timm's models define their blocks. In other
+    networks, blocks are the modules of the most frequent type inside ``ModuleList`` and ``Sequential``
+    containers; parameters between two blocks belong to the block before them. The result is empty if the
+    network has no blocks.
     """
+    if hasattr(network, "parameter_depths"):
+        return network.parameter_depths()  # type: ignore[operator]
     if hasattr(network, "group_matcher"):
         from timm.models import group_parameters
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.utils._pytree import tree_flatten, tree_map
 
 from slowfast.errors import ModelError
 from vtn.backbones.tuning.depth import parameter_depths
@@ -80,18 +81,23 @@ class _Casting:
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Enables autocast on the device of the first tensor argument and stores that tensor's dtype."""
-        first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        # Blocks of networks with several pathways have a list of tensors as their argument.
+        values, _ = tree_flatten((args, kwargs))
+        first = next((value for value in values if isinstance(value, Tensor)), None)
         context = autocast("cpu" if first is None else first.device.type, self.dtype)
         context.__enter__()
         self._open.append((context, None if first is None else first.dtype))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Disables autocast and returns the output in the dtype of the input."""
+        """Disables autocast and returns the output, or each tensor of a list, in the dtype of the input."""
         context, dtype = self._open.pop()
         context.__exit__(None, None, None)
-        if isinstance(output, Tensor) and output.is_floating_point() and dtype is not None:
-            return output.to(dtype)
-        return output
+
+        def cast(value: Any) -> Any:
+            is_float = isinstance(value, Tensor) and value.is_floating_point()
+            return value.to(dtype) if is_float and dtype is not None else value
+
+        return tree_map(cast, output)
 
 
 def _first_blocks(network: nn.Module, blocks: int) -> set[str]:
@@ -109,11 +115,15 @@ def _first_blocks(network: nn.Module, blocks: int) -> set[str]:
 
 
 def _modules_of(network: nn.Module, names: set[str], prefix: str = "") -> list[str]:
-    """Returns the outermost modules that have parameters, all of which are among ``names``."""
+    """Returns the outermost modules that have parameters, all of which are among ``names``.
+
+    Lists of modules are not among them, since a list is not called itself.
+    """
     found: list[str] = []
     for child, module in network.named_children():
         inside = [f"{prefix}{child}.{name}" for name, _ in module.named_parameters()]
-        if inside and names.issuperset(inside):
+        is_called = not isinstance(module, nn.ModuleList | nn.ModuleDict)
+        if inside and is_called and names.issuperset(inside):
             found.append(f"{prefix}{child}")
         elif inside:
             found += _modules_of(module, names, f"{prefix}{child}.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
 from vtn.backbones.clips.description import ClipDescription
 from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
@@ -36,7 +36,7 @@ class VideoMAEClips(ClipTransformer):
         )
         if config.use_mean_pooling:
             model.classifier = nn.Identity()
-        table = get_sinusoid_encoding_table(grid.steps * grid.places, config.hidden_size)
+        table = sinusoids(grid.steps * grid.places, config.hidden_size)
         self.register_buffer("positions", table, persistent=False)
 
     @property
@@ -59,6 +59,17 @@ class VideoMAEClips(ClipTransformer):
         """Applies the norm after the last block, or the classifier's."""
         norm = self.encoder.layernorm
         return self.model.fc_norm(tokens) if norm is None else norm(tokens)
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """Returns the positions (1, count, width) of tokens that are counted through all time steps.
+
+    Dimensions 2i and 2i + 1 are the sine and cosine of n / 10000^(2i / width) for token n.
+    """
+    number = torch.arange(count, dtype=torch.float64, device="cpu")[:, None]
+    exponent = torch.arange(0, width, 2, dtype=torch.float64, device="cpu") / width
+    angle = number / 10000**exponent
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[None, :, :width].float()
 
 
 def describe(config: Any) -> ClipDescription:

@@ -1,0 +1,1 @@
+"""Parts that benchmarks share, and the other implementations that they compare with."""

@@ -1,0 +1,100 @@
+"""A copy of a backbone for the fast computation of features without gradients.
+
+N images, H W pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from slowfast.models.capabilities import EncodingSetup
+from slowfast.models.inference.encoding import DTYPES
+from slowfast.models.inference.folding import fold_batch_norms
+from slowfast.models.inference.processor import images_per_pass
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# Convolutions that overlap; fewer of them belong to the patch embedding of a transformer.
+_FEW = 4
+
+ReadFeatures = Callable[[nn.Module, Tensor], Tensor]
+"""Maps (network, images (N, 3, H, W) or clips) to features."""
+
+
+class EncodingNetwork:
+    """A backbone prepared as an :class:`slowfast.models.capabilities.EncodingSetup` says.
+
+    It is no module, so that it is not part of the model's state: its weights are copies.
+
+    Args:
+        network: the backbone in evaluation mode.
+        read: computes the features.
+        setup: precision, folding, compilation.
+        sample: images (N, 3, H, W), or clips, of the size that is encoded.
+    """
+
+    def __init__(self, network: nn.Module, read: ReadFeatures, setup: EncodingSetup, sample: Tensor) -> None:
+        self.setup = setup
+        self.dtype = DTYPES[setup.precision]
+        self._read = read
+        self._network = copy.deepcopy(network).eval().requires_grad_(False)
+        if kind_of(network) == "convolutional" and sample.ndim == 4:
+            self._network.to(memory_format=torch.channels_last)
+        if setup.fold:
+            fold_batch_norms(self._network, lambda: read(self._network, sample[:2]))
+        if self.dtype is not None:
+            _cast_products(self._network, self.dtype)
+        self._compiled = torch.compile(self._compute, dynamic=False) if setup.compile else None
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Maps images (N, 3, H, W), or clips, to features in float32."""
+        if self._compiled is None:
+            return self._compute(images)
+        # Each number of images is compiled anew: all passes get the same one.
+        count = self.images_per_pass(images)
+        parts = []
+        for part in images.split(count):
+            missing = count - len(part)
+            filled = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+            parts.append(self._compiled(filled.contiguous())[: len(part)])
+        return torch.cat(parts)
+
+    def images_per_pass(self, images: Tensor) -> int:
+        """Returns how many of the images (N, 3, H, W), or clips, should be encoded at once."""
+        return passes_of(self._network, images, bits=32 if self.dtype is None else 16)
+
+    def _compute(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
+            return self._read(self._network, images).float()
+
+
+def passes_of(network: nn.Module, images: Tensor, *, bits: int) -> int:
+    """Returns how many of the images (N, 3, H, W), or clips (N, 3, t, H, W), should be encoded at once.
+
+    Args:
+        bits: width of the dtype of matrix products, 16 or 32.
+    """
+    pixels = images.shape[2:].numel()  # of all frames of a clip
+    return images_per_pass(kind_of(network), pixels, images.device, bits=bits)
+
+
+def kind_of(network: nn.Module) -> str:
+    """Returns ``convolutional`` or ``transformer``, by the number of convolutions that overlap."""
+    overlapping = sum(
+        isinstance(module, _CONVOLUTIONS)
+        and any(k > s for k, s in zip(module.kernel_size, module.stride, strict=True))
+        for module in network.modules()
+    )
+    return "convolutional" if overlapping >= _FEW else "transformer"
+
+
+def _cast_products(network: nn.Module, dtype: torch.dtype) -> None:
+    """Casts the weights of linear layers and convolutions, which autocast would cast in each pass."""
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, *_CONVOLUTIONS)):
+            for name, weight in module.named_parameters(recurse=False):
+                setattr(module, name, nn.Parameter(weight.to(dtype), requires_grad=False))

@@ -1,0 +1,151 @@
+"""The choice of how a model computes features without gradients, and its log line.
+
+T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from slowfast.errors import ModelError
+from slowfast.log import get_logger
+from slowfast.models.capabilities import EncodingSetup, PreparesEncoding, clip_grid_of
+from slowfast.models.inference.processor import has_bfloat16
+
+logger = get_logger(__name__)
+
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+MAX_ERROR = 0.02
+"""Largest distance of 16-bit features from those of float32 that ``auto`` accepts, relative to their norm."""
+
+COMPILE_SECONDS = 1200.0
+"""Expected seconds of work from which ``auto`` compiles the network."""
+
+_TRIAL_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class EncodingRequest:
+    """The wanted way of computing features.
+
+    Attributes:
+        precision: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 where the device has
+            instructions for it and the features stay within ``MAX_ERROR`` of those of float32, else float32.
+        compile: ``on``, ``off``, or ``auto``: where the work takes ``COMPILE_SECONDS`` or longer.
+    """
+
+    precision: str = "auto"
+    compile: str = "auto"
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> EncodingRequest:
+        """Returns the request that the section ``INFERENCE`` of a configuration describes."""
+        return cls(cfg.INFERENCE.PRECISION, cfg.INFERENCE.COMPILE)
+
+
+def choose_encoding(
+    model: Any,
+    request: EncodingRequest,
+    size: tuple[int, int],
+    device: torch.device,
+    *,
+    num_frames: float = 0,
+) -> EncodingSetup:
+    """Prepares a model for the fastest computation of features that the request allows; logs the choice.
+
+    The choice depends on the model, the request and the kind of device alone, not on measured times, except
+    for compilation, which changes features by rounding only. All processes of a run choose alike.
+
+    Args:
+        model: in evaluation mode on ``device``. One without the capability ``PreparesEncoding`` is left as it
+            is.
+        size: H and W of the frames.
+        num_frames: frames that are to be encoded; 0: not known.
+
+    Raises:
+        ModelError: for a model that cannot be compiled although the request asks for it.
+    """
+    if not isinstance(model, PreparesEncoding):
+        return EncodingSetup()
+    sample = _sample(model, size, device)
+    setup = EncodingSetup(fold=True)
+    precision, remark = request.precision, ""
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16(device) else "float32"
+    if DTYPES[precision] is not None:
+        model.prepare_encoding(None)
+        exact = _encode(model, sample)
+        setup = replace(setup, precision=precision)
+        model.prepare_encoding(setup, sample)
+        error = float((_encode(model, sample) - exact).norm() / exact.norm().clamp(min=1e-12))
+        remark = f", features differ from float32 by {error:.2%}"
+        if request.precision == "auto" and not error <= MAX_ERROR:
+            setup = replace(setup, precision="float32")
+            remark = f": {precision} would change features by {error:.1%}, more than {MAX_ERROR:.0%}"
+    model.prepare_encoding(setup, sample)
+    rate = _frames_per_second(model, sample)
+    expected = num_frames / rate
+    if request.compile == "on" or (request.compile == "auto" and expected >= COMPILE_SECONDS):
+        compiled, rate, reason = _try_compile(model, setup, sample, rate, required=request.compile == "on")
+        remark += f"; {reason}"
+        setup = compiled
+    logger.info("encoding: %s%s; about %.3g frames/s", setup.describe(), remark, rate)
+    return setup
+
+
+def _sample(model: Any, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Returns smooth random frames (1, 3, T, H, W), the same in each process."""
+    grid = clip_grid_of(model)
+    frames = _TRIAL_FRAMES if grid is None else grid.frames
+    coarse = torch.randn(frames, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
+    return images.to(device).transpose(0, 1)[None].contiguous()
+
+
+@torch.no_grad()
+def _encode(model: Any, sample: Tensor) -> Tensor:
+    return model.encode_frames(sample).float()
+
+
+def _frames_per_second(model: Any, sample: Tensor) -> float:
+    """Returns the speed on a sample, after one pass that is not timed."""
+    _encode(model, sample)
+    started = time.perf_counter()
+    _encode(model, sample).sum().item()  # the value is fetched, so that a GPU has finished
+    return sample.shape[2] / max(time.perf_counter() - started, 1e-9)
+
+
+def _try_compile(
+    model: Any, setup: EncodingSetup, sample: Tensor, rate: float, *, required: bool
+) -> tuple[EncodingSetup, float, str]:
+    """Returns the compiled setup, its frames per second and a remark; the given setup where it is no gain.
+
+    Raises:
+        ModelError: where compilation fails although it is required.
+    """
+    plain = _encode(model, sample)
+    compiled = replace(setup, compile=True)
+    try:
+        model.prepare_encoding(compiled, sample)
+        difference = float((_encode(model, sample) - plain).norm() / plain.norm().clamp(min=1e-12))
+        fast = _frames_per_second(model, sample)
+    except Exception as error:  # torch.compile raises errors of many libraries
+        detail = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        if required:
+            raise ModelError(
+                f"INFERENCE.COMPILE = on: the network cannot be compiled ({detail}); set it to off, or "
+                "install a C++ compiler"
+            ) from error
+        model.prepare_encoding(setup, sample)
+        return setup, rate, f"not compiled ({detail})"
+    if difference > MAX_ERROR or (fast < rate and not required):
+        model.prepare_encoding(setup, sample)
+        return setup, rate, f"not compiled ({fast:.3g} frames/s, features differ by {difference:.2%})"
+    return compiled, fast, f"compilation made {rate:.3g} frames/s to {fast:.3g}"

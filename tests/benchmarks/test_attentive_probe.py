@@ -1,0 +1,38 @@
+"""The comparison of VTN with the attentive probe."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.support.attentive_probe import PROBE_NAME, VTN_NAME, ProbeBenchmark, build_models, count_gmacs
+
+
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_vtn_is_linear_in_the_frames_and_the_probe_quadratic(tokens: int) -> None:
+    """The second difference over equal steps is 0, or 2 · D products per pair of tokens and block."""
+    with torch.device("meta"):
+        models = build_models(tokens)
+    for name, model in models.items():
+        first, second, third = (count_gmacs(model, frames, tokens) for frames in (40, 80, 120))
+        difference = third - 2 * second + first
+        if name == PROBE_NAME:
+            assert difference == pytest.approx(3 * 2 * 768 * 2 * (40 * tokens) ** 2 / 1e9, rel=1e-6)
+        else:  # windows are computed in whole blocks of frames
+            assert abs(difference) < 0.03 * first
+
+
+def test_a_row_per_number_of_frames_and_tokens_and_the_limit_of_the_probe() -> None:
+    report = ProbeBenchmark([2, 9], [2, 9], [2], training_batch=2, max_tokens=16, rounds=1).run()
+    assert [(row["mode"], row["tokens"], row["frames"]) for row in report.rows] == [
+        ("inference", 2, 2),
+        ("inference", 2, 9),
+        ("training, 2 clips", 2, 2),
+        ("training, 2 clips", 2, 9),
+    ]
+    for row in report.rows:
+        assert row[VTN_NAME] > 0
+        assert row["VTN sequence"] > 0
+        assert (PROBE_NAME in row) is (f"× {VTN_NAME}" in row) is (row["frames"] == 2)
+        assert set(row) <= set(report.columns)
+    assert all(f"{PROBE_NAME} GMACs" in row for row in report.rows if row["mode"] == "inference")

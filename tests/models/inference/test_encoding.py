@@ -1,0 +1,154 @@
+"""The choice of precision and compilation for features without gradients."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slowfast.errors import ModelError
+from slowfast.models.capabilities import EncodingSetup
+from slowfast.models.inference import encoding
+from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
+from slowfast.models.inference.processor import images_per_pass
+from tests.support.clips.backbone import SIZE as CLIP_SIZE
+from tests.support.clips.backbone import tiny_clip_model
+from tests.support.tiny_models import TINY, with_large_weights
+from vtn import VTN
+from vtn.backbones.base import BACKBONE_REGISTRY
+
+CPU = torch.device("cpu")
+
+
+@BACKBONE_REGISTRY.register("test_large_values")
+class LargeValues(nn.Module):
+    """A backbone whose features are small differences of large numbers, which 16 bits cannot hold."""
+
+    feature_dim = 24
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(3, 24)
+
+    def forward(self, images: Tensor) -> Tensor:
+        colours = images.mean((2, 3))
+        return self.project(colours + 1000.0) - self.project(torch.full_like(colours, 1000.0))
+
+
+def model_of(name: str) -> VTN:
+    arguments = {**TINY, "backbone_args": {} if name == "test_large_values" else {"img_size": 32}}
+    return with_large_weights(VTN(name, pretrained=False, **arguments))
+
+
+@pytest.fixture(autouse=True)
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acts as if the processor had the instructions; others emulate them with the same results."""
+    monkeypatch.setattr(encoding, "has_bfloat16", lambda device: True)
+
+
+@pytest.fixture
+def model() -> VTN:
+    return model_of("test_vit")
+
+
+@torch.no_grad()
+def test_features_of_16_bits_are_used_within_the_bound(model: VTN, caplog: pytest.LogCaptureFixture) -> None:
+    frames = torch.randn(1, 3, 5, 32, 32)
+    exact = model.encode_frames(frames)
+    with caplog.at_level(logging.INFO):
+        setup = choose_encoding(model, EncodingRequest(), (32, 32), CPU)
+    assert setup == EncodingSetup("bfloat16", fold=True)
+    assert "encoding: bfloat16, features differ from float32 by 0." in caplog.text
+    features = model.encode_frames(frames)
+    assert features.dtype == torch.float32
+    assert 0 < (features - exact).norm() / exact.norm() < encoding.MAX_ERROR
+    assert model.feature_dtypes()["encoding"] == "bfloat16"
+
+
+@torch.no_grad()
+def test_features_beyond_the_bound_stay_in_float32(caplog: pytest.LogCaptureFixture) -> None:
+    model, frames = model_of("test_large_values"), torch.randn(1, 3, 4, 8, 8)
+    exact = model.encode_frames(frames)
+    with caplog.at_level(logging.INFO):
+        assert choose_encoding(model, EncodingRequest(), (8, 8), CPU).precision == "float32"
+    assert "float32: bfloat16 would change features by" in caplog.text
+    torch.testing.assert_close(model.encode_frames(frames), exact)
+    assert choose_encoding(model, EncodingRequest("bfloat16"), (8, 8), CPU).precision == "bfloat16"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("undo", ["train", "load", "move"])
+def test_training_new_weights_and_moves_undo_the_choice(model: VTN, undo: str) -> None:
+    frames = torch.randn(1, 3, 4, 32, 32)
+    exact = model.encode_frames(frames)
+    choose_encoding(model, EncodingRequest(), (32, 32), CPU)
+    assert not torch.equal(model.encode_frames(frames), exact)
+    if undo == "train":
+        model.train().eval()
+    elif undo == "load":
+        model.load_state_dict(model.state_dict())
+    else:
+        model.to(CPU)
+    torch.testing.assert_close(model.encode_frames(frames), exact)
+
+
+def test_training_does_not_use_the_copy(model: VTN) -> None:
+    choose_encoding(model, EncodingRequest(), (32, 32), CPU)
+    model(torch.randn(1, 3, 4, 32, 32)).sum().backward()
+    assert all(weight.grad is not None for weight in model.backbone.parameters())
+    assert not any("encoding" in name for name in model.state_dict())
+
+
+@torch.no_grad()
+def test_the_choice_holds_for_clips_and_tokens() -> None:
+    model = tiny_clip_model(tokens=(2, 2))
+    frames = torch.randn(1, 3, 21, CLIP_SIZE, CLIP_SIZE)
+    exact = model.encode_frames(frames)
+    setup = choose_encoding(model, EncodingRequest("bfloat16"), (CLIP_SIZE, CLIP_SIZE), CPU)
+    features = model.encode_frames(frames)
+    assert setup.precision == "bfloat16"
+    assert 0 < (features - exact).norm() / exact.norm() < 0.05
+
+
+@torch.no_grad()
+def test_a_network_that_cannot_be_compiled_is_used_as_it_is(
+    model: VTN, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: object, **kwargs: object) -> object:
+        def fail(images: Tensor) -> Tensor:
+            raise RuntimeError("no C++ compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with caplog.at_level(logging.INFO):
+        setup = choose_encoding(model, EncodingRequest("float32"), (32, 32), CPU, num_frames=1e9)
+    assert not setup.compile
+    assert "not compiled (RuntimeError: no C++ compiler)" in caplog.text
+    assert torch.isfinite(model.encode_frames(torch.randn(1, 3, 4, 32, 32))).all()
+    with pytest.raises(ModelError, match=r"INFERENCE.COMPILE = on: .* no C\+\+ compiler"):
+        choose_encoding(model, EncodingRequest("float32", "on"), (32, 32), CPU)
+    assert not choose_encoding(
+        model, EncodingRequest("float32", "off"), (32, 32), CPU, num_frames=1e9
+    ).compile
+
+
+@torch.no_grad()
+@pytest.mark.faults
+def test_a_compiled_network_gives_the_same_features(model: VTN) -> None:
+    """In the slow tests, since compilation takes half a minute."""
+    frames = torch.randn(1, 3, 70, 32, 32)
+    exact = model.encode_frames(frames)
+    assert choose_encoding(model, EncodingRequest("float32", "on"), (32, 32), CPU).compile
+    torch.testing.assert_close(model.encode_frames(frames), exact, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_few_frames_pass_the_backbone_at_once_without_gradients(model: VTN) -> None:
+    sizes: list[int] = []
+    model.backbone.register_forward_pre_hook(lambda _, images: sizes.append(len(images[0])))
+    model.encode_frames(torch.randn(1, 3, 150, 32, 32))
+    most = images_per_pass("transformer", 32 * 32, CPU)
+    assert sizes == [most, most, 150 - 2 * most]
