@@ -133,8 +133,7 @@ def require_scikit_learn() -> Any:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise ConfigError(
-            "scikit-learn is not installed and the linear baselines need it: pip install "
-            "'slowfast-vtn[probe]'"
+            "scikit-learn is not installed and the linear baselines need it: pip install scikit-learn"
         ) from error
     return LogisticRegression
 

@@ -1,7 +1,7 @@
 """Training of one candidate on some of the videos, as ``slowfast run`` would train it, from memory.
 
-The optimiser, learning rates, loss and clips are those of the configuration. There are no checkpoints, no
-validation in between and no workers: a training of some hundred videos takes seconds.
+The optimiser, learning rates, loss and clips are those of the configuration. Nothing is saved or validated in
+between, and no worker reads clips: a training of some hundred videos takes seconds.
 
 V videos, B clips of a batch, K classes.
 """

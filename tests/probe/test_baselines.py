@@ -17,7 +17,7 @@ from slowfast.probe.baselines import (
     majority_scores,
     summarize,
 )
-from tests.support.probing import random_table
+from tests.support.probing.feature_files import random_table
 
 VIDEOS, WIDTH, CLASSES = 60, 200, 3
 

@@ -14,7 +14,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.errors import ConfigError, DataError
 from slowfast.probe import feature_table
 from slowfast.probe.feature_table import concatenate, evaluation_plan, load_table, training_plan
-from tests.support.probing import FPS, ROWS, WIDTH, write_ordered_videos
+from tests.support.probing.feature_files import FPS, ROWS, WIDTH, write_ordered_videos
 from tests.support.tiny import tiny_config
 
 

@@ -20,7 +20,7 @@ from slowfast.probe.baselines import LINEAR_STATISTICS, MAJORITY
 from slowfast.probe.report import ProbeReport
 from slowfast.probe.run import ProbeOptions, probe
 from slowfast.probe.tasks import ResultFiles
-from tests.support.probing import FPS, WIDTH, write_ordered_videos
+from tests.support.probing.feature_files import FPS, WIDTH, write_ordered_videos
 
 GROUP = r"(p\d+)_"
 OPTIONS = ProbeOptions(
