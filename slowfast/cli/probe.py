@@ -30,7 +30,7 @@ from slowfast.cli.commands import make_parser
 from slowfast.cli.run import set_thread_environment
 
 PROGRAM = "slowfast probe"
-METRICS = ("accuracy",)
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:

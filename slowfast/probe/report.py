@@ -14,9 +14,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from slowfast.files import write_text
+from slowfast.metrics import Interval, bootstrap_interval
 from slowfast.probe.baselines import MAJORITY
 from slowfast.probe.candidate import Candidate
-from slowfast.probe.intervals import Interval, bootstrap_interval
 from slowfast.probe.search import MethodResult, Metric, SearchResult
 from slowfast.probe.tasks import Problem
 from slowfast.visualization.charts import line_chart

@@ -23,6 +23,7 @@ from slowfast.features.cache import Manifest, describe_differences
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
+from slowfast.metrics import balanced_accuracy, confusion_matrix, macro_f1
 from slowfast.models.build import build_model
 from slowfast.models.capabilities import FeatureModel
 from slowfast.models.frame_format import adopt_frame_format
@@ -78,12 +79,24 @@ class ProbeOptions:
     workers: int = 0
 
 
-def accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """Returns the fraction of videos whose highest score is that of their class."""
+def _accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
     return float((scores.argmax(axis=1) == labels).mean())
 
 
-METRICS: dict[str, Metric] = {"accuracy": accuracy}
+def _balanced_accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    return balanced_accuracy(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
+
+
+def _macro_f1(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    return macro_f1(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+}
+"""Metrics by which a search can choose."""
 
 
 def probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeReport:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from slowfast.probe.intervals import bootstrap_interval, mean_interval
+from slowfast.metrics import bootstrap_interval, mean_interval
 
 
 def test_single_videos_give_the_interval_of_scipy() -> None:
