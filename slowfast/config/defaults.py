@@ -197,7 +197,8 @@ _C.DATA_LOADER = CfgNode()
 # Workers per process.
 _C.DATA_LOADER.NUM_WORKERS = 8
 _C.DATA_LOADER.PIN_MEMORY = True
-# (new) A name in SAMPLER_REGISTRY: shuffle. It orders the training samples.
+# (new) A name in SAMPLER_REGISTRY, which orders the training samples: shuffle (every video once per epoch),
+# balanced (all classes equally often), square_root (a class in proportion to the root of its size).
 _C.DATA_LOADER.TRAIN_SAMPLER = "shuffle"
 # (new) Seconds that a worker may take to read one view of a video while the run waits for it. After that the
 # worker is replaced and the video counts as broken. Needs NUM_WORKERS of 1 or more. 0: no limit.

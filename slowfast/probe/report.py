@@ -135,7 +135,16 @@ class ProbeReport:
 
     def sentences(self) -> list[str]:
         """Returns the conclusions in words."""
-        return [comparison.sentence(self.metric) for comparison in self.comparisons]
+        sentences = [comparison.sentence(self.metric) for comparison in self.comparisons]
+        chance = next((row.interval.value for row in self.rows if row.name == MAJORITY), None)
+        if chance is not None and all(
+            row.interval.low <= chance for row in self.rows if row.name != MAJORITY
+        ):
+            sentences.append(
+                f"No method is clearly above the {100 * chance:.1f} % of the majority class: these features "
+                "hardly show the classes. Use another backbone, several tokens per frame, or more videos."
+            )
+        return sentences
 
     def write(self, folder: Path) -> None:
         """Writes the JSON file and the HTML page."""
