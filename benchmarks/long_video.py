@@ -1,16 +1,19 @@
 """Measures videos of ten minutes to three hours from file to scores: speed, memory, time of each stage.
 
 The file repeats a short encoded scene (640×360 pixels, 25 frames per second, a key frame every ten seconds).
-The
-functions that a user calls are timed: extraction of features to disk, where a thread decodes while the
+The functions that a user calls are timed: extraction of features to disk, where a thread decodes while the
 backbone computes, and scores of the complete video and of ten-second windows. The encoder has the paper's
-size; the default backbone is small, so that the time of decoding is visible (``--backbone`` accepts any
-name).
+size; the default backbone is small, so that the time of decoding is visible. ``--backbone`` accepts any name,
+also of clip encoders, such as a small one:
+
+    --backbone hf:videomae --pixels 64 --backbone-args '{"image_size": 64, "hidden_size": 96,
+    "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 192}'
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fps", type=float, nargs="+", default=[1.0], help="sampled frames per second")
     parser.add_argument("--backbone", default="shallow_conv", help="a value of VTN.BACKBONE.NAME")
+    parser.add_argument("--backbone-args", type=json.loads, default={}, help="VTN.BACKBONE.ARGS as JSON")
+    parser.add_argument("--pixels", type=int, default=0, help="sides of its frames (default: 224)")
     parser.add_argument(
         "--folder", help="where the videos are written and kept (default: a temporary folder)"
     )
@@ -57,7 +62,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         ["minutes", "fps", "frames", "total s", "video s per s", "decode s", "backbone s", "encoder s",
          "decode %", "backbone %", "encoder %", "extract MB", "encode MB", "features MB"],
     )  # fmt: skip
-    model, view = build(args.backbone)
+    model, view = build(args.backbone, args.backbone_args, args.pixels)
     runs = [(m, fps) for m in args.minutes for fps in args.fps] if args.minutes else DEFAULT_RUNS
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.folder or temporary)
@@ -77,16 +82,16 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     return report
 
 
-def build(backbone: str) -> tuple[VTN, tuple[Any, ...]]:
+def build(backbone: str, args: dict[str, Any], pixels: int) -> tuple[VTN, tuple[Any, ...]]:
     """Returns the model, and the arguments of ``FrameView`` after the sampling rate."""
     small = backbone == "shallow_conv"
     torch.manual_seed(0)
-    args = {"image_size": SIZE, "feature_dim": 768} if small else {}
+    args = {"image_size": SIZE, "feature_dim": 768} if small else args
     model = VTN(
         BackboneConfig(backbone, pretrained=False, chunk_frames=32, args=args),
         encoder=EncoderConfig(position="sinusoidal"),
     ).prepare_inference()
-    size = SIZE if small else 224
+    size = pixels or (SIZE if small else 224)
     return model, (size * 8 // 7, size, model.frame_mean, model.frame_std)
 
 

@@ -107,9 +107,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("output/tokens"), metavar="FOLDER")
     parser.add_argument(
-        "--bfloat16", action="store_true", help="extract the features under autocast to bfloat16"
-    )
-    parser.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="further changes of the recipe"
     )
 
@@ -126,7 +123,6 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     settings = {
         "data": str(args.data.resolve()),
         "epochs": args.epochs,
-        "bfloat16": args.bfloat16,
         "opts": args.opts,
         "recipe": hashlib.sha256(recipe).hexdigest(),
     }
@@ -180,8 +176,7 @@ def extract(row: Row, args: argparse.Namespace) -> dict[str, Any]:
     """Extracts the features of a row; returns seconds and bytes."""
     folder = args.output / "features" / row.features
     logs = ["OUTPUT_DIR", str(args.output / "extraction" / row.features)]
-    precision = ["TRAIN.MIXED_PRECISION", str(args.bfloat16)]
-    command = ["--cfg", RECIPE, *_overrides(row, args), *logs, *precision]
+    command = ["--cfg", RECIPE, *_overrides(row, args), *logs]
     seconds = run_timed("slowfast.cli.extract", command, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*.npy"))
     return {"seconds": seconds, "bytes": size}

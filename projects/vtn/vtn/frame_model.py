@@ -21,12 +21,13 @@ import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
 from slowfast.errors import InputError
 from slowfast.models.capabilities import EncodingSetup, ExemptsWeightDecay, HasShardUnits, feature_shape
 from slowfast.models.clip_grid import ClipGrid
+from slowfast.models.inference.processor import images_per_pass
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.groups import BackboneConfig, HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.splitting import build_splitter
-from vtn.backbones.encoding_network import EncodingNetwork, passes_of
+from vtn.backbones.encoding_network import EncodingNetwork, kind_of
 from vtn.backbones.token_reader import TokenReader, token_grid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
@@ -100,6 +101,7 @@ class FrameModel(nn.Module):
         self.act_checkpoint = config.act_checkpoint
         self.inference_dtype: torch.dtype | None = None
         self._encoding: EncodingNetwork | None = None
+        self._kind = kind_of(self.backbone)
         self.register_load_state_dict_pre_hook(_reset_inference)
 
     @classmethod
@@ -193,7 +195,9 @@ class FrameModel(nn.Module):
         if problem := self.frame_size_problem(*frames.shape[-2:]):
             raise InputError(problem)
         if self._splitter is not None:
-            return self._splitter.encode(self._encode_images, frames, mask, self.feature_shape)
+            return self._splitter.encode(
+                self._encode_images, frames, mask, self.feature_shape, self._frames_per_pass(frames)
+            )
         limit = self._frames_per_pass(frames)
         if mask is None or mask.all():
             chunk = frames.shape[2] if limit == 0 else max(1, limit // max(1, len(frames)))
@@ -270,16 +274,19 @@ class FrameModel(nn.Module):
     def _frames_per_pass(self, frames: Tensor) -> int:
         """Returns how many of the frames (B, 3, T, H, W) pass the backbone at once; 0: all.
 
-        Without gradients few are faster, whose activations stay in the caches of the processor.
+        Without gradients few are faster, whose activations stay in the caches of the processor. Clips are not
+        divided.
         """
         if self.chunk_frames:
             return self.chunk_frames
-        if torch.is_grad_enabled() and self.learns_features:
+        if frames.is_meta or (torch.is_grad_enabled() and self.learns_features):
             return 0
         dtype = self._frozen_dtype or self.inference_dtype
         if self._encoding is not None:
             dtype = self._encoding.dtype
-        return passes_of(self.backbone, frames[:, :, 0], bits=32 if dtype is None else 16)
+        unit = 1 if self.clip_grid is None else self.clip_grid.frames
+        pixels = unit * frames.shape[-2:].numel()
+        return unit * images_per_pass(self._kind, pixels, frames.device, bits=32 if dtype is None else 16)
 
     @property
     def feature_shape(self) -> tuple[int, ...]:

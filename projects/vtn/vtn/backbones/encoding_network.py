@@ -40,8 +40,9 @@ class EncodingNetwork:
         self.setup = setup
         self.dtype = DTYPES[setup.precision]
         self._read = read
+        self._kind = kind_of(network)
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
-        if kind_of(network) == "convolutional" and sample.ndim == 4:
+        if self._kind == "convolutional" and sample.ndim == 4:
             self._network.to(memory_format=torch.channels_last)
         if setup.fold:
             fold_batch_norms(self._network, lambda: read(self._network, sample[:2]))
@@ -65,21 +66,12 @@ class EncodingNetwork:
 
     def images_per_pass(self, images: Tensor) -> int:
         """Returns how many of the images (N, 3, H, W), or clips, should be encoded at once."""
-        return passes_of(self._network, images, bits=32 if self.dtype is None else 16)
+        pixels = images.shape[2:].numel()  # of all frames of a clip
+        return images_per_pass(self._kind, pixels, images.device, bits=32 if self.dtype is None else 16)
 
     def _compute(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
             return self._read(self._network, images).float()
-
-
-def passes_of(network: nn.Module, images: Tensor, *, bits: int) -> int:
-    """Returns how many of the images (N, 3, H, W), or clips (N, 3, t, H, W), should be encoded at once.
-
-    Args:
-        bits: width of the dtype of matrix products, 16 or 32.
-    """
-    pixels = images.shape[2:].numel()  # of all frames of a clip
-    return images_per_pass(kind_of(network), pixels, images.device, bits=bits)
 
 
 def kind_of(network: nn.Module) -> str:

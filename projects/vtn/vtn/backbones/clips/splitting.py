@@ -30,15 +30,18 @@ class ClipSplitter:
         grid: clips and time steps.
         accepts_shorter: whether the encoder takes clips of fewer than t frames. Otherwise their last frame is
             repeated, and the steps beyond it are dropped.
-        chunk_frames: frames that are encoded at once, at least one clip; 0: all of a batch.
     """
 
     grid: ClipGrid
     accepts_shorter: bool
-    chunk_frames: int = 0
 
     def encode(
-        self, encode: EncodeClips, frames: Tensor, mask: Tensor | None, feature_shape: tuple[int, ...]
+        self,
+        encode: EncodeClips,
+        frames: Tensor,
+        mask: Tensor | None,
+        feature_shape: tuple[int, ...],
+        chunk_frames: int = 0,
     ) -> Tensor:
         """Maps frames (B, 3, T, H, W) to features (B, S, …); no clip contains frames of two sequences.
 
@@ -46,6 +49,7 @@ class ClipSplitter:
             mask: (B, T) bool, True where a frame is real; None: all. A sequence ends with its last real
                 frame; for others that are missing, the real frame before them is seen.
             feature_shape: (F,) or (M, F).
+            chunk_frames: frames that are encoded at once, at least one clip; 0: all.
 
         Returns:
             The features; zeros for steps without a real frame.
@@ -59,7 +63,7 @@ class ClipSplitter:
         num_steps = self.grid.num_steps(frames.shape[2])
         pieces: dict[tuple[int, int], Tensor] = {}
         for group in groups.values():
-            size = max(1, self.chunk_frames // self.grid.frames) if self.chunk_frames else len(group)
+            size = max(1, chunk_frames // self.grid.frames) if chunk_frames else len(group)
             for first in range(0, len(group), size):
                 part = group[first : first + size]
                 clips = torch.stack([frames[row, :, span.start : span.stop] for row, span in part])
@@ -113,7 +117,7 @@ def build_splitter(backbone: Backbone, config: BackboneConfig) -> ClipSplitter |
         grid = ClipGrid(frames, clip.tubelet, config.clip_stride or frames, clip.frame_rate)
     except ModelError as error:
         raise ModelError(f"VTN.BACKBONE.CLIP_FRAMES, CLIP_STRIDE: {error}") from error
-    return ClipSplitter(grid, clip.accepts_shorter, config.chunk_frames)
+    return ClipSplitter(grid, clip.accepts_shorter)
 
 
 def _real_frames(frames: Tensor, mask: Tensor | None) -> tuple[list[int], Tensor]:

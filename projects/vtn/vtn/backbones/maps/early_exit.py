@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -23,6 +24,7 @@ class _Reached(Exception):  # noqa: N818 - the run ends as intended
         self.output = output
 
 
+@torch.compiler.disable(recursive=False)
 def output_of(module: nn.Module, run: Callable[[], object]) -> Any:
     """Calls ``run`` until ``module`` has its output, and returns this output.
 
@@ -34,6 +36,8 @@ def output_of(module: nn.Module, run: Callable[[], object]) -> Any:
     """
     thread = threading.get_ident()
 
+    # Compiled networks are compiled in the parts before and behind this call.
+    @torch.compiler.disable
     def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         # Another thread may use the same network for something else.
         if threading.get_ident() == thread:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vtn.backbones.maps.early_exit import output_of
@@ -45,6 +46,7 @@ where no module has it as its output. Models are built with a trial on the meta 
 that the ranks of a sharded model never differ in the blocks that they compute."""
 
 
+@torch.compiler.disable(recursive=False)
 def _hidden_state(network: Any, images: Tensor, stage: int) -> Tensor:
     """Returns the tokens (N, L, F) or the map (N, F, h, w) after a stage or block, without a final norm."""
     key = (type(network.model), network.model.config.to_json_string(), stage)

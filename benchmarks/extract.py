@@ -1,0 +1,158 @@
+"""Compares the extraction of features from video files, decoding included, with slower ways to do the same.
+
+All ways read the same file and the same frames, and alternate in one process:
+
+- ours: precision, images per pass, folded norms and (with ``--compile``) compilation as ``slowfast extract``
+  chooses them; a thread decodes the next chunk.
+- float32: the same with ``INFERENCE.PRECISION float32``.
+- earlier: float32, chunks of 64 frames at once, as this program did before it chose by itself.
+- plain: what a script does: PyAV, torchvision's resize and crop, timm's model in float32, 32 frames at once.
+- limit: the network of "ours" alone, on frames that are decoded already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from benchmarks.decode import make_clip
+from benchmarks.measure import BenchmarkReport, ratio, time_interleaved
+from slowfast.datasets.clip import normalize
+from slowfast.datasets.views.spatial import fixed_crop
+from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
+from slowfast.video.decoding import open_video
+from vtn import VTN, BackboneConfig
+
+BACKBONES = {
+    "EfficientNet-Lite0": "efficientnet_lite0",
+    "ResNet-50": "resnet50",
+    "ViT-B": "vit_base_patch16_224",
+    "ConvNeXt-B": "convnext_base",
+    "DINOv2-S": "vit_small_patch14_dinov2",
+}
+SOURCES = {"340x256": (256, 340), "720p": (720, 1280)}
+_EARLIER_CHUNK, _PLAIN_BATCH = 64, 32
+_CPU = torch.device("cpu")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), choices=list(BACKBONES))
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=list(SOURCES))
+    parser.add_argument("--frames", type=int, default=128, help="frames per file")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--compile", choices=("on", "off"), default="off")
+
+
+def run(args: argparse.Namespace) -> BenchmarkReport:
+    """Times each backbone on each kind of file."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    columns = [
+        "backbone",
+        "source",
+        "encoding",
+        "ours",
+        "float32",
+        "earlier",
+        "plain",
+        "× earlier",
+        "× plain",
+    ]
+    report = BenchmarkReport(
+        f"Extraction of {args.frames} frames of 224×224 pixels per file; frames per second",
+        [*columns, "of the limit", "difference"],
+    )
+    report.notes.append("of the limit: speed of ours divided by that of its network alone.")
+    report.notes.append("difference: distance of the features from those of float32, relative to their norm.")
+    with tempfile.TemporaryDirectory() as folder:
+        for source in args.sources:
+            path = make_clip(Path(folder), SOURCES[source], args.frames, 250)
+            for backbone in args.backbones:
+                report.add(backbone=backbone, source=source, **_row(BACKBONES[backbone], path, args))
+    return report
+
+
+@torch.no_grad()
+def _row(name: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Returns one row of the table: frames per second and ratios."""
+    backbone_args = {"img_size": 224} if "dinov2" in name else {}
+    models = {
+        way: VTN(BackboneConfig(name, pretrained=False, args=backbone_args)).eval()
+        for way in ("ours", "float32", "earlier")
+    }
+    weights = models["ours"].state_dict()
+    for model in models.values():
+        model.load_state_dict(weights)
+    ours = choose_encoding(models["ours"], EncodingRequest(compile=args.compile), (224, 224), _CPU)
+    choose_encoding(models["float32"], EncodingRequest("float32", args.compile), (224, 224), _CPU)
+    models["earlier"].chunk_frames = _EARLIER_CHUNK
+    frames = _decode(path, args.frames)
+    calls: dict[str, Callable[[], Tensor]] = {
+        **{way: lambda model=model: _extract(model, path, args.frames) for way, model in models.items()},
+        "plain": lambda: _extract_plainly(models["earlier"].backbone, models["earlier"], path, args.frames),
+        "limit": lambda: _network_alone(models["ours"], frames),
+    }
+    exact = calls["float32"]()
+    times = time_interleaved(calls, rounds=args.rounds)
+    speeds = {way: args.frames / timing.median for way, timing in times.items()}
+    return {
+        "encoding": ours.describe(),
+        **{way: speeds[way] for way in ("ours", "float32", "earlier", "plain")},
+        "× earlier": ratio(times["earlier"], times["ours"]),
+        "× plain": ratio(times["plain"], times["ours"]),
+        "of the limit": ratio(times["limit"], times["ours"]),
+        "difference": float((calls["ours"]() - exact).norm() / exact.norm()),
+    }
+
+
+def _extract(model: VTN, path: Path, count: int) -> Tensor:
+    """Returns the features (T, F) of a file's first frames by the path that extraction and prediction use."""
+    encoder = FrameEncoder(model, model.frame_mean, model.frame_std, _CPU, chunk_frames=model.chunk_frames)
+    with open_video(str(path)) as video:
+        chunks = video.read_chunks(np.arange(count), encoder.chunk_size, fixed_crop(256, 224))
+        with closing(encoder.encode_chunks(chunks, ahead=1)) as encoded:
+            return torch.cat(list(encoded))
+
+
+def _extract_plainly(network: torch.nn.Module, model: VTN, path: Path, count: int) -> Tensor:
+    """Returns the same as a script without this program computes them."""
+    features: list[Tensor] = []
+    batch: list[Tensor] = []
+    mean, std = list(model.frame_mean), list(model.frame_std)
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number == count:
+                break
+            image = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+            image = transforms.center_crop(transforms.resize(image, [256], antialias=True), [224, 224])
+            batch.append(transforms.normalize(image.float() / 255, mean, std))
+            if len(batch) == _PLAIN_BATCH or number == count - 1:
+                features.append(network(torch.stack(batch)))
+                batch.clear()
+    return torch.cat(features)
+
+
+def _decode(path: Path, count: int) -> Tensor:
+    """Returns the frames (T, H, W, 3) uint8 that are encoded."""
+    with open_video(str(path)) as video:
+        return torch.from_numpy(video.read(np.arange(count), fixed_crop(256, 224)))
+
+
+def _network_alone(model: VTN, frames: Tensor) -> Tensor:
+    """Returns the features of decoded frames, which are normalised chunk by chunk as in extraction."""
+    chunks = [chunk.permute(3, 0, 1, 2)[None] for chunk in frames.split(64)]
+    mean, std = model.frame_mean, model.frame_std
+    return torch.cat([model.encode_frames(normalize(chunk, mean, std))[0] for chunk in chunks])
