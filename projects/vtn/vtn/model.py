@@ -124,6 +124,8 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
             tokens_per_frame=self.num_tokens if in_sequence else 1,
             pooling=arguments.head.pooling,
         )
+        if arguments.input.standardize:
+            _scale_projection(self.temporal_encoder)
         if config.checkpoint:
             start_from_longformer(self.temporal_encoder, config.checkpoint)
         self.mlp_head = build_head(self.temporal_encoder.state_dim, arguments.head, arguments.num_classes)
@@ -233,3 +235,13 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
             "temporal_encoder.fusion.queries",
         }
         return (own | super().no_weight_decay()) & {name for name, _ in self.named_parameters()}
+
+
+def _scale_projection(encoder: TemporalEncoder) -> None:
+    """Initialises the projection so that standardised features of any width have deviation 1 after it.
+
+    BERT's deviation of 0.02 does the same for a width of 2,500; a few channels would vanish beside positions.
+    """
+    projection = getattr(encoder, "feature_projection", None)
+    if projection is not None:
+        nn.init.normal_(projection.weight, std=projection.in_features**-0.5)

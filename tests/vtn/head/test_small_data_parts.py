@@ -159,3 +159,12 @@ def test_the_baseline_without_order_refuses_the_parts_that_use_it(field: str, va
 def test_wrong_keys_are_reported_before_work_starts(changes: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config("VIT_B_VTN", ["TEST.ENABLE", "False", "DATA.PATH_TO_DATA_DIR", "x", *changes])
+
+
+@pytest.mark.parametrize("width", [2, 2000])
+def test_standardised_features_of_any_width_have_deviation_1_after_the_projection(width: int) -> None:
+    torch.manual_seed(0)
+    arguments = {"backbone_args": {"feature_dim": width}, "pretrained": False, "num_classes": 2}
+    model = VTN("precomputed", input_standardize=True, hidden_dim=256, num_heads=4, **arguments)
+    projected = model.temporal_encoder.feature_projection(torch.randn(64, width))
+    assert projected.std().item() == pytest.approx(1.0, rel=0.2)
