@@ -25,6 +25,7 @@ PUBLIC_NAMES = (
     "vtn.factory:create_model",
     "vtn.inference.windows:score_windows",
     "vtn.inference.stream:VideoStream",
+    "vtn.predictor.predictor:Predictor",
 )
 
 

@@ -55,6 +55,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("vtn.publishing",),
     ("vtn.factory",),
     ("vtn.inference",),
+    ("vtn.predictor",),
     ("vtn.probing",),
     ("vtn.quickstart",),
     ("vtn.analysis",),

@@ -58,7 +58,8 @@ class DryRunResult:
 def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResult]:
     """Builds the training run that ``cfg`` describes and takes a few steps on one batch per rank.
 
-    Pretrained weights are not downloaded, and no file is written.
+    No file is written. Pretrained weights are only fetched where ``DATA.FEATURES`` is set, since a cache is
+    used with the weights that it was extracted with.
 
     Returns:
         The results of all ranks on rank 0, which also logs them; an empty list on the others.
@@ -72,7 +73,7 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     cfg.defrost()
     cfg.TENSORBOARD.ENABLE = False
     cfg.freeze()
-    training = build_training_run(cfg, world, interrupt, fetch_weights=False)
+    training = build_training_run(cfg, world, interrupt, fetch_weights=bool(cfg.DATA.FEATURES))
     results = world.gather_objects(_run_steps(training, world))
     training.close()
     if world.is_main:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import av
@@ -11,7 +12,20 @@ import av
 from slowfast.errors import DecodeError
 from slowfast.log import get_logger
 
-Source = str | os.PathLike[str] | BinaryIO
+
+@dataclass(frozen=True)
+class Address:
+    """An address in the network that the user has written, such as ``https://…``; no file contains any.
+
+    Attributes:
+        url: with a protocol of ``_NETWORK``.
+    """
+
+    url: str
+
+
+LocalSource = str | os.PathLike[str] | BinaryIO
+Source = LocalSource | Address
 
 _logger = get_logger(__name__)
 
@@ -35,6 +49,9 @@ _STILL_SUFFIXES = frozenset(
         *(".vbn", ".vst", ".webp", ".xbm", ".xface", ".xpm", ".xwd"),
     }
 )
+# Protocols of addresses, and those that they are carried by; `file` is not among them.
+_NETWORK = "http,https,tcp,tls,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,httpproxy"
+_NETWORK_SECONDS = 10.0
 _PATTERN_LETTERS = frozenset("%*?[{")
 
 # Messages that were logged by this process, so that a video that is read often is mentioned once.
@@ -53,12 +70,14 @@ def open_container(source: Source) -> Any:
     """Opens a media file for reading.
 
     Args:
-        source: a path, which is never read as a network address or a pattern of file names; or a seekable
-            binary file.
+        source: a path, which is never read as a network address or a pattern of file names; a seekable binary
+            file; or an address, which is opened with the protocols of the network alone.
 
     Raises:
         av.FFmpegError, OSError, ValueError: if the source is not a media file, or points at other files.
     """
+    if isinstance(source, Address):
+        return _open_address(source)
     if not isinstance(source, str | os.PathLike):
         return _open(_Unnamed(source), _FORMATS)
     path = os.fspath(source)
@@ -81,6 +100,13 @@ _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__
 def _open(source: Any, formats: str) -> Any:
     options = {"format_whitelist": formats, "protocol_whitelist": "file", "pattern_type": "none"}
     return av.open(source, options=options, **_METADATA)
+
+
+def _open_address(address: Address) -> Any:
+    # Playlists are not followed here either: an address must not lead to another one.
+    formats = f"{_FORMATS},rtsp" if address.url.lower().startswith("rtsp") else _FORMATS
+    options = {"format_whitelist": formats, "protocol_whitelist": _NETWORK, "rtsp_transport": "tcp"}
+    return av.open(address.url, options=options, timeout=_NETWORK_SECONDS, **_METADATA)
 
 
 class _Unnamed:

@@ -23,6 +23,7 @@ import numpy as np
 
 from slowfast.errors import DecodeError
 from slowfast.video.container import (
+    Address,
     Source,
     check_is_file,
     choose_video_stream,
@@ -46,7 +47,7 @@ class PacketSource:
     """The video stream of an open file, and its decoder.
 
     Args:
-        source: a path, or a seekable binary file.
+        source: a path, a seekable binary file, or an address.
         threads: number of decoding threads; the decoder works on as many frames at a time.
         table: the frame table, if another source of the same file has made it; None scans the packets.
 
@@ -63,6 +64,8 @@ class PacketSource:
         self._threads = threads
         is_path = isinstance(source, str | os.PathLike)
         self.name = str(source) if is_path else getattr(source, "name", "<file>")
+        if isinstance(source, Address):
+            self.name = source.url
         self._kept: list[Any] | None = None
         self.demux_failed = False
         self.refused_packets = 0
@@ -130,10 +133,10 @@ class PacketSource:
         source = self._source
         if isinstance(source, str | os.PathLike):
             check_is_file(os.fspath(source))
-        else:
+        elif not isinstance(source, Address):
             source.seek(0)
         try:
-            self._heif = read_heif(source)
+            self._heif = None if isinstance(source, Address) else read_heif(source)
             self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(self.name, reason_of(error), open_error_text(error)) from error
@@ -260,6 +263,7 @@ class PacketSource:
     def _full_image(self, frame: Any) -> Any:
         """Returns the image of a HEIF file for a decoded frame."""
         assert self._heif is not None
+        assert not isinstance(self._source, Address)
         if not self._heif.tiles:
             return crop_frame(frame, self._heif, self.stream)
         try:

@@ -215,7 +215,10 @@ class PyAVVideo:
         gaps = self._put(scaler, indices)
         missing.update(gaps)
         if len(gaps) == len(indices):
-            place = placer(*self._packets.size)
+            size = self._packets.size
+            if 0 in size:  # a header that does not state it; no black frame can take the place of others
+                raise DecodeError(self.name, "corrupt", "its frames cannot be decoded and have no size")
+            place = placer(*size)
             return np.zeros((len(indices), place.crop_height, place.crop_width, 3), np.uint8)
         frames = scaler.frames()
         frames[np.isin(indices, gaps)] = 0

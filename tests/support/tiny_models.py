@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 
+from slowfast.checkpoint.state import TrainingProgress, TrainingState
+from slowfast.checkpoint.storage import save_checkpoint
+from slowfast.models.build import build_model
 from slowfast.video.frame_times import FrameTimes
 from vtn import VTN, AttentiveProbe, BackboneConfig, EncoderConfig, FrameAverage, HeadConfig
 from vtn.frame_model import FrameModel
@@ -84,6 +89,21 @@ def with_large_weights(model: Model) -> Model:
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.2 + (1 if parameter.ndim == 1 else 0))
     return model.eval()
+
+
+CLASS_NAMES = ("left", "right", "still")
+
+
+def trained_checkpoint(cfg: CfgNode, folder: Path) -> Path:
+    """Writes a checkpoint of a model of three classes, as a training run does; returns its path."""
+    model: Any = with_large_weights(build_model(cfg, fetch_weights=False))
+    with torch.no_grad():
+        model.mlp_head[-1].weight.mul_(5)  # so that videos have different scores
+    progress = TrainingProgress(1, 0)
+    state = TrainingState(
+        progress, model.state_dict(), {}, {}, cfg.dump(), 1, 4, "f", class_names=CLASS_NAMES
+    )
+    return save_checkpoint(folder, state)
 
 
 def video_features(num_frames: int, fps: float = 5.0, seed: int = 0, step: int = 5) -> VideoFeatures:

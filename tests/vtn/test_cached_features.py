@@ -12,6 +12,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config import load_config
 from slowfast.distributed.world import World
+from slowfast.engine.dry_run import run_dry
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run import run
 from slowfast.engine.run_model import build_seeded_model
@@ -50,6 +51,16 @@ def test_logits_from_the_cache_equal_the_logits_from_frames(
     extract_features(cfg, World(), Interrupt(), ExtractionRequest(dtype=dtype))
     cached, direct = logits(cfg), logits(config(small_dataset, tmp_path, *changes))
     assert np.abs(cached - direct).max() < tolerance
+
+
+def test_a_dry_run_on_a_cache_has_the_weights_of_the_extraction(small_dataset: Path, tmp_path: Path) -> None:
+    """A dry run on frames builds random weights, which such a cache would be refused for."""
+    backbone = build_seeded_model(config(small_dataset, tmp_path), World(), fetch_weights=True).backbone
+    torch.save({name: weight * 2 for name, weight in backbone.state_dict().items()}, tmp_path / "weights.pth")
+    changes = ("VTN.BACKBONE.CHECKPOINT", tmp_path / "weights.pth", "DATA.FEATURES", tmp_path / "cache")
+    cfg = config(small_dataset, tmp_path / "run", *changes)
+    extract_features(cfg, World(), Interrupt(), ExtractionRequest())
+    assert run_dry(cfg, World(), Interrupt())[0].step_seconds > 0
 
 
 def test_features_of_other_programs_need_no_backbone(tmp_path: Path) -> None:

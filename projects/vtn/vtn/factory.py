@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
@@ -20,9 +21,10 @@ from slowfast.config import load_config
 from slowfast.config.load import find_config
 from slowfast.errors import CheckpointError, ConfigError
 from slowfast.models.build import MODEL_REGISTRY, build_model
-from slowfast.models.frame_format import frame_normalization
+from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
+from vtn.arguments.evaluation import build_evaluation
 from vtn.frame_model import FrameModel
 from vtn.hub import HubModel, check_hash
 from vtn.publishing.zoo import find_published
@@ -95,7 +97,8 @@ def create_model(
         cfg = load_config(name, [*_NOTHING_TO_RUN, *overrides])
         model, averaged = _build_frame_model(cfg, checkpoint is None, fields), evaluates_average(cfg)
     if checkpoint is not None:
-        _load_checkpoint(model, checkpoint, averaged)
+        find_published(checkpoint)
+        load_checkpoint(model, read_checkpoint(checkpoint), checkpoint, averaged=averaged)
     return model.eval()
 
 
@@ -114,6 +117,9 @@ def _build_frame_model(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]
     else:
         model = build_model(cfg, fetch_weights=fetch_weights)
     model.frame_mean, model.frame_std = frame_normalization(cfg, model)
+    # Other arguments than the configuration's may leave the size of frames open.
+    with suppress(ConfigError):
+        model.evaluation = build_evaluation(adopt_frame_format(cfg, model))
     return model
 
 
@@ -156,10 +162,18 @@ def _load_published(name: str | Path, config: Path, fields: dict[str, Any]) -> F
     return model_class.from_pretrained(str(name), **fields)
 
 
-def _load_checkpoint(model: Any, checkpoint: str | Path, averaged: bool) -> None:
-    """Loads weights, verifies them where hashes are known, and takes over what was saved with them."""
-    find_published(checkpoint)
-    content = read_checkpoint(checkpoint)
+def load_checkpoint(
+    model: Any, content: Mapping[str, Any], checkpoint: str | Path, *, averaged: bool = False
+) -> None:
+    """Loads weights, verifies them where a hash is known, and takes over what was saved with them.
+
+    Args:
+        content: of the file ``checkpoint``, see ``slowfast.checkpoint.storage.read_checkpoint``.
+        averaged: load the moving average of the weights, where the file has one.
+
+    Raises:
+        CheckpointError: for weights that are damaged or do not fit the model.
+    """
     weights = weights_in(content, checkpoint, averaged=averaged)
     adapted = load_weights(model, weights, source=str(checkpoint))
     if "weights_digest" in content and not adapted:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
@@ -36,7 +37,7 @@ logits = model(frames)  # (clips, 3, frames, height, width), normalised with mod
 ```
 """
 
-METADATA = ("architecture", "class_names", "frame_mean", "frame_std", "weights_digest")
+METADATA = ("architecture", "class_names", "evaluation", "frame_mean", "frame_std", "weights_digest")
 """Entries of ``config.json`` besides the arguments of the constructor."""
 
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
@@ -54,17 +55,20 @@ class HubModel(
 
     ``config.json`` holds the arguments of the constructor, one object per group, and besides them
     ``architecture``, the name of the class, and facts about the weights: ``class_names``, ``frame_mean``,
-    ``frame_std``, and ``weights_digest``, a hash that is compared when the folder is loaded. Folders from
-    before the groups, with flat names of arguments, are loaded too.
+    ``frame_std``, ``evaluation`` (see :mod:`vtn.arguments.evaluation`), and ``weights_digest``, a hash that
+    is compared when the folder is loaded. Folders from before the groups, with flat names of arguments, are
+    loaded too.
 
     Attributes:
         arguments: the groups that the model was built from.
         class_names: names of the classes in their order; empty where they are not known.
+        evaluation: config key -> value, the sampling of frames in tests; empty where it is not known.
     """
 
     arguments_type: ClassVar[type[ModelArguments]]
     arguments: ModelArguments
     class_names: tuple[str, ...] = ()
+    evaluation: Mapping[str, Any] = MappingProxyType({})
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Creates the model without the mixin's record of arguments, which would copy a given backbone."""
@@ -105,6 +109,7 @@ class HubModel(
             **_as_json(self.arguments.without_weights()),
             "architecture": type(self).__name__,
             "class_names": list(self.class_names),
+            "evaluation": dict(self.evaluation),
             "frame_mean": list(model.frame_mean),
             "frame_std": list(model.frame_std),
             "weights_digest": weights_hash(model),
@@ -146,10 +151,11 @@ class HubModel(
             path = Path(hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download))
         # The mixin adds the entries of config to the options; the same object is not the caller's.
         given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
-        arguments = _read_arguments(cls.arguments_type, config, model_id).changed(given)
+        arguments = read_arguments(cls.arguments_type, config, model_id).changed(given)
         model: Any = cls(**arguments.without_weights().as_keywords())
         adapted = load_weights(model, read_checkpoint(path), source=str(path), reset_head=reset_head)
         model.frame_mean, model.frame_std = tuple(config["frame_mean"]), tuple(config["frame_std"])
+        model.evaluation = dict(config.get("evaluation", {}))
         if model.num_classes == config["num_classes"]:
             model.class_names = tuple(config["class_names"])
             if not adapted:
@@ -160,12 +166,16 @@ class HubModel(
 _MISSING = object()
 
 
-def _read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_id: str) -> ModelArguments:
-    """Returns the arguments in the content of ``config.json``, in groups or by flat names."""
+def read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_id: str) -> ModelArguments:
+    """Returns the arguments in the content of ``config.json``, in groups or by flat names.
+
+    Raises:
+        CheckpointError: for arguments that do not exist, or have values of another kind.
+    """
     values = {name: value for name, value in config.items() if name not in METADATA}
     try:
         return kind().changed(values)
-    except ModelError as error:
+    except (ModelError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{model_id}: {CONFIG_NAME}: {error} The folder was written by another version, or was changed"
         ) from error

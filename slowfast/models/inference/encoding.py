@@ -125,7 +125,7 @@ def _frames_per_second(model: Any, sample: Tensor) -> float:
 def _try_compile(
     model: Any, setup: EncodingSetup, sample: Tensor, rate: float, *, required: bool
 ) -> tuple[EncodingSetup, float, str]:
-    """Returns the compiled setup, its frames per second and a remark; the given setup where it is no gain.
+    """Returns the compiled setup, its frames per second and a remark; the given setup where it is not faster.
 
     Raises:
         ModelError: where compilation fails although it is required.

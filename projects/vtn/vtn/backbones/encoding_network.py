@@ -27,7 +27,7 @@ ReadFeatures = Callable[[nn.Module, Tensor], Tensor]
 class EncodingNetwork:
     """A backbone prepared as an :class:`slowfast.models.capabilities.EncodingSetup` says.
 
-    It is no module, so that it is not part of the model's state: its weights are copies.
+    A plain object instead of a module, so that its weights, which are copies, are not part of the state dict.
 
     Args:
         network: the backbone in evaluation mode.

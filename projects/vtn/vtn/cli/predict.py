@@ -1,16 +1,29 @@
-"""Prediction of the classes of a video of any length, as a whole and over time.
+"""Prediction of the classes of videos of any length, as a whole, over time, or live.
 
-Ctrl-C keeps the features so far; the same command continues from there. The features of a finished video are
-used again: scoring other windows takes seconds.
-Exit status: 0 done, 1 failed, 2 the command or the configuration is wrong, 130 interrupted.
+SOURCE is a folder that `vtn publish` wrote, OWNER/NAME of such a folder on the Hugging Face hub, or a
+checkpoint; class names, normalisation and the choice of frames come with it. VIDEO is a file, a folder (all
+videos in it, at any depth), a pattern such as "clips/*.mp4", - for a list of paths on standard input, an
+http(s):// address, and with --live a camera's number or an rtsp:// address.
+Exit status: 0 done, 1 a video or more failed, 2 the command or the configuration is wrong, 130 interrupted.
+
+With --checkpoint instead of SOURCE, one video is predicted and its features are kept on the disk: Ctrl-C
+keeps those computed so far, the same command continues from there, and other windows need no second decoding.
 
 examples:
-  the classes of a video
-    vtn predict --cfg VIT_B_VTN --checkpoint weights.pyth video.mp4
+  the classes of all videos in a folder, and a table of all scores
+    vtn predict published/MINE clips --csv scores.csv
 
-  a table of scores for every ten seconds of a long video, from one frame per second
-    vtn predict --cfg VIT_B_VTN --checkpoint weights.pyth video.mp4 \\
-        --fps 1 --window 10 --stride 5 --output video.csv
+  scores over time of a long video, from one frame per second
+    vtn predict published/MINE film.mp4 --fps 1 --window 10 --stride 5 --json film.json
+
+  a camera, by its last five seconds
+    vtn predict published/MINE 0 --live 5 --jsonl camera.jsonl
+
+  weights without a configuration
+    vtn predict weights.pyth video.mp4 --cfg VIT_B_VTN
+
+  the same with the features kept on the disk
+    vtn predict --cfg VIT_B_VTN --checkpoint weights.pyth video.mp4 --window 10 --output video.csv
 """
 
 from __future__ import annotations
@@ -19,7 +32,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slowfast.cli.commands import make_parser
 
@@ -27,46 +40,130 @@ if TYPE_CHECKING:
     from slowfast.interrupt import Interrupt
 
 PROGRAM = "vtn predict"
+TOP = 5
+
+# Options of one of the two forms of the command, with the values that mean that they are not given.
+_OF_SOURCE: dict[str, Any] = {
+    "views": None, "live": None, "json": "", "csv": "", "jsonl": "", "quiet": False, "progress": False,
+    "imports": [], "backbone": "", "device": None, "precision": "float32", "batch_size": 8, "workers": None,
+}  # fmt: skip
+_OF_CHECKPOINT: dict[str, Any] = {"output": None, "features": ""}
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
-    parser.add_argument("video", metavar="VIDEO", help="video file")
-    parser.add_argument(
-        "--cfg", required=True, metavar="F", help="YAML file, or the name of a shipped configuration"
+    parser = make_parser(
+        __doc__,
+        program,
+        PROGRAM,
+        allow_abbrev=False,
+        usage=f"{program} SOURCE VIDEO… [options]\n       {program} --cfg F --checkpoint F VIDEO [options] "
+        "[KEY VALUE …]",
     )
-    parser.add_argument("--checkpoint", required=True, metavar="F", help="weights of the model")
     parser.add_argument(
+        "arguments", nargs="*", metavar="SOURCE VIDEO…", help="weights, and one or more videos"
+    )
+    _add_frames(parser.add_argument_group("frames and scores"))
+    _add_results(parser.add_argument_group("results"))
+    _add_model(parser.add_argument_group("model"))
+    _add_checkpoint(parser.add_argument_group("one video, with its features on the disk"))
+    return parser
+
+
+def _add_frames(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--views",
+        type=_count,
+        nargs=2,
+        metavar=("T", "S"),
+        help="merge the scores of T clips with S crops each (default: the full video at once)",
+    )
+    group.add_argument(
         "--fps",
         type=_positive,
         metavar="N",
-        help="frames per second to encode (default: DATA.TARGET_FPS / DATA.SAMPLING_RATE, as in training)",
+        help="frames per second (default: as in the test; for windows, as in training clips)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--window", type=_positive, metavar="SECONDS", help="also score windows of this length"
     )
-    parser.add_argument(
+    group.add_argument(
         "--stride",
         type=_positive,
         metavar="SECONDS",
-        help="from the start of a window to the next (default: the length of a window)",
+        help="from the start of a window to the next (default: the length of a window); with --live from one "
+        "result to the next (default: 1)",
     )
-    parser.add_argument(
-        "--top", type=int, default=5, metavar="N", help="number of classes to print (default: 5)"
+    group.add_argument(
+        "--live",
+        type=_positive,
+        metavar="SECONDS",
+        help="follow one camera, address or file, score its last SECONDS, and print a line whenever the best "
+        "class changes",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--top", type=_count, default=TOP, metavar="N", help=f"number of best classes (default: {TOP})"
+    )
+
+
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--json", default="", metavar="F", help="write all scores to this file; - prints them")
+    group.add_argument("--csv", default="", metavar="F", help="write a table: a row per video and window")
+    group.add_argument(
+        "--jsonl", default="", metavar="F", help="write a line of JSON per video as soon as it is predicted"
+    )
+    group.add_argument("--quiet", action="store_true", help="print failures only")
+    group.add_argument("--progress", action="store_true", help="show a progress bar instead of the classes")
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--cfg",
+        default="",
+        metavar="F",
+        help="YAML file, or name of a shipped configuration, for weights that come without one",
+    )
+    group.add_argument(
+        "--imports",
+        action="append",
+        default=[],
+        metavar="F",
+        help="module or Python file that registers parts of the model; weights never import any by "
+        "themselves; may be given several times",
+    )
+    group.add_argument(
+        "--backbone",
+        default="",
+        metavar="NAME",
+        help="backbone, where its description lies in a folder or on a hub",
+    )
+    group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
+    group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="precision of the model (default: float32)",
+    )
+    group.add_argument(
+        "--batch-size", type=_count, default=8, metavar="N", help="views scored together (default: 8)"
+    )
+    group.add_argument(
+        "--workers", type=_count, metavar="N", help="videos decoded at the same time (default: 1 to 4)"
+    )
+
+
+def _add_checkpoint(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--checkpoint", default="", metavar="F", help="weights of the model; needs --cfg")
+    group.add_argument(
         "--output", type=_table, metavar="F", help="write all scores to this .json or .csv file"
     )
-    parser.add_argument(
+    group.add_argument(
         "--features",
         default="",
         metavar="F",
         help="file of the frames' features, .npy, with a .json beside it (default: a file in "
         "OUTPUT_DIR/features)",
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
@@ -78,16 +175,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """
     parser = build_parser(program)
     args = parser.parse_intermixed_args(argv)
-    if args.stride and not args.window:
-        parser.error("--stride: needs --window; give both")
-    if args.output and args.features:
-        from slowfast.features.storage import feature_paths
-
-        _, description = feature_paths(args.features)
-        if Path(args.output) == description:
-            parser.error(
-                f"--output {args.output}: is the description of --features; choose another name for --output"
-            )
+    check = _check_checkpoint_form if args.checkpoint else _check_source_form
+    check(parser, args)
 
     # Imported here, so that --help and wrong arguments are answered at once.
     from slowfast.errors import SlowFastError
@@ -95,9 +184,12 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     from slowfast.interrupt import Interrupt, Interrupted
     from slowfast.log import setup_logging
 
-    setup_logging(None)
-
     def work() -> int:
+        if not args.checkpoint:
+            from vtn.cli.predict_videos import predict_videos
+
+            return predict_videos(args, parser.prog)
+        setup_logging(None)
         try:
             with Interrupt() as interrupt:
                 _predict(args, interrupt)
@@ -109,15 +201,55 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     return run_command(parser.prog, work, expected=(SlowFastError, OSError))
 
 
+def _check_source_form(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if len(args.arguments) < 2:
+        parser.error("give SOURCE and at least one VIDEO, or --cfg and --checkpoint with one VIDEO")
+    for option, absent in _OF_CHECKPOINT.items():
+        if getattr(args, option) != absent:
+            parser.error(f"--{option}: belongs to --checkpoint; use --json, --csv or --jsonl with SOURCE")
+    if args.stride and not (args.window or args.live):
+        parser.error("--stride: needs --window or --live; give both")
+    if args.views and (args.window or args.live or args.fps):
+        parser.error("--views: scores clips, so that it excludes --window, --live and --fps")
+    if args.live and (args.window or args.json or args.csv or args.progress):
+        parser.error("--live: excludes --window, --json, --csv and --progress; use --jsonl")
+    if args.live and len(args.arguments) != 2:
+        parser.error("--live: follows one VIDEO; give exactly one")
+    if [args.json, args.csv, args.jsonl].count("-") > 1:
+        parser.error("-: only one of --json, --csv and --jsonl can be standard output")
+
+
+def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if not args.cfg:
+        parser.error("--checkpoint: needs --cfg, the configuration of the weights; give both")
+    if not args.arguments:
+        parser.error("give the VIDEO")
+    for option, absent in _OF_SOURCE.items():
+        if getattr(args, option) != absent:
+            name = option.replace("_", "-")
+            parser.error(f"--{name}: belongs to the form SOURCE VIDEO…; give the weights as SOURCE")
+    if args.stride and not args.window:
+        parser.error("--stride: needs --window; give both")
+    if args.output and args.features:
+        from slowfast.features.storage import feature_paths
+
+        _, description = feature_paths(args.features)
+        if Path(args.output) == description:
+            parser.error(
+                f"--output {args.output}: is the description of --features; choose another name for --output"
+            )
+
+
 def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
-    """Predicts, prints the best classes, and writes the scores where asked for."""
+    """Predicts one video, prints the best classes, and writes the scores where asked for."""
     from vtn.inference.video_prediction import PredictionRequest, naming_file, predict_video
 
+    video, *overrides = args.arguments
     request = PredictionRequest(
-        video=args.video,
+        video=video,
         config=args.cfg,
         checkpoint=args.checkpoint,
-        overrides=args.overrides,
+        overrides=overrides,
         fps=args.fps,
         window=args.window,
         stride=args.stride,
@@ -135,6 +267,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
     return value
 
 

@@ -5,10 +5,11 @@ T frames, M tokens of a frame, F width of a feature.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.progress import Progress
-from slowfast.video.decoding import open_video
+from slowfast.video.decoding import OpenVideo, open_video
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import device_of, evaluating
@@ -109,44 +110,74 @@ def extract_video_features(
         NotFiniteError: for features that are NaN or infinite; earlier chunks are kept.
         Interrupted: after a signal; the message states what is kept.
     """
+    encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
+    source = {
+        "video": describe_file(video_path),
+        "backbone": {**model.feature_source(), **model.feature_dtypes()},
+    }
     with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
+        return extract_open_video(
+            encoder,
+            video,
+            view,
+            feature_path,
+            name=str(video_path),
+            source=source,
+            show_progress=show_progress,
+            interrupt=interrupt,
+        )
+
+
+def extract_open_video(
+    encoder: FrameEncoder,
+    video: OpenVideo,
+    view: FrameView,
+    feature_path: str | Path,
+    *,
+    name: str,
+    source: Mapping[str, Any],
+    indices: NDArray[np.int64] | None = None,
+    show_progress: bool = False,
+    interrupt: Interrupt | None = None,
+) -> VideoFeatures:
+    """Encodes the frames of an open video, see :func:`extract_video_features`.
+
+    Args:
+        encoder: of a :class:`vtn.frame_model.FrameModel`.
+        name: of the video, for messages.
+        source: plain values that identify the video and the backbone; features of another source in the file
+            are replaced.
+        indices: (T,) int64, ascending, the frames to encode; None: those of ``view``.
+    """
+    model, grid = cast(FrameModel, encoder.model), encoder.clip_grid
+    if indices is None:
         indices = whole_video(video.times, 0, view.fps)
-        if model.clip_grid is not None:
-            indices = indices[model.clip_grid.used_frames(len(indices))]
-        description = {
-            "video": describe_file(video_path),
-            "frames": len(indices),
-            "view": view.as_dict(),
-            "backbone": {**model.feature_source(), **model.feature_dtypes()},
-        }
-        rows = VideoRows(indices, model.clip_grid)
-        unit = "frames" if model.clip_grid is None else "time steps"
-        encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
-        with FeatureFile(feature_path, model.feature_shape, description) as file:
-            if file.count:
-                logger.info("%d of %d %s are in %s", file.count, rows.count, unit, file.path)
-            chunks = append_features(
-                encoder, video, rows, {view.variant: file}, name=str(video_path), missing=set(), ahead=2
-            )
-            with (
-                evaluating(model),
-                Progress(
-                    len(indices) - rows.restart(file.count)[2],
-                    Path(video_path).name,
-                    "frame",
-                    enabled=show_progress,
-                ) as progress,
-                closing(chunks),
-            ):
-                for count in chunks:
-                    progress.update(count)
-                    if interrupt is not None and interrupt.requested():
-                        kept = f"{file.count} of {rows.count} {unit} are in {file.path}"
-                        raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
-            row_times = RowTimes.of_frames(video.times, indices, model.clip_grid)
-            features = file.features()
-            mask = _decoded_rows(features, row_times.numbers, str(video_path), unit)
-            return VideoFeatures(features, row_times.times, row_times.numbers, mask, row_times.centres)
+    if grid is not None:
+        indices = indices[grid.used_frames(len(indices))]
+    description = {"frames": len(indices), "view": view.as_dict(), **source}
+    rows = VideoRows(indices, grid)
+    unit = "frames" if grid is None else "time steps"
+    with FeatureFile(feature_path, model.feature_shape, description) as file:
+        if file.count:
+            logger.info("%d of %d %s are in %s", file.count, rows.count, unit, file.path)
+        chunks = append_features(
+            encoder, video, rows, {view.variant: file}, name=name, missing=set(), ahead=2
+        )
+        left = len(indices) - rows.restart(file.count)[2]
+        with (
+            evaluating(model),
+            Progress(left, Path(name).name, "frame", enabled=show_progress) as progress,
+            closing(chunks),
+        ):
+            for count in chunks:
+                progress.update(count)
+                if interrupt is not None and interrupt.requested():
+                    kept = f"{file.count} of {rows.count} {unit} are in {file.path}"
+                    raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
+        row_times = RowTimes.of_frames(video.times, indices, grid)
+        features = file.features()
+        mask = _decoded_rows(features, row_times.numbers, name, unit)
+        return VideoFeatures(features, row_times.times, row_times.numbers, mask, row_times.centres)
 
 
 def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str, unit: str) -> Tensor | None:

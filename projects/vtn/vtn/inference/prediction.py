@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,19 +20,46 @@ from slowfast.files import write_text
 from slowfast.progress import format_duration
 from vtn.inference.windows import Timeline
 
+TOP = 5
+"""Number of best classes that are shown where the caller gives no other number."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one class.
+
+    Attributes:
+        label: name of the class.
+        index: number of the class, from 0.
+        score: after the score activation; with softmax the scores of all classes sum to 1.
+    """
+
+    label: str
+    index: int
+    score: float
+
 
 @dataclass(frozen=True)
 class Prediction:
     """Scores of one video.
 
     Attributes:
-        video: path of the video.
+        video: path or address of the video.
         seconds: duration of the video.
-        num_frames: number of frames that were scored.
+        num_frames: number of frames that were scored, in all clips.
         num_undecodable: number of selected frames that could not be decoded.
         class_names: K names.
-        scores: (K,) float32, of the whole video.
+        scores: (K,) float32, of the whole video; NaN for a video that could not be predicted.
         timeline: scores over time; None: not computed.
+        error: the reason why the video has no scores, in one line; empty: it has scores.
+
+    >>> prediction = Prediction("a.mp4", 1.5, 12, ["left", "right"], np.array([0.25, 0.75], np.float32))
+    >>> prediction.top(1)
+    [Score(label='right', index=1, score=0.75)]
+    >>> prediction.to_dict()["top"][0]
+    {'class': 'right', 'score': 0.75}
+    >>> Prediction.failed("b.mp4", ["left", "right"], "not a video").to_dict()
+    {'video': 'b.mp4', 'error': 'not a video'}
     """
 
     video: str
@@ -42,27 +69,50 @@ class Prediction:
     scores: np.ndarray
     timeline: Timeline | None = None
     num_undecodable: int = 0
+    error: str = ""
 
-    def describe(self, top: int) -> str:
+    @classmethod
+    def failed(cls, video: str, class_names: Sequence[str], error: str) -> Prediction:
+        """Returns the prediction of a video without scores, for the reason ``error``."""
+        nothing = np.full(len(class_names), np.nan, np.float32)
+        return cls(video, 0.0, 0, class_names, nothing, error=" ".join(error.split()))
+
+    def top(self, count: int = TOP) -> list[Score]:
+        """Returns the ``count`` classes with the highest scores, the best first; [] without scores."""
+        return self._best(self.scores, count)
+
+    def describe(self, top: int = TOP) -> str:
         """Returns the ``top`` classes of the whole video, and the best class over time, as text."""
+        if self.error:
+            return f"{self.video}: {self.error}"
         width = max(map(len, self.class_names))
         undecodable = f", {self.num_undecodable} could not be decoded" if self.num_undecodable else ""
         duration = format_duration(self.seconds)
         lines = [f"{self.video}: {duration}, {self.num_frames} frames scored{undecodable}"]
-        for rank, (name, score) in enumerate(self._top_classes(self.scores, top), start=1):
-            lines.append(f"{rank:4}. {name:<{width}}  {score:.3f}")
+        for rank, best in enumerate(self.top(top), start=1):
+            lines.append(f"{rank:4}. {best.label:<{width}}  {best.score:.3f}")
         if self.timeline is not None:
-            lines += ["over time:", *self._describe_timeline(self.timeline)]
+            lines += ["over time:", *self._describe_timeline()]
         return "\n".join(lines)
 
-    def to_json(self, top: int) -> str:
-        """Returns all scores, and the ``top`` classes by name; null and [] for windows without scores."""
+    def describe_in_a_line(self, top: int = TOP) -> str:
+        """Returns the video with its ``top`` classes, or with the error, as one line."""
+        found = ", ".join(f"{best.label} {best.score:.3f}" for best in self.top(top))
+        return f"{self.video}: {self.error or found}"
+
+    def to_dict(self, top: int = TOP) -> dict[str, Any]:
+        """Returns all scores, and the ``top`` classes by name, as plain values for JSON.
+
+        Scores are in the order of ``class_names``. Windows without scores have None and []. A video that
+        could not be predicted has ``video`` and ``error`` alone.
+        """
+        if self.error:
+            return {"video": self.video, "error": self.error}
         content: dict[str, Any] = {
             "video": self.video,
             "seconds": self.seconds,
             "frames": self.num_frames,
             "undecodable_frames": self.num_undecodable,
-            "classes": list(self.class_names),
             "top": self._named(self.scores, top),
             "scores": self.scores.tolist(),
         }
@@ -71,20 +121,29 @@ class Prediction:
                 {
                     "start": float(start),
                     "end": float(end),
-                    "top": self._named(scores, top) if _is_scored(scores) else [],
+                    "top": self._named(scores, top),
                     "scores": scores.tolist() if _is_scored(scores) else None,
                 }
-                for start, end, scores in self._windows(self.timeline)
+                for start, end, scores in self._windows()
             ]
+        return content
+
+    def to_json(self, top: int = TOP) -> str:
+        """Returns :meth:`to_dict` with the class names as text."""
+        content = {**self.to_dict(top), "classes": list(self.class_names)}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+    def spans(self) -> Iterator[tuple[float, float, np.ndarray]]:
+        """Yields (start, end, scores (K,)) of the whole video, then of its windows; seconds."""
+        yield 0.0, self.seconds, self.scores
+        yield from self._windows()
 
     def to_csv(self) -> str:
         """Returns a line for the whole video and one per window: start and end in seconds, K scores."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["start", "end", *self.class_names])
-        whole = (0.0, self.seconds, self.scores)
-        for start, end, scores in [whole, *(self._windows(self.timeline) if self.timeline else ())]:
+        for start, end, scores in self.spans():
             writer.writerow([f"{start:.3f}", f"{end:.3f}", *(f"{score:.6g}" for score in scores)])
         return table.getvalue()
 
@@ -92,19 +151,24 @@ class Prediction:
         """Writes ``.json`` or ``.csv``, depending on the suffix, atomically."""
         write_text(path, self.to_csv() if Path(path).suffix == ".csv" else self.to_json(top))
 
-    def _top_classes(self, scores: np.ndarray, top: int) -> list[tuple[str, float]]:
-        return [(self.class_names[k], float(scores[k])) for k in np.argsort(-scores, kind="stable")[:top]]
+    def _best(self, scores: np.ndarray, count: int) -> list[Score]:
+        if not _is_scored(scores):
+            return []
+        order = np.argsort(-scores, kind="stable")[:count]
+        return [Score(self.class_names[k], int(k), float(scores[k])) for k in order]
 
     def _named(self, scores: np.ndarray, top: int) -> list[dict[str, Any]]:
-        return [{"class": name, "score": score} for name, score in self._top_classes(scores, top)]
+        return [{"class": best.label, "score": best.score} for best in self._best(scores, top)]
 
-    def _windows(self, timeline: Timeline) -> list[tuple[float, float, np.ndarray]]:
-        return list(zip(timeline.starts, timeline.ends, timeline.scores, strict=True))
+    def _windows(self) -> list[tuple[float, float, np.ndarray]]:
+        if self.timeline is None:
+            return []
+        return list(zip(self.timeline.starts, self.timeline.ends, self.timeline.scores, strict=True))
 
-    def _describe_timeline(self, timeline: Timeline) -> list[str]:
+    def _describe_timeline(self) -> list[str]:
         """Returns one line per run of windows with the same best class, with the mean score of that class."""
         lines = []
-        for best, run in groupby(self._windows(timeline), key=lambda window: _best_class(window[2])):
+        for best, run in groupby(self._windows(), key=lambda window: _best_class(window[2])):
             windows = list(run)
             text = "no frame could be decoded"
             if best is not None:

@@ -6,7 +6,7 @@ pixels, M tokens of a frame, F width of a feature, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -139,7 +139,7 @@ class VideoStream:
         self._note_times(times, numbers)
         self._add(StreamRows(features.detach(), times, numbers, times, numbers))
 
-    def follow(self, source: Iterable[tuple[np.ndarray, Times]]) -> Iterator[float]:
+    def follow(self, source: Iterable[tuple[np.ndarray, Times]]) -> Generator[float, None, None]:
         """Pushes each (frames, seconds) of a source; yields the time of the newest frame after each push.
 
         The source runs in a thread, so that decoding and encoding overlap. Its exceptions are raised here.

@@ -83,9 +83,10 @@ def publish(
     from slowfast.checkpoint.weights import load_weights
     from slowfast.datasets.class_names import named_classes
     from slowfast.models.build import build_model
-    from slowfast.models.frame_format import frame_normalization
+    from slowfast.models.frame_format import adopt_frame_format, frame_normalization
     from slowfast.models.weights_hash import weights_hash
     from slowfast.solver.ema import evaluates_average
+    from vtn.arguments.evaluation import build_evaluation
     from vtn.hub import HubModel
 
     content = read_checkpoint(checkpoint)
@@ -99,6 +100,7 @@ def publish(
         names = ()
     mean, std = frame_normalization(cfg, model)
     model.class_names, model.frame_mean, model.frame_std = names, mean, std
+    model.evaluation = build_evaluation(adopt_frame_format(cfg, model))
 
     output, name = Path(output), name or Path(checkpoint).stem
     folder = output / name if isinstance(model, HubModel) else None

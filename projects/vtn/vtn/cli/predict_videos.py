@@ -1,0 +1,142 @@
+"""Predictions of many videos for `vtn predict`: lines on the terminal, files, and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+from tqdm import tqdm
+
+from slowfast.errors import InputError
+from slowfast.exit_status import EXIT_ERROR
+from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.progress import Progress, format_duration
+from vtn.predictor.predictor import Predictor
+from vtn.predictor.texts import printable
+from vtn.predictor.videos import VideoSource, expand_arguments, is_endless
+from vtn.predictor.writers import STANDARD_OUTPUT, open_writers
+
+
+def predict_videos(args: argparse.Namespace, program: str) -> int:
+    """Predicts the videos of a parsed command line and returns the exit status.
+
+    Args:
+        args: see ``vtn.cli.predict``.
+        program: name of the command, at the start of messages.
+    """
+    _log_to_stderr(logging.INFO if args.progress else logging.WARNING)
+    source, *videos = args.arguments
+    if not args.live:
+        _check_ends(videos)
+    predictor = Predictor(
+        source,
+        config=args.cfg,
+        imports=args.imports,
+        backbone=args.backbone,
+        device=args.device,
+        precision=args.precision,
+        views=tuple(args.views) if args.views else None,
+        fps=args.fps,
+        batch_size=args.batch_size,
+        workers=args.workers,
+    )
+    if args.live:
+        return _follow(args, predictor, videos[0])
+    return _predict_all(args, predictor, list(expand_arguments(videos, _standard_input())), program)
+
+
+def _predict_all(
+    args: argparse.Namespace, predictor: Predictor, sources: Sequence[VideoSource], program: str
+) -> int:
+    """Predicts, prints and writes; a failure is one line on stderr and one entry in the files."""
+    if not sources:
+        print(f"{program}: no VIDEO was given: the list on standard input is empty", file=sys.stderr)
+        return EXIT_ERROR
+    done, failed, started = 0, 0, time.monotonic()
+    shows = not (args.quiet or args.progress or STANDARD_OUTPUT in (args.json, args.csv, args.jsonl))
+    results = predictor.stream(sources, window_seconds=args.window, stride_seconds=args.stride)
+    with (
+        open_writers(
+            predictor.class_names, args.top, json_path=args.json, csv_path=args.csv, lines_path=args.jsonl
+        ) as write,
+        Progress(len(sources), "predicted", "video", enabled=args.progress) as progress,
+        Interrupt() as interrupt,
+        closing(results),
+    ):
+        for result in results:
+            write(result)
+            done, failed = done + 1, failed + bool(result.error)
+            if result.error:
+                tqdm.write(f"{program}: {printable(result.describe())}", file=sys.stderr)
+            elif shows:
+                in_full = len(sources) == 1 or args.window
+                print(
+                    printable(result.describe(args.top) if in_full else result.describe_in_a_line(args.top))
+                )
+            progress.update()
+            if interrupt.requested():
+                break
+    if len(sources) > 1 and not args.quiet:
+        failures = f", {failed} failed" if failed else ""
+        seconds = time.monotonic() - started
+        print(
+            f"{done - failed} of {len(sources)} videos predicted{failures}, {seconds:.1f} s", file=sys.stderr
+        )
+    if interrupt.requested() and done < len(sources):
+        stopped = Interrupted(interrupt.signum, f"{done} of {len(sources)} videos are done")
+        print(f"{program}: {stopped}", file=sys.stderr)
+        return stopped.exit_code
+    return EXIT_ERROR if failed else 0
+
+
+def _follow(args: argparse.Namespace, predictor: Predictor, video: str) -> int:
+    """Follows one source until it ends; prints a line whenever the best class changes."""
+    updates = predictor.follow(video, last_seconds=args.live, every_seconds=args.stride or 1.0)
+    best = None
+    shows = not (args.quiet or args.jsonl == STANDARD_OUTPUT)
+    with (
+        open_writers(predictor.class_names, args.top, lines_path=args.jsonl) as write,
+        closing(updates),
+    ):
+        for update in updates:
+            write(update)
+            (now,) = update.top(1)
+            if shows and now.label != best:
+                print(
+                    f"{format_duration(update.seconds)}  {printable(now.label)}  {now.score:.3f}", flush=True
+                )
+            best = now.label
+    return 0
+
+
+def _check_ends(videos: Sequence[str]) -> None:
+    """Raises ``InputError`` for a camera or an address that has no end."""
+    for video in videos:
+        if is_endless(video):
+            raise InputError(f"{video}: has no end; give --live SECONDS to follow it")
+
+
+def _standard_input() -> Iterator[str]:
+    """Yields the lines of standard input; file names that are not UTF-8 keep their bytes."""
+    for line in sys.stdin.buffer:
+        yield os.fsdecode(line)
+
+
+def _log_to_stderr(level: int) -> None:
+    """Sends log lines to stderr, since standard output is for results."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(level)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if getattr(one, "name", None) == _HANDLER]:
+        root.removeHandler(old)
+    handler.name = _HANDLER
+    root.addHandler(handler)
+
+
+_HANDLER = "vtn predict"

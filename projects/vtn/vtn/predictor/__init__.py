@@ -1,0 +1,1 @@
+"""Predictions for many videos: from a source of weights and files to results."""

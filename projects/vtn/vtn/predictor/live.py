@@ -1,0 +1,134 @@
+"""Frames of a source without an end, such as a camera, as they come.
+
+t frames of a push, H W pixels.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import av
+import numpy as np
+
+from slowfast.errors import DecodeError
+from slowfast.log import get_logger
+from slowfast.video.container import (
+    Address,
+    choose_video_stream,
+    open_container,
+    open_error_text,
+    reason_of,
+)
+from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.placement import Placer
+from vtn.predictor.videos import is_address, is_camera, is_endless
+
+# FFmpeg's name of the cameras of a system, and the name of camera N there.
+_CAMERAS = {
+    "linux": ("v4l2", "/dev/video{}"),
+    "darwin": ("avfoundation", "{}"),
+}
+# Pushes that may wait for the model; frames of a camera that come meanwhile are dropped.
+_MOST_WAITING = 2
+
+logger = get_logger(__name__)
+
+
+class LiveFrames:
+    """The frames of a camera, an address or a file in pushes of equal duration, thinned to a frame rate.
+
+    Frames of a camera or a stream without an end that come faster than they are taken are dropped, so that
+    the newest ones are never far behind.
+
+    Args:
+        place: number of a camera, an address, or the path of a file.
+        placer: scaling and crop of the frames.
+        fps: largest number of frames per second.
+        seconds: duration of a push.
+
+    Attributes:
+        num_dropped: pushes that were dropped.
+    """
+
+    def __init__(self, place: str, placer: Placer, *, fps: float, seconds: float) -> None:
+        self.num_dropped = 0
+        self._place = place
+        self._placer = placer
+        self._fps = fps
+        self._seconds = seconds
+        self._may_drop = is_endless(place)
+        self._num_made = self._num_taken = 0
+
+    def count_taken(self) -> None:
+        """Counts a push that the model has encoded."""
+        self._num_taken += 1
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields frames (t, H, W, 3) uint8 RGB, and their times (t,) in seconds from the first frame.
+
+        Raises:
+            DecodeError: for a source that cannot be opened or read.
+        """
+        images: list[np.ndarray] = []
+        times: list[float] = []
+        for seconds, image in self._thinned_frames():
+            if times and seconds - times[0] >= self._seconds - 1e-6:
+                yield from self._push(images, times)
+                images, times = [], []
+            images.append(image)
+            times.append(seconds)
+        if times:
+            yield from self._push(images, times)
+
+    def _push(self, images: list[np.ndarray], times: list[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if self._may_drop and self._num_made - self._num_taken >= _MOST_WAITING:
+            self.num_dropped += 1
+            if self.num_dropped == 1:
+                logger.warning("%s: the model is slower than the frames come; some are left out", self._place)
+            return
+        self._num_made += 1
+        yield np.stack(images), np.array(times)
+
+    def _thinned_frames(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Yields (seconds, frame (H, W, 3)) of the frames that are due at the frame rate."""
+        scaler = FrameScaler(1, self._placer, self._place)
+        with closing(self._open()) as container:
+            stream = choose_video_stream(container, self._place)
+            if stream is None:
+                raise DecodeError(self._place, "no video stream")
+            first, last, due, period = None, -1.0, 0.0, 1 / self._fps
+            for frame in self._decoded(container, stream):
+                time = last + period if frame.time is None else frame.time
+                first = time if first is None else first
+                seconds = time - first
+                if seconds <= last or seconds < due - 1e-3:  # containers round to milliseconds
+                    continue
+                # After a pause the periods are counted from the frame that ended it.
+                last, due = seconds, due + period if seconds < due + period else seconds + period
+                yield seconds, scaler.view(frame).copy()
+
+    def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
+        try:
+            yield from container.decode(stream)
+        except av.EOFError:
+            return
+        except (av.FFmpegError, OSError) as error:
+            raise DecodeError(self._place, "unreadable", str(error)) from error
+
+    def _open(self) -> Any:
+        try:
+            if is_camera(self._place):
+                return _open_camera(self._place)
+            return open_container(Address(self._place) if is_address(self._place) else self._place)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise DecodeError(self._place, reason_of(error), open_error_text(error)) from error
+
+
+def _open_camera(number: str) -> Any:
+    if sys.platform not in _CAMERAS:
+        raise DecodeError(number, "no camera", f"cameras have no numbers on {sys.platform}; give an address")
+    kind, name = _CAMERAS[sys.platform]
+    return av.open(name.format(number), format=kind)

@@ -1,0 +1,138 @@
+"""The way of many videos through decoding threads and batches to the scores of their views, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from slowfast.datasets.clip import Clip, StreamedClip
+from slowfast.errors import DecodeError, InputError, NotFiniteError
+from vtn.predictor.scoring import ViewScorer, ViewScores
+from vtn.predictor.videos import VideoSource
+from vtn.predictor.views import ReadVideo, ViewPlan
+
+MAX_BATCH_FRAMES = 1024
+"""Largest number of frames of a batch, padded; one view may have more."""
+
+FAILURES = (DecodeError, NotFiniteError, InputError, OSError, MemoryError)
+"""Errors of one video, by which others are not affected."""
+
+
+@dataclass(eq=False)
+class ScoredVideo:
+    """A video whose views are being scored, or are scored.
+
+    Attributes:
+        source: the video.
+        read: its views; None: it cannot be read.
+        error: the reason why it cannot be read.
+        scores: of the views so far.
+    """
+
+    source: VideoSource
+    read: ReadVideo | None = None
+    error: Exception | None = None
+    scores: list[ViewScores] = field(default_factory=list)
+    _num_taken: int = 0
+
+    @property
+    def failure(self) -> Exception | None:
+        """The first reason why the video has no scores; None: it has scores."""
+        return self.error or next((one for one in self.scores if isinstance(one, Exception)), None)
+
+    def count_view(self, num_views: int) -> bool:
+        """Counts a view that has been through a batch; returns whether it was the last one."""
+        self._num_taken += 1
+        return self._num_taken == num_views
+
+
+@dataclass
+class _Batch:
+    """Consecutive views of consecutive videos; views of videos that cannot be read take places, too.
+
+    So a batch consists of the same views as in the engine's test.
+    """
+
+    size: int
+    slots: list[tuple[ScoredVideo, Clip | StreamedClip | None]] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch has ``size`` views."""
+        return len(self.slots) >= self.size
+
+    def has_room_for(self, clip: Clip | StreamedClip | None) -> bool:
+        """Returns whether the frames of another view fit into the batch."""
+        lengths = [_frames_in_memory(slot) for _, slot in [*self.slots, (None, clip)]]
+        count = sum(length > 0 for length in lengths)
+        return not self.slots or count == 1 or max(lengths) * count <= MAX_BATCH_FRAMES
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A plan of views and the model that scores them.
+
+    Attributes:
+        plan: reads the views of a video.
+        scorer: scores them.
+        batch_size: views that are scored together.
+    """
+
+    plan: ViewPlan
+    scorer: ViewScorer
+    batch_size: int
+
+    def run(self, sources: Iterable[VideoSource], *, workers: int, threads: int) -> Iterator[ScoredVideo]:
+        """Yields the videos in order, with the scores of their views.
+
+        Closing the generator ends the threads after the videos that they decode.
+
+        Args:
+            workers: videos that are decoded at the same time, while the model runs.
+            threads: decoding threads per video.
+        """
+        batch = _Batch(self.batch_size)
+        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+            reading: deque[tuple[ScoredVideo, Future[ReadVideo]]] = deque()
+            try:
+                for source in sources:
+                    reading.append((ScoredVideo(source), pool.submit(self.plan.read, source, threads)))
+                    if len(reading) > workers:
+                        yield from self._add(batch, *reading.popleft())
+                while reading:
+                    yield from self._add(batch, *reading.popleft())
+                yield from self._score(batch)
+            finally:
+                for _, future in reading:
+                    future.cancel()
+
+    def _add(self, batch: _Batch, video: ScoredVideo, future: Future[ReadVideo]) -> Iterator[ScoredVideo]:
+        """Adds the views of a video once it is read; yields the videos that become complete."""
+        try:
+            video.read = future.result()
+        except FAILURES as error:
+            video.error = error
+        for view in range(self.plan.num_views):
+            clip = None if video.read is None else video.read.clips[view]
+            if not batch.has_room_for(clip):
+                yield from self._score(batch)
+            batch.slots.append((video, clip))
+            if batch.is_full:
+                yield from self._score(batch)
+
+    def _score(self, batch: _Batch) -> Iterator[ScoredVideo]:
+        """Scores and removes the views of a batch; yields the videos that have no further views."""
+        slots, batch.slots = batch.slots, []
+        clips = [clip for _, clip in slots if clip is not None]
+        results = iter(self.scorer.score(clips))
+        for video, clip in slots:
+            if clip is not None:
+                video.scores.append(next(results))
+            if video.count_view(self.plan.num_views):
+                yield video
+
+
+def _frames_in_memory(clip: Clip | StreamedClip | None) -> int:
+    return clip.frames.shape[1] if isinstance(clip, Clip) else 0

@@ -1,0 +1,349 @@
+"""One call from a video to an answer: :class:`Predictor`.
+
+T frames, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from slowfast.errors import DecodeError, InputError, first_line
+from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.precision import Precision
+from vtn.arguments.evaluation import build_evaluation_config
+from vtn.frame_model import FrameModel
+from vtn.inference.extract import extract_open_video
+from vtn.inference.prediction import Prediction
+from vtn.inference.stream import VideoStream
+from vtn.inference.video_prediction import build_frame_view
+from vtn.inference.windows import score_video, score_windows
+from vtn.predictor.live import LiveFrames
+from vtn.predictor.pipeline import FAILURES, Pipeline, ScoredVideo
+from vtn.predictor.scoring import ViewScorer, merge_views
+from vtn.predictor.source import adopt_config, load_source
+from vtn.predictor.texts import describe_failure, printable_names
+from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
+from vtn.predictor.views import build_view_plan
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+_DECODING_THREADS = 4
+
+Windows: TypeAlias = tuple[float, float] | None
+"""Length of windows and from one start to the next, in seconds; None: no windows."""
+
+
+class Predictor:
+    """A model that turns videos into class scores, with the frames that its test would choose.
+
+    A video is scored as a whole by default; scores in float32 are those of the engine's test of the same
+    weights, bit for bit where batches have the same size, and else up to rounding.
+
+    May be called from several threads: calls share the weights, which none of them changes, and each call
+    decodes its own videos. A given model is moved to ``device`` and set to evaluation mode; do not train it
+    while it predicts.
+
+    Args:
+        source: a folder that ``vtn publish`` or ``save_pretrained`` wrote, ``OWNER/NAME`` of a model on the
+            Hugging Face hub, a checkpoint with its configuration inside, or a model of this package.
+        config: name or path of a configuration, for weights that come without one.
+        imports: modules or Python files that register parts of the model; a file of weights never imports
+            any by itself.
+        backbone: name of the backbone where its description lies in a folder or on a hub, which a file of
+            weights must not choose.
+        device: such as ``cuda:1``; None: a GPU where there is one, else the CPU.
+        precision: ``float32``, or ``bfloat16`` or ``float16``, which are faster on GPUs.
+        views: clips per video and crops per clip, whose scores are merged; None: the full video.
+        fps: frames per second of the full video; None: the frames of the test.
+        batch_size: views that the model scores together.
+        workers: videos that are decoded at the same time in :meth:`stream`.
+
+    Attributes:
+        model: in evaluation mode on ``device``.
+        class_names: K names in the order of the scores; numbers where the weights come without names.
+
+    Raises:
+        CheckpointError: for a source that does not exist, is damaged, or must not be acted on.
+        ConfigError, ModelError, InputError: for a model that cannot be built, and unsuitable arguments.
+
+    >>> import numpy as np
+    >>> import vtn
+    >>> model = vtn.create_model("QUICKSTART", num_classes=3)  # or the path of trained weights
+    >>> predictor = Predictor(model, device="cpu")
+    >>> result = predictor(np.zeros((12, 48, 64, 3), np.uint8))  # or the path of a video
+    >>> result.num_frames, result.seconds, result.scores.shape, len(result.top(2))
+    (8, 0.48, (3,), 2)
+    >>> [bool(result.error) for result in predictor.stream(["missing.mp4"])]
+    [True]
+    """
+
+    def __init__(
+        self,
+        source: str | Path | FrameModel,
+        *,
+        config: str | Path = "",
+        imports: Sequence[str] = (),
+        backbone: str = "",
+        device: str | torch.device | None = None,
+        precision: str = "float32",
+        views: tuple[int, int] | None = None,
+        fps: float | None = None,
+        batch_size: int = 8,
+        workers: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f"precision = {precision!r}: must be one of {', '.join(PRECISIONS)}")
+        if batch_size < 1 or (workers is not None and workers < 1):
+            raise InputError(f"batch_size = {batch_size}, workers = {workers}: must be 1 or more")
+        model: Any = source
+        if not isinstance(source, FrameModel):
+            model = load_source(source, config=config, imports=imports, backbone=backbone)
+        elif config:
+            adopt_config(model, config)
+        name = type(model).__name__ if isinstance(source, FrameModel) else str(source)
+        if not model.evaluation:
+            raise InputError(
+                f"{name}: does not come with the sampling of its frames; give the configuration that it was "
+                "trained with: --cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE, or set model.evaluation)"
+            )
+        place = _move(model, device)
+        self.model: Any = model.eval()
+        self.class_names = printable_names(model.class_names, model.num_classes)
+        self._cfg = build_evaluation_config(model.evaluation, model, source=name)
+        self._plan = build_view_plan(self._cfg, model, views=views, fps=fps)
+        self._fps = fps
+        self._workers = workers or min(4, os.cpu_count() or 1)
+        dtype = None if precision == "float32" else getattr(torch, precision)
+        encoder = FrameEncoder(
+            model,
+            tuple(model.frame_mean),
+            tuple(model.frame_std),
+            place,
+            Precision(place.type, dtype),
+        )
+        # Views come in the order of channels that the model takes, other frames in RGB.
+        channels = "BGR" if self._cfg.DATA.REVERSE_INPUT_CHANNEL else "RGB"
+        self._rgb_encoder = replace(encoder, channels=channels)
+        self._scorer = ViewScorer(model, encoder, self._cfg.MODEL.HEAD_ACT)
+        self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
+
+    def __call__(
+        self,
+        video: Video | VideoSource,
+        *,
+        window_seconds: float | None = None,
+        stride_seconds: float | None = None,
+        frames_per_second: float | None = None,
+    ) -> Prediction:
+        """Predicts one video.
+
+        Args:
+            video: a path; an ``http(s)://`` address; an open, seekable binary file; or frames (T, H, W, 3)
+                uint8 RGB as an array or tensor.
+            window_seconds: length of windows that are scored as well, see :meth:`stream`.
+            stride_seconds: from the start of a window to the start of the next; None: ``window_seconds``.
+            frames_per_second: of frames in memory; None: those of the clips that the model was trained with,
+                before every ``DATA.SAMPLING_RATE``-th is taken.
+
+        Raises:
+            DecodeError, OSError: for a video that cannot be decoded.
+            InputError: for unsuitable arguments.
+            NotFiniteError: for scores that are NaN or infinite.
+        """
+        windows = _window_lengths(window_seconds, stride_seconds)
+        source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
+        (result,) = self._predict([source], windows, workers=1, threads=_DECODING_THREADS)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def stream(
+        self,
+        videos: Iterable[Video | VideoSource],
+        *,
+        window_seconds: float | None = None,
+        stride_seconds: float | None = None,
+    ) -> Generator[Prediction, None, None]:
+        """Yields the predictions of many videos in order, while threads decode the next ones.
+
+        A video that cannot be predicted has a prediction with ``error`` and does not end the work. Results
+        come in batches of ``batch_size`` views.
+
+        Args:
+            videos: as for :meth:`__call__`; may be an iterator without an end.
+            window_seconds: also score windows of this length. The frames of the video and of its windows are
+                then those at ``fps``, by default at the frame rate of the clips that the model was trained
+                with.
+            stride_seconds: from the start of a window to the start of the next; None: ``window_seconds``.
+
+        Raises:
+            InputError: for lengths that are not above 0.
+        """
+        windows = _window_lengths(window_seconds, stride_seconds)
+        sources = (self._source(video) for video in videos)
+        names: deque[str] = deque()
+
+        def named() -> Iterator[VideoSource]:
+            for source in sources:
+                names.append(source.name)
+                yield source
+
+        for result in self._predict(named(), windows, workers=self._workers, threads=1):
+            name = names.popleft()
+            if isinstance(result, Exception):
+                yield Prediction.failed(name, self.class_names, describe_failure(result, name))
+            else:
+                yield result
+
+    def follow(
+        self, video: str, *, last_seconds: float, every_seconds: float = 1.0
+    ) -> Generator[Prediction, None, None]:
+        """Yields predictions of a camera or stream while its frames come, each of its last seconds.
+
+        The attribute ``seconds`` of a prediction is the time of the newest frame since the first one. Frames
+        are taken at ``fps``, by default at the frame rate of the clips that the model was trained with; each
+        is encoded once. Frames that come while the model is busy are left out.
+
+        Args:
+            video: number of a camera as text, such as ``0``; an address, such as ``rtsp://…``; or the path of
+                a file.
+            last_seconds: duration that is scored.
+            every_seconds: from one prediction to the next.
+
+        Raises:
+            DecodeError: for a source that cannot be opened or read.
+            InputError: for durations that are not above 0.
+        """
+        if not (0 < last_seconds < float("inf") and 0 < every_seconds < float("inf")):
+            raise InputError(
+                f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
+            )
+        view = build_frame_view(self._cfg, self.model, self._fps)
+        frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
+        stream = VideoStream(
+            self.model,
+            keep_seconds=last_seconds,
+            head_act=self._scorer.head_act,
+            mean=view.mean,
+            std=view.std,
+        )
+        with closing(stream.follow(self._plan.in_channel_order(frames))) as updates:
+            while True:
+                with self._scorer.encoder.precision.autocast():
+                    if (now := next(updates, None)) is None:
+                        return
+                    scores = stream.scores()
+                frames.count_taken()
+                yield Prediction(video, now, len(stream), self.class_names, scores)
+
+    def _source(self, video: Video | VideoSource) -> VideoSource:
+        try:
+            return as_source(video, fps=self._cfg.DATA.TARGET_FPS)
+        except InputError as error:
+            name = os.fspath(video) if isinstance(video, str | os.PathLike) else f"<{type(video).__name__}>"
+            return MissingSource(name, describe_failure(error, name))
+
+    def _predict(
+        self,
+        sources: Iterable[VideoSource],
+        windows: Windows,
+        *,
+        workers: int,
+        threads: int,
+    ) -> Iterator[Prediction | Exception]:
+        if windows is None:
+            videos = self._pipeline.run(sources, workers=workers, threads=threads)
+            return (self._result(video) for video in videos)
+        return (self._predict_features(source, windows) for source in sources)
+
+    def _result(self, video: ScoredVideo) -> Prediction | Exception:
+        """Returns the prediction of a video from the scores of its views, or the reason why it has none."""
+        error = video.failure
+        if isinstance(error, DecodeError) and error.reason == "corrupt" and self._plan.is_full_video:
+            return self._predict_features(video.source, None)  # leaves out frames that cannot be decoded
+        if error is not None or video.read is None:
+            return error or InputError(f"{video.source.name}: was not read")
+        scores = [scores for scores in video.scores if isinstance(scores, np.ndarray)]
+        merged = merge_views(scores, self._cfg.DATA.ENSEMBLE_METHOD)
+        return Prediction(
+            video.source.name, video.read.seconds, video.read.num_frames, self.class_names, merged
+        )
+
+    def _predict_features(self, source: VideoSource, windows: Windows) -> Prediction | Exception:
+        """Predicts a video from the features of its frames, which are kept on the disk meanwhile.
+
+        Args:
+            windows: None: the video as a whole, from the frames of its test.
+        """
+        view = build_frame_view(self._cfg, self.model, self._fps)
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix="vtn-") as folder,
+                source.open(_DECODING_THREADS) as video,
+            ):
+                whole = self._plan.frames(video.times) if windows is None else None
+                features = extract_open_video(
+                    self._rgb_encoder,
+                    video,
+                    view,
+                    Path(folder, "features.npy"),
+                    name=source.name,
+                    source={"video": source.name},
+                    indices=whole,
+                )
+                head_act = self._scorer.head_act
+                timeline = None
+                if windows is not None:
+                    timeline = score_windows(self.model, features, *windows, head_act=head_act)
+                return Prediction(
+                    source.name,
+                    features.duration,
+                    features.num_decoded,
+                    self.class_names,
+                    score_video(self.model, features, head_act=head_act),
+                    timeline,
+                    len(features.features) - features.num_decoded,
+                )
+        except FAILURES as error:
+            return error
+
+
+def _window_lengths(seconds: float | None, stride: float | None) -> Windows:
+    """Returns the length of windows and from one start to the next; None where no windows were asked for.
+
+    Raises:
+        InputError: for lengths that are not above 0, and for a stride alone.
+    """
+    if seconds is None:
+        if stride is not None:
+            raise InputError(f"stride_seconds = {stride}: needs window_seconds; give both")
+        return None
+    stride = seconds if stride is None else stride
+    if not (0 < seconds < float("inf") and 0 < stride < float("inf")):
+        raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0")
+    return seconds, stride
+
+
+def _move(model: FrameModel, device: str | torch.device | None) -> torch.device:
+    """Moves a model to a device, None: a GPU where there is one, and returns the device.
+
+    Raises:
+        InputError: for a device that does not exist here.
+    """
+    try:
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.to(place)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device = {device!r}: {first_line(error)}; give cpu, or a GPU such as cuda:0"
+        ) from None
+    return place

@@ -1,0 +1,105 @@
+"""Scores of views as in the engine's test: batches of clips of any lengths, and long views chunk by chunk.
+
+B views of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slowfast.datasets.clip import Clip, StreamedClip
+from slowfast.datasets.loading.loader import collate
+from slowfast.engine.streamed_view import classify_streamed_view
+from slowfast.errors import DecodeError, NotFiniteError
+from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
+from vtn.frame_model import FrameModel
+
+ViewScores = np.ndarray | Exception
+"""Scores (K,) float32 of a view, or the reason why it has none."""
+
+
+@dataclass(frozen=True)
+class ViewScorer:
+    """A model with all that turns its logits into scores; used by any number of threads at a time.
+
+    Attributes:
+        model: in evaluation mode.
+        encoder: of ``model``; has the normalisation, the device and the precision.
+        head_act: name of the score activation.
+    """
+
+    model: FrameModel
+    encoder: FrameEncoder
+    head_act: str
+
+    @torch.no_grad()
+    def score(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
+        """Returns the scores of views; those in memory are one batch per frame size, padded and masked."""
+        scores: dict[int, ViewScores] = {}
+        rows_of_size: dict[tuple[int, ...], list[int]] = {}
+        for row, clip in enumerate(clips):
+            if isinstance(clip, Clip):
+                rows_of_size.setdefault(tuple(clip.frames.shape[2:]), []).append(row)
+            else:
+                scores[row] = self._score_streamed(clip)
+        for rows in rows_of_size.values():
+            scores.update(zip(rows, self._score_batch([clips[row] for row in rows]), strict=True))
+        return [scores[row] for row in range(len(clips))]
+
+    def _score_batch(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
+        """Scores clips in memory; those without a finite result are left out, and the others scored again."""
+        if not clips:
+            return []
+        batch = collate(list(clips)).to(self.encoder.device)
+        try:
+            with self.encoder.precision.autocast():
+                inputs = batch.inputs(self.encoder.mean, self.encoder.std)
+                logits = self.model(inputs, batch.positions, batch.mask)  # (B, K)
+        except NotFiniteError as error:
+            if not error.clips:
+                raise
+            kept = [row for row in range(len(clips)) if row not in error.clips]
+            scores: list[ViewScores] = [error] * len(clips)
+            for row, result in zip(kept, self._score_batch([clips[row] for row in kept]), strict=True):
+                scores[row] = result
+            return scores
+        return self._activated(logits)
+
+    def _score_streamed(self, clip: StreamedClip) -> ViewScores:
+        try:
+            with self.encoder.precision.autocast():
+                logits = classify_streamed_view(self.encoder, clip.view)  # (1, K)
+        except (NotFiniteError, DecodeError, OSError) as error:
+            return error
+        return self._activated(logits)[0]
+
+    def _activated(self, logits: Tensor) -> list[ViewScores]:
+        rows = SCORE_ACTIVATION_REGISTRY.get(self.head_act)(logits.float()).cpu().numpy()
+        return [_checked(row) for row in rows]
+
+
+def _checked(row: np.ndarray) -> ViewScores:
+    if np.isfinite(row).all():
+        return row
+    return NotFiniteError("the model gives scores that are NaN or infinite; check its weights", [0])
+
+
+def merge_views(views: Sequence[np.ndarray], method: str) -> np.ndarray:
+    """Returns the scores (K,) float32 of a video from those of its views (K,), as the engine's test does.
+
+    Args:
+        method: ``max``, or ``sum`` for their mean.
+    """
+    merged = views[0].copy()
+    for scores in views[1:]:
+        if method == "max":
+            np.maximum(merged, scores, out=merged)
+        else:
+            merged += scores
+    return merged if method == "max" else merged / np.float32(len(views))

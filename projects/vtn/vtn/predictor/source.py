@@ -1,0 +1,202 @@
+"""Sources of models: a published folder, a name on the Hugging Face hub, or a checkpoint.
+
+Everything that belongs to the weights travels with them: class names, normalisation and sampling of frames.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+
+from slowfast.checkpoint.storage import read_checkpoint, weights_in
+from slowfast.config import load_config
+from slowfast.config.load import find_config
+from slowfast.errors import CheckpointError, ConfigError, first_line
+from slowfast.models.build import MODEL_REGISTRY, build_model
+from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.registry import import_user_modules
+from slowfast.solver.ema import evaluates_average
+from vtn.arguments.evaluation import build_evaluation
+from vtn.arguments.model_arguments import ModelArguments
+from vtn.factory import load_checkpoint
+from vtn.frame_model import FrameModel
+from vtn.hub import HubModel, read_arguments
+from vtn.predictor.untrusted import (
+    NOTHING_TO_RUN,
+    check_archive,
+    check_backbone,
+    check_numbers,
+    check_size,
+    count_safetensors,
+    count_stored,
+    read_config_text,
+)
+from vtn.publishing.zoo import find_published
+
+_NEEDED = ("num_classes", "class_names", "frame_mean", "frame_std", "weights_digest")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_source(
+    source: str | Path, *, config: str | Path = "", imports: Sequence[str] = (), backbone: str = ""
+) -> Any:
+    """Returns the model of a source in evaluation mode, with ``class_names`` and ``evaluation``.
+
+    Args:
+        source: path of a folder that ``vtn publish`` or ``save_pretrained`` wrote, ``OWNER/NAME`` of such a
+            folder on the hub, or the path of a checkpoint.
+        config: name or path of a configuration, for weights that come without one.
+        imports: modules or Python files that register the model or its parts. A file of weights never
+            imports any by itself.
+        backbone: name of the backbone, where its description lies in a folder or on a hub.
+
+    Raises:
+        CheckpointError: for a source that does not exist, is damaged, or must not be acted on.
+        ConfigError, ModelError: for a model that cannot be built.
+    """
+    import_user_modules(imports)
+    path = Path(source)
+    if path.is_dir():
+        return _load_folder(path, path / CONFIG_NAME, path / SAFETENSORS_SINGLE_FILE, config, backbone)
+    if path.is_file():
+        return _load_file(path, config, backbone)
+    if _HUB_NAME.fullmatch(str(source)):
+        described = _download(str(source), CONFIG_NAME)
+        weights = _download(str(source), SAFETENSORS_SINGLE_FILE)
+        return _load_folder(source, described, weights, config, backbone)
+    raise CheckpointError(
+        f"{source}: does not exist; give a folder that `vtn publish` wrote, a checkpoint, or OWNER/NAME of a "
+        f"model on the Hugging Face hub{_config_hint(source)}"
+    )
+
+
+def _config_hint(source: str | Path) -> str:
+    """Returns what to do where a user gives the name of a configuration instead of weights."""
+    try:
+        find_config(source)
+    except ConfigError:
+        return ""
+    return f". {source} is a configuration without weights: write CHECKPOINT --cfg {source}"
+
+
+def _download(name: str, file: str) -> Path:
+    try:
+        return Path(hf_hub_download(name, file))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{name}: is not a file or folder here, and the Hugging Face hub does not give its {file}: "
+            f"{first_line(error)}"
+        ) from error
+
+
+def _load_folder(
+    name: str | Path, config_path: Path, weights: Path, config: str | Path, backbone: str
+) -> Any:
+    """Loads a folder, or a model of the hub, by the class that its ``config.json`` names."""
+    content = _read_config_json(name, config_path)
+    model_class = _model_class(content["architecture"], str(name))
+    arguments = read_arguments(model_class.arguments_type, content, str(name))
+    _check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
+    fields = {"backbone": backbone} if backbone else {}
+    model = model_class.from_pretrained(str(name), **fields)
+    if config:
+        adopt_config(model, config)
+    return model
+
+
+def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
+            "`vtn publish` wrote, or a checkpoint file"
+        ) from error
+    if not isinstance(content, Mapping) or not isinstance(content.get("architecture"), str):
+        raise CheckpointError(
+            f"{name}: {CONFIG_NAME} does not name an architecture; give a folder that `vtn publish` or "
+            "save_pretrained wrote"
+        )
+    if missing := [key for key in _NEEDED if key not in content]:
+        raise CheckpointError(f"{name}: {CONFIG_NAME} lacks {', '.join(missing)}; publish the model again")
+    return content
+
+
+def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
+    """Loads a checkpoint with the configuration in it, or with a configuration of the user's."""
+    check_archive(path)
+    find_published(path)
+    content = read_checkpoint(path)
+    if config:
+        override = ["VTN.BACKBONE.NAME", backbone] if backbone else []
+        cfg = load_config(config, [*NOTHING_TO_RUN, *override])
+    elif isinstance(content.get("cfg"), str) and content["cfg"]:
+        cfg = read_config_text(content["cfg"], str(path), backbone=backbone)
+    else:
+        raise CheckpointError(
+            f"{path}: holds weights without a configuration; give the one that they were trained with: "
+            "--cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE)"
+        )
+    model_class = _model_class(cfg.MODEL.MODEL_NAME, str(path))
+    averaged = evaluates_average(cfg)
+    stored = count_stored(weights_in(content, path, averaged=averaged))
+    arguments = model_class.arguments_type.from_config(cfg).without_weights()
+    if config:
+        backbone = str(arguments.backbone.name)  # the user has chosen the configuration
+    _check_model(model_class, arguments, stored, str(path), backbone)
+    model: Any = build_model(cfg, fetch_weights=False)
+    model.frame_mean, model.frame_std = frame_normalization(cfg, model)
+    load_checkpoint(model, content, path, averaged=averaged)
+    model.evaluation = _build_evaluation(cfg, model)
+    return model.eval()
+
+
+def adopt_config(model: Any, config: str | Path) -> None:
+    """Sets the sampling of frames in tests of a model to that of a configuration, by its name or path."""
+    model.evaluation = _build_evaluation(load_config(config, NOTHING_TO_RUN), model)
+
+
+def _build_evaluation(cfg: Any, model: Any) -> dict[str, Any]:
+    return build_evaluation(adopt_frame_format(cfg, model))
+
+
+def _model_class(name: str, source: str) -> Any:
+    """Returns the class of a model of this project by its name in the registry.
+
+    Raises:
+        CheckpointError: for an unknown class, and for a model of another kind.
+    """
+    try:
+        model_class = MODEL_REGISTRY.get(name)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{source}: {error.problems[0]}. If it is a model of your own, give the file that registers it "
+            "by --imports FILE (in Python: imports=[FILE])"
+        ) from error
+    is_class = isinstance(model_class, type)
+    if not (is_class and issubclass(model_class, FrameModel) and issubclass(model_class, HubModel)):
+        raise CheckpointError(
+            f"{source}: is a {name}, which does not encode single frames; use VTN, FrameAverage or "
+            "AttentiveProbe, and test other models with `slowfast run`"
+        )
+    return model_class
+
+
+def _check_model(
+    model_class: Any, arguments: ModelArguments, stored: tuple[int, int], source: str, backbone: str
+) -> None:
+    """Raises an error unless the model can be built from these arguments without looking elsewhere."""
+    arguments = arguments.without_weights()
+    if backbone:
+        arguments = arguments.changed({"backbone": backbone})
+    check_backbone(arguments.backbone.name, arguments.backbone.args, source=source, allowed=backbone)
+    groups = {name: vars(group) for name, group in arguments.as_keywords().items() if is_dataclass(group)}
+    check_numbers({"num_classes": arguments.num_classes, **groups}, source=source)
+    check_size(lambda: model_class(**arguments.as_keywords()), stored, source=source)

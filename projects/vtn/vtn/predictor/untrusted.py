@@ -1,0 +1,281 @@
+"""Checks of files with weights that somebody else may have made: their configuration is data, not orders.
+
+Weights are read by ``torch.load(weights_only=True)`` or safetensors, which run no code from the file. This
+module is about the entries beside the weights: modules to import, paths, addresses, and sizes that would fill
+the memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from fvcore.common.config import CfgNode
+from safetensors import safe_open
+from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from slowfast.config import load_config
+from slowfast.errors import CheckpointError, ConfigError, SlowFastError, first_line
+from vtn.arguments.evaluation import EVALUATION_KEYS
+from vtn.backbones.base import BACKBONE_REGISTRY
+
+NOTHING_TO_RUN = ("TRAIN.ENABLE", "False", "TEST.ENABLE", "False")
+
+# Sections and keys that describe the model and its evaluation; all others of a file have no effect.
+_READ = (
+    *EVALUATION_KEYS,
+    *("DATA.TRAIN_CROP_SIZE", "DATA.NORMALIZATION", "DATA.MEAN", "DATA.STD"),
+    *("MODEL", "VTN", "MODEL_EMA.ENABLE", "MODEL_EMA.EVALUATE"),
+)
+# Keys in these sections that name files and downloads, or matter to training alone.
+_NOT_READ = (
+    *("MODEL.LOSS_FUNC", "VTN.PRETRAINED"),
+    *("VTN.BACKBONE.PRETRAINED", "VTN.BACKBONE.CHECKPOINT", "VTN.LONGFORMER.CHECKPOINT"),
+)
+_MOST_NODES = 20_000
+# Sources of backbones whose names need no other file and no network; other prefixes name folders and hubs.
+_SELF_CONTAINED = ("torchvision", "pytorchvideo")
+# Arguments by which libraries of backbones load weights.
+_LOADING_ARGUMENTS = frozenset(
+    {
+        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_path", "checkpoint_path"),
+        *("cache_dir", "weights", "weights_backbone", "trust_remote_code", "auto_map", "name_or_path"),
+    }
+)
+# No width, number of layers, or other size of a network is larger; libraries make lists of some of them.
+_LARGEST_SIZE = 1 << 17
+_MOST_TIMES = 4  # the size of a model, compared with its file
+_FREE_NUMBERS, _FREE_WEIGHTS = 1 << 20, 1024
+
+
+def read_config_text(text: str, source: str, *, backbone: str = "") -> CfgNode:
+    """Returns the parts of a checkpoint's configuration that describe the model and its evaluation.
+
+    ``IMPORTS``, ``_BASE_``, paths, addresses and output folders are left out, so that they have no effect.
+
+    Args:
+        text: YAML.
+        source: the checkpoint, for messages.
+        backbone: replaces the name of the backbone.
+
+    Raises:
+        ConfigError: for text that is not a configuration, and for values that are wrong. Where the file names
+            ``IMPORTS``, the message says that these were not imported.
+    """
+    content = _parse(text, source)
+    kept: dict[str, Any] = {}
+    for key, value in _leaves(content):
+        if _lies_in(key, _READ) and not _lies_in(key, _NOT_READ):
+            *sections, leaf = key.split(".")
+            node = kept
+            for section in sections:
+                node = node.setdefault(section, {})
+            node[leaf] = value
+    overrides = [*NOTHING_TO_RUN, *(["VTN.BACKBONE.NAME", backbone] if backbone else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "config.yaml")
+        file.write_text(yaml.safe_dump(kept), encoding="utf-8")
+        try:
+            return load_config(file, overrides, warn=False)
+        except ConfigError as error:
+            problems = [problem.replace(str(file), "configuration") for problem in error.problems]
+            hint = _imports_hint(content.get("IMPORTS"))
+            raise ConfigError(*problems, *([hint] if hint else []), source=source) from None
+
+
+def _imports_hint(imports: Any) -> str:
+    if not imports:
+        return ""
+    return (
+        f"IMPORTS = {imports!r}: is not imported, because a file of weights must not choose the code that "
+        "runs; if the model needs that module, give it by --imports FILE (in Python: imports=[FILE])"
+    )
+
+
+def _parse(text: str, source: str) -> Mapping[Any, Any]:
+    """Returns the mapping in a YAML text; refuses references that unfold into very many values."""
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        pending, visited = [root] if root else [], 0
+        while pending:
+            node = pending.pop()
+            visited += 1
+            if visited > _MOST_NODES:
+                raise CheckpointError(f"{source}: its configuration has more than {_MOST_NODES} values")
+            if isinstance(node, yaml.MappingNode):
+                pending += [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                pending += node.value
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise CheckpointError(f"{source}: its configuration cannot be read: {first_line(error)}") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{source}: its configuration must be a mapping of keys to values")
+    return content
+
+
+def _leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted key, value) of all values that are not mappings."""
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _lies_in(key: str, sections: tuple[str, ...]) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
+
+
+def check_backbone(name: object, args: Mapping[str, Any], *, source: str, allowed: str = "") -> None:
+    """Raises ``CheckpointError`` for a backbone whose description would be looked up in a folder or on a hub.
+
+    Args:
+        name: name of the backbone in the file.
+        args: arguments of its constructor in the file.
+        source: the file, for messages.
+        allowed: name that the user has written for it.
+    """
+    if not isinstance(name, str):
+        raise CheckpointError(f"{source}: the backbone's name must be text, but is {name!r}")
+    if name != allowed and not _is_self_contained(name):
+        raise CheckpointError(
+            f"{source}: its backbone {name!r} is described by another file or a hub, which a file of weights "
+            f"must not choose; if you trust it, write --backbone {name} (in Python: backbone={name!r})"
+        )
+    for argument, value in _leaves(args):
+        texts = value if isinstance(value, list | tuple) else [value]
+        if argument.split(".")[0].strip("_") in _LOADING_ARGUMENTS or any(
+            isinstance(item, str) and set(item) & set("/\\:") for item in texts
+        ):
+            raise CheckpointError(
+                f"{source}: backbone argument {argument} = {value!r}: must not name files or addresses; "
+                "publish the model without this argument"
+            )
+
+
+def _is_self_contained(name: str) -> bool:
+    """Returns whether the libraries know a backbone of that name without another file."""
+    if name in BACKBONE_REGISTRY:
+        return True
+    family, colon, rest = name.partition(":")
+    if family == "hf":
+        from transformers import CONFIG_MAPPING
+
+        return rest in CONFIG_MAPPING and not Path(rest).exists()
+    if not colon:
+        family, rest = "timm", name
+    return (family == "timm" or family in _SELF_CONTAINED) and not set(rest) & set("/\\:")
+
+
+def check_archive(path: str | Path) -> None:
+    """Raises ``CheckpointError`` for an archive that is larger unpacked than the file is."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > Path(path).stat().st_size:
+        raise CheckpointError(
+            f"{path}: is compressed and would unpack to {unpacked:,} bytes; checkpoints are not compressed"
+        )
+
+
+def count_stored(weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Returns the number of weights, and the number of values that are stored for them.
+
+    A tensor may claim more values than its storage has, by repeating them.
+    """
+    storages = {}
+    for tensor in weights.values():
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes() // tensor.element_size()
+    return len(weights), sum(storages.values())
+
+
+def count_safetensors(path: str | Path) -> tuple[int, int]:
+    """Returns the number of weights in a file and of their values; reads its header alone."""
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except Exception as error:  # safetensors has errors of its own
+        raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
+    return len(shapes), sum(int(torch.Size(shape).numel()) for shape in shapes)
+
+
+def check_numbers(groups: Mapping[str, Any], *, source: str) -> None:
+    """Raises ``CheckpointError`` for a number among a model's arguments that cannot be a size of a network.
+
+    Args:
+        groups: arguments by name; mappings in them may be nested.
+        source: the file, for messages.
+    """
+    for key, value in _leaves(groups):
+        numbers = value if isinstance(value, list | tuple) else [value]
+        for number in numbers:
+            if isinstance(number, int | float) and abs(number) > _LARGEST_SIZE:
+                raise CheckpointError(
+                    f"{source}: {key} = {value!r}: must be {_LARGEST_SIZE:,} or less, since it is a size of "
+                    "the network"
+                )
+
+
+def check_size(build: Callable[[], object], stored: tuple[int, int], *, source: str) -> None:
+    """Builds a model without memory for its weights, and refuses one that is far larger than its file.
+
+    Args:
+        build: builds the model that the file describes.
+        stored: number of weights in the file, and number of their values.
+        source: the file, for messages.
+
+    Raises:
+        CheckpointError: as soon as the model has more than four times the weights of the file.
+    """
+    most_weights, most_values = (_MOST_TIMES * count for count in stored)
+    try:
+        with _limited(most_weights, most_values, source), torch.device("meta"):
+            build()
+    except SlowFastError:
+        raise
+    except Exception:  # some networks need memory while they are built; each weight is counted then, too
+        with _limited(most_weights, most_values, source):
+            build()
+
+
+@contextmanager
+def _limited(most_weights: int, most_values: int, source: str) -> Iterator[None]:
+    """Ends the building of a model in this thread once it has more weights, or values in them."""
+    thread, weights, values = threading.get_ident(), 0, 0
+
+    def count(module: object, name: str, tensor: Tensor | None) -> None:
+        nonlocal weights, values
+        if tensor is None or threading.get_ident() != thread:
+            return
+        weights, values = weights + 1, values + tensor.numel()
+        if weights > most_weights + _FREE_WEIGHTS or values > most_values + _FREE_NUMBERS:
+            raise CheckpointError(
+                f"{source}: its configuration describes a model of more than {values:,} values in "
+                f"{weights:,} weights, but the file has far fewer; the two do not belong together"
+            )
+
+    handles = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

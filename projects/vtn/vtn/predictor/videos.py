@@ -1,0 +1,209 @@
+"""Videos that a user names: files, folders, patterns, lists, arrays, cameras and addresses.
+
+T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeAlias, cast, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from slowfast.datasets.video_folder import find_videos
+from slowfast.errors import InputError
+from slowfast.video.container import Address
+from slowfast.video.decoding import OpenVideo, open_video
+from vtn.predictor.array_video import ArrayVideo
+
+Video: TypeAlias = str | os.PathLike[str] | BinaryIO | np.ndarray | Tensor
+"""A path or an address; an open, seekable binary file; or frames (T, H, W, 3) uint8 RGB."""
+
+STANDARD_INPUT = "-"
+
+_ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|srt|udp)://\S+", re.IGNORECASE)
+_ENDLESS = ("rtsp", "rtmp", "srt", "udp")
+_PATTERN = frozenset("*?[")
+
+
+@runtime_checkable
+class VideoSource(Protocol):
+    """A video that can be opened any number of times.
+
+    Attributes:
+        name: for messages and results.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def open(self, threads: int = 1) -> OpenVideo:
+        """Opens the video for decoding by that number of threads.
+
+        Raises:
+            DecodeError: for a source that is not a decodable video.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A video file by its path, an open file, or an address.
+
+    Attributes:
+        place: as ``slowfast.video.decoding.open_video`` takes it.
+        name: of the video.
+    """
+
+    place: str | BinaryIO | Address
+    name: str
+
+    def open(self, threads: int = 1) -> OpenVideo:
+        """Opens the file, see :class:`VideoSource`."""
+        return open_video(self.place, threads=threads)
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Frames in memory.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8 RGB.
+        fps: frames per second.
+        name: of the video.
+    """
+
+    frames: np.ndarray
+    fps: float
+    name: str = "<frames>"
+
+    def open(self, threads: int = 1) -> OpenVideo:
+        """Returns the frames as an open video."""
+        return ArrayVideo(self.frames, self.fps)
+
+
+@dataclass(frozen=True)
+class MissingSource:
+    """An argument that names no video.
+
+    Attributes:
+        name: as written.
+        problem: for the message.
+    """
+
+    name: str
+    problem: str
+
+    def open(self, threads: int = 1) -> OpenVideo:
+        """Raises ``InputError`` with the problem."""
+        raise InputError(self.problem)
+
+
+def is_address(text: str) -> bool:
+    """Returns whether a text is the address of a video, such as ``https://…`` or ``rtsp://…``."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def is_camera(text: str) -> bool:
+    """Returns whether a text is the number of a camera, such as ``0``, and not the name of a file."""
+    return text.isdecimal() and not os.path.exists(text)
+
+
+def is_endless(text: str) -> bool:
+    """Returns whether a text names a stream that has no end: a camera, or an address such as ``rtsp://…``."""
+    return is_camera(text) or (is_address(text) and text.lower().startswith(_ENDLESS))
+
+
+def as_source(
+    video: Video | VideoSource, *, fps: float, frames_per_second: float | None = None
+) -> VideoSource:
+    """Returns the source of one video.
+
+    Args:
+        video: a path, an address, an open binary file, or frames (T, H, W, 3) uint8.
+        fps: frames per second of frames in memory, where ``frames_per_second`` is not given.
+        frames_per_second: of frames in memory.
+
+    Raises:
+        InputError: for frames of another shape or dtype, a rate that is not above 0, and any other object.
+    """
+    if frames_per_second is not None and not 0 < frames_per_second < float("inf"):
+        raise InputError(f"frames_per_second = {frames_per_second}: must be above 0")
+    if isinstance(video, str | os.PathLike):
+        path = os.fspath(video)
+        if is_endless(path):
+            raise InputError(f"{path}: has no end; follow it by `vtn predict --live`, or vtn.VideoStream")
+        return FileSource(Address(path) if is_address(path) else path, path)
+    if isinstance(video, Tensor):
+        video = video.detach().cpu().numpy()
+    if isinstance(video, np.ndarray):
+        if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or len(video) == 0:
+            raise InputError(
+                f"frames have shape {video.shape} and dtype {video.dtype}: must be uint8 RGB (frames, "
+                "height, width, 3), at least one frame"
+            )
+        return ArraySource(video, frames_per_second or fps)
+    if isinstance(video, VideoSource):
+        return video
+    if hasattr(video, "read") and hasattr(video, "seek"):
+        name = getattr(video, "name", "<file>")
+        return FileSource(_seekable(video), str(name))
+    raise InputError(
+        f"a video is a {type(video).__name__}: must be a path, an address, a binary file, or frames (T, H, "
+        "W, 3)"
+    )
+
+
+def _seekable(file: Any) -> BinaryIO:
+    if isinstance(file, io.TextIOBase) or not file.seekable():
+        raise InputError("an open file must be binary and seekable; open it by open(path, 'rb')")
+    return cast(BinaryIO, file)
+
+
+def expand_arguments(arguments: Sequence[str], lines: Iterable[str] = ()) -> Iterator[VideoSource]:
+    """Yields the videos that arguments of a command name, in their order.
+
+    Args:
+        arguments: paths of files; folders, whose videos are found at any depth; patterns with ``*``, ``?``,
+            ``[…]`` and ``**``; addresses; ``-``, which stands for ``lines``.
+        lines: paths of files, folders and patterns, one per line. Addresses in them are not opened: they may
+            come from somebody else.
+    """
+    for argument in arguments:
+        if argument == STANDARD_INPUT:
+            for line in lines:
+                if path := line.strip("\r\n"):
+                    yield from _expand_path(path)
+        elif is_address(argument):
+            yield FileSource(Address(argument), argument)
+        else:
+            yield from _expand_path(argument)
+
+
+def _expand_path(path: str) -> Iterator[VideoSource]:
+    if is_address(path):
+        yield MissingSource(path, "addresses are opened as arguments only, not from a list")
+    elif os.path.isdir(path):
+        found = find_videos(path)
+        if not found:
+            yield MissingSource(path, "the folder contains no video")
+        yield from (_file(os.path.join(path, name)) for name in found)
+    elif set(path) & _PATTERN and not os.path.exists(path):
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            yield MissingSource(path, "no file has a name of this pattern")
+        for match in matches:
+            yield from _expand_path(match) if os.path.isdir(match) else [_file(match)]
+    else:
+        yield _file(path)
+
+
+def _file(path: str) -> FileSource:
+    return FileSource(path, str(Path(path)))

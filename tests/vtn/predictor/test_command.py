@@ -1,0 +1,273 @@
+"""``vtn predict SOURCE VIDEO…``: folders, patterns and lists, files of results, failures, live sources."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.tiny_models import CLASS_NAMES
+from tests.support.videos import write_video
+from vtn import Predictor
+from vtn.cli.predict import main
+from vtn.predictor.scoring import ViewScorer
+
+
+def exit_status(arguments: list[str]) -> int:
+    """Returns the exit status as a shell gets it, also where argparse exits."""
+    try:
+        return main([*arguments, "--device=cpu"])
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+
+
+@pytest.fixture
+def clips(videos: Path, tmp_path: Path) -> Path:
+    """A folder of two videos, one of them in a folder below, a broken one, and a text."""
+    folder = tmp_path / "clips"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.mp4").write_bytes((videos / "05.mp4").read_bytes())
+    (folder / "below" / "b.mp4").write_bytes((videos / "12.mp4").read_bytes())
+    (folder / "broken.mp4").write_text("not a video")
+    (folder / "notes.txt").write_text("not a video either")
+    return folder
+
+
+def test_a_folder_with_a_broken_video(
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {kind: tmp_path / f"scores.{kind}" for kind in ("json", "csv", "jsonl")}
+    options = [f"--{kind}={path}" for kind, path in files.items()]
+    assert exit_status([str(published), str(clips), "--top=2", *options]) == 1
+    shown = capsys.readouterr()
+    names = ["a.mp4", "below/b.mp4", "broken.mp4"]
+    *expected, _ = Predictor(published, device="cpu").stream([clips / name for name in names])
+    assert shown.out.splitlines() == [prediction.describe_in_a_line(2) for prediction in expected]
+    failure, summary = shown.err.splitlines()
+    reason = "not a video (Invalid data found when processing input; moov atom not found)"
+    assert failure == f"vtn predict: {clips}/broken.mp4: {reason}"
+    assert summary.startswith("2 of 3 videos predicted, 1 failed")
+
+    content = json.loads(files["json"].read_text())
+    assert content["classes"] == list(CLASS_NAMES)
+    assert content["videos"][:2] == [prediction.to_dict(2) for prediction in expected]
+    assert content["videos"][2]["error"].startswith("not a video")
+    lines = [json.loads(line) for line in files["jsonl"].read_text().splitlines()]
+    assert lines == content["videos"]
+    with files["csv"].open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["video", "start", "end", "error", *CLASS_NAMES]
+    assert rows[1][:4] == [str(clips / "a.mp4"), "0.000", "0.500", ""]
+    np.testing.assert_allclose(np.array(rows[1][4:], float), expected[0].scores, atol=1e-6)
+    assert rows[3][0] == str(clips / "broken.mp4")
+    assert rows[3][3].startswith("not a video")
+
+
+def test_one_video_is_shown_in_full(published: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status([str(published), str(clips / "a.mp4")]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == Predictor(published, device="cpu")(clips / "a.mp4").describe() + "\n"
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("mode", ["--quiet", "--progress"])
+def test_modes_without_lines(
+    mode: str, published: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status([str(published), str(clips), mode]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "broken.mp4: not a video" in shown.err
+
+
+def test_standard_output_takes_one_file_instead_of_lines(
+    published: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status([str(published), str(clips / "a.mp4"), "--jsonl=-"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["video"] == str(clips / "a.mp4")
+
+
+def test_patterns_and_lists(
+    published: Path,
+    clips: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    odd = os.fsdecode(b"b\xff[1].mp4")  # not UTF-8, and a pattern if it did not exist
+    (clips / odd).write_bytes((clips / "a.mp4").read_bytes())
+    lines = b"%s/a.mp4\n%s/b\xff[1].mp4\r\n\nhttp://127.0.0.1/x.mp4\n" % ((os.fsencode(clips),) * 2)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    patterns = [f"{clips}/**/b.mp4", f"{clips}/none*.mp4"]
+    assert exit_status([str(published), *patterns, "-", "--top=1"]) == 1
+    shown = capsys.readouterr()
+    assert [line.partition(": ")[0] for line in shown.out.splitlines()] == [
+        f"{clips}/below/b.mp4",
+        f"{clips}/a.mp4",
+        f"{clips}/b\\udcff[1].mp4",
+    ]
+    assert f"{clips}/none*.mp4: no file has a name of this pattern" in shown.err
+    assert "http://127.0.0.1/x.mp4: addresses are opened as arguments only, not from a list" in shown.err
+
+
+def test_windows_of_several_videos(
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "scores.csv"
+    names = [str(clips / "a.mp4"), str(clips / "below" / "b.mp4")]
+    assert exit_status([str(published), *names, "--window=1", "--fps=10", f"--csv={table}"]) == 0
+    assert capsys.readouterr().out.count("over time:") == 2
+    with table.open(newline="") as file:
+        spans = [row[:3] for row in csv.reader(file)][1:]
+    assert [[float(end) for end in span[1:]] for span in spans] == [
+        [0, 0.5], [0, 0.5], [0, 1.2], [0, 1], [1, 1.2],
+    ]  # fmt: skip
+
+
+def test_views_are_merged(
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "scores.json"
+    assert exit_status([str(published), str(clips / "a.mp4"), "--views", "2", "3", f"--json={path}"]) == 0
+    (video,) = json.loads(path.read_text())["videos"]
+    expected = Predictor(published, device="cpu", views=(2, 3))(clips / "a.mp4")
+    assert video["scores"] == expected.scores.tolist()
+
+
+def test_ctrl_c_keeps_the_results_so_far(
+    published: Path,
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    score = ViewScorer.score
+
+    def press_ctrl_c(scorer: ViewScorer, batch: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return score(scorer, batch)
+
+    monkeypatch.setattr(ViewScorer, "score", press_ctrl_c)
+    path = tmp_path / "scores.json"
+    assert exit_status([str(published), str(clips), "--batch-size=1", f"--json={path}"]) == 130
+    assert "stopped by Ctrl-C: 1 of 3 videos are done" in capsys.readouterr().err
+    assert len(json.loads(path.read_text())["videos"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["SOURCE"], "give SOURCE and at least one VIDEO"),
+        (["SOURCE", "a", "--stride=1"], "--stride: needs --window or --live"),
+        (["SOURCE", "a", "--views", "2", "0"], "0: must be 1 or more"),
+        (["SOURCE", "a", "--views", "2", "1", "--window=1"], "--views: scores clips"),
+        (["SOURCE", "a", "b", "--live=1"], "--live: follows one VIDEO"),
+        (["SOURCE", "a", "--live=1", "--json=f"], "--live: excludes"),
+        (["SOURCE", "a", "--json=-", "--csv=-"], "only one of --json"),
+        (["SOURCE", "a", "--output=a.json"], "--output: belongs to --checkpoint"),
+        (["a", "--checkpoint=w.pyth"], "--checkpoint: needs --cfg"),
+        (
+            ["a", "--checkpoint=w.pyth", "--cfg=QUICKSTART", "--jsonl=a"],
+            "--jsonl: belongs to the form",
+        ),
+    ],
+)
+def test_mistakes_in_the_command(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(arguments)
+    except SystemExit as stopped:
+        status = int(stopped.code or 0)
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        ("rtsp://127.0.0.1/stream", "has no end; give --live SECONDS"),
+        ("7", "7: has no end; give --live SECONDS"),
+    ],
+)
+def test_endless_sources_need_live(
+    published: Path, video: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status([str(published), video]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_live_source(
+    published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "live.jsonl"
+    video = str(videos / "70.mp4")
+    options = ["--live=2", "--fps=10", "--stride=0.5", f"--jsonl={lines}"]
+    assert exit_status([str(published), video, *options]) == 0
+    updates = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [update["seconds"] for update in updates] == pytest.approx([0.5 * n - 0.1 for n in range(1, 15)])
+    assert [update["frames"] for update in updates[:5]] == [5, 10, 15, 20, 20]
+    timeline = Predictor(published, device="cpu", fps=10)(
+        video, window_seconds=2, stride_seconds=0.5
+    ).timeline
+    assert timeline is not None
+    # An update of the last two seconds scores what a window scores that ends there.
+    np.testing.assert_allclose([update["scores"] for update in updates[3:]], timeline.scores, atol=1e-5)
+
+    best = [update["top"][0]["class"] for update in updates]
+    changes = [best[0], *(now for before, now in pairwise(best) if now != before)]
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in shown] == changes
+    assert len(set(best)) > 1, "the best class must change"
+
+
+def test_a_camera_that_does_not_exist(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status([str(published), "63", "--live=1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("vtn predict: 63: ")
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    """A handler of requests for files that prints no line per request."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(videos: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of a folder with a video and a playlist that names a file of this computer."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    write_video(folder / "video.mkv", 12, size=(48, 48), fps=10)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{videos / '12.mp4'}\n#EXT-X-ENDLIST\n"
+    (folder / "playlist.m3u8").write_text(playlist)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_an_address(published: Path, server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"{server}/video.mkv"
+    assert exit_status([str(published), address]) == 0
+    local = Predictor(published, device="cpu")(tmp_path / "served" / "video.mkv")
+    shown = capsys.readouterr().out
+    assert shown == local.describe().replace(str(tmp_path / "served" / "video.mkv"), address) + "\n"
+    assert exit_status([str(published), f"{server}/missing.mkv", f"{server}/playlist.m3u8"]) == 1
+    missing, playlist, _ = capsys.readouterr().err.splitlines()
+    assert f"vtn predict: {server}/missing.mkv: " in missing
+    assert "playlist, a network stream or a list of other files, which are not followed" in playlist

@@ -1,0 +1,341 @@
+"""The predictor: the scores of the engine's test, every kind of video, results in order."""
+
+from __future__ import annotations
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+
+import vtn
+from slowfast.datasets.clip import normalize
+from slowfast.distributed.world import World
+from slowfast.engine.prediction_file import Predictions, load_predictions
+from slowfast.engine.test import run_test
+from slowfast.errors import DecodeError, InputError
+from slowfast.interrupt import Interrupt
+from slowfast.video.decoding import decode
+from tests.support.broken_corpus import make_corpus
+from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
+from tests.support.tiny_models import CLASS_NAMES, trained_checkpoint
+from tests.support.videos import write_video
+from vtn import Predictor
+from vtn.publishing.publish import publish
+
+
+def engine_scores(cfg: CfgNode, checkpoint: Path, **changes: Any) -> Predictions:
+    """Tests the checkpoint by the engine and returns its predictions file."""
+    changed = cfg.clone()
+    changed.defrost()
+    changed.merge_from_list(
+        [part for key, value in changes.items() for part in (key.replace("__", "."), value)]
+    )
+    changed.TEST.ENABLE = True
+    run_test(changed, World(), Interrupt(), trained=checkpoint)
+    return load_predictions(Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH)
+
+
+def paths_of(videos: Path) -> list[str]:
+    return [line.rpartition(" ")[0] for line in (videos / "test.csv").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("source", ["checkpoint", "published"])
+def test_scores_are_those_of_the_engine(
+    source: str, batch_size: int, cfg: CfgNode, checkpoint: Path, videos: Path, request: pytest.FixtureRequest
+) -> None:
+    expected = engine_scores(cfg, checkpoint, TEST__BATCH_SIZE=batch_size)
+    predictor = Predictor(request.getfixturevalue(source), device="cpu", batch_size=batch_size)
+    results = list(predictor.stream(paths_of(videos)))
+    assert [result.video for result in results] == paths_of(videos)
+    scored = [result for result in results if not result.error]
+    assert np.array_equal(np.stack([result.scores for result in scored]), expected.scores)
+    assert [number for number, result in enumerate(results) if result.error] == [
+        video.video_id for video in expected.broken
+    ]
+    assert [result.num_frames for result in scored] == [1, 5, 12, 13, 20, 70]
+    assert np.ptp(expected.scores, axis=0).max() > 0.01, "the videos must have different scores"
+
+
+@pytest.mark.parametrize("crops", [1, 3])
+def test_scores_of_several_views_are_those_of_the_engine(
+    crops: int, cfg: CfgNode, checkpoint: Path, videos: Path
+) -> None:
+    changes = {
+        "TRAIN__EVAL_FULL_VIDEO": False,
+        "TEST__NUM_ENSEMBLE_VIEWS": 2,
+        "TEST__NUM_SPATIAL_CROPS": crops,
+        "TEST__BATCH_SIZE": 4,
+    }
+    expected = engine_scores(cfg, checkpoint, **changes)
+    predictor = Predictor(checkpoint, device="cpu", views=(2, crops), batch_size=4)
+    scored = [result for result in predictor.stream(paths_of(videos)) if not result.error]
+    assert np.array_equal(np.stack([result.scores for result in scored]), expected.scores)
+
+
+CLIPS = (
+    *("VTN.BACKBONE.NAME", "tiny_clips", "VTN.BACKBONE.ARGS", {}, "VTN.BACKBONE.FROZEN", True),
+    *("VTN.LONGFORMER.POSITION", "sinusoidal", "VTN.LONGFORMER.POSITION_UNIT", "second"),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        CLIPS,
+        (*CLIPS, "DATA.TEST_WHOLE_PICTURE", True),
+        ("DATA.REVERSE_INPUT_CHANNEL", True, "MODEL.HEAD_ACT", "sigmoid"),
+        ("TRAIN.EVAL_NUM_FRAMES", 6, "DATA.MEAN", [0.3, 0.4, 0.5], "TEST.NUM_SPATIAL_CROPS", 3),
+        ("MODEL.MODEL_NAME", "FrameAverage"),
+    ],
+    ids=["clips", "whole pictures", "channels", "crops", "average"],
+)
+def test_scores_of_other_models_and_frames_are_those_of_the_engine(
+    changes: tuple[Any, ...], cfg: CfgNode, videos: Path, tmp_path: Path
+) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    for key, value in zip(changes[::2], changes[1::2], strict=True):
+        if key == "VTN.BACKBONE.ARGS":
+            cfg.VTN.BACKBONE.ARGS.clear()
+        else:
+            cfg.merge_from_list([key, value])
+    checkpoint = trained_checkpoint(cfg, tmp_path)
+    expected = engine_scores(cfg, checkpoint)
+    folder = publish(checkpoint, tmp_path / "published").folder
+    assert folder is not None
+    for source in (checkpoint, folder):
+        predictor = Predictor(source, device="cpu", batch_size=cfg.TEST.BATCH_SIZE)
+        scored = [result for result in predictor.stream(paths_of(videos)) if not result.error]
+        assert np.array_equal(np.stack([result.scores for result in scored]), expected.scores)
+        if "TEST.NUM_SPATIAL_CROPS" not in changes:  # windows have one crop
+            predictor = Predictor(source, device="cpu", fps=10)
+            windows = predictor(videos / "70.mp4", window_seconds=100)
+            np.testing.assert_allclose(windows.scores, predictor(videos / "70.mp4").scores, atol=1e-5)
+            assert windows.timeline is not None
+            assert np.array_equal(windows.timeline.scores[0], windows.scores)
+
+
+def damaged_video(path: Path, first: int, end: int) -> Path:
+    """Writes a video of 40 key frames, of which some are overwritten with zeros."""
+    write_video(path, 40, size=(48, 48), codec="mjpeg", pix_fmt="yuvj420p", fps=10)
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for start, size in packets[first:end]:
+        content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("stream_frames", [32, 64])
+def test_frames_that_cannot_be_decoded_are_left_out(
+    stream_frames: int, published: Path, tmp_path: Path
+) -> None:
+    model = vtn.create_model(published)
+    model.evaluation = {**model.evaluation, "TRAIN.EVAL_STREAM_FRAMES": stream_frames}
+    predictor = Predictor(model, device="cpu")
+    path = damaged_video(tmp_path / "damaged.avi", 10, 20)
+    damaged = predictor(path)
+    assert (damaged.num_frames, damaged.num_undecodable) == (30, 10)
+    decodable = np.delete(np.arange(40), np.s_[10:20])
+    with torch.no_grad():
+        clip = torch.from_numpy(decode(path, indices=decodable, size=32)).permute(3, 0, 1, 2)[None]
+        features = model.encode_frames(normalize(clip, model.frame_mean, model.frame_std))
+        padded = features.new_zeros(1, 40, features.shape[-1])
+        padded[:, decodable] = features
+        mask = torch.zeros(1, 40, dtype=torch.bool)
+        mask[:, decodable] = True
+        expected = model.classify(padded, None, mask).softmax(-1)[0]
+    np.testing.assert_allclose(damaged.scores, expected, atol=1e-5)
+    (streamed,) = predictor.stream([path])
+    assert np.array_equal(streamed.scores, damaged.scores)
+    with pytest.raises(DecodeError, match="corrupt"):
+        Predictor(published, device="cpu", views=(2, 1))(path)
+
+
+def test_a_video_without_a_decodable_frame_fails(published: Path, tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match=r"corrupt|not a video|no frame"):
+        Predictor(published, device="cpu")(damaged_video(tmp_path / "damaged.avi", 0, 40))
+
+
+def test_a_model_without_finite_scores_fails_for_its_videos(published: Path, videos: Path) -> None:
+    model = vtn.create_model(published)
+    with torch.no_grad():
+        model.mlp_head[-1].bias.fill_(torch.nan)
+    (result,) = Predictor(model, device="cpu").stream([videos / "05.mp4"])
+    assert "NaN or infinite" in result.error
+
+
+def test_the_results_of_a_video(published: Path, videos: Path) -> None:
+    result = Predictor(published, device="cpu")(videos / "12.mp4")
+    assert result.class_names == list(CLASS_NAMES)
+    assert (result.seconds, result.num_frames, result.error) == (pytest.approx(1.2), 12, "")
+    best = result.top(2)
+    assert [score.score for score in best] == sorted(result.scores.tolist(), reverse=True)[:2]
+    assert [score.label for score in best] == [CLASS_NAMES[score.index] for score in best]
+    content = result.to_dict()
+    assert content["scores"] == result.scores.tolist()
+    assert content["top"][0] == {"class": best[0].label, "score": best[0].score}
+
+
+def test_every_form_of_a_video_gives_the_same_scores(published: Path, videos: Path) -> None:
+    """Frames in memory lose nothing where no scaling comes before the conversion to RGB."""
+    predictor = Predictor(published, device="cpu")
+    path = write_video(videos.parent / "square.mp4", 12, size=(32, 32), fps=10)
+    expected = predictor(path).scores
+    frames = decode(path)
+    for video in (str(path), io.BytesIO(path.read_bytes()), frames, torch.from_numpy(frames)):
+        assert np.array_equal(predictor(video).scores, expected)
+    with path.open("rb") as file:
+        assert np.array_equal(predictor(file).scores, expected)
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        (np.zeros((4, 32, 32, 3), np.float32), "must be uint8 RGB"),
+        (np.zeros((0, 32, 32, 3), np.uint8), "at least one frame"),
+        (np.zeros((32, 32, 3), np.uint8), "must be uint8 RGB"),
+        (io.StringIO("text"), "must be binary and seekable"),
+        (7, "a video is a int: must be a path"),
+        ("rtsp://127.0.0.1/stream", "has no end; follow it by `vtn predict --live`"),
+    ],
+)
+def test_unsuitable_videos_are_refused(published: Path, video: Any, message: str) -> None:
+    predictor = Predictor(published, device="cpu")
+    with pytest.raises(InputError, match=message):
+        predictor(video)
+    (result,) = predictor.stream([video])
+    assert message in result.error
+
+
+def test_a_broken_video_is_an_exception_of_a_call_and_a_result_of_a_stream(
+    published: Path, videos: Path
+) -> None:
+    predictor = Predictor(published, device="cpu")
+    with pytest.raises(DecodeError, match="not a video"):
+        predictor(videos / "broken.mp4")
+    (result,) = predictor.stream([videos / "broken.mp4"])
+    assert result.error.startswith("not a video")
+    assert result.top() == []
+    assert np.isnan(result.scores).all()
+    assert result.to_dict() == {"video": str(videos / "broken.mp4"), "error": result.error}
+
+
+def test_results_come_while_later_videos_are_still_unknown(published: Path, videos: Path) -> None:
+    """A stream may have no end: no more videos are asked for than are decoded ahead."""
+    asked = 0
+
+    def endless() -> Any:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield videos / "05.mp4"
+
+    stream = Predictor(published, device="cpu", batch_size=2, workers=2).stream(endless())
+    assert [next(stream).num_frames for _ in range(3)] == [5, 5, 5]
+    stream.close()
+    assert asked <= 3 + 2 + 2 + 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_calls_from_several_threads_give_the_same_scores(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu")
+    names = ["05.mp4", "12.mp4", "20.mp4", "70.mp4"] * 4
+    expected = {name: predictor(videos / name, window_seconds=1).scores for name in set(names)}
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda name: predictor(videos / name, window_seconds=1), names))
+    assert all(
+        np.array_equal(result.scores, expected[name]) for name, result in zip(names, results, strict=True)
+    )
+
+
+def test_a_timeline(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu", fps=10)
+    result = predictor(videos / "70.mp4", window_seconds=2, stride_seconds=1)
+    assert result.timeline is not None
+    assert result.timeline.starts.tolist() == [0, 1, 2, 3, 4, 5]
+    assert result.num_frames == 70
+    frames = decode(videos / "70.mp4", size=32)[30:50]
+    part = predictor(frames, frames_per_second=10)
+    np.testing.assert_allclose(result.timeline.scores[3], part.scores, atol=1e-5)
+    (streamed,) = predictor.stream([videos / "70.mp4"], window_seconds=2, stride_seconds=1)
+    assert streamed.timeline is not None
+    assert np.array_equal(streamed.timeline.scores, result.timeline.scores)
+    assert len(streamed.to_dict()["windows"]) == 6
+
+
+@pytest.mark.parametrize("lengths", [(0, None), (1, -1), (float("inf"), 1), (None, 1)])
+def test_lengths_of_windows_must_be_above_0(published: Path, videos: Path, lengths: Any) -> None:
+    predictor = Predictor(published, device="cpu")
+    with pytest.raises(InputError, match=r"must be above 0|needs window_seconds"):
+        predictor(videos / "70.mp4", window_seconds=lengths[0], stride_seconds=lengths[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "int8"}, "precision = 'int8': must be one of float32"),
+        ({"views": (0, 1)}, "each 1 or more"),
+        ({"views": (2, 1), "fps": 5.0}, "give one of the two"),
+        ({"fps": -1.0}, "must be above 0"),
+        ({"batch_size": 0}, "must be 1 or more"),
+        ({"device": "nowhere"}, "device = 'nowhere': .* give cpu"),
+        ({"device": "cuda:99"}, "device = 'cuda:99': .* give cpu"),
+    ],
+)
+def test_unsuitable_arguments_are_refused(published: Path, arguments: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Predictor(published, **{"device": "cpu", **arguments})
+
+
+def test_a_lower_precision_changes_scores_little(published: Path, videos: Path) -> None:
+    exact = Predictor(published, device="cpu")(videos / "12.mp4").scores
+    lower = Predictor(published, device="cpu", precision="bfloat16")(videos / "12.mp4").scores
+    assert not np.array_equal(lower, exact)
+    np.testing.assert_allclose(lower, exact, atol=0.05)
+
+
+def test_a_model_in_memory(published: Path, videos: Path, cfg: CfgNode, tmp_path: Path) -> None:
+    expected = Predictor(published, device="cpu")(videos / "12.mp4").scores
+    model = vtn.create_model(published)
+    assert np.array_equal(Predictor(model, device="cpu")(videos / "12.mp4").scores, expected)
+    model.evaluation = {}
+    with pytest.raises(InputError, match="does not come with the sampling of its frames"):
+        Predictor(model)
+    (tmp_path / "own.yaml").write_text(cfg.dump())
+    predictor = Predictor(model, config=tmp_path / "own.yaml", device="cpu")
+    assert np.array_equal(predictor(videos / "12.mp4").scores, expected)
+
+
+def test_a_file_whose_frames_have_no_size(published: Path, tmp_path: Path) -> None:
+    """No black frame of that size can take the place of the ones that cannot be decoded."""
+    path = tmp_path / "claims.gif"  # 65,535 × 65,535 pixels in a few bytes
+    image = b"\x2c\0\0\0\0\xff\xff\xff\xff\0\x08\0\x3b"
+    path.write_bytes(b"GIF89a\xff\xff\xff\xff\xf7\0\0" + bytes(768) + image)
+    (result,) = Predictor(published, device="cpu").stream([path])
+    assert result.error == "corrupt (its frames cannot be decoded and have no size)"
+
+
+@pytest.mark.faults
+def test_broken_odd_and_hostile_files_each_have_a_result(published: Path, tmp_path: Path) -> None:
+    cases = make_corpus(tmp_path)
+    predictor = Predictor(published, device="cpu")
+    results = list(predictor.stream([case.path for case in cases.values()]))
+    assert [result.video for result in results] == [case.path for case in cases.values()]
+    for (name, case), result in zip(cases.items(), results, strict=True):
+        assert bool(result.error) or np.isfinite(result.scores).all(), name
+        assert "\n" not in result.error, name
+        if not case.reasons:
+            assert not result.error, f"{name}: {result.error}"
+    failed = sum(bool(result.error) for result in results)
+    assert 20 < failed < len(results) - 20
