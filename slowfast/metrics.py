@@ -1,16 +1,19 @@
-"""Accuracy metrics as pure functions.
+"""Accuracy metrics and their intervals as pure functions.
 
-V samples (clips or videos), K classes.
+V samples (clips or videos), K classes, G groups of samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+BOOTSTRAP_SAMPLES = 2000
 
 
 def topk_correct(scores: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tensor]:
@@ -45,6 +48,64 @@ def per_class_accuracy(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     totals = confusion.sum(axis=1)
     correct = np.diag(confusion).astype(np.float64)
     return np.divide(correct, totals, out=np.full(len(totals), np.nan), where=totals > 0)
+
+
+def precision_recall_f1(
+    confusion: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Returns precision, recall and F1 of each class, (K,) each; 0 where a denominator is 0.
+
+    As scikit-learn's ``precision_recall_fscore_support`` with ``zero_division=0``.
+
+    Args:
+        confusion: counts (K, K), row = true class, column = predicted class.
+    """
+    correct = np.diag(confusion).astype(np.float64)
+    precision = _ratio(correct, confusion.sum(axis=0))
+    recall = _ratio(correct, confusion.sum(axis=1))
+    return precision, recall, _ratio(2 * correct, confusion.sum(axis=0) + confusion.sum(axis=1))
+
+
+def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+    """Returns the mean recall over the classes with samples; NaN without samples.
+
+    It is 1 / K for a classifier that always gives one class, however unequal the classes are.
+    """
+    totals = confusion.sum(axis=1)
+    recall = _ratio(np.diag(confusion).astype(np.float64), totals)
+    return float(recall[totals > 0].mean()) if totals.any() else float("nan")
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Returns the mean F1 over the classes that are labels or predictions of samples; NaN without any."""
+    present = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+    return float(precision_recall_f1(confusion)[2][present].mean()) if present.any() else float("nan")
+
+
+def auroc(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:
+    """Returns the area under the ROC curve: the probability that a positive scores above a negative.
+
+    Equal scores count one half, as in the statistic of Mann and Whitney (1947).
+
+    Args:
+        scores: (V,) float, higher for positive samples.
+        targets: (V,) bool, True for positive samples.
+
+    Returns:
+        A value in 0 … 1; NaN where all samples are positive, or all negative.
+    """
+    positives, negatives = int(targets.sum()), int((~targets).sum())
+    if positives == 0 or negatives == 0:
+        return float("nan")
+    _, number, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # mean rank of each distinct score, from 1
+    total = ranks[number][targets].sum()
+    return float((total - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns part / whole; 0 where whole is 0."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
 def average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:
@@ -82,3 +143,50 @@ def mean_average_precision(scores: NDArray[np.floating], targets: NDArray[np.boo
     if len(present) == 0:
         return float("nan")
     return float(np.mean([average_precision(scores[:, k], targets[:, k]) for k in present]))
+
+
+class Interval(NamedTuple):
+    """An estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def percent(self) -> str:
+        """Returns the interval in percent, such as ``71.3 [65.0, 77.2]``."""
+        return f"{100 * self.value:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.int64]], float],
+    groups: Sequence[str],
+    *,
+    samples: int = BOOTSTRAP_SAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Returns a statistic of the videos with its percentile interval over samples of groups.
+
+    Each sample draws G groups with replacement and takes all videos of them (Efron and Tibshirani 1993,
+    chapter 13). Samples whose statistic is NaN are left out.
+
+    Args:
+        statistic: of indices of videos (n,) int64, which may occur several times.
+        groups: group of each of the V videos.
+    """
+    _, number = np.unique(np.asarray(groups), return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    are_single = len(members) == len(order)
+    rng = np.random.default_rng(seed)
+    values = np.empty(samples)
+    for sample in range(samples):
+        drawn = rng.integers(len(members), size=len(members))
+        videos = order[drawn] if are_single else np.concatenate([members[group] for group in drawn])
+        values[sample] = statistic(videos)
+    low, high = np.nanpercentile(values, (2.5, 97.5))
+    return Interval(statistic(np.arange(len(groups))), float(low), float(high))
+
+
+def mean_interval(values: NDArray[np.floating], groups: Sequence[str]) -> Interval:
+    """Returns the mean of one value per video with its interval, such as of 0 and 1 for an accuracy."""
+    return bootstrap_interval(lambda videos: float(values[videos].mean()), groups)

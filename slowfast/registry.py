@@ -126,6 +126,8 @@ class Project:
         configs: package of the configurations that the project ships, found by name; empty: none.
         analyses: sub-command of ``slowfast analyze`` -> module, see ``slowfast.cli.analyze``.
         commands: sub-command of ``slowfast`` -> module, see ``slowfast.cli.main``.
+        probe: module of candidates for ``slowfast probe``, see ``slowfast.probe.candidate.CandidateSource``;
+            empty: the project has none.
     """
 
     name: str
@@ -138,6 +140,7 @@ class Project:
     configs: str = ""
     analyses: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
+    probe: str = ""
 
 
 # The framework's own networks are a project too; it is known even where the package is not installed.

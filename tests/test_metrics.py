@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from slowfast.metrics import (
+    auroc,
     average_precision,
+    balanced_accuracy,
     confusion_matrix,
+    macro_f1,
     mean_average_precision,
     per_class_accuracy,
+    precision_recall_f1,
     topk_correct,
 )
 
@@ -43,3 +57,38 @@ def test_mean_average_precision_agrees_with_scikit_learn() -> None:
     targets[:, 3] = False  # a class without videos is left out of the mean
     expected = average_precision_score(targets[:, :3], scores[:, :3], average="macro")
     assert mean_average_precision(scores, targets) == pytest.approx(expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_metrics_of_classes_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    labels, predicted = (np.array(column) for column in zip(*pairs, strict=True))
+    confusion = confusion_matrix(predicted, labels, 5)
+    expected = precision_recall_fscore_support(labels, predicted, labels=range(5), zero_division=0)
+    for own, other in zip(precision_recall_f1(confusion), expected[:3], strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-12)
+    assert macro_f1(confusion) == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
+    with warnings.catch_warnings():  # predicted classes without labels do not count, in both
+        warnings.simplefilter("ignore")
+        assert balanced_accuracy(confusion) == pytest.approx(balanced_accuracy_score(labels, predicted))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60))
+def test_auroc_agrees_with_scikit_learn_for_equal_scores_too(pairs: list[tuple[bool, int]]) -> None:
+    targets, scores = np.array([t for t, _ in pairs]), np.array([s / 7 for _, s in pairs])
+    if targets.all() or not targets.any():
+        assert np.isnan(auroc(scores, targets))
+    else:
+        assert auroc(scores, targets) == pytest.approx(roc_auc_score(targets, scores))
+
+
+def test_metrics_without_samples_are_not_a_number() -> None:
+    empty = np.zeros((3, 3), np.int64)
+    assert np.isnan(balanced_accuracy(empty))
+    assert np.isnan(macro_f1(empty))
+
+
+def test_a_classifier_of_one_class_has_the_balanced_accuracy_of_chance() -> None:
+    confusion = confusion_matrix(np.zeros(100, np.int64), np.array([0] * 97 + [1, 2, 3]), 4)
+    assert balanced_accuracy(confusion) == 0.25

@@ -72,18 +72,36 @@ def summarize(predictions: Predictions) -> str:
         videos += f", {len(predictions.broken)} broken"
     if predictions.multi_label:
         return f"mAP {predictions.mean_average_precision:.4f} over {videos}"
-    return f"top-1 {predictions.top1:.2f} %, top-5 {predictions.top5:.2f} % over {videos}"
+    text = f"top-1 {predictions.top1:.2f} %, top-5 {predictions.top5:.2f} % over {videos}"
+    if not (metrics := predictions.class_metrics):
+        return text
+    interval = predictions.top1_interval
+    text += (
+        f"; 95 % interval of top-1 [{100 * interval.low:.1f}, {100 * interval.high:.1f}] %; balanced "
+        f"accuracy {metrics['balanced_acc']:.2f} %, macro-F1 {metrics['macro_f1']:.2f} %"
+    )
+    return text + (f", AUROC {metrics['auroc']:.4f}" if "auroc" in metrics else "")
 
 
 def _print_worst(predictions: Predictions, count: int) -> None:
     """Prints the classes with the lowest accuracy, or average precision if videos have several classes."""
     import numpy as np
 
+    from slowfast.metrics import precision_recall_f1
+
     names, values, videos = predictions.class_names, predictions.per_class, predictions.videos_per_class
     known = np.flatnonzero(~np.isnan(values))
     worst = known[np.argsort(values[known], kind="stable")][:count]
     print("\nworst classes:")
-    _print_rows([(names[k], f"{100 * values[k]:.1f} %", f"of {videos[k]}") for k in worst])
+    remarks = [f"of {videos[k]}" for k in worst]
+    if not predictions.multi_label:
+        precision, _, f1 = precision_recall_f1(predictions.confusion)
+        remarks = [
+            f"{remark}, precision {100 * precision[k]:.1f} %, F1 {100 * f1[k]:.1f} %"
+            for k, remark in zip(worst, remarks, strict=True)
+        ]
+    rows = zip(worst, remarks, strict=True)
+    _print_rows([(names[k], f"{100 * values[k]:.1f} %", remark) for k, remark in rows])
 
 
 def _print_confusions(predictions: Predictions, count: int) -> None:

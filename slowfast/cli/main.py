@@ -21,6 +21,7 @@ PROGRAM = "slowfast"
 COMMANDS = {
     "run": "slowfast.cli.run",
     "extract": "slowfast.cli.extract",
+    "probe": "slowfast.cli.probe",
     "prepare": "slowfast.cli.prepare",
     "analyze": "slowfast.cli.analyze",
     "benchmark": "slowfast.cli.benchmark",

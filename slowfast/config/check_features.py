@@ -48,7 +48,7 @@ def _check_feature_rate(cfg: CfgNode) -> Iterator[str]:
     data = cfg.DATA
     full_videos = cfg.TRAIN.EVAL_FULL_VIDEO
     needed = {}
-    if cfg.TRAIN.ENABLE or (cfg.TEST.ENABLE and not full_videos):
+    if (cfg.TRAIN.ENABLE and not cfg.TRAIN.FULL_VIDEO) or (cfg.TEST.ENABLE and not full_videos):
         needed["clips use DATA.TARGET_FPS / DATA.SAMPLING_RATE"] = data.TARGET_FPS / data.SAMPLING_RATE
     if full_videos and cfg.TRAIN.EVAL_NUM_FRAMES == 0:
         needed["full videos use DATA.TARGET_FPS"] = float(data.TARGET_FPS)

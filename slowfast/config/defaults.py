@@ -46,6 +46,9 @@ _C.TRAIN.MIXED_PRECISION = False
 # (new) Gradient accumulation: number of micro-batches that each process's clips are split into. BATCH_SIZE
 # remains the number of clips of the full step, and the loss and gradients remain those of the full batch.
 _C.TRAIN.GRAD_ACCUM_STEPS = 1
+# (new) Train on DATA.NUM_FRAMES frames spread over the full video, one drawn from each of as many equal
+# parts, instead of frames DATA.SAMPLING_RATE apart.
+_C.TRAIN.FULL_VIDEO = False
 # (VTN) Validate and test on full videos, one view per video, instead of on clips.
 _C.TRAIN.EVAL_FULL_VIDEO = False
 # (VTN) Frames spaced uniformly over the full video; 0: every frame at DATA.TARGET_FPS.
@@ -194,7 +197,8 @@ _C.DATA_LOADER = CfgNode()
 # Workers per process.
 _C.DATA_LOADER.NUM_WORKERS = 8
 _C.DATA_LOADER.PIN_MEMORY = True
-# (new) A name in SAMPLER_REGISTRY: shuffle. It orders the training samples.
+# (new) A name in SAMPLER_REGISTRY, which orders the training samples: shuffle (every video once per epoch),
+# balanced (all classes equally often), square_root (a class in proportion to the root of its size).
 _C.DATA_LOADER.TRAIN_SAMPLER = "shuffle"
 # (new) Seconds that a worker may take to read one view of a video while the run waits for it. After that the
 # worker is replaced and the video counts as broken. Needs NUM_WORKERS of 1 or more. 0: no limit.

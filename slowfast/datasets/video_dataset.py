@@ -156,6 +156,9 @@ class VideoDataset(ViewDataset):
         reverse_channels: return BGR instead of RGB.
         make_clip: builds an item from (frames or features, positions, label, video id, view id).
         substitute, seed, shuffle_frames, features: see :class:`ViewDataset`.
+
+    Attributes:
+        reader: as given.
     """
 
     def __init__(
@@ -181,7 +184,7 @@ class VideoDataset(ViewDataset):
             features=features,
         )
         self._annotations = annotations
-        self._reader = reader
+        self.reader = reader
         self._num_crops = num_crops
         self._reverse_channels = reverse_channels
         self._make_clip = make_clip
@@ -205,7 +208,7 @@ class VideoDataset(ViewDataset):
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         view, crop = divmod(view_id, self._num_crops)
         segment = self._annotations.segment(video_id)
-        read = self._reader.read(self.paths[video_id], view, crop, rng, segment)
+        read = self.reader.read(self.paths[video_id], view, crop, rng, segment)
         label = self._annotations.label(video_id)
         if isinstance(read, StreamedView):
             order = torch.from_numpy(rng.permutation(len(read.indices))) if self._shuffle_frames else None

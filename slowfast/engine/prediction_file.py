@@ -36,9 +36,14 @@ from slowfast.datasets.clip import BrokenVideo
 from slowfast.errors import DataError
 from slowfast.files import atomic_write
 from slowfast.metrics import (
+    Interval,
+    auroc,
     average_precision,
+    balanced_accuracy,
     confusion_matrix,
+    macro_f1,
     mean_average_precision,
+    mean_interval,
     per_class_accuracy,
     topk_correct,
 )
@@ -116,6 +121,36 @@ class VideoScores:
             return per_class_accuracy(self.confusion)
         columns = zip(self.scores.T, self.labels.T > 0, strict=True)
         return np.array([average_precision(scores, targets) for scores, targets in columns])
+
+    @cached_property
+    def class_metrics(self) -> dict[str, float]:
+        """Metrics in which all classes count alike, by their names in log lines; empty for several labels.
+
+        ``balanced_acc`` and ``macro_f1`` in percent, and for two classes with videos ``auroc`` in 0 … 1, that
+        of the second class.
+        """
+        if self.multi_label or len(self.labels) == 0:
+            return {}
+        metrics = {
+            "balanced_acc": 100.0 * balanced_accuracy(self.confusion),
+            "macro_f1": 100.0 * macro_f1(self.confusion),
+        }
+        if self.scores.shape[1] == 2 and self.videos_per_class.all():
+            margin = self.scores[:, 1] - self.scores[:, 0]
+            metrics["auroc"] = auroc(margin, self.labels == 1)
+        return metrics
+
+    @cached_property
+    def top1_interval(self) -> Interval:
+        """Top-1 accuracy in 0 … 1 with its 95 % interval, by a bootstrap over videos.
+
+        Raises:
+            DataError: if videos may have several classes, or none has scores.
+        """
+        if self.multi_label or len(self.labels) == 0:
+            raise DataError("an interval of top-1 requires videos with scores and one class each")
+        correct = (self.predicted == self.labels).astype(np.float64)
+        return mean_interval(correct, [str(video) for video in range(len(correct))])
 
     @property
     def videos_per_class(self) -> NDArray[np.int64]:

@@ -86,13 +86,17 @@ def _final_metrics(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]
     }
     if evaluation.multi_label:
         return {**metrics, "map": evaluation.mean_average_precision}
-    return {
-        **metrics,
+    metrics |= {
         "top1_acc": evaluation.top1,
         "top5_acc": evaluation.top5,
         "top1_err": 100.0 - evaluation.top1,
         "top5_err": 100.0 - evaluation.top5,
+        **evaluation.class_metrics,
     }
+    if metrics["videos"]:
+        interval = evaluation.top1_interval
+        metrics |= {"top1_acc_low": 100.0 * interval.low, "top1_acc_high": 100.0 * interval.high}
+    return metrics
 
 
 def _log_result(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
@@ -112,3 +116,14 @@ def _log_result(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
         "" if metrics["views"] == 1 else "s",
         evaluation.seconds_per_video,
     )
+    if evaluation.class_metrics:
+        shown = evaluation.class_metrics
+        logger.info(
+            "test: 95 %% interval of top-1 over videos [%.1f, %.1f] %%; balanced accuracy %.2f %%, macro-F1 "
+            "%.2f %%%s",
+            metrics["top1_acc_low"],
+            metrics["top1_acc_high"],
+            shown["balanced_acc"],
+            shown["macro_f1"],
+            f", AUROC {shown['auroc']:.4f}" if "auroc" in shown else "",
+        )

@@ -66,20 +66,37 @@ class CacheReader:
         Raises:
             DecodeError: where the features of the video are missing, incomplete or damaged.
         """
-        name = self.names(path)
-        try:
-            row_times = RowTimes.from_table(map_array(str(times_path(self.folder, name)), path))
-        except ValueError as error:
-            raise DecodeError(path, "damaged features", str(error)) from error
+        row_times = self._row_times(path)
         rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
         choice = self.variants[crop]
         variant = choice[int(rng.integers(len(choice)))] if len(choice) > 1 else choice[0]
-        array = map_array(str(features_path(self.folder, variant, name)), path)
+        array = self._array(path, variant, row_times)
+        return from_stored(take_rows(array, rows), self.dtype), torch.from_numpy(positions)
+
+    def read_all(self, path: str) -> tuple[Tensor, RowTimes]:
+        """Returns all rows of a video, (T, F) or (T, M, F), of the first variant, and their times.
+
+        Raises:
+            DecodeError: as :meth:`read`.
+        """
+        row_times = self._row_times(path)
+        array = self._array(path, self.variants[0][0], row_times)
+        return from_stored(np.array(array), self.dtype), row_times
+
+    def _row_times(self, path: str) -> RowTimes:
+        try:
+            return RowTimes.from_table(map_array(str(times_path(self.folder, self.names(path))), path))
+        except ValueError as error:
+            raise DecodeError(path, "damaged features", str(error)) from error
+
+    def _array(self, path: str, variant: Variant, row_times: RowTimes) -> NDArray[Any]:
+        """Returns the memory-mapped rows of a video."""
+        array = map_array(str(features_path(self.folder, variant, self.names(path))), path)
         wanted = (row_times.times.num_frames, *self.row_shape)
         if array.shape != wanted or array.dtype != STORED[self.dtype][1]:
             detail = f"{array.dtype} {array.shape} instead of {self.dtype} {wanted}; extract it again"
             raise DecodeError(path, "damaged features", detail)
-        return from_stored(take_rows(array, rows), self.dtype), torch.from_numpy(positions)
+        return array
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,15 @@ class FeatureFileReader:
         row_times = RowTimes(times, np.arange(times.num_frames))
         rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
         return torch.from_numpy(take_rows(features, rows)), torch.from_numpy(positions)
+
+    def read_all(self, path: str) -> tuple[Tensor, RowTimes]:
+        """Returns all rows of a video, (T, F) or (T, M, F), and their times.
+
+        Raises:
+            DecodeError: as :meth:`read`.
+        """
+        features, times = self.open(path)
+        return torch.from_numpy(np.array(features)), RowTimes(times, np.arange(times.num_frames))
 
     def open(self, path: str) -> tuple[NDArray[Any], FrameTimes]:
         """Returns all features (T, F) or (T, M, F), memory-mapped where the file allows it, and their times.

@@ -129,6 +129,28 @@ class PreparesEncoding(Protocol):
 
 
 @runtime_checkable
+class StandardizesFeatures(Protocol):
+    """A frame-by-frame model that standardises features by statistics of the training features.
+
+    The engine sets them once, before the first step of a training that starts without a checkpoint.
+    """
+
+    @property
+    def needs_feature_statistics(self) -> bool:
+        """Whether the model standardises features and its statistics are not set yet."""
+        ...
+
+    def set_feature_statistics(self, mean: Tensor, std: Tensor, num_features: int) -> None:
+        """Sets the statistics, which belong to the weights.
+
+        Args:
+            mean, std: (F,) float32, over all real frames and their tokens.
+            num_features: number of rows of F that they were computed from, 1 or more.
+        """
+        ...
+
+
+@runtime_checkable
 class EncodesClips(Protocol):
     """A frame-by-frame model that may encode several frames together, clip by clip.
 

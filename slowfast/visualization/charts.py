@@ -77,6 +77,30 @@ def curve_chart(runs: Sequence[RunLog], metric: Metric) -> str:
         return inline_svg(figure, f"{LABELS[metric]}, by epoch. {_description(runs, metric)}")
 
 
+def line_chart(curves: Sequence[tuple[str, Sequence[float]]], *, xlabel: str, ylabel: str) -> str:
+    """Returns curves of one value per x = 1, 2, … as SVG for an HTML page with a legend of its own.
+
+    Args:
+        curves: (name, values); curve n has the colour ``--c{n}`` of the page.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    palette = [color for color, variable in PAGE_COLORS.items() if variable.startswith("var(--c")]
+    with rc_context(_PAGE_STYLE):
+        figure = Figure(figsize=(_PAGE_SIZE[0] / 72, _PAGE_SIZE[1] / 72), layout="constrained")
+        axes = figure.subplots()
+        for number, (_, values) in enumerate(curves):
+            axes.plot(range(1, len(values) + 1), values, color=palette[number % NUM_COLORS])
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.grid()
+        ends = [f"{name}: {values[0]:.3g} to {values[-1]:.3g}" for name, values in curves]
+        return inline_svg(figure, f"{ylabel}, by {xlabel}. {'; '.join(ends)}")
+
+
 def plot_runs(axes: Axes, runs: Sequence[RunLog], metric: Metric, *, colors: Sequence[str]) -> None:
     """Plots one metric of each run over epochs: training dashed, validation solid with a dot per value."""
     for run, color in zip(runs, colors, strict=True):

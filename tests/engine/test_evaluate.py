@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from slowfast.datasets.clip import BrokenVideo, ClipBatch
 from slowfast.distributed.world import World
-from slowfast.engine.evaluate import evaluate
+from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.prediction_file import load_predictions, predictions_of, save_predictions
+from slowfast.engine.training.training_log import validation_metrics
 from slowfast.errors import DataError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models.losses import LOSS_REGISTRY, bce_logit
@@ -175,3 +176,20 @@ def test_any_number_of_processes_gives_the_same_scores(colour_videos: Path, tmp_
     tables = [(tmp_path / f"{size}.csv").read_text().splitlines() for size in (1, 2, 3)]
     names = [[line.split(",")[:4] for line in table] for table in tables]
     assert names[0] == names[1] == names[2]
+
+
+def test_metrics_of_unequal_classes_are_in_the_log_lines() -> None:
+    """Nine of ten videos have class 0, which a model always predicts."""
+    scores = np.tile(np.array([0.9, 0.1], np.float32), (10, 1))
+    scores[9] = [0.6, 0.4]  # the only video of class 1 has the highest score of class 1
+    labels = np.array([0] * 9 + [1])
+    found = Evaluation(
+        video_ids=np.arange(10), scores=scores, labels=labels, num_views=np.ones(10, np.int64), broken=(),
+        loss=0.5, seconds=1.0,
+    )  # fmt: skip
+    logged = validation_metrics(found)
+    assert logged["top1_err"] == pytest.approx(10.0)
+    assert logged["balanced_acc"] == pytest.approx(50.0)
+    assert logged["macro_f1"] == pytest.approx(100 * (2 * 9 / 19) / 2)
+    assert logged["auroc"] == 1.0
+    assert found.top1_interval.low < 0.9 < found.top1_interval.high

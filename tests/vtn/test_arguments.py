@@ -21,6 +21,7 @@ from vtn import (
     FrameAverage,
     FusionConfig,
     HeadConfig,
+    InputConfig,
     ProbeConfig,
 )
 from vtn.arguments.model_arguments import FLAT_NAMES, FusedModelArguments, ProbeArguments, VTNArguments
@@ -58,8 +59,13 @@ OTHER_VALUES: dict[str, Any] = {
     "fusion_kind": "attend",
     "fusion_dim": 8,
     "fusion_queries": 2,
+    "input_standardize": True,
+    "input_differences": True,
+    "input_dropout": 0.25,
     "mlp_dim": 16,
     "dropout_rate": 0.0,
+    "head_pooling": "cls+mean+std",
+    "head_skip": True,
     "probe_hidden_dim": 32,
     "probe_num_blocks": 2,
     "probe_num_heads": 2,
@@ -76,6 +82,7 @@ GROUPS: dict[str, Any] = {
     "encoder": EncoderConfig,
     "probe": ProbeConfig,
     "head": HeadConfig,
+    "input": InputConfig,
 }
 
 

@@ -2,6 +2,7 @@ from .arguments.groups import BackboneConfig as BackboneConfig
 from .arguments.groups import EncoderConfig as EncoderConfig
 from .arguments.groups import FusionConfig as FusionConfig
 from .arguments.groups import HeadConfig as HeadConfig
+from .arguments.groups import InputConfig as InputConfig
 from .arguments.probe import ProbeConfig as ProbeConfig
 from .attentive_probe import AttentiveProbe as AttentiveProbe
 from .backbones.base import BACKBONE_REGISTRY as BACKBONE_REGISTRY

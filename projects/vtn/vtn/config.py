@@ -29,6 +29,8 @@ POOLINGS = ("cls", "mean", "map")
 FROZEN_DTYPES = ("bfloat16", "float16")
 # The ways of several tokens per frame into the encoder, see vtn/encoder/fusion.py.
 FUSIONS = ("concat", "attend", "sequence")
+# The states that the head classifies, see vtn/encoder/pooling.py.
+HEAD_POOLINGS = ("cls", "cls+mean+std")
 MODEL_NAMES = ("VTN", "FrameAverage", "AttentiveProbe")
 
 # The original code has all keys directly under VTN; each is an alias of a key here.
@@ -156,6 +158,16 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB = 0.1
     cfg.VTN.LONGFORMER.HIDDEN_DROPOUT_PROB = 0.1
 
+    # Preparation of features for training on few videos; all off is the paper's.
+    cfg.VTN.INPUT = CfgNode()
+    # Standardise each channel by the mean and deviation of the training features, clipped to ±5. They are
+    # computed when a training starts and are saved with the weights. Needs a frozen backbone.
+    cfg.VTN.INPUT.STANDARDIZE = False
+    # Add |x(t) - x(t - 1)| as further channels.
+    cfg.VTN.INPUT.DIFFERENCES = False
+    # Dropout of channels, in all frames of a clip.
+    cfg.VTN.INPUT.DROPOUT = 0.0
+
     # MODEL.MODEL_NAME AttentiveProbe: blocks of full attention over all tokens, then a learned query, as in
     # V-JEPA 2's frozen evaluation; its cost is quadratic in the number of tokens. A linear layer classifies:
     # VTN.HEAD and MODEL.DROPOUT_RATE are without effect.
@@ -178,6 +190,10 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.HEAD = CfgNode()
     # Width of the head's hidden layer; its dropout is MODEL.DROPOUT_RATE.
     cfg.VTN.HEAD.MLP_DIM = 768
+    # cls: the head sees the final [CLS]; cls+mean+std: also mean and deviation of the frames' final states.
+    cfg.VTN.HEAD.POOLING = "cls"
+    # Add the result of a linear layer on the features' statistics over time to the logits.
+    cfg.VTN.HEAD.SKIP = False
 
 
 def backbone_name(cfg: CfgNode) -> str:
@@ -206,7 +222,7 @@ def check_vtn_config(cfg: CfgNode) -> list[str]:
     """Returns the problems of the ``VTN`` section, one sentence each; an empty list for other models."""
     if cfg.MODEL.MODEL_NAME not in MODEL_NAMES:
         return []
-    problems = [*_check_backbone(cfg), *_check_tokens(cfg)]
+    problems = [*_check_backbone(cfg), *_check_tokens(cfg), *_check_input_and_pooling(cfg)]
     if cfg.VTN.HEAD.MLP_DIM < 1:
         problems.append(f"VTN.HEAD.MLP_DIM = {cfg.VTN.HEAD.MLP_DIM}: must be 1 or more")
     if cfg.MODEL.MODEL_NAME == "VTN":
@@ -264,6 +280,32 @@ def _check_tokens(cfg: CfgNode) -> Iterator[str]:
         yield f"VTN.FUSION_DIM = {vtn.FUSION_DIM}: must be 0 (chosen from HIDDEN_DIM) or more"
     if vtn.FUSION_QUERIES < 1:
         yield f"VTN.FUSION_QUERIES = {vtn.FUSION_QUERIES}: must be 1 or more"
+
+
+def _check_input_and_pooling(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the preparation of features and of the states that the head classifies."""
+    given, head = cfg.VTN.INPUT, cfg.VTN.HEAD
+    if not 0 <= given.DROPOUT < 1:
+        yield f"VTN.INPUT.DROPOUT = {given.DROPOUT}: must be a fraction, 0 or more and less than 1"
+    if given.STANDARDIZE and not cfg.VTN.BACKBONE.FROZEN and backbone_name(cfg) != "precomputed":
+        yield (
+            "VTN.INPUT.STANDARDIZE = True: must be False unless VTN.BACKBONE.FROZEN is True, since the "
+            "statistics of features change while the backbone learns"
+        )
+    if head.POOLING not in HEAD_POOLINGS:
+        yield f"VTN.HEAD.POOLING = {head.POOLING!r}: must be one of {', '.join(HEAD_POOLINGS)}"
+    off: dict[str, Any] = {"INPUT.DIFFERENCES": False, "HEAD.POOLING": "cls", "HEAD.SKIP": False}
+    if cfg.MODEL.MODEL_NAME == "AttentiveProbe":
+        off |= {"INPUT.STANDARDIZE": False, "INPUT.DROPOUT": 0.0}
+    if cfg.MODEL.MODEL_NAME == "VTN":
+        off = {}
+    for key, value in off.items():
+        section, name = key.split(".")
+        if cfg.VTN[section][name] != value:
+            yield (
+                f"VTN.{key} = {cfg.VTN[section][name]!r}: must be {value!r} for "
+                f"{cfg.MODEL.MODEL_NAME}, which has no such part; use MODEL.MODEL_NAME VTN"
+            )
 
 
 def _check_learning(backbone: CfgNode) -> Iterator[str]:

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from slowfast.errors import ModelError
 from slowfast.models.build import MODEL_REGISTRY
-from vtn.arguments.groups import BackboneConfig, FusionConfig, HeadConfig
+from vtn.arguments.groups import BackboneConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import FusedModelArguments
 from vtn.encoder.fusion import AttendTokens, ConcatTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel, build_head
+from vtn.head.feature_input import PreparesFeatures, build_feature_input
 from vtn.hub import HubModel
 
 
 @MODEL_REGISTRY.register()
-class FrameAverage(HubModel, FrameModel):
+class FrameAverage(PreparesFeatures, HubModel, FrameModel):
     """A backbone, the mean over the real frames, and the head of VTN.
 
     Args:
@@ -31,6 +32,7 @@ class FrameAverage(HubModel, FrameModel):
         head: settings of the classifier.
         fusion: ``concat`` or ``attend``, which make one vector of several tokens per frame; for one token
             only its ``dim`` matters. Width 0 stands for F, for ``concat`` divided by M.
+        input: standardisation and dropout of the features.
         fields: single fields of the groups by flat names, as for :class:`vtn.VTN`.
 
     Raises:
@@ -51,11 +53,14 @@ class FrameAverage(HubModel, FrameModel):
         *,
         head: HeadConfig | Mapping[str, Any] | None = None,
         fusion: str | FusionConfig | Mapping[str, Any] | None = None,
+        input: InputConfig | Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
-        groups = {"backbone": backbone, "num_classes": num_classes, "head": head, "fusion": fusion}
-        arguments = FusedModelArguments().changed({**groups, **fields})
+        groups = {"backbone": backbone, "head": head, "fusion": fusion, "input": input}
+        arguments = FusedModelArguments().changed({**groups, "num_classes": num_classes, **fields})
         super().__init__(arguments)
+        _check_ignores_order(arguments)
+        self.feature_input = build_feature_input(self.feature_dim, **vars(arguments.input))
         self.fusion = self._build_fusion(arguments.fusion)
         width = self.feature_dim if self.fusion is None else self.fusion.width
         self.mlp_head = build_head(width, arguments.head, num_classes)
@@ -82,11 +87,14 @@ class FrameAverage(HubModel, FrameModel):
         Positions are checked and have no influence.
         """
         check_sequence(features, positions, mask, self.feature_shape)
+        given = features
+        if self.feature_input is not None:
+            features = self.feature_input(self.feature_input.prepare(features, mask))
         features = features.to(self.mlp_head[0].weight.dtype)
         real = None if mask is None else mask[..., None]
         if self.fusion is not None:
-            if real is not None:
-                features = torch.where(real[..., None], features, 0)
+            if mask is not None:
+                features = torch.where(mask.view(*mask.shape, *(1 for _ in self.feature_shape)), features, 0)
             fused = self.fusion(features)
         else:
             fused = features
@@ -96,5 +104,15 @@ class FrameAverage(HubModel, FrameModel):
             # Masked features may be NaN, which a product with 0 would keep.
             mean = torch.where(real, fused, 0).sum(dim=1) / real.sum(dim=1)
         if not self.training:
-            check_state(mean, features, mask, positions)
+            check_state(mean, given, mask, positions)
         return self.mlp_head(mean)
+
+
+def _check_ignores_order(arguments: FusedModelArguments) -> None:
+    off = (("input", "differences", False), ("head", "pooling", "cls"), ("head", "skip", False))
+    for group, field, value in off:
+        if (given := getattr(getattr(arguments, group), field)) != value:
+            raise ModelError(
+                f"{group}.{field} = {given!r}: must be {value!r} for FrameAverage, which ignores the order "
+                "of the frames"
+            )

@@ -343,7 +343,7 @@ class FrameModel(nn.Module):
         total = backbone_depths + 1 + self.num_layers + 1
         if name.startswith("backbone."):
             return depth_of.get(name.removeprefix("backbone."), 0), total
-        if name.startswith("mlp_head."):
+        if name.startswith(("mlp_head.", "statistics_skip.")):
             return total - 1, total
         layer = re.match(r"temporal_encoder\.encoder\.layer\.(\d+)\.", name)
         return backbone_depths + (1 + int(layer[1]) if layer else 0), total

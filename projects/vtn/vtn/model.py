@@ -14,20 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
-from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig
+from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import VTNArguments
 from vtn.encoder.fusion import build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.encoder.longformer import adapt_positions, start_from_longformer
 from vtn.encoder.temporal_encoder import TemporalEncoder
 from vtn.frame_model import FrameModel, build_head
+from vtn.head.feature_input import PreparesFeatures, build_feature_input
+from vtn.head.statistics_skip import StatisticsSkip
 from vtn.hub import HubModel
 
 _POSITIONS = "temporal_encoder.embeddings.position_embeddings.weight"
 
 
 @MODEL_REGISTRY.register()
-class VTN(HubModel, FrameModel):
+class VTN(PreparesFeatures, HubModel, FrameModel):
     """The network of the paper's section 3; ``VTN()`` is the ViT-B variant with ImageNet weights.
 
     Every method takes ``positions`` (B, T) of an integer dtype, None meaning 0 … T − 1, and ``mask`` (B, T)
@@ -40,6 +42,7 @@ class VTN(HubModel, FrameModel):
         head: settings of the classifier, by default those of the paper.
         fusion: the way of several tokens per frame into the encoder; for one token only its ``dim`` matters,
             the width of a bottleneck.
+        input: preparation of the features for the encoder; by default they are used as they are.
         fields: single fields of the groups by flat names, such as ``pretrained=False`` or ``num_layers=1``;
             see ``vtn.arguments.model_arguments.FLAT_NAMES``. A field given here replaces that of the group.
             The groups may also be mappings of their fields, as in ``config.json`` of a published folder.
@@ -47,6 +50,8 @@ class VTN(HubModel, FrameModel):
     Attributes:
         arguments: all groups as the model was built from them.
         cls_token, temporal_encoder, mlp_head: the modules after the backbone.
+        feature_input: prepares features for the encoder; None where they are used as they are.
+        statistics_skip: adds logits of the features' statistics; None without ``head.skip``.
         class_names: names of the classes in their order, where the weights came with them; else empty.
 
     Raises:
@@ -76,6 +81,7 @@ class VTN(HubModel, FrameModel):
         encoder: EncoderConfig | Mapping[str, Any] | None = None,
         head: HeadConfig | Mapping[str, Any] | None = None,
         fusion: str | FusionConfig | Mapping[str, Any] | None = None,
+        input: InputConfig | Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
         groups = {
@@ -84,6 +90,7 @@ class VTN(HubModel, FrameModel):
             "encoder": encoder,
             "head": head,
             "fusion": fusion,
+            "input": input,
         }
         arguments = VTNArguments().changed({**groups, **fields})
         super().__init__(arguments)
@@ -92,9 +99,11 @@ class VTN(HubModel, FrameModel):
         self.num_layers = config.num_layers
         # The order of these three decides which random numbers initialise which parameters.
         self.cls_token = nn.Parameter(torch.randn(1, 1, config.hidden_dim))
+        self.feature_input = build_feature_input(self.feature_dim, **vars(arguments.input))
+        width = self.feature_dim if self.feature_input is None else self.feature_input.width
         in_sequence = arguments.fusion.kind == "sequence"
         self.temporal_encoder = TemporalEncoder(
-            feature_dim=self.feature_dim,
+            feature_dim=width,
             hidden_dim=config.hidden_dim,
             num_layers=config.num_layers,
             num_heads=config.num_heads,
@@ -106,28 +115,39 @@ class VTN(HubModel, FrameModel):
             attention_dropout=config.attention_dropout,
             fusion=build_fusion(
                 arguments.fusion.kind,
-                feature_dim=self.feature_dim,
+                feature_dim=width,
                 num_tokens=self.num_tokens,
                 dim=arguments.fusion.dim,
                 num_queries=arguments.fusion.queries,
                 width=config.hidden_dim,
             ),
             tokens_per_frame=self.num_tokens if in_sequence else 1,
+            pooling=arguments.head.pooling,
         )
+        if arguments.input.standardize:
+            _scale_projection(self.temporal_encoder)
         if config.checkpoint:
             start_from_longformer(self.temporal_encoder, config.checkpoint)
-        self.mlp_head = build_head(config.hidden_dim, arguments.head, num_classes)
+        self.mlp_head = build_head(self.temporal_encoder.state_dim, arguments.head, arguments.num_classes)
+        self.statistics_skip: StatisticsSkip | None = None
+        if arguments.head.skip:
+            self.statistics_skip = StatisticsSkip(self.feature_dim, arguments.num_classes)
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Maps features (B, T, F) or (B, T, M, F) to logits (B, K), see :meth:`FrameModel.classify`."""
-        return self.mlp_head(self.encode_video(features, positions, mask))
+        check_sequence(features, positions, mask, self.feature_shape)
+        prepared = self._prepare(features, mask)
+        logits = self.mlp_head(self._encode_prepared(prepared, features, positions, mask))
+        return logits if self.statistics_skip is None else logits + self.statistics_skip(prepared, mask)
 
     def encode_video(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Maps features (B, T, F) or (B, T, M, F) of any float dtype to the final state of [CLS], (B, D).
+
+        With ``head.pooling`` ``cls+mean+std`` the result is (B, 3 · D).
 
         Raises:
             InputError: for shapes or dtypes that do not fit, for a clip without a real frame, and in
@@ -135,7 +155,18 @@ class VTN(HubModel, FrameModel):
                 is not finite.
         """
         check_sequence(features, positions, mask, self.feature_shape)
-        state = self.temporal_encoder(features, self.cls_token, positions, mask)
+        return self._encode_prepared(self._prepare(features, mask), features, positions, mask)
+
+    def _prepare(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns the standardised features; the given ones where the model uses them as they are."""
+        return features if self.feature_input is None else self.feature_input.prepare(features, mask)
+
+    def _encode_prepared(
+        self, prepared: Tensor, features: Tensor, positions: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """Returns the state of a clip; ``features`` are those given by the caller, for messages."""
+        inputs = prepared if self.feature_input is None else self.feature_input(prepared, mask)
+        state = self.temporal_encoder(inputs, self.cls_token, positions, mask)
         if not self.training:
             check_state(state, features, mask, positions)
         return state
@@ -158,9 +189,11 @@ class VTN(HubModel, FrameModel):
     def shard_units(self) -> list[nn.Module]:
         """Returns the units of :meth:`FrameModel.shard_units` and the encoder layers except the last one.
 
-        The last layer computes [CLS] alone, by a method, so that it is never called as a module.
+        For [CLS] alone the last layer is computed by a method, so that it is never called as a module.
         """
-        return [*super().shard_units(), *self.temporal_encoder.layers[:-1]]
+        layers = self.temporal_encoder.layers
+        called = layers[:-1] if self.temporal_encoder.pooling == "cls" else layers
+        return [*super().shard_units(), *called]
 
     def frame_attention(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
@@ -175,7 +208,10 @@ class VTN(HubModel, FrameModel):
             InputError: for shapes or dtypes that do not fit, and for a clip without a real frame.
         """
         check_sequence(features, positions, mask, self.feature_shape)
-        return self.temporal_encoder.frame_attention(features, self.cls_token, positions, mask)
+        inputs = self._prepare(features, mask)
+        if self.feature_input is not None:
+            inputs = self.feature_input(inputs, mask)
+        return self.temporal_encoder.frame_attention(inputs, self.cls_token, positions, mask)
 
     def prepare_inference(self, dtype: torch.dtype | None = None) -> Self:
         """Does :meth:`FrameModel.prepare_inference` and packs copies of the encoder's weights.
@@ -199,3 +235,13 @@ class VTN(HubModel, FrameModel):
             "temporal_encoder.fusion.queries",
         }
         return (own | super().no_weight_decay()) & {name for name, _ in self.named_parameters()}
+
+
+def _scale_projection(encoder: TemporalEncoder) -> None:
+    """Initialises the projection so that standardised features of any width have deviation 1 after it.
+
+    BERT's deviation of 0.02 does the same for a width of 2,500; a few channels would vanish beside positions.
+    """
+    projection = getattr(encoder, "feature_projection", None)
+    if projection is not None:
+        nn.init.normal_(projection.weight, std=projection.in_features**-0.5)

@@ -16,4 +16,5 @@ PROJECT = Project(
     configs="vtn.configs",
     analyses={"backbones": "vtn.analysis.backbones"},
     commands={"zoo": "vtn.cli.zoo"},
+    probe="vtn.probing.candidates",
 )

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from slowfast.datasets.video_dataset import ViewDataset
 
 
+# Added to the epoch of a sample for each further occurrence in an epoch, so that its clip is drawn anew.
+_AGAIN = 1 << 32
+
+
 class SampleRef(NamedTuple):
     """One training sample. Everything random in a sample is a function of it and of the run's seed."""
 
@@ -133,16 +137,66 @@ class TrainSampler:
 
     def __iter__(self) -> Iterator[list[SampleRef]]:
         epoch = self._epoch
-        order = np.random.default_rng((self._seed, epoch)).permutation(self._num_samples)
+        order = self._order(epoch)
         for step in range(self._step, len(self)):
             start = step * self._global_batch + self._rank * self._batch
             indices = order[start : start + self._batch].tolist()
             yield [
-                SampleRef(epoch * self._repeats + repeat, index)
+                SampleRef(epoch * self._repeats + repeat + _AGAIN * (index // self._num_samples), sample)
                 for pair in range(0, self._batch, 2)
                 for repeat in range(self._repeats)
                 for index in indices[pair : pair + 2]
+                for sample in (index % self._num_samples,)
             ]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Returns the samples of an epoch in their order, (N,) int64.
+
+        The k-th further occurrence of sample i is ``i + k × N``; its clip is drawn anew.
+        """
+        return np.random.default_rng((self._seed, epoch)).permutation(self._num_samples)
+
+
+class ClassSampler(TrainSampler):
+    """A training sampler in which class c has a part of the epoch in proportion to n(c) ** ``power``.
+
+    n(c) is the number of samples of the class. An epoch has as many samples as the data set. A class gets its
+    part rounded down or up, the remaining samples go to the classes of the largest remainders. Within a class
+    every sample occurs equally often or once more; which ones occur once more is drawn in each epoch.
+
+    Args:
+        labels: (N,) class index of each sample.
+        power: 1: each sample once, as :class:`TrainSampler`; 0: all classes equally often; 0.5: between both.
+        others: see :class:`TrainSampler`.
+
+    Raises:
+        ConfigError: for samples with several labels, and as :class:`TrainSampler`.
+    """
+
+    def __init__(self, labels: np.ndarray, global_batch: int, *, power: float, **others: int) -> None:
+        if labels.ndim != 1:
+            raise ConfigError(
+                "DATA_LOADER.TRAIN_SAMPLER: must be shuffle for videos of several classes, which cannot be "
+                "drawn by class"
+            )
+        super().__init__(len(labels), global_batch, **others)
+        self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        weights = np.array([len(members) for members in self._members], dtype=np.float64) ** power
+        exact = len(labels) * weights / weights.sum()
+        counts = np.floor(exact).astype(np.int64)
+        # Stable, so that classes of equal remainders are taken in their order.
+        largest = np.argsort(-(exact - counts), kind="stable")[: len(labels) - counts.sum()]
+        counts[largest] += 1
+        self._counts = counts
+
+    def _order(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng((self._seed, epoch))
+        chosen = []
+        for members, count in zip(self._members, self._counts.tolist(), strict=True):
+            rounds = -(-count // len(members))
+            passes = [rng.permutation(members) + k * self._num_samples for k in range(rounds)]
+            chosen.append(np.concatenate([*passes, members[:0]])[:count])
+        return rng.permutation(np.concatenate(chosen))
 
 
 @SAMPLER_REGISTRY.register("shuffle")
@@ -152,6 +206,22 @@ def _build_shuffle(
     return TrainSampler(
         len(dataset), global_batch, rank=rank, world_size=world_size, seed=seed, repeats=repeats
     )
+
+
+@SAMPLER_REGISTRY.register("balanced")
+def _build_balanced(
+    dataset: ViewDataset, global_batch: int, *, rank: int, world_size: int, seed: int, repeats: int
+) -> ClassSampler:
+    others = {"rank": rank, "world_size": world_size, "seed": seed, "repeats": repeats}
+    return ClassSampler(np.asarray(dataset.labels), global_batch, power=0.0, **others)
+
+
+@SAMPLER_REGISTRY.register("square_root")
+def _build_square_root(
+    dataset: ViewDataset, global_batch: int, *, rank: int, world_size: int, seed: int, repeats: int
+) -> ClassSampler:
+    others = {"rank": rank, "world_size": world_size, "seed": seed, "repeats": repeats}
+    return ClassSampler(np.asarray(dataset.labels), global_batch, power=0.5, **others)
 
 
 class EvalSampler:

@@ -92,6 +92,30 @@ def centre_clip(times: FrameTimes, num_frames: int, sampling_rate: float, target
     return grid.frames(num_frames, length, max(grid.size - length, 0.0) / 2)
 
 
+def spread_clip(times: FrameTimes, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws one frame from each of T equal parts of the video (Wang et al. 2016, section 3.1).
+
+    Args:
+        times: of the video.
+        num_frames: T.
+        rng: generator of the random frames.
+
+    Returns:
+        Ascending frame indices (T',) int64; T' = T, or the number of frames of a shorter video. Where two
+        parts would give the same frame, the later one gives the next frame.
+    """
+    total = times.num_frames
+    if num_frames >= total:
+        return np.arange(total, dtype=np.int64)
+    order = np.arange(num_frames)
+    points = (order + rng.random(num_frames)) / num_frames  # fractions of the video
+    if times.is_constant:
+        frames = np.floor(points * total).astype(np.int64)
+    else:
+        frames = times.at_seconds(points * times.duration)
+    return _distinct(frames, total)
+
+
 def view_clip(
     times: FrameTimes, num_frames: int, sampling_rate: float, target_fps: float, view: int, num_views: int
 ) -> np.ndarray:
@@ -175,7 +199,11 @@ def _uniform_frames(times: FrameTimes, num_frames: int) -> np.ndarray:
     starts = np.concatenate([[0.0], np.cumsum(np.minimum(durations, limit))[:-1]])
     points = np.linspace(0.0, starts[-1], num_frames) + 1e-6 * limit
     frames = np.searchsorted(starts, points, side="right") - 1
-    # Rounding must not let two points hit one frame.
-    order = np.arange(num_frames)
+    return _distinct(frames, total)  # rounding must not let two points hit one frame
+
+
+def _distinct(frames: np.ndarray, total: int) -> np.ndarray:
+    """Returns strictly ascending frames (T,) of ``total`` in place of ascending ones, moved where needed."""
+    order = np.arange(len(frames))
     frames = np.maximum.accumulate(frames - order) + order
-    return np.minimum(frames, total - num_frames + order).astype(np.int64)
+    return np.minimum(frames, total - len(frames) + order).astype(np.int64)

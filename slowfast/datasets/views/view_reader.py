@@ -59,6 +59,8 @@ class TrainingViews:
             by height; None: a crop of the scaled image.
         num_temporal, num_crops: 1.
         interpolation: of the scaling, ``bilinear`` or ``bicubic``.
+        full_video: frames are spread over the full video, one drawn from each of T equal parts;
+            ``sampling_rate`` has no effect.
     """
 
     num_frames: int
@@ -73,8 +75,11 @@ class TrainingViews:
     num_temporal: int = 1
     num_crops: int = 1
     interpolation: str = "bilinear"
+    full_video: bool = False
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
+        if self.full_video:
+            return sampling.spread_clip(times, self.num_frames, rng)
         return sampling.random_clip(times, self.num_frames, self.sampling_rate, self.target_fps, rng)
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:

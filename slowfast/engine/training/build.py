@@ -24,6 +24,7 @@ from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.tensorboard import open_tensorboard
 from slowfast.engine.training.failure_budget import FailureBudget
+from slowfast.engine.training.feature_statistics import set_feature_statistics
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
@@ -69,6 +70,9 @@ def build_training_run(
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
     scale = lr_scale(cfg, world.size // world.local_size) if saved is None else saved.lr_scale
     precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
+    if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
+        mean, std = frame_normalization(cfg, model)
+        set_feature_statistics(model, loader, world, mean=mean, std=std, precision=precision)
     _log_setup(cfg, world, precision, batch_size=batch_size, steps_per_epoch=len(loader), scale=scale)
     # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())

@@ -224,7 +224,12 @@ def validation_metrics(evaluation: Evaluation) -> dict[str, float]:
     }
     if evaluation.multi_label:
         return {**metrics, "map": evaluation.mean_average_precision}
-    return {**metrics, "top1_err": 100.0 - evaluation.top1, "top5_err": 100.0 - evaluation.top5}
+    return {
+        **metrics,
+        "top1_err": 100.0 - evaluation.top1,
+        "top5_err": 100.0 - evaluation.top5,
+        **evaluation.class_metrics,
+    }
 
 
 def log_broken(videos: Iterable[BrokenVideo], heading: str) -> None:

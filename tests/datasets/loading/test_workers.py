@@ -88,7 +88,7 @@ def test_training_continues_with_the_substitute_of_any_broken_video(
 ) -> None:
     """The substitute is a function of epoch and index; in the next epoch the video is not read again."""
     data = dataset(at_bad, training=True)
-    reader = data._reader
+    reader = data.reader
     assert isinstance(reader, StandIn)
     survivor = loader(data, training=True, workers=workers)
     reference = loader(dataset(refuse, training=True), training=True, workers=0)

@@ -204,8 +204,8 @@ def test_repeated_augmentation_gives_several_clips_of_each_video(folder: Path) -
 
 def test_augmentation_is_off_by_default_and_in_evaluation(folder: Path) -> None:
     off = config(folder, **{"AUG.ENABLE": False})
-    assert build_dataset(off, "train")._reader.augment is None
-    assert build_dataset(config(folder), "val")._reader.augment is None
+    assert build_dataset(off, "train").reader.augment is None
+    assert build_dataset(config(folder), "val").reader.augment is None
     plain, changed = build_dataset(off, "train"), build_dataset(config(folder), "train")
     assert not all(
         torch.equal(plain[SampleRef(0, i)].frames, changed[SampleRef(0, i)].frames) for i in range(8)

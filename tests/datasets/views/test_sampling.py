@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slowfast.datasets.views.sampling import centre_clip, random_clip, view_clip, whole_video
+from slowfast.datasets.views.sampling import centre_clip, random_clip, spread_clip, view_clip, whole_video
 from slowfast.datasets.views.view_reader import ViewReader, WholeVideoViews
 from slowfast.video.frame_times import FrameTimes
 from tests.support.videos import read_stamps, write_video
@@ -232,3 +232,31 @@ def test_the_frame_on_screen_at_a_time() -> None:
     np.testing.assert_array_equal(
         times.at_seconds(np.array([-1, 0, 0.9, 1.0, 4.9, 5.0, 99])), [0, 0, 0, 1, 1, 2, 2]
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    total=st.integers(1, 200), num_frames=st.integers(1, 64), seed=st.integers(0, 5), constant=st.booleans()
+)
+def test_frames_spread_over_the_video_come_from_equal_parts(
+    total: int, num_frames: int, seed: int, constant: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    durations = np.ones(total) if constant else rng.uniform(0.5, 2.0, total)
+    ends = np.cumsum(durations)
+    times = FrameTimes(ends - durations, float(ends[-1]))
+    frames = spread_clip(times, num_frames, rng)
+    assert len(frames) == min(num_frames, total)
+    assert (np.diff(frames) > 0).all()
+    assert frames[0] >= 0
+    assert frames[-1] < total
+    if constant and total >= 3 * num_frames:  # parts of three frames and more are never moved
+        assert (frames // (total / num_frames)).astype(int).tolist() == list(range(num_frames))
+
+
+def test_frames_spread_over_the_video_are_random() -> None:
+    times = FrameTimes(np.arange(100.0), 100.0)
+    drawn = np.array([spread_clip(times, 4, np.random.default_rng(seed)) for seed in range(400)])
+    np.testing.assert_allclose(drawn.mean(axis=0), [12, 37, 62, 87], atol=1.5)  # middles of the parts
+    assert drawn.min(axis=0).tolist() == [0, 25, 50, 75]
+    assert drawn.max(axis=0).tolist() == [24, 49, 74, 99]

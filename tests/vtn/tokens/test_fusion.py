@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from slowfast.errors import ModelError
-from tests.support.tiny_models import TINY, with_large_weights
+from tests.support.tiny_models import TINY, tiny_average, with_large_weights
 from vtn import VTN, FrameAverage, FusionConfig
 from vtn.encoder import encoder_layer, temporal_encoder
 from vtn.encoder.attention import band_attention
@@ -195,3 +195,11 @@ def test_one_token_has_a_bottleneck_of_the_given_width() -> None:
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=f"fusion.{next(iter(wrong))} = "):
         FusionConfig(**wrong)
+
+
+def test_masked_frames_have_no_influence_on_the_bottleneck_of_one_token() -> None:
+    model = tiny_average(fusion_dim=8)
+    features = torch.randn(2, 6, *model.feature_shape, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(6) < torch.tensor([[6], [4]])
+    logits = model.classify(features.masked_fill(~mask[..., None], torch.nan), mask=mask)
+    torch.testing.assert_close(logits[1:], model.classify(features[1:, :4]))

@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
 from vtn.arguments.checks import check_at_least, check_position_rate, check_probabilities
-from vtn.config import FROZEN_DTYPES, FUSIONS, attention_windows, backbone_name, lora_options
+from vtn.config import FROZEN_DTYPES, FUSIONS, HEAD_POOLINGS, attention_windows, backbone_name, lora_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,6 +166,35 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
+class InputConfig:
+    """The preparation of features for the layers behind the backbone, meant for few videos.
+
+    Attributes:
+        standardize: True maps each channel to mean 0 and deviation 1 over the training features, clipped to
+            ±5. The statistics are computed when a training starts and belong to the weights.
+        differences: True adds the absolute differences from the frame before as further channels.
+        dropout: probability in training that a channel is set to 0 in all frames of a clip, 0 or more and
+            below 1.
+
+    Raises:
+        ModelError: for a value outside this range.
+    """
+
+    standardize: bool = False
+    differences: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_probabilities("input", dropout=self.dropout)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Self:
+        """Returns the group that ``VTN.INPUT`` of a configuration describes."""
+        node = cfg.VTN.INPUT
+        return cls(node.STANDARDIZE, node.DIFFERENCES, node.DROPOUT)
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """The temporal encoder: a Longformer that collects the features of all frames in one [CLS] token.
 
@@ -250,6 +279,10 @@ class HeadConfig:
     Attributes:
         mlp_dim: width of the hidden layer, 1 or more.
         dropout: dropout probability before the last layer, 0 or more and below 1.
+        pooling: ``cls``: the state is the final [CLS]; ``cls+mean+std``: beside it are mean and standard
+            deviation of the frames' final states.
+        skip: True adds the result of a linear layer on the features' temporal statistics to the logits, see
+            :class:`vtn.head.statistics_skip.StatisticsSkip`.
 
     Raises:
         ModelError: for a value outside these ranges.
@@ -257,12 +290,17 @@ class HeadConfig:
 
     mlp_dim: int = 768
     dropout: float = 0.5
+    pooling: str = "cls"
+    skip: bool = False
 
     def __post_init__(self) -> None:
+        if self.pooling not in HEAD_POOLINGS:
+            raise ModelError(f"head.pooling = {self.pooling!r}: must be {' or '.join(HEAD_POOLINGS)}")
         check_at_least(1, "head", mlp_dim=self.mlp_dim)
         check_probabilities("head", dropout=self.dropout)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the group that ``VTN.HEAD`` and ``MODEL.DROPOUT_RATE`` of a configuration describe."""
-        return cls(mlp_dim=cfg.VTN.HEAD.MLP_DIM, dropout=cfg.MODEL.DROPOUT_RATE)
+        head = cfg.VTN.HEAD
+        return cls(head.MLP_DIM, cfg.MODEL.DROPOUT_RATE, pooling=head.POOLING, skip=head.SKIP)

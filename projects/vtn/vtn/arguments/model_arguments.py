@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError, did_you_mean
-from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig
+from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.probe import ProbeConfig
 
 FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -29,14 +29,17 @@ FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         **{item.name: ("encoder", item.name) for item in fields(EncoderConfig) if item.name != "checkpoint"},
         "encoder_checkpoint": ("encoder", "checkpoint"),
         **{f"fusion_{item.name}": ("fusion", item.name) for item in fields(FusionConfig)},
+        **{f"input_{item.name}": ("input", item.name) for item in fields(InputConfig)},
         "mlp_dim": ("head", "mlp_dim"),
         "dropout_rate": ("head", "dropout"),
+        "head_pooling": ("head", "pooling"),
+        "head_skip": ("head", "skip"),
         **{f"probe_{item.name}": ("probe", item.name) for item in fields(ProbeConfig)},
     }
 )
 """Flat name of an argument -> (name of its group, name of the field in the group)."""
 
-Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, ProbeConfig)
+Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig, ProbeConfig)
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,22 @@ class FusedModelArguments(ModelArguments):
 
     Attributes:
         backbone, num_classes: see :class:`ModelArguments`.
-        head, fusion: see the classes.
+        head, fusion, input: see the classes.
     """
 
     head: HeadConfig = field(default_factory=HeadConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig, kw_only=True)
+    input: InputConfig = field(default_factory=InputConfig, kw_only=True)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
-        head, fusion = HeadConfig.from_config(cfg), FusionConfig.from_config(cfg)
-        return replace(super().from_config(cfg), head=head, fusion=fusion)
+        return replace(
+            super().from_config(cfg),
+            head=HeadConfig.from_config(cfg),
+            fusion=FusionConfig.from_config(cfg),
+            input=InputConfig.from_config(cfg),
+        )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from slowfast.errors import ModelError
 from vtn.encoder.encoder_layer import CHUNK, NORM_EPSILON, EncoderLayer
 from vtn.encoder.fusion import AttendTokens, ConcatTokens
+from vtn.encoder.pooling import WIDTHS, pool_states
 from vtn.encoder.positions import build_positions
 
 
@@ -85,6 +86,10 @@ class TemporalEncoder(nn.Module):
         fusion: maps the tokens of frames (B, T, M, F) to vectors (B, T, ``fusion.width``); None: the sequence
             has the tokens themselves.
         tokens_per_frame: M, tokens of a frame in the sequence; 1: features are (B, T, F).
+        pooling: of the final states, a key of :data:`vtn.encoder.pooling.WIDTHS`.
+
+    Attributes:
+        state_dim: width of the result, D or 3 · D.
 
     Raises:
         ModelError: for sizes that do not fit together.
@@ -104,6 +109,7 @@ class TemporalEncoder(nn.Module):
         attention_dropout: float,
         fusion: ConcatTokens | AttendTokens | None = None,
         tokens_per_frame: int = 1,
+        pooling: str = "cls",
     ) -> None:
         super().__init__()
         if hidden_dim % num_heads:
@@ -111,6 +117,8 @@ class TemporalEncoder(nn.Module):
         windows = layer_windows(attention_window, num_layers)
         self.fusion = fusion
         self.tokens_per_frame = tokens_per_frame
+        self.pooling = pooling
+        self.state_dim = WIDTHS[pooling] * hidden_dim
         if fusion is not None:
             feature_dim = fusion.width
         if feature_dim != hidden_dim:
@@ -144,6 +152,8 @@ class TemporalEncoder(nn.Module):
     ) -> Tensor:
         """Maps features (B, T, F) or (B, T, M, F) at positions (B, T) to the final state of [CLS], (B, D).
 
+        With the pooling ``cls+mean+std`` it is (B, 3 · D), see :func:`vtn.encoder.pooling.pool_states`.
+
         Args:
             features: any floating-point dtype.
             cls_token: (1, 1, D).
@@ -172,14 +182,18 @@ class TemporalEncoder(nn.Module):
         """Computes what :meth:`forward` returns, for all clips at once."""
         for layer, tokens in self.walk(features, cls_token, positions, mask):
             last, last_tokens = layer, tokens
-        return last.cls_state(last_tokens, self._token_mask(mask))
+        token_mask = self._token_mask(mask)
+        if self.pooling == "cls":
+            return last.cls_state(last_tokens, token_mask)
+        return pool_states(last(last_tokens, token_mask), token_mask)
 
     def pack(self, dtype: torch.dtype) -> None:
         """Packs the weights of the layers for inference in ``dtype``, see :meth:`EncoderLayer.pack`."""
         for layer in self.layers[:-1]:
             layer.pack(dtype)
-        # The last layer computes one row for each clip; packing makes that faster only with a smaller dtype.
-        if dtype != self.embeddings.LayerNorm.weight.dtype:
+        # For [CLS] alone the last layer computes one row for each clip; packing makes that faster only with
+        # a smaller dtype.
+        if self.pooling != "cls" or dtype != self.embeddings.LayerNorm.weight.dtype:
             self.layers[-1].pack(dtype)
 
     def frame_attention(

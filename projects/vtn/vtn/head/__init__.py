@@ -1,0 +1,1 @@
+"""The parts before and after the temporal encoder: preparation of features, pooling, classification."""

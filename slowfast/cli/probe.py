@@ -1,0 +1,150 @@
+"""Search of the best classifier of cached features, in minutes: linear baselines, then models.
+
+The videos of the lists are divided into folds that keep groups together, such as clips of one source video.
+The search fits linear classifiers of the features' statistics and trains settings of the configured project's
+models, many of them on two folds, the better ones on all folds and with several seeds. It writes a table with
+intervals (probe.json, probe.html) and the best setting (chosen.yaml) to OUTPUT_DIR, and states whether the
+models beat the linear classifiers. After Ctrl-C the same command continues.
+
+examples:
+  the features that `slowfast extract` wrote with the same configuration
+    slowfast probe --cfg PRETRAINED_DEMO DATA.PATH_TO_DATA_DIR data DATA.FEATURES cache \\
+        OUTPUT_DIR output/probe
+
+  clips of one source video (name_001.mp4, name_002.mp4 …) stay in one fold; a test on test.csv
+    slowfast probe --cfg PRETRAINED_DEMO --group-by '([^/]*)_[0-9]+[.]mp4$' --test \\
+        DATA.PATH_TO_DATA_DIR data DATA.FEATURES cache OUTPUT_DIR output/probe
+
+  then train the best setting, and predict with it
+    slowfast run --cfg output/probe/chosen.yaml
+    vtn predict video.mp4 --cfg output/probe/chosen.yaml \\
+        --checkpoint output/probe/chosen/checkpoints/checkpoint_epoch_00027.pyth
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from slowfast.cli.commands import make_parser
+from slowfast.cli.run import set_thread_environment
+
+PROGRAM = "slowfast probe"
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser.add_argument(
+        "--cfg", required=True, metavar="F", help="YAML file, or the name of a shipped configuration"
+    )
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        choices=("train", "val"),
+        default=["train", "val"],
+        help="lists that are divided into folds (default: train val)",
+    )
+    parser.add_argument(
+        "--test", action="store_true", help="test the best settings and the baselines on the test list"
+    )
+    grouping = parser.add_mutually_exclusive_group()
+    grouping.add_argument(
+        "--group-by",
+        default="",
+        metavar="REGEX",
+        help="regular expression that captures the group of a video from its path (default: each is its own)",
+    )
+    grouping.add_argument(
+        "--groups", default="", metavar="FILE", help="csv file with the columns path and group"
+    )
+    parser.add_argument("--folds", type=_at_least(2), default=5, metavar="N", help="folds (default: 5)")
+    parser.add_argument(
+        "--seeds", type=_at_least(1), default=3, metavar="N", help="seeds of the best settings (default: 3)"
+    )
+    parser.add_argument(
+        "--candidates", type=_at_least(1), default=40, metavar="N", help="settings to try (default: 40)"
+    )
+    parser.add_argument(
+        "--videos", type=_at_least(1), metavar="N", help="use a subset of about N videos (default: all)"
+    )
+    parser.add_argument(
+        "--metric",
+        choices=METRICS,
+        default=METRICS[0],
+        help="by which settings are chosen (default: accuracy)",
+    )
+    parser.add_argument(
+        "--workers", type=_at_least(1), metavar="N", help="processes (default: one per core; on a GPU one)"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    parser = build_parser(program)
+    args = parser.parse_intermixed_args(argv)
+    set_thread_environment()
+
+    # Imported here, so that --help and wrong arguments are answered at once.
+    from slowfast.config import load_config
+    from slowfast.exit_status import run_command
+
+    def work() -> int:
+        switched = ["TRAIN.ENABLE", "True", "TEST.ENABLE", str(args.test)]
+        cfg = load_config(args.cfg, [*args.overrides, *switched])
+        from slowfast.interrupt import Interrupt, Interrupted
+        from slowfast.log import setup_logging
+        from slowfast.probe.run import ProbeOptions, probe
+
+        setup_logging(None)
+        options = ProbeOptions(
+            splits=tuple(args.splits),
+            test=args.test,
+            group_by=args.group_by,
+            groups_file=args.groups,
+            num_folds=args.folds,
+            num_seeds=args.seeds,
+            num_candidates=args.candidates,
+            num_videos=args.videos or 0,
+            metric=args.metric,
+            workers=args.workers or 0,
+        )
+        try:
+            with Interrupt() as interrupt:
+                report = probe(cfg, options, interrupt)
+        except Interrupted as interrupted:
+            print(
+                f"{parser.prog}: {interrupted}; finished trainings are kept, the same command continues",
+                file=sys.stderr,
+            )
+            return interrupted.exit_code
+        print(report.table())
+        print("\n" + "\n".join(report.sentences()))
+        print(f"\nreport: {cfg.OUTPUT_DIR}/probe.html; best setting: {cfg.OUTPUT_DIR}/chosen.yaml")
+        return 0
+
+    return run_command(parser.prog, work)
+
+
+def _at_least(minimum: int) -> type[int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"{text}: must be {minimum} or more")
+        return value
+
+    parse.__name__ = "integer"
+    return parse  # type: ignore[return-value]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""All features of a data set in memory, and the clips that a configuration would read of them.
+
+V videos, R rows of all videos, T rows of a clip, M tokens of a frame, F width of a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from slowfast.datasets.build import view_scheme
+from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.views.view_reader import Scheme, Segment
+from slowfast.errors import ConfigError, DataError, DecodeError
+from slowfast.features.reader import CacheReader, FeatureFileReader, plan_rows
+from slowfast.features.row_times import RowTimes
+from slowfast.log import get_logger
+from slowfast.progress import Progress
+
+logger = get_logger(__name__)
+
+# Features may take this fraction of the free memory.
+_MAX_MEMORY = 0.6
+DRAWS = 16
+"""Training clips that are planned per video; each epoch takes one of them."""
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """The features of V videos.
+
+    Attributes:
+        rows: (R, F) or (R, M, F), the rows of all videos one after another, in the dtype of the cache.
+        starts: (V + 1,) int64, video v has the rows from ``starts[v]`` up to ``starts[v + 1]``.
+        times: of the rows of each video.
+        labels: (V,) int64.
+        paths: of the videos.
+        segments: start and end in seconds of each video in its file; None for full files.
+    """
+
+    rows: Tensor
+    starts: Tensor
+    times: tuple[RowTimes, ...]
+    labels: Tensor
+    paths: tuple[str, ...]
+    segments: tuple[Segment | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """(F,) or (M, F)."""
+        return tuple(self.rows.shape[1:])
+
+    def video(self, index: int) -> Tensor:
+        """Returns all rows of a video float32, (T, F) or (T, M, F); those of its segment where it has one."""
+        start, end = self.starts[index : index + 2].tolist()
+        if (segment := self.segments[index]) is not None:
+            first, cut = self.times[index].times.cut(*segment)
+            start, end = start + first, start + first + cut.num_frames
+        return self.rows[start:end].float()
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """The rows of D clips of each video.
+
+    Attributes:
+        rows: (D, V, T) int64, indices in :attr:`FeatureTable.rows`; −1 where a clip is shorter.
+        positions: (D, V, T) int64.
+    """
+
+    rows: Tensor
+    positions: Tensor
+
+    def clips(
+        self, table: FeatureTable, videos: Tensor, draws: Tensor | int = 0
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns features float32, positions and mask of one clip of each of these videos.
+
+        The mask is None where all clips are complete; otherwise rows beyond the longest clip are left out.
+        """
+        rows = self.rows[draws, videos]  # (B, T)
+        positions = self.positions[draws, videos]
+        mask = rows >= 0
+        if mask.all():
+            return table.rows[rows].float(), positions, None
+        longest = int(mask.sum(dim=1).max())
+        rows, positions, mask = rows[:, :longest], positions[:, :longest], mask[:, :longest]
+        return table.rows[rows.clamp(min=0)].float(), positions, mask
+
+
+def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTable:
+    """Reads all features of a data set, or of some of its videos; broken videos are logged and left out.
+
+    Raises:
+        ConfigError: for a data set without features, or of videos with several labels.
+        DataError: where the features do not fit into memory, or none can be read.
+    """
+    if not isinstance(dataset, VideoDataset) or not isinstance(
+        dataset.reader, CacheReader | FeatureFileReader
+    ):
+        raise ConfigError(
+            "DATA.FEATURES = '': must be set for a probe, which works on features; extract them with "
+            "`slowfast extract`, or use the data set 'features'"
+        )
+    if dataset.labels.ndim != 1:
+        raise ConfigError("DATA.MULTI_LABEL = True: must be False for a probe, which compares single classes")
+    wanted = range(dataset.num_videos) if videos is None else videos
+    segments = dataset.segments
+    kept: list[int] = []
+    parts: list[Tensor] = []
+    times: list[RowTimes] = []
+    with Progress(len(wanted), "features", "video") as bar:
+        for index in wanted:
+            path = dataset.paths[index]
+            try:
+                features, row_times = dataset.reader.read_all(path)
+            except DecodeError as error:
+                logger.warning("left out: %s", error)
+            else:
+                if not parts:
+                    _check_memory(features, len(wanted))
+                parts.append(features)
+                times.append(row_times)
+                kept.append(index)
+            bar.update(1)
+    if not parts:
+        raise DataError("the features of no video can be read; the warnings above name the causes")
+    lengths = torch.tensor([0, *(len(part) for part in parts)])
+    return FeatureTable(
+        rows=torch.cat(parts),
+        starts=lengths.cumsum(0),
+        times=tuple(times),
+        labels=torch.from_numpy(dataset.labels[kept].astype(np.int64)),
+        paths=tuple(dataset.paths[index] for index in kept),
+        segments=tuple(None if segments is None else tuple(segments[index].tolist()) for index in kept),
+    )
+
+
+def concatenate(tables: Sequence[FeatureTable]) -> FeatureTable:
+    """Returns the videos of several tables in one."""
+    if len(tables) == 1:
+        return tables[0]
+    offsets = np.cumsum([0, *(len(table.rows) for table in tables)]).tolist()
+    starts = [table.starts[:-1] + offset for table, offset in zip(tables, offsets, strict=False)]
+    return FeatureTable(
+        rows=torch.cat([table.rows for table in tables]),
+        starts=torch.cat([*starts, torch.tensor([offsets[-1]])]),
+        times=tuple(times for table in tables for times in table.times),
+        labels=torch.cat([table.labels for table in tables]),
+        paths=tuple(path for table in tables for path in table.paths),
+        segments=tuple(segment for table in tables for segment in table.segments),
+    )
+
+
+def training_plan(cfg: Any, table: FeatureTable, position_rate: float | None) -> ClipPlan:
+    """Returns ``DRAWS`` random clips of each video, as the configuration reads them in training."""
+    return _plan(view_scheme(cfg, "train"), table, position_rate, DRAWS, cfg.RNG_SEED)
+
+
+def evaluation_plan(cfg: Any, table: FeatureTable, position_rate: float | None) -> ClipPlan:
+    """Returns the clip of each video that the configuration reads in validation."""
+    return _plan(view_scheme(cfg, "val"), table, position_rate, 1, cfg.RNG_SEED)
+
+
+def _plan(scheme: Scheme, table: FeatureTable, rate: float | None, draws: int, seed: int) -> ClipPlan:
+    starts = table.starts.tolist()
+    planned: list[tuple[int, int, NDArray[np.int64], NDArray[np.int64]]] = []
+    for video, path in enumerate(table.paths):
+        rng = np.random.default_rng((seed, video))
+        for draw in range(draws):
+            rows, positions = plan_rows(scheme, rate, table.times[video], path, 0, rng, table.segments[video])
+            planned.append((draw, video, rows + starts[video], positions))
+    longest = max(len(rows) for _, _, rows, _ in planned)
+    all_rows = np.full((draws, len(table), longest), -1, dtype=np.int64)
+    all_positions = np.zeros_like(all_rows)
+    for draw, video, rows, positions in planned:
+        all_rows[draw, video, : len(rows)] = rows
+        all_positions[draw, video, : len(rows)] = positions
+    return ClipPlan(torch.from_numpy(all_rows), torch.from_numpy(all_positions))
+
+
+def _check_memory(first: Tensor, num_videos: int) -> None:
+    """Raises ``DataError`` where features of this size for all videos would not fit into memory."""
+    size = first.numel() * first.element_size() * num_videos
+    free = psutil.virtual_memory().available
+    if size > _MAX_MEMORY * free:
+        raise DataError(
+            f"the features of {num_videos:,} videos take about {size / 2**30:.1f} GiB and {free / 2**30:.1f} "
+            "GiB of memory are free; probe fewer videos (--videos N), or extract fewer frames per second "
+            "(DATA.FEATURES_FPS)"
+        )

@@ -1,0 +1,122 @@
+"""Groups of videos and folds of a cross-validation that do not divide them.
+
+Clips of one source video, one person or one place are alike. If they are in the training and in the test
+part, accuracy is too high; therefore they form a group, and a fold has whole groups.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slowfast.errors import AnnotationError, DataError
+from slowfast.preparation.split import divide
+
+_MAX_LISTED = 5
+
+
+def groups_by_pattern(paths: Sequence[str], pattern: str) -> list[str]:
+    """Returns the group of each path: the first group that a regular expression captures, or its match.
+
+    An empty pattern makes each path a group of its own.
+
+    Raises:
+        DataError: for an expression that is not valid or does not match a path.
+    """
+    if not pattern:
+        return list(paths)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DataError(
+            f"--group-by {pattern}: must be a regular expression ({error}); check its brackets"
+        ) from error
+    groups = []
+    for path in paths:
+        match = expression.search(path)
+        if match is None:
+            raise DataError(f"--group-by {pattern}: must match every path, and does not match {path}")
+        groups.append(match.group(1) if match.groups() else match.group())
+    return groups
+
+
+def groups_from_file(paths: Sequence[str], file: str) -> list[str]:
+    """Returns the group of each path from a csv file with the columns ``path`` and ``group``.
+
+    Raises:
+        AnnotationError: where the file cannot be read, lacks a column, or lacks one of the paths.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            if missing := {"path", "group"} - set(reader.fieldnames or ()):
+                raise AnnotationError(
+                    f"{file}: must have a header with the columns path and group; lacks "
+                    f"{' and '.join(sorted(missing))}"
+                )
+            group_of = {row["path"]: row["group"] for row in reader}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AnnotationError(f"{file}: cannot be read ({error}); give a csv file in UTF-8") from error
+    if absent := [path for path in paths if path not in group_of]:
+        raise AnnotationError(
+            f"{file}: must name the group of every video, and lacks {len(absent)} of {len(paths)}, such as "
+            f"{absent[0]}; write paths as the list has them"
+        )
+    return [group_of[path] for path in paths]
+
+
+def group_folds(
+    labels: Sequence[int], groups: Sequence[str], num_folds: int, seed: int = 0
+) -> NDArray[np.int64]:
+    """Returns the fold (V,) of each video: whole groups, and the classes as equally divided as they allow.
+
+    Raises:
+        DataError: for fewer groups than folds, or a class whose videos are in a single group, which no fold
+            can both learn and test.
+    """
+    names = set(groups)
+    if len(names) < num_folds:
+        raise DataError(
+            f"--folds {num_folds}: must be at most the number of groups, which is {len(names)}; use fewer "
+            "folds, or a finer grouping"
+        )
+    of_class: dict[int, set[str]] = {}
+    for label, group in zip(labels, groups, strict=True):
+        of_class.setdefault(int(label), set()).add(group)
+    if alone := sorted(label for label, members in of_class.items() if len(members) < 2):
+        raise DataError(
+            f"class {', '.join(map(str, alone[:_MAX_LISTED]))}: must have videos of 2 groups or more, since "
+            "one group cannot be learned and tested; add videos, leave the class out, or use a finer grouping"
+        )
+    parts = divide([str(label) for label in labels], groups, [1 / num_folds] * num_folds, seed=seed)
+    return np.array(parts, dtype=np.int64)
+
+
+def check_disjoint(training: Sequence[str], test: Sequence[str]) -> None:
+    """Raises ``DataError`` where a test list shares groups with training, and names them."""
+    shared = sorted(set(training) & set(test))
+    if shared:
+        counts = Counter(test)
+        shown = ", ".join(f"{name} ({counts[name]})" for name in shared[:_MAX_LISTED])
+        more = f" and {len(shared) - _MAX_LISTED} more" if len(shared) > _MAX_LISTED else ""
+        raise DataError(
+            f"the test list shares {len(shared)} groups with training: {shown}{more}; its accuracy would be "
+            "too high. Move each group into one list, for instance with `slowfast prepare split --group-by`"
+        )
+
+
+def stratified_subset(
+    labels: Sequence[str], groups: Sequence[str], num_videos: int, seed: int = 0
+) -> list[int]:
+    """Returns ascending indices of about ``num_videos`` videos: whole groups, all classes in proportion."""
+    total = len(labels)
+    if num_videos >= total:
+        return list(range(total))
+    fraction = num_videos / total
+    parts = divide(labels, groups, [fraction, 1 - fraction], seed=seed)
+    return [video for video, part in enumerate(parts) if part == 0]

@@ -1,0 +1,294 @@
+"""The report of a search: a table, a sentence, JSON, an HTML page, and the chosen configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from slowfast.files import write_text
+from slowfast.metrics import Interval, bootstrap_interval
+from slowfast.probe.baselines import MAJORITY
+from slowfast.probe.candidate import Candidate
+from slowfast.probe.search import MethodResult, Metric, SearchResult
+from slowfast.probe.tasks import Problem
+from slowfast.visualization.charts import line_chart
+
+TABLE, PAGE, CHOSEN = "probe.json", "probe.html", "chosen.yaml"
+# Candidates that a table shows.
+_MAX_ROWS = 12
+# Curves in the chart.
+_MAX_CURVES = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: of the baseline or family.
+        setting: values of the candidate.
+        mean: of the metric over folds and seeds.
+        fold_spread, seed_spread: standard deviations over folds and over seeds; None for a single one.
+        interval: of the metric over all videos, by a bootstrap over groups.
+        seconds: mean time of one training.
+        test: the metric on the test list; None without one.
+    """
+
+    name: str
+    setting: str
+    mean: float
+    fold_spread: float | None
+    seed_spread: float | None
+    interval: Interval
+    seconds: float
+    test: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A family of models against a baseline.
+
+    Attributes:
+        family: such as the name of the model.
+        value: metric of the family, each fold scored by the candidate that is best on the other folds.
+        baseline: name of the best linear baseline.
+        baseline_value: its metric.
+        difference: family minus baseline, on the same videos.
+        on_test: whether the videos are those of the test list.
+    """
+
+    family: str
+    value: Interval
+    baseline: str
+    baseline_value: Interval
+    difference: Interval
+    on_test: bool = False
+
+    def sentence(self, metric: str) -> str:
+        """Returns the conclusion in words."""
+        points = 100 * self.difference.value
+        span = f"[{100 * self.difference.low:+.1f}, {100 * self.difference.high:+.1f}]"
+        if self.difference.low > 0:
+            verdict = f"{self.family} beats it by {points:.1f} points {span}."
+        elif self.difference.high < 0:
+            verdict = f"{self.family} is {-points:.1f} points below it {span}: use the linear classifier."
+        else:
+            verdict = (
+                f"the difference of {points:+.1f} points {span} is within what chance gives with so many "
+                f"videos: nothing shows that {self.family} is better or worse."
+            )
+        place = "On the test list" if self.on_test else "On videos that were not trained on"
+        return (
+            f"{place}, {self.family} has {metric} {self.value.percent()} % and {self.baseline!r} "
+            f"{self.baseline_value.percent()} %; {verdict}"
+        )
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """All that a search has found.
+
+    Attributes:
+        metric: name of the metric.
+        data: facts about videos, groups, classes and folds, by name.
+        rows: baselines first, then candidates, the best one first.
+        comparisons: one per family and set of videos.
+        curves: (name, training loss of each epoch) of the best candidates.
+        trainings: trainings of this search, and seconds that they took together.
+        seconds: time of the last start of the search.
+    """
+
+    metric: str
+    data: dict[str, Any]
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    curves: tuple[tuple[str, tuple[float, ...]], ...]
+    trainings: int
+    seconds: float
+
+    def table(self) -> str:
+        """Returns the table as text."""
+        has_test = any(row.test for row in self.rows)
+        head = ["method", f"{self.metric}, % [95 %]", "mean", "± folds", "± seeds", "s"]
+        head += ["test, % [95 %]"] if has_test else []
+        lines = [[*head, "setting"]]
+        for row in self.rows:
+            cells = [row.name, row.interval.percent(), f"{100 * row.mean:.1f}", _points(row.fold_spread)]
+            cells += [_points(row.seed_spread), f"{row.seconds:.2g}"]
+            cells += [row.test.percent() if row.test else "–"] if has_test else []
+            lines.append([*cells, row.setting])
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
+        return "\n".join(
+            "  ".join(
+                [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
+            ).rstrip()
+            for line in lines
+        )
+
+    def sentences(self) -> list[str]:
+        """Returns the conclusions in words."""
+        sentences = [comparison.sentence(self.metric) for comparison in self.comparisons]
+        chance = next((row.interval.value for row in self.rows if row.name == MAJORITY), None)
+        if chance is not None and all(
+            row.interval.low <= chance for row in self.rows if row.name != MAJORITY
+        ):
+            sentences.append(
+                f"No method is clearly above the {100 * chance:.1f} % of the majority class: these features "
+                "hardly show the classes. Use another backbone, several tokens per frame, or more videos."
+            )
+        return sentences
+
+    def write(self, folder: Path) -> None:
+        """Writes the JSON file and the HTML page."""
+        content = asdict(self) | {"conclusions": self.sentences()}
+        write_text(folder / TABLE, json.dumps(content, indent=2) + "\n")
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("slowfast.probe", "."),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        chart = Markup(line_chart(self.curves, xlabel="epoch", ylabel="training loss")) if self.curves else ""
+        page = environment.get_template("page.html").render(report=self, chart=chart, points=_points)
+        write_text(folder / PAGE, page)
+
+
+def build_report(
+    result: SearchResult,
+    problem: Problem,
+    metric_name: str,
+    metric: Metric,
+    *,
+    test_scores: dict[Candidate | str, NDArray[np.float32]],
+    trainings: int,
+    seconds: float,
+) -> ProbeReport:
+    """Computes the table and the comparisons of a search.
+
+    Args:
+        test_scores: scores (test videos, K) of the methods that were also tested on the test list.
+    """
+    videos, test_videos = problem.division(-1)
+    evaluated = _Evaluated(problem, videos, metric)
+    tested = _Evaluated(problem, test_videos, metric)
+    shown = [*result.baselines, *result.candidates[:_MAX_ROWS]]
+    rows = []
+    for method in shown:
+        scores = test_scores.get(method.method)
+        test = None if scores is None else tested.interval(scores)
+        rows.append(_row(method, evaluated.interval(method.scores(problem, result.num_folds)), test))
+    linear = [r for r in result.baselines if r.method != MAJORITY]
+    comparisons = []
+    if linear:
+        best = max(linear, key=lambda r: r.mean)
+        for family in result.families():
+            held_out = result.held_out_scores(problem, family)
+            assert held_out is not None
+            against = best.scores(problem, result.num_folds)
+            comparisons.append(evaluated.compare(family, held_out, str(best.method), against))
+            chosen = result.best(family)
+            if chosen is not None and chosen.method in test_scores and best.method in test_scores:
+                pair = test_scores[chosen.method], test_scores[best.method]
+                comparisons.append(tested.compare(family, pair[0], str(best.method), pair[1], on_test=True))
+    labels, groups = problem.table.labels.numpy()[videos], [problem.groups[v] for v in videos]
+    return ProbeReport(
+        metric=metric_name,
+        data={
+            "videos": len(videos),
+            "groups": len(set(groups)),
+            "classes": len(np.unique(labels)),
+            "folds": result.num_folds,
+            "test videos": len(test_videos),
+            "candidates": len(result.candidates) + len(result.stopped),
+        },
+        rows=tuple(rows),
+        comparisons=tuple(comparisons),
+        curves=tuple(_curve(r) for r in result.candidates[:_MAX_CURVES]),
+        trainings=trainings,
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """A set of videos, the metric on it, and its intervals."""
+
+    problem: Problem
+    videos: NDArray[np.int64]
+    metric: Metric
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.problem.table.labels.numpy()[self.videos]
+
+    @property
+    def groups(self) -> list[str]:
+        return [self.problem.groups[video] for video in self.videos]
+
+    def interval(self, scores: NDArray[np.float32]) -> Interval:
+        labels = self.labels
+        return bootstrap_interval(lambda drawn: self.metric(scores[drawn], labels[drawn]), self.groups)
+
+    def compare(
+        self,
+        family: str,
+        scores: NDArray[np.float32],
+        baseline: str,
+        against: NDArray[np.float32],
+        *,
+        on_test: bool = False,
+    ) -> Comparison:
+        labels = self.labels
+
+        def difference(drawn: NDArray[np.int64]) -> float:
+            return self.metric(scores[drawn], labels[drawn]) - self.metric(against[drawn], labels[drawn])
+
+        return Comparison(
+            family=family,
+            value=self.interval(scores),
+            baseline=baseline,
+            baseline_value=self.interval(against),
+            difference=bootstrap_interval(difference, self.groups),
+            on_test=on_test,
+        )
+
+
+def _row(result: MethodResult, interval: Interval, test: Interval | None) -> Row:
+    method = result.method
+    is_candidate = isinstance(method, Candidate)
+    return Row(
+        name=method.family if isinstance(method, Candidate) else method,
+        setting=method.describe() if isinstance(method, Candidate) else "",
+        mean=result.mean,
+        fold_spread=_number(result.spread()),
+        seed_spread=_number(result.seed_spread()) if is_candidate else None,
+        interval=interval,
+        seconds=result.seconds,
+        test=test,
+    )
+
+
+def _curve(result: MethodResult) -> tuple[str, tuple[float, ...]]:
+    """Returns the name of a candidate and its mean training loss over folds and seeds."""
+    assert isinstance(result.method, Candidate)
+    losses: Sequence[Sequence[float]] = [trained.losses for trained in result.trained.values()]
+    epochs = max(len(own) for own in losses)
+    means = [float(np.mean([own[epoch] for own in losses if epoch < len(own)])) for epoch in range(epochs)]
+    return f"{result.method.family}: {result.method.describe()}", tuple(means)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,323 @@
+"""The steps of ``slowfast probe``: features, folds, baselines, search, test, report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from numpy.typing import NDArray
+
+from slowfast.config.check import check
+from slowfast.datasets.build import build_dataset
+from slowfast.errors import ConfigError, DataError
+from slowfast.features.build import describe_mismatch
+from slowfast.features.cache import Manifest, describe_differences
+from slowfast.files import write_text
+from slowfast.interrupt import Interrupt
+from slowfast.log import get_logger
+from slowfast.metrics import balanced_accuracy, confusion_matrix, macro_f1
+from slowfast.models.build import build_model
+from slowfast.models.capabilities import FeatureModel
+from slowfast.models.frame_format import adopt_frame_format
+from slowfast.probe.baselines import (
+    LINEAR_MEAN,
+    LINEAR_STATISTICS,
+    LINEAR_TOKEN_STATISTICS,
+    MAJORITY,
+    require_scikit_learn,
+)
+from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_source
+from slowfast.probe.feature_table import FeatureTable, concatenate, load_table
+from slowfast.probe.folds import (
+    check_disjoint,
+    group_folds,
+    groups_by_pattern,
+    groups_from_file,
+    stratified_subset,
+)
+from slowfast.probe.report import CHOSEN, ProbeReport, build_report
+from slowfast.probe.search import Metric, SearchResult, search
+from slowfast.probe.tasks import Problem, ResultFiles, Runner, Task
+
+logger = get_logger(__name__)
+
+IDENTITY = "probe_settings.json"
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """Options of a search.
+
+    Attributes:
+        splits: splits that are divided into folds, such as ``train`` and ``val``.
+        test: whether the chosen setting and the baselines are also tested on the split ``test``.
+        group_by: regular expression that captures the group of a path; empty: each video is a group.
+        groups_file: csv file with the columns ``path`` and ``group``; replaces ``group_by``.
+        num_folds, num_seeds, num_candidates: of the search.
+        num_videos: size of a subset of the videos; 0: all.
+        metric: a key of ``METRICS``.
+        workers: processes; 0: one per core, or one where there is a GPU.
+    """
+
+    splits: tuple[str, ...] = ("train", "val")
+    test: bool = False
+    group_by: str = ""
+    groups_file: str = ""
+    num_folds: int = 5
+    num_seeds: int = 3
+    num_candidates: int = 40
+    num_videos: int = 0
+    metric: str = "accuracy"
+    workers: int = 0
+
+
+def _accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    return float((scores.argmax(axis=1) == labels).mean())
+
+
+def _balanced_accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    return balanced_accuracy(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
+
+
+def _macro_f1(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    return macro_f1(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+}
+"""Metrics by which a search can choose."""
+
+
+def probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeReport:
+    """Searches the best classifier of cached features and writes the report to ``OUTPUT_DIR``.
+
+    Raises:
+        ConfigError: for settings that do not fit together, or features that do not fit the model.
+        DataError: for videos or groups that cannot be divided, or a test list that shares groups.
+        Interrupted: after a signal; the same command goes on.
+    """
+    started = time.perf_counter()
+    require_scikit_learn()
+    source = find_source(cfg)
+    problem, manifest = _load_problem(cfg, source, options)
+    candidates = _checked_candidates(cfg, problem, source, options.num_candidates)
+    folder = Path(cfg.OUTPUT_DIR)
+    _claim_folder(folder, problem, manifest)
+    _log_problem(problem, options, len(candidates))
+    workers = _choose_workers(options.workers, problem.device)
+    baselines = [MAJORITY, LINEAR_MEAN, LINEAR_STATISTICS]
+    baselines += [LINEAR_TOKEN_STATISTICS] if len(problem.table.row_shape) == 2 else []
+    files = ResultFiles(folder / "trainings")
+    metric = METRICS[options.metric]
+    with Runner(problem, files, workers=workers, scratch=folder, interrupt=interrupt) as runner:
+        result = search(
+            runner,
+            problem,
+            candidates,
+            baselines,
+            metric,
+            num_folds=options.num_folds,
+            num_seeds=options.num_seeds,
+        )
+        test_scores = _test(runner, result, options.num_seeds) if options.test else {}
+    report = build_report(
+        result,
+        problem,
+        options.metric,
+        metric,
+        test_scores=test_scores,
+        trainings=runner.new_tasks,
+        seconds=time.perf_counter() - started,
+    )
+    report.write(folder)
+    _write_chosen(cfg, result, folder)
+    return report
+
+
+def _load_problem(
+    cfg: CfgNode, source: CandidateSource, options: ProbeOptions
+) -> tuple[Problem, Manifest | None]:
+    """Reads the features and divides the videos."""
+    model: Any = None
+    if cfg.DATA.FEATURES:  # the model tells whether the cache is one of its own features
+        model = build_model(cfg)
+        own = adopt_frame_format(cfg, model)
+    else:
+        own = changed(cfg, [("DATA.INTERPOLATION", "bilinear"), ("DATA.NORMALIZATION", "data")])
+    datasets = [build_dataset(own, split) for split in options.splits]
+    manifests = [_check_origin(own, model, dataset) for dataset in datasets]
+    training = _load_training(datasets, options, own.RNG_SEED)
+    _check_unique(training)
+    groups = _groups(training.paths, options)
+    folds = group_folds(training.labels.tolist(), groups, options.num_folds, own.RNG_SEED)
+    test = []
+    if options.test:
+        test_set = build_dataset(own, "test")
+        _check_origin(own, model, test_set)
+        test_groups = _groups(list(test_set.paths), options)
+        check_disjoint(groups, test_groups)
+        test = [load_table(test_set)]
+        groups += _groups(test[0].paths, options)
+        folds = np.concatenate([folds, np.full(len(test[0]), -1)])
+    table = concatenate([training, *test])
+    placeholder = source.without_frame_encoder(own, feature_dim=table.row_shape[-1])
+    on_gpu = own.NUM_GPUS > 0 and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    return Problem(changed(own, placeholder), table, folds, tuple(groups), device), manifests[0]
+
+
+def _load_training(datasets: Sequence[Any], options: ProbeOptions, seed: int) -> FeatureTable:
+    """Reads the features of the training videos, or of a subset of them."""
+    kept: Sequence[Sequence[int] | None] = [None] * len(datasets)
+    if options.num_videos:
+        paths = [path for dataset in datasets for path in dataset.paths]
+        labels = [str(label) for dataset in datasets for label in dataset.labels.tolist()]
+        chosen = np.array(stratified_subset(labels, _groups(paths, options), options.num_videos, seed))
+        ends = np.cumsum([dataset.num_videos for dataset in datasets])
+        starts = [0, *ends[:-1]]
+        kept = [
+            (chosen[(chosen >= start) & (chosen < end)] - start).tolist()
+            for start, end in zip(starts, ends, strict=True)
+        ]
+    return concatenate(
+        [load_table(d, own) for d, own in zip(datasets, kept, strict=True) if own is None or own]
+    )
+
+
+def _check_origin(cfg: CfgNode, model: Any, dataset: Any) -> Manifest | None:
+    """Returns the description of a cache; None for features of other programs.
+
+    Raises:
+        ConfigError: where the cache was made by another model or with another normalisation.
+    """
+    origin = dataset.features
+    if origin is None or origin.manifest is None:
+        return None
+    if not isinstance(model, FeatureModel) or model.learns_features:
+        raise ConfigError(
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model with a frozen frame encoder, "
+            "whose features do not change; freeze it"
+        )
+    manifest: Manifest = origin.manifest
+    cached = {**manifest.source, "mean": manifest.mean, "std": manifest.std}
+    needed = {**model.feature_source(), "mean": tuple(cfg.DATA.MEAN), "std": tuple(cfg.DATA.STD)}
+    if different := describe_differences(cached, needed):
+        raise ConfigError(describe_mismatch(origin.folder, different))
+    return manifest
+
+
+def _groups(paths: Sequence[str], options: ProbeOptions) -> list[str]:
+    if options.groups_file:
+        return groups_from_file(paths, options.groups_file)
+    return groups_by_pattern(paths, options.group_by)
+
+
+def _check_unique(table: FeatureTable) -> None:
+    """Raises ``DataError`` where two lists name the same video, which a fold would both learn and test."""
+    seen: set[Any] = set()
+    for path, segment in zip(table.paths, table.segments, strict=True):
+        if (path, segment) in seen:
+            raise DataError(f"{path}: is in the lists twice; remove it from one of them")
+        seen.add((path, segment))
+
+
+def _checked_candidates(
+    cfg: CfgNode, problem: Problem, source: CandidateSource, limit: int
+) -> Sequence[Candidate]:
+    """Returns the candidates, whose configurations are valid.
+
+    Raises:
+        ConfigError: where one is not, such as for a key that the user has set to a value that excludes it.
+    """
+    num_videos = min(len(problem.division(fold)[0]) for fold in range(int(problem.folds.max()) + 1))
+    candidates = source.candidates(cfg, row_shape=problem.table.row_shape, num_videos=num_videos, limit=limit)
+    for candidate in candidates:
+        if problems := check(candidate.apply(problem.cfg)):
+            raise ConfigError(*problems, source=f"candidate {candidate.family} {candidate.describe()}")
+    return candidates
+
+
+def _claim_folder(folder: Path, problem: Problem, manifest: Manifest | None) -> None:
+    """Raises ``ConfigError`` where the folder holds results of other data or settings.
+
+    The configuration counts except its output folder, the number of processes and the like.
+    """
+    cfg = problem.cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR, cfg.NUM_GPUS, cfg.LOG_PERIOD = "", 0, 1
+    table = problem.table
+    data = [table.paths, table.segments, table.labels.tolist(), problem.folds.tolist(), problem.groups]
+    settings = {
+        "configuration": hashlib.sha256(cfg.dump().encode()).hexdigest(),
+        "videos, groups and folds": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
+        "features": "" if manifest is None else json.dumps(manifest.as_dict()["source"], sort_keys=True),
+    }
+    path = folder / IDENTITY
+    if path.is_file():
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            earlier = {}
+        if different := [name for name, value in settings.items() if earlier.get(name) != value]:
+            raise ConfigError(
+                f"OUTPUT_DIR = {str(folder)!r}: must be empty or hold a search of the same data and "
+                f"settings; its search has other {' and '.join(different)}. Choose another folder"
+            )
+    write_text(path, json.dumps(settings, indent=2) + "\n")
+
+
+def _choose_workers(wanted: int, device: torch.device) -> int:
+    if device.type == "cuda":
+        return 1
+    import psutil
+
+    return wanted or psutil.cpu_count(logical=False) or 1
+
+
+def _test(runner: Runner, result: SearchResult, num_seeds: int) -> dict[Candidate | str, NDArray[np.float32]]:
+    """Returns scores on the test list of the baselines and of the best candidate of each family."""
+    best = [result.best(family) for family in result.families()]
+    tasks = [Task(r.method, -1) for r in result.baselines]
+    tasks += [Task(r.method, -1, seed) for r in best if r is not None for seed in range(num_seeds)]
+    trained = runner.run(tasks, "test")
+    methods = list(dict.fromkeys(task.method for task in trained))
+    return {
+        method: np.mean([t.scores for task, t in trained.items() if task.method == method], axis=0)
+        for method in methods
+    }
+
+
+def _write_chosen(cfg: CfgNode, result: SearchResult, folder: Path) -> None:
+    """Writes the configuration of the best candidate, with which `slowfast run` trains it."""
+    best = result.best()
+    assert best is not None
+    assert isinstance(best.method, Candidate)
+    output = ("OUTPUT_DIR", str(folder / "chosen"))
+    write_text(folder / CHOSEN, changed(best.method.apply(cfg), [output]).dump())
+
+
+def _log_problem(problem: Problem, options: ProbeOptions, num_candidates: int) -> None:
+    train, test = problem.division(-1)
+    counts = np.bincount(problem.table.labels.numpy()[train])
+    logger.info(
+        "%d videos of %d classes (%d to %d each) in %d groups, %d folds; %d test videos; %d candidates",
+        len(train),
+        len(counts),
+        counts.min(),
+        counts.max(),
+        len({problem.groups[video] for video in train}),
+        options.num_folds,
+        len(test),
+        num_candidates,
+    )

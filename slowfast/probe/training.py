@@ -1,0 +1,190 @@
+"""Training of one candidate on some of the videos, as ``slowfast run`` would train it, from memory.
+
+The optimiser, learning rates, loss and clips are those of the configuration. Nothing is saved or validated in
+between, and no worker reads clips: a training of some hundred videos takes seconds.
+
+V videos, B clips of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from slowfast.engine.seeding import seed_generators
+from slowfast.errors import ModelError
+from slowfast.models.build import build_model
+from slowfast.models.capabilities import StandardizesFeatures
+from slowfast.models.losses import get_loss
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
+from slowfast.probe.feature_table import DRAWS, ClipPlan, FeatureTable, evaluation_plan, training_plan
+from slowfast.solver import build_lr_policy, build_optimizer
+from slowfast.solver.optimizer import set_learning_rate
+
+# A training whose loss stays below this for two epochs has nothing left to learn.
+_LOW_LOSS = 2e-3
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The clips of a configuration.
+
+    Attributes:
+        training: several random clips of each video.
+        evaluation: the clip that validation reads.
+    """
+
+    training: ClipPlan
+    evaluation: ClipPlan
+
+    @classmethod
+    def of(cls, cfg: CfgNode, table: FeatureTable, position_rate: float | None) -> Plans:
+        """Returns the clips of the videos in a table."""
+        return cls(training_plan(cfg, table, position_rate), evaluation_plan(cfg, table, position_rate))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training.
+
+    Attributes:
+        scores: (test videos, K) float32, after ``MODEL.HEAD_ACT``.
+        losses: mean training loss of each epoch.
+        seconds: time of training and test.
+    """
+
+    scores: NDArray[np.float32]
+    losses: tuple[float, ...]
+    seconds: float
+
+
+def train_and_score(
+    cfg: CfgNode,
+    table: FeatureTable,
+    plans_of: Callable[[CfgNode, float | None], Plans],
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    *,
+    seed: int,
+    device: torch.device,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Trains the model of a configuration on some videos and scores others.
+
+    Args:
+        cfg: of the candidate, without a frame encoder.
+        plans_of: returns the clips of a configuration and of a model's position rate, see :meth:`Plans.of`.
+        train, test: indices of videos.
+        seed: of weights, dropout and the order of the videos.
+        check_stop: called after each epoch; raises an exception to end the training.
+
+    Raises:
+        ModelError: where the model cannot be built, or its loss is not finite.
+    """
+    started = time.perf_counter()
+    seed_generators(seed)
+    model: Any = build_model(cfg, fetch_weights=False).to(device)
+    plans = plans_of(cfg, model.position_rate)
+    _standardize(model, table, plans.training, train)
+    losses = _train(cfg, model, table, plans.training, train, seed, device, check_stop)
+    scores = score(cfg, model, table, plans.evaluation, test, device)
+    return Trained(scores, tuple(losses), time.perf_counter() - started)
+
+
+def _train(
+    cfg: CfgNode,
+    model: Any,
+    table: FeatureTable,
+    plan: ClipPlan,
+    train: NDArray[np.int64],
+    seed: int,
+    device: torch.device,
+    check_stop: Callable[[], None],
+) -> list[float]:
+    """Trains the model in place and returns the mean loss of each epoch."""
+    optimizer, policy, loss_function = (
+        build_optimizer(cfg, model),
+        build_lr_policy(cfg),
+        get_loss(cfg.MODEL.LOSS_FUNC),
+    )
+    rng = np.random.default_rng(seed)
+    batch = min(cfg.TRAIN.BATCH_SIZE, len(train))
+    steps = len(train) // batch  # the last, incomplete step is left out, as in `slowfast run`
+    losses: list[float] = []
+    model.train()
+    for epoch in range(cfg.SOLVER.MAX_EPOCH):
+        order = torch.from_numpy(rng.permutation(train))
+        draws = torch.from_numpy(rng.integers(DRAWS, size=len(train)))
+        total = 0.0
+        for step in range(steps):
+            chosen = slice(step * batch, (step + 1) * batch)
+            inputs = _clips(plan, table, order[chosen], draws[chosen], device)
+            loss = loss_function(model.classify(*inputs), table.labels[order[chosen]].to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            _clip_gradients(cfg, model)
+            set_learning_rate(optimizer, policy(epoch + step / steps))
+            optimizer.step()
+            total += float(loss.detach())
+        losses.append(total / steps)
+        if not np.isfinite(losses[-1]):
+            raise ModelError(
+                f"the loss is {losses[-1]} in epoch {epoch + 1}; use a smaller SOLVER.BASE_LR = "
+                f"{cfg.SOLVER.BASE_LR:g}, or SOLVER.CLIP_GRAD_L2NORM"
+            )
+        if max(losses[-2:]) < _LOW_LOSS and epoch > 0:
+            break
+        check_stop()
+    return losses
+
+
+@torch.no_grad()
+def score(
+    cfg: CfgNode,
+    model: Any,
+    table: FeatureTable,
+    plan: ClipPlan,
+    videos: NDArray[np.int64],
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """Returns the scores (videos, K) of some videos, one clip each."""
+    activation = SCORE_ACTIVATION_REGISTRY.get(cfg.MODEL.HEAD_ACT)
+    model.eval()
+    parts = [
+        activation(model.classify(*_clips(plan, table, chosen, 0, device))).float().cpu()
+        for chosen in torch.from_numpy(videos).split(max(cfg.TRAIN.BATCH_SIZE, 32))
+    ]
+    return torch.cat(parts).numpy()
+
+
+def _clips(
+    plan: ClipPlan, table: FeatureTable, videos: Tensor, draws: Tensor | int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    features, positions, mask = plan.clips(table, videos, draws)
+    return features.to(device), positions.to(device), None if mask is None else mask.to(device)
+
+
+def _clip_gradients(cfg: CfgNode, model: nn.Module) -> None:
+    if cfg.SOLVER.CLIP_GRAD_VAL is not None:
+        nn.utils.clip_grad_value_(model.parameters(), cfg.SOLVER.CLIP_GRAD_VAL)
+    elif cfg.SOLVER.CLIP_GRAD_L2NORM is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), cfg.SOLVER.CLIP_GRAD_L2NORM)
+
+
+def _standardize(model: Any, table: FeatureTable, plan: ClipPlan, train: NDArray[np.int64]) -> None:
+    """Sets the statistics of a model that needs them, from the first clip of each training video."""
+    if not isinstance(model, StandardizesFeatures) or not model.needs_feature_statistics:
+        return
+    rows = plan.rows[0, torch.from_numpy(train)]
+    features = table.rows[rows[rows >= 0]].double().flatten(0, -2)
+    model.set_feature_statistics(
+        features.mean(dim=0).float(), features.std(dim=0, correction=0).float(), len(features)
+    )

@@ -1,0 +1,79 @@
+"""Samplers for unequal classes: exact parts, deterministic, resumable, for any number of processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slowfast.datasets.loading.samplers import ClassSampler, SampleRef
+from slowfast.errors import ConfigError
+
+LABELS = np.array([0] * 80 + [1] * 15 + [2] * 5)
+
+
+def epoch_of(sampler: ClassSampler, epoch: int, step: int = 0) -> list[SampleRef]:
+    sampler.set_position(epoch, step)
+    return [sample for batch in sampler for sample in batch]
+
+
+def parts(labels: np.ndarray, samples: list[SampleRef]) -> dict[int, int]:
+    return dict(Counter(int(labels[sample.index]) for sample in samples))
+
+
+def test_all_classes_occur_equally_often() -> None:
+    drawn = epoch_of(ClassSampler(LABELS, 10, power=0.0, seed=3), 0)
+    assert parts(LABELS, drawn) == {0: 34, 1: 33, 2: 33}
+    assert max(Counter(sample.index for sample in drawn if LABELS[sample.index] == 2).values()) == 7
+    assert min(Counter(sample.index for sample in drawn if LABELS[sample.index] == 2).values()) == 6
+
+
+def test_the_square_root_is_between_both() -> None:
+    roots = np.sqrt([80, 15, 5])
+    drawn = parts(LABELS, epoch_of(ClassSampler(LABELS, 10, power=0.5), 0))
+    for label, exact in enumerate(100 * roots / roots.sum()):
+        assert abs(drawn[label] - exact) < 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=8, max_size=60), st.floats(0, 1), st.integers(0, 5))
+def test_samples_of_a_class_occur_equally_often_or_once_more(
+    labels: list[int], power: float, epoch: int
+) -> None:
+    array = np.array(labels)
+    drawn = epoch_of(ClassSampler(array, 1, power=power), epoch)
+    assert len(drawn) == len(labels)
+    assert len(set(drawn)) == len(drawn)  # a second occurrence is another sample, whose clip is drawn anew
+    for label in set(labels):
+        counts = Counter(sample.index for sample in drawn if array[sample.index] == label)
+        often = [counts[index] for index in np.flatnonzero(array == label)]
+        assert max(often) - min(often) <= 1
+
+
+def test_power_1_takes_each_sample_once() -> None:
+    drawn = epoch_of(ClassSampler(LABELS, 10, power=1.0), 4)
+    assert sorted(drawn) == [SampleRef(4, index) for index in range(100)]
+
+
+def test_a_resumed_epoch_continues_and_epochs_differ() -> None:
+    sampler = ClassSampler(LABELS, 10, power=0.0, seed=1)
+    full = epoch_of(sampler, 2)
+    assert epoch_of(ClassSampler(LABELS, 10, power=0.0, seed=1), 2, step=4) == full[40:]
+    assert [s.index for s in epoch_of(sampler, 3)] != [s.index for s in full]
+
+
+def test_processes_divide_the_steps_of_one() -> None:
+    single = ClassSampler(LABELS, 10, power=0.0)
+    pair = [ClassSampler(LABELS, 10, power=0.0, rank=rank, world_size=2) for rank in range(2)]
+    for whole, first, second in zip(single, *pair, strict=True):
+        assert [*first, *second] == whole
+
+
+def test_videos_of_several_classes_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"DATA_LOADER\.TRAIN_SAMPLER: must be shuffle for videos of several"
+    ):
+        ClassSampler(np.zeros((10, 3)), 5, power=0.0)

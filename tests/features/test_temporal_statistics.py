@@ -1,0 +1,64 @@
+"""Statistics of features over time, compared with numpy on the real frames alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.features.temporal_statistics import (
+    absolute_differences,
+    masked_mean_and_std,
+    temporal_statistics,
+)
+
+
+def clips(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def expected(frames: np.ndarray) -> np.ndarray:
+    """Returns the statistics of one clip (T, F)."""
+    lagged = [np.abs(frames[lag:] - frames[:-lag]) for lag in (1, 4)]
+    means = [d.mean(axis=0) if len(d) else np.zeros(frames.shape[1]) for d in lagged]
+    return np.concatenate([frames.mean(axis=0), frames.std(axis=0), *means])
+
+
+def test_the_statistics_are_those_of_the_real_frames() -> None:
+    features, lengths = clips(4, 9, 3), [9, 6, 3, 1]
+    mask = torch.arange(9) < torch.tensor(lengths)[:, None]
+    padded = features.masked_fill(~mask[..., None], torch.nan)  # as a broken frame may be
+    result = temporal_statistics(padded, mask)
+    for row, clip, length in zip(result, features, lengths, strict=True):
+        np.testing.assert_allclose(row, expected(clip[:length].numpy()), atol=1e-12)
+
+
+def test_without_a_mask_all_frames_are_real() -> None:
+    features = clips(2, 7, 3)
+    torch.testing.assert_close(
+        temporal_statistics(features), temporal_statistics(features, torch.ones(2, 7).bool())
+    )
+
+
+def test_tokens_are_averaged_after_the_deviations_and_differences() -> None:
+    features = clips(2, 7, 4, 3)
+    by_token = torch.stack([temporal_statistics(features[:, :, m]) for m in range(4)])
+    torch.testing.assert_close(temporal_statistics(features), by_token.mean(dim=0))
+
+
+def test_differences_have_no_value_beside_a_missing_frame() -> None:
+    features = clips(1, 5, 2)
+    mask = torch.tensor([[True, True, False, True, True]])
+    differences = absolute_differences(features, mask)[0]
+    assert differences[[0, 2, 3]].abs().sum() == 0
+    torch.testing.assert_close(differences[[1, 4]], (features[0, [1, 4]] - features[0, [0, 3]]).abs())
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_features_that_do_not_change_have_a_finite_gradient(length: int) -> None:
+    features = torch.ones(2, length, 3, requires_grad=True)
+    mean, std = masked_mean_and_std(features)
+    (mean.sum() + std.sum()).backward()
+    assert std.abs().sum() == 0
+    assert features.grad is not None
+    assert features.grad.isfinite().all()

@@ -1,0 +1,96 @@
+"""Groups and folds: no group is divided, classes are in proportion, a test list shares no group."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slowfast.errors import AnnotationError, DataError
+from slowfast.probe.folds import (
+    check_disjoint,
+    group_folds,
+    groups_by_pattern,
+    groups_from_file,
+    stratified_subset,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=30, max_size=80), st.integers(2, 4))
+def test_no_group_is_divided_and_every_fold_has_videos(videos: list[tuple[int, int]], folds: int) -> None:
+    labels = [label for label, _ in videos] + [0, 1, 2] * 10
+    groups = [f"g{group}" for _, group in videos] + [f"h{n}" for n in range(30)]
+    parts = group_folds(labels, groups, folds)
+    assert set(parts) == set(range(folds))
+    for group in set(groups):
+        assert len({part for part, own in zip(parts, groups, strict=True) if own == group}) == 1
+
+
+def test_the_classes_of_single_videos_are_divided_equally() -> None:
+    labels = [0] * 50 + [1] * 20
+    parts = group_folds(labels, [str(n) for n in range(70)], 5)
+    for fold in range(5):
+        assert np.bincount(np.array(labels)[parts == fold]).tolist() == [10, 4]
+
+
+def test_more_folds_than_groups_are_refused() -> None:
+    with pytest.raises(DataError, match="--folds 3: must be at most the number of groups, which is 2"):
+        group_folds([0, 0, 0, 0], ["a", "b", "a", "b"], 3)
+
+
+def test_a_class_in_one_group_is_refused_by_name() -> None:
+    with pytest.raises(DataError, match="class 1: must have videos of 2 groups or more"):
+        group_folds([0, 0, 1, 1], ["a", "b", "b", "b"], 2)
+
+
+def test_a_pattern_captures_the_group() -> None:
+    paths = ["x/person1_a.mp4", "x/person1_b.mp4", "x/person2_a.mp4"]
+    assert groups_by_pattern(paths, r"(person\d+)_") == ["person1", "person1", "person2"]
+    assert groups_by_pattern(paths, r"person\d+") == ["person1", "person1", "person2"]
+    assert groups_by_pattern(paths, "") == paths
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("(", "must be a regular expression"), ("q", "must match every path, and does not match x/a.mp4")],
+)
+def test_patterns_with_errors(pattern: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        groups_by_pattern(["x/a.mp4"], pattern)
+
+
+def test_a_file_gives_the_groups(tmp_path: Path) -> None:
+    file = tmp_path / "groups.csv"
+    file.write_text("group,path\nalice,b.mp4\nbob,a.mp4\n")
+    assert groups_from_file(["a.mp4", "b.mp4"], str(file)) == ["bob", "alice"]
+    with pytest.raises(AnnotationError, match=r"lacks 1 of 2, such as c\.mp4"):
+        groups_from_file(["a.mp4", "c.mp4"], str(file))
+    file.write_text("path,person\na.mp4,bob\n")
+    with pytest.raises(AnnotationError, match="lacks group"):
+        groups_from_file(["a.mp4"], str(file))
+    with pytest.raises(AnnotationError, match="cannot be read"):
+        groups_from_file(["a.mp4"], str(tmp_path / "missing.csv"))
+
+
+def test_a_test_list_with_groups_of_training_is_refused_by_name() -> None:
+    check_disjoint(["a", "b"], ["c"])
+    message = "the test list shares 2 groups with training: a (1), b (2)"
+    with pytest.raises(DataError, match=re.escape(message)):
+        check_disjoint(["a", "b", "d"], ["a", "b", "b", "c"])
+
+
+def test_a_subset_has_whole_groups_and_all_classes() -> None:
+    labels = ["0"] * 60 + ["1"] * 30
+    groups = [str(n // 3) for n in range(90)]
+    chosen = stratified_subset(labels, groups, 30)
+    assert 27 <= len(chosen) <= 33
+    assert {groups[video] for video in chosen}.isdisjoint(
+        {groups[video] for video in range(90) if video not in chosen}
+    )
+    assert [labels[video] for video in chosen].count("1") in range(6, 13)
+    assert stratified_subset(labels, groups, 100) == list(range(90))

@@ -1,0 +1,1 @@
+"""Features for tests of the search on cached features."""

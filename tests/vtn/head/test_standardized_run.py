@@ -1,0 +1,80 @@
+"""Training of a model that standardises its input: the statistics are those of the training features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+
+from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.config import load_config
+from slowfast.distributed.world import World
+from slowfast.engine.run import run
+from slowfast.engine.training.feature_statistics import set_feature_statistics
+from slowfast.errors import ConfigError
+from slowfast.models.precision import Precision
+from tests.support.tiny_models import tiny
+
+ROWS, WIDTH = 12, 24
+SMALL = [
+    "VTN.LONGFORMER.HIDDEN_DIM", "16", "VTN.LONGFORMER.INTERMEDIATE_SIZE", "32", "VTN.HEAD.MLP_DIM", "16",
+    "VTN.LONGFORMER.NUM_ATTENTION_HEADS", "2", "NUM_GPUS", "0", "DATA_LOADER.NUM_WORKERS", "0",
+    "TRAIN.BATCH_SIZE", "4", "SOLVER.MAX_EPOCH", "1", "VTN.BACKBONE.FROZEN", "True", "MODEL.NUM_CLASSES", "2",
+    "VTN.INPUT.STANDARDIZE", "True", "VTN.INPUT.DIFFERENCES", "True", "VTN.HEAD.POOLING", "cls+mean+std",
+    "VTN.HEAD.SKIP", "True", "TRAIN.DATASET", "features", "TEST.DATASET", "features",
+    "VTN.BACKBONE.NAME", "precomputed", "VTN.BACKBONE.ARGS", f"{{'feature_dim': {WIDTH}}}",
+    "DATA.FEATURES_FPS", "25", "DATA.TARGET_FPS", "25", "DATA.SAMPLING_RATE", "1",
+    "DATA.NUM_FRAMES", str(ROWS), "TRAIN.EVAL_NUM_FRAMES", "0", "VTN.BACKBONE.TOKENS", "[1, 1]",
+]  # fmt: skip
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Returns a folder of eight feature files of different scales per channel, and their lists."""
+    generator, scale = np.random.default_rng(0), np.linspace(0.1, 30, WIDTH)
+    for number in range(8):
+        rows = generator.normal(number % 2, 1, (ROWS, WIDTH)) * scale + 5
+        np.save(tmp_path / f"{number}.npy", rows.astype(np.float32))
+    for split, numbers in (("train", range(8)), ("val", range(8)), ("test", range(8))):
+        lines = [f"{tmp_path}/{number}.npy {number % 2}\n" for number in numbers]
+        (tmp_path / f"{split}.csv").write_text("".join(lines))
+    return tmp_path
+
+
+def config(data: Path, *changes: Any) -> CfgNode:
+    own = ["DATA.PATH_TO_DATA_DIR", str(data), "OUTPUT_DIR", str(data / "run"), *map(str, changes)]
+    return load_config("PRETRAINED_DEMO", [*SMALL, *own])
+
+
+def saved(data: Path, epoch: int) -> dict[str, torch.Tensor]:
+    state = read_checkpoint(data / "run" / "checkpoints" / f"checkpoint_epoch_{epoch:05}.pyth")["model_state"]
+    prefix = "feature_input.standardization."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def test_the_statistics_of_the_training_features_are_in_the_checkpoint(videos: Path) -> None:
+    assert run(config(videos), "") == 0
+    rows = np.concatenate([np.load(videos / f"{number}.npy") for number in range(8)])
+    statistics = saved(videos, 1)
+    assert int(statistics["num_features"]) == len(rows)
+    np.testing.assert_allclose(statistics["mean"], rows.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(statistics["std"], rows.std(axis=0), rtol=1e-5)
+
+
+def test_a_resumed_run_keeps_its_statistics(videos: Path) -> None:
+    assert run(config(videos), "") == 0
+    np.save(videos / "0.npy", np.load(videos / "0.npy") * 100)
+    assert run(config(videos, "SOLVER.MAX_EPOCH", 2, "TRAIN.FORCE_RESUME", True), "") == 0
+    before, after = saved(videos, 1), saved(videos, 2)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_features_that_training_changes_cannot_be_standardised() -> None:
+    model = tiny(input_standardize=True, frozen=False)
+    loader: Any = iter(())  # is not read
+    with pytest.raises(ConfigError, match="standardises features that its training changes"):
+        set_feature_statistics(model, loader, World(), mean=(), std=(), precision=Precision())

@@ -1,0 +1,49 @@
+"""This project's candidates: valid, different, and the same for the same arguments."""
+
+from __future__ import annotations
+
+import pytest
+
+from slowfast.config import load_config
+from slowfast.config.check import check
+from slowfast.models.build import build_model
+from slowfast.probe.candidate import changed, find_source
+from vtn.probing import candidates as source
+
+
+@pytest.mark.parametrize("row_shape", [(24,), (4, 24)])
+def test_every_candidate_is_valid_and_different(row_shape: tuple[int, ...]) -> None:
+    tokens = ["VTN.BACKBONE.TOKENS", "[2, 2]"] if len(row_shape) == 2 else ["VTN.BACKBONE.TOKENS", "[1, 1]"]
+    cfg = load_config("PRETRAINED_DEMO", tokens)
+    cfg = changed(
+        cfg, [("DATA.INTERPOLATION", "bilinear"), *source.without_frame_encoder(cfg, feature_dim=24)]
+    )
+    found = source.candidates(cfg, row_shape=row_shape, num_videos=240, limit=40)
+    assert len(found) == len({candidate.key for candidate in found}) == 40
+    assert {candidate.family for candidate in found} == {"VTN", "FrameAverage"}
+    for candidate in found:
+        assert check(candidate.apply(cfg)) == []
+    for candidate in (found[0], found[-1]):
+        model = build_model(candidate.apply(cfg), fetch_weights=False)
+        assert model.feature_shape == row_shape
+
+
+def test_equal_arguments_give_equal_candidates() -> None:
+    cfg = load_config("PRETRAINED_DEMO")
+    first, again = (source.candidates(cfg, row_shape=(24,), num_videos=240, limit=30) for _ in range(2))
+    assert [c.key for c in first] == [c.key for c in again]
+    assert [c.key for c in source.candidates(cfg, row_shape=(24,), num_videos=240, limit=1)] == [first[0].key]
+
+
+def test_the_framework_finds_them_by_the_model() -> None:
+    assert find_source(load_config("PRETRAINED_DEMO")) is source
+
+
+@pytest.mark.parametrize(
+    ("num_videos", "batch", "epochs"), [(5, 5, 150), (40, 8, 80), (240, 16, 27), (2000, 16, 20)]
+)
+def test_few_videos_are_trained_for_more_epochs(num_videos: int, batch: int, epochs: int) -> None:
+    cfg = load_config("PRETRAINED_DEMO")
+    (first,) = source.candidates(cfg, row_shape=(24,), num_videos=num_videos, limit=1)
+    chosen = first.apply(cfg)
+    assert (batch, epochs) == (chosen.TRAIN.BATCH_SIZE, chosen.SOLVER.MAX_EPOCH)
