@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, peak_memory, ratio, synchronizing, time_interleaved
 from slowfast.models.complexity import measure_complexity
 from vtn import VTN, AttentiveProbe, BackboneConfig
 from vtn.frame_model import FrameModel
@@ -99,7 +99,7 @@ class ProbeBenchmark:
         times = time_interleaved(
             calls,
             rounds=min(self.rounds, max(3, 10_000 // tokens)),
-            synchronize=torch.cuda.synchronize if self.device.startswith("cuda") else lambda: None,
+            synchronize=synchronizing(self.device),
             clock=time.thread_time if self.cpu_time else time.perf_counter,
         )
         row = {name: timing.median * 1e3 for name, timing in times.items()}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
+from slowfast.distributed.device import choose_device, is_cpu
 from slowfast.errors import ConfigError, DataError
 from slowfast.features.build import describe_mismatch
 from slowfast.features.cache import Manifest, describe_differences
@@ -172,8 +173,7 @@ def _load_problem(
         folds = np.concatenate([folds, np.full(len(test[0]), -1)])
     table = concatenate([training, *test])
     placeholder = source.without_frame_encoder(own, feature_dim=table.row_shape[-1])
-    on_gpu = own.NUM_GPUS > 0 and torch.cuda.is_available()
-    device = torch.device("cuda" if on_gpu else "cpu")
+    device = choose_device(own.NUM_GPUS)
     return Problem(changed(own, placeholder), table, folds, tuple(groups), device), manifests[0]
 
 
@@ -278,7 +278,7 @@ def _claim_folder(folder: Path, problem: Problem, manifest: Manifest | None) -> 
 
 
 def _choose_workers(wanted: int, device: torch.device) -> int:
-    if device.type == "cuda":
+    if not is_cpu(device):
         return 1
     import psutil
 
