@@ -4,29 +4,40 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Number of test processes, of one thread each; auto: one per CPU core.
 TEST_WORKERS ?= auto
+# For `make gpu` without a network: a folder of wheels. The packages of PYTHON, such as its torch, are used, and those
+# that are missing come from the folder.
+WHEELS ?=
+VENV_OPTIONS := $(if $(WHEELS),--system-site-packages)
+PIP_OPTIONS := --disable-pip-version-check $(if $(WHEELS),--no-index --no-build-isolation --find-links $(WHEELS))
 
-.PHONY: help quickstart test lint types unit test-faults format clean
+.PHONY: help quickstart test lint types unit test-faults gpu format clean
 
 help:
 	@echo "make quickstart   install, write a data set of real video files, train, test, write a report"
 	@echo "make test         install with the test extra; lint, check types, run all tests but the slow ones"
 	@echo "make test-faults  run the slow fault tests"
+	@echo "make gpu          run the tests and short benchmarks of a GPU, at most 9 minutes; results in output/gpu"
+	@echo "                  (WHEELS=FOLDER: install from this folder, without a network)"
 	@echo "make format       format the code and fix what ruff can fix"
 	@echo "make clean        remove $(VENV) and build products; keeps outputs of runs"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than 3.11; give a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
 
 # These files mark a finished installation, which is repeated only when pyproject.toml changes.
 $(VENV)/installed-quickstart: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[quickstart]'
 	@touch $@
 
+$(VENV)/installed-gpu: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[gpu]'
+	@touch $@
+
 $(VENV)/installed-test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test]'
-	@touch $@ $(VENV)/installed-quickstart
+	@touch $@ $(VENV)/installed-quickstart $(VENV)/installed-gpu
 
 quickstart: $(VENV)/installed-quickstart
 	$(BIN)/vtn quickstart
@@ -41,10 +52,13 @@ types: $(VENV)/installed-test
 	$(BIN)/mypy
 
 unit: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not faults"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not faults and not gpu"
 
 test-faults: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults
+
+gpu: $(VENV)/installed-gpu
+	$(BIN)/python -m benchmarks.gpu
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .

@@ -26,7 +26,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from benchmarks.decode import make_clip
-from benchmarks.measure import BenchmarkReport, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, ratio, synchronizing, time_interleaved
 from slowfast.datasets.clip import normalize
 from slowfast.datasets.views.spatial import fixed_crop
 from slowfast.models.frame_encoder import FrameEncoder
@@ -43,7 +43,6 @@ BACKBONES = {
 }
 SOURCES = {"340x256": (256, 340), "720p": (720, 1280)}
 _EARLIER_CHUNK, _PLAIN_BATCH = 64, 32
-_CPU = torch.device("cpu")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=128, help="frames per file")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", choices=("on", "off"), default="off")
 
 
@@ -88,25 +88,26 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
 @torch.no_grad()
 def _row(name: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Returns one row of the table: frames per second and ratios."""
+    device = torch.device(args.device)
     backbone_args = {"img_size": 224} if "dinov2" in name else {}
     models = {
-        way: VTN(BackboneConfig(name, pretrained=False, args=backbone_args)).eval()
+        way: VTN(BackboneConfig(name, pretrained=False, args=backbone_args)).to(device).eval()
         for way in ("ours", "float32", "earlier")
     }
     weights = models["ours"].state_dict()
     for model in models.values():
         model.load_state_dict(weights)
-    ours = choose_encoding(models["ours"], EncodingRequest(compile=args.compile), (224, 224), _CPU)
-    choose_encoding(models["float32"], EncodingRequest("float32", args.compile), (224, 224), _CPU)
+    ours = choose_encoding(models["ours"], EncodingRequest(compile=args.compile), (224, 224), device)
+    choose_encoding(models["float32"], EncodingRequest("float32", args.compile), (224, 224), device)
     models["earlier"].chunk_frames = _EARLIER_CHUNK
-    frames = _decode(path, args.frames)
+    frames = _decode(path, args.frames).to(device)
     calls: dict[str, Callable[[], Tensor]] = {
         **{way: lambda model=model: _extract(model, path, args.frames) for way, model in models.items()},
         "plain": lambda: _extract_plainly(models["earlier"].backbone, models["earlier"], path, args.frames),
         "limit": lambda: _network_alone(models["ours"], frames),
     }
     exact = calls["float32"]()
-    times = time_interleaved(calls, rounds=args.rounds)
+    times = time_interleaved(calls, rounds=args.rounds, synchronize=synchronizing(args.device))
     speeds = {way: args.frames / timing.median for way, timing in times.items()}
     return {
         "encoding": ours.describe(),
@@ -120,7 +121,8 @@ def _row(name: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def _extract(model: VTN, path: Path, count: int) -> Tensor:
     """Returns the features (T, F) of a file's first frames by the path that extraction and prediction use."""
-    encoder = FrameEncoder(model, model.frame_mean, model.frame_std, _CPU, chunk_frames=model.chunk_frames)
+    device = model.cls_token.device
+    encoder = FrameEncoder(model, model.frame_mean, model.frame_std, device, chunk_frames=model.chunk_frames)
     with open_video(str(path)) as video:
         chunks = video.read_chunks(np.arange(count), encoder.chunk_size, fixed_crop(256, 224))
         with closing(encoder.encode_chunks(chunks, ahead=1)) as encoded:
@@ -140,7 +142,7 @@ def _extract_plainly(network: torch.nn.Module, model: VTN, path: Path, count: in
             image = transforms.center_crop(transforms.resize(image, [256], antialias=True), [224, 224])
             batch.append(transforms.normalize(image.float() / 255, mean, std))
             if len(batch) == _PLAIN_BATCH or number == count - 1:
-                features.append(network(torch.stack(batch)))
+                features.append(network(torch.stack(batch).to(model.cls_token.device)))
                 batch.clear()
     return torch.cat(features)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.measure import BenchmarkReport, cpu_has_bfloat16, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, cpu_has_bfloat16, ratio, synchronizing, time_interleaved
 from benchmarks.support.longformer import HuggingFaceEncoder
 from vtn import VTN
 
@@ -77,7 +77,7 @@ def row(
 
     prepared = model.prepare_inference(dtype).inference_dtype
     features = model.encode_frames(frames)
-    synchronize = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
+    synchronize = synchronizing(args.device)
     times = time_interleaved({"ours": ours, "plain": theirs}, rounds=args.rounds, synchronize=synchronize)
     encoder = time_interleaved({"encoder": lambda: model.classify(features)}, synchronize=synchronize)[
         "encoder"

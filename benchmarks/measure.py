@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import platform
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,33 @@ def ratio(slower: Timing, faster: Timing) -> float:
     return statistics.median(a / b for a, b in zip(slower.seconds, faster.seconds, strict=True))
 
 
-def peak_memory(call: Callable[[], object]) -> int:
-    """Returns the rise of the process's resident memory to its peak during ``call``, in bytes.
+def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:
+    """Returns the rise of the memory in use to its peak during ``call``, in bytes.
 
-    Memory that was freed before is returned to the system first, since ``call`` could otherwise reuse it
+    It is the memory that torch has allocated on a GPU, and the process's resident memory on the CPU. There,
+    memory that was freed before is returned to the system first, since ``call`` could otherwise reuse it
     without a rise.
 
     Raises:
         OSError: if the system cannot reset the peak; only Linux has ``/proc/self/clear_refs``.
     """
+    if device != "cpu":
+        synchronizing(device)()
+        torch.accelerator.reset_peak_memory_stats()
+        allocated = torch.accelerator.memory_allocated()
+        call()
+        synchronizing(device)()
+        return torch.accelerator.max_memory_allocated() - allocated
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status_bytes("VmRSS")
     call()
     return max(0, _status_bytes("VmHWM") - before)
+
+
+def synchronizing(device: str) -> Callable[[], None]:
+    """Returns a function that waits until the device has finished all work."""
+    return functools.partial(synchronize, torch.device(device))
 
 
 def _status_bytes(name: str) -> int:
@@ -104,8 +120,8 @@ def describe_machine() -> dict[str, str]:
         "python": platform.python_version(),
     }
     facts["bfloat16 instructions"] = "yes" if cpu_has_bfloat16() else "no"
-    if torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name()
+    if not is_cpu(device := choose_device(1)):
+        facts["gpu"] = describe_device(device)
     return facts
 
 

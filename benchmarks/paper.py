@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.decode import make_clip
-from benchmarks.measure import BenchmarkReport, Timing, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, Timing, ratio, synchronizing, time_interleaved
 from slowfast.analysis.flops import views_of_test
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     torch.manual_seed(0)
     cfgs = {name: CANDIDATES[name].load() for name in args.models}
     models = {name: CANDIDATES[name].build(cfg).to(args.device) for name, cfg in cfgs.items()}
-    synchronize = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
+    synchronize = synchronizing(args.device)
     tests, decodes, trainings = {}, {}, {}
     if "test" in args.parts:
         calls = {name: test_call(models[name], cfgs[name], args) for name in models}

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measure import BenchmarkReport, time_interleaved
+from slowfast.distributed.device import CPU, synchronize, use_device
 from slowfast.distributed.world import World, connect, disconnect, free_local_address
 from vtn import VTN, BackboneConfig, EncoderConfig, HeadConfig
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, default=192, help="width of the temporal encoder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="cuda: one GPU per process")
+    parser.add_argument("--device", default="cpu", help="cuda or xpu: one GPU per process")
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,9 @@ def _process(
 ) -> None:
     """Runs one process: joins the group, trains, and puts its measurement into ``results``."""
     torch.set_num_threads(args.threads)
-    device = torch.device(args.device, rank) if args.device == "cuda" else torch.device("cpu")
+    device = CPU if args.device == "cpu" else torch.device(args.device, rank)
     world = World(rank, size, rank, size, device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    use_device(device)
     connect(world, init_method=address)
     torch.manual_seed(0)
     model = VTN(
@@ -116,13 +116,12 @@ def _process(
     ).to(device)
     exchanged, local = _steps(model, world, args)
 
-    def synchronize() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    def wait_for_all() -> None:
+        synchronize(device)
         world.barrier()
 
     times = time_interleaved(
-        {"exchanged": exchanged, "local": local}, rounds=args.rounds, synchronize=synchronize
+        {"exchanged": exchanged, "local": local}, rounds=args.rounds, synchronize=wait_for_all
     )
     disconnect()
     trained = [p for p in model.parameters() if p.requires_grad]

@@ -17,7 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import BenchmarkReport, Timing, cpu_has_bfloat16, peak_memory, ratio, time_interleaved
+from benchmarks.measure import (
+    BenchmarkReport,
+    Timing,
+    cpu_has_bfloat16,
+    peak_memory,
+    ratio,
+    synchronizing,
+    time_interleaved,
+)
 from benchmarks.support.attentive_probe import ProbeBenchmark
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
@@ -123,7 +131,7 @@ def measure(
     return time_interleaved(
         candidates,
         rounds=min(args.rounds, max(3, 10_000 // tokens)),
-        synchronize=torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None,
+        synchronize=synchronizing(args.device),
         clock=time.thread_time if args.cpu_time else time.perf_counter,
     )
 
@@ -154,11 +162,10 @@ def inference_row(
         "frames": length,
         "error": (candidates["ours"]() - expected).abs().max().item(),
     }
-    if args.device == "cpu":
-        sequence = (1 + length) * WIDTH * 4
-        row["memory MB"] = (peak_memory(candidates["ours"]) - sequence) / 1e6
-        if quadratic:
-            row["Hugging Face MB"] = peak_memory(candidates["Hugging Face"]) / 1e6
+    sequence = (1 + length) * WIDTH * 4
+    row["memory MB"] = (peak_memory(candidates["ours"], args.device) - sequence) / 1e6
+    if quadratic:
+        row["Hugging Face MB"] = peak_memory(candidates["Hugging Face"], args.device) / 1e6
     return row
 
 

@@ -37,6 +37,7 @@ import torch
 from benchmarks.measure import BenchmarkReport
 from benchmarks.support.recorded_steps import StepRecord, run_timed
 from slowfast.config import load_config
+from slowfast.distributed.device import count_accelerators
 from slowfast.models.build import build_model
 from slowfast.visualization.run_log import read_run_log
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
@@ -208,7 +209,7 @@ def _overrides(row: Row, args: argparse.Namespace) -> list[str]:
         # Validation and checkpoint after the last epoch only: seconds are those of training.
         "TRAIN.EVAL_PERIOD": args.epochs,
         "TRAIN.CHECKPOINT_PERIOD": args.epochs,
-        "NUM_GPUS": torch.cuda.device_count() and 1,
+        "NUM_GPUS": count_accelerators() and 1,
     }
     common = [str(item) for pair in values.items() for item in pair]
     return [*common, *row.overrides(), *args.opts]

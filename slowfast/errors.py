@@ -89,6 +89,10 @@ class DistributedError(SlowFastError):
     """A failure to start, connect or keep the processes of a distributed run."""
 
 
+class DeviceError(SlowFastError):
+    """A GPU, or the memory of one or of the node, that cannot be used or is full."""
+
+
 class OutputError(SlowFastError):
     """An output folder that cannot be written to.
 

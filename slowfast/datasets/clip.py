@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from slowfast.distributed.device import upload
 from slowfast.errors import DataError
 
 if TYPE_CHECKING:
@@ -234,9 +235,22 @@ def collate_common(clips: Sequence[Any], lengths: Sequence[int]) -> dict[str, An
 
     They are ``positions``, ``mask``, ``label``, ``video_id`` and ``view_id``, see :class:`ClipBatch`.
 
+    Positions and lengths are checked here: on a GPU a model would have to wait for the answer.
+
     Args:
         lengths: number of frames of each clip.
+
+    Raises:
+        DataError: for a clip without frames, and for a negative position.
     """
+    for clip, length in zip(clips, lengths, strict=True):
+        if length == 0:
+            raise DataError(f"video {clip.video_id}: a clip has no frames; give at least one per clip")
+        if (first := int(clip.positions.min())) < 0:
+            raise DataError(
+                f"video {clip.video_id}: a frame has position {first}, must be 0 or more, where 0 is the "
+                "first frame of the video"
+            )
     longest = max(lengths, default=0)
     positions = torch.zeros(len(clips), longest, dtype=torch.int64)
     for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
@@ -264,7 +278,6 @@ def normalize(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     """Returns ``(frames / 255 - mean) / std`` float32 of frames (B, 3, T, H, W) uint8, on their device."""
     scale = [1.0 / (255.0 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
-    shape = (1, -1, 1, 1, 1)
-    weight = torch.tensor(scale, device=frames.device).view(shape)
-    bias = torch.tensor(shift, device=frames.device).view(shape)
+    table = upload(torch.tensor([scale, shift]), frames.device)  # (2, 3)
+    weight, bias = table.view(2, 1, -1, 1, 1, 1)
     return torch.addcmul(bias, frames.to(torch.float32), weight)

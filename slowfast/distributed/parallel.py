@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from slowfast.distributed.device import is_cpu
 from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, TrainingError
 from slowfast.log import get_logger
@@ -59,7 +60,7 @@ def synchronize_batch_norms(model: nn.Module, world: World) -> nn.Module:
     """
     if world.size == 1:
         return model
-    if world.device.type != "cuda":
+    if is_cpu(world.device):
         raise ConfigError(
             "BN.NORM_TYPE = 'sync_batchnorm': needs GPUs where there are several processes, and "
             "these run on the CPU; use batchnorm"
@@ -80,15 +81,16 @@ def distribute(model: nn.Module, network: nn.Module, world: World, how: Parallel
     """
     if world.size == 1:
         return network
-    if how.sharded:
-        return _shard(model, network, world)
-    return DistributedDataParallel(
-        network,
-        device_ids=[world.device] if world.device.type == "cuda" else None,
-        gradient_as_bucket_view=True,
-        static_graph=how.static_graph,
-        find_unused_parameters=how.find_unused,
-    )
+    with world.blocking_on("the model's weights on all ranks"):
+        if how.sharded:
+            return _shard(model, network, world)
+        return DistributedDataParallel(
+            network,
+            device_ids=None if is_cpu(world.device) else [world.device],
+            gradient_as_bucket_view=True,
+            static_graph=how.static_graph,
+            find_unused_parameters=how.find_unused,
+        )
 
 
 def _shard(model: Any, network: nn.Module, world: World) -> nn.Module:

@@ -11,8 +11,8 @@ import datetime
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from slowfast.distributed.blocking import blocking_on
+from slowfast.distributed.device import CPU, accelerator, collective_backends, synchronize
 from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
 from slowfast.errors import ConfigError, DistributedError
 from slowfast.log import get_logger
@@ -50,15 +51,36 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = CPU
 
     @property
     def is_main(self) -> bool:
         """Whether this is rank 0."""
         return self.rank == 0
 
+    @contextlib.contextmanager
+    def blocking_on(self, what: str) -> Iterator[None]:
+        """Marks its block as waiting for other ranks, until this rank's device has done what the block asks.
+
+        A GPU's collective only enters its queue when it is called. Without the wait at the end, a rank that
+        hangs would be noticed much later and at another place.
+
+        Args:
+            what: description, continuing "waiting for …".
+        """
+        if self.size == 1:
+            yield
+            return
+        with blocking_on(what):
+            yield
+            synchronize(self.device)
+
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """Sums ``tensor`` over all ranks, in place, and returns it; the shapes must be equal."""
+        """Sums ``tensor`` over all ranks, in place, and returns it; the shapes must be equal.
+
+        On a GPU it may return before the sum is there. The caller reads the sum while it is marked as waiting
+        for other ranks, as the training step is.
+        """
         if self.size > 1:
             with blocking_on("a sum over all ranks"):
                 dist.all_reduce(tensor)
@@ -127,8 +149,8 @@ def started_by_torchrun(environ: Mapping[str, str] = os.environ) -> bool:
     return "RANK" in environ and "WORLD_SIZE" in environ
 
 
-def torchrun_world(*, on_gpu: bool, environ: Mapping[str, str] = os.environ) -> World:
-    """Returns the world that the variables of ``torchrun`` describe.
+def torchrun_world(environ: Mapping[str, str] = os.environ) -> World:
+    """Returns the world that the variables of ``torchrun`` describe, on the CPU.
 
     Raises:
         DistributedError: where one of them is not a whole number.
@@ -141,7 +163,7 @@ def torchrun_world(*, on_gpu: bool, environ: Mapping[str, str] = os.environ) -> 
         raise DistributedError(
             f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers: {error}"
         ) from None
-    return World(rank, size, local_rank, local_size, _device(local_rank, on_gpu))
+    return World(rank, size, local_rank, local_size)
 
 
 def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard_id: int) -> World:
@@ -157,7 +179,7 @@ def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard
         size=num_shards * processes.count,
         local_rank=local_rank,
         local_size=processes.count,
-        device=_device(local_rank, processes.on_gpu),
+        device=accelerator(local_rank) if processes.on_gpu else CPU,
     )
 
 
@@ -187,22 +209,34 @@ def join(world: World, store: dist.Store, *, backend: str = "nccl", timeout: flo
     Raises:
         DistributedError: where processes cannot reach each other.
     """
-    on_gpu = world.device.type == "cuda" and backend != "gloo"
     try:
         dist.init_process_group(
-            f"cpu:gloo,cuda:{backend}" if on_gpu else "gloo",
+            collective_backends(world.device, backend),
             store=dist.PrefixStore("group", store),
             rank=world.rank,
             world_size=world.size,
             timeout=datetime.timedelta(seconds=timeout + _SLACK_SECONDS),
         )
-        # A first collective here shows a broken network before the work begins, not in the first step.
-        dist.all_reduce(torch.zeros(1, device=world.device))
+        # A first sum shows a broken network before the work begins, not in the first step. It is read,
+        # because a GPU's sum only enters a queue when it is called.
+        sums = [_sum_of_ones(device) for device in {world.device, CPU}]
     except (RuntimeError, ValueError) as error:
         raise DistributedError(
             f"rank {world.rank} of {world.size} reached rank 0, but not all other ranks ({error}); all ports "
             "must be open between the nodes, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network"
         ) from error
+    if any(total != world.size for total in sums):
+        raise DistributedError(
+            f"rank {world.rank} of {world.size}: the sum of a 1 from each rank is {min(sums):g}; the network "
+            "between the GPUs does not work, try NCCL_P2P_DISABLE=1, NCCL_SHM_DISABLE=1 or DIST_BACKEND gloo"
+        )
+
+
+def _sum_of_ones(device: torch.device) -> float:
+    """Returns the sum over all ranks of a 1 from each, computed on that device."""
+    total = torch.ones(1, device=device)
+    dist.all_reduce(total)
+    return total.item()
 
 
 def choose_network(world: World, init_method: str, environ: MutableMapping[str, str] = os.environ) -> str:
@@ -240,7 +274,3 @@ def free_local_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
-def _device(local_rank: int, on_gpu: bool) -> torch.device:
-    return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")

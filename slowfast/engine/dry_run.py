@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast.checkpoint.state import TrainingProgress
+from slowfast.distributed.device import peak_memory, synchronize
 from slowfast.distributed.dtensor import to_local
 from slowfast.distributed.world import World
 from slowfast.engine.training.build import build_training_run
@@ -39,7 +39,8 @@ class DryRunResult:
         load_seconds: time until the first batch was loaded, including the start of the workers.
         step_seconds: median over the steps after the first.
         weights, gradients, optimizer: bytes that are allocated during the entire run.
-        peak: largest number of allocated bytes: of the device on a GPU, of the process on the CPU.
+        peak: largest number of allocated bytes, of the device or of the process.
+        is_peak_of_process: whether it is that of the process, as on the CPU.
     """
 
     rank: int
@@ -53,6 +54,7 @@ class DryRunResult:
     gradients: int
     optimizer: int
     peak: int
+    is_peak_of_process: bool
 
 
 def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResult]:
@@ -91,9 +93,10 @@ def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
     for _ in range(1 + _STEPS):
         started = time.perf_counter()
         training.step(batch, training.lr_policy(0.0))
-        _synchronize(world)
+        synchronize(world.device)
         seconds.append(time.perf_counter() - started)
     model, optimizer = training.step.model, training.step.optimizer
+    of_device = peak_memory(world.device)
     return DryRunResult(
         rank=world.rank,
         host=socket.gethostname(),
@@ -105,7 +108,8 @@ def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
         weights=_bytes([*model.parameters(), *model.buffers()]),
         gradients=_bytes(p.grad for p in model.parameters() if p.grad is not None),
         optimizer=_bytes(v for state in optimizer.state.values() for v in _tensors(state)),
-        peak=_peak(world),
+        peak=_peak_of_process() if of_device is None else of_device,
+        is_peak_of_process=of_device is None,
     )
 
 
@@ -129,7 +133,7 @@ def describe_results(training: TrainingRun, results: list[DryRunResult]) -> list
     lines += [
         f"rank {r.rank} on {r.host}, {r.device}: {r.clips} clips of {r.frames} frames; first batch after "
         f"{r.load_seconds:.3g} s; {r.step_seconds:.3g} s per step; peak memory {format_bytes(r.peak)}"
-        + ("" if r.device.startswith("cuda") else " (of the process, including all libraries)")
+        + (" (of the process, including all libraries)" if r.is_peak_of_process else "")
         for r in results
     ]
     return [*lines, "no file was written"]
@@ -143,14 +147,7 @@ def _tensors(state: Mapping[str, Any]) -> list[Tensor]:
     return [value for value in state.values() if isinstance(value, Tensor)]
 
 
-def _synchronize(world: World) -> None:
-    if world.device.type == "cuda":
-        torch.cuda.synchronize(world.device)
-
-
-def _peak(world: World) -> int:
-    if world.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(world.device)
+def _peak_of_process() -> int:
     unit = 1 if os.uname().sysname == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.dtensor import copy_state
 from slowfast.distributed.world import World
 from slowfast.solver.ema import WeightAverage
@@ -51,7 +50,7 @@ class EvaluatedModel:
             return
         self.network.to(self._world.device)
         try:
-            with self._evaluated_weights():
+            with self._evaluated_weights(), self._world.blocking_on("the weights to be evaluated"):
                 copy_state(self._trained, self.network)
             yield
         finally:
@@ -66,9 +65,10 @@ class EvaluatedModel:
     @torch.no_grad()
     def _broadcast_buffers(self) -> None:
         """Copies the buffers of rank 0, the saved ones, to all ranks; batch norms differ slightly."""
-        if self._world.size > 1:
-            with blocking_on("the buffers of rank 0"):
-                for buffer in self._trained.buffers():
-                    # Training changes neither tables of indices nor expanded views of smaller tensors.
-                    if buffer.is_floating_point() and buffer.is_contiguous():
-                        dist.broadcast(buffer, src=0)
+        if self._world.size == 1:
+            return
+        with self._world.blocking_on("the buffers of rank 0"):
+            for buffer in self._trained.buffers():
+                # Training changes neither tables of indices nor expanded views of smaller tensors.
+                if buffer.is_floating_point() and buffer.is_contiguous():
+                    dist.broadcast(buffer, src=0)

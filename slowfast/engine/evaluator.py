@@ -8,16 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
 from slowfast.datasets.video_dataset import ViewDataset
+from slowfast.distributed.device import device_errors, uses_pinned_memory
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
 from slowfast.log import CountOf, get_logger, log_json_stats
-from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of, feature_shape_of
+from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of, feature_shape_of, memory_remedies
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction, get_loss
@@ -38,6 +40,8 @@ class SplitEvaluator:
         evaluate: evaluates once and calls its argument ``on_batch`` after each batch.
         log_period: batches between two lines of the log.
         is_main: whether this process logs.
+        device: of the model.
+        memory_remedies: settings with which an evaluation needs less memory.
     """
 
     split: str
@@ -46,12 +50,15 @@ class SplitEvaluator:
     evaluate: Callable[..., Evaluation | None]
     log_period: int
     is_main: bool
+    device: torch.device
+    memory_remedies: tuple[str, ...]
 
     def run(self) -> Evaluation | None:
         """Evaluates once; returns the evaluation on rank 0 and None on the others.
 
         Raises:
             DataError: if a video of the split was neither scored nor reported as broken.
+            DeviceError: if the device fails or its memory is full.
             Interrupted: after a signal.
         """
         started = time.perf_counter()
@@ -63,7 +70,8 @@ class SplitEvaluator:
                     seconds = time.perf_counter() - started
                     log_evaluation_step(self.split, bar.done, self.num_batches, seconds)
 
-            evaluation = self.evaluate(on_batch=count)
+            with device_errors(self.device, *self.memory_remedies):
+                evaluation = self.evaluate(on_batch=count)
         if evaluation is not None:
             evaluation.check_complete(self.dataset.num_videos)
         return evaluation
@@ -94,7 +102,7 @@ def build_evaluator(
         rank=world.rank,
         world_size=world.size,
         batch_size=section.BATCH_SIZE // world.local_size,
-        pin_memory=world.device.type == "cuda",
+        pin_memory=uses_pinned_memory(world.device),
     )
     mean, std = frame_normalization(cfg, model)
     evaluate_split = functools.partial(
@@ -112,7 +120,20 @@ def build_evaluator(
         interrupt=interrupt,
     )
     _check_scores(cfg)
-    return SplitEvaluator(split, dataset, len(loader), evaluate_split, cfg.LOG_PERIOD, world.is_main)
+    return SplitEvaluator(
+        split,
+        dataset,
+        len(loader),
+        evaluate_split,
+        cfg.LOG_PERIOD,
+        world.is_main,
+        world.device,
+        (
+            *memory_remedies(model, training=False),
+            f"{'TRAIN' if split == 'val' else 'TEST'}.BATCH_SIZE below {section.BATCH_SIZE}",
+            f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}",
+        ),
+    )
 
 
 def _build_loss(cfg: CfgNode) -> LossFunction | None:

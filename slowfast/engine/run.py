@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.config_differences import config_differences
@@ -17,6 +16,14 @@ from slowfast.checkpoint.resume import NODE_KEYS
 from slowfast.config.check_training import check_batch_sizes
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.code_version import running_code
+from slowfast.distributed.device import (
+    as_device_error,
+    choose_rank_device,
+    count_accelerators,
+    describe_device,
+    usable_cores,
+    use_device,
+)
 from slowfast.distributed.launch import launch
 from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
 from slowfast.distributed.watchdog import Watchdog
@@ -37,7 +44,14 @@ from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.engine.seeding import compute_deterministically
 from slowfast.engine.test import run_test
 from slowfast.engine.training.train_loop import train
-from slowfast.errors import ConfigError, DistributedError, OutputError, SlowFastError, describe_error
+from slowfast.errors import (
+    ConfigError,
+    DeviceError,
+    DistributedError,
+    OutputError,
+    SlowFastError,
+    describe_error,
+)
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt, Interrupted
@@ -65,10 +79,16 @@ def run(cfg: CfgNode, init_method: str = "", *, dry_run: bool = False, work: Wor
         SlowFastError: for every error that the user can fix.
     """
     if started_by_torchrun():
-        world = torchrun_world(on_gpu=False)
-        on_gpu = cfg.NUM_GPUS > 0 and torch.cuda.device_count() >= world.local_size
-        return run_process(cfg, torchrun_world(on_gpu=on_gpu), "env://", dry_run=dry_run, work=work)
-    processes = choose_processes(cfg.NUM_GPUS, present=torch.cuda.device_count())
+        world, problem, warning = torchrun_world(), None, ""
+        try:
+            device, warning = choose_rank_device(
+                cfg.NUM_GPUS, local_rank=world.local_rank, local_size=world.local_size
+            )
+            world = replace(world, device=device)
+        except ConfigError as error:
+            problem = error
+        return run_process(cfg, world, "env://", warning=warning, problem=problem, dry_run=dry_run, work=work)
+    processes = choose_processes(cfg.NUM_GPUS, present=count_accelerators())
     if cfg.NUM_SHARDS > 1 and not init_method:
         raise ConfigError(
             f"NUM_SHARDS = {cfg.NUM_SHARDS}: needs --init_method tcp://HOST:PORT, an address of node 0"
@@ -94,6 +114,7 @@ def run_process(
     address: str,
     *,
     warning: str = "",
+    problem: SlowFastError | None = None,
     dry_run: bool = False,
     work: Work | None = None,
 ) -> int:
@@ -101,13 +122,14 @@ def run_process(
 
     Args:
         address: at which the processes meet.
-        warning: about the number of processes, for the log; may be empty.
+        warning: about the processes or their devices, for the log; may be empty.
+        problem: an error of this rank that is known already; all ranks then end with it.
     """
     watchdog: Watchdog | None = None
     with Interrupt() as interrupt, ExitStack() as stack:
         try:
             # An error before the processes have met is reported to all of them, instead of a timeout.
-            problem = _prepare(cfg, world, dry_run=dry_run)
+            problem = _prepare(cfg, world, dry_run=dry_run) or problem
             if world.size > 1:
                 watchdog = stack.enter_context(_meet_others(cfg, world, address, problem, interrupt))
                 with blocking_on("a connection to all ranks", cfg.DIST_START_TIMEOUT, "DIST_START_TIMEOUT"):
@@ -127,22 +149,24 @@ def run_process(
                 watchdog.stop(interrupted.signum)
             return interrupted.exit_code
         except BaseException as error:
-            return _terminate_all(_as_user_error(error, cfg.OUTPUT_DIR), world, watchdog)
+            return _terminate_all(_as_user_error(error, cfg.OUTPUT_DIR, world), world, watchdog)
         finally:
             disconnect()
     return 0
 
 
 def _prepare(cfg: CfgNode, world: World, *, dry_run: bool) -> SlowFastError | None:
-    """Sets up device, algorithms and log before the processes meet; returns this rank's error, if any."""
-    if world.device.type == "cuda":
-        torch.cuda.set_device(world.device)
+    """Sets up algorithms, log and device before the processes meet; returns this rank's error, if any."""
     if cfg.DETERMINISTIC:
         compute_deterministically()
     try:
         setup_logging(None if dry_run else cfg.OUTPUT_DIR, world.rank)
     except OSError as error:
         return OutputError(cfg.OUTPUT_DIR, error)
+    try:
+        use_device(world.device)
+    except DeviceError as error:
+        return error
     problems = check_batch_sizes(cfg, world.local_size)
     return ConfigError(*problems) if problems else None
 
@@ -164,8 +188,14 @@ def _meet_others(
     return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), on_stop=interrupt.request)
 
 
-def _as_user_error(error: BaseException, folder: str) -> BaseException:
-    """Returns an :class:`OutputError` for a full or read-only disk, and any other error unchanged."""
+def _as_user_error(error: BaseException, folder: str, world: World) -> BaseException:
+    """Returns an error with a remedy for a full or read-only disk and a full or failed device.
+
+    Any other error is returned unchanged.
+    """
+    if isinstance(error, RuntimeError) and (known := as_device_error(error, world.device)) is not None:
+        known.__cause__ = error
+        return known
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return OutputError(folder, error)
     return error
@@ -198,7 +228,7 @@ def _log_placement(cfg: CfgNode, world: World, warning: str) -> None:
     """Logs rank, device and number of processes, with warnings about unusual settings."""
     if warning:
         logger.warning(warning)
-    logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, _device_name(world))
+    logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, describe_device(world.device))
     if busy := crowded_cores(cfg.DATA_LOADER.NUM_WORKERS, world.local_size, usable_cores()):
         logger.warning(busy)
     if cfg.DATA_LOADER.NUM_WORKERS == 0:
@@ -221,11 +251,6 @@ def _lock_output_dir(folder: str, world: World, stack: ExitStack) -> None:
         raise failure
 
 
-def usable_cores() -> int:
-    """Returns the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def crowded_cores(num_workers: int, local_size: int, cores: int) -> str:
     """Returns a warning with a better number if a node has more loader workers than cores, otherwise ''.
 
@@ -241,9 +266,3 @@ def crowded_cores(num_workers: int, local_size: int, cores: int) -> str:
         f"DATA_LOADER.NUM_WORKERS is {num_workers} for each process, but this node has {cores} cores; "
         f"{fitting} would be faster unless the storage is slow"
     )
-
-
-def _device_name(world: World) -> str:
-    if world.device.type == "cuda":
-        return f"{world.device} ({torch.cuda.get_device_name(world.device)})"
-    return f"the CPU, {torch.get_num_threads()} threads of {usable_cores()} cores"

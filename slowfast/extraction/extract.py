@@ -17,6 +17,7 @@ from slowfast import __version__
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener, view_scheme
 from slowfast.datasets.views.view_reader import TrainingViews
+from slowfast.distributed.device import device_errors
 from slowfast.distributed.world import World
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
@@ -29,7 +30,13 @@ from slowfast.features.cache import MANIFEST, Manifest, Variant
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.capabilities import EncodingSetup, FeatureModel, clip_grid_of, num_tokens_of
+from slowfast.models.capabilities import (
+    EncodingSetup,
+    FeatureModel,
+    clip_grid_of,
+    memory_remedies,
+    num_tokens_of,
+)
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.video.decoding import describe_backend
@@ -95,7 +102,9 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
     )
     extractor = CachedVideoExtractor(encoder, str(folder), manifest, _settings_hash(manifest), interrupt)
     work = ExtractionWork(extractor, splits, interrupt)
-    work.finish(world, threads=max(cfg.DATA_LOADER.NUM_WORKERS, 1))
+    remedies = (*memory_remedies(model, training=False), "fewer DATA_LOADER.NUM_WORKERS")
+    with device_errors(world.device, *remedies):
+        work.finish(world, threads=max(cfg.DATA_LOADER.NUM_WORKERS, 1))
     _report(work, folder / f"broken-{world.rank}.json")
 
 

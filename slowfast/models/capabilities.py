@@ -9,7 +9,7 @@ and (B, T, M, F) for models with several tokens per frame (:class:`HasTokens`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -176,6 +176,15 @@ class HasClasses(Protocol):
 
 
 @runtime_checkable
+class HasMemoryRemedies(Protocol):
+    """A model with settings of its own that need less memory; errors of a full device name them."""
+
+    def memory_remedies(self, *, training: bool) -> Sequence[str]:
+        """Returns changes of the configuration that would help, the least harmful first."""
+        ...
+
+
+@runtime_checkable
 class HasFrameSize(Protocol):
     """A model that was built for frames of one size.
 
@@ -284,3 +293,8 @@ def feature_shape_of(model: object) -> tuple[int, ...] | None:
     if not isinstance(model, FeatureModel):
         return None
     return feature_shape(num_tokens_of(model), model.feature_dim)
+
+
+def memory_remedies(model: Any, *, training: bool) -> tuple[str, ...]:
+    """Returns the model's own settings that need less memory; none without :class:`HasMemoryRemedies`."""
+    return tuple(model.memory_remedies(training=training)) if isinstance(model, HasMemoryRemedies) else ()

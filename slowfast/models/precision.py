@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
+from slowfast.distributed.device import supports_bfloat16
+
 
 @dataclass(frozen=True)
 class Precision:
     """Float32, or mixed precision with master weights in float32.
 
     Attributes:
-        device_type: ``cpu`` or ``cuda``.
+        device_type: the kind of device, such as ``cpu`` or ``cuda``.
         dtype: the 16-bit dtype of matrix products; None: float32 throughout.
     """
 
@@ -38,5 +40,4 @@ def choose_precision(*, mixed: bool, device: torch.device) -> Precision:
     """Returns float32, or if ``mixed`` bfloat16 where the device supports it and float16 elsewhere."""
     if not mixed:
         return Precision(device.type)
-    has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-    return Precision(device.type, torch.bfloat16 if has_bfloat16 else torch.float16)
+    return Precision(device.type, torch.bfloat16 if supports_bfloat16(device) else torch.float16)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.distributed.device import has_fused_optimizers
 from slowfast.errors import ConfigError
 from slowfast.models.capabilities import ExemptsWeightDecay, HasLayerDepths
 from slowfast.registry import Registry, import_user_modules
@@ -112,7 +113,7 @@ def _can_fuse(groups: list[ParameterGroup]) -> bool:
     On the CPU the fused kernel takes a sixth of the time of many small ones.
     """
     return all(
-        parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
+        has_fused_optimizers(parameter.device) and parameter.is_floating_point()
         for group in groups
         for _, parameter in group["params"]
     )

@@ -92,6 +92,11 @@ def test_one_attention_window_applies_to_all_layers() -> None:
         ("VTN.LONGFORMER.POSITION_RATE 0", "POSITION_RATE (override) = 0.0", "above 0"),
         ("VTN.HIDDEN_DROPOUT_PROB 1", "HIDDEN_DROPOUT_PROB (override) = 1.0", "less than 1"),
         ("VTN.DROP_PATH_RATE -0.1", "DROP_PATH_RATE (override) = -0.1", "0 or more"),
+        (
+            "VTN.BACKBONE.FROZEN True VTN.BACKBONE.LEARNING_NORMS True VTN.BACKBONE.FROZEN_DTYPE float16",
+            "VTN.BACKBONE.FROZEN_DTYPE",
+            "must be 'bfloat16' or '' where LEARNING_NORMS is True",
+        ),
         ("VTN.BACKBONE.CHUNK_FRAMES -1", "CHUNK_FRAMES (override) = -1", "0 (all at once)"),
         ("VTN.BACKBONE.NAME '' MODEL.ARCH X3D", "MODEL.ARCH (override) = 'X3D'", "VIT, VIT_B, DEIT_B"),
         (

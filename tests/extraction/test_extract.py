@@ -21,7 +21,7 @@ from slowfast.distributed.world import World, free_local_address
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run import run
 from slowfast.engine.run_model import build_seeded_model
-from slowfast.errors import ConfigError, DataError
+from slowfast.errors import ConfigError, DataError, DeviceError
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.features.batch import FeatureClip
 from slowfast.features.cache import Manifest, Variant
@@ -442,3 +442,12 @@ def test_training_uses_the_variants_that_its_own_videos_have(videos: Path, tmp_p
         clip = dataset[(epoch, 0)]
         assert isinstance(clip, FeatureClip)
         assert not clip.broken
+
+
+def test_a_full_device_names_the_keys_that_need_less(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(frame_encoder.FrameEncoder, "encode", full)
+    with pytest.raises(DeviceError, match=r"is full; any of these needs less: fewer DATA_LOADER.NUM_WORKERS"):
+        make()

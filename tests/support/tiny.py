@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ def main() -> int:
 
     torch.set_num_threads(1)
     data, output, init_method, *changes = sys.argv[1:]
-    return run(tiny_config(Path(data), Path(output), *changes), init_method)
+    # Mappings are the only values that the configuration does not read from text.
+    values = [ast.literal_eval(change) if change.startswith("{") else change for change in changes]
+    return run(tiny_config(Path(data), Path(output), *values), init_method)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class AttentiveProbe(HubModel, FrameModel):
                 state = self.pooler(features, positions, mask)
             state = state.to(self.classifier.weight.dtype)
         if not self.training:
-            check_state(state, features, mask)
+            check_state(state, features, mask, positions)
         return state
 
     def shard_units(self) -> list[nn.Module]:

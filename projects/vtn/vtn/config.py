@@ -329,6 +329,11 @@ def _check_learning(backbone: CfgNode) -> Iterator[str]:
             f"VTN.BACKBONE.FROZEN_DTYPE = {backbone.FROZEN_DTYPE!r}: must be '' where no part of the "
             "backbone is frozen; use TRAIN.MIXED_PRECISION for trained parts"
         )
+    if backbone.FROZEN_DTYPE == "float16" and backbone.LEARNING_NORMS:
+        yield (
+            "VTN.BACKBONE.FROZEN_DTYPE = 'float16': must be 'bfloat16' or '' where LEARNING_NORMS is True; "
+            "the gradients of norms pass through the frozen part, and are rounded to 0 in float16"
+        )
     if lora.RANK < 0:
         yield f"VTN.BACKBONE.LORA.RANK = {lora.RANK}: must be 0 (no LoRA) or more"
     if lora.RANK and frozen:

@@ -104,7 +104,7 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
             # Masked features may be NaN, which a product with 0 would keep.
             mean = torch.where(real, fused, 0).sum(dim=1) / real.sum(dim=1)
         if not self.training:
-            check_state(mean, given, mask)
+            check_state(mean, given, mask, positions)
         return self.mlp_head(mean)
 
 

@@ -199,7 +199,8 @@ class FrameModel(nn.Module):
                 self._encode_images, frames, mask, self.feature_shape, self._frames_per_pass(frames)
             )
         limit = self._frames_per_pass(frames)
-        if mask is None or mask.all():
+        # A GPU's mask is not asked whether it is full: the answer would be waited for.
+        if mask is None or (mask.is_cpu and mask.all()):
             chunk = frames.shape[2] if limit == 0 else max(1, limit // max(1, len(frames)))
             return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
         real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
@@ -309,6 +310,15 @@ class FrameModel(nn.Module):
         if self._encoding is not None and self._encoding.setup.precision != "float32":
             dtypes["encoding"] = self._encoding.setup.precision
         return dtypes
+
+    def memory_remedies(self, *, training: bool) -> list[str]:
+        """Returns keys that divide the work of the backbone; see
+        ``slowfast.models.capabilities.HasMemoryRemedies``."""
+        if training and self.learns_features:
+            return [] if self.act_checkpoint else ["VTN.BACKBONE.ACT_CHECKPOINT True"]
+        if self.chunk_frames:
+            return [f"VTN.BACKBONE.CHUNK_FRAMES below {self.chunk_frames}"]
+        return ["VTN.BACKBONE.CHUNK_FRAMES 32 or less"]
 
     def shard_units(self) -> list[nn.Module]:
         """Returns the backbone's own units, or the blocks in its lists; see

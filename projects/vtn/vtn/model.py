@@ -168,7 +168,7 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         inputs = prepared if self.feature_input is None else self.feature_input(prepared, mask)
         state = self.temporal_encoder(inputs, self.cls_token, positions, mask)
         if not self.training:
-            check_state(state, features, mask)
+            check_state(state, features, mask, positions)
         return state
 
     def adapt_weight(self, name: str, weight: Tensor, shape: torch.Size) -> Tensor | str:

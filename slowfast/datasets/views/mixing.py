@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.views.augment import clips_per_video
+from slowfast.distributed.device import CPU, upload
 
 # Part of the seed, so that these random numbers are independent of those of the samples.
 _STREAM = 0x6D6978
@@ -66,22 +67,27 @@ class BatchMixer:
     seed: int
     first_pair: int = 0
 
-    def __call__(self, batch: ClipBatch, *, epoch: int, step: int) -> ClipBatch:
-        """Returns the mixed batch on the device of ``batch``, frames uint8 (rounded), labels (B, K) float32.
+    def __call__(self, batch: ClipBatch, *, epoch: int, step: int, device: torch.device = CPU) -> ClipBatch:
+        """Returns the mixed batch on ``device``, frames uint8 (rounded), labels (B, K) float32.
+
+        Frames are mixed on the device, where copying all of them is fast. Labels are mixed and masks compared
+        in host memory, so that nothing waits for the device.
 
         Args:
-            batch: labels (B,) int64 or (B, K) float.
+            batch: in host memory, labels (B,) int64 or (B, K) float.
         """
-        frames, labels = batch.frames.clone(), self._distributions(batch.label)
+        labels = self._distributions(batch.label)
         mixed_labels = labels.clone()
+        on_device = batch.to(device)
+        frames = on_device.frames.clone()
         for number in range(frames.shape[0] // 2):
-            pair = [2 * number, 2 * number + 1]
+            pair = slice(2 * number, 2 * number + 2)
             if batch.mask is not None and not torch.equal(*batch.mask[pair]):
                 continue
             mix = self.draw(epoch, step, self.first_pair + number, *frames.shape[-2:])
-            frames[pair] = _mix_frames(batch.frames[pair], mix)
-            mixed_labels[pair] = mix.fraction * labels[pair] + (1 - mix.fraction) * labels[pair[::-1]]
-        return batch._replace(frames=frames, label=mixed_labels)
+            frames[pair] = _mix_frames(on_device.frames[pair], mix)
+            mixed_labels[pair] = mix.fraction * labels[pair] + (1 - mix.fraction) * labels[pair].flip(0)
+        return on_device._replace(frames=frames, label=upload(mixed_labels, device))
 
     def draw(self, epoch: int, step: int, pair: int, height: int, width: int) -> Mix:
         """Draws the mixture of the pair with that number in the global batch."""

@@ -16,6 +16,7 @@ from slowfast.datasets.class_names import named_classes
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.datasets.views.mixing import build_mixer
+from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
@@ -127,7 +128,7 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
         rank=world.rank,
         world_size=world.size,
         batch_size=batch_size,
-        pin_memory=world.device.type == "cuda",
+        pin_memory=uses_pinned_memory(world.device),
     )
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
@@ -229,5 +230,6 @@ def _build_log(cfg: CfgNode, schedule: Schedule, world: World) -> TrainingLog:
         last_step=schedule.steps_to(schedule.end),
         period=cfg.LOG_PERIOD,
         enabled=world.is_main,
+        device=world.device,
         tensorboard=open_tensorboard(cfg) if world.is_main else None,
     )

@@ -19,6 +19,9 @@ from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
+# Overflows in a row that end a run. From its initial 65536 the scale of the loss reaches 1 after 17.
+MAX_OVERFLOWS = 30
+
 
 @dataclass
 class FailureBudget:
@@ -30,8 +33,9 @@ class FailureBudget:
         paths: of the training videos, by id.
         broken: this epoch's broken videos on this rank, by id.
         num_broken: an upper bound of this epoch's broken videos over all ranks.
-        num_skipped: steps skipped since the start of the run.
+        num_skipped: steps skipped since the start of the run, except for overflows of float16.
         first_skipped: description of the first of them.
+        num_overflows: steps in a row, up to the last one, whose gradients overflowed in float16.
     """
 
     max_broken: float
@@ -42,6 +46,7 @@ class FailureBudget:
     num_broken: int = 0
     num_skipped: int = 0
     first_skipped: str = ""
+    num_overflows: int = 0
 
     def begin_epoch(self) -> None:
         """Resets the count of broken videos."""
@@ -52,12 +57,17 @@ class FailureBudget:
 
         Raises:
             DataError: for more broken videos in this epoch than tolerated.
-            TrainingError: for more skipped steps than tolerated.
+            TrainingError: for more skipped steps than tolerated, and for float16 gradients that overflow in
+                many steps in a row or even unscaled.
         """
         self.broken |= {video.video_id: video for video in batch.broken}
         self.num_broken += result.broken
         if result.broken and self.num_broken > self.max_broken:
             self._check_broken(progress)
+        if result.overflow_scale is not None:
+            self._count_overflow(progress, result.overflow_scale)
+            return
+        self.num_overflows = 0
         if not result.updated:
             self._count_skipped(progress, batch, result)
 
@@ -75,6 +85,22 @@ class FailureBudget:
             raise DataError(
                 f"{self.num_broken} of {len(self.paths)} videos are broken in epoch {progress.epoch + 1}, "
                 f"more than DATA.MAX_BROKEN_FRACTION allows; fix or remove them:\n  {listing}"
+            )
+
+    def _count_overflow(self, progress: TrainingProgress, scale: float) -> None:
+        """Counts an overflow; single ones are part of training in float16, and the scaler reacts to them."""
+        self.num_overflows += 1
+        logger.info(
+            "step %d of epoch %d: gradients overflow in float16 at scale %g; the scale is halved",
+            progress.step + 1,
+            progress.epoch + 1,
+            scale,
+        )
+        if self.num_overflows >= MAX_OVERFLOWS or scale <= 1:
+            raise TrainingError(
+                f"gradients in float16 are not finite in {self.num_overflows} steps in a row, the last with "
+                f"a loss scale of {scale:g}: the weights no longer change. Set TRAIN.MIXED_PRECISION False, "
+                "or use a device with bfloat16"
             )
 
     def _count_skipped(self, progress: TrainingProgress, batch: Batch, result: StepResult) -> None:

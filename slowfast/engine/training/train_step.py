@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,13 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 from torch.optim import Optimizer
 
 from slowfast.datasets.clip import Batch, map_tensors
+from slowfast.distributed.device import device_errors, upload, widest_float
 from slowfast.distributed.dtensor import to_full
 from slowfast.distributed.parallel import as_user_error, without_synchronization
 from slowfast.distributed.world import World
 from slowfast.errors import DataError, InputError, TrainingError
 from slowfast.metrics import topk_correct
+from slowfast.models.capabilities import memory_remedies
 from slowfast.models.losses import LossFunction
 from slowfast.models.precision import Precision
 from slowfast.solver import set_learning_rate
@@ -39,6 +41,8 @@ class StepResult:
         grad_norm: norm of the gradient over all parameters, before clipping.
         broken: number of broken videos found while the global batch was loaded.
         updated: False if the loss or a gradient was not finite, and the weights were not changed.
+        overflow_scale: scale of the loss at which gradients in float16 overflowed while the loss was finite;
+            the scaler has halved it since. None in any other step.
         stop: whether any rank has a request to stop.
         save: whether any rank has a request for a checkpoint.
     """
@@ -51,6 +55,7 @@ class StepResult:
     updated: bool
     stop: bool
     save: bool = False
+    overflow_scale: float | None = None
 
 
 def never() -> bool:
@@ -118,7 +123,14 @@ class TrainStep:
         Raises:
             DataError: if no clip of the batch could be read.
             TrainingError: if the model rejects the batch.
+            DeviceError: if the device fails or its memory is full.
         """
+        with device_errors(self._world.device, *_memory_remedies(self.model)):
+            return self._take(batch, lr, stop_requested, save_requested)
+
+    def _take(
+        self, batch: Batch, lr: float, stop_requested: Callable[[], bool], save_requested: Callable[[], bool]
+    ) -> StepResult:
         set_learning_rate(self.optimizer, lr)
         self.optimizer.zero_grad()
         try:
@@ -133,9 +145,11 @@ class TrainStep:
         result = self._combine(loss, logits, norm, batch, stop_requested(), save_requested())
         if result.updated:
             self._update(norm)
-        else:
-            # Otherwise the scaler would not unscale the gradients of the next step.
-            self.scaler.update()
+            return result
+        if self.scaler.is_enabled() and _is_finite(result.loss):
+            result = replace(result, overflow_scale=self.scaler.get_scale())
+        # Otherwise the scaler would not unscale the gradients of the next step.
+        self.scaler.update()
         return result
 
     def _accumulate(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -180,22 +194,22 @@ class TrainStep:
         """Sums the metrics of all ranks; all ranks then decide alike whether the weights are updated."""
         clips = logits.shape[0]
         by_index = batch.label.ndim == 1
-        top1, top5 = topk_correct(logits, batch.label, (1, 5)) if by_index else (0, 0)
-        values = [loss * clips, clips, top1, top5, len(batch.broken), stop, save]
-        totals = torch.stack([torch.as_tensor(v, dtype=torch.float64, device=loss.device) for v in values])
-        # One transfer from the device for all numbers.
-        total_loss, total, total1, total5, broken, stops, saves, norm_value = torch.cat(
-            [self._world.all_reduce_sum(totals), norm.detach().double()[None]]
+        loss = loss.to(widest_float(loss.device))
+        hits = [hit.to(loss.dtype) for hit in topk_correct(logits, batch.label, (1, 5))] if by_index else []
+        counts = torch.tensor([clips, len(batch.broken), stop, save], dtype=loss.dtype)
+        of_host = upload(counts, loss.device)
+        totals = self._world.all_reduce_sum(torch.cat([of_host, torch.stack([loss * clips, *hits])]))
+        # All numbers come from the device in one transfer, the only time that the host waits in a step.
+        total, broken, stops, saves, total_loss, *correct, norm_value = torch.cat(
+            [totals, norm.detach().to(totals.dtype)[None]]
         ).tolist()
-        # With float16 gradients overflow from time to time; the scaler then skips the step by itself.
-        finite_gradients = self.scaler.is_enabled() or _is_finite(norm_value)
         return StepResult(
             loss=total_loss / total,
             clips=int(total),
-            correct=(int(total1), int(total5)) if by_index else None,
+            correct=(int(correct[0]), int(correct[1])) if by_index else None,
             grad_norm=norm_value,
             broken=int(broken),
-            updated=_is_finite(total_loss) and finite_gradients,
+            updated=_is_finite(total_loss) and _is_finite(norm_value),
             stop=stops > 0,
             save=saves > 0,
         )
@@ -227,6 +241,17 @@ def _split(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
         start = min(first, size - 1)
         clips = slice(start, max(last, start + 1))
         yield map_tensors(batch, operator.itemgetter(clips)), (last - first) / size
+
+
+def _memory_remedies(model: nn.Module) -> list[str]:
+    """Returns settings with which a step needs less memory, the least harmful first."""
+    own = memory_remedies(model, training=True)
+    return [
+        "a larger TRAIN.GRAD_ACCUM_STEPS",
+        *own,
+        "TRAIN.MIXED_PRECISION True",
+        "a smaller TRAIN.BATCH_SIZE",
+    ]
 
 
 def _is_finite(value: float) -> bool:

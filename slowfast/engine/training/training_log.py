@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from slowfast.datasets.clip import BrokenVideo
+from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.tensorboard import TensorBoard
 from slowfast.engine.training.train_step import StepResult
@@ -41,7 +42,7 @@ class _Sums:
         self.steps += 1
         self.data_seconds += data_seconds
         self.step_seconds += step_seconds
-        if not result.updated:  # its loss is not finite
+        if not result.updated:  # its loss or gradient is not finite
             return
         self.clips += result.clips
         self.loss += result.loss * result.clips
@@ -78,6 +79,7 @@ class TrainingLog:
         last_step: optimiser steps of the entire run, for the remaining time.
         period: steps between two lines.
         enabled: whether this process logs.
+        device: of the model; its memory is logged.
         tensorboard: gets the same metrics; None: not used.
     """
 
@@ -89,6 +91,7 @@ class TrainingLog:
         last_step: int,
         period: int,
         enabled: bool,
+        device: torch.device,
         tensorboard: TensorBoard | None = None,
     ) -> None:
         self._max_epoch = max_epoch
@@ -96,6 +99,7 @@ class TrainingLog:
         self._last_step = last_step
         self._period = period
         self._enabled = enabled
+        self._device = device
         self._tensorboard = tensorboard
         self._window = _Sums()
         self._epoch_sums = _Sums()
@@ -131,7 +135,7 @@ class TrainingLog:
             "lr": lr,
             "grad_norm": result.grad_norm,
             **metrics,
-            **memory_metrics(),
+            **memory_metrics(self._device),
         }
         log_json_stats(stats)
         if self._tensorboard is not None:
@@ -161,7 +165,7 @@ class TrainingLog:
                 "lr": lr,
                 "broken_videos": len(videos),
                 **metrics,
-                **memory_metrics(),
+                **memory_metrics(self._device),
             }
         )
         logger.info("%s", describe_epoch(epoch + 1, self._max_epoch, metrics))
@@ -180,7 +184,7 @@ class TrainingLog:
                 "time_diff": evaluation.seconds,
                 **metrics,
                 **{f"min_{name}": value for name, value in self._lowest.items()},
-                **memory_metrics(),
+                **memory_metrics(self._device),
             }
         )
         log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
@@ -245,9 +249,9 @@ def describe_broken(video: BrokenVideo) -> str:
     return f"{video.path or f'video {video.video_id}'}: {video.reason}{detail}"
 
 
-def memory_metrics() -> dict[str, float]:
-    """Returns the memory of this process in GiB: resident, and the peak on its GPU."""
+def memory_metrics(device: torch.device) -> dict[str, float]:
+    """Returns the memory of this process in GiB: resident, and the peak on its device if that is a GPU."""
     metrics = {"mem": psutil.Process(os.getpid()).memory_info().rss / 2**30}
-    if torch.cuda.is_available():
-        metrics["gpu_mem"] = torch.cuda.max_memory_allocated() / 2**30
+    if (peak := peak_memory(device)) is not None:
+        metrics["gpu_mem"] = peak / 2**30
     return metrics

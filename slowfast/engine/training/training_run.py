@@ -68,8 +68,7 @@ class TrainingRun:
         if self.mixer is None:
             return batch
         assert isinstance(batch, ClipBatch)  # the check of the configuration refuses to mix features
-        # On the device, where copying all frames is fast.
-        return self.mixer(batch.to(self.world.device), epoch=progress.epoch, step=progress.step)
+        return self.mixer(batch, epoch=progress.epoch, step=progress.step, device=self.world.device)
 
     @property
     def is_sharded(self) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from slowfast.distributed.device import is_cpu, supports_bfloat16
+
 # Images of 224 × 224 pixels per pass through the network. On a processor the activations of a few images stay
 # in its caches; the numbers are the best of benchmarks/extract.py. A GPU needs many images to be busy.
 _IMAGES_OF = {
@@ -21,8 +23,8 @@ _MAX_IMAGES = 64
 
 def has_bfloat16(device: torch.device) -> bool:
     """Returns whether the device has bfloat16 instructions; a processor without them is slow in bfloat16."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not is_cpu(device):
+        return supports_bfloat16(device)
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10
     if capabilities is not None:
         found = capabilities()

@@ -114,11 +114,12 @@ def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:
     index = torch.arange(num_frames, device=frames.device)
     real = (index < frames.shape[2])[None]  # (1, num_frames)
     if mask is not None:
-        if not mask.any(dim=1).all():
+        # A GPU's mask is not asked, since the answer would be waited for; the loader checks its batches.
+        if mask.is_cpu and not mask.any(dim=1).all():
             empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
             raise InputError(f"mask: clips {empty} of the batch must have a real frame; leave them out")
         real = F.pad(mask, (0, num_frames - mask.shape[1]), value=False)  # (B, num_frames)
-    last = torch.where(real, index, -1).amax(dim=1, keepdim=True)  # (B, 1), the last real frame
+    last = torch.where(real, index, 0).amax(dim=1, keepdim=True)  # (B, 1), the last real frame
     source = torch.where(real, index, last)[:, None, :, None, None]  # (B, 1, num_frames, 1, 1)
     return frames.gather(2, source.expand(*frames.shape[:2], num_frames, *frames.shape[3:]))
 

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from slowfast.datasets.clip import normalize
-from slowfast.errors import DecodeError, NotFiniteError
+from slowfast.errors import DecodeError, ModelError, NotFiniteError
 from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models.frame_encoder import FrameEncoder
@@ -30,6 +30,7 @@ from tests.support.tiny_models import CLASSES, FEATURE_DIM, TINY, tiny, with_lar
 from tests.support.videos import write_video
 from vtn import VTN, FrameAverage, score_video, score_windows
 from vtn.cli.predict import main
+from vtn.inference import video_prediction
 from vtn.inference.extract import FrameView, extract_video_features
 from vtn.inference.prediction import Prediction
 
@@ -426,3 +427,33 @@ class TestCommandLine:
         last = capsys.readouterr().err.splitlines()[-1]
         named = features if written == "append" else scores
         assert last.endswith(f"[Errno {errno.ENOSPC}] No space left on device: '{named}'")
+
+    def test_num_gpus_0_computes_on_the_cpu_and_a_full_gpu_names_it(
+        self,
+        arguments: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        arguments = [*arguments, f"--features={tmp_path / 'f.npy'}"]
+
+        def full(*_: Any) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        used: list[torch.device] = []
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_: torch.device("meta"))
+        monkeypatch.setattr(video_prediction, "use_device", used.append)
+        with monkeypatch.context() as patch:
+            patch.setattr(FrameEncoder, "encode", full)
+            assert main([*arguments, "NUM_GPUS", "0"]) == 1
+        assert "is full; any of these needs less: VTN.BACKBONE.CHUNK" in capsys.readouterr().err
+        monkeypatch.setattr(video_prediction, "_predict", lambda model, *_: _raise_device(model))
+        monkeypatch.setattr(video_prediction, "choose_encoding", lambda *_: None)
+        assert main([*arguments, "NUM_GPUS", "1"]) == 1
+        assert "the model is on meta" in capsys.readouterr().err
+        assert used == [torch.device("cpu"), torch.device("meta", 0)]
+
+
+def _raise_device(model: torch.nn.Module) -> None:
+    raise ModelError(f"the model is on {next(model.parameters()).device}")

@@ -19,7 +19,7 @@ from slowfast.datasets.clip import normalize
 from slowfast.distributed.world import World
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.engine.test import run_test
-from slowfast.errors import DecodeError, InputError
+from slowfast.errors import DecodeError, DeviceError, InputError
 from slowfast.interrupt import Interrupt
 from slowfast.video.decoding import decode
 from tests.support.broken_corpus import make_corpus
@@ -173,6 +173,18 @@ def test_a_model_without_finite_scores_fails_for_its_videos(published: Path, vid
         model.mlp_head[-1].bias.fill_(torch.nan)
     (result,) = Predictor(model, device="cpu").stream([videos / "05.mp4"])
     assert "NaN or infinite" in result.error
+
+
+def test_a_full_device_is_an_error_that_names_what_needs_less(
+    published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    predictor = Predictor(published)
+    monkeypatch.setattr(predictor.model, "forward", full)
+    with pytest.raises(DeviceError, match=r"is full; any of these needs less: a smaller batch_size"):
+        predictor(videos / "12.mp4")
 
 
 def test_the_results_of_a_video(published: Path, videos: Path) -> None:

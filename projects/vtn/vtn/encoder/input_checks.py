@@ -49,6 +49,9 @@ def check_sequence(
 def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shape: torch.Size) -> None:
     """Raises ``InputError`` unless positions and mask fit, where given, and each clip has a real frame.
 
+    Their values are checked in host memory only. The loader checks those of its batches before they are
+    copied to a GPU, and :func:`check_state` checks the others in evaluation.
+
     Args:
         positions: (B, T) of an integer dtype, 0 or more.
         mask: (B, T) bool, True where a frame is real.
@@ -65,20 +68,32 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
                 f"positions have dtype {positions.dtype}: must be an integer dtype; give indices of frames "
                 "or round(seconds × position_rate)"
             )
-        if positions.numel() and positions.min() < 0:
-            raise InputError(
-                f"positions contain {positions.min().item()}: must be 0 or more, where 0 is the first frame"
-            )
+        if positions.is_cpu:
+            _check_position_values(positions)
     if mask is not None:
         if mask.dtype != torch.bool:
             raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
-        empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-        if empty:
-            raise InputError(f"mask: clips {empty} of the batch have no real frame; leave these clips out")
+        if mask.is_cpu:
+            _check_mask_values(mask)
 
 
-def check_state(state: Tensor, features: Tensor, mask: Tensor | None) -> None:
+def _check_position_values(positions: Tensor) -> None:
+    if positions.numel() and (smallest := int(positions.min())) < 0:
+        raise InputError(f"positions contain {smallest}: must be 0 or more, where 0 is the first frame")
+
+
+def _check_mask_values(mask: Tensor) -> None:
+    if empty := (~mask.any(dim=1)).nonzero().flatten().tolist():
+        raise InputError(f"mask: clips {empty} of the batch have no real frame; leave these clips out")
+
+
+def check_state(
+    state: Tensor, features: Tensor, mask: Tensor | None, positions: Tensor | None = None
+) -> None:
     """Raises ``NotFiniteError`` if a result is NaN or infinite, with its probable cause.
+
+    Also raises ``InputError`` for values of positions or mask that :func:`check_positions_and_mask` has not
+    looked at. All answers come from the device together, so that the host waits once.
 
     Only for evaluation: in training the loss is not finite either, and the step is skipped without waiting
     for the device here.
@@ -88,9 +103,21 @@ def check_state(state: Tensor, features: Tensor, mask: Tensor | None) -> None:
             makes the result of its clip not finite.
         features: (B, T, F) or (B, T, M, F) from which the results were computed.
         mask: (B, T) bool, True where a frame is real; None: all are real.
+        positions: (B, T) of an integer dtype; None: 0 … T − 1.
     """
-    if torch.compiler.is_compiling() or state.is_meta or torch.isfinite(state).all():
+    if torch.compiler.is_compiling() or state.is_meta:
         return
+    answers = [torch.isfinite(state).all()]
+    if positions is not None and not positions.is_cpu:
+        answers.append((positions >= 0).all())
+    if mask is not None and not mask.is_cpu:
+        answers.append(mask.any(dim=1).all())
+    if torch.stack(answers).all():
+        return
+    if positions is not None:
+        _check_position_values(positions)
+    if mask is not None:
+        _check_mask_values(mask)
     affected = (~torch.isfinite(state).all(dim=-1)).nonzero().flatten().tolist()
     bad = ~torch.isfinite(features).flatten(2).all(dim=-1)
     clips, frames = (bad if mask is None else bad & mask).nonzero(as_tuple=True)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.config import load_config
 from slowfast.datasets.class_names import choose_class_names
+from slowfast.distributed.device import choose_device, device_errors, use_device
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.models.build import build_model
@@ -65,22 +65,37 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
     Raises:
         ConfigError: where the configuration is wrong or its model does not encode single frames.
         CheckpointError: where the weights cannot be loaded.
+        DeviceError: where the device cannot be used or its memory is full.
         DecodeError: where the video cannot be decoded.
         Interrupted: where a stop signal came; the features so far are on disk.
     """
     cfg = load_config(request.config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *request.overrides])
     model, class_names = build_frame_model(cfg, request.checkpoint)
     cfg = adopt_frame_format(cfg, model)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device).prepare_inference()
-    size = cfg.DATA.TEST_CROP_SIZE
-    choose_encoding(model, EncodingRequest.from_config(cfg), (size, size), torch.device(device))
-
-    path = request.features or feature_path(request.video, cfg.OUTPUT_DIR)
     view = build_frame_view(cfg, model, request.fps)
-    with naming_file(path):
+    if not request.features:
+        request = replace(request, features=str(feature_path(request.video, cfg.OUTPUT_DIR)))
+    device = choose_device(cfg.NUM_GPUS)
+    use_device(device)
+    with device_errors(device, *model.memory_remedies(training=False)):
+        model = model.to(device).prepare_inference()
+        size = cfg.DATA.TEST_CROP_SIZE
+        choose_encoding(model, EncodingRequest.from_config(cfg), (size, size), device)
+        return _predict(model, class_names, view, cfg.MODEL.HEAD_ACT, request, interrupt)
+
+
+def _predict(
+    model: FrameModel,
+    class_names: list[str],
+    view: FrameView,
+    head_act: str,
+    request: PredictionRequest,
+    interrupt: Interrupt,
+) -> Prediction:
+    """Does :func:`predict_video` with a model on its device, prepared for inference."""
+    with naming_file(request.features):
         video = extract_video_features(
-            model, request.video, view, path, show_progress=True, interrupt=interrupt
+            model, request.video, view, request.features, show_progress=True, interrupt=interrupt
         )
     timeline = None
     if request.window:
@@ -89,7 +104,7 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
             video,
             request.window,
             request.stride or request.window,
-            head_act=cfg.MODEL.HEAD_ACT,
+            head_act=head_act,
             on_batch=lambda windows: interrupt.raise_if_requested(),
         )
     return Prediction(
@@ -98,7 +113,7 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
         num_frames=video.num_decoded,
         num_undecodable=len(video.features) - video.num_decoded,
         class_names=class_names,
-        scores=score_video(model, video, head_act=cfg.MODEL.HEAD_ACT),
+        scores=score_video(model, video, head_act=head_act),
         timeline=timeline,
     )
 

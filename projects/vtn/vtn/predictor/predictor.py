@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from slowfast.distributed.device import choose_device
 from slowfast.errors import DecodeError, InputError, first_line
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.precision import Precision
@@ -340,7 +341,7 @@ def _move(model: FrameModel, device: str | torch.device | None) -> torch.device:
         InputError: for a device that does not exist here.
     """
     try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place = torch.device(device) if device else choose_device(num_gpus=1)
         model.to(place)
     except (RuntimeError, AssertionError) as error:
         raise InputError(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from slowfast.datasets.clip import Clip, StreamedClip
 from slowfast.datasets.loading.loader import collate
+from slowfast.distributed.device import device_errors
 from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.errors import DecodeError, NotFiniteError
 from slowfast.models.frame_encoder import FrameEncoder
@@ -40,7 +41,15 @@ class ViewScorer:
 
     @torch.no_grad()
     def score(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
-        """Returns the scores of views; those in memory are one batch per frame size, padded and masked."""
+        """Returns the scores of views; those in memory are one batch per frame size, padded and masked.
+
+        Raises:
+            DeviceError: if the device fails or its memory is full.
+        """
+        with device_errors(self.encoder.device, "a smaller batch_size (--batch-size)", "device cpu"):
+            return self._score(clips)
+
+    def _score(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
         scores: dict[int, ViewScores] = {}
         rows_of_size: dict[tuple[int, ...], list[int]] = {}
         for row, clip in enumerate(clips):

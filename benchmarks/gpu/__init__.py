@@ -1,0 +1,1 @@
+"""Tests and short measurements on a GPU in one command, for whoever has one for ten minutes."""

@@ -1,0 +1,117 @@
+"""Short runs of the benchmarks of speed, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.paths import ROOT, environment
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One benchmark with settings for a GPU and smaller ones for a processor.
+
+    Attributes:
+        name: of the benchmark.
+        on_gpu, on_cpu: its arguments.
+    """
+
+    name: str
+    on_gpu: tuple[str, ...]
+    on_cpu: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The result of one benchmark.
+
+    Attributes:
+        name: of the benchmark.
+        outcome: ``measured``, ``failed`` or ``skipped``.
+        seconds: duration.
+        detail: the reason of a skip or failure, one line.
+        report: title, rows and notes of the benchmark.
+    """
+
+    name: str
+    outcome: str
+    seconds: float = 0.0
+    detail: str = ""
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+# In the order of their importance: time may run out.
+PLANS = (
+    Plan(
+        "temporal",
+        ("--lengths", "16", "250", "4096", "65536", "--training", "16", "250", "--rounds", "9"),
+        ("--lengths", "16", "250", "--training", "--dtypes", "float32", "--rounds", "3"),
+    ),
+    Plan(
+        "inference",
+        ("--frames", "16", "250", "--rounds", "5"),
+        ("--backbone", "vit_tiny_patch16_224", "--frames", "8", "--dtypes", "float32", "--rounds", "1"),
+    ),
+    Plan(
+        "extract",
+        ("--sources", "340x256", "--frames", "128"),
+        ("--sources", "340x256", "--frames", "16", "--backbones", "ResNet-50", "--rounds", "1"),
+    ),
+    Plan(
+        "scaling",
+        ("--processes", "1", "--backbone", "vit_base_patch16_224", "--frames", "16", "--batch", "8"),
+        ("--processes", "1", "--rounds", "2"),
+    ),
+)
+
+
+def run_benchmarks(output: Path, device: str, *, until: float) -> Iterator[Measurement]:
+    """Yields the results of the benchmarks of ``PLANS``; those for which no time is left are skipped.
+
+    Args:
+        output: folder, gets one JSON file and one log per benchmark.
+        device: for ``--device``, such as ``cuda`` or ``cpu``.
+        until: ``time.monotonic()`` at which the last one ends.
+    """
+    for plan in PLANS:
+        if problem := _why_not(plan.name):
+            yield Measurement(plan.name, "skipped", detail=problem)
+        elif (left := until - time.monotonic()) < 5:
+            yield Measurement(plan.name, "skipped", detail="no time left")
+        else:
+            arguments = plan.on_cpu if device == "cpu" else plan.on_gpu
+            yield _run(plan.name, (*arguments, "--device", device), output, left)
+
+
+def _why_not(name: str) -> str:
+    """Returns why a benchmark cannot run on a chosen device; '' where it can."""
+    source = ROOT / "benchmarks" / f"{name}.py"
+    if not source.exists():
+        return "this checkout has no such benchmark"
+    return "" if '"--device"' in source.read_text(encoding="utf-8") else "it has no option --device"
+
+
+def _run(name: str, arguments: tuple[str, ...], output: Path, seconds: float) -> Measurement:
+    result, log = output / f"{name}.json", output / f"{name}.log"
+    result.unlink(missing_ok=True)
+    command = [sys.executable, "tools/benchmark.py", name, *arguments, "--json", str(result.resolve())]
+    start = time.monotonic()
+    with log.open("w") as file:
+        try:
+            subprocess.run(
+                command, cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            return Measurement(name, "failed", seconds, f"not finished in time, see {log.name}")
+    taken = time.monotonic() - start
+    if not result.exists():
+        last = (log.read_text().strip().splitlines() or ["no output"])[-1]
+        return Measurement(name, "failed", taken, f"{last} (see {log.name})")
+    return Measurement(name, "measured", taken, report=json.loads(result.read_text()))

@@ -1,0 +1,154 @@
+"""One optimiser step: overflows of float16, and errors of a full device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slowfast.checkpoint.state import TrainingProgress
+from slowfast.datasets.clip import ClipBatch
+from slowfast.distributed.world import World
+from slowfast.engine.run import run
+from slowfast.engine.training.failure_budget import MAX_OVERFLOWS, FailureBudget
+from slowfast.engine.training.train_step import TrainStep
+from slowfast.errors import DeviceError, TrainingError
+from slowfast.models.build import MODEL_REGISTRY
+from slowfast.models.losses import cross_entropy
+from slowfast.models.precision import Precision
+from slowfast.solver.ema import WeightAverage
+from tests.support.tiny import CLASSES, Tiny, tiny_config
+
+
+def clips(count: int = 2) -> ClipBatch:
+    frames = torch.randint(0, 255, (count, 3, 2, 8, 8), dtype=torch.uint8)
+    numbers = torch.arange(count)
+    positions = torch.zeros(count, 2, dtype=torch.int64)
+    return ClipBatch(frames, positions, None, numbers % CLASSES, numbers, numbers)
+
+
+def step_of(model: nn.Module, **options: Any) -> TrainStep:
+    optimizer = torch.optim.SGD([*model.named_parameters()], lr=0.1)
+    for group in optimizer.param_groups:
+        group["lr_scale"] = 1.0
+    plain = {"loss": cross_entropy, "world": World(), "precision": Precision()}
+    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
+
+
+def float16_step(model: nn.Module, scale: float) -> TrainStep:
+    average = WeightAverage(model, decay=0.5)
+    step = step_of(model, precision=Precision("cpu", torch.float16), average=average)
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return step
+
+
+def budget() -> FailureBudget:
+    return FailureBudget(max_broken=0, max_skipped=0, paths=["a.mp4", "b.mp4"], world=World())
+
+
+def take_steps(step: TrainStep, failures: FailureBudget, count: int) -> None:
+    for _ in range(count):
+        failures.check(TrainingProgress(), clips(), step(clips(), 0.1))
+
+
+def test_an_overflow_of_float16_changes_neither_weights_nor_their_average() -> None:
+    model = Tiny()
+    before = [weight.detach().clone() for weight in model.parameters()]
+    step = float16_step(model, scale=2.0**30)
+    result = step(clips(), 0.1)
+    assert (result.updated, result.overflow_scale) == (False, 2.0**30)
+    assert all(map(torch.equal, before, model.parameters()))
+    assert step.average is not None
+    assert step.average.updates == 0
+    while not (result := step(clips(), 0.1)).updated:  # the scaler halves its scale each time
+        assert step.scaler.get_scale() > 1
+    assert result.overflow_scale is None
+    assert step.average.updates == 1
+
+
+def test_an_overflow_is_not_counted_among_skipped_steps() -> None:
+    step, failures = float16_step(Tiny(), scale=2.0**30), budget()
+    while not (result := step(clips(), 0.1)).updated:
+        failures.check(TrainingProgress(), clips(), result)  # max_skipped is 0
+    failures.check(TrainingProgress(), clips(), result)
+    assert (failures.num_skipped, failures.num_overflows) == (0, 0)
+
+
+def test_overflows_in_many_steps_in_a_row_end_the_run() -> None:
+    step, failures = float16_step(Tiny(), scale=2.0**100), budget()
+    with pytest.raises(TrainingError, match=rf"in {MAX_OVERFLOWS} steps in a row.*MIXED_PRECISION False"):
+        take_steps(step, failures, count=MAX_OVERFLOWS)
+
+
+def test_gradients_that_are_not_finite_without_scaling_end_the_run() -> None:
+    """A gradient of NaN with a finite loss: halving the scale never helps."""
+
+    class Undifferentiable(Tiny):
+        def forward(self, *given: Any) -> Tensor:
+            return super().forward(*given) + (self.head.bias * 0).sqrt()  # the gradient is 0 / 0
+
+    step, failures = float16_step(Undifferentiable(), scale=65536.0), budget()
+    with pytest.raises(TrainingError, match="in 17 steps in a row, the last with a loss scale of 1:"):
+        take_steps(step, failures, count=MAX_OVERFLOWS)
+
+
+class _FullInBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@MODEL_REGISTRY.register("FullTiny")
+class FullTiny(Tiny):
+    """Has no memory left in the part of a step, or in the evaluation, that ``full_in`` names."""
+
+    full_in = "evaluation"
+
+    def memory_remedies(self, *, training: bool) -> list[str]:
+        return ["OWN.KEY 1"] if training else ["OWN.KEY 2"]
+
+    def forward(self, *given: Any) -> Tensor:
+        if self.full_in == ("forward" if self.training else "evaluation"):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        logits = super().forward(*given)
+        return _FullInBackward.apply(logits) if self.full_in == "backward" and self.training else logits
+
+
+@pytest.mark.parametrize("place", ["forward", "backward", "optimizer"])
+def test_a_step_without_memory_names_the_keys_that_need_less(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = FullTiny()
+    model.full_in = place
+    step = step_of(model)
+    if place == "optimizer":  # its state is allocated in the first step
+
+        def allocate(*_: Any) -> None:
+            raise torch.OutOfMemoryError
+
+        monkeypatch.setattr(step.optimizer, "step", allocate)
+    keys = r"GRAD_ACCUM_STEPS; OWN.KEY 1; TRAIN.MIXED_PRECISION True; a smaller TRAIN.BATCH_SIZE"
+    with pytest.raises(DeviceError, match=f"memory of the node is full; any of these needs less: .*{keys}"):
+        step(clips(), 0.1)
+
+
+def test_an_evaluation_without_memory_names_the_keys_that_need_less(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    options = ("MODEL.MODEL_NAME", "FullTiny", "TRAIN.MAX_STEPS", 6, "LOG_MODEL_INFO", False)
+    with pytest.raises(DeviceError, match=r"OWN.KEY 2; TRAIN.BATCH_SIZE below 4; TRAIN.EVAL_STREAM_FRAMES"):
+        run(tiny_config(colour_videos, tmp_path, *options))
+
+
+def test_a_full_device_anywhere_else_in_a_run_is_an_error_with_words(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DeviceError, match="memory of the node is full"):
+        run(tiny_config(colour_videos, tmp_path, "MODEL.MODEL_NAME", "FullTiny"))  # as it is measured

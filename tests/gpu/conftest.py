@@ -1,0 +1,40 @@
+"""Tests that need a GPU: all of this folder are marked ``gpu``, and skipped with the reason without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from slowfast.distributed.device import accelerator, choose_device, count_accelerators, is_cpu
+from tests.support.golden_cases import Golden, load_golden
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = pytest.mark.skip(reason="needs a GPU; this machine has none that torch can use")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.gpu)
+            if is_cpu(choose_device(1)):
+                item.add_marker(missing)
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Returns the first GPU."""
+    return choose_device(1)
+
+
+@pytest.fixture
+def two_gpus() -> list[torch.device]:
+    """Returns two GPUs; the test is skipped where there is one."""
+    if (count := count_accelerators()) < 2:
+        pytest.skip(f"needs two GPUs; this machine has {count}")
+    return [accelerator(0), accelerator(1)]
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    """Returns the golden outputs of the original VTN."""
+    return load_golden()

@@ -1,0 +1,154 @@
+"""On a GPU the model gives the recorded outputs of the original, within the rounding of each precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from slowfast.distributed.device import synchronize, upload
+from tests.support.golden_cases import CASES, Golden
+from vtn.encoder.attention import band_attention
+
+FRAME_CASES = [case for case, entry in CASES.items() if entry["kind"] == "frames"]
+FEATURE_CASES = [case for case, entry in CASES.items() if entry["kind"] == "features"]
+# Largest absolute difference of logits of about 1. Sums in another order: float32. Factors of a product with
+# 10 bits (TF32) or 7 bits (bfloat16) after the point, through five layers.
+BOUNDS = {"float32": 1e-4, "TF32": 1e-2, "bfloat16": 8e-2}
+
+
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Allows TF32 in matrix products and convolutions, or forbids it."""
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = precision == "TF32"
+    try:
+        yield
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            flag.allow_tf32 = value
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("case", [FRAME_CASES[0], FRAME_CASES[-1], *FEATURE_CASES])
+@torch.no_grad()
+def test_golden_cases(
+    case: str, precision: str, golden: Golden, device: torch.device, record_property: Callable[..., None]
+) -> None:
+    model = golden.model(CASES[case]["window"]).to(device)
+    model.prepare_inference(torch.bfloat16 if precision == "bfloat16" else None)
+    inputs, positions = (x.to(device) for x in golden.inputs(case))
+    with products_in(precision):
+        logits = model(inputs, positions) if inputs.ndim == 5 else model.classify(inputs, positions)
+    difference = (logits.float().cpu() - golden.tensor(f"{case}.logits")).abs().max().item()
+    record_property("largest difference", f"{difference:.2g}")
+    assert difference < BOUNDS[precision]
+
+
+@torch.no_grad()
+def test_masked_clips_have_the_logits_of_the_cpu(golden: Golden, device: torch.device) -> None:
+    model = golden.model([18, 18, 18])
+    frames, positions = golden.inputs(FRAME_CASES[-1])
+    mask = torch.ones_like(positions, dtype=torch.bool)
+    mask[:, positions.shape[1] // 2 :] = False
+    expected = model(frames, positions, mask)
+    with products_in("float32"):
+        found = model.to(device)(*(x.to(device) for x in (frames, positions, mask)))
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=0)
+
+
+def test_gradients_have_the_values_of_the_cpu(golden: Golden, device: torch.device) -> None:
+    frames, positions = golden.inputs(FRAME_CASES[-1])
+    gradients = []
+    for place in (torch.device("cpu"), device):
+        model = golden.model([18, 18, 18]).to(place)
+        with products_in("float32"):
+            model(frames.to(place), positions.to(place)).square().sum().backward()
+        gradients.append({name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None})
+    for name, expected in gradients[0].items():
+        scale = expected.abs().max().clamp(min=1e-6)
+        assert (gradients[1][name] - expected).abs().max() < 1e-3 * scale + 1e-6, name
+
+
+@torch.no_grad()
+def test_a_compiled_model_has_the_same_logits(golden: Golden, device: torch.device) -> None:
+    model = golden.model([18, 18, 18]).to(device)
+    features = torch.randn(2, 64, model.feature_dim, device=device)
+    torch.testing.assert_close(
+        torch.compile(model.classify)(features), model.classify(features), atol=1e-3, rtol=0
+    )
+
+
+def _longformer_mask(half_window: int) -> Callable[..., Tensor]:
+    """Returns flex attention's mask of frames: [CLS] is key 0, key 1 + t is frame t."""
+
+    def allowed(clip: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key == 0) | ((query + 1 - key).abs() <= half_window)
+
+    return allowed
+
+
+@torch.no_grad()
+def test_blocked_attention_equals_flex_attention(
+    device: torch.device, record_property: Callable[..., None]
+) -> None:
+    """Both are timed at 4,096 frames, width 768 and window 18, so that the faster one can be chosen."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    T, N, E, half = 4096, 12, 64, 9
+    q, k, v = torch.randn(3, 1, T, N, E, device=device)
+    cls_key, cls_value = torch.randn(2, 1, N, E, device=device)
+    compiled: Any = torch.compile(flex_attention)
+    block_mask = create_block_mask(_longformer_mask(half), None, None, T, 1 + T, device=str(device))
+
+    def blocked() -> Tensor:
+        return band_attention(q, k, v, cls_key, cls_value, half_window=half)
+
+    def flex() -> Tensor:
+        keys, values = (
+            torch.cat([c[:, None], x], 1).transpose(1, 2) for c, x in ((cls_key, k), (cls_value, v))
+        )
+        return compiled(q.transpose(1, 2), keys, values, block_mask=block_mask).transpose(1, 2).flatten(2)
+
+    with products_in("float32"):
+        torch.testing.assert_close(flex(), blocked(), atol=2e-3, rtol=0)
+    for name, call in (("blocked attention", blocked), ("flex attention", flex)):
+        record_property(f"{name}, ms", f"{_milliseconds(call, device):.3f}")
+
+
+def _milliseconds(call: Callable[[], Tensor], device: torch.device, rounds: int = 20) -> float:
+    import time
+
+    for _ in range(3):
+        call()
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(rounds):
+        call()
+    synchronize(device)
+    return (time.perf_counter() - start) / rounds * 1e3
+
+
+def test_pinned_copies_arrive_complete(device: torch.device) -> None:
+    pinned = torch.randint(0, 255, (8, 16, 64, 64, 3), dtype=torch.uint8).pin_memory()
+    assert torch.equal(pinned.to(device, non_blocking=True).cpu(), pinned)
+    numbers = torch.arange(10.0)
+    assert torch.equal(upload(numbers, device).cpu(), numbers)
+
+
+@torch.no_grad()
+def test_attention_is_finite_in_every_dtype(device: torch.device) -> None:
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        q, k, v = torch.randn(3, 2, 100, 4, 16, device=device, dtype=dtype) * 20
+        cls_key, cls_value = torch.randn(2, 2, 4, 16, device=device, dtype=dtype)
+        mask = torch.zeros(2, 100, dtype=torch.bool, device=device)
+        found = band_attention(q, k, v, cls_key, cls_value, half_window=9, key_mask=mask)
+        assert found.isfinite().all(), dtype
+        # All frames are masked, so that each attends to [CLS] alone.
+        torch.testing.assert_close(found, cls_value.flatten(1)[:, None].expand_as(found))
