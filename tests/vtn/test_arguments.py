@@ -43,6 +43,8 @@ OTHER_VALUES: dict[str, Any] = {
     "drop_rate": 0.25,
     "drop_path_rate": 0.25,
     "chunk_frames": 8,
+    "clip_frames": 8,
+    "clip_stride": 4,
     "act_checkpoint": True,
     "hidden_dim": 32,
     "num_layers": 1,
