@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.distributed.device import has_fused_optimizers
 from slowfast.errors import ConfigError
 from slowfast.models.capabilities import ExemptsWeightDecay, HasLayerDepths
 from slowfast.registry import Registry, import_user_modules
@@ -112,6 +111,8 @@ def _can_fuse(groups: list[ParameterGroup]) -> bool:
 
     On the CPU the fused kernel takes a sixth of the time of many small ones.
     """
+    from slowfast.distributed.device import has_fused_optimizers
+
     return all(
         has_fused_optimizers(parameter.device) and parameter.is_floating_point()
         for group in groups
