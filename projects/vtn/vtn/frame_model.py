@@ -7,37 +7,21 @@ Features are (B, T, M, F), and (B, T, F) for M = 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
-from slowfast.errors import InputError
-from slowfast.models.capabilities import EncodingSetup, ExemptsWeightDecay, HasShardUnits, feature_shape
-from slowfast.models.clip_grid import ClipGrid
-from slowfast.models.inference.processor import images_per_pass
-from slowfast.models.weights_hash import weights_hash
-from vtn.arguments.groups import BackboneConfig, HeadConfig
+from vtn.arguments.groups import HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
-from vtn.backbones.build import build_backbone
-from vtn.backbones.clips.splitting import build_splitter
-from vtn.backbones.encoding_network import EncodingNetwork, kind_of
-from vtn.backbones.token_reader import TokenReader, token_grid
-from vtn.backbones.tuning.apply import apply_tuning
-from vtn.backbones.tuning.blocks import blocks_of
+from vtn.backbones.frames.backbone_model import BackboneModel
 from vtn.backbones.tuning.depth import parameter_depths
-from vtn.backbones.tuning.freezing import autocast, autocast_modules
-from vtn.backbones.tuning.lora import LoRA
-from vtn.encoder.input_checks import check_frames
 
 
-class FrameModel(nn.Module):
+class FrameModel(BackboneModel):
     """A video model that passes each frame through a 2D backbone; subclasses classify the features.
 
     Args:
@@ -46,17 +30,9 @@ class FrameModel(nn.Module):
     Attributes:
         arguments: as given.
         arguments_type: class of ``arguments``; subclasses with further groups have their own.
-        backbone: the network (N, 3, H, W) -> (N, F), or with a feature map.
-        feature_dim: F.
-        num_tokens: M.
         num_classes: K.
-        chunk_frames: frames that pass the backbone at once; 0: all of a batch.
-        clip_grid: clips and time steps of a clip encoder, whose features are (B, S, F) or (B, S, M, F) for S
-            time steps; None: single frames are encoded.
-        act_checkpoint: whether the backward pass recomputes the backbone's activations.
-        inference_dtype: dtype of matrix products after :meth:`prepare_inference`, None: the parameters' own.
-        frame_mean, frame_std, frame_size, frame_interpolation, position_rate: see
-            ``slowfast.models.capabilities.VideoModel``.
+        position_rate: see ``slowfast.models.capabilities.VideoModel``.
+        Others as in :class:`vtn.backbones.frames.backbone_model.BackboneModel`.
 
     Raises:
         ModelError: for a backbone that is unknown or does not accept its arguments.
@@ -68,41 +44,10 @@ class FrameModel(nn.Module):
     """Number of layers between the backbone and the head."""
 
     def __init__(self, arguments: ModelArguments) -> None:
-        super().__init__()
-        config = arguments.backbone
-        options = _constructor_options(config)
-        built = build_backbone(
-            config.name,
-            pretrained=config.pretrained,
-            options=options,
-            pooling=config.pooling,
-            checkpoint=config.checkpoint,
-        )
+        super().__init__(arguments.backbone)
         self.arguments = arguments
-        self.backbone = built.network
-        self._fully_frozen = config.frozen
-        self._modules_in_evaluation = apply_tuning(self.backbone, config)
-        self._tokens = TokenReader(built, token_grid(config))
-        self.num_tokens = self._tokens.grid.num_tokens
-        self.feature_dim = self._tokens.prepare()
-        self._frozen_dtype = getattr(torch, config.frozen_dtype) if config.frozen_dtype else None
-        if self._frozen_dtype is not None and self.learns_features:
-            autocast_modules(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
-        self._splitter = build_splitter(built, config)
-        self.clip_grid = None if self._splitter is None else self._splitter.grid
-        self._backbone_identity = _describe_backbone(config, options, self.clip_grid)
-        self.frame_size = built.image_size
-        self.frame_interpolation = built.interpolation
-        self.frame_mean = built.mean
-        self.frame_std = built.std
         self.position_rate: float | None = None
         self.num_classes = arguments.num_classes
-        self.chunk_frames = config.chunk_frames
-        self.act_checkpoint = config.act_checkpoint
-        self.inference_dtype: torch.dtype | None = None
-        self._encoding: EncodingNetwork | None = None
-        self._kind = kind_of(self.backbone)
-        self.register_load_state_dict_pre_hook(_reset_inference)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True, **fields: Any) -> Self:
@@ -122,92 +67,6 @@ class FrameModel(nn.Module):
         if not fetch_weights:
             arguments = arguments.without_weights()
         return cls(**arguments.as_keywords())
-
-    def train(self, mode: bool = True) -> Self:
-        """Sets training or evaluation mode; frozen modules of the backbone stay in evaluation mode."""
-        super().train(mode)
-        for name in self._modules_in_evaluation:
-            self.backbone.get_submodule(name).eval()
-        if mode:
-            self.inference_dtype = None
-            self._encoding = None
-        return self
-
-    def prepare_inference(self, dtype: torch.dtype | None = None) -> Self:
-        """Sets evaluation mode with matrix products in ``dtype`` and returns the model.
-
-        ``None`` keeps the dtype of the parameters. ``train()`` and loading weights undo it.
-        """
-        self.eval()
-        self.inference_dtype = None if dtype == self._backbone_dtype() else dtype
-        return self
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves or casts the model; the prepared copy of the backbone is dropped."""
-        self._encoding = None
-        return super()._apply(fn, recurse)
-
-    def prepare_encoding(self, setup: EncodingSetup | None, sample: Tensor | None = None) -> None:
-        """Sets how features are computed without gradients, by a prepared copy of the backbone.
-
-        ``train()``, loading weights and moving the model undo it. Weights that are changed in place
-        afterwards do not take effect.
-
-        Args:
-            setup: None: no copy, as in training.
-            sample: normalised float frames (1, 3, T, H, W) of the size that is encoded; T is at least the
-                length of a clip.
-        """
-        self._encoding = None
-        if setup is not None and sample is not None:
-            self.eval()
-            images = (
-                sample.transpose(1, 2)[0] if self.clip_grid is None else sample[:, :, : self.clip_grid.frames]
-            )
-            images = images.to(self._backbone_dtype())
-            self._encoding = EncodingNetwork(self.backbone, self._tokens, setup, images)
-
-    def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Maps frames to their features by the backbone, in chunks of ``chunk_frames``.
-
-        A clip encoder gives features of S time steps in place of T frames, see ``clip_grid``.
-
-        Args:
-            frames: (B, 3, T, H, W) of a float dtype, normalised with ``frame_mean`` and ``frame_std``.
-            mask: (B, T) bool, True where a frame is real; only these pass the backbone. None: all are real.
-
-        Returns:
-            Features (B, T, F), or (B, T, M, F) for several tokens; zeros where ``mask`` is False. For a clip
-            encoder (B, S, F) or (B, S, M, F).
-
-        Raises:
-            InputError: for frames of another shape or dtype, and for a backbone that does not return features
-                of that shape.
-
-        >>> import torch
-        >>> from vtn import VTN, BackboneConfig
-        >>> backbone = BackboneConfig("shallow_conv", pretrained=False, args={"feature_dim": 24})
-        >>> model = VTN(backbone, num_classes=5).eval()
-        >>> model.encode_frames(torch.zeros(2, 3, 6, 64, 64)).shape  # 2 clips of 6 frames
-        torch.Size([2, 6, 24])
-        """
-        check_frames(frames)
-        if problem := self.frame_size_problem(*frames.shape[-2:]):
-            raise InputError(problem)
-        if self._splitter is not None:
-            return self._splitter.encode(
-                self._encode_images, frames, mask, self.feature_shape, self._frames_per_pass(frames)
-            )
-        limit = self._frames_per_pass(frames)
-        # A GPU's mask is not asked whether it is full: the answer would be waited for.
-        if mask is None or (mask.is_cpu and mask.all()):
-            chunk = frames.shape[2] if limit == 0 else max(1, limit // max(1, len(frames)))
-            return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
-        real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
-        chunks = real.split(limit or len(real))
-        features = torch.cat([self._encode(images.transpose(0, 1)[None])[0] for images in chunks])
-        real_rows = mask.reshape(*mask.shape, *(1 for _ in self.feature_shape))
-        return features.new_zeros(*mask.shape, *self.feature_shape).masked_scatter(real_rows, features)
 
     def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Maps normalised float frames (B, 3, T, H, W) to logits (B, K).
@@ -262,76 +121,6 @@ class FrameModel(nn.Module):
         """Returns :meth:`classify` of its arguments; timm's name for it."""
         return self.classify(features, positions, mask)
 
-    def frame_size_problem(self, height: int, width: int) -> str:
-        """Returns why the backbone does not accept frames of that size in pixels, with a remedy, or ""."""
-        return self._tokens.backbone.size_problem(height, width) or self._tokens.map_problem(height, width)
-
-    @property
-    def frame_multiple(self) -> int | None:
-        """Pixels of which both sides of a frame must be multiples; None where the backbone takes one size."""
-        backbone = self._tokens.backbone
-        return None if backbone.fixed_size else backbone.size_multiple
-
-    def _frames_per_pass(self, frames: Tensor) -> int:
-        """Returns how many of the frames (B, 3, T, H, W) pass the backbone at once; 0: all.
-
-        Without gradients few are faster, whose activations stay in the caches of the processor. Clips are not
-        divided.
-        """
-        if self.chunk_frames:
-            return self.chunk_frames
-        if frames.is_meta or (torch.is_grad_enabled() and self.learns_features):
-            return 0
-        dtype = self._frozen_dtype or self.inference_dtype
-        if self._encoding is not None:
-            dtype = self._encoding.dtype
-        unit = 1 if self.clip_grid is None else self.clip_grid.frames
-        pixels = unit * frames.shape[-2:].numel()
-        return unit * images_per_pass(self._kind, pixels, frames.device, bits=32 if dtype is None else 16)
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of the features of a frame: (F,), or (M, F) for several tokens."""
-        return feature_shape(self.num_tokens, self.feature_dim)
-
-    @property
-    def learns_features(self) -> bool:
-        """Whether training changes the features of a frame."""
-        return not self._fully_frozen or any(weight.requires_grad for weight in self.backbone.parameters())
-
-    def feature_source(self) -> Mapping[str, Any]:
-        """Returns all that determines the features of given frames except dtypes: the backbone, its options,
-        LoRA's scale, a hash of the weights."""
-        return {**self._backbone_identity, "weights": weights_hash(self.backbone)}
-
-    def feature_dtypes(self) -> Mapping[str, str]:
-        """Returns the dtypes in which features are now computed, which change them slightly."""
-        dtypes = {"frozen dtype": str(self._frozen_dtype), "inference dtype": str(self.inference_dtype)}
-        if self._encoding is not None and self._encoding.setup.precision != "float32":
-            dtypes["encoding"] = self._encoding.setup.precision
-        return dtypes
-
-    def memory_remedies(self, *, training: bool) -> list[str]:
-        """Returns keys that divide the work of the backbone; see
-        ``slowfast.models.capabilities.HasMemoryRemedies``."""
-        if training and self.learns_features:
-            return [] if self.act_checkpoint else ["VTN.BACKBONE.ACT_CHECKPOINT True"]
-        if self.chunk_frames:
-            return [f"VTN.BACKBONE.CHUNK_FRAMES below {self.chunk_frames}"]
-        return ["VTN.BACKBONE.CHUNK_FRAMES 32 or less"]
-
-    def shard_units(self) -> list[nn.Module]:
-        """Returns the backbone's own units, or the blocks in its lists; see
-        ``slowfast.models.capabilities.HasShardUnits``."""
-        if isinstance(self.backbone, HasShardUnits):
-            return list(self.backbone.shard_units())
-        return list(blocks_of(self.backbone))
-
-    def no_weight_decay(self) -> set[str]:
-        """Returns names of parameters without weight decay whatever their shape: the backbone's own list."""
-        own = self.backbone.no_weight_decay() if isinstance(self.backbone, ExemptsWeightDecay) else ()
-        return {f"backbone.{name}" for name in own}
-
     def layer_id(self, name: str) -> tuple[int, int]:
         """Returns (depth of the parameter ``name`` from the input, number of depths).
 
@@ -353,56 +142,6 @@ class FrameModel(nn.Module):
         """Depth of each of the backbone's parameters, by its name within the backbone."""
         return parameter_depths(self.backbone)
 
-    def _encode(self, frames: Tensor) -> Tensor:
-        """Maps frames (B, 3, T, H, W) to features (B, T, F) or (B, T, M, F) in one pass."""
-        images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
-        return self._encode_images(images).unflatten(0, (len(frames), frames.shape[2]))
-
-    def _encode_images(self, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) to features (N, F) or (N, M, F), clips to those of their time steps."""
-        if self._encoding is not None and not torch.is_grad_enabled():
-            return self._checked(self._encoding(images.to(self._backbone_dtype())), images)
-        if images.is_meta or not torch.is_autocast_enabled(images.device.type):
-            images = images.to(self._backbone_dtype())
-        if self.inference_dtype is not None:
-            with torch.autocast(images.device.type, self.inference_dtype):
-                features = self._read(images)
-        elif not self.learns_features:
-            with torch.no_grad(), self._autocast_if_frozen(images.device.type):
-                features = self._read(images)
-        elif self.act_checkpoint and torch.is_grad_enabled():
-            features = checkpoint(self._read, images, use_reentrant=False)
-        else:
-            features = self._read(images)
-        return self._checked(features, images)
-
-    def _checked(self, features: Tensor, images: Tensor) -> Tensor:
-        """Returns the features of images or clips.
-
-        Raises:
-            InputError: if the backbone does not return one row per frame or time step.
-        """
-        expected = (len(images), *self.feature_shape)
-        if self.clip_grid is not None:
-            steps = images.shape[2] // self.clip_grid.tubelet
-            expected = (len(images), steps, *self.feature_shape)
-        if features.shape != expected:
-            raise InputError(
-                f"the backbone returned shape {tuple(features.shape)} for {len(images)} frames or clips; it "
-                f"must return {expected}, one row per frame or time step"
-            )
-        return features
-
-    def _read(self, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) to features (N, F) or (N, M, F); clips (N, 3, t, H, W) accordingly."""
-        return self._tokens(self.backbone, images)
-
-    def _backbone_dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.backbone.parameters() if p.is_floating_point()), torch.float32)
-
-    def _autocast_if_frozen(self, device: str) -> AbstractContextManager[Any]:
-        return nullcontext() if self._frozen_dtype is None else autocast(device, self._frozen_dtype)
-
 
 def build_head(width: int, config: HeadConfig, num_classes: int) -> nn.Sequential:
     """Returns the classifier of a state (B, D): LayerNorm, Linear, GELU, Dropout, Linear -> (B, K)."""
@@ -413,32 +152,3 @@ def build_head(width: int, config: HeadConfig, num_classes: int) -> nn.Sequentia
         nn.Dropout(config.dropout),
         nn.Linear(config.mlp_dim, num_classes),
     )
-
-
-def _constructor_options(config: BackboneConfig) -> dict[str, Any]:
-    """Returns the keyword arguments of the backbone's constructor; rates of 0 are left out."""
-    rates = {"drop_rate": config.drop_rate, "drop_path_rate": config.drop_path_rate}
-    return {**{name: rate for name, rate in rates.items() if rate}, **config.args}
-
-
-def _describe_backbone(
-    config: BackboneConfig, options: Mapping[str, Any], clip_grid: ClipGrid | None
-) -> dict[str, str]:
-    """Returns what determines the backbone's features besides its weights, as written to feature files."""
-    name = config.name if isinstance(config.name, str) else type(config.name).__qualname__
-    described = {**options, **({"pooling": config.pooling} if config.pooling else {})}
-    identity = {"backbone": name, "backbone options": str(described or "none")}
-    grid = token_grid(config)
-    if not grid.is_pooled:
-        identity["tokens"] = grid.describe()
-    if clip_grid is not None:
-        identity["clips"] = clip_grid.describe()
-    if config.lora is not None:
-        lora = LoRA(**config.lora)
-        identity["lora"] = f"rank {lora.rank}, alpha {lora.alpha:g}"
-    return identity
-
-
-def _reset_inference(model: nn.Module, *_: object) -> None:
-    model.inference_dtype = None  # type: ignore[assignment]
-    model._encoding = None  # type: ignore[assignment]

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from slowfast.errors import ModelError
 from vtn import FrameAverage
 from vtn.backbones.build import build_backbone
+from vtn.backbones.frames.token_reader import TokenReader
 from vtn.backbones.maps.token_grid import TokenGrid
-from vtn.backbones.token_reader import TokenReader
 
 
 class Pyramid(nn.Module):

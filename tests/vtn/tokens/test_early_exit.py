@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from tests.support.tiny_models import TINY
 from vtn import VTN
 from vtn.backbones.build import build_backbone
+from vtn.backbones.frames.token_reader import TokenReader
 from vtn.backbones.maps.early_exit import output_of
 from vtn.backbones.maps.token_grid import TokenGrid
-from vtn.backbones.token_reader import TokenReader
 
 VIT = {
     "image_size": 32, "patch_size": 16, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from slowfast.errors import ModelError
 from vtn.arguments.groups import BackboneConfig
-from vtn.backbones import token_reader
 from vtn.backbones.build import build_backbone
+from vtn.backbones.frames import token_reader
+from vtn.backbones.frames.token_reader import TokenReader, token_grid
 from vtn.backbones.maps.feature_map import FeatureMap, grid_of
 from vtn.backbones.maps.token_grid import TokenGrid, average_cells
-from vtn.backbones.token_reader import TokenReader, token_grid
 
 
 def build(name: str, **options: Any) -> Any:

@@ -1,0 +1,1 @@
+"""The way of frames through a backbone."""
