@@ -89,7 +89,9 @@ def choose_encoding(
         if request.precision == "auto" and not error <= MAX_ERROR:
             setup = replace(setup, precision="float32")
             remark = f": {precision} would change features by {error:.1%}, more than {MAX_ERROR:.0%}"
-    model.prepare_encoding(setup, sample)
+            model.prepare_encoding(setup, sample)
+    else:
+        model.prepare_encoding(setup, sample)
     rate = _frames_per_second(model, sample)
     expected = num_frames / rate
     if request.compile == "on" or (request.compile == "auto" and expected >= COMPILE_SECONDS):
