@@ -40,7 +40,7 @@ def cached_rows(times: FrameTimes, fps: float, grid: ClipGrid | None) -> VideoRo
         grid: clips and time steps of the model; None: single frames.
     """
     indices = whole_video(times, 0, fps) if fps else np.arange(times.num_frames)
-    return VideoRows(indices if grid is None else indices[grid.used_frames(len(indices))], grid)
+    return VideoRows.of(indices, grid)
 
 
 @dataclass

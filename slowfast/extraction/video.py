@@ -37,6 +37,11 @@ class VideoRows:
     indices: NDArray[np.int64]
     clip_grid: ClipGrid | None = None
 
+    @classmethod
+    def of(cls, indices: NDArray[np.int64], grid: ClipGrid | None) -> VideoRows:
+        """Returns the rows of chosen frames (T,), without those between two clips."""
+        return cls(indices if grid is None else indices[grid.used_frames(len(indices))], grid)
+
     @property
     def count(self) -> int:
         """R."""

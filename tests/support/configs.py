@@ -7,7 +7,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.config import get_default_config
+from slowfast.config import get_default_config, load_config
 from slowfast.config.check import check
 
 
@@ -26,3 +26,9 @@ def make_config(values: Mapping[str, Any], *changes: Any, checked: bool = True) 
         assert check(cfg) == []
         cfg.freeze()
     return cfg
+
+
+def load_changed(base: str, *changes: Any) -> CfgNode:
+    """Returns a shipped configuration with ``KEY, value`` pairs; the last value of a key wins."""
+    settings = dict(zip(changes[::2], changes[1::2], strict=True))
+    return load_config(base, [str(part) for pair in settings.items() for part in pair])

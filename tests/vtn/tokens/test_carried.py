@@ -15,7 +15,6 @@ import pytest
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluator import build_evaluator
@@ -29,6 +28,7 @@ from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt
 from slowfast.models.complexity import clip_complexity
 from slowfast.video.frame_times import FrameTimes
+from tests.support.configs import load_changed
 from tests.support.tiny_models import CLASSES, SMALL_VTN, TINY, with_large_weights
 from tests.support.videos import write_csv, write_video
 from vtn import VTN, FrameAverage, VideoFeatures, VideoStream, create_model, score_video, score_windows
@@ -73,8 +73,7 @@ def config(data: Path, output: Path, *changes: Any) -> CfgNode:
         "TEST.BATCH_SIZE", 2, "TEST.NUM_SPATIAL_CROPS", 1, "TEST.ENABLE", True, "SOLVER.MAX_EPOCH", 1,
         "MODEL.HEAD_ACT", "none", *changes,
     )  # fmt: skip
-    settings = dict(zip(values[::2], values[1::2], strict=True))  # the last value of a key wins
-    return load_config("VIT_B_VTN", [str(part) for pair in settings.items() for part in pair])
+    return load_changed("VIT_B_VTN", *values)
 
 
 def scores(cfg: CfgNode) -> np.ndarray:

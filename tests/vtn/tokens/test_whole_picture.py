@@ -15,7 +15,6 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import normalize
 from slowfast.datasets.loading.samplers import SampleRef
@@ -32,6 +31,7 @@ from slowfast.interrupt import Interrupt
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.video.decoding import open_video
 from tests.support.clips import backbone as clip_backbone  # noqa: F401 (registers tiny_clips)
+from tests.support.configs import load_changed
 from tests.support.tiny_models import SMALL_VTN
 from tests.support.videos import write_csv, write_video
 from vtn import VTN
@@ -76,8 +76,7 @@ def config(data: Path, output: Path, *changes: Any) -> CfgNode:
         "TEST.BATCH_SIZE", 6, "TEST.NUM_SPATIAL_CROPS", 1, "TEST.ENABLE", True, "SOLVER.MAX_EPOCH", 1,
         "MODEL.HEAD_ACT", "none", "DATA.TEST_WHOLE_PICTURE", True, *changes,
     )  # fmt: skip
-    settings = dict(zip(values[::2], values[1::2], strict=True))  # the last value of a key wins
-    return load_config("VIT_B_VTN", [str(part) for pair in settings.items() for part in pair])
+    return load_changed("VIT_B_VTN", *values)
 
 
 def scores(cfg: CfgNode) -> np.ndarray:

@@ -152,10 +152,8 @@ def extract_open_video(
     model, grid = cast(FrameModel, encoder.model), encoder.clip_grid
     if indices is None:
         indices = whole_video(video.times, 0, view.fps)
-    if grid is not None:
-        indices = indices[grid.used_frames(len(indices))]
-    description = {"frames": len(indices), "view": view.as_dict(), **source}
-    rows = VideoRows(indices, grid)
+    rows = VideoRows.of(indices, grid)
+    description = {"frames": len(rows.indices), "view": view.as_dict(), **source}
     unit = "frames" if grid is None else "time steps"
     with FeatureFile(feature_path, model.feature_shape, description) as file:
         if file.count:
@@ -163,7 +161,7 @@ def extract_open_video(
         chunks = append_features(
             encoder, video, rows, {view.variant: file}, name=name, missing=set(), ahead=2
         )
-        left = len(indices) - rows.restart(file.count)[2]
+        left = len(rows.indices) - rows.restart(file.count)[2]
         with (
             evaluating(model),
             Progress(left, Path(name).name, "frame", enabled=show_progress) as progress,
@@ -174,7 +172,7 @@ def extract_open_video(
                 if interrupt is not None and interrupt.requested():
                     kept = f"{file.count} of {rows.count} {unit} are in {file.path}"
                     raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
-        row_times = RowTimes.of_frames(video.times, indices, grid)
+        row_times = RowTimes.of_frames(video.times, rows.indices, grid)
         features = file.features()
         mask = _decoded_rows(features, row_times.numbers, name, unit)
         return VideoFeatures(features, row_times.times, row_times.numbers, mask, row_times.centres)
