@@ -19,6 +19,7 @@ from vtn.arguments.model_arguments import VTNArguments
 from vtn.encoder.fusion import build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.encoder.longformer import adapt_positions, start_from_longformer
+from vtn.encoder.rollout import attention_rollout
 from vtn.encoder.temporal_encoder import TemporalEncoder
 from vtn.frame_model import FrameModel, build_head
 from vtn.head.feature_input import PreparesFeatures, build_feature_input
@@ -207,11 +208,28 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         Raises:
             InputError: for shapes or dtypes that do not fit, and for a clip without a real frame.
         """
+        inputs = self._encoder_inputs(features, positions, mask)
+        return self.temporal_encoder.frame_attention(inputs, self.cls_token, positions, mask)
+
+    def attention_rollout(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Returns the attention of [CLS] to each frame, rolled out over all layers, (B, T).
+
+        Per clip the weights sum to 1 together with that of [CLS] itself, which is not returned; see
+        :func:`vtn.encoder.rollout.attention_rollout`.
+
+        Raises:
+            InputError: as :meth:`frame_attention`.
+        """
+        inputs = self._encoder_inputs(features, positions, mask)
+        return attention_rollout(self.temporal_encoder, inputs, self.cls_token, positions, mask)[:, 1:]
+
+    def _encoder_inputs(self, features: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Returns the features as the temporal encoder takes them."""
         check_sequence(features, positions, mask, self.feature_shape)
         inputs = self._prepare(features, mask)
-        if self.feature_input is not None:
-            inputs = self.feature_input(inputs, mask)
-        return self.temporal_encoder.frame_attention(inputs, self.cls_token, positions, mask)
+        return inputs if self.feature_input is None else self.feature_input(inputs, mask)
 
     def prepare_inference(self, dtype: torch.dtype | None = None) -> Self:
         """Does :meth:`FrameModel.prepare_inference` and packs copies of the encoder's weights.

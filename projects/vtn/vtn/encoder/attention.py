@@ -91,6 +91,41 @@ def band_attention(
     return context.transpose(1, 2).reshape(B, blocks * block, N * E)[:, :Q]
 
 
+def band_weights(
+    query: Tensor,
+    key: Tensor,
+    cls_key: Tensor,
+    *,
+    half_window: int,
+    key_mask: Tensor | None = None,
+    tokens_per_frame: int = 1,
+) -> Tensor:
+    """Returns the weights of :func:`band_attention`, which does not keep them: (B, N, S, 1 + C).
+
+    Column 0 is [CLS]. The other C = (2 · ``half_window`` + 1) · M columns of token i are the tokens of the
+    frames in its window in their order: column 1 + c is token (frame of i − ``half_window``) · M + c. Columns
+    outside of the sequence have weight 0.
+
+    Args:
+        query, key: (B, S, N, E), of all tokens of the sequence except [CLS].
+        cls_key: (B, N, E).
+        half_window, key_mask, tokens_per_frame: as in :func:`band_attention`.
+    """
+    B, S, _, E = query.shape
+    M = tokens_per_frame
+    halo = half_window * M
+    window = 2 * halo + M
+    padded = F.pad(key, (0, 0, 0, 0, halo, halo)).unfold(1, window, M)  # (B, frames, N, E, window)
+    frames = query.unflatten(1, (S // M, M))  # (B, frames, M, N, E)
+    near = torch.einsum("bfmne,bfnew->bnfmw", frames, padded).flatten(2, 3)  # (B, N, S, window)
+    to_cls = torch.einsum("bsne,bne->bns", query, cls_key)[..., None]
+    scores = torch.cat([to_cls, near], dim=-1) * E**-0.5
+    real = key_mask if key_mask is not None else key.new_ones(B, S, dtype=torch.bool)
+    real = F.pad(real, (halo, halo), value=False).unfold(1, window, M)  # (B, frames, window)
+    real = F.pad(real, (1, 0), value=True).repeat_interleave(M, dim=1)  # (B, S, 1 + window)
+    return scores.masked_fill(~real[:, None], float("-inf")).softmax(-1)
+
+
 def _band(
     block: int, keys: int, halo: int, half_window: int, tokens_per_frame: int, device: torch.device
 ) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vtn.encoder.attention import band_attention, global_attention
+from vtn.encoder.attention import band_attention, band_weights, global_attention
 from vtn.encoder.packed_linear import Product, pack
 
 CHUNK = 512
@@ -108,6 +108,22 @@ class EncoderLayer(nn.Module):
             dropout=self.attention_dropout if self.training else 0.0,
         )
         return join_graph(context, [projections["key_global"].bias]), weights
+
+    def frame_weights(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns the attention weights of frames from tokens (B, 1 + T, D), see :func:`band_weights`.
+
+        The forward pass does not form them; they are for explanations, and need memory for T · (window + 2)
+        weights per head.
+        """
+        query, key, _ = self._query_key_value(tokens)
+        return band_weights(
+            query[:, 1:],
+            key[:, 1:],
+            key[:, 0],
+            half_window=self.half_window,
+            key_mask=None if mask is None else mask[:, 1:],
+            tokens_per_frame=self.tokens_per_frame,
+        )
 
     def _advance_in_place(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Overwrites ``tokens`` (B, 1 + T, D) with the next layer's tokens, about ``CHUNK`` at a time.
