@@ -87,7 +87,6 @@ class FragileStart(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(3, 24, bias=False)
-        self.first.weight.data -= self.first.weight.data.mean(dim=1, keepdim=True)
         self.rest = nn.Sequential(*(nn.Linear(24, 24) for _ in range(23)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -102,6 +101,8 @@ def test_the_first_layers_stay_in_float32_where_that_keeps_the_bound(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     model, frames = model_of("test_fragile_start"), torch.randn(1, 3, 4, 8, 8)
+    weight = model.backbone.first.weight
+    weight -= weight.mean(dim=1, keepdim=True)  # the large numbers cancel out
     exact = model.encode_frames(frames)
     with caplog.at_level(logging.INFO):
         setup = choose_encoding(model, EncodingRequest(), (8, 8), CPU)
