@@ -101,9 +101,9 @@ def _load_folder(
 ) -> Any:
     """Loads a folder, or a model of the hub, by the class that its ``config.json`` names."""
     content = _read_config_json(name, config_path)
-    model_class = _model_class(content["architecture"], str(name))
+    model_class = find_model_class(content["architecture"], str(name))
     arguments = read_arguments(model_class.arguments_type, content, str(name))
-    _check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
+    check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
     fields = {"backbone": backbone} if backbone else {}
     model = model_class.from_pretrained(str(name), **fields)
     if config:
@@ -144,13 +144,13 @@ def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
             f"{path}: holds weights without a configuration; give the one that they were trained with: "
             "--cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE)"
         )
-    model_class = _model_class(cfg.MODEL.MODEL_NAME, str(path))
+    model_class = find_model_class(cfg.MODEL.MODEL_NAME, str(path))
     averaged = evaluates_average(cfg)
     stored = count_stored(weights_in(content, path, averaged=averaged))
     arguments = model_class.arguments_type.from_config(cfg).without_weights()
     if config:
         backbone = str(arguments.backbone.name)  # the user has chosen the configuration
-    _check_model(model_class, arguments, stored, str(path), backbone)
+    check_model(model_class, arguments, stored, str(path), backbone)
     model: Any = build_model(cfg, fetch_weights=False)
     model.frame_mean, model.frame_std = frame_normalization(cfg, model)
     load_checkpoint(model, content, path, averaged=averaged)
@@ -167,7 +167,7 @@ def _build_evaluation(cfg: Any, model: Any) -> dict[str, Any]:
     return build_evaluation(adopt_frame_format(cfg, model))
 
 
-def _model_class(name: str, source: str) -> Any:
+def find_model_class(name: str, source: str) -> Any:
     """Returns the class of a model of this project by its name in the registry.
 
     Raises:
@@ -189,7 +189,7 @@ def _model_class(name: str, source: str) -> Any:
     return model_class
 
 
-def _check_model(
+def check_model(
     model_class: Any, arguments: ModelArguments, stored: tuple[int, int], source: str, backbone: str
 ) -> None:
     """Raises an error unless the model can be built from these arguments without looking elsewhere."""
