@@ -22,6 +22,8 @@ def absolute_differences(features: Tensor, mask: Tensor | None = None, lag: int 
         mask: (B, T) bool, True where a frame is real; None: all are real.
         lag: in frames, 1 or more.
     """
+    if torch.compiler.is_exporting():
+        return _differences_of_free_length(features, mask, lag)[0]
     if features.shape[1] <= lag:
         return torch.zeros_like(features)
     first = torch.zeros_like(features[:, :lag])
@@ -32,6 +34,26 @@ def absolute_differences(features: Tensor, mask: Tensor | None = None, lag: int 
     both[:, lag:] = mask[:, lag:] & mask[:, :-lag]
     # Masked features may be NaN, which a product with 0 would keep.
     return differences.masked_fill_(~_like(both, features), 0)
+
+
+def _differences_of_free_length(features: Tensor, mask: Tensor | None, lag: int) -> tuple[Tensor, Tensor]:
+    """Returns :func:`absolute_differences` and the pairs (B or 1, T) bool that exist, for exported graphs.
+
+    No decision depends on the number of frames, so that one graph serves all.
+    """
+    T = features.shape[1]
+    earlier = _later_by(features, lag)
+    pairs = (torch.arange(T, device=features.device) >= lag)[None]
+    if mask is not None:
+        pairs = pairs & mask & _later_by(mask, lag)
+    return (features - earlier).abs().masked_fill(~_like(pairs, features), 0), pairs
+
+
+def _later_by(values: Tensor, lag: int) -> Tensor:
+    """Returns values (B, T, …) ``lag`` rows later, with zeros in the first rows."""
+    return torch.cat([torch.zeros_like(values[:, :1]).expand(-1, lag, *values.shape[2:]), values], dim=1)[
+        :, : values.shape[1]
+    ]
 
 
 def masked_mean_and_std(features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -73,7 +95,11 @@ def temporal_statistics(features: Tensor, mask: Tensor | None = None, lags: Sequ
     parts = [*masked_mean_and_std(features, mask)]
     B, T = features.shape[:2]
     for lag in lags:
-        if lag >= T:
+        if torch.compiler.is_exporting():
+            total, pairs = _differences_of_free_length(features, mask, lag)
+            count = pairs.sum(dim=1).clamp(min=1)
+            parts.append(total.sum(dim=1) / count.view(-1, *(1 for _ in total.shape[2:])))
+        elif lag >= T:
             parts.append(torch.zeros_like(parts[0]))
         elif mask is None:
             parts.append((features[:, lag:] - features[:, :-lag]).abs().mean(dim=1))

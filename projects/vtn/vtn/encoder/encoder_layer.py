@@ -31,6 +31,15 @@ FRAME_PROJECTIONS = ("query", "key", "value")
 QUERY_KEY_VALUE = "query_key_value"
 
 
+def takes_shortcuts() -> bool:
+    """Returns whether layers compute in chunks, in place and with packed weights.
+
+    They do without gradients, except while a graph is exported: it is for sequences of any length, and holds
+    the parameters themselves.
+    """
+    return not (torch.is_grad_enabled() or torch.compiler.is_exporting())
+
+
 class EncoderLayer(nn.Module):
     """A post-norm transformer layer with band attention for frames and global attention for [CLS].
 
@@ -79,7 +88,7 @@ class EncoderLayer(nn.Module):
             mask: (B, 1 + T) bool, or None if all tokens are real.
         """
         context = self.cls_attention(tokens, mask)[0]
-        if not torch.is_grad_enabled() and tokens.shape[1] > 1 + CHUNK:
+        if takes_shortcuts() and tokens.shape[1] > 1 + CHUNK:
             return self._advance_in_place(tokens, context, mask)
         query, key, value = self._query_key_value(tokens)
         frame_mask = None if mask is None else mask[:, 1:]
@@ -188,7 +197,7 @@ class EncoderLayer(nn.Module):
 
     def _query_key_value(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Returns query, key and value for band attention, each (B, S, N, E), from tokens (B, S, D)."""
-        if self._packed and not torch.is_grad_enabled():
+        if self._packed and takes_shortcuts():
             return self._packed[QUERY_KEY_VALUE](tokens).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         projections = self.attention["self"]
         return tuple(
@@ -197,7 +206,7 @@ class EncoderLayer(nn.Module):
 
     def _feed_forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Returns the tokens after this layer (..., D) from tokens before it and contexts, both (..., D)."""
-        packed = {} if torch.is_grad_enabled() else self._packed
+        packed = self._packed if takes_shortcuts() else {}
         attention_output, intermediate, output = (
             packed.get(name, linear) for name, linear in self._feed_forward_linears().items()
         )
@@ -207,7 +216,7 @@ class EncoderLayer(nn.Module):
         # Feed-forward sublayer. `hidden` is the widest tensor of the layer; without gradients GELU works in
         # place, so that there is only one of it.
         hidden = intermediate(tokens)
-        hidden = F.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
+        hidden = torch.ops.aten.gelu_(hidden) if takes_shortcuts() else F.gelu(hidden)
         update = output(hidden)
         return self.output["LayerNorm"](_add(F.dropout(update, self.dropout, self.training), tokens))
 
@@ -240,7 +249,7 @@ class EncoderLayer(nn.Module):
 
 def _add(update: Tensor, tokens: Tensor) -> Tensor:
     """Returns ``tokens + update`` in the wider dtype; overwrites ``update`` if no gradient needs it."""
-    if torch.is_grad_enabled() or update.dtype != tokens.dtype:
+    if not takes_shortcuts() or update.dtype != tokens.dtype:
         return tokens + update
     return update.add_(tokens)
 
@@ -275,4 +284,5 @@ def join_graph(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     Gives these parameters an explicit zero gradient; DistributedDataParallel and weight decay do not accept a
     missing one.
     """
-    return _JoinGraph.apply(x, *parameters) if torch.is_grad_enabled() else x
+    needs_gradient = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    return _JoinGraph.apply(x, *parameters) if needs_gradient else x

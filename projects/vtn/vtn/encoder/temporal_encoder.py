@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
-from vtn.encoder.encoder_layer import CHUNK, NORM_EPSILON, EncoderLayer
+from vtn.encoder.encoder_layer import CHUNK, NORM_EPSILON, EncoderLayer, takes_shortcuts
 from vtn.encoder.fusion import AttendTokens, ConcatTokens
 from vtn.encoder.pooling import WIDTHS, pool_states
 from vtn.encoder.positions import build_positions
@@ -162,7 +162,7 @@ class TemporalEncoder(nn.Module):
         """
         B, S = features.shape[0], features.shape[1] * self.tokens_per_frame
         # Without gradients, a large batch is computed in groups of clips with about CHUNK tokens in total.
-        if torch.is_grad_enabled() or B * S <= CHUNK or B == 1:
+        if not takes_shortcuts() or B * S <= CHUNK or B == 1:
             return self._final_state(features, cls_token, positions, mask)
         rows = max(1, CHUNK // S)
         states = [
@@ -236,7 +236,7 @@ class TemporalEncoder(nn.Module):
         (B, T), M = features.shape[:2], self.tokens_per_frame
         cls = self.embeddings.cls(cls_token).expand(B, -1, -1)
         chunk = max(1, CHUNK // M)
-        if torch.is_grad_enabled() or chunk >= T:
+        if not takes_shortcuts() or chunk >= T:
             return torch.cat([cls, self._embed_frames(features, 0, T, positions, mask)], dim=1)
         tokens = cls.new_empty(B, 1 + T * M, cls.shape[-1])
         tokens[:, :1] = cls
