@@ -25,6 +25,13 @@ def check_solver(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.CLIP_GRAD_VAL = {solver.CLIP_GRAD_VAL}: must be None where SOLVER.CLIP_GRAD_L2NORM is "
             "set; set one of the two to None"
         )
+    for pair in solver.LR_FACTORS:
+        if len(pair) != 2 or not isinstance(pair[0], str) or not _is_positive(pair[1]):
+            yield (
+                f"SOLVER.LR_FACTORS = {solver.LR_FACTORS}: must be pairs of the start of names and "
+                'a factor above 0, such as [["backbone.", 0.1]]'
+            )
+            break
     if solver.LR_POLICY == "steps_with_relative_lrs":
         yield from _check_steps(solver)
     after_warmup = solver.LR_POLICY == "cosine" and solver.COSINE_AFTER_WARMUP
@@ -68,6 +75,10 @@ def check_batch_sizes(cfg: CfgNode, processes: int) -> list[str]:
                 f"node; use {near}, or another NUM_GPUS"
             )
     return problems
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def _check_steps(solver: CfgNode) -> Iterator[str]:

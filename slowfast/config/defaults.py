@@ -144,6 +144,12 @@ _C.DATA.TEST_WHOLE_PICTURE = False
 # (new) Both sides of whole pictures are rounded to multiples of this many pixels; 0: of the smallest number
 # that the model accepts.
 _C.DATA.TEST_PICTURE_MULTIPLE = 0
+# (new) Frames of each training clip, drawn uniformly between the two values, such as [12, 16]; empty:
+# NUM_FRAMES. Evaluation uses NUM_FRAMES, or TRAIN.EVAL_NUM_FRAMES.
+_C.DATA.TRAIN_JITTER_NUM_FRAMES = []
+# (new) With TRAIN.FULL_VIDEO: fraction of the video, at a random time, over which the frames of a training
+# clip are spread, drawn uniformly between the two values, such as [0.7, 1.0]; empty: the full video.
+_C.DATA.TRAIN_JITTER_DURATION = []
 # Draw the inverse of the short side uniformly instead of the short side.
 _C.DATA.INV_UNIFORM_SAMPLE = False
 _C.DATA.RANDOM_FLIP = True
@@ -172,6 +178,7 @@ _C.DATA.FEATURES_LAYOUT = "frames_first"
 _C.AUG = CfgNode()
 _C.AUG.ENABLE = False
 # Repeated augmentation: clips of each video per step. A step then has NUM_SAMPLE × TRAIN.BATCH_SIZE clips.
+# Needs AUG.ENABLE for frames; clips of features differ in their times alone.
 _C.AUG.NUM_SAMPLE = 1
 # RandAugment policy by timm's name; empty: colour jitter by 1 ± COLOR_JITTER instead.
 _C.AUG.AA_TYPE = "rand-m9-mstd0.5-inc1"
@@ -235,6 +242,9 @@ _C.SOLVER.CLIP_GRAD_L2NORM = None
 _C.SOLVER.MAX_SKIPPED_STEPS = 10
 # Learning rate of a layer, divided by that of the next layer towards the output.
 _C.SOLVER.LAYER_DECAY = 1.0
+# (new) Factors of the learning rate of parts of the model: pairs of the start of parameters' names and a
+# factor, such as [["backbone.", 0.1], ["mlp_head.", 10]]. The first pair that fits a parameter counts.
+_C.SOLVER.LR_FACTORS = []
 
 # Moving average of the weights (as timm's ModelEma), saved in checkpoints beside the weights.
 _C.MODEL_EMA = CfgNode()

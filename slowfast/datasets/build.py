@@ -301,6 +301,8 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
             crop_aspect=_range(data.TRAIN_JITTER_ASPECT_RELATIVE) or (3 / 4, 4 / 3),
             interpolation=data.INTERPOLATION,
             full_video=cfg.TRAIN.FULL_VIDEO,
+            frames_range=_range(data.TRAIN_JITTER_NUM_FRAMES),
+            duration_range=_range(data.TRAIN_JITTER_DURATION),
         )
     crops = cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1
     multiple = data.TEST_PICTURE_MULTIPLE if split == "test" and data.TEST_WHOLE_PICTURE else 0

@@ -73,8 +73,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
             ``slowfast.models.capabilities``.
 
     Raises:
-        ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, or ``SOLVER.LAYER_DECAY`` is not 1
-            for a model without ``layer_id``.
+        ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, ``SOLVER.LAYER_DECAY`` is not 1 for
+            a model without ``layer_id``, or an entry of ``SOLVER.LR_FACTORS`` fits no parameter.
     """
     import_user_modules(cfg.IMPORTS)
     solver = cfg.SOLVER
@@ -97,6 +97,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         exempt_names=exempt_names,
         layer_decay=solver.LAYER_DECAY,
         layer_id=layer_id,
+        lr_factors=[(str(start), float(factor)) for start, factor in solver.LR_FACTORS],
     )
     return OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
 
@@ -129,6 +130,7 @@ def parameter_groups(
     exempt_names: Set[str] = frozenset(),
     layer_decay: float = 1.0,
     layer_id: LayerId | None = None,
+    lr_factors: Sequence[tuple[str, float]] = (),
 ) -> list[ParameterGroup]:
     """Groups the trainable parameters by weight decay and relative learning rate.
 
@@ -142,6 +144,10 @@ def parameter_groups(
         layer_decay: factor per layer (Clark et al., 2020); a parameter at depth d of n has
             ``layer_decay ** (n - 1 - d)`` times the learning rate.
         layer_id: parameter name -> (d, n); needed where ``layer_decay`` is not 1.
+        lr_factors: pairs of the start of names and a factor of the learning rate; the first that fits counts.
+
+    Raises:
+        ConfigError: for a start with which the name of no trainable parameter begins.
 
     Returns:
         Groups for a ``torch.optim`` optimiser, in order of first appearance in the model. Besides ``params``,
@@ -149,6 +155,7 @@ def parameter_groups(
         :func:`set_learning_rate`. The names are saved with the optimiser's state (``param_names``).
     """
     in_batch_norm = _batch_norm_parameters(model)
+    _check_lr_factors(lr_factors, model)
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -162,11 +169,24 @@ def parameter_groups(
         if layer_id is not None:
             depth, num_depths = layer_id(name)
             scale = layer_decay ** (num_depths - 1 - depth)
+        scale *= next((factor for start, factor in lr_factors if name.startswith(start)), 1.0)
         groups.setdefault((decay, scale), []).append((name, parameter))
     return [
         {"params": parameters, "weight_decay": decay, "lr_scale": scale}
         for (decay, scale), parameters in groups.items()
     ]
+
+
+def _check_lr_factors(lr_factors: Sequence[tuple[str, float]], model: nn.Module) -> None:
+    """Raises ``ConfigError`` for a start of names that no trainable parameter has."""
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for start, _ in lr_factors:
+        if not any(name.startswith(start) for name in names):
+            parts = ", ".join(sorted({f"{name.partition('.')[0]}" for name in names}))
+            raise ConfigError(
+                f"SOLVER.LR_FACTORS: {start!r} must be the start of the name of a trainable parameter; the "
+                f"names start with {parts}"
+            )
 
 
 def _batch_norm_parameters(model: nn.Module) -> set[int]:

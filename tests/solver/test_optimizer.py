@@ -93,3 +93,23 @@ def test_layer_decay_needs_a_model_with_depths() -> None:
     cfg.SOLVER.LAYER_DECAY = 0.5
     with pytest.raises(ConfigError, match=r"SOLVER.LAYER_DECAY = 0.5: must be 1 for a model without"):
         build_optimizer(cfg, nn.Linear(2, 2))
+
+
+def test_parts_of_the_model_have_their_own_factor_of_the_learning_rate() -> None:
+    net = Net()
+    factors = [("conv.weight", 0.5), ("conv", 0.1), ("layer_norm.", 10.0)]
+    groups = parameter_groups(net, weight_decay=0.1, lr_factors=factors)
+    scales = {name: group["lr_scale"] for group in groups for name, _ in group["params"]}
+    assert scales["conv.weight"] == 0.5  # the first entry that fits
+    assert scales["conv.bias"] == 0.1
+    assert scales["layer_norm.weight"] == 10
+    assert scales["token"] == scales["batch_norm.weight"] == 1
+    both = parameter_groups(net, weight_decay=0.1, lr_factors=factors, layer_decay=0.5, layer_id=net.layer_id)
+    scales = {name: group["lr_scale"] for group in both for name, _ in group["params"]}
+    assert scales["conv.bias"] == pytest.approx(0.1 * 0.25)
+
+
+@pytest.mark.parametrize("start", ["frozen.", "head"])
+def test_a_factor_for_no_trainable_parameter_is_refused(start: str) -> None:
+    with pytest.raises(ConfigError, match=rf"SOLVER\.LR_FACTORS: '{start}' must be .* batch_norm, conv, "):
+        parameter_groups(Net(), weight_decay=0.1, lr_factors=[(start, 2.0)])

@@ -15,7 +15,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import named_classes
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.video_dataset import ViewDataset
-from slowfast.datasets.views.mixing import build_mixer
+from slowfast.datasets.views.mixing import BatchMixer, build_mixer
 from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
@@ -30,6 +30,7 @@ from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError
+from slowfast.features.mixing import FeatureMixer
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.capabilities import clip_grid_of, feature_shape_of
@@ -82,7 +83,7 @@ def build_training_run(
     return TrainingRun(
         step=step,
         loader=loader,
-        mixer=build_mixer(cfg, rank=world.rank, batch_size=batch_size),
+        mixer=_build_mixer(cfg, dataset, world, batch_size),
         evaluator=build_evaluator(cfg, "val", evaluated.network, world, interrupt),
         evaluated=evaluated,
         schedule=schedule,
@@ -133,6 +134,14 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
     return dataset, loader
+
+
+def _build_mixer(
+    cfg: CfgNode, dataset: ViewDataset, world: World, batch_size: int
+) -> BatchMixer | FeatureMixer | None:
+    """Returns the mixer of frames or of features; None where ``MIXUP.ENABLE`` is False."""
+    mixer = build_mixer(cfg, rank=world.rank, batch_size=batch_size)
+    return mixer if mixer is None or dataset.features is None else FeatureMixer(mixer)
 
 
 def _build_identity(
