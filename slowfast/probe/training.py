@@ -115,6 +115,7 @@ def _train(
         build_lr_policy(cfg),
         get_loss(cfg.MODEL.LOSS_FUNC),
     )
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rng = np.random.default_rng(seed)
     batch = min(cfg.TRAIN.BATCH_SIZE, len(train))
     steps = len(train) // batch  # the last, incomplete step is left out, as in `slowfast run`
@@ -130,7 +131,7 @@ def _train(
             loss = loss_function(model.classify(*inputs), table.labels[order[chosen]].to(device))
             optimizer.zero_grad()
             loss.backward()
-            _clip_gradients(cfg, model)
+            _clip_gradients(cfg, learned)
             set_learning_rate(optimizer, policy(epoch + step / steps))
             optimizer.step()
             total += float(loss.detach())
@@ -172,11 +173,11 @@ def _clips(
     return features.to(device), positions.to(device), None if mask is None else mask.to(device)
 
 
-def _clip_gradients(cfg: CfgNode, model: nn.Module) -> None:
+def _clip_gradients(cfg: CfgNode, learned: list[nn.Parameter]) -> None:
     if cfg.SOLVER.CLIP_GRAD_VAL is not None:
-        nn.utils.clip_grad_value_(model.parameters(), cfg.SOLVER.CLIP_GRAD_VAL)
+        nn.utils.clip_grad_value_(learned, cfg.SOLVER.CLIP_GRAD_VAL)
     elif cfg.SOLVER.CLIP_GRAD_L2NORM is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), cfg.SOLVER.CLIP_GRAD_L2NORM)
+        nn.utils.clip_grad_norm_(learned, cfg.SOLVER.CLIP_GRAD_L2NORM)
 
 
 def _standardize(model: Any, table: FeatureTable, plan: ClipPlan, train: NDArray[np.int64]) -> None:

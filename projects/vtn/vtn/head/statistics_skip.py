@@ -29,4 +29,7 @@ class StatisticsSkip(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """Maps features (B, T, F) or (B, T, M, F) and their mask (B, T) to logits (B, K)."""
+        if mask is not None:  # a masked frame may be NaN
+            lost = ~mask.view(*mask.shape, *(1 for _ in features.shape[2:]))
+            features = features.masked_fill(lost, 0)
         return self.linear(temporal_statistics(features, mask).to(self.linear.weight.dtype))
