@@ -55,6 +55,7 @@ CONTENTS = {
     "vtn.publishing": "model zoo, publish",
     "vtn.factory": "create_model",
     "vtn.inference": "long videos, streams",
+    "vtn.explaining": "attention, occlusion, page",
     "vtn.predictor": "videos to results",
     "vtn.probing": "candidates of a search",
     "vtn.quickstart": "made videos, report",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import VTNArguments
-from vtn.encoder.fusion import build_fusion
+from vtn.encoder.fusion import AttendTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.encoder.longformer import adapt_positions, start_from_longformer
 from vtn.encoder.rollout import attention_rollout
@@ -224,6 +224,25 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         """
         inputs = self._encoder_inputs(features, positions, mask)
         return attention_rollout(self.temporal_encoder, inputs, self.cls_token, positions, mask)[:, 1:]
+
+    def token_attention(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor | None:
+        """Returns the attention to each token within its frame, (B, T, M), which sums to 1 per frame.
+
+        With ``fusion`` ``sequence`` it is that of [CLS] in the last layer, the mean over heads; with
+        ``attend`` that of the queries, the mean over them. None: the model does not attend to tokens.
+
+        Raises:
+            InputError: as :meth:`frame_attention`.
+        """
+        fusion = self.temporal_encoder.fusion
+        if isinstance(fusion, AttendTokens):
+            return fusion.weights(self._encoder_inputs(features, positions, mask)).mean(2)
+        if self.temporal_encoder.tokens_per_frame == 1:
+            return None
+        weights = self.frame_attention(features, positions, mask)[-1].mean(1)  # (B, T, M)
+        return weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
 
     def _encoder_inputs(self, features: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
         """Returns the features as the temporal encoder takes them."""

@@ -6,7 +6,6 @@ T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -23,11 +22,12 @@ from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.precision import Precision
 from vtn.arguments.evaluation import build_evaluation_config
 from vtn.frame_model import FrameModel
-from vtn.inference.extract import extract_open_video
+from vtn.inference.feature_pass import DECODING_THREADS, FeaturePass
 from vtn.inference.prediction import Prediction
 from vtn.inference.stream import VideoStream
 from vtn.inference.video_prediction import build_frame_view
 from vtn.inference.windows import score_video, score_windows
+from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import FAILURES, Pipeline, ScoredVideo
 from vtn.predictor.scoring import ViewScorer, merge_views
@@ -37,13 +37,12 @@ from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
 from vtn.predictor.views import build_view_plan
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-_DECODING_THREADS = 4
 
 Windows: TypeAlias = tuple[float, float] | None
 """Length of windows and from one start to the next, in seconds; None: no windows."""
 
 
-class Predictor:
+class Predictor(ExplainsVideos):
     """A model that turns videos into class scores, with the frames that its test would choose.
 
     A video is scored as a whole by default; scores in float32 are those of the engine's test of the same
@@ -121,7 +120,6 @@ class Predictor:
         self.class_names = printable_names(model.class_names, model.num_classes)
         self._cfg = build_evaluation_config(model.evaluation, model, source=name)
         self._plan = build_view_plan(self._cfg, model, views=views, fps=fps)
-        self._fps = fps
         self._workers = workers or min(4, os.cpu_count() or 1)
         dtype = None if precision == "float32" else getattr(torch, precision)
         encoder = FrameEncoder(
@@ -133,7 +131,11 @@ class Predictor:
         )
         # Views come in the order of channels that the model takes, other frames in RGB.
         channels = "BGR" if self._cfg.DATA.REVERSE_INPUT_CHANNEL else "RGB"
-        self._rgb_encoder = replace(encoder, channels=channels)
+        self._features = FeaturePass(
+            replace(encoder, channels=channels),
+            self._plan.frames,
+            build_frame_view(self._cfg, model, fps),
+        )
         self._scorer = ViewScorer(model, encoder, self._cfg.MODEL.HEAD_ACT)
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
 
@@ -162,7 +164,7 @@ class Predictor:
         """
         windows = _window_lengths(window_seconds, stride_seconds)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
-        (result,) = self._predict([source], windows, workers=1, threads=_DECODING_THREADS)
+        (result,) = self._predict([source], windows, workers=1, threads=DECODING_THREADS)
         if isinstance(result, Exception):
             raise result
         return result
@@ -228,7 +230,7 @@ class Predictor:
             raise InputError(
                 f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
             )
-        view = build_frame_view(self._cfg, self.model, self._fps)
+        view = self._features.view
         frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
         stream = VideoStream(
             self.model,
@@ -285,22 +287,8 @@ class Predictor:
         Args:
             windows: None: the video as a whole, from the frames of its test.
         """
-        view = build_frame_view(self._cfg, self.model, self._fps)
         try:
-            with (
-                tempfile.TemporaryDirectory(prefix="vtn-") as folder,
-                source.open(_DECODING_THREADS) as video,
-            ):
-                whole = self._plan.frames(video.times) if windows is None else None
-                features = extract_open_video(
-                    self._rgb_encoder,
-                    video,
-                    view,
-                    Path(folder, "features.npy"),
-                    name=source.name,
-                    source={"video": source.name},
-                    indices=whole,
-                )
+            with self._features.read(source.name, source.open, of_test=windows is None) as (_, features):
                 head_act = self._scorer.head_act
                 timeline = None
                 if windows is not None:
