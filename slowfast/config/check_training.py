@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from fvcore.common.config import CfgNode
 
+from slowfast.solver.optimizer import lr_factors
+
 
 def check_solver(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the section SOLVER."""
@@ -25,13 +27,12 @@ def check_solver(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.CLIP_GRAD_VAL = {solver.CLIP_GRAD_VAL}: must be None where SOLVER.CLIP_GRAD_L2NORM is "
             "set; set one of the two to None"
         )
-    for pair in solver.LR_FACTORS:
-        if len(pair) != 2 or not isinstance(pair[0], str) or not _is_positive(pair[1]):
+    for part, factor in lr_factors(solver.LR_FACTORS).items():
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or factor <= 0:
             yield (
-                f"SOLVER.LR_FACTORS = {solver.LR_FACTORS}: must be pairs of the start of names and "
-                'a factor above 0, such as [["backbone.", 0.1]]'
+                f"SOLVER.LR_FACTORS.{part} = {factor!r}: must be a factor above 0, such as 0.1; to keep a "
+                "part as it is, freeze it"
             )
-            break
     if solver.LR_POLICY == "steps_with_relative_lrs":
         yield from _check_steps(solver)
     after_warmup = solver.LR_POLICY == "cosine" and solver.COSINE_AFTER_WARMUP
@@ -75,10 +76,6 @@ def check_batch_sizes(cfg: CfgNode, processes: int) -> list[str]:
                 f"node; use {near}, or another NUM_GPUS"
             )
     return problems
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and value > 0
 
 
 def _check_steps(solver: CfgNode) -> Iterator[str]:

@@ -83,6 +83,9 @@ _C.TEST.NUM_SPATIAL_CROPS = 3
 _C.TEST.SAVE_RESULTS_PATH = ""
 # (new) For ablations: put the frames of each view in a seeded random order and keep their positions.
 _C.TEST.SHUFFLE_FRAMES = False
+# (new) Also test with the frames of each view shuffled, reversed, and with its middle frame alone: accuracies
+# in all and per class, and the classes that reversal exchanges. Takes three more passes over the test split.
+_C.TEST.ORDER_REPORT = False
 
 # ------------------------------------------------------------------------------------- model
 _C.MODEL = CfgNode()
@@ -242,9 +245,9 @@ _C.SOLVER.CLIP_GRAD_L2NORM = None
 _C.SOLVER.MAX_SKIPPED_STEPS = 10
 # Learning rate of a layer, divided by that of the next layer towards the output.
 _C.SOLVER.LAYER_DECAY = 1.0
-# (new) Factors of the learning rate of parts of the model: pairs of the start of parameters' names and a
-# factor, such as [["backbone.", 0.1], ["mlp_head.", 10]]. The first pair that fits a parameter counts.
-_C.SOLVER.LR_FACTORS = []
+# (new) Factors of the learning rate of parts of the model, by the names of its modules, such as
+# {backbone: 0.1, mlp_head: 10}; a part of a part is a section of its own. The longest name that fits counts.
+_C.SOLVER.LR_FACTORS = CfgNode(new_allowed=True)
 
 # Moving average of the weights (as timm's ModelEma), saved in checkpoints beside the weights.
 _C.MODEL_EMA = CfgNode()

@@ -28,6 +28,9 @@ logger = get_logger(__name__)
 
 # Features may take this fraction of the free memory.
 _MAX_MEMORY = 0.6
+ClipInputs = tuple[Tensor, Tensor, Tensor | None]
+"""Features, positions and mask of clips, the arguments of a model's ``classify``."""
+
 DRAWS = 16
 """Training clips that are planned per video; each epoch takes one of them."""
 
@@ -87,9 +90,7 @@ class ClipPlan:
     rows: Tensor
     positions: Tensor
 
-    def clips(
-        self, table: FeatureTable, videos: Tensor, draws: Tensor | int = 0
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def clips(self, table: FeatureTable, videos: Tensor, draws: Tensor | int = 0) -> ClipInputs:
         """Returns features float32, positions and mask of one clip of each of these videos.
 
         The mask is None where all clips are complete; otherwise rows beyond the longest clip are left out.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
@@ -74,7 +75,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
 
     Raises:
         ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, ``SOLVER.LAYER_DECAY`` is not 1 for
-            a model without ``layer_id``, or an entry of ``SOLVER.LR_FACTORS`` fits no parameter.
+            a model without ``layer_id``, or ``SOLVER.LR_FACTORS`` names no part of the model.
     """
     import_user_modules(cfg.IMPORTS)
     solver = cfg.SOLVER
@@ -97,7 +98,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         exempt_names=exempt_names,
         layer_decay=solver.LAYER_DECAY,
         layer_id=layer_id,
-        lr_factors=[(str(start), float(factor)) for start, factor in solver.LR_FACTORS],
+        lr_factors=lr_factors(solver.LR_FACTORS),
     )
     return OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
 
@@ -130,7 +131,7 @@ def parameter_groups(
     exempt_names: Set[str] = frozenset(),
     layer_decay: float = 1.0,
     layer_id: LayerId | None = None,
-    lr_factors: Sequence[tuple[str, float]] = (),
+    lr_factors: Mapping[str, float] = MappingProxyType({}),
 ) -> list[ParameterGroup]:
     """Groups the trainable parameters by weight decay and relative learning rate.
 
@@ -144,10 +145,11 @@ def parameter_groups(
         layer_decay: factor per layer (Clark et al., 2020); a parameter at depth d of n has
             ``layer_decay ** (n - 1 - d)`` times the learning rate.
         layer_id: parameter name -> (d, n); needed where ``layer_decay`` is not 1.
-        lr_factors: pairs of the start of names and a factor of the learning rate; the first that fits counts.
+        lr_factors: factor of the learning rate by the name of a module or parameter; the longest that fits
+            counts.
 
     Raises:
-        ConfigError: for a start with which the name of no trainable parameter begins.
+        ConfigError: for a name that no module with trainable parameters has.
 
     Returns:
         Groups for a ``torch.optim`` optimiser, in order of first appearance in the model. Besides ``params``,
@@ -155,7 +157,8 @@ def parameter_groups(
         :func:`set_learning_rate`. The names are saved with the optimiser's state (``param_names``).
     """
     in_batch_norm = _batch_norm_parameters(model)
-    _check_lr_factors(lr_factors, model)
+    _check_parts(lr_factors, model)
+    parts = sorted(lr_factors, key=len, reverse=True)
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -169,7 +172,7 @@ def parameter_groups(
         if layer_id is not None:
             depth, num_depths = layer_id(name)
             scale = layer_decay ** (num_depths - 1 - depth)
-        scale *= next((factor for start, factor in lr_factors if name.startswith(start)), 1.0)
+        scale *= next((lr_factors[part] for part in parts if _is_within(name, part)), 1.0)
         groups.setdefault((decay, scale), []).append((name, parameter))
     return [
         {"params": parameters, "weight_decay": decay, "lr_scale": scale}
@@ -177,15 +180,31 @@ def parameter_groups(
     ]
 
 
-def _check_lr_factors(lr_factors: Sequence[tuple[str, float]], model: nn.Module) -> None:
-    """Raises ``ConfigError`` for a start of names that no trainable parameter has."""
+def lr_factors(section: CfgNode) -> dict[str, Any]:
+    """Returns dotted name -> value of all entries of ``SOLVER.LR_FACTORS`` and its sections."""
+    found = {}
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            found.update({f"{name}.{rest}": factor for rest, factor in lr_factors(value).items()})
+        else:
+            found[name] = value
+    return found
+
+
+def _is_within(name: str, part: str) -> bool:
+    """Returns whether a parameter is the part of that name, or lies in it."""
+    return f"{name}.".startswith(f"{part}.")
+
+
+def _check_parts(parts: Iterable[str], model: nn.Module) -> None:
+    """Raises ``ConfigError`` for the name of a part without trainable parameters."""
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    for start, _ in lr_factors:
-        if not any(name.startswith(start) for name in names):
-            parts = ", ".join(sorted({f"{name.partition('.')[0]}" for name in names}))
+    for part in parts:
+        if not any(_is_within(name, part) for name in names):
+            known = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
             raise ConfigError(
-                f"SOLVER.LR_FACTORS: {start!r} must be the start of the name of a trainable parameter; the "
-                f"names start with {parts}"
+                f"SOLVER.LR_FACTORS.{part}: must be a part of the model with trainable parameters; its parts "
+                f"are {known}"
             )
 
 

@@ -81,7 +81,11 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
         ({"DATA__TRAIN_JITTER_NUM_FRAMES": [9, 8]}, "DATA.TRAIN_JITTER_NUM_FRAMES = [9, 8]", "use []"),
         ({"DATA__TRAIN_JITTER_NUM_FRAMES": [7.5, 8]}, "DATA.TRAIN_JITTER_NUM_FRAMES = [7.5, 8]", "[12, 16]"),
         ({"DATA__TRAIN_JITTER_DURATION": [0.5, 1.0]}, "DATA.TRAIN_JITTER_DURATION", "TRAIN.FULL_VIDEO True"),
-        ({"SOLVER__LR_FACTORS": [["backbone.", 0.0]]}, "SOLVER.LR_FACTORS = [['backbone.', 0.0]]", "above 0"),
+        (
+            {"SOLVER__LR_FACTORS": {"backbone": {"blocks": 0}}},
+            "SOLVER.LR_FACTORS.backbone.blocks = 0",
+            "above 0",
+        ),
         ({"AUG__RE_MODE": "black"}, "AUG.RE_MODE = 'black'", "pixel, rand, const"),
         (
             {"DATA__TRAIN_JITTER_SCALES_RELATIVE": [0.5, 1.5]},
