@@ -114,6 +114,21 @@ def check_views(cfg: CfgNode) -> Iterator[str]:
             f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: must be 1 for full videos; use 1, or "
             "set TRAIN.EVAL_FULL_VIDEO False to test on clips"
         )
+    if cfg.TEST.ENABLE and cfg.TEST.ORDER_REPORT:
+        yield from _check_order_report(cfg)
+
+
+def _check_order_report(cfg: CfgNode) -> Iterator[str]:
+    if cfg.TEST.SHUFFLE_FRAMES:
+        yield (
+            "TEST.ORDER_REPORT = True: must be False where TEST.SHUFFLE_FRAMES is True, since it compares "
+            "with the frames as they are; set one of them False"
+        )
+    if cfg.DATA.MULTI_LABEL:
+        yield (
+            "TEST.ORDER_REPORT = True: must be False where DATA.MULTI_LABEL is True, since it counts videos "
+            "of one class each; set it False"
+        )
 
 
 def check_augmentation(cfg: CfgNode) -> Iterator[str]:

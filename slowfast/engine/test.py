@@ -12,9 +12,10 @@ from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.class_names import choose_class_names
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_seeded_model
+from slowfast.engine.testing.order_test import run_order_tests
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import CheckpointError, DataError
 from slowfast.interrupt import Interrupt
@@ -42,8 +43,27 @@ def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
-    if evaluation is None:
-        return None
+    names = choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES)
+    if evaluation is not None:
+        _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
+    if cfg.TEST.ORDER_REPORT:
+        run_order_tests(cfg, model, world, interrupt, evaluation, names)
+    return evaluation
+
+
+def _report(
+    cfg: CfgNode,
+    evaluation: Evaluation,
+    evaluator: SplitEvaluator,
+    class_names: list[str],
+    *,
+    checkpoint: str,
+) -> None:
+    """Logs the result of a test and writes the predictions files.
+
+    Raises:
+        DataError: if no video could be scored.
+    """
     metrics = _final_metrics(evaluation, num_videos=evaluator.dataset.num_videos)
     log_json_stats({"_type": "test_final", "split": "test_final", **metrics})
     _log_result(evaluation, metrics)
@@ -52,14 +72,13 @@ def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
         predictions = predictions_of(
             evaluation,
             paths=evaluator.dataset.paths,
-            class_names=choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES),
-            meta={**metrics, "checkpoint": str(weights), "seconds": evaluation.seconds},
+            class_names=class_names,
+            meta={**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
         )
         save_predictions(path, predictions)
         logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
     if len(evaluation.video_ids) == 0:
         raise DataError("no test video could be scored; the reasons are listed above")
-    return evaluation
 
 
 def _find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
