@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fvcore.common.config import CfgNode
 
-from slowfast.solver.optimizer import lr_factors
+from slowfast.config.values import flatten
 
 
 def check_solver(cfg: CfgNode) -> Iterator[str]:
@@ -27,7 +27,7 @@ def check_solver(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.CLIP_GRAD_VAL = {solver.CLIP_GRAD_VAL}: must be None where SOLVER.CLIP_GRAD_L2NORM is "
             "set; set one of the two to None"
         )
-    for part, factor in lr_factors(solver.LR_FACTORS).items():
+    for part, factor in flatten(solver.LR_FACTORS).items():
         if isinstance(factor, bool) or not isinstance(factor, int | float) or factor <= 0:
             yield (
                 f"SOLVER.LR_FACTORS.{part} = {factor!r}: must be a factor above 0, such as 0.1; to keep a "

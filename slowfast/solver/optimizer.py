@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.values import flatten
 from slowfast.errors import ConfigError
 from slowfast.models.capabilities import ExemptsWeightDecay, HasLayerDepths
 from slowfast.registry import Registry, import_user_modules
@@ -98,7 +99,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         exempt_names=exempt_names,
         layer_decay=solver.LAYER_DECAY,
         layer_id=layer_id,
-        lr_factors=lr_factors(solver.LR_FACTORS),
+        lr_factors=flatten(solver.LR_FACTORS),
     )
     return OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
 
@@ -178,17 +179,6 @@ def parameter_groups(
         {"params": parameters, "weight_decay": decay, "lr_scale": scale}
         for (decay, scale), parameters in groups.items()
     ]
-
-
-def lr_factors(section: CfgNode) -> dict[str, Any]:
-    """Returns dotted name -> value of all entries of ``SOLVER.LR_FACTORS`` and its sections."""
-    found = {}
-    for name, value in section.items():
-        if isinstance(value, Mapping):
-            found.update({f"{name}.{rest}": factor for rest, factor in lr_factors(value).items()})
-        else:
-            found[name] = value
-    return found
 
 
 def _is_within(name: str, part: str) -> bool:
