@@ -124,6 +124,7 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
             ),
             tokens_per_frame=self.num_tokens if in_sequence else 1,
             pooling=arguments.head.pooling,
+            takes_zeros=self.feature_input is not None,
         )
         if arguments.input.standardize:
             _scale_projection(self.temporal_encoder)

@@ -87,6 +87,7 @@ class TemporalEncoder(nn.Module):
             has the tokens themselves.
         tokens_per_frame: M, tokens of a frame in the sequence; 1: features are (B, T, F).
         pooling: of the final states, a key of :data:`vtn.encoder.pooling.WIDTHS`.
+        takes_zeros: whether masked features are 0 already, so that the encoder need not set them to 0.
 
     Attributes:
         state_dim: width of the result, D or 3 · D.
@@ -110,6 +111,7 @@ class TemporalEncoder(nn.Module):
         fusion: ConcatTokens | AttendTokens | None = None,
         tokens_per_frame: int = 1,
         pooling: str = "cls",
+        takes_zeros: bool = False,
     ) -> None:
         super().__init__()
         if hidden_dim % num_heads:
@@ -118,6 +120,7 @@ class TemporalEncoder(nn.Module):
         self.fusion = fusion
         self.tokens_per_frame = tokens_per_frame
         self.pooling = pooling
+        self._takes_zeros = takes_zeros
         self.state_dim = WIDTHS[pooling] * hidden_dim
         if fusion is not None:
             feature_dim = fusion.width
@@ -251,7 +254,8 @@ class TemporalEncoder(nn.Module):
     ) -> Tensor:
         """Returns the tokens (B, (stop − start) · M, D) of the frames from ``start`` to before ``stop``."""
         features = features[:, start:stop].to(self.embeddings.LayerNorm.weight)
-        if mask is not None:  # a masked frame may contain NaN, and attention weight 0 times NaN is NaN
+        if mask is not None and not self._takes_zeros:
+            # A masked frame may contain NaN, and attention weight 0 times NaN is NaN.
             lost = ~mask[:, start:stop, None]
             features = features.masked_fill(lost if features.ndim == 3 else lost[..., None], 0)
         if self.fusion is not None:
