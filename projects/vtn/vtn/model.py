@@ -133,7 +133,9 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         self.mlp_head = build_head(self.temporal_encoder.state_dim, arguments.head, arguments.num_classes)
         self.statistics_skip: StatisticsSkip | None = None
         if arguments.head.skip:
-            self.statistics_skip = StatisticsSkip(self.feature_dim, arguments.num_classes)
+            self.statistics_skip = StatisticsSkip(
+                self.feature_dim, arguments.num_classes, takes_zeros=self.feature_input is not None
+            )
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None

@@ -85,7 +85,8 @@ class FeatureInput(nn.Module):
             features = self.standardization(features)
         if mask is not None:  # a masked frame may be NaN
             lost = ~mask.view(*mask.shape, *(1 for _ in features.shape[2:]))
-            features = features.masked_fill(lost, 0)
+            is_new = self.standardization is not None
+            features = features.masked_fill_(lost, 0) if is_new else features.masked_fill(lost, 0)
         return features
 
     def forward(self, prepared: Tensor, mask: Tensor | None = None) -> Tensor:
