@@ -18,10 +18,13 @@ import jinja2
 from markupsafe import Markup
 
 from slowfast.engine.prediction_file import Predictions
+from slowfast.engine.testing.order_report import OrderReport
 from slowfast.files import write_text
 from slowfast.visualization.charts import NUM_COLORS, curve_chart
 from slowfast.visualization.filmstrip import Filmstrip
 from slowfast.visualization.run_log import Metric, RunLog
+from slowfast.visualization.sections.content import Table, section_values
+from slowfast.visualization.sections.mistakes import Confusion
 
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "numpy")
 _CHARTS: tuple[tuple[str, Metric], ...] = (("Accuracy, top-1 in percent", "top1"), ("Loss", "loss"))
@@ -64,9 +67,10 @@ class Result:
         return int(self.predictions.num_views.max(initial=0))
 
     @property
-    def seconds_per_video(self) -> float:
-        """Mean time per video of the test."""
-        return float(self.predictions.meta["seconds_per_video"])
+    def seconds_per_video(self) -> float | None:
+        """Mean time per video of the test; None where it is unknown, such as of fused predictions."""
+        seconds = self.predictions.meta.get("seconds_per_video")
+        return None if seconds is None else float(seconds)
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,13 @@ class Report:
 
     Attributes:
         title, summary: head of the page.
-        results: rows of the table; the page shows the confusion matrix of the first one.
+        results: rows of the table; the sections about classes and mistakes are about the first one.
         runs: logs of the trained runs, whose curves are drawn.
         filmstrips: some videos.
         filmstrip_note: explanation of the weights under the frames.
+        order: tests of the same videos in other orders of their frames; None: there were none.
+        tables: further sections, of a table each.
+        confusions: most frequent confusions of the first result; None: computed, without filmstrips.
         notes: paragraphs under the table.
         config: configuration of the main run, as YAML.
         timings: (step, seconds).
@@ -91,6 +98,9 @@ class Report:
     runs: Sequence[RunLog] = ()
     filmstrips: Sequence[Filmstrip] = ()
     filmstrip_note: str = ""
+    order: OrderReport | None = None
+    tables: Sequence[Table] = ()
+    confusions: Sequence[Confusion] | None = None
     notes: Sequence[str] = ()
     config: str = ""
     timings: Sequence[tuple[str, float]] = ()
@@ -123,6 +133,7 @@ def render_report(report: Report) -> str:
             if any(run.curve(metric, split) for run in report.runs for split in ("train", "val"))
         ],
         num_colors=NUM_COLORS,
+        **section_values(report.results, report.confusions),
         bars=[Markup(strip.bars) for strip in report.filmstrips],
         broken=[(result.name, video) for result in report.results for video in result.predictions.broken],
         versions=installed_versions((*report.packages, *_PACKAGES)),

@@ -129,7 +129,7 @@ def test_a_report_of_one_test_has_no_empty_sections() -> None:
 def test_charts_have_the_colors_of_light_and_dark_mode(page: str) -> None:
     """All colours in the charts are CSS variables, which the page defines once for each mode."""
     charts = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(charts) == 3  # two charts of curves and the bars of a filmstrip
+    assert len(charts) == 4  # two charts of curves, the bars of a filmstrip, the reliability
     assert not re.search(r"#[0-9a-fA-F]{3,8}\b", "".join(charts).replace('xlink:href="#', ""))
     style = page[: page.index("</style>")]
     for variable in {name for chart in charts for name in re.findall(r"var\((--\w+)\)", chart)}:
