@@ -25,7 +25,6 @@ from slowfast.files import atomic_write, write_text
 from slowfast.models.capabilities import clip_grid_of
 from slowfast.models.weights_hash import weights_hash
 from vtn.folder.entries import (
-    AUTO_MAP,
     PROCESSOR_NAME,
     REMOTE_CODE,
     REMOTE_CODE_NAME,
@@ -79,10 +78,12 @@ def write_folder(
 
 
 def processor_content(model: Any) -> dict[str, Any]:
-    """Returns the content of ``video_preprocessor_config.json``."""
+    """Returns the content of ``video_preprocessor_config.json``.
+
+    It names no class: ``AutoVideoProcessor`` finds it by ``config.json``, whether it is registered or remote.
+    """
     grid = clip_grid_of(model)
     return {
-        "auto_map": {"AutoVideoProcessor": AUTO_MAP["AutoVideoProcessor"]},
         "evaluation": dict(model.evaluation),
         "image_mean": list(model.frame_mean),
         "image_std": list(model.frame_std),

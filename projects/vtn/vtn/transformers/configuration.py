@@ -31,7 +31,7 @@ _WEIGHT_ENTRIES = (
     ("encoder", "checkpoint", ""),
 )
 # Arguments that from_pretrained adds to those of a configuration's own.
-_LOADING_OPTIONS = ("torch_dtype", "attn_implementation", "experts_implementation", "custom_pipelines")
+_LOADING_OPTIONS = ("torch_dtype", "attn_implementation", "experts_implementation")
 
 
 class VTNConfig(PretrainedConfig):

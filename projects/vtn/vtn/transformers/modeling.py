@@ -136,7 +136,11 @@ class VTNForVideoClassification(PreTrainedModel):
                 source, return_unused_kwargs=True, **download, **options
             )
         placement = _take_placement(options, config)
-        adapter = options.pop("adapter_kwargs", None) or {}
+        if (options.pop("adapter_kwargs", None) or {}).get("_adapter_model_path"):
+            raise InputError(
+                f"{source}: has adapters of PEFT; load the model, then peft.PeftModel.from_pretrained(model, "
+                "the folder of the adapters)"
+            )
         chosen = take_arguments(options)
         if options := {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}:
             raise InputError(
@@ -148,10 +152,7 @@ class VTNForVideoClassification(PreTrainedModel):
         config.name_or_path = source
         backbone = chosen.get("backbone", {}).get("name", config.chosen_backbone)
         network = _load_network(config, source, download, backbone, reset_head=ignore_mismatched_sizes)
-        model = cls(config, network)
-        if path := adapter.pop("_adapter_model_path", None):
-            model.load_adapter(path, adapter_kwargs=adapter)
-        return model.to(**placement).eval()  # type: ignore[arg-type]
+        return cls(config, network).to(**placement).eval()  # type: ignore[arg-type]
 
     def save_pretrained(  # type: ignore[override]
         self,

@@ -25,7 +25,6 @@ from slowfast.errors import InputError
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.video.frame_times import FrameTimes
 from vtn.arguments.evaluation import build_evaluation_config
-from vtn.folder.entries import AUTO_MAP
 from vtn.predictor.videos import Video, as_source
 from vtn.predictor.views import ViewPlan, build_view_plan
 
@@ -146,12 +145,8 @@ class VTNVideoProcessor(BaseVideoProcessor):
         return BatchFeature(data)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the content of ``video_preprocessor_config.json``.
-
-        It does not name this class: the Auto class finds it by the ``config.json`` beside it.
-        """
+        """Returns the content of ``video_preprocessor_config.json``, see :mod:`vtn.folder.layout`."""
         content = {
-            "auto_map": {"AutoVideoProcessor": AUTO_MAP["AutoVideoProcessor"]},
             "evaluation": dict(self.evaluation),
             "image_mean": [*self.image_mean],
             "image_std": [*self.image_std],
