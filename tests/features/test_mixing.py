@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from slowfast.config import load_config
 from slowfast.datasets.views.mixing import BatchMixer
+from slowfast.errors import ConfigError
 from slowfast.features.batch import FeatureClip
 from slowfast.features.mixing import FeatureMixer, mix_features
 
@@ -63,3 +65,24 @@ def test_half_precision_features_are_mixed_in_float32(tokens: int) -> None:
     mixed = mix_features(features.float(), None, [0.3])
     torch.testing.assert_close(mixed[0], 0.3 * features[0].float() + 0.7 * features[1].float())
     assert mixed.dtype == torch.float32
+
+
+FEATURES = [
+    "TRAIN.DATASET", "features", "TEST.DATASET", "features", "VTN.BACKBONE.NAME", "precomputed",
+    "VTN.BACKBONE.ARGS.feature_dim", "8",
+]  # fmt: skip
+
+
+def test_mixup_of_features_and_several_clips_are_accepted_and_cutmix_is_refused() -> None:
+    mixed = [
+        *FEATURES,
+        "MIXUP.ENABLE",
+        "True",
+        "MODEL.LOSS_FUNC",
+        "soft_cross_entropy",
+        "AUG.NUM_SAMPLE",
+        "2",
+    ]
+    assert load_config("SMALL_DATA", [*mixed, "MIXUP.CUTMIX_ALPHA", "0"]).AUG.NUM_SAMPLE == 2
+    with pytest.raises(ConfigError, match=r"MIXUP\.CUTMIX_ALPHA = 1\.0: needs pixels, .* set it 0"):
+        load_config("SMALL_DATA", mixed)
