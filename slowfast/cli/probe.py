@@ -18,7 +18,7 @@ examples:
   then train the best setting, and predict with it
     slowfast run --cfg output/probe/chosen.yaml
     vtn predict video.mp4 --cfg output/probe/chosen.yaml \\
-        --checkpoint output/probe/chosen/checkpoints/checkpoint_epoch_00027.pyth
+        --checkpoint output/probe/chosen/checkpoints/checkpoint_epoch_00020.pyth
 """
 
 from __future__ import annotations
