@@ -139,6 +139,7 @@ DOORS = {
     "slowfast.engine.run": "starts a run",
     "slowfast.engine.tensorboard.open_tensorboard": "builds the writer, or None",
     "slowfast.engine.test": "starts a test",
+    "slowfast.engine.testing.order_test.run_order_tests": "starts tests",
     "slowfast.engine.training.build": "builds a training run",
     "slowfast.engine.training.train_loop.train": "starts a training",
     "slowfast.extraction.extract.extract_features": "starts an extraction",

@@ -61,19 +61,15 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group.add_argument("--split", default="", metavar="F", help="list of videos, lines of `path label`")
     group.add_argument("--prefix", default="", metavar="FOLDER", help="in front of relative paths in --split")
     group.add_argument(
-        "--limit", type=_count, metavar="N", help="measure N of the videos (default: all)"
+        "--limit", type=_count, metavar="N", help="measure N random videos of the list (default: all)"
     )
     _add_model(parser.add_argument_group("model"))
     return parser
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--fps", type=_positive, metavar="N", help="frames per second (default: the test's)"
-    )
-    group.add_argument(
-        "--cfg", default="", metavar="F", help="configuration, for weights without one"
-    )
+    group.add_argument("--fps", type=_positive, metavar="N", help="frames per second (default: the test's)")
+    group.add_argument("--cfg", default="", metavar="F", help="configuration, for weights without one")
     group.add_argument(
         "--imports",
         action="append",
@@ -168,19 +164,15 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
 
 def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Measures faithfulness over a list of videos, prints a table, and writes the values."""
-    import numpy as np
-
     from slowfast.datasets.readers.path_label import read_csv
     from slowfast.interrupt import Interrupted
     from slowfast.progress import Progress
-    from vtn.explaining.split import describe_summaries, summarize, summary_dict, write_summary
+    from vtn.explaining.split import choose_videos, describe_summaries, summarize, summary_dict, write_summary
     from vtn.predictor.texts import printable
 
     num_classes = len(predictor.class_names)
     annotations = read_csv(args.split, num_classes=num_classes, prefix=args.prefix)
-    count = min(args.limit or len(annotations), len(annotations))
-    chosen = np.round(np.linspace(0, len(annotations) - 1, count)).astype(int)
-    paths = [annotations.paths[int(video)] for video in chosen]
+    paths = choose_videos(annotations.paths, args.limit)
     rows = []
     found = predictor.measure_faithfulness(paths)
     with Progress(len(paths), "explained", "video") as progress, closing(found):
@@ -189,7 +181,7 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
                 print(printable(f"{program}: {row.video}: {row.error}"), file=sys.stderr)
             rows.append(row)
             progress.update()
-            if interrupt.requested():
+            if interrupt.requested() and len(rows) < len(paths):
                 done = f"{len(rows)} of {len(paths)} videos were measured; nothing is written"
                 raise Interrupted(interrupt.signum, done)
     summaries = summarize(rows)

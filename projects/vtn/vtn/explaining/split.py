@@ -48,6 +48,14 @@ class FaithfulnessRow:
         return cls(video, error=error)
 
 
+def choose_videos(paths: Sequence[str], limit: int | None, seed: int = 0) -> list[str]:
+    """Returns at most ``limit`` of the paths, a random choice in their order; None: all of them."""
+    if limit is None or limit >= len(paths):
+        return list(paths)
+    chosen = np.sort(np.random.default_rng(seed).choice(len(paths), limit, replace=False))
+    return [paths[int(video)] for video in chosen]
+
+
 def measure_row(model: FrameModel, features: VideoFeatures, *, name: str, head_act: str) -> FaithfulnessRow:
     """Measures one video, for the predicted class.
 

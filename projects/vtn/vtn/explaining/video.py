@@ -25,7 +25,7 @@ from vtn.explaining.explanation import Explanation
 from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
 from vtn.explaining.pictures import chosen_rows, take_pictures
-from vtn.explaining.regions.build import Regions, find_regions
+from vtn.explaining.regions.build import Regions, check_regions, find_regions
 from vtn.inference.extract import FrameView
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
@@ -88,6 +88,8 @@ def explain_video(
         InputError: for a video of one frame, an unknown class, and a missing package.
         DecodeError: for frames that can no longer be decoded.
     """
+    if request.regions:
+        check_regions(encoder.model)  # type: ignore[arg-type]
     scorer = FrameScorer.of_video(encoder.model, features, head_act=head_act)  # type: ignore[arg-type]
     scores = scorer.scores(scorer.decoded[None])[0]
     label = choose_label(scores, class_names, request.label)

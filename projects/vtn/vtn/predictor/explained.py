@@ -9,6 +9,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.errors import InputError
 from slowfast.interrupt import Interrupt
+from vtn.frame_model import FrameModel
 from vtn.inference.feature_pass import FeaturePass
 from vtn.predictor.pipeline import FAILURES
 from vtn.predictor.scoring import ViewScorer
@@ -64,6 +65,7 @@ class ExplainsVideos:
         from vtn.explaining.pictures import playable_video
         from vtn.explaining.video import ExplanationRequest, explain_video
 
+        self._check_can_explain()
         if not self._plan.is_full_video:
             raise InputError("views: must be None for explanations, which are of the full video")
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
@@ -96,9 +98,18 @@ class ExplainsVideos:
         """
         from vtn.explaining.split import FaithfulnessRow, measure_row
 
+        self._check_can_explain()
         for source in map(self._source, videos):
             try:
                 with self._features.read(source.name, source.open, of_test=True) as (_, features):
                     yield measure_row(self.model, features, name=source.name, head_act=self._scorer.head_act)
             except FAILURES as error:
                 yield FaithfulnessRow.failed(source.name, describe_failure(error, source.name))
+
+    def _check_can_explain(self) -> None:
+        """Raises ``InputError`` for models without weights of their own, such as exported ones."""
+        if not isinstance(self.model, FrameModel):
+            raise InputError(
+                f"a {type(self.model).__name__} cannot be explained, since it gives neither attention nor "
+                "gradients; give the published folder or the checkpoint that it was made from"
+            )

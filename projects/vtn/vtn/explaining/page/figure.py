@@ -82,7 +82,7 @@ def _draw_influence(axes: Axes, explanation: Explanation) -> None:
     width = explanation.prediction.seconds / len(explanation.seconds)
     values = explanation.occlusion.evidence
     axes.bar(explanation.seconds, values, width=0.8 * width, label="occlusion")
-    axes.plot(explanation.seconds, explanation.gradient, "C1.-", linewidth=1.2, label="gradient × input")
+    axes.plot(explanation.seconds, explanation.gradient, color="C1", linewidth=1.2, label="gradient × input")
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.set_title("influence of each frame on the log-odds of the class", loc="left")
     axes.legend(fontsize=8, ncols=2, frameon=False, loc="upper right", bbox_to_anchor=(1, 1.22))

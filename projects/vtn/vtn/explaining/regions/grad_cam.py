@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast.errors import InputError
-
 Features = Callable[[Tensor], Tensor]
 """Maps images (N, 3, H, W) to features (N, F) or (N, M, F), with gradients."""
 
@@ -30,18 +28,11 @@ def grad_cam(backbone: nn.Module, features: Features, images: Tensor, gradients:
         backbone: the network that ``features`` runs.
         features: see :data:`Features`.
         images: (N, 3, H, W), normalised.
-        gradients: of the log-odds of the class with respect to the features of these frames, of their shape.
-
-    Raises:
-        InputError: where captum is not installed.
+        gradients: of the log-odds of the class with respect to the features of these frames.
     """
-    try:
-        from captum.attr import LayerGradCam
-    except ImportError:
-        raise InputError(
-            "Grad-CAM needs the package captum: pip install 'slowfast-vtn[explain]', or leave regions out "
-            "(--no-regions; in Python: regions=False)"
-        ) from None
+    # Imported here, since captum is an optional package.
+    from captum.attr import LayerGradCam
+
     layer = last_map(backbone, features, images[:1])
     if layer is None:
         return None
