@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import probe
+from benchmarks.learning import probe
 
 
 def arguments(*given: str) -> argparse.Namespace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -20,8 +22,8 @@ def clip(number: int, length: int) -> FeatureClip:
     return FeatureClip(times[:, None], torch.arange(length), number % K, number)
 
 
-def mixer(**changes: float) -> FeatureMixer:
-    settings = {
+def mixer(**changes: Any) -> FeatureMixer:
+    settings: dict[str, Any] = {
         "mixup_alpha": 0.8,
         "cutmix_alpha": 0.0,
         "prob": 1.0,
