@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
             }
         )
     report.notes = [
-        "trainings: those of the search, which trains the better half of the candidates on all folds.",
+        "trainings: those of the search, which trains the best third of the candidates on all folds.",
         f"slowfast run, scaled: the mean of {args.runs} trainings, times the trainings of the search.",
     ]
     return report
