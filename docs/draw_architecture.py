@@ -57,6 +57,8 @@ CONTENTS = {
     "vtn.inference": "long videos, streams",
     "vtn.explaining": "attention, occlusion, page",
     "vtn.predictor": "videos to results",
+    "vtn.exported": "ONNX, .pt2 as a model",
+    "vtn.exporting": "graphs, parity, speed",
     "vtn.probing": "candidates of a search",
     "vtn.quickstart": "made videos, report",
     "vtn.analysis": "list of backbones",

@@ -1,4 +1,4 @@
-"""Video Transformer Network: prediction, explanation, publication of weights, and a quickstart.
+"""Video Transformer Network: prediction, explanation, export and publication of weights, and a quickstart.
 
 Training, testing and the preparation of data are commands of slowfast; see slowfast --help.
 
@@ -21,6 +21,7 @@ PROGRAM = "vtn"
 # Sub-command -> module with ``main(argv, *, program) -> int``.
 COMMANDS = {
     "explain": "vtn.cli.explain",
+    "export": "vtn.cli.export",
     "predict": "vtn.cli.predict",
     "publish": "vtn.cli.publish",
     "quickstart": "vtn.cli.quickstart",

@@ -21,6 +21,7 @@ from slowfast.errors import DecodeError, InputError, first_line
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.precision import Precision
 from vtn.arguments.evaluation import build_evaluation_config
+from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.feature_pass import DECODING_THREADS, FeaturePass
 from vtn.inference.prediction import Prediction
@@ -54,12 +55,14 @@ class Predictor(ExplainsVideos):
 
     Args:
         source: a folder that ``vtn publish`` or ``save_pretrained`` wrote, ``OWNER/NAME`` of a model on the
-            Hugging Face hub, a checkpoint with its configuration inside, or a model of this package.
+            Hugging Face hub, a checkpoint with its configuration inside, a file or folder that ``vtn export``
+            wrote, or a model of this package.
         config: name or path of a configuration, for weights that come without one.
         imports: modules or Python files that register parts of the model; a file of weights never imports
             any by itself.
         backbone: name of the backbone where its description lies in a folder or on a hub, which a file of
             weights must not choose.
+        trust_code: whether an archive of torch.export (``.pt2``) may be opened, which can run code.
         device: such as ``cuda:1``; None: a GPU where there is one, else the CPU.
         precision: ``float32``, or ``bfloat16`` or ``float16``, which are faster on GPUs.
         views: clips per video and crops per clip, whose scores are merged; None: the full video.
@@ -88,11 +91,12 @@ class Predictor(ExplainsVideos):
 
     def __init__(
         self,
-        source: str | Path | FrameModel,
+        source: str | Path | FrameModel | ExportedModel,
         *,
         config: str | Path = "",
         imports: Sequence[str] = (),
         backbone: str = "",
+        trust_code: bool = False,
         device: str | torch.device | None = None,
         precision: str = "float32",
         views: tuple[int, int] | None = None,
@@ -105,16 +109,20 @@ class Predictor(ExplainsVideos):
         if batch_size < 1 or (workers is not None and workers < 1):
             raise InputError(f"batch_size = {batch_size}, workers = {workers}: must be 1 or more")
         model: Any = source
-        if not isinstance(source, FrameModel):
-            model = load_source(source, config=config, imports=imports, backbone=backbone)
+        if not isinstance(source, FrameModel | ExportedModel):
+            model = load_source(
+                source, config=config, imports=imports, backbone=backbone, trust_code=trust_code
+            )
         elif config:
             adopt_config(model, config)
-        name = type(model).__name__ if isinstance(source, FrameModel) else str(source)
+        name = str(source) if isinstance(source, str | Path) else type(model).__name__
         if not model.evaluation:
             raise InputError(
                 f"{name}: does not come with the sampling of its frames; give the configuration that it was "
                 "trained with: --cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE, or set model.evaluation)"
             )
+        if isinstance(model, ExportedModel) and precision != "float32":
+            raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
         place = _move(model, device)
         self.model: Any = model.eval()
         self.class_names = printable_names(model.class_names, model.num_classes)
@@ -322,14 +330,17 @@ def _window_lengths(seconds: float | None, stride: float | None) -> Windows:
     return seconds, stride
 
 
-def _move(model: FrameModel, device: str | torch.device | None) -> torch.device:
+def _move(model: FrameModel | ExportedModel, device: str | torch.device | None) -> torch.device:
     """Moves a model to a device, None: a GPU where there is one, and returns the device.
+
+    An exported model stays on the CPU.
 
     Raises:
         InputError: for a device that does not exist here.
     """
     try:
-        place = torch.device(device) if device else choose_device(num_gpus=1)
+        num_gpus = 0 if isinstance(model, ExportedModel) else 1
+        place = torch.device(device) if device else choose_device(num_gpus)
         model.to(place)
     except (RuntimeError, AssertionError) as error:
         raise InputError(

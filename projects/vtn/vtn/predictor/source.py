@@ -1,4 +1,4 @@
-"""Sources of models: a published folder, a name on the Hugging Face hub, or a checkpoint.
+"""Sources of models: a published folder, a name on the Hugging Face hub, a checkpoint, or an exported file.
 
 Everything that belongs to the weights travels with them: class names, normalisation and sampling of frames.
 """
@@ -18,13 +18,15 @@ from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.config import load_config
 from slowfast.config.load import find_config
-from slowfast.errors import CheckpointError, ConfigError, first_line
+from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.exported.files import is_exported
+from vtn.exported.model import load_exported
 from vtn.factory import load_checkpoint
 from vtn.frame_model import FrameModel
 from vtn.hub import HubModel, read_arguments
@@ -45,24 +47,35 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_source(
-    source: str | Path, *, config: str | Path = "", imports: Sequence[str] = (), backbone: str = ""
+    source: str | Path,
+    *,
+    config: str | Path = "",
+    imports: Sequence[str] = (),
+    backbone: str = "",
+    trust_code: bool = False,
 ) -> Any:
     """Returns the model of a source in evaluation mode, with ``class_names`` and ``evaluation``.
 
     Args:
         source: path of a folder that ``vtn publish`` or ``save_pretrained`` wrote, ``OWNER/NAME`` of such a
-            folder on the hub, or the path of a checkpoint.
+            folder on the hub, the path of a checkpoint, or a file or folder that ``vtn export`` wrote.
         config: name or path of a configuration, for weights that come without one.
         imports: modules or Python files that register the model or its parts. A file of weights never
             imports any by itself.
         backbone: name of the backbone, where its description lies in a folder or on a hub.
+        trust_code: whether an archive of torch.export may be opened, which can run code.
 
     Raises:
         CheckpointError: for a source that does not exist, is damaged, or must not be acted on.
         ConfigError, ModelError: for a model that cannot be built.
+        InputError: for a configuration, modules or a backbone beside an exported file, which needs none.
     """
-    import_user_modules(imports)
     path = Path(source)
+    if is_exported(path):
+        if config or imports or backbone:
+            raise InputError(f"{source}: is an exported model, which takes no --cfg, --imports or --backbone")
+        return load_exported(path, trust_code=trust_code)
+    import_user_modules(imports)
     if path.is_dir():
         return _load_folder(path, path / CONFIG_NAME, path / SAFETENSORS_SINGLE_FILE, config, backbone)
     if path.is_file():
