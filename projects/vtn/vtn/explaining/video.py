@@ -113,7 +113,7 @@ def explain_video(
     rows = chosen_rows(scorer.num_frames, top)
     # Frames that cannot be decoded have no picture.
     pictures = take_pictures(video, numbers, rows[scorer.decoded[rows]], view.variant.placer)
-    regions = Regions({}, "Regions were not asked for.")
+    regions = Regions({}, "" if request.regions else "Regions were not asked for.")
     if request.regions and len(top):
         frames = video.read(numbers[np.sort(top)], view.variant.placer)[np.argsort(np.argsort(top))]
         regions = find_regions(encoder, scorer, frames, top, influence.slope)
