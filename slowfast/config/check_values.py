@@ -12,6 +12,9 @@ from slowfast.registry import REGISTRY_OF_KEY, registry_of
 
 _CHOICES = {
     "DATA.NORMALIZATION": ("data", "backbone"),
+    "TRAIN.PRECISION": ("float32", "mixed", "bfloat16", "float16"),
+    "TEST.PRECISION": ("", "float32", "mixed", "bfloat16", "float16"),
+    "MATMUL_PRECISION": ("highest", "high", "medium"),
     "INFERENCE.PRECISION": ("auto", "float32", "bfloat16", "float16"),
     "INFERENCE.COMPILE": ("auto", "on", "off"),
     "DATA.INTERPOLATION": ("bilinear", "bicubic", "backbone"),
