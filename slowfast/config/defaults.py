@@ -45,8 +45,8 @@ _C.TRAIN.CHECKPOINT_RESET_HEAD = False
 # (new) Precision of matrix products: float32, bfloat16, float16, or mixed: bfloat16 where the device supports
 # it, else float16. The weights stay float32. It also holds for validation and test.
 _C.TRAIN.PRECISION = "float32"
-# (new) Compile the trained network with torch.compile: the first steps take a minute longer, and dropout draws
-# other random numbers.
+# (new) Compile the trained network with torch.compile: the first steps take a minute longer, and dropout
+# draws other random numbers.
 _C.TRAIN.COMPILE = False
 # PySlowFast's name for TRAIN.PRECISION mixed.
 _C.TRAIN.MIXED_PRECISION = False
