@@ -136,7 +136,9 @@ def first_frame_config(data: Path, output: Path, *changes: Any) -> Any:
     [("TEST.SHUFFLE_FRAMES", "frames as they are"), ("DATA.MULTI_LABEL", "of one class each")],
 )
 def test_settings_that_exclude_it(key: str, reason: str, tmp_path: Path) -> None:
-    cfg = tiny_config(tmp_path, tmp_path, "TEST.ORDER_REPORT", True, key, True)
+    cfg = tiny_config(tmp_path, tmp_path, "TEST.ORDER_REPORT", True).clone()
+    cfg.defrost()
+    cfg.merge_from_list([key, True])
     (problem,) = [problem for problem in check(cfg) if "ORDER_REPORT" in problem]
     assert f"must be False where {key} is True" in problem
     assert reason in problem
