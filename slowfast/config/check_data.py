@@ -20,22 +20,23 @@ def check_labels(cfg: CfgNode) -> Iterator[str]:
     losses: Any = registry_of("MODEL.LOSS_FUNC")
     if loss not in losses:  # reported by check_names
         return
-    takes_values = losses.labels_of(loss) == "values"
+    forms = losses.forms_of(loss)
+    takes_values = forms.labels == "values"
     mixed = cfg.TRAIN.ENABLE and cfg.MIXUP.ENABLE
     if cfg.DATA.MULTI_LABEL and not takes_values:
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: must take one value per class where DATA.MULTI_LABEL is True; "
             "use bce_logit (and MODEL.HEAD_ACT sigmoid)"
         )
-    if cfg.DATA.MULTI_LABEL and loss == "bce_logit" and cfg.MODEL.HEAD_ACT == "softmax":
+    if cfg.DATA.MULTI_LABEL and forms.independent and cfg.MODEL.HEAD_ACT == "softmax":
         yield (
             "MODEL.HEAD_ACT = 'softmax': must score each class on its own where DATA.MULTI_LABEL is True and "
-            "MODEL.LOSS_FUNC is bce_logit; use sigmoid"
+            f"MODEL.LOSS_FUNC is {loss}; use sigmoid"
         )
     if mixed and not takes_values:
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: must take one value per class where MIXUP.ENABLE mixes clips; use "
-            "soft_cross_entropy"
+            f"{forms.soft or 'soft_cross_entropy'}"
         )
     if cfg.TRAIN.ENABLE and not (cfg.DATA.MULTI_LABEL or mixed) and takes_values:
         yield (

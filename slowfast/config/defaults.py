@@ -91,12 +91,29 @@ _C.MODEL.MODEL_NAME = "SlowFast"
 # Architecture within a model family.
 _C.MODEL.ARCH = "slowfast"
 _C.MODEL.NUM_CLASSES = 400
-# A name in LOSS_REGISTRY: cross_entropy, soft_cross_entropy, bce_logit.
+# A name in LOSS_REGISTRY: for one class per video cross_entropy, focal; for mixed clips soft_cross_entropy,
+# soft_focal; for several classes per video bce_logit, focal_logit.
 _C.MODEL.LOSS_FUNC = "cross_entropy"
 _C.MODEL.DROPOUT_RATE = 0.5
 # A name in SCORE_ACTIVATION_REGISTRY: softmax, sigmoid, none. It turns logits into scores in tests, before
 # the scores of a video's views are merged.
 _C.MODEL.HEAD_ACT = "softmax"
+
+# (new) Changes of the loss in training; validation and tests use the plain loss.
+_C.LOSS = CfgNode()
+# Keyword arguments of MODEL.LOSS_FUNC, such as gamma of focal.
+_C.LOSS.ARGS = CfgNode(new_allowed=True)
+# A name in CLASS_WEIGHT_REGISTRY: none, balanced, effective_number, given. The weights are scaled so that
+# their mean over the training videos is 1.
+_C.LOSS.CLASS_WEIGHTS = "none"
+# Keyword arguments of CLASS_WEIGHTS: beta of effective_number, weights of given (one per class).
+_C.LOSS.CLASS_WEIGHT_ARGS = CfgNode(new_allowed=True)
+# Factor of log(fraction of a class in the training list), which is added to its logit in training (logit
+# adjustment, Menon et al., 2021, eq. 10); 1 makes the mean accuracy over the classes the goal, 0: off.
+_C.LOSS.LOGIT_ADJUSTMENT = 0.0
+# Fraction of each label that is divided equally among all classes (of several classes per video: moved
+# towards 0.5).
+_C.LOSS.LABEL_SMOOTHING = 0.0
 
 # -------------------------------------------------------------------------------------- data
 _C.DATA = CfgNode()

@@ -23,6 +23,7 @@ USER_FILE = """
 import torch
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, TrainSampler
 from slowfast.models.losses import LOSS_REGISTRY
+from slowfast.models.objective.class_weights import CLASS_WEIGHT_REGISTRY
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from slowfast.solver.lr_policy import LR_POLICY_REGISTRY
 from slowfast.solver.optimizer import OPTIMIZER_REGISTRY
@@ -40,7 +41,7 @@ def build_adagrad(cfg, groups):
     return torch.optim.Adagrad(groups, lr=cfg.SOLVER.BASE_LR)
 
 
-@LOSS_REGISTRY.register(NAME, labels="values")
+@LOSS_REGISTRY.register(NAME, labels="values", each=lambda logits, labels: (logits - labels).square())
 def squared_error(logits, labels):
     return (logits - labels).square().mean()
 
@@ -48,6 +49,11 @@ def squared_error(logits, labels):
 @SCORE_ACTIVATION_REGISTRY.register(NAME)
 def exponential(logits):
     return logits.exp()
+
+
+@CLASS_WEIGHT_REGISTRY.register(NAME)
+def root(counts):
+    return counts**-0.5
 
 
 SAMPLER_REGISTRY.register(NAME)(TrainSampler)

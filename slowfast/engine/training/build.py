@@ -35,7 +35,7 @@ from slowfast.log import get_logger
 from slowfast.models.capabilities import clip_grid_of, feature_shape_of
 from slowfast.models.feature_head import measured_network, network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
-from slowfast.models.losses import get_loss
+from slowfast.models.objective.training_loss import build_training_loss
 from slowfast.models.precision import Precision, choose_precision
 from slowfast.solver import build_lr_policy, build_optimizer, lr_scale
 from slowfast.solver.ema import build_average, evaluates_average
@@ -200,7 +200,7 @@ def _build_step(
     return TrainStep(
         model,
         build_optimizer(cfg, model),
-        loss=get_loss(cfg.MODEL.LOSS_FUNC),
+        loss=build_training_loss(cfg, dataset.labels),
         world=world,
         precision=precision,
         mean=mean,
