@@ -101,6 +101,10 @@ def check_views(cfg: CfgNode) -> Iterator[str]:
             f"DATA.TEST_CROP_SIZE = {size}: must be a multiple of DATA.TEST_PICTURE_MULTIPLE = {multiple}, "
             f"since it is the short side of whole pictures; use {size // multiple * multiple or multiple}"
         )
+    try:
+        re.compile(cfg.TEST.GROUP_BY)
+    except re.error as error:
+        yield f"TEST.GROUP_BY = {cfg.TEST.GROUP_BY!r}: must be a regular expression ({error})"
     if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
         yield (
             f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: must be 1 for full videos; use 1, or "

@@ -81,6 +81,9 @@ _C.TEST.NUM_ENSEMBLE_VIEWS = 10
 _C.TEST.NUM_SPATIAL_CROPS = 3
 # File of predictions (.npz; a .csv is written beside it), relative to OUTPUT_DIR; empty: not written.
 _C.TEST.SAVE_RESULTS_PATH = ""
+# (new) Regular expression that captures the group of a video from its path, such as the name of the source
+# video; intervals of metrics are then computed over groups. Empty: the list's column "group", if it has one.
+_C.TEST.GROUP_BY = ""
 # (new) For ablations: put the frames of each view in a seeded random order and keep their positions.
 _C.TEST.SHUFFLE_FRAMES = False
 

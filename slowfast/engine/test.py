@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from fvcore.common.config import CfgNode
 from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.class_names import choose_class_names
+from slowfast.datasets.groups import groups_by_pattern
+from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.evaluator import build_evaluator
@@ -44,6 +48,10 @@ def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
     evaluation = evaluator.run()
     if evaluation is None:
         return None
+    groups = _find_groups(cfg, evaluator.dataset)
+    if groups is not None:
+        of_videos = tuple(groups[video] for video in evaluation.video_ids)
+        evaluation = dataclasses.replace(evaluation, groups=of_videos)
     metrics = _final_metrics(evaluation, num_videos=evaluator.dataset.num_videos)
     log_json_stats({"_type": "test_final", "split": "test_final", **metrics})
     _log_result(evaluation, metrics)
@@ -60,6 +68,17 @@ def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
     if len(evaluation.video_ids) == 0:
         raise DataError("no test video could be scored; the reasons are listed above")
     return evaluation
+
+
+def _find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
+    """Returns the group of each video of the list; None where each video is a group of its own.
+
+    Raises:
+        DataError: if ``TEST.GROUP_BY`` does not match a path.
+    """
+    if cfg.TEST.GROUP_BY:
+        return groups_by_pattern(list(dataset.paths), cfg.TEST.GROUP_BY, name="TEST.GROUP_BY")
+    return dataset.groups
 
 
 def _find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
@@ -84,18 +103,27 @@ def _final_metrics(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]
         "time_diff": evaluation.seconds,
         "seconds_per_video": evaluation.seconds_per_video,
     }
+    if evaluation.groups:
+        metrics["groups"] = len(set(evaluation.groups))
     if evaluation.multi_label:
-        return {**metrics, "map": evaluation.mean_average_precision}
-    metrics |= {
+        return {**metrics, "map": evaluation.mean_average_precision, **_interval_metrics(evaluation)}
+    return {
+        **metrics,
         "top1_acc": evaluation.top1,
         "top5_acc": evaluation.top5,
         "top1_err": 100.0 - evaluation.top1,
         "top5_err": 100.0 - evaluation.top5,
         **evaluation.class_metrics,
+        **_interval_metrics(evaluation),
     }
-    if metrics["videos"]:
-        interval = evaluation.top1_interval
-        metrics |= {"top1_acc_low": 100.0 * interval.low, "top1_acc_high": 100.0 * interval.high}
+
+
+def _interval_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Returns the limits of the 95 % intervals as ``NAME_low`` and ``NAME_high``, in the unit of NAME."""
+    metrics: dict[str, float] = {}
+    for name, interval in evaluation.intervals.items():
+        scale = 1.0 if name in ("auroc", "map") else 100.0
+        metrics |= {f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
     return metrics
 
 
@@ -116,14 +144,5 @@ def _log_result(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
         "" if metrics["views"] == 1 else "s",
         evaluation.seconds_per_video,
     )
-    if evaluation.class_metrics:
-        shown = evaluation.class_metrics
-        logger.info(
-            "test: 95 %% interval of top-1 over videos [%.1f, %.1f] %%; balanced accuracy %.2f %%, macro-F1 "
-            "%.2f %%%s",
-            metrics["top1_acc_low"],
-            metrics["top1_acc_high"],
-            shown["balanced_acc"],
-            shown["macro_f1"],
-            f", AUROC {shown['auroc']:.4f}" if "auroc" in shown else "",
-        )
+    if evaluation.intervals:
+        logger.info("test: %s", evaluation.describe_intervals())

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from slowfast.engine.prediction_file import Predictions
 from slowfast.files import write_text
+from slowfast.metrics import Interval, precision_recall_f1
 from slowfast.visualization.charts import NUM_COLORS, curve_chart
 from slowfast.visualization.filmstrip import Filmstrip
 from slowfast.visualization.run_log import Metric, RunLog
@@ -26,6 +27,7 @@ from slowfast.visualization.run_log import Metric, RunLog
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "numpy")
 _CHARTS: tuple[tuple[str, Metric], ...] = (("Accuracy, top-1 in percent", "top1"), ("Loss", "loss"))
 """(title in the page, metric)"""
+_CLASS_METRICS = {"balanced_acc": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Result:
 
     Attributes:
         name: title of the evaluation.
-        predictions: predictions of a test with one class per video.
+        predictions: of a test.
         note: explanation of the row.
     """
 
@@ -48,15 +50,42 @@ class Result:
         return len(self.predictions.labels)
 
     @property
-    def top1(self) -> float:
-        """Top-1 accuracy in percent."""
+    def score(self) -> float:
+        """Top-1 accuracy, or mean average precision for videos of several classes, in percent."""
+        if self.predictions.multi_label:
+            return 100.0 * self.predictions.mean_average_precision
         return self.predictions.top1
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of ``top1``, in percent."""
-        low, high = wilson_interval(self.top1 / 100.0, self.num_videos)
+        """95 % confidence interval of ``score``, in percent.
+
+        For independent videos the accuracy has Wilson's interval, which is also valid near 0 and 100 %; all
+        others are by a bootstrap over videos or groups.
+        """
+        if not (self.predictions.multi_label or self.predictions.groups):
+            low, high = wilson_interval(self.score / 100.0, self.num_videos)
+        else:
+            name = "map" if self.predictions.multi_label else "top1_acc"
+            _, low, high = self.predictions.intervals[name]
         return 100.0 * low, 100.0 * high
+
+    @property
+    def class_metrics(self) -> list[tuple[str, Interval]]:
+        """Titles and intervals of the metrics in which all classes count alike; empty for several labels."""
+        intervals = self.predictions.intervals
+        return [(title, intervals[name]) for name, title in _CLASS_METRICS.items() if name in intervals]
+
+    @property
+    def per_class(self) -> list[tuple[float, ...]]:
+        """Precision, recall and F1 of each class in percent; average precision for several labels."""
+        if self.predictions.multi_label:
+            return [(100.0 * value,) for value in self.predictions.per_class.tolist()]
+        columns = precision_recall_f1(self.predictions.confusion)
+        return [
+            tuple(100.0 * value for value in row)
+            for row in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
     @property
     def views(self) -> int:

@@ -22,7 +22,6 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
-from slowfast.engine.tensorboard import open_tensorboard
 from slowfast.engine.training.failure_budget import FailureBudget
 from slowfast.engine.training.feature_statistics import set_feature_statistics
 from slowfast.engine.training.schedule import Schedule
@@ -39,6 +38,7 @@ from slowfast.models.objective.training_loss import build_training_loss
 from slowfast.models.precision import Precision, choose_precision
 from slowfast.solver import build_lr_policy, build_optimizer, lr_scale
 from slowfast.solver.ema import build_average, evaluates_average
+from slowfast.tracking.tensorboard import open_tensorboard
 
 logger = get_logger(__name__)
 

@@ -13,10 +13,10 @@ import torch
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.tensorboard import TensorBoard
 from slowfast.engine.training.train_step import StepResult
 from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.progress import Progress, format_duration
+from slowfast.tracking.tensorboard import TensorBoard
 
 logger = get_logger(__name__)
 
@@ -190,7 +190,8 @@ class TrainingLog:
         log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
         if self._tensorboard is not None:
             self._tensorboard.add_scalars({f"Val/{name}": value for name, value in metrics.items()}, done)
-            self._tensorboard.add_evaluation(evaluation, done)
+            if not evaluation.multi_label:
+                self._tensorboard.add_confusion(evaluation.confusion, done)
         return metrics
 
     def close(self) -> None:

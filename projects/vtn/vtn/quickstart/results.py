@@ -78,7 +78,7 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
     write_report(output / "report.html", report)
     metrics = {
         result.name: {
-            "top1_acc": result.top1,
+            "top1_acc": result.score,
             "videos": result.num_videos,
             "views": result.views,
             "seconds_per_video": result.seconds_per_video,
@@ -94,7 +94,7 @@ def print_results(results: Sequence[Result], output: Path) -> None:
     print(f"\n{'evaluation':<18}{'top-1':>8}{'views':>7}{'per video':>11}")
     for result in results:
         time = format_seconds(result.seconds_per_video)
-        print(f"{result.name:<18}{result.top1:>6.1f} %{result.views:>7}{time:>11}")
+        print(f"{result.name:<18}{result.score:>6.1f} %{result.views:>7}{time:>11}")
     paths = {
         "report": "report.html",
         "metrics": "results.json",

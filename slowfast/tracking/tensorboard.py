@@ -14,8 +14,6 @@ from slowfast.datasets.class_names import read_class_names
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from slowfast.engine.evaluate import Evaluation
-
 
 class TensorBoard:
     """Writes event files.
@@ -40,10 +38,10 @@ class TensorBoard:
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
-    def add_evaluation(self, evaluation: Evaluation, step: int) -> None:
-        """Adds the confusion matrix of an evaluation if that is enabled; multi-label has none."""
-        if self._confusion and not evaluation.multi_label:
-            figure = draw_confusion(evaluation.confusion, self._class_names)
+    def add_confusion(self, confusion: np.ndarray, step: int) -> None:
+        """Adds the image of a confusion matrix (K, K) if that is enabled."""
+        if self._confusion:
+            figure = draw_confusion(confusion, self._class_names)
             self._writer.add_figure("Confusion Matrix", figure, step)
 
     def close(self) -> None:
