@@ -90,6 +90,25 @@ def check_solver(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def check_selection(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problem of a metric that the validations of this configuration do not have."""
+    metric, several = cfg.TRAIN.BEST_METRIC, cfg.DATA.MULTI_LABEL
+    losses: Any = registry_of("MODEL.LOSS_FUNC")
+    loss = cfg.MODEL.LOSS_FUNC
+    no_loss = loss in losses and losses.labels_of(loss) == "values" and not several
+    problem = ""
+    if several and metric not in ("", "loss", "map"):
+        problem = "must be map or loss where DATA.MULTI_LABEL is True"
+    elif metric == "map" and not several:
+        problem = "must be a metric of one class per video where DATA.MULTI_LABEL is False; use balanced_acc"
+    elif metric == "auroc" and cfg.MODEL.NUM_CLASSES != 2:
+        problem = f"must be another metric for MODEL.NUM_CLASSES {cfg.MODEL.NUM_CLASSES}; use balanced_acc"
+    elif metric == "loss" and no_loss:
+        problem = f"must be another metric, since MODEL.LOSS_FUNC {loss} is not computed in validation"
+    if problem:
+        yield f"TRAIN.BEST_METRIC = {metric!r}: {problem}"
+
+
 def check_parallel(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the section PARALLEL."""
     accumulates = cfg.TRAIN.GRAD_ACCUM_STEPS > 1

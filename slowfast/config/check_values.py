@@ -12,6 +12,8 @@ from slowfast.registry import REGISTRY_OF_KEY, registry_of
 
 _CHOICES = {
     "DATA.NORMALIZATION": ("data", "backbone"),
+    "TRAIN.BEST_METRIC": ("", "loss", "top1_err", "top5_err", "balanced_acc", "macro_f1", "auroc", "map"),
+    "TEST.WEIGHTS": ("last", "best"),
     "INFERENCE.PRECISION": ("auto", "float32", "bfloat16", "float16"),
     "INFERENCE.COMPILE": ("auto", "on", "off"),
     "DATA.INTERPOLATION": ("bilinear", "bicubic", "backbone"),
@@ -46,6 +48,8 @@ _AT_LEAST = {
     "TRAIN.CHECKPOINT_MINUTES": 0,
     "TRAIN.CHECKPOINT_STEPS": 0,
     "TRAIN.GRAD_ACCUM_STEPS": 1,
+    "TRAIN.PATIENCE": 0,
+    "TRAIN.MIN_IMPROVEMENT": 0,
     "TRAIN.KEEP_CHECKPOINTS": 0,
     "TRAIN.EVAL_NUM_FRAMES": 0,
     "TRAIN.EVAL_STREAM_FRAMES": 0,
@@ -87,7 +91,8 @@ def check_values(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of keys with fixed choices and of numbers outside their range."""
     for key, choices in _CHOICES.items():
         if _value(cfg, key) not in choices:
-            yield f"{key} = {_value(cfg, key)!r}: must be one of {', '.join(choices)}"
+            names = ", ".join(name or "''" for name in choices)
+            yield f"{key} = {_value(cfg, key)!r}: must be one of {names}"
     for key, least in _AT_LEAST.items():
         if _value(cfg, key) < least:
             yield f"{key} = {_value(cfg, key)}: must be {least} or more"

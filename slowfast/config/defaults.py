@@ -34,6 +34,14 @@ _C.TRAIN.FORCE_RESUME = False
 _C.TRAIN.CHECKPOINT_MINUTES = 30.0
 # (new) Optimiser steps between two checkpoints, counted from the start of the run; 0: no such checkpoints.
 _C.TRAIN.CHECKPOINT_STEPS = 0
+# (new) End the training after this many validations without improvement; 0: never. The learning rates remain
+# those of MAX_EPOCH epochs.
+_C.TRAIN.PATIENCE = 0
+# (new) Smallest difference that counts as an improvement, in the unit of BEST_METRIC.
+_C.TRAIN.MIN_IMPROVEMENT = 0.0
+# (new) Validation metric of the best checkpoint: loss, top1_err, top5_err, balanced_acc, macro_f1, auroc (two
+# classes), map (several classes per video). Empty: top1_err or map.
+_C.TRAIN.BEST_METRIC = ""
 # (new) Number of epoch checkpoints to keep, the newest ones and the best validated one; 0: all.
 _C.TRAIN.KEEP_CHECKPOINTS = 0
 # Checkpoint whose weights the training starts from.
@@ -76,6 +84,9 @@ _C.TEST.DATASET = "kinetics"
 _C.TEST.BATCH_SIZE = 8
 # Checkpoint to test; empty: the newest one in OUTPUT_DIR, else TRAIN.CHECKPOINT_FILE_PATH.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
+# (new) Where CHECKPOINT_FILE_PATH is empty: last tests the newest weights, best those of the best validation
+# by TRAIN.BEST_METRIC.
+_C.TEST.WEIGHTS = "last"
 # Clips per video, and crops of each clip along the longer side.
 _C.TEST.NUM_ENSEMBLE_VIEWS = 10
 _C.TEST.NUM_SPATIAL_CROPS = 3

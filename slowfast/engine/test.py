@@ -9,6 +9,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.checkpoint.best import best_checkpoint
 from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.class_names import choose_class_names
@@ -82,7 +83,17 @@ def _find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
 
 
 def _find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
-    """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training."""
+    """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training.
+
+    With ``TEST.WEIGHTS`` ``best`` the best validated one takes the place of that just trained.
+    """
+    if cfg.TEST.WEIGHTS == "best" and not cfg.TEST.CHECKPOINT_FILE_PATH:
+        if (best := best_checkpoint(cfg.OUTPUT_DIR, cfg.TRAIN.BEST_METRIC)) is None:
+            raise CheckpointError(
+                f"TEST.WEIGHTS = 'best': {cfg.OUTPUT_DIR}/checkpoints has no validated checkpoint; train "
+                "first, or set TEST.WEIGHTS last"
+            )
+        return best
     found = cfg.TEST.CHECKPOINT_FILE_PATH or trained or last_checkpoint(cfg.OUTPUT_DIR)
     found = found or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not found:

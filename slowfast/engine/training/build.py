@@ -24,6 +24,7 @@ from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.training.failure_budget import FailureBudget
 from slowfast.engine.training.feature_statistics import set_feature_statistics
+from slowfast.engine.training.model_selection import ModelSelection
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
@@ -91,6 +92,7 @@ def build_training_run(
         log=_build_log(cfg, schedule, world),
         failure_budget=_build_failure_budget(cfg, dataset, world),
         writer=_build_writer(cfg, world),
+        selection=_build_selection(cfg),
         output_dir=cfg.OUTPUT_DIR,
         class_names=named_classes(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
         world=world,
@@ -182,6 +184,17 @@ def _build_writer(cfg: CfgNode, world: World) -> CheckpointWriter:
         minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
         steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
         keep=cfg.TRAIN.KEEP_CHECKPOINTS,
+        best_metric=cfg.TRAIN.BEST_METRIC,
+    )
+
+
+def _build_selection(cfg: CfgNode) -> ModelSelection:
+    train = cfg.TRAIN
+    return ModelSelection(
+        train.BEST_METRIC,
+        patience=train.PATIENCE,
+        min_improvement=train.MIN_IMPROVEMENT,
+        saves_best=bool(train.PATIENCE or train.BEST_METRIC) or cfg.TEST.WEIGHTS == "best",
     )
 
 

@@ -57,7 +57,14 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
             end=run.schedule.end,
         )
     try:
-        end = run_epochs(run, start)
+        end = start if run.selection.is_exhausted else run_epochs(run, start)
+        if run.selection.is_exhausted:
+            logger.info(
+                "training ended early at %s, after %d validations without improvement (TRAIN.PATIENCE); %s",
+                end,
+                run.selection.patience,
+                run.selection.describe(),
+            )
     finally:
         run.close()
     if checkpoint is not None and end == start:
@@ -66,7 +73,10 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
 
 
 def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
-    """Trains from ``start`` to the end of the schedule; returns the later of the two.
+    """Trains from ``start`` to the end of the schedule, or until validations no longer improve.
+
+    Returns:
+        The progress at the end.
 
     Raises:
         Interrupted: after a signal on any rank, with the state saved.
@@ -107,11 +117,14 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
             run.save(progress)
         if schedule.validates_at(progress):
             run.validate(progress)
+            if run.selection.is_exhausted:
+                break
     return progress
 
 
 def _prepare_resumed(run: TrainingRun, checkpoint: OwnCheckpoint, start: TrainingProgress) -> None:
     """Prepares a resumed run: supersedes later checkpoints, and runs a validation that was still due."""
+    run.restore_selection(checkpoint.state, checkpoint.path, start)
     if start < checkpoint.state.progress:
         if run.world.is_main:
             run.writer.restart_from(start)
