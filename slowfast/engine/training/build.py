@@ -22,6 +22,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
+from slowfast.engine.training.diagnosis import build_stall_detector
 from slowfast.engine.training.failure_budget import FailureBudget
 from slowfast.engine.training.feature_statistics import set_feature_statistics
 from slowfast.engine.training.model_selection import ModelSelection
@@ -93,6 +94,9 @@ def build_training_run(
         failure_budget=_build_failure_budget(cfg, dataset, world),
         writer=_build_writer(cfg, world),
         selection=_build_selection(cfg),
+        stall_detector=build_stall_detector(
+            cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
+        ),
         output_dir=cfg.OUTPUT_DIR,
         class_names=named_classes(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
         world=world,

@@ -102,6 +102,8 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
                 times = (received - before, time.perf_counter() - received)  # waiting for data, computing
                 run.failure_budget.check(progress, batch, result)
                 log.add_step(epoch, progress.step, result, lr=lr, times=times)
+                if hint := run.stall_detector.observe(result, batch, lr):
+                    logger.warning("%s", hint)
                 data, compute = (f"{seconds:.3g} s" for seconds in times)
                 bar.update(1, loss=result.loss, data=data, compute=compute)
                 progress = schedule.after(progress)

@@ -22,6 +22,7 @@ from slowfast.engine.evaluator import SplitEvaluator
 from slowfast.engine.training.failure_budget import FailureBudget
 from slowfast.engine.training.model_selection import ModelSelection
 from slowfast.engine.training.schedule import Schedule
+from slowfast.engine.training.stall import StallDetector
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
 from slowfast.interrupt import Interrupt, Interrupted
@@ -43,6 +44,7 @@ class TrainingRun:
         evaluated: the model as it is evaluated.
         writer: of checkpoints; used on rank 0 only.
         selection: compares the validations.
+        stall_detector: finds a loss that does not move; active on rank 0 only.
         output_dir: folder of the run.
         class_names: are saved in checkpoints; empty if the configuration names no file of them.
     """
@@ -59,6 +61,7 @@ class TrainingRun:
     failure_budget: FailureBudget
     writer: CheckpointWriter
     selection: ModelSelection
+    stall_detector: StallDetector
     output_dir: str
     class_names: tuple[str, ...]
     world: World
