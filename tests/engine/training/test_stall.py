@@ -67,8 +67,8 @@ def test_the_hint_has_the_measurements() -> None:
     given = [detector.observe(result(1.386), BATCH, 0.001) for _ in range(4)]
     assert given[-1] == (
         "loss has not moved in 4 steps: mean 1.3860 over the first 2, 1.3860 over the last 2; accuracy "
-        "25.0 %, the largest class has 25.0 %; learning rate 0.001; gradient norm 0.5 (± 0); states differ by 0.01. "
-        "Use adamw."
+        "25.0 %, the largest class has 25.0 %; learning rate 0.001; gradient norm 0.5 (± 0); states differ by "
+        "0.01. Use adamw."
     )
 
 
@@ -77,9 +77,7 @@ def test_a_run_logs_the_hint_and_is_not_changed_by_it(colour_videos: Path, tmp_p
     for name, steps in (("a", 4), ("b", 0)):
         assert run(tiny_config(colour_videos, tmp_path / name, *stuck, "TRAIN.STALL_STEPS", steps)) == 0
     logs = [(tmp_path / name / "stdout.log").read_text() for name in "ab"]
-    assert (
-        logs[0].count("loss has not moved in 4 steps") + logs[0].count("loss has not moved in 8 steps") == 1
-    )
+    assert logs[0].count("loss has not moved in ") == 1
     assert "use SOLVER.OPTIMIZING_METHOD adamw" in logs[0]
     assert "has not moved" not in logs[1]
     one, other = ([line["loss"] for line in metrics_of(tmp_path / name, "train_iter")] for name in "ab")

@@ -35,12 +35,9 @@ def test_tokens_are_counted_like_frames() -> None:
 
 @pytest.mark.parametrize("tokens", [1, 4])
 def test_a_vtn_describes_its_states(tokens: int) -> None:
-    changes = {} if tokens == 1 else {"tokens": [2, 2], "fusion": "sequence"}
-    model = tiny(**changes)
+    model = tiny() if tokens == 1 else tiny(tokens=(2, 2), fusion="sequence")
     assert isinstance(model, DescribesStates)
-    features = random_features()
-    if tokens > 1:
-        features = features[:, :, None].repeat(1, 1, tokens, 1)
+    features = random_features() if tokens == 1 else torch.randn(2, 6, tokens, model.feature_dim)
     mask = torch.tensor([[True] * 6, [True] * 3 + [False] * 3])
     differing, attention = model.describe_states(features, None, mask)
     assert "states of [CLS] by " in differing
