@@ -17,6 +17,8 @@ from slowfast.engine.training.train_step import StepResult
 
 # Fraction of the first loss by which the loss must have fallen.
 _LEAST_CHANGE = 0.02
+# Fraction of the way from the accuracy of the largest class to 1 above which a model has learned something.
+_LEARNED = 0.1
 
 
 @dataclass
@@ -41,8 +43,8 @@ class StallDetector:
     """Compares the loss of the last steps with that of the first steps of a training.
 
     The loss has not moved if its mean over the last N / 2 steps is not below that over the first N / 2 by two
-    standard errors and 2 %, and the accuracy is not above the fraction of the largest class by two standard
-    errors. It is checked every N steps until it has moved once.
+    standard errors and 2 %, and the accuracy is less than a tenth of the way from the fraction of the largest
+    class to 1. It is checked every N steps until it has moved once.
 
     Args:
         steps: N; 0: never checked.
@@ -94,8 +96,10 @@ class StallDetector:
         return self._hint(last, batch, lr)
 
     def _has_moved(self, last: _Window) -> bool:
-        if last.by_index and last.correct / last.clips > self._chance + 2 * _error(self._chance, last.clips):
-            return True
+        if last.by_index:
+            learned = (last.correct / last.clips - self._chance) / max(1 - self._chance, 1e-9)
+            if learned > _LEARNED:
+                return True
         first_losses, last_losses = np.array(self._first.losses), np.array(last.losses)
         fall = first_losses.mean() - last_losses.mean()
         error = np.sqrt(first_losses.var() / len(first_losses) + last_losses.var() / len(last_losses))
@@ -113,8 +117,3 @@ class StallDetector:
         facts.append(f"gradient norm {np.mean(last.norms):.3g} (± {np.std(last.norms):.2g})")
         facts += self._describe(batch)
         return f"loss has not moved in {self._done} steps: {'; '.join(facts)}. {self._advice}".rstrip()
-
-
-def _error(fraction: float, count: int) -> float:
-    """Returns the standard error of a fraction observed in ``count`` samples."""
-    return float(np.sqrt(fraction * (1 - fraction) / count))

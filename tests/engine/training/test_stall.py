@@ -67,8 +67,8 @@ def test_the_hint_has_the_measurements() -> None:
     given = [detector.observe(result(1.386), BATCH, 0.001) for _ in range(4)]
     assert given[-1] == (
         "loss has not moved in 4 steps: mean 1.3860 over the first 2, 1.3860 over the last 2; accuracy "
-        "25.0 %, the largest class has 25.0 %; learning rate 0.001; gradient norm 0.5 (± 0); states differ by "
-        "0.01. Use adamw."
+        "25.0 %, the largest class has 25.0 %; learning rate 0.001; gradient norm 0.5 (± 0); states differ "
+        "by 0.01. Use adamw."
     )
 
 
