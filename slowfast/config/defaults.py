@@ -64,8 +64,8 @@ _C.TRAIN.EVAL_NUM_FRAMES = 0
 # (new) Evaluated views of more frames than this are decoded in chunks while the model runs, if the model
 # encodes each frame by itself; 0: never.
 _C.TRAIN.EVAL_STREAM_FRAMES = 512
-# (new) Steps after which the log has a hint, with measured reasons, if the training loss has not moved; 0:
-# never.
+# (new) Steps (at least a twentieth of the training) after which the log has a hint, with measured reasons, if
+# the training loss has not moved; 0: never.
 _C.TRAIN.STALL_STEPS = 200
 # (new) Total number of optimiser steps after which the run stops; 0: no limit.
 _C.TRAIN.MAX_STEPS = 0

@@ -22,6 +22,8 @@ from slowfast.models.frame_format import frame_normalization
 
 # Clips that are measured, which bounds memory.
 _MEASURED_CLIPS = 16
+# Fraction of a training within which its loss should move; a long one is given more steps than a short one.
+_EARLY = 0.05
 
 
 def build_stall_detector(
@@ -51,8 +53,10 @@ def build_stall_detector(
         return _measure(model, batch, world.device, has_features=has_features, mean=mean, std=std)
 
     labels = dataset.labels
+    steps = cfg.TRAIN.STALL_STEPS
+    is_active = steps > 0 and world.is_main
     return StallDetector(
-        cfg.TRAIN.STALL_STEPS if world.is_main else 0,
+        max(steps, round(_EARLY * schedule.steps_to(schedule.end))) if is_active else 0,
         first_check=round(cfg.SOLVER.WARMUP_EPOCHS * schedule.steps_per_epoch),
         chance=float(np.bincount(labels).max() / len(labels)) if labels.ndim == 1 else 1.0,
         starts_new=starts_new,

@@ -16,7 +16,7 @@ from slowfast.datasets.clip import Batch
 from slowfast.engine.training.train_step import StepResult
 
 # Fraction of the first loss by which the loss must have fallen.
-_LEAST_CHANGE = 0.02
+_LEAST_CHANGE = 0.05
 # Fraction of the way from the accuracy of the largest class to 1 above which a model has learned something.
 _LEARNED = 0.1
 
@@ -43,7 +43,7 @@ class StallDetector:
     """Compares the loss of the last steps with that of the first steps of a training.
 
     The loss has not moved if its mean over the last N / 2 steps is not below that over the first N / 2 by two
-    standard errors and 2 %, and the accuracy is less than a tenth of the way from the fraction of the largest
+    standard errors and 5 %, and the accuracy is less than a tenth of the way from the fraction of the largest
     class to 1. It is checked every N steps until it has moved once.
 
     Args:

@@ -73,7 +73,8 @@ def test_the_hint_has_the_measurements() -> None:
 
 
 def test_a_run_logs_the_hint_and_is_not_changed_by_it(colour_videos: Path, tmp_path: Path) -> None:
-    stuck = ("SOLVER.BASE_LR", 1e-9, "TRAIN.MAX_STEPS", 8, "TEST.ENABLE", False)
+    # The untrained model of this seed is not better than the largest class by chance.
+    stuck = ("SOLVER.BASE_LR", 1e-9, "TRAIN.MAX_STEPS", 8, "TEST.ENABLE", False, "RNG_SEED", 2)
     for name, steps in (("a", 4), ("b", 0)):
         assert run(tiny_config(colour_videos, tmp_path / name, *stuck, "TRAIN.STALL_STEPS", steps)) == 0
     logs = [(tmp_path / name / "stdout.log").read_text() for name in "ab"]
