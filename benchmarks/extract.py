@@ -1,21 +1,26 @@
 """Compares the extraction of features from video files, decoding included, with slower ways to do the same.
 
-All ways read the same file and the same frames, and alternate in one process:
+All ways read the same files and the same frames, and alternate in one process:
 
 - ours: precision, images per pass, folded norms and (with ``--compile``) compilation as ``slowfast extract``
-  chooses them; a thread decodes the next chunk.
+  chooses them; ``--workers`` threads decode and encode a file each, with their fraction of torch's threads.
 - float32: the same with ``INFERENCE.PRECISION float32``.
-- earlier: float32, chunks of 64 frames at once, as this program did before it chose by itself.
+- earlier: float32, chunks of 64 frames at once, one worker computes at a time, as this program did before it
+  chose by itself.
 - plain: what a script does: PyAV, torchvision's resize and crop, timm's model in float32, 32 frames at once.
-- limit: the network of "ours" alone, on frames that are decoded already.
+- limit: the network of "ours" alone, on frames that are decoded already, with the same workers.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +32,10 @@ from torchvision.transforms.v2 import functional as transforms
 
 from benchmarks.decode import make_clip
 from benchmarks.measure import BenchmarkReport, ratio, synchronizing, time_interleaved
-from slowfast.datasets.clip import normalize
 from slowfast.datasets.views.spatial import fixed_crop
+from slowfast.distributed.device import is_cpu
 from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.inference.compute_threads import ComputeThreads
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
 from slowfast.video.decoding import open_video
 from vtn import VTN, BackboneConfig
@@ -49,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), choices=list(BACKBONES))
     parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=list(SOURCES))
-    parser.add_argument("--frames", type=int, default=128, help="frames per file")
+    parser.add_argument("--frames", type=int, default=64, help="frames per file")
+    parser.add_argument("--files", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="DATA_LOADER.NUM_WORKERS of the extraction")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
@@ -72,21 +80,23 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         "× plain",
     ]
     report = BenchmarkReport(
-        f"Extraction of {args.frames} frames of 224×224 pixels per file; frames per second",
+        f"Extraction of {args.files} files with {args.frames} frames of 224×224 pixels; frames per second",
         [*columns, "of the limit", "difference"],
     )
     report.notes.append("of the limit: speed of ours divided by that of its network alone.")
     report.notes.append("difference: distance of the features from those of float32, relative to their norm.")
-    with tempfile.TemporaryDirectory() as folder:
-        for source in args.sources:
-            path = make_clip(Path(folder), SOURCES[source], args.frames, 250)
+    for source in args.sources:
+        with tempfile.TemporaryDirectory() as folder:
+            first = make_clip(Path(folder), SOURCES[source], args.frames, 250)
+            copies = [first.with_stem(f"{first.stem}_{number}") for number in range(1, args.files)]
+            paths = [first, *(shutil.copyfile(first, copy) for copy in copies)]
             for backbone in args.backbones:
-                report.add(backbone=backbone, source=source, **_row(BACKBONES[backbone], path, args))
+                report.add(backbone=backbone, source=source, **_row(BACKBONES[backbone], paths, args))
     return report
 
 
 @torch.no_grad()
-def _row(name: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
+def _row(name: str, paths: list[Path], args: argparse.Namespace) -> dict[str, Any]:
     """Returns one row of the table: frames per second and ratios."""
     device = torch.device(args.device)
     backbone_args = {"img_size": 224} if "dinov2" in name else {}
@@ -100,15 +110,19 @@ def _row(name: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
     ours = choose_encoding(models["ours"], EncodingRequest(compile=args.compile), (224, 224), device)
     choose_encoding(models["float32"], EncodingRequest("float32", args.compile), (224, 224), device)
     models["earlier"].chunk_frames = _EARLIER_CHUNK
-    frames = _decode(path, args.frames).to(device)
+    computing = args.workers if is_cpu(device) and not ours.compile else 1  # as in an extraction
+    files = Files(paths, args.frames, args.workers, computing)
+    frames = [_decode(path, args.frames).to(device) for path in paths]
     calls: dict[str, Callable[[], Tensor]] = {
-        **{way: lambda model=model: _extract(model, path, args.frames) for way, model in models.items()},
-        "plain": lambda: _extract_plainly(models["earlier"].backbone, models["earlier"], path, args.frames),
-        "limit": lambda: _network_alone(models["ours"], frames),
+        "ours": lambda: files.extract(models["ours"]),
+        "float32": lambda: files.extract(models["float32"]),
+        "earlier": lambda: replace(files, computing=1).extract(models["earlier"]),
+        "plain": lambda: _extract_plainly(models["earlier"].backbone, models["earlier"], paths, args.frames),
+        "limit": lambda: files.encode(models["ours"], frames),
     }
     exact = calls["float32"]()
     times = time_interleaved(calls, rounds=args.rounds, synchronize=synchronizing(args.device))
-    speeds = {way: args.frames / timing.median for way, timing in times.items()}
+    speeds = {way: args.files * args.frames / timing.median for way, timing in times.items()}
     return {
         "encoding": ours.describe(),
         **{way: speeds[way] for way in ("ours", "float32", "earlier", "plain")},
@@ -119,31 +133,66 @@ def _row(name: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _extract(model: VTN, path: Path, count: int) -> Tensor:
-    """Returns the features (T, F) of a file's first frames by the path that extraction and prediction use."""
-    device = model.cls_token.device
-    encoder = FrameEncoder(model, model.frame_mean, model.frame_std, device, chunk_frames=model.chunk_frames)
-    with open_video(str(path)) as video:
-        chunks = video.read_chunks(np.arange(count), encoder.chunk_size, fixed_crop(256, 224))
-        with closing(encoder.encode_chunks(chunks, ahead=1)) as encoded:
-            return torch.cat(list(encoded))
+@dataclass(frozen=True)
+class Files:
+    """The files of a row, and the threads that work on them.
+
+    Attributes:
+        paths: of the files.
+        frames: frames per file.
+        workers: threads that decode and encode a file each.
+        computing: how many of them compute at the same time.
+    """
+
+    paths: list[Path]
+    frames: int
+    workers: int
+    computing: int
+
+    def extract(self, model: VTN) -> Tensor:
+        """Returns the features (N, F) of all frames by the path that extraction and prediction use."""
+        return self._spread(model, self._extract_file, self.paths)
+
+    def encode(self, model: VTN, frames: list[Tensor]) -> Tensor:
+        """Returns the features (N, F) of decoded frames, (T, H, W, 3) uint8 per file."""
+        return self._spread(model, _encode_chunks, frames)
+
+    def _extract_file(self, encoder: FrameEncoder, path: Path) -> Tensor:
+        with open_video(str(path)) as video:
+            chunks = video.read_chunks(np.arange(self.frames), encoder.chunk_size, fixed_crop(256, 224))
+            with closing(encoder.encode_chunks(chunks)) as encoded:
+                return torch.cat(list(encoded))
+
+    def _spread(self, model: VTN, work: Callable[[FrameEncoder, Any], Tensor], items: list[Any]) -> Tensor:
+        mean, std, device = model.frame_mean, model.frame_std, model.cls_token.device
+        compute = ComputeThreads(self.computing)
+        encoder = FrameEncoder(model, mean, std, device, chunk_frames=model.chunk_frames, compute=compute)
+        with ThreadPoolExecutor(self.workers) as pool:
+            features = list(pool.map(partial(work, encoder), items))
+        compute.restore()
+        return torch.cat(features)
 
 
-def _extract_plainly(network: torch.nn.Module, model: VTN, path: Path, count: int) -> Tensor:
+def _encode_chunks(encoder: FrameEncoder, frames: Tensor) -> Tensor:
+    return torch.cat([encoder.encode(chunk) for chunk in frames.split(encoder.chunk_size)])
+
+
+def _extract_plainly(network: torch.nn.Module, model: VTN, paths: list[Path], count: int) -> Tensor:
     """Returns the same as a script without this program computes them."""
     features: list[Tensor] = []
-    batch: list[Tensor] = []
     mean, std = list(model.frame_mean), list(model.frame_std)
-    with av.open(str(path)) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if number == count:
-                break
-            image = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
-            image = transforms.center_crop(transforms.resize(image, [256], antialias=True), [224, 224])
-            batch.append(transforms.normalize(image.float() / 255, mean, std))
-            if len(batch) == _PLAIN_BATCH or number == count - 1:
-                features.append(network(torch.stack(batch).to(model.cls_token.device)))
-                batch.clear()
+    for path in paths:
+        batch: list[Tensor] = []
+        with av.open(str(path)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                if number == count:
+                    break
+                image = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+                image = transforms.center_crop(transforms.resize(image, [256], antialias=True), [224, 224])
+                batch.append(transforms.normalize(image.float() / 255, mean, std))
+                if len(batch) == _PLAIN_BATCH or number == count - 1:
+                    features.append(network(torch.stack(batch).to(model.cls_token.device)))
+                    batch.clear()
     return torch.cat(features)
 
 
@@ -151,10 +200,3 @@ def _decode(path: Path, count: int) -> Tensor:
     """Returns the frames (T, H, W, 3) uint8 that are encoded."""
     with open_video(str(path)) as video:
         return torch.from_numpy(video.read(np.arange(count), fixed_crop(256, 224)))
-
-
-def _network_alone(model: VTN, frames: Tensor) -> Tensor:
-    """Returns the features of decoded frames, which are normalised chunk by chunk as in extraction."""
-    chunks = [chunk.permute(3, 0, 1, 2)[None] for chunk in frames.split(64)]
-    mean, std = model.frame_mean, model.frame_std
-    return torch.cat([model.encode_frames(normalize(chunk, mean, std))[0] for chunk in chunks])

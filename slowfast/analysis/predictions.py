@@ -6,6 +6,7 @@ examples:
   slowfast analyze predictions output/quickstart/vtn/predictions.npz
   slowfast analyze predictions a.npz --confusion confusion.png --worst 20
   slowfast analyze predictions rgb.npz flow.npz --weights 1 1.5 --output fused.npz
+  slowfast analyze predictions output/mine/predictions.npz --report report.html
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--worst", type=int, default=10, metavar="N", help="number of classes to print (default: 10)"
     )
     parser.add_argument(
+        "--report", metavar="F", help="write a page (.html): classes, calibration, confusions with filmstrips"
+    )
+    parser.add_argument(
         "--confusion", metavar="F", help=f"write the confusion matrix as .csv, {', '.join(IMAGE_SUFFIXES)}"
     )
 
@@ -62,6 +66,11 @@ def run(args: argparse.Namespace) -> int:
         _print_confusions(shown, args.worst)
     if args.confusion:
         write_confusion(args.confusion, shown)
+    if args.report:
+        from slowfast.visualization.predictions_report import write_predictions_report
+
+        tests = dict(zip(args.files, loaded, strict=True))
+        write_predictions_report(args.report, tests if len(loaded) == 1 else {"fused": shown, **tests})
     return 0
 
 

@@ -20,6 +20,8 @@ from slowfast.cli.commands import choose_command, make_parser
 from slowfast.exit_status import EXIT_ERROR, run_command
 
 PROGRAM = "slowfast benchmark"
+# Folders of benchmarks within the folder ``benchmarks``; its other folders hold what they use.
+FOLDERS = ("learning",)
 # Modules of the folder ``benchmarks`` that hold what several benchmarks use.
 SHARED = ("measure",)
 
@@ -34,8 +36,15 @@ def find_checkout() -> Path | None:
 
 def find_benchmarks(root: Path) -> dict[str, str]:
     """Returns name -> module of all benchmarks; a name has dashes where its file has underscores."""
-    names = sorted(path.stem for path in (root / "benchmarks").glob("[!_]*.py"))
-    return {name.replace("_", "-"): f"benchmarks.{name}" for name in names if name not in SHARED}
+    packages = {"benchmarks": root / "benchmarks"}
+    packages |= {f"benchmarks.{name}": root / "benchmarks" / name for name in FOLDERS}
+    found = {
+        path.stem.replace("_", "-"): f"{package}.{path.stem}"
+        for package, folder in packages.items()
+        for path in folder.glob("[!_]*.py")
+        if path.stem not in SHARED
+    }
+    return dict(sorted(found.items()))
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:

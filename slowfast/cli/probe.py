@@ -8,17 +8,17 @@ models beat the linear classifiers. After Ctrl-C the same command continues.
 
 examples:
   the features that `slowfast extract` wrote with the same configuration
-    slowfast probe --cfg PRETRAINED_DEMO DATA.PATH_TO_DATA_DIR data DATA.FEATURES cache \\
+    slowfast probe --cfg SMALL_DATA DATA.PATH_TO_DATA_DIR data DATA.FEATURES cache \\
         OUTPUT_DIR output/probe
 
   clips of one source video (name_001.mp4, name_002.mp4 …) stay in one fold; a test on test.csv
-    slowfast probe --cfg PRETRAINED_DEMO --group-by '([^/]*)_[0-9]+[.]mp4$' --test \\
+    slowfast probe --cfg SMALL_DATA --group-by '([^/]*)_[0-9]+[.]mp4$' --test \\
         DATA.PATH_TO_DATA_DIR data DATA.FEATURES cache OUTPUT_DIR output/probe
 
   then train the best setting, and predict with it
     slowfast run --cfg output/probe/chosen.yaml
     vtn predict video.mp4 --cfg output/probe/chosen.yaml \\
-        --checkpoint output/probe/chosen/checkpoints/checkpoint_epoch_00027.pyth
+        --checkpoint output/probe/chosen/checkpoints/checkpoint_epoch_00020.pyth
 """
 
 from __future__ import annotations

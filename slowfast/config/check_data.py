@@ -14,6 +14,15 @@ from slowfast.registry import registry_of
 _RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]))*")
 
 
+# Keys of a least and a largest value, or an empty list, and the limit of the values.
+_RANGES = {
+    "TRAIN_JITTER_SCALES_RELATIVE": 1.0,
+    "TRAIN_JITTER_ASPECT_RELATIVE": None,
+    "TRAIN_JITTER_NUM_FRAMES": None,
+    "TRAIN_JITTER_DURATION": 1.0,
+}
+
+
 def check_labels(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of a loss or of scores that do not fit the labels of the training set."""
     loss = cfg.MODEL.LOSS_FUNC
@@ -110,6 +119,21 @@ def check_views(cfg: CfgNode) -> Iterator[str]:
             f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: must be 1 for full videos; use 1, or "
             "set TRAIN.EVAL_FULL_VIDEO False to test on clips"
         )
+    if cfg.TEST.ENABLE and cfg.TEST.ORDER_REPORT:
+        yield from _check_order_report(cfg)
+
+
+def _check_order_report(cfg: CfgNode) -> Iterator[str]:
+    if cfg.TEST.SHUFFLE_FRAMES:
+        yield (
+            "TEST.ORDER_REPORT = True: must be False where TEST.SHUFFLE_FRAMES is True, since it compares "
+            "with the frames as they are; set one of them False"
+        )
+    if cfg.DATA.MULTI_LABEL:
+        yield (
+            "TEST.ORDER_REPORT = True: must be False where DATA.MULTI_LABEL is True, since it counts videos "
+            "of one class each; set it False"
+        )
 
 
 def check_augmentation(cfg: CfgNode) -> Iterator[str]:
@@ -119,7 +143,8 @@ def check_augmentation(cfg: CfgNode) -> Iterator[str]:
             f"AUG.AA_TYPE = {cfg.AUG.AA_TYPE!r}: must be a RandAugment policy such as rand-m9-mstd0.5-inc1; "
             "use '' for colour jitter alone"
         )
-    if cfg.AUG.NUM_SAMPLE > 1 and not cfg.AUG.ENABLE:
+    has_features = cfg.DATA.FEATURES or cfg.TRAIN.DATASET == "features"
+    if cfg.AUG.NUM_SAMPLE > 1 and not (cfg.AUG.ENABLE or has_features):
         yield (
             f"AUG.NUM_SAMPLE = {cfg.AUG.NUM_SAMPLE}: must be 1 without augmentation; set AUG.ENABLE True, "
             "or use 1"
@@ -129,7 +154,7 @@ def check_augmentation(cfg: CfgNode) -> Iterator[str]:
             "MIXUP.ALPHA = 0: must be above 0 where MIXUP.CUTMIX_ALPHA is 0 too; set one of them, or "
             "MIXUP.ENABLE False"
         )
-    for name, largest in (("TRAIN_JITTER_SCALES_RELATIVE", 1.0), ("TRAIN_JITTER_ASPECT_RELATIVE", None)):
+    for name, largest in _RANGES.items():
         values = cfg.DATA[name]
         if values and (len(values) != 2 or not 0 < values[0] <= values[1] <= (largest or values[1])):
             limit = " and at most 1" if largest else ""
@@ -137,3 +162,16 @@ def check_augmentation(cfg: CfgNode) -> Iterator[str]:
                 f"DATA.{name} = {values}: must be the least and the largest value, above 0{limit}; use [] to "
                 "switch it off"
             )
+    yield from _check_clip_jitter(cfg)
+
+
+def _check_clip_jitter(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of random numbers of frames and random durations of training clips."""
+    counts, durations = cfg.DATA.TRAIN_JITTER_NUM_FRAMES, cfg.DATA.TRAIN_JITTER_DURATION
+    if any(not isinstance(count, int) for count in counts):
+        yield f"DATA.TRAIN_JITTER_NUM_FRAMES = {counts}: must be numbers of frames, such as [12, 16]"
+    if durations and cfg.TRAIN.ENABLE and not cfg.TRAIN.FULL_VIDEO:
+        yield (
+            f"DATA.TRAIN_JITTER_DURATION = {durations}: must be [] where TRAIN.FULL_VIDEO is False, since "
+            "such clips start at a random time; set TRAIN.FULL_VIDEO True, or use []"
+        )

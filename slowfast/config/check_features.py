@@ -22,13 +22,17 @@ def check_features(cfg: CfgNode) -> Iterator[str]:
     source = f"DATA.FEATURES = {data.FEATURES!r}" if data.FEATURES else f"{files[0]}.DATASET = 'features'"
     for key, used in {
         "AUG.ENABLE": cfg.TRAIN.ENABLE and cfg.AUG.ENABLE,
-        "MIXUP.ENABLE": cfg.TRAIN.ENABLE and cfg.MIXUP.ENABLE,
         "DATA.ORIGINAL_SEMANTICS": data.ORIGINAL_SEMANTICS,
         # A cache holds features of whole pictures, too; files of other programs are taken as they are.
         "DATA.TEST_WHOLE_PICTURE": data.TEST_WHOLE_PICTURE and "TEST" in files,
     }.items():
         if used:
             yield f"{key} = True: needs pixels, and {source} gives features; set it False"
+    if cfg.TRAIN.ENABLE and cfg.MIXUP.ENABLE and cfg.MIXUP.CUTMIX_ALPHA > 0:
+        yield (
+            f"MIXUP.CUTMIX_ALPHA = {cfg.MIXUP.CUTMIX_ALPHA}: needs pixels, and {source} gives features; set "
+            "it 0 for mixup alone"
+        )
     # A rate of 0 is left to the model.
     if data.FEATURES and data.FEATURES_FPS > 0 and data.SAMPLING_RATE > 0:
         yield from _check_feature_rate(cfg)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.values import flatten
 from slowfast.errors import ConfigError
 from slowfast.registry import registry_of
 
@@ -80,6 +81,12 @@ def check_solver(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.CLIP_GRAD_VAL = {solver.CLIP_GRAD_VAL}: must be None where SOLVER.CLIP_GRAD_L2NORM is "
             "set; set one of the two to None"
         )
+    for part, factor in flatten(solver.LR_FACTORS).items():
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or factor <= 0:
+            yield (
+                f"SOLVER.LR_FACTORS.{part} = {factor!r}: must be a factor above 0, such as 0.1; to keep a "
+                "part as it is, freeze it"
+            )
     if solver.LR_POLICY == "steps_with_relative_lrs":
         yield from _check_steps(solver)
     after_warmup = solver.LR_POLICY == "cosine" and solver.COSINE_AFTER_WARMUP

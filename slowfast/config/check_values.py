@@ -111,10 +111,12 @@ def check_values(cfg: CfgNode) -> Iterator[str]:
 def check_names(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of keys that choose an entry of a registry; the user's modules are imported."""
     for key in REGISTRY_OF_KEY:
-        try:
-            registry_of(key).get(_value(cfg, key))
-        except ConfigError as error:
-            yield from error.problems
+        value = _value(cfg, key)
+        for name in value if isinstance(value, tuple) else (value,):
+            try:
+                registry_of(key).get(name)
+            except ConfigError as error:
+                yield from error.problems
 
 
 def _value(cfg: CfgNode, key: str) -> Any:

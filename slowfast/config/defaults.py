@@ -100,6 +100,9 @@ _C.TEST.SAVE_RESULTS_PATH = ""
 _C.TEST.GROUP_BY = ""
 # (new) For ablations: put the frames of each view in a seeded random order and keep their positions.
 _C.TEST.SHUFFLE_FRAMES = False
+# (new) Also test with the frames of each view shuffled, reversed, and with its middle frame alone: accuracies
+# in all and per class, and the classes that reversal exchanges. Takes three more passes over the test split.
+_C.TEST.ORDER_REPORT = False
 
 # ------------------------------------------------------------------------------------- model
 _C.MODEL = CfgNode()
@@ -178,6 +181,12 @@ _C.DATA.TEST_WHOLE_PICTURE = False
 # (new) Both sides of whole pictures are rounded to multiples of this many pixels; 0: of the smallest number
 # that the model accepts.
 _C.DATA.TEST_PICTURE_MULTIPLE = 0
+# (new) Frames of each training clip, drawn uniformly between the two values, such as [12, 16]; empty:
+# NUM_FRAMES. Evaluation uses NUM_FRAMES, or TRAIN.EVAL_NUM_FRAMES.
+_C.DATA.TRAIN_JITTER_NUM_FRAMES = []
+# (new) With TRAIN.FULL_VIDEO: fraction of the video, at a random time, over which the frames of a training
+# clip are spread, drawn uniformly between the two values, such as [0.7, 1.0]; empty: the full video.
+_C.DATA.TRAIN_JITTER_DURATION = []
 # Draw the inverse of the short side uniformly instead of the short side.
 _C.DATA.INV_UNIFORM_SAMPLE = False
 _C.DATA.RANDOM_FLIP = True
@@ -206,6 +215,7 @@ _C.DATA.FEATURES_LAYOUT = "frames_first"
 _C.AUG = CfgNode()
 _C.AUG.ENABLE = False
 # Repeated augmentation: clips of each video per step. A step then has NUM_SAMPLE × TRAIN.BATCH_SIZE clips.
+# Needs AUG.ENABLE for frames; clips of features differ in their times alone.
 _C.AUG.NUM_SAMPLE = 1
 # RandAugment policy by timm's name; empty: colour jitter by 1 ± COLOR_JITTER instead.
 _C.AUG.AA_TYPE = "rand-m9-mstd0.5-inc1"
@@ -269,6 +279,9 @@ _C.SOLVER.CLIP_GRAD_L2NORM = None
 _C.SOLVER.MAX_SKIPPED_STEPS = 10
 # Learning rate of a layer, divided by that of the next layer towards the output.
 _C.SOLVER.LAYER_DECAY = 1.0
+# (new) Factors of the learning rate of parts of the model, by the names of its modules, such as
+# {backbone: 0.1, mlp_head: 10}; a part of a part is a section of its own. The longest name that fits counts.
+_C.SOLVER.LR_FACTORS = CfgNode(new_allowed=True)
 
 # Moving average of the weights (as timm's ModelEma), saved in checkpoints beside the weights.
 _C.MODEL_EMA = CfgNode()
@@ -326,7 +339,14 @@ _C.DETERMINISTIC = False
 _C.LOG_PERIOD = 10
 _C.LOG_MODEL_INFO = True
 
+# (new) Names in TRACKER_REGISTRY: tensorboard, trackio, wandb, mlflow. They write to OUTPUT_DIR and use no
+# network unless their own environment variables say so.
+_C.TRACKERS = ()
+# (new) Name of the project under which trackers compare runs.
+_C.TRACKER_PROJECT = "slowfast"
+
 _C.TENSORBOARD = CfgNode()
+# The same as tensorboard in TRACKERS.
 _C.TENSORBOARD.ENABLE = False
 # Empty: runs-{TRAIN.DATASET} in OUTPUT_DIR.
 _C.TENSORBOARD.LOG_DIR = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -26,6 +27,21 @@ def parse_literal(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+
+
+def flatten(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a section and of the sections in it by their dotted names.
+
+    >>> flatten({"backbone": {"stem": 0.1, "norm": 1}, "head": 10})
+    {'backbone.stem': 0.1, 'backbone.norm': 1, 'head': 10}
+    """
+    found = {}
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            found.update({f"{name}.{rest}": inner for rest, inner in flatten(value).items()})
+        else:
+            found[name] = value
+    return found
 
 
 def convert(value: Any, default: Any) -> Any:

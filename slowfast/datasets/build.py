@@ -15,6 +15,7 @@ from slowfast.datasets.map_dataset import MapDataset
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.datasets.video_dataset import FeatureSource, Reader, VideoDataset, ViewDataset
 from slowfast.datasets.views.augment import Augmentation
+from slowfast.datasets.views.frame_order import GIVEN, SHUFFLED
 from slowfast.datasets.views.original import OriginalViewReader
 from slowfast.datasets.views.shared_crops import SharedCropsReader
 from slowfast.datasets.views.streamed_view import StreamedViewReader
@@ -166,6 +167,7 @@ def build_dataset(
     streamed_views: bool = False,
     feature_shape: tuple[int, ...] | None = None,
     clip_grid: ClipGrid | None = None,
+    frame_order: str = "",
 ) -> ViewDataset:
     """Builds the data set of a split ("train", "val", "test").
 
@@ -175,6 +177,8 @@ def build_dataset(
             not decoded, and their items are :class:`slowfast.datasets.clip.StreamedClip`.
         feature_shape: shape (F,) or (M, F) of a frame's features in the model, for data sets of features.
         clip_grid: clips and time steps of a model that encodes clips; None: single frames.
+        frame_order: order of the frames of each view, see
+            :func:`slowfast.datasets.views.frame_order.order_frames`; empty: as configured.
 
     Returns:
         A :class:`VideoDataset`; for a user's data set of clips a :class:`MapDataset`.
@@ -186,7 +190,7 @@ def build_dataset(
     """
     annotations = _build_registered(cfg, split)
     if not isinstance(annotations, Annotations):
-        return _adapt_map_dataset(cfg, split, annotations, position_rate)
+        return _adapt_map_dataset(cfg, split, annotations, position_rate, frame_order)
     scheme = view_scheme(cfg, split)
     if annotations.features:
         source = "feature_files"
@@ -207,14 +211,20 @@ def build_dataset(
         num_crops=scheme.num_crops,
         substitute=split == "train",
         seed=cfg.RNG_SEED,
-        shuffle_frames=split == "test" and cfg.TEST.SHUFFLE_FRAMES,
+        frame_order=frame_order or _configured_order(cfg, split),
         reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL and built.features is None,
         make_clip=built.make_clip,
         features=built.features,
     )
 
 
-def _adapt_map_dataset(cfg: CfgNode, split: str, dataset: Any, position_rate: float | None) -> MapDataset:
+def _configured_order(cfg: CfgNode, split: str) -> str:
+    return SHUFFLED if split == "test" and cfg.TEST.SHUFFLE_FRAMES else GIVEN
+
+
+def _adapt_map_dataset(
+    cfg: CfgNode, split: str, dataset: Any, position_rate: float | None, frame_order: str
+) -> MapDataset:
     if cfg.DATA.FEATURES:
         raise ConfigError(
             f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '', because {_name_of(cfg, split)} is a data "
@@ -241,7 +251,7 @@ def _adapt_map_dataset(cfg: CfgNode, split: str, dataset: Any, position_rate: fl
         std=cfg.DATA.STD,
         substitute=split == "train",
         seed=cfg.RNG_SEED,
-        shuffle_frames=split == "test" and cfg.TEST.SHUFFLE_FRAMES,
+        frame_order=frame_order or _configured_order(cfg, split),
     )
 
 
@@ -301,6 +311,8 @@ def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
             crop_aspect=_range(data.TRAIN_JITTER_ASPECT_RELATIVE) or (3 / 4, 4 / 3),
             interpolation=data.INTERPOLATION,
             full_video=cfg.TRAIN.FULL_VIDEO,
+            frames_range=_range(data.TRAIN_JITTER_NUM_FRAMES),
+            duration_range=_range(data.TRAIN_JITTER_DURATION),
         )
     crops = cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1
     multiple = data.TEST_PICTURE_MULTIPLE if split == "test" and data.TEST_WHOLE_PICTURE else 0

@@ -18,6 +18,7 @@ from torch import Tensor
 from slowfast.datasets.annotations import PathTable
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.video_dataset import Item, ViewDataset
+from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.errors import DataError
 
 # Attributes that may hold labels and paths: our own name, PySlowFast's, torchvision's.
@@ -46,7 +47,7 @@ class MapDataset(ViewDataset):
         num_classes: K.
         position_step: difference of the positions of consecutive frames, for tuples without positions.
         mean, std: ``DATA.MEAN`` and ``DATA.STD``.
-        substitute, seed, shuffle_frames: see :class:`~slowfast.datasets.video_dataset.ViewDataset`.
+        substitute, seed, frame_order: see :class:`~slowfast.datasets.video_dataset.ViewDataset`.
 
     Raises:
         DataError: where the data set lacks something; the message states what to add.
@@ -63,13 +64,13 @@ class MapDataset(ViewDataset):
         std: Sequence[float] = (0.225, 0.225, 0.225),
         substitute: bool = False,
         seed: int = 0,
-        shuffle_frames: bool = False,
+        frame_order: str = GIVEN,
     ) -> None:
         self._dataset = dataset
         self._name = f"data set {name!r}: {type(dataset).__name__}"
         num_items, num_views = self._count_items()
         super().__init__(
-            num_items // num_views, num_views, substitute=substitute, seed=seed, shuffle_frames=shuffle_frames
+            num_items // num_views, num_views, substitute=substitute, seed=seed, frame_order=frame_order
         )
         self._position_step = position_step
         self._mean = torch.tensor(mean).view(3, 1, 1, 1)
@@ -151,9 +152,8 @@ class MapDataset(ViewDataset):
         if isinstance(item, BrokenVideo):
             return replace(item, video_id=video_id)
         clip = self._as_clip(item, index, video_id, view_id)
-        if self._shuffle_frames:
-            clip = clip.reordered(torch.from_numpy(rng.permutation(clip.frames.shape[1])))
-        return clip
+        order = order_frames(self._frame_order, clip.frames.shape[1], rng)
+        return clip if order is None else clip.reordered(order)
 
     def _as_clip(self, item: Any, index: int, video_id: int, view_id: int) -> Clip:
         if isinstance(item, Clip):

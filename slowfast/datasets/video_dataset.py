@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -21,6 +20,7 @@ from slowfast.datasets.clip import BrokenVideo, Clip, ReadClip, StreamedClip
 from slowfast.datasets.loading.quarantine import Quarantine
 from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.datasets.missing_videos import describe_base_folder
+from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import Segment
 from slowfast.errors import DecodeError
@@ -63,7 +63,8 @@ class ViewDataset(Dataset[Item]):
         substitute: True (training): another video is substituted for a broken one; False: the item is the
             :class:`BrokenVideo` itself.
         seed: everything random in an item is a function of it, the epoch and the item's index.
-        shuffle_frames: permute the frames of each view and keep its positions.
+        frame_order: order of the frames of each view, whose positions stay; see
+            :func:`slowfast.datasets.views.frame_order.order_frames`.
         features: where the items are features, their origin.
 
     Attributes:
@@ -77,7 +78,7 @@ class ViewDataset(Dataset[Item]):
         *,
         substitute: bool = False,
         seed: int = 0,
-        shuffle_frames: bool = False,
+        frame_order: str = GIVEN,
         features: FeatureSource | None = None,
     ) -> None:
         self.num_videos = num_videos
@@ -86,7 +87,7 @@ class ViewDataset(Dataset[Item]):
         self.quarantine = Quarantine(num_videos)
         self._substitute = substitute
         self._seed = seed
-        self._shuffle_frames = shuffle_frames
+        self._frame_order = frame_order
 
     @property
     @abstractmethod
@@ -160,7 +161,7 @@ class VideoDataset(ViewDataset):
             ``v % num_crops``.
         reverse_channels: return BGR instead of RGB.
         make_clip: builds an item from (frames or features, positions, label, video id, view id).
-        substitute, seed, shuffle_frames, features: see :class:`ViewDataset`.
+        substitute, seed, frame_order, features: see :class:`ViewDataset`.
 
     Attributes:
         reader: as given.
@@ -175,7 +176,7 @@ class VideoDataset(ViewDataset):
         num_crops: int = 1,
         substitute: bool = False,
         seed: int = 0,
-        shuffle_frames: bool = False,
+        frame_order: str = GIVEN,
         reverse_channels: bool = False,
         make_clip: Callable[..., ReadClip] = Clip,
         features: FeatureSource | None = None,
@@ -185,7 +186,7 @@ class VideoDataset(ViewDataset):
             num_temporal * num_crops,
             substitute=substitute,
             seed=seed,
-            shuffle_frames=shuffle_frames,
+            frame_order=frame_order,
             features=features,
         )
         self._annotations = annotations
@@ -222,13 +223,12 @@ class VideoDataset(ViewDataset):
         read = self.reader.read(self.paths[video_id], view, crop, rng, segment)
         label = self._annotations.label(video_id)
         if isinstance(read, StreamedView):
-            order = torch.from_numpy(rng.permutation(len(read.indices))) if self._shuffle_frames else None
+            order = order_frames(self._frame_order, len(read.indices), rng)
             read = replace(read, order=order, reverse_channels=self._reverse_channels)
             return StreamedClip(read, label, video_id, view_id)
         content, positions = read
         if self._reverse_channels:
             content = content.flip(0)
         clip = self._make_clip(content, positions, label, video_id, view_id)
-        if self._shuffle_frames:
-            clip = clip.reordered(torch.from_numpy(rng.permutation(len(positions))))
-        return clip
+        order = order_frames(self._frame_order, len(positions), rng)
+        return clip if order is None else clip.reordered(order)

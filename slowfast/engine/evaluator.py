@@ -79,13 +79,14 @@ class SplitEvaluator:
 
 
 def build_evaluator(
-    cfg: CfgNode, split: str, model: Any, world: World, interrupt: Interrupt
+    cfg: CfgNode, split: str, model: Any, world: World, interrupt: Interrupt, *, frame_order: str = ""
 ) -> SplitEvaluator:
     """Builds the evaluation of ``model`` on ``split`` (``val`` or ``test``).
 
     Args:
         model: a :class:`slowfast.models.capabilities.VideoModel` on the device of ``world``.
         interrupt: ends an evaluation after a signal.
+        frame_order: see :func:`slowfast.datasets.build.build_dataset`.
     """
     section = cfg.TRAIN if split == "val" else cfg.TEST
     dataset = build_dataset(
@@ -95,6 +96,7 @@ def build_evaluator(
         streamed_views=isinstance(model, FrameByFrameModel),
         feature_shape=feature_shape_of(model),
         clip_grid=clip_grid_of(model),
+        frame_order=frame_order,
     )
     loader = build_loader(
         cfg,

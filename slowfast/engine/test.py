@@ -17,20 +17,29 @@ from slowfast.datasets.groups import groups_by_pattern
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_seeded_model
+from slowfast.engine.testing.order_test import run_order_tests
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import CheckpointError, DataError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.solver.ema import evaluates_average
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
 
-def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path | None) -> Evaluation | None:
+def run_test(
+    cfg: CfgNode,
+    world: World,
+    interrupt: Interrupt,
+    *,
+    trained: Path | None,
+    trackers: Trackers | None = None,
+) -> Evaluation | None:
     """Tests the weights that the configuration names, otherwise those just ``trained``, otherwise the newest.
 
     Returns:
@@ -47,12 +56,31 @@ def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
-    if evaluation is None:
-        return None
-    groups = _find_groups(cfg, evaluator.dataset)
-    if groups is not None:
+    if evaluation is not None and (groups := _find_groups(cfg, evaluator.dataset)) is not None:
         of_videos = tuple(groups[video] for video in evaluation.video_ids)
         evaluation = dataclasses.replace(evaluation, groups=of_videos)
+    names = choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES)
+    if evaluation is not None:
+        metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
+        (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})
+    if cfg.TEST.ORDER_REPORT:
+        run_order_tests(cfg, model, world, interrupt, evaluation, names)
+    return evaluation
+
+
+def _report(
+    cfg: CfgNode,
+    evaluation: Evaluation,
+    evaluator: SplitEvaluator,
+    class_names: list[str],
+    *,
+    checkpoint: str,
+) -> dict[str, Any]:
+    """Logs the result of a test and writes the predictions files; returns the metrics.
+
+    Raises:
+        DataError: if no video could be scored.
+    """
     metrics = _final_metrics(evaluation, num_videos=evaluator.dataset.num_videos)
     log_json_stats({"_type": "test_final", "split": "test_final", **metrics})
     _log_result(evaluation, metrics)
@@ -61,14 +89,14 @@ def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
         predictions = predictions_of(
             evaluation,
             paths=evaluator.dataset.paths,
-            class_names=choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES),
-            meta={**metrics, "checkpoint": str(weights), "seconds": evaluation.seconds},
+            class_names=class_names,
+            meta={**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
         )
         save_predictions(path, predictions)
         logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
     if len(evaluation.video_ids) == 0:
         raise DataError("no test video could be scored; the reasons are listed above")
-    return evaluation
+    return metrics
 
 
 def _find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:

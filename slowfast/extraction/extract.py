@@ -17,7 +17,7 @@ from slowfast import __version__
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener, view_scheme
 from slowfast.datasets.views.view_reader import TrainingViews
-from slowfast.distributed.device import device_errors
+from slowfast.distributed.device import device_errors, is_cpu
 from slowfast.distributed.world import World
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
@@ -39,6 +39,7 @@ from slowfast.models.capabilities import (
 )
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.models.inference.compute_threads import ComputeThreads
 from slowfast.video.decoding import describe_backend
 
 logger = get_logger(__name__)
@@ -93,18 +94,20 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
     setup = build_encoding(cfg, model, world, rows)
     manifest = _claim_folder(folder, world, _build_manifest(cfg, model, request, splits, setup))
     log_size(manifest, splits, world, rows, "frame" if clip_grid_of(model) is None else "time step")
+    threads = max(cfg.DATA_LOADER.NUM_WORKERS, 1)
     encoder = FrameEncoder(
         model,
         mean=manifest.mean,
         std=manifest.std,
         device=world.device,
         channels=manifest.channels,
+        compute=ComputeThreads(threads if is_cpu(world.device) and not setup.compile else 1),
     )
     extractor = CachedVideoExtractor(encoder, str(folder), manifest, _settings_hash(manifest), interrupt)
     work = ExtractionWork(extractor, splits, interrupt)
     remedies = (*memory_remedies(model, training=False), "fewer DATA_LOADER.NUM_WORKERS")
     with device_errors(world.device, *remedies):
-        work.finish(world, threads=max(cfg.DATA_LOADER.NUM_WORKERS, 1))
+        work.finish(world, threads=threads)
     _report(work, folder / f"broken-{world.rank}.json")
 
 

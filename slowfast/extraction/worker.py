@@ -90,16 +90,21 @@ class ExtractionWork:
             DataError: where features cannot be written.
         """
         total = sum(world.all_gather_objects(self.total))
+        compute = self._extractor.encoder.compute
         with (
             Progress(total, "features", "video", enabled=world.is_main) as progress,
             ThreadPoolExecutor(threads, "extract") as pool,
         ):
             futures = [pool.submit(self._work) for _ in range(threads)]
+            for future in futures:
+                future.add_done_callback(lambda _: compute.leave())
             try:
                 self._exchange_progress(world, futures, progress)
             except BaseException:
                 self._failed = True
                 raise
+            finally:
+                compute.restore()
         if self._interrupt.requested():
             raise Interrupted(
                 self._interrupt.signum,

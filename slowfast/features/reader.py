@@ -6,22 +6,19 @@ several tokens per frame.
 
 from __future__ import annotations
 
-import io
-import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.datasets.views.view_reader import Scheme, Segment, ViewReader
 from slowfast.errors import DecodeError
+from slowfast.features.array_file import ArrayFile, map_array, read_array
 from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
 from slowfast.features.row_times import RowTimes
 from slowfast.features.storage import STORED, from_stored
@@ -29,9 +26,6 @@ from slowfast.video.frame_times import FrameTimes
 
 LAYOUTS = ("frames_first", "frames_last")
 """Layouts of the arrays of other programs, (T, F) or (F, T); arrays (T, M, F) have the frames first."""
-
-# Bytes of magic number, version and header length at the start of a .npy file.
-_PREAMBLE = 10
 
 
 @dataclass(frozen=True)
@@ -70,8 +64,8 @@ class CacheReader:
         rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
         choice = self.variants[crop]
         variant = choice[int(rng.integers(len(choice)))] if len(choice) > 1 else choice[0]
-        array = self._array(path, variant, row_times)
-        return from_stored(take_rows(array, rows), self.dtype), torch.from_numpy(positions)
+        features = self._read(path, variant, row_times, rows)
+        return from_stored(features, self.dtype), torch.from_numpy(positions)
 
     def read_all(self, path: str) -> tuple[Tensor, RowTimes]:
         """Returns all rows of a video, (T, F) or (T, M, F), of the first variant, and their times.
@@ -80,23 +74,24 @@ class CacheReader:
             DecodeError: as :meth:`read`.
         """
         row_times = self._row_times(path)
-        array = self._array(path, self.variants[0][0], row_times)
-        return from_stored(np.array(array), self.dtype), row_times
+        return from_stored(self._read(path, self.variants[0][0], row_times), self.dtype), row_times
 
     def _row_times(self, path: str) -> RowTimes:
         try:
-            return RowTimes.from_table(map_array(str(times_path(self.folder, self.names(path))), path))
+            return RowTimes.from_table(read_array(str(times_path(self.folder, self.names(path))), path))
         except ValueError as error:
             raise DecodeError(path, "damaged features", str(error)) from error
 
-    def _array(self, path: str, variant: Variant, row_times: RowTimes) -> NDArray[Any]:
-        """Returns the memory-mapped rows of a video."""
-        array = map_array(str(features_path(self.folder, variant, self.names(path))), path)
-        wanted = (row_times.times.num_frames, *self.row_shape)
-        if array.shape != wanted or array.dtype != STORED[self.dtype][1]:
-            detail = f"{array.dtype} {array.shape} instead of {self.dtype} {wanted}; extract it again"
-            raise DecodeError(path, "damaged features", detail)
-        return array
+    def _read(
+        self, path: str, variant: Variant, row_times: RowTimes, rows: NDArray[np.int64] | None = None
+    ) -> NDArray[Any]:
+        """Returns rows (n, …) of a video; None: all."""
+        with ArrayFile(str(features_path(self.folder, variant, self.names(path))), path) as file:
+            wanted = (row_times.times.num_frames, *self.row_shape)
+            if file.shape != wanted or file.dtype != STORED[self.dtype][1]:
+                detail = f"{file.dtype} {file.shape} instead of {self.dtype} {wanted}; extract it again"
+                raise DecodeError(path, "damaged features", detail)
+            return file.read(rows)
 
 
 @dataclass(frozen=True)
@@ -236,45 +231,6 @@ def take_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
         if array.dtype.isnative
         else array[rows].astype(array.dtype.newbyteorder("="))
     )
-
-
-def map_array(path: str, video: str) -> NDArray[Any]:
-    """Returns the memory-mapped array of a ``.npy`` file.
-
-    ``numpy.load`` takes five times as long, mostly for parsing headers, which are the same for many files.
-
-    Args:
-        video: path of the video, for messages.
-
-    Raises:
-        DecodeError: where the file is missing or damaged.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            preamble = file.read(_PREAMBLE)
-            # Only version 1.0 of the format has this preamble; numpy reads others.
-            if preamble[:8] != b"\x93NUMPY\x01\x00":
-                return np.load(path, mmap_mode="r", allow_pickle=False)
-            length = int.from_bytes(preamble[8:], "little")
-            shape, fortran_order, dtype = _parse_header(preamble[8:] + file.read(length))
-            if dtype.hasobject:
-                raise ValueError("it holds Python objects")
-            count = int(np.prod(shape))
-            if count == 0:  # an empty range cannot be mapped
-                return np.zeros(shape, dtype)
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        flat = np.frombuffer(memory, dtype, count, _PREAMBLE + length)
-        return flat.reshape(shape, order="F" if fortran_order else "C")
-    except FileNotFoundError as error:
-        raise DecodeError(video, "no features", f"there is no {path}") from error
-    except (ValueError, EOFError) as error:
-        raise DecodeError(video, "damaged features", f"{path}: {error}") from error
-
-
-@lru_cache(maxsize=1024)
-def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Returns shape, Fortran order and dtype in a header of version 1.0, which includes its length."""
-    return npy.read_array_header_1_0(io.BytesIO(header))
 
 
 def _find_file(path: str) -> str:

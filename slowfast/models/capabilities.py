@@ -103,15 +103,19 @@ class EncodingSetup:
         precision: ``float32``, ``bfloat16`` or ``float16``, of matrix products.
         fold: whether batch norms are folded into convolutions.
         compile: whether the network is compiled.
+        exact_layers: fraction of the convolutions and linear layers, from the first on, that are computed in
+            float32 whatever the precision.
     """
 
     precision: str = "float32"
     fold: bool = False
     compile: bool = False
+    exact_layers: float = 0.0
 
     def describe(self) -> str:
         """Returns the setup in words, as written to files of features."""
-        return f"{self.precision}, compiled" if self.compile else self.precision
+        exact = f" after {self.exact_layers:.0%} of the layers in float32" if self.exact_layers else ""
+        return f"{self.precision}{exact}{', compiled' if self.compile else ''}"
 
 
 @runtime_checkable

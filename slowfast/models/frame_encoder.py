@@ -7,7 +7,6 @@ time step for models that encode clips (:class:`slowfast.models.clip_grid.ClipGr
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from slowfast.datasets.clip import normalize
 from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of
 from slowfast.models.clip_grid import ClipGrid
+from slowfast.models.inference.compute_threads import ComputeThreads
 from slowfast.models.precision import Precision
 
 CHUNK_FRAMES = 64
@@ -35,7 +35,7 @@ Frames: TypeAlias = NDArray[np.uint8] | Tensor
 class FrameEncoder:
     """Maps frames to features: copies them to the device, normalises them and runs the model on them.
 
-    May be used by several threads, which then encode one after another.
+    May be used by several threads, which by default encode one after another.
 
     Attributes:
         model: in evaluation mode.
@@ -44,6 +44,7 @@ class FrameEncoder:
         precision: the precision in which the model computes.
         channels: the order in which the model takes the channels of the RGB frames, ``RGB`` or ``BGR``.
         chunk_frames: frames per chunk; 0: ``CHUNK_FRAMES``.
+        compute: how many threads encode at the same time.
     """
 
     model: FrameByFrameModel
@@ -53,7 +54,7 @@ class FrameEncoder:
     precision: Precision = field(default_factory=Precision)
     channels: str = "RGB"
     chunk_frames: int = 0
-    _computing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    compute: ComputeThreads = field(default_factory=ComputeThreads, repr=False, compare=False)
 
     @property
     def clip_grid(self) -> ClipGrid | None:
@@ -76,7 +77,7 @@ class FrameEncoder:
         clip = frames.to(self.device).permute(3, 0, 1, 2)[None]  # (t, H, W, 3) -> (1, 3, t, H, W)
         if self.channels == "BGR":
             clip = clip.flip(1)
-        with self._computing, torch.no_grad(), self.precision.autocast():
+        with self.compute.use(), torch.no_grad(), self.precision.autocast():
             return self.model.encode_frames(normalize(clip, self.mean, self.std))[0]  # (n, F)
 
     def encode_chunks(self, chunks: Iterable[Frames], *, ahead: int = 0) -> Generator[Tensor, None, None]:

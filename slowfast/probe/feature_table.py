@@ -28,6 +28,9 @@ logger = get_logger(__name__)
 
 # Features may take this fraction of the free memory.
 _MAX_MEMORY = 0.6
+ClipInputs = tuple[Tensor, Tensor, Tensor | None]
+"""Features, positions and mask of clips, the arguments of a model's ``classify``."""
+
 DRAWS = 16
 """Training clips that are planned per video; each epoch takes one of them."""
 
@@ -60,6 +63,12 @@ class FeatureTable:
         """(F,) or (M, F)."""
         return tuple(self.rows.shape[1:])
 
+    def take(self, rows: Tensor) -> Tensor:
+        """Returns the rows with these indices (…), float32 (…, F) or (…, M, F)."""
+        # Four times as fast as self.rows[rows], which copies element by element.
+        taken = self.rows.index_select(0, rows.flatten()).float()
+        return taken.view(*rows.shape, *self.row_shape)
+
     def video(self, index: int) -> Tensor:
         """Returns all rows of a video float32, (T, F) or (T, M, F); those of its segment where it has one."""
         start, end = self.starts[index : index + 2].tolist()
@@ -81,9 +90,7 @@ class ClipPlan:
     rows: Tensor
     positions: Tensor
 
-    def clips(
-        self, table: FeatureTable, videos: Tensor, draws: Tensor | int = 0
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def clips(self, table: FeatureTable, videos: Tensor, draws: Tensor | int = 0) -> ClipInputs:
         """Returns features float32, positions and mask of one clip of each of these videos.
 
         The mask is None where all clips are complete; otherwise rows beyond the longest clip are left out.
@@ -92,10 +99,10 @@ class ClipPlan:
         positions = self.positions[draws, videos]
         mask = rows >= 0
         if mask.all():
-            return table.rows[rows].float(), positions, None
+            return table.take(rows), positions, None
         longest = int(mask.sum(dim=1).max())
         rows, positions, mask = rows[:, :longest], positions[:, :longest], mask[:, :longest]
-        return table.rows[rows.clamp(min=0)].float(), positions, mask
+        return table.take(rows.clamp(min=0)), positions, mask
 
 
 def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTable:

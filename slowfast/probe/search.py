@@ -22,9 +22,9 @@ logger = get_logger(__name__)
 Metric = Callable[[NDArray[np.floating], NDArray[np.int64]], float]
 """A function of scores (V, K) and labels (V,) int64, higher is better."""
 
-# Folds on which all candidates are trained; the better half goes on to the others.
+# Folds on which all candidates are trained; the best third goes on to the others.
 _FIRST_FOLDS = 2
-_KEPT_FRACTION = 0.5
+_KEPT_FRACTION = 1 / 3
 # Candidates that are trained with all seeds.
 _FINALISTS = 3
 
@@ -133,7 +133,7 @@ def search(
 ) -> SearchResult:
     """Fits the baselines, then trains candidates on more and more folds and seeds, fewer each time.
 
-    All candidates are trained on two folds, the better half on all folds, the best three and the best one of
+    All candidates are trained on two folds, the best third on all folds, the best three and the best one of
     each family with all seeds (successive halving, Jamieson and Talwalkar 2016, with folds as resource).
 
     Raises:

@@ -38,7 +38,7 @@ _POLL_SECONDS = 0.5
 # Keys on which the clips of a configuration depend.
 _CLIP_KEYS = (
     "DATA.NUM_FRAMES", "DATA.SAMPLING_RATE", "DATA.TARGET_FPS", "TRAIN.FULL_VIDEO", "TRAIN.EVAL_FULL_VIDEO",
-    "TRAIN.EVAL_NUM_FRAMES",
+    "TRAIN.EVAL_NUM_FRAMES", "DATA.TRAIN_JITTER_NUM_FRAMES", "DATA.TRAIN_JITTER_DURATION",
 )  # fmt: skip
 
 
@@ -129,7 +129,8 @@ class TaskWorker:
         values = []
         for key in _CLIP_KEYS:
             section, name = key.split(".")
-            values.append(cfg[section][name])
+            value = cfg[section][name]
+            values.append(tuple(value) if isinstance(value, list) else value)
         key_of_clips = (*values, position_rate)
         if key_of_clips not in self._plans:
             self._plans[key_of_clips] = Plans.of(cfg, self._problem.table, position_rate)

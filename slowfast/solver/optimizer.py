@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.values import flatten
 from slowfast.errors import ConfigError
 from slowfast.models.capabilities import ExemptsWeightDecay, HasLayerDepths
 from slowfast.registry import Registry, import_user_modules
@@ -73,8 +75,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
             ``slowfast.models.capabilities``.
 
     Raises:
-        ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, or ``SOLVER.LAYER_DECAY`` is not 1
-            for a model without ``layer_id``.
+        ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, ``SOLVER.LAYER_DECAY`` is not 1 for
+            a model without ``layer_id``, or ``SOLVER.LR_FACTORS`` names no part of the model.
     """
     import_user_modules(cfg.IMPORTS)
     solver = cfg.SOLVER
@@ -97,6 +99,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         exempt_names=exempt_names,
         layer_decay=solver.LAYER_DECAY,
         layer_id=layer_id,
+        lr_factors=flatten(solver.LR_FACTORS),
     )
     return OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
 
@@ -129,6 +132,7 @@ def parameter_groups(
     exempt_names: Set[str] = frozenset(),
     layer_decay: float = 1.0,
     layer_id: LayerId | None = None,
+    lr_factors: Mapping[str, float] = MappingProxyType({}),
 ) -> list[ParameterGroup]:
     """Groups the trainable parameters by weight decay and relative learning rate.
 
@@ -142,6 +146,11 @@ def parameter_groups(
         layer_decay: factor per layer (Clark et al., 2020); a parameter at depth d of n has
             ``layer_decay ** (n - 1 - d)`` times the learning rate.
         layer_id: parameter name -> (d, n); needed where ``layer_decay`` is not 1.
+        lr_factors: factor of the learning rate by the name of a module or parameter; the longest that fits
+            counts.
+
+    Raises:
+        ConfigError: for a name that no module with trainable parameters has.
 
     Returns:
         Groups for a ``torch.optim`` optimiser, in order of first appearance in the model. Besides ``params``,
@@ -149,6 +158,8 @@ def parameter_groups(
         :func:`set_learning_rate`. The names are saved with the optimiser's state (``param_names``).
     """
     in_batch_norm = _batch_norm_parameters(model)
+    _check_parts(lr_factors, model)
+    parts = sorted(lr_factors, key=len, reverse=True)
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -162,11 +173,29 @@ def parameter_groups(
         if layer_id is not None:
             depth, num_depths = layer_id(name)
             scale = layer_decay ** (num_depths - 1 - depth)
+        scale *= next((lr_factors[part] for part in parts if _is_within(name, part)), 1.0)
         groups.setdefault((decay, scale), []).append((name, parameter))
     return [
         {"params": parameters, "weight_decay": decay, "lr_scale": scale}
         for (decay, scale), parameters in groups.items()
     ]
+
+
+def _is_within(name: str, part: str) -> bool:
+    """Returns whether a parameter is the part of that name, or lies in it."""
+    return f"{name}.".startswith(f"{part}.")
+
+
+def _check_parts(parts: Iterable[str], model: nn.Module) -> None:
+    """Raises ``ConfigError`` for the name of a part without trainable parameters."""
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for part in parts:
+        if not any(_is_within(name, part) for name in names):
+            known = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
+            raise ConfigError(
+                f"SOLVER.LR_FACTORS.{part}: must be a part of the model with trainable parameters; its parts "
+                f"are {known}"
+            )
 
 
 def _batch_norm_parameters(model: nn.Module) -> set[int]:

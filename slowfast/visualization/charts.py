@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
@@ -99,6 +100,16 @@ def line_chart(curves: Sequence[tuple[str, Sequence[float]]], *, xlabel: str, yl
         axes.grid()
         ends = [f"{name}: {values[0]:.3g} to {values[-1]:.3g}" for name, values in curves]
         return inline_svg(figure, f"{ylabel}, by {xlabel}. {'; '.join(ends)}")
+
+
+@contextmanager
+def page_figure(width: int, height: int) -> Iterator[Figure]:
+    """Yields an empty figure of that size in pixels, for :func:`inline_svg` within the context."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_PAGE_STYLE):
+        yield Figure(figsize=(width / 72, height / 72), layout="constrained")
 
 
 def plot_runs(axes: Axes, runs: Sequence[RunLog], metric: Metric, *, colors: Sequence[str]) -> None:

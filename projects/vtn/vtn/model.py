@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import VTNArguments
-from vtn.encoder.fusion import build_fusion
+from vtn.encoder.fusion import AttendTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.encoder.longformer import adapt_positions, start_from_longformer
+from vtn.encoder.rollout import attention_rollout
 from vtn.encoder.temporal_encoder import TemporalEncoder
 from vtn.frame_model import FrameModel, build_head
 from vtn.head.diagnosis import attention_evenness, spread_between_clips
@@ -124,6 +125,7 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
             ),
             tokens_per_frame=self.num_tokens if in_sequence else 1,
             pooling=arguments.head.pooling,
+            takes_zeros=self.feature_input is not None,
         )
         if arguments.input.standardize:
             _scale_projection(self.temporal_encoder)
@@ -132,7 +134,9 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         self.mlp_head = build_head(self.temporal_encoder.state_dim, arguments.head, arguments.num_classes)
         self.statistics_skip: StatisticsSkip | None = None
         if arguments.head.skip:
-            self.statistics_skip = StatisticsSkip(self.feature_dim, arguments.num_classes)
+            self.statistics_skip = StatisticsSkip(
+                self.feature_dim, arguments.num_classes, takes_zeros=self.feature_input is not None
+            )
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
@@ -208,11 +212,47 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         Raises:
             InputError: for shapes or dtypes that do not fit, and for a clip without a real frame.
         """
+        inputs = self._encoder_inputs(features, positions, mask)
+        return self.temporal_encoder.frame_attention(inputs, self.cls_token, positions, mask)
+
+    def attention_rollout(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Returns the attention of [CLS] to each frame, rolled out over all layers, (B, T).
+
+        Per clip the weights sum to 1 together with that of [CLS] itself, which is not returned; see
+        :func:`vtn.encoder.rollout.attention_rollout`.
+
+        Raises:
+            InputError: as :meth:`frame_attention`.
+        """
+        inputs = self._encoder_inputs(features, positions, mask)
+        return attention_rollout(self.temporal_encoder, inputs, self.cls_token, positions, mask)[:, 1:]
+
+    def token_attention(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor | None:
+        """Returns the attention to each token within its frame, (B, T, M), which sums to 1 per frame.
+
+        With ``fusion`` ``sequence`` it is that of [CLS] in the last layer, the mean over heads; with
+        ``attend`` that of the queries, the mean over them. None: the model does not attend to tokens.
+
+        Raises:
+            InputError: as :meth:`frame_attention`.
+        """
+        fusion = self.temporal_encoder.fusion
+        if isinstance(fusion, AttendTokens):
+            return fusion.weights(self._encoder_inputs(features, positions, mask)).mean(2)
+        if self.temporal_encoder.tokens_per_frame == 1:
+            return None
+        weights = self.frame_attention(features, positions, mask)[-1].mean(1)  # (B, T, M)
+        return weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+
+    def _encoder_inputs(self, features: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Returns the features as the temporal encoder takes them."""
         check_sequence(features, positions, mask, self.feature_shape)
         inputs = self._prepare(features, mask)
-        if self.feature_input is not None:
-            inputs = self.feature_input(inputs, mask)
-        return self.temporal_encoder.frame_attention(inputs, self.cls_token, positions, mask)
+        return inputs if self.feature_input is None else self.feature_input(inputs, mask)
 
     def describe_states(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None

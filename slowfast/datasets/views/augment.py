@@ -97,8 +97,12 @@ class Augmentation:
 
 
 def clips_per_video(cfg: CfgNode) -> int:
-    """Returns the clips of each video per training step: ``AUG.NUM_SAMPLE``, or 1 without augmentation."""
-    return cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
+    """Returns the clips of each video per training step: ``AUG.NUM_SAMPLE``, or 1 without augmentation.
+
+    Features are not augmented, and have several clips all the same: the times of the clips differ.
+    """
+    has_features = cfg.DATA.FEATURES or cfg.TRAIN.DATASET == "features"
+    return cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE or has_features else 1
 
 
 def jitter_color(frames: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -76,7 +76,7 @@ class BatchMixer:
         Args:
             batch: in host memory, labels (B,) int64 or (B, K) float.
         """
-        labels = self._distributions(batch.label)
+        labels = self.distributions(batch.label)
         mixed_labels = labels.clone()
         on_device = batch.to(device)
         frames = on_device.frames.clone()
@@ -103,7 +103,7 @@ class BatchMixer:
         box = (max(top, 0), max(left, 0), min(top + rows, height), min(left + columns, width))
         return Mix(1 - (box[2] - box[0]) * (box[3] - box[1]) / (height * width), box)
 
-    def _distributions(self, labels: Tensor) -> Tensor:
+    def distributions(self, labels: Tensor) -> Tensor:
         """Returns (B, K) float32: class indices (B,) smoothed, distributions (B, K) unchanged."""
         if labels.ndim == 2:
             return labels.float()

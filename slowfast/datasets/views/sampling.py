@@ -116,6 +116,21 @@ def spread_clip(times: FrameTimes, num_frames: int, rng: np.random.Generator) ->
     return _distinct(frames, total)
 
 
+def spread_part(times: FrameTimes, num_frames: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Draws frames as :func:`spread_clip`, from a part of the video that starts at a random time.
+
+    Args:
+        times: of the video.
+        num_frames: T.
+        fraction: duration of the part, divided by that of the video, above 0 and at most 1.
+        rng: generator of the start and of the frames.
+    """
+    duration = fraction * times.duration
+    start = float(rng.uniform(0, times.duration - duration)) if fraction < 1 else 0.0
+    first, part = times.cut(start, start + duration)
+    return first + spread_clip(part, num_frames, rng)
+
+
 def view_clip(
     times: FrameTimes, num_frames: int, sampling_rate: float, target_fps: float, view: int, num_views: int
 ) -> np.ndarray:

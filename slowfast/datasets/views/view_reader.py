@@ -61,6 +61,9 @@ class TrainingViews:
         interpolation: of the scaling, ``bilinear`` or ``bicubic``.
         full_video: frames are spread over the full video, one drawn from each of T equal parts;
             ``sampling_rate`` has no effect.
+        frames_range: T is drawn between these two values for each clip; None: it is ``num_frames``.
+        duration_range: with ``full_video``, the frames are spread over a part of the video whose fraction is
+            drawn between these two values; None: over the full video.
     """
 
     num_frames: int
@@ -76,11 +79,19 @@ class TrainingViews:
     num_crops: int = 1
     interpolation: str = "bilinear"
     full_video: bool = False
+    frames_range: tuple[float, float] | None = None
+    duration_range: tuple[float, float] | None = None
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
-        if self.full_video:
-            return sampling.spread_clip(times, self.num_frames, rng)
-        return sampling.random_clip(times, self.num_frames, self.sampling_rate, self.target_fps, rng)
+        count = self.num_frames
+        if self.frames_range is not None:
+            least, largest = self.frames_range
+            count = int(rng.integers(int(least), int(largest) + 1))
+        if not self.full_video:
+            return sampling.random_clip(times, count, self.sampling_rate, self.target_fps, rng)
+        if self.duration_range is None:
+            return sampling.spread_clip(times, count, rng)
+        return sampling.spread_part(times, count, float(rng.uniform(*self.duration_range)), rng)
 
     def placer(self, crop: int, rng: np.random.Generator) -> Placer:
         if self.crop_area is not None and self.crop_aspect is not None:

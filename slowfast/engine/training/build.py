@@ -15,7 +15,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import named_classes
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.video_dataset import ViewDataset
-from slowfast.datasets.views.mixing import build_mixer
+from slowfast.datasets.views.mixing import BatchMixer, build_mixer
 from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
@@ -31,6 +31,7 @@ from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError
+from slowfast.features.mixing import FeatureMixer
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.capabilities import clip_grid_of, feature_shape_of
@@ -40,7 +41,7 @@ from slowfast.models.objective.training_loss import build_training_loss
 from slowfast.models.precision import Precision, choose_precision
 from slowfast.solver import build_lr_policy, build_optimizer, lr_scale
 from slowfast.solver.ema import build_average, evaluates_average
-from slowfast.tracking.tensorboard import open_tensorboard
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
@@ -52,12 +53,14 @@ def build_training_run(
     *,
     fetch_weights: bool,
     saved: TrainingState | None = None,
+    trackers: Trackers | None = None,
 ) -> TrainingRun:
     """Builds the run that a configuration describes, with initial weights.
 
     Args:
         fetch_weights: False if a checkpoint is loaded next.
         saved: the state from which this run is resumed; None at its first start.
+        trackers: get the metrics; None: none are used.
 
     Raises:
         SlowFastError: for every error that the user can fix.
@@ -84,13 +87,13 @@ def build_training_run(
     return TrainingRun(
         step=step,
         loader=loader,
-        mixer=build_mixer(cfg, rank=world.rank, batch_size=batch_size),
+        mixer=_build_mixer(cfg, dataset, world, batch_size),
         evaluator=build_evaluator(cfg, "val", evaluated.network, world, interrupt),
         evaluated=evaluated,
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),
         identity=_build_identity(cfg, dataset, global_batch, scale, saved),
-        log=_build_log(cfg, schedule, world),
+        log=_build_log(cfg, schedule, world, trackers or Trackers()),
         failure_budget=_build_failure_budget(cfg, dataset, world),
         writer=_build_writer(cfg, world),
         selection=_build_selection(cfg),
@@ -139,6 +142,14 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
     return dataset, loader
+
+
+def _build_mixer(
+    cfg: CfgNode, dataset: ViewDataset, world: World, batch_size: int
+) -> BatchMixer | FeatureMixer | None:
+    """Returns the mixer of frames or of features; None where ``MIXUP.ENABLE`` is False."""
+    mixer = build_mixer(cfg, rank=world.rank, batch_size=batch_size)
+    return mixer if mixer is None or dataset.features is None else FeatureMixer(mixer)
 
 
 def _build_identity(
@@ -240,7 +251,7 @@ def _build_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> Schedule:
     )
 
 
-def _build_log(cfg: CfgNode, schedule: Schedule, world: World) -> TrainingLog:
+def _build_log(cfg: CfgNode, schedule: Schedule, world: World, trackers: Trackers) -> TrainingLog:
     return TrainingLog(
         max_epoch=schedule.max_epoch,
         steps_per_epoch=schedule.steps_per_epoch,
@@ -248,5 +259,5 @@ def _build_log(cfg: CfgNode, schedule: Schedule, world: World) -> TrainingLog:
         period=cfg.LOG_PERIOD,
         enabled=world.is_main,
         device=world.device,
-        tensorboard=open_tensorboard(cfg) if world.is_main else None,
+        trackers=trackers,
     )

@@ -25,12 +25,16 @@ from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
 
-def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
+def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Trackers | None = None) -> Path:
     """Trains as configured, resuming from a checkpoint in ``OUTPUT_DIR``; returns the last checkpoint.
+
+    Args:
+        trackers: get the metrics; they are not closed. None: none are used.
 
     Raises:
         Interrupted: after a signal, with the state saved.
@@ -43,6 +47,7 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
         interrupt,
         fetch_weights=checkpoint is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH,
         saved=None if checkpoint is None else checkpoint.state,
+        trackers=trackers,
     )
     start = TrainingProgress()
     if checkpoint is not None:

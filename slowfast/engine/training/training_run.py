@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from slowfast.checkpoint.resume import RunIdentity
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import checkpoint_path, record_validation, recorded_validation
 from slowfast.checkpoint.writer import CheckpointWriter
-from slowfast.datasets.clip import Batch, ClipBatch
+from slowfast.datasets.clip import Batch
 from slowfast.datasets.loading.loader import ClipLoader
 from slowfast.datasets.loading.samplers import TrainingSampler
 from slowfast.datasets.views.mixing import BatchMixer
@@ -25,6 +25,7 @@ from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.stall import StallDetector
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
+from slowfast.features.mixing import FeatureMixer
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.solver import LRPolicy
@@ -51,7 +52,7 @@ class TrainingRun:
 
     step: TrainStep
     loader: ClipLoader
-    mixer: BatchMixer | None
+    mixer: BatchMixer | FeatureMixer | None
     evaluator: SplitEvaluator
     evaluated: EvaluatedModel
     schedule: Schedule
@@ -76,8 +77,8 @@ class TrainingRun:
         """Returns the batch of the step after ``progress``, mixed if that is configured."""
         if self.mixer is None:
             return batch
-        assert isinstance(batch, ClipBatch)  # the check of the configuration refuses to mix features
-        return self.mixer(batch, epoch=progress.epoch, step=progress.step, device=self.world.device)
+        mixer: Any = self.mixer  # of the kind of clips that the data set has
+        return mixer(batch, epoch=progress.epoch, step=progress.step, device=self.world.device)
 
     @property
     def is_sharded(self) -> bool:
@@ -166,7 +167,6 @@ class TrainingRun:
             CheckpointError: if the last checkpoint could not be written.
         """
         self.writer.wait()
-        self.log.close()
 
     def _save_now(self, progress: TrainingProgress) -> str:
         self.save(progress)

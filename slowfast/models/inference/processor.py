@@ -8,17 +8,17 @@ import torch
 
 from slowfast.distributed.device import is_cpu, supports_bfloat16
 
-# Images of 224 × 224 pixels per pass through the network. On a processor the activations of a few images stay
-# in its caches; the numbers are the best of benchmarks/extract.py. A GPU needs many images to be busy.
+# Images of 224 × 224 pixels per thread and pass. On a processor the activations of a few images stay in its
+# caches; the numbers are the best of benchmarks/extract.py. A GPU needs many images to be busy.
 _IMAGES_OF = {
-    ("convolutional", 32): 8,
-    ("convolutional", 16): 16,
-    ("transformer", 32): 4,
-    ("transformer", 16): 4,
+    ("convolutional", 32): 4,
+    ("convolutional", 16): 8,
+    ("transformer", 32): 2,
+    ("transformer", 16): 2,
 }
 _IMAGES_ON_GPU = 256
 _PIXELS = 224 * 224
-_MAX_IMAGES = 64
+_MAX_IMAGES_PER_THREAD = 32
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -35,18 +35,20 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def images_per_pass(kind: str, pixels: int, device: torch.device, *, bits: int = 32) -> int:
-    """Returns how many images should pass a network at once.
+    """Returns how many images should pass a network at once; on a processor by the number of torch's threads.
 
     Args:
         kind: ``convolutional`` or ``transformer``.
         pixels: H × W of an image.
         bits: width of the dtype of matrix products, 16 or 32.
 
-    >>> images_per_pass("transformer", 224 * 224, torch.device("cpu"))
-    4
-    >>> images_per_pass("convolutional", 96 * 96, torch.device("cpu"), bits=16)
-    64
+    >>> threads = torch.get_num_threads()
+    >>> images_per_pass("transformer", 224 * 224, torch.device("cpu")) // threads
+    2
+    >>> images_per_pass("convolutional", 96 * 96, torch.device("cpu"), bits=16) // threads
+    32
     """
     if device.type not in ("cpu", "meta"):
         return max(1, _IMAGES_ON_GPU * _PIXELS // pixels)
-    return max(1, min(_MAX_IMAGES, _IMAGES_OF[kind, bits] * _PIXELS // pixels))
+    per_thread = min(_MAX_IMAGES_PER_THREAD, max(1, _IMAGES_OF[kind, bits] * _PIXELS // pixels))
+    return per_thread * torch.get_num_threads()

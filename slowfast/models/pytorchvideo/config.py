@@ -125,6 +125,12 @@ def _check_clip(cfg: CfgNode) -> Iterator[str]:
             f"DATA.NUM_FRAMES = {frames} frames, not TRAIN.EVAL_NUM_FRAMES = {full_video}; set it False and "
             "test on several clips (TEST.NUM_ENSEMBLE_VIEWS)"
         )
+    jitter = cfg.DATA.TRAIN_JITTER_NUM_FRAMES
+    if jitter and max(jitter) > frames:
+        yield (
+            f"DATA.TRAIN_JITTER_NUM_FRAMES = {jitter}: must be at most DATA.NUM_FRAMES = {frames}, since "
+            f"{cfg.MODEL.MODEL_NAME} takes clips of one length and fills shorter ones up"
+        )
     train, test = cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE
     if train < LEAST_CROP:
         yield (

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slowfast.datasets.views.sampling import centre_clip, random_clip, spread_clip, view_clip, whole_video
-from slowfast.datasets.views.view_reader import ViewReader, WholeVideoViews
+from slowfast.datasets.views.sampling import (
+    centre_clip,
+    random_clip,
+    spread_clip,
+    spread_part,
+    view_clip,
+    whole_video,
+)
+from slowfast.datasets.views.view_reader import TrainingViews, ViewReader, WholeVideoViews
 from slowfast.video.frame_times import FrameTimes
 from tests.support.videos import read_stamps, write_video
 
@@ -262,3 +269,25 @@ def test_frames_spread_over_the_video_are_random() -> None:
     np.testing.assert_allclose(drawn.mean(axis=0), [12, 37, 62, 87], atol=1.5)  # middles of the parts
     assert drawn.min(axis=0).tolist() == [0, 25, 50, 75]
     assert drawn.max(axis=0).tolist() == [24, 49, 74, 99]
+
+
+def test_frames_spread_over_a_part_lie_within_a_random_stretch_of_that_duration() -> None:
+    times = FrameTimes(np.arange(100.0), 100.0)
+    drawn = np.array([spread_part(times, 4, 0.5, np.random.default_rng(seed)) for seed in range(400)])
+    assert (np.diff(drawn, axis=1) > 0).all()
+    assert (drawn[:, -1] - drawn[:, 0]).max() <= 50
+    assert drawn.min() <= 2
+    assert drawn.max() >= 97
+    whole = spread_part(times, 4, 1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(whole, spread_clip(times, 4, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("full_video", [True, False])
+def test_the_number_of_frames_of_a_training_clip_is_drawn_from_a_range(full_video: bool) -> None:
+    views = TrainingViews(
+        num_frames=8, sampling_rate=2, target_fps=10, short_sides=(32, 32), crop_size=32, flip=False,
+        inverse_uniform=False, full_video=full_video, frames_range=(3, 6),
+    )  # fmt: skip
+    times = constant(60, 10)
+    rng = np.random.default_rng(0)
+    assert {len(views.frames(times, 0, rng)) for _ in range(100)} == {3, 4, 5, 6}

@@ -103,10 +103,12 @@ def test_the_skip_starts_at_zero() -> None:
     assert model.statistics_skip.linear.weight.abs().sum() == 0
 
 
+@pytest.mark.parametrize("parts", [ALL_ON, {"head_skip": True}, {"head_pooling": "cls+mean+std"}])
 @pytest.mark.parametrize("tokens", [1, 4])
-def test_masked_frames_have_no_influence(tokens: int) -> None:
-    model = tiny(**ALL_ON, tokens=[2, tokens // 2] if tokens > 1 else [1, 1])
-    model.set_feature_statistics(torch.zeros(model.feature_dim), torch.ones(model.feature_dim), 7)
+def test_masked_frames_have_no_influence(tokens: int, parts: dict[str, Any]) -> None:
+    model = tiny(**parts, tokens=[2, tokens // 2] if tokens > 1 else [1, 1])
+    if model.needs_feature_statistics:
+        model.set_feature_statistics(torch.zeros(model.feature_dim), torch.ones(model.feature_dim), 7)
     features = torch.randn(2, 6, *model.feature_shape)
     mask = torch.arange(6) < torch.tensor([[6], [4]])
     lost = features.masked_fill(~mask.view(2, 6, *(1 for _ in model.feature_shape)), torch.nan)

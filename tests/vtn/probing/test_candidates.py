@@ -40,10 +40,29 @@ def test_the_framework_finds_them_by_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_videos", "batch", "epochs"), [(5, 5, 150), (40, 8, 80), (240, 16, 27), (2000, 16, 20)]
+    ("num_videos", "batch", "epochs"), [(5, 5, 150), (40, 8, 60), (240, 16, 20), (2000, 16, 20)]
 )
 def test_few_videos_are_trained_for_more_epochs(num_videos: int, batch: int, epochs: int) -> None:
     cfg = load_config("PRETRAINED_DEMO")
     (first,) = source.candidates(cfg, row_shape=(24,), num_videos=num_videos, limit=1)
     chosen = first.apply(cfg)
     assert (batch, epochs) == (chosen.TRAIN.BATCH_SIZE, chosen.SOLVER.MAX_EPOCH)
+
+
+def test_the_first_candidate_is_the_recipe_for_few_videos() -> None:
+    recipe = load_config("SMALL_DATA")
+    (first,) = source.candidates(recipe, row_shape=(24,), num_videos=240, limit=1)
+    chosen = first.apply(recipe)
+    for name, section in recipe.items():
+        if name not in ("SOLVER", "TRAIN"):
+            assert chosen[name] == section
+    schedule = {"MAX_EPOCH", "WARMUP_EPOCHS"}
+    assert {key for key, value in recipe.SOLVER.items() if chosen.SOLVER[key] != value} == schedule
+
+
+def test_candidates_without_a_skip_have_no_factor_for_it() -> None:
+    recipe = load_config("SMALL_DATA")
+    found = source.candidates(recipe, row_shape=(24,), num_videos=240, limit=40)
+    chosen = [candidate.apply(recipe) for candidate in found]
+    assert {cfg.VTN.HEAD.SKIP for cfg in chosen} == {True, False}
+    assert all(bool(cfg.SOLVER.LR_FACTORS) == cfg.VTN.HEAD.SKIP for cfg in chosen)

@@ -26,6 +26,10 @@ from vtn.cli.publish import main
 from vtn.publishing.publish import publish
 from vtn.publishing.zoo import file_sha256
 
+FILES = {
+    *("model.safetensors", "config.json", "README.md"),
+    *("video_preprocessor_config.json", "modeling_vtn.py"),  # for transformers
+}
 NAMES = ("up", "down", "left", "right", "near", "far", "in", "out")
 
 
@@ -99,7 +103,7 @@ def test_changed_weights_are_refused(trained: Path, tmp_path: Path) -> None:
 def test_the_folder_gives_the_model(trained: Path, tmp_path: Path) -> None:
     folder = publish(trained, tmp_path, name="MINE").folder
     assert folder is not None
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert {path.name for path in folder.iterdir()} == FILES
     model = vtn.VTN.from_pretrained(folder)
     assert not model.training
     assert (model.class_names, model.frame_mean) == (NAMES, (0.5, 0.4, 0.3))

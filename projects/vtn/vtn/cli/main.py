@@ -1,4 +1,4 @@
-"""Video Transformer Network: prediction, publication of weights, and a quickstart.
+"""Video Transformer Network: prediction, explanation, export and publication of weights, and a quickstart.
 
 Training, testing and the preparation of data are commands of slowfast; see slowfast --help.
 
@@ -20,6 +20,8 @@ from slowfast.exit_status import EXIT_ERROR, reports_foreign_package
 PROGRAM = "vtn"
 # Sub-command -> module with ``main(argv, *, program) -> int``.
 COMMANDS = {
+    "explain": "vtn.cli.explain",
+    "export": "vtn.cli.export",
     "predict": "vtn.cli.predict",
     "publish": "vtn.cli.publish",
     "quickstart": "vtn.cli.quickstart",

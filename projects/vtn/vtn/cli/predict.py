@@ -1,9 +1,10 @@
 """Prediction of the classes of videos of any length, as a whole, over time, or live.
 
-SOURCE is a folder that `vtn publish` wrote, OWNER/NAME of such a folder on the Hugging Face hub, or a
-checkpoint; class names, normalisation and the choice of frames come with it. VIDEO is a file, a folder (all
-videos in it, at any depth), a pattern such as "clips/*.mp4", - for a list of paths on standard input, an
-http(s):// address, and with --live a camera's number or an rtsp:// address.
+SOURCE is a folder that `vtn publish` wrote, OWNER/NAME of such a folder on the Hugging Face hub, a
+checkpoint, or a file or folder that `vtn export` wrote; class names, normalisation and the choice of frames
+come with it. VIDEO is a file, a folder (all videos in it, at any depth), a pattern such as "clips/*.mp4", -
+for a list of paths on standard input, an http(s):// address, and with --live a camera's number or an rtsp://
+address.
 Exit status: 0 done, 1 a video or more failed, 2 the command or the configuration is wrong, 130 interrupted.
 
 With --checkpoint instead of SOURCE, one video is predicted and its features are kept on the disk: Ctrl-C
@@ -45,7 +46,8 @@ TOP = 5
 # Options of one of the two forms of the command, with the values that mean that they are not given.
 _OF_SOURCE: dict[str, Any] = {
     "views": None, "live": None, "json": "", "csv": "", "jsonl": "", "quiet": False, "progress": False,
-    "imports": [], "backbone": "", "device": None, "precision": "float32", "batch_size": 8, "workers": None,
+    "imports": [], "backbone": "", "trust_code": False, "device": None, "precision": "float32",
+    "batch_size": 8, "workers": None,
 }  # fmt: skip
 _OF_CHECKPOINT: dict[str, Any] = {"output": None, "features": ""}
 
@@ -136,6 +138,11 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         default="",
         metavar="NAME",
         help="backbone, where its description lies in a folder or on a hub",
+    )
+    group.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="open an archive of torch.export (.pt2), which can run any code",
     )
     group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
     group.add_argument(

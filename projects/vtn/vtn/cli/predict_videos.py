@@ -38,6 +38,7 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         config=args.cfg,
         imports=args.imports,
         backbone=args.backbone,
+        trust_code=args.trust_code,
         device=args.device,
         precision=args.precision,
         views=tuple(args.views) if args.views else None,

@@ -1,8 +1,9 @@
 """Quickstart: a small VTN, trained and tested on videos made for it, with a report.
 
 Makes videos whose classes differ only in the order of frames. Trains a small VTN, tests it on
-whole videos, on shuffled frames and on several views, trains a baseline that averages frames, and writes a
-report. Takes minutes on two CPU cores. Called again, it continues where it stopped.
+whole videos, on other orders of their frames and on several views, trains a baseline that averages frames,
+explains the predictions, and writes a report. Takes minutes on two CPU cores. Called again, it continues
+where it stopped.
 
 examples:
   all steps; the results go to output/quickstart

@@ -55,6 +55,11 @@ def band_attention(
     Returns:
         Contexts (B, Q, D). Rows of masked queries are finite but have no meaning.
     """
+    if torch.compiler.is_exporting():
+        frame_mask = key.new_ones(key.shape[:2], dtype=torch.bool) if key_mask is None else key_mask
+        return _band_attention_of_free_length(
+            query, key, value, cls_key, cls_value, half_window, frame_mask, tokens_per_frame
+        )
     B, Q, N, E = query.shape
     S = key.shape[1]
     # Choose the block size, and the number of keys per block: the block itself and a halo on each side.
@@ -89,6 +94,84 @@ def band_attention(
     # Compute all blocks in one call, then join them and remove the queries added at the end.
     context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
     return context.transpose(1, 2).reshape(B, blocks * block, N * E)[:, :Q]
+
+
+def band_weights(
+    query: Tensor,
+    key: Tensor,
+    cls_key: Tensor,
+    *,
+    half_window: int,
+    key_mask: Tensor | None = None,
+    tokens_per_frame: int = 1,
+) -> Tensor:
+    """Returns the weights of :func:`band_attention`, which does not keep them: (B, N, S, 1 + C).
+
+    Column 0 is [CLS]. The other C = (2 · ``half_window`` + 1) · M columns of token i are the tokens of the
+    frames in its window in their order: column 1 + c is token (frame of i − ``half_window``) · M + c. Columns
+    outside of the sequence have weight 0.
+
+    Args:
+        query, key: (B, S, N, E), of all tokens of the sequence except [CLS].
+        cls_key: (B, N, E).
+        half_window, key_mask, tokens_per_frame: as in :func:`band_attention`.
+    """
+    B, S, _, E = query.shape
+    M = tokens_per_frame
+    halo = half_window * M
+    window = 2 * halo + M
+    padded = F.pad(key, (0, 0, 0, 0, halo, halo)).unfold(1, window, M)  # (B, frames, N, E, window)
+    frames = query.unflatten(1, (S // M, M))  # (B, frames, M, N, E)
+    near = torch.einsum("bfmne,bfnew->bnfmw", frames, padded).flatten(2, 3)  # (B, N, S, window)
+    to_cls = torch.einsum("bsne,bne->bns", query, cls_key)[..., None]
+    scores = torch.cat([to_cls, near], dim=-1) * E**-0.5
+    real = key_mask if key_mask is not None else key.new_ones(B, S, dtype=torch.bool)
+    real = F.pad(real, (halo, halo), value=False).unfold(1, window, M)  # (B, frames, window)
+    real = F.pad(real, (1, 0), value=True).repeat_interleave(M, dim=1)  # (B, S, 1 + window)
+    return scores.masked_fill(~real[:, None], float("-inf")).softmax(-1)
+
+
+def _band_attention_of_free_length(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cls_key: Tensor,
+    cls_value: Tensor,
+    half_window: int,
+    key_mask: Tensor,
+    tokens_per_frame: int,
+) -> Tensor:
+    """Computes :func:`band_attention` without decisions that depend on the length, for exported graphs.
+
+    One graph then serves sequences of any length, still at linear cost. Blocks and halos are gathered by
+    index: padding and slices, whose sizes would depend on S, are conditions for a tracer.
+
+    Args:
+        query, key, value: (B, S, N, E) of the same tokens.
+        key_mask: (B, S) bool.
+    """
+    B, S, N, E = query.shape
+    block = max(-(-BLOCK // tokens_per_frame), half_window) * tokens_per_frame
+    halo = half_window * tokens_per_frame
+    # One block more than needed, since a dimension that may be 1 is a condition for a tracer, too.
+    starts = torch.arange((S + block - 1) // block + 1, device=query.device)[:, None] * block  # (blocks, 1)
+    rows = starts + torch.arange(block, device=query.device)
+    columns = starts + torch.arange(-halo, block + halo, device=query.device)
+    # Index 0 is [CLS], index 1 + i is key i; indices beyond the ends read another key, which is excluded.
+    inside = (columns >= 0) & (columns < S)
+    columns = F.pad(columns.clamp(min=0) + 1, (1, 0)).clamp(max=S)  # (blocks, 1 + keys)
+    key, value = (
+        torch.cat([cls_x[:, None], x], dim=1)[:, columns].flatten(0, 1).transpose(1, 2)
+        for x, cls_x in ((key, cls_key), (value, cls_value))
+    )  # (B·blocks, N, 1 + keys, E)
+    real = F.pad(key_mask, (1, 0), value=True)[:, columns] & F.pad(inside, (1, 0), value=True)
+    band = _band(block, block + 2 * halo, halo, half_window, tokens_per_frame, query.device)
+    allowed = band & real.flatten(0, 1)[:, None, None]  # (B·blocks, 1, block, 1 + keys)
+
+    query = query[:, rows.clamp(max=S - 1)].flatten(0, 1).transpose(1, 2)  # (B·blocks, N, block, E)
+    context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed).transpose(1, 2)
+    tokens = torch.arange(S, device=query.device)
+    return context.reshape(B, -1, N * E)[:, tokens]
 
 
 def _band(

@@ -182,7 +182,7 @@ class CrossAttention(nn.Module):
     def forward(self, queries: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Maps queries (1, Q, D), the same for all clips, and tokens (B, S, D) to (B, Q, D)."""
         keys, values = self.key_value(tokens).chunk(2, dim=-1)
-        queries = self.query(queries).expand(len(tokens), -1, -1)
+        queries = self.query(queries).expand(tokens.shape[0], -1, -1)
         return _attend(queries, keys, values, self.num_heads, mask)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vtn.encoder.attention import band_attention, global_attention
+from vtn.encoder.attention import band_attention, band_weights, global_attention
 from vtn.encoder.packed_linear import Product, pack
 
 CHUNK = 512
@@ -29,6 +29,15 @@ The intermediate tensors of this many frames fit into the cache of a CPU."""
 NORM_EPSILON = 1e-12
 FRAME_PROJECTIONS = ("query", "key", "value")
 QUERY_KEY_VALUE = "query_key_value"
+
+
+def takes_shortcuts() -> bool:
+    """Returns whether layers compute in chunks, in place and with packed weights.
+
+    They do without gradients, except while a graph is exported: it is for sequences of any length, and holds
+    the parameters themselves.
+    """
+    return not (torch.is_grad_enabled() or torch.compiler.is_exporting())
 
 
 class EncoderLayer(nn.Module):
@@ -79,7 +88,7 @@ class EncoderLayer(nn.Module):
             mask: (B, 1 + T) bool, or None if all tokens are real.
         """
         context = self.cls_attention(tokens, mask)[0]
-        if not torch.is_grad_enabled() and tokens.shape[1] > 1 + CHUNK:
+        if takes_shortcuts() and tokens.shape[1] > 1 + CHUNK:
             return self._advance_in_place(tokens, context, mask)
         query, key, value = self._query_key_value(tokens)
         frame_mask = None if mask is None else mask[:, 1:]
@@ -108,6 +117,22 @@ class EncoderLayer(nn.Module):
             dropout=self.attention_dropout if self.training else 0.0,
         )
         return join_graph(context, [projections["key_global"].bias]), weights
+
+    def frame_weights(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns the attention weights of frames from tokens (B, 1 + T, D), see :func:`band_weights`.
+
+        The forward pass does not form them; they are for explanations, and need memory for T · (window + 2)
+        weights per head.
+        """
+        query, key, _ = self._query_key_value(tokens)
+        return band_weights(
+            query[:, 1:],
+            key[:, 1:],
+            key[:, 0],
+            half_window=self.half_window,
+            key_mask=None if mask is None else mask[:, 1:],
+            tokens_per_frame=self.tokens_per_frame,
+        )
 
     def _advance_in_place(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """Overwrites ``tokens`` (B, 1 + T, D) with the next layer's tokens, about ``CHUNK`` at a time.
@@ -172,7 +197,7 @@ class EncoderLayer(nn.Module):
 
     def _query_key_value(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Returns query, key and value for band attention, each (B, S, N, E), from tokens (B, S, D)."""
-        if self._packed and not torch.is_grad_enabled():
+        if self._packed and takes_shortcuts():
             return self._packed[QUERY_KEY_VALUE](tokens).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         projections = self.attention["self"]
         return tuple(
@@ -181,7 +206,7 @@ class EncoderLayer(nn.Module):
 
     def _feed_forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Returns the tokens after this layer (..., D) from tokens before it and contexts, both (..., D)."""
-        packed = {} if torch.is_grad_enabled() else self._packed
+        packed = self._packed if takes_shortcuts() else {}
         attention_output, intermediate, output = (
             packed.get(name, linear) for name, linear in self._feed_forward_linears().items()
         )
@@ -191,7 +216,7 @@ class EncoderLayer(nn.Module):
         # Feed-forward sublayer. `hidden` is the widest tensor of the layer; without gradients GELU works in
         # place, so that there is only one of it.
         hidden = intermediate(tokens)
-        hidden = F.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
+        hidden = torch.ops.aten.gelu_(hidden) if takes_shortcuts() else F.gelu(hidden)
         update = output(hidden)
         return self.output["LayerNorm"](_add(F.dropout(update, self.dropout, self.training), tokens))
 
@@ -224,7 +249,7 @@ class EncoderLayer(nn.Module):
 
 def _add(update: Tensor, tokens: Tensor) -> Tensor:
     """Returns ``tokens + update`` in the wider dtype; overwrites ``update`` if no gradient needs it."""
-    if torch.is_grad_enabled() or update.dtype != tokens.dtype:
+    if not takes_shortcuts() or update.dtype != tokens.dtype:
         return tokens + update
     return update.add_(tokens)
 
@@ -259,4 +284,5 @@ def join_graph(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     Gives these parameters an explicit zero gradient; DistributedDataParallel and weight decay do not accept a
     missing one.
     """
-    return _JoinGraph.apply(x, *parameters) if torch.is_grad_enabled() else x
+    needs_gradient = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    return _JoinGraph.apply(x, *parameters) if needs_gradient else x

@@ -63,9 +63,18 @@ class AttendTokens(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Maps tokens (B, T, M, F) to one vector per frame (B, T, Q · C)."""
         values = self.project(tokens)  # (B, T, M, C)
+        weights = self._weights(values).to(values.dtype)
+        return torch.einsum("btqm,btmc->btqc", weights, values).flatten(2)
+
+    def weights(self, tokens: Tensor) -> Tensor:
+        """Returns the weight (B, T, Q, M) that each query gives each token of (B, T, M, F)."""
+        return self._weights(self.project(tokens))
+
+    def _weights(self, values: Tensor) -> Tensor:
+        """Returns the weights (B, T, Q, M) of projected tokens (B, T, M, C)."""
         keys = values + self.positions
         scores = torch.einsum("qc,btmc->btqm", self.queries, keys) * keys.shape[-1] ** -0.5
-        return torch.einsum("btqm,btmc->btqc", scores.softmax(-1).to(values.dtype), values).flatten(2)
+        return scores.softmax(-1)
 
 
 def build_fusion(

@@ -50,7 +50,8 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
     """Raises ``InputError`` unless positions and mask fit, where given, and each clip has a real frame.
 
     Their values are checked in host memory only. The loader checks those of its batches before they are
-    copied to a GPU, and :func:`check_state` checks the others in evaluation.
+    copied to a GPU, and :func:`check_state` checks the others in evaluation. While a graph is exported, tensors
+    have no values; a program that runs the graph checks its inputs.
 
     Args:
         positions: (B, T) of an integer dtype, 0 or more.
@@ -68,12 +69,12 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
                 f"positions have dtype {positions.dtype}: must be an integer dtype; give indices of frames "
                 "or round(seconds × position_rate)"
             )
-        if positions.is_cpu:
+        if positions.is_cpu and not torch.compiler.is_exporting():
             _check_position_values(positions)
     if mask is not None:
         if mask.dtype != torch.bool:
             raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
-        if mask.is_cpu:
+        if mask.is_cpu and not torch.compiler.is_exporting():
             _check_mask_values(mask)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
-from vtn.encoder.encoder_layer import CHUNK, NORM_EPSILON, EncoderLayer
+from vtn.encoder.encoder_layer import CHUNK, NORM_EPSILON, EncoderLayer, takes_shortcuts
 from vtn.encoder.fusion import AttendTokens, ConcatTokens
 from vtn.encoder.pooling import WIDTHS, pool_states
 from vtn.encoder.positions import build_positions
@@ -87,6 +87,7 @@ class TemporalEncoder(nn.Module):
             has the tokens themselves.
         tokens_per_frame: M, tokens of a frame in the sequence; 1: features are (B, T, F).
         pooling: of the final states, a key of :data:`vtn.encoder.pooling.WIDTHS`.
+        takes_zeros: whether masked features are 0 already, so that the encoder need not set them to 0.
 
     Attributes:
         state_dim: width of the result, D or 3 · D.
@@ -110,6 +111,7 @@ class TemporalEncoder(nn.Module):
         fusion: ConcatTokens | AttendTokens | None = None,
         tokens_per_frame: int = 1,
         pooling: str = "cls",
+        takes_zeros: bool = False,
     ) -> None:
         super().__init__()
         if hidden_dim % num_heads:
@@ -118,6 +120,7 @@ class TemporalEncoder(nn.Module):
         self.fusion = fusion
         self.tokens_per_frame = tokens_per_frame
         self.pooling = pooling
+        self._takes_zeros = takes_zeros
         self.state_dim = WIDTHS[pooling] * hidden_dim
         if fusion is not None:
             feature_dim = fusion.width
@@ -162,7 +165,7 @@ class TemporalEncoder(nn.Module):
         """
         B, S = features.shape[0], features.shape[1] * self.tokens_per_frame
         # Without gradients, a large batch is computed in groups of clips with about CHUNK tokens in total.
-        if torch.is_grad_enabled() or B * S <= CHUNK or B == 1:
+        if not takes_shortcuts() or B * S <= CHUNK or B == 1:
             return self._final_state(features, cls_token, positions, mask)
         rows = max(1, CHUNK // S)
         states = [
@@ -236,7 +239,7 @@ class TemporalEncoder(nn.Module):
         (B, T), M = features.shape[:2], self.tokens_per_frame
         cls = self.embeddings.cls(cls_token).expand(B, -1, -1)
         chunk = max(1, CHUNK // M)
-        if torch.is_grad_enabled() or chunk >= T:
+        if not takes_shortcuts() or chunk >= T:
             return torch.cat([cls, self._embed_frames(features, 0, T, positions, mask)], dim=1)
         tokens = cls.new_empty(B, 1 + T * M, cls.shape[-1])
         tokens[:, :1] = cls
@@ -251,7 +254,8 @@ class TemporalEncoder(nn.Module):
     ) -> Tensor:
         """Returns the tokens (B, (stop − start) · M, D) of the frames from ``start`` to before ``stop``."""
         features = features[:, start:stop].to(self.embeddings.LayerNorm.weight)
-        if mask is not None:  # a masked frame may contain NaN, and attention weight 0 times NaN is NaN
+        if mask is not None and not self._takes_zeros:
+            # A masked frame may contain NaN, and attention weight 0 times NaN is NaN.
             lost = ~mask[:, start:stop, None]
             features = features.masked_fill(lost if features.ndim == 3 else lost[..., None], 0)
         if self.fusion is not None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
-from slowfast.features.temporal_statistics import absolute_differences
+from slowfast.features.temporal_statistics import append_differences
 
 LIMIT = 5.0
 """Standardised features are clipped to −5 … 5, so that rare outliers of a channel have a bounded effect."""
@@ -85,14 +85,13 @@ class FeatureInput(nn.Module):
             features = self.standardization(features)
         if mask is not None:  # a masked frame may be NaN
             lost = ~mask.view(*mask.shape, *(1 for _ in features.shape[2:]))
-            features = features.masked_fill(lost, 0)
+            is_new = self.standardization is not None
+            features = features.masked_fill_(lost, 0) if is_new else features.masked_fill(lost, 0)
         return features
 
     def forward(self, prepared: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps the result of :meth:`prepare` to the encoder's input (B, T, width) or (B, T, M, width)."""
-        inputs = prepared
-        if self._differences:
-            inputs = torch.cat([prepared, absolute_differences(prepared, mask)], dim=-1)
+        inputs = append_differences(prepared, mask) if self._differences else prepared
         if not self.training or self._dropout == 0:
             return inputs
         shape = (len(inputs), *(1 for _ in inputs.shape[1:-1]), inputs.shape[-1])

@@ -19,14 +19,19 @@ class StatisticsSkip(nn.Module):
     Args:
         feature_dim: F.
         num_classes: K.
+        takes_zeros: whether masked features are 0 already, so that they need not be set to 0.
     """
 
-    def __init__(self, feature_dim: int, num_classes: int) -> None:
+    def __init__(self, feature_dim: int, num_classes: int, *, takes_zeros: bool = False) -> None:
         super().__init__()
+        self._takes_zeros = takes_zeros
         self.linear = nn.Linear((2 + len(LAGS)) * feature_dim, num_classes)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """Maps features (B, T, F) or (B, T, M, F) and their mask (B, T) to logits (B, K)."""
+        if mask is not None and not self._takes_zeros:  # a masked frame may be NaN
+            lost = ~mask.view(*mask.shape, *(1 for _ in features.shape[2:]))
+            features = features.masked_fill(lost, 0)
         return self.linear(temporal_statistics(features, mask).to(self.linear.weight.dtype))

@@ -112,8 +112,8 @@ def evaluating(model: FrameModel) -> Iterator[None]:
 
 
 def device_of(model: FrameModel) -> torch.device:
-    """Returns the device of the model's parameters."""
-    return next(model.parameters()).device
+    """Returns the device of the model's parameters; the CPU for an exported model, which has none."""
+    return next(model.parameters(), torch.empty(0)).device
 
 
 def _window_starts(duration: float, seconds: float, stride: float) -> np.ndarray:

@@ -6,7 +6,6 @@ T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -22,12 +21,14 @@ from slowfast.errors import DecodeError, InputError, first_line
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.precision import Precision
 from vtn.arguments.evaluation import build_evaluation_config
+from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
-from vtn.inference.extract import extract_open_video
+from vtn.inference.feature_pass import DECODING_THREADS, FeaturePass
 from vtn.inference.prediction import Prediction
 from vtn.inference.stream import VideoStream
 from vtn.inference.video_prediction import build_frame_view
 from vtn.inference.windows import score_video, score_windows
+from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import FAILURES, Pipeline, ScoredVideo
 from vtn.predictor.scoring import ViewScorer, merge_views
@@ -37,13 +38,12 @@ from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
 from vtn.predictor.views import build_view_plan
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-_DECODING_THREADS = 4
 
 Windows: TypeAlias = tuple[float, float] | None
 """Length of windows and from one start to the next, in seconds; None: no windows."""
 
 
-class Predictor:
+class Predictor(ExplainsVideos):
     """A model that turns videos into class scores, with the frames that its test would choose.
 
     A video is scored as a whole by default; scores in float32 are those of the engine's test of the same
@@ -55,12 +55,14 @@ class Predictor:
 
     Args:
         source: a folder that ``vtn publish`` or ``save_pretrained`` wrote, ``OWNER/NAME`` of a model on the
-            Hugging Face hub, a checkpoint with its configuration inside, or a model of this package.
+            Hugging Face hub, a checkpoint with its configuration inside, a file or folder that ``vtn export``
+            wrote, or a model of this package.
         config: name or path of a configuration, for weights that come without one.
         imports: modules or Python files that register parts of the model; a file of weights never imports
             any by itself.
         backbone: name of the backbone where its description lies in a folder or on a hub, which a file of
             weights must not choose.
+        trust_code: whether an archive of torch.export (``.pt2``) may be opened, which can run code.
         device: such as ``cuda:1``; None: a GPU where there is one, else the CPU.
         precision: ``float32``, or ``bfloat16`` or ``float16``, which are faster on GPUs.
         views: clips per video and crops per clip, whose scores are merged; None: the full video.
@@ -89,11 +91,12 @@ class Predictor:
 
     def __init__(
         self,
-        source: str | Path | FrameModel,
+        source: str | Path | FrameModel | ExportedModel,
         *,
         config: str | Path = "",
         imports: Sequence[str] = (),
         backbone: str = "",
+        trust_code: bool = False,
         device: str | torch.device | None = None,
         precision: str = "float32",
         views: tuple[int, int] | None = None,
@@ -106,22 +109,25 @@ class Predictor:
         if batch_size < 1 or (workers is not None and workers < 1):
             raise InputError(f"batch_size = {batch_size}, workers = {workers}: must be 1 or more")
         model: Any = source
-        if not isinstance(source, FrameModel):
-            model = load_source(source, config=config, imports=imports, backbone=backbone)
+        if not isinstance(source, FrameModel | ExportedModel):
+            model = load_source(
+                source, config=config, imports=imports, backbone=backbone, trust_code=trust_code
+            )
         elif config:
             adopt_config(model, config)
-        name = type(model).__name__ if isinstance(source, FrameModel) else str(source)
+        name = str(source) if isinstance(source, str | Path) else type(model).__name__
         if not model.evaluation:
             raise InputError(
                 f"{name}: does not come with the sampling of its frames; give the configuration that it was "
                 "trained with: --cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE, or set model.evaluation)"
             )
+        if isinstance(model, ExportedModel) and precision != "float32":
+            raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
         place = _move(model, device)
         self.model: Any = model.eval()
         self.class_names = printable_names(model.class_names, model.num_classes)
         self._cfg = build_evaluation_config(model.evaluation, model, source=name)
         self._plan = build_view_plan(self._cfg, model, views=views, fps=fps)
-        self._fps = fps
         self._workers = workers or min(4, os.cpu_count() or 1)
         dtype = None if precision == "float32" else getattr(torch, precision)
         encoder = FrameEncoder(
@@ -133,7 +139,11 @@ class Predictor:
         )
         # Views come in the order of channels that the model takes, other frames in RGB.
         channels = "BGR" if self._cfg.DATA.REVERSE_INPUT_CHANNEL else "RGB"
-        self._rgb_encoder = replace(encoder, channels=channels)
+        self._features = FeaturePass(
+            replace(encoder, channels=channels),
+            self._plan.frames,
+            build_frame_view(self._cfg, model, fps),
+        )
         self._scorer = ViewScorer(model, encoder, self._cfg.MODEL.HEAD_ACT)
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
 
@@ -162,7 +172,7 @@ class Predictor:
         """
         windows = _window_lengths(window_seconds, stride_seconds)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
-        (result,) = self._predict([source], windows, workers=1, threads=_DECODING_THREADS)
+        (result,) = self._predict([source], windows, workers=1, threads=DECODING_THREADS)
         if isinstance(result, Exception):
             raise result
         return result
@@ -228,7 +238,7 @@ class Predictor:
             raise InputError(
                 f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
             )
-        view = build_frame_view(self._cfg, self.model, self._fps)
+        view = self._features.view
         frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
         stream = VideoStream(
             self.model,
@@ -285,22 +295,8 @@ class Predictor:
         Args:
             windows: None: the video as a whole, from the frames of its test.
         """
-        view = build_frame_view(self._cfg, self.model, self._fps)
         try:
-            with (
-                tempfile.TemporaryDirectory(prefix="vtn-") as folder,
-                source.open(_DECODING_THREADS) as video,
-            ):
-                whole = self._plan.frames(video.times) if windows is None else None
-                features = extract_open_video(
-                    self._rgb_encoder,
-                    video,
-                    view,
-                    Path(folder, "features.npy"),
-                    name=source.name,
-                    source={"video": source.name},
-                    indices=whole,
-                )
+            with self._features.read(source.name, source.open, of_test=windows is None) as (_, features):
                 head_act = self._scorer.head_act
                 timeline = None
                 if windows is not None:
@@ -334,14 +330,17 @@ def _window_lengths(seconds: float | None, stride: float | None) -> Windows:
     return seconds, stride
 
 
-def _move(model: FrameModel, device: str | torch.device | None) -> torch.device:
+def _move(model: FrameModel | ExportedModel, device: str | torch.device | None) -> torch.device:
     """Moves a model to a device, None: a GPU where there is one, and returns the device.
+
+    An exported model stays on the CPU.
 
     Raises:
         InputError: for a device that does not exist here.
     """
     try:
-        place = torch.device(device) if device else choose_device(num_gpus=1)
+        num_gpus = 0 if isinstance(model, ExportedModel) else 1
+        place = torch.device(device) if device else choose_device(num_gpus)
         model.to(place)
     except (RuntimeError, AssertionError) as error:
         raise InputError(

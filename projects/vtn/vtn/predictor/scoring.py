@@ -16,7 +16,7 @@ from slowfast.datasets.clip import Clip, StreamedClip
 from slowfast.datasets.loading.loader import collate
 from slowfast.distributed.device import device_errors
 from slowfast.engine.streamed_view import classify_streamed_view
-from slowfast.errors import DecodeError, NotFiniteError
+from slowfast.errors import DecodeError, InputError, NotFiniteError
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from vtn.frame_model import FrameModel
@@ -84,7 +84,7 @@ class ViewScorer:
         try:
             with self.encoder.precision.autocast():
                 logits = classify_streamed_view(self.encoder, clip.view)  # (1, K)
-        except (NotFiniteError, DecodeError, OSError) as error:
+        except (InputError, DecodeError, OSError) as error:
             return error
         return self._activated(logits)[0]
 

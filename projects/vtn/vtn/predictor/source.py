@@ -1,4 +1,4 @@
-"""Sources of models: a published folder, a name on the Hugging Face hub, or a checkpoint.
+"""Sources of models: a published folder, a name on the Hugging Face hub, a checkpoint, or an exported file.
 
 Everything that belongs to the weights travels with them: class names, normalisation and sampling of frames.
 """
@@ -18,13 +18,15 @@ from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.config import load_config
 from slowfast.config.load import find_config
-from slowfast.errors import CheckpointError, ConfigError, first_line
+from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.exported.files import is_exported
+from vtn.exported.model import load_exported
 from vtn.factory import load_checkpoint
 from vtn.frame_model import FrameModel
 from vtn.hub import HubModel, read_arguments
@@ -45,24 +47,35 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_source(
-    source: str | Path, *, config: str | Path = "", imports: Sequence[str] = (), backbone: str = ""
+    source: str | Path,
+    *,
+    config: str | Path = "",
+    imports: Sequence[str] = (),
+    backbone: str = "",
+    trust_code: bool = False,
 ) -> Any:
     """Returns the model of a source in evaluation mode, with ``class_names`` and ``evaluation``.
 
     Args:
         source: path of a folder that ``vtn publish`` or ``save_pretrained`` wrote, ``OWNER/NAME`` of such a
-            folder on the hub, or the path of a checkpoint.
+            folder on the hub, the path of a checkpoint, or a file or folder that ``vtn export`` wrote.
         config: name or path of a configuration, for weights that come without one.
         imports: modules or Python files that register the model or its parts. A file of weights never
             imports any by itself.
         backbone: name of the backbone, where its description lies in a folder or on a hub.
+        trust_code: whether an archive of torch.export may be opened, which can run code.
 
     Raises:
         CheckpointError: for a source that does not exist, is damaged, or must not be acted on.
         ConfigError, ModelError: for a model that cannot be built.
+        InputError: for a configuration, modules or a backbone beside an exported file, which needs none.
     """
-    import_user_modules(imports)
     path = Path(source)
+    if is_exported(path):
+        if config or imports or backbone:
+            raise InputError(f"{source}: is an exported model, which takes no --cfg, --imports or --backbone")
+        return load_exported(path, trust_code=trust_code)
+    import_user_modules(imports)
     if path.is_dir():
         return _load_folder(path, path / CONFIG_NAME, path / SAFETENSORS_SINGLE_FILE, config, backbone)
     if path.is_file():
@@ -101,9 +114,9 @@ def _load_folder(
 ) -> Any:
     """Loads a folder, or a model of the hub, by the class that its ``config.json`` names."""
     content = _read_config_json(name, config_path)
-    model_class = _model_class(content["architecture"], str(name))
+    model_class = find_model_class(content["architecture"], str(name))
     arguments = read_arguments(model_class.arguments_type, content, str(name))
-    _check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
+    check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
     fields = {"backbone": backbone} if backbone else {}
     model = model_class.from_pretrained(str(name), **fields)
     if config:
@@ -144,13 +157,13 @@ def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
             f"{path}: holds weights without a configuration; give the one that they were trained with: "
             "--cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE)"
         )
-    model_class = _model_class(cfg.MODEL.MODEL_NAME, str(path))
+    model_class = find_model_class(cfg.MODEL.MODEL_NAME, str(path))
     averaged = evaluates_average(cfg)
     stored = count_stored(weights_in(content, path, averaged=averaged))
     arguments = model_class.arguments_type.from_config(cfg).without_weights()
     if config:
         backbone = str(arguments.backbone.name)  # the user has chosen the configuration
-    _check_model(model_class, arguments, stored, str(path), backbone)
+    check_model(model_class, arguments, stored, str(path), backbone)
     model: Any = build_model(cfg, fetch_weights=False)
     model.frame_mean, model.frame_std = frame_normalization(cfg, model)
     load_checkpoint(model, content, path, averaged=averaged)
@@ -167,7 +180,7 @@ def _build_evaluation(cfg: Any, model: Any) -> dict[str, Any]:
     return build_evaluation(adopt_frame_format(cfg, model))
 
 
-def _model_class(name: str, source: str) -> Any:
+def find_model_class(name: str, source: str) -> Any:
     """Returns the class of a model of this project by its name in the registry.
 
     Raises:
@@ -189,7 +202,7 @@ def _model_class(name: str, source: str) -> Any:
     return model_class
 
 
-def _check_model(
+def check_model(
     model_class: Any, arguments: ModelArguments, stored: tuple[int, int], source: str, backbone: str
 ) -> None:
     """Raises an error unless the model can be built from these arguments without looking elsewhere."""

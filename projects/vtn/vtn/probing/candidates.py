@@ -30,14 +30,14 @@ SHARED: tuple[Change, ...] = (
 )
 """Changes of every candidate: AdamW with a cosine, frames spread over the whole video, standardised input."""
 
-STEPS = 400
+STEPS = 300
 """Steps of a training; the number of epochs follows from it, within ``EPOCHS``."""
 EPOCHS = (20, 150)
 _BATCH_SIZES = (8, 16)
 
 GRID: Mapping[str, Sequence[Any]] = MappingProxyType(
     {
-        "SOLVER.BASE_LR": (5e-4, 1e-3, 2e-3),
+        "SOLVER.BASE_LR": (1e-3, 5e-4, 2e-3),
         "SOLVER.WEIGHT_DECAY": (0.05, 0.3),
         "DATA.NUM_FRAMES": (16, 8, 32),
         "MODEL.DROPOUT_RATE": (0.3, 0.1, 0.5),
@@ -48,7 +48,7 @@ GRID: Mapping[str, Sequence[Any]] = MappingProxyType(
 
 VTN_GRID: Mapping[str, Sequence[Any]] = MappingProxyType(
     {
-        "VTN.LONGFORMER.HIDDEN_DIM": (64, 128),
+        "VTN.LONGFORMER.HIDDEN_DIM": (128, 64),
         "VTN.LONGFORMER.NUM_HIDDEN_LAYERS": (1, 2),
         "VTN.LONGFORMER.ATTENTION_WINDOW": ([18], [6]),
         "VTN.INPUT.DIFFERENCES": (True, False),
@@ -65,6 +65,9 @@ TOKEN_GRID: Mapping[str, Sequence[Any]] = MappingProxyType(
 
 # One token has nothing to fuse; a width would be a bottleneck.
 NO_TOKENS: Mapping[str, Sequence[Any]] = MappingProxyType({"VTN.FUSION_DIM": (0,)})
+
+SKIP_FACTOR = 0.1
+"""Factor of the learning rate of the skip, which would otherwise fit few videos before the encoder learns."""
 
 # Fraction of the candidates that are FrameAverage.
 _AVERAGES = 0.2
@@ -132,6 +135,7 @@ def _changes(model: str, setting: Mapping[str, Any]) -> tuple[Change, ...]:
     """Returns all changes of a setting, with the keys that follow from others."""
     changes = dict(SHARED) | {"MODEL.MODEL_NAME": model} | dict(setting)
     changes["TRAIN.EVAL_NUM_FRAMES"] = setting["DATA.NUM_FRAMES"]
+    changes["SOLVER.LR_FACTORS"] = {"statistics_skip": SKIP_FACTOR} if setting.get("VTN.HEAD.SKIP") else {}
     if model == "VTN":
         width = setting["VTN.LONGFORMER.HIDDEN_DIM"]
         changes |= {

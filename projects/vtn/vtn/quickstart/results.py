@@ -17,23 +17,36 @@ from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip, normalize
+from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.engine.prediction_file import Predictions, load_predictions
+from slowfast.engine.testing.order_report import compare_orders
+from slowfast.engine.testing.order_test import order_path
 from slowfast.files import write_text
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, format_seconds, write_report
 from slowfast.visualization.run_log import read_run_log
+from slowfast.visualization.sections.mistakes import top_confusions
 from vtn.factory import create_model
-from vtn.quickstart.runs import PREDICTIONS
+from vtn.quickstart.explained import faithfulness_table, read_faithfulness
+from vtn.quickstart.runs import EXPLANATION, PREDICTIONS
 
 MAX_MISTAKES = 2
 
-# (folder of the run, name in the table, note in the report)
+# (folder of the run, order of the frames, name in the table, note in the report)
 EVALUATIONS = (
-    ("vtn", "whole video", "VTN, 8 frames spread over the whole video, one pass"),
-    ("multi_view", "multi-view", "the same weights on 4 clips × 3 crops, scores averaged"),
-    ("shuffled", "shuffled frames", "the same weights, frames in random order: the gain from the order"),
-    ("baseline", "mean pooling", "the same backbone, features of frames averaged, trained for as long"),
+    ("vtn", GIVEN, "whole video", "VTN, 8 frames spread over the whole video, one pass"),
+    ("multi_view", GIVEN, "multi-view", "the same weights on 4 clips × 3 crops, scores averaged"),
+    ("vtn", SHUFFLED, "shuffled frames", "the same weights, frames in random order: the gain from the order"),
+    ("vtn", REVERSED, "reversed frames", "the same weights, frames from last to first"),
+    ("vtn", STILL, "one frame only", "the same weights, the middle frame in the places of all"),
+    (
+        "baseline",
+        GIVEN,
+        "mean pooling",
+        "the same backbone, features of frames averaged, trained for as long",
+    ),
 )
+STRIPS_PER_CONFUSION = 1
 SUMMARY = (
     "Eight classes in four pairs; one class of a pair is the other reversed in time: an object moves right "
     "or left, down or up, approaches or recedes, appears or disappears. One frame, or a set of frames "
@@ -61,8 +74,18 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         The evaluations; the first is that of whole videos.
     """
     results = [
-        Result(name, load_predictions(output / run / PREDICTIONS), note) for run, name, note in EVALUATIONS
+        Result(name, load_predictions(predictions_path(output / run, order)), note)
+        for run, order, name, note in EVALUATIONS
     ]
+    order = compare_orders(
+        {
+            order: result.predictions
+            for (run, order, _, _), result in zip(EVALUATIONS, results, strict=True)
+            if run == "vtn"
+        },
+        results[0].predictions.class_names,
+    )
+    faithfulness = read_faithfulness(output)
     report = Report(
         title="VTN quickstart",
         summary=SUMMARY,
@@ -70,6 +93,9 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         runs=[read_run_log(output / "vtn", "VTN"), read_run_log(output / "baseline", "mean pooling")],
         filmstrips=list(draw_filmstrips(output / "vtn", results[0].predictions)),
         filmstrip_note=FILMSTRIP_NOTE,
+        order=order,
+        tables=[faithfulness_table(faithfulness)],
+        confusions=top_confusions(results[0].predictions, strips=STRIPS_PER_CONFUSION),
         notes=NOTES,
         config=(output / "vtn" / "config.yaml").read_text(encoding="utf-8"),
         timings=list(seconds.items()),
@@ -78,25 +104,38 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
     write_report(output / "report.html", report)
     metrics = {
         result.name: {
-            "top1_acc": result.score,
+            "top1_acc": result.top1,
             "videos": result.num_videos,
             "views": result.views,
             "seconds_per_video": result.seconds_per_video,
         }
         for result in results
     }
-    write_text(output / "results.json", json.dumps({"results": metrics, "seconds": dict(seconds)}, indent=1))
+    content = {
+        "results": metrics,
+        "order": order.to_dict(),
+        "faithfulness": {name: faithfulness[name] for name in ("videos", "rankings")},
+        "seconds": dict(seconds),
+    }
+    write_text(output / "results.json", json.dumps(content, indent=1))
     return results
+
+
+def predictions_path(run: Path, order: str) -> Path:
+    """Returns the predictions file of a run for an order of the frames."""
+    path = run / PREDICTIONS
+    return path if order == GIVEN else order_path(path, order)
 
 
 def print_results(results: Sequence[Result], output: Path) -> None:
     """Prints the table of evaluations and the paths of all files."""
     print(f"\n{'evaluation':<18}{'top-1':>8}{'views':>7}{'per video':>11}")
     for result in results:
-        time = format_seconds(result.seconds_per_video)
-        print(f"{result.name:<18}{result.score:>6.1f} %{result.views:>7}{time:>11}")
+        time = format_seconds(result.predictions.meta["seconds_per_video"])
+        print(f"{result.name:<18}{result.top1:>6.1f} %{result.views:>7}{time:>11}")
     paths = {
         "report": "report.html",
+        "explanation": EXPLANATION,
         "metrics": "results.json",
         "videos": "data",
         "weights, logs": "vtn",

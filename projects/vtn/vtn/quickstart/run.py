@@ -56,6 +56,10 @@ def run_quickstart(output: Path, seed: int) -> None:
     for number, run in enumerate(RUNS, start=2):
         record.run_step(run.title, number, lambda run=run: start_run(run, output, seed))  # type: ignore[misc]
 
+    from vtn.quickstart.explained import explain_quickstart
+
+    record.run_step("explain the predictions", NUM_STEPS - 1, lambda: explain_quickstart(output))
+
     # The report takes a second and is written in every call.
     from vtn.quickstart.results import print_results, write_results
 

@@ -19,6 +19,8 @@ from slowfast.files import write_text
 CONFIG = "VTN/QUICKSTART"
 PREDICTIONS = "predictions.npz"
 RECORD = "quickstart.json"
+EXPLANATION = "explanation.html"
+FAITHFULNESS = "faithfulness.json"
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,37 @@ class Run:
 
 
 RUNS = (
-    Run("vtn", "train the VTN, test it on whole videos", (), trains=True),
-    Run("shuffled", "test it with shuffled frames", ("TEST.SHUFFLE_FRAMES", "True"), trains=False),
+    Run("vtn", "train the VTN, test it on whole videos and on other orders of frames", (), trains=True),
     Run(
         "multi_view",
         "test it on 4 clips × 3 crops per video",
-        ("TRAIN.EVAL_FULL_VIDEO", "False", "TEST.NUM_ENSEMBLE_VIEWS", "4", "TEST.NUM_SPATIAL_CROPS", "3"),
+        (
+            *(
+                "TRAIN.EVAL_FULL_VIDEO",
+                "False",
+                "TEST.NUM_ENSEMBLE_VIEWS",
+                "4",
+                "TEST.NUM_SPATIAL_CROPS",
+                "3",
+            ),
+            *("TEST.ORDER_REPORT", "False"),
+        ),
         trains=False,
     ),
-    Run("baseline", "train the frame-averaging baseline", ("MODEL.MODEL_NAME", "FrameAverage"), trains=True),
+    Run(
+        "baseline",
+        "train the frame-averaging baseline",
+        ("MODEL.MODEL_NAME", "FrameAverage", "TEST.ORDER_REPORT", "False"),
+        trains=True,
+    ),
 )
-NUM_STEPS = len(RUNS) + 2  # the videos come first, the report last
-# Everything that a quickstart writes to its folder; `--fresh` deletes these names and nothing else.
-PRODUCTS = ("data", *(run.name for run in RUNS), "report.html", "results.json", RECORD)
+NUM_STEPS = len(RUNS) + 3  # the videos come first, the explanation and the report last
+# Everything that a quickstart writes to its folder, and that earlier versions wrote; `--fresh` deletes these
+# names and nothing else.
+PRODUCTS = (
+    "data", *(run.name for run in RUNS), "shuffled", "report.html", "results.json", RECORD, EXPLANATION,
+    *(Path(EXPLANATION).with_suffix(suffix).name for suffix in (".json", ".png")), FAITHFULNESS,
+)  # fmt: skip
 
 
 class StepRecord:

@@ -24,6 +24,7 @@ from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.splitting import build_splitter
 from vtn.backbones.frames.encoding_network import EncodingNetwork, kind_of
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
+from vtn.backbones.maps.token_grid import TokenGrid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
 from vtn.backbones.tuning.freezing import autocast, autocast_modules
@@ -162,6 +163,8 @@ class BackboneModel(nn.Module):
             return self._splitter.encode(
                 self._encode_images, frames, mask, self.feature_shape, self._frames_per_pass(frames)
             )
+        if torch.compiler.is_exporting():
+            return self._encode(frames)  # whatever the number of frames, and whatever the mask
         limit = self._frames_per_pass(frames)
         # A GPU's mask is not asked whether it is full: the answer would be waited for.
         if mask is None or (mask.is_cpu and mask.all()):
@@ -172,6 +175,14 @@ class BackboneModel(nn.Module):
         features = torch.cat([self._encode(images.transpose(0, 1)[None])[0] for images in chunks])
         real_rows = mask.reshape(*mask.shape, *(1 for _ in self.feature_shape))
         return features.new_zeros(*mask.shape, *self.feature_shape).masked_scatter(real_rows, features)
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Maps normalised images (N, 3, H, W) to features (N, F) or (N, M, F), with gradients if enabled.
+
+        Other than :meth:`encode_frames` it also computes gradients with respect to the images of a frozen
+        backbone, and never uses a prepared copy of it.
+        """
+        return self._read(images.to(self._backbone_dtype()))
 
     def frame_size_problem(self, height: int, width: int) -> str:
         """Returns why the backbone does not accept frames of that size in pixels, with a remedy, or ""."""
@@ -199,6 +210,11 @@ class BackboneModel(nn.Module):
         unit = 1 if self.clip_grid is None else self.clip_grid.frames
         pixels = unit * frames.shape[-2:].numel()
         return unit * images_per_pass(self._kind, pixels, frames.device, bits=32 if dtype is None else 16)
+
+    @property
+    def token_grid(self) -> TokenGrid:
+        """The choice of the tokens of a frame."""
+        return self._tokens.grid
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -246,7 +262,7 @@ class BackboneModel(nn.Module):
     def _encode(self, frames: Tensor) -> Tensor:
         """Maps frames (B, 3, T, H, W) to features (B, T, F) or (B, T, M, F) in one pass."""
         images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
-        return self._encode_images(images).unflatten(0, (len(frames), frames.shape[2]))
+        return self._encode_images(images).unflatten(0, (frames.shape[0], frames.shape[2]))
 
     def _encode_images(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) to features (N, F) or (N, M, F), clips to those of their time steps."""
@@ -272,10 +288,10 @@ class BackboneModel(nn.Module):
         Raises:
             InputError: if the backbone does not return one row per frame or time step.
         """
-        expected = (len(images), *self.feature_shape)
+        expected = (images.shape[0], *self.feature_shape)
         if self.clip_grid is not None:
             steps = images.shape[2] // self.clip_grid.tubelet
-            expected = (len(images), steps, *self.feature_shape)
+            expected = (images.shape[0], steps, *self.feature_shape)
         if features.shape != expected:
             raise InputError(
                 f"the backbone returned shape {tuple(features.shape)} for {len(images)} frames or clips; it "

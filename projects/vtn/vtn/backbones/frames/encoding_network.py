@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class EncodingNetwork:
         if setup.fold:
             fold_batch_norms(self._network, lambda: read(self._network, sample[:2]))
         if self.dtype is not None:
-            _cast_products(self._network, self.dtype)
+            _cast_products(self._network, self.dtype, setup.exact_layers)
         self._compiled = torch.compile(self._compute, dynamic=False) if setup.compile else None
 
     @torch.no_grad()
@@ -84,9 +85,22 @@ def kind_of(network: nn.Module) -> str:
     return "convolutional" if overlapping >= _FEW else "transformer"
 
 
-def _cast_products(network: nn.Module, dtype: torch.dtype) -> None:
-    """Casts the weights of linear layers and convolutions, which autocast would cast in each pass."""
-    for module in network.modules():
-        if isinstance(module, (nn.Linear, *_CONVOLUTIONS)):
-            for name, weight in module.named_parameters(recurse=False):
-                setattr(module, name, nn.Parameter(weight.to(dtype), requires_grad=False))
+def _cast_products(network: nn.Module, dtype: torch.dtype, exact: float) -> None:
+    """Casts the weights of linear layers and convolutions, which autocast would cast in each pass.
+
+    Args:
+        exact: fraction of these layers, from the first on, that autocast must leave in float32.
+    """
+    layers = [module for module in network.modules() if isinstance(module, (nn.Linear, *_CONVOLUTIONS))]
+    first = int(exact * len(layers))
+    for module in layers[:first]:
+        # The copy of the network belongs to this object: its modules may be changed.
+        module.forward = partial(_forward_in_float32, module.forward)  # type: ignore[method-assign]
+    for module in layers[first:]:
+        for name, weight in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(weight.to(dtype), requires_grad=False))
+
+
+def _forward_in_float32(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    with torch.autocast(inputs.device.type, enabled=False):
+        return forward(inputs.float())

@@ -1,0 +1,212 @@
+"""Explanation of a prediction: attention, the frames that mattered, the places in them, and proof.
+
+SOURCE and VIDEO are as for `vtn predict`. One page that needs no network shows the video or a filmstrip, the
+scores of classes over time, the attention of [CLS] per layer and head and rolled out over the layers, and the
+frames that mattered most: by occlusion, which is exact, and by gradient. Deletion and insertion curves show
+how far each ranking of frames is faithful to the model. Values (.json) and curves (.png) stand beside it.
+With --split, the areas under these curves are measured over all videos of a list instead.
+Exit status: 0 done, 1 a video failed, 2 the command or the configuration is wrong, 130 interrupted.
+
+examples:
+  the page of one video
+    vtn explain published/MINE video.mp4 --output page.html
+
+  another class than the predicted one, from five frames per second
+    vtn explain published/MINE video.mp4 --output page.html --class "high jump" --fps 5
+
+  faithfulness over a test split
+    vtn explain published/MINE --split data/test.csv --output faithfulness.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slowfast.cli.commands import make_parser
+
+if TYPE_CHECKING:
+    from slowfast.interrupt import Interrupt
+    from vtn.predictor.predictor import Predictor
+
+PROGRAM = "vtn explain"
+_TOP_FRAMES = 6
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser.add_argument("source", metavar="SOURCE", help="weights of the model")
+    parser.add_argument("video", nargs="?", metavar="VIDEO", help="the video to explain")
+    parser.add_argument("--output", default="", metavar="F", help="page (.html); with --split a .json file")
+    group = parser.add_argument_group("one video")
+    group.add_argument(
+        "--class", dest="label", metavar="NAME", help="class to explain (default: the predicted one)"
+    )
+    group.add_argument("--window", type=_positive, metavar="SECONDS", help="length of windows with scores")
+    group.add_argument("--stride", type=_positive, metavar="SECONDS", help="from a window to the next")
+    group.add_argument(
+        "--top",
+        type=_count,
+        default=_TOP_FRAMES,
+        metavar="N",
+        help=f"frames shown as those that matter most (default: {_TOP_FRAMES})",
+    )
+    group.add_argument("--no-regions", action="store_true", help="leave out the places within frames")
+    group = parser.add_argument_group("a split")
+    group.add_argument("--split", default="", metavar="F", help="list of videos, lines of `path label`")
+    group.add_argument("--prefix", default="", metavar="FOLDER", help="in front of relative paths in --split")
+    group.add_argument(
+        "--limit", type=_count, metavar="N", help="measure N random videos of the list (default: all)"
+    )
+    _add_model(parser.add_argument_group("model"))
+    return parser
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--fps", type=_positive, metavar="N", help="frames per second (default: the test's)")
+    group.add_argument("--cfg", default="", metavar="F", help="configuration, for weights without one")
+    group.add_argument(
+        "--imports",
+        action="append",
+        default=[],
+        metavar="F",
+        help="module or Python file that registers parts of the model; may be given several times",
+    )
+    group.add_argument(
+        "--backbone", default="", metavar="NAME", help="backbone, where its description lies elsewhere"
+    )
+    group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    parser = build_parser(program)
+    args = parser.parse_intermixed_args(argv)
+    _check(parser, args)
+
+    # Imported here, so that --help and wrong arguments are answered at once.
+    from slowfast.errors import SlowFastError
+    from slowfast.exit_status import run_command
+    from slowfast.interrupt import Interrupt, Interrupted
+
+    def work() -> int:
+        try:
+            with Interrupt() as interrupt:
+                predictor = _load(args)
+                explain = _explain_split if args.split else _explain_video
+                return explain(args, predictor, interrupt, program)
+        except Interrupted as stopped:
+            print(f"{program}: {stopped}", file=sys.stderr)
+            return stopped.exit_code
+
+    return run_command(program, work, expected=(SlowFastError, OSError))
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if bool(args.video) == bool(args.split):
+        parser.error("give SOURCE and one VIDEO, or SOURCE and --split")
+    if args.split:
+        for option in ("label", "window", "stride", "no_regions"):
+            if getattr(args, option):
+                name = {"label": "class"}.get(option, option.replace("_", "-"))
+                parser.error(f"--{name}: belongs to the explanation of one VIDEO")
+        if args.output and not args.output.endswith(".json"):
+            parser.error(f"--output {args.output}: must end in .json with --split")
+    else:
+        if args.prefix or args.limit:
+            parser.error("--prefix, --limit: belong to --split")
+        if not args.output.endswith(".html"):
+            parser.error(f"--output {args.output}: must be given, and end in .html")
+
+
+def _load(args: argparse.Namespace) -> Predictor:
+    from vtn.predictor.predictor import Predictor
+
+    return Predictor(
+        args.source,
+        config=args.cfg,
+        imports=args.imports,
+        backbone=args.backbone,
+        device=args.device,
+        fps=args.fps,
+    )
+
+
+def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
+    """Explains one video, prints the main facts, and writes the files."""
+    from vtn.explaining.video import ExplanationRequest
+    from vtn.predictor.texts import printable
+
+    request = ExplanationRequest(
+        label=args.label,
+        window_seconds=args.window,
+        stride_seconds=args.stride,
+        top_frames=args.top,
+        regions=not args.no_regions,
+    )
+    explanation = predictor.explain(args.video, request=request, show_progress=True, interrupt=interrupt)
+    paths = explanation.write(args.output)
+    print(printable(explanation.describe()))
+    for path in paths:
+        print(path)
+    return 0
+
+
+def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
+    """Measures faithfulness over a list of videos, prints a table, and writes the values."""
+    from slowfast.datasets.readers.path_label import read_csv
+    from slowfast.interrupt import Interrupted
+    from slowfast.progress import Progress
+    from vtn.explaining.split import choose_videos, describe_summaries, summarize, summary_dict, write_summary
+    from vtn.predictor.texts import printable
+
+    num_classes = len(predictor.class_names)
+    annotations = read_csv(args.split, num_classes=num_classes, prefix=args.prefix)
+    paths = choose_videos(annotations.paths, args.limit)
+    rows = []
+    found = predictor.measure_faithfulness(paths)
+    with Progress(len(paths), "explained", "video") as progress, closing(found):
+        for row in found:
+            if row.error:
+                print(printable(f"{program}: {row.video}: {row.error}"), file=sys.stderr)
+            rows.append(row)
+            progress.update()
+            if interrupt.requested() and len(rows) < len(paths):
+                done = f"{len(rows)} of {len(paths)} videos were measured; nothing is written"
+                raise Interrupted(interrupt.signum, done)
+    summaries = summarize(rows)
+    failed = sum(bool(row.error) for row in rows)
+    if args.output:
+        write_summary(args.output, summary_dict(rows, summaries, predictor.class_names))
+    print(describe_summaries(summaries, len(rows) - failed))
+    if args.output:
+        print(Path(args.output))
+    return 1 if failed else 0
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

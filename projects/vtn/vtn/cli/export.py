@@ -1,0 +1,140 @@
+"""Export of a model to ONNX, or to an archive of torch.export.
+
+SOURCE is a folder that `vtn publish` wrote, OWNER/NAME of such a folder on the Hugging Face hub, or a
+checkpoint. The files take any number of clips and frames, and carry class names, normalisation and the choice
+of frames. They are compared with the model for several numbers of frames, with masks; a difference above 1e-4
+is an error, and no file is written. Times beside the model's are measured on this processor.
+
+Without --parts one file maps frames to scores: it takes all frames at once. With --parts backbone encoder the
+folder OUTPUT gets two files: frames to features, and features to scores, so that features can be kept and
+videos of any length scored. `vtn predict OUTPUT VIDEO…` runs them.
+
+With --int8 the ONNX files are also written with 8-bit weights, beside the others as NAME.int8.onnx; give
+--test-split to measure their accuracy.
+
+examples:
+  one file for onnxruntime
+    vtn export published/MINE --format onnx --output mine.onnx
+    vtn predict mine.onnx video.mp4
+
+  backbone and encoder in a folder, for long videos
+    vtn export published/MINE --parts backbone encoder --output exported
+    vtn predict exported film.mp4 --window 10 --stride 5
+
+  8-bit weights as well, with the accuracy of all forms on the videos of a list
+    vtn export published/MINE --parts backbone encoder --int8 --test-split data/test.csv --output exported
+
+  an archive of torch.export, which can run code and so must be trusted
+    vtn export published/MINE --format torch-export --output mine.pt2
+    vtn predict mine.pt2 video.mp4 --trust-code
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from slowfast.cli.commands import make_parser
+from slowfast.errors import SlowFastError
+from slowfast.exit_status import run_command
+
+PROGRAM = "vtn export"
+STANDARD_OUTPUT = "-"
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser.add_argument("source", metavar="SOURCE", help="weights with their configuration")
+    parser.add_argument("--output", required=True, metavar="F", help="file to write; with --parts a folder")
+    parser.add_argument(
+        "--format",
+        choices=("torch-export", "onnx"),
+        default="onnx",
+        help="onnx for onnxruntime and others, or torch-export for torch (default: onnx)",
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=("backbone", "encoder"),
+        default=[],
+        help="a file per part (default: one file for all)",
+    )
+    parser.add_argument("--int8", action="store_true", help="also write ONNX files with 8-bit weights")
+    parser.add_argument(
+        "--test-split", default="", metavar="F", help="list of `path label`, to measure accuracies on"
+    )
+    parser.add_argument(
+        "--separator", default=" ", metavar="S", help="between path and label (default: a space)"
+    )
+    parser.add_argument(
+        "--lengths",
+        type=int,
+        nargs="+",
+        default=[1, 16, 250, 4096],
+        metavar="N",
+        help="numbers of frames that are compared (default: 1 16 250 4096)",
+    )
+    parser.add_argument("--json", default="", metavar="F", help="write the report to this file; - prints it")
+    parser.add_argument(
+        "--cfg", default="", metavar="F", help="configuration, for weights that come without one"
+    )
+    parser.add_argument(
+        "--imports", action="append", default=[], metavar="F", help="module or Python file that registers "
+        "parts of the model; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backbone",
+        default="",
+        metavar="NAME",
+        help="backbone, where its description lies in a folder or on a hub",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    parser = build_parser(program)
+    args = parser.parse_args(argv)
+    return run_command(parser.prog, lambda: _export(args, parser.prog), expected=(SlowFastError, OSError))
+
+
+def _export(args: argparse.Namespace, program: str) -> int:
+    """Exports, prints and writes the report; returns the exit status."""
+    from slowfast.errors import InputError
+    from vtn.exported.files import is_exported
+    from vtn.exporting.export import ExportRequest, export_model
+    from vtn.predictor.source import load_source
+
+    request = ExportRequest(
+        output=args.output,
+        format=args.format,
+        parts=tuple(args.parts),
+        int8=args.int8,
+        test_split=args.test_split,
+        separator=args.separator,
+        lengths=tuple(args.lengths),
+    )
+    if is_exported(args.source):
+        raise InputError(f"{args.source}: is exported already; give the weights that it was exported from")
+    model = load_source(args.source, config=args.cfg, imports=args.imports, backbone=args.backbone)
+    report = export_model(model, request, source=args.source, show_progress=True)
+    print(report.to_json() if args.json == STANDARD_OUTPUT else report.describe())
+    if args.json and args.json != STANDARD_OUTPUT:
+        report.write(args.json)
+        print(f"\nreport: {args.json}")
+    if args.int8 and not args.test_split:
+        print(
+            f"{program}: the accuracy of the 8-bit files was not measured; give --test-split", file=sys.stderr
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

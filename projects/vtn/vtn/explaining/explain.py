@@ -1,0 +1,135 @@
+"""The computation of an explanation from the features of a video.
+
+T frames, W windows, G prefixes, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from slowfast.errors import InputError
+from vtn.attentive_probe import AttentiveProbe
+from vtn.explaining.attribution import Occlusion, feature_gradient, gradient_times_input, occlude
+from vtn.explaining.explanation import Attention, GrowingScores, rankings
+from vtn.explaining.faithfulness import Faithfulness, measure_faithfulness
+from vtn.explaining.frame_scorer import FrameScorer
+from vtn.model import VTN
+
+MAX_PREFIXES = 64
+
+OnBatch = Callable[[int], object]
+"""Called after each batch of passes of the encoder with their number."""
+
+
+@dataclass(frozen=True)
+class FrameInfluence:
+    """The influence of the frames of one video on the score of one class.
+
+    Attributes:
+        occlusion, gradient, attention, faithfulness: see :class:`vtn.explaining.explanation.Explanation`.
+        slope: gradient of the log-odds of the class with respect to the features, (T, F) or (T, M, F).
+    """
+
+    occlusion: Occlusion
+    gradient: NDArray[np.float32]
+    attention: Attention | None
+    faithfulness: dict[str, Faithfulness]
+    slope: torch.Tensor
+
+
+def measure_influence(
+    scorer: FrameScorer, label: int, *, on_batch: OnBatch = lambda count: None
+) -> FrameInfluence:
+    """Measures the influence of each frame, and how far the rankings of frames are faithful.
+
+    Args:
+        label: the class, 0 … K − 1.
+    """
+    occlusion = occlude(scorer, label, on_batch=on_batch)
+    slope = feature_gradient(scorer, label)
+    gradient = gradient_times_input(scorer, slope)
+    attention = read_attention(scorer)
+    faithfulness = measure_faithfulness(
+        scorer, label, rankings(occlusion, gradient, attention), on_batch=on_batch
+    )
+    return FrameInfluence(occlusion, gradient, attention, faithfulness, slope)
+
+
+@torch.no_grad()
+def read_attention(scorer: FrameScorer) -> Attention | None:
+    """Returns the attention of [CLS] to the frames, as the model computes it; None for models without it."""
+    model = scorer.model
+    if not isinstance(model, VTN):
+        return None
+    arguments = scorer.features, scorer.positions, scorer.mask
+    layers = model.frame_attention(*arguments)[:, 0].float()  # (L, N, T) or (L, N, T, M)
+    if layers.ndim == 4:
+        layers = layers.sum(-1)
+    rollout = model.attention_rollout(*arguments)[0].float()
+    return Attention(layers.cpu().numpy(), rollout.cpu().numpy())
+
+
+def score_prefixes(scorer: FrameScorer, *, on_batch: OnBatch = lambda count: None) -> GrowingScores:
+    """Scores the video up to each of at most ``MAX_PREFIXES`` frames, as if it ended there."""
+    frames = np.flatnonzero(scorer.decoded)
+    count = min(len(frames), MAX_PREFIXES)
+    rows = frames[np.unique(np.round(np.linspace(0, len(frames) - 1, count)).astype(np.int64))]
+    kept = (np.arange(scorer.num_frames) <= rows[:, None]) & scorer.decoded
+    return GrowingScores(rows, scorer.scores(kept, on_batch))
+
+
+def choose_label(scores: NDArray[np.float32], class_names: list[str], wanted: str | int | None) -> int:
+    """Returns the class to explain: the predicted one, or that of a name or number.
+
+    Raises:
+        InputError: for a class that does not exist.
+    """
+    if wanted is None:
+        return int(scores.argmax())
+    if isinstance(wanted, str) and wanted in class_names:
+        return class_names.index(wanted)
+    try:
+        label = int(wanted)
+    except ValueError:
+        label = -1
+    if not 0 <= label < len(class_names):
+        some = ", ".join(class_names[:8]) + (", …" if len(class_names) > 8 else "")
+        raise InputError(
+            f"class {wanted!r}: must be a name of a class ({some}) or its number, 0 to {len(class_names) - 1}"
+        )
+    return label
+
+
+def describe_model(scorer: FrameScorer, occlusion: Occlusion) -> list[str]:
+    """Returns remarks on the model that a reader of the explanation needs."""
+    model = scorer.model
+    notes = []
+    if isinstance(model, VTN):
+        if model.temporal_encoder.pooling != "cls":
+            notes.append(
+                "The classifier also reads mean and deviation of the frames' states; attention of [CLS] does "
+                "not show this part."
+            )
+        if model.statistics_skip is not None:
+            notes.append(
+                "The scores have a part that skips the encoder (statistics of the features); attention does "
+                "not show it, occlusion and gradient do."
+            )
+    else:
+        kind = "has no [CLS] token" if not isinstance(model, AttentiveProbe) else "pools by a learned query"
+        notes.append(f"{type(model).__name__} {kind}: the explanation consists of occlusion and gradient.")
+    if model.clip_grid is not None:
+        notes.append(
+            "The backbone encodes clips: each entry is a time step of several frames, and masking a step "
+            "does not remove its frames from the features of neighbouring steps."
+        )
+    if occlusion.span > 1:
+        notes.append(f"The video is long: {occlusion.span} frames are occluded together.")
+    if lost := int((~scorer.decoded).sum()):
+        notes.append(f"{lost} frames cannot be decoded and are left out.")
+    return notes

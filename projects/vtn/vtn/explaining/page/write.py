@@ -1,0 +1,88 @@
+"""The files of an explanation: a page that needs no other file, a table of values, a figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+from markupsafe import Markup
+
+from slowfast.errors import InputError
+from slowfast.files import atomic_write, write_text
+from slowfast.progress import format_duration
+from vtn.explaining.faithfulness import RANDOM
+from vtn.explaining.page.content import page_content
+from vtn.explaining.page.figure import draw_explanation
+
+if TYPE_CHECKING:
+    from vtn.explaining.explanation import Explanation
+
+
+def write_explanation(path: str | Path, explanation: Explanation) -> list[Path]:
+    """Writes the page to ``path``, and a ``.json`` and a ``.png`` beside it; returns the three paths.
+
+    Raises:
+        InputError: for a path that does not end in ``.html``.
+    """
+    page = check_page_path(path)
+    values, figure = page.with_suffix(".json"), page.with_suffix(".png")
+    write_text(page, render_page(explanation))
+    write_text(values, json.dumps(explanation.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    with atomic_write(figure) as temporary:
+        draw_explanation(explanation).savefig(temporary, format="png", dpi=110)
+    return [page, values, figure]
+
+
+def check_page_path(path: str | Path) -> Path:
+    """Returns the path of a page.
+
+    Raises:
+        InputError: for a path that does not end in ``.html``.
+    """
+    page = Path(path)
+    if page.suffix != ".html":
+        raise InputError(f"{page}: must end in .html; the files of values and curves stand beside it")
+    return page
+
+
+def render_page(explanation: Explanation) -> str:
+    """Returns the page as HTML without references to other files."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("vtn.explaining.page", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    prediction = explanation.prediction
+    return environment.get_template("page.html").render(
+        explanation=explanation,
+        name=Path(prediction.video).name or prediction.video,
+        predicted=prediction.top(1)[0],
+        score=float(prediction.scores[explanation.label]),
+        duration=format_seconds(prediction.seconds),
+        rankings=[
+            (name, curves.deletion.area, curves.insertion.area)
+            for name, curves in explanation.faithfulness.items()
+        ],
+        best_deletion=min(curves.deletion.area for curves in explanation.faithfulness.values()),
+        best_insertion=max(curves.insertion.area for curves in explanation.faithfulness.values()),
+        random=RANDOM,
+        content=embed_json(page_content(explanation)),
+    )
+
+
+def embed_json(content: object) -> Markup:
+    """Returns JSON for a script element: no text in it can end the element."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    # Line separators are escaped, too, since old browsers end a string there.
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def format_seconds(seconds: float) -> str:
+    """Returns a duration such as ``1.36 s`` or ``0:12:05``."""
+    return f"{seconds:.2f} s" if seconds < 60 else format_duration(seconds)

@@ -1,0 +1,1 @@
+"""Models in files for other runtimes: their description, and their use as any other model."""

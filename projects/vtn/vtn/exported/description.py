@@ -1,0 +1,146 @@
+"""The description that an exported file carries, so that it can be applied without its model.
+
+ONNX files hold each entry as a metadata property with a value in JSON, ``.pt2`` archives hold all entries as
+the extra file ``description.json``. The graph takes and gives:
+
+* ``backbone``: ``frames`` (B, 3, T, H, W) float32, normalised -> ``features`` (B, T, F) or (B, T, M, F);
+* ``encoder``: ``features``, ``positions`` (B, T) int64, ``mask`` (B, T) bool -> ``scores`` (B, K);
+* ``model``: ``frames``, ``positions``, ``mask`` -> ``scores``.
+
+B clips and T frames are free. M tokens of a frame, F width of a feature, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from slowfast.errors import CheckpointError, first_line
+
+FORMAT = "vtn-export-1"
+BACKBONE, ENCODER, MODEL = "backbone", "encoder", "model"
+INPUTS: Mapping[str, tuple[str, ...]] = {
+    BACKBONE: ("frames",),
+    ENCODER: ("features", "positions", "mask"),
+    MODEL: ("frames", "positions", "mask"),
+}
+"""Part of a model -> names of the inputs of its graph, in their order."""
+OUTPUTS: Mapping[str, str] = {BACKBONE: "features", ENCODER: "scores", MODEL: "scores"}
+"""Part of a model -> name of the output of its graph."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """Facts about an exported model that a program needs to apply it.
+
+    Attributes:
+        format: :data:`FORMAT`.
+        part: ``backbone``, ``encoder`` or ``model``.
+        architecture: name of the model's class.
+        weights_digest: hash of the model's weights, equal in the parts of one model.
+        class_names: K names in the order of the scores; empty where they are not known.
+        num_classes: K.
+        frame_size: H and W in pixels.
+        frame_mean, frame_std: normalisation per channel, of pixels scaled to 0 … 1.
+        channels: ``RGB`` or ``BGR``, the order of the channels of ``frames``.
+        feature_shape: (F,), or (M, F) for several tokens per frame.
+        position_rate: positions are ``round(seconds × position_rate)``; None: numbers of the frames in their
+            video.
+        position_unit: the same in words.
+        frames_per_second: of the clips that the model was trained with.
+        score_activation: the activation that the graph applies to its logits.
+        evaluation: config key -> value, the sampling and scaling of frames in tests, see
+            ``vtn.arguments.evaluation``.
+    """
+
+    format: str
+    part: str
+    architecture: str
+    weights_digest: str
+    class_names: tuple[str, ...]
+    num_classes: int
+    frame_size: tuple[int, ...]
+    frame_mean: tuple[float, ...]
+    frame_std: tuple[float, ...]
+    channels: str
+    feature_shape: tuple[int, ...]
+    position_rate: float | None
+    position_unit: str
+    frames_per_second: float
+    score_activation: str
+    evaluation: Mapping[str, Any]
+
+    def to_texts(self) -> dict[str, str]:
+        """Returns entry -> value in JSON."""
+        return {name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str], *, source: str) -> Description:
+        """Returns the description that :meth:`to_texts` has written.
+
+        Args:
+            texts: entry -> value in JSON; other entries are ignored.
+            source: the file, for messages.
+
+        Raises:
+            CheckpointError: where entries are missing or have values of another kind.
+        """
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in texts]:
+            raise CheckpointError(
+                f"{source}: lacks the entries {', '.join(missing)}, which `vtn export` writes; export the "
+                "model again"
+            )
+        values: dict[str, Any] = {}
+        for name in names:
+            try:
+                value = json.loads(texts[name])
+            except ValueError as error:
+                raise CheckpointError(f"{source}: {name}: must be JSON ({first_line(error)})") from error
+            values[name] = tuple(value) if isinstance(value, list) else value
+        if problems := [name for name, is_valid in _CHECKS.items() if not is_valid(values[name])]:
+            described = ", ".join(f"{name} = {values[name]!r}" for name in problems)
+            raise CheckpointError(
+                f"{source}: {described}: must be as `vtn export` of this version writes it; export the model "
+                "again"
+            )
+        return cls(**values)
+
+
+def _is_tuple_of(kinds: type | tuple[type, ...], *lengths: int) -> Callable[[Any], bool]:
+    def is_valid(value: Any) -> bool:
+        has_length = not lengths or (isinstance(value, tuple) and len(value) in lengths)
+        return isinstance(value, tuple) and has_length and all(isinstance(item, kinds) for item in value)
+
+    return is_valid
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+# The values may come from a file of somebody else. Those of `evaluation` are checked where they are used.
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "format": FORMAT.__eq__,
+    "part": INPUTS.__contains__,
+    "architecture": _is_text,
+    "weights_digest": _is_text,
+    "class_names": _is_tuple_of(str),
+    "num_classes": _is_count,
+    "frame_size": _is_tuple_of(int, 2),
+    "frame_mean": _is_tuple_of((int, float), 3),
+    "frame_std": _is_tuple_of((int, float), 3),
+    "channels": ("RGB", "BGR").__contains__,
+    "feature_shape": _is_tuple_of(int, 1, 2),
+    "position_rate": lambda value: value is None or (isinstance(value, int | float) and value > 0),
+    "position_unit": _is_text,
+    "frames_per_second": lambda value: isinstance(value, int | float) and value > 0,
+    "score_activation": _is_text,
+    "evaluation": lambda value: isinstance(value, dict),
+}

@@ -1,0 +1,90 @@
+"""Accuracies of a model and of its exported files on the videos of a list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slowfast.datasets.video_list import read_list
+from slowfast.errors import AnnotationError, DataError
+from slowfast.progress import Progress
+from vtn.predictor.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """A video and its class.
+
+    Attributes:
+        path: of the video.
+        label: number of the class, from 0.
+    """
+
+    path: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The accuracy of one form of a model.
+
+    Attributes:
+        name: of the form.
+        correct, total: numbers of videos; those that cannot be predicted are not in ``total``.
+    """
+
+    name: str
+    correct: int
+    total: int
+
+    @property
+    def top1(self) -> float:
+        """Fraction of the videos whose best class is their label."""
+        return self.correct / self.total
+
+
+def read_labelled_videos(path: str | Path, num_classes: int, *, separator: str = " ") -> list[LabelledVideo]:
+    """Returns the videos of a list of ``path label``; relative paths start at the folder of the list.
+
+    Raises:
+        AnnotationError: for a list that cannot be read, and labels that are not class numbers below K.
+    """
+    _, rows = read_list(str(path), separator, key="--separator")
+    videos = []
+    for row in rows:
+        if not row.label.isdecimal() or int(row.label) >= num_classes:
+            raise AnnotationError(
+                f"{path}, line {row.line}: label {row.label!r}: must be a class number from 0 to "
+                f"{num_classes - 1}"
+            )
+        videos.append(LabelledVideo(os.path.join(Path(path).parent, row.path), int(row.label)))
+    return videos
+
+
+def measure_accuracies(
+    predictors: Mapping[str, Predictor], videos: Sequence[LabelledVideo], *, show_progress: bool = False
+) -> list[Accuracy]:
+    """Returns the accuracy of each form of a model.
+
+    Raises:
+        DataError: where no video can be predicted.
+    """
+    accuracies = []
+    paths = [video.path for video in videos]
+    for name, predictor in predictors.items():
+        correct = total = 0
+        error = ""
+        with Progress(len(videos), f"accuracy of {name}", "video", enabled=show_progress) as progress:
+            for video, result in zip(videos, predictor.stream(paths), strict=True):
+                progress.update()
+                if result.error:
+                    error = result.describe()
+                    continue
+                total += 1
+                correct += result.top(1)[0].index == video.label
+        if not total:
+            raise DataError(f"no video of the test split can be predicted: {error}")
+        accuracies.append(Accuracy(name, correct, total))
+    return accuracies

@@ -1,0 +1,131 @@
+"""Exported files beside the model they come from: largest differences, and times on this processor."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vtn.exported.programs import Program
+from vtn.exporting.parts import Inputs, Part
+
+TOLERANCE = 1e-4
+"""Largest accepted difference of scores, and of features as a fraction of the largest feature."""
+LENGTHS = (1, 16, 250, 4096)
+"""Numbers of frames that are compared by default."""
+
+# Pixels of all frames of one pass; a network's activations need tens of times their memory.
+_MOST_PIXELS = 1 << 24
+_SECONDS, _MOST_RUNS = 4.0, 15
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The difference between a file and the model for one number of frames.
+
+    Attributes:
+        part: of the file.
+        frames, clips: of the input; the last third of the last clip is masked.
+        difference: the largest of all scores; of features as a fraction of the largest one. None: not
+            compared, since the frames of one pass would need too much memory.
+    """
+
+    part: str
+    frames: int
+    clips: int
+    difference: float | None
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the difference is accepted."""
+        return self.difference is None or self.difference <= TOLERANCE
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Times of one pass of a file and of the model on the same input.
+
+    Attributes:
+        file: name of the file.
+        frames: of one clip.
+        eager_seconds, file_seconds: medians.
+    """
+
+    file: str
+    frames: int
+    eager_seconds: float
+    file_seconds: float
+
+    @property
+    def factor(self) -> float:
+        """Speed of the file as a multiple of that of the model."""
+        return self.eager_seconds / self.file_seconds
+
+
+def compare(part: Part, program: Program, lengths: Sequence[int]) -> list[Parity]:
+    """Returns the differences for several numbers of frames.
+
+    Short clips are compared in a batch of two, long ones alone.
+    """
+    rows = []
+    for length in lengths:
+        clips = 2 if length <= 16 or not part.takes_frames else 1
+        difference = None
+        if _fits(part, clips * length):
+            inputs = part.make_inputs(clips, length)
+            difference = _difference(part, program, inputs)
+        rows.append(Parity(part.name, length, clips, difference))
+    return rows
+
+
+def longest_that_fits(part: Part, lengths: Sequence[int]) -> int:
+    """Returns the largest number of frames of ``lengths`` up to 250 that one pass should take; 1 at least."""
+    return max((length for length in lengths if length <= 250 and _fits(part, length)), default=1)
+
+
+def measure(part: Part, programs: dict[str, Program], num_frames: int) -> list[Speed]:
+    """Returns the times of files beside the model's.
+
+    Args:
+        programs: name of the file -> its graph.
+        num_frames: of the one clip.
+    """
+    tensors = tuple(part.make_inputs(1, num_frames).tensors.values())
+
+    with torch.no_grad():
+        eager = _median_seconds(part.module, tensors)
+    return [
+        Speed(name, num_frames, eager, _median_seconds(program, tensors))
+        for name, program in programs.items()
+    ]
+
+
+def _median_seconds(run: Callable[..., object], inputs: tuple[Tensor, ...]) -> float:
+    """Returns the median duration of a function; the first call is not counted."""
+    run(*inputs)
+    found: list[float] = []
+    started = time.monotonic()
+    while len(found) < _MOST_RUNS and (not found or time.monotonic() - started < _SECONDS):
+        before = time.perf_counter()
+        run(*inputs)
+        found.append(time.perf_counter() - before)
+    return statistics.median(found)
+
+
+@torch.no_grad()
+def _difference(part: Part, program: Program, inputs: Inputs) -> float:
+    tensors = tuple(inputs.tensors.values())
+    expected, found = part.module(*tensors), program(*tensors)
+    difference = (found - expected).abs().max()
+    # Features have any scale, scores that of the activation.
+    scale = expected.abs().max().clamp(min=1e-12) if part.output == "features" else 1.0
+    return float(difference / scale)
+
+
+def _fits(part: Part, num_frames: int) -> bool:
+    height, width = part.description.frame_size
+    return not part.takes_frames or num_frames * height * width <= _MOST_PIXELS

@@ -1,0 +1,204 @@
+"""The export of a model: files, their comparison with the model, and a report."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slowfast.errors import InputError, ModelError
+from slowfast.log import get_logger
+from slowfast.progress import Progress
+from vtn.exported.description import BACKBONE, ENCODER, MODEL
+from vtn.exported.files import INT8
+from vtn.exported.model import load_exported
+from vtn.exported.programs import ONNX, TORCH_EXPORT, Program, open_program
+from vtn.exporting.accuracy import Accuracy, LabelledVideo, measure_accuracies, read_labelled_videos
+from vtn.exporting.comparison import LENGTHS, TOLERANCE, Parity, Speed, compare, longest_that_fits, measure
+from vtn.exporting.parts import Part, build_parts
+from vtn.exporting.report import ExportedFile, ExportReport
+from vtn.exporting.writing import require_packages, trace, write_int8, write_onnx, write_torch_export
+from vtn.predictor.predictor import Predictor
+
+FORMATS: Mapping[str, str] = {"torch-export": TORCH_EXPORT, "onnx": ONNX}
+"""Name of a format -> suffix of its files."""
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """The files of an export, and the measurements of them.
+
+    Attributes:
+        output: the file; the folder where ``parts`` are given.
+        format: a key of :data:`FORMATS`.
+        parts: ``backbone``, ``encoder`` or both, a file each; empty: one file for all.
+        int8: whether quantised ONNX files are written, too.
+        test_split: list of ``path label``, on which the accuracies of model and files are measured; empty:
+            none.
+        separator: between path and label.
+        lengths: numbers of frames for the comparison.
+
+    Raises:
+        InputError: for values that are not valid or do not fit together.
+    """
+
+    output: str
+    format: str = "onnx"
+    parts: tuple[str, ...] = ()
+    int8: bool = False
+    test_split: str = ""
+    separator: str = " "
+    lengths: tuple[int, ...] = LENGTHS
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise InputError(f"format = {self.format!r}: must be one of {', '.join(FORMATS)}")
+        if set(self.parts) - {BACKBONE, ENCODER} or len(set(self.parts)) < len(self.parts):
+            raise InputError(f"parts = {list(self.parts)}: must be {BACKBONE}, {ENCODER} or both")
+        if not self.lengths or min(self.lengths) < 1:
+            raise InputError(f"lengths = {list(self.lengths)}: must be numbers of frames, 1 or more")
+        if self.int8 and self.format != "onnx":
+            raise InputError(f"int8 = True: needs format onnx, but it is {self.format}")
+        if self.test_split and len(self.parts) == 1:
+            raise InputError(
+                f"test_split = {self.test_split!r}: needs a model that takes frames and gives scores; export "
+                "both parts, or one file"
+            )
+        if not self.parts and Path(self.output).suffix != self.suffix:
+            raise InputError(f"output = {self.output!r}: must end in {self.suffix} for one file")
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the files."""
+        return FORMATS[self.format]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        return Path(self.output) if self.parts else Path(self.output).parent
+
+    def file_name(self, part: str, *, int8: bool = False) -> str:
+        """Returns the name of the file of a part."""
+        stem = part if self.parts else Path(self.output).stem
+        return f"{stem}{INT8 if int8 else ''}{self.suffix}"
+
+
+def export_model(
+    model: Any, request: ExportRequest, *, source: str = "model", show_progress: bool = False
+) -> ExportReport:
+    """Exports a model, compares the files with it, and returns what was written and measured.
+
+    The files appear once they have been compared. The model is set to evaluation mode on the CPU.
+
+    Args:
+        model: a model of this project with ``evaluation``.
+        source: the model's name, for messages.
+        show_progress: show a progress bar, or log lines.
+
+    Raises:
+        ModelError: for a model that cannot be exported, a missing package, and results that differ.
+        InputError, ConfigError, AnnotationError: for a model or list that does not fit the request.
+    """
+    if request.format == "onnx":
+        require_packages("onnx", "onnxscript", "onnxruntime")
+    videos = _read_split(request, model)
+    parts = build_parts(model.to("cpu"), request.parts or (MODEL,), source=source)
+    request.folder.mkdir(parents=True, exist_ok=True)
+    steps = len(parts) * (3 + request.int8)
+    with (
+        tempfile.TemporaryDirectory(dir=request.folder, prefix=".exporting-") as temporary,
+        Progress(steps, "export", "step", enabled=show_progress) as progress,
+    ):
+        folder = Path(temporary)
+        files: list[ExportedFile] = []
+        parity: list[Parity] = []
+        speed: list[Speed] = []
+        for part in parts:
+            files += _write(part, request, folder, progress)
+        model.prepare_inference()  # the model as it is used, for the comparison
+        for part in parts:
+            programs = _open_programs(part, request, folder)
+            parity += compare(part, next(iter(programs.values())), request.lengths)
+            _check_parity(parity)
+            progress.update()
+            speed += measure(part, programs, longest_that_fits(part, request.lengths))
+            progress.update()
+        accuracy = _measure_accuracy(model, request, folder, videos, show_progress)
+        for path in sorted(folder.iterdir()):
+            os.replace(path, request.folder / path.name)
+    return ExportReport(parts[0].description, torch.get_num_threads(), files, parity, speed, accuracy)
+
+
+def _read_split(request: ExportRequest, model: Any) -> list[LabelledVideo]:
+    if not request.test_split:
+        return []
+    return read_labelled_videos(request.test_split, model.num_classes, separator=request.separator)
+
+
+def _write(part: Part, request: ExportRequest, folder: Path, progress: Progress) -> list[ExportedFile]:
+    """Traces a part and writes its files to a folder."""
+    graph = trace(part)
+    path = folder / request.file_name(part.name)
+    if request.format == "onnx":
+        write_onnx(graph, part, path)
+    else:
+        write_torch_export(graph, part, path)
+    progress.update()
+    final = str(request.folder / path.name)
+    files = [ExportedFile(final, part.name, _num_bytes(path))]
+    if request.int8:
+        quantized = folder / request.file_name(part.name, int8=True)
+        count = write_int8(path, quantized, part)
+        final = str(request.folder / quantized.name)
+        files.append(ExportedFile(final, part.name, _num_bytes(quantized), "int8", count))
+        progress.update()
+    return files
+
+
+def _open_programs(part: Part, request: ExportRequest, folder: Path) -> dict[str, Program]:
+    """Returns file name -> graph; the file in float32 comes first."""
+    names = [request.file_name(part.name)]
+    if request.int8:
+        names.append(request.file_name(part.name, int8=True))
+    return {name: open_program(folder / name, trust_code=True) for name in names}
+
+
+def _check_parity(rows: Sequence[Parity]) -> None:
+    if wrong := [row for row in rows if not row.is_close]:
+        found = ", ".join(f"{row.difference:.1e} for {row.frames} frames" for row in wrong)
+        raise ModelError(
+            f"the exported {wrong[0].part} differs from the model by {found}: must be at most {TOLERANCE:g}; "
+            "no file was written; use the other format, and report the backbone"
+        )
+
+
+def _measure_accuracy(
+    model: Any,
+    request: ExportRequest,
+    folder: Path,
+    videos: Sequence[LabelledVideo],
+    show_progress: bool,
+) -> list[Accuracy]:
+    if not videos:
+        return []
+    part = request.parts[0] if request.parts else MODEL
+    names = {request.format: request.file_name(part)}
+    if request.int8:
+        names["int8"] = request.file_name(part, int8=True)
+    predictors = {"eager": Predictor(model, device="cpu")}
+    predictors |= {
+        name: Predictor(load_exported(folder / file, trust_code=True)) for name, file in names.items()
+    }
+    return measure_accuracies(predictors, videos, show_progress=show_progress)
+
+
+def _num_bytes(path: Path) -> int:
+    weights = path.with_name(f"{path.name}.data")
+    return path.stat().st_size + (weights.stat().st_size if weights.exists() else 0)

@@ -1,0 +1,115 @@
+"""Explanations of predictions, as methods of a predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fvcore.common.config import CfgNode
+
+from slowfast.errors import InputError
+from slowfast.interrupt import Interrupt
+from vtn.frame_model import FrameModel
+from vtn.inference.feature_pass import FeaturePass
+from vtn.predictor.pipeline import FAILURES
+from vtn.predictor.scoring import ViewScorer
+from vtn.predictor.texts import describe_failure
+from vtn.predictor.videos import FileSource, Video, VideoSource, as_source
+from vtn.predictor.views import ViewPlan
+
+if TYPE_CHECKING:
+    from vtn.explaining.explanation import Explanation
+    from vtn.explaining.split import FaithfulnessRow
+    from vtn.explaining.video import ExplanationRequest
+
+
+class ExplainsVideos:
+    """The base of :class:`vtn.Predictor` that explains what the other methods predict."""
+
+    model: Any
+    class_names: Sequence[str]
+    _cfg: CfgNode
+    _plan: ViewPlan
+    _features: FeaturePass
+    _scorer: ViewScorer
+    _source: Callable[[Video | VideoSource], VideoSource]
+
+    def explain(
+        self,
+        video: Video | VideoSource,
+        *,
+        request: ExplanationRequest | None = None,
+        frames_per_second: float | None = None,
+        show_progress: bool = False,
+        interrupt: Interrupt | None = None,
+    ) -> Explanation:
+        """Explains the prediction of a video: attention, influence of each frame, and their faithfulness.
+
+        The frames are those of the prediction, in the middle crop. ``write(path)`` of the result makes
+        a page.
+
+        Args:
+            video: as for :meth:`__call__`.
+            request: the class to explain, and the parts of the explanation; None: the predicted class, all
+                parts.
+            frames_per_second: as for :meth:`__call__`.
+            show_progress: show a progress bar, or log lines, with the remaining time.
+            interrupt: checked after each chunk of frames and each batch of passes of the encoder.
+
+        Raises:
+            DecodeError, OSError: for a video that cannot be decoded.
+            Interrupted: after a signal.
+            InputError: for a predictor with ``views``, whose clips are not one sequence; a video of one
+                frame; an unknown class; a missing package.
+        """
+        from vtn.explaining.pictures import playable_video
+        from vtn.explaining.video import ExplanationRequest, explain_video
+
+        self._check_can_explain()
+        if not self._plan.is_full_video:
+            raise InputError("views: must be None for explanations, which are of the full video")
+        source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
+        path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
+        reading = self._features.read(
+            source.name, source.open, of_test=True, show_progress=show_progress, interrupt=interrupt
+        )
+        with reading as (opened, features):
+            return explain_video(
+                opened,
+                features,
+                name=source.name,
+                encoder=self._features.encoder,
+                view=self._features.view,
+                head_act=self._scorer.head_act,
+                class_names=list(self.class_names),
+                request=request or ExplanationRequest(),
+                video_uri=playable_video(path) if path else "",
+                show_progress=show_progress,
+                interrupt=interrupt,
+            )
+
+    def measure_faithfulness(
+        self, videos: Iterable[Video | VideoSource]
+    ) -> Generator[FaithfulnessRow, None, None]:
+        """Yields for each video how faithful the rankings of its frames are, for the predicted class.
+
+        A video that cannot be measured has a row with ``error`` and does not end the work; see
+        :mod:`vtn.explaining.split`.
+        """
+        from vtn.explaining.split import FaithfulnessRow, measure_row
+
+        self._check_can_explain()
+        for source in map(self._source, videos):
+            try:
+                with self._features.read(source.name, source.open, of_test=True) as (_, features):
+                    yield measure_row(self.model, features, name=source.name, head_act=self._scorer.head_act)
+            except FAILURES as error:
+                yield FaithfulnessRow.failed(source.name, describe_failure(error, source.name))
+
+    def _check_can_explain(self) -> None:
+        """Raises ``InputError`` for models without weights of their own, such as exported ones."""
+        if not isinstance(self.model, FrameModel):
+            raise InputError(
+                f"a {type(self.model).__name__} cannot be explained, since it gives neither attention nor "
+                "gradients; give the published folder or the checkpoint that it was made from"
+            )

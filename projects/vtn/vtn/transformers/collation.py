@@ -1,0 +1,96 @@
+"""Data for the trainer of ``transformers``: batches of clips of any lengths, and this package's data sets.
+
+B clips, T frames, H W pixels, M tokens of a frame, F width of a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from slowfast.datasets.clip import BrokenVideo, Clip, StreamedClip, normalize
+from slowfast.errors import DecodeError, InputError
+from slowfast.features.batch import FeatureClip
+
+_INPUTS = ("pixel_values_videos", "features")
+
+
+class VideoCollator:
+    """A ``data_collator`` for :class:`vtn.transformers.VTNForVideoClassification`.
+
+    Items are mappings of ``pixel_values_videos`` (T, 3, H, W) or ``features`` (T, F) or (T, M, F), and where
+    they have them ``positions`` (T,) and ``labels``. Shorter ones are padded with zeros and masked.
+
+    >>> items = [{"features": torch.ones(length, 4), "labels": 1} for length in (2, 3)]
+    >>> batch = VideoCollator()(items)
+    >>> batch["features"].shape, batch["mask"].tolist()
+    (torch.Size([2, 3, 4]), [[True, True, False], [True, True, True]])
+    """
+
+    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Returns a batch: inputs (B, T, …), ``positions`` (B, T), ``mask`` (B, T) bool, and ``labels``.
+
+        Raises:
+            InputError: for items without frames and features, and for items of both kinds.
+        """
+        names = {name for item in items for name in _INPUTS if name in item}
+        if len(names) != 1 or any(names.isdisjoint(item) for item in items):
+            raise InputError("each item must have pixel_values_videos, or each must have features")
+        (name,) = names
+        sequences = [torch.as_tensor(item[name]) for item in items]
+        lengths = torch.tensor([len(sequence) for sequence in sequences])
+        batch = {name: pad_sequence(sequences, batch_first=True)}
+        if all("positions" in item for item in items):
+            positions = [torch.as_tensor(item["positions"]) for item in items]
+            batch["positions"] = pad_sequence(positions, batch_first=True)
+        if lengths.min() != lengths.max():
+            batch["mask"] = torch.arange(int(lengths.max())) < lengths[:, None]
+        if all("labels" in item for item in items):
+            batch["labels"] = torch.stack([torch.as_tensor(item["labels"]) for item in items])
+        return batch
+
+
+class TrainerDataset(Dataset[dict[str, Any]]):
+    """A data set of ``slowfast.datasets.build_dataset`` as the trainer of ``transformers`` takes it.
+
+    Args:
+        dataset: of clips of frames, or of cached features.
+        mean, std: normalisation of frames, as of the model; features are used as they are.
+    """
+
+    def __init__(self, dataset: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+        self._dataset = dataset
+        self._mean, self._std = tuple(mean), tuple(std)
+
+    def __len__(self) -> int:
+        """Returns the number of views."""
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns an item for :class:`VideoCollator`.
+
+        Raises:
+            DecodeError: for a video that cannot be decoded.
+            InputError: for a view that is longer than ``TRAIN.EVAL_STREAM_FRAMES``.
+        """
+        clip = self._dataset[index]
+        if isinstance(clip, BrokenVideo):
+            raise DecodeError(clip.path, clip.reason, clip.detail)
+        if isinstance(clip, StreamedClip):
+            raise InputError(
+                f"TRAIN.EVAL_STREAM_FRAMES: must be {len(clip.view.indices)} or more, or 0, for the trainer "
+                "of transformers, which takes all frames of a video at once"
+            )
+        item = {"positions": clip.positions, "labels": clip.label}
+        if isinstance(clip, FeatureClip):
+            return {"features": clip.features, **item}
+        assert isinstance(clip, Clip)
+        return {
+            "pixel_values_videos": normalize(clip.frames[None], self._mean, self._std)[0].transpose(0, 1),
+            **item,
+        }

@@ -1,0 +1,1 @@
+"""Questions that a test answers beyond the accuracy."""

@@ -1,0 +1,1 @@
+"""Sections of the report about classes, calibration, mistakes and the order of frames."""

@@ -1,0 +1,66 @@
+"""The values of the sections about classes, calibration, mistakes and the order of frames.
+
+The report of a set of tests shows those of its first test, with the recall and the calibration of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from slowfast.engine.testing.order_report import ORDER_NAMES
+from slowfast.visualization.sections.calibration import measure_calibration, reliability_chart
+from slowfast.visualization.sections.class_metrics import MAX_MATRIX_CLASSES, class_rows, confusion_image
+from slowfast.visualization.sections.mistakes import Confusion, surest_mistakes, top_confusions
+
+if TYPE_CHECKING:
+    from slowfast.visualization.report import Result
+
+
+@dataclass(frozen=True)
+class Table:
+    """A section of one table.
+
+    Attributes:
+        title: of the section.
+        note: explanation of the table.
+        caption: of the table.
+        header: names of the columns.
+        rows: cells of each row as text, the first one its name.
+    """
+
+    title: str
+    note: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def section_values(results: Sequence[Result], confusions: Sequence[Confusion] | None) -> dict[str, Any]:
+    """Returns the variables of the templates of this package.
+
+    Args:
+        results: of tests with one class per video; the sections are about the first one.
+        confusions: its most frequent confusions; None: without filmstrips.
+    """
+    main = results[0]
+    measured = [(result, measure_calibration(result.predictions)) for result in results]
+    calibrations = [(result, found) for result, found in measured if found is not None]
+    chart = ""
+    if calibrations and calibrations[0][0] is main:
+        chart = reliability_chart(calibrations[0][1], main.name)
+    many = len(main.predictions.class_names) > MAX_MATRIX_CLASSES
+    return {
+        "class_rows": class_rows(main.predictions, [result.predictions for result in results[1:]]),
+        "max_matrix_classes": MAX_MATRIX_CLASSES,
+        "matrix_image": confusion_image(main.predictions) if many else "",
+        "calibrations": calibrations if chart else [],
+        "reliability": Markup(chart),
+        "confusions": top_confusions(main.predictions) if confusions is None else confusions,
+        "mistakes": surest_mistakes(main.predictions),
+        "num_wrong": int((main.predictions.predicted != main.predictions.labels).sum()),
+        "order_names": ORDER_NAMES,
+    }

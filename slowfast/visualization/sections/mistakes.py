@@ -1,0 +1,139 @@
+"""Mistakes of a test: the most frequent confusions with filmstrips, and the surest wrong predictions.
+
+V videos, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from slowfast.engine.prediction_file import Predictions
+from slowfast.errors import DecodeError
+from slowfast.log import get_logger
+from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
+
+logger = get_logger(__name__)
+
+MAX_CONFUSIONS = 6
+MAX_MISTAKES = 20
+STRIP_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong prediction.
+
+    Attributes:
+        video: path of the video.
+        true, predicted: names of the classes.
+        true_score, predicted_score: their scores.
+    """
+
+    video: str
+    true: str
+    predicted: str
+    true_score: float
+    predicted_score: float
+
+    @property
+    def name(self) -> str:
+        """Name of the file, with its folder."""
+        return str(Path(*Path(self.video).parts[-2:]))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A true class and a wrong prediction, and how often they come together.
+
+    Attributes:
+        true, predicted: names of the classes.
+        count: number of videos.
+        fraction: of the videos of the true class, 0 … 1.
+        strips: filmstrips of the surest of these mistakes; empty: not asked for, or not decodable.
+    """
+
+    true: str
+    predicted: str
+    count: int
+    fraction: float
+    strips: tuple[Filmstrip, ...] = ()
+
+
+def surest_mistakes(predictions: Predictions, count: int = MAX_MISTAKES) -> list[Mistake]:
+    """Returns the wrong predictions with the highest scores, the surest first."""
+    return [_mistake(predictions, row) for row in _wrong_rows(predictions)[:count]]
+
+
+def top_confusions(
+    predictions: Predictions,
+    *,
+    count: int = MAX_CONFUSIONS,
+    strips: int = 0,
+    num_frames: int = STRIP_FRAMES,
+) -> list[Confusion]:
+    """Returns the most frequent confusions, the most frequent first.
+
+    Args:
+        count: largest number of confusions.
+        strips: filmstrips per confusion; videos that cannot be decoded have none, and the log names them.
+        num_frames: frames of a filmstrip.
+    """
+    confusion = predictions.confusion
+    videos = confusion.sum(axis=1)
+    errors = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-errors, axis=None, kind="stable")[:count]
+    wrong = _wrong_rows(predictions)
+    found = []
+    for true, predicted in (divmod(int(cell), len(errors)) for cell in order):
+        if not errors[true, predicted]:
+            break
+        rows = [
+            row
+            for row in wrong
+            if predictions.labels[row] == true and predictions.predicted[row] == predicted
+        ]
+        names = predictions.class_names
+        found.append(
+            Confusion(
+                names[true],
+                names[predicted],
+                int(errors[true, predicted]),
+                float(errors[true, predicted] / videos[true]),
+                _cut_strips(predictions, rows[:strips], num_frames),
+            )
+        )
+    return found
+
+
+def _wrong_rows(predictions: Predictions) -> list[int]:
+    """Returns the rows of wrong predictions, the highest score first."""
+    rows = np.flatnonzero(predictions.predicted != predictions.labels)
+    scores = predictions.scores[rows].max(axis=1)
+    return rows[np.argsort(-scores, kind="stable")].tolist()
+
+
+def _mistake(predictions: Predictions, row: int) -> Mistake:
+    true, predicted = int(predictions.labels[row]), int(predictions.predicted[row])
+    names, scores = predictions.class_names, predictions.scores[row]
+    return Mistake(
+        predictions.paths[row], names[true], names[predicted], float(scores[true]), float(scores[predicted])
+    )
+
+
+def _cut_strips(predictions: Predictions, rows: Sequence[int], num_frames: int) -> tuple[Filmstrip, ...]:
+    strips = []
+    for row in rows:
+        mistake = _mistake(predictions, row)
+        try:
+            image, seconds = cut_filmstrip(mistake.video, num_frames)
+        except (DecodeError, OSError) as error:
+            logger.warning("no filmstrip: %s", error)
+            continue
+        strips.append(
+            Filmstrip(mistake.name, mistake.true, mistake.predicted, mistake.predicted_score, image, seconds)
+        )
+    return tuple(strips)

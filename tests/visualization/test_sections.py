@@ -1,0 +1,192 @@
+"""The sections about classes, calibration and mistakes, for few classes and for hundreds.
+
+V videos, K classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import precision_recall_fscore_support
+
+from slowfast.engine.prediction_file import Predictions, save_predictions
+from slowfast.engine.testing.order_report import ExchangedPair, OrderAccuracy, OrderReport
+from slowfast.errors import DataError
+from slowfast.visualization.predictions_report import write_predictions_report
+from slowfast.visualization.report import Report, Result, render_report
+from slowfast.visualization.sections.calibration import measure_calibration
+from slowfast.visualization.sections.class_metrics import MAX_MATRIX_CLASSES, class_rows, confusion_image
+from slowfast.visualization.sections.content import Table
+from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
+from tests.support.videos import write_video
+
+
+def random_predictions(V: int, K: int, *, paths: list[str] | None = None) -> Predictions:
+    """Returns predictions that are right for about half of the videos; class K − 1 has no videos."""
+    rng = np.random.default_rng(V)
+    labels = rng.integers(0, K - 1, V)
+    logits = rng.normal(size=(V, K))
+    logits[np.arange(V), labels] += 2.0 + np.log(K) / 2
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return Predictions(
+        video_ids=np.arange(V),
+        paths=paths or [f"/videos/{label}/{video}.mp4" for video, label in enumerate(labels)],
+        labels=labels,
+        scores=scores.astype(np.float32),
+        num_views=np.ones(V, np.int64),
+        class_names=[f"class <{k}>" for k in range(K)],
+        broken=(),
+        meta={},
+    )
+
+
+def test_metrics_per_class_are_those_of_scikit_learn() -> None:
+    predictions = random_predictions(200, 6)
+    rows = class_rows(predictions)
+    assert [row.name for row in rows] == predictions.class_names
+    expected = precision_recall_fscore_support(
+        predictions.labels, predictions.predicted, labels=range(6), zero_division=0
+    )
+    for row, precision, recall, f1, videos in zip(
+        rows[:5], *(values[:5] for values in expected), strict=True
+    ):
+        assert (row.precision, row.recall, row.f1) == pytest.approx((100 * precision, 100 * recall, 100 * f1))
+        assert row.videos == videos
+    assert (rows[5].videos, rows[5].recall, rows[5].f1) == (0, None, None)
+
+
+def test_a_class_that_is_never_predicted_has_no_precision() -> None:
+    predictions = random_predictions(50, 4)
+    scores = predictions.scores.copy()
+    scores[:, 0] = 0
+    never = class_rows(Predictions(**{**vars_of(predictions), "scores": scores}))[0]
+    assert (never.precision, never.recall, never.f1) == (None, 0.0, None)
+
+
+def vars_of(predictions: Predictions) -> dict:
+    names = ("video_ids", "scores", "labels", "num_views", "broken", "paths", "class_names", "meta")
+    return {name: getattr(predictions, name) for name in names}
+
+
+def test_many_classes_are_sorted_and_have_an_image() -> None:
+    predictions = random_predictions(4000, 400)
+    rows = class_rows(predictions, [predictions])
+    known = [row.f1 for row in rows if row.f1 is not None]
+    assert known == sorted(known)
+    assert rows[-1].videos == 0
+    assert all(row.others == (row.recall,) for row in rows)
+    encoded = confusion_image(predictions).removeprefix("data:image/png;base64,")
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    assert image.shape == (1200, 1200, 4)
+    cells = image[1::3, 1::3, 3].astype(float) / 255  # one pixel of each cell
+    confusion = predictions.confusion
+    fractions = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    np.testing.assert_allclose(cells, np.sqrt(fractions), atol=1 / 255)
+
+
+def test_the_expected_calibration_error_is_its_definition() -> None:
+    predictions = random_predictions(300, 5)
+    found = measure_calibration(predictions, 15)
+    assert found is not None
+    expected = 0.0
+    for low in np.arange(15) / 15:
+        inside = [
+            (float(row.max()), int(row.argmax()) == label)
+            for row, label in zip(predictions.scores, predictions.labels, strict=True)
+            if low < row.max() <= low + 1 / 15
+        ]
+        if inside:
+            confidence, right = np.mean(inside, axis=0)
+            expected += len(inside) / 300 * abs(right - confidence)
+    assert found.ece == pytest.approx(expected)
+    assert found.counts.sum() == 300
+    assert found.mean_confidence == pytest.approx(predictions.scores.max(1).mean(), rel=1e-5)
+
+
+def test_a_sure_and_right_model_is_calibrated_and_logits_are_not_scores() -> None:
+    predictions = random_predictions(40, 3)
+    sure = np.eye(3, dtype=np.float32)[predictions.labels]
+    found = measure_calibration(Predictions(**{**vars_of(predictions), "scores": sure}))
+    assert found is not None
+    assert found.ece == 0
+    assert measure_calibration(Predictions(**{**vars_of(predictions), "scores": 9 * sure - 4})) is None
+
+
+def test_confusions_and_mistakes_are_ordered(tmp_path: Path) -> None:
+    labels = [0, 0, 0, 1, 1, 2]
+    guesses = [1, 1, 0, 0, 1, 2]
+    sure = [0.6, 0.9, 0.8, 0.7, 0.9, 0.9]
+    scores = np.full((6, 3), 0.02, np.float32)
+    scores[np.arange(6), guesses] = sure
+    scores[1, 0] = 0.05
+    video = write_video(tmp_path / "one.mp4", 12)
+    predictions = Predictions(
+        **{
+            **vars_of(random_predictions(6, 3)),
+            "paths": [str(tmp_path / "missing.mp4"), str(video), *["x.mp4"] * 4],
+            "labels": np.array(labels),
+            "scores": scores,
+            "class_names": ["a", "b", "c"],
+        }
+    )
+    first, second = top_confusions(predictions, strips=2, num_frames=4)
+    assert (first.true, first.predicted, first.count, first.fraction) == ("a", "b", 2, pytest.approx(2 / 3))
+    assert (second.true, second.predicted, second.count) == ("b", "a", 1)
+    # The surest mistake comes first; a video that is missing has no filmstrip.
+    assert [strip.video for strip in first.strips] == [f"{tmp_path.name}/one.mp4"]
+    assert second.strips == ()
+    mistakes = surest_mistakes(predictions)
+    assert [mistake.predicted_score for mistake in mistakes] == pytest.approx([0.9, 0.7, 0.6])
+    assert mistakes[0].true_score == pytest.approx(0.05)
+
+
+def test_the_report_of_400_classes_stays_small(tmp_path: Path) -> None:
+    predictions = random_predictions(4000, 400)
+    path = tmp_path / "report.html"
+    write_predictions_report(path, {"test": predictions})
+    page = path.read_text(encoding="utf-8")
+    assert len(page) < 600_000
+    assert "the lowest F1 first" in page
+    assert page.count("<td") < 4000  # no table of 400 × 400 cells
+    assert "class &lt;0&gt;" in page
+    with pytest.raises(DataError, match=r"must end in \.html"):
+        write_predictions_report(tmp_path / "report.pdf", {"test": predictions})
+
+
+def test_order_and_further_tables_are_shown() -> None:
+    predictions = random_predictions(40, 3)
+    per_class = np.array([1.0, 0.5, np.nan])
+    order = OrderReport(
+        ("right", "left", "still"),
+        40,
+        (OrderAccuracy("given", 90.0, per_class), OrderAccuracy("reversed", 12.5, per_class / 4)),
+        (ExchangedPair(0, 1, 0.75, 1.0),),
+    )
+    table = Table("Faithfulness", "A note.", "Areas", ("ranking", "deletion"), [("occlusion", "0.125")])
+    page = render_report(Report("T", "S", [Result("test", predictions)], order=order, tables=[table]))
+    assert "12.5" in page
+    assert re.search(r"<strong>right</strong> and\s+<strong>left</strong>, 75 % and\s+100 %", page)
+    assert "A note." in page
+    assert "0.125" in page
+    few = render_report(Report("T", "S", [Result("test", predictions)]))
+    assert "order of frames matter" not in few
+    assert len(class_rows(predictions)) <= MAX_MATRIX_CLASSES
+    assert "Confusion matrix of “test”" in few
+
+
+def test_the_command_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from slowfast.cli.analyze import main
+
+    file = tmp_path / "predictions.npz"
+    save_predictions(file, random_predictions(40, 3))
+    assert main(["predictions", str(file), "--report", str(tmp_path / "page.html")]) == 0
+    assert "Surest wrong predictions" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    both = ["predictions", str(file), str(file), "--report", str(tmp_path / "both.html")]
+    assert main(both) == 0
+    assert "fused" in (tmp_path / "both.html").read_text(encoding="utf-8")

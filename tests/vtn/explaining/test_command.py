@@ -1,0 +1,104 @@
+"""``vtn explain``: pages, splits, mistakes on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slowfast.errors import DataError
+from vtn import Predictor
+from vtn.cli.explain import main
+from vtn.explaining.split import FaithfulnessRow, describe_summaries, summarize
+
+
+def exit_status(arguments: list[str]) -> int:
+    """Returns the exit status as a shell gets it, also where argparse exits."""
+    try:
+        return main([*arguments, "--device=cpu"])
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+
+
+def test_a_page_with_its_files(
+    published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "pages" / "page.html"
+    options = ["--output", str(page), "--class", "still", "--top=2", "--no-regions"]
+    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{videos}/06.mp4: still 0.")
+    assert shown.splitlines()[-3:] == [str(page.with_suffix(suffix)) for suffix in (".html", ".json", ".png")]
+    values = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    assert values["explained_class"] == "still"
+    assert len(values["top_frames"]) <= 2
+
+
+def test_a_split_is_measured(
+    published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The broken video and that of one frame are named, and do not end the work."""
+    output = tmp_path / "faithfulness.json"
+    assert exit_status([str(published), "--split", str(videos / "test.csv"), "--output", str(output)]) == 1
+    shown = capsys.readouterr()
+    assert f"{videos}/broken.mp4: not a video" in shown.err
+    assert f"{videos}/01.mp4: the video has 1 frame" in shown.err
+    assert shown.out.startswith("3 videos; mean area under the curve")
+    content = json.loads(output.read_text(encoding="utf-8"))
+    assert (content["videos"], content["failed"]) == (3, 2)
+    explanation = Predictor(published, device="cpu").explain(videos / "06.mp4")
+    row = next(row for row in content["per_video"] if row["video"].endswith("06.mp4"))
+    assert row["class"] == explanation.class_name
+    for name, curves in explanation.faithfulness.items():
+        assert row["deletion_area"][name] == pytest.approx(curves.deletion.area, abs=1e-6)
+        assert row["insertion_area"][name] == pytest.approx(curves.insertion.area, abs=1e-6)
+    measured = [row for row in content["per_video"] if "error" not in row]
+    for name, summary in content["rankings"].items():
+        mean = np.mean([row["deletion_area"][name] for row in measured])
+        assert summary["deletion_area"]["value"] == pytest.approx(mean)
+    assert content["rankings"]["random"]["better_than_random"] is None
+
+
+def test_some_videos_of_a_split(published: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = videos / "few.csv"
+    split.write_text("13.mp4 0\n06.mp4 1\n24.mp4 2\n")
+    arguments = ["--split", str(split), "--prefix", str(videos), "--limit", "2"]
+    assert exit_status([str(published), *arguments]) == 0
+    assert capsys.readouterr().out.startswith("2 videos;")
+
+
+def test_a_summary_counts_videos_that_beat_random_order() -> None:
+    def row(deletion: float, insertion: float) -> FaithfulnessRow:
+        return FaithfulnessRow(
+            "a", 0, 0.9, {"occlusion": deletion, "random": 0.5}, {"occlusion": insertion, "random": 0.6}
+        )
+
+    rows = [row(0.1, 0.9), row(0.3, 0.7), row(0.8, 0.2), FaithfulnessRow.failed("b", "broken")]
+    occlusion, random = summarize(rows)
+    assert occlusion.better == pytest.approx(2 / 3)
+    assert np.isnan(random.better)
+    assert occlusion.deletion.value == pytest.approx(0.4)
+    assert occlusion.insertion.low < 0.6 < occlusion.insertion.high
+    assert "67 %" in describe_summaries([occlusion, random], 3)
+    with pytest.raises(DataError, match="no video could be measured"):
+        summarize(rows[3:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["MODEL"], "give SOURCE and one VIDEO, or SOURCE and --split"),
+        (["MODEL", "a.mp4", "--split", "b.csv"], "give SOURCE and one VIDEO, or SOURCE and --split"),
+        (["MODEL", "a.mp4"], "--output : must be given, and end in .html"),
+        (["MODEL", "a.mp4", "--output", "a.html", "--limit", "3"], "belong to --split"),
+        (["MODEL", "--split", "a.csv", "--output", "a.html"], "must end in .json with --split"),
+        (["MODEL", "--split", "a.csv", "--class", "x"], "--class: belongs to the explanation of one VIDEO"),
+    ],
+)
+def test_mistakes_on_the_command_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status(arguments) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,171 @@
+"""The page needs no other file, shows the values of the explanation, and works in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slowfast.errors import InputError
+from vtn import Predictor
+from vtn.explaining.explanation import Explanation
+from vtn.explaining.page.content import page_content
+from vtn.explaining.page.write import embed_json, render_page
+from vtn.explaining.pictures import MAX_PICTURES, chosen_rows, playable_video
+from vtn.explaining.video import ExplanationRequest
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def explanation(published: Path, videos: Path) -> Explanation:
+    return Predictor(published, device="cpu").explain(videos / "13.mp4")
+
+
+def test_the_explanation_is_of_the_prediction(
+    explanation: Explanation, published: Path, videos: Path
+) -> None:
+    prediction = Predictor(published, device="cpu")(videos / "13.mp4")
+    np.testing.assert_allclose(explanation.prediction.scores, prediction.scores, atol=1e-6)
+    assert explanation.label == prediction.scores.argmax()
+    assert explanation.prediction.num_frames == prediction.num_frames == len(explanation.seconds)
+    np.testing.assert_allclose(explanation.growing.scores[-1], prediction.scores, atol=1e-6)
+    assert explanation.growing.rows[-1] == len(explanation.seconds) - 1
+    # The frames that matter most come first, and all of them speak for the class.
+    values = explanation.occlusion.evidence
+    assert (values[explanation.top] > 0).all()
+    assert explanation.top.tolist() == sorted(explanation.top, key=lambda t: -values[t])
+    assert list(explanation.regions.maps) == ["backbone attention"]
+    assert explanation.regions.maps["backbone attention"].shape[0] == len(explanation.top)
+    assert set(explanation.top) <= set(explanation.pictures.jpegs)
+
+
+def test_another_class_and_other_windows(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu")
+    request = ExplanationRequest(label="still", window_seconds=0.5, stride_seconds=0.25, regions=False)
+    found = predictor.explain(videos / "13.mp4", request=request)
+    assert found.class_name == "still"
+    timeline = predictor(videos / "13.mp4", window_seconds=0.5, stride_seconds=0.25).timeline
+    assert found.prediction.timeline is not None
+    assert timeline is not None
+    assert found.prediction.timeline.starts.tolist() == timeline.starts.tolist()
+    assert found.regions.maps == {}
+    with pytest.raises(InputError, match=r"class 'jump': must be a name of a class \(left, right, still\)"):
+        predictor.explain(videos / "13.mp4", request=ExplanationRequest(label="jump"))
+
+
+def test_clips_are_not_one_sequence(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu", views=(2, 1))
+    with pytest.raises(InputError, match="views: must be None for explanations"):
+        predictor.explain(videos / "13.mp4")
+
+
+class _Page(HTMLParser):
+    """Collects the addresses that a page loads, and images and tables without a description."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.unnamed: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.loads += [str(values[name]) for name in ("src", "href", "srcset", "data") if values.get(name)]
+        if (tag == "img" and "alt" not in values) or (tag == "th" and "scope" not in values):
+            self.unnamed.append(tag)
+
+
+def test_the_page_loads_no_other_file(explanation: Explanation) -> None:
+    page = render_page(explanation)
+    parsed = _Page(page)
+    assert parsed.loads
+    assert all(address.startswith("data:") for address in parsed.loads)
+    script = page.replace("http://www.w3.org/2000/svg", "")  # the name of a kind of element
+    assert not re.search(r"https?://|@import|url\(|fetch\(", script)
+    assert parsed.unnamed == []
+    assert parsed.tags.count("table") == parsed.tags.count("caption")
+    assert 'src="data:video/mp4;base64,' in page
+
+
+def test_the_page_has_the_values(explanation: Explanation) -> None:
+    page = render_page(explanation)
+    text = re.search(r'<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL)
+    assert text is not None
+    content = json.loads(text[1])
+    assert content == json.loads(json.dumps(page_content(explanation), ensure_ascii=False))
+    np.testing.assert_allclose(content["occlusion"], explanation.occlusion.evidence, atol=1e-5)
+    assert explanation.attention is not None
+    np.testing.assert_allclose(content["attention"]["layers"], explanation.attention.layers, atol=1e-5)
+    assert content["classes"][content["explained"]] == explanation.class_name
+    for curves in explanation.faithfulness.values():
+        assert f"{curves.deletion.area:.3f}" in page
+
+
+def test_names_cannot_leave_their_place(explanation: Explanation) -> None:
+    evil = "</script><img src=x onerror=alert(1)>"
+    names = [evil, "right & left", "still"]
+    prediction = replace(explanation.prediction, class_names=names, video=f"/videos/{evil}")
+    page = render_page(replace(explanation, prediction=prediction, label=0))
+    assert "<img src=x" not in page
+    assert page.count("</script>") == 2
+    assert json.loads(str(embed_json({"name": evil}))) == {"name": evil}
+
+
+def test_values_and_figure_stand_beside_the_page(explanation: Explanation, tmp_path: Path) -> None:
+    paths = explanation.write(tmp_path / "page.html")
+    assert [path.name for path in paths] == ["page.html", "page.json", "page.png"]
+    values = json.loads(paths[1].read_text(encoding="utf-8"))
+    assert values["explained_class"] == explanation.class_name
+    assert values["scores"] == explanation.prediction.scores.tolist()
+    assert values["occlusion"]["score_fall"] == explanation.occlusion.score.tolist()
+    assert set(values["faithfulness"]) == {"occlusion", "gradient", "attention", "roll-out", "random"}
+    assert values["top_frames"] == explanation.numbers[explanation.top].tolist()
+    assert min(Image.open(paths[2]).size) > 500
+    with pytest.raises(InputError, match=r"page.htm: must end in \.html"):
+        explanation.write(tmp_path / "page.htm")
+
+
+def test_pictures_of_long_videos_are_chosen() -> None:
+    rows = chosen_rows(10_000, np.array([1234, 7]))
+    assert {0, 7, 1234, 9999} <= set(rows.tolist())
+    assert len(rows) == MAX_PICTURES + 2
+    assert chosen_rows(5, np.array([2])).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_videos_for_browsers_are_part_of_the_page(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert playable_video(videos / "13.mp4").startswith("data:video/mp4;base64,")
+    assert playable_video(videos / "broken.mp4") == playable_video(tmp_path / "missing.mp4") == ""
+    monkeypatch.setattr("vtn.explaining.pictures.MAX_VIDEO_BYTES", 100)
+    assert playable_video(videos / "13.mp4") == ""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_a_browser_draws_the_page(explanation: Explanation, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(render_page(replace(explanation, video="")), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
+    result = subprocess.run(
+        [str(BROWSER), *options, path.as_uri()], capture_output=True, text=True, timeout=60, check=True
+    )
+    drawn = result.stdout
+    frames = len(explanation.seconds)
+    assert drawn.count('<button type="button" data-row=') == frames
+    assert drawn.count('role="slider"') == 4
+    assert len(re.findall(r'<button[^>]*aria-current="true"', drawn)) == 1
+    assert drawn.count("<figure><canvas") == len(explanation.top)
+    # One line per class, and one per ranking in each of the two plots of faithfulness; three others.
+    assert drawn.count('class="line') == 3 + 2 * 5 + 3
+    assert f"Frame {explanation.numbers[explanation.top[0]]} at" in drawn

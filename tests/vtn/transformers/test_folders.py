@@ -1,0 +1,203 @@
+"""One layout of folders: both classes write it and read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForVideoClassification,
+    AutoVideoProcessor,
+    PretrainedConfig,
+)
+
+from slowfast.errors import CheckpointError, InputError, ModelError
+from tests.support.tiny_models import (
+    CLASS_NAMES,
+    CLASSES,
+    SIZE,
+    random_features,
+    tiny,
+    tiny_average,
+    tiny_probe,
+)
+from vtn import VTN
+from vtn.transformers import VTNConfig, VTNForVideoClassification, VTNVideoProcessor
+
+OLD_FOLDER = Path(__file__).parents[2] / "compatibility" / "files" / "hub"
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Returns the text of each file; of weights their values as lists, and their dtypes."""
+    found: dict[str, Any] = {}
+    for path in folder.iterdir():
+        if path.suffix == ".safetensors":
+            weights = load_file(path)
+            found[path.name] = {name: (weight.dtype, weight.tolist()) for name, weight in weights.items()}
+        else:
+            found[path.name] = path.read_text()
+    return found
+
+
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
+def test_the_auto_class_reads_what_a_model_of_this_package_writes(
+    build: Callable[[], Any], tmp_path: Path
+) -> None:
+    model = build()
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForVideoClassification.from_pretrained(tmp_path)
+    assert type(loaded) is VTNForVideoClassification
+    assert type(loaded.vtn) is type(model)
+    assert not loaded.training
+    features = random_features()
+    assert torch.equal(loaded(features=features).logits, model.classify(features))
+
+
+@pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
+def test_both_classes_write_the_same_files(build: Callable[[], Any], tmp_path: Path) -> None:
+    build().save_pretrained(tmp_path / "ours")
+    model = AutoModelForVideoClassification.from_pretrained(tmp_path / "ours")
+    model.save_pretrained(tmp_path / "theirs")
+    assert contents(tmp_path / "ours") == contents(tmp_path / "theirs")
+    type(model.vtn).from_pretrained(tmp_path / "theirs").save_pretrained(tmp_path / "again")
+    assert contents(tmp_path / "ours") == contents(tmp_path / "again")
+
+
+def test_a_configuration_alone_has_the_entries_of_the_file(published: Path, tmp_path: Path) -> None:
+    AutoConfig.from_pretrained(published).save_pretrained(tmp_path)
+    expected = json.loads((published / "config.json").read_text())
+    assert json.loads((tmp_path / "config.json").read_text()) == expected
+    AutoVideoProcessor.from_pretrained(published).save_pretrained(tmp_path)
+    name = "video_preprocessor_config.json"
+    assert json.loads((tmp_path / name).read_text()) == json.loads((published / name).read_text())
+
+
+def test_a_folder_of_version_0_1_0_is_read() -> None:
+    """It has no entries for the Auto classes, but the class itself reads it."""
+    model = VTNForVideoClassification.from_pretrained(OLD_FOLDER)
+    assert model.config.class_names == ("first", "second")
+    expected = torch.tensor(json.loads((OLD_FOLDER.parent / "logits.json").read_text())["logits"])
+    frames = torch.randn(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        logits = model(frames.transpose(1, 2)).logits
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_class_names_are_labels(published: Path, tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(published)
+    assert config.id2label == dict(enumerate(CLASS_NAMES))
+    model = AutoModelForVideoClassification.from_pretrained(published)
+    model.config.id2label[0] = "to the left"
+    model.save_pretrained(tmp_path)
+    assert VTN.from_pretrained(tmp_path).class_names == ("to the left", *CLASS_NAMES[1:])
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["class_names"])[0] == "to the left"
+
+
+def test_another_number_of_labels_needs_a_new_last_layer(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    load = AutoModelForVideoClassification.from_pretrained
+    with pytest.raises(CheckpointError, match=r"mlp_head\.4\.weight"):
+        load(tmp_path, num_labels=CLASSES + 2)
+    model = load(tmp_path, num_labels=CLASSES + 2, ignore_mismatched_sizes=True)
+    assert model(torch.zeros(1, 2, 3, SIZE, SIZE)).logits.shape == (1, CLASSES + 2)
+    assert model.config.num_labels == CLASSES + 2
+    labels = {0: "a", 1: "b"}
+    named = load(tmp_path, id2label=labels, label2id={"a": 0, "b": 1}, ignore_mismatched_sizes=True)
+    assert named.config.class_names == ("a", "b")
+    named.save_pretrained(tmp_path / "saved")
+    assert VTN.from_pretrained(tmp_path / "saved").class_names == ("a", "b")
+
+
+def test_arguments_replace_those_of_a_folder(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    model = AutoModelForVideoClassification.from_pretrained(tmp_path, attention_window=8)
+    features = random_features(20)
+    assert torch.equal(model(features=features).logits, tiny(attention_window=8).classify(features))
+
+
+def test_weights_in_bfloat16_stay_so_in_files(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    half = AutoModelForVideoClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    half.save_pretrained(tmp_path / "half")
+    weights = load_file(tmp_path / "half" / "model.safetensors")
+    assert {w.dtype for w in weights.values() if w.is_floating_point()} == {torch.bfloat16}
+    loaded = AutoModelForVideoClassification.from_pretrained(tmp_path / "half")
+    assert loaded.dtype == torch.bfloat16
+    own = VTN.from_pretrained(tmp_path / "half")
+    torch.testing.assert_close(own.cls_token, half.vtn.cls_token.float())
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["cls_token"] += 1
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="is damaged or was changed"):
+        AutoModelForVideoClassification.from_pretrained(tmp_path)
+    del weights["cls_token"]
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="cls_token"):
+        AutoModelForVideoClassification.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["quantization_config", "output_loading_info", "windw"])
+def test_options_that_do_not_exist(option: str, tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=f"{option}: VTNForVideoClassification.from_pretrained has no such"):
+        VTNForVideoClassification.from_pretrained(tmp_path, **{option: 1})
+
+
+def test_one_device_only(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    assert VTNForVideoClassification.from_pretrained(tmp_path, device_map="cpu").device.type == "cpu"
+    with pytest.raises(InputError, match="device_map = 'auto': must be one device"):
+        VTNForVideoClassification.from_pretrained(tmp_path, device_map="auto")
+
+
+def test_a_new_model_of_a_configuration() -> None:
+    """Its weights are those that the package initialises, not those of transformers."""
+    config = VTNConfig(backbone={"name": "shallow_conv", "pretrained": False}, hidden_dim=32, num_heads=4)
+    torch.manual_seed(0)
+    model = VTNForVideoClassification(config)
+    torch.manual_seed(0)
+    expected = VTN("shallow_conv", pretrained=False, hidden_dim=32, num_heads=4)
+    assert model.config.num_labels == expected.num_classes
+    for name, weight in expected.state_dict().items():
+        assert torch.equal(weight, model.vtn.state_dict()[name]), name
+
+
+def test_typing_errors_in_a_configuration() -> None:
+    with pytest.raises(ModelError, match=r"hiden_dim: .* no such argument; did you mean hidden_dim"):
+        VTNConfig(hiden_dim=32)
+    with pytest.raises(ModelError, match="num_classes = 3: must be 2, the number of class names"):
+        VTNConfig(num_classes=3, class_names=["a", "b"])
+
+
+def test_a_model_in_memory_is_wrapped(tmp_path: Path) -> None:
+    network = tiny()
+    model = VTNForVideoClassification.from_vtn(network)
+    assert model.vtn is network
+    model.save_pretrained(tmp_path)
+    assert torch.equal(VTN.from_pretrained(tmp_path).cls_token, network.cls_token)
+
+
+def test_resuming_reads_the_configuration_by_the_base_class(published: Path) -> None:
+    """As the trainer does, for the version in it."""
+    assert PretrainedConfig.from_json_file(published / "config.json").transformers_version is None
+
+
+def test_a_processor_has_options_of_its_own(published: Path, videos: dict[int, Path]) -> None:
+    processor = AutoVideoProcessor.from_pretrained(published, num_frames=3)
+    assert type(processor) is VTNVideoProcessor
+    assert processor(videos[70])["pixel_values_videos"].shape[1] == 3
+    assert processor(videos[70], fps=2)["pixel_values_videos"].shape[1] == 14
+    with pytest.raises(InputError, match="num_frames = 3, fps = 2: give one of the two"):
+        processor(videos[70], num_frames=3, fps=2)
