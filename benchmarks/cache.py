@@ -43,7 +43,7 @@ from slowfast.interrupt import Interrupt
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.losses import get_loss
-from slowfast.models.precision import choose_precision
+from slowfast.models.precision import build_precision
 from slowfast.solver import build_optimizer
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
 
@@ -216,7 +216,7 @@ class Source:
             build_optimizer(cfg, model),
             loss=get_loss(cfg.MODEL.LOSS_FUNC),
             world=World(),
-            precision=choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=World().device),
+            precision=build_precision(cfg, "train", World().device),
             mean=mean,
             std=std,
             network=network_for(model, dataset, mean=mean, std=std, training=True),

@@ -2,9 +2,9 @@
 
 The videos of the lists are divided into folds that keep groups together, such as clips of one source video.
 The search fits linear classifiers of the features' statistics and trains settings of the configured project's
-models, many of them on two folds, the better ones on all folds and with several seeds. It writes a table with
-intervals (probe.json, probe.html) and the best setting (chosen.yaml) to OUTPUT_DIR, and states whether the
-models beat the linear classifiers. After Ctrl-C the same command continues.
+models, most of them on one or two folds, the better ones on all folds and with several seeds. It writes a
+table with intervals (probe.json, probe.html) and the best setting (chosen.yaml) to OUTPUT_DIR, and states
+whether the models beat the linear classifiers. After Ctrl-C the same command continues.
 
 examples:
   the features that `slowfast extract` wrote with the same configuration

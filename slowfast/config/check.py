@@ -13,7 +13,13 @@ from fvcore.common.config import CfgNode
 from slowfast.config.check_data import check_augmentation, check_labels, check_pixels, check_views
 from slowfast.config.check_features import check_feature_cache, check_features
 from slowfast.config.check_run import check_inputs, check_output, check_trackers, check_weights
-from slowfast.config.check_training import check_loss, check_parallel, check_selection, check_solver
+from slowfast.config.check_training import (
+    check_loss,
+    check_parallel,
+    check_precision,
+    check_selection,
+    check_solver,
+)
 from slowfast.config.check_values import check_names, check_values
 from slowfast.errors import ConfigError
 from slowfast.registry import import_user_modules, projects
@@ -36,6 +42,7 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
     if cfg.TRAIN.ENABLE:
         problems += [*check_augmentation(cfg), *check_solver(cfg), *check_loss(cfg), *check_parallel(cfg)]
         problems += check_selection(cfg)
+        problems += check_precision(cfg)
     problems += _check_node_rank(cfg)
     for project in projects():
         problems += project.check(cfg)

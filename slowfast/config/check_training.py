@@ -116,6 +116,15 @@ def check_selection(cfg: CfgNode) -> Iterator[str]:
         yield f"TRAIN.BEST_METRIC = {metric!r}: {problem}"
 
 
+def check_precision(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the precision of training."""
+    if cfg.TRAIN.MIXED_PRECISION and cfg.TRAIN.PRECISION not in ("float32", "mixed"):
+        yield (
+            f"TRAIN.PRECISION = {cfg.TRAIN.PRECISION!r}: must be mixed where TRAIN.MIXED_PRECISION is True, "
+            "which is another name for it; set TRAIN.MIXED_PRECISION False"
+        )
+
+
 def check_parallel(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the section PARALLEL."""
     accumulates = cfg.TRAIN.GRAD_ACCUM_STEPS > 1
@@ -125,6 +134,8 @@ def check_parallel(cfg: CfgNode) -> Iterator[str]:
             "PARALLEL.STATIC_GRAPH = True: must be False with TRAIN.GRAD_ACCUM_STEPS above 1, with "
             "PARALLEL.FIND_UNUSED_PARAMETERS, and with PARALLEL.MODE fsdp; set it False"
         )
+    if fsdp and cfg.TRAIN.COMPILE:
+        yield "TRAIN.COMPILE = True: must be False with PARALLEL.MODE fsdp, whose units are not compiled"
     if fsdp and cfg.DATA.FEATURES:
         yield (
             "PARALLEL.MODE = 'fsdp': must be ddp with DATA.FEATURES, since the model after the features is "

@@ -50,6 +50,13 @@ _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 _C.TRAIN.CHECKPOINT_EPOCH_RESET = False
 # (new) Re-initialise a head whose size differs from the checkpoint's, instead of an error.
 _C.TRAIN.CHECKPOINT_RESET_HEAD = False
+# (new) Precision of matrix products: float32, bfloat16, float16, or mixed: bfloat16 where the device supports
+# it, else float16. The weights stay float32. It also holds for validation and test.
+_C.TRAIN.PRECISION = "float32"
+# (new) Compile the trained network with torch.compile: the first steps take a minute longer, and dropout
+# draws other random numbers.
+_C.TRAIN.COMPILE = False
+# PySlowFast's name for TRAIN.PRECISION mixed.
 _C.TRAIN.MIXED_PRECISION = False
 # (new) Gradient accumulation: number of micro-batches that each process's clips are split into. BATCH_SIZE
 # remains the number of clips of the full step, and the loss and gradients remain those of the full batch.
@@ -74,7 +81,7 @@ _C.TRAIN.MAX_STEPS = 0
 # (new) The computation of features by extraction and prediction, which need no gradients.
 _C.INFERENCE = CfgNode()
 # Precision of matrix products: auto, float32, bfloat16, float16. auto: bfloat16 where the device has
-# instructions for it and a few frames show that features stay within 2 % of float32, else float32.
+# instructions for it and a few frames show that features stay within 5 % of float32, else float32.
 _C.INFERENCE.PRECISION = "auto"
 # Compile the network with torch.compile: auto, on, off. auto: where the work takes twenty minutes or longer.
 _C.INFERENCE.COMPILE = "auto"
@@ -82,6 +89,8 @@ _C.INFERENCE.COMPILE = "auto"
 # ----------------------------------------------------------------------------------- testing
 _C.TEST = CfgNode()
 _C.TEST.ENABLE = True
+# (new) As TRAIN.PRECISION, for the test; '': that of training.
+_C.TEST.PRECISION = ""
 _C.TEST.DATASET = "kinetics"
 # Views per step on one node, over all of its processes.
 _C.TEST.BATCH_SIZE = 8
@@ -332,6 +341,9 @@ _C.IMPORTS = ()
 # ----------------------------------------------------------------------------- run and output
 _C.OUTPUT_DIR = "."
 _C.RNG_SEED = 1
+# (new) Precision of float32 matrix products on a GPU, as torch.set_float32_matmul_precision takes it: high
+# allows TensorFloat32, which is several times as fast; highest does not.
+_C.MATMUL_PRECISION = "high"
 # (new) Use only algorithms whose results are identical in every run with the same hardware, threads and
 # processes; an operation without such an algorithm is an error.
 _C.DETERMINISTIC = False

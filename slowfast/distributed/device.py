@@ -91,6 +91,20 @@ def collective_backends(device: torch.device, backend: str) -> str:
     return f"cpu:gloo,{device.type}:{backend}"
 
 
+def set_matmul_precision(device: torch.device, precision: str) -> str:
+    """Sets the precision of float32 products on an accelerator; returns it in words for the log, or "".
+
+    Args:
+        precision: as ``torch.set_float32_matmul_precision`` takes it. A CPU always computes them exactly.
+    """
+    if is_cpu(device):
+        return ""
+    torch.set_float32_matmul_precision(precision)
+    # Convolutions have a switch of their own.
+    torch.backends.cudnn.allow_tf32 = precision != "highest"
+    return f"; float32 matrix products: {precision}" + (" (TensorFloat32)" if precision != "highest" else "")
+
+
 def use_device(device: torch.device) -> None:
     """Makes an accelerator the current device of this process, and tries it; does nothing for the CPU.
 

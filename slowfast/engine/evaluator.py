@@ -24,7 +24,7 @@ from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction
 from slowfast.models.objective.training_loss import build_plain_loss
-from slowfast.models.precision import choose_precision
+from slowfast.models.precision import build_precision
 from slowfast.progress import Progress, format_duration
 
 logger = get_logger(__name__)
@@ -119,7 +119,7 @@ def build_evaluator(
         std=std,
         loss=_build_loss(cfg),
         world=world,
-        precision=choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device),
+        precision=build_precision(cfg, split, world.device),
         interrupt=interrupt,
     )
     _check_scores(cfg)

@@ -21,6 +21,7 @@ from slowfast.distributed.device import (
     choose_rank_device,
     count_accelerators,
     describe_device,
+    set_matmul_precision,
     usable_cores,
     use_device,
 )
@@ -231,7 +232,9 @@ def _log_placement(cfg: CfgNode, world: World, warning: str) -> None:
     """Logs rank, device and number of processes, with warnings about unusual settings."""
     if warning:
         logger.warning(warning)
-    logger.info("processes: %d, this is rank %d on %s", world.size, world.rank, describe_device(world.device))
+    products = set_matmul_precision(world.device, cfg.MATMUL_PRECISION)
+    device = describe_device(world.device)
+    logger.info("processes: %d, this is rank %d on %s%s", world.size, world.rank, device, products)
     if busy := crowded_cores(cfg.DATA_LOADER.NUM_WORKERS, world.local_size, usable_cores()):
         logger.warning(busy)
     if cfg.DATA_LOADER.NUM_WORKERS == 0:

@@ -6,8 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from fvcore.common.config import CfgNode
 
 from slowfast.distributed.device import supports_bfloat16
+from slowfast.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,34 @@ class Precision:
         return "float32" if self.dtype is None else f"mixed, {str(self.dtype).removeprefix('torch.')}"
 
 
-def choose_precision(*, mixed: bool, device: torch.device) -> Precision:
-    """Returns float32, or if ``mixed`` bfloat16 where the device supports it and float16 elsewhere."""
-    if not mixed:
-        return Precision(device.type)
-    return Precision(device.type, torch.bfloat16 if supports_bfloat16(device) else torch.float16)
+_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def build_precision(cfg: CfgNode, split: str, device: torch.device) -> Precision:
+    """Returns the precision of a split: ``TRAIN.PRECISION``, in the test ``TEST.PRECISION`` where it is set.
+
+    ``TRAIN.MIXED_PRECISION True`` is PySlowFast's name for ``TRAIN.PRECISION mixed``.
+
+    Raises:
+        ConfigError: for bfloat16 on a device that cannot compute it.
+    """
+    trained = "mixed" if cfg.TRAIN.MIXED_PRECISION else cfg.TRAIN.PRECISION
+    tested = split == "test" and cfg.TEST.PRECISION
+    key = "TEST.PRECISION" if tested else "TRAIN.PRECISION"
+    try:
+        return choose_precision(cfg.TEST.PRECISION if tested else trained, device)
+    except ValueError as error:
+        raise ConfigError(f"{key} = 'bfloat16': {error}; use float16, mixed or float32") from error
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Returns the precision of that name; ``mixed``: bfloat16 where the device supports it, else float16.
+
+    Raises:
+        ValueError: for bfloat16 on a device that does not support it.
+    """
+    if name == "mixed":
+        name = "bfloat16" if supports_bfloat16(device) else "float16"
+    if name == "bfloat16" and not supports_bfloat16(device):
+        raise ValueError(f"must be another dtype on this {device.type} device, which does not support it")
+    return Precision(device.type, _DTYPES[name])

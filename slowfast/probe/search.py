@@ -22,9 +22,8 @@ logger = get_logger(__name__)
 Metric = Callable[[NDArray[np.floating], NDArray[np.int64]], float]
 """A function of scores (V, K) and labels (V,) int64, higher is better."""
 
-# Folds on which all candidates are trained; the best third goes on to the others.
-_FIRST_FOLDS = 2
-_KEPT_FRACTION = 1 / 3
+# After so many folds, this fraction of all candidates goes on to the next ones.
+_RUNGS = ((1, 1 / 2), (2, 1 / 3))
 # Candidates that are trained with all seeds.
 _FINALISTS = 3
 
@@ -133,8 +132,9 @@ def search(
 ) -> SearchResult:
     """Fits the baselines, then trains candidates on more and more folds and seeds, fewer each time.
 
-    All candidates are trained on two folds, the best third on all folds, the best three and the best one of
-    each family with all seeds (successive halving, Jamieson and Talwalkar 2016, with folds as resource).
+    All candidates are trained on one fold, the better half on a second one, the best third on all folds, the
+    best three and the best one of each family with all seeds (successive halving, Jamieson and Talwalkar
+    2016, with folds as resource).
 
     Raises:
         ModelError: where no candidate can be trained.
@@ -156,16 +156,16 @@ def search(
         return sorted(complete, key=lambda m: -results[m].mean)
 
     run(list(baselines), range(num_folds), range(1), "linear baselines")
-    first = min(_FIRST_FOLDS, num_folds)
-    run(candidates, range(first), range(1), f"{len(candidates)} candidates, {first} folds")
-    order = ranked(candidates, first)
-    if not order:
-        raise ModelError("no candidate could be trained; the warnings above name the causes")
-    kept = _with_families(order, max(_FINALISTS, round(_KEPT_FRACTION * len(order))))
-    run(kept, range(first, num_folds), range(1), f"{len(kept)} candidates, all folds")
-    order = ranked(kept, num_folds)
-    if not order:
-        raise ModelError("no candidate could be trained on all folds; the warnings above name the causes")
+    kept, done = list(candidates), 0
+    for folds, fraction in (*(rung for rung in _RUNGS if rung[0] < num_folds), (num_folds, 1.0)):
+        run(kept, range(done, folds), range(1), f"{len(kept)} candidates, folds {done + 1} to {folds}")
+        order = ranked(kept, folds)
+        if not order:
+            raise ModelError(
+                f"no candidate could be trained on {folds} folds; the warnings above name the causes"
+            )
+        kept = _with_families(order, max(_FINALISTS, round(fraction * len(candidates))))
+        done = folds
     finalists = _with_families(order, _FINALISTS)
     if num_seeds > 1:
         run(

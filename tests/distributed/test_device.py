@@ -19,6 +19,7 @@ from slowfast.distributed.device import (
     choose_rank_device,
     collective_backends,
     device_errors,
+    set_matmul_precision,
     upload,
     use_device,
 )
@@ -251,3 +252,18 @@ def test_errors_of_a_device_have_a_remedy(error: RuntimeError, message: str) -> 
 def test_other_errors_of_torch_are_not_changed() -> None:
     with pytest.raises(RuntimeError, match="shapes"), device_errors(CPU, "A 1"):
         raise RuntimeError("shapes do not fit")
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("highest", False), ("high", True)])
+def test_tensor_float_32_is_allowed_on_accelerators_only(
+    precision: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_to: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", set_to.append)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
+    assert set_matmul_precision(torch.device("cpu"), precision) == ""
+    assert set_to == []
+    words = set_matmul_precision(torch.device("cuda"), precision)
+    assert set_to == [precision]
+    assert torch.backends.cudnn.allow_tf32 == allowed
+    assert ("TensorFloat32" in words) == allowed

@@ -193,7 +193,7 @@ def test_time_and_memory_of_a_step_of_vit_b(
     batch = ClipBatch(frames, torch.arange(16).repeat(8, 1), None, numbers, numbers, numbers).pin_memory()
     step = TrainStep(
         model, optimizer, loss=cross_entropy, world=World(device=device), mean=(0.5,) * 3, std=(0.5,) * 3,
-        precision=choose_precision(mixed=precision == "mixed", device=device),
+        precision=choose_precision(precision, device),
     )  # fmt: skip
     torch.cuda.reset_peak_memory_stats() if device.type == "cuda" else None
     seconds: list[float] = []

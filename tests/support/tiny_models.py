@@ -98,7 +98,8 @@ def trained_checkpoint(cfg: CfgNode, folder: Path) -> Path:
     """Writes a checkpoint of a model of three classes, as a training run does; returns its path."""
     model: Any = with_large_weights(build_model(cfg, fetch_weights=False))
     with torch.no_grad():
-        model.mlp_head[-1].weight.mul_(5)  # so that videos have different scores
+        head = model.mlp_head[-1] if hasattr(model, "mlp_head") else model.classifier
+        head.weight.mul_(5)  # so that videos have different scores
     progress = TrainingProgress(1, 0)
     state = TrainingState(
         progress, model.state_dict(), {}, {}, cfg.dump(), 1, 4, "f", class_names=CLASS_NAMES

@@ -22,6 +22,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
+from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.diagnosis import build_stall_detector
 from slowfast.engine.training.failure_budget import FailureBudget
 from slowfast.engine.training.feature_statistics import set_feature_statistics
@@ -38,7 +39,7 @@ from slowfast.models.capabilities import clip_grid_of, feature_shape_of
 from slowfast.models.feature_head import measured_network, network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.objective.training_loss import build_training_loss
-from slowfast.models.precision import Precision, choose_precision
+from slowfast.models.precision import Precision, build_precision
 from slowfast.solver import build_lr_policy, build_optimizer, lr_scale
 from slowfast.solver.ema import build_average, evaluates_average
 from slowfast.tracking.trackers import Trackers
@@ -74,7 +75,7 @@ def build_training_run(
     dataset, loader = _build_data(cfg, model, world, batch_size)
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
     scale = lr_scale(cfg, world.size // world.local_size) if saved is None else saved.lr_scale
-    precision = choose_precision(mixed=cfg.TRAIN.MIXED_PRECISION, device=world.device)
+    precision = build_precision(cfg, "train", world.device)
     if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
         mean, std = frame_normalization(cfg, model)
         set_feature_statistics(model, loader, world, mean=mean, std=std, precision=precision)
@@ -224,6 +225,8 @@ def _build_step(
     """Distributes the model over the processes and builds the optimiser step; changes ``model`` in place."""
     mean, std = frame_normalization(cfg, model)
     network = network_for(model, dataset, mean=mean, std=std, training=True)
+    if cfg.TRAIN.COMPILE:
+        network = CompiledNetwork(network)
     network = distribute(model, network, world, parallelism)
     return TrainStep(
         model,

@@ -20,6 +20,7 @@ from slowfast.distributed.device import device_errors, upload, widest_float
 from slowfast.distributed.dtensor import to_full
 from slowfast.distributed.parallel import as_user_error, without_synchronization
 from slowfast.distributed.world import World
+from slowfast.engine.training.compiled_network import compiled_part, is_compile_error
 from slowfast.errors import DataError, InputError, TrainingError
 from slowfast.metrics import topk_correct
 from slowfast.models.capabilities import memory_remedies
@@ -106,6 +107,7 @@ class TrainStep:
         self._mean, self._std = tuple(mean), tuple(std)
         self._clip_value, self._clip_norm = clip_value, clip_norm
         self._network = network or model
+        self._compiled = compiled_part(self._network)
         self._micro_batches = micro_batches
 
     def __call__(
@@ -134,7 +136,7 @@ class TrainStep:
         set_learning_rate(self.optimizer, lr)
         self.optimizer.zero_grad()
         try:
-            logits, loss = self._accumulate(batch := batch.to(self._world.device))  # (B, K)
+            logits, loss = self._accumulate_or_give_up(batch := batch.to(self._world.device))  # (B, K)
         except RuntimeError as error:
             if (known := as_user_error(error)) is not None:
                 raise known from error
@@ -151,6 +153,21 @@ class TrainStep:
         # Otherwise the scaler would not unscale the gradients of the next step.
         self.scaler.update()
         return result
+
+    def _accumulate_or_give_up(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Accumulates as :meth:`_accumulate`; without compilation from then on where compilation fails."""
+        compiled = self._compiled
+        if compiled is None:
+            return self._accumulate(batch)
+        try:
+            return self._accumulate(batch)
+        except Exception as error:  # torch.compile raises errors of many libraries
+            if not is_compile_error(error):
+                raise
+            compiled.use_original(error)
+        self._compiled = None
+        self.optimizer.zero_grad()
+        return self._accumulate(batch)
 
     def _accumulate(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Accumulates the gradients of all micro-batches; returns logits (B, K) and the batch's mean loss."""
@@ -249,7 +266,7 @@ def _memory_remedies(model: nn.Module) -> list[str]:
     return [
         "a larger TRAIN.GRAD_ACCUM_STEPS",
         *own,
-        "TRAIN.MIXED_PRECISION True",
+        "TRAIN.PRECISION mixed",
         "a smaller TRAIN.BATCH_SIZE",
     ]
 

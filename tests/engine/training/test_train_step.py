@@ -134,7 +134,7 @@ def test_a_step_without_memory_names_the_keys_that_need_less(
             raise torch.OutOfMemoryError
 
         monkeypatch.setattr(step.optimizer, "step", allocate)
-    keys = r"GRAD_ACCUM_STEPS; OWN.KEY 1; TRAIN.MIXED_PRECISION True; a smaller TRAIN.BATCH_SIZE"
+    keys = r"GRAD_ACCUM_STEPS; OWN.KEY 1; TRAIN.PRECISION mixed; a smaller TRAIN.BATCH_SIZE"
     with pytest.raises(DeviceError, match=f"memory of the node is full; any of these needs less: .*{keys}"):
         step(clips(), 0.1)
 

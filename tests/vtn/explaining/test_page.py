@@ -59,7 +59,7 @@ def test_another_class_and_other_windows(published: Path, videos: Path) -> None:
     assert found.prediction.timeline.starts.tolist() == timeline.starts.tolist()
     assert found.regions.maps == {}
     with pytest.raises(InputError, match=r"class 'jump': must be a name of a class \(left, right, still\)"):
-        predictor.explain(videos / "13.mp4", request=ExplanationRequest(label="jump"))
+        predictor.explain(videos / "missing.mp4", request=ExplanationRequest(label="jump"))  # not opened
 
 
 def test_clips_are_not_one_sequence(published: Path, videos: Path) -> None:

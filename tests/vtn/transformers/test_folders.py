@@ -148,11 +148,51 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         AutoModelForVideoClassification.from_pretrained(tmp_path)
 
 
+def test_weights_given_by_the_trainer(tmp_path: Path) -> None:
+    """With sharded training it gathers them, under the names of the model in memory."""
+    model = VTNForVideoClassification.from_vtn(tiny())
+    weights = {name: torch.full_like(weight, 2) for name, weight in model.state_dict().items()}
+    assert all(name.startswith("vtn.") for name in weights)
+    model.save_pretrained(tmp_path / "other", is_main_process=False, state_dict=weights)
+    assert not (tmp_path / "other").exists()
+    model.save_pretrained(tmp_path, state_dict=weights)
+    assert VTN.from_pretrained(tmp_path).cls_token.unique().tolist() == [2]
+    with pytest.raises(InputError, match="variant: a folder of this model has one file of weights"):
+        model.save_pretrained(tmp_path, variant="fp16")
+
+
+def test_saving_and_uploading_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded: list[tuple[str, set[str]]] = []
+
+    def upload(self: Any, repo_id: str, **_: Any) -> None:
+        self.save_pretrained(tmp_path / "upload")
+        uploaded.append((repo_id, {path.name for path in (tmp_path / "upload").iterdir()}))
+
+    monkeypatch.setattr(VTNForVideoClassification, "push_to_hub", upload)
+    model = VTNForVideoClassification.from_vtn(tiny())
+    model.save_pretrained(tmp_path / "mine", push_to_hub=True)
+    model.save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="somebody/else")
+    files = {
+        *("model.safetensors", "config.json", "README.md"),
+        *("video_preprocessor_config.json", "modeling_vtn.py"),
+    }
+    assert uploaded == [("mine", files), ("somebody/else", files)]
+
+
 @pytest.mark.parametrize("option", ["quantization_config", "output_loading_info", "windw"])
 def test_options_that_do_not_exist(option: str, tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     with pytest.raises(InputError, match=f"{option}: VTNForVideoClassification.from_pretrained has no such"):
         VTNForVideoClassification.from_pretrained(tmp_path, **{option: 1})
+
+
+@pytest.mark.parametrize("load", [AutoModelForVideoClassification, VTNForVideoClassification])
+def test_a_folder_in_a_folder(load: Any, tmp_path: Path) -> None:
+    """The weights would be those of the outer folder."""
+    tiny().save_pretrained(tmp_path)
+    tiny().save_pretrained(tmp_path / "inner")
+    with pytest.raises(InputError, match="subfolder = 'inner': must be left out; give the path"):
+        load.from_pretrained(tmp_path, subfolder="inner")
 
 
 def test_one_device_only(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ T frames, W windows, G prefixes, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,16 +83,16 @@ def score_prefixes(scorer: FrameScorer, *, on_batch: OnBatch = lambda count: Non
     return GrowingScores(rows, scorer.scores(kept, on_batch))
 
 
-def choose_label(scores: NDArray[np.float32], class_names: list[str], wanted: str | int | None) -> int:
-    """Returns the class to explain: the predicted one, or that of a name or number.
+def find_label(class_names: Sequence[str], wanted: str | int | None) -> int | None:
+    """Returns the number of a class by its name or number; None where ``wanted`` is None.
 
     Raises:
         InputError: for a class that does not exist.
     """
     if wanted is None:
-        return int(scores.argmax())
+        return None
     if isinstance(wanted, str) and wanted in class_names:
-        return class_names.index(wanted)
+        return list(class_names).index(wanted)
     try:
         label = int(wanted)
     except ValueError:

@@ -5,9 +5,12 @@ T frames, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
@@ -16,16 +19,18 @@ from slowfast.video.decoding import OpenVideo
 from vtn.explaining.attribution import MAX_PASSES
 from vtn.explaining.explain import (
     MAX_PREFIXES,
-    choose_label,
+    FrameInfluence,
     describe_model,
+    find_label,
     measure_influence,
     score_prefixes,
 )
 from vtn.explaining.explanation import Explanation
 from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
-from vtn.explaining.pictures import chosen_rows, take_pictures
+from vtn.explaining.pictures import Pictures, chosen_rows, take_pictures
 from vtn.explaining.regions.build import Regions, check_regions, find_regions
+from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
@@ -54,16 +59,45 @@ class ExplanationRequest:
     regions: bool = True
 
 
+@dataclass(frozen=True)
+class ExplainedModel:
+    """A model with all that turns frames into scores.
+
+    Attributes:
+        encoder: has the model, and makes the features.
+        view: placement of the frames in the features.
+        head_act: name of the score activation.
+        class_names: K names.
+    """
+
+    encoder: FrameEncoder
+    view: FrameView
+    head_act: str
+    class_names: Sequence[str]
+
+    @property
+    def network(self) -> FrameModel:
+        """The model itself."""
+        return cast(FrameModel, self.encoder.model)
+
+    def check(self, request: ExplanationRequest) -> None:
+        """Checks a request before any work.
+
+        Raises:
+            InputError: for an unknown class, and for regions that need a package that is not installed.
+        """
+        find_label(self.class_names, request.label)
+        if request.regions:
+            check_regions(self.network)
+
+
 def explain_video(
     video: OpenVideo,
     features: VideoFeatures,
+    model: ExplainedModel,
+    request: ExplanationRequest,
     *,
     name: str,
-    encoder: FrameEncoder,
-    view: FrameView,
-    head_act: str,
-    class_names: list[str],
-    request: ExplanationRequest = ExplanationRequest(),
     video_uri: str = "",
     show_progress: bool = False,
     interrupt: Interrupt | None = None,
@@ -73,26 +107,22 @@ def explain_video(
     Args:
         video: open, for pictures of its frames.
         features: of the frames that the prediction is made from.
-        name: of the video.
-        encoder: has the model, and made the features.
-        view: placement of the frames in the features.
-        head_act: name of the score activation.
-        class_names: K names.
+        model: made the features.
         request: the parts of the explanation.
+        name: of the video.
         video_uri: the video for the page; empty: only pictures.
         show_progress: show a progress bar, or log lines, with the remaining time.
         interrupt: checked after each batch of passes of the encoder.
 
     Raises:
         Interrupted: after a signal.
-        InputError: for a video of one frame, an unknown class, and a missing package.
+        InputError: for a video of one frame, and an unknown class.
         DecodeError: for frames that can no longer be decoded.
     """
-    if request.regions:
-        check_regions(encoder.model)  # type: ignore[arg-type]
-    scorer = FrameScorer.of_video(encoder.model, features, head_act=head_act)  # type: ignore[arg-type]
-    scores = scorer.scores(scorer.decoded[None])[0]
-    label = choose_label(scores, class_names, request.label)
+    scorer = FrameScorer.of_video(model.network, features, head_act=model.head_act)
+    prediction = _predict(scorer, features, name, model.class_names)
+    label = find_label(model.class_names, request.label)
+    label = int(prediction.scores.argmax()) if label is None else label
     window, stride = _window_lengths(features, request)
     passes = estimate_passes(scorer.num_frames)
     with Progress(passes, "explained", "pass", enabled=show_progress) as progress:
@@ -104,30 +134,14 @@ def explain_video(
 
         influence = measure_influence(scorer, label, on_batch=count)
         growing = score_prefixes(scorer, on_batch=count)
-        timeline = score_windows(scorer.model, features, window, stride, head_act=head_act, on_batch=count)
-
-    # Frames that speak for the class; of no use where a score does not depend on any.
-    order = np.argsort(-influence.occlusion.evidence, kind="stable")
-    top = order[influence.occlusion.evidence[order] > 0][: request.top_frames]
+        timeline = score_windows(
+            scorer.model, features, window, stride, head_act=model.head_act, on_batch=count
+        )
+    top = _top_frames(influence, request.top_frames)
     numbers = features.indices if features.centres is None else features.centres
-    rows = chosen_rows(scorer.num_frames, top)
-    # Frames that cannot be decoded have no picture.
-    pictures = take_pictures(video, numbers, rows[scorer.decoded[rows]], view.variant.placer)
-    regions = Regions({}, "Regions were not asked for.")
-    if request.regions and len(top):
-        frames = video.read(numbers[np.sort(top)], view.variant.placer)[np.argsort(np.argsort(top))]
-        regions = find_regions(encoder, scorer, frames, top, influence.slope)
-    prediction = Prediction(
-        name,
-        features.duration,
-        features.num_decoded,
-        class_names,
-        scores,
-        timeline,
-        len(features.features) - features.num_decoded,
-    )
+    pictures, regions = _show_frames(video, numbers, scorer, model, influence, top, regions=request.regions)
     return Explanation(
-        prediction=prediction,
+        prediction=replace(prediction, timeline=timeline),
         label=label,
         seconds=features.times.seconds,
         numbers=numbers,
@@ -143,6 +157,55 @@ def explain_video(
         video=video_uri,
         notes=describe_model(scorer, influence.occlusion),
     )
+
+
+def _predict(
+    scorer: FrameScorer, features: VideoFeatures, name: str, class_names: Sequence[str]
+) -> Prediction:
+    return Prediction(
+        name,
+        features.duration,
+        features.num_decoded,
+        list(class_names),
+        scorer.scores(scorer.decoded[None])[0],
+        num_undecodable=len(features.features) - features.num_decoded,
+    )
+
+
+def _top_frames(influence: FrameInfluence, count: int) -> NDArray[np.int64]:
+    """Returns the rows of the frames that speak most for the class, the first one most."""
+    evidence = influence.occlusion.evidence
+    order = np.argsort(-evidence, kind="stable")
+    return order[evidence[order] > 0][:count]
+
+
+def _show_frames(
+    video: OpenVideo,
+    numbers: NDArray[np.int64],
+    scorer: FrameScorer,
+    model: ExplainedModel,
+    influence: FrameInfluence,
+    top: NDArray[np.int64],
+    *,
+    regions: bool,
+) -> tuple[Pictures, Regions]:
+    """Returns pictures of frames for the page, and the regions of those that matter most.
+
+    Args:
+        numbers: (T,) int64, of the frames in the video.
+        top: rows of the frames that matter most.
+        regions: False leaves them out.
+    """
+    placer = model.view.variant.placer
+    rows = chosen_rows(scorer.num_frames, top)
+    # Frames that cannot be decoded have no picture.
+    pictures = take_pictures(video, numbers, rows[scorer.decoded[rows]], placer)
+    if not regions or len(top) == 0:
+        return pictures, Regions({}, "" if regions else "Regions were not asked for.")
+    # A video is read in the order of its frames; `found` is the place of each top frame in that order.
+    ascending, found = np.unique(numbers[top], return_inverse=True)
+    frames = video.read(ascending, placer)[found]
+    return pictures, find_regions(model.encoder, scorer, frames, top, influence.slope)
 
 
 def estimate_passes(num_frames: int) -> int:

@@ -22,7 +22,7 @@ from vtn.exporting.parts import Part
 _LARGEST_FILE = 1_900_000_000
 # Products with a matrix of weights; convolutions are slower in 8 bits with ranges found at run time.
 _QUANTIZED_OPERATORS = ("MatMul", "Gemm")
-_NOISY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "root")
+_NOISY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "torch.__trace", "root")
 
 
 def trace(part: Part) -> ExportedProgram:

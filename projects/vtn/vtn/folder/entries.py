@@ -13,8 +13,8 @@ from typing import Any
 
 from slowfast.errors import ModelError
 from vtn.arguments.model_arguments import ModelArguments
-from vtn.transformers.registration import MODEL_TYPE
 
+MODEL_TYPE = "vtn"
 PROCESSOR_NAME = "video_preprocessor_config.json"
 REMOTE_CODE_NAME = "modeling_vtn.py"
 REMOTE_CODE = '''"""Classes of the package slowfast-vtn, for ``trust_remote_code=True``."""

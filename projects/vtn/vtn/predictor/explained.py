@@ -63,30 +63,21 @@ class ExplainsVideos:
                 frame; an unknown class; a missing package.
         """
         from vtn.explaining.pictures import playable_video
-        from vtn.explaining.video import ExplanationRequest, explain_video
+        from vtn.explaining.video import ExplainedModel, ExplanationRequest, explain_video
 
         self._check_can_explain()
         if not self._plan.is_full_video:
             raise InputError("views: must be None for explanations, which are of the full video")
+        request = request or ExplanationRequest()
+        encoder, view = self._features.encoder, self._features.view
+        model = ExplainedModel(encoder, view, self._scorer.head_act, self.class_names)
+        model.check(request)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
-        reading = self._features.read(
-            source.name, source.open, of_test=True, show_progress=show_progress, interrupt=interrupt
-        )
-        with reading as (opened, features):
-            return explain_video(
-                opened,
-                features,
-                name=source.name,
-                encoder=self._features.encoder,
-                view=self._features.view,
-                head_act=self._scorer.head_act,
-                class_names=list(self.class_names),
-                request=request or ExplanationRequest(),
-                video_uri=playable_video(path) if path else "",
-                show_progress=show_progress,
-                interrupt=interrupt,
-            )
+        shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
+        with self._features.read(source.name, source.open, of_test=True, **shown) as (opened, features):
+            uri = playable_video(path) if path else ""
+            return explain_video(opened, features, model, request, name=source.name, video_uri=uri, **shown)
 
     def measure_faithfulness(
         self, videos: Iterable[Video | VideoSource]

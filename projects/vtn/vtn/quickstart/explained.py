@@ -78,7 +78,7 @@ def faithfulness_table(content: Mapping[str, Any]) -> Table:
 
 
 def _example(predictions: Predictions) -> str:
-    """Returns the first video that is predicted correctly; the first one where there is none."""
+    """Returns the first video that is predicted correctly, or else the first one."""
     right = np.flatnonzero(predictions.predicted == predictions.labels)
     return predictions.paths[int(right[0]) if len(right) else 0]
 

@@ -14,12 +14,13 @@ from transformers.configuration_utils import PretrainedConfig
 from slowfast.errors import CheckpointError, ModelError, did_you_mean
 from vtn.arguments.model_arguments import FLAT_NAMES
 from vtn.folder.entries import (
+    MODEL_TYPE,
     TRANSFORMERS_ENTRIES,
     default_labels,
     problem_type_of,
     transformers_entries,
 )
-from vtn.transformers.registration import MODEL_TYPE, register_model
+from vtn.transformers.registration import register_model
 
 GROUPS = ("backbone", "encoder", "head", "fusion", "input", "probe")
 DEFAULT_CLASSES = 400

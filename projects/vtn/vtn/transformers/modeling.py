@@ -29,15 +29,8 @@ from vtn.transformers.configuration import VTNConfig, take_arguments
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 # Options of from_pretrained that do not matter to these models, or have been acted on by the Auto classes.
 _WITHOUT_EFFECT = (
-    *(
-        "trust_remote_code",
-        "code_revision",
-        "low_cpu_mem_usage",
-        "use_safetensors",
-        "weights_only",
-        "proxies",
-    ),
-    *("_from_auto", "_from_pipeline", "_commit_hash", "subfolder"),
+    *("trust_remote_code", "code_revision", "low_cpu_mem_usage", "use_safetensors", "weights_only"),
+    *("_from_auto", "_from_pipeline", "_commit_hash"),
 )
 _MULTI_LABEL = "multi_label_classification"
 
@@ -131,6 +124,10 @@ class VTNForVideoClassification(PreTrainedModel):
         """
         source = str(pretrained_model_name_or_path)
         download = {name: options.pop(name) for name in _DOWNLOAD_OPTIONS if name in options}
+        if subfolder := options.pop("subfolder", ""):
+            raise InputError(
+                f"subfolder = {subfolder!r}: must be left out; give the path of the folder itself"
+            )
         if config is None:
             config, options = VTNConfig.from_pretrained(
                 source, return_unused_kwargs=True, **download, **options

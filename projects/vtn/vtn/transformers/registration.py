@@ -22,7 +22,6 @@ from importlib.util import find_spec
 from pkgutil import resolve_name
 from types import ModuleType
 
-MODEL_TYPE = "vtn"
 CONFIG = "vtn.transformers.configuration:VTNConfig"
 MODEL = "vtn.transformers.modeling:VTNForVideoClassification"
 PROCESSOR = "vtn.transformers.video_processing:VTNVideoProcessor"
@@ -48,13 +47,14 @@ def register_model() -> None:
     AutoModelForVideoClassification.register(config, model, exist_ok=True)
     AutoVideoProcessor.register(config, processor, exist_ok=True)
     # The pipeline compares the class with this list of names and logs an error for any other.
-    MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES.setdefault(MODEL_TYPE, model.__name__)
+    MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES.setdefault(config.model_type, model.__name__)
 
 
 def _register_config() -> None:
     from transformers.models.auto.configuration_auto import AutoConfig
 
-    AutoConfig.register(MODEL_TYPE, resolve_name(CONFIG), exist_ok=True)
+    config = resolve_name(CONFIG)
+    AutoConfig.register(config.model_type, config, exist_ok=True)
 
 
 class _AutoConfigFinder(MetaPathFinder):

@@ -1,0 +1,49 @@
+"""GETTING_STARTED.md: the page's programs for ``transformers`` run as they are written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vtn
+from tests.support.videos import write_csv, write_video
+
+PAGE = (Path(__file__).parents[2] / "GETTING_STARTED.md").read_text(encoding="utf-8")
+SECTION = PAGE.partition("### With transformers\n")[2].partition("\n## ")[0]
+PIPELINE, TRAINING = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns the current folder, with the published model, the video and the list that the page names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    model: Any = vtn.create_model("QUICKSTART")
+    model.save_pretrained("published/MOTION")
+    videos = [write_video(tmp_path / f"{i}.mp4", 5 + 8 * i, size=(64, 80)) for i in range(3)]
+    write_csv(tmp_path / "train.csv", [(video, i) for i, video in enumerate(videos)])
+    videos[2].rename("my_video.mp4")
+    write_video(videos[2], 40)
+    return tmp_path
+
+
+def test_the_pipeline(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(PIPELINE, "pipeline.py", "exec"), {})
+    assert "'score': 0." in capsys.readouterr().out
+
+
+def test_the_training(folder: Path) -> None:
+    program = TRAINING.replace("max_steps=100", "max_steps=2, report_to=[]")
+    assert program != TRAINING
+    names: dict[str, Any] = {}
+    exec(compile(program, "training.py", "exec"), names)
+    mine = vtn.Predictor("published/MINE", device="cpu")
+    assert [*mine.class_names] == ["move right", "move left", "move down"]
+    assert mine("my_video.mp4").scores.shape == (3,)
+    adapted = re.findall(r"`(peft\.get_peft_model\(.*?\))` adds", SECTION, re.DOTALL)
+    peft = pytest.importorskip("peft")
+    model = eval(adapted[0], {"peft": peft, "model": names["model"]})
+    assert any("lora_" in name for name, _ in model.named_parameters())

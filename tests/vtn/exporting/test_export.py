@@ -1,0 +1,256 @@
+"""Exported files: the results of the model, a description that suffices without it, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from slowfast.errors import CheckpointError, InputError, ModelError
+from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
+from vtn.exported.description import Description
+from vtn.exported.model import load_exported
+from vtn.exported.programs import open_program
+from vtn.exporting.comparison import LENGTHS, Parity, compare
+from vtn.exporting.export import ExportRequest, export_model
+from vtn.exporting.parts import build_parts
+
+
+def session(path: Path) -> Any:
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def make_request(output: Path, **changes: Any) -> ExportRequest:
+    return ExportRequest(str(output), **{"lengths": (1, 16), **changes})
+
+
+def test_files_agree_with_the_model_for_all_lengths(exported: Any) -> None:
+    _, _, report = exported
+    assert {(row.part, row.frames) for row in report.parity} == {
+        (part, frames) for part in ("backbone", "encoder") for frames in LENGTHS
+    }
+    assert all(row.difference is not None and row.difference < 1e-4 for row in report.parity)
+
+
+@pytest.mark.parametrize("num_frames", [1, 16, 250, 4096])
+def test_a_client_needs_onnxruntime_and_numpy_alone(exported: Any, num_frames: int) -> None:
+    """Pixels are normalised by the description; the last frames of the second clip are padding."""
+    model, folder, _ = exported
+    backbone, encoder = session(folder / "backbone.onnx"), session(folder / "encoder.onnx")
+    facts = {name: json.loads(text) for name, text in backbone.get_modelmeta().custom_metadata_map.items()}
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (2, num_frames, *facts["frame_size"], 3), np.uint8)
+    pixels[1] //= 3  # a darker clip, so that the scores differ
+    frames = (pixels / np.float32(255) - facts["frame_mean"]) / facts["frame_std"]
+    frames = frames.astype(np.float32).transpose(0, 4, 1, 2, 3)  # (B, 3, T, H, W)
+    positions = np.tile(np.arange(num_frames) * 3, (2, 1))
+    mask = np.ones((2, num_frames), bool)
+    mask[1, num_frames - num_frames // 3 :] = False
+
+    chunks = np.array_split(frames, max(1, num_frames // 64), axis=2)
+    features = np.concatenate([backbone.run(None, {"frames": chunk})[0] for chunk in chunks], axis=1)
+    (scores,) = encoder.run(None, {"features": features, "positions": positions, "mask": mask})
+
+    with torch.no_grad():
+        expected = model(*map(torch.from_numpy, (frames, positions, mask))).numpy()
+    assert np.abs(scores - expected).max() < 1e-4
+    assert np.ptp(expected, axis=0).max() > 1e-3, "the clips must have different scores"
+
+
+def test_the_description_travels(exported: Any) -> None:
+    model, folder, _ = exported
+    description = open_program(folder / "encoder.onnx").description
+    assert description.class_names == ("left", "right", "still")
+    assert description.frame_mean == model.frame_mean
+    assert description.frame_size == (32, 32)
+    assert description.frames_per_second == pytest.approx(25 / 3)
+    assert description.position_unit == "round(seconds * 25)"
+    assert description.evaluation == model.evaluation
+
+
+def test_one_file_maps_frames_to_scores(tmp_path: Path, make_model: Any) -> None:
+    model = make_model(position_rate=None, num_layers=1)
+    report = export_model(model, make_request(tmp_path / "mine.onnx"))
+    assert [file.path for file in report.files] == [str(tmp_path / "mine.onnx")]
+    loaded = load_exported(tmp_path / "mine.onnx")
+    frames = torch.randn(2, 3, 5, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(frames), model(frames), atol=1e-4, rtol=0)
+    assert loaded.description.position_unit == "number of the frame in its video, from 0"
+    with pytest.raises(InputError, match=r"one file, which takes at most .* --parts backbone encoder"):
+        loaded.encode_frames(frames)
+
+
+def test_an_archive_of_torch_export_must_be_trusted(tmp_path: Path, make_model: Any) -> None:
+    model = make_model(num_layers=1)
+    export_model(model, make_request(tmp_path / "mine.pt2", format="torch-export"))
+    with pytest.raises(CheckpointError, match=r"can run any code when it is opened.*--trust-code"):
+        load_exported(tmp_path / "mine.pt2")
+    loaded = load_exported(tmp_path / "mine.pt2", trust_code=True)
+    frames, mask = torch.randn(2, 3, 5, 32, 32), torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(frames, mask=mask), model(frames, mask=mask), atol=1e-4, rtol=0)
+    assert loaded.class_names == model.class_names
+
+
+def test_eight_bits_are_smaller_and_almost_equal(tmp_path: Path, make_model: Any) -> None:
+    model = make_model(hidden_dim=64, intermediate_size=512, num_layers=1)
+    report = export_model(model, make_request(tmp_path, parts=("encoder",), int8=True))
+    exact, quantized = report.files
+    assert quantized.num_bytes < 0.6 * exact.num_bytes
+    assert quantized.num_quantized > 0
+    assert [speed.file for speed in report.speed] == ["encoder.onnx", "encoder.int8.onnx"]
+    (part,) = build_parts(model, ("encoder",), source="model")
+    (row,) = compare(part, open_program(tmp_path / "encoder.int8.onnx"), [16])
+    assert row.difference is not None
+    assert 1e-5 < row.difference < 0.1
+
+
+def test_a_difference_is_found(exported: Any) -> None:
+    """The comparison of a file with other weights than those it was made from."""
+    model, folder, _ = exported
+    changed = model.mlp_head[-1].bias.detach().clone()
+    program = open_program(folder / "encoder.onnx")
+    try:
+        with torch.no_grad():
+            model.mlp_head[-1].bias[1] += 0.01
+        (part,) = build_parts(model, ("encoder",), source="model")
+        (row,) = compare(part, program, [16])
+    finally:
+        with torch.no_grad():
+            model.mlp_head[-1].bias.copy_(changed)
+    assert row.difference == pytest.approx(0.01, abs=1e-4)
+    assert not row.is_close
+
+
+def test_no_file_is_written_where_results_differ(
+    tmp_path: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = [Parity("encoder", 16, 2, 0.5)]
+    monkeypatch.setattr("vtn.exporting.export.compare", lambda part, program, lengths: wrong)
+    with pytest.raises(ModelError, match=r"differs from the model by 5.0e-01 for 16 frames"):
+        export_model(make_model(), make_request(tmp_path / "out", parts=("encoder",), format="torch-export"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "tensorrt"}, "must be one of torch-export, onnx"),
+        ({"parts": ("backbone", "backbone")}, "must be backbone, encoder or both"),
+        ({"lengths": (0,)}, "must be numbers of frames"),
+        ({"int8": True, "format": "torch-export"}, "needs format onnx"),
+        ({"parts": ("encoder",), "test_split": "test.csv"}, "needs a model that takes frames"),
+        ({}, r"must end in \.onnx for one file"),
+    ],
+)
+def test_requests_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ExportRequest("exported", **changes)
+
+
+@pytest.mark.parametrize("part", ["model", "backbone"])
+@pytest.mark.parametrize(
+    ("backbone", "args", "message"),
+    [
+        ("tiny_clips", {}, "its backbone encodes clips"),
+        ("precomputed", {"feature_dim": 24}, "its backbone does not take frames"),
+    ],
+)
+def test_frames_of_some_backbones_are_not_exported(
+    backbone: str, args: dict[str, Any], message: str, part: str, make_model: Any
+) -> None:
+    model = _with_backbone(make_model(), backbone, args)
+    with pytest.raises(ModelError, match=f"{message}.*--parts encoder"):
+        build_parts(model, (part,), source="model")
+
+
+def test_the_encoder_behind_a_clip_encoder_is_exported(tmp_path: Path, make_model: Any) -> None:
+    model = _with_backbone(make_model(), "tiny_clips", {})
+    report = export_model(model, make_request(tmp_path, parts=("encoder",), format="torch-export"))
+    assert all(row.is_close for row in report.parity)
+
+
+def _with_backbone(model: Any, backbone: str, args: dict[str, Any]) -> Any:
+    other = type(model)(backbone, num_classes=3, pretrained=False, backbone_args=args, hidden_dim=32,
+                        num_heads=2, intermediate_size=48, num_layers=1, attention_window=4)  # fmt: skip
+    other.evaluation = model.evaluation
+    return other.eval()
+
+
+def test_whole_pictures_are_not_exported(make_model: Any) -> None:
+    model = make_model()
+    model.evaluation = {**model.evaluation, "DATA.TEST_WHOLE_PICTURE": True}
+    with pytest.raises(ModelError, match="tested on whole pictures of any size"):
+        build_parts(model, ("model",), source="model")
+
+
+def test_parts_must_belong_together(exported: Any, tmp_path: Path, make_model: Any) -> None:
+    _, folder, _ = exported
+    alone = tmp_path / "encoder.onnx"
+    alone.write_bytes((folder / "encoder.onnx").read_bytes())
+    with pytest.raises(CheckpointError, match=r"is only the encoder of VTN; put backbone\.onnx beside it"):
+        load_exported(tmp_path)
+    other = make_model(mlp_dim=8)
+    export_model(other, make_request(tmp_path / "other", parts=("backbone",), lengths=(1,)))
+    (tmp_path / "backbone.onnx").write_bytes((tmp_path / "other" / "backbone.onnx").read_bytes())
+    with pytest.raises(CheckpointError, match="backbone and encoder are of different weights"):
+        load_exported(tmp_path)
+
+
+def test_damaged_descriptions_are_refused(exported: Any) -> None:
+    _, folder, _ = exported
+    texts = open_program(folder / "encoder.onnx").description.to_texts()
+    for name, text, message in (
+        ("num_classes", "-1", "num_classes = -1"),
+        ("frame_size", "[32]", r"frame_size = \(32,\)"),
+        ("class_names", "7", "class_names = 7"),
+        ("part", "[]", r"part = \(\)"),
+        ("evaluation", "{", "evaluation: must be JSON"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            Description.from_texts({**texts, name: text}, source="mine.onnx")
+    del texts["frame_std"]
+    with pytest.raises(CheckpointError, match="lacks the entries frame_std"):
+        Description.from_texts(texts, source="mine.onnx")
+
+
+def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_text("nothing")
+    with pytest.raises(CheckpointError, match="cannot be read by onnxruntime"):
+        load_exported(tmp_path / "mine.onnx")
+
+
+def test_inputs_are_checked_before_the_graph_runs(exported: Any) -> None:
+    """The graph has no checks of its own, since they depend on values."""
+    _, folder, _ = exported
+    model = load_exported(folder)
+    features = torch.zeros(2, 4, *model.feature_shape)
+    with pytest.raises(InputError, match="positions contain -1"):
+        model.classify(features, torch.full((2, 4), -1))
+    with pytest.raises(InputError, match=r"clips \[1\] of the batch have no real frame"):
+        model.classify(features, mask=torch.tensor([[True] * 4, [False] * 4]))
+    with pytest.raises(InputError, match="frames have 16×16 pixels: must be 32×32"):
+        model(torch.zeros(1, 3, 2, 16, 16))
+    with pytest.raises(InputError, match="must be cpu for an exported model"):
+        model.to("cuda:0")
+
+
+def test_the_report_is_text_and_json(exported: Any, tmp_path: Path) -> None:
+    _, _, report = exported
+    text = report.describe()
+    assert "largest difference from eager (accepted: 0.0001)" in text
+    assert "4096 frames" in text
+    assert "times as fast" in text
+    report.write(tmp_path / "report.json")
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["description"]["class_names"] == ["left", "right", "still"]
+    assert {row["frames"] for row in content["parity"]} == set(LENGTHS)
+    assert all(row["factor"] > 0 for row in content["speed"])
+    assert "not compared" in replace(report, parity=[Parity("model", 9, 1, None)]).describe()
