@@ -87,7 +87,12 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the requested file; returns the exit status."""
     folds = find_folds(Path(args.folder))
     names = [name for name in METRICS if all(name in fold.metrics for fold in folds)]
-    spreads = {name: spread_of([float(fold.metrics[name]) for fold in folds]) for name in names}
+    spreads = {
+        name: spread_of(
+            [float(fold.metrics[name]) for fold in folds], 1.0 if name in ("auroc", "map") else 100.0
+        )
+        for name in names
+    }
     pooled = pool_predictions(folds, args.group_by)
     for line in _table(folds, spreads):
         print(line)
@@ -127,8 +132,11 @@ def find_folds(folder: Path) -> list[FoldResult]:
     return results
 
 
-def spread_of(values: Sequence[float]) -> Spread:
+def spread_of(values: Sequence[float], largest: float = 100.0) -> Spread:
     """Returns mean, standard deviation and the 95 % interval of the mean by Student's t.
+
+    Args:
+        largest: possible value of the metric, at which the interval is cut off, as at 0.
 
     >>> spread = spread_of([70.0, 80.0, 75.0])
     >>> [round(value, 2) for value in (spread.mean, spread.std, spread.low, spread.high)]
@@ -141,7 +149,7 @@ def spread_of(values: Sequence[float]) -> Spread:
         return Spread(mean, float("nan"), float("nan"), float("nan"))
     std = float(np.std(values, ddof=1))
     half = _student_quantile(count - 1) * std / count**0.5
-    return Spread(mean, std, mean - half, mean + half)
+    return Spread(mean, std, max(mean - half, 0.0), min(mean + half, largest))
 
 
 def _student_quantile(freedom: int) -> float:

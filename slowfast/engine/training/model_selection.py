@@ -41,6 +41,7 @@ class ModelSelection:
         self._best = math.inf
         self._since = 0
         self._seen = TrainingProgress()
+        self._name = metric
 
     @property
     def is_exhausted(self) -> bool:
@@ -52,6 +53,7 @@ class ModelSelection:
         if progress <= self._seen:
             return progress == self.best_progress
         self._seen = progress
+        self._name = self.metric or ("top1_err" if "top1_err" in metrics else "map")
         value = badness(metrics, self.metric)
         if value < self._best - self.min_improvement or (math.isinf(self._best) and math.isfinite(value)):
             self._best, self._since, self.best_progress = value, 0, progress
@@ -61,10 +63,9 @@ class ModelSelection:
 
     def describe(self) -> str:
         """Returns a sentence about the best validation."""
-        name = self.metric or "the usual metric"
         if math.isinf(self._best):
-            return f"no validation has a value of {name}"
-        return f"best validation by {name}: {abs(self._best):.5g} at {self.best_progress}"
+            return f"no validation has a value of {self._name}"
+        return f"best validation: {self._name} {abs(self._best):.5g} at {self.best_progress}"
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state as plain values."""
@@ -73,6 +74,7 @@ class ModelSelection:
             "since": self._since,
             "best_progress": [self.best_progress.epoch, self.best_progress.step],
             "seen": [self._seen.epoch, self._seen.step],
+            "name": self._name,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -81,6 +83,7 @@ class ModelSelection:
             self._best, self._since = float(state["best"]), int(state["since"])
             self.best_progress = TrainingProgress(*state["best_progress"])
             self._seen = TrainingProgress(*state["seen"])
+            self._name = str(state["name"])
 
     def describe_uncertainty(self, metrics: Mapping[str, float]) -> str:
         """Returns a warning if the first validation has too few videos for the differences it should show.
