@@ -25,7 +25,7 @@ class Candidate:
     Attributes:
         family: the model, such as the value of ``MODEL.MODEL_NAME``; the report compares families.
         changes: keys that differ from the configuration of the search, with their values.
-        shown: those of the keys by which candidates differ, for tables.
+        shown: keys in which it differs from the first candidate of its family, for tables.
     """
 
     family: str
@@ -42,9 +42,9 @@ class Candidate:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def describe(self) -> str:
-        """Returns the values by which it differs from others, such as ``BASE_LR 0.001, NUM_FRAMES 16``."""
+        """Returns its differences from the first candidate, such as ``BASE_LR 0.002, NUM_FRAMES 8``."""
         values = dict(self.changes)
-        return ", ".join(f"{key.partition('.')[2]} {values[key]}" for key in self.shown)
+        return ", ".join(f"{key.partition('.')[2]} {values[key]}" for key in self.shown) or "first setting"
 
     def apply(self, cfg: CfgNode) -> CfgNode:
         """Returns the configuration with the changes."""

@@ -36,9 +36,9 @@ def test_a_model_is_built_without_transformers() -> None:
 def test_all_names_are_found() -> None:
     assert {
         "AttentiveProbe", "BACKBONE_REGISTRY", "VTN", "BackboneConfig", "ClipDescription", "EncoderConfig",
-        "FrameAverage", "FusionConfig", "HeadConfig", "InputConfig", "Prediction", "Predictor", "ProbeConfig",
-        "Score", "Timeline", "VideoFeatures", "VideoStream", "create_model", "list_models", "score_video",
-        "score_windows",
+        "Explanation", "ExplanationRequest", "FrameAverage", "FusionConfig", "HeadConfig", "InputConfig",
+        "Prediction", "Predictor", "ProbeConfig", "Score", "Timeline", "VideoFeatures", "VideoStream",
+        "create_model", "list_models", "score_video", "score_windows",
     } == set(vtn.__all__)  # fmt: skip
     assert set(vtn.__all__) <= set(dir(vtn))
     assert all(getattr(vtn, name) is not None for name in vtn.__all__)

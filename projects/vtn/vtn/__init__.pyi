@@ -7,6 +7,8 @@ from .arguments.probe import ProbeConfig as ProbeConfig
 from .attentive_probe import AttentiveProbe as AttentiveProbe
 from .backbones.base import BACKBONE_REGISTRY as BACKBONE_REGISTRY
 from .backbones.clips.description import ClipDescription as ClipDescription
+from .explaining.explanation import Explanation as Explanation
+from .explaining.video import ExplanationRequest as ExplanationRequest
 from .factory import create_model as create_model
 from .factory import list_models as list_models
 from .frame_average import FrameAverage as FrameAverage

@@ -16,6 +16,7 @@ from torch import Tensor
 from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip, normalize
+from slowfast.datasets.map_dataset import MapDataset
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.distributed.world import free_local_address
 from slowfast.engine.prediction_file import VideoScores, load_predictions
@@ -93,6 +94,28 @@ def test_frames_of_each_order(colour_videos: Path, tmp_path: Path) -> None:
     assert not torch.equal(given.frames, reverse.frames)
 
 
+class OwnClips(torch.utils.data.Dataset):
+    """A user's data set of one clip of five numbered frames."""
+
+    labels = (1,)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.arange(5, dtype=torch.uint8).view(1, 5, 1, 1).expand(3, -1, 2, 2), 1
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"), [(GIVEN, [0, 1, 2, 3, 4]), (REVERSED, [4, 3, 2, 1, 0]), (STILL, [2] * 5)]
+)
+def test_frames_of_a_data_set_of_clips(order: str, expected: list[int]) -> None:
+    clip = MapDataset(OwnClips(), name="own", num_classes=2, frame_order=order)[0]
+    assert isinstance(clip, Clip)
+    assert clip.frames[0, :, 0, 0].tolist() == expected
+    assert clip.positions.tolist() == [0, 1, 2, 3, 4]
+
+
 @MODEL_REGISTRY.register("FirstFrame")
 class FirstFrame(Tiny):
     """A model that sees nothing but the first frame, for which orders therefore differ."""
@@ -113,7 +136,9 @@ def first_frame_config(data: Path, output: Path, *changes: Any) -> Any:
     [("TEST.SHUFFLE_FRAMES", "frames as they are"), ("DATA.MULTI_LABEL", "of one class each")],
 )
 def test_settings_that_exclude_it(key: str, reason: str, tmp_path: Path) -> None:
-    cfg = tiny_config(tmp_path, tmp_path, "TEST.ORDER_REPORT", True, key, True)
+    cfg = tiny_config(tmp_path, tmp_path, "TEST.ORDER_REPORT", True).clone()
+    cfg.defrost()
+    cfg.merge_from_list([key, True])
     (problem,) = [problem for problem in check(cfg) if "ORDER_REPORT" in problem]
     assert f"must be False where {key} is True" in problem
     assert reason in problem

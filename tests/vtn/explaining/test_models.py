@@ -16,6 +16,7 @@ from slowfast.errors import InputError
 from tests.support.clips.backbone import SIZE, TUBELET
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
+from tests.support.videos import write_video
 from vtn import Predictor
 from vtn.explaining.explanation import Explanation
 from vtn.explaining.page.write import render_page
@@ -40,6 +41,24 @@ def check(explanation: Explanation, expected: np.ndarray) -> str:
         assert np.isfinite(values).all()
     assert np.ptp(explanation.occlusion.evidence) > 0
     return render_page(explanation)
+
+
+def test_frames_that_cannot_be_decoded(videos: Path, tmp_path: Path) -> None:
+    """Their places stay, without values and pictures; the page names their number."""
+    content = bytearray(write_video(tmp_path / "whole.mp4", 60, gop=10).read_bytes())
+    for place in range(int(0.45 * len(content)), int(0.6 * len(content))):
+        content[place] = place * 37 % 256
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(content)
+    explanation = predictor(videos, tmp_path).explain(path)
+    page = check(explanation, explanation.prediction.scores)
+    lost = ~explanation.decoded
+    assert 0 < lost.sum() < 60
+    assert not explanation.occlusion.evidence[lost].any()
+    assert explanation.attention is not None
+    assert not explanation.attention.layers[..., lost].any()
+    assert not set(np.flatnonzero(lost).tolist()) & set(explanation.pictures.jpegs)
+    assert f"{lost.sum()} frames cannot be decoded and are left out." in page
 
 
 @pytest.mark.parametrize("name", ["FrameAverage", "AttentiveProbe"])

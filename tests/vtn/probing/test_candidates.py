@@ -66,3 +66,9 @@ def test_candidates_without_a_skip_have_no_factor_for_it() -> None:
     chosen = [candidate.apply(recipe) for candidate in found]
     assert {cfg.VTN.HEAD.SKIP for cfg in chosen} == {True, False}
     assert all(bool(cfg.SOLVER.LR_FACTORS) == cfg.VTN.HEAD.SKIP for cfg in chosen)
+
+
+def test_a_description_names_what_differs_from_the_first_candidate() -> None:
+    first, second = source.candidates(load_config("SMALL_DATA"), row_shape=(24,), num_videos=240, limit=3)[:2]
+    assert first.describe() == "first setting"
+    assert second.describe() == "BASE_LR 0.0005"

@@ -1,4 +1,4 @@
-"""Explanation of a prediction: attention, the frames that mattered, the places in them, and proof.
+"""Explanation of a prediction: attention, the frames that matter, the places in them, and their faithfulness.
 
 SOURCE and VIDEO are as for `vtn predict`. One page that needs no network shows the video or a filmstrip, the
 scores of classes over time, the attention of [CLS] per layer and head and rolled out over the layers, and the

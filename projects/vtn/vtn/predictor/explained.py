@@ -46,7 +46,8 @@ class ExplainsVideos:
         """Explains the prediction of a video: attention, influence of each frame, and their faithfulness.
 
         The frames are those of the prediction, in the middle crop. ``write(path)`` of the result makes
-        a page.
+        a page. Other than predictions, explanations must not run in several threads at once: some record
+        what the backbone computes.
 
         Args:
             video: as for :meth:`__call__`.

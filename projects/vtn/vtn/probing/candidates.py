@@ -127,8 +127,14 @@ def _draw(
         drawn = {key: rng.choice(values) for key, values in grid.items()}
         if drawn not in settings:
             settings.append(drawn)
-    shown = tuple(key for key, values in grid.items() if len(values) > 1)
-    return [Candidate(model, _changes(model, {**schedule, **setting}), shown) for setting in settings[:limit]]
+    return [
+        Candidate(
+            model,
+            _changes(model, {**schedule, **setting}),
+            tuple(key for key, value in setting.items() if value != first[key]),
+        )
+        for setting in settings[:limit]
+    ]
 
 
 def _changes(model: str, setting: Mapping[str, Any]) -> tuple[Change, ...]:

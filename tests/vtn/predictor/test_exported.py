@@ -1,0 +1,117 @@
+"""Exported files as sources of a predictor: the results of the weights that they come from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slowfast.errors import AnnotationError, CheckpointError, InputError
+from tests.support.videos import write_csv
+from vtn import Predictor
+from vtn.cli.main import main
+from vtn.exporting.accuracy import read_labelled_videos
+
+
+@pytest.fixture(scope="session")
+def exported(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with backbone and encoder, and ``one.onnx`` for all, which the command writes."""
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vtn.exporting.comparison._SECONDS", 0.01)
+        common = ["export", str(published), "--lengths", "1", "16"]
+        assert main([*common, "--parts", "backbone", "encoder", "--output", str(folder)]) == 0
+        assert main([*common, "--output", str(folder / "one.onnx")]) == 0
+    return folder
+
+
+def good_paths(videos: Path) -> list[str]:
+    return [str(path) for path in sorted(videos.glob("[0-9]*.mp4"))]
+
+
+@pytest.mark.parametrize("source", ["", "encoder.onnx", "backbone.onnx", "one.onnx"])
+def test_results_are_those_of_the_weights(source: str, exported: Path, published: Path, videos: Path) -> None:
+    """Also of the video of 70 frames, which the encoder gets as features chunk by chunk."""
+    expected = list(Predictor(published, device="cpu").stream(good_paths(videos)))
+    predictor = Predictor(exported / source)
+    assert predictor.class_names == ["left", "right", "still"]
+    for video, result in zip(expected, predictor.stream(good_paths(videos)), strict=True):
+        assert result.error == ""
+        assert result.num_frames == video.num_frames
+        assert np.abs(result.scores - video.scores).max() < 1e-4
+
+
+def test_views_are_merged_as_for_the_weights(exported: Path, published: Path, videos: Path) -> None:
+    path = good_paths(videos)[-1]
+    expected = Predictor(published, device="cpu", views=(3, 3))(path)
+    assert np.abs(Predictor(exported, views=(3, 3))(path).scores - expected.scores).max() < 1e-4
+
+
+def test_windows_are_scored_from_features(exported: Path, published: Path, videos: Path) -> None:
+    path = good_paths(videos)[-1]
+    expected = Predictor(published, device="cpu")(path, window_seconds=2.0).timeline
+    found = Predictor(exported)(path, window_seconds=2.0).timeline
+    assert expected is not None
+    assert found is not None
+    assert np.abs(found.scores - expected.scores).max() < 1e-4
+    with pytest.raises(InputError, match=r"one\.onnx is one file.*--parts backbone encoder"):
+        Predictor(exported / "one.onnx")(path, window_seconds=2.0)
+
+
+def test_a_video_that_one_file_cannot_take_does_not_end_the_work(
+    exported: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vtn.exported.model._MOST_PIXELS", 32 * 32 * 16)
+    results = list(Predictor(exported / "one.onnx").stream(good_paths(videos)))
+    assert [bool(result.error) for result in results] == [False, False, False, False, True, True]
+    assert "takes at most 16 frames" in results[-1].error
+
+
+def test_options_of_weights_are_refused(exported: Path) -> None:
+    with pytest.raises(InputError, match="takes no --cfg, --imports or --backbone"):
+        Predictor(exported, config="VIT_B_VTN")
+    with pytest.raises(InputError, match="must be float32 for an exported model"):
+        Predictor(exported, precision="bfloat16")
+    with pytest.raises(InputError, match="must be cpu for an exported model"):
+        Predictor(exported, device="cuda:0")
+
+
+def test_commands(exported: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder predicts, and is not exported again."""
+    path = good_paths(videos)[2]
+    assert main(["predict", str(exported), path, "--json", str(tmp_path / "scores.json")]) == 0
+    (entry,) = json.loads((tmp_path / "scores.json").read_text())["videos"]
+    assert entry["video"] == path
+    assert main(["export", str(exported), "--output", str(tmp_path / "again.onnx")]) != 0
+    assert "is exported already" in capsys.readouterr().err
+
+
+def test_accuracy_of_eight_bits_is_measured(
+    published: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vtn.exporting.comparison._SECONDS", 0.01)
+    predictor = Predictor(published, device="cpu")
+    *right, wrong = [(path, predictor(path).top(1)[0].index) for path in good_paths(videos)]
+    split, report = tmp_path / "test.csv", tmp_path / "report.json"
+    write_csv(split, [*right, (wrong[0], (wrong[1] + 1) % 3)])
+    arguments = ["--lengths", "1", "--int8", "--test-split", str(split), "--json", str(report)]
+    assert main(["export", str(published), "--output", str(tmp_path / "mine.onnx"), *arguments]) == 0
+    rows = {row["name"]: row for row in json.loads(report.read_text())["accuracy"]}
+    assert list(rows) == ["eager", "onnx", "int8"]
+    assert rows["eager"] == rows["onnx"] | {"name": "eager"}
+    assert (rows["eager"]["correct"], rows["eager"]["total"]) == (5, 6)
+
+
+def test_lists_with_wrong_labels_are_refused(published: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("a.mp4 0\nb.mp4 left\n")
+    with pytest.raises(AnnotationError, match="line 2: label 'left': must be a class number from 0 to 2"):
+        read_labelled_videos(tmp_path / "test.csv", 3)
+
+
+def test_a_folder_of_several_models_is_ambiguous(exported: Path, tmp_path: Path) -> None:
+    for name in ("encoder.onnx", "model.onnx"):
+        (tmp_path / name).write_bytes((exported / "encoder.onnx").read_bytes())
+    with pytest.raises(CheckpointError, match="holds several exported models"):
+        Predictor(tmp_path)
