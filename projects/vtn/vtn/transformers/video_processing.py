@@ -6,6 +6,7 @@ B videos, V views of each, T frames, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -202,23 +203,33 @@ def _in_memory(clip: Clip | StreamedClip, name: str) -> Clip:
     if isinstance(clip, Clip):
         return clip
     count = len(clip.view.indices)
+    # Checked before decoding starts; whole pictures have at least this many pixels.
+    scheme: Any = clip.view.reader.scheme
+    side = scheme.short_side if scheme.picture_multiple else scheme.crop_size
+    _check_memory(count, side * side, name)
     frames: Tensor | None = None
     start = 0
-    for chunk in clip.view.chunks(_CHUNK_FRAMES):  # (3, t, H, W)
-        if frames is None:
-            height, width = chunk.shape[2:]
-            needed, free = count * 3 * height * width * _BYTES_PER_VALUE, psutil.virtual_memory().available
-            if needed > free:
-                raise InputError(
-                    f"{name}: its {count:,} frames need {needed / 2**30:.1f} GiB of memory, but "
-                    f"{free / 2**30:.1f} GiB are free; give num_frames or fps, or use vtn.Predictor, which "
-                    "reads them piece by piece"
-                )
-            frames = torch.empty(count, height, width, 3, dtype=torch.uint8)
-        stop = start + chunk.shape[1]
-        frames[start:stop] = chunk.permute(1, 2, 3, 0)
-        start = stop
+    chunks: Any = clip.view.chunks(_CHUNK_FRAMES)
+    with closing(chunks):  # ends the decoder's threads, also after an error
+        for chunk in chunks:  # (3, t, H, W)
+            if frames is None:
+                frames = torch.empty(count, *chunk.shape[2:], 3, dtype=torch.uint8)
+            stop = start + chunk.shape[1]
+            frames[start:stop] = chunk.permute(1, 2, 3, 0)
+            start = stop
     if frames is None:
         raise InputError(f"{name}: has no frame")
     frames = frames.permute(3, 0, 1, 2)
     return Clip(frames, clip.view.positions, clip.label, clip.video_id, clip.view_id)
+
+
+def _check_memory(num_frames: int, num_pixels: int, name: str) -> None:
+    """Raises ``InputError`` for frames that need more memory than is free."""
+    needed = num_frames * num_pixels * 3 * _BYTES_PER_VALUE
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{name}: its {num_frames:,} frames need {needed / 2**30:.1f} GiB of memory, but "
+            f"{free / 2**30:.1f} GiB are free; give num_frames or fps, or use vtn.Predictor, which reads "
+            "them piece by piece"
+        )
