@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 import vtn.configs
+
 from slowfast.config import load_config
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.models import build_model
