@@ -266,7 +266,7 @@ _worker: TaskWorker | None = None
 def _start_worker(problem: Problem, rows: str, stop: Any) -> None:
     """Prepares a process: one thread, the features mapped from their file, Ctrl-C left to the parent."""
     global _worker
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+    from threadpoolctl import threadpool_limits
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
