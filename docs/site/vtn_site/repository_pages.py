@@ -1,8 +1,8 @@
 """The pages of the site that are files of the repository, and their links.
 
-The text of a guide is written once, in the repository. A link in such a file is relative to the file; on the site
-it leads to the page that was made of its target. A link to a missing file, or to a file that the site does not
-have, ends the build.
+The text of a guide is written once, in the repository. A link in such a file is relative to the file; on the
+site it leads to the page that was made of its target. A link to a file that is missing, or that the site does
+not have, ends the build.
 """
 
 from __future__ import annotations

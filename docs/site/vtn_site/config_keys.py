@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from repository_pages import ROOT
+from vtn_site.repository_pages import ROOT
 
-MODULES = (ROOT / "slowfast" / "config" / "defaults.py", ROOT / "projects" / "vtn" / "vtn" / "config.py")
+MODULES = tuple(
+    ROOT / path
+    for path in (
+        "slowfast/config/defaults.py",
+        "slowfast/models/pytorchvideo/config.py",
+        "projects/vtn/vtn/config.py",
+    )
+)
 _ASSIGNMENT = re.compile(r"^ *(?:_C|cfg)\.([A-Z0-9_.]+) = (.+)$")
 _COMMENT = re.compile(r"^ *# (?!-{3})(.*)$")
 
@@ -29,19 +36,16 @@ class Key:
 
 
 def read_keys(path: Path) -> Iterator[Key]:
-    """Yields all keys of a module; keys that follow each other without a comment share that above them."""
+    """Yields all keys of a module; a comment above several keys is that of the first."""
     comment: list[str] = []
-    ended = False
     for line in path.read_text(encoding="utf-8").splitlines():
         if match := _COMMENT.match(line):
-            comment = [match[1]] if ended else [*comment, match[1]]
-            ended = False
+            comment.append(match[1])
         elif match := _ASSIGNMENT.match(line):
-            key = Key(match[1], match[2].replace("CfgNode(new_allowed=True)", "{}"), " ".join(comment))
-            yield key
-            comment, ended = ([], False) if key.is_section else (comment, True)
+            yield Key(match[1], match[2].replace("CfgNode(new_allowed=True)", "{}"), " ".join(comment))
+            comment = []
         else:
-            comment, ended = [], False
+            comment = []
 
 
 def key_tables() -> str:

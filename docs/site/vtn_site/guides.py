@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from repository_pages import ROOT, move_links, outside_code
+from vtn_site.repository_pages import ROOT, move_links, outside_code
 
 SOURCE = "GETTING_STARTED.md"
 _NUMBER = re.compile(r"^\d+\. ")
@@ -22,14 +22,12 @@ class Guide:
         anchor: of the heading in the file, with ``#``; empty for the introduction.
         page: page of the site.
         text: Markdown below the heading, as in the file.
-        level: 1 for the introduction, 2 for a section, 3 for a subsection.
     """
 
     title: str
     anchor: str
     page: str
     text: str
-    level: int
 
 
 def read_guides() -> tuple[Guide, ...]:
@@ -38,9 +36,10 @@ def read_guides() -> tuple[Guide, ...]:
     for heading, text in _sections((ROOT / SOURCE).read_text(encoding="utf-8")):
         marks, _, written = heading.partition(" ")
         title = _NUMBER.sub("", written)
-        level = len(marks)
-        page = "guides/index.md" if level == 1 else f"guides/{slug(title)}.md"
-        guides.append(Guide(title, "" if level == 1 else f"#{slug(written)}", page, text, level))
+        if marks == "#":
+            guides.append(Guide(title, "", "guides/index.md", text))
+        else:
+            guides.append(Guide(title, f"#{slug(written)}", f"guides/{slug(title)}.md", text))
     return tuple(guides)
 
 
@@ -50,7 +49,7 @@ def guide_of_anchor(guides: tuple[Guide, ...]) -> Mapping[str, str]:
 
 
 def guide_pages(guides: tuple[Guide, ...]) -> dict[str, str]:
-    """Returns page -> Markdown. Numbers of sections, which the site does not show, become links to their pages."""
+    """Returns page -> Markdown; "section 7" becomes a link, since pages have no numbers."""
     anchors = guide_of_anchor(guides)
     numbers = {anchor[1:].partition("-")[0]: anchor for anchor in anchors if anchor[1:2].isdigit()}
     titles = {guide.anchor: guide.title for guide in guides}
@@ -67,19 +66,10 @@ def guide_pages(guides: tuple[Guide, ...]) -> dict[str, str]:
     return pages
 
 
-def guide_navigation(guides: tuple[Guide, ...]) -> list[str | dict[str, object]]:
-    """Returns the entries of the navigation; subsections stand below their section."""
-    entries: list[str | dict[str, object]] = []
-    for guide in guides:
-        if guide.level == 1:
-            entries.append(guide.page)
-        elif guide.level == 2:
-            entries.append({guide.title: guide.page})
-        else:
-            (title, parent), *_ = dict(entries.pop()).items()  # type: ignore[call-overload]
-            below = parent if isinstance(parent, list) else [parent]
-            entries.append({title: [*below, {guide.title: guide.page}]})
-    return entries
+def guide_navigation(guides: tuple[Guide, ...]) -> list[str | dict[str, str]]:
+    """Returns the entries of the navigation, sections and subsections in one row."""
+    first, *others = guides
+    return [first.page, *({guide.title: guide.page} for guide in others)]
 
 
 def slug(heading: str) -> str:
@@ -96,5 +86,7 @@ def _sections(text: str) -> list[tuple[str, str]]:
     mark = "\0"
     marked = outside_code(text, lambda line: mark + line if re.match(r"#{1,3} ", line) else line)
     return [
-        (part.partition("\n")[0].strip(), part.partition("\n")[2]) for part in marked.split(mark) if part.strip()
+        (part.partition("\n")[0].strip(), part.partition("\n")[2])
+        for part in marked.split(mark)
+        if part.strip()
     ]

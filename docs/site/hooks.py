@@ -1,16 +1,17 @@
-"""The steps that MkDocs calls while it builds the site: pages of the repository, tables, and the last check."""
+"""The steps that MkDocs calls while it builds the site: pages of the repository, tables, a last check."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from config_keys import key_tables
-from guides import guide_navigation, guide_of_anchor, guide_pages, read_guides
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
-from offline import loaded_addresses
-from recipes import recipe_table
-from repository_pages import IMAGES, PAGE_OF_FILE, ROOT, LinkError, move_links
+
+from vtn_site.config_keys import key_tables
+from vtn_site.guides import guide_navigation, guide_of_anchor, guide_pages, read_guides
+from vtn_site.offline import loaded_addresses
+from vtn_site.recipes import recipe_table
+from vtn_site.repository_pages import IMAGES, PAGE_OF_FILE, ROOT, LinkError, move_links
 
 TABLES = {"<!-- recipes -->": recipe_table, "<!-- keys -->": key_tables}
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from repository_pages import ROOT
-
 from slowfast.config import load_config
+from vtn_site.repository_pages import ROOT
 
 FOLDER = ROOT / "configs" / "VTN"
 
