@@ -38,7 +38,7 @@ $(VENV)/installed-gpu: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test]'
-	@touch $@ $(VENV)/installed-quickstart $(VENV)/installed-gpu
+	@touch $@ $(VENV)/installed-quickstart $(VENV)/installed-gpu $(VENV)/installed-docs
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[docs]'
