@@ -19,6 +19,7 @@ from vtn.predictor.views import ViewPlan
 
 if TYPE_CHECKING:
     from vtn.explaining.explanation import Explanation
+    from vtn.explaining.overview import Overview
     from vtn.explaining.split import FaithfulnessRow
     from vtn.explaining.video import ExplanationRequest
 
@@ -79,6 +80,34 @@ class ExplainsVideos:
         with self._features.read(source.name, source.open, of_test=True, **shown) as (opened, features):
             uri = playable_video(path) if path else ""
             return explain_video(opened, features, model, request, name=source.name, video_uri=uri, **shown)
+
+    def overview(self, video: Video | VideoSource) -> Overview:
+        """Predicts a video with its scores over time and the frames to which the model attends.
+
+        The video is decoded once for the frames of its prediction, and again for the few that are shown.
+
+        Args:
+            video: as for :meth:`__call__`.
+
+        Raises:
+            DecodeError, OSError: for a video that cannot be decoded.
+            InputError: for a predictor with ``views``, whose clips are not one sequence.
+            NotFiniteError: for scores that are NaN or infinite.
+        """
+        from vtn.explaining.overview import survey_video
+
+        if not self._plan.is_full_video:
+            raise InputError("views: must be None for an overview, which is of the full video")
+        source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
+        with self._features.read(source.name, source.open, of_test=True) as (opened, features):
+            return survey_video(
+                opened,
+                features,
+                self.model,
+                name=source.name,
+                class_names=self.class_names,
+                head_act=self._scorer.head_act,
+            )
 
     def measure_faithfulness(
         self, videos: Iterable[Video | VideoSource]
