@@ -68,7 +68,7 @@ def test_health_and_examples(server: Running, videos: Path) -> None:
     assert [example["name"] for example in examples] == ["01.mp4", "13.mp4", "40.mp4"]
     assert content == (videos / "13.mp4").read_bytes()
     assert missing.status_code == 404
-    assert missing.json()["error"] == "there is no example 3"
+    assert missing.json()["error"] == "example 3 does not exist"
 
 
 def test_the_schema_documents_the_endpoint(server: Running) -> None:

@@ -4,7 +4,7 @@ SOURCE is as for `vtn predict`. The page takes a video, or one of the examples, 
 their scores over time and the frames with the highest attention of [CLS]. POST /predict answers programs,
 GET /openapi.json has its schema, and GET /health the state. Only programs of this computer reach the server
 unless --host names another address; it has no passwords. Needs pip install "slowfast-vtn[serve]".
-Exit status: 0 ended, 2 the command or the model is wrong, 130 interrupted.
+Exit status: 0 ended by Ctrl-C, 1 the model, the address or a folder cannot be used, 2 the command is wrong.
 
 examples:
   a page at http://127.0.0.1:8000 with examples
@@ -132,14 +132,12 @@ def _serve(args: argparse.Namespace, program: str) -> int:
             if not is_private:
                 print(
                     f"{program}: warning: --host {args.host}: every computer that reaches this address can "
-                    "use the model; there are no passwords",
+                    "use the model without a password",
                     file=sys.stderr,
                 )
             host = f"[{args.host}]" if ":" in args.host else args.host
             print(f"http://{host}:{listener.getsockname()[1]} (Ctrl-C ends the server)", flush=True)
             uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:  # raised again by uvicorn after its orderly end
-            return 130
         finally:
             service.close()
     return 0
@@ -159,8 +157,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]  # the address follows
         raise InputError(
-            f"--host {host} --port {port}: cannot be listened on ({error.strerror or error}); choose another "
+            f"--host {host} --port {port}: cannot be listened on ({reason}); choose another "
             "port, or 0 for any free one"
         ) from None
 

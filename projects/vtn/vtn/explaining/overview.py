@@ -37,7 +37,7 @@ class Overview:
         attention: (T,) float32 of [CLS], rolled out over the layers; None for models without it, and for
             videos of one frame.
         shown: rows of the frames with pictures: those with the highest attention, the highest first; evenly
-            spaced ones where there is no attention.
+            spaced ones for models without attention.
         jpegs: row of a shown frame -> JPEG file.
     """
 

@@ -51,7 +51,7 @@ class Answer(BaseModel):
     windows: list[Window] = Field(description="scores over time")
     attention: FrameAttention | None = Field(description="null for models without attention to frames")
     shown_frames: list[ShownFrame] = Field(
-        description="the frames with the highest attention; evenly spaced ones where there is no attention"
+        description="the frames with the highest attention; evenly spaced ones for models without it"
     )
 
 

@@ -125,7 +125,7 @@ def _add_examples(app: FastAPI, service: Service) -> None:
     async def send_example(number: int) -> FileResponse:
         """Returns the file of a video to try."""
         if not 0 <= number < len(service.examples):
-            raise Refusal(404, f"there is no example {number}", "choose a number that GET /examples lists")
+            raise Refusal(404, f"example {number} does not exist", "choose a number that GET /examples lists")
         path = service.examples[number]
         if not path.is_file():
             raise Refusal(404, f"example {number} was removed", "choose another example")

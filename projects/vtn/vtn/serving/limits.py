@@ -60,7 +60,7 @@ def too_large(limits: Limits) -> Refusal:
 
 
 def too_busy(limits: Limits) -> Refusal:
-    """Returns the answer to a request for which there is no room in the queue."""
+    """Returns the answer to a request while the queue is full."""
     return Refusal(
         429,
         f"{limits.queue_length} requests are being answered already",

@@ -39,7 +39,7 @@ class Service:
         """Returns the answer to an uploaded form, see :class:`vtn.serving.answers.Answer`.
 
         Raises:
-            Refusal: where there is no answer.
+            Refusal: for a request that cannot be answered.
         """
         try:
             with self._place_in_queue(), self.folder.request() as folder:
