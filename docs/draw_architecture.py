@@ -39,6 +39,7 @@ CONTENTS = {
     "slowfast.models.clip_grid": "clips and time steps of a model",
     "slowfast.models": "registries, losses, baselines",
     "slowfast.checkpoint": "files, weights, resuming",
+    "slowfast.tracking": "TensorBoard and others",
     "slowfast.engine": "train, evaluate, test",
     "slowfast.extraction": "videos → feature cache",
     "slowfast.preparation": "scan, resize, split, stats",

@@ -34,7 +34,9 @@ REGISTRY_OF_KEY: Mapping[str, str] = MappingProxyType(
         "SOLVER.LR_POLICY": "slowfast.solver.lr_policy:LR_POLICY_REGISTRY",
         "SOLVER.OPTIMIZING_METHOD": "slowfast.solver.optimizer:OPTIMIZER_REGISTRY",
         "MODEL.LOSS_FUNC": "slowfast.models.losses:LOSS_REGISTRY",
+        "LOSS.CLASS_WEIGHTS": "slowfast.models.objective.class_weights:CLASS_WEIGHT_REGISTRY",
         "MODEL.HEAD_ACT": "slowfast.models.score_activations:SCORE_ACTIVATION_REGISTRY",
+        "TRACKERS": "slowfast.tracking.kinds:TRACKER_REGISTRY",
         "DATA_LOADER.TRAIN_SAMPLER": "slowfast.datasets.loading.samplers:SAMPLER_REGISTRY",
     }
 )

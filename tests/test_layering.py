@@ -137,7 +137,6 @@ DOORS = {
     "slowfast.datasets.views.augment.clips_per_video": "a number that builders share",
     "slowfast.engine.dry_run.run_dry": "starts a run",
     "slowfast.engine.run": "starts a run",
-    "slowfast.engine.tensorboard.open_tensorboard": "builds the writer, or None",
     "slowfast.engine.test": "starts a test",
     "slowfast.engine.testing.order_test.run_order_tests": "starts tests",
     "slowfast.engine.training.build": "builds a training run",

@@ -35,6 +35,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("slowfast.features",),
     ("slowfast.models",),
     ("slowfast.checkpoint",),
+    ("slowfast.tracking",),
     ("slowfast.engine",),
     ("slowfast.extraction",),
     ("slowfast.preparation",),

@@ -55,6 +55,7 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
         num_views=np.sum([test.num_views[chosen] for _, test, chosen in tests], axis=0),
         class_names=first.class_names,
         broken=(),
+        groups=tuple(first.groups[row] for row in rows[0]) if first.groups else (),
         meta={"fused": len(predictions), "weights": weights},
     )
 

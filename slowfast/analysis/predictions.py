@@ -80,16 +80,10 @@ def summarize(predictions: Predictions) -> str:
     if predictions.broken:
         videos += f", {len(predictions.broken)} broken"
     if predictions.multi_label:
-        return f"mAP {predictions.mean_average_precision:.4f} over {videos}"
-    text = f"top-1 {predictions.top1:.2f} %, top-5 {predictions.top5:.2f} % over {videos}"
-    if not (metrics := predictions.class_metrics):
-        return text
-    interval = predictions.top1_interval
-    text += (
-        f"; 95 % interval of top-1 [{100 * interval.low:.1f}, {100 * interval.high:.1f}] %; balanced "
-        f"accuracy {metrics['balanced_acc']:.2f} %, macro-F1 {metrics['macro_f1']:.2f} %"
-    )
-    return text + (f", AUROC {metrics['auroc']:.4f}" if "auroc" in metrics else "")
+        text = f"mAP {predictions.mean_average_precision:.4f} over {videos}"
+    else:
+        text = f"top-1 {predictions.top1:.2f} %, top-5 {predictions.top5:.2f} % over {videos}"
+    return f"{text}; {predictions.describe_intervals()}" if predictions.intervals else text
 
 
 def _print_worst(predictions: Predictions, count: int) -> None:
@@ -156,7 +150,7 @@ def write_confusion(path: str | Path, predictions: Predictions) -> None:
                 [["true", *names], *([names[k], *row] for k, row in enumerate(confusion.tolist()))]
             )
     elif suffix in IMAGE_SUFFIXES:
-        from slowfast.engine.tensorboard import draw_confusion
+        from slowfast.tracking.tensorboard import draw_confusion
 
         with atomic_write(path) as temporary:
             draw_confusion(confusion, names).savefig(temporary)

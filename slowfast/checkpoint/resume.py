@@ -39,6 +39,7 @@ _HARMLESS = (
     "OUTPUT_DIR",
     "LOG_",
     "TENSORBOARD.",
+    "TRACKER",
     "TEST.",
     "SHARD_ID",
     "DIST_START_TIMEOUT",
@@ -59,6 +60,7 @@ NODE_KEYS = (
     "DATA_LOADER.SAMPLE_TIMEOUT",
     "LOG_",
     "TENSORBOARD.",
+    "TRACKER",
     "DIST_START_TIMEOUT",
     "DIST_TIMEOUT",
 )

@@ -43,6 +43,8 @@ class TrainingState:
         class_names: in the order of the classes; empty if the run did not know them.
         lr_scale: factor on the learning rates of the configuration.
         average_state: the ``state_dict()`` of the moving average of the weights; empty without an average.
+        selection_state: comparison of the validations so far, see
+            ``slowfast.engine.training.model_selection``; empty if unknown.
     """
 
     progress: TrainingProgress
@@ -56,3 +58,4 @@ class TrainingState:
     class_names: tuple[str, ...] = ()
     lr_scale: float = 1.0
     average_state: dict[str, Any] = field(default_factory=dict)
+    selection_state: dict[str, Any] = field(default_factory=dict)

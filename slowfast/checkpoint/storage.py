@@ -114,6 +114,7 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         "data_fingerprint": state.data_fingerprint,
         "class_names": list(state.class_names),
         "lr_scale": state.lr_scale,
+        "selection_state": state.selection_state,
     }
     if state.average_state:
         content["ema_state"] = state.average_state
@@ -179,6 +180,7 @@ def read_training_state(path: str | Path) -> TrainingState | None:
         class_names=tuple(content.get("class_names", ())),
         lr_scale=content.get("lr_scale", 1.0),
         average_state=content.get("ema_state", {}),
+        selection_state=content.get("selection_state", {}),
     )
 
 

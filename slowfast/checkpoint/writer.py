@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
+from slowfast.checkpoint.best import best_of
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.checkpoint.storage import (
-    checkpoint_path,
-    list_checkpoints,
-    recorded_validation,
-    save_checkpoint,
-)
+from slowfast.checkpoint.storage import checkpoint_path, list_checkpoints, save_checkpoint
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -34,15 +29,24 @@ class CheckpointWriter:
         minutes: time between two checkpoints within an epoch; 0: no such checkpoints.
         steps: optimiser steps between two checkpoints; 0: no such checkpoints.
         keep: number of checkpoints at the end of an epoch that :meth:`prune` keeps; 0: all.
+        best_metric: validation metric of the best checkpoint, which is kept, too; see
+            :mod:`slowfast.checkpoint.best`.
     """
 
     def __init__(
-        self, output_dir: str | Path, *, minutes: float = 0.0, steps: int = 0, keep: int = 0
+        self,
+        output_dir: str | Path,
+        *,
+        minutes: float = 0.0,
+        steps: int = 0,
+        keep: int = 0,
+        best_metric: str = "",
     ) -> None:
         self._output_dir = output_dir
         self._seconds = minutes * 60
         self._steps = steps
         self._keep = keep
+        self._best_metric = best_metric
         self._last = time.monotonic()
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
@@ -106,7 +110,7 @@ class CheckpointWriter:
     def prune(self) -> None:
         """Deletes the superfluous checkpoints and their metrics."""
         self.wait()
-        for path in superfluous(self._output_dir, keep=self._keep):
+        for path in superfluous(self._output_dir, keep=self._keep, best_metric=self._best_metric):
             path.unlink(missing_ok=True)
             path.with_suffix(".json").unlink(missing_ok=True)
 
@@ -126,23 +130,17 @@ class CheckpointWriter:
             self._failure = error
 
 
-def superfluous(output_dir: str | Path, *, keep: int) -> list[Path]:
+def superfluous(output_dir: str | Path, *, keep: int, best_metric: str = "") -> list[Path]:
     """Returns the checkpoints that may be deleted.
 
     Within an epoch: all but the two latest of all files. At the end of an epoch: all but the ``keep`` latest
-    and the one with the best validation; with ``keep`` 0 none of them.
+    and the one with the best validation by ``best_metric``; with ``keep`` 0 none of them.
     """
     found = list_checkpoints(output_dir)
     within = [path for progress, path in found[2:] if progress.step]
-    ends = [path for progress, path in found if not progress.step]
+    ends = [(progress, path) for progress, path in found if not progress.step]
     if keep == 0:
         return within
-    validated = [(metrics, path) for path in ends if (metrics := recorded_validation(path)) is not None]
-    best = min(validated, key=lambda pair: _badness(pair[0]))[1] if validated else None
+    best = best_of(ends, best_metric)
     # At least two are kept, so that a run can be resumed if the latest one is damaged.
-    return within + [path for path in ends[max(keep, 2) :] if path != best]
-
-
-def _badness(metrics: Mapping[str, float]) -> float:
-    """Returns a number that is lower for a better validation."""
-    return metrics["top1_err"] if "top1_err" in metrics else -metrics.get("map", 0.0)
+    return within + [path for _, path in ends[max(keep, 2) :] if path != best]

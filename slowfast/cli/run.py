@@ -20,6 +20,9 @@ examples:
     slowfast run --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics \\
         NUM_GPUS 0 TRAIN.BATCH_SIZE 2 TRAIN.MAX_STEPS 2 VTN.BACKBONE.PRETRAINED False
 
+  train and test fold 0 of the lists that `slowfast prepare split --folds` has written to data/folds
+    slowfast run --cfg VIT_B_VTN --fold 0 DATA.PATH_TO_DATA_DIR data/folds OUTPUT_DIR output/folds
+
   train on two nodes: this command on the first node, and with --shard_id 1 on the second
     slowfast run --cfg VIT_B_VTN --num_shards 2 --shard_id 0 \\
         --init_method tcp://10.0.0.1:9999 DATA.PATH_TO_DATA_DIR data/kinetics
@@ -64,6 +67,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="tcp://HOST:PORT of the first node; required with several nodes",
     )
     parser.add_argument(
+        "--fold",
+        type=int,
+        metavar="K",
+        help="use the lists in DATA.PATH_TO_DATA_DIR/fold_K, and write to OUTPUT_DIR/fold_K",
+    )
+    parser.add_argument(
         "--opts",
         nargs="*",
         action="extend",
@@ -75,12 +84,33 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides_from(args: argparse.Namespace) -> list[str]:
-    """Returns ``[KEY, VALUE, …]``, all changes that the arguments of :func:`add_run_arguments` ask for."""
+    """Returns ``[KEY, VALUE, …]``, all changes that the arguments of :func:`add_run_arguments` ask for.
+
+    Raises:
+        ConfigError: for a fold whose lists do not exist, and for problems of the configuration.
+    """
     overrides = [*args.opts, *args.overrides]
     for key, number in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
         if number is not None:
             overrides += [key, str(number)]
-    return overrides
+    return overrides if args.fold is None else [*overrides, *_fold_overrides(args.cfg, overrides, args.fold)]
+
+
+def _fold_overrides(config: str, overrides: Sequence[str], fold: int) -> list[str]:
+    """Returns the changes that make a run one of a fold."""
+    from slowfast.config import load_config
+    from slowfast.errors import ConfigError
+
+    cfg = load_config(config, overrides, warn=False)
+    data = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"fold_{fold}")
+    if not os.path.isdir(data):
+        raise ConfigError(
+            f"--fold {fold}: {data} must be a folder of lists; write folds with `slowfast prepare split "
+            "--folds`, and give their folder as DATA.PATH_TO_DATA_DIR"
+        )
+    output = os.path.join(cfg.OUTPUT_DIR, f"fold_{fold}")
+    # In quotes, since a path may look like a number.
+    return ["DATA.PATH_TO_DATA_DIR", repr(data), "OUTPUT_DIR", repr(output)]
 
 
 def set_thread_environment() -> None:

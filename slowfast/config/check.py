@@ -12,8 +12,14 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config.check_data import check_augmentation, check_labels, check_pixels, check_views
 from slowfast.config.check_features import check_feature_cache, check_features
-from slowfast.config.check_run import check_inputs, check_output, check_weights
-from slowfast.config.check_training import check_parallel, check_precision, check_solver
+from slowfast.config.check_run import check_inputs, check_output, check_trackers, check_weights
+from slowfast.config.check_training import (
+    check_loss,
+    check_parallel,
+    check_precision,
+    check_selection,
+    check_solver,
+)
 from slowfast.config.check_values import check_names, check_values
 from slowfast.errors import ConfigError
 from slowfast.registry import import_user_modules, projects
@@ -34,13 +40,15 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
     problems += [*check_values(cfg), *check_labels(cfg), *check_pixels(cfg), *check_views(cfg)]
     problems += check_features(cfg)
     if cfg.TRAIN.ENABLE:
-        problems += [*check_augmentation(cfg), *check_solver(cfg), *check_parallel(cfg)]
+        problems += [*check_augmentation(cfg), *check_solver(cfg), *check_loss(cfg), *check_parallel(cfg)]
+        problems += check_selection(cfg)
         problems += check_precision(cfg)
     problems += _check_node_rank(cfg)
     for project in projects():
         problems += project.check(cfg)
     if for_run:
         problems += [*check_inputs(cfg), *check_feature_cache(cfg), *check_weights(cfg), *check_output(cfg)]
+        problems += check_trackers(cfg)
     return problems
 
 

@@ -29,22 +29,23 @@ def check_labels(cfg: CfgNode) -> Iterator[str]:
     losses: Any = registry_of("MODEL.LOSS_FUNC")
     if loss not in losses:  # reported by check_names
         return
-    takes_values = losses.labels_of(loss) == "values"
+    forms = losses.forms_of(loss)
+    takes_values = forms.labels == "values"
     mixed = cfg.TRAIN.ENABLE and cfg.MIXUP.ENABLE
     if cfg.DATA.MULTI_LABEL and not takes_values:
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: must take one value per class where DATA.MULTI_LABEL is True; "
             "use bce_logit (and MODEL.HEAD_ACT sigmoid)"
         )
-    if cfg.DATA.MULTI_LABEL and loss == "bce_logit" and cfg.MODEL.HEAD_ACT == "softmax":
+    if cfg.DATA.MULTI_LABEL and forms.independent and cfg.MODEL.HEAD_ACT == "softmax":
         yield (
             "MODEL.HEAD_ACT = 'softmax': must score each class on its own where DATA.MULTI_LABEL is True and "
-            "MODEL.LOSS_FUNC is bce_logit; use sigmoid"
+            f"MODEL.LOSS_FUNC is {loss}; use sigmoid"
         )
     if mixed and not takes_values:
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: must take one value per class where MIXUP.ENABLE mixes clips; use "
-            "soft_cross_entropy"
+            f"{forms.soft or 'soft_cross_entropy'}"
         )
     if cfg.TRAIN.ENABLE and not (cfg.DATA.MULTI_LABEL or mixed) and takes_values:
         yield (
@@ -109,6 +110,10 @@ def check_views(cfg: CfgNode) -> Iterator[str]:
             f"DATA.TEST_CROP_SIZE = {size}: must be a multiple of DATA.TEST_PICTURE_MULTIPLE = {multiple}, "
             f"since it is the short side of whole pictures; use {size // multiple * multiple or multiple}"
         )
+    try:
+        re.compile(cfg.TEST.GROUP_BY)
+    except re.error as error:
+        yield f"TEST.GROUP_BY = {cfg.TEST.GROUP_BY!r}: must be a regular expression ({error})"
     if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
         yield (
             f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: must be 1 for full videos; use 1, or "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
+
+from slowfast.registry import registry_of
 
 # Data sets whose annotations are `train.csv`, `val.csv` and `test.csv` in one folder.
 _CSV_DATASETS = ("kinetics", "frames", "features")
@@ -63,3 +66,17 @@ def check_output(cfg: CfgNode) -> Iterator[str]:
         yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {existing} is not a folder; choose another folder"
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {existing} cannot be written to; choose another folder"
+
+
+def check_trackers(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of trackers whose packages are not installed."""
+    kinds = registry_of("TRACKERS")
+    for name in cfg.TRACKERS:
+        if name not in kinds:  # reported by check_names
+            continue
+        package = kinds.get(name).package
+        if package and importlib.util.find_spec(package) is None:
+            yield (
+                f"TRACKERS = {list(cfg.TRACKERS)}: must be installed trackers, and {package} is not; run "
+                f"`pip install {package}`, or leave {name} out"
+            )

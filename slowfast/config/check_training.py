@@ -2,11 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
 from slowfast.config.values import flatten
+from slowfast.errors import ConfigError
+from slowfast.registry import registry_of
+
+
+def check_loss(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the section LOSS, and of the loss that it changes."""
+    losses: Any = registry_of("MODEL.LOSS_FUNC")
+    loss, scheme = cfg.MODEL.LOSS_FUNC, cfg.LOSS.CLASS_WEIGHTS
+    if loss in losses:  # other names are reported by check_names
+        yield from _check_arguments("LOSS.ARGS", cfg.LOSS.ARGS, losses.get(loss), loss)
+        if scheme != "none" and losses.forms_of(loss).each is None:
+            yield (
+                f"LOSS.CLASS_WEIGHTS = {scheme!r}: must be 'none' for MODEL.LOSS_FUNC {loss}, whose values "
+                "per clip are unknown; register the loss with each=, or use a built-in one"
+            )
+    if scheme in registry_of("LOSS.CLASS_WEIGHTS"):
+        yield from _check_class_weights(cfg, registry_of("LOSS.CLASS_WEIGHTS").get(scheme))
+    if cfg.LOSS.LABEL_SMOOTHING > 0 and cfg.MIXUP.ENABLE:
+        yield (
+            f"LOSS.LABEL_SMOOTHING = {cfg.LOSS.LABEL_SMOOTHING}: must be 0 where MIXUP.ENABLE is True, which "
+            "smooths labels itself; set MIXUP.LABEL_SMOOTH_VALUE instead"
+        )
+
+
+def _check_class_weights(cfg: CfgNode, scheme: Callable[..., Any]) -> Iterator[str]:
+    import numpy as np
+
+    options = cfg.LOSS.CLASS_WEIGHT_ARGS
+    problems = list(_check_arguments("LOSS.CLASS_WEIGHT_ARGS", options, scheme, cfg.LOSS.CLASS_WEIGHTS))
+    yield from problems
+    if not problems:  # the scheme itself checks the values
+        try:
+            scheme(np.ones(cfg.MODEL.NUM_CLASSES), **options)
+        except ConfigError as error:
+            yield from error.problems
+        except (TypeError, ValueError) as error:
+            yield f"LOSS.CLASS_WEIGHT_ARGS = {dict(options)}: must fit {cfg.LOSS.CLASS_WEIGHTS} ({error})"
+
+
+def _check_arguments(key: str, arguments: CfgNode, function: Callable[..., Any], name: str) -> Iterator[str]:
+    """Yields the problems of keyword arguments that a function does not take, or lacks."""
+    parameters = inspect.signature(function).parameters.values()
+    keywords = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    known = ", ".join(parameter.name for parameter in keywords) or "nothing"
+    unknown = set(arguments) - {parameter.name for parameter in keywords}
+    for argument in sorted(unknown) if not takes_any else ():
+        given = f"{key}.{argument} = {arguments[argument]!r}"
+        yield f"{given}: must be a parameter of {name}, which takes {known}"
+    for parameter in keywords:
+        if parameter.default is parameter.empty and parameter.name not in arguments:
+            yield f"{key} = {dict(arguments)}: must contain {parameter.name}, which {name} needs"
 
 
 def check_solver(cfg: CfgNode) -> Iterator[str]:
@@ -41,6 +95,25 @@ def check_solver(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.WARMUP_EPOCHS = {solver.WARMUP_EPOCHS}: must leave epochs for the cosine that follows; "
             f"use fewer than SOLVER.MAX_EPOCH = {solver.MAX_EPOCH}"
         )
+
+
+def check_selection(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problem of a metric that the validations of this configuration do not have."""
+    metric, several = cfg.TRAIN.BEST_METRIC, cfg.DATA.MULTI_LABEL
+    losses: Any = registry_of("MODEL.LOSS_FUNC")
+    loss = cfg.MODEL.LOSS_FUNC
+    no_loss = loss in losses and losses.labels_of(loss) == "values" and not several
+    problem = ""
+    if several and metric not in ("", "loss", "map"):
+        problem = "must be map or loss where DATA.MULTI_LABEL is True"
+    elif metric == "map" and not several:
+        problem = "must be a metric of one class per video where DATA.MULTI_LABEL is False; use balanced_acc"
+    elif metric == "auroc" and cfg.MODEL.NUM_CLASSES != 2:
+        problem = f"must be another metric for MODEL.NUM_CLASSES {cfg.MODEL.NUM_CLASSES}; use balanced_acc"
+    elif metric == "loss" and no_loss:
+        problem = f"must be another metric, since MODEL.LOSS_FUNC {loss} is not computed in validation"
+    if problem:
+        yield f"TRAIN.BEST_METRIC = {metric!r}: {problem}"
 
 
 def check_precision(cfg: CfgNode) -> Iterator[str]:

@@ -12,6 +12,8 @@ from slowfast.registry import REGISTRY_OF_KEY, registry_of
 
 _CHOICES = {
     "DATA.NORMALIZATION": ("data", "backbone"),
+    "TRAIN.BEST_METRIC": ("", "loss", "top1_err", "top5_err", "balanced_acc", "macro_f1", "auroc", "map"),
+    "TEST.WEIGHTS": ("last", "best"),
     "TRAIN.PRECISION": ("float32", "mixed", "bfloat16", "float16"),
     "TEST.PRECISION": ("", "float32", "mixed", "bfloat16", "float16"),
     "MATMUL_PRECISION": ("highest", "high", "medium"),
@@ -49,6 +51,9 @@ _AT_LEAST = {
     "TRAIN.CHECKPOINT_MINUTES": 0,
     "TRAIN.CHECKPOINT_STEPS": 0,
     "TRAIN.GRAD_ACCUM_STEPS": 1,
+    "TRAIN.PATIENCE": 0,
+    "TRAIN.STALL_STEPS": 0,
+    "TRAIN.MIN_IMPROVEMENT": 0,
     "TRAIN.KEEP_CHECKPOINTS": 0,
     "TRAIN.EVAL_NUM_FRAMES": 0,
     "TRAIN.EVAL_STREAM_FRAMES": 0,
@@ -63,6 +68,7 @@ _AT_LEAST = {
     "SOLVER.WARMUP_EPOCHS": 0,
     "SOLVER.WARMUP_START_LR": 0,
     "SOLVER.COSINE_END_LR": 0,
+    "LOSS.LOGIT_ADJUSTMENT": 0,
     "SOLVER.DAMPENING": 0,
     "NUM_GPUS": 0,
     "NUM_SHARDS": 1,
@@ -75,7 +81,13 @@ _ABOVE_ZERO = {
     "DATA.IMAGE_FPS": "give the frame rate of the images",
     "DATA.TARGET_FPS": "give the frames per second that SAMPLING_RATE counts",
 }
-_BELOW_ONE = ("MODEL.DROPOUT_RATE", "SOLVER.MOMENTUM", "MIXUP.LABEL_SMOOTH_VALUE", "MODEL_EMA.DECAY")
+_BELOW_ONE = (
+    "MODEL.DROPOUT_RATE",
+    "SOLVER.MOMENTUM",
+    "MIXUP.LABEL_SMOOTH_VALUE",
+    "LOSS.LABEL_SMOOTHING",
+    "MODEL_EMA.DECAY",
+)
 _UP_TO_ONE = ("DATA.MAX_BROKEN_FRACTION", "AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
 
 
@@ -83,7 +95,8 @@ def check_values(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of keys with fixed choices and of numbers outside their range."""
     for key, choices in _CHOICES.items():
         if _value(cfg, key) not in choices:
-            yield f"{key} = {_value(cfg, key)!r}: must be one of {', '.join(choices)}"
+            names = ", ".join(name or "''" for name in choices)
+            yield f"{key} = {_value(cfg, key)!r}: must be one of {names}"
     for key, least in _AT_LEAST.items():
         if _value(cfg, key) < least:
             yield f"{key} = {_value(cfg, key)}: must be {least} or more"
@@ -101,10 +114,12 @@ def check_values(cfg: CfgNode) -> Iterator[str]:
 def check_names(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of keys that choose an entry of a registry; the user's modules are imported."""
     for key in REGISTRY_OF_KEY:
-        try:
-            registry_of(key).get(_value(cfg, key))
-        except ConfigError as error:
-            yield from error.problems
+        value = _value(cfg, key)
+        for name in value if isinstance(value, tuple) else (value,):
+            try:
+                registry_of(key).get(name)
+            except ConfigError as error:
+                yield from error.problems
 
 
 def _value(cfg: CfgNode, key: str) -> Any:

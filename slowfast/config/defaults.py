@@ -34,6 +34,14 @@ _C.TRAIN.FORCE_RESUME = False
 _C.TRAIN.CHECKPOINT_MINUTES = 30.0
 # (new) Optimiser steps between two checkpoints, counted from the start of the run; 0: no such checkpoints.
 _C.TRAIN.CHECKPOINT_STEPS = 0
+# (new) End the training after this many validations without improvement; 0: never. The learning rates remain
+# those of MAX_EPOCH epochs.
+_C.TRAIN.PATIENCE = 0
+# (new) Smallest difference that counts as an improvement, in the unit of BEST_METRIC.
+_C.TRAIN.MIN_IMPROVEMENT = 0.0
+# (new) Validation metric of the best checkpoint: loss, top1_err, top5_err, balanced_acc, macro_f1, auroc (two
+# classes), map (several classes per video). Empty: top1_err or map.
+_C.TRAIN.BEST_METRIC = ""
 # (new) Number of epoch checkpoints to keep, the newest ones and the best validated one; 0: all.
 _C.TRAIN.KEEP_CHECKPOINTS = 0
 # Checkpoint whose weights the training starts from.
@@ -63,6 +71,9 @@ _C.TRAIN.EVAL_NUM_FRAMES = 0
 # (new) Evaluated views of more frames than this are decoded in chunks while the model runs, if the model
 # encodes each frame by itself; 0: never.
 _C.TRAIN.EVAL_STREAM_FRAMES = 512
+# (new) Steps (at least a twentieth of the training) after which the log has a hint, with measured reasons, if
+# the training loss has not moved; 0: never.
+_C.TRAIN.STALL_STEPS = 200
 # (new) Total number of optimiser steps after which the run stops; 0: no limit.
 _C.TRAIN.MAX_STEPS = 0
 
@@ -85,11 +96,17 @@ _C.TEST.DATASET = "kinetics"
 _C.TEST.BATCH_SIZE = 8
 # Checkpoint to test; empty: the newest one in OUTPUT_DIR, else TRAIN.CHECKPOINT_FILE_PATH.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
+# (new) Where CHECKPOINT_FILE_PATH is empty: last tests the newest weights, best those of the best validation
+# by TRAIN.BEST_METRIC.
+_C.TEST.WEIGHTS = "last"
 # Clips per video, and crops of each clip along the longer side.
 _C.TEST.NUM_ENSEMBLE_VIEWS = 10
 _C.TEST.NUM_SPATIAL_CROPS = 3
 # File of predictions (.npz; a .csv is written beside it), relative to OUTPUT_DIR; empty: not written.
 _C.TEST.SAVE_RESULTS_PATH = ""
+# (new) Regular expression that captures the group of a video from its path, such as the name of the source
+# video; intervals of metrics are then computed over groups. Empty: the list's column "group", if it has one.
+_C.TEST.GROUP_BY = ""
 # (new) For ablations: put the frames of each view in a seeded random order and keep their positions.
 _C.TEST.SHUFFLE_FRAMES = False
 # (new) Also test with the frames of each view shuffled, reversed, and with its middle frame alone: accuracies
@@ -103,12 +120,29 @@ _C.MODEL.MODEL_NAME = "SlowFast"
 # Architecture within a model family.
 _C.MODEL.ARCH = "slowfast"
 _C.MODEL.NUM_CLASSES = 400
-# A name in LOSS_REGISTRY: cross_entropy, soft_cross_entropy, bce_logit.
+# A name in LOSS_REGISTRY: for one class per video cross_entropy, focal; for mixed clips soft_cross_entropy,
+# soft_focal; for several classes per video bce_logit, focal_logit.
 _C.MODEL.LOSS_FUNC = "cross_entropy"
 _C.MODEL.DROPOUT_RATE = 0.5
 # A name in SCORE_ACTIVATION_REGISTRY: softmax, sigmoid, none. It turns logits into scores in tests, before
 # the scores of a video's views are merged.
 _C.MODEL.HEAD_ACT = "softmax"
+
+# (new) Changes of the loss in training; validation and tests use the plain loss.
+_C.LOSS = CfgNode()
+# Keyword arguments of MODEL.LOSS_FUNC, such as gamma of focal.
+_C.LOSS.ARGS = CfgNode(new_allowed=True)
+# A name in CLASS_WEIGHT_REGISTRY: none, balanced, effective_number, given. The weights are scaled so that
+# their mean over the training videos is 1.
+_C.LOSS.CLASS_WEIGHTS = "none"
+# Keyword arguments of CLASS_WEIGHTS: beta of effective_number, weights of given (one per class).
+_C.LOSS.CLASS_WEIGHT_ARGS = CfgNode(new_allowed=True)
+# Factor of log(fraction of a class in the training list), which is added to its logit in training (logit
+# adjustment, Menon et al., 2021, eq. 10); 1 makes the mean accuracy over the classes the goal, 0: off.
+_C.LOSS.LOGIT_ADJUSTMENT = 0.0
+# Fraction of each label that is divided equally among all classes (of several classes per video: moved
+# towards 0.5).
+_C.LOSS.LABEL_SMOOTHING = 0.0
 
 # -------------------------------------------------------------------------------------- data
 _C.DATA = CfgNode()
@@ -317,7 +351,14 @@ _C.DETERMINISTIC = False
 _C.LOG_PERIOD = 10
 _C.LOG_MODEL_INFO = True
 
+# (new) Names in TRACKER_REGISTRY: tensorboard, trackio, wandb, mlflow. They write to OUTPUT_DIR and use no
+# network unless their own environment variables say so.
+_C.TRACKERS = ()
+# (new) Name of the project under which trackers compare runs.
+_C.TRACKER_PROJECT = "slowfast"
+
 _C.TENSORBOARD = CfgNode()
+# The same as tensorboard in TRACKERS.
 _C.TENSORBOARD.ENABLE = False
 # Empty: runs-{TRAIN.DATASET} in OUTPUT_DIR.
 _C.TENSORBOARD.LOG_DIR = ""

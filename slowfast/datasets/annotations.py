@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slowfast.datasets.groups import GroupColumn
 from slowfast.errors import AnnotationError
 
 # Paths that are hashed at a time, which bounds the memory of their bytes.
@@ -143,6 +144,7 @@ class Annotations:
         image_fps: images per second of folders of images; None: the paths are video files.
         features: True: the paths are files of features.
         image_template: name of the images, such as ``img_{:05d}.jpg``; empty: all images of a folder.
+        groups: the column of the list that names the group of each video; None without one.
     """
 
     paths: PathTable
@@ -153,6 +155,7 @@ class Annotations:
     image_fps: float | None = None
     features: bool = False
     image_template: str = ""
+    groups: GroupColumn | None = None
 
     @classmethod
     def from_lists(cls, paths: Sequence[str], labels: Sequence[int], num_classes: int) -> Self:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -102,6 +102,11 @@ class ViewDataset(Dataset[Item]):
     @property
     def segments(self) -> np.ndarray | None:
         """(N, 2) float64, start and end in seconds within each file; None for full files."""
+        return None
+
+    @property
+    def groups(self) -> Sequence[str] | None:
+        """The group of each video, see :mod:`slowfast.datasets.groups`; None where the list names none."""
         return None
 
     @abstractmethod
@@ -205,6 +210,12 @@ class VideoDataset(ViewDataset):
         """(N, 2) float64, start and end in seconds within each file; None for full files."""
         segments = self._annotations.segments
         return None if segments is None else segments.numpy()
+
+    @property
+    def groups(self) -> Sequence[str] | None:
+        """The group of each video, read from the list; None where it has no such column."""
+        column = self._annotations.groups
+        return None if column is None else column.read()
 
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         view, crop = divmod(view_id, self._num_crops)

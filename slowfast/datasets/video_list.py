@@ -2,8 +2,9 @@
 
 A line is ``path<separator>label``. The last separator of a line counts, so that paths may contain it. Columns
 may be padded and aligned, and quoted as in csv; blank lines are skipped. The first line may name the columns:
-a path and a label, then start and end of a segment in seconds, and columns that are not read, such as
-``total_frames``. A line that can be understood in two ways is refused. This module imports no torch.
+a path and a label, then start and end of a segment in seconds, the group of videos that are alike
+(:mod:`slowfast.datasets.groups`), and columns that are not read, such as ``total_frames``. A line that can be
+understood in two ways is refused. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import NamedTuple
 from slowfast.datasets.text_files import BLANK, read_lines
 from slowfast.errors import AnnotationError
 
-PATH, LABEL, START, END, UNUSED = "path", "label", "start", "end", ""
+PATH, LABEL, START, END, GROUP, UNUSED = "path", "label", "start", "end", "group", ""
 
 _NAMES = {
     PATH: "path video video_path video_name file file_path filepath file_name filename name clip clip_path",
     LABEL: "label labels label_id label_index label_idx class class_id class_index class_idx target category",
     START: "start start_time start_sec start_seconds time_start begin",
     END: "end end_time end_sec end_seconds time_end stop",
+    GROUP: "group groups group_id source source_id source_video subject person participant scene",
     UNUSED: "total_frames num_frames n_frames frames frame_count length duration fps split subset width "
     "height unused index id class_name label_name category_name",
 }
@@ -45,6 +47,7 @@ class ListRow(NamedTuple):
         path: of the video.
         label: one class index, or several joined by commas or semicolons.
         start, end: of the segment, in seconds; empty for full files.
+        group: name of the group; empty without such a column.
     """
 
     line: int
@@ -53,6 +56,7 @@ class ListRow(NamedTuple):
     label: str
     start: str = ""
     end: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class ListFormat:
     Attributes:
         source: the file, for messages.
         separator: between columns, one ASCII character. A space stands for any spaces and tabs.
-        columns: the columns after the path: ``LABEL``, ``START``, ``END`` or ``UNUSED``.
+        columns: the columns after the path: ``LABEL``, ``START``, ``END``, ``GROUP`` or ``UNUSED``.
         header: the line that names the columns; empty: the list has none.
         key: the config key or option that chooses the separator, for messages.
     """
@@ -114,7 +118,8 @@ class ListFormat:
         if problem := _line_problem(text, self.header):
             raise self.error(line, text, problem)
         cells = self._split(line, text, len(self.columns))
-        if len(cells) <= len(self.columns) or ("" in cells and not all(cells[i] for i in (0, *self._places))):
+        places = [0, *self._places, *([self._group_place] if self._group_place else [])]
+        if len(cells) <= len(self.columns) or ("" in cells and not all(cells[i] for i in places)):
             why = f"is not {self._describe()}"
             if text[-1] == self.separator:
                 why += (
@@ -126,6 +131,8 @@ class ListFormat:
             hint = f"the columns are separated by {path[-1]!r}; set {self.key} to it"
             raise self.error(line, text, f"is not {self._describe()} separated by a space: {hint}")
         row = ListRow(line, text, path, *[cells[i] for i in self._places])
+        if self._group_place:
+            row = row._replace(group=cells[self._group_place])
         if problem := _row_problem(row):
             raise self.error(line, text, problem)
         return row
@@ -134,6 +141,11 @@ class ListFormat:
     def _places(self) -> list[int]:
         """Indices of label, start and end among the cells of a line."""
         return [self.columns.index(column) + 1 for column in (LABEL, START, END) if column in self.columns]
+
+    @cached_property
+    def _group_place(self) -> int:
+        """Index of the group among the cells of a line; 0 without such a column."""
+        return self.columns.index(GROUP) + 1 if GROUP in self.columns else 0
 
     def error(self, line: int, text: str, why: str, *, hint: bool = False) -> AnnotationError:
         """Returns the error that names a line and what is wrong with it.
@@ -209,7 +221,7 @@ def format_row(cells: Sequence[str], separator: str) -> str:
             row = form.parse(1, line)
         except AnnotationError:
             continue
-        if row[2:] == (*cells, "", "")[:4]:
+        if row[2:] == (*cells, "", "", "")[:5]:
             return line
     raise AnnotationError(
         f"{cells[0]!r} with {cells[1]!r}: cannot be a line of a list separated by {separator!r}; rename the "

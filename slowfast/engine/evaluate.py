@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from slowfast.datasets.clip import Batch, BrokenVideo, StreamedClip, map_tensors
 from slowfast.distributed.world import World
-from slowfast.engine.prediction_file import VideoScores
 from slowfast.engine.streamed_view import classify_streamed_view
+from slowfast.engine.video_scores import VideoScores
 from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
 from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder

@@ -22,7 +22,8 @@ from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of, feature_shape_of, memory_remedies
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
-from slowfast.models.losses import LOSS_REGISTRY, LossFunction, get_loss
+from slowfast.models.losses import LOSS_REGISTRY, LossFunction
+from slowfast.models.objective.training_loss import build_plain_loss
 from slowfast.models.precision import build_precision
 from slowfast.progress import Progress, format_duration
 
@@ -144,12 +145,13 @@ def _build_loss(cfg: CfgNode) -> LossFunction | None:
     Evaluation does not mix clips, so a loss of one value per class cannot be computed for class indices.
     """
     needs_values = LOSS_REGISTRY.labels_of(cfg.MODEL.LOSS_FUNC) == "values"
-    return None if needs_values and not cfg.DATA.MULTI_LABEL else get_loss(cfg.MODEL.LOSS_FUNC)
+    return None if needs_values and not cfg.DATA.MULTI_LABEL else build_plain_loss(cfg)
 
 
 def _check_scores(cfg: CfgNode) -> None:
     """Logs a warning if scores of several classes per video depend on each other, unless the loss does so."""
-    is_softmax = cfg.MODEL.HEAD_ACT == "softmax" and cfg.MODEL.LOSS_FUNC != "soft_cross_entropy"
+    of_distributions = ("soft_cross_entropy", "soft_focal")
+    is_softmax = cfg.MODEL.HEAD_ACT == "softmax" and cfg.MODEL.LOSS_FUNC not in of_distributions
     if cfg.DATA.MULTI_LABEL and is_softmax:
         logger.warning(
             "MODEL.HEAD_ACT is softmax, so the score of a class depends on the other classes; sigmoid is "

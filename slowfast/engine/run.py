@@ -57,6 +57,7 @@ from slowfast.exit_status import EXIT_ERROR
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
+from slowfast.tracking.build import build_trackers
 
 logger = get_logger(__name__)
 
@@ -220,9 +221,11 @@ def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: Exi
     _lock_output_dir(cfg.OUTPUT_DIR, world, stack)
     if world.is_main:
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
-    trained = train(cfg, world, interrupt) if cfg.TRAIN.ENABLE else None
+    trackers = build_trackers(cfg, world)
+    stack.callback(trackers.finish)
+    trained = train(cfg, world, interrupt, trackers=trackers) if cfg.TRAIN.ENABLE else None
     if cfg.TEST.ENABLE:
-        run_test(cfg, world, interrupt, trained=trained)
+        run_test(cfg, world, interrupt, trained=trained, trackers=trackers)
 
 
 def _log_placement(cfg: CfgNode, world: World, warning: str) -> None:

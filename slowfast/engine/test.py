@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.checkpoint.best import best_checkpoint
 from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.class_names import choose_class_names
+from slowfast.datasets.groups import groups_by_pattern
+from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
@@ -22,11 +27,19 @@ from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.solver.ema import evaluates_average
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
 
-def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path | None) -> Evaluation | None:
+def run_test(
+    cfg: CfgNode,
+    world: World,
+    interrupt: Interrupt,
+    *,
+    trained: Path | None,
+    trackers: Trackers | None = None,
+) -> Evaluation | None:
     """Tests the weights that the configuration names, otherwise those just ``trained``, otherwise the newest.
 
     Returns:
@@ -43,9 +56,13 @@ def run_test(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
+    if evaluation is not None and (groups := _find_groups(cfg, evaluator.dataset)) is not None:
+        of_videos = tuple(groups[video] for video in evaluation.video_ids)
+        evaluation = dataclasses.replace(evaluation, groups=of_videos)
     names = choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES)
     if evaluation is not None:
-        _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
+        metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
+        (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})
     if cfg.TEST.ORDER_REPORT:
         run_order_tests(cfg, model, world, interrupt, evaluation, names)
     return evaluation
@@ -58,8 +75,8 @@ def _report(
     class_names: list[str],
     *,
     checkpoint: str,
-) -> None:
-    """Logs the result of a test and writes the predictions files.
+) -> dict[str, Any]:
+    """Logs the result of a test and writes the predictions files; returns the metrics.
 
     Raises:
         DataError: if no video could be scored.
@@ -79,10 +96,32 @@ def _report(
         logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
     if len(evaluation.video_ids) == 0:
         raise DataError("no test video could be scored; the reasons are listed above")
+    return metrics
+
+
+def _find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
+    """Returns the group of each video of the list; None where each video is a group of its own.
+
+    Raises:
+        DataError: if ``TEST.GROUP_BY`` does not match a path.
+    """
+    if cfg.TEST.GROUP_BY:
+        return groups_by_pattern(list(dataset.paths), cfg.TEST.GROUP_BY, name="TEST.GROUP_BY")
+    return dataset.groups
 
 
 def _find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
-    """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training."""
+    """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training.
+
+    With ``TEST.WEIGHTS`` ``best`` the best validated one takes the place of that just trained.
+    """
+    if cfg.TEST.WEIGHTS == "best" and not cfg.TEST.CHECKPOINT_FILE_PATH:
+        if (best := best_checkpoint(cfg.OUTPUT_DIR, cfg.TRAIN.BEST_METRIC)) is None:
+            raise CheckpointError(
+                f"TEST.WEIGHTS = 'best': {cfg.OUTPUT_DIR}/checkpoints has no validated checkpoint; train "
+                "first, or set TEST.WEIGHTS last"
+            )
+        return best
     found = cfg.TEST.CHECKPOINT_FILE_PATH or trained or last_checkpoint(cfg.OUTPUT_DIR)
     found = found or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not found:
@@ -103,18 +142,27 @@ def _final_metrics(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]
         "time_diff": evaluation.seconds,
         "seconds_per_video": evaluation.seconds_per_video,
     }
+    if evaluation.groups:
+        metrics["groups"] = len(set(evaluation.groups))
     if evaluation.multi_label:
-        return {**metrics, "map": evaluation.mean_average_precision}
-    metrics |= {
+        return {**metrics, "map": evaluation.mean_average_precision, **_interval_metrics(evaluation)}
+    return {
+        **metrics,
         "top1_acc": evaluation.top1,
         "top5_acc": evaluation.top5,
         "top1_err": 100.0 - evaluation.top1,
         "top5_err": 100.0 - evaluation.top5,
         **evaluation.class_metrics,
+        **_interval_metrics(evaluation),
     }
-    if metrics["videos"]:
-        interval = evaluation.top1_interval
-        metrics |= {"top1_acc_low": 100.0 * interval.low, "top1_acc_high": 100.0 * interval.high}
+
+
+def _interval_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Returns the limits of the 95 % intervals as ``NAME_low`` and ``NAME_high``, in the unit of NAME."""
+    metrics: dict[str, float] = {}
+    for name, interval in evaluation.intervals.items():
+        scale = 1.0 if name in ("auroc", "map") else 100.0
+        metrics |= {f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
     return metrics
 
 
@@ -135,14 +183,5 @@ def _log_result(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
         "" if metrics["views"] == 1 else "s",
         evaluation.seconds_per_video,
     )
-    if evaluation.class_metrics:
-        shown = evaluation.class_metrics
-        logger.info(
-            "test: 95 %% interval of top-1 over videos [%.1f, %.1f] %%; balanced accuracy %.2f %%, macro-F1 "
-            "%.2f %%%s",
-            metrics["top1_acc_low"],
-            metrics["top1_acc_high"],
-            shown["balanced_acc"],
-            shown["macro_f1"],
-            f", AUROC {shown['auroc']:.4f}" if "auroc" in shown else "",
-        )
+    if evaluation.intervals:
+        logger.info("test: %s", evaluation.describe_intervals())

@@ -155,6 +155,22 @@ class StandardizesFeatures(Protocol):
 
 
 @runtime_checkable
+class DescribesStates(Protocol):
+    """A frame-by-frame model that can measure its states, for a training whose loss does not move."""
+
+    def describe_states(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Sequence[str]:
+        """Returns measurements in words, such as how much its states differ between clips.
+
+        Args:
+            features: (B, T, F) or (B, T, M, F) of different clips.
+            positions, mask: as in ``forward``.
+        """
+        ...
+
+
+@runtime_checkable
 class EncodesClips(Protocol):
     """A frame-by-frame model that may encode several frames together, clip by clip.
 

@@ -6,6 +6,7 @@ B clips of a batch, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from slowfast.registry import Registry
@@ -14,31 +15,56 @@ from slowfast.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
+LossFunction = Callable[..., "Tensor"]
+"""A function of logits (B, K) float and labels, and of keywords of its own, the keys of ``LOSS.ARGS``."""
 LabelKind = Literal["indices", "values"]
 
 
+@dataclass(frozen=True)
+class LossForms:
+    """The properties of a registered loss.
+
+    Attributes:
+        labels: ``indices`` for a loss of class indices (B,) int64, ``values`` for a loss of one value per
+            class, (B, K) float, as mixed clips and videos of several classes have them.
+        each: the same loss before the mean, (B,), or (B, K) for a loss that is ``independent``; None:
+            unknown. Class weights need it.
+        soft: name of the same loss for distributions over the classes, for label smoothing; empty: unknown.
+        independent: whether the loss decides about each class by itself, as for videos of several classes.
+    """
+
+    labels: LabelKind = "indices"
+    each: LossFunction | None = None
+    soft: str = ""
+    independent: bool = False
+
+
 class LossRegistry(Registry[LossFunction]):
-    """The registry of loss functions, with the kind of labels that each of them takes."""
+    """The registry of loss functions, with the properties of each of them."""
 
     def __init__(self) -> None:
         super().__init__("loss", "MODEL.LOSS_FUNC")
-        self._labels: dict[str, LabelKind] = {}
+        self._forms: dict[str, LossForms] = {}
 
     def register(
-        self, name: str | None = None, *, labels: LabelKind = "indices"
+        self,
+        name: str | None = None,
+        *,
+        labels: LabelKind = "indices",
+        each: LossFunction | None = None,
+        soft: str = "",
+        independent: bool = False,
     ) -> Callable[[LossFunction], LossFunction]:
         """Returns a decorator that registers a loss function under ``name`` (default: its ``__name__``).
 
         Args:
-            labels: ``indices`` for a loss of class indices (B,) int64, ``values`` for a loss of one value per
-                class, (B, K) float, as mixed clips and videos of several classes have them.
+            labels, each, soft, independent: see :class:`LossForms`.
         """
         register = super().register(name)
 
         def add(function: LossFunction) -> LossFunction:
             registered = register(function)
-            self._labels[name or function.__name__] = labels
+            self._forms[name or function.__name__] = LossForms(labels, each, soft, independent)
             return registered
 
         return add
@@ -49,16 +75,62 @@ class LossRegistry(Registry[LossFunction]):
         Raises:
             ConfigError: for an unknown name.
         """
+        return self.forms_of(name).labels
+
+    def forms_of(self, name: str) -> LossForms:
+        """Returns the properties of the loss ``name``.
+
+        Raises:
+            ConfigError: for an unknown name.
+        """
         self.get(name)
-        return self._labels[name]
+        return self._forms.get(name, LossForms())
 
 
 LOSS_REGISTRY = LossRegistry()
 """Functions of logits (B, K) float and labels, which return the mean loss of the batch as a 0-dimensional
-float32 tensor. The labels are (B,) int64 or (B, K) float, see :meth:`LossRegistry.register`."""
+float32 tensor. The labels are (B,) int64 or (B, K) float, see :class:`LossForms`. Keyword-only parameters are
+set by ``LOSS.ARGS``."""
 
 
-@LOSS_REGISTRY.register()
+def _cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the cross entropy (B,) of each clip; labels are indices (B,) or distributions (B, K)."""
+    from torch.nn import functional as F
+
+    return F.cross_entropy(logits.float(), labels if labels.ndim == 1 else labels.float(), reduction="none")
+
+
+def _binary_cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the binary cross entropy (B, K) of each class of each clip."""
+    from torch.nn import functional as F
+
+    return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+
+
+def _focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the focal loss (B,) of each clip; see :func:`focal`."""
+    log_scores = logits.float().log_softmax(dim=1)
+    log_scores = log_scores.gather(1, labels[:, None])[:, 0]
+    return -((1 - log_scores.exp()) ** gamma) * log_scores
+
+
+def _soft_focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the focal loss (B,) of each clip, in the mean over its distribution of classes."""
+    log_scores = logits.float().log_softmax(dim=1)  # (B, K)
+    return -(labels.float() * (1 - log_scores.exp()) ** gamma * log_scores).sum(dim=1)
+
+
+def _binary_focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the binary focal loss (B, K) of each class of each clip."""
+    from torch.nn import functional as F
+
+    logits, labels = logits.float(), labels.float()
+    of_presence, of_absence = F.softplus(-logits), F.softplus(logits)  # -log p and -log (1 - p)
+    scores = logits.sigmoid()
+    return labels * (1 - scores) ** gamma * of_presence + (1 - labels) * scores**gamma * of_absence
+
+
+@LOSS_REGISTRY.register(each=_cross_entropies, soft="soft_cross_entropy")
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns the cross entropy of logits (B, K) and class indices (B,) int64."""
     from torch.nn import functional as F
@@ -66,7 +138,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels)
 
 
-@LOSS_REGISTRY.register(labels="values")
+@LOSS_REGISTRY.register(labels="values", each=_cross_entropies)
 def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns the cross entropy of logits (B, K) and distributions over the classes (B, K) float."""
     from torch.nn import functional as F
@@ -74,7 +146,7 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels.float())
 
 
-@LOSS_REGISTRY.register(labels="values")
+@LOSS_REGISTRY.register(labels="values", each=_binary_cross_entropies, independent=True)
 def bce_logit(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns the binary cross entropy of each class by itself, averaged over clips and classes.
 
@@ -85,6 +157,40 @@ def bce_logit(logits: Tensor, labels: Tensor) -> Tensor:
     from torch.nn import functional as F
 
     return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+
+
+@LOSS_REGISTRY.register(each=_focal_losses, soft="soft_focal")
+def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the focal loss −(1 − p)^γ log p, p the score of the true class (Lin et al., 2017, section 3.2).
+
+    Clips that are classified well count less. γ 0 is the cross entropy.
+
+    Args:
+        logits: (B, K) float.
+        labels: (B,) int64.
+        gamma: γ, 0 or more.
+    """
+    return _focal_losses(logits, labels, gamma=gamma).mean()
+
+
+@LOSS_REGISTRY.register(labels="values", each=_soft_focal_losses)
+def soft_focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the mean of :func:`focal` over distributions of classes (B, K) float."""
+    return _soft_focal_losses(logits, labels, gamma=gamma).mean()
+
+
+@LOSS_REGISTRY.register(labels="values", each=_binary_focal_losses, independent=True)
+def focal_logit(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the focal loss of each class by itself, averaged over clips and classes.
+
+    As torchvision's ``sigmoid_focal_loss`` with ``alpha=-1``.
+
+    Args:
+        logits: (B, K) float.
+        labels: (B, K) float in 0 … 1.
+        gamma: γ, 0 or more; 0 is :func:`bce_logit`.
+    """
+    return _binary_focal_losses(logits, labels, gamma=gamma).mean()
 
 
 def get_loss(name: str) -> LossFunction:

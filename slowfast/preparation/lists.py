@@ -20,11 +20,13 @@ class Entry:
         path: of the file, with the prefix.
         label: as written in the list; empty for videos of a folder.
         text: the line of the list.
+        group: as written in the list; empty without such a column.
     """
 
     path: str
     label: str
     text: str
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
             raise AnnotationError(f"{source}: contains no video file")
         return VideoList(source, source, "", tuple(entries))
     form, rows = video_list.read_list(source, separator, key="--separator")
-    entries = [Entry(os.path.join(prefix, row.path), row.label, row.text) for row in rows]
+    entries = [Entry(os.path.join(prefix, row.path), row.label, row.text, row.group) for row in rows]
     if not entries:
         raise AnnotationError(f"{source}: contains no video")
     return VideoList(source, prefix or os.curdir, form.header, tuple(entries))

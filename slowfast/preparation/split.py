@@ -1,15 +1,21 @@
-"""Division of a list into parts with equal class distributions, without dividing groups of videos."""
+"""Division of a list into parts or folds with equal class distributions, without dividing groups of videos.
+
+Groups come from a regular expression on the paths, or from the list's column `group`, which is used unless
+--group-by names something else.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
+from slowfast.datasets.groups import groups_by_pattern
 from slowfast.errors import AnnotationError, DataError
-from slowfast.preparation.lists import read_video_list
+from slowfast.preparation.division import divide
+from slowfast.preparation.folds import describe_fold, make_folds
+from slowfast.preparation.lists import VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
@@ -19,23 +25,41 @@ examples:
   clips of one source video (name_001.mp4, name_002.mp4 …) stay in one part
     slowfast prepare split data/all.csv data --shares train=0.9 val=0.1 \\
         --group-by '([^/]*)_[0-9]+[.]mp4$'
+  five folds, data/folds/fold_0 to fold_4, each with train.csv, val.csv and test.csv
+    slowfast prepare split data/all.csv data/folds --folds 5 --group-by '([^/]*)_[0-9]+[.]mp4$'
+  each person of the list's column `person` is tested by a model that has not seen the person
+    slowfast prepare split data/all.csv data/folds --leave-one-group-out
 """
+
+VAL_FRACTION = 0.15
+COLUMN = "column"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("list", metavar="LIST", help="csv of 'path label' lines")
     parser.add_argument("target", help="folder that receives the lists")
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument(
         "--shares",
         nargs="+",
-        required=True,
         metavar="NAME=FRACTION",
         help="fractions of the parts, such as train=0.8 val=0.2",
     )
+    kind.add_argument("--folds", type=int, metavar="K", help="number of folds, 2 or more")
+    kind.add_argument("--leave-one-group-out", action="store_true", help="one fold for each group")
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        default=VAL_FRACTION,
+        metavar="X",
+        help=f"fraction of a fold's other videos that validate; default: {VAL_FRACTION}",
+    )
     parser.add_argument(
         "--group-by",
+        default=COLUMN,
         metavar="REGEX",
-        help="regular expression that captures the name of the group from a path",
+        help="regular expression that captures the name of the group from a path; default: the list's column "
+        f"of groups ({COLUMN!r}), where it has one",
     )
     parser.add_argument(
         "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
@@ -44,11 +68,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> CommandReport:
-    """Writes the parts and returns their report."""
-    fractions = _parse_fractions(args.shares)
+    """Writes the parts or folds and returns their report."""
     videos = read_video_list(args.list, separator=args.separator)
     if not all(entry.label for entry in videos.entries):
         raise AnnotationError(f"{args.list}: is a folder without labels; write a list with make-csv first")
+    groups = _groups_of(videos, args.group_by)
+    return _split_into_parts(args, videos, groups) if args.shares else _split_into_folds(args, videos, groups)
+
+
+def _groups_of(videos: VideoList, group_by: str) -> list[str]:
+    """Returns the group of each video; by default that of the list's column, else each video is a group."""
+    if group_by != COLUMN:
+        return groups_by_pattern([entry.path for entry in videos.entries], group_by)
+    return [entry.group or entry.path for entry in videos.entries]
+
+
+def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Sequence[str]) -> CommandReport:
+    fractions = _parse_fractions(args.shares)
     paths = {name: os.path.join(args.target, f"{name}.csv") for name in fractions}
     for name, path in paths.items():
         if os.path.exists(path) and os.path.samefile(path, args.list):
@@ -56,9 +92,6 @@ def run(args: argparse.Namespace) -> CommandReport:
                 f"{path}: is the list itself and would be overwritten; choose another folder, or another "
                 f"name than {name!r}"
             )
-    groups = [entry.path for entry in videos.entries]
-    if args.group_by:
-        groups = [_group_of(args.group_by, entry.path) for entry in videos.entries]
     labels = [entry.label for entry in videos.entries]
     parts = divide(labels, groups, list(fractions.values()), seed=args.seed)
     counts: dict[str, dict[str, int]] = {}
@@ -77,43 +110,30 @@ def run(args: argparse.Namespace) -> CommandReport:
     )
 
 
-def divide(
-    labels: Sequence[str], groups: Sequence[str], fractions: Sequence[float], *, seed: int
-) -> list[int]:
-    """Assigns each video to a part so that each part gets its fraction of each class.
-
-    Groups are assigned in a random order, large ones first, each to the part that lacks most of its classes.
-    The label of a video is compared as text, several labels as one text.
-
-    Args:
-        labels, groups: one per video.
-        fractions: one per part; their sum is 1.
-
-    Returns:
-        The number of the part of each video.
-    """
-    import numpy as np  # here, so that `--help` stays fast
-
-    classes = {label: i for i, label in enumerate(dict.fromkeys(labels))}
-    members: dict[str, list[int]] = defaultdict(list)
-    for video, group in enumerate(groups):
-        members[group].append(video)
-    names = sorted(members)
-    order = np.random.default_rng(seed).permutation(len(names)).tolist()
-    order.sort(key=lambda i: -len(members[names[i]]))  # stable: equal sizes stay in random order
-    totals = np.bincount([classes[label] for label in labels], minlength=len(classes))
-    lacking = np.outer(fractions, totals)  # (parts, classes), videos still wanted
-    parts = [0] * len(labels)
-    for i in order:
-        videos = members[names[i]]
-        held = np.bincount([classes[labels[video]] for video in videos], minlength=len(classes))
-        # Fractions that a class still lacks are compared; of equal parts the emptier one is chosen.
-        need = (lacking / np.maximum(totals, 1)) @ held
-        part = int(np.lexsort((-lacking.sum(axis=1), -need))[0])
-        lacking[part] -= held
-        for video in videos:
-            parts[video] = part
-    return parts
+def _split_into_folds(args: argparse.Namespace, videos: VideoList, groups: Sequence[str]) -> CommandReport:
+    if args.folds is not None and args.folds < 2:
+        raise DataError(f"--folds {args.folds}: must be 2 or more")
+    if not 0 < args.val_fraction < 1:
+        raise DataError(f"--val-fraction {args.val_fraction}: must be above 0 and less than 1, such as 0.15")
+    labels = [entry.label for entry in videos.entries]
+    folds = make_folds(labels, groups, args.folds or 0, val_fraction=args.val_fraction, seed=args.seed)
+    if os.path.exists(stale := os.path.join(args.target, f"fold_{len(folds)}")):
+        raise DataError(f"{stale}: is of a division into more folds; delete it, or choose another folder")
+    lines = [f"{len(videos.entries)} videos of {len(set(groups))} groups in {len(folds)} folds"]
+    for number, fold in enumerate(folds):
+        for name, chosen in fold.parts.items():
+            path = os.path.join(args.target, f"fold_{number}", f"{name}.csv")
+            videos.write(path, [videos.entries[video] for video in chosen])
+        lines.append(describe_fold(number, fold, labels))
+    return CommandReport(
+        lines=lines,
+        values={
+            "source": args.list,
+            "groups": len(set(groups)),
+            "folds": [{name: len(chosen) for name, chosen in fold.parts.items()} for fold in folds],
+            "test_groups": [sorted({groups[video] for video in fold.test}) for fold in folds],
+        },
+    )
 
 
 def _parse_fractions(texts: Sequence[str]) -> dict[str, float]:
@@ -127,13 +147,3 @@ def _parse_fractions(texts: Sequence[str]) -> dict[str, float]:
     if min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6 or not all(fractions):
         raise DataError(f"--shares {' '.join(texts)}: fractions must be above 0 and their sum 1")
     return fractions
-
-
-def _group_of(pattern: str, path: str) -> str:
-    try:
-        match = re.search(pattern, path)
-    except re.error as error:
-        raise DataError(f"--group-by {pattern}: is not a valid regular expression ({error})") from error
-    if match is None:
-        raise DataError(f"--group-by {pattern}: does not match {path}")
-    return match.group(1) if match.groups() else match.group()

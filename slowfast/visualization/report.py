@@ -20,6 +20,7 @@ from markupsafe import Markup
 from slowfast.engine.prediction_file import Predictions
 from slowfast.engine.testing.order_report import OrderReport
 from slowfast.files import write_text
+from slowfast.metrics import Interval
 from slowfast.visualization.charts import NUM_COLORS, curve_chart
 from slowfast.visualization.filmstrip import Filmstrip
 from slowfast.visualization.run_log import Metric, RunLog
@@ -29,6 +30,7 @@ from slowfast.visualization.sections.mistakes import Confusion
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "numpy")
 _CHARTS: tuple[tuple[str, Metric], ...] = (("Accuracy, top-1 in percent", "top1"), ("Loss", "loss"))
 """(title in the page, metric)"""
+_CLASS_METRICS = {"balanced_acc": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,22 @@ class Result:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of ``top1``, in percent."""
-        low, high = wilson_interval(self.top1 / 100.0, self.num_videos)
+        """95 % confidence interval of ``top1``, in percent.
+
+        For independent videos it is Wilson's, which is also valid near 0 and 100 %; over groups of videos it
+        is by a bootstrap.
+        """
+        if self.predictions.groups:
+            _, low, high = self.predictions.intervals["top1_acc"]
+        else:
+            low, high = wilson_interval(self.top1 / 100.0, self.num_videos)
         return 100.0 * low, 100.0 * high
+
+    @property
+    def class_metrics(self) -> list[tuple[str, Interval]]:
+        """Titles and intervals of the metrics in which all classes count alike."""
+        intervals = self.predictions.intervals
+        return [(title, intervals[name]) for name, title in _CLASS_METRICS.items() if name in intervals]
 
     @property
     def views(self) -> int:

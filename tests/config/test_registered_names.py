@@ -23,9 +23,11 @@ USER_FILE = """
 import torch
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, TrainSampler
 from slowfast.models.losses import LOSS_REGISTRY
+from slowfast.models.objective.class_weights import CLASS_WEIGHT_REGISTRY
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from slowfast.solver.lr_policy import LR_POLICY_REGISTRY
 from slowfast.solver.optimizer import OPTIMIZER_REGISTRY
+from slowfast.tracking.tracker import TRACKER_REGISTRY, TrackerKind
 
 NAME = "of_{name}"
 
@@ -40,7 +42,7 @@ def build_adagrad(cfg, groups):
     return torch.optim.Adagrad(groups, lr=cfg.SOLVER.BASE_LR)
 
 
-@LOSS_REGISTRY.register(NAME, labels="values")
+@LOSS_REGISTRY.register(NAME, labels="values", each=lambda logits, labels: (logits - labels).square())
 def squared_error(logits, labels):
     return (logits - labels).square().mean()
 
@@ -50,7 +52,13 @@ def exponential(logits):
     return logits.exp()
 
 
+@CLASS_WEIGHT_REGISTRY.register(NAME)
+def root(counts):
+    return counts**-0.5
+
+
 SAMPLER_REGISTRY.register(NAME)(TrainSampler)
+TRACKER_REGISTRY.register(NAME)(TrackerKind(print))
 """
 
 
@@ -73,7 +81,8 @@ def load_with(path: Path, *overrides: str) -> Any:
 
 def test_a_users_components_are_accepted_and_used(user_file: Path) -> None:
     name = f"of_{user_file.stem}"
-    overrides = [text for key in REGISTRY_OF_KEY for text in (key, name)]
+    values = {key: f"[{name}]" if key == "TRACKERS" else name for key in REGISTRY_OF_KEY}
+    overrides = [text for pair in values.items() for text in pair]
     cfg = load_with(user_file, *overrides, "MIXUP.ENABLE", "True", "SOLVER.BASE_LR", "0.8", *NO_WARMUP)
     assert build_lr_policy(cfg, scale=2.0)(1.0) == pytest.approx(0.8)
     optimizer = build_optimizer(cfg, torch.nn.Linear(2, 2))

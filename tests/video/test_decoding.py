@@ -20,6 +20,7 @@ from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.packets import PacketSource
 from slowfast.video.placement import Placement, full_frame
 from slowfast.video.torchcodec_video import torchcodec_version
+from tests.support.processes import run_all
 from tests.support.videos import read_stamp, read_stamps, stamp, write_video
 
 FRAMES = 40
@@ -321,3 +322,26 @@ def test_a_name_that_looks_like_an_address_or_a_pattern_is_a_file(
 
 def test_stamps_are_read_as_they_were_written() -> None:
     assert [read_stamp(stamp(i, 48, 80)) for i in (0, 1, 255, 4097, 65535)] == [0, 1, 255, 4097, 65535]
+
+
+def close_early(path: str, rounds: int) -> None:
+    for number in range(rounds):
+        with open_video(path, threads=2) as video:
+            chunks = video.read_chunks(np.arange(video.times.num_frames), 16)
+            for _ in range(number % 7):
+                next(chunks)
+
+
+@pytest.mark.faults
+def test_a_video_that_is_closed_while_threads_decode_it_does_not_hang(tmp_path: Path) -> None:
+    """PyAV's own callback for messages takes the interpreter's lock, which the closing thread holds."""
+    path = write_video(tmp_path / "v.mp4", 600, size=(240, 320))
+    assert run_all(close_early, [(str(path), 200)], seconds=200) == [0]
+
+
+def test_messages_of_decoding_threads_never_wait_for_the_interpreter(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", 20)
+    assert av.logging.get_level() is None
+    with open_video(str(path)) as video:
+        assert video.describe_damage() == ""
+    assert av.logging.get_level() is None

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -124,6 +125,18 @@ def test_a_report_of_one_test_has_no_empty_sections() -> None:
     assert "Training</h2>" not in page
     assert "attention" not in page
     assert "all views of all videos were decoded and scored" in page
+
+
+def test_metrics_of_unequal_classes_are_shown_with_their_intervals(page: str) -> None:
+    text = re.sub(r"\s+", " ", page)
+    assert re.search(r"<th scope=.row.>whole video</th> <td>83.3 % \(\d+.\d – 100.0\)</td>", text)
+
+
+def test_intervals_are_over_groups_where_there_are_some() -> None:
+    grouped = replace(predictions([0, 0, 1, 2, 2, 2]), groups=("a", "a", "b", "b", "c", "c"))
+    result = Result("grouped", grouped)
+    assert result.interval == (50.0, 100.0)  # the accuracy of one group drawn three times
+    assert "over 3 groups of videos" in re.sub(r"\s+", " ", render_report(Report("", "", [result])))
 
 
 def test_charts_have_the_colors_of_light_and_dark_mode(page: str) -> None:

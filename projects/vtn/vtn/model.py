@@ -22,6 +22,7 @@ from vtn.encoder.longformer import adapt_positions, start_from_longformer
 from vtn.encoder.rollout import attention_rollout
 from vtn.encoder.temporal_encoder import TemporalEncoder
 from vtn.frame_model import FrameModel, build_head
+from vtn.head.diagnosis import attention_evenness, spread_between_clips
 from vtn.head.feature_input import PreparesFeatures, build_feature_input
 from vtn.head.statistics_skip import StatisticsSkip
 from vtn.hub import HubModel
@@ -252,6 +253,22 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         check_sequence(features, positions, mask, self.feature_shape)
         inputs = self._prepare(features, mask)
         return inputs if self.feature_input is None else self.feature_input(inputs, mask)
+
+    def describe_states(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> list[str]:
+        """Returns how features, states of [CLS] and attention differ, in words.
+
+        See :class:`slowfast.models.capabilities.DescribesStates`.
+        """
+        means = features.flatten(2).mean(dim=1)  # (B, M × F)
+        states = self.encode_video(features, positions, mask)
+        evenness = attention_evenness(self.frame_attention(features, positions, mask), mask)
+        return [
+            f"between clips the features differ by {spread_between_clips(means):.2g} of their norm, the "
+            f"states of [CLS] by {spread_between_clips(states):.2g}",
+            f"attention of [CLS] has {evenness:.3f} of the entropy of equal weights",
+        ]
 
     def prepare_inference(self, dtype: torch.dtype | None = None) -> Self:
         """Does :meth:`FrameModel.prepare_inference` and packs copies of the encoder's weights.

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.groups import GroupColumn
 from slowfast.datasets.readers.clean_lines import RowArrays, read_clean
 from slowfast.datasets.text_files import BLANK, detect_encoding, read_text
-from slowfast.datasets.video_list import START, ListFormat, ListRow
+from slowfast.datasets.video_list import GROUP, START, ListFormat, ListRow
 from slowfast.errors import AnnotationError
 
 # Lines are parsed in chunks of about this many bytes, so that intermediate arrays stay small.
@@ -60,7 +61,9 @@ def read_csv(
         label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(rows.counts)]))
     table = PathTable(shared, torch.from_numpy(rows.starts), torch.from_numpy(rows.lengths), prefix)
     segments = torch.from_numpy(rows.segments) if START in form.columns else None
-    return Annotations(table, torch.from_numpy(rows.labels), label_starts, num_classes, segments)
+    groups = GroupColumn(path, separator) if GROUP in form.columns else None
+    labels = torch.from_numpy(rows.labels)
+    return Annotations(table, labels, label_starts, num_classes, segments, groups=groups)
 
 
 def _read_shared(path: str) -> Tensor:

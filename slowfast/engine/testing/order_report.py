@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
-from slowfast.engine.prediction_file import VideoScores
+from slowfast.engine.video_scores import VideoScores
 from slowfast.metrics import confusion_matrix, per_class_accuracy
 
 ORDER_NAMES = {

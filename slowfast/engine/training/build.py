@@ -22,10 +22,11 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
-from slowfast.engine.tensorboard import open_tensorboard
 from slowfast.engine.training.compiled_network import CompiledNetwork
+from slowfast.engine.training.diagnosis import build_stall_detector
 from slowfast.engine.training.failure_budget import FailureBudget
 from slowfast.engine.training.feature_statistics import set_feature_statistics
+from slowfast.engine.training.model_selection import ModelSelection
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
@@ -37,10 +38,11 @@ from slowfast.log import get_logger
 from slowfast.models.capabilities import clip_grid_of, feature_shape_of
 from slowfast.models.feature_head import measured_network, network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
-from slowfast.models.losses import get_loss
+from slowfast.models.objective.training_loss import build_training_loss
 from slowfast.models.precision import Precision, build_precision
 from slowfast.solver import build_lr_policy, build_optimizer, lr_scale
 from slowfast.solver.ema import build_average, evaluates_average
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
@@ -52,12 +54,14 @@ def build_training_run(
     *,
     fetch_weights: bool,
     saved: TrainingState | None = None,
+    trackers: Trackers | None = None,
 ) -> TrainingRun:
     """Builds the run that a configuration describes, with initial weights.
 
     Args:
         fetch_weights: False if a checkpoint is loaded next.
         saved: the state from which this run is resumed; None at its first start.
+        trackers: get the metrics; None: none are used.
 
     Raises:
         SlowFastError: for every error that the user can fix.
@@ -90,9 +94,13 @@ def build_training_run(
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),
         identity=_build_identity(cfg, dataset, global_batch, scale, saved),
-        log=_build_log(cfg, schedule, world),
+        log=_build_log(cfg, schedule, world, trackers or Trackers()),
         failure_budget=_build_failure_budget(cfg, dataset, world),
         writer=_build_writer(cfg, world),
+        selection=_build_selection(cfg),
+        stall_detector=build_stall_detector(
+            cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
+        ),
         output_dir=cfg.OUTPUT_DIR,
         class_names=named_classes(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
         world=world,
@@ -192,6 +200,17 @@ def _build_writer(cfg: CfgNode, world: World) -> CheckpointWriter:
         minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
         steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
         keep=cfg.TRAIN.KEEP_CHECKPOINTS,
+        best_metric=cfg.TRAIN.BEST_METRIC,
+    )
+
+
+def _build_selection(cfg: CfgNode) -> ModelSelection:
+    train = cfg.TRAIN
+    return ModelSelection(
+        train.BEST_METRIC,
+        patience=train.PATIENCE,
+        min_improvement=train.MIN_IMPROVEMENT,
+        saves_best=bool(train.PATIENCE or train.BEST_METRIC) or cfg.TEST.WEIGHTS == "best",
     )
 
 
@@ -212,7 +231,7 @@ def _build_step(
     return TrainStep(
         model,
         build_optimizer(cfg, model),
-        loss=get_loss(cfg.MODEL.LOSS_FUNC),
+        loss=build_training_loss(cfg, dataset.labels),
         world=world,
         precision=precision,
         mean=mean,
@@ -235,7 +254,7 @@ def _build_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> Schedule:
     )
 
 
-def _build_log(cfg: CfgNode, schedule: Schedule, world: World) -> TrainingLog:
+def _build_log(cfg: CfgNode, schedule: Schedule, world: World, trackers: Trackers) -> TrainingLog:
     return TrainingLog(
         max_epoch=schedule.max_epoch,
         steps_per_epoch=schedule.steps_per_epoch,
@@ -243,5 +262,5 @@ def _build_log(cfg: CfgNode, schedule: Schedule, world: World) -> TrainingLog:
         period=cfg.LOG_PERIOD,
         enabled=world.is_main,
         device=world.device,
-        tensorboard=open_tensorboard(cfg) if world.is_main else None,
+        trackers=trackers,
     )

@@ -25,12 +25,16 @@ from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
 
-def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
+def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Trackers | None = None) -> Path:
     """Trains as configured, resuming from a checkpoint in ``OUTPUT_DIR``; returns the last checkpoint.
+
+    Args:
+        trackers: get the metrics; they are not closed. None: none are used.
 
     Raises:
         Interrupted: after a signal, with the state saved.
@@ -43,6 +47,7 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
         interrupt,
         fetch_weights=checkpoint is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH,
         saved=None if checkpoint is None else checkpoint.state,
+        trackers=trackers,
     )
     start = TrainingProgress()
     if checkpoint is not None:
@@ -57,7 +62,14 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
             end=run.schedule.end,
         )
     try:
-        end = run_epochs(run, start)
+        end = start if run.selection.is_exhausted else run_epochs(run, start)
+        if run.selection.is_exhausted:
+            logger.info(
+                "training ended early at %s, after %d validations without improvement (TRAIN.PATIENCE); %s",
+                end,
+                run.selection.patience,
+                run.selection.describe(),
+            )
     finally:
         run.close()
     if checkpoint is not None and end == start:
@@ -66,7 +78,10 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt) -> Path:
 
 
 def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
-    """Trains from ``start`` to the end of the schedule; returns the later of the two.
+    """Trains from ``start`` to the end of the schedule, or until validations no longer improve.
+
+    Returns:
+        The progress at the end.
 
     Raises:
         Interrupted: after a signal on any rank, with the state saved.
@@ -92,6 +107,8 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
                 times = (received - before, time.perf_counter() - received)  # waiting for data, computing
                 run.failure_budget.check(progress, batch, result)
                 log.add_step(epoch, progress.step, result, lr=lr, times=times)
+                if hint := run.stall_detector.observe(result, batch, lr):
+                    logger.warning("%s", hint)
                 data, compute = (f"{seconds:.3g} s" for seconds in times)
                 bar.update(1, loss=result.loss, data=data, compute=compute)
                 progress = schedule.after(progress)
@@ -107,11 +124,14 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
             run.save(progress)
         if schedule.validates_at(progress):
             run.validate(progress)
+            if run.selection.is_exhausted:
+                break
     return progress
 
 
 def _prepare_resumed(run: TrainingRun, checkpoint: OwnCheckpoint, start: TrainingProgress) -> None:
     """Prepares a resumed run: supersedes later checkpoints, and runs a validation that was still due."""
+    run.restore_selection(checkpoint.state, checkpoint.path, start)
     if start < checkpoint.state.progress:
         if run.world.is_main:
             run.writer.restart_from(start)

@@ -1,4 +1,4 @@
-"""The log of a training run: lines per step and per epoch, TensorBoard, and the lists of broken videos."""
+"""The log of a training run: lines per step and per epoch, trackers, and the lists of broken videos."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.tensorboard import TensorBoard
 from slowfast.engine.training.train_step import StepResult
 from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.progress import Progress, format_duration
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
@@ -80,7 +80,7 @@ class TrainingLog:
         period: steps between two lines.
         enabled: whether this process logs.
         device: of the model; its memory is logged.
-        tensorboard: gets the same metrics; None: not used.
+        trackers: get the same metrics.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TrainingLog:
         period: int,
         enabled: bool,
         device: torch.device,
-        tensorboard: TensorBoard | None = None,
+        trackers: Trackers,
     ) -> None:
         self._max_epoch = max_epoch
         self._steps_per_epoch = steps_per_epoch
@@ -100,7 +100,7 @@ class TrainingLog:
         self._period = period
         self._enabled = enabled
         self._device = device
-        self._tensorboard = tensorboard
+        self._trackers = trackers
         self._window = _Sums()
         self._epoch_sums = _Sums()
         self._lowest: dict[str, float] = {}
@@ -138,13 +138,8 @@ class TrainingLog:
             **memory_metrics(self._device),
         }
         log_json_stats(stats)
-        if self._tensorboard is not None:
-            shown = {
-                f"Train/{name}": stats[name]
-                for name in ("loss", "lr", "top1_err", "top5_err")
-                if name in stats
-            }
-            self._tensorboard.add_scalars(shown, done)
+        names = ("loss", "lr", "top1_err", "top5_err", "grad_norm", "dt")
+        self._trackers.log({f"Train/{name}": stats[name] for name in names if name in stats}, done)
 
     def end_epoch(self, epoch: int, done: int, *, lr: float, broken: Iterable[BrokenVideo]) -> None:
         """Logs the line of an epoch and its broken videos.
@@ -188,15 +183,12 @@ class TrainingLog:
             }
         )
         log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
-        if self._tensorboard is not None:
-            self._tensorboard.add_scalars({f"Val/{name}": value for name, value in metrics.items()}, done)
-            self._tensorboard.add_evaluation(evaluation, done)
+        named = {f"Val/{name}": value for name, value in metrics.items()}
+        self._trackers.log(named, done)
+        self._trackers.summarize(named)
+        if not evaluation.multi_label:
+            self._trackers.log_confusion(evaluation.confusion, done)
         return metrics
-
-    def close(self) -> None:
-        """Writes the pending events of TensorBoard."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
 
 
 def describe_epoch(epoch: int, max_epoch: int, metrics: Mapping[str, float]) -> str:

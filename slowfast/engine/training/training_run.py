@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from slowfast.checkpoint.resume import RunIdentity
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.checkpoint.storage import checkpoint_path, record_validation
+from slowfast.checkpoint.storage import checkpoint_path, record_validation, recorded_validation
 from slowfast.checkpoint.writer import CheckpointWriter
 from slowfast.datasets.clip import Batch
 from slowfast.datasets.loading.loader import ClipLoader
@@ -20,12 +20,17 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import SplitEvaluator
 from slowfast.engine.training.failure_budget import FailureBudget
+from slowfast.engine.training.model_selection import ModelSelection
 from slowfast.engine.training.schedule import Schedule
+from slowfast.engine.training.stall import StallDetector
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
 from slowfast.features.mixing import FeatureMixer
 from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.log import get_logger
 from slowfast.solver import LRPolicy
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class TrainingRun:
         evaluator: of the validation split.
         evaluated: the model as it is evaluated.
         writer: of checkpoints; used on rank 0 only.
+        selection: compares the validations.
+        stall_detector: finds a loss that does not move; active on rank 0 only.
         output_dir: folder of the run.
         class_names: are saved in checkpoints; empty if the configuration names no file of them.
     """
@@ -54,6 +61,8 @@ class TrainingRun:
     log: TrainingLog
     failure_budget: FailureBudget
     writer: CheckpointWriter
+    selection: ModelSelection
+    stall_detector: StallDetector
     output_dir: str
     class_names: tuple[str, ...]
     world: World
@@ -102,6 +111,7 @@ class TrainingRun:
                 class_names=self.class_names,
                 lr_scale=self.identity.lr_scale,
                 average_state=average_state,
+                selection_state=self.selection.state_dict(),
             )
             self.writer.write(state)
         return checkpoint_path(self.output_dir, progress)
@@ -120,10 +130,30 @@ class TrainingRun:
         except Interrupted as interrupted:
             saved = self._describe_saved(progress) if self.is_sharded else self._save_now(progress)
             raise Interrupted(interrupted.signum, saved) from None
+        metrics: dict[str, float] = {}
         if evaluation is not None:
             metrics = self.log.add_validation(self.schedule.steps_to(progress), evaluation)
+            if warning := self.selection.describe_uncertainty(metrics):
+                logger.warning("%s", warning)
+        metrics = self.world.all_gather_objects(metrics)[0]
+        is_best = self.selection.observe(progress, metrics)
+        is_saved = self.schedule.saves_at(progress) or self.is_sharded
+        if not is_saved and ((is_best and self.selection.saves_best) or self.selection.is_exhausted):
+            self.save(progress)
+        if self.world.is_main:
             record_validation(checkpoint_path(self.output_dir, progress), metrics)
             self.writer.prune()
+
+    def restore_selection(self, state: TrainingState, path: Path, progress: TrainingProgress) -> None:
+        """Restores the comparison of validations, with the one that was recorded for the checkpoint ``path``.
+
+        All ranks must call it.
+        """
+        self.selection.load_state_dict(state.selection_state)
+        recorded = recorded_validation(path) if self.world.is_main else None
+        recorded = self.world.all_gather_objects(recorded)[0]
+        if recorded is not None and progress == state.progress:
+            self.selection.observe(progress, recorded)
 
     def stop(self, progress: TrainingProgress) -> Interrupted:
         """Saves the state and returns the exception to raise; all ranks must call it after a signal."""
@@ -137,7 +167,6 @@ class TrainingRun:
             CheckpointError: if the last checkpoint could not be written.
         """
         self.writer.wait()
-        self.log.close()
 
     def _save_now(self, progress: TrainingProgress) -> str:
         self.save(progress)

@@ -112,6 +112,24 @@ def test_eight_bits_are_smaller_and_almost_equal(tmp_path: Path, make_model: Any
     assert 1e-5 < row.difference < 0.1
 
 
+def test_large_weights_lie_in_a_file_beside(
+    tmp_path: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ONNX file has at most 2 GB; here the bound is 0 bytes."""
+    monkeypatch.setattr("vtn.exporting.writing._LARGEST_FILE", 0)
+    model = make_model(num_layers=1)
+    report = export_model(model, make_request(tmp_path, parts=("encoder",), int8=True))
+    sizes = [(tmp_path / name).stat().st_size for name in ("encoder.onnx", "encoder.onnx.data")]
+    assert sizes[1] > 2 * sum(p.numel() for p in model.temporal_encoder.parameters())
+    assert report.files[0].num_bytes == sum(sizes)
+    (part,) = build_parts(model, ("encoder",), source="model")
+    (exact,) = compare(part, open_program(tmp_path / "encoder.onnx"), [16])
+    (quantized,) = compare(part, open_program(tmp_path / "encoder.int8.onnx"), [16])
+    assert exact.is_close
+    assert quantized.difference is not None
+    assert 1e-5 < quantized.difference < 0.1
+
+
 def test_a_difference_is_found(exported: Any) -> None:
     """The comparison of a file with other weights than those it was made from."""
     model, folder, _ = exported

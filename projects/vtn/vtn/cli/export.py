@@ -107,11 +107,15 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
 
 def _export(args: argparse.Namespace, program: str) -> int:
     """Exports, prints and writes the report; returns the exit status."""
+    import logging
+
     from slowfast.errors import InputError
+    from vtn.cli.predict_videos import log_to_stderr
     from vtn.exported.files import is_exported
     from vtn.exporting.export import ExportRequest, export_model
     from vtn.predictor.source import load_source
 
+    log_to_stderr(logging.INFO)
     request = ExportRequest(
         output=args.output,
         format=args.format,

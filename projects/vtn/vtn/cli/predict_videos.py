@@ -29,7 +29,7 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         args: see ``vtn.cli.predict``.
         program: name of the command, at the start of messages.
     """
-    _log_to_stderr(logging.INFO if args.progress else logging.WARNING)
+    log_to_stderr(logging.INFO if args.progress else logging.WARNING)
     source, *videos = args.arguments
     if not args.live:
         _check_ends(videos)
@@ -128,7 +128,7 @@ def _standard_input() -> Iterator[str]:
         yield os.fsdecode(line)
 
 
-def _log_to_stderr(level: int) -> None:
+def log_to_stderr(level: int) -> None:
     """Sends log lines to stderr, since standard output is for results."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(level)

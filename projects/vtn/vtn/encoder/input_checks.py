@@ -50,8 +50,8 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
     """Raises ``InputError`` unless positions and mask fit, where given, and each clip has a real frame.
 
     Their values are checked in host memory only. The loader checks those of its batches before they are
-    copied to a GPU, and :func:`check_state` checks the others in evaluation. While a graph is exported, tensors
-    have no values; a program that runs the graph checks its inputs.
+    copied to a GPU, and :func:`check_state` checks the others in evaluation. While a graph is exported,
+    tensors have no values; a program that runs the graph checks its inputs.
 
     Args:
         positions: (B, T) of an integer dtype, 0 or more.

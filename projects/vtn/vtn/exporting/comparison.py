@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ class Speed:
     Attributes:
         file: name of the file.
         frames: of one clip.
-        eager_seconds, file_seconds: medians.
+        eager_seconds, file_seconds: the shortest of several passes.
     """
 
     file: str
@@ -97,15 +96,15 @@ def measure(part: Part, programs: dict[str, Program], num_frames: int) -> list[S
     tensors = tuple(part.make_inputs(1, num_frames).tensors.values())
 
     with torch.no_grad():
-        eager = _median_seconds(part.module, tensors)
-    return [
-        Speed(name, num_frames, eager, _median_seconds(program, tensors))
-        for name, program in programs.items()
-    ]
+        eager = _fastest(part.module, tensors)
+    return [Speed(name, num_frames, eager, _fastest(program, tensors)) for name, program in programs.items()]
 
 
-def _median_seconds(run: Callable[..., object], inputs: tuple[Tensor, ...]) -> float:
-    """Returns the median duration of a function; the first call is not counted."""
+def _fastest(run: Callable[..., object], inputs: tuple[Tensor, ...]) -> float:
+    """Returns the shortest duration of a function, which other programs disturb least.
+
+    The first call is not counted.
+    """
     run(*inputs)
     found: list[float] = []
     started = time.monotonic()
@@ -113,7 +112,7 @@ def _median_seconds(run: Callable[..., object], inputs: tuple[Tensor, ...]) -> f
         before = time.perf_counter()
         run(*inputs)
         found.append(time.perf_counter() - before)
-    return statistics.median(found)
+    return min(found)
 
 
 @torch.no_grad()

@@ -203,13 +203,16 @@ def _in_memory(clip: Clip | StreamedClip, name: str) -> Clip:
     if isinstance(clip, Clip):
         return clip
     count = len(clip.view.indices)
+    # Checked before decoding starts; whole pictures have at least this many pixels.
+    scheme: Any = clip.view.reader.scheme
+    side = scheme.short_side if scheme.picture_multiple else scheme.crop_size
+    _check_memory(count, side * side, name)
     frames: Tensor | None = None
     start = 0
     chunks: Any = clip.view.chunks(_CHUNK_FRAMES)
     with closing(chunks):  # ends the decoder's threads, also after an error
         for chunk in chunks:  # (3, t, H, W)
             if frames is None:
-                _check_memory(count, chunk.shape[2:].numel(), name)
                 frames = torch.empty(count, *chunk.shape[2:], 3, dtype=torch.uint8)
             stop = start + chunk.shape[1]
             frames[start:stop] = chunk.permute(1, 2, 3, 0)

@@ -1,20 +1,15 @@
-"""Metrics of a run as TensorBoard events; TensorBoard is imported only if it is enabled."""
+"""Metrics of a run as TensorBoard events; TensorBoard is imported only if it is chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fvcore.common.config import CfgNode
-
-from slowfast.datasets.class_names import read_class_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from slowfast.engine.evaluate import Evaluation
 
 
 class TensorBoard:
@@ -35,32 +30,27 @@ class TensorBoard:
         self._class_names = class_names
         self._confusion = confusion
 
-    def add_scalars(self, metrics: Mapping[str, float], step: int) -> None:
+    def add_description(self, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        """Adds the configuration, and git state and system, as text."""
+        for title, values in (("config", config), ("environment", environment)):
+            lines = [f"    {key}: {value}" for key, value in values.items()]  # shown as they are
+            self._writer.add_text(title, "\n".join(lines), 0)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one point to each curve."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
-    def add_evaluation(self, evaluation: Evaluation, step: int) -> None:
-        """Adds the confusion matrix of an evaluation if that is enabled; multi-label has none."""
-        if self._confusion and not evaluation.multi_label:
-            figure = draw_confusion(evaluation.confusion, self._class_names)
+    def log_confusion(self, confusion: np.ndarray, step: int) -> None:
+        """Adds the image of a confusion matrix (K, K) if that is enabled."""
+        if self._confusion:
+            figure = draw_confusion(confusion, self._class_names)
             self._writer.add_figure("Confusion Matrix", figure, step)
 
-    def close(self) -> None:
-        """Writes all pending events and closes the files."""
+    def finish(self, summary: Mapping[str, float]) -> None:
+        """Adds the final metrics, writes all pending events and closes the files."""
+        self.log(summary, 0)
         self._writer.close()
-
-
-def open_tensorboard(cfg: CfgNode) -> TensorBoard | None:
-    """Returns the writer that ``cfg.TENSORBOARD`` describes, or None if it is not enabled."""
-    if not cfg.TENSORBOARD.ENABLE:
-        return None
-    name = cfg.TENSORBOARD.LOG_DIR or f"runs-{cfg.TRAIN.DATASET}"
-    return TensorBoard(
-        Path(cfg.OUTPUT_DIR) / name,
-        class_names=read_class_names(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
-        confusion=cfg.TENSORBOARD.CONFUSION_MATRIX.ENABLE,
-    )
 
 
 def draw_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> Figure:

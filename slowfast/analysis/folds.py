@@ -1,0 +1,249 @@
+"""Summarises the tests of a cross-validation: mean, spread and intervals over its folds.
+
+Reads the folders fold_0, fold_1 … that `slowfast run --fold K` has written. The spread is the standard
+deviation between folds. The interval of a mean is that of Student's t over the K folds, mean ± t s / √K; it
+is somewhat too narrow, since the folds share training videos. With predictions files
+(TEST.SAVE_RESULTS_PATH) the videos of all folds are also scored together, with intervals by a bootstrap over
+groups of videos.
+
+examples:
+  slowfast analyze folds output/folds
+  slowfast analyze folds output/folds --group-by '([^/]*)_[0-9]+[.]mp4$' --output folds.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slowfast.errors import DataError
+from slowfast.files import write_text
+
+if TYPE_CHECKING:
+    from slowfast.engine.prediction_file import Predictions
+
+# Name in the log -> (title, decimals).
+METRICS = {
+    "top1_acc": ("top-1, %", 1),
+    "top5_acc": ("top-5, %", 1),
+    "balanced_acc": ("balanced, %", 1),
+    "macro_f1": ("macro-F1, %", 1),
+    "auroc": ("AUROC", 3),
+    "map": ("mAP", 4),
+}
+_FOLD = re.compile(r"fold_(\d+)")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over K folds.
+
+    Attributes:
+        mean: of the folds.
+        std: standard deviation between folds, with K − 1 in the denominator; NaN for one fold.
+        low, high: limits of the 95 % interval of the mean; NaN for one fold.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """The test of one fold.
+
+    Attributes:
+        number: of the fold.
+        metrics: of its last test, by their names in the log.
+        predictions: its file; None without one.
+    """
+
+    number: int
+    metrics: Mapping[str, Any]
+    predictions: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this analysis."""
+    parser.add_argument("folder", metavar="FOLDER", help="folder that contains fold_0, fold_1 …")
+    parser.add_argument(
+        "--group-by",
+        default="",
+        metavar="REGEX",
+        help="regular expression that captures the group of a video from its path; default: the groups in "
+        "the predictions files",
+    )
+    parser.add_argument("--output", metavar="F", help="write the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table and writes the requested file; returns the exit status."""
+    folds = find_folds(Path(args.folder))
+    names = [name for name in METRICS if all(name in fold.metrics for fold in folds)]
+    spreads = {
+        name: spread_of(
+            [float(fold.metrics[name]) for fold in folds], 1.0 if name in ("auroc", "map") else 100.0
+        )
+        for name in names
+    }
+    pooled = pool_predictions(folds, args.group_by)
+    for line in _table(folds, spreads):
+        print(line)
+    if pooled is not None:
+        print(f"all {len(pooled.labels)} videos: {pooled.describe_intervals()}")
+    elif args.group_by:
+        raise DataError("--group-by: needs the predictions files of all folds; set TEST.SAVE_RESULTS_PATH")
+    if args.output:
+        write_text(args.output, json.dumps(_summary(folds, spreads, pooled), indent=2) + "\n")
+    return 0
+
+
+def find_folds(folder: Path) -> list[FoldResult]:
+    """Reads the tests of all folds in a folder, by ascending number.
+
+    Raises:
+        DataError: without folds, for a missing number, and for a fold without a test.
+    """
+    from slowfast.visualization.run_log import read_run_log
+
+    numbered = {
+        int(match[1]): path for path in folder.glob("fold_*") if (match := _FOLD.fullmatch(path.name))
+    }
+    if not numbered:
+        raise DataError(f"{folder}: contains no folder fold_0; run folds with `slowfast run --fold 0`")
+    if missing := set(range(max(numbered) + 1)) - set(numbered):
+        raise DataError(
+            f"{folder}: lacks fold_{min(missing)}; run it with `slowfast run --fold {min(missing)}`"
+        )
+    results = []
+    for number in sorted(numbered):
+        log = read_run_log(numbered[number])
+        if not log.test:
+            raise DataError(f"{numbered[number]}: has no test yet; finish the run of fold {number}")
+        files = sorted(numbered[number].glob("*.npz"))
+        results.append(FoldResult(number, log.test, files[0] if len(files) == 1 else None))
+    return results
+
+
+def spread_of(values: Sequence[float], largest: float = 100.0) -> Spread:
+    """Returns mean, standard deviation and the 95 % interval of the mean by Student's t.
+
+    Args:
+        largest: possible value of the metric, at which the interval is cut off, as at 0.
+
+    >>> spread = spread_of([70.0, 80.0, 75.0])
+    >>> [round(value, 2) for value in (spread.mean, spread.std, spread.low, spread.high)]
+    [75.0, 5.0, 62.58, 87.42]
+    """
+    import numpy as np
+
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return Spread(mean, float("nan"), float("nan"), float("nan"))
+    std = float(np.std(values, ddof=1))
+    half = _student_quantile(count - 1) * std / count**0.5
+    return Spread(mean, std, max(mean - half, 0.0), min(mean + half, largest))
+
+
+def _student_quantile(freedom: int) -> float:
+    """Returns the 97.5 % quantile of Student's t, to 0.001 or better.
+
+    For more than six degrees of freedom by the expansion around the normal quantile (Abramowitz and Stegun
+    1964, 26.7.5).
+    """
+    few = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)
+    if freedom <= len(few):
+        return few[freedom - 1]
+    z = 1.959964
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
+
+
+def pool_predictions(folds: Sequence[FoldResult], group_by: str) -> Predictions | None:
+    """Returns the predictions of all folds as one test; None unless each fold has one predictions file.
+
+    Args:
+        group_by: regular expression of groups; empty: those of the files.
+
+    Raises:
+        DataError: for files of other classes, and for a video that two folds test.
+    """
+    import numpy as np
+
+    from slowfast.datasets.groups import groups_by_pattern
+    from slowfast.engine.prediction_file import Predictions, load_predictions
+
+    files = [fold.predictions for fold in folds]
+    loaded = [load_predictions(file) for file in files if file is not None]
+    if len(loaded) < len(folds):
+        return None
+    first = loaded[0]
+    if any(part.class_names != first.class_names for part in loaded):
+        raise DataError("the predictions files of the folds have different classes; test folds of one task")
+    paths = [path for part in loaded for path in part.paths]
+    if len(set(paths)) < len(paths):
+        raise DataError("two folds test the same video; write folds with `slowfast prepare split --folds`")
+    groups = tuple(groups_by_pattern(paths, group_by)) if group_by else ()
+    if not group_by and all(part.groups for part in loaded):
+        groups = tuple(group for part in loaded for group in part.groups)
+    return Predictions(
+        video_ids=np.arange(len(paths)),
+        scores=np.concatenate([part.scores for part in loaded]),
+        labels=np.concatenate([part.labels for part in loaded]),
+        num_views=np.concatenate([part.num_views for part in loaded]),
+        broken=tuple(video for part in loaded for video in part.broken),
+        groups=groups,
+        paths=paths,
+        class_names=first.class_names,
+        meta={"folds": len(folds)},
+    )
+
+
+def _table(folds: Sequence[FoldResult], spreads: Mapping[str, Spread]) -> list[str]:
+    """Returns the lines of the table: one per fold, then mean, spread and interval."""
+    formats = [METRICS[name] for name in spreads]
+    rows = [["fold", "videos", *(title for title, _ in formats)]]
+    for fold in folds:
+        values = [f"{fold.metrics[name]:.{METRICS[name][1]}f}" for name in spreads]
+        rows.append([str(fold.number), str(fold.metrics["videos"]), *values])
+    columns = list(zip(spreads.values(), formats, strict=True))
+    total = sum(int(fold.metrics["videos"]) for fold in folds)
+    rows.append(["mean", str(total), *(f"{spread.mean:.{digits}f}" for spread, (_, digits) in columns)])
+    if len(folds) > 1:
+        rows.append(["spread", "", *(f"{spread.std:.{digits}f}" for spread, (_, digits) in columns)])
+        limits = [f"{spread.low:.{digits}f} – {spread.high:.{digits}f}" for spread, (_, digits) in columns]
+        rows.append(["95 %", "", *limits])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _summary(
+    folds: Sequence[FoldResult], spreads: Mapping[str, Spread], pooled: Predictions | None
+) -> dict[str, Any]:
+    """Returns the content of the JSON file; NaN becomes null."""
+    known = {name: {key: _number(value) for key, value in asdict(s).items()} for name, s in spreads.items()}
+    summary: dict[str, Any] = {
+        "folds": [{"fold": fold.number, **fold.metrics} for fold in folds],
+        "metrics": known,
+    }
+    if pooled is not None:
+        intervals = {name: interval._asdict() for name, interval in pooled.intervals.items()}
+        summary["pooled"] = {
+            "videos": len(pooled.labels),
+            "groups": len(set(pooled.groups)) or None,
+            "intervals": intervals,
+        }
+    return summary
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value

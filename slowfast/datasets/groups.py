@@ -1,0 +1,57 @@
+"""Groups of videos that are alike, such as the clips of one source video, one person or one place.
+
+Accuracy over videos of few groups is less certain than their number suggests, and folds must not divide a
+group. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slowfast.datasets.video_list import read_list
+from slowfast.errors import DataError
+
+
+@dataclass(frozen=True)
+class GroupColumn:
+    """The column of groups in a list of videos, which is read only where it is needed.
+
+    Attributes:
+        path: of the list.
+        separator: between its columns.
+    """
+
+    path: str
+    separator: str
+
+    def read(self) -> list[str]:
+        """Returns the group of each video, in the order of the list."""
+        return [row.group for row in read_list(self.path, self.separator)[1]]
+
+
+def groups_by_pattern(paths: Sequence[str], pattern: str, *, name: str = "--group-by") -> list[str]:
+    """Returns the group of each path: the first group that a regular expression captures, or its match.
+
+    An empty pattern makes each path a group of its own.
+
+    Args:
+        name: of the option or key that gives the pattern, for messages.
+
+    Raises:
+        DataError: for an expression that is not valid or does not match a path.
+    """
+    if not pattern:
+        return list(paths)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"{name} {pattern}: is not a valid regular expression ({error})") from error
+    groups = []
+    for path in paths:
+        match = expression.search(path)
+        if match is None:
+            raise DataError(f"{name} {pattern}: does not match {path}; it must match the path of every video")
+        groups.append(match.group(1) if match.groups() else match.group())
+    return groups

@@ -1,0 +1,116 @@
+"""The choice among the validated states of a run: the best one, and the end of training without progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from slowfast.checkpoint.best import badness
+from slowfast.checkpoint.state import TrainingProgress
+
+# Difference in percentage points that a validation should be able to show, unless a larger one is asked for.
+WANTED_DIFFERENCE = 5.0
+_Z = 1.96  # 95 % of a normal distribution lie within this many standard deviations
+_ACCURACIES = {"top1_err": "top1_err", "": "top1_err", "balanced_acc": "balanced_acc"}
+
+
+class ModelSelection:
+    """Compares the validations of a run by one metric. All ranks have the same state.
+
+    Args:
+        metric: name of a validation metric, see :mod:`slowfast.checkpoint.best`; empty: the usual one.
+        patience: validations without improvement after which training ends; 0: never.
+        min_improvement: smallest difference that counts, in the unit of the metric.
+        saves_best: whether an improved state is saved even where no checkpoint is due.
+    """
+
+    def __init__(
+        self,
+        metric: str = "",
+        *,
+        patience: int = 0,
+        min_improvement: float = 0.0,
+        saves_best: bool = False,
+    ) -> None:
+        self.metric = metric
+        self.patience = patience
+        self.min_improvement = min_improvement
+        self.saves_best = saves_best
+        self.best_progress = TrainingProgress()
+        self._best = math.inf
+        self._since = 0
+        self._seen = TrainingProgress()
+        self._name = metric
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether training ends, because the last ``patience`` validations were no improvement."""
+        return 0 < self.patience <= self._since
+
+    def observe(self, progress: TrainingProgress, metrics: Mapping[str, float]) -> bool:
+        """Adds the validation at ``progress``, once; returns whether it is the best one so far."""
+        if progress <= self._seen:
+            return progress == self.best_progress
+        self._seen = progress
+        self._name = self.metric or ("top1_err" if "top1_err" in metrics else "map")
+        value = badness(metrics, self.metric)
+        if value < self._best - self.min_improvement or (math.isinf(self._best) and math.isfinite(value)):
+            self._best, self._since, self.best_progress = value, 0, progress
+            return True
+        self._since += 1
+        return False
+
+    def describe(self) -> str:
+        """Returns a sentence about the best validation."""
+        if math.isinf(self._best):
+            return f"no validation has a value of {self._name}"
+        return f"best validation: {self._name} {abs(self._best):.5g} at {self.best_progress}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state as plain values."""
+        return {
+            "best": self._best,
+            "since": self._since,
+            "best_progress": [self.best_progress.epoch, self.best_progress.step],
+            "seen": [self._seen.epoch, self._seen.step],
+            "name": self._name,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state; an empty one, of a file without it, changes nothing."""
+        if state:
+            self._best, self._since = float(state["best"]), int(state["since"])
+            self.best_progress = TrainingProgress(*state["best_progress"])
+            self._seen = TrainingProgress(*state["seen"])
+            self._name = str(state["name"])
+
+    def describe_uncertainty(self, metrics: Mapping[str, float]) -> str:
+        """Returns a warning if the first validation has too few videos for the differences it should show.
+
+        Empty for later validations, and where the run does not choose by them.
+
+        Two accuracies p over V videos differ by chance by up to 1.96 √(2 p (1 − p) / V) with a confidence of
+        95 %, so a difference d needs V ≥ 2 p (1 − p) (1.96 / d)². Both are for independent errors; those of
+        two states of one run agree in part, which makes the formula cautious.
+        """
+        videos = int(metrics.get("videos", 0))
+        name = _ACCURACIES.get(self.metric)
+        if not self.saves_best or self._seen > TrainingProgress():
+            return ""
+        if name is None or name not in metrics or videos == 0:
+            return ""
+        value = metrics[name] / 100.0
+        # Laplace's estimate, since a validation without any error is uncertain, too.
+        p = (value * videos + 1) / (videos + 2)
+        variance = 2 * p * (1 - p)
+        shown = 100.0 * _Z * math.sqrt(variance / videos)
+        wanted = max(self.min_improvement, WANTED_DIFFERENCE)
+        if shown <= wanted:
+            return ""
+        needed = math.ceil(variance * (100.0 * _Z / wanted) ** 2)
+        return (
+            f"validation has {videos} videos: differences below {shown:.1f} points are within chance "
+            f"(1.96 √(2 p (1 − p) / V) with p = {p:.2f}); {wanted:g} points need {needed} videos. Use more "
+            "videos for validation, or folds (`slowfast prepare split --folds`)"
+        )

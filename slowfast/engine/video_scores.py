@@ -1,0 +1,201 @@
+"""Scores of videos, and the metrics that are computed from them.
+
+V videos with scores, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from slowfast.datasets.clip import BrokenVideo
+from slowfast.errors import DataError
+from slowfast.metrics import (
+    BOOTSTRAP_SAMPLES,
+    Interval,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    bootstrap_interval,
+    confusion_matrix,
+    macro_f1,
+    mean_average_precision,
+    mean_interval,
+    per_class_accuracy,
+    topk_correct,
+)
+
+# Scores that a bootstrap of mean average precision may sort in all, and its least number of samples.
+SORTED_SCORES, MIN_SAMPLES = 50_000_000, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoScores:
+    """Scores of videos, one row per video in the order of ``video_ids``, and the metrics of these scores.
+
+    Attributes:
+        video_ids: (V,) int64, rows of the annotation file.
+        scores: (V, K) float32, merged over the views.
+        labels: (V,) int64 class indices, or (V, K) float32 if videos may have several classes.
+        num_views: (V,) int64, number of views whose scores were merged.
+        broken: videos with a view that could not be scored, with the reason; videos without any score are
+            in no other attribute.
+        groups: the group of each of the V videos, see :mod:`slowfast.datasets.groups`; empty where each
+            video is a group of its own.
+    """
+
+    video_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    labels: NDArray[Any]
+    num_views: NDArray[np.int64]
+    broken: tuple[BrokenVideo, ...]
+    groups: tuple[str, ...] = ()
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether videos may have several classes."""
+        return self.labels.ndim == 2
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The class with the highest score, (V,) int64."""
+        return self.scores.argmax(axis=1) if len(self.scores) else np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def accuracy(self) -> dict[int, float]:
+        """Top-1 and top-5 accuracy in percent over the videos with scores, by k."""
+        counts = topk_correct(torch.from_numpy(self.scores), torch.from_numpy(self.labels), (1, 5))
+        return {k: 100.0 * int(n) / max(1, len(self.labels)) for k, n in zip((1, 5), counts, strict=True)}
+
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy in percent."""
+        return self.accuracy[1]
+
+    @property
+    def top5(self) -> float:
+        """Top-5 accuracy in percent."""
+        return self.accuracy[5]
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (K, K) int64; row: true class, column: predicted class.
+
+        Raises:
+            DataError: if videos may have several classes.
+        """
+        if self.multi_label:
+            raise DataError(
+                "a confusion matrix requires one class per video; these videos may have several, so use the "
+                "average precision per class"
+            )
+        return confusion_matrix(self.predicted, self.labels, self.scores.shape[1])
+
+    @cached_property
+    def per_class(self) -> NDArray[np.float64]:
+        """Accuracy per class (K,) float64 in 0 … 1, or average precision if videos may have several classes.
+
+        NaN for classes without videos.
+        """
+        if not self.multi_label:
+            return per_class_accuracy(self.confusion)
+        columns = zip(self.scores.T, self.labels.T > 0, strict=True)
+        return np.array([average_precision(scores, targets) for scores, targets in columns])
+
+    @cached_property
+    def class_metrics(self) -> dict[str, float]:
+        """Metrics in which all classes count alike, by their names in log lines; empty for several labels.
+
+        ``balanced_acc`` and ``macro_f1`` in percent, and for two classes with videos ``auroc`` in 0 … 1, that
+        of the second class.
+        """
+        if self.multi_label or len(self.labels) == 0:
+            return {}
+        metrics = {
+            "balanced_acc": 100.0 * balanced_accuracy(self.confusion),
+            "macro_f1": 100.0 * macro_f1(self.confusion),
+        }
+        if self.scores.shape[1] == 2 and self.videos_per_class.all():
+            margin = self.scores[:, 1] - self.scores[:, 0]
+            metrics["auroc"] = auroc(margin, self.labels == 1)
+        return metrics
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Metrics in 0 … 1 with their 95 % intervals, by a bootstrap over the groups of videos.
+
+        The names are ``top1_acc`` and those of :attr:`class_metrics`, or ``map`` for several labels. Empty
+        without videos.
+        """
+        num_videos, num_classes = self.scores.shape
+        if num_videos == 0:
+            return {}
+        groups = self.groups or [str(video) for video in range(num_videos)]
+        if self.multi_label:
+            targets = self.labels > 0
+            # Sorting the scores of all classes anew is slow for many of them.
+            samples = min(BOOTSTRAP_SAMPLES, max(MIN_SAMPLES, SORTED_SCORES // (num_videos * num_classes)))
+            interval = bootstrap_interval(
+                lambda drawn: mean_average_precision(self.scores[drawn], targets[drawn]),
+                groups,
+                samples=samples,
+            )
+            return {"map": interval}
+        predicted, labels = self.predicted, self.labels.astype(np.int64)
+        correct = (predicted == labels).astype(np.float64)
+        found = {"top1_acc": mean_interval(correct, groups)}
+
+        def interval_of(metric: Callable[[NDArray[np.int64]], float]) -> Interval:
+            return bootstrap_interval(
+                lambda drawn: metric(confusion_matrix(predicted[drawn], labels[drawn], num_classes)), groups
+            )
+
+        found["balanced_acc"] = interval_of(balanced_accuracy)
+        found["macro_f1"] = interval_of(macro_f1)
+        if "auroc" in self.class_metrics:
+            margin, positive = self.scores[:, 1] - self.scores[:, 0], labels == 1
+            found["auroc"] = bootstrap_interval(lambda drawn: auroc(margin[drawn], positive[drawn]), groups)
+        return found
+
+    @cached_property
+    def top1_interval(self) -> Interval:
+        """Top-1 accuracy in 0 … 1 with its 95 % interval, by a bootstrap over the groups of videos.
+
+        Raises:
+            DataError: if videos may have several classes, or none has scores.
+        """
+        if self.multi_label or len(self.labels) == 0:
+            raise DataError("an interval of top-1 requires videos with scores and one class each")
+        return self.intervals["top1_acc"]
+
+    def describe_intervals(self) -> str:
+        """Returns all metrics with their 95 % intervals as one line of text."""
+        titles = {"top1_acc": "top-1", "balanced_acc": "balanced accuracy", "macro_f1": "macro-F1"}
+        shown = [
+            f"AUROC {interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+            if name == "auroc"
+            else f"mAP {interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+            if name == "map"
+            else f"{titles[name]} {interval.percent()} %"
+            for name, interval in self.intervals.items()
+        ]
+        over = f"{len(set(self.groups))} groups of videos" if self.groups else "videos"
+        return f"{', '.join(shown)}; 95 % intervals by a bootstrap over {over}"
+
+    @property
+    def videos_per_class(self) -> NDArray[np.int64]:
+        """Number of videos per class, (K,) int64."""
+        if self.multi_label:
+            return (self.labels > 0).sum(axis=0)
+        return np.bincount(self.labels, minlength=self.scores.shape[1])
+
+    @cached_property
+    def mean_average_precision(self) -> float:
+        """Mean over the classes with videos of the average precision, in 0 … 1, for labels (V, K)."""
+        return mean_average_precision(self.scores, self.labels > 0)

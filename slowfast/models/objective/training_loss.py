@@ -1,0 +1,167 @@
+"""The loss of a training: that of ``MODEL.LOSS_FUNC`` with the changes of the section ``LOSS``.
+
+Validation and tests use the plain loss, so that their values can be compared between settings.
+
+B clips of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from slowfast.distributed.device import upload
+from slowfast.log import get_logger
+from slowfast.models.losses import LOSS_REGISTRY, LossFunction
+from slowfast.models.objective.class_weights import (
+    CLASS_WEIGHT_REGISTRY,
+    count_classes,
+    log_priors,
+    weigh_classes,
+)
+
+logger = get_logger(__name__)
+
+_MAX_LISTED = 10
+
+
+class TrainingLoss:
+    """A loss with label smoothing, logit adjustment and class weights, each of which may be switched off.
+
+    It is the mean over the clips of weight × loss. It does not divide by the sum of a batch's weights, so
+    that micro-batches and processes add up to the loss of the full batch.
+
+    Args:
+        loss: maps logits (B, K) and labels to the mean loss; with ``weights`` to the loss of each clip (B,),
+            or of each class of each clip (B, K) if ``independent``.
+        soft: the same loss for one value per class, which label smoothing then uses; None: ``loss`` takes
+            such values itself, or is averaged over all class indices.
+        weights: (K,) by class, or (K, 2) of a class's absence and presence if ``independent``; None: equal.
+        adjustment: (K,), added to the logits; None: nothing is added.
+        smoothing: fraction ε of each label that is divided equally among all classes, or in an
+            ``independent`` loss among absence and presence (Szegedy et al., 2016, section 7).
+        independent: see :class:`slowfast.models.losses.LossForms`.
+    """
+
+    def __init__(
+        self,
+        loss: LossFunction,
+        *,
+        soft: LossFunction | None = None,
+        weights: NDArray[np.float64] | None = None,
+        adjustment: NDArray[np.float64] | None = None,
+        smoothing: float = 0.0,
+        independent: bool = False,
+    ) -> None:
+        self._loss = loss
+        self._soft = soft
+        self._smoothing = smoothing
+        self._independent = independent
+        self._weights = None if weights is None else torch.from_numpy(weights).float()
+        self._adjustment = None if adjustment is None else torch.from_numpy(adjustment).float()
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Returns the mean loss of a batch, a 0-dimensional float32 tensor.
+
+        Args:
+            logits: (B, K) float.
+            labels: (B,) int64 or (B, K) float, as the loss takes them.
+        """
+        self._move_to(logits.device)
+        if self._adjustment is not None:
+            logits = logits.float() + self._adjustment
+        losses = self._smoothed(logits, labels)  # (), (B,) or (B, K)
+        if self._weights is not None:
+            losses = losses * self._weights_of(labels)
+        return losses.mean()
+
+    def _move_to(self, device: torch.device) -> None:
+        """Moves the tables to the device of the logits, once."""
+        if self._weights is not None and self._weights.device != device:
+            self._weights = upload(self._weights, device)
+        if self._adjustment is not None and self._adjustment.device != device:
+            self._adjustment = upload(self._adjustment, device)
+
+    def _smoothed(self, logits: Tensor, labels: Tensor) -> Tensor:
+        epsilon, num_classes = self._smoothing, logits.shape[1]
+        if epsilon == 0:
+            return self._loss(logits, labels)
+        if labels.ndim == 2:
+            # Of a distribution each class gets an equal part; of a decision absence and presence do.
+            part = 0.5 if self._independent else labels.sum(dim=1, keepdim=True) / num_classes
+            return self._loss(logits, (1 - epsilon) * labels + epsilon * part)
+        if self._soft is not None:
+            values = F.one_hot(labels, num_classes) * (1 - epsilon) + epsilon / num_classes
+            return self._soft(logits, values)
+        # The mean over all K labels, for a loss that takes only indices.
+        every = torch.arange(num_classes, device=labels.device).repeat(len(labels))  # (B × K,)
+        losses = self._loss(logits.repeat_interleave(num_classes, dim=0), every)
+        if losses.ndim:
+            losses = losses.view(len(labels), num_classes).mean(dim=1)
+        return (1 - epsilon) * self._loss(logits, labels) + epsilon * losses
+
+    def _weights_of(self, labels: Tensor) -> Tensor:
+        """Returns the weights (B,) of clips, or (B, K) of their classes; of several classes their mean."""
+        assert self._weights is not None
+        if labels.ndim == 1:
+            return self._weights[labels]
+        values = labels.to(self._weights.dtype)
+        if self._independent:
+            return self._weights[:, 0] + values * (self._weights[:, 1] - self._weights[:, 0])
+        return values @ self._weights / values.sum(dim=1).clamp(min=1e-6)
+
+
+def build_plain_loss(cfg: CfgNode) -> LossFunction:
+    """Returns the loss that ``MODEL.LOSS_FUNC`` and ``LOSS.ARGS`` describe, without further changes."""
+    return _with_arguments(LOSS_REGISTRY.get(cfg.MODEL.LOSS_FUNC), dict(cfg.LOSS.ARGS))
+
+
+def build_training_loss(cfg: CfgNode, labels: NDArray[Any]) -> LossFunction:
+    """Returns the loss of a training.
+
+    Args:
+        labels: of the training videos, (N,) class indices or (N, K) of ones and zeros.
+    """
+    options = cfg.LOSS
+    is_weighted = options.CLASS_WEIGHTS != "none"
+    plain = build_plain_loss(cfg)
+    if not (is_weighted or options.LOGIT_ADJUSTMENT or options.LABEL_SMOOTHING):
+        return plain
+    forms = LOSS_REGISTRY.forms_of(cfg.MODEL.LOSS_FUNC)
+    counts = count_classes(labels, cfg.MODEL.NUM_CLASSES, independent=forms.independent)
+    soft = None
+    if forms.soft and options.LABEL_SMOOTHING:
+        soft = LOSS_REGISTRY.forms_of(forms.soft).each if is_weighted else LOSS_REGISTRY.get(forms.soft)
+    arguments = dict(options.ARGS)
+    weights = None
+    if is_weighted:
+        assert forms.each is not None  # the check of the configuration refuses other losses
+        scheme = CLASS_WEIGHT_REGISTRY.get(options.CLASS_WEIGHTS)
+        weights = weigh_classes(counts, scheme, dict(options.CLASS_WEIGHT_ARGS))
+        _log_weights(weights if weights.ndim == 1 else weights[:, 1], options.CLASS_WEIGHTS)
+    return TrainingLoss(
+        plain if forms.each is None or not is_weighted else _with_arguments(forms.each, arguments),
+        soft=None if soft is None else _with_arguments(soft, arguments),
+        weights=weights,
+        adjustment=options.LOGIT_ADJUSTMENT * log_priors(counts) if options.LOGIT_ADJUSTMENT else None,
+        smoothing=options.LABEL_SMOOTHING,
+        independent=forms.independent,
+    )
+
+
+def _with_arguments(loss: LossFunction, arguments: dict[str, Any]) -> LossFunction:
+    return functools.partial(loss, **arguments) if arguments else loss
+
+
+def _log_weights(weights: NDArray[np.float64], scheme: str) -> None:
+    """Logs the weights of the first classes."""
+    shown = ", ".join(f"{weight:.3g}" for weight in weights[:_MAX_LISTED])
+    more = f" and {len(weights) - _MAX_LISTED} more" if len(weights) > _MAX_LISTED else ""
+    logger.info("class weights (%s) in the order of the classes: %s%s", scheme, shown, more)

@@ -1,0 +1,109 @@
+"""Folds of a cross-validation: each video is tested once, by a model trained without its group.
+
+Fold k has the lists ``fold_k/train.csv``, ``val.csv`` and ``test.csv`` of one set of videos. ``slowfast run
+--fold k`` uses them, and ``slowfast analyze folds`` summarises the tests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slowfast.errors import DataError
+from slowfast.preparation.division import divide
+
+_MAX_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The videos of one fold, as ascending indices into the list.
+
+    Attributes:
+        train, val, test: the three parts; they share no group.
+    """
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    test: tuple[int, ...]
+
+    @property
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """The parts by the names of their lists."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+def make_folds(
+    labels: Sequence[str], groups: Sequence[str], num_folds: int, *, val_fraction: float, seed: int
+) -> list[Fold]:
+    """Divides videos into folds of whole groups, the classes as equally as the groups allow.
+
+    Args:
+        labels, groups: one per video.
+        num_folds: 2 or more; 0: each group is a fold, in the order of their names (leave one group out).
+        val_fraction: fraction of the videos that are not tested in a fold, for its validation.
+        seed: of the random divisions.
+
+    Raises:
+        DataError: for fewer groups than folds, and for a validation without videos.
+    """
+    names = sorted(set(groups))
+    if num_folds == 0:
+        number = {name: fold for fold, name in enumerate(names)}
+        assigned = [number[group] for group in groups]
+    else:
+        if len(names) < num_folds:
+            raise DataError(
+                f"--folds {num_folds}: must be at most the number of groups, which is {len(names)}; use "
+                "fewer folds, or a finer grouping"
+            )
+        assigned = divide(labels, groups, [1 / num_folds] * num_folds, seed=seed)
+    folds = []
+    for fold in range(num_folds or len(names)):
+        test = tuple(video for video, part in enumerate(assigned) if part == fold)
+        rest = [video for video, part in enumerate(assigned) if part != fold]
+        parts = divide(
+            [labels[video] for video in rest],
+            [groups[video] for video in rest],
+            [1 - val_fraction, val_fraction],
+            seed=seed,
+        )
+        train = tuple(video for video, part in zip(rest, parts, strict=True) if part == 0)
+        val = tuple(video for video, part in zip(rest, parts, strict=True) if part == 1)
+        _check_parts(fold, train=train, val=val, test=test, val_fraction=val_fraction)
+        folds.append(Fold(train, val, test))
+    return folds
+
+
+def _check_parts(
+    fold: int,
+    *,
+    train: Sequence[int],
+    val: Sequence[int],
+    test: Sequence[int],
+    val_fraction: float,
+) -> None:
+    """Raises ``DataError`` for a fold with an empty part."""
+    if not test or not train:
+        raise DataError(
+            f"fold {fold} has {len(train)} videos to train on and {len(test)} to test; use fewer folds, or a "
+            "finer grouping"
+        )
+    if not val:
+        raise DataError(
+            f"--val-fraction {val_fraction}: leaves no group for the validation of fold {fold}; use a larger "
+            "fraction, or a finer grouping"
+        )
+
+
+def describe_fold(number: int, fold: Fold, labels: Sequence[str]) -> str:
+    """Returns one line with the sizes of a fold, and the classes that its training lacks."""
+    sizes = ", ".join(f"{name} {len(videos)}" for name, videos in fold.parts.items())
+    known = {labels[video] for video in fold.train}
+    missing = Counter(labels[video] for video in fold.test if labels[video] not in known)
+    text = f"fold_{number}: {sizes} videos"
+    if missing:
+        shown = ", ".join(f"{label} ({count})" for label, count in list(missing.items())[:_MAX_LISTED])
+        text += f"; tests classes that are not in its training: {shown}"
+    return text

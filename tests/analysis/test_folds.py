@@ -1,0 +1,87 @@
+"""A cross-validation from the list to the summary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from slowfast.analysis.folds import spread_of
+from slowfast.cli.analyze import main as analyze
+from slowfast.cli.prepare import main as prepare
+from slowfast.cli.run import build_parser as run_parser
+from slowfast.cli.run import overrides_from
+from slowfast.engine.prediction_file import load_predictions
+from slowfast.engine.run import run
+from slowfast.errors import ConfigError
+from tests.support.tiny import tiny_config
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 7, 8, 10, 20, 100])
+def test_the_interval_of_a_mean_is_that_of_scipy(count: int) -> None:
+    values = np.random.default_rng(count).normal(70, 5, count)
+    spread = spread_of(values.tolist())
+    expected = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
+    # Limits of percentages are cut off at 0 and 100.
+    assert (spread.low, spread.high) == pytest.approx(np.clip(expected, 0, 100), rel=1e-4)
+    assert spread.std == pytest.approx(np.std(values, ddof=1))
+
+
+@pytest.fixture(scope="module")
+def folds(colour_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of three folds of the tiny model, on a list with groups."""
+    folder = tmp_path_factory.mktemp("folds")
+    lines = (colour_videos / "train.csv").read_text().splitlines()
+    listed = [f"{line} g{number // 2}" for number, line in enumerate(lines)]
+    (folder / "all.csv").write_text("\n".join(["path label group", *listed]) + "\n")
+    assert prepare(["split", str(folder / "all.csv"), str(folder / "data"), "--folds", "3"]) == 0
+    for fold in range(3):
+        data, output = folder / "data" / f"fold_{fold}", folder / "out" / f"fold_{fold}"
+        assert run(tiny_config(data, output, "SOLVER.MAX_EPOCH", 4)) == 0
+    return folder
+
+
+def test_the_summary_has_all_folds_and_all_videos(folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert analyze(["folds", str(folds / "out"), "--output", str(folds / "folds.json")]) == 0
+    printed = capsys.readouterr().out
+    summary = json.loads((folds / "folds.json").read_text())
+    values = [fold["top1_acc"] for fold in summary["folds"]]
+    assert len(values) == 3
+    assert summary["metrics"]["top1_acc"]["mean"] == pytest.approx(np.mean(values))
+    videos = len((folds / "all.csv").read_text().splitlines()) - 1
+    assert summary["pooled"]["videos"] == sum(fold["videos"] for fold in summary["folds"]) == videos
+    assert summary["pooled"]["groups"] == len({line.split()[2] for line in (folds / "all.csv").open()}) - 1
+    assert summary["folds"][0]["groups"] < summary["folds"][0]["videos"]
+    assert f"all {videos} videos: top-1" in printed
+    assert "bootstrap over" in printed
+    assert "spread" in printed
+
+
+def test_the_groups_of_the_list_are_saved_with_the_predictions(folds: Path) -> None:
+    predictions = load_predictions(folds / "out" / "fold_0" / "predictions.npz")
+    of_path = {line.split()[0]: line.split()[2] for line in (folds / "all.csv").read_text().splitlines()[1:]}
+    assert list(predictions.groups) == [of_path[path] for path in predictions.paths]
+
+
+def test_a_missing_fold_is_named(folds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "fold_1").symlink_to(folds / "out" / "fold_1")
+    assert analyze(["folds", str(tmp_path)]) == 1
+    assert "lacks fold_0; run it with `slowfast run --fold 0`" in capsys.readouterr().err
+
+
+def test_a_run_of_a_fold_has_its_lists_and_its_folder(folds: Path) -> None:
+    changes = ["DATA.PATH_TO_DATA_DIR", str(folds / "data"), "OUTPUT_DIR", "out"]
+    args = run_parser().parse_args(["--cfg", "SLOW_8x8_R50", "--fold", "2", *changes])
+    overrides = overrides_from(args)
+    assert overrides[-4:] == [
+        "DATA.PATH_TO_DATA_DIR",
+        repr(str(folds / "data" / "fold_2")),
+        "OUTPUT_DIR",
+        "'out/fold_2'",
+    ]
+    args = run_parser().parse_args(["--cfg", "SLOW_8x8_R50", "--fold", "9", *changes])
+    with pytest.raises(ConfigError, match=r"--fold 9: .*fold_9 must be a folder of lists"):
+        overrides_from(args)

@@ -1,0 +1,73 @@
+"""Intervals of all metrics of a test, over videos and over groups of videos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slowfast.engine.video_scores import VideoScores
+
+V = 200
+
+
+def scores_of(labels: Any, scores: Any, groups: tuple[str, ...] = ()) -> VideoScores:
+    """Returns the scores of videos with one view each."""
+    return VideoScores(
+        video_ids=np.arange(len(labels)),
+        scores=np.asarray(scores, np.float32),
+        labels=labels,
+        num_views=np.ones(len(labels), np.int64),
+        broken=(),
+        groups=groups,
+    )
+
+
+def two_classes(*, repeated: int = 1) -> VideoScores:
+    """Returns noisy scores of two classes; each video occurs several times, as one group."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, V // repeated)
+    margin = labels + rng.normal(0, 1, len(labels))
+    scores = np.stack([-margin, margin], axis=1)
+    groups = tuple(str(n) for n in np.repeat(np.arange(len(labels)), repeated))
+    return scores_of(np.repeat(labels, repeated), np.repeat(scores, repeated, axis=0), groups)
+
+
+def test_each_metric_lies_within_its_interval() -> None:
+    found = two_classes()
+    assert set(found.intervals) == {"top1_acc", "balanced_acc", "macro_f1", "auroc"}
+    assert found.intervals["top1_acc"].value * 100 == pytest.approx(found.top1)
+    for name in ("balanced_acc", "macro_f1"):
+        assert found.intervals[name].value * 100 == pytest.approx(found.class_metrics[name])
+    assert found.intervals["auroc"].value == found.class_metrics["auroc"]
+    for interval in found.intervals.values():
+        assert interval.low < interval.value < interval.high
+
+
+def test_the_interval_of_top1_has_the_width_of_the_binomial_formula() -> None:
+    interval = two_classes().intervals["top1_acc"]
+    half = 1.96 * np.sqrt(interval.value * (1 - interval.value) / V)
+    assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_repeated_videos_of_one_group_do_not_narrow_an_interval() -> None:
+    """Four copies of each of 50 videos are as uncertain as the 50 videos."""
+    copies = two_classes(repeated=4)
+    alone = scores_of(copies.labels[::4], copies.scores[::4])
+    for name, interval in alone.intervals.items():
+        assert copies.intervals[name] == pytest.approx(interval, abs=1e-6), name
+    assert "50 groups of videos" in copies.describe_intervals()
+
+
+def test_several_labels_have_an_interval_of_mean_average_precision() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((V, 4)) < 0.3).astype(np.float32)
+    found = scores_of(labels, labels + rng.normal(0, 0.7, labels.shape))
+    interval = found.intervals["map"]
+    assert interval.low < interval.value < interval.high
+    assert interval.value == pytest.approx(found.mean_average_precision)
+
+
+def test_a_test_without_scores_has_no_intervals() -> None:
+    assert scores_of(np.zeros(0, np.int64), np.zeros((0, 3))).intervals == {}

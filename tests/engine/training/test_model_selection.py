@@ -1,0 +1,83 @@
+"""The best validation of a run, and the end of a training that no longer improves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from slowfast.checkpoint.state import TrainingProgress
+from slowfast.engine.training.model_selection import ModelSelection
+
+
+def observe(selection: ModelSelection, errors: list[float], first: int = 1) -> list[bool]:
+    """Adds one validation per epoch; returns whether each was the best so far."""
+    return [
+        selection.observe(TrainingProgress(epoch), {"top1_err": error, "macro_f1": 100 - error, "videos": 50})
+        for epoch, error in enumerate(errors, first)
+    ]
+
+
+def test_training_ends_after_validations_without_improvement() -> None:
+    selection = ModelSelection(patience=2)
+    assert observe(selection, [50.0, 40.0, 45.0]) == [True, True, False]
+    assert not selection.is_exhausted
+    assert observe(selection, [40.0], first=4) == [False]  # an equal value does not count
+    assert selection.is_exhausted
+    assert selection.best_progress == TrainingProgress(2)
+    assert "40 at the end of epoch 2" in selection.describe()
+
+
+def test_without_patience_training_never_ends() -> None:
+    selection = ModelSelection()
+    observe(selection, [10.0] * 50)
+    assert not selection.is_exhausted
+
+
+def test_small_differences_do_not_count() -> None:
+    selection = ModelSelection(patience=2, min_improvement=2.0)
+    assert observe(selection, [50.0, 49.0, 48.5]) == [True, False, False]
+    assert selection.is_exhausted
+
+
+def test_a_metric_that_grows_and_one_that_is_missing() -> None:
+    selection = ModelSelection("macro_f1", patience=1)
+    assert observe(selection, [50.0, 40.0]) == [True, True]
+    assert not selection.observe(TrainingProgress(3), {"macro_f1": math.nan})
+    assert selection.is_exhausted
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_a_restored_selection_goes_on_exactly(stop: int) -> None:
+    """The last validation before the stop is observed again from its file, which changes nothing."""
+    errors = [50.0, 40.0, 41.0, 39.0, 45.0, 46.0]
+    unbroken = ModelSelection(patience=2)
+    expected = observe(unbroken, errors)
+    first = ModelSelection(patience=2)
+    before = observe(first, errors[:stop])
+    second = ModelSelection(patience=2)
+    second.load_state_dict(first.state_dict())
+    observe(second, [errors[stop - 1]], first=stop)
+    assert before + observe(second, errors[stop:], first=stop + 1) == expected
+    assert second.state_dict() == unbroken.state_dict()
+
+
+def test_a_small_validation_is_warned_about_with_its_formula_once() -> None:
+    selection = ModelSelection(saves_best=True)
+    metrics = {"top1_err": 50.0, "videos": 50}
+    warning = selection.describe_uncertainty(metrics)
+    assert "differences below 19.6 points" in warning
+    assert "5 points need 769 videos" in warning
+    selection.observe(TrainingProgress(1), metrics)
+    assert selection.describe_uncertainty(metrics) == ""
+    assert ModelSelection().describe_uncertainty(metrics) == ""
+    assert ModelSelection(saves_best=True).describe_uncertainty({"top1_err": 50.0, "videos": 800}) == ""
+    assert ModelSelection("loss", saves_best=True).describe_uncertainty(metrics) == ""
+
+
+def test_the_formula_covers_95_percent_of_chance_differences() -> None:
+    rng = np.random.default_rng(0)
+    hits = rng.binomial(200, 0.7, (2, 20000)) / 200
+    bound = 1.96 * np.sqrt(2 * 0.7 * 0.3 / 200)
+    assert (np.abs(hits[0] - hits[1]) <= bound).mean() == pytest.approx(0.95, abs=0.015)

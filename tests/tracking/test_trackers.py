@@ -1,0 +1,254 @@
+"""All trackers in whole runs without a network: the same names and values as in metrics.jsonl."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sqlite3
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from slowfast.config import load_config
+from slowfast.engine.run import run
+from slowfast.errors import ConfigError
+from slowfast.tracking.environment import describe_environment, describe_git
+from slowfast.tracking.tracker import TRACKER_REGISTRY, RunDescription, TrackerKind
+from slowfast.tracking.trackers import Trackers
+from tests.support.processes import run_forked
+from tests.support.run_results import metrics_of
+from tests.support.tiny import tiny_config
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+def read_tensorboard(folder: Path) -> tuple[Curves, str]:
+    """Returns the curves, and the configuration and environment as text."""
+    events = EventAccumulator(str(folder / "runs-kinetics")).Reload()
+    curves = {
+        name: [(point.step, point.value) for point in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
+    texts = [
+        event.tensor_proto.string_val[0].decode()
+        for name in events.Tags()["tensors"]
+        for event in events.Tensors(name)
+    ]
+    return curves, "\n".join(texts)
+
+
+def read_trackio(folder: Path) -> tuple[Curves, str]:
+    """Returns the curves and the configuration from the database files."""
+    curves: Curves = {}
+    texts = []
+    for file in (folder / "trackio").glob("*.db"):
+        with sqlite3.connect(file) as database:
+            for step, text in database.execute("select step, metrics from metrics order by id"):
+                for name, value in json.loads(text).items():
+                    if isinstance(value, int | float):
+                        curves.setdefault(name, []).append((step, value))
+            rows = database.execute("select config from configs")
+            texts += [text.decode() if isinstance(text, bytes) else text for (text,) in rows]
+    return curves, "\n".join(texts)
+
+
+def _wandb_records(file: Path) -> Iterator[bytes]:
+    """Yields the records of an offline file: blocks of 32 KiB with pieces of records, as LevelDB's log.
+
+    A piece has a checksum (4 bytes), its length (2), and its kind (1): full, first, middle or last.
+    """
+    data, position, record = file.read_bytes(), 7, b""  # after the header of the file
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, position + 4)
+        record += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):
+            yield record
+            record = b""
+
+
+def read_wandb(folder: Path) -> tuple[Curves, str]:
+    """Returns the curves and the configuration from the offline file."""
+    from wandb.proto import wandb_internal_pb2
+
+    curves: Curves = {}
+    texts = []
+    (file,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+    for data in _wandb_records(file):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        final = record.summary.update
+        for step, items in ((record.history.step.num, record.history.item), (0, final)):
+            for item in items:
+                name = item.key or ".".join(item.nested_key)
+                is_final = items is final
+                if not name.startswith("_") and is_final == name.startswith("Test/"):
+                    curves.setdefault(name, []).append((step, json.loads(item.value_json)))
+        for item in (*record.run.config.update, *record.config.update):
+            texts.append(f"{item.key}: {item.value_json}")
+    return curves, "\n".join(texts)
+
+
+def read_mlflow(folder: Path) -> tuple[Curves, str]:
+    """Returns the curves, and parameters and tags as text, from the file store."""
+    from mlflow.tracking import MlflowClient
+
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    client = MlflowClient((folder / "mlruns").as_uri())
+    experiment = client.get_experiment_by_name("slowfast")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    curves = {
+        name: [(point.step, point.value) for point in client.get_metric_history(found.info.run_id, name)]
+        for name in found.data.metrics
+    }
+    return curves, json.dumps({**found.data.params, **found.data.tags})
+
+
+READERS: dict[str, Callable[[Path], tuple[Curves, str]]] = {
+    "tensorboard": read_tensorboard,
+    "trackio": read_trackio,
+    "wandb": read_wandb,
+    "mlflow": read_mlflow,
+}
+
+
+def skip_without(name: str) -> None:
+    """Skips a test of a tracker that is not installed; importing Trackio would fix its folder."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed; it is in the extra {name!r}")
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removes settings of the user, and keeps packages from looking for a network."""
+    for name in ("TRACKIO_DIR", "WANDB_MODE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_tracker_records_curves_configuration_and_final_metrics(
+    colour_videos: Path, tmp_path: Path, name: str
+) -> None:
+    skip_without(name)
+    options = ("TRACKERS", (name,), "SOLVER.MAX_EPOCH", 2)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, *options)) == 0
+    assert "has failed" not in (tmp_path / "stdout.log").read_text()
+    curves, text = READERS[name](tmp_path)
+    steps = [line["loss"] for line in metrics_of(tmp_path, "train_iter")]
+    assert [step for step, _ in curves["Train/loss"]] == list(range(1, len(steps) + 1))
+    assert [value for _, value in curves["Train/loss"]] == pytest.approx(steps, rel=1e-5)
+    validated = [line["top1_err"] for line in metrics_of(tmp_path, "val_epoch")]
+    assert [value for step, value in curves["Val/top1_err"] if step][:2] == pytest.approx(validated, rel=1e-5)
+    (tested,) = metrics_of(tmp_path, "test_final")
+    assert curves["Test/top1_acc"][-1][1] == pytest.approx(tested["top1_acc"])
+    for recorded in ("SOLVER.BASE_LR", "0.05", "git_commit", "system", "python"):
+        assert recorded in text, recorded
+
+
+@pytest.mark.parametrize("name", ["trackio", "mlflow"])
+def test_a_resumed_run_continues_its_curves(colour_videos: Path, tmp_path: Path, name: str) -> None:
+    skip_without(name)
+    options = ("TRACKERS", (name,), "TEST.ENABLE", False, "SOLVER.MAX_EPOCH", 2)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 6)) == 0
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, *options)) == 0
+    curves, _ = READERS[name](tmp_path)
+    assert [step for step, _ in curves["Train/loss"]] == list(range(1, 13))
+
+
+class Failing:
+    """A tracker that fails in one of its methods."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def _fail(self, method: str) -> None:
+        if method == self.method:
+            raise OSError(f"the disk is full in {method}")
+
+    def log(self, metrics: Any, step: int) -> None:
+        self._fail("log")
+
+    def log_confusion(self, confusion: Any, step: int) -> None:
+        self._fail("log_confusion")
+
+    def finish(self, summary: Any) -> None:
+        self._fail("finish")
+
+
+@pytest.mark.parametrize("method", ["start", "log", "log_confusion", "finish"])
+def test_a_tracker_that_fails_is_reported_once_and_the_run_goes_on(
+    colour_videos: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(description: RunDescription) -> Failing:
+        if method == "start":
+            raise RuntimeError("no server")
+        return Failing(method)
+
+    monkeypatch.setattr(TRACKER_REGISTRY, "_entries", dict(TRACKER_REGISTRY._entries))
+    TRACKER_REGISTRY.register("failing")(TrackerKind(start))
+    options = ("TRACKERS", ("failing", "tensorboard"), "TRAIN.MAX_STEPS", 7)
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    log = (tmp_path / "stdout.log").read_text()
+    assert log.count("TRACKERS: failing has failed and is left out") == 1
+    curves, _ = read_tensorboard(tmp_path)  # the other tracker is not affected
+    assert len(curves["Train/loss"]) == 7
+    assert metrics_of(tmp_path, "test_final")
+
+
+def test_values_that_are_not_finite_numbers_are_left_out() -> None:
+    seen: list[Any] = []
+
+    class Recorder(Failing):
+        def log(self, metrics: Any, step: int) -> None:
+            seen.append((dict(metrics), step))
+
+    description = RunDescription("a", "b", Path(), "c", {}, {})
+    trackers = Trackers([("recorder", TrackerKind(lambda _: Recorder("")))], description)
+    trackers.log({"loss": 1, "nan": float("nan"), "text": "x"}, 3)  # type: ignore[dict-item]
+    trackers.log({"nan": float("nan")}, 4)
+    assert seen == [({"loss": 1.0}, 3)]
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_the_run(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "wandb" else find(name, *rest)
+    )
+    overrides = [
+        "DATA.PATH_TO_DATA_DIR",
+        str(colour_videos),
+        "OUTPUT_DIR",
+        str(tmp_path),
+        "TRACKERS",
+        "[wandb]",
+    ]
+    with pytest.raises(ConfigError, match="run `pip install wandb`"):
+        load_config("SLOW_8x8_R50", overrides, for_run=True)
+    with pytest.raises(ConfigError, match="did you mean wandb"):
+        load_config("SLOW_8x8_R50", [*overrides[:-1], "[wandbb]"])
+
+
+def test_the_environment_has_the_state_of_a_checkout(tmp_path: Path) -> None:
+    assert describe_git(tmp_path) == {}
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (tmp_path / "a.txt").write_text("1")
+    for command in (["init", "-q", "-b", "trunk"], ["add", "a.txt"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "a.txt").write_text("2")
+    found = describe_git(tmp_path)
+    assert (len(found["git_commit"]), found["git_branch"], found["git_changed_files"]) == (40, "trunk", "1")
+    assert {"system", "python", "torch", "command"} <= set(describe_environment("the CPU"))
