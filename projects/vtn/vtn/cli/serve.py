@@ -20,6 +20,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,11 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--backbone", default="", metavar="NAME", help="backbone, where its description lies elsewhere"
     )
+    group.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="open an archive of torch.export (.pt2), which can run any code",
+    )
     group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
 
 
@@ -137,7 +143,8 @@ def _serve(args: argparse.Namespace, program: str) -> int:
                 )
             host = f"[{args.host}]" if ":" in args.host else args.host
             print(f"http://{host}:{listener.getsockname()[1]} (Ctrl-C ends the server)", flush=True)
-            uvicorn.Server(config).run(sockets=[listener])
+            with suppress(KeyboardInterrupt):  # uvicorn may raise it again after its orderly end
+                uvicorn.Server(config).run(sockets=[listener])
         finally:
             service.close()
     return 0
@@ -183,6 +190,7 @@ def _build_service(args: argparse.Namespace) -> Service:
         "config": args.cfg,
         "imports": args.imports,
         "backbone": args.backbone,
+        "trust_code": args.trust_code,
         "device": args.device,
         "fps": args.fps,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -40,9 +41,10 @@ class UploadFolder:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_private(base)
         _remove_abandoned(base)
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        self.path = base / f"{_PREFIX}{secrets.token_hex(8)}"
         self._lock = FileLock(_lock_path(self.path))
-        self._lock.acquire(timeout=0)
+        self._lock.acquire(timeout=0)  # first, so that another server never finds the folder without it
+        self.path.mkdir(mode=0o700)
 
     @contextmanager
     def request(self) -> Iterator[Path]:
