@@ -89,6 +89,7 @@ def run_worker(model: ModelSource, connection: Connection) -> None:
 
     try:
         predictor = Predictor(model.source, **model.options)
+        predictor.check_overview()
     except (SlowFastError, OSError) as error:
         connection.send(Failed(str(error), of_server=True))
         return
