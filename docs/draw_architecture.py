@@ -60,6 +60,7 @@ CONTENTS = {
     "vtn.explaining": "attention, occlusion, page",
     "vtn.predictor": "videos to results",
     "vtn.exported": "ONNX, .pt2 as a model",
+    "vtn.serving": "page, endpoint, workers",
     "vtn.exporting": "graphs, parity, speed",
     "vtn.transformers": "Auto classes, trainer",
     "vtn.probing": "candidates of a search",

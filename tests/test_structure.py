@@ -60,6 +60,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("vtn.explaining",),
     ("vtn.exported",),
     ("vtn.predictor",),
+    ("vtn.serving",),
     ("vtn.exporting",),
     ("vtn.transformers",),
     ("vtn.probing",),

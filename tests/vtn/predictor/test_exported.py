@@ -60,6 +60,23 @@ def test_windows_are_scored_from_features(exported: Path, published: Path, video
         Predictor(exported / "one.onnx")(path, window_seconds=2.0)
 
 
+def test_overviews_need_features(exported: Path, published: Path, videos: Path) -> None:
+    path = good_paths(videos)[-1]
+    expected, found = (Predictor(source, device="cpu").overview(path) for source in (published, exported))
+    assert np.abs(found.prediction.scores - expected.prediction.scores).max() < 1e-4
+    assert expected.prediction.timeline is not None
+    assert found.prediction.timeline is not None
+    assert np.abs(found.prediction.timeline.scores - expected.prediction.timeline.scores).max() < 1e-4
+    assert expected.attention is not None
+    assert found.attention is None
+    assert len(found.shown) == len(found.jpegs) == 6
+    assert found.shown[[0, -1]].tolist() == [0, len(found.seconds) - 1]  # evenly spaced
+    with pytest.raises(InputError, match=r"one file.*--parts backbone encoder"):
+        Predictor(exported / "one.onnx").check_overview()
+    with pytest.raises(InputError, match="views: must be None"):
+        Predictor(published, device="cpu", views=(2, 1)).check_overview()
+
+
 def test_a_video_that_one_file_cannot_take_does_not_end_the_work(
     exported: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

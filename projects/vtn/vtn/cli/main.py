@@ -1,4 +1,4 @@
-"""Video Transformer Network: prediction, explanation, export and publication of weights, and a quickstart.
+"""Video Transformer Network: prediction, explanation, a web page, export, publication, and a quickstart.
 
 Training, testing and the preparation of data are commands of slowfast; see slowfast --help.
 
@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": "vtn.cli.predict",
     "publish": "vtn.cli.publish",
     "quickstart": "vtn.cli.quickstart",
+    "serve": "vtn.cli.serve",
 }
 
 

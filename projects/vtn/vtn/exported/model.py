@@ -73,6 +73,11 @@ class ExportedModel(nn.Module):
         height, width = self.description.frame_size
         return max(1, min(_MOST_FRAMES, _MOST_PIXELS // (height * width)))
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether backbone and encoder are files of their own, so that features can be kept between them."""
+        return BACKBONE in self._programs
+
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Returns the model.
 

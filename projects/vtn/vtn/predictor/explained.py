@@ -9,6 +9,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.errors import InputError
 from slowfast.interrupt import Interrupt
+from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.feature_pass import FeaturePass
 from vtn.predictor.pipeline import FAILURES
@@ -19,6 +20,7 @@ from vtn.predictor.views import ViewPlan
 
 if TYPE_CHECKING:
     from vtn.explaining.explanation import Explanation
+    from vtn.explaining.overview import Overview
     from vtn.explaining.split import FaithfulnessRow
     from vtn.explaining.video import ExplanationRequest
 
@@ -79,6 +81,43 @@ class ExplainsVideos:
         with self._features.read(source.name, source.open, of_test=True, **shown) as (opened, features):
             uri = playable_video(path) if path else ""
             return explain_video(opened, features, model, request, name=source.name, video_uri=uri, **shown)
+
+    def overview(self, video: Video | VideoSource) -> Overview:
+        """Predicts a video with its scores over time and the frames to which the model attends.
+
+        The video is decoded once for the frames of its prediction, and again for the few that are shown.
+
+        Args:
+            video: as for :meth:`__call__`.
+
+        Raises:
+            DecodeError, OSError: for a video that cannot be decoded.
+            InputError: see :meth:`check_overview`.
+            NotFiniteError: for scores that are NaN or infinite.
+        """
+        from vtn.explaining.overview import survey_video
+
+        self.check_overview()
+        source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
+        with self._features.read(source.name, source.open, of_test=True) as (opened, features):
+            return survey_video(
+                opened,
+                features,
+                self.model,
+                name=source.name,
+                class_names=self.class_names,
+                head_act=self._scorer.head_act,
+            )
+
+    def check_overview(self) -> None:
+        """Raises ``InputError`` for predictors whose clips or files do not permit an overview."""
+        if not self._plan.is_full_video:
+            raise InputError("views: must be None for an overview, which is of the full video")
+        if isinstance(self.model, ExportedModel) and not self.model.has_parts:
+            raise InputError(
+                "a model exported to one file has no features for scores over time; export it by "
+                "vtn export --parts backbone encoder, or give the published folder"
+            )
 
     def measure_faithfulness(
         self, videos: Iterable[Video | VideoSource]

@@ -1,0 +1,250 @@
+"""A web page and an endpoint that classify videos with a model.
+
+SOURCE is as for `vtn predict`. The page takes a video, or one of the examples, and shows the best classes,
+their scores over time and the frames with the highest attention of [CLS]. POST /predict answers programs,
+GET /openapi.json has its schema, and GET /health the state. Only programs of this computer reach the server
+unless --host names another address; it has no passwords. Needs pip install "slowfast-vtn[serve]".
+Exit status: 0 ended by Ctrl-C, 1 the model, the address or a folder cannot be used, 2 the command is wrong.
+
+examples:
+  a page at http://127.0.0.1:8000 with examples
+    vtn serve published/MINE --examples clips
+
+  from a program
+    curl -F video=@video.mp4 http://127.0.0.1:8000/predict
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slowfast.cli.commands import make_parser
+
+if TYPE_CHECKING:
+    import socket
+
+    from vtn.serving.service import Service
+
+PROGRAM = "vtn serve"
+HOST, PORT = "127.0.0.1", 8000
+_MAX_EXAMPLES = 24
+_PACKAGES = ("fastapi", "python_multipart", "uvicorn")
+_STOP_SECONDS = 5
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser.add_argument("source", metavar="SOURCE", help="weights of the model")
+    group = parser.add_argument_group("server")
+    group.add_argument("--host", default=HOST, metavar="NAME", help=f"address (default: {HOST})")
+    group.add_argument("--port", type=_port, default=PORT, metavar="N", help=f"default: {PORT}; 0: any")
+    group.add_argument("--examples", default="", metavar="FOLDER", help="videos that the page offers")
+    group.add_argument("--folder", default="", metavar="F", help="folder for temporary files")
+    group.add_argument("--workers", type=_count, default=1, metavar="N", help="processes with the model")
+    _add_limits(parser.add_argument_group("limits"))
+    _add_model(parser.add_argument_group("model"))
+    return parser
+
+
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--max-upload", type=_positive, default=200.0, metavar="MB", help="size of a video (default: 200)"
+    )
+    group.add_argument(
+        "--max-duration",
+        type=_positive,
+        default=600.0,
+        metavar="SECONDS",
+        help="duration of a video (default: 600)",
+    )
+    group.add_argument(
+        "--max-queue",
+        type=_count,
+        default=32,
+        metavar="N",
+        help="requests that upload, wait or are computed at the same time (default: 32)",
+    )
+    group.add_argument(
+        "--time-limit",
+        type=_positive,
+        default=120.0,
+        metavar="SECONDS",
+        help="for decoding and scoring a video (default: 120)",
+    )
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--fps", type=_positive, metavar="N", help="frames per second (default: the test's)")
+    group.add_argument("--cfg", default="", metavar="F", help="configuration, for weights without one")
+    group.add_argument(
+        "--imports",
+        action="append",
+        default=[],
+        metavar="F",
+        help="module or Python file that registers parts of the model; may be given several times",
+    )
+    group.add_argument(
+        "--backbone", default="", metavar="NAME", help="backbone, where its description lies elsewhere"
+    )
+    group.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="open an archive of torch.export (.pt2), which can run any code",
+    )
+    group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
+    """Runs the command line and returns the exit status.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+        program: the command as the user has typed it, for help and messages.
+    """
+    parser = build_parser(program)
+    args = parser.parse_args(argv)
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f'{", ".join(missing)}: not installed; pip install "slowfast-vtn[serve]"')
+
+    # Imported here, so that --help and wrong arguments are answered at once.
+    from slowfast.errors import SlowFastError
+    from slowfast.exit_status import run_command
+
+    return run_command(program, lambda: _serve(args, program), expected=(SlowFastError, OSError))
+
+
+def _serve(args: argparse.Namespace, program: str) -> int:
+    import uvicorn
+
+    from vtn.serving.app import create_app
+    from vtn.serving.protection import LOOPBACK_NAMES, is_loopback
+
+    is_private = is_loopback(args.host)
+    with _listen(args.host, args.port) as listener:
+        service = _build_service(args)
+        try:
+            app = create_app(service, hosts=LOOPBACK_NAMES | {args.host} if is_private else ())
+            config = uvicorn.Config(
+                app, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
+            )
+            if not is_private:
+                print(
+                    f"{program}: warning: --host {args.host}: every computer that reaches this address can "
+                    "use the model without a password",
+                    file=sys.stderr,
+                )
+            host = f"[{args.host}]" if ":" in args.host else args.host
+            print(f"http://{host}:{listener.getsockname()[1]} (Ctrl-C ends the server)", flush=True)
+            with suppress(KeyboardInterrupt):  # uvicorn may raise it again after its orderly end
+                uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            service.close()
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Returns a listening socket.
+
+    Raises:
+        InputError: for an address that cannot be used.
+    """
+    import socket
+
+    from slowfast.errors import InputError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]  # the address follows
+        raise InputError(
+            f"--host {host} --port {port}: cannot be listened on ({reason}); choose another "
+            "port, or 0 for any free one"
+        ) from None
+
+
+def _build_service(args: argparse.Namespace) -> Service:
+    """Returns a service whose workers have loaded the model."""
+    from vtn.serving.limits import MEGABYTE, Limits
+    from vtn.serving.service import Service
+    from vtn.serving.uploads import UploadFolder
+    from vtn.serving.worker import ModelSource
+    from vtn.serving.worker_pool import WorkerPool
+
+    limits = Limits(
+        upload_bytes=int(args.max_upload * MEGABYTE),
+        video_seconds=args.max_duration,
+        queue_length=args.max_queue,
+        compute_seconds=args.time_limit,
+    )
+    examples = _find_examples(args.examples) if args.examples else []
+    options = {
+        "config": args.cfg,
+        "imports": args.imports,
+        "backbone": args.backbone,
+        "trust_code": args.trust_code,
+        "device": args.device,
+        "fps": args.fps,
+    }
+    folder = UploadFolder(Path(args.folder) if args.folder else None)
+    service = Service(
+        Path(args.source).name,
+        WorkerPool(ModelSource(args.source, options), args.workers),
+        folder,
+        limits,
+        examples,
+    )
+    try:
+        service.pool.start()
+    except BaseException:
+        service.close()
+        raise
+    return service
+
+
+def _find_examples(folder: str) -> list[Path]:
+    """Returns the first videos of a folder.
+
+    Raises:
+        InputError: for a folder without videos.
+    """
+    from slowfast.datasets.video_folder import find_videos
+    from slowfast.errors import InputError
+
+    found = find_videos(folder) if Path(folder).is_dir() else []
+    if not found:
+        raise InputError(f"--examples {folder}: must be a folder with videos")
+    return [Path(folder, name) for name in found[:_MAX_EXAMPLES]]
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError(f"{text}: must be 0 to 65535")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""A prediction over time with the frames that the model attends to, from one pass over the video.
+
+T frames, W windows, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slowfast.video.decoding import OpenVideo
+from slowfast.video.placement import full_frame
+from vtn.explaining.explain import read_attention
+from vtn.explaining.frame_scorer import MIN_FRAMES, FrameScorer
+from vtn.explaining.pictures import encode_picture
+from vtn.frame_model import FrameModel
+from vtn.inference.features import VideoFeatures
+from vtn.inference.prediction import Prediction
+from vtn.inference.windows import score_video, score_windows
+
+SHOWN_FRAMES = 6
+_PICTURE_SIDE = 240
+_WINDOW_FRAMES, _WINDOWS_PER_VIDEO = 4, 10
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A prediction, its course over time, and frames to look at.
+
+    Attributes:
+        prediction: scores of the whole video, and of its windows.
+        seconds: (T,) float64, the time of each frame that was scored.
+        attention: (T,) float32 of [CLS], rolled out over the layers; None for models without it, and for
+            videos of one frame.
+        shown: rows of the frames with pictures: those with the highest attention, the highest first; evenly
+            spaced ones for models without attention.
+        jpegs: row of a shown frame -> JPEG file.
+    """
+
+    prediction: Prediction
+    seconds: NDArray[np.float64]
+    attention: NDArray[np.float32] | None
+    shown: NDArray[np.int64]
+    jpegs: Mapping[int, bytes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the prediction as :meth:`Prediction.to_dict`, with attention; pictures are left out."""
+        content = self.prediction.to_dict()
+        content["attention"] = None
+        if self.attention is not None:
+            content["attention"] = {"seconds": self.seconds.tolist(), "values": self.attention.tolist()}
+        return content
+
+
+def survey_video(
+    video: OpenVideo,
+    features: VideoFeatures,
+    model: Any,
+    *,
+    name: str,
+    class_names: Sequence[str],
+    head_act: str,
+    shown_frames: int = SHOWN_FRAMES,
+) -> Overview:
+    """Returns the overview of an open video whose features are computed.
+
+    Args:
+        video: open, for pictures of its frames.
+        features: of the frames that the prediction is made from.
+        model: made the features.
+        name: of the video.
+        class_names: K names.
+        head_act: name of the score activation.
+        shown_frames: number of frames with pictures.
+
+    Raises:
+        DecodeError: for frames that can no longer be decoded.
+        NotFiniteError: for scores that are NaN or infinite.
+    """
+    spacing = features.duration / len(features.features)
+    frames = max(_WINDOW_FRAMES, len(features.features) / _WINDOWS_PER_VIDEO)
+    window = min(frames * spacing, features.duration)
+    prediction = Prediction(
+        name,
+        features.duration,
+        features.num_decoded,
+        list(class_names),
+        score_video(model, features, head_act=head_act),
+        score_windows(model, features, window, max(spacing, window / 4), head_act=head_act),
+        len(features.features) - features.num_decoded,
+    )
+    attention = _attention(model, features, head_act)
+    decoded = np.ones(len(features.features), bool) if features.mask is None else features.mask.numpy()
+    shown = _choose_frames(attention, np.flatnonzero(decoded), shown_frames)
+    numbers = features.indices if features.centres is None else features.centres
+    return Overview(
+        prediction, features.times.seconds, attention, shown, _take_pictures(video, numbers, shown)
+    )
+
+
+def _attention(model: Any, features: VideoFeatures, head_act: str) -> NDArray[np.float32] | None:
+    if not isinstance(model, FrameModel) or features.num_decoded < MIN_FRAMES:
+        return None
+    attention = read_attention(FrameScorer.of_video(model, features, head_act=head_act))
+    return None if attention is None else attention.rollout
+
+
+def _choose_frames(
+    attention: NDArray[np.float32] | None, decoded: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """Returns rows of decoded frames: by attention, the highest first; without attention evenly spaced."""
+    if attention is None:
+        return decoded[np.unique(np.round(np.linspace(0, len(decoded) - 1, count)).astype(np.int64))]
+    return decoded[np.argsort(-attention[decoded], kind="stable")[:count]]
+
+
+def _take_pictures(video: OpenVideo, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[int, bytes]:
+    """Returns row -> JPEG file; frames are scaled down as they are decoded, so that large ones fit."""
+    ascending, place = np.unique(numbers[rows], return_inverse=True)
+    frames = video.read(ascending, full_frame(_PICTURE_SIDE))
+    return {int(row): encode_picture(frames[k]) for row, k in zip(rows, place, strict=True)}

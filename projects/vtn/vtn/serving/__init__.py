@@ -1,0 +1,1 @@
+"""A web page and an endpoint that classify videos: ``vtn serve``."""

@@ -1,0 +1,83 @@
+"""The contents of answers, as the endpoint documents them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ClassScore(BaseModel):
+    """A class and its score."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    label: str = Field(alias="class", description="name of the class")
+    score: float = Field(description="with softmax the scores of all classes sum to 1")
+
+
+class Window(BaseModel):
+    """The scores of a part of the video, as if it were a video of its own."""
+
+    start: float = Field(description="seconds")
+    end: float = Field(description="seconds")
+    top: list[ClassScore] = Field(description="the best classes; empty where no frame could be decoded")
+    scores: list[float] | None = Field(description="per class, in the order of `classes`")
+
+
+class FrameAttention(BaseModel):
+    """The attention of [CLS] to each frame, rolled out over the layers."""
+
+    seconds: list[float] = Field(description="time of each frame")
+    values: list[float] = Field(description="they sum to 1 together with the attention to [CLS] itself")
+
+
+class ShownFrame(BaseModel):
+    """A frame with its picture."""
+
+    seconds: float
+    attention: float | None
+    jpeg: str = Field(description="JPEG file as base64")
+
+
+class Answer(BaseModel):
+    """The classes of a video."""
+
+    video: str = Field(description="name of the file that was sent")
+    seconds: float = Field(description="duration")
+    frames: int = Field(description="number of frames that were scored")
+    undecodable_frames: int = Field(description="chosen frames that could not be decoded and were left out")
+    classes: list[str]
+    top: list[ClassScore] = Field(description="the five best classes, the best first")
+    scores: list[float] = Field(description="per class, in the order of `classes`")
+    windows: list[Window] = Field(description="scores over time")
+    attention: FrameAttention | None = Field(description="null for models without attention to frames")
+    shown_frames: list[ShownFrame] = Field(
+        description="the frames with the highest attention; evenly spaced ones for models without it"
+    )
+
+
+class Problem(BaseModel):
+    """A request that was not answered."""
+
+    error: str
+    remedy: str
+
+
+class Health(BaseModel):
+    """The state of the server."""
+
+    status: str = Field(description="`ok`, or `starting` while a process with the model is replaced")
+    model: str
+    classes: int
+    workers: int
+    replaced_workers: int = Field(description="processes that crashed or ran out of time")
+    requests: int = Field(description="requests that upload, wait or are computed now")
+    queue_length: int
+    max_upload_bytes: int
+    max_video_seconds: float
+
+
+class Example(BaseModel):
+    """A video to try."""
+
+    number: int
+    name: str

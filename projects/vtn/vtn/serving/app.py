@@ -1,0 +1,161 @@
+"""The routes of the server: the page, the endpoint, its schema, and the examples."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+import slowfast
+from vtn.serving.answers import Answer, Example, Health, Problem
+from vtn.serving.form import FIELD
+from vtn.serving.limits import Refusal
+from vtn.serving.protection import Protection, page_policy
+from vtn.serving.service import Service
+
+_logger = logging.getLogger(__name__)
+
+_FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": [FIELD],
+                "properties": {FIELD: {"type": "string", "format": "binary", "description": "a video file"}},
+            }
+        }
+    },
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The form is damaged or has no video."},
+    403: {"model": Problem, "description": "The request comes from a page of another site."},
+    408: {"model": Problem, "description": "The upload takes too long."},
+    413: {"model": Problem, "description": "The upload is too large."},
+    415: {"model": Problem, "description": "The request is not a form."},
+    422: {"model": Problem, "description": "The video cannot be decoded, or is too long."},
+    429: {"model": Problem, "description": "Too many requests are being answered."},
+    500: {"model": Problem, "description": "The model or the server has a defect."},
+    503: {"model": Problem, "description": "The model is not available."},
+    504: {"model": Problem, "description": "Decoding and scoring take too long."},
+}
+
+
+def create_app(service: Service, *, hosts: Collection[str] = ()) -> FastAPI:
+    """Returns the application of a running service, which it closes at its end.
+
+    Args:
+        service: whose pool has been started.
+        hosts: names of this server in requests; empty: all are accepted.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    # The pages of FastAPI load scripts from other sites; the schema itself is at /openapi.json.
+    app = FastAPI(
+        title="VTN",
+        description="Classes of videos by a Video Transformer Network.",
+        version=slowfast.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Protection, hosts=hosts)
+    _handle_errors(app)
+    _add_page(app)
+    _add_endpoints(app, service)
+    _add_examples(app, service)
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    headers = {"Content-Security-Policy": page_policy(page)}
+
+    @app.get("/", include_in_schema=False)
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(page, headers=headers)
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def show_no_icon() -> Response:
+        return Response(status_code=204)
+
+
+def _add_endpoints(app: FastAPI, service: Service) -> None:
+    @app.post("/predict", response_model=Answer, responses=_PROBLEMS, openapi_extra={"requestBody": _FORM})
+    async def predict(request: Request) -> dict[str, Any]:
+        """Classifies a video: scores of all classes, over time, and the frames that the model attends to."""
+        return await service.classify(aiter(request.stream()), request.headers.get("content-type", ""))
+
+    @app.get("/health", response_model=Health)
+    async def show_health() -> Health:
+        """Returns the state of the server."""
+        ready = all(worker.is_ready for worker in service.pool.workers)
+        return Health(
+            status="ok" if ready else "starting",
+            model=service.name,
+            classes=len(service.pool.class_names),
+            workers=len(service.pool.workers),
+            replaced_workers=service.pool.num_replaced,
+            requests=service.num_requests,
+            queue_length=service.limits.queue_length,
+            max_upload_bytes=service.limits.upload_bytes,
+            max_video_seconds=service.limits.video_seconds,
+        )
+
+
+def _add_examples(app: FastAPI, service: Service) -> None:
+    @app.get("/examples", response_model=list[Example])
+    async def list_examples() -> list[Example]:
+        """Returns the videos to try."""
+        return [Example(number=k, name=path.name) for k, path in enumerate(service.examples)]
+
+    @app.get("/examples/{number}", response_class=FileResponse, responses={404: {"model": Problem}})
+    async def send_example(number: int) -> FileResponse:
+        """Returns the file of a video to try."""
+        if not 0 <= number < len(service.examples):
+            raise Refusal(404, f"example {number} does not exist", "choose a number that GET /examples lists")
+        path = service.examples[number]
+        if not path.is_file():
+            raise Refusal(404, f"example {number} was removed", "choose another example")
+        return FileResponse(path, media_type="application/octet-stream")
+
+
+def _handle_errors(app: FastAPI) -> None:
+    """Makes all errors answers of the same form, without details of the server."""
+
+    def answer(status: int, error: str, remedy: str) -> JSONResponse:
+        headers = {"Retry-After": "2"} if status in (429, 503) else None
+        return JSONResponse({"error": error, "remedy": remedy}, status, headers=headers)
+
+    @app.exception_handler(Refusal)
+    async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
+        return answer(refusal.status, refusal.error, refusal.remedy)
+
+    @app.exception_handler(HTTPException)
+    async def refuse_route(request: Request, error: HTTPException) -> JSONResponse:
+        return answer(error.status_code, str(error.detail).lower(), "see /openapi.json for what exists here")
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_values(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(422, "the request has wrong values", "see /openapi.json for their types")
+
+    @app.exception_handler(ClientDisconnect)
+    async def end_request(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return answer(400, "the upload ended early", "send the file again")  # nobody reads it
+
+    @app.exception_handler(Exception)
+    async def report_defect(request: Request, error: Exception) -> JSONResponse:
+        _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return answer(500, "the server has a defect", "tell its operator; the server's log has the details")

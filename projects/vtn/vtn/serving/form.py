@@ -1,0 +1,173 @@
+"""The video of a multipart form, written to a file while it arrives.
+
+Sizes are counted on the bytes that arrive; headers of the request are not trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from vtn.serving.limits import Limits, Refusal, too_large
+
+FIELD = "video"
+_FORM_BYTES = 65_536  # beside the video: boundaries, headers, other fields
+_NAME_CHARACTERS = 120
+_DRAIN_SECONDS = 10.0
+
+
+async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: Path, limits: Limits) -> str:
+    """Writes the video of a form to ``path`` and returns the name that the client gave it.
+
+    Raises:
+        Refusal: 413 for too many bytes, 415 for another type of content, 408 for an upload that takes too
+            long, 400 for a form that is damaged, incomplete or has no video.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise Refusal(
+            415,
+            "the request is not a form with a file",
+            f"send multipart/form-data with the video in the field {FIELD!r}",
+        )
+    try:
+        async with asyncio.timeout(limits.upload_seconds):
+            with path.open("wb") as file:
+                return await _receive(chunks, options[b"boundary"], file, limits)
+    except TimeoutError:
+        raise Refusal(
+            408, f"the upload took longer than {limits.upload_seconds:g} seconds", "send a smaller file"
+        ) from None
+
+
+async def _receive(chunks: AsyncIterator[bytes], boundary: bytes, file: BinaryIO, limits: Limits) -> str:
+    try:
+        form = VideoForm(boundary, file, limits)
+        async for chunk in chunks:
+            form.feed(chunk)
+        return form.finish()
+    except MultipartParseError:
+        raise _damaged() from None
+    except ValueError as error:  # a boundary of too many characters
+        raise Refusal(400, "the boundary of the form cannot be used", "send a common form") from error
+
+
+def _damaged() -> Refusal:
+    return Refusal(
+        400,
+        "the form is damaged or ends before its last boundary",
+        "send the file again, as multipart/form-data",
+    )
+
+
+class VideoForm:
+    """A form as it arrives: the video goes to a file, other fields are skipped.
+
+    Args:
+        boundary: between the parts of the form.
+        file: receives the video.
+        limits: of the upload.
+    """
+
+    def __init__(self, boundary: bytes, file: BinaryIO, limits: Limits) -> None:
+        self._file = file
+        self._limits = limits
+        self._received = self._written = 0
+        self._header, self._value = b"", b""
+        self._is_video = self._is_complete = False
+        self._name: str | None = None
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin_part,
+                "on_header_field": self._add_header,
+                "on_header_value": self._add_value,
+                "on_header_end": self._end_header,
+                "on_part_data": self._write,
+                "on_end": self._end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        """Takes the next bytes.
+
+        Raises:
+            Refusal: 413 as soon as the bytes are too many.
+            MultipartParseError: for a damaged form.
+        """
+        self._received += len(chunk)
+        if self._received > self._limits.upload_bytes + _FORM_BYTES:
+            raise too_large(self._limits)
+        self._parser.write(chunk)
+
+    def finish(self) -> str:
+        """Returns the name of the video.
+
+        Raises:
+            Refusal: 400 for a form that is incomplete or has no video.
+        """
+        if not self._is_complete:
+            raise _damaged()
+        if self._name is None:
+            raise Refusal(
+                400, f"the form has no file in the field {FIELD!r}", f"send the video in the field {FIELD!r}"
+            )
+        return self._name
+
+    def _begin_part(self) -> None:
+        self._is_video = False
+        self._header, self._value = b"", b""
+
+    def _add_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            if options.get(b"name") == FIELD.encode():
+                if self._name is not None:
+                    raise Refusal(400, "the form has several videos", "send one video per request")
+                self._is_video, self._name = True, clean_name(options.get(b"filename", b""))
+        self._header, self._value = b"", b""
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        if not self._is_video:
+            return
+        self._written += end - start
+        if self._written > self._limits.upload_bytes:
+            raise too_large(self._limits)
+        self._file.write(data[start:end])
+
+    def _end(self) -> None:
+        self._is_complete = True
+
+
+def clean_name(name: bytes) -> str:
+    r"""Returns the last part of a file's name for answers, without characters that change a terminal.
+
+    >>> clean_name(b"clips/../a\x1b.mp4"), clean_name(b"")
+    ('a�.mp4', 'video')
+    """
+    text = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2][:_NAME_CHARACTERS]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text) or "video"
+
+
+async def drain(chunks: AsyncIterator[bytes], limits: Limits) -> None:
+    """Reads what remains of a refused upload, within bounds, so that its client gets to read the answer."""
+    left = limits.upload_bytes
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for chunk in chunks:
+                left -= len(chunk)
+                if left < 0:
+                    return
+    except TimeoutError:
+        return

@@ -1,0 +1,77 @@
+"""Bounds of what clients may ask for, and answers to requests that cannot be served."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from slowfast.errors import InputError
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits per request and of all requests together.
+
+    Attributes:
+        upload_bytes: size of a video file.
+        video_seconds: duration of a video.
+        queue_length: requests that upload, wait or are computed at the same time.
+        compute_seconds: time for decoding and scoring a video.
+        upload_seconds: time for the upload of a video.
+    """
+
+    upload_bytes: int = 200 * MEGABYTE
+    video_seconds: float = 600.0
+    queue_length: int = 32
+    compute_seconds: float = 120.0
+    upload_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 < value < math.inf:
+                raise InputError(f"{name} = {value}: must be above 0 and finite")
+
+
+class Refusal(Exception):  # noqa: N818 (an answer to a client)
+    """An answer to a request that cannot be served.
+
+    Args:
+        status: of HTTP.
+        error: the problem in one sentence, without paths of the server.
+        remedy: the next thing for the client to do.
+    """
+
+    def __init__(self, status: int, error: str, remedy: str) -> None:
+        self.status = status
+        self.error = error
+        self.remedy = remedy
+        super().__init__(status, error, remedy)
+
+
+def too_large(limits: Limits) -> Refusal:
+    """Returns the answer to an upload with too many bytes."""
+    return Refusal(
+        413,
+        f"the upload is larger than {limits.upload_bytes / MEGABYTE:g} MB",
+        "send a shorter video or one of lower resolution, or raise --max-upload of the server",
+    )
+
+
+def too_busy(limits: Limits) -> Refusal:
+    """Returns the answer to a request while the queue is full."""
+    return Refusal(
+        429,
+        f"{limits.queue_length} requests are being answered already",
+        "try again in a few seconds",
+    )
+
+
+def too_slow(limits: Limits) -> Refusal:
+    """Returns the answer to a video that takes too long to decode and score."""
+    return Refusal(
+        504,
+        f"the video could not be decoded and scored within {limits.compute_seconds:g} seconds",
+        "send a shorter video or one of lower resolution, or raise --time-limit of the server",
+    )

@@ -1,0 +1,112 @@
+"""Checks of the sender of a request, and headers by which browsers protect their user."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import re
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+_ELEMENT = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether only programs of the same computer reach a host name or address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def page_policy(page: str) -> str:
+    """Returns the Content-Security-Policy that allows a page its own script and style alone.
+
+    Args:
+        page: HTML whose ``<script>`` and ``<style>`` elements have no attributes.
+    """
+    hashes: dict[str, list[str]] = {"script": [], "style": []}
+    for kind, content in _ELEMENT.findall(page):
+        found = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        hashes[kind].append(f"'sha256-{found}'")
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(hashes['script'])}",
+            f"style-src {' '.join(hashes['style'])}",
+            "img-src data:",
+            "media-src blob:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+class Protection:
+    """Middleware that refuses requests from pages of other sites and adds headers to all answers.
+
+    A page of another site could otherwise use a server on the loopback address through the user's browser,
+    directly or by a name that it resolves to that address (DNS rebinding).
+
+    Args:
+        app: answers the requests.
+        hosts: names in the header ``Host`` that are accepted; empty: all.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, see the specification of ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+            await send(message)
+
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        app = self._app
+        if self._hosts and _name_of(host) not in self._hosts:
+            app = _refuse("the host name of the request is not one of this server")
+        elif origin is not None and urlsplit(origin).netloc != host:
+            app = _refuse("the request comes from a page of another site")
+        await app(scope, receive, send_protected)
+
+
+def _name_of(host: str) -> str:
+    """Returns the name in a ``Host`` header, without the port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _refuse(error: str) -> ASGIApp:
+    return JSONResponse({"error": error, "remedy": "open the address that the server prints"}, 403)

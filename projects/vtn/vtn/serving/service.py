@@ -1,0 +1,101 @@
+"""The way of a request: a place in the queue, the upload, the worker, the answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtn.serving.form import drain, receive_video
+from vtn.serving.limits import Limits, Refusal, too_busy, too_slow
+from vtn.serving.uploads import UploadFolder
+from vtn.serving.worker import UPLOAD_NAME, Failed, Job
+from vtn.serving.worker_pool import OutOfTime, WorkerLost, WorkerPool, WorkerUnavailable
+
+
+@dataclass
+class Service:
+    """The parts of a running server.
+
+    Attributes:
+        name: of the model, for clients.
+        pool: computes answers.
+        folder: of uploads.
+        limits: per request.
+        examples: videos to try.
+        num_requests: requests that are being answered.
+    """
+
+    name: str
+    pool: WorkerPool
+    folder: UploadFolder
+    limits: Limits
+    examples: Sequence[Path] = ()
+    num_requests: int = 0
+
+    async def classify(self, chunks: AsyncIterator[bytes], content_type: str) -> dict[str, Any]:
+        """Returns the answer to an uploaded form, see :class:`vtn.serving.answers.Answer`.
+
+        Raises:
+            Refusal: for a request that cannot be answered.
+        """
+        try:
+            with self._place_in_queue(), self.folder.request() as folder:
+                path = folder / UPLOAD_NAME
+                name = await receive_video(chunks, content_type, path, self.limits)
+                return await self._compute(Job(folder, name, self.limits.video_seconds))
+        except Refusal as refusal:
+            if refusal.status in (400, 413, 415, 429):  # the upload has not been read to its end
+                await drain(chunks, self.limits)
+            raise
+
+    @contextmanager
+    def _place_in_queue(self) -> Iterator[None]:
+        if self.num_requests >= self.limits.queue_length:
+            raise too_busy(self.limits)
+        self.num_requests += 1
+        try:
+            yield
+        finally:
+            self.num_requests -= 1
+
+    async def _compute(self, job: Job) -> dict[str, Any]:
+        try:
+            found = await self.pool.run(job, self.limits.compute_seconds)
+        except OutOfTime:
+            raise too_slow(self.limits) from None
+        except WorkerLost:
+            raise Refusal(
+                422,
+                "the video ended the process that decodes it",
+                "encode the video again, for instance with ffmpeg -i VIDEO -c:v libx264 new.mp4",
+            ) from None
+        except WorkerUnavailable:
+            raise Refusal(503, "the model is not available", "try again later") from None
+        if isinstance(found, Failed):
+            raise _explain(found, self.limits)
+        return found.content
+
+    def close(self) -> None:
+        """Ends the workers and removes all temporary files."""
+        self.pool.close()
+        self.folder.close()
+
+
+def _explain(failed: Failed, limits: Limits) -> Refusal:
+    """Returns the answer to a video that has no scores."""
+    if failed.of_server:
+        return Refusal(500, failed.reason, "tell the operator of the server; its model has to be repaired")
+    if failed.is_too_long:
+        return Refusal(
+            422,
+            f"{failed.reason}; at most {limits.video_seconds:g} are accepted",
+            "send a part of the video, or raise --max-duration of the server",
+        )
+    return Refusal(
+        422,
+        f"the video cannot be decoded: {failed.reason}",
+        "send a complete video file that a player can show",
+    )

@@ -1,0 +1,90 @@
+"""Folders of requests: one folder per server, removed at its end, and after a crash by the next server."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from slowfast.errors import InputError
+
+_PREFIX = "server-"
+
+
+def default_base() -> Path:
+    """Returns the folder of all servers of this user, in the system's folder of temporary files."""
+    return Path(tempfile.gettempdir(), f"vtn-serve-{getpass.getuser()}")
+
+
+class UploadFolder:
+    """The folder of one server, with a folder per request in it.
+
+    A lock, which the system frees when the process ends in any way, shows that the folder is in use.
+
+    Args:
+        base: folder of all servers of this user; created where it does not exist.
+
+    Raises:
+        InputError: for a base that another user could change.
+    """
+
+    def __init__(self, base: Path | None = None) -> None:
+        base = default_base() if base is None else base
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_private(base)
+        _remove_abandoned(base)
+        self.path = base / f"{_PREFIX}{secrets.token_hex(8)}"
+        self._lock = FileLock(_lock_path(self.path))
+        self._lock.acquire(timeout=0)  # first, so that another server never finds the folder without it
+        self.path.mkdir(mode=0o700)
+
+    @contextmanager
+    def request(self) -> Iterator[Path]:
+        """Yields a new folder that is removed with its content at the end of the context."""
+        folder = Path(tempfile.mkdtemp(prefix="request-", dir=self.path))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Removes the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release()
+        _lock_path(self.path).unlink(missing_ok=True)
+
+
+def _lock_path(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _check_private(base: Path) -> None:
+    """Raises ``InputError`` for a folder in which another user could exchange the files."""
+    found = base.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{base}: must be a folder for temporary files; remove it, or give --folder")
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        raise InputError(
+            f"{base}: other users can write into it; give --folder of a folder that only you can change"
+        )
+
+
+def _remove_abandoned(base: Path) -> None:
+    """Removes the folders of servers that ended without removing them."""
+    for folder in base.glob(f"{_PREFIX}*"):
+        if not folder.is_dir() or folder.is_symlink():
+            continue
+        lock = FileLock(_lock_path(folder))
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
+            _lock_path(folder).unlink(missing_ok=True)

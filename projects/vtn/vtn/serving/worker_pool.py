@@ -1,0 +1,200 @@
+"""Worker processes, each with the model, and their replacement after a crash or a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+from slowfast.errors import ModelError
+from vtn.serving.worker import Done, Failed, Job, ModelSource, Ready, run_worker
+
+START_SECONDS = 600.0
+"""Longest time in which a worker must have loaded its model."""
+
+_STOP_SECONDS = 5.0
+
+
+class WorkerLost(Exception):  # noqa: N818
+    """The end of a worker process while it worked on a video."""
+
+
+class OutOfTime(Exception):  # noqa: N818
+    """A video that took longer than the time limit; its worker was ended."""
+
+
+class WorkerUnavailable(Exception):  # noqa: N818
+    """A worker that cannot be started again."""
+
+
+class Worker:
+    """One process with the model; started again when it was lost.
+
+    Args:
+        model: that it loads.
+    """
+
+    def __init__(self, model: ModelSource) -> None:
+        self._model = model
+        self._process: SpawnProcess | None = None
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self.class_names: tuple[str, ...] = ()
+        self.is_ready = False
+
+    def start(self) -> None:
+        """Starts the process, without waiting for the model; does nothing after :meth:`close`."""
+        context = multiprocessing.get_context("spawn")
+        with self._lock:
+            if self._is_closed:
+                return
+            self._connection, other = context.Pipe()
+            self._process = context.Process(target=run_worker, args=(self._model, other), daemon=True)
+            self._process.start()
+            other.close()  # so that the end of the process closes the pipe
+
+    def wait_until_ready(self) -> None:
+        """Waits for the model.
+
+        Raises:
+            WorkerUnavailable: where the model cannot be loaded.
+        """
+        if self.is_ready:
+            return
+        if self._process is None:
+            self.start()
+        try:
+            message = self._receive(START_SECONDS)
+        except (OutOfTime, WorkerLost):
+            self.stop()
+            raise WorkerUnavailable("the process with the model ended while it was loaded") from None
+        if not isinstance(message, Ready):
+            self.stop()
+            raise WorkerUnavailable(message.reason if isinstance(message, Failed) else str(message))
+        self.class_names, self.is_ready = message.class_names, True
+
+    def run(self, job: Job, seconds: float) -> Done | Failed:
+        """Returns the answer to a job; a worker that fails is replaced.
+
+        Raises:
+            OutOfTime: after ``seconds``.
+            WorkerLost: where the process ended.
+            WorkerUnavailable: where a replaced process cannot load the model.
+        """
+        self.wait_until_ready()
+        try:
+            if self._connection is None:
+                raise WorkerLost
+            self._connection.send(job)
+            message = self._receive(seconds)
+        except (OutOfTime, WorkerLost, OSError) as error:
+            self.stop()
+            self.start()  # loads the model while no video waits for it
+            if isinstance(error, OutOfTime):
+                raise
+            raise WorkerLost from None
+        if not isinstance(message, Done | Failed):
+            raise WorkerLost
+        return message
+
+    def _receive(self, seconds: float) -> object:
+        if self._connection is None:
+            raise WorkerLost
+        try:
+            if not self._connection.poll(seconds):
+                raise OutOfTime
+            return self._connection.recv()
+        except (EOFError, ConnectionError):
+            raise WorkerLost from None
+
+    def stop(self) -> None:
+        """Ends the process and waits for its end."""
+        self.is_ready = False
+        with self._lock:
+            self._end_process()
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def close(self) -> None:
+        """Ends the process for good, also while another thread waits for its answer."""
+        with self._lock:
+            self._is_closed = True
+            self._end_process()
+
+    def _end_process(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(_STOP_SECONDS)
+            self._process = None
+
+    @property
+    def process_id(self) -> int | None:
+        """Number of the process; None: not started."""
+        return None if self._process is None else self._process.pid
+
+
+class WorkerPool:
+    """Workers that take jobs in the order of their arrival.
+
+    Args:
+        model: that each worker loads.
+        size: number of workers.
+    """
+
+    def __init__(self, model: ModelSource, size: int) -> None:
+        self.workers: Sequence[Worker] = [Worker(model) for _ in range(size)]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")
+        self._closing = threading.Event()
+        self.num_replaced = 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the model."""
+        return self.workers[0].class_names
+
+    def start(self) -> None:
+        """Starts all workers and waits until they have loaded the model.
+
+        Raises:
+            ModelError: where it cannot be loaded.
+        """
+        for worker in self.workers:
+            worker.start()
+        try:
+            for worker in self.workers:
+                worker.wait_until_ready()
+                self._idle.put(worker)
+        except WorkerUnavailable as error:
+            self.close()
+            raise ModelError(str(error)) from None
+
+    async def run(self, job: Job, seconds: float) -> Done | Failed:
+        """Returns the answer to a job once a worker is free and has computed it; see :meth:`Worker.run`."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, job, seconds)
+
+    def _run(self, job: Job, seconds: float) -> Done | Failed:
+        if self._closing.is_set():
+            raise WorkerUnavailable("the server is stopping")
+        worker = self._idle.get()
+        try:
+            return worker.run(job, seconds)
+        except (OutOfTime, WorkerLost):
+            self.num_replaced += 1
+            raise
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """Ends all workers; jobs that wait are not computed."""
+        self._closing.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self.workers:
+            worker.close()

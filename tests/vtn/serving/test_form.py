@@ -1,0 +1,65 @@
+"""The parser of a form gives the same file for any division into chunks."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vtn.serving.form import VideoForm, clean_name
+from vtn.serving.limits import Limits, Refusal
+
+BOUNDARY = b"boundary"
+
+
+def encode(content: bytes, name: str = "a.mp4") -> bytes:
+    """Returns a form with a field before and after the video."""
+    other = b'--boundary\r\nContent-Disposition: form-data; name="other"\r\n\r\nvalue\r\n'
+    head = f'--boundary\r\nContent-Disposition: form-data; name="video"; filename="{name}"\r\n'
+    return (
+        other
+        + head.encode()
+        + b"Content-Type: video/mp4\r\n\r\n"
+        + content
+        + b"\r\n"
+        + other
+        + b"--boundary--\r\n"
+    )
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 900), max_size=12))
+def test_any_division_into_chunks(content: bytes, cuts: list[int]) -> None:
+    content = content.replace(b"--boundary", b"")
+    data = encode(content)
+    file = io.BytesIO()
+    form = VideoForm(BOUNDARY, file, Limits())
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    for start, end in itertools.pairwise(places):
+        form.feed(data[start:end])
+    assert form.finish() == "a.mp4"
+    assert file.getvalue() == content
+
+
+def test_the_size_is_that_of_the_video() -> None:
+    form = VideoForm(BOUNDARY, io.BytesIO(), Limits(upload_bytes=100))
+    form.feed(encode(bytes(100)))
+    assert form.finish() == "a.mp4"
+    with pytest.raises(Refusal, match="413"):
+        VideoForm(BOUNDARY, io.BytesIO(), Limits(upload_bytes=100)).feed(encode(bytes(101)))
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"../../etc/passwd", "passwd"),
+        (rb"C:\clips\a.mp4", "a.mp4"),
+        (b"a\n\x1b[2J", "a��[2J"),
+        (b"/", "video"),
+    ],
+)
+def test_names_of_clients_are_harmless(sent: bytes, shown: str) -> None:
+    assert clean_name(sent) == shown
+    assert len(clean_name(b"n" * 5000)) == 120

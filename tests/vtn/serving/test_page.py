@@ -1,0 +1,85 @@
+"""The page loads nothing from elsewhere, other sites cannot use the server, and a browser shows it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.serving.running import Running
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def test_the_page_names_no_other_address(server: Running) -> None:
+    with server.client() as client:
+        answer = client.get("/")
+    # The name space of SVG is not an address that is loaded.
+    assert set(re.findall(r"https?://[^\"'` ]+", answer.text)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"<(link|img|script|iframe)[^>]+(src|href)=", answer.text)
+    assert " style=" not in answer.text  # would be refused by the policy
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/missing", "/examples/0", "/examples/x"])
+def test_all_answers_have_headers_of_protection(server: Running, path: str) -> None:
+    with server.client() as client:
+        headers = client.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert "default-src 'none'" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": "SELF"}, 200),
+        ({"host": "localhost:1"}, 200),
+        ({"host": "[::1]:8000"}, 200),
+        ({"host": "other.example"}, 403),
+        ({"host": "127.0.0.1.other.example"}, 403),
+        ({"host": "[broken"}, 403),
+        ({"origin": "http://other.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_pages_of_other_sites_are_refused(server: Running, headers: dict[str, str], status: int) -> None:
+    sent = {name: value.replace("SELF", server.url) for name, value in headers.items()}
+    with server.client() as client:
+        answer = client.get("/health", headers=sent)
+    assert answer.status_code == status
+    if status != 200:
+        assert set(answer.json()) == {"error", "remedy"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/../pyproject.toml", "/examples/..%2f..%2fetc%2fpasswd", "/examples/-1", "/examples"]
+)
+def test_no_folder_can_be_read(server: Running, path: str) -> None:
+    with server.client() as client:
+        answer = client.get(path)
+    assert answer.status_code in (404, 422) or answer.json() == [
+        {"number": k, "name": name} for k, name in enumerate(["01.mp4", "13.mp4", "40.mp4"])
+    ]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
+    """The script runs under the policy of the page: it shows the model and the examples."""
+    assert BROWSER is not None
+    dump = subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+            "--virtual-time-budget=8000", "--dump-dom", f"{server.url}/",
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    assert "TINY · 3 classes" in dump
+    assert '<button type="button">13.mp4</button>' in dump
+    assert f"curl -F video=@video.mp4 {server.url}/predict" in dump

@@ -1,0 +1,70 @@
+"""Temporary files are removed after a request, at the end of a server, and after its crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slowfast.errors import InputError
+from vtn.serving.uploads import UploadFolder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from vtn.serving.uploads import UploadFolder
+folder = UploadFolder(Path(sys.argv[1]))
+with folder.request() as request:
+    (request / "upload").write_bytes(b"x")
+    print(folder.path, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "base"
+
+
+def test_a_request_leaves_nothing(base: Path) -> None:
+    folder = UploadFolder(base)
+    with pytest.raises(ZeroDivisionError), folder.request() as request:
+        (request / "upload").write_bytes(bytes(1 // 0))
+    assert list(folder.path.iterdir()) == []
+    folder.close()
+    folder.close()
+    assert list(base.iterdir()) == []
+
+
+def test_the_next_server_removes_the_files_of_a_crashed_one_alone(base: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(base)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        held = Path(process.stdout.readline().strip())
+        second = UploadFolder(base)
+        assert held.is_dir()  # its server runs
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert held.is_dir()
+    third = UploadFolder(base)
+    assert not held.exists()
+    assert second.path.is_dir()
+    second.close()
+    third.close()
+    assert list(base.iterdir()) == []
+
+
+def test_a_folder_of_others_is_refused(base: Path, tmp_path: Path) -> None:
+    base.mkdir()
+    base.chmod(0o777)
+    with pytest.raises(InputError, match="other users can write into it"):
+        UploadFolder(base)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="must be a folder"):
+        UploadFolder(tmp_path / "link")
