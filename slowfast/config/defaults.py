@@ -365,6 +365,27 @@ _C.TENSORBOARD.LOG_DIR = ""
 _C.TENSORBOARD.CONFUSION_MATRIX = CfgNode()
 _C.TENSORBOARD.CONFUSION_MATRIX.ENABLE = False
 
+# A video with the best classes over time drawn on it, after training and test, with the weights of the test.
+_C.DEMO = CfgNode()
+_C.DEMO.ENABLE = False
+_C.DEMO.INPUT_VIDEO = ""
+# Empty: demo.mp4 in OUTPUT_DIR.
+_C.DEMO.OUTPUT_FILE = ""
+# json file of class names and indices; empty: DATA.CLASS_NAMES, else the names in the checkpoint.
+_C.DEMO.LABEL_FILE_PATH = ""
+# Frames at DATA.TARGET_FPS that a window shares with the next one; a window has the length of a clip,
+# NUM_FRAMES × SAMPLING_RATE frames.
+_C.DEMO.BUFFER_SIZE = 0
+# (new) Number of best classes that are drawn.
+_C.DEMO.NUM_CLASSES_SHOWN = 5
+# Pixels of the written video; 0: those of the video, or in proportion to the other one.
+_C.DEMO.DISPLAY_WIDTH = 0
+_C.DEMO.DISPLAY_HEIGHT = 0
+# Frames per second at which all frames are played; -1: at their times in the video.
+_C.DEMO.OUTPUT_FPS = -1.0
+# Must be -1: cameras are not read by runs.
+_C.DEMO.WEBCAM = -1
+
 
 def get_default_config() -> CfgNode:
     """Returns a new configuration with the framework's keys and those of all installed projects."""

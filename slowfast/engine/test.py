@@ -51,7 +51,7 @@ def run_test(
     """
     model = build_seeded_model(cfg, world, fetch_weights=False)
     cfg = adopt_frame_format(cfg, model)
-    weights = world.all_gather_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
+    weights = world.all_gather_objects(find_weights(cfg, trained) if world.is_main else None)[0]
     stored_names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
@@ -110,7 +110,7 @@ def _find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
     return dataset.groups
 
 
-def _find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
+def find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
     """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training.
 
     With ``TEST.WEIGHTS`` ``best`` the best validated one takes the place of that just trained.
