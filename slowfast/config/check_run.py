@@ -59,6 +59,29 @@ def check_weights(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def check_wrong_predictions(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the filmstrips of wrong predictions."""
+    options = cfg.TENSORBOARD.WRONG_PRED_VIS
+    has_tensorboard = cfg.TENSORBOARD.ENABLE or "tensorboard" in cfg.TRACKERS
+    if not (options.ENABLE and has_tensorboard and cfg.TEST.ENABLE):
+        return
+    key = "TENSORBOARD.WRONG_PRED_VIS"
+    if not options.TAG.strip():
+        yield f"{key}.TAG = {options.TAG!r}: must not be empty; give the beginning of the tags"
+    if options.SUBSET_PATH and not Path(options.SUBSET_PATH).is_file():
+        yield (
+            f"{key}.SUBSET_PATH = {options.SUBSET_PATH!r}: does not exist; give a text file with one class "
+            "name per line, or ''"
+        )
+    if cfg.DATA.MULTI_LABEL:
+        yield f"{key}.ENABLE = True: must be False for several classes per video (DATA.MULTI_LABEL True)"
+    if cfg.TEST.DATASET in ("features", "frames"):
+        yield (
+            f"{key}.ENABLE = True: must be False for TEST.DATASET {cfg.TEST.DATASET!r}, since filmstrips are "
+            "cut from video files"
+        )
+
+
 def check_demo(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the video that is drawn on, and of the file that is written."""
     demo = cfg.DEMO

@@ -364,6 +364,15 @@ _C.TENSORBOARD.ENABLE = False
 _C.TENSORBOARD.LOG_DIR = ""
 _C.TENSORBOARD.CONFUSION_MATRIX = CfgNode()
 _C.TENSORBOARD.CONFUSION_MATRIX.ENABLE = False
+# Filmstrips of wrong predictions, after the test; TensorBoard must be enabled.
+_C.TENSORBOARD.WRONG_PRED_VIS = CfgNode()
+_C.TENSORBOARD.WRONG_PRED_VIS.ENABLE = False
+# Beginning of the tags.
+_C.TENSORBOARD.WRONG_PRED_VIS.TAG = "Incorrectly classified videos."
+# Text file with one class name per line: only videos of these classes; empty: of all classes.
+_C.TENSORBOARD.WRONG_PRED_VIS.SUBSET_PATH = ""
+# (new) Largest number of filmstrips; the wrong predictions with the highest scores are shown.
+_C.TENSORBOARD.WRONG_PRED_VIS.MAX_VIDEOS = 50
 
 # A video with the best classes over time drawn on it, after training and test, with the weights of the test.
 _C.DEMO = CfgNode()

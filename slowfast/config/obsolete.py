@@ -18,7 +18,6 @@ SECTIONS = frozenset(
         "SSL",
         "TENSORBOARD.HISTOGRAM",
         "TENSORBOARD.MODEL_VIS",
-        "TENSORBOARD.WRONG_PRED_VIS",
         "VIS_MASK",
     }
 )

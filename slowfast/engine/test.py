@@ -21,6 +21,7 @@ from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.testing.order_test import run_order_tests
+from slowfast.engine.testing.reports import build_test_reports
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import CheckpointError, DataError
 from slowfast.interrupt import Interrupt
@@ -84,18 +85,19 @@ def _report(
     metrics = _final_metrics(evaluation, num_videos=evaluator.dataset.num_videos)
     log_json_stats({"_type": "test_final", "split": "test_final", **metrics})
     _log_result(evaluation, metrics)
+    predictions = predictions_of(
+        evaluation,
+        paths=evaluator.dataset.paths,
+        class_names=class_names,
+        meta={**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
+    )
     if cfg.TEST.SAVE_RESULTS_PATH:
         path = Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH
-        predictions = predictions_of(
-            evaluation,
-            paths=evaluator.dataset.paths,
-            class_names=class_names,
-            meta={**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
-        )
         save_predictions(path, predictions)
         logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
     if len(evaluation.video_ids) == 0:
         raise DataError("no test video could be scored; the reasons are listed above")
+    build_test_reports(cfg, predictions)
     return metrics
 
 
