@@ -15,6 +15,7 @@ from slowfast.config.check_features import check_feature_cache, check_features
 from slowfast.config.check_run import (
     check_demo,
     check_inputs,
+    check_model_view,
     check_output,
     check_trackers,
     check_weights,
@@ -56,6 +57,7 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
     if for_run:
         problems += [*check_inputs(cfg), *check_feature_cache(cfg), *check_weights(cfg), *check_output(cfg)]
         problems += [*check_trackers(cfg), *check_demo(cfg), *check_wrong_predictions(cfg)]
+        problems += check_model_view(cfg)
     return problems
 
 

@@ -82,6 +82,18 @@ def check_wrong_predictions(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def check_model_view(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problem of a view of the model where its test reads no frames."""
+    enabled = cfg.TENSORBOARD.MODEL_VIS.ENABLE and cfg.TEST.ENABLE
+    if not (enabled and (cfg.TENSORBOARD.ENABLE or "tensorboard" in cfg.TRACKERS)):
+        return
+    if cfg.DATA.FEATURES or cfg.TEST.DATASET == "features":
+        yield (
+            "TENSORBOARD.MODEL_VIS.ENABLE = True: must be False for tests of features (DATA.FEATURES, "
+            "TEST.DATASET 'features'), since it shows frames; set it False, or test the videos"
+        )
+
+
 def check_demo(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the video that is drawn on, and of the file that is written."""
     demo = cfg.DEMO

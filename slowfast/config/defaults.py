@@ -373,6 +373,15 @@ _C.TENSORBOARD.WRONG_PRED_VIS.TAG = "Incorrectly classified videos."
 _C.TENSORBOARD.WRONG_PRED_VIS.SUBSET_PATH = ""
 # (new) Largest number of filmstrips; the wrong predictions with the highest scores are shown.
 _C.TENSORBOARD.WRONG_PRED_VIS.MAX_VIDEOS = 50
+# Attention to the frames of test videos per layer and head, for models that have it; needs TensorBoard.
+_C.TENSORBOARD.MODEL_VIS = CfgNode()
+_C.TENSORBOARD.MODEL_VIS.ENABLE = False
+# Show the frames, too.
+_C.TENSORBOARD.MODEL_VIS.INPUT_VIDEO = False
+# Number of best classes in the titles.
+_C.TENSORBOARD.MODEL_VIS.TOPK_PREDS = 1
+# (new) Number of videos, the first ones of the test split.
+_C.TENSORBOARD.MODEL_VIS.MAX_VIDEOS = 10
 
 # A video with the best classes over time drawn on it, after training and test, with the weights of the test.
 _C.DEMO = CfgNode()

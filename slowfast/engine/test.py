@@ -21,7 +21,7 @@ from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.testing.order_test import run_order_tests
-from slowfast.engine.testing.reports import build_test_reports
+from slowfast.engine.testing.reports import build_model_reports, build_test_reports
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import CheckpointError, DataError
 from slowfast.interrupt import Interrupt
@@ -64,6 +64,7 @@ def run_test(
     if evaluation is not None:
         metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
         (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})
+        build_model_reports(cfg, model, evaluator.dataset, names, world.device)
     if cfg.TEST.ORDER_REPORT:
         run_order_tests(cfg, model, world, interrupt, evaluation, names)
     return evaluation
