@@ -113,7 +113,7 @@ def write_features(args: argparse.Namespace, folder: Path) -> None:
     lines = []
     for video in range(args.videos):
         label = video % args.classes
-        rows = 0.3 * ways[label] + rng.normal(size=(args.rows, args.width))
+        rows = 0.05 * ways[label] + rng.normal(size=(args.rows, args.width))
         np.save(folder / f"{video}.npy", rows.astype(np.float16))
         lines.append(f"{folder}/{video}.npy {label}\n")
     write_text(folder / "train.csv", "".join(lines))

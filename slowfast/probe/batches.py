@@ -42,6 +42,9 @@ class Batches:
         train: indices of the training videos.
         seed: of the order of the videos and of mixtures.
         device: of the batches.
+
+    Attributes:
+        labels: (V,) int64, classes of the training videos.
     """
 
     def __init__(
@@ -54,7 +57,8 @@ class Batches:
         device: torch.device,
     ) -> None:
         self._plan, self._table, self._train, self._device = plan, table, train, device
-        videos = _Videos(table.labels.numpy()[train], [table.paths[index] for index in train])
+        self.labels = table.labels.numpy()[train]
+        videos = _Videos(self.labels, [table.paths[index] for index in train])
         batch = min(cfg.TRAIN.BATCH_SIZE, len(train))
         self._sampler: TrainingSampler = SAMPLER_REGISTRY.get(cfg.DATA_LOADER.TRAIN_SAMPLER)(
             videos, batch, rank=0, world_size=1, seed=seed, repeats=clips_per_video(cfg)

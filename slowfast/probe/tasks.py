@@ -266,8 +266,12 @@ _worker: TaskWorker | None = None
 def _start_worker(problem: Problem, rows: str, stop: Any) -> None:
     """Prepares a process: one thread, the features mapped from their file, Ctrl-C left to the parent."""
     global _worker
+    from threadpoolctl import threadpool_limits
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    # The threads of numpy and scikit-learn, too: those of several processes would wait for each other.
+    threadpool_limits(1)
     import_user_modules(problem.cfg.IMPORTS)
     table = replace(problem.table, rows=torch.load(rows, mmap=True, weights_only=True))
 

@@ -27,7 +27,7 @@ from slowfast.engine.seeding import seed_generators
 from slowfast.errors import ModelError
 from slowfast.models.build import build_model
 from slowfast.models.capabilities import StandardizesFeatures
-from slowfast.models.losses import get_loss
+from slowfast.models.objective.training_loss import build_training_loss
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from slowfast.probe.batches import Batches, to_device
 from slowfast.probe.feature_table import ClipPlan, FeatureTable, evaluation_plan, training_plan
@@ -118,7 +118,7 @@ def _train(
 ) -> list[float]:
     """Trains the model in place and returns the mean loss of each epoch."""
     optimizer, policy = build_optimizer(cfg, model), build_lr_policy(cfg)
-    loss_function = get_loss(cfg.MODEL.LOSS_FUNC)
+    loss_function = build_training_loss(cfg, batches.labels)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     losses: list[float] = []
     model.train()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -99,14 +100,38 @@ _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__
 
 def _open(source: Any, formats: str) -> Any:
     options = {"format_whitelist": formats, "protocol_whitelist": "file", "pattern_type": "none"}
-    return av.open(source, options=options, **_METADATA)
+    start = source.tell() if isinstance(source, _Unnamed) else 0
+
+    def open_source() -> Any:
+        if isinstance(source, _Unnamed):
+            source.seek(start)
+        return av.open(source, options=options, **_METADATA)
+
+    return _with_reason(open_source)
+
+
+def _with_reason(open_source: Callable[[], Any]) -> Any:
+    """Opens a source; a source that is refused is opened once more, for FFmpeg's reason in the error.
+
+    PyAV learns the reason from FFmpeg's messages, by a callback that takes the interpreter's lock. It is set
+    for the second try alone: a decoding thread with a message would wait for a lock that the thread holds
+    which closes its video and waits for the decoding thread.
+    """
+    try:
+        return open_source()
+    except (av.InvalidDataError, av.ArgumentError):
+        av.logging.set_level(av.logging.PANIC)
+        try:
+            return open_source()
+        finally:
+            av.logging.set_level(None)
 
 
 def _open_address(address: Address) -> Any:
     # Playlists are not followed here either: an address must not lead to another one.
     formats = f"{_FORMATS},rtsp" if address.url.lower().startswith("rtsp") else _FORMATS
     options = {"format_whitelist": formats, "protocol_whitelist": _NETWORK, "rtsp_transport": "tcp"}
-    return av.open(address.url, options=options, timeout=_NETWORK_SECONDS, **_METADATA)
+    return _with_reason(lambda: av.open(address.url, options=options, timeout=_NETWORK_SECONDS, **_METADATA))
 
 
 class _Unnamed:

@@ -39,9 +39,8 @@ from slowfast.video.orientation import UPRIGHT, orientation_of
 
 # Decoders that obey `skip_frame` packet by packet. (Others read it only when they are opened.)
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
-# The decoder's findings are reported as a DecodeError, not as lines on the terminal. A level such as PANIC
-# would hide them, too, but its callback takes the interpreter's lock for each message, also in a decoding
-# thread that the thread with the lock waits for when it closes the video.
+# The decoder's findings are reported as a DecodeError, not as lines on the terminal. Any level would make a
+# close hang while threads decode, see `_with_reason` in container.py.
 av.logging.set_level(None)
 
 

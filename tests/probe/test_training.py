@@ -64,6 +64,14 @@ def train(cfg: CfgNode, seed: int = 1) -> Trained:
         (),
         ("DATA_LOADER.TRAIN_SAMPLER", "balanced", "SOLVER.CLIP_GRAD_L2NORM", 0.5),
         ("AUG.NUM_SAMPLE", 2, "VTN.INPUT.STANDARDIZE", True, "SOLVER.LR_FACTORS.mlp_head", 3.0),
+        (
+            "LOSS.LABEL_SMOOTHING",
+            0.2,
+            "LOSS.CLASS_WEIGHTS",
+            "balanced",
+            "DATA_LOADER.TRAIN_SAMPLER",
+            "balanced",
+        ),
         ("MIXUP.ENABLE", True, "MIXUP.CUTMIX_ALPHA", 0.0, "MODEL.LOSS_FUNC", "soft_cross_entropy"),
     ],
 )
