@@ -10,7 +10,7 @@ WHEELS ?=
 VENV_OPTIONS := $(if $(WHEELS),--system-site-packages)
 PIP_OPTIONS := --disable-pip-version-check $(if $(WHEELS),--no-index --no-build-isolation --find-links $(WHEELS))
 
-.PHONY: help quickstart test lint types unit test-faults gpu format clean
+.PHONY: help quickstart test lint types unit test-faults gpu docs format clean
 
 help:
 	@echo "make quickstart   install, write a data set of real video files, train, test, write a report"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-faults  run the slow fault tests"
 	@echo "make gpu          run the tests and short benchmarks of a GPU, at most 9 minutes; results in output/gpu"
 	@echo "                  (WHEELS=FOLDER: install from this folder, without a network)"
+	@echo "make docs         build the documentation site in output/site; warnings, such as dead links, are errors"
 	@echo "make format       format the code and fix what ruff can fix"
 	@echo "make clean        remove $(VENV) and build products; keeps outputs of runs"
 
@@ -37,7 +38,11 @@ $(VENV)/installed-gpu: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test]'
-	@touch $@ $(VENV)/installed-quickstart $(VENV)/installed-gpu
+	@touch $@ $(VENV)/installed-quickstart $(VENV)/installed-gpu $(VENV)/installed-docs
+
+$(VENV)/installed-docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[docs]'
+	@touch $@
 
 quickstart: $(VENV)/installed-quickstart
 	$(BIN)/vtn quickstart
@@ -59,6 +64,10 @@ test-faults: $(VENV)/installed-test
 
 gpu: $(VENV)/installed-gpu
 	$(BIN)/python -m benchmarks.gpu
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "open output/site/index.html, or for its search: $(BIN)/python -m http.server --directory output/site"
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .

@@ -23,7 +23,7 @@ SOURCES = [
 ]
 PAGES = [
     path
-    for pattern in ("*.md", "docs/*.md", "projects/vtn/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/site/pages/**/*.md", "projects/vtn/*.md")
     for path in sorted(ROOT.glob(pattern))
     if path.name != "CONTRIBUTING.md"  # quotes them
 ]

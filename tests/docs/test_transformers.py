@@ -12,7 +12,7 @@ import vtn
 from tests.support.videos import write_csv, write_video
 
 PAGE = (Path(__file__).parents[2] / "GETTING_STARTED.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("### With transformers\n")[2].partition("\n## ")[0]
+SECTION = PAGE.partition("### With transformers\n")[2].partition("\n##")[0]
 PIPELINE, TRAINING = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 
 

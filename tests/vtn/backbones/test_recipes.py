@@ -50,16 +50,25 @@ CLIPS = {
     "VIDEOMAE_B_VTN_FROZEN": ("hf:videomae", 768, 224, 64, 32),
 }
 # name -> data set, classes, training videos of its first split
-SMALL = {
+DATA_SETS = {
     "UCF101_FROZEN": ("ucf101", 101, 9537),
     "HMDB51_FROZEN": ("hmdb51", 51, 3570),
     "UCF101_FINETUNE": ("ucf101", 101, 9537),
 }
-BASES = ("BASE_K400", "BASE_FROZEN", "QUICKSTART", "PRETRAINED_DEMO", "PRETRAINED_DEMO_PROBE")
+TESTED_ELSEWHERE = (
+    *("BASE_K400", "BASE_FROZEN"),
+    *("QUICKSTART", "PRETRAINED_DEMO", "PRETRAINED_DEMO_PROBE", "SMALL_DATA"),
+)
 
 
 def test_each_recipe_is_tested() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*PAPER, *RECENT, *CLIPS, *SMALL, *BASES}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {
+        *PAPER,
+        *RECENT,
+        *CLIPS,
+        *DATA_SETS,
+        *TESTED_ELSEWHERE,
+    }
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -115,9 +124,9 @@ def test_a_recipe_with_a_clip_encoder_builds_its_model(name: str, monkeypatch: p
     assert learning == {"cls_token", "temporal_encoder", "mlp_head"}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DATA_SETS)
 def test_a_recipe_for_a_smaller_data_set_builds_its_model_and_has_enough_steps(name: str) -> None:
-    dataset, classes, videos = SMALL[name]
+    dataset, classes, videos = DATA_SETS[name]
     cfg = load_config(name, ["VTN.BACKBONE.PRETRAINED", "False"])
     with torch.device("meta"):
         model = build_model(cfg)

@@ -1,0 +1,31 @@
+"""The docstrings of the sources as Markdown: roles of Sphinx become code, doctests become blocks of code."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+_ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):`~?([^`]+)`")
+# From a line with the prompt to the next empty line.
+_DOCTEST = re.compile(r"^( *)>>> (?:.*\n?)(?:^(?! *$).*\n?)*", re.MULTILINE)
+
+
+class PlainMarkdown(griffe.Extension):
+    """Changes each docstring when it has been read."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Replaces the text of an object's docstring."""
+        if obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value)
+
+
+def as_markdown(text: str) -> str:
+    """Returns a docstring as Markdown.
+
+    >>> print(as_markdown("See :func:`run`."))
+    See `run`.
+    """
+    text = _DOCTEST.sub(lambda match: f"{match[1]}```pycon\n{match[0].rstrip()}\n{match[1]}```\n", text)
+    return _ROLE.sub(r"`\1`", text)
