@@ -30,8 +30,9 @@ READ_BY_FUNCTIONS = {
     "VTN.LONGFORMER.ATTENTION_WINDOW": "attention_windows",
     **{f"VTN.BACKBONE.LORA.{name}": "lora_options" for name in ("RANK", "ALPHA", "DROPOUT", "TARGETS")},
 }
-# Frames have three channels; the key exists for PySlowFast's files, and its value is checked.
-ONLY_CHECKED = {"DATA.INPUT_CHANNEL_NUM"}
+# Frames have three channels, and runs read no camera; the keys exist for PySlowFast's files, and their values
+# are checked.
+ONLY_CHECKED = {"DATA.INPUT_CHANNEL_NUM", "DEMO.WEBCAM"}
 
 
 @pytest.mark.parametrize("path", FRAMEWORK, ids=lambda path: str(path.relative_to(ROOT)))
@@ -135,6 +136,7 @@ DOORS = {
     "slowfast.datasets.build": "builds data sets",
     "slowfast.datasets.loading.loader.construct_loader": "PySlowFast's name of build_loader",
     "slowfast.datasets.views.augment.clips_per_video": "a number that builders share",
+    "slowfast.engine.demo.run": "starts a demonstration",
     "slowfast.engine.dry_run.run_dry": "starts a run",
     "slowfast.engine.run": "starts a run",
     "slowfast.engine.test": "starts a test",

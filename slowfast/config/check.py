@@ -12,7 +12,15 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config.check_data import check_augmentation, check_labels, check_pixels, check_views
 from slowfast.config.check_features import check_feature_cache, check_features
-from slowfast.config.check_run import check_inputs, check_output, check_trackers, check_weights
+from slowfast.config.check_run import (
+    check_demo,
+    check_inputs,
+    check_model_view,
+    check_output,
+    check_trackers,
+    check_weights,
+    check_wrong_predictions,
+)
 from slowfast.config.check_training import (
     check_loss,
     check_parallel,
@@ -48,7 +56,8 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
         problems += project.check(cfg)
     if for_run:
         problems += [*check_inputs(cfg), *check_feature_cache(cfg), *check_weights(cfg), *check_output(cfg)]
-        problems += check_trackers(cfg)
+        problems += [*check_trackers(cfg), *check_demo(cfg), *check_wrong_predictions(cfg)]
+        problems += check_model_view(cfg)
     return problems
 
 

@@ -18,7 +18,8 @@ _CSV_DATASETS = ("kinetics", "frames", "features")
 def check_inputs(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the data files that training and testing read."""
     if not (cfg.TRAIN.ENABLE or cfg.TEST.ENABLE):
-        yield "TRAIN.ENABLE = False: nothing to do, since TEST.ENABLE is False too; set one of them True"
+        if not cfg.DEMO.ENABLE:
+            yield "TRAIN.ENABLE = False: nothing to do, since TEST.ENABLE is False too; set one of them True"
         return
     if cfg.DATA.ORIGINAL_SEMANTICS and cfg.TRAIN.ENABLE:
         yield (
@@ -48,13 +49,86 @@ def check_weights(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of checkpoints that do not exist, and of a test without weights."""
     named = {"TRAIN": cfg.TRAIN.CHECKPOINT_FILE_PATH, "TEST": cfg.TEST.CHECKPOINT_FILE_PATH}
     for section, path in named.items():
-        if path and cfg[section].ENABLE and not Path(path).is_file():
+        if path and (cfg[section].ENABLE or cfg.DEMO.ENABLE) and not Path(path).is_file():
             yield f"{section}.CHECKPOINT_FILE_PATH = {path!r}: does not exist; give a checkpoint or ''"
     has_own = any(Path(cfg.OUTPUT_DIR, "checkpoints").glob("*.pyth"))
-    if cfg.TEST.ENABLE and not (cfg.TRAIN.ENABLE or has_own or any(named.values())):
+    if (cfg.TEST.ENABLE or cfg.DEMO.ENABLE) and not (cfg.TRAIN.ENABLE or has_own or any(named.values())):
         yield (
-            "TEST.CHECKPOINT_FILE_PATH = '': must be set for a test without training, since "
+            "TEST.CHECKPOINT_FILE_PATH = '': must be set for a test or demo without training, since "
             f"{cfg.OUTPUT_DIR}/checkpoints has no checkpoint; give a checkpoint, or set TRAIN.ENABLE True"
+        )
+
+
+def check_wrong_predictions(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the filmstrips of wrong predictions."""
+    options = cfg.TENSORBOARD.WRONG_PRED_VIS
+    has_tensorboard = cfg.TENSORBOARD.ENABLE or "tensorboard" in cfg.TRACKERS
+    if not (options.ENABLE and has_tensorboard and cfg.TEST.ENABLE):
+        return
+    key = "TENSORBOARD.WRONG_PRED_VIS"
+    if not options.TAG.strip():
+        yield f"{key}.TAG = {options.TAG!r}: must not be empty; give the beginning of the tags"
+    if options.SUBSET_PATH and not Path(options.SUBSET_PATH).is_file():
+        yield (
+            f"{key}.SUBSET_PATH = {options.SUBSET_PATH!r}: does not exist; give a text file with one class "
+            "name per line, or ''"
+        )
+    if cfg.DATA.MULTI_LABEL:
+        yield f"{key}.ENABLE = True: must be False for several classes per video (DATA.MULTI_LABEL True)"
+    if cfg.TEST.DATASET in ("features", "frames"):
+        yield (
+            f"{key}.ENABLE = True: must be False for TEST.DATASET {cfg.TEST.DATASET!r}, since filmstrips are "
+            "cut from video files"
+        )
+
+
+def check_model_view(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problem of a view of the model where its test reads no frames."""
+    enabled = cfg.TENSORBOARD.MODEL_VIS.ENABLE and cfg.TEST.ENABLE
+    if not (enabled and (cfg.TENSORBOARD.ENABLE or "tensorboard" in cfg.TRACKERS)):
+        return
+    if cfg.DATA.FEATURES or cfg.TEST.DATASET == "features":
+        yield (
+            "TENSORBOARD.MODEL_VIS.ENABLE = True: must be False for tests of features (DATA.FEATURES, "
+            "TEST.DATASET 'features'), since it shows frames; set it False, or test the videos"
+        )
+
+
+def check_demo(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the video that is drawn on, and of the file that is written."""
+    demo = cfg.DEMO
+    if not demo.ENABLE:
+        return
+    if demo.WEBCAM != -1:
+        yield (
+            f"DEMO.WEBCAM = {demo.WEBCAM}: must be -1, since runs read files alone; give DEMO.INPUT_VIDEO, "
+            "or use a prediction command that follows cameras (--live)"
+        )
+    if not Path(demo.INPUT_VIDEO).is_file():
+        yield f"DEMO.INPUT_VIDEO = {demo.INPUT_VIDEO!r}: must be a video file; give the path of one"
+    if demo.LABEL_FILE_PATH and not Path(demo.LABEL_FILE_PATH).is_file():
+        yield f"DEMO.LABEL_FILE_PATH = {demo.LABEL_FILE_PATH!r}: does not exist; give a json file, or ''"
+    if demo.OUTPUT_FILE:
+        path = Path(demo.OUTPUT_FILE)
+        if path.suffix.lower() not in (".mp4", ".mkv", ".mov"):
+            yield f"DEMO.OUTPUT_FILE = {demo.OUTPUT_FILE!r}: must end in .mp4, .mkv or .mov; rename it"
+        if path.resolve() == Path(demo.INPUT_VIDEO).resolve():
+            yield (
+                f"DEMO.OUTPUT_FILE = {demo.OUTPUT_FILE!r}: must differ from DEMO.INPUT_VIDEO, which it would "
+                "replace; choose another name"
+            )
+    if demo.OUTPUT_FPS != -1 and not 0 < demo.OUTPUT_FPS <= 1000:
+        yield f"DEMO.OUTPUT_FPS = {demo.OUTPUT_FPS}: must be above 0 and at most 1000, or -1"
+    length = cfg.DATA.NUM_FRAMES * cfg.DATA.SAMPLING_RATE
+    if 0 < length <= demo.BUFFER_SIZE:
+        yield (
+            f"DEMO.BUFFER_SIZE = {demo.BUFFER_SIZE}: must be below DATA.NUM_FRAMES × DATA.SAMPLING_RATE = "
+            f"{length:g}, the frames of a window; give a smaller overlap"
+        )
+    if cfg.TEST.DATASET == "features":
+        yield (
+            "DEMO.ENABLE = True: must be False for TEST.DATASET 'features', whose model does not take "
+            "frames; use a model with a backbone"
         )
 
 

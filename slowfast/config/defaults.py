@@ -364,6 +364,45 @@ _C.TENSORBOARD.ENABLE = False
 _C.TENSORBOARD.LOG_DIR = ""
 _C.TENSORBOARD.CONFUSION_MATRIX = CfgNode()
 _C.TENSORBOARD.CONFUSION_MATRIX.ENABLE = False
+# Filmstrips of wrong predictions, after the test; TensorBoard must be enabled.
+_C.TENSORBOARD.WRONG_PRED_VIS = CfgNode()
+_C.TENSORBOARD.WRONG_PRED_VIS.ENABLE = False
+# Beginning of the tags.
+_C.TENSORBOARD.WRONG_PRED_VIS.TAG = "Incorrectly classified videos."
+# Text file with one class name per line: only videos of these classes; empty: of all classes.
+_C.TENSORBOARD.WRONG_PRED_VIS.SUBSET_PATH = ""
+# (new) Largest number of filmstrips; the wrong predictions with the highest scores are shown.
+_C.TENSORBOARD.WRONG_PRED_VIS.MAX_VIDEOS = 50
+# Attention to the frames of test videos per layer and head, for models that have it; needs TensorBoard.
+_C.TENSORBOARD.MODEL_VIS = CfgNode()
+_C.TENSORBOARD.MODEL_VIS.ENABLE = False
+# Show the frames, too.
+_C.TENSORBOARD.MODEL_VIS.INPUT_VIDEO = False
+# Number of best classes in the titles.
+_C.TENSORBOARD.MODEL_VIS.TOPK_PREDS = 1
+# (new) Number of videos, the first ones of the test split.
+_C.TENSORBOARD.MODEL_VIS.MAX_VIDEOS = 10
+
+# A video with the best classes over time drawn on it, after training and test, with the weights of the test.
+_C.DEMO = CfgNode()
+_C.DEMO.ENABLE = False
+_C.DEMO.INPUT_VIDEO = ""
+# Empty: demo.mp4 in OUTPUT_DIR.
+_C.DEMO.OUTPUT_FILE = ""
+# json file of class names and indices; empty: DATA.CLASS_NAMES, else the names in the checkpoint.
+_C.DEMO.LABEL_FILE_PATH = ""
+# Frames at DATA.TARGET_FPS that a window shares with the next one; a window has the length of a clip,
+# NUM_FRAMES × SAMPLING_RATE frames.
+_C.DEMO.BUFFER_SIZE = 0
+# (new) Number of best classes that are drawn.
+_C.DEMO.NUM_CLASSES_SHOWN = 5
+# Pixels of the written video; 0: those of the video, or in proportion to the other one.
+_C.DEMO.DISPLAY_WIDTH = 0
+_C.DEMO.DISPLAY_HEIGHT = 0
+# Frames per second at which all frames are played; -1: at their times in the video.
+_C.DEMO.OUTPUT_FPS = -1.0
+# Must be -1: cameras are not read by runs.
+_C.DEMO.WEBCAM = -1
 
 
 def get_default_config() -> CfgNode:

@@ -1,6 +1,6 @@
 """Keys of PySlowFast without a meaning here: they are accepted, and one warning lists them.
 
-They belong to detection, self-supervision, the demo, or workarounds that are not needed. A dotted name stands
+They belong to detection, self-supervision, or workarounds that are not needed. A dotted name stands
 for a key, or for a section with all of its keys.
 """
 
@@ -12,14 +12,11 @@ SECTIONS = frozenset(
         "ASYNC",
         "BENCHMARK",
         "CONTRASTIVE",
-        "DEMO",
         "DETECTION",
         "MASK",
         "MULTIGRID",
         "SSL",
         "TENSORBOARD.HISTOGRAM",
-        "TENSORBOARD.MODEL_VIS",
-        "TENSORBOARD.WRONG_PRED_VIS",
         "VIS_MASK",
     }
 )
@@ -66,6 +63,23 @@ KEYS = frozenset(
         "DATA.TRAIN_PCA_EIGVEC",
         "DATA.USE_OFFSET_SAMPLING",
         "DATA_LOADER.ENABLE_MULTI_THREAD_DECODE",
+        "DEMO.CLIP_VIS_SIZE",
+        "DEMO.COMMON_CLASS_NAMES",
+        "DEMO.COMMON_CLASS_THRES",
+        "DEMO.DETECTRON2_CFG",
+        "DEMO.DETECTRON2_THRESH",
+        "DEMO.DETECTRON2_WEIGHTS",
+        "DEMO.FPS",
+        "DEMO.GT_BOXES",
+        "DEMO.INPUT_FORMAT",
+        "DEMO.NUM_CLIPS_SKIP",
+        "DEMO.NUM_VIS_INSTANCES",
+        "DEMO.PREDS_BOXES",
+        "DEMO.SLOWMO",
+        "DEMO.STARTING_SECOND",
+        "DEMO.THREAD_ENABLE",
+        "DEMO.UNCOMMON_CLASS_THRES",
+        "DEMO.VIS_MODE",
         "MODEL.ACT_CHECKPOINT",
         "MODEL.DETACH_FINAL_FC",
         "MODEL.DROPCONNECT_RATE",
@@ -82,6 +96,11 @@ KEYS = frozenset(
         "TENSORBOARD.CATEGORIES_PATH",
         "TENSORBOARD.CONFUSION_MATRIX.FIGSIZE",
         "TENSORBOARD.CONFUSION_MATRIX.SUBSET_PATH",
+        "TENSORBOARD.MODEL_VIS.ACTIVATIONS",
+        "TENSORBOARD.MODEL_VIS.COLORMAP",
+        "TENSORBOARD.MODEL_VIS.GRAD_CAM",
+        "TENSORBOARD.MODEL_VIS.LAYER_LIST",
+        "TENSORBOARD.MODEL_VIS.MODEL_WEIGHTS",
         "TENSORBOARD.PREDICTIONS_PATH",
         "TEST.CHECKPOINT_TYPE",
         "TEST.NUM_TEMPORAL_CLIPS",

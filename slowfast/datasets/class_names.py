@@ -18,11 +18,14 @@ _NUMBERED = re.compile(r"(?P<number>\d+)[\s,:;.]+(?P<name>\S.*)", re.ASCII)
 _NUMBERED_LAST = re.compile(r"(?P<name>.*[^\s,:;])[\s,:;]+(?P<number>\d+)", re.ASCII)
 
 
-def read_class_names(path: str | Path, num_classes: int) -> list[str]:
+def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLASS_NAMES") -> list[str]:
     """Reads the K class names of a file; without a path the names are the class indices.
 
     The file is json: a mapping of class name to index, or of index to class name, or a list of names. Or it
     is text with one name per line; lines may begin or end with the class's number, from 0 or from 1.
+
+    Args:
+        key: the config key that names the file, for messages.
 
     Raises:
         ConfigError: where the file has another form, its indices are not 0 to K - 1, or two classes have one
@@ -33,19 +36,19 @@ def read_class_names(path: str | Path, num_classes: int) -> list[str]:
     try:
         names = _parse(read_text(str(path)))
     except AnnotationError as error:
-        raise ConfigError(f"DATA.CLASS_NAMES = {str(path)!r}: {error}") from None
+        raise ConfigError(f"{key} = {str(path)!r}: {error}") from None
     except (ValueError, TypeError) as error:
         raise ConfigError(
-            f"DATA.CLASS_NAMES = {str(path)!r}: must be json with class names and indices, such as "
+            f"{key} = {str(path)!r}: must be json with class names and indices, such as "
             f'{{"archery": 0}}, or text with one name per line ({error})'
         ) from None
     if sorted(names) != list(range(num_classes)):
-        raise ConfigError(f"DATA.CLASS_NAMES = {str(path)!r}: {_describe_indices(names, num_classes)}")
+        raise ConfigError(f"{key} = {str(path)!r}: {_describe_indices(names, num_classes)}")
     ordered = [names[index] for index in range(num_classes)]
     if repeated := [name for name, count in Counter(ordered).items() if count > 1]:
         both = " and ".join(str(index) for index, name in enumerate(ordered) if name == repeated[0])
         raise ConfigError(
-            f"DATA.CLASS_NAMES = {str(path)!r}: {repeated[0]!r} is the name of the classes {both}; give each "
+            f"{key} = {str(path)!r}: {repeated[0]!r} is the name of the classes {both}; give each "
             "class its own name"
         )
     return ordered

@@ -1,4 +1,4 @@
-"""A complete run: the processes are started, then each of them trains and tests as configured."""
+"""A complete run: the processes are started, then each of them trains, tests and draws as configured."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ from slowfast.distributed.world import (
     started_by_torchrun,
     torchrun_world,
 )
+from slowfast.engine.demo.run import check_demo_inputs, run_demo
 from slowfast.engine.dry_run import run_dry
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.engine.seeding import compute_deterministically
@@ -223,9 +224,13 @@ def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: Exi
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     trackers = build_trackers(cfg, world)
     stack.callback(trackers.finish)
+    if cfg.DEMO.ENABLE and world.is_main:
+        check_demo_inputs(cfg)
     trained = train(cfg, world, interrupt, trackers=trackers) if cfg.TRAIN.ENABLE else None
     if cfg.TEST.ENABLE:
         run_test(cfg, world, interrupt, trained=trained, trackers=trackers)
+    if cfg.DEMO.ENABLE:
+        run_demo(cfg, world, interrupt, trained=trained)
 
 
 def _log_placement(cfg: CfgNode, world: World, warning: str) -> None:

@@ -21,6 +21,7 @@ from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.testing.order_test import run_order_tests
+from slowfast.engine.testing.reports import build_model_reports, build_test_reports
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import CheckpointError, DataError
 from slowfast.interrupt import Interrupt
@@ -51,7 +52,7 @@ def run_test(
     """
     model = build_seeded_model(cfg, world, fetch_weights=False)
     cfg = adopt_frame_format(cfg, model)
-    weights = world.all_gather_objects(_find_weights(cfg, trained) if world.is_main else None)[0]
+    weights = world.all_gather_objects(find_weights(cfg, trained) if world.is_main else None)[0]
     stored_names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
@@ -63,6 +64,7 @@ def run_test(
     if evaluation is not None:
         metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
         (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})
+        build_model_reports(cfg, model, evaluator.dataset, names, world.device)
     if cfg.TEST.ORDER_REPORT:
         run_order_tests(cfg, model, world, interrupt, evaluation, names)
     return evaluation
@@ -84,18 +86,19 @@ def _report(
     metrics = _final_metrics(evaluation, num_videos=evaluator.dataset.num_videos)
     log_json_stats({"_type": "test_final", "split": "test_final", **metrics})
     _log_result(evaluation, metrics)
+    predictions = predictions_of(
+        evaluation,
+        paths=evaluator.dataset.paths,
+        class_names=class_names,
+        meta={**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
+    )
     if cfg.TEST.SAVE_RESULTS_PATH:
         path = Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH
-        predictions = predictions_of(
-            evaluation,
-            paths=evaluator.dataset.paths,
-            class_names=class_names,
-            meta={**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
-        )
         save_predictions(path, predictions)
         logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
     if len(evaluation.video_ids) == 0:
         raise DataError("no test video could be scored; the reasons are listed above")
+    build_test_reports(cfg, predictions)
     return metrics
 
 
@@ -110,7 +113,7 @@ def _find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
     return dataset.groups
 
 
-def _find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
+def find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
     """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training.
 
     With ``TEST.WEIGHTS`` ``best`` the best validated one takes the place of that just trained.

@@ -64,6 +64,21 @@ class FrameByFrameModel(VideoModel, Protocol):
 
 
 @runtime_checkable
+class AttendsFrames(FrameByFrameModel, Protocol):
+    """A frame-by-frame model whose classification token attends to the frames, or their tokens."""
+
+    def frame_attention(
+        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Returns the weights (L, B, N, T), or (L, B, N, T, M) per token, of L layers and N heads.
+
+        Args:
+            features, positions, mask: as in ``classify``.
+        """
+        ...
+
+
+@runtime_checkable
 class FeatureModel(FrameByFrameModel, Protocol):
     """A model that can be trained and tested on features that were extracted earlier.
 

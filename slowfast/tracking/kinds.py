@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slowfast.tracking.tracker import TRACKER_REGISTRY, RunDescription, Tracker, TrackerKind
@@ -127,12 +126,11 @@ class MLflow(_WithoutConfusion):
 
 
 def _start_tensorboard(description: RunDescription) -> Tracker:
-    from slowfast.tracking.tensorboard import TensorBoard
+    from slowfast.tracking.tensorboard import TensorBoard, event_folder
 
     config: dict[str, Any] = dict(description.config)
-    name = config["TENSORBOARD.LOG_DIR"] or f"runs-{config['TRAIN.DATASET']}"
     tracker = TensorBoard(
-        Path(description.folder) / name,
+        event_folder(description.folder, config["TENSORBOARD.LOG_DIR"], config["TRAIN.DATASET"]),
         class_names=description.class_names,
         confusion=bool(config["TENSORBOARD.CONFUSION_MATRIX.ENABLE"]),
     )

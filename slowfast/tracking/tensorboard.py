@@ -53,6 +53,20 @@ class TensorBoard:
         self._writer.close()
 
 
+def event_folder(output_dir: str | Path, log_dir: str, dataset: str) -> Path:
+    """Returns the folder of a run's event files.
+
+    Args:
+        output_dir: ``OUTPUT_DIR``.
+        log_dir: ``TENSORBOARD.LOG_DIR``.
+        dataset: ``TRAIN.DATASET``, which names the folder where ``log_dir`` is empty.
+
+    >>> event_folder("run", "", "kinetics").as_posix()
+    'run/runs-kinetics'
+    """
+    return Path(output_dir) / (log_dir or f"runs-{dataset}")
+
+
 def draw_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> Figure:
     """Draws (K, K) counts, each row as fractions of its class; names are shown for at most 40 classes."""
     from matplotlib.figure import Figure

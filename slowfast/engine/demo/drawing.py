@@ -1,0 +1,122 @@
+"""A copy of a video with the best classes of each moment drawn on it; memory does not grow with its length.
+
+H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from slowfast.engine.demo.overlay import Overlay
+from slowfast.engine.demo.windows import Window
+from slowfast.files import atomic_write
+from slowfast.video.placement import Placement
+from slowfast.video.pyav_video import PyAVVideo
+
+_CHUNK_FRAMES = 8
+_TIME_BASE = Fraction(1, 90000)
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """The form of the written video.
+
+    Attributes:
+        path: of the file; its suffix chooses the container.
+        height, width: pixels; 0: that of the video, or in proportion to the other one.
+        fps: frames per second; 0 or less: the times of the video's frames.
+    """
+
+    path: Path
+    height: int = 0
+    width: int = 0
+    fps: float = -1.0
+
+    def place(self, height: int, width: int) -> Placement:
+        """Returns the scaling of frames of a size; both sides become even, as H.264 requires."""
+        out_height, out_width = self.height, self.width
+        if not out_height and not out_width:
+            out_height, out_width = height, width
+        out_height = _even(out_height or height * out_width / width)
+        out_width = _even(out_width or width * out_height / height)
+        return Placement(out_height, out_width, 0, 0, out_height, out_width)
+
+
+def draw_video(
+    video: PyAVVideo,
+    windows: Iterator[Window],
+    output: OutputFormat,
+    overlay: Callable[[int, int], Overlay],
+    *,
+    on_frames: Callable[[int], object] = lambda count: None,
+) -> int:
+    """Writes all frames of a video as H.264, each with the classes of the newest window that has started.
+
+    Args:
+        windows: in order, from the start of the video on; taken one after another as they are needed.
+        overlay: called once with the height and width of the frames.
+        on_frames: called with the number of frames of each chunk; an exception ends the work without a file.
+
+    Returns:
+        The number of frames that cannot be decoded, which are black.
+
+    Raises:
+        DecodeError: where the video cannot be read.
+        OSError: where the file cannot be written.
+    """
+    seconds = video.times.seconds
+    shown = _Shown(windows)
+    missing: set[int] = set()
+    with atomic_write(output.path) as partial, av.open(str(partial), "w") as container:
+        track: av.VideoStream | None = None
+        drawing: Overlay | None = None
+        first = 0
+        for frames in video.read_chunks(np.arange(len(seconds)), _CHUNK_FRAMES, output.place, missing):
+            if track is None or drawing is None:
+                height, width = frames.shape[1:3]
+                drawing = overlay(height, width)
+                rate = Fraction(output.fps if output.fps > 0 else video.times.fps).limit_denominator(1001)
+                track = container.add_stream("libx264", rate=rate, options={"crf": "20"})
+                track.height, track.width, track.pix_fmt = height, width, "yuv420p"
+                track.codec_context.time_base = _TIME_BASE
+            for number, frame in enumerate(frames, start=first):
+                panel = shown.panel_at(float(seconds[number]), drawing)
+                encoded = av.VideoFrame.from_ndarray(drawing.draw(frame, panel), format="rgb24")
+                moment = number / output.fps if output.fps > 0 else float(seconds[number])
+                encoded.pts, encoded.time_base = round(moment / _TIME_BASE), _TIME_BASE
+                container.mux(track.encode(encoded))
+            first += len(frames)
+            on_frames(len(frames))
+        if track is not None:
+            container.mux(track.encode())
+    return len(missing)
+
+
+class _Shown:
+    """The window that is shown, with its panel, while time goes on."""
+
+    def __init__(self, windows: Iterator[Window]) -> None:
+        self._windows = windows
+        self._current = next(windows)
+        self._next = next(windows, None)
+        self._panel: Image.Image | None = None
+
+    def panel_at(self, seconds: float, overlay: Overlay) -> Image.Image:
+        """Returns the panel at a time that is not before that of the last call."""
+        while self._next is not None and seconds >= self._next.start - 1e-6:
+            self._current, self._next = self._next, next(self._windows, None)
+            self._panel = None
+        if self._panel is None:
+            self._panel = overlay.panel(self._current.scores)
+        return self._panel
+
+
+def _even(side: float) -> int:
+    return max(2 * round(side / 2), 2)
