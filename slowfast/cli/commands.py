@@ -103,3 +103,19 @@ def choose_command(
         parser.print_help(sys.stderr)
         raise SystemExit(2)
     return parser.parse_args(arguments).command, []
+
+
+def positive_number(text: str) -> float:
+    """Returns the value of an option that must be a number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return value
+
+
+def positive_integer(text: str) -> int:
+    """Returns the value of an option that must be a whole number of 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+    return value

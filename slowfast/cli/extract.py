@@ -24,7 +24,7 @@ import functools
 import sys
 from collections.abc import Sequence
 
-from slowfast.cli.commands import make_parser
+from slowfast.cli.commands import make_parser, positive_integer
 from slowfast.cli.run import add_run_arguments, overrides_from, set_thread_environment
 
 PROGRAM = "slowfast extract"
@@ -45,12 +45,16 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="weights of the model (default: TRAIN.CHECKPOINT_FILE_PATH; without both, the backbone's own)",
     )
     parser.add_argument(
-        "--crops", type=_count, default=1, metavar="N", help="crops per frame of training videos (default: 1)"
+        "--crops",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="crops per frame of training videos (default: 1)",
     )
     parser.add_argument("--flips", action="store_true", help="store mirror images of the training crops, too")
     parser.add_argument(
         "--short-sides",
-        type=_count,
+        type=positive_integer,
         nargs="+",
         default=[],
         metavar="N",
@@ -99,13 +103,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
         return run(cfg, args.init_method, work=functools.partial(extract_features, request=request))
 
     return run_command(parser.prog, work)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
-    return value
 
 
 if __name__ == "__main__":

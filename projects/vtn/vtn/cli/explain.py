@@ -27,7 +27,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.cli.commands import make_parser
+from slowfast.cli.commands import make_parser, positive_integer, positive_number
 
 if TYPE_CHECKING:
     from slowfast.interrupt import Interrupt
@@ -47,11 +47,13 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group.add_argument(
         "--class", dest="label", metavar="NAME", help="class to explain (default: the predicted one)"
     )
-    group.add_argument("--window", type=_positive, metavar="SECONDS", help="length of windows with scores")
-    group.add_argument("--stride", type=_positive, metavar="SECONDS", help="from a window to the next")
+    group.add_argument(
+        "--window", type=positive_number, metavar="SECONDS", help="length of windows with scores"
+    )
+    group.add_argument("--stride", type=positive_number, metavar="SECONDS", help="from a window to the next")
     group.add_argument(
         "--top",
-        type=_count,
+        type=positive_integer,
         default=_TOP_FRAMES,
         metavar="N",
         help=f"frames shown as those that matter most (default: {_TOP_FRAMES})",
@@ -61,14 +63,19 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group.add_argument("--split", default="", metavar="F", help="list of videos, lines of `path label`")
     group.add_argument("--prefix", default="", metavar="FOLDER", help="in front of relative paths in --split")
     group.add_argument(
-        "--limit", type=_count, metavar="N", help="measure N random videos of the list (default: all)"
+        "--limit",
+        type=positive_integer,
+        metavar="N",
+        help="measure N random videos of the list (default: all)",
     )
     _add_model(parser.add_argument_group("model"))
     return parser
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--fps", type=_positive, metavar="N", help="frames per second (default: the test's)")
+    group.add_argument(
+        "--fps", type=positive_number, metavar="N", help="frames per second (default: the test's)"
+    )
     group.add_argument("--cfg", default="", metavar="F", help="configuration, for weights without one")
     group.add_argument(
         "--imports",
@@ -192,20 +199,6 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
     if args.output:
         print(Path(args.output))
     return 1 if failed else 0
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
-    return value
 
 
 if __name__ == "__main__":

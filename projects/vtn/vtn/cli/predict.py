@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.cli.commands import make_parser
+from slowfast.cli.commands import make_parser, positive_integer, positive_number
 
 if TYPE_CHECKING:
     from slowfast.interrupt import Interrupt
@@ -75,36 +75,40 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 def _add_frames(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--views",
-        type=_count,
+        type=positive_integer,
         nargs=2,
         metavar=("T", "S"),
         help="merge the scores of T clips with S crops each (default: the full video at once)",
     )
     group.add_argument(
         "--fps",
-        type=_positive,
+        type=positive_number,
         metavar="N",
         help="frames per second (default: as in the test; for windows, as in training clips)",
     )
     group.add_argument(
-        "--window", type=_positive, metavar="SECONDS", help="also score windows of this length"
+        "--window", type=positive_number, metavar="SECONDS", help="also score windows of this length"
     )
     group.add_argument(
         "--stride",
-        type=_positive,
+        type=positive_number,
         metavar="SECONDS",
         help="from the start of a window to the next (default: the length of a window); with --live from one "
         "result to the next (default: 1)",
     )
     group.add_argument(
         "--live",
-        type=_positive,
+        type=positive_number,
         metavar="SECONDS",
         help="follow one camera, address or file, score its last SECONDS, and print a line whenever the best "
         "class changes",
     )
     group.add_argument(
-        "--top", type=_count, default=TOP, metavar="N", help=f"number of best classes (default: {TOP})"
+        "--top",
+        type=positive_integer,
+        default=TOP,
+        metavar="N",
+        help=f"number of best classes (default: {TOP})",
     )
 
 
@@ -152,10 +156,17 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="precision of the model (default: float32)",
     )
     group.add_argument(
-        "--batch-size", type=_count, default=8, metavar="N", help="views scored together (default: 8)"
+        "--batch-size",
+        type=positive_integer,
+        default=8,
+        metavar="N",
+        help="views scored together (default: 8)",
     )
     group.add_argument(
-        "--workers", type=_count, metavar="N", help="videos decoded at the same time (default: 1 to 4)"
+        "--workers",
+        type=positive_integer,
+        metavar="N",
+        help="videos decoded at the same time (default: 1 to 4)",
     )
 
 
@@ -268,20 +279,6 @@ def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
         with naming_file(args.output):
             prediction.write(args.output, args.top)
         print(f"all scores: {args.output}")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
-    return value
 
 
 def _table(text: str) -> str:

@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.cli.commands import make_parser
+from slowfast.cli.commands import make_parser, positive_integer, positive_number
 
 if TYPE_CHECKING:
     import socket
@@ -47,7 +47,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group.add_argument("--port", type=_port, default=PORT, metavar="N", help=f"default: {PORT}; 0: any")
     group.add_argument("--examples", default="", metavar="FOLDER", help="videos that the page offers")
     group.add_argument("--folder", default="", metavar="F", help="folder for temporary files")
-    group.add_argument("--workers", type=_count, default=1, metavar="N", help="processes with the model")
+    group.add_argument(
+        "--workers", type=positive_integer, default=1, metavar="N", help="processes with the model"
+    )
     _add_limits(parser.add_argument_group("limits"))
     _add_model(parser.add_argument_group("model"))
     return parser
@@ -55,25 +57,29 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--max-upload", type=_positive, default=200.0, metavar="MB", help="size of a video (default: 200)"
+        "--max-upload",
+        type=positive_number,
+        default=200.0,
+        metavar="MB",
+        help="size of a video (default: 200)",
     )
     group.add_argument(
         "--max-duration",
-        type=_positive,
+        type=positive_number,
         default=600.0,
         metavar="SECONDS",
         help="duration of a video (default: 600)",
     )
     group.add_argument(
         "--max-queue",
-        type=_count,
+        type=positive_integer,
         default=32,
         metavar="N",
         help="requests that upload, wait or are computed at the same time (default: 32)",
     )
     group.add_argument(
         "--time-limit",
-        type=_positive,
+        type=positive_number,
         default=120.0,
         metavar="SECONDS",
         help="for decoding and scoring a video (default: 120)",
@@ -81,7 +87,9 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--fps", type=_positive, metavar="N", help="frames per second (default: the test's)")
+    group.add_argument(
+        "--fps", type=positive_number, metavar="N", help="frames per second (default: the test's)"
+    )
     group.add_argument("--cfg", default="", metavar="F", help="configuration, for weights without one")
     group.add_argument(
         "--imports",
@@ -223,20 +231,6 @@ def _find_examples(folder: str) -> list[Path]:
     if not found:
         raise InputError(f"--examples {folder}: must be a folder with videos")
     return [Path(folder, name) for name in found[:_MAX_EXAMPLES]]
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
-    return value
 
 
 def _port(text: str) -> int:
