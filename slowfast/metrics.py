@@ -109,10 +109,7 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:
-    """Returns the area under the precision-recall curve of one class.
-
-    The area is Σ (Rₙ − Rₙ₋₁) Pₙ over descending thresholds, as in scikit-learn's ``average_precision_score``.
-    Samples of equal score pass one threshold together, so that their order has no effect.
+    """Returns the area under the precision-recall curve of one class; see :func:`average_precisions`.
 
     Args:
         scores: (V,) float.
@@ -121,28 +118,51 @@ def average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) 
     Returns:
         A value in 0 … 1; NaN where no sample has the class.
     """
-    order = np.argsort(-scores, kind="stable")
-    scores, hits = scores[order], targets[order].astype(np.float64)
-    if hits.sum() == 0:
-        return float("nan")
-    last_of_threshold = np.append(np.diff(scores) != 0, True)
-    true_positives = np.cumsum(hits)[last_of_threshold]
-    precision = true_positives / (np.flatnonzero(last_of_threshold) + 1)
-    recall = true_positives / hits.sum()
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    return float(average_precisions(scores[:, None], targets[:, None])[0])
+
+
+def average_precisions(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Returns the area (K,) under the precision-recall curve of each class, in 0 … 1.
+
+    The area is Σ (Rₙ − Rₙ₋₁) Pₙ over descending thresholds, as in scikit-learn's ``average_precision_score``.
+    Samples of equal score pass one threshold together, so that their order has no effect.
+
+    Args:
+        scores: (V, K) float.
+        targets: (V, K) bool, True where the sample has the class.
+
+    Returns:
+        NaN for classes that no sample has.
+    """
+    num_samples, num_classes = scores.shape
+    areas = np.full(num_classes, np.nan)
+    if num_samples == 0:
+        return areas
+    order = np.argsort(-scores, axis=0, kind="stable")
+    scores = np.take_along_axis(scores, order, axis=0)
+    hits = np.take_along_axis(targets, order, axis=0).astype(np.float64)
+    # The row at which each sample's threshold ends: its own, or the last one of equal score.
+    rows = np.arange(num_samples)[:, None]
+    is_last = np.vstack([np.diff(scores, axis=0) != 0, np.ones((1, num_classes), bool)])
+    ends = np.minimum.accumulate(np.where(is_last, rows, num_samples)[::-1], axis=0)[::-1]
+    precision = np.cumsum(hits, axis=0) / (rows + 1)
+    # Recall rises by 1 / positives at each positive sample.
+    positives = hits.sum(axis=0)
+    sums = (hits * np.take_along_axis(precision, ends, axis=0)).sum(axis=0)
+    return np.divide(sums, positives, out=areas, where=positives > 0)
 
 
 def mean_average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:
-    """Returns the mean of :func:`average_precision` over the classes with samples; NaN without any.
+    """Returns the mean of :func:`average_precisions` over the classes with samples; NaN without any.
 
     Args:
         scores: (V, K) float.
         targets: (V, K) bool, True where the sample has the class.
     """
-    present = np.flatnonzero(targets.any(axis=0))
-    if len(present) == 0:
+    present = targets.any(axis=0)
+    if not present.any():
         return float("nan")
-    return float(np.mean([average_precision(scores[:, k], targets[:, k]) for k in present]))
+    return float(average_precisions(scores[:, present], targets[:, present]).mean())
 
 
 class Interval(NamedTuple):

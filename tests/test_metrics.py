@@ -20,6 +20,7 @@ from sklearn.metrics import (
 from slowfast.metrics import (
     auroc,
     average_precision,
+    average_precisions,
     balanced_accuracy,
     confusion_matrix,
     macro_f1,
@@ -57,6 +58,11 @@ def test_mean_average_precision_agrees_with_scikit_learn() -> None:
     targets[:, 3] = False  # a class without videos is left out of the mean
     expected = average_precision_score(targets[:, :3], scores[:, :3], average="macro")
     assert mean_average_precision(scores, targets) == pytest.approx(expected)
+    per_class = average_precisions(scores, targets)
+    for k in range(3):
+        assert per_class[k] == pytest.approx(average_precision_score(targets[:, k], scores[:, k]))
+    assert np.isnan(per_class[3])
+    assert np.isnan(average_precisions(scores[:0], targets[:0])).all()
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,7 +6,7 @@ examples:
   slowfast analyze predictions output/quickstart/vtn/predictions.npz
   slowfast analyze predictions a.npz --confusion confusion.png --worst 20
   slowfast analyze predictions rgb.npz flow.npz --weights 1 1.5 --output fused.npz
-  slowfast analyze predictions output/mine/predictions.npz --report report.html
+  slowfast analyze predictions output/mine/predictions.npz --report report.html --json report.json
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--worst", type=int, default=10, metavar="N", help="number of classes to print (default: 10)"
     )
     parser.add_argument(
-        "--report", metavar="F", help="write a page (.html): classes, calibration, confusions with filmstrips"
+        "--report",
+        metavar="F",
+        help="write a page (.html): classes, calibration, confusions with filmstrips; for several classes "
+        "per video, average precision and the videos that lower it",
     )
+    parser.add_argument("--json", metavar="F", help="write the values of the page (.json)")
     parser.add_argument(
         "--confusion", metavar="F", help=f"write the confusion matrix as .csv, {', '.join(IMAGE_SUFFIXES)}"
     )
@@ -66,11 +70,18 @@ def run(args: argparse.Namespace) -> int:
         _print_confusions(shown, args.worst)
     if args.confusion:
         write_confusion(args.confusion, shown)
-    if args.report:
-        from slowfast.visualization.predictions_report import write_predictions_report
+    if args.report or args.json:
+        from slowfast.visualization.predictions_report import (
+            write_predictions_report,
+            write_predictions_values,
+        )
 
-        tests = dict(zip(args.files, loaded, strict=True))
-        write_predictions_report(args.report, tests if len(loaded) == 1 else {"fused": shown, **tests})
+        files = dict(zip(args.files, loaded, strict=True))
+        tests = files if len(loaded) == 1 else {"fused": shown, **files}
+        if args.report:
+            write_predictions_report(args.report, tests)
+        if args.json:
+            write_predictions_values(args.json, tests)
     return 0
 
 

@@ -20,7 +20,7 @@ from slowfast.metrics import (
     BOOTSTRAP_SAMPLES,
     Interval,
     auroc,
-    average_precision,
+    average_precisions,
     balanced_accuracy,
     bootstrap_interval,
     confusion_matrix,
@@ -105,8 +105,7 @@ class VideoScores:
         """
         if not self.multi_label:
             return per_class_accuracy(self.confusion)
-        columns = zip(self.scores.T, self.labels.T > 0, strict=True)
-        return np.array([average_precision(scores, targets) for scores, targets in columns])
+        return average_precisions(self.scores, self.labels > 0)
 
     @cached_property
     def class_metrics(self) -> dict[str, float]:

@@ -1,39 +1,135 @@
-"""The report of predictions files alone."""
+"""The report of predictions files alone, and the same values as JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from slowfast.engine.prediction_file import Predictions
 from slowfast.errors import DataError
+from slowfast.files import write_text
 from slowfast.visualization.report import Report, Result, write_report
-from slowfast.visualization.sections.mistakes import top_confusions
+from slowfast.visualization.sections.calibration import measure_calibration
+from slowfast.visualization.sections.class_metrics import class_rows
+from slowfast.visualization.sections.label_metrics import (
+    LabelExample,
+    label_rows,
+    videos_by_label_count,
+    worst_labels,
+)
+from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
 
 _STRIPS = 2
+# Each class of a test with several classes per video has two lists of examples.
+_LABEL_STRIPS = 1
 
 
 def write_predictions_report(path: str | Path, tests: Mapping[str, Predictions]) -> None:
-    """Writes a page about tests of the same classes, with filmstrips of the confusions of the first one.
+    """Writes a page about tests of the same classes, with filmstrips of wrong predictions of the first one.
 
     Args:
         path: of the page, ``.html``.
-        tests: name -> predictions of videos with one class each; the page is about the first one.
+        tests: name -> predictions; the page is about the first one.
 
     Raises:
-        DataError: for another suffix, and for videos with several classes or without scores.
+        DataError: for another suffix, tests without scores or without labels, and for tests with one class
+            per video beside tests with several.
     """
     if Path(path).suffix != ".html":
         raise DataError(f"--report {path}: must end in .html")
-    for name, predictions in tests.items():
-        if predictions.multi_label or len(predictions.labels) == 0:
-            raise DataError(f"{name}: a report needs videos with scores, and with one class each")
-    main = next(iter(tests.values()))
+    main = _checked(tests)
     results = [Result(name, predictions) for name, predictions in tests.items()]
+    several = "; videos may have several classes" if main.multi_label else ""
     report = Report(
         title=f"Test of {len(main.labels)} videos",
-        summary=f"Predictions for {len(main.class_names)} classes.",
+        summary=f"Predictions for {len(main.class_names)} classes{several}.",
         results=results,
-        confusions=top_confusions(main, strips=_STRIPS),
+        confusions=None if main.multi_label else top_confusions(main, strips=_STRIPS),
+        worst_labels=worst_labels(main, strips=_LABEL_STRIPS) if main.multi_label else None,
     )
     write_report(path, report)
+
+
+def write_predictions_values(path: str | Path, tests: Mapping[str, Predictions]) -> None:
+    """Writes the values of the page as JSON: metrics of all tests, classes and mistakes of the first one.
+
+    Raises:
+        DataError: for another suffix than ``.json``, and as :func:`write_predictions_report`.
+    """
+    if Path(path).suffix != ".json":
+        raise DataError(f"--json {path}: must end in .json")
+    main = _checked(tests)
+    others = list(tests.values())[1:]
+    values: dict[str, Any] = {
+        "multi_label": main.multi_label,
+        "tests": [_test_values(name, predictions) for name, predictions in tests.items()],
+        **(_label_values(main, others) if main.multi_label else _class_values(main, others)),
+    }
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def _checked(tests: Mapping[str, Predictions]) -> Predictions:
+    """Returns the first test; see :func:`write_predictions_report` for the errors."""
+    first, main = next(iter(tests.items()))
+    for name, predictions in tests.items():
+        if len(predictions.labels) == 0:
+            raise DataError(f"{name}: must have videos with scores; the test has scored none")
+        if predictions.multi_label != main.multi_label:
+            wanted = "several classes" if main.multi_label else "one class"
+            raise DataError(f"{name}: must have {wanted} per video, as {first} has; write a page for each")
+        if predictions.multi_label and not (predictions.labels > 0).any():
+            raise DataError(f"{name}: must have videos with classes; the annotations give none to any video")
+    return main
+
+
+def _test_values(name: str, predictions: Predictions) -> dict[str, Any]:
+    result = Result(name, predictions)
+    low, high = result.interval
+    return {
+        "name": name,
+        "videos": result.num_videos,
+        "broken": [video.path for video in predictions.broken],
+        "map" if predictions.multi_label else "top1_acc": result.value,
+        "interval": [low, high],
+        "class_metrics": {title: list(interval) for title, interval in result.class_metrics},
+    }
+
+
+def _class_values(main: Predictions, others: list[Predictions]) -> dict[str, Any]:
+    calibration = measure_calibration(main)
+    return {
+        "classes": [asdict(row) for row in class_rows(main, others)],
+        "expected_calibration_error": None if calibration is None else calibration.ece,
+        "confusions": [
+            {"true": c.true, "predicted": c.predicted, "count": c.count, "fraction": c.fraction}
+            for c in top_confusions(main)
+        ],
+        "surest_mistakes": [asdict(mistake) for mistake in surest_mistakes(main)],
+    }
+
+
+def _label_values(main: Predictions, others: list[Predictions]) -> dict[str, Any]:
+    return {
+        "classes": [asdict(row) for row in label_rows(main, others)],
+        "videos_by_number_of_classes": dict(videos_by_label_count(main)),
+        "worst_classes": [
+            {
+                "class": worst.row.name,
+                "has_the_class": [_example_values(example) for example in worst.missed],
+                "lacks_the_class": [_example_values(example) for example in worst.mistaken],
+            }
+            for worst in worst_labels(main)
+        ],
+    }
+
+
+def _example_values(example: LabelExample) -> dict[str, Any]:
+    return {
+        "video": example.video,
+        "score": example.score,
+        "rank": example.rank,
+        "labels": list(example.labels),
+    }

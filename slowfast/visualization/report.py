@@ -18,13 +18,14 @@ import jinja2
 from markupsafe import Markup
 
 from slowfast.engine.prediction_file import Predictions
-from slowfast.engine.testing.order_report import OrderReport
+from slowfast.engine.testing.order_report import ORDER_NAMES, OrderReport
 from slowfast.files import write_text
 from slowfast.metrics import Interval
 from slowfast.visualization.charts import NUM_COLORS, curve_chart
 from slowfast.visualization.filmstrip import Filmstrip
 from slowfast.visualization.run_log import Metric, RunLog
-from slowfast.visualization.sections.content import Table, section_values
+from slowfast.visualization.sections.content import Table, label_values, section_values
+from slowfast.visualization.sections.label_metrics import WorstLabel
 from slowfast.visualization.sections.mistakes import Confusion
 
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "numpy")
@@ -39,7 +40,7 @@ class Result:
 
     Attributes:
         name: title of the evaluation.
-        predictions: predictions of a test with one class per video.
+        predictions: predictions of a test; all tests of a page have one class per video, or all several.
         note: explanation of the row.
     """
 
@@ -58,13 +59,22 @@ class Result:
         return self.predictions.top1
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of ``top1``, in percent.
+    def value(self) -> float:
+        """Top-1 accuracy in percent, or mean average precision where videos may have several classes."""
+        if self.predictions.multi_label:
+            return 100.0 * self.predictions.mean_average_precision
+        return self.top1
 
-        For independent videos it is Wilson's, which is also valid near 0 and 100 %; over groups of videos it
-        is by a bootstrap.
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence interval of ``value``, in percent.
+
+        For the accuracy of independent videos it is Wilson's, which is also valid near 0 and 100 %; for mean
+        average precision, and over groups of videos, it is by a bootstrap.
         """
-        if self.predictions.groups:
+        if self.predictions.multi_label:
+            _, low, high = self.predictions.intervals["map"]
+        elif self.predictions.groups:
             _, low, high = self.predictions.intervals["top1_acc"]
         else:
             low, high = wilson_interval(self.top1 / 100.0, self.num_videos)
@@ -101,6 +111,8 @@ class Report:
         order: tests of the same videos in other orders of their frames; None: there were none.
         tables: further sections, of a table each.
         confusions: most frequent confusions of the first result; None: computed, without filmstrips.
+        worst_labels: for several classes per video, those of the lowest average precision in the first
+            result; None: computed, without filmstrips.
         notes: paragraphs under the table.
         config: configuration of the main run, as YAML.
         timings: (step, seconds).
@@ -116,6 +128,7 @@ class Report:
     order: OrderReport | None = None
     tables: Sequence[Table] = ()
     confusions: Sequence[Confusion] | None = None
+    worst_labels: Sequence[WorstLabel] | None = None
     notes: Sequence[str] = ()
     config: str = ""
     timings: Sequence[tuple[str, float]] = ()
@@ -138,6 +151,11 @@ def render_report(report: Report) -> str:
     )
     environment.filters["duration"] = format_seconds
     main = report.results[0]
+    multi_label = main.predictions.multi_label
+    if multi_label:
+        sections = label_values(report.results, report.worst_labels)
+    else:
+        sections = section_values(report.results, report.confusions)
     return environment.get_template("report.html").render(
         report=report,
         main=main,
@@ -148,7 +166,9 @@ def render_report(report: Report) -> str:
             if any(run.curve(metric, split) for run in report.runs for split in ("train", "val"))
         ],
         num_colors=NUM_COLORS,
-        **section_values(report.results, report.confusions),
+        **sections,
+        multi_label=multi_label,
+        order_names=ORDER_NAMES,
         bars=[Markup(strip.bars) for strip in report.filmstrips],
         broken=[(result.name, video) for result in report.results for video in result.predictions.broken],
         versions=installed_versions((*report.packages, *_PACKAGES)),

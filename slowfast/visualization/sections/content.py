@@ -1,4 +1,4 @@
-"""The values of the sections about classes, calibration, mistakes and the order of frames.
+"""The values of the sections about classes, labels, calibration, mistakes and the order of frames.
 
 The report of a set of tests shows those of its first test, with the recall and the calibration of the others.
 """
@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from slowfast.engine.testing.order_report import ORDER_NAMES
 from slowfast.visualization.sections.calibration import measure_calibration, reliability_chart
 from slowfast.visualization.sections.class_metrics import MAX_MATRIX_CLASSES, class_rows, confusion_image
+from slowfast.visualization.sections.label_metrics import (
+    WorstLabel,
+    label_rows,
+    videos_by_label_count,
+    worst_labels,
+)
 from slowfast.visualization.sections.mistakes import Confusion, surest_mistakes, top_confusions
 
 if TYPE_CHECKING:
@@ -39,8 +44,25 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
+def label_values(results: Sequence[Result], worst: Sequence[WorstLabel] | None) -> dict[str, Any]:
+    """Returns the variables of the template of tests with several classes per video.
+
+    Args:
+        results: of the tests; the sections are about the first one.
+        worst: its classes of the lowest average precision; None: without filmstrips.
+    """
+    main = results[0].predictions
+    shown = worst_labels(main) if worst is None else worst
+    return {
+        "label_rows": label_rows(main, [result.predictions for result in results[1:]]),
+        "label_counts": videos_by_label_count(main),
+        "worst_labels": shown,
+        "strips_shown": any(e.strip for label in shown for e in (*label.missed, *label.mistaken)),
+    }
+
+
 def section_values(results: Sequence[Result], confusions: Sequence[Confusion] | None) -> dict[str, Any]:
-    """Returns the variables of the templates of this package.
+    """Returns the variables of the templates of tests with one class per video.
 
     Args:
         results: of tests with one class per video; the sections are about the first one.
@@ -62,5 +84,4 @@ def section_values(results: Sequence[Result], confusions: Sequence[Confusion] | 
         "confusions": top_confusions(main.predictions) if confusions is None else confusions,
         "mistakes": surest_mistakes(main.predictions),
         "num_wrong": int((main.predictions.predicted != main.predictions.labels).sum()),
-        "order_names": ORDER_NAMES,
     }

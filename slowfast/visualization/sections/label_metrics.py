@@ -1,0 +1,181 @@
+"""Tests of videos with several classes each: average precision per class, and the videos that lower it.
+
+V videos, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slowfast.engine.prediction_file import Predictions
+from slowfast.errors import DecodeError
+from slowfast.log import get_logger
+from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
+
+logger = get_logger(__name__)
+
+MAX_WORST = 6
+MAX_EXAMPLES = 3
+STRIP_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One class of a test.
+
+    Attributes:
+        name: of the class.
+        videos: number of test videos that have it.
+        fraction: of all videos, in percent; scores without any relation to the class have this average
+            precision in the mean.
+        average_precision: in percent; None for a class without videos.
+        others: average precision in further tests, in their order.
+    """
+
+    name: str
+    videos: int
+    fraction: float
+    average_precision: float | None
+    others: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelExample:
+    """A video that is ranked wrongly for a class.
+
+    Attributes:
+        video: path.
+        score: of the class.
+        rank: place in the descending order of the scores of the class, from 1; videos of equal score share
+            the first place of them.
+        labels: names of the classes that the video has.
+        strip: frames of the video; None: not asked for, or not decodable.
+    """
+
+    video: str
+    score: float
+    rank: int
+    labels: tuple[str, ...]
+    strip: Filmstrip | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the file, with its folder."""
+        return str(Path(*Path(self.video).parts[-2:]))
+
+
+@dataclass(frozen=True)
+class WorstLabel:
+    """A class of low average precision.
+
+    Attributes:
+        row: its metrics.
+        missed: videos that have the class, the lowest score first.
+        mistaken: videos that do not have it, the highest score first.
+    """
+
+    row: LabelRow
+    missed: tuple[LabelExample, ...]
+    mistaken: tuple[LabelExample, ...]
+
+
+def label_rows(predictions: Predictions, others: Sequence[Predictions] = ()) -> list[LabelRow]:
+    """Returns one row per class, the lowest average precision first, classes without videos last.
+
+    Args:
+        predictions: of videos with labels (V, K).
+        others: further tests of the same classes.
+    """
+    videos, num_videos = predictions.videos_per_class, len(predictions.labels)
+    columns = [_percent(tested.per_class) for tested in (predictions, *others)]
+    rows = [
+        LabelRow(
+            name,
+            int(videos[k]),
+            100.0 * int(videos[k]) / max(1, num_videos),
+            columns[0][k],
+            tuple(column[k] for column in columns[1:]),
+        )
+        for k, name in enumerate(predictions.class_names)
+    ]
+    return sorted(rows, key=lambda row: (row.average_precision is None, row.average_precision or 0.0))
+
+
+def videos_by_label_count(predictions: Predictions) -> list[tuple[int, int]]:
+    """Returns (number of classes, number of videos that have so many) for all numbers that occur."""
+    counts = np.bincount((predictions.labels > 0).sum(axis=1))
+    return [(number, int(videos)) for number, videos in enumerate(counts) if videos]
+
+
+def worst_labels(
+    predictions: Predictions,
+    *,
+    count: int = MAX_WORST,
+    examples: int = MAX_EXAMPLES,
+    strips: int = 0,
+    num_frames: int = STRIP_FRAMES,
+) -> list[WorstLabel]:
+    """Returns the classes of the lowest average precision below 1, with the videos that lower it most.
+
+    Args:
+        count: largest number of classes.
+        examples: largest number of missed videos of a class, and of mistaken ones.
+        strips: filmstrips of each of the two; videos that cannot be decoded have none, and the log names
+            them.
+        num_frames: frames of a filmstrip.
+    """
+    index = {name: k for k, name in enumerate(predictions.class_names)}
+    worst: list[WorstLabel] = []
+    for row in label_rows(predictions):
+        if len(worst) == count or row.average_precision is None or row.average_precision >= 100.0:
+            break
+        k = index[row.name]
+        has_class = predictions.labels[:, k] > 0
+        scores = predictions.scores[:, k]
+        # A video that has the class lowers the precision only where one without it has as high a score.
+        missed = np.flatnonzero(has_class & (scores <= scores[~has_class].max(initial=-np.inf)))
+        mistaken = np.flatnonzero(~has_class & (scores >= scores[has_class].min(initial=np.inf)))
+        missed = missed[np.argsort(scores[missed], kind="stable")][:examples]
+        mistaken = mistaken[np.argsort(-scores[mistaken], kind="stable")][:examples]
+        worst.append(
+            WorstLabel(
+                row,
+                _examples(predictions, k, missed, strips, num_frames),
+                _examples(predictions, k, mistaken, strips, num_frames),
+            )
+        )
+    return worst
+
+
+def _percent(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else 100.0 * float(value) for value in values]
+
+
+def _examples(
+    predictions: Predictions, k: int, rows: NDArray[np.int64], strips: int, num_frames: int
+) -> tuple[LabelExample, ...]:
+    """Returns the examples of class ``k``, the first ``strips`` of them with frames."""
+    names, scores = predictions.class_names, predictions.scores[:, k]
+    found = []
+    for number, row in enumerate(rows.tolist()):
+        path, score = predictions.paths[row], float(scores[row])
+        labels = tuple(names[label] for label in np.flatnonzero(predictions.labels[row] > 0))
+        strip = None
+        if number < strips:
+            strip = _cut_strip(path, ", ".join(labels) or "no class", names[k], score, num_frames)
+        found.append(LabelExample(path, score, int((scores > scores[row]).sum()) + 1, labels, strip))
+    return tuple(found)
+
+
+def _cut_strip(path: str, true: str, predicted: str, score: float, num_frames: int) -> Filmstrip | None:
+    try:
+        image, seconds = cut_filmstrip(path, num_frames)
+    except (DecodeError, OSError) as error:
+        logger.warning("no filmstrip: %s", error)
+        return None
+    return Filmstrip(str(Path(*Path(path).parts[-2:])), true, predicted, score, image, seconds)
