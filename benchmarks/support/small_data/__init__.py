@@ -1,0 +1,1 @@
+"""Settings and data sets of the study of SMALL_DATA (``benchmarks/learning/small_data.py``)."""
