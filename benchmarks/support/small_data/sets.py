@@ -60,7 +60,7 @@ class TimeSeries:
     loader: str
     channels: int
     classes: int
-    folds: int = 5
+    folds: int = 3
 
 
 SETS: Mapping[str, QuickstartPart | TimeSeries] = MappingProxyType(

@@ -110,9 +110,13 @@ VALUES: Mapping[str, tuple[Change, ...]] = MappingProxyType(
         "MODEL.DROPOUT_RATE 0.5": (("MODEL.DROPOUT_RATE", 0.5),),
         "statistics_skip 0.03": (("SOLVER.LR_FACTORS", {"statistics_skip": 0.03}),),
         "statistics_skip 0.3": (("SOLVER.LR_FACTORS", {"statistics_skip": 0.3}),),
+        "VTN.INPUT.STANDARDIZE False, POOLING cls": (
+            ("VTN.INPUT.STANDARDIZE", False),
+            ("VTN.HEAD.POOLING", "cls"),
+        ),
     }
 )
-"""Other values of the recipe's free values, one at a time."""
+"""Other values of the recipe's free values, one at a time, and two parts removed together."""
 
 KINDS = ("parts", "further", "values")
 
@@ -133,11 +137,15 @@ class Setting:
     candidate: Candidate
 
 
-def settings(kinds: Sequence[str]) -> list[Setting]:
+def settings(kinds: Sequence[str], only: Sequence[str] | None = None) -> list[Setting]:
     """Returns the recipe, the plain recipe where a kind needs it, and the settings of the kinds (``KINDS``).
 
     ``parts``: the recipe without each of its parts, and the plain recipe with each. ``further``: both with
     each further part. ``values``: the recipe with other values.
+
+    Args:
+        only: texts of which a name must contain one; None: all. The recipe and the plain one are always
+            there, since the others are compared with them.
     """
     off: dict[str, Any] = {key: value for part in PARTS.values() for key, value in part.without_it}
     found = [_setting(RECIPE, "", {})]
@@ -151,7 +159,9 @@ def settings(kinds: Sequence[str]) -> list[Setting]:
         found += _added_to_plain(FURTHER, off)
     if "values" in kinds:
         found += [_setting(name, RECIPE, dict(changes)) for name, changes in VALUES.items()]
-    return found
+    if only is None:
+        return found
+    return [s for s in found if s.name in (RECIPE, PLAIN) or any(text in s.name for text in only)]
 
 
 def _added_to_plain(parts: Mapping[str, Part], off: Mapping[str, Any]) -> list[Setting]:
