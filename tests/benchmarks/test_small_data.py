@@ -105,6 +105,7 @@ def test_a_complete_run_continues_and_compares_on_the_same_videos(
     assert recipe["videos"] == 16
     assert recipe["against"] == "linear, mean"
     assert recipe["difference, low, high"][0] == pytest.approx(recipe["accuracy, %"] - 100)
+    assert recipe["difference of each draw"] == [value - 100 for value in recipe["accuracy of each draw"]]
     assert report.rows == small_data.run(args).rows
 
     def refuse(*_: object) -> None:
