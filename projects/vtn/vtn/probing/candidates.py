@@ -26,9 +26,8 @@ SHARED: tuple[Change, ...] = (
     ("TRAIN.FULL_VIDEO", True),
     ("TRAIN.EVAL_FULL_VIDEO", True),
     ("MODEL.LOSS_FUNC", "cross_entropy"),
-    ("VTN.INPUT.STANDARDIZE", True),
 )
-"""Changes of every candidate: AdamW with a cosine, frames spread over the whole video, standardised input."""
+"""Changes of every candidate: AdamW with a cosine, frames spread over the whole video."""
 
 STEPS = 300
 """Steps of a training; the number of epochs follows from it, within ``EPOCHS``."""
@@ -42,6 +41,7 @@ GRID: Mapping[str, Sequence[Any]] = MappingProxyType(
         "DATA.NUM_FRAMES": (16, 8, 32),
         "MODEL.DROPOUT_RATE": (0.3, 0.1, 0.5),
         "VTN.INPUT.DROPOUT": (0.3, 0.0, 0.5),
+        "VTN.INPUT.STANDARDIZE": (True, False),
     }
 )
 """Values of the search for both models, the most promising one first."""
