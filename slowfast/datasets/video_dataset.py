@@ -24,6 +24,7 @@ from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import Segment
 from slowfast.errors import DecodeError
+from slowfast.timing.stage_times import READING, measure
 
 # Videos tried in place of a broken one before a training sample is reported as broken.
 _MAX_SUBSTITUTES = 10
@@ -140,7 +141,7 @@ class ViewDataset(Dataset[Item]):
         if (ban := self.quarantine.find_ban(video_id)) is not None:
             return BrokenVideo(video_id, self.paths[video_id], *ban)
         try:
-            with self.quarantine.reading(video_id):
+            with self.quarantine.reading(video_id), measure(READING):
                 return self._read_view(video_id, view_id, rng)
         except DecodeError as error:
             path, detail = self.paths[video_id], error.detail
