@@ -2,14 +2,14 @@
 
 Every place that does the work of a stage marks it with :func:`measure`; the process that asks for batches
 takes the sums with :func:`take_times`. Neither draws random numbers nor changes the order of the work. A mark
-costs less than a microsecond, and a clip has a few plus one per frame.
+costs about a microsecond, and a clip has a few plus one per frame.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from types import TracebackType
 
 READING = "reading"
@@ -43,18 +43,23 @@ class StageTimes:
     copying: float = 0.0
 
     def __add__(self, other: StageTimes) -> StageTimes:
-        return StageTimes(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return StageTimes(*(a + b for a, b in zip(self.seconds, other.seconds, strict=True)))
 
     def __sub__(self, other: StageTimes) -> StageTimes:
-        return StageTimes(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return StageTimes(*(a - b for a, b in zip(self.seconds, other.seconds, strict=True)))
 
     def __truediv__(self, number: float) -> StageTimes:
-        return StageTimes(*(seconds / number for seconds in astuple(self)))
+        return StageTimes(*(seconds / number for seconds in self.seconds))
+
+    @property
+    def seconds(self) -> tuple[float, float, float, float, float]:
+        """The seconds of each stage, in the order of ``STAGES``."""
+        return self.reading, self.decoding, self.transforming, self.collating, self.copying
 
     @property
     def total(self) -> float:
         """Seconds in all stages."""
-        return sum(astuple(self))
+        return sum(self.seconds)
 
     @property
     def largest(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from slowfast.engine.speed.cores import Cores
-from slowfast.timing.stage_times import COPYING, StageTimes
+from slowfast.timing.stage_times import COLLATING, COPYING, READING, StageTimes
 
 LOADING, COMPUTE, BALANCED = "loading", "compute", "balanced"
 # Fraction of a step by which loading must lengthen it to count as its limit.
@@ -117,7 +117,7 @@ class Headroom:
         idle = self.cores.total - computing - self.workers
         if idle > 0:
             return f"{_count(idle, 'more worker')} would shorten it, but {few}"
-        return f"{few} instead of more workers"
+        return f"more workers would not help: {few}"
 
     @property
     def _can_hide(self) -> bool:
@@ -127,12 +127,15 @@ class Headroom:
         return self.workers_needed <= total and self.loading.total <= most
 
     def _less_work(self) -> str:
+        stage = self.limiting_stage
+        if stage in (COLLATING, COPYING):
+            return "load fewer or smaller frames"
         if self.is_cached:
             return "keep the features on a faster disk, or cache fewer tokens per frame"
-        return (
-            "cache the features of a frozen backbone (DATA.FEATURES) or make the videos small "
-            "(slowfast prepare resize)"
-        )
+        less = "make the videos small (slowfast prepare resize)"
+        if stage == READING:
+            less = "copy the files to a local disk"
+        return f"{less}, or cache the features of a frozen backbone (DATA.FEATURES)"
 
 
 def estimate_step(compute: float, loading: StageTimes, workers: int) -> float:

@@ -63,16 +63,25 @@ def test_a_copy_that_takes_longer_than_a_batch_is_named() -> None:
 
 def test_no_more_workers_are_advised_than_the_machine_has_cores() -> None:
     text = headroom(0.01, workers=4, cores=Cores(4)).describe()
-    assert "the machine has only 4 cores per process: cache the features of a frozen backbone" in text
-    assert text.endswith("(slowfast prepare resize) instead of more workers")
+    assert text.endswith(
+        "; more workers would not help: the machine has only 4 cores per process: make the videos small "
+        "(slowfast prepare resize), or cache the features of a frozen backbone (DATA.FEATURES)"
+    )
     shorter = headroom(0.01, workers=2, cores=Cores(4)).describe()
-    assert "2 more workers would shorten it, but the machine has only 4 cores" in shorter
+    assert "; 2 more workers would shorten it, but the machine has only 4 cores per process: make" in shorter
+
+
+def test_the_remedy_fits_the_stage() -> None:
+    few = {"workers": 1, "cores": Cores(1)}
+    near = Headroom(0.01, 0.1, StageTimes(reading=0.1), **few).describe()
+    assert "copy the files to a local disk, or cache the features" in near
+    assert "load fewer or smaller frames" in Headroom(0.01, 0.1, StageTimes(collating=0.1), **few).describe()
 
 
 def test_a_model_on_the_cpu_takes_cores_from_the_workers() -> None:
     assert headroom(0.05, workers=1, cores=Cores(4, 2)).describe().endswith("1 more worker would hide it")
     text = headroom(0.05, workers=1, cores=Cores(2, 2)).describe()
-    assert "only 2 cores per process, of which the model keeps 2 busy: cache the features" in text
+    assert "only 2 cores per process, of which the model keeps 2 busy: make the videos small" in text
 
 
 def test_a_process_that_loads_by_itself_is_told_so() -> None:
@@ -84,9 +93,10 @@ def test_a_process_that_loads_by_itself_is_told_so() -> None:
 
 
 def test_cached_features_are_not_to_be_cached_again() -> None:
-    cached = replace(headroom(0.01, workers=1, cores=Cores(1)), is_cached=True)
+    loading = StageTimes(reading=0.1, collating=0.01)
+    cached = Headroom(0.01, 0.11, loading, workers=1, cores=Cores(1), is_cached=True)
     assert "keep the features on a faster disk" in cached.describe()
-    assert "slowfast prepare resize" not in cached.describe()
+    assert "frozen backbone" not in cached.describe()
 
 
 def test_a_wait_that_more_workers_would_not_shorten() -> None:
