@@ -12,7 +12,9 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast.distributed.world import World, free_local_address
+from slowfast.engine import dry_run
 from slowfast.engine.run import run
+from slowfast.engine.speed import measurement
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt
 from slowfast.timing import stage_times
@@ -127,6 +129,19 @@ def test_an_epoch_too_short_to_measure_is_estimated(
     log = capfd.readouterr().out
     assert "with loading about 0." in log
     assert '"is_estimated": true' in log
+
+
+def test_steps_and_copies_are_timed_until_the_device_has_done_them(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU stands for a device that needs another 20 ms for what it was given."""
+    monkeypatch.setattr(measurement, "is_cpu", lambda device: False)
+    monkeypatch.setattr(measurement, "synchronize", lambda device: time.sleep(0.02))
+    with Interrupt() as interrupt:
+        (result,) = dry_run.run_dry(tiny_config(colour_videos, tmp_path), World(), interrupt)
+    assert result.headroom.device_copy >= 0.02
+    assert result.headroom.compute >= 0.02
+    assert result.headroom.stats()["limiting_stage"] == "copying"
 
 
 def test_the_slowest_rank_is_named(
