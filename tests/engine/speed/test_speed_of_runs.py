@@ -111,7 +111,7 @@ def test_a_dry_run_measures_a_batch_in_memory_beside_real_steps(
 def test_a_dry_run_says_that_computing_limits(
     colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    slow_model(monkeypatch, 0.1)
+    slow_model(monkeypatch, 0.3)
     cfg = tiny_config(colour_videos, tmp_path / "out", "DATA_LOADER.NUM_WORKERS", 1)
     assert run_forked(run_dry, cfg) == 0
     log = capfd.readouterr().out
