@@ -48,7 +48,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="build everything, run a few steps, print memory and time with and without loading; write nothing",
+        help="build everything, run a few steps, print memory and time with and without loading",
     )
     return parser
 
