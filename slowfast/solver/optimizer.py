@@ -58,7 +58,7 @@ def _start_missing_momenta(optimizer: Optimizer, *_: object) -> None:
     """Gives a momentum to parameters that have none yet while others have one; the fused form needs it.
 
     Such parameters are new in a run that was resumed after a change of the model. SGD starts a momentum with
-    the gradient g. With momentum m and dampening d, a step makes (d / m) g become m (d / m) g + (1 − d) g = g.
+    the gradient g. With momentum m and dampening d, a step makes (d / m) g to m (d / m) g + (1 − d) g = g.
     """
     for group in optimizer.param_groups:
         momentum, dampening, decay = group["momentum"], group["dampening"], group["weight_decay"]
