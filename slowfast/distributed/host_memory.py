@@ -11,6 +11,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20
 KEPT_BYTES = 1 << 30
 """Freed memory that a process keeps at most at the end of its heap."""
+_TRIMMED_BYTES = 64 << 20
 
 
 def keep_freed_memory() -> bool:
@@ -27,6 +28,11 @@ def keep_freed_memory() -> bool:
     if any(os.environ.get(name) for name in chosen):
         return False
     return set_malloc(_LARGEST_MMAP_THRESHOLD, KEPT_BYTES)
+
+
+def trim_freed_memory() -> bool:
+    """Undoes :func:`keep_freed_memory`: sets what malloc arrives at by itself after large tensors."""
+    return set_malloc(_LARGEST_MMAP_THRESHOLD, _TRIMMED_BYTES)
 
 
 def set_malloc(mmap_threshold: int, trim_threshold: int) -> bool:
