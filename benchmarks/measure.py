@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
+from slowfast.distributed.host_memory import keep_freed_memory, trim_freed_memory
 from slowfast.errors import ConfigError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,16 @@ def use_cores(count: int) -> Iterator[None]:
     finally:
         os.sched_setaffinity(0, before)
         torch.set_num_threads(threads)
+
+
+def keeping(call: Callable[[], Result]) -> Callable[[], Result]:
+    """Returns the call with freed memory kept by the process, as in all programs of this project."""
+    return lambda: (keep_freed_memory(), call())[1]
+
+
+def trimming(call: Callable[[], Result]) -> Callable[[], Result]:
+    """Returns the call with freed memory given back to the system, as in a program that changes nothing."""
+    return lambda: (trim_freed_memory(), call())[1]
 
 
 def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:
