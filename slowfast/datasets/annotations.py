@@ -9,15 +9,17 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slowfast.datasets.groups import GroupColumn
 from slowfast.errors import AnnotationError
+
+if TYPE_CHECKING:
+    from slowfast.datasets.shards.member_paths import ShardOrder
 
 # Paths that are hashed at a time, which bounds the memory of their bytes.
 _HASHED_ROWS = 1 << 16
@@ -129,6 +131,14 @@ def _common_folder(text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: 
     return int(slashes[-1]) + 1 if len(slashes) else 0
 
 
+class Groups(Protocol):
+    """The group of each video, read when it is needed."""
+
+    def read(self) -> list[str]:
+        """Returns the group of each video, in the order of the videos."""
+        ...
+
+
 @dataclass(frozen=True)
 class Annotations:
     """The videos of one split.
@@ -144,7 +154,8 @@ class Annotations:
         image_fps: images per second of folders of images; None: the paths are video files.
         features: True: the paths are files of features.
         image_template: name of the images, such as ``img_{:05d}.jpg``; empty: all images of a folder.
-        groups: the column of the list that names the group of each video; None without one.
+        groups: the group of each video, such as a column of the list; None without one.
+        shards: the tar archives that contain the videos; None for files.
     """
 
     paths: PathTable
@@ -155,7 +166,8 @@ class Annotations:
     image_fps: float | None = None
     features: bool = False
     image_template: str = ""
-    groups: GroupColumn | None = None
+    groups: Groups | None = None
+    shards: ShardOrder | None = None
 
     @classmethod
     def from_lists(cls, paths: Sequence[str], labels: Sequence[int], num_classes: int) -> Self:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from slowfast.datasets.views.sampling import whole_video
+from slowfast.video.archive.tar_file import find_member
 from slowfast.video.decoding import open_video
 from slowfast.visualization.charts import bar_strip
 
@@ -69,7 +70,7 @@ def cut_filmstrip(path: str, num_frames: int) -> tuple[bytes, list[float]]:
     """Decodes the frames that an evaluation of the full video uses.
 
     Args:
-        path: the video.
+        path: the video, or the name of a member of a tar archive.
         num_frames: number of frames, evenly spread over the video; all frames if the video has fewer.
 
     Returns:
@@ -78,7 +79,7 @@ def cut_filmstrip(path: str, num_frames: int) -> tuple[bytes, list[float]]:
     Raises:
         DecodeError: if the video cannot be decoded.
     """
-    with open_video(path) as video:
+    with open_video(find_member(path)) as video:
         chosen = whole_video(video.times, num_frames, target_fps=1.0)
         seconds = video.times.seconds[chosen].tolist()
         frames = video.read(chosen)  # (T, H, W, 3)
