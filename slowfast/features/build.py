@@ -36,23 +36,16 @@ def build_feature_names(cfg: CfgNode, annotations: Annotations) -> FeatureNames:
     """Returns the function from a video's path to its name in a feature cache.
 
     Raises:
-        ConfigError: where two videos in shards have one name, and could not be told apart in the cache.
+        ConfigError: where two videos in shards have one name and would share their features.
     """
     names = FeatureNames([annotations.paths.prefix, cfg.DATA.PATH_TO_DATA_DIR])
-    if annotations.shards is not None:
-        _check_names_differ(annotations, names)
+    if annotations.shards is not None and (twins := annotations.shards.twins):
+        raise ConfigError(
+            f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '' for these shards, since {twins[0]} and "
+            f"{twins[1]} are both copies of {twins[2]!r} and would share their features; write the shards "
+            "from one list, or extract each set of shards into a folder of its own"
+        )
     return names
-
-
-def _check_names_differ(annotations: Annotations, names: FeatureNames) -> None:
-    first: dict[str, str] = {}
-    for path in annotations.paths:
-        other = first.setdefault(names(path), path)
-        if other != path:
-            raise ConfigError(
-                f"DATA.FEATURES: the videos {other} and {path} must have different names, and both are "
-                f"copies of {names(path)!r}; extract each set of shards into a folder of its own"
-            )
 
 
 def channel_order(*, reverse: bool) -> str:

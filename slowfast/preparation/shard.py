@@ -34,8 +34,7 @@ examples:
     slowfast prepare shard data/train.csv shards/train --shard-size 1GB
     slowfast prepare shard data/val.csv shards/val --shard-size 1GB
   train on them
-    slowfast run --cfg VIT_B_VTN TRAIN.DATASET shards TEST.DATASET shards \\
-        DATA.PATH_TO_DATA_DIR shards
+    slowfast run --cfg run.yaml TRAIN.DATASET shards TEST.DATASET shards DATA.PATH_TO_DATA_DIR shards
   leave out files that are not videos or are cut off, and write a report
     slowfast prepare shard data/train.csv shards/train --check --report shards/train.json
 """

@@ -19,7 +19,7 @@ import webdataset
 from slowfast.datasets.readers.path_label import read_csv
 from slowfast.preparation.arguments import byte_count
 from slowfast.preparation.sharding import write
-from tests.support.shards import originals, prepare_shards, read_annotations, write_tar
+from tests.support.sharding.shards import originals, prepare_shards, read_annotations, write_tar
 from tests.support.videos import write_csv, write_video
 
 ROOT = Path(__file__).parents[2]

@@ -203,8 +203,8 @@ class ClassSampler(TrainSampler):
 class ShardSampler(TrainSampler):
     """A training sampler that reads few shards at a time: videos are shuffled within a few of them.
 
-    The shards come in another order in each epoch. Where they are no more than are shuffled together, the
-    order is that of :class:`TrainSampler`.
+    The shards come in another order in each epoch. Where all of them are shuffled together, the order is that
+    of :class:`TrainSampler`.
 
     Args:
         shards: the shards of the data set.

@@ -39,13 +39,13 @@ def read_shards(source: AnnotationSource) -> Annotations:
     starts = np.concatenate([[0], np.cumsum([len(own) for own in rows], dtype=np.int64)])
     has_groups = any(row.group for row in every)
     return Annotations(
-        MemberPaths.from_rows(shards, rows),
+        MemberPaths(shards, rows),
         torch.tensor([label for row in every for label in row.labels], dtype=torch.int32),
         label_starts,
         source.num_classes,
         _segments(shards, rows),
         groups=ShardGroups(PathTable.from_strings([row.group for row in every])) if has_groups else None,
-        shards=ShardOrder(starts, source.shuffle_shards),
+        shards=ShardOrder(starts, source.shuffle_shards, _find_twins(shards, rows)),
     )
 
 
@@ -58,6 +58,17 @@ def _check_labels(shard: str, row: Row, source: AnnotationSource) -> None:
         )
     if len(row.labels) > 1 and not source.multi_label:
         raise AnnotationError(f"{name}: has {len(row.labels)} labels; set DATA.MULTI_LABEL True")
+
+
+def _find_twins(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> tuple[str, str, str] | None:
+    """Returns two members that are copies of files of one path, and this path; None for different paths."""
+    first: dict[str, tuple[str, str]] = {}
+    for shard, own in zip(shards, rows, strict=True):
+        for row in own:
+            other = first.setdefault(row.original, (shard, row.member)) if row.original else None
+            if other is not None and other != (shard, row.member):
+                return member_name(*other), member_name(shard, row.member), row.original
+    return None
 
 
 def _segments(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> Tensor | None:

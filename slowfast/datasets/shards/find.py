@@ -34,7 +34,7 @@ def find_shards(path: str, split: str) -> list[str]:
         split: train, val or test.
 
     Raises:
-        AnnotationError: where there are none, or some of them are missing or compressed.
+        AnnotationError: where some of them, or all, are missing or compressed.
     """
     if is_pattern(path) and not os.path.isdir(path):
         shards = _expand(path.replace(SPLIT_FIELD, split))
@@ -60,7 +60,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def _choices(text: str) -> list[str]:
-    """Returns what stands for the content of a pair of braces; empty where these are no choices."""
+    """Returns what stands for the content of a pair of braces; empty where it is another text."""
     if (match := _RANGE.fullmatch(text)) is None:
         return text.split(",") if "," in text else []
     first, last = int(match[1]), int(match[2])

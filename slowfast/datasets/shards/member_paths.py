@@ -5,47 +5,55 @@ N rows, S shards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from slowfast.datasets.annotations import PathTable
+from slowfast.datasets.annotations import PathTable, encode_paths
 from slowfast.datasets.shards.rows import Row
-from slowfast.video.archive.member import TarMember
+from slowfast.video.archive.member import TarMember, member_name
 
 
 class MemberPaths(PathTable):
-    """A table of members of archives, one per row; see :class:`slowfast.datasets.annotations.PathTable`."""
+    """A table of members of archives, one per row; see :class:`slowfast.datasets.annotations.PathTable`.
 
-    archives: tuple[str, ...]
-    _archive: Tensor  # (N,) int32, index into ``archives``
-    _ranges: Tensor  # (N, 2) int64, first byte and number of bytes
-    _originals: PathTable
+    Args:
+        shards: paths of the archives.
+        rows: the rows of each archive.
+    """
 
-    @classmethod
-    def from_rows(cls, shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> Self:
-        """Returns the members of the rows of each shard."""
-        pairs = [(shard, row) for shard, own in zip(shards, rows, strict=True) for row in own]
-        table = cls.from_strings([TarMember.at(shard, *row[:3]) for shard, row in pairs])
-        table.archives = tuple(shards)
+    def __init__(self, shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> None:
+        every = [row for own in rows for row in own]
+        names = [
+            member_name(shard, row.member) for shard, own in zip(shards, rows, strict=True) for row in own
+        ]
+        super().__init__(*encode_paths(names))
+        self._archives = tuple(shards)
         counts = torch.tensor([len(own) for own in rows])
-        table._archive = torch.arange(len(shards), dtype=torch.int32).repeat_interleave(counts)
-        table._ranges = torch.tensor([row[1:3] for _, row in pairs], dtype=torch.int64).reshape(-1, 2)
-        table._originals = PathTable.from_strings([row.original for _, row in pairs])
-        for tensor in (table._archive, table._ranges):
-            tensor.share_memory_()
-        return table
+        # (N,) index of the archive; (N, 2) first byte and number of bytes.
+        self._archive = torch.arange(len(shards), dtype=torch.int32).repeat_interleave(counts).share_memory_()
+        ranges = torch.tensor([(row.start, row.size) for row in every], dtype=torch.int64)
+        self._ranges = ranges.reshape(-1, 2).share_memory_()
+        self._originals = PathTable.from_strings([row.original for row in every])
 
     def __getitem__(self, index: int) -> TarMember:  # type: ignore[override]
-        member = TarMember(super().__getitem__(index))
-        member.archive = self.archives[int(self._archive[index])]
-        member.start, member.size = self._ranges[index].tolist()
-        member.original = self._originals[index]
+        archive, (start, size) = int(self._archive[index]), self._ranges[index].tolist()
+        return self._member(super().__getitem__(index), archive, start, size, self._originals[index])
+
+    def __iter__(self) -> Iterator[TarMember]:
+        archives, ranges = self._archive.numpy(), self._ranges.numpy()
+        texts = zip(super().__iter__(), self._originals, strict=True)
+        for index, (name, original) in enumerate(texts):
+            start, size = ranges[index].tolist()
+            yield self._member(name, archives[index], start, size, original)
+
+    def _member(self, name: str, archive: int, start: int, size: int, original: str) -> TarMember:
+        member = TarMember(name)
+        member.archive = self._archives[archive]
+        member.start, member.size, member.original = start, size, original
         return member
 
 
@@ -71,10 +79,12 @@ class ShardOrder:
     Attributes:
         starts: (S + 1,) int64; shard s has the rows from ``starts[s]`` up to ``starts[s + 1]``.
         together: number of shards whose rows are shuffled together; 0: all.
+        twins: two members that are copies of files of one path, and this path; None for different paths.
     """
 
     starts: NDArray[np.int64]
     together: int
+    twins: tuple[str, str, str] | None = None
 
     def shuffle(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Returns all rows (N,): the shards in a random order, and the rows of each few of them shuffled."""

@@ -64,7 +64,7 @@ class TarMember(str):
         try:
             status = os.stat(self.archive)
         except FileNotFoundError as error:
-            raise DecodeError(self, "missing", f"there is no archive {self.archive}") from error
+            raise DecodeError(self, "missing", f"the archive {self.archive} does not exist") from error
         if status.st_size < self.start + self.size:
             raise DecodeError(
                 self,

@@ -22,7 +22,7 @@ from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.errors import ConfigError
 from slowfast.features.build import build_feature_names
 from tests.support.configs import make_config
-from tests.support.shards import originals, prepare_shards, read_annotations, shard_splits, write_tar
+from tests.support.sharding.shards import originals, prepare_shards, read_annotations, shard_splits, write_tar
 from tests.support.tiny import tiny_config
 from tests.support.videos import write_video
 
@@ -201,7 +201,7 @@ def test_two_videos_of_one_recorded_path_cannot_share_a_cache(tmp_path: Path) ->
     for number in (1, 2):
         members = {"7.mp4": b"v", "7.json": b'{"label": 1, "path": "a.mp4"}'}
         write_tar(tmp_path / f"train/shard-{number}.tar", members)
-    with pytest.raises(ConfigError, match=r"shard-1\.tar: 7\.mp4 and .*shard-2\.tar: 7\.mp4 must have diff"):
+    with pytest.raises(ConfigError, match=r"shard-1\.tar: 7\.mp4 and .*shard-2\.tar: 7\.mp4 are both"):
         build_feature_names(config(tmp_path, *SHARDS), read_annotations(tmp_path))
 
 

@@ -17,7 +17,7 @@ from slowfast.datasets.shards import index, rows
 from slowfast.datasets.shards.index import index_path, load_index, load_rows
 from slowfast.datasets.shards.rows import Row, read_rows
 from slowfast.errors import AnnotationError
-from tests.support.shards import read_annotations, write_tar
+from tests.support.sharding.shards import read_annotations, write_tar
 
 
 def as_json(**values: Any) -> bytes:

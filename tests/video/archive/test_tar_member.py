@@ -16,7 +16,7 @@ from slowfast.video.archive.member import MemberFile, TarMember
 from slowfast.video.archive.tar_file import TarError, find_member, scan_tar
 from slowfast.video.decoding import decode, open_video
 from slowfast.visualization.filmstrip import cut_filmstrip
-from tests.support.shards import write_tar
+from tests.support.sharding.shards import write_tar
 from tests.support.videos import read_stamps
 
 
