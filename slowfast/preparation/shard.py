@@ -2,7 +2,7 @@
 
 The shards have the layout of WebDataset: the video `000123.mp4`, its class index in `000123.cls`, and labels,
 segment, group and the path of the file in `000123.json`. The same list and options give the same bytes.
-Train with TRAIN.DATASET shards.
+--workers shards are written at a time. Train with TRAIN.DATASET shards.
 """
 
 from __future__ import annotations

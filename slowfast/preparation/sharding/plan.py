@@ -7,6 +7,7 @@ import json
 import os
 import random
 import stat
+import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,6 @@ from slowfast.preparation.file_work.isolated import Outcome
 from slowfast.preparation.lists import Entry, VideoList
 from slowfast.progress import Progress
 
-# A tar archive consists of blocks: one for the header of a member, and its content rounded up.
-_BLOCK = 512
 _KEY_DIGITS = 6
 # Files that are looked up at a time: a network file system takes long to answer and answers many at once.
 _THREADS = 16
@@ -50,7 +49,8 @@ class SourceVideo:
     def bytes_in_tar(self) -> int:
         """Returns the bytes that the sample takes in an archive."""
         sizes = [self.size, *map(len, self.labels.values())]
-        return sum(_BLOCK + -(-size // _BLOCK) * _BLOCK for size in sizes)
+        # Of each member: a block with its header, and its content rounded up to blocks.
+        return sum((1 + -(-size // tarfile.BLOCKSIZE)) * tarfile.BLOCKSIZE for size in sizes)
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,11 @@ def _look_up(path: str) -> Outcome[tuple[int, int]]:
 def _divide(videos: Sequence[SourceVideo], shard_size: int) -> Iterable[PlannedShard]:
     digits = max(_KEY_DIGITS, len(str(len(videos) - 1)))
     shards: list[dict[str, SourceVideo]] = []
-    filled = shard_size
+    # An archive ends with two empty blocks, and is filled up to a whole number of records.
+    room = shard_size // tarfile.RECORDSIZE * tarfile.RECORDSIZE - 2 * tarfile.BLOCKSIZE
+    filled = 0
     for number, video in enumerate(videos):
-        if not shards or filled + video.bytes_in_tar > shard_size:
+        if not shards or filled + video.bytes_in_tar > room:
             shards.append({})
             filled = 0
         shards[-1][f"{number:0{digits}d}"] = video
