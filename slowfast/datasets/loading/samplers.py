@@ -55,7 +55,8 @@ SAMPLER_REGISTRY: Registry[Callable[..., TrainingSampler]] = Registry(
 
 ``build(dataset, global_batch, rank=0, world_size=1, seed=0, repeats=1) -> TrainingSampler``
 
-- ``dataset``: the training set; ``len(dataset)``, ``dataset.labels`` and ``dataset.paths`` describe it.
+- ``dataset``: the training set; ``len(dataset)``, ``dataset.labels`` and ``dataset.paths`` describe it, and
+  ``dataset.shards`` the archives that contain its videos (None for files).
 - ``global_batch``: videos per step over all processes, a multiple of ``world_size``.
 - ``rank``, ``world_size``: this process and the number of processes. A process must yield its own
   ``global_batch / world_size`` videos of each step, and every process the same number of steps.

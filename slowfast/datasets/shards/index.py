@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from slowfast.datasets.shards.rows import Row, read_rows
 from slowfast.errors import AnnotationError
@@ -132,6 +132,12 @@ def _locked(folders: Sequence[str]) -> Iterator[None]:
             path = os.path.join(folder, _LOCK)
             # A process that gets the lock of a deleted file scans once more, which does no harm.
             with suppress(OSError):
-                stack.enter_context(FileLock(path))
+                lock = FileLock(path)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    _logger.info("shards: another process indexes those in %s; waiting for it", folder)
+                    lock.acquire()
+                stack.callback(lock.release)
                 stack.callback(Path(path).unlink, missing_ok=True)
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def test_training_and_test_are_those_of_the_list(colour_videos: Path, in_order: 
     np.testing.assert_array_equal(one.scores, other.scores)
     np.testing.assert_array_equal(one.labels, other.labels)
     assert all(path.startswith(f"{in_order}/test/shard-00000") for path in other.paths)
+    assert other.originals == tuple(f"test_{i}.mp4" for i in range(7))
+    assert one.originals == ()
+    tables = [
+        list(csv.DictReader((tmp_path / name / "predictions.csv").open())) for name in ("list", "shards")
+    ]
+    assert [row.pop("original") for row in tables[1]] == list(other.originals)
+    assert [dict(row, path="") for row in tables[0]] == [dict(row, path="") for row in tables[1]]
     # A name in the file of predictions suffices to show the video.
     assert cut_filmstrip(other.paths[6], 4) == cut_filmstrip(one.paths[6], 4)
 
