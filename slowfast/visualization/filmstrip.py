@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from PIL import Image
 
 from slowfast.datasets.views.sampling import whole_video
-from slowfast.video.archive.tar_file import find_member
 from slowfast.video.decoding import open_video
 from slowfast.visualization.charts import bar_strip
 
@@ -79,7 +78,7 @@ def cut_filmstrip(path: str, num_frames: int) -> tuple[bytes, list[float]]:
     Raises:
         DecodeError: if the video cannot be decoded.
     """
-    with open_video(find_member(path)) as video:
+    with open_video(path) as video:
         chosen = whole_video(video.times, num_frames, target_fps=1.0)
         seconds = video.times.seconds[chosen].tolist()
         frames = video.read(chosen)  # (T, H, W, 3)

@@ -119,7 +119,8 @@ def test_a_member_is_found_by_its_name_alone(archive: Path) -> None:
     found = find_member(str(member))
     assert isinstance(found, TarMember)
     assert (found, found.start, found.size) == (member, member.start, member.size)
-    assert cut_filmstrip(str(member), 4)[1] == cut_filmstrip(member, 4)[1]
+    assert cut_filmstrip(str(member), 4) == cut_filmstrip(member, 4)
+    assert read_stamps(decode(str(member), indices=[7])) == [7]
     for other in ("videos/a.mp4", f"{archive}: none.mp4", "none.tar: a.mp4"):
         assert find_member(other) == other
         assert not isinstance(find_member(other), TarMember)
