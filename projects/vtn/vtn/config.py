@@ -123,6 +123,9 @@ def add_vtn_config(cfg: CfgNode) -> None:
     cfg.VTN.BACKBONE.CLIP_STRIDE = 0
     # Recompute the backbone's activations in the backward pass, which saves memory and costs time.
     cfg.VTN.BACKBONE.ACT_CHECKPOINT = False
+    # k: of each k blocks the first is recomputed on its own; a larger k saves time, a smaller one memory. 0:
+    # the whole backbone at once, which saves memory together with CHUNK_FRAMES.
+    cfg.VTN.BACKBONE.ACT_CHECKPOINT_EVERY = 0
 
     # Several tokens per frame: concat (one linear layer for all tokens, results side by side), attend
     # (learned queries over the tokens of a frame), sequence (all tokens in the encoder's sequence). Without
