@@ -131,8 +131,9 @@ def _claim_folder(plan: ShardPlan, args: argparse.Namespace) -> ShardManifest:
     videos = sum(len(shard.videos) for shard in plan.shards)
     wanted = ShardManifest(args.list, plan.settings, len(plan.shards), videos)
     found = _read_manifest(args)
-    if found is not None and found.settings == wanted.settings and not args.overwrite:
+    if found is not None:
         delete_unfinished(args.target)
+    if found is not None and found.settings == wanted.settings and not args.overwrite:
         wanted = replace(found, complete=False)
         wanted.write(args.target)
         return wanted

@@ -46,7 +46,10 @@ def run(listed: Path, target: Path, *options: str, status: int = 0) -> dict[str,
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.tar"))}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("shard-*.tar"))
+    }
 
 
 def test_the_shards_hold_the_files_byte_by_byte(listed: Path, tmp_path: Path) -> None:
@@ -310,3 +313,4 @@ def test_a_stopped_command_leaves_whole_shards_and_continues(
     report = run(listed, target)
     assert 0 < report["kept"] < report["shards"]
     assert hashes(target) == hashes(tmp_path / "whole")
+    assert not list(target.glob(".*"))  # what the killed process had begun
