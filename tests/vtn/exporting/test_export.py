@@ -150,10 +150,10 @@ def test_a_difference_is_found(exported: Any) -> None:
 def test_no_file_is_written_where_results_differ(
     tmp_path: Path, make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = [Parity("encoder", 16, 2, 0.5)]
+    wrong = [Parity("backbone", 16, 2, 0.5)]
     monkeypatch.setattr("vtn.exporting.export.compare", lambda part, program, lengths: wrong)
     with pytest.raises(ModelError, match=r"differs from the model by 5.0e-01 for 16 frames"):
-        export_model(make_model(), make_request(tmp_path / "out", parts=("encoder",), format="torch-export"))
+        export_model(make_model(), make_request(tmp_path / "out", parts=("backbone",), format="torch-export"))
     assert list((tmp_path / "out").iterdir()) == []
 
 
