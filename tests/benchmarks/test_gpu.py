@@ -44,6 +44,7 @@ def test_results_of_pytest_are_read_with_reasons_and_values(tmp_path: Path) -> N
     assert (skipped.outcome, skipped.detail) == ("skipped", "needs two GPUs")
 
 
+@pytest.mark.faults  # it runs pytest a second time
 @pytest.mark.skipif(not is_cpu(choose_device(1)), reason="this machine has a GPU, whose tests take minutes")
 def test_without_a_gpu_all_tests_are_skipped_and_the_report_says_why(tmp_path: Path) -> None:
     results = run_tests(tmp_path, seconds=200)
