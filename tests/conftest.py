@@ -14,20 +14,6 @@ from tests.support.videos import write_csv, write_video
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
-# Folders whose tests share something that takes seconds to make, such as a server or exported files.
-FOLDERS = ("vtn/exporting", "vtn/serving", "vtn/transformers")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets one test process run all tests of a file, or of one of ``FOLDERS``, with ``--dist loadgroup``."""
-    root = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(root):
-            file = item.path.relative_to(root).as_posix()
-            group = next((folder for folder in FOLDERS if file.startswith(f"{folder}/")), file)
-            item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture(autouse=True)
 def same_precision_on_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from vtn.exported.programs import open_program
 from vtn.exporting.comparison import LENGTHS, Parity, compare
 from vtn.exporting.export import ExportRequest, export_model
 from vtn.exporting.parts import build_parts
+
+PAGE = (Path(__file__).parents[3] / "GETTING_STARTED.md").read_text(encoding="utf-8")
 
 
 def session(path: Path) -> Any:
@@ -61,6 +64,20 @@ def test_a_client_needs_onnxruntime_and_numpy_alone(exported: Any, num_frames: i
         expected = model(*map(torch.from_numpy, (frames, positions, mask))).numpy()
     assert np.abs(scores - expected).max() < 1e-4
     assert np.ptp(expected, axis=0).max() > 1e-3, "the clips must have different scores"
+
+
+def test_the_client_of_the_page_runs(
+    exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program in GETTING_STARTED.md, as it is written."""
+    _, folder, _ = exported
+    (tmp_path / "exported").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    section = PAGE[PAGE.index("### For other runtimes") :]
+    program = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert program is not None
+    exec(compile(program[1], "GETTING_STARTED.md", "exec"), {})
+    assert capsys.readouterr().out.strip() in ("left", "right", "still")
 
 
 def test_the_description_travels(exported: Any) -> None:
