@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
+from slowfast.distributed.host_memory import keep_freed_memory, trim_freed_memory
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,16 @@ def time_interleaved(
 def ratio(slower: Timing, faster: Timing) -> float:
     """Returns the speed-up of ``faster``: the median over the rounds of the ratio of seconds."""
     return statistics.median(a / b for a, b in zip(slower.seconds, faster.seconds, strict=True))
+
+
+def keeping(call: Callable[[], Result]) -> Callable[[], Result]:
+    """Returns the call with freed memory kept by the process, as in all programs of this project."""
+    return lambda: (keep_freed_memory(), call())[1]
+
+
+def trimming(call: Callable[[], Result]) -> Callable[[], Result]:
+    """Returns the call with freed memory given back to the system, as in a program that changes nothing."""
+    return lambda: (trim_freed_memory(), call())[1]
 
 
 def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:

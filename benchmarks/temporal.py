@@ -28,8 +28,8 @@ from benchmarks.measure import (
 )
 from benchmarks.support.attentive_probe import ProbeBenchmark
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
+from slowfast.models.inference.packed_linear import pack
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
-from vtn.encoder.packed_linear import pack
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 WIDTH, HEADS, LAYERS, INTERMEDIATE, WINDOW = 768, 12, 3, 3072, 18

@@ -68,6 +68,9 @@ def _add_backbone(cfg: CfgNode) -> None:
     cfg.VTN.BACKBONE.CLIP_STRIDE = 0
     # Recompute the backbone's activations in the backward pass, which saves memory and costs time.
     cfg.VTN.BACKBONE.ACT_CHECKPOINT = False
+    # k: of each k blocks the first is recomputed on its own; a larger k saves time, a smaller one memory. 0:
+    # the whole backbone at once, which saves memory together with CHUNK_FRAMES.
+    cfg.VTN.BACKBONE.ACT_CHECKPOINT_EVERY = 0
 
 
 def _add_fusion(cfg: CfgNode) -> None:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slowfast.models.inference.packed_linear import Product, pack
 from vtn.encoder.attention import band_attention, band_weights, global_attention
-from vtn.encoder.packed_linear import Product, pack
 
 CHUNK = 512
 """Number of frames, over all clips of the batch, that a layer computes at once when gradients are disabled.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from slowfast.models.capabilities import EncodingSetup
 from slowfast.models.inference.encoding import DTYPES
 from slowfast.models.inference.folding import fold_batch_norms
+from slowfast.models.inference.packed_linear import pack_linears
 from slowfast.models.inference.processor import images_per_pass
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -49,6 +50,8 @@ class EncodingNetwork:
             fold_batch_norms(self._network, lambda: read(self._network, sample[:2]))
         if self.dtype is not None:
             _cast_products(self._network, self.dtype, setup.exact_layers)
+            if not setup.compile:  # the compiler arranges the weights itself
+                pack_linears(self._network, self.dtype)
         self._compiled = torch.compile(self._compute, dynamic=False) if setup.compile else None
 
     @torch.no_grad()
