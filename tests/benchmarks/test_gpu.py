@@ -78,6 +78,7 @@ def test_the_report_is_one_table_and_one_json_file(tmp_path: Path) -> None:
     assert report.has_failed
 
 
+@pytest.mark.faults  # it starts benchmarks in processes of their own
 def test_benchmarks_that_fail_or_get_no_time_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
