@@ -17,6 +17,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
+from slowfast.video.archive.member import TarMember
 from slowfast.video.placement import Placement, Placer, full_frame
 from slowfast.video.pyav_video import PyAVVideo
 
@@ -69,8 +70,9 @@ class TorchCodecVideo(PyAVVideo):
         if not self._packets.is_upright:
             return None
         stream = self._packets.stream.index
+        source = self._source.open() if isinstance(self._source, TarMember) else self.name
         try:
-            decoder = VideoDecoder(self.name, stream_index=stream, dimension_order="NHWC")
+            decoder = VideoDecoder(source, stream_index=stream, dimension_order="NHWC")
         except (RuntimeError, ValueError):
             return None
         return decoder if len(decoder) == self.times.num_frames else None

@@ -7,7 +7,8 @@ from fvcore.common.config import CfgNode
 KEYS = CfgNode()
 
 KEYS.DATA = CfgNode()
-# Folder of train.csv, val.csv and test.csv (or one csv file).
+# Folder of train.csv, val.csv and test.csv (or one csv file). For the data set "shards" the folder of train/,
+# val/ and test/ with *.tar, or a pattern such as shards/{split}/shard-{000000..000010}.tar.
 KEYS.DATA.PATH_TO_DATA_DIR = ""
 KEYS.DATA.PATH_LABEL_SEPARATOR = " "
 # Folder in front of every path of a csv.
@@ -15,6 +16,9 @@ KEYS.DATA.PATH_PREFIX = ""
 # (new) json file, class name -> index, for tests, predictions and TensorBoard; PySlowFast's name is
 # TENSORBOARD.CLASS_NAMES_PATH. Empty: the names saved in the checkpoint.
 KEYS.DATA.CLASS_NAMES = ""
+# (new) For the data set "shards" with DATA_LOADER.TRAIN_SAMPLER shuffle: number of shards that are read at a
+# time, in a new order per epoch, and whose videos are shuffled together; 0: all of them.
+KEYS.DATA.SHUFFLE_SHARDS = 16
 # (new) Official split of ucf101 and hmdb51: 1, 2, 3.
 KEYS.DATA.FOLD = 1
 # (new) Frame rate of the data set "frames", whose videos are folders of images.

@@ -143,7 +143,7 @@ def build_loader(
         DataError: where none of the first hundred videos exists, or the training set has fewer videos than
             one batch.
     """
-    if isinstance(dataset, VideoDataset) and dataset.features is None:
+    if isinstance(dataset, VideoDataset) and dataset.features is None and dataset.shards is None:
         check_videos_exist(dataset.paths)
     sampler: TrainingSampler | EvalSampler
     if split == "train":
