@@ -28,6 +28,7 @@ import torch.multiprocessing
 from slowfast.datasets.loading.quarantine import HUNG, KILLED, Quarantine, Reading
 from slowfast.datasets.loading.worker_process import POLL_SECONDS, QuarantinedDataset, run_worker
 from slowfast.errors import DataError
+from slowfast.files import share_temporary_folder
 from slowfast.log import get_logger
 from slowfast.timing.stage_times import StageTimes
 
@@ -244,6 +245,7 @@ class WorkerPool:
             successor.assign(number, items)
 
     def _start(self, number: int) -> _Worker:
+        share_temporary_folder()  # workers are killed at the end of the pool
         context = torch.multiprocessing.get_context()
         connection, worker_connection = context.Pipe()
         quarantine = self._dataset.quarantine.for_another_worker()
