@@ -53,7 +53,8 @@ def groups_by_pattern(paths: Sequence[str], pattern: str, *, name: str = "--grou
     groups = []
     for path in paths:
         match = expression.search(path)
-        if match is None:
+        group = None if match is None else match.group(1) if match.groups() else match.group()
+        if group is None:  # without a match, or with an optional group that takes no part in it
             raise DataError(f"{name} {pattern}: must match every path, and does not match {path}")
-        groups.append(match.group(1) if match.groups() else match.group())
+        groups.append(group)
     return groups
