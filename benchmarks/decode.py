@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,13 @@ import torch
 from av.video.frame import PictureType
 from torch.nn import functional as F
 
-from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved
+from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved, use_cores
 from slowfast.datasets.views import spatial
 from slowfast.video.decoding import decode, open_video, stream
 
 COLUMNS = ["case", "candidate", "ms", "ours is faster by", "peak MB", "dB", "shift"]
 Candidates = dict[str, Callable[[], Any]]
 WARM_UP = 1
-_ALL_CORES = os.sched_getaffinity(0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +43,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     report.notes.append("Peak memory is the memory that the call adds to the process.")
     with tempfile.TemporaryDirectory() as folder:
         for name in args.cases:
-            with _cores(2 if name == "threads" else 1):
+            with use_cores(2 if name == "threads" else 1):
                 CASES[name](report, Path(folder), args)
     return report
 
@@ -87,7 +85,7 @@ def one_frame_per_second(report: BenchmarkReport, folder: Path, args: argparse.N
             minute, np.arange(60) * 25, thread_type="AUTO"
         ),
     }
-    with _cores(2):
+    with use_cores(2):
         case = "1 frame/s of a minute of 720p, short side 256, two cores, two threads"
         _compare(report, case, candidates, 1, memory=True)
     long = repeat_packets(make_clip(folder, (360, 640), 250, 250), folder / "long.mp4", 6 * args.minutes)
@@ -318,17 +316,3 @@ def repeat_packets(clip: Path, path: Path, times: int) -> Path:
                 packet.time_base, packet.stream, packet.is_keyframe = video.time_base, out, is_key
                 target.mux(packet)
     return path
-
-
-@contextlib.contextmanager
-def _cores(count: int) -> Iterator[None]:
-    """Restricts this process to ``count`` cores within a ``with`` block."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(_ALL_CORES)[:count])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-        torch.set_num_threads(threads)

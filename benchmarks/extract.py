@@ -31,7 +31,14 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from benchmarks.decode import make_clip
-from benchmarks.measure import BenchmarkReport, ratio, synchronizing, time_interleaved
+from benchmarks.measure import (
+    BenchmarkReport,
+    keeping,
+    ratio,
+    synchronizing,
+    time_interleaved,
+    trimming,
+)
 from slowfast.datasets.views.spatial import fixed_crop
 from slowfast.distributed.device import is_cpu
 from slowfast.models.frame_encoder import FrameEncoder
@@ -113,12 +120,16 @@ def _row(name: str, paths: list[Path], args: argparse.Namespace) -> dict[str, An
     computing = args.workers if is_cpu(device) and not ours.compile else 1  # as in an extraction
     files = Files(paths, args.frames, args.workers, computing)
     frames = [_decode(path, args.frames).to(device) for path in paths]
+    plainly = partial(_extract_plainly, models["earlier"].backbone, models["earlier"], paths, args.frames)
     calls: dict[str, Callable[[], Tensor]] = {
         "ours": lambda: files.extract(models["ours"]),
         "float32": lambda: files.extract(models["float32"]),
         "earlier": lambda: replace(files, computing=1).extract(models["earlier"]),
-        "plain": lambda: _extract_plainly(models["earlier"].backbone, models["earlier"], paths, args.frames),
+        "plain": plainly,
         "limit": lambda: files.encode(models["ours"], frames),
+    }
+    calls = {
+        way: trimming(call) if way in ("earlier", "plain") else keeping(call) for way, call in calls.items()
     }
     exact = calls["float32"]()
     times = time_interleaved(calls, rounds=args.rounds, synchronize=synchronizing(args.device))

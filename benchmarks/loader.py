@@ -1,18 +1,22 @@
-"""Measures loading: clips per second compared with PySlowFast's method, 10 million rows, memory of workers.
+"""Measures loading: clips/s beside SPDL, torchcodec and PySlowFast's method, 10 million rows, memory.
 
 Parts:
   clips  the Kinetics recipe (16 frames at rate 8, short side 256 to 320, crop 224, flip), normalized batches
-         of 8 in the main process, for each number of workers and source size; both methods in turn
+         of 8 in the main process, for each number of workers and source size; all ways in turn, on as many
+         cores as there are workers. The peers read the same frames of the same files with the same scale,
+         crop and flip; they are given the frame numbers, which only ours has to find out.
   rows   reads a csv of 10 million rows, then loads real clips of a tiny video in two workers
+
+The peers are the extra "benchmark": pip install -e '.[benchmark]'
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,18 +25,16 @@ from typing import Any
 import psutil
 import torch
 from fvcore.common.config import CfgNode
-from torch.utils.data import DataLoader
 
 from benchmarks.decode import make_clip
-from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved
-from benchmarks.support.pyslowfast_loading import EagerClips
+from benchmarks.loading.ways import OURS, PEERS, TimedEpochs, build_ways, choose_peers, decibels, recipe
+from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved, use_cores
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.clip import normalize
-from slowfast.datasets.loading.loader import ClipLoader, build_loader
+from slowfast.datasets.loading.loader import ClipLoader
 from slowfast.datasets.loading.samplers import TrainSampler
 
-BATCH, SMALL_BATCH = 8, 50
+SMALL_BATCH = 50
 SOURCES = {"340x256": (256, 340), "1280x720": (720, 1280)}
 MIB = 1 << 20
 
@@ -40,9 +42,10 @@ MIB = 1 << 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS), metavar="PART")
-    parser.add_argument("--workers", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--workers", nargs="*", type=int, default=[1, 2], help="0: this process loads")
     parser.add_argument("--sources", nargs="*", default=list(SOURCES), choices=list(SOURCES))
-    parser.add_argument("--clips", type=int, default=48, help="clips per round")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, metavar="PEER", help="; ".join(PEERS))
+    parser.add_argument("--clips", type=int, default=32, help="clips per round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument(
@@ -56,9 +59,11 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         "part",
         "source",
         "workers",
-        "ours, clips/s",
-        "PySlowFast's method, clips/s",
-        "ratio",
+        "loader",
+        "clips/s per core",
+        "core ms per clip",
+        "ours is faster by",
+        "dB to ours",
         "result",
     ]
     report = BenchmarkReport("Loading", columns)
@@ -73,69 +78,33 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
 
 
 def clips(report: BenchmarkReport, folder: Path, args: argparse.Namespace) -> None:
-    """Times one epoch with both methods, for each source size and number of workers."""
-    report.notes.append("clips: both loaders keep their workers between rounds; one torch thread.")
+    """Times epochs of all loaders in turn, for each source size and number of workers."""
+    peers, missing = choose_peers(args.peers)
+    report.notes += [f"left out: {reason}" for reason in missing]
+    report.notes.append("clips: all loaders keep their workers between rounds; one torch thread.")
+    report.notes.append("core ms: CPU time of the process and its workers; ratios are medians of the rounds.")
     for source in args.sources:
         path = make_clip(folder, SOURCES[source], 300, 250)
         for workers in args.workers:
-            cfg = _recipe(folder, [str(path)] * args.clips, workers)
-            candidates = {"ours": _ours(cfg), "eager": _eager(cfg, [str(path)] * args.clips)}
-            timings = time_interleaved(candidates, rounds=args.rounds)
-            report.add(
-                part="clips",
-                source=source,
-                workers=workers,
-                **{
-                    "ours, clips/s": args.clips / timings["ours"].median,
-                    "PySlowFast's method, clips/s": args.clips / timings["eager"].median,
-                    "ratio": ratio(timings["eager"], timings["ours"]),
-                },
-            )
-
-
-def _recipe(folder: Path, paths: list[str], workers: int) -> CfgNode:
-    """Writes a csv of the paths; returns the Kinetics recipe for it."""
-    (folder / "train.csv").write_text("".join(f"{path} 0\n" for path in paths))
-    cfg = get_default_config()
-    cfg.DATA.PATH_TO_DATA_DIR = str(folder)
-    cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE, cfg.DATA.TARGET_FPS = 16, 8, 30
-    cfg.DATA.TRAIN_JITTER_SCALES, cfg.DATA.TRAIN_CROP_SIZE = [256, 320], 224
-    cfg.DATA_LOADER.NUM_WORKERS = workers
-    return cfg
-
-
-def _ours(cfg: CfgNode) -> Callable[[], None]:
-    """Returns a function that loads one epoch with this package."""
-    loader = build_loader(cfg, build_dataset(cfg, "train"), "train", batch_size=BATCH)
-    mean, std = tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)
-
-    def epoch() -> None:
-        for batch in loader:
-            normalize(batch.frames, mean, std)
-
-    return epoch
-
-
-def _eager(cfg: CfgNode, paths: list[str]) -> Callable[[], None]:
-    """Returns a function that loads one epoch with PySlowFast's method."""
-    dataset = EagerClips(
-        paths,
-        num_frames=cfg.DATA.NUM_FRAMES,
-        sampling_rate=cfg.DATA.SAMPLING_RATE,
-        target_fps=cfg.DATA.TARGET_FPS,
-        short_sides=tuple(cfg.DATA.TRAIN_JITTER_SCALES),
-        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-    )
-    workers = cfg.DATA_LOADER.NUM_WORKERS
-    loader = DataLoader(
-        dataset, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
-    )
-
-    def epoch() -> None:
-        for _ in loader:
-            pass
-
-    return epoch
+            with use_cores(cores := max(workers, 1)):
+                cfg = recipe(folder, [str(path)] * args.clips, workers)
+                ways = build_ways(cfg, peers, num_epochs=1 + args.rounds)
+                quality = decibels(ways)
+                epochs = {
+                    name: TimedEpochs(way, tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD))
+                    for name, way in ways.items()
+                }
+                timings = time_interleaved(epochs, rounds=args.rounds)
+            for name, timing in timings.items():
+                row: dict[str, Any] = {"part": "clips", "source": source, "workers": workers, "loader": name}
+                row["clips/s per core"] = args.clips / timing.median / cores
+                cpu_seconds = statistics.median(epochs[name].cpu_seconds[1:])
+                row["core ms per clip"] = 1e3 * cpu_seconds / args.clips
+                if name != OURS:
+                    row["ours is faster by"] = ratio(timing, timings[OURS])
+                if name in quality:
+                    row["dB to ours"] = quality[name]
+                report.add(**row)
 
 
 # ----------------------------------------------------------------------------------- many rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -10,14 +11,18 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
+from slowfast.distributed.host_memory import keep_freed_memory, trim_freed_memory
+from slowfast.errors import ConfigError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,35 @@ def time_interleaved(
 def ratio(slower: Timing, faster: Timing) -> float:
     """Returns the speed-up of ``faster``: the median over the rounds of the ratio of seconds."""
     return statistics.median(a / b for a, b in zip(slower.seconds, faster.seconds, strict=True))
+
+
+@contextlib.contextmanager
+def use_cores(count: int) -> Iterator[None]:
+    """Restricts this process, and processes that it starts, to ``count`` cores within a ``with`` block.
+
+    Raises:
+        ConfigError: where there are fewer cores.
+    """
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    if count > len(before):
+        raise ConfigError(f"{count} cores are asked for: must be at most the {len(before)} of this process")
+    os.sched_setaffinity(0, sorted(before)[:count])
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        torch.set_num_threads(threads)
+
+
+def keeping(call: Callable[[], Result]) -> Callable[[], Result]:
+    """Returns the call with freed memory kept by the process, as in all programs of this project."""
+    return lambda: (keep_freed_memory(), call())[1]
+
+
+def trimming(call: Callable[[], Result]) -> Callable[[], Result]:
+    """Returns the call with freed memory given back to the system, as in a program that changes nothing."""
+    return lambda: (trim_freed_memory(), call())[1]
 
 
 def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:

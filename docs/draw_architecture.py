@@ -30,6 +30,7 @@ DRAWING = ROOT / "docs" / "architecture.svg"
 CONTENTS = {
     "slowfast.root": "errors, log, registry, files, progress",
     "slowfast.config": "keys, loading, checks",
+    "slowfast.timing": "seconds per stage of loading",
     "slowfast.video": "file → exact frames",
     "slowfast.distributed": "processes, ranks, failures",
     "slowfast.solver": "optimisers, learning rates, EMA",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import slowfast
 from slowfast.errors import ConfigError, SlowFastError
+from slowfast.interrupt import Interrupted
 
 EXIT_ERROR = 1
 EXIT_CONFIG_ERROR = 2
@@ -71,6 +72,8 @@ def run_command(
 ) -> int:
     """Runs the work of a command and returns its exit status; an unexpected error keeps its traceback.
 
+    A stop at a safe point (:class:`slowfast.interrupt.Interrupted`) is printed, and gives its own status.
+
     Where PySlowFast is imported or has overwritten files of this package, the work is not started.
 
     Args:
@@ -86,6 +89,9 @@ def run_command(
     except BrokenPipeError:  # the reader of stdout, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
+    except Interrupted as stopped:
+        print(f"{program}: {stopped}", file=sys.stderr)
+        return stopped.exit_code
     except expected as error:
         print(f"{program}: {error}", file=sys.stderr)
         return exit_status_of(error)

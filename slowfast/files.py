@@ -1,7 +1,8 @@
-"""Atomic writing of files: a crash never leaves an incomplete file under its final name."""
+"""Files that survive crashes: none is incomplete under its final name, and temporary ones are removed."""
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,15 @@ def delete_unfinished(folder: str | Path) -> None:
     """Deletes the temporary files of killed processes in ``folder``."""
     for leftover in Path(folder).glob(f".*{TEMPORARY_MARK}*"):
         leftover.unlink(missing_ok=True)
+
+
+def share_temporary_folder() -> None:
+    """Makes all processes that are started from now on use the temporary folder of this process.
+
+    ``multiprocessing`` gives each process a folder for the sockets that tensors pass through, which only an
+    orderly end removes: killed processes would leave theirs behind. The shared one ends with this process.
+    """
+    multiprocessing.util.get_temp_dir()
 
 
 def _flush_to_disk(path: Path, flags: int) -> None:

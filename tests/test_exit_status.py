@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import slowfast
 from slowfast.errors import ConfigError, DataError
 from slowfast.exit_status import reports_foreign_package, run_command
+from slowfast.interrupt import Interrupted
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,7 @@ def fail(error: BaseException) -> int:
         (ConfigError("NUM_GPUS = -1: must be 0 or more"), 2, "NUM_GPUS = -1"),
         (DataError("too many broken videos"), 1, "too many broken videos"),
         (KeyboardInterrupt(), 130, "stopped; run it again"),
+        (Interrupted(signal.SIGTERM, "2 of 3 videos are done"), 143, "SIGTERM: 2 of 3 videos are done"),
     ],
 )
 def test_errors_of_users_are_one_message_and_a_status(

@@ -21,9 +21,9 @@ READERS = [
     for folder in ("slowfast", "projects", "tools")
     for path in sorted((ROOT / folder).rglob("*.py"))
     # Declaring or checking a key is not reading it.
-    if path.parent != ROOT / "slowfast" / "config" and path.name != "config.py"
+    if not {"config", "config.py"} & set(path.relative_to(ROOT).parts)
 ]
-# Functions of a project's config.py that return the value of a key.
+# Functions of a project's config that return the value of a key.
 READ_BY_FUNCTIONS = {
     "VTN.BACKBONE.NAME": "backbone_name",
     "MODEL.ARCH": "backbone_name",

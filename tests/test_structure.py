@@ -27,6 +27,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
         "slowfast.registry",
     ),
     ("slowfast.config",),
+    ("slowfast.timing",),
     ("slowfast.video",),
     ("slowfast.models.capabilities", "slowfast.models.clip_grid"),  # descriptions of models alone
     ("slowfast.distributed",),

@@ -100,7 +100,13 @@ _DECISIVE = ("SOLVER.OPTIMIZING_METHOD:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:")
 _MOVABLE = ("DATA.FEATURES:",)
 
 # Keys that change the order of samples.
-_ORDER = ("RNG_SEED:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:", "DATA_LOADER.TRAIN_SAMPLER:")
+_ORDER = (
+    "RNG_SEED:",
+    "TRAIN.DATASET:",
+    "AUG.NUM_SAMPLE:",
+    "DATA_LOADER.TRAIN_SAMPLER:",
+    "DATA.SHUFFLE_SHARDS:",
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import argparse
 import ast
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,17 @@ def positive_number(text: str) -> float:
     return value
 
 
-def positive_integer(text: str) -> int:
-    """Returns the value of an option that must be a whole number of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
-    return value
+def integer_from(minimum: int) -> Callable[[str], int]:
+    """Returns the ``type`` of an option that must be a whole number of ``minimum`` or more."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"{text}: must be {minimum} or more")
+        return value
+
+    return integer
+
+
+positive_integer = integer_from(1)
+"""The ``type`` of an option that must be a whole number of 1 or more."""

@@ -1,4 +1,4 @@
-"""Preparation of data sets: lists, broken videos, smaller copies, splits, statistics.
+"""Preparation of data sets: lists, broken videos, smaller copies, splits, shards, statistics.
 
 Ctrl-C keeps the results so far; the same command continues from there.
 
@@ -26,6 +26,7 @@ COMMANDS = {
     "resize": "slowfast.preparation.resize",
     "make-csv": "slowfast.preparation.make_csv",
     "split": "slowfast.preparation.split",
+    "shard": "slowfast.preparation.shard",
     "stats": "slowfast.preparation.stats",
 }
 

@@ -27,7 +27,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from slowfast.cli.commands import make_parser
+from slowfast.cli.commands import integer_from, make_parser, positive_integer
 from slowfast.cli.run import set_thread_environment
 
 PROGRAM = "slowfast probe"
@@ -60,15 +60,19 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     grouping.add_argument(
         "--groups", default="", metavar="FILE", help="csv file with the columns path and group"
     )
-    parser.add_argument("--folds", type=_at_least(2), default=5, metavar="N", help="folds (default: 5)")
+    parser.add_argument("--folds", type=integer_from(2), default=5, metavar="N", help="folds (default: 5)")
     parser.add_argument(
-        "--seeds", type=_at_least(1), default=3, metavar="N", help="seeds of the best settings (default: 3)"
+        "--seeds",
+        type=positive_integer,
+        default=3,
+        metavar="N",
+        help="seeds of the best settings (default: 3)",
     )
     parser.add_argument(
-        "--candidates", type=_at_least(1), default=40, metavar="N", help="settings to try (default: 40)"
+        "--candidates", type=positive_integer, default=40, metavar="N", help="settings to try (default: 40)"
     )
     parser.add_argument(
-        "--videos", type=_at_least(1), metavar="N", help="use a subset of about N videos (default: all)"
+        "--videos", type=positive_integer, metavar="N", help="use a subset of about N videos (default: all)"
     )
     parser.add_argument(
         "--metric",
@@ -77,7 +81,10 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="by which settings are chosen (default: accuracy)",
     )
     parser.add_argument(
-        "--workers", type=_at_least(1), metavar="N", help="processes (default: one per core; on a GPU one)"
+        "--workers",
+        type=positive_integer,
+        metavar="N",
+        help="processes (default: one per core; on a GPU one)",
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
     return parser
@@ -122,28 +129,14 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
             with Interrupt() as interrupt:
                 report = probe(cfg, options, interrupt)
         except Interrupted as interrupted:
-            print(
-                f"{parser.prog}: {interrupted}; finished trainings are kept, the same command continues",
-                file=sys.stderr,
-            )
-            return interrupted.exit_code
+            kept = "finished trainings are kept, the same command continues"
+            raise Interrupted(interrupted.signum, kept) from None
         print(report.table())
         print("\n" + "\n".join(report.sentences()))
         print(f"\nreport: {cfg.OUTPUT_DIR}/probe.html; best setting: {cfg.OUTPUT_DIR}/chosen.yaml")
         return 0
 
     return run_command(parser.prog, work)
-
-
-def _at_least(minimum: int) -> type[int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"{text}: must be {minimum} or more")
-        return value
-
-    parse.__name__ = "integer"
-    return parse  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

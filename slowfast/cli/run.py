@@ -1,7 +1,7 @@
 """Training and testing of a model, as a configuration describes them.
 
 Pairs of KEY VALUE at the end change keys of the configuration. All keys with their defaults are listed in
-slowfast/config/defaults.py and in the config.py of each project.
+slowfast/config/defaults and in the config of each project.
 Exit status: 0 done, 1 the run failed, 2 the command or the configuration is wrong, 130 or 143 interrupted.
 
 examples:
@@ -48,7 +48,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="build everything, run a few steps on one batch, print time and memory; writes nothing",
+        help="build everything, run a few steps, print memory and time with and without loading",
     )
     return parser
 

@@ -32,7 +32,9 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
     if not cfg.DATA.PATH_TO_DATA_DIR:
         yield f"{key}: must be set for {purpose}; give the folder of the annotation files"
         return
-    if not path.exists():
+    if _names_shards(cfg):
+        yield from _check_shard_pattern(cfg)
+    elif not path.exists():
         yield f"{key}: does not exist; give the folder of the annotation files for {purpose}"
         return
     needed = {"train.csv": cfg.TRAIN, "val.csv": cfg.TRAIN, "test.csv": cfg.TEST}
@@ -43,6 +45,24 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
     names = cfg.DATA.CLASS_NAMES
     if names and not Path(names).is_file():
         yield f"DATA.CLASS_NAMES = {names!r}: does not exist; give a json file, or ''"
+
+
+def _names_shards(cfg: CfgNode) -> bool:
+    """Returns whether ``DATA.PATH_TO_DATA_DIR`` is a pattern of shards, or one shard."""
+    path = cfg.DATA.PATH_TO_DATA_DIR
+    used = [section for section in (cfg.TRAIN, cfg.TEST) if section.ENABLE]
+    has_shards = all(section.DATASET == "shards" for section in used)
+    return has_shards and (bool(set("{*?[") & set(path)) or path.endswith(".tar")) and not Path(path).is_dir()
+
+
+def _check_shard_pattern(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of a pattern of shards; the shards themselves are looked for by their reader."""
+    path = cfg.DATA.PATH_TO_DATA_DIR
+    if cfg.TRAIN.ENABLE and "{split}" not in path:
+        yield (
+            f"DATA.PATH_TO_DATA_DIR = {path!r}: must contain {{split}} in place of train, val or test, since "
+            "validation would read the shards of training; for example shards/{split}/*.tar"
+        )
 
 
 def check_weights(cfg: CfgNode) -> Iterator[str]:

@@ -134,7 +134,7 @@ class Merge:
         exact = [key for key in known if key == written.upper()]
         same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
         near = exact or same_leaf or difflib.get_close_matches(written.upper(), known, n=2, cutoff=0.6)
-        return f"; did you mean {' or '.join(near[:3])}?" if near else "; see slowfast/config/defaults.py"
+        return f"; did you mean {' or '.join(near[:3])}?" if near else "; see slowfast/config/defaults"
 
 
 def _find(cfg: CfgNode, key: str) -> Any:

@@ -52,6 +52,7 @@ def _read(reader: Callable[[AnnotationSource], Annotations], cfg: CfgNode, split
             fold=cfg.DATA.FOLD,
             image_fps=cfg.DATA.IMAGE_FPS,
             image_template=cfg.DATA.IMAGE_TEMPLATE,
+            shuffle_shards=cfg.DATA.SHUFFLE_SHARDS,
         )
     )
 

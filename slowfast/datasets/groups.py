@@ -47,11 +47,14 @@ def groups_by_pattern(paths: Sequence[str], pattern: str, *, name: str = "--grou
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise DataError(f"{name} {pattern}: is not a valid regular expression ({error})") from error
+        raise DataError(
+            f"{name} {pattern}: must be a regular expression ({error}); check its brackets"
+        ) from error
     groups = []
     for path in paths:
         match = expression.search(path)
-        if match is None:
-            raise DataError(f"{name} {pattern}: does not match {path}; it must match the path of every video")
-        groups.append(match.group(1) if match.groups() else match.group())
+        group = None if match is None else match.group(1) if match.groups() else match.group()
+        if group is None:  # without a match, or with an optional group that takes no part in it
+            raise DataError(f"{name} {pattern}: must match every path, and does not match {path}")
+        groups.append(group)
     return groups

@@ -20,10 +20,13 @@ from slowfast.datasets.clip import BrokenVideo, Clip, ReadClip, StreamedClip
 from slowfast.datasets.loading.quarantine import Quarantine
 from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.datasets.missing_videos import describe_base_folder
+from slowfast.datasets.shards.member_paths import ShardOrder
 from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import Segment
 from slowfast.errors import DecodeError
+from slowfast.timing.stage_times import READING, measure
+from slowfast.video.archive.member import TarMember
 
 # Videos tried in place of a broken one before a training sample is reported as broken.
 _MAX_SUBSTITUTES = 10
@@ -109,6 +112,16 @@ class ViewDataset(Dataset[Item]):
         """The group of each video, see :mod:`slowfast.datasets.groups`; None where the list names none."""
         return None
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The path of each video as its list names it; by default ``paths``."""
+        return self.paths
+
+    @property
+    def shards(self) -> ShardOrder | None:
+        """The tar archives that contain the videos; None for files."""
+        return None
+
     @abstractmethod
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         """Reads one view; may raise ``DecodeError``, ``OSError`` and ``MemoryError`` for a broken video."""
@@ -140,11 +153,11 @@ class ViewDataset(Dataset[Item]):
         if (ban := self.quarantine.find_ban(video_id)) is not None:
             return BrokenVideo(video_id, self.paths[video_id], *ban)
         try:
-            with self.quarantine.reading(video_id):
+            with self.quarantine.reading(video_id), measure(READING):
                 return self._read_view(video_id, view_id, rng)
         except DecodeError as error:
             path, detail = self.paths[video_id], error.detail
-            if error.reason == "missing" and not os.path.isabs(path):
+            if error.reason == "missing" and not os.path.isabs(path) and self.shards is None:
                 detail = f"{detail}; {describe_base_folder(self.paths.prefix)}"
             return BrokenVideo(video_id, path, error.reason, detail)
         except (OSError, MemoryError) as error:
@@ -216,6 +229,18 @@ class VideoDataset(ViewDataset):
         """The group of each video, read from the list; None where it has no such column."""
         column = self._annotations.groups
         return None if column is None else column.read()
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The path of each video; for videos in shards that of the file it was copied from, where known."""
+        if self.shards is None:
+            return self.paths
+        return [(isinstance(path, TarMember) and path.original) or path for path in self.paths]
+
+    @property
+    def shards(self) -> ShardOrder | None:
+        """The tar archives that contain the videos; None for files."""
+        return self._annotations.shards
 
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         view, crop = divmod(view_id, self._num_crops)

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from slowfast.distributed.host_memory import keep_freed_memory
 from slowfast.errors import ConfigError, DeviceError, first_line
 
 CPU = torch.device("cpu")
@@ -106,12 +107,15 @@ def set_matmul_precision(device: torch.device, precision: str) -> str:
 
 
 def use_device(device: torch.device) -> None:
-    """Makes an accelerator the current device of this process, and tries it; does nothing for the CPU.
+    """Prepares this process for a device: makes an accelerator the current one, and tries it.
+
+    For the CPU, makes the process keep freed memory, see :func:`keep_freed_memory`.
 
     Raises:
         DeviceError: where it cannot be used, for instance because of the driver or of another process.
     """
     if is_cpu(device):
+        keep_freed_memory()
         return
     try:
         if device.index is not None and device.type in _WITH_COLLECTIVES:

@@ -15,6 +15,7 @@ from typing import Any
 
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_ERROR, exit_status_of
+from slowfast.files import share_temporary_folder
 from slowfast.interrupt import SIGNALS
 
 # Seconds for the other processes to report and end by themselves after one has failed.
@@ -30,6 +31,7 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
     Returns:
         0 where all processes returned 0, else the exit code of the first that did not.
     """
+    share_temporary_folder()  # a process that does not end by itself is killed
     context = multiprocessing.get_context("spawn")
     errors = context.SimpleQueue()
     processes = [

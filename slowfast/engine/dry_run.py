@@ -1,12 +1,10 @@
-"""A dry run of training: everything is built, one batch is loaded, and a few steps are taken."""
+"""A dry run of training: everything is built, and a few steps are taken with loading and without."""
 
 from __future__ import annotations
 
 import os
 import resource
 import socket
-import statistics
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +12,20 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast.checkpoint.state import TrainingProgress
-from slowfast.distributed.device import peak_memory, synchronize
+from slowfast.distributed.device import peak_memory
 from slowfast.distributed.dtensor import to_local
 from slowfast.distributed.world import World
+from slowfast.engine.speed.cores import cores_of
+from slowfast.engine.speed.headroom import Headroom
+from slowfast.engine.speed.measurement import measure_run
 from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
-from slowfast.log import get_logger
+from slowfast.log import get_logger, log_json_stats
 from slowfast.progress import format_duration
 
 logger = get_logger(__name__)
-
-_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class DryRunResult:
     Attributes:
         clips, frames: of the batch: number of clips, and frames per clip.
         load_seconds: time until the first batch was loaded, including the start of the workers.
-        step_seconds: median over the steps after the first.
+        headroom: seconds per step with loading and without.
         weights, gradients, optimizer: bytes that are allocated during the entire run.
         peak: largest number of allocated bytes, of the device or of the process.
         is_peak_of_process: whether it is that of the process, as on the CPU.
@@ -49,7 +47,7 @@ class DryRunResult:
     clips: int
     frames: int
     load_seconds: float
-    step_seconds: float
+    headroom: Headroom
     weights: int
     gradients: int
     optimizer: int
@@ -58,7 +56,7 @@ class DryRunResult:
 
 
 def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResult]:
-    """Builds the training run that ``cfg`` describes and takes a few steps on one batch per rank.
+    """Builds the training run that ``cfg`` describes and takes a few steps.
 
     No file is written. Pretrained weights are only fetched where ``DATA.FEATURES`` is set, since a cache is
     used with the weights that it was extracted with.
@@ -81,20 +79,17 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     if world.is_main:
         for line in describe_results(training, results):
             logger.info("dry run: %s", line)
+        log_json_stats(_slowest(results).headroom.stats())
     return results
 
 
 def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
-    started = time.perf_counter()
-    batch = next(iter(training.batches_from(TrainingProgress())))
-    load_seconds = time.perf_counter() - started
-    batch = training.mix(batch, TrainingProgress())
-    seconds = []
-    for _ in range(1 + _STEPS):
-        started = time.perf_counter()
-        training.step(batch, training.lr_policy(0.0))
-        synchronize(world.device)
-        seconds.append(time.perf_counter() - started)
+    measured = measure_run(
+        training,
+        cores=cores_of(world),
+        is_cached=training.loader.dataset.features is not None,
+    )
+    batch = measured.batch
     model, optimizer = training.step.model, training.step.optimizer
     of_device = peak_memory(world.device)
     return DryRunResult(
@@ -103,8 +98,8 @@ def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
         device=str(world.device),
         clips=batch.num_clips,
         frames=batch.positions.shape[1],
-        load_seconds=load_seconds,
-        step_seconds=statistics.median(seconds[1:]),
+        load_seconds=measured.load_seconds,
+        headroom=measured.headroom,
         weights=_bytes([*model.parameters(), *model.buffers()]),
         gradients=_bytes(p.grad for p in model.parameters() if p.grad is not None),
         optimizer=_bytes(v for state in optimizer.state.values() for v in _tensors(state)),
@@ -120,23 +115,29 @@ def describe_results(training: TrainingRun, results: list[DryRunResult]) -> list
     parameters = list(training.step.model.parameters())
     total = sum(p.numel() for p in parameters)
     trained = sum(p.numel() for p in parameters if p.requires_grad)
-    slowest = max(r.step_seconds for r in results)
+    slowest = _slowest(results)
+    seconds = slowest.headroom.step
     steps = schedule.steps_to(schedule.end)
     lines = [
         f"{total:,} parameters, {trained:,} of them trained",
         f"memory of each rank during the entire run: weights {format_bytes(first.weights)}, "
         f"gradients {format_bytes(first.gradients)}, optimiser {format_bytes(first.optimizer)}",
-        f"{schedule.steps_per_epoch} steps per epoch, {steps} in total; {slowest:.3g} s per step on the "
-        f"slowest rank: an epoch takes {format_duration(slowest * schedule.steps_per_epoch)}, the run "
-        f"{format_duration(slowest * steps)}, without validation and if loading is fast enough",
+        f"{schedule.steps_per_epoch} steps per epoch, {steps} in total; {seconds:.3g} s per step on the "
+        f"slowest rank: an epoch takes {format_duration(seconds * schedule.steps_per_epoch)}, the run "
+        f"{format_duration(seconds * steps)}, without validation",
+        (f"rank {slowest.rank}, the slowest: " if len(results) > 1 else "") + slowest.headroom.describe(),
     ]
     lines += [
         f"rank {r.rank} on {r.host}, {r.device}: {r.clips} clips of {r.frames} frames; first batch after "
-        f"{r.load_seconds:.3g} s; {r.step_seconds:.3g} s per step; peak memory {format_bytes(r.peak)}"
+        f"{r.load_seconds:.3g} s; {r.headroom.step:.3g} s per step; peak memory {format_bytes(r.peak)}"
         + (" (of the process, including all libraries)" if r.is_peak_of_process else "")
         for r in results
     ]
     return [*lines, "no file was written"]
+
+
+def _slowest(results: list[DryRunResult]) -> DryRunResult:
+    return max(results, key=lambda result: result.headroom.step)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

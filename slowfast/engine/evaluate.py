@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from slowfast.datasets.clip import Batch, BrokenVideo, StreamedClip, map_tensors
 from slowfast.distributed.world import World
 from slowfast.engine.streamed_view import classify_streamed_view
-from slowfast.engine.video_scores import VideoScores
+from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
 from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
 from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
@@ -79,10 +79,8 @@ class _Scores:
         seen.add(view)
         if video not in self.merged:
             self.merged[video], self.labels[video] = scores.copy(), label
-        elif self.method == "max":
-            np.maximum(self.merged[video], scores, out=self.merged[video])
         else:
-            self.merged[video] += scores
+            merge_view(self.merged[video], scores, self.method)
 
     def absorb(self, other: _Scores) -> None:
         """Merges the scores of another process; the views of a video may be divided between both."""
@@ -246,8 +244,7 @@ def _finish(scores: _Scores, num_classes: int, seconds: float) -> Evaluation:
     merged = np.zeros((len(ids), num_classes), dtype=np.float32)
     for row, video in enumerate(ids):
         merged[row] = scores.merged[video]
-    if scores.method == "sum":
-        merged /= counts[:, None].clip(min=1)
+    finish_merge(merged, counts[:, None], scores.method)
     labels = np.stack([scores.labels[video] for video in ids]) if ids else np.zeros(0, dtype=np.int64)
     return Evaluation(
         video_ids=np.array(ids, dtype=np.int64),

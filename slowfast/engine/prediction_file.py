@@ -6,6 +6,7 @@ videos without all of their scores), which ``numpy.load`` reads without pickle:
 =================  =====================  ==========================================================
 ``video_ids``      (V,) int64             row in the annotation file, ascending
 ``paths``          (V,) text              the videos
+``originals``      (V,) text              for videos in shards the files they were copied from; else (0,)
 ``labels``         (V,) int64             class index; (V, K) float32 for multi-label
 ``scores``         (V, K) float32         merged over the views
 ``num_views``      (V,) int64             views that the scores were merged from
@@ -34,6 +35,7 @@ from slowfast.datasets.clip import BrokenVideo
 from slowfast.engine.video_scores import VideoScores
 from slowfast.errors import DataError
 from slowfast.files import atomic_write
+from slowfast.video.archive.member import TarMember
 
 if TYPE_CHECKING:
     from slowfast.engine.evaluate import Evaluation
@@ -46,6 +48,7 @@ class Predictions(VideoScores):
     paths: list[str]
     class_names: list[str]
     meta: dict[str, Any]
+    originals: tuple[str, ...] = ()
 
 
 def predictions_of(
@@ -54,13 +57,16 @@ def predictions_of(
     """Returns the predictions of an evaluation.
 
     Args:
-        paths: of all videos of the split, by id.
+        paths: of all videos of the split, by id; files, or members of shards.
         class_names: in the order of the classes.
         meta: metrics and other values that json can represent.
     """
+    own = [paths[video] for video in evaluation.video_ids]
+    originals = tuple(path.original for path in own if isinstance(path, TarMember))
     return Predictions(
         video_ids=evaluation.video_ids,
-        paths=[str(paths[video]) for video in evaluation.video_ids],
+        paths=[str(path) for path in own],
+        originals=originals if any(originals) else (),
         labels=evaluation.labels,
         scores=evaluation.scores,
         num_views=evaluation.num_views,
@@ -77,6 +83,7 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
     arrays = {
         "video_ids": predictions.video_ids,
         "paths": np.array(predictions.paths, dtype=str),
+        "originals": np.array(predictions.originals, dtype=str),
         "labels": predictions.labels,
         "scores": predictions.scores,
         "num_views": predictions.num_views,
@@ -116,6 +123,7 @@ def load_predictions(path: str | Path) -> Predictions:
                 class_names=arrays["class_names"].tolist(),
                 broken=tuple(BrokenVideo(*row) for row in rows),
                 groups=tuple(arrays["groups"].tolist()) if "groups" in arrays else (),
+                originals=tuple(arrays["originals"].tolist()) if "originals" in arrays else (),
                 meta=json.loads(str(arrays["meta"])),
             )
     except Exception as error:  # a damaged archive can raise any error
@@ -146,4 +154,8 @@ def _rows(predictions: Predictions) -> list[list[Any]]:
     for video in predictions.broken:
         problem = f"{video.reason}: {video.detail}" if video.detail else video.reason
         table.append([video.video_id, video.path, "", "", "", "", "", problem])
+    if predictions.originals:  # the last column, so that the others stay in their places
+        table[0].append("original")
+        for line, original in zip(table[1:], predictions.originals, strict=False):
+            line.append(original)
     return table

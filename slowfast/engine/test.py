@@ -109,7 +109,7 @@ def _find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
         DataError: if ``TEST.GROUP_BY`` does not match a path.
     """
     if cfg.TEST.GROUP_BY:
-        return groups_by_pattern(list(dataset.paths), cfg.TEST.GROUP_BY, name="TEST.GROUP_BY")
+        return groups_by_pattern(list(dataset.names), cfg.TEST.GROUP_BY, name="TEST.GROUP_BY")
     return dataset.groups
 
 

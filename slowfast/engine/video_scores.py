@@ -35,6 +35,32 @@ from slowfast.metrics import (
 SORTED_SCORES, MIN_SAMPLES = 50_000_000, 200
 
 
+def merge_view(merged: NDArray[np.float32], scores: NDArray[np.float32], method: str) -> None:
+    """Merges the scores (K,) of one more view into those of the views before it, in place.
+
+    Args:
+        merged: the scores of the first view, or what this function has made of them.
+        scores: of the view.
+        method: ``max``, or ``sum``.
+    """
+    if method == "max":
+        np.maximum(merged, scores, out=merged)
+    else:
+        merged += scores
+
+
+def finish_merge(merged: NDArray[np.float32], num_views: NDArray[np.int64] | int, method: str) -> None:
+    """Divides sums by the number of views, in place; scores then have the range of one view's.
+
+    Args:
+        merged: (K,) or (V, K), results of :func:`merge_view`.
+        num_views: number of merged views, 1 or more; (V, 1) for several videos.
+        method: ``max``, whose results remain as they are, or ``sum``.
+    """
+    if method == "sum":
+        merged /= num_views
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoScores:
     """Scores of videos, one row per video in the order of ``video_ids``, and the metrics of these scores.

@@ -33,8 +33,19 @@ _PROBED = 100
 
 
 def build_feature_names(cfg: CfgNode, annotations: Annotations) -> FeatureNames:
-    """Returns the function from a video's path to its name in a feature cache."""
-    return FeatureNames([annotations.paths.prefix, cfg.DATA.PATH_TO_DATA_DIR])
+    """Returns the function from a video's path to its name in a feature cache.
+
+    Raises:
+        ConfigError: where two videos in shards have one name and would share their features.
+    """
+    names = FeatureNames([annotations.paths.prefix, cfg.DATA.PATH_TO_DATA_DIR])
+    if annotations.shards is not None and (twins := annotations.shards.twins):
+        raise ConfigError(
+            f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '' for these shards, since {twins[0]} and "
+            f"{twins[1]} are both copies of {twins[2]!r} and would share their features; write the shards "
+            "from one list, or extract each set of shards into a folder of its own"
+        )
+    return names
 
 
 def channel_order(*, reverse: bool) -> str:

@@ -23,6 +23,7 @@ from slowfast.errors import DataError
 from slowfast.features.storage import STORED
 from slowfast.files import write_text
 from slowfast.models.capabilities import feature_shape
+from slowfast.video.archive.member import TarMember
 from slowfast.video.placement import Placer, scaled_by
 
 MANIFEST = "manifest.json"
@@ -217,13 +218,26 @@ class FeatureNames:
         self._roots = [os.path.join(os.path.abspath(root), "") for root in roots if root]
 
     def __call__(self, path: str) -> str:
-        """Returns a relative path that does not leave the folder it is joined to, whatever ``path`` is."""
+        """Returns a relative path that does not leave the folder it is joined to, whatever ``path`` is.
+
+        A member of an archive has the name of the file that it was made of, so that a cache serves the files
+        and the archives; without one a name of archive and member.
+        """
+        if isinstance(path, TarMember) and path.original:
+            return _relative(path.original)
+        if isinstance(path, TarMember):
+            path = os.path.join(path.archive.removesuffix(".tar"), path.member)
         absolute = os.path.abspath(path)
         for root in self._roots:
             if absolute.startswith(root):
                 return absolute.removeprefix(root)
-        parts = os.path.normpath(path).split(os.sep)
-        return os.sep.join("%2E%2E" if part == os.pardir else part for part in parts if part)
+        return _relative(path)
+
+
+def _relative(path: str) -> str:
+    """Returns a path without the parts that lead out of the folder it is joined to."""
+    parts = os.path.normpath(path).split(os.sep)
+    return os.sep.join("%2E%2E" if part == os.pardir else part for part in parts if part)
 
 
 def features_path(folder: str | Path, variant: Variant, name: str) -> Path:

@@ -31,6 +31,7 @@ from torch import Tensor
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, write_text
 from slowfast.log import get_logger
+from slowfast.video.archive.member import TarMember
 
 logger = get_logger(__name__)
 
@@ -229,7 +230,15 @@ def feature_paths(path: str | Path) -> tuple[Path, Path]:
 
 
 def describe_file(path: str | Path) -> dict[str, Any]:
-    """Returns name, bytes and time of the last change of a file; they differ once the file has changed."""
+    """Returns name, bytes and time of the last change of a file; they differ once the file has changed.
+
+    For a member of an archive these are its name and bytes, with its place in the archive, and the time of
+    the archive.
+    """
+    if isinstance(path, TarMember):
+        status = os.stat(path.archive)
+        name = os.path.basename(path)
+        return {"name": name, "bytes": path.size, "start": path.start, "mtime_ns": status.st_mtime_ns}
     status = os.stat(path)
     return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 

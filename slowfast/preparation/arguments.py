@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.work import WorkOptions
+
+
+_UNITS = {"": 1, "B": 1} | {
+    f"{prefix}{unit}": base**power
+    for power, prefix in enumerate("KMGT", 1)
+    for unit, base in (("", 1000), ("B", 1000), ("IB", 1024))
+}
+
+
+def byte_count(text: str) -> int:
+    """Returns the value of an option that is a number of bytes, such as ``500MB`` or ``1.5GiB``.
+
+    >>> byte_count("1GB"), byte_count("1 KiB")
+    (1000000000, 1024)
+    """
+    match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
+    try:
+        count = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    except (ValueError, KeyError):
+        count = 0
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of bytes above 0, such as 500MB or 1GB")
+    return count
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,12 +21,15 @@ class Entry:
         label: as written in the list; empty for videos of a folder.
         text: the line of the list.
         group: as written in the list; empty without such a column.
+        start, end: of the segment in seconds, as written in the list; empty for full files.
     """
 
     path: str
     label: str
     text: str
     group: str = ""
+    start: str = ""
+    end: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,10 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
             raise AnnotationError(f"{source}: contains no video file")
         return VideoList(source, source, "", tuple(entries))
     form, rows = video_list.read_list(source, separator, key="--separator")
-    entries = [Entry(os.path.join(prefix, row.path), row.label, row.text, row.group) for row in rows]
+    entries = [
+        Entry(os.path.join(prefix, row.path), row.label, row.text, row.group, row.start, row.end)
+        for row in rows
+    ]
     if not entries:
         raise AnnotationError(f"{source}: contains no video")
     return VideoList(source, prefix or os.curdir, form.header, tuple(entries))

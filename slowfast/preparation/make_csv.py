@@ -138,6 +138,11 @@ def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]
         fold=args.fold,
     )
     annotations = READERS[args.dataset](source)
+    if annotations.shards is not None:
+        raise AnnotationError(
+            "--dataset shards: must be a data set of files, since a list cannot name videos in archives; "
+            "train with TRAIN.DATASET shards instead"
+        )
     joint = ";" if args.separator == "," else ","
     rows = []
     for i, path in enumerate(annotations.paths):

@@ -7,7 +7,6 @@ part, accuracy is too high; therefore they form a group, and a fold has whole gr
 from __future__ import annotations
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -18,31 +17,6 @@ from slowfast.errors import AnnotationError, DataError
 from slowfast.preparation.split import divide
 
 _MAX_LISTED = 5
-
-
-def groups_by_pattern(paths: Sequence[str], pattern: str) -> list[str]:
-    """Returns the group of each path: the first group that a regular expression captures, or its match.
-
-    An empty pattern makes each path a group of its own.
-
-    Raises:
-        DataError: for an expression that is not valid or does not match a path.
-    """
-    if not pattern:
-        return list(paths)
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise DataError(
-            f"--group-by {pattern}: must be a regular expression ({error}); check its brackets"
-        ) from error
-    groups = []
-    for path in paths:
-        match = expression.search(path)
-        if match is None:
-            raise DataError(f"--group-by {pattern}: must match every path, and does not match {path}")
-        groups.append(match.group(1) if match.groups() else match.group())
-    return groups
 
 
 def groups_from_file(paths: Sequence[str], file: str) -> list[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
+from slowfast.datasets.groups import groups_by_pattern
 from slowfast.distributed.device import choose_device, is_cpu
 from slowfast.errors import ConfigError, DataError
 from slowfast.features.build import describe_mismatch
@@ -37,13 +38,7 @@ from slowfast.probe.baselines import (
 )
 from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_source
 from slowfast.probe.feature_table import FeatureTable, concatenate, load_table
-from slowfast.probe.folds import (
-    check_disjoint,
-    group_folds,
-    groups_by_pattern,
-    groups_from_file,
-    stratified_subset,
-)
+from slowfast.probe.folds import check_disjoint, group_folds, groups_from_file, stratified_subset
 from slowfast.probe.report import CHOSEN, ProbeReport, build_report
 from slowfast.probe.search import Metric, SearchResult, search
 from slowfast.probe.tasks import Problem, ResultFiles, Runner, Task

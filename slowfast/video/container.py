@@ -12,6 +12,7 @@ import av
 
 from slowfast.errors import DecodeError
 from slowfast.log import get_logger
+from slowfast.video.archive.member import TarMember
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def open_container(source: Source) -> Any:
     """Opens a media file for reading.
 
     Args:
-        source: a path, which is never read as a network address or a pattern of file names; a seekable binary
-            file; or an address, which is opened with the protocols of the network alone.
+        source: a path, which is never read as a network address or a pattern of file names; a member of an
+            archive; a seekable binary file; or an address, which is opened with the protocols of the network
+            alone.
 
     Raises:
         av.FFmpegError, OSError, ValueError: if the source is not a media file, or points at other files.
@@ -81,6 +83,8 @@ def open_container(source: Source) -> Any:
         return _open_address(source)
     if not isinstance(source, str | os.PathLike):
         return _open(_Unnamed(source), _FORMATS)
+    if isinstance(source, TarMember):
+        return _open(_Unnamed(source.open()), _FORMATS)  # closed when the container is released
     path = os.fspath(source)
     if os.path.splitext(path)[1].lower() not in _STILL_SUFFIXES:
         return _open(f"file:{path}", _FORMATS)
@@ -195,9 +199,17 @@ def _describe_stream(stream: Any) -> str:
     return f"{stream.index} ({context.name}{kind}, {context.width}x{context.height})"
 
 
+def open_binary(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a file, or a member of an archive, for reading."""
+    return path.open() if isinstance(path, TarMember) else open(path, "rb")
+
+
 def check_is_file(path: str) -> None:
-    """Raises a DecodeError unless a path is that of a file with content."""
+    """Raises a DecodeError unless a path is that of a file, or of a member of an archive, with content."""
     try:
+        if isinstance(path, TarMember):
+            path.check()
+            return
         status = os.stat(path)
     except (OSError, ValueError) as error:
         raise DecodeError(path, reason_of(error), str(error)) from error

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import av
 import numpy as np
 
+from slowfast.video.archive.tar_file import find_member
 from slowfast.video.container import Source
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
@@ -47,7 +48,8 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
     (``read``), all frames in order (``stream``), or many frames in chunks (``read_chunks``).
 
     Args:
-        source: a path, or a seekable binary file.
+        source: a path; the name of a member of a tar archive, such as ``shard-000001.tar: 000123.mp4``; or a
+            seekable binary file.
         backend: "pyav"; or "torchcodec", which falls back to PyAV where torchcodec cannot be loaded.
         threads: number of decoding threads; see :class:`PyAVVideo`.
 
@@ -70,6 +72,8 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
         (20, 2.0)
         (3, 48, 64, 3)
     """
+    if isinstance(source, str):
+        source = find_member(source)
     if backend == "torchcodec":
         # Imported only on request: it loads torchvision and FFmpeg's libraries.
         from slowfast.video.torchcodec_video import TorchCodecVideo, torchcodec_version

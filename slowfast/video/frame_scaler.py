@@ -10,6 +10,7 @@ import torch
 from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
+from slowfast.timing.stage_times import TRANSFORMING, measure
 from slowfast.video.orientation import UPRIGHT, orientation_of
 from slowfast.video.placement import Placement, Placer
 
@@ -54,11 +55,12 @@ class FrameScaler:
 
     def put(self, frame: Any, slots: list[int]) -> None:
         """Writes a decoded frame into the given slots (0 … T − 1)."""
-        image = self.view(frame)
-        if len(self._frames) != self._count:
-            self._frames = np.empty((self._count, *image.shape), np.uint8)
-        for slot in slots:
-            self._frames[slot] = image
+        with measure(TRANSFORMING):
+            image = self.view(frame)
+            if len(self._frames) != self._count:
+                self._frames = np.empty((self._count, *image.shape), np.uint8)
+            for slot in slots:
+                self._frames[slot] = image
 
     def view(self, frame: Any) -> np.ndarray:
         """Returns a placed image (H, W, 3) in the memory of the converted frame, without the flip."""
@@ -79,8 +81,9 @@ class FrameScaler:
         """Returns the frames that were put: (T, H, W, 3) uint8."""
         if self._placement is None or not self._placement.flip:
             return self._frames
-        # Torch flips pixels of three bytes twenty times as fast as numpy.
-        return torch.from_numpy(self._frames).flip(2).numpy()
+        with measure(TRANSFORMING):
+            # Torch flips pixels of three bytes twenty times as fast as numpy.
+            return torch.from_numpy(self._frames).flip(2).numpy()
 
     def _to_rgb(self, frame: Any, height: int, width: int, interpolation: str) -> np.ndarray:
         """Returns the frame scaled and converted, as a view (H, W, 3) of the converted frame's memory."""

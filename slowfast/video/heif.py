@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.filter import Graph
 
-from slowfast.video.container import LocalSource, open_container
+from slowfast.video.container import LocalSource, open_binary, open_container
 
 _BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif", b"avis", b"miaf", b"msf1"}
@@ -80,7 +80,7 @@ def read_heif(source: LocalSource) -> HeifImage | None:
         HeifError: if the layout of its tiles is not a valid one.
     """
     if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
+        with open_binary(source) as file:
             return _read(file)
     source.seek(0)
     image = _read(source)

@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from slowfast.errors import DecodeError
+from slowfast.timing.stage_times import DECODING, measure
 from slowfast.video.container import open_container
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_times import FrameTimes
@@ -81,8 +82,12 @@ class ImageFolder:
         Raises:
             DecodeError: with the reason ``corrupt`` if an image cannot be decoded, or differs in size.
         """
+        with measure(DECODING):
+            return self._read(np.asarray(indices, np.int64), placer)
+
+    def _read(self, indices: np.ndarray, placer: Placer | None) -> np.ndarray:
         slots: dict[int, list[int]] = {}
-        for slot, index in enumerate(np.asarray(indices, np.int64).tolist()):
+        for slot, index in enumerate(indices.tolist()):
             slots.setdefault(index, []).append(slot)
         scaler = FrameScaler(len(indices), placer or full_frame(), self.name)
         size: tuple[int, int] | None = None

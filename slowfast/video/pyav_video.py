@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from slowfast.errors import DecodeError
+from slowfast.timing.stage_times import DECODING, measure
 from slowfast.video.container import Source
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_search import FrameSearch
@@ -140,7 +141,10 @@ class PyAVVideo:
         Raises:
             DecodeError: with the reason ``corrupt`` if a wanted frame cannot be decoded.
         """
-        indices = np.asarray(indices, np.int64)
+        with measure(DECODING):
+            return self._read(np.asarray(indices, np.int64), placer)
+
+    def _read(self, indices: np.ndarray, placer: Placer | None) -> np.ndarray:
         parts = self._split_for_threads(indices)
         if len(parts) > 1:
             return self._read_parts(indices, parts, placer)

@@ -17,6 +17,8 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
+from slowfast.timing.stage_times import TRANSFORMING, measure
+from slowfast.video.archive.member import TarMember
 from slowfast.video.placement import Placement, Placer, full_frame
 from slowfast.video.pyav_video import PyAVVideo
 
@@ -43,21 +45,20 @@ def torchcodec_version() -> str | None:
 class TorchCodecVideo(PyAVVideo):
     """An open video file; see :class:`PyAVVideo`. Torchvision scales, with 38 dB PSNR to swscale's frames."""
 
-    def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
-        """Decodes the frames of the given indices; see :meth:`PyAVVideo.read`."""
-        indices = np.asarray(indices, np.int64)
+    def _read(self, indices: np.ndarray, placer: Placer | None) -> np.ndarray:
         decoder = self._decoder()
         if decoder is None:
-            return super().read(indices, placer)
+            return super()._read(indices, placer)
         parts, place = [], None
         for start in range(0, len(indices), _CHUNK):
             chunk = indices[start : start + _CHUNK]
             frames = self._frames_of(decoder, chunk)  # (t, H, W, 3)
             if frames is None:
-                return super().read(indices, placer)
+                return super()._read(indices, placer)
             place = place or (placer or full_frame())(*frames.shape[1:3])
-            parts.append(_place(frames, place))
-        return np.concatenate(parts) if parts else super().read(indices, placer)
+            with measure(TRANSFORMING):
+                parts.append(_place(frames, place))
+        return np.concatenate(parts) if parts else super()._read(indices, placer)
 
     def _decoder(self) -> Any:
         """Returns torchcodec's decoder; None if it would show other frames, or not upright ones."""
@@ -69,8 +70,9 @@ class TorchCodecVideo(PyAVVideo):
         if not self._packets.is_upright:
             return None
         stream = self._packets.stream.index
+        source = self._source.open() if isinstance(self._source, TarMember) else self.name
         try:
-            decoder = VideoDecoder(self.name, stream_index=stream, dimension_order="NHWC")
+            decoder = VideoDecoder(source, stream_index=stream, dimension_order="NHWC")
         except (RuntimeError, ValueError):
             return None
         return decoder if len(decoder) == self.times.num_frames else None

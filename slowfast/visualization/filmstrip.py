@@ -69,7 +69,7 @@ def cut_filmstrip(path: str, num_frames: int) -> tuple[bytes, list[float]]:
     """Decodes the frames that an evaluation of the full video uses.
 
     Args:
-        path: the video.
+        path: the video, or the name of a member of a tar archive.
         num_frames: number of frames, evenly spread over the video; all frames if the video has fewer.
 
     Returns:

@@ -44,6 +44,7 @@ def test_results_of_pytest_are_read_with_reasons_and_values(tmp_path: Path) -> N
     assert (skipped.outcome, skipped.detail) == ("skipped", "needs two GPUs")
 
 
+@pytest.mark.faults  # it runs pytest a second time
 @pytest.mark.skipif(not is_cpu(choose_device(1)), reason="this machine has a GPU, whose tests take minutes")
 def test_without_a_gpu_all_tests_are_skipped_and_the_report_says_why(tmp_path: Path) -> None:
     results = run_tests(tmp_path, seconds=200)
@@ -77,6 +78,7 @@ def test_the_report_is_one_table_and_one_json_file(tmp_path: Path) -> None:
     assert report.has_failed
 
 
+@pytest.mark.faults  # it starts benchmarks in processes of their own
 def test_benchmarks_that_fail_or_get_no_time_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,33 +34,53 @@ SUBCOMMANDS = [
 ]
 
 
-def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a process of its own; the last line of its output lists the heavy imports."""
+# Prints [status, output, heavy modules that were imported] of the help of each command.
+HELP_OF_ALL = """
+import contextlib, importlib, io, json, sys
+commands, heavy = json.loads(sys.argv[1])
+found = {}
+for command in commands:
     program, *names = command.split()
-    code = (
-        f"import sys\nfrom {program}.cli.main import main\n"
-        f"try: status = main({[*names, *arguments]!r})\n"
-        "except SystemExit as stop: status = stop.code\n"
-        f"print(sorted(set({HEAVY!r}) & set(sys.modules)))\n"
-        "sys.exit(status)"
+    known = set(sys.modules)
+    main = importlib.import_module(f"{program}.cli.main").main
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            status = main([*names, "--help"])
+        except SystemExit as stop:
+            status = stop.code
+    found[command] = [status, output.getvalue(), sorted(set(heavy) & (set(sys.modules) - known))]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, tuple[int, str, list[str]]]:
+    """Status, output and heavy imports of the help of each command, from one new process for all of them."""
+    wanted = json.dumps([["slowfast", "vtn", *COMMANDS, *SUBCOMMANDS], HEAVY])
+    result = subprocess.run(
+        [sys.executable, "-c", HELP_OF_ALL, wanted], capture_output=True, text=True, timeout=60, check=True
     )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return json.loads(result.stdout)
 
 
 @pytest.mark.parametrize("command", ["slowfast", "vtn", *COMMANDS, *SUBCOMMANDS])
-def test_help_shows_examples_and_imports_nothing_heavy(command: str) -> None:
-    result = run(command, "--help")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"usage: {command} ")
-    _, title, examples = result.stdout.partition("\nexamples:\n")
+def test_help_shows_examples_and_imports_nothing_heavy(
+    command: str, helps: dict[str, tuple[int, str, list[str]]]
+) -> None:
+    status, output, imported = helps[command]
+    assert status == 0
+    assert output.startswith(f"usage: {command} ")
+    _, title, examples = output.partition("\nexamples:\n")
     assert title
     assert f" {command} " in examples
-    assert result.stdout.splitlines()[-1] == "[]"
+    assert imported == []
 
 
 @pytest.mark.parametrize("program", ["slowfast", "vtn"])
-def test_the_list_names_every_command_with_its_summary(program: str) -> None:
-    listed = run(program, "--help").stdout
+def test_the_list_names_every_command_with_its_summary(
+    program: str, helps: dict[str, tuple[int, str, list[str]]]
+) -> None:
+    _, listed, _ = helps[program]
     own = {command: module for command, module in COMMANDS.items() if command.startswith(f"{program} ")}
     assert own
     for command, module in own.items():

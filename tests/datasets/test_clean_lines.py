@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slowfast.datasets.annotations import Annotations
@@ -78,8 +78,9 @@ def contents(found: Annotations | str) -> object:
 
 @settings(max_examples=400, deadline=None)
 @given(lists())
-def test_clean_lines_give_the_rows_of_the_grammar(example: tuple[str, str, bool]) -> None:
-    text, separator, multi_label = example
+@example(("0\t .mp4\t0\n", "\t", False))  # a blank after a tab in the path
+def test_clean_lines_give_the_rows_of_the_grammar(given_list: tuple[str, str, bool]) -> None:
+    text, separator, multi_label = given_list
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "list.csv")
         path.write_bytes(text.encode(errors="surrogateescape"))

@@ -59,7 +59,11 @@ def test_a_pattern_captures_the_group() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("(", r"TEST.GROUP_BY \(: is not a valid regular"), ("z", "does not match x/person1_001.mp4")],
+    [
+        ("(", r"TEST\.GROUP_BY \(: must be a regular expression"),
+        ("z", "TEST.GROUP_BY z: must match every path, and does not match x/person1_001.mp4"),
+        ("x/(z)?", "must match every path, and does not match x/person1_001.mp4"),
+    ],
 )
 def test_a_pattern_that_is_wrong_or_matches_nothing_is_refused(pattern: str, message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -70,11 +70,10 @@ def test_one_two_and_four_processes_have_the_same_losses_step_by_step(
 @pytest.mark.parametrize(
     ("size", "options"),
     [
-        (1, ("TRAIN.GRAD_ACCUM_STEPS", 4)),
         (1, ("TRAIN.GRAD_ACCUM_STEPS", 3)),
         (2, ("TRAIN.GRAD_ACCUM_STEPS", 2)),
         (2, ("PARALLEL.STATIC_GRAPH", True)),
-        (2, FSDP),
+        pytest.param(2, FSDP, marks=pytest.mark.faults),
         (2, (*FSDP, "TRAIN.GRAD_ACCUM_STEPS", 2, "VTN.BACKBONE.ACT_CHECKPOINT", True)),
     ],
 )

@@ -16,9 +16,11 @@ from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.views.mixing import BatchMixer
 from slowfast.distributed.device import peak_memory, supports_bfloat16
 from slowfast.distributed.world import World
+from slowfast.engine.dry_run import run_dry
 from slowfast.engine.run import run
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.errors import DeviceError
+from slowfast.interrupt import Interrupt
 from slowfast.models.losses import cross_entropy, soft_cross_entropy
 from slowfast.models.precision import Precision, choose_precision
 from slowfast.solver.ema import WeightAverage
@@ -212,3 +214,13 @@ def test_a_batch_of_pinned_memory_arrives_in_its_layout(device: torch.device) ->
     assert isinstance(moved.frames, Tensor)
     assert torch.equal(moved.frames.cpu(), batch.frames)
     assert moved.frames.stride() == batch.frames.stride()
+
+
+def test_a_dry_run_measures_the_copy_to_the_gpu(
+    colour_videos: Path, tmp_path: Path, device: torch.device
+) -> None:
+    cfg = tiny_config(colour_videos, tmp_path, *GPU, "DATA_LOADER.NUM_WORKERS", 1)
+    with Interrupt() as interrupt:
+        (result,) = run_dry(cfg, World(device=device), interrupt)
+    assert 0 < result.headroom.device_copy < result.headroom.compute
+    assert result.headroom.cores.computing == 0

@@ -11,13 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slowfast.errors import AnnotationError, DataError
-from slowfast.probe.folds import (
-    check_disjoint,
-    group_folds,
-    groups_by_pattern,
-    groups_from_file,
-    stratified_subset,
-)
+from slowfast.probe.folds import check_disjoint, group_folds, groups_from_file, stratified_subset
 
 
 @settings(max_examples=50, deadline=None)
@@ -46,22 +40,6 @@ def test_more_folds_than_groups_are_refused() -> None:
 def test_a_class_in_one_group_is_refused_by_name() -> None:
     with pytest.raises(DataError, match="class 1: must have videos of 2 groups or more"):
         group_folds([0, 0, 1, 1], ["a", "b", "b", "b"], 2)
-
-
-def test_a_pattern_captures_the_group() -> None:
-    paths = ["x/person1_a.mp4", "x/person1_b.mp4", "x/person2_a.mp4"]
-    assert groups_by_pattern(paths, r"(person\d+)_") == ["person1", "person1", "person2"]
-    assert groups_by_pattern(paths, r"person\d+") == ["person1", "person1", "person2"]
-    assert groups_by_pattern(paths, "") == paths
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [("(", "must be a regular expression"), ("q", "must match every path, and does not match x/a.mp4")],
-)
-def test_patterns_with_errors(pattern: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        groups_by_pattern(["x/a.mp4"], pattern)
 
 
 def test_a_file_gives_the_groups(tmp_path: Path) -> None:

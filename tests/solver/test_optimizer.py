@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -87,6 +88,75 @@ def test_optimisers_are_built_by_name(method: str, kind: type) -> None:
     cfg = get_default_config()
     cfg.SOLVER.OPTIMIZING_METHOD = method
     assert type(build_optimizer(cfg, Net())) is kind
+
+
+@pytest.mark.parametrize("dampening", [0.0, 0.25])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_sgd_takes_the_steps_of_torch_also_after_a_restored_momentum(
+    layout: torch.memory_format, dampening: float
+) -> None:
+    cfg = get_default_config()
+    cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY = "sgd", 0.1, 0.01
+    cfg.SOLVER.MOMENTUM, cfg.SOLVER.DAMPENING, cfg.SOLVER.NESTEROV = 0.9, dampening, dampening == 0
+    torch.manual_seed(0)
+    ours = nn.Conv2d(2, 4, 3).to(memory_format=layout)
+    theirs = copy.deepcopy(ours).to(memory_format=torch.contiguous_format)
+    optimizer = build_optimizer(cfg, ours)
+    set_learning_rate(optimizer, 0.1)
+    reference = torch.optim.SGD(
+        theirs.parameters(),
+        lr=0.1,
+        momentum=0.9,
+        dampening=dampening,
+        nesterov=dampening == 0,
+        weight_decay=0.01,
+        foreach=False,
+    )
+    for step in range(4):
+        if step == 2:
+            optimizer.load_state_dict(contiguous(optimizer.state_dict()))
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.grad = torch.randn(other.shape)
+            own.grad = other.grad.clone()
+        optimizer.step()
+        reference.step()
+
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own, other)
+
+
+def contiguous(state: dict[str, Any]) -> dict[str, Any]:
+    """Returns an optimiser's state as it is read from a file."""
+    momenta = {
+        number: {name: value.contiguous() for name, value in values.items()}
+        for number, values in state["state"].items()
+    }
+    return {**state, "state": momenta}
+
+
+@pytest.mark.parametrize("dampening", [0.0, 0.5])
+def test_parameters_without_momentum_start_theirs_while_others_go_on(dampening: float) -> None:
+    cfg = get_default_config()
+    cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.WEIGHT_DECAY = "sgd", 0.01
+    cfg.SOLVER.DAMPENING, cfg.SOLVER.NESTEROV = dampening, False
+    torch.manual_seed(0)
+    ours = nn.Linear(3, 2)
+    theirs = copy.deepcopy(ours)
+    optimizer = build_optimizer(cfg, ours)
+    set_learning_rate(optimizer, 0.1)
+    reference = torch.optim.SGD(
+        theirs.parameters(), lr=0.1, momentum=0.9, dampening=dampening, weight_decay=0.01, foreach=False
+    )
+    for with_gradient in (["weight"], ["weight", "bias"], ["weight", "bias"]):
+        for model in (ours, theirs):
+            torch.manual_seed(len(with_gradient))
+            for name, parameter in model.named_parameters():
+                parameter.grad = torch.randn(parameter.shape) if name in with_gradient else None
+        optimizer.step()
+        reference.step()
+
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own, other)
 
 
 def test_layer_decay_needs_a_model_with_depths() -> None:

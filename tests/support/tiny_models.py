@@ -11,11 +11,19 @@ from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import save_checkpoint
+from slowfast.distributed.world import World
+from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.run_model import build_seeded_model
+from slowfast.interrupt import Interrupt
 from slowfast.models.build import build_model
+from slowfast.models.frame_format import adopt_frame_format
 from slowfast.video.frame_times import FrameTimes
+from tests.support.configs import load_changed
+from tests.support.tiny import tiny_config
 from vtn import VTN, AttentiveProbe, BackboneConfig, EncoderConfig, FrameAverage, HeadConfig
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
+from vtn.publishing.publish import publish
 
 FEATURE_DIM, SIZE, CLASSES = 24, 16, 5
 
@@ -44,6 +52,13 @@ SMALL_VTN = (
 NO_DROPOUT = (
     "MODEL.DROPOUT_RATE", 0.0, "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB", 0.0,
     "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB", 0.0,
+)  # fmt: skip
+
+# Changes to VIT_B_VTN for runs of one epoch on small frames, which are also tested, with raw scores.
+SMALL_RUN = (
+    *SMALL_VTN, "VTN.BACKBONE.FROZEN", True, "MODEL.NUM_CLASSES", 3, "MODEL.HEAD_ACT", "none", "NUM_GPUS", 0,
+    "DATA.NUM_FRAMES", 4, "DATA.SAMPLING_RATE", 2, "DATA_LOADER.NUM_WORKERS", 0, "TRAIN.BATCH_SIZE", 2,
+    "TEST.ENABLE", True, "TEST.BATCH_SIZE", 2, "TEST.NUM_SPATIAL_CROPS", 1, "SOLVER.MAX_EPOCH", 1,
 )  # fmt: skip
 
 Model = TypeVar("Model", bound=FrameModel)
@@ -105,6 +120,45 @@ def trained_checkpoint(cfg: CfgNode, folder: Path) -> Path:
         progress, model.state_dict(), {}, {}, cfg.dump(), 1, 4, "f", class_names=CLASS_NAMES
     )
     return save_checkpoint(folder, state)
+
+
+def small_run_config(data: Path, output: Path, size: int, *changes: Any) -> CfgNode:
+    """Returns the configuration of a run of a small VTN with a frozen backbone on frames of ``size`` pixels.
+
+    ``changes`` are further ``KEY, value`` pairs.
+    """
+    frames = (
+        "DATA.TRAIN_JITTER_SCALES", [size, size], "DATA.TRAIN_CROP_SIZE", size, "DATA.TEST_CROP_SIZE", size,
+        "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", output,
+    )  # fmt: skip
+    return load_changed("VIT_B_VTN", *SMALL_RUN, *frames, *changes)
+
+
+def scores_of_test_split(cfg: CfgNode) -> np.ndarray:
+    """Returns the scores (V, K) of the test split, as the engine computes them; all videos must have some."""
+    model: Any = build_seeded_model(cfg, World(), fetch_weights=True)
+    evaluation = build_evaluator(adopt_frame_format(cfg, model), "test", model, World(), Interrupt()).run()
+    assert evaluation is not None
+    assert evaluation.broken == ()
+    return evaluation.scores
+
+
+def publish_folder(checkpoint: Path, output: Path) -> Path:
+    """Publishes a checkpoint under the name TINY; returns the folder for the hub."""
+    folder = publish(checkpoint, output, name="TINY").folder
+    assert folder is not None
+    return folder
+
+
+def publish_tiny(folder: Path, *changes: Any) -> Path:
+    """Publishes a VTN of three classes, which is tested on full videos; returns the folder for the hub.
+
+    ``changes`` are further ``KEY, value`` pairs.
+    """
+    cfg = tiny_config(
+        folder, folder / "run", *SMALL_VTN, "TRAIN.ENABLE", False, "DATA.TARGET_FPS", 10, *changes
+    )
+    return publish_folder(trained_checkpoint(cfg, folder / "run"), folder)
 
 
 def video_features(num_frames: int, fps: float = 5.0, seed: int = 0, step: int = 5) -> VideoFeatures:

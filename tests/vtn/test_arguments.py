@@ -46,6 +46,7 @@ OTHER_VALUES: dict[str, Any] = {
     "clip_frames": 8,
     "clip_stride": 4,
     "act_checkpoint": True,
+    "act_checkpoint_every": 2,
     "hidden_dim": 32,
     "num_layers": 1,
     "num_heads": 2,

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from slowfast.datasets.clip import Clip
 from tests.support.golden_cases import Golden, small_model
 from tests.support.tiny_models import (
     SIZE,
@@ -56,6 +57,23 @@ def test_logits_are_the_same_in_one_pass_in_chunks_and_from_features() -> None:
     model.chunk_frames = 4
     mask = torch.arange(11) < torch.tensor([[11], [6]])
     assert_close(model(frames, mask=mask)[1:], model(frames[1:, :, :6]))
+
+
+def test_frames_reach_the_backbone_channels_last_as_they_are_collated() -> None:
+    """Convolutions are faster so. It needs no setting: a batch is laid out in memory as decoded."""
+    clips = [
+        Clip(torch.zeros(4, SIZE, SIZE, 3, dtype=torch.uint8).permute(3, 0, 1, 2), torch.arange(4), 0, video)
+        for video in range(2)
+    ]
+    model, layouts = tiny().train(), []
+    first = next(module for module in model.backbone.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, args: layouts.append(args[0]))
+
+    batch = Clip.collate(clips)
+    model(batch.inputs((0.5,) * 3, (0.5,) * 3), batch.positions, batch.mask)
+
+    assert layouts
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images in layouts)
 
 
 def test_activation_checkpointing_does_not_change_gradients() -> None:

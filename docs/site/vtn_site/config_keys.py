@@ -9,15 +9,12 @@ from pathlib import Path
 
 from vtn_site.repository_pages import ROOT
 
-MODULES = tuple(
-    ROOT / path
-    for path in (
-        "slowfast/config/defaults.py",
-        "slowfast/models/pytorchvideo/config.py",
-        "projects/vtn/vtn/config.py",
-    )
+MODULES = (
+    *sorted(ROOT.glob("slowfast/config/defaults/*.py")),
+    ROOT / "slowfast/models/pytorchvideo/config.py",
+    ROOT / "projects/vtn/vtn/config/defaults.py",
 )
-_ASSIGNMENT = re.compile(r"^ *(?:_C|cfg)\.([A-Z0-9_.]+) = (.+)$")
+_ASSIGNMENT = re.compile(r"^ *(?:KEYS|cfg)\.([A-Z0-9_.]+) = (.+)$")
 _COMMENT = re.compile(r"^ *# (?!-{3})(.*)$")
 
 

@@ -17,6 +17,7 @@ from slowfast.datasets.loading.workers import WorkerPool
 from slowfast.datasets.missing_videos import check_videos_exist
 from slowfast.datasets.video_dataset import Item, VideoDataset, ViewDataset
 from slowfast.datasets.views.augment import clips_per_video
+from slowfast.timing.stage_times import COLLATING, StageTimes, measure, take_times
 
 
 class Step(tuple[Batch, ...]):
@@ -79,6 +80,9 @@ class ClipLoader(Iterable[Batch]):
         sample_timeout, pin_memory: see :class:`WorkerPool`.
         several_sizes: whether frames may differ in size; the views of one list of items are then several
             batches, one for each size. The length of the loader counts the lists.
+
+    Attributes:
+        num_workers: as given.
     """
 
     def __init__(
@@ -95,6 +99,8 @@ class ClipLoader(Iterable[Batch]):
         self.batch_sampler = batch_sampler
         self._collate = collate_by_size if several_sizes else collate_one_size
         self._pin_memory = pin_memory
+        self.num_workers = num_workers
+        self._own_times = StageTimes()
         self._pool: WorkerPool | None = None
         if num_workers > 0:
             self._pool = WorkerPool(
@@ -108,14 +114,24 @@ class ClipLoader(Iterable[Batch]):
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
+    @property
+    def times(self) -> StageTimes:
+        """Seconds spent on all batches so far, summed over the workers; for a rate, take differences."""
+        return self._own_times if self._pool is None else self._pool.times
+
     def __iter__(self) -> Iterator[Batch]:
         if self._pool is not None:
             for step in self._pool.run(self.batch_sampler):
                 yield from step
             return
         for items in self.batch_sampler:
-            step = self._collate([self.dataset[item] for item in items])
-            yield from step.pin_memory() if self._pin_memory else step
+            take_times()  # what this process did since the last batch is not loading
+            clips = [self.dataset[item] for item in items]
+            with measure(COLLATING):
+                step = self._collate(clips)
+                step = step.pin_memory() if self._pin_memory else step
+            self._own_times += take_times()
+            yield from step
 
 
 def build_loader(
@@ -143,7 +159,7 @@ def build_loader(
         DataError: where none of the first hundred videos exists, or the training set has fewer videos than
             one batch.
     """
-    if isinstance(dataset, VideoDataset) and dataset.features is None:
+    if isinstance(dataset, VideoDataset) and dataset.features is None and dataset.shards is None:
         check_videos_exist(dataset.paths)
     sampler: TrainingSampler | EvalSampler
     if split == "train":

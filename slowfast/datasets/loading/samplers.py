@@ -17,6 +17,7 @@ from slowfast.errors import ConfigError, DataError
 from slowfast.registry import Registry
 
 if TYPE_CHECKING:
+    from slowfast.datasets.shards.member_paths import ShardOrder
     from slowfast.datasets.video_dataset import ViewDataset
 
 
@@ -54,7 +55,8 @@ SAMPLER_REGISTRY: Registry[Callable[..., TrainingSampler]] = Registry(
 
 ``build(dataset, global_batch, rank=0, world_size=1, seed=0, repeats=1) -> TrainingSampler``
 
-- ``dataset``: the training set; ``len(dataset)``, ``dataset.labels`` and ``dataset.paths`` describe it.
+- ``dataset``: the training set; ``len(dataset)``, ``dataset.labels`` and ``dataset.paths`` describe it, and
+  ``dataset.shards`` the archives that contain its videos (None for files).
 - ``global_batch``: videos per step over all processes, a multiple of ``world_size``.
 - ``rank``, ``world_size``: this process and the number of processes. A process must yield its own
   ``global_batch / world_size`` videos of each step, and every process the same number of steps.
@@ -199,13 +201,35 @@ class ClassSampler(TrainSampler):
         return rng.permutation(np.concatenate(chosen))
 
 
+class ShardSampler(TrainSampler):
+    """A training sampler that reads few shards at a time: videos are shuffled within a few of them.
+
+    The shards come in another order in each epoch. Where all of them are shuffled together, the order is that
+    of :class:`TrainSampler`.
+
+    Args:
+        shards: the shards of the data set.
+        others: see :class:`TrainSampler`.
+    """
+
+    def __init__(self, shards: ShardOrder, global_batch: int, **others: int) -> None:
+        super().__init__(int(shards.starts[-1]), global_batch, **others)
+        self._shards = shards
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if not 0 < self._shards.together < len(self._shards.starts) - 1:
+            return super()._order(epoch)
+        return self._shards.shuffle(np.random.default_rng((self._seed, epoch)))
+
+
 @SAMPLER_REGISTRY.register("shuffle")
 def _build_shuffle(
     dataset: ViewDataset, global_batch: int, *, rank: int, world_size: int, seed: int, repeats: int
 ) -> TrainSampler:
-    return TrainSampler(
-        len(dataset), global_batch, rank=rank, world_size=world_size, seed=seed, repeats=repeats
-    )
+    others = {"rank": rank, "world_size": world_size, "seed": seed, "repeats": repeats}
+    if (shards := getattr(dataset, "shards", None)) is not None:  # a user's data set may lack it
+        return ShardSampler(shards, global_batch, **others)
+    return TrainSampler(len(dataset), global_batch, **others)
 
 
 @SAMPLER_REGISTRY.register("balanced")

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from slowfast.datasets.loading.quarantine import Quarantine
+from slowfast.timing.stage_times import COLLATING, COPYING, measure, take_times
 
 # Seconds between two checks for a dead or stuck process, by workers and main process alike.
 POLL_SECONDS = 0.5
@@ -61,14 +62,20 @@ def _build_batch(
 ) -> Any:
     """Returns a batch, or the exception that building it raised."""
     try:
-        return collate([dataset[item] for item in items])
+        clips = [dataset[item] for item in items]
+        with measure(COLLATING):
+            return collate(clips)
     except Exception as error:
         error.add_note(f"in a loader worker:\n{traceback.format_exc()}")
         return error
 
 
 def _send_batch(connection: Connection, number: int, batch: Any) -> None:
-    try:
-        connection.send((number, batch))
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        connection.send((number, RuntimeError(f"a batch cannot be sent from its worker: {error}: {batch!r}")))
+    """Sends a batch, and with it the time since the last one, whose sending it includes."""
+    times = take_times()
+    with measure(COPYING):
+        try:
+            connection.send((number, batch, times))
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            problem = RuntimeError(f"a batch cannot be sent from its worker: {error}: {batch!r}")
+            connection.send((number, problem, times))

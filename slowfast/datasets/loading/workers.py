@@ -28,7 +28,9 @@ import torch.multiprocessing
 from slowfast.datasets.loading.quarantine import HUNG, KILLED, Quarantine, Reading
 from slowfast.datasets.loading.worker_process import POLL_SECONDS, QuarantinedDataset, run_worker
 from slowfast.errors import DataError
+from slowfast.files import share_temporary_folder
 from slowfast.log import get_logger
+from slowfast.timing.stage_times import StageTimes
 
 logger = get_logger(__name__)
 
@@ -79,6 +81,9 @@ class WorkerPool:
         num_workers: 1 or more.
         sample_timeout: seconds that reading one video may take while its batch is awaited; 0: no limit.
         pin_memory: pin each batch when it arrives, in a thread of its own.
+
+    Attributes:
+        times: seconds that all workers have spent on the batches that have arrived.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class WorkerPool:
         self._deaths: dict[int, int] = {}
         self._idle_deaths = 0
         self._finished: dict[int, Any] = {}
+        self.times = StageTimes()
         self._current_run: object = None
         self._pinner = ThreadPoolExecutor(1) if pin_memory else None
         weakref.finalize(self, _terminate_all, self._workers, os.getpid())
@@ -166,8 +172,9 @@ class WorkerPool:
     def _receive_batches(self, worker: _Worker) -> None:
         try:
             while worker.connection.poll():
-                number, batch = worker.connection.recv()
+                number, batch, times = worker.connection.recv()
                 self._idle_deaths = 0
+                self.times += times
                 if worker.tasks.pop(number, None) is None:
                     continue
                 if self._pinner is not None and not isinstance(batch, Exception):
@@ -238,6 +245,7 @@ class WorkerPool:
             successor.assign(number, items)
 
     def _start(self, number: int) -> _Worker:
+        share_temporary_folder()  # workers are killed at the end of the pool
         context = torch.multiprocessing.get_context()
         connection, worker_connection = context.Pipe()
         quarantine = self._dataset.quarantine.for_another_worker()

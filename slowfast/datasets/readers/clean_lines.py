@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.video_list import END, LABEL, START, ListFormat
 
-_NEWLINE, _RETURN = 10, 13
+_TAB, _NEWLINE, _RETURN = 9, 10, 13
 # Digits of the largest class index, and characters of the longest time or unused cell, that are read here.
 _MAX_DIGITS, _MAX_CHARACTERS = 9, 32
 
@@ -68,6 +68,9 @@ def read_clean(
         The rows, ``starts`` counted from the chunk; None where a line is not clean.
     """
     starts, ends = _find_lines(chunk)
+    # The grammar removes blanks after each tab, also within a path.
+    if form.separator == "\t" and (_BLANK[chunk[1:]] & (chunk[:-1] == _TAB)).any():
+        return None
     if form.columns == (LABEL,) and not multi_label:
         plain = _read_last_numbers(chunk, ord(form.separator), starts, ends)
         if plain is None:

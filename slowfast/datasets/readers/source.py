@@ -28,7 +28,7 @@ class AnnotationSource:
     """The source of the annotations of one split, and the settings by which they are read.
 
     Attributes:
-        folder: the data set's folder, or (for lists of ``path label``) one file.
+        folder: the data set's folder, or (for lists of ``path label``) one file, or a pattern of shards.
         split: "train", "val" or "test".
         num_classes: K, the classes of the model.
         prefix: folder of the videos; empty: ``folder``.
@@ -37,6 +37,7 @@ class AnnotationSource:
         fold: number of the official split, from 1, for data sets that have several.
         image_fps: images per second of folders of images.
         image_template: name of the images in a folder, see ``DATA.IMAGE_TEMPLATE``.
+        shuffle_shards: number of shards whose videos are shuffled together, see ``DATA.SHUFFLE_SHARDS``.
     """
 
     folder: str
@@ -48,6 +49,7 @@ class AnnotationSource:
     fold: int = 1
     image_fps: float = 30.0
     image_template: str = ""
+    shuffle_shards: int = 0
 
     @property
     def root(self) -> str:

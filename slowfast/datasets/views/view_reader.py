@@ -17,6 +17,7 @@ from torch import Tensor
 from slowfast.datasets.views import sampling, spatial
 from slowfast.errors import DecodeError
 from slowfast.models.clip_grid import ClipGrid
+from slowfast.timing.stage_times import TRANSFORMING, measure
 from slowfast.video.decoding import OpenVideo, open_video
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, scaled_by
@@ -211,7 +212,8 @@ class ViewReader:
             indices, positions = self.plan(video.times, path, view, rng, segment)
             frames = video.read(indices, self.scheme.placer(crop, rng))
         if self.augment is not None:
-            frames = self.augment(frames, rng)
+            with measure(TRANSFORMING):
+                frames = self.augment(frames, rng)
         # (T, H, W, 3) -> (3, T, H, W)
         return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
 

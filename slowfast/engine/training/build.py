@@ -22,6 +22,8 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
+from slowfast.engine.speed.cores import cores_of
+from slowfast.engine.speed.monitor import HeadroomMonitor
 from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.diagnosis import build_stall_detector
 from slowfast.engine.training.failure_budget import FailureBudget
@@ -94,7 +96,7 @@ def build_training_run(
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),
         identity=_build_identity(cfg, dataset, global_batch, scale, saved),
-        log=_build_log(cfg, schedule, world, trackers or Trackers()),
+        log=_build_log(cfg, schedule, world, loader, trackers or Trackers()),
         failure_budget=_build_failure_budget(cfg, dataset, world),
         writer=_build_writer(cfg, world),
         selection=_build_selection(cfg),
@@ -254,7 +256,9 @@ def _build_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> Schedule:
     )
 
 
-def _build_log(cfg: CfgNode, schedule: Schedule, world: World, trackers: Trackers) -> TrainingLog:
+def _build_log(
+    cfg: CfgNode, schedule: Schedule, world: World, loader: ClipLoader, trackers: Trackers
+) -> TrainingLog:
     return TrainingLog(
         max_epoch=schedule.max_epoch,
         steps_per_epoch=schedule.steps_per_epoch,
@@ -263,4 +267,10 @@ def _build_log(cfg: CfgNode, schedule: Schedule, world: World, trackers: Tracker
         enabled=world.is_main,
         device=world.device,
         trackers=trackers,
+        headroom=HeadroomMonitor(
+            lambda: loader.times,
+            workers=loader.num_workers,
+            cores=cores_of(world),
+            is_cached=loader.dataset.features is not None,
+        ),
     )

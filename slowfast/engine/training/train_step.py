@@ -109,6 +109,9 @@ class TrainStep:
         self._network = network or model
         self._compiled = compiled_part(self._network)
         self._micro_batches = micro_batches
+        # A model's lists are walked once: in a step of small operations they would take a noticeable time.
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._remedies = _memory_remedies(model)
 
     def __call__(
         self,
@@ -127,7 +130,7 @@ class TrainStep:
             TrainingError: if the model rejects the batch.
             DeviceError: if the device fails or its memory is full.
         """
-        with device_errors(self._world.device, *_memory_remedies(self.model)):
+        with device_errors(self._world.device, *self._remedies):
             return self._take(batch, lr, stop_requested, save_requested)
 
     def _take(
@@ -142,7 +145,7 @@ class TrainStep:
                 raise known from error
             raise
         self.scaler.unscale_(self.optimizer)
-        norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        norm = get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         norm = to_full(norm)  # sharded gradients have a sharded norm
         result = self._combine(loss, logits, norm, batch, stop_requested(), save_requested())
         if result.updated:
@@ -234,9 +237,9 @@ class TrainStep:
     def _update(self, norm: Tensor) -> None:
         """Clips the gradients, whose norm is ``norm``, and updates weights, scaler and average."""
         if self._clip_value is not None:
-            clip_grad_value_(self.model.parameters(), self._clip_value)
+            clip_grad_value_(self._parameters, self._clip_value)
         elif self._clip_norm is not None:
-            clip_grads_with_norm_(self.model.parameters(), self._clip_norm, norm)
+            clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:

@@ -13,6 +13,7 @@ import torch
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
+from slowfast.engine.speed.monitor import HeadroomMonitor
 from slowfast.engine.training.train_step import StepResult
 from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.progress import Progress, format_duration
@@ -81,6 +82,7 @@ class TrainingLog:
         enabled: whether this process logs.
         device: of the model; its memory is logged.
         trackers: get the same metrics.
+        headroom: watches the first steps, and tells once whether loading limits them; None: it is not logged.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class TrainingLog:
         enabled: bool,
         device: torch.device,
         trackers: Trackers,
+        headroom: HeadroomMonitor | None = None,
     ) -> None:
         self._max_epoch = max_epoch
         self._steps_per_epoch = steps_per_epoch
@@ -101,6 +104,7 @@ class TrainingLog:
         self._enabled = enabled
         self._device = device
         self._trackers = trackers
+        self._headroom = headroom
         self._window = _Sums()
         self._epoch_sums = _Sums()
         self._lowest: dict[str, float] = {}
@@ -121,7 +125,12 @@ class TrainingLog:
         """
         self._window.add(result, *times)
         self._epoch_sums.add(result, *times)
-        if not self._enabled or (step + 1) % self._period:
+        if not self._enabled:
+            return
+        if self._headroom is not None and (headroom := self._headroom.observe(*times)) is not None:
+            logger.info("speed: %s", headroom.describe())
+            log_json_stats(headroom.stats())
+        if (step + 1) % self._period:
             return
         metrics = self._window.metrics()
         self._window = _Sums()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +193,16 @@ def test_no_worker_outlives_its_loader(how: str) -> None:
         time.sleep(0.002)
     _, alive = psutil.wait_procs(workers, timeout=5)
     assert alive == []
+
+
+def test_killed_workers_leave_no_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers pass tensors through the folder of the main process, which removes it when it ends."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
+    batches = loader(dataset(do_nothing, training=False), training=False, workers=2)
+    assert sum(batch.num_clips for batch in batches) == VIDEOS
+    del batches
+    assert list(tmp_path.iterdir()) == [Path(multiprocessing.util.get_temp_dir())]
 
 
 def test_a_batch_of_broken_videos_only() -> None:

@@ -17,7 +17,6 @@ from fvcore.common.config import CfgNode
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import normalize
 from slowfast.distributed.world import World
-from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run import run
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import ConfigError
@@ -27,8 +26,7 @@ from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.video.decoding import open_video
 from tests.support.clips.backbone import FRAMES, SIZE, TUBELET, tiny_clip_model
-from tests.support.configs import load_changed
-from tests.support.tiny_models import SMALL_VTN
+from tests.support.tiny_models import scores_of_test_split, small_run_config
 from tests.support.videos import write_csv, write_video
 from vtn import VTN, VideoFeatures, VideoStream, score_video, score_windows
 from vtn.inference.extract import FrameView, extract_video_features
@@ -57,24 +55,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(data: Path, output: Path, *changes: Any) -> CfgNode:
-    values = (
-        *SMALL_VTN, "VTN.BACKBONE.NAME", "tiny_clips", "VTN.BACKBONE.ARGS", {}, "VTN.BACKBONE.FROZEN", True,
-        "VTN.LONGFORMER.POSITION", "sinusoidal", "VTN.LONGFORMER.POSITION_UNIT", "second",
-        "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", output, "MODEL.NUM_CLASSES", 3, "NUM_GPUS", 0,
-        "DATA.TRAIN_JITTER_SCALES", [SIZE, SIZE], "DATA.TRAIN_CROP_SIZE", SIZE, "DATA.TEST_CROP_SIZE", SIZE,
-        "DATA.NUM_FRAMES", 0, "DATA.SAMPLING_RATE", 0, "DATA_LOADER.NUM_WORKERS", 0, "TRAIN.BATCH_SIZE", 2,
-        "TEST.BATCH_SIZE", 2, "TEST.NUM_SPATIAL_CROPS", 1, "TEST.ENABLE", True, "SOLVER.MAX_EPOCH", 1,
-        "MODEL.HEAD_ACT", "none", *changes,
+    clips = (
+        "VTN.BACKBONE.NAME", "tiny_clips", "VTN.BACKBONE.ARGS", {}, "DATA.NUM_FRAMES", 0,
+        "DATA.SAMPLING_RATE", 0, "VTN.LONGFORMER.POSITION", "sinusoidal",
+        "VTN.LONGFORMER.POSITION_UNIT", "second",
     )  # fmt: skip
-    return load_changed("VIT_B_VTN", *values)
-
-
-def scores(cfg: CfgNode) -> np.ndarray:
-    model: Any = build_seeded_model(cfg, World(), fetch_weights=True)
-    cfg = adopt_frame_format(cfg, model)
-    evaluation = build_evaluator(cfg, "test", model, World(), Interrupt()).run()
-    assert evaluation is not None
-    return evaluation.scores
+    return small_run_config(data, output, SIZE, *clips, *changes)
 
 
 @pytest.mark.parametrize("unit", ["second", "frame"])
@@ -95,18 +81,18 @@ def test_scores_from_the_cache_equal_the_scores_from_frames(
         data, tmp_path / "cached", *changes, "DATA.FEATURES", features, "DATA.FEATURES_LAYOUT", "frames_first"
     )
     extract_features(cached, World(), Interrupt(), ExtractionRequest(dtype="float32"))
-    expected = scores(config(data, tmp_path / "frames", *changes))
-    np.testing.assert_allclose(scores(cached), expected, atol=1e-4)
+    expected = scores_of_test_split(config(data, tmp_path / "frames", *changes))
+    np.testing.assert_allclose(scores_of_test_split(cached), expected, atol=1e-4)
 
 
 def test_views_that_are_streamed_equal_those_in_memory(data: Path, tmp_path: Path) -> None:
     changes = ("TRAIN.EVAL_FULL_VIDEO", True, "VTN.BACKBONE.CLIP_STRIDE", 6)
-    expected = scores(config(data, tmp_path, *changes, "TRAIN.EVAL_STREAM_FRAMES", 0))
+    expected = scores_of_test_split(config(data, tmp_path, *changes, "TRAIN.EVAL_STREAM_FRAMES", 0))
     streamed = config(data, tmp_path, *changes, "TRAIN.EVAL_STREAM_FRAMES", 10)
-    np.testing.assert_allclose(scores(streamed), expected, atol=1e-4)
+    np.testing.assert_allclose(scores_of_test_split(streamed), expected, atol=1e-4)
     shuffled = config(data, tmp_path, *changes, "TRAIN.EVAL_STREAM_FRAMES", 10, "TEST.SHUFFLE_FRAMES", True)
     with pytest.raises(ConfigError, match=r"SHUFFLE_FRAMES = True: .* set TRAIN.EVAL_STREAM_FRAMES 0"):
-        scores(shuffled)
+        scores_of_test_split(shuffled)
 
 
 def test_a_run_trains_from_frames_and_from_the_cache(data: Path, tmp_path: Path) -> None:

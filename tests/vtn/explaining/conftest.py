@@ -1,4 +1,4 @@
-"""A published folder of a tiny VTN with a timm transformer, and videos."""
+"""Videos for explanations."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tiny import tiny_config
-from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
 from tests.support.videos import write_csv, write_video
-from vtn.publishing.publish import publish
 
 
 @pytest.fixture(scope="session")
@@ -21,16 +18,4 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "broken.mp4").write_text("not a video")
     write_csv(folder / "test.csv", [(path, 0) for path in [*paths, folder / "broken.mp4"]])
-    return folder
-
-
-@pytest.fixture(scope="session")
-def published(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that ``vtn publish`` writes."""
-    cfg = tiny_config(
-        videos, tmp_path_factory.mktemp("run"), *SMALL_VTN, "TRAIN.ENABLE", False, "DATA.TARGET_FPS", 10
-    )
-    checkpoint = trained_checkpoint(cfg, Path(cfg.OUTPUT_DIR))
-    folder = publish(checkpoint, tmp_path_factory.mktemp("published"), name="TINY").folder
-    assert folder is not None
     return folder

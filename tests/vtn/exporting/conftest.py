@@ -50,10 +50,10 @@ def make_model(backbone: str = "shallow_conv", **changes: Any) -> Any:
     return model
 
 
-@pytest.fixture(scope="session", params=list(BACKBONES))
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A model, the folder with its two parts as ONNX, and the report of the export."""
-    model = make_model(request.param)
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model with a transformer, the folder with its two parts as ONNX, and the report of the export."""
+    model = make_model("test_vit")
     folder = tmp_path_factory.mktemp("exported")
     report = export_model(model, ExportRequest(str(folder), parts=("backbone", "encoder")))
     return model, folder, report

@@ -8,9 +8,8 @@ import pytest
 from fvcore.common.config import CfgNode
 
 from tests.support.tiny import tiny_config
-from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
+from tests.support.tiny_models import SMALL_VTN, publish_folder, trained_checkpoint
 from tests.support.videos import write_csv, write_video
-from vtn.publishing.publish import publish
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +45,4 @@ def checkpoint(cfg: CfgNode) -> Path:
 @pytest.fixture(scope="session")
 def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that ``vtn publish`` writes from the checkpoint."""
-    folder = publish(checkpoint, tmp_path_factory.mktemp("published"), name="TINY").folder
-    assert folder is not None
-    return folder
+    return publish_folder(checkpoint, tmp_path_factory.mktemp("published"))

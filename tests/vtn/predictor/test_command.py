@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.sharding.shards import write_tar
 from tests.support.tiny_models import CLASS_NAMES
 from tests.support.videos import write_video
 from vtn import Predictor
@@ -81,6 +82,16 @@ def test_one_video_is_shown_in_full(published: Path, clips: Path, capsys: pytest
     shown = capsys.readouterr()
     assert shown.out == Predictor(published, device="cpu")(clips / "a.mp4").describe() + "\n"
     assert shown.err == ""
+
+
+def test_a_video_in_a_shard_has_the_scores_of_the_file(published: Path, clips: Path, tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "shard-000000.tar", {"000007.mp4": (clips / "a.mp4").read_bytes()})
+    name, scores = f"{shard}: 000007.mp4", tmp_path / "scores.json"
+    assert exit_status([str(published), name, str(clips / "a.mp4"), f"--json={scores}"]) == 0
+    one, other = json.loads(scores.read_text())["videos"]
+    assert one.pop("video") == name
+    assert other.pop("video") == str(clips / "a.mp4")
+    assert one == other
 
 
 @pytest.mark.parametrize("mode", ["--quiet", "--progress"])

@@ -11,10 +11,7 @@ import pytest
 import uvicorn
 
 from tests.support.serving.running import LIMITS, Running, wait_for
-from tests.support.tiny import tiny_config
-from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
 from tests.support.videos import write_csv, write_video
-from vtn.publishing.publish import publish
 from vtn.serving.app import create_app
 from vtn.serving.protection import LOOPBACK_NAMES
 from vtn.serving.service import Service
@@ -31,18 +28,6 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_video(folder / f"{frames:02}.mp4", frames, size=(48, 64), fps=10) for frames in (1, 13, 40)
     ]
     write_csv(folder / "test.csv", [(path, 0) for path in paths])
-    return folder
-
-
-@pytest.fixture(scope="session")
-def published(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that ``vtn publish`` writes."""
-    cfg = tiny_config(
-        videos, tmp_path_factory.mktemp("run"), *SMALL_VTN, "TRAIN.ENABLE", False, "DATA.TARGET_FPS", 10
-    )
-    checkpoint = trained_checkpoint(cfg, Path(cfg.OUTPUT_DIR))
-    folder = publish(checkpoint, tmp_path_factory.mktemp("published"), name="TINY").folder
-    assert folder is not None
     return folder
 
 

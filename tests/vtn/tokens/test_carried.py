@@ -17,9 +17,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.datasets.build import build_dataset
 from slowfast.distributed.world import World
-from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run import run
-from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import ConfigError, DataError, InputError
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.features.batch import FeatureClip
@@ -28,8 +26,13 @@ from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt
 from slowfast.models.complexity import clip_complexity
 from slowfast.video.frame_times import FrameTimes
-from tests.support.configs import load_changed
-from tests.support.tiny_models import CLASSES, SMALL_VTN, TINY, with_large_weights
+from tests.support.tiny_models import (
+    CLASSES,
+    TINY,
+    scores_of_test_split,
+    small_run_config,
+    with_large_weights,
+)
 from tests.support.videos import write_csv, write_video
 from vtn import VTN, FrameAverage, VideoFeatures, VideoStream, create_model, score_video, score_windows
 from vtn.inference.extract import FrameView, extract_video_features
@@ -64,23 +67,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def config(data: Path, output: Path, *changes: Any) -> CfgNode:
-    values = (
-        *SMALL_VTN, "VTN.BACKBONE.TOKENS", [2, 2], "VTN.BACKBONE.CLASS_TOKEN", True,
-        "VTN.BACKBONE.FROZEN", True,
-        "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", output, "MODEL.NUM_CLASSES", 3, "NUM_GPUS", 0,
-        "DATA.TRAIN_JITTER_SCALES", [SIZE, SIZE], "DATA.TRAIN_CROP_SIZE", SIZE, "DATA.TEST_CROP_SIZE", SIZE,
-        "DATA.NUM_FRAMES", 4, "DATA.SAMPLING_RATE", 2, "DATA_LOADER.NUM_WORKERS", 0, "TRAIN.BATCH_SIZE", 2,
-        "TEST.BATCH_SIZE", 2, "TEST.NUM_SPATIAL_CROPS", 1, "TEST.ENABLE", True, "SOLVER.MAX_EPOCH", 1,
-        "MODEL.HEAD_ACT", "none", *changes,
-    )  # fmt: skip
-    return load_changed("VIT_B_VTN", *values)
-
-
-def scores(cfg: CfgNode) -> np.ndarray:
-    model: Any = build_seeded_model(cfg, World(), fetch_weights=True)
-    evaluation = build_evaluator(cfg, "test", model, World(), Interrupt()).run()
-    assert evaluation is not None
-    return evaluation.scores
+    tokens = ("VTN.BACKBONE.TOKENS", [2, 2], "VTN.BACKBONE.CLASS_TOKEN", True)
+    return small_run_config(data, output, SIZE, *tokens, *changes)
 
 
 @pytest.mark.parametrize(("model", "kind"), [*(("VTN", kind) for kind in KINDS), ("FrameAverage", "concat")])
@@ -93,7 +81,9 @@ def test_scores_from_the_cache_equal_the_scores_from_frames(
     (stored,) = (tmp_path / "cache").glob("short*/test0.mp4.npy")
     assert np.load(stored).shape == (9, 5, 64)  # (T, M, F)
     assert Manifest.read(tmp_path / "cache").num_tokens == 5
-    np.testing.assert_allclose(scores(cfg), scores(config(data, tmp_path, *changes)), atol=1e-4)
+    np.testing.assert_allclose(
+        scores_of_test_split(cfg), scores_of_test_split(config(data, tmp_path, *changes)), atol=1e-4
+    )
 
 
 def test_a_run_on_cached_tokens_trains_and_tests(
@@ -114,7 +104,7 @@ def test_a_cache_of_other_tokens_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tokens: the cache has 2 × 2, class token, needed is 1 × 2"):
         extract_features(other, World(), Interrupt(), ExtractionRequest())
     with pytest.raises(ConfigError, match="tokens: the cache has 2 × 2, class token, needed is 1 × 2"):
-        scores(other)
+        scores_of_test_split(other)
 
 
 def test_a_manifest_of_one_token_is_that_of_earlier_versions(data: Path, tmp_path: Path) -> None:
@@ -169,7 +159,7 @@ def test_feature_files_of_other_programs_may_have_tokens(tmp_path: Path) -> None
         "VTN.BACKBONE.CLASS_TOKEN", False, "DATA.TARGET_FPS", 5,
     )  # fmt: skip
     cfg = config(tmp_path, tmp_path / "run", *changes)
-    assert scores(cfg).shape == (4, 3)
+    assert scores_of_test_split(cfg).shape == (4, 3)
     with pytest.raises(DataError, match=r"rows of shape \(4, 24\), and the model takes \(9, 24\)"):
         build_dataset(cfg, "test", feature_shape=(9, 24))
 

@@ -20,7 +20,6 @@ from slowfast.datasets.clip import normalize
 from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.datasets.views.spatial import whole_picture
 from slowfast.distributed.world import World
-from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run import run
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import ConfigError
@@ -31,8 +30,7 @@ from slowfast.interrupt import Interrupt
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.video.decoding import open_video
 from tests.support.clips import backbone as clip_backbone  # noqa: F401 (registers tiny_clips)
-from tests.support.configs import load_changed
-from tests.support.tiny_models import SMALL_VTN
+from tests.support.tiny_models import scores_of_test_split, small_run_config
 from tests.support.videos import write_csv, write_video
 from vtn import VTN
 from vtn.inference.video_prediction import PredictionRequest, predict_video
@@ -68,24 +66,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(data: Path, output: Path, *changes: Any) -> CfgNode:
-    values = (
-        *SMALL_VTN, "VTN.BACKBONE.TOKENS", [2, 2], "VTN.BACKBONE.FROZEN", True, *CONVOLUTIONAL,
-        "DATA.PATH_TO_DATA_DIR", data, "OUTPUT_DIR", output, "MODEL.NUM_CLASSES", 3, "NUM_GPUS", 0,
-        "DATA.TRAIN_JITTER_SCALES", [SIZE, SIZE], "DATA.TRAIN_CROP_SIZE", SIZE, "DATA.TEST_CROP_SIZE", SIZE,
-        "DATA.NUM_FRAMES", 4, "DATA.SAMPLING_RATE", 2, "DATA_LOADER.NUM_WORKERS", 0, "TRAIN.BATCH_SIZE", 2,
-        "TEST.BATCH_SIZE", 6, "TEST.NUM_SPATIAL_CROPS", 1, "TEST.ENABLE", True, "SOLVER.MAX_EPOCH", 1,
-        "MODEL.HEAD_ACT", "none", "DATA.TEST_WHOLE_PICTURE", True, *changes,
+    pictures = (
+        "VTN.BACKBONE.TOKENS", [2, 2], *CONVOLUTIONAL, "TEST.BATCH_SIZE", 6, "DATA.TEST_WHOLE_PICTURE", True
     )  # fmt: skip
-    return load_changed("VIT_B_VTN", *values)
-
-
-def scores(cfg: CfgNode) -> np.ndarray:
-    model: Any = build_seeded_model(cfg, World(), fetch_weights=True)
-    cfg = adopt_frame_format(cfg, model)
-    evaluation = build_evaluator(cfg, "test", model, World(), Interrupt()).run()
-    assert evaluation is not None
-    assert evaluation.broken == ()
-    return evaluation.scores
+    return small_run_config(data, output, SIZE, *pictures, *changes)
 
 
 # ------------------------------------------------------------------------------------- the places
@@ -135,11 +119,11 @@ def test_a_batch_of_several_sizes_gives_the_scores_of_single_videos(
     data: Path, tmp_path: Path, model: str, backbone: tuple[Any, ...]
 ) -> None:
     changes = ("MODEL.MODEL_NAME", model, *backbone)
-    together = scores(config(data, tmp_path, *changes))
+    together = scores_of_test_split(config(data, tmp_path, *changes))
     np.testing.assert_allclose(
-        together, scores(config(data, tmp_path, *changes, "TEST.BATCH_SIZE", 1)), atol=1e-5
+        together, scores_of_test_split(config(data, tmp_path, *changes, "TEST.BATCH_SIZE", 1)), atol=1e-5
     )
-    cropped = scores(config(data, tmp_path, *changes, "DATA.TEST_WHOLE_PICTURE", False))
+    cropped = scores_of_test_split(config(data, tmp_path, *changes, "DATA.TEST_WHOLE_PICTURE", False))
     differences = np.abs(together - cropped).max(axis=1)
     assert differences[[0, 4]].max() < 1e-5, "square videos have no sides to lose"
     assert differences[[1, 2, 3, 5]].min() > 1e-5
@@ -152,19 +136,21 @@ def test_a_cache_of_whole_pictures_gives_the_scores_of_the_videos(data: Path, tm
     assert variants == (Variant(SIZE, SIZE), Variant(SIZE, SIZE, picture_multiple=1))
     assert (tmp_path / "cache/short64-whole/test0.mp4.npy").is_file()
     assert not (tmp_path / "cache/short64-whole/train0.mp4.npy").exists()
-    np.testing.assert_allclose(scores(cfg), scores(config(data, tmp_path)), atol=1e-5)
+    np.testing.assert_allclose(
+        scores_of_test_split(cfg), scores_of_test_split(config(data, tmp_path)), atol=1e-5
+    )
     # Crops of the test split were not extracted, and are not taken from elsewhere.
     crops = config(data, tmp_path, "DATA.FEATURES", tmp_path / "cache", "DATA.TEST_WHOLE_PICTURE", False)
     extract_features(crops, World(), Interrupt(), ExtractionRequest(dtype="float32"))
     direct = config(data, tmp_path, "DATA.TEST_WHOLE_PICTURE", False)
-    np.testing.assert_allclose(scores(crops), scores(direct), atol=1e-5)
+    np.testing.assert_allclose(scores_of_test_split(crops), scores_of_test_split(direct), atol=1e-5)
 
 
 def test_a_cache_without_whole_pictures_is_refused(data: Path, tmp_path: Path) -> None:
     changes = ("DATA.FEATURES", tmp_path / "cache", "DATA.TEST_WHOLE_PICTURE", False)
     extract_features(config(data, tmp_path, *changes), World(), Interrupt(), ExtractionRequest())
     with pytest.raises(ConfigError, match="has short64-crop64-1of1, needed is short64-whole"):
-        scores(config(data, tmp_path, *changes, "DATA.TEST_WHOLE_PICTURE", True))
+        scores_of_test_split(config(data, tmp_path, *changes, "DATA.TEST_WHOLE_PICTURE", True))
 
 
 def test_a_manifest_without_whole_pictures_is_that_of_earlier_versions(data: Path, tmp_path: Path) -> None:
@@ -248,7 +234,7 @@ def test_a_prediction_sees_the_whole_picture(data: Path, tmp_path: Path) -> None
         return predict_video(request, Interrupt()).scores
 
     whole = predict()
-    np.testing.assert_allclose(whole, scores(cfg)[3], atol=1e-4)
+    np.testing.assert_allclose(whole, scores_of_test_split(cfg)[3], atol=1e-4)
     assert np.abs(predict("DATA.TEST_WHOLE_PICTURE", "False") - whole).max() > 1e-5
     (description,) = (tmp_path / "features").glob("test3-*.json")
     assert "picture_multiple" not in description.read_text()  # as files of earlier versions

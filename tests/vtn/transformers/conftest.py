@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.tiny import tiny_config
-from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
-from tests.support.videos import write_csv, write_video
-from vtn.publishing.publish import publish
+from tests.support.tiny_models import publish_tiny
+from tests.support.videos import write_video
 
 
 @pytest.fixture(scope="session")
@@ -25,24 +23,16 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 @pytest.fixture(scope="session")
-def publish_tiny(videos: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def publish_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A function that publishes a VTN of three classes and returns its folder; arguments change keys."""
 
-    def publish_model(*overrides: Any) -> Path:
-        folder = tmp_path_factory.mktemp("model")
-        write_csv(folder / "test.csv", [(path, 0) for path in videos.values()])
-        cfg = tiny_config(
-            *(folder, folder / "run", *SMALL_VTN, "TRAIN.ENABLE", False, "TRAIN.EVAL_STREAM_FRAMES", 32),
-            *("DATA.TARGET_FPS", 10, *overrides),
-        )
-        published = publish(trained_checkpoint(cfg, Path(cfg.OUTPUT_DIR)), folder, name="TINY").folder
-        assert published is not None
-        return published
+    def publish_model(*changes: Any) -> Path:
+        return publish_tiny(tmp_path_factory.mktemp("model"), "TRAIN.EVAL_STREAM_FRAMES", 32, *changes)
 
     return publish_model
 
 
 @pytest.fixture(scope="session")
-def published(publish_tiny: Callable[..., Path]) -> Path:
+def published(publish_model: Callable[..., Path]) -> Path:
     """The folder that ``vtn publish`` writes."""
-    return publish_tiny()
+    return publish_model()

@@ -34,9 +34,9 @@ def scores_by_pipeline(classify: Any, video: Path, names: list[str], **options: 
     ids=["as trained", "crops", "sigmoid", "crops, sigmoid", "five frames, seconds", "clips, BGR"],
 )
 def test_scores_are_those_of_the_predictor(
-    overrides: tuple[Any, ...], publish_tiny: Callable[..., Path], videos: dict[int, Path]
+    overrides: tuple[Any, ...], publish_model: Callable[..., Path], videos: dict[int, Path]
 ) -> None:
-    folder = publish_tiny(*overrides)
+    folder = publish_model(*overrides)
     predictor = vtn.Predictor(folder, device="cpu")
     classify = pipeline("video-classification", model=str(folder), device="cpu")
     for video in videos.values():
@@ -73,7 +73,7 @@ def test_nothing_is_reported_as_unsupported(published: Path, caplog: pytest.LogC
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_the_greatest_score_of_several_crops_is_not_a_mean(publish_tiny: Callable[..., Path]) -> None:
-    folder = publish_tiny("TEST.NUM_SPATIAL_CROPS", 3, "DATA.ENSEMBLE_METHOD", "max")
+def test_the_greatest_score_of_several_crops_is_not_a_mean(publish_model: Callable[..., Path]) -> None:
+    folder = publish_model("TEST.NUM_SPATIAL_CROPS", 3, "DATA.ENSEMBLE_METHOD", "max")
     with pytest.raises(InputError, match=r"DATA\.ENSEMBLE_METHOD = max: .* use vtn\.Predictor"):
         vtn.transformers.VTNVideoProcessor.from_pretrained(folder)

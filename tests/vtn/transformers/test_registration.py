@@ -35,8 +35,14 @@ def run(program: str, folder: Path, home: Path) -> subprocess.CompletedProcess[s
     )
 
 
+# All other tests here import vtn first, in the process of the tests.
 @pytest.mark.parametrize(
-    "name", ["vtn first", "remote code", pytest.param("vtn last", marks=pytest.mark.faults)]
+    "name",
+    [
+        "remote code",
+        pytest.param("vtn first", marks=pytest.mark.faults),
+        pytest.param("vtn last", marks=pytest.mark.faults),
+    ],
 )
 def test_the_auto_classes_know_the_models(name: str, published: Path, tmp_path: Path) -> None:
     done = run(PROGRAMS[name], published, tmp_path)

@@ -63,8 +63,8 @@ def test_pixels_are_normalised_crops(processor: VTNVideoProcessor) -> None:
     torch.testing.assert_close(frames.amin((0, 1, 3, 4)), expected)
 
 
-def test_several_crops_are_views(publish_tiny: Callable[..., Path], videos: dict[int, Path]) -> None:
-    inputs = AutoVideoProcessor.from_pretrained(publish_tiny("TEST.NUM_SPATIAL_CROPS", 3))(videos[70])
+def test_several_crops_are_views(publish_model: Callable[..., Path], videos: dict[int, Path]) -> None:
+    inputs = AutoVideoProcessor.from_pretrained(publish_model("TEST.NUM_SPATIAL_CROPS", 3))(videos[70])
     assert inputs["pixel_values_videos"].shape[:2] == (1, 3)
     assert inputs["positions"].shape == (1, inputs["pixel_values_videos"].shape[2])
 

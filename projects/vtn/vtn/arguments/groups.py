@@ -56,6 +56,8 @@ class BackboneConfig:
             the frames between them are not read.
         act_checkpoint: True recomputes the backbone's activations in the backward pass, which needs less
             memory and more time.
+        act_checkpoint_every: k, with ``act_checkpoint``: of each k blocks the first is recomputed on its own;
+            0: the whole backbone at once, which saves memory with ``chunk_frames`` only.
 
     Raises:
         ModelError: for a value outside these ranges. Names, weights and arguments that the backbone does not
@@ -81,6 +83,7 @@ class BackboneConfig:
     clip_frames: int = 0
     clip_stride: int = 0
     act_checkpoint: bool = False
+    act_checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
         if self.args is None:  # None in config.json of older folders
@@ -99,7 +102,12 @@ class BackboneConfig:
             )
         check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
         check_at_least(
-            0, "backbone", stage=self.stage, clip_frames=self.clip_frames, clip_stride=self.clip_stride
+            0,
+            "backbone",
+            stage=self.stage,
+            clip_frames=self.clip_frames,
+            clip_stride=self.clip_stride,
+            act_checkpoint_every=self.act_checkpoint_every,
         )
         check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
 
@@ -127,6 +135,7 @@ class BackboneConfig:
             clip_frames=node.CLIP_FRAMES,
             clip_stride=node.CLIP_STRIDE,
             act_checkpoint=node.ACT_CHECKPOINT,
+            act_checkpoint_every=node.ACT_CHECKPOINT_EVERY,
         )
 
 

@@ -28,6 +28,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
+from vtn.cli.model_options import (
+    add_device_option,
+    add_frame_rate_option,
+    add_source_options,
+    predictor_options,
+)
 
 if TYPE_CHECKING:
     from slowfast.interrupt import Interrupt
@@ -68,26 +74,11 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="N",
         help="measure N random videos of the list (default: all)",
     )
-    _add_model(parser.add_argument_group("model"))
+    group = parser.add_argument_group("model")
+    add_frame_rate_option(group)
+    add_source_options(group)
+    add_device_option(group)
     return parser
-
-
-def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--fps", type=positive_number, metavar="N", help="frames per second (default: the test's)"
-    )
-    group.add_argument("--cfg", default="", metavar="F", help="configuration, for weights without one")
-    group.add_argument(
-        "--imports",
-        action="append",
-        default=[],
-        metavar="F",
-        help="module or Python file that registers parts of the model; may be given several times",
-    )
-    group.add_argument(
-        "--backbone", default="", metavar="NAME", help="backbone, where its description lies elsewhere"
-    )
-    group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
@@ -104,17 +95,13 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     # Imported here, so that --help and wrong arguments are answered at once.
     from slowfast.errors import SlowFastError
     from slowfast.exit_status import run_command
-    from slowfast.interrupt import Interrupt, Interrupted
+    from slowfast.interrupt import Interrupt
 
     def work() -> int:
-        try:
-            with Interrupt() as interrupt:
-                predictor = _load(args)
-                explain = _explain_split if args.split else _explain_video
-                return explain(args, predictor, interrupt, program)
-        except Interrupted as stopped:
-            print(f"{program}: {stopped}", file=sys.stderr)
-            return stopped.exit_code
+        with Interrupt() as interrupt:
+            predictor = _load(args)
+            explain = _explain_split if args.split else _explain_video
+            return explain(args, predictor, interrupt, program)
 
     return run_command(program, work, expected=(SlowFastError, OSError))
 
@@ -139,14 +126,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace) -> Predictor:
     from vtn.predictor.predictor import Predictor
 
-    return Predictor(
-        args.source,
-        config=args.cfg,
-        imports=args.imports,
-        backbone=args.backbone,
-        device=args.device,
-        fps=args.fps,
-    )
+    return Predictor(args.source, **predictor_options(args))
 
 
 def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:

@@ -38,6 +38,7 @@ from collections.abc import Sequence
 from slowfast.cli.commands import make_parser
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import run_command
+from vtn.cli.model_options import add_source_options
 
 PROGRAM = "vtn export"
 STANDARD_OUTPUT = "-"
@@ -77,19 +78,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="numbers of frames that are compared (default: 1 16 250 4096)",
     )
     parser.add_argument("--json", default="", metavar="F", help="write the report to this file; - prints it")
-    parser.add_argument(
-        "--cfg", default="", metavar="F", help="configuration, for weights that come without one"
-    )
-    parser.add_argument(
-        "--imports", action="append", default=[], metavar="F", help="module or Python file that registers "
-        "parts of the model; may be given several times",
-    )  # fmt: skip
-    parser.add_argument(
-        "--backbone",
-        default="",
-        metavar="NAME",
-        help="backbone, where its description lies in a folder or on a hub",
-    )
+    add_source_options(parser.add_argument_group("model"))
     return parser
 
 

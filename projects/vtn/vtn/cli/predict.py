@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
+from vtn.cli.model_options import add_device_option, add_source_options
 
 if TYPE_CHECKING:
     from slowfast.interrupt import Interrupt
@@ -123,32 +124,8 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--cfg",
-        default="",
-        metavar="F",
-        help="YAML file, or name of a shipped configuration, for weights that come without one",
-    )
-    group.add_argument(
-        "--imports",
-        action="append",
-        default=[],
-        metavar="F",
-        help="module or Python file that registers parts of the model; weights never import any by "
-        "themselves; may be given several times",
-    )
-    group.add_argument(
-        "--backbone",
-        default="",
-        metavar="NAME",
-        help="backbone, where its description lies in a folder or on a hub",
-    )
-    group.add_argument(
-        "--trust-code",
-        action="store_true",
-        help="open an archive of torch.export (.pt2), which can run any code",
-    )
-    group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
+    add_source_options(group, exported=True)
+    add_device_option(group)
     group.add_argument(
         "--precision",
         choices=("float32", "bfloat16", "float16"),
@@ -199,7 +176,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     # Imported here, so that --help and wrong arguments are answered at once.
     from slowfast.errors import SlowFastError
     from slowfast.exit_status import run_command
-    from slowfast.interrupt import Interrupt, Interrupted
+    from slowfast.interrupt import Interrupt
     from slowfast.log import setup_logging
 
     def work() -> int:
@@ -208,12 +185,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
 
             return predict_videos(args, parser.prog)
         setup_logging(None)
-        try:
-            with Interrupt() as interrupt:
-                _predict(args, interrupt)
-        except Interrupted as stopped:
-            print(f"{parser.prog}: {stopped}", file=sys.stderr)
-            return stopped.exit_code
+        with Interrupt() as interrupt:
+            _predict(args, interrupt)
         return 0
 
     return run_command(parser.prog, work, expected=(SlowFastError, OSError))

@@ -16,6 +16,7 @@ from slowfast.errors import InputError
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.progress import Progress, format_duration
+from vtn.cli.model_options import predictor_options
 from vtn.predictor.predictor import Predictor
 from vtn.predictor.texts import printable
 from vtn.predictor.videos import VideoSource, expand_arguments, is_endless
@@ -28,6 +29,9 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
     Args:
         args: see ``vtn.cli.predict``.
         program: name of the command, at the start of messages.
+
+    Raises:
+        Interrupted: after a stop signal, once the video in work is done.
     """
     log_to_stderr(logging.INFO if args.progress else logging.WARNING)
     source, *videos = args.arguments
@@ -35,14 +39,9 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         _check_ends(videos)
     predictor = Predictor(
         source,
-        config=args.cfg,
-        imports=args.imports,
-        backbone=args.backbone,
-        trust_code=args.trust_code,
-        device=args.device,
+        **predictor_options(args),
         precision=args.precision,
         views=tuple(args.views) if args.views else None,
-        fps=args.fps,
         batch_size=args.batch_size,
         workers=args.workers,
     )
@@ -89,9 +88,7 @@ def _predict_all(
             f"{done - failed} of {len(sources)} videos predicted{failures}, {seconds:.1f} s", file=sys.stderr
         )
     if interrupt.requested() and done < len(sources):
-        stopped = Interrupted(interrupt.signum, f"{done} of {len(sources)} videos are done")
-        print(f"{program}: {stopped}", file=sys.stderr)
-        return stopped.exit_code
+        raise Interrupted(interrupt.signum, f"{done} of {len(sources)} videos are done")
     return EXIT_ERROR if failed else 0
 
 

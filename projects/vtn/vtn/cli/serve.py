@@ -25,6 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
+from vtn.cli.model_options import (
+    add_device_option,
+    add_frame_rate_option,
+    add_source_options,
+    predictor_options,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -51,7 +57,10 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--workers", type=positive_integer, default=1, metavar="N", help="processes with the model"
     )
     _add_limits(parser.add_argument_group("limits"))
-    _add_model(parser.add_argument_group("model"))
+    group = parser.add_argument_group("model")
+    add_frame_rate_option(group)
+    add_source_options(group, exported=True)
+    add_device_option(group)
     return parser
 
 
@@ -84,29 +93,6 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         help="for decoding and scoring a video (default: 120)",
     )
-
-
-def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--fps", type=positive_number, metavar="N", help="frames per second (default: the test's)"
-    )
-    group.add_argument("--cfg", default="", metavar="F", help="configuration, for weights without one")
-    group.add_argument(
-        "--imports",
-        action="append",
-        default=[],
-        metavar="F",
-        help="module or Python file that registers parts of the model; may be given several times",
-    )
-    group.add_argument(
-        "--backbone", default="", metavar="NAME", help="backbone, where its description lies elsewhere"
-    )
-    group.add_argument(
-        "--trust-code",
-        action="store_true",
-        help="open an archive of torch.export (.pt2), which can run any code",
-    )
-    group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
@@ -194,18 +180,10 @@ def _build_service(args: argparse.Namespace) -> Service:
         compute_seconds=args.time_limit,
     )
     examples = _find_examples(args.examples) if args.examples else []
-    options = {
-        "config": args.cfg,
-        "imports": args.imports,
-        "backbone": args.backbone,
-        "trust_code": args.trust_code,
-        "device": args.device,
-        "fps": args.fps,
-    }
     folder = UploadFolder(Path(args.folder) if args.folder else None)
     service = Service(
         Path(args.source).name,
-        WorkerPool(ModelSource(args.source, options), args.workers),
+        WorkerPool(ModelSource(args.source, predictor_options(args)), args.workers),
         folder,
         limits,
         examples,

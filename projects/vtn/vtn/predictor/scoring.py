@@ -16,6 +16,7 @@ from slowfast.datasets.clip import Clip, StreamedClip
 from slowfast.datasets.loading.loader import collate
 from slowfast.distributed.device import device_errors
 from slowfast.engine.streamed_view import classify_streamed_view
+from slowfast.engine.video_scores import finish_merge, merge_view
 from slowfast.errors import DecodeError, InputError, NotFiniteError
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
@@ -107,8 +108,6 @@ def merge_views(views: Sequence[np.ndarray], method: str) -> np.ndarray:
     """
     merged = views[0].copy()
     for scores in views[1:]:
-        if method == "max":
-            np.maximum(merged, scores, out=merged)
-        else:
-            merged += scores
-    return merged if method == "max" else merged / np.float32(len(views))
+        merge_view(merged, scores, method)
+    finish_merge(merged, len(views), method)
+    return merged

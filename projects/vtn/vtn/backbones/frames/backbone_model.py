@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from slowfast.errors import InputError
 from slowfast.models.capabilities import EncodingSetup, ExemptsWeightDecay, HasShardUnits, feature_shape
@@ -29,6 +28,7 @@ from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
 from vtn.backbones.tuning.freezing import autocast, autocast_modules
 from vtn.backbones.tuning.lora import LoRA
+from vtn.backbones.tuning.recomputation import recompute, recompute_blocks
 from vtn.encoder.input_checks import check_frames
 
 
@@ -83,6 +83,9 @@ class BackboneModel(nn.Module):
         self.frame_std = built.std
         self.chunk_frames = config.chunk_frames
         self.act_checkpoint = config.act_checkpoint
+        self._recomputes_blocks = config.act_checkpoint and config.act_checkpoint_every > 0
+        if self._recomputes_blocks:
+            recompute_blocks(self.backbone, config.act_checkpoint_every)
         self.inference_dtype: torch.dtype | None = None
         self._encoding: EncodingNetwork | None = None
         self._kind = kind_of(self.backbone)
@@ -276,8 +279,8 @@ class BackboneModel(nn.Module):
         elif not self.learns_features:
             with torch.no_grad(), self._autocast_if_frozen(images.device.type):
                 features = self._read(images)
-        elif self.act_checkpoint and torch.is_grad_enabled():
-            features = checkpoint(self._read, images, use_reentrant=False)
+        elif self.act_checkpoint and not self._recomputes_blocks and torch.is_grad_enabled():
+            features = recompute(self.backbone, self._read, images)
         else:
             features = self._read(images)
         return self._checked(features, images)

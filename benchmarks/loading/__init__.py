@@ -1,0 +1,1 @@
+"""Ways to load training clips, for the benchmark of the loader."""

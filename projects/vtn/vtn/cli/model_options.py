@@ -1,0 +1,67 @@
+"""Options of the commands that use a model: its parts, the frames that it sees, and its device."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from slowfast.cli.commands import positive_number
+
+
+def add_source_options(group: argparse._ArgumentGroup, *, exported: bool = False) -> None:
+    """Adds the options that ``SOURCE`` may need to become a model.
+
+    Args:
+        group: in the help of the command.
+        exported: whether the command also takes what ``vtn export`` wrote.
+    """
+    group.add_argument(
+        "--cfg",
+        default="",
+        metavar="F",
+        help="YAML file, or name of a shipped configuration, for weights that come without one",
+    )
+    group.add_argument(
+        "--imports",
+        action="append",
+        default=[],
+        metavar="F",
+        help="module or Python file that registers parts of the model; weights never import any by "
+        "themselves; may be given several times",
+    )
+    group.add_argument(
+        "--backbone",
+        default="",
+        metavar="NAME",
+        help="backbone, where its description lies in a folder or on a hub",
+    )
+    if exported:
+        group.add_argument(
+            "--trust-code",
+            action="store_true",
+            help="open an archive of torch.export (.pt2), which can run any code",
+        )
+
+
+def add_device_option(group: argparse._ArgumentGroup) -> None:
+    """Adds the option of the device."""
+    group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
+
+
+def add_frame_rate_option(group: argparse._ArgumentGroup) -> None:
+    """Adds the option of the frame rate of full videos."""
+    group.add_argument(
+        "--fps", type=positive_number, metavar="N", help="frames per second (default: the test's)"
+    )
+
+
+def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the keyword arguments of :class:`vtn.Predictor` that these options, as parsed, stand for."""
+    return {
+        "config": args.cfg,
+        "imports": args.imports,
+        "backbone": args.backbone,
+        "trust_code": getattr(args, "trust_code", False),
+        "device": args.device,
+        "fps": args.fps,
+    }

@@ -1,0 +1,90 @@
+"""Shards of videos in the layout of WebDataset; :mod:`slowfast.datasets.shards.rows` describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.readers.source import AnnotationSource
+from slowfast.datasets.shards.find import find_shards
+from slowfast.datasets.shards.index import load_rows
+from slowfast.datasets.shards.member_paths import MemberPaths, ShardGroups, ShardOrder
+from slowfast.datasets.shards.rows import Row
+from slowfast.errors import AnnotationError
+from slowfast.video.archive.member import member_name
+
+
+def read_shards(source: AnnotationSource) -> Annotations:
+    """Reads the rows of the shards of a split; see :func:`slowfast.datasets.shards.find.find_shards`.
+
+    Raises:
+        AnnotationError: where shards are missing or damaged, and for the first row whose labels do not fit.
+    """
+    shards = find_shards(source.folder, source.split)
+    rows = load_rows(shards)
+    for shard, own in zip(shards, rows, strict=True):
+        for row in own:
+            _check_labels(shard, row, source)
+    every = [row for own in rows for row in own]
+    if not every:
+        raise AnnotationError(f"{source.folder}: the shards of the split {source.split!r} contain no video")
+    label_starts = None
+    if source.multi_label:
+        counts = [len(row.labels) for row in every]
+        label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
+    starts = np.concatenate([[0], np.cumsum([len(own) for own in rows], dtype=np.int64)])
+    has_groups = any(row.group for row in every)
+    return Annotations(
+        MemberPaths(shards, rows),
+        torch.tensor([label for row in every for label in row.labels], dtype=torch.int32),
+        label_starts,
+        source.num_classes,
+        _segments(shards, rows),
+        groups=ShardGroups(PathTable.from_strings([row.group for row in every])) if has_groups else None,
+        shards=ShardOrder(starts, source.shuffle_shards, _find_twins(shards, rows)),
+    )
+
+
+def _check_labels(shard: str, row: Row, source: AnnotationSource) -> None:
+    name = member_name(shard, row.member)
+    if any(not 0 <= label < source.num_classes for label in row.labels):
+        raise AnnotationError(
+            f"{name}: has the label {', '.join(map(str, row.labels))}, which must be 0 to "
+            f"{source.num_classes - 1} (MODEL.NUM_CLASSES)"
+        )
+    if len(row.labels) > 1 and not source.multi_label:
+        raise AnnotationError(f"{name}: has {len(row.labels)} labels; set DATA.MULTI_LABEL True")
+
+
+def _find_twins(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> tuple[str, str, str] | None:
+    """Returns two members that are copies of files of one path, and this path; None for different paths."""
+    first: dict[str, tuple[str, str]] = {}
+    for shard, own in zip(shards, rows, strict=True):
+        for row in own:
+            other = first.setdefault(row.original, (shard, row.member)) if row.original else None
+            if other is not None and other != (shard, row.member):
+                return member_name(*other), member_name(shard, row.member), row.original
+    return None
+
+
+def _segments(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> Tensor | None:
+    """Returns (N, 2) float64; None where no row has a segment.
+
+    Raises:
+        AnnotationError: where only some rows have one.
+    """
+    every = [(shard, row) for shard, own in zip(shards, rows, strict=True) for row in own]
+    without = [(shard, row) for shard, row in every if row.segment is None]
+    if len(without) == len(every):
+        return None
+    if without:
+        shard, row = without[0]
+        raise AnnotationError(
+            f"{member_name(shard, row.member)}: has no 'start' and 'end', but other videos have them; give "
+            "them to all, or to none"
+        )
+    return torch.tensor([row.segment for _, row in every], dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""The speed of loading beside that of the training step."""

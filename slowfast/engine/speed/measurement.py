@@ -1,0 +1,161 @@
+"""The measurement of a training run's headroom: a few steps with loading, then steps on a batch in memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from slowfast.checkpoint.state import TrainingProgress
+from slowfast.datasets.clip import Batch
+from slowfast.datasets.loading.loader import BatchSampler
+from slowfast.distributed.device import is_cpu, synchronize
+from slowfast.engine.speed.cores import Cores
+from slowfast.engine.speed.headroom import Headroom, estimate_step
+from slowfast.engine.training.training_run import TrainingRun
+from slowfast.timing.stage_times import StageTimes
+
+# Steps on a batch that is in memory.
+_STEPS = 3
+# Most seconds that steps with loading shall take, by the time of the second of them.
+_BUDGET_SECONDS = 20.0
+# A worker has two batches ready before it waits; as many turns again are measured.
+_TURNS_AHEAD, _TURNS = 2, 2
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """The results of one rank.
+
+    Attributes:
+        batch: the batch of the steps without loading.
+        load_seconds: until the first batch was loaded, the start of the workers included.
+    """
+
+    batch: Batch
+    load_seconds: float
+    headroom: Headroom
+
+
+class _EndableSampler:
+    """The batches of a sampler until ``is_ended`` is set; workers then finish what they have."""
+
+    def __init__(self, sampler: BatchSampler) -> None:
+        self._sampler = sampler
+        self.is_ended = False
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Sequence[Any]]:
+        for items in self._sampler:
+            if self.is_ended:
+                return
+            yield items
+
+
+def measure_run(training: TrainingRun, *, cores: Cores, is_cached: bool) -> MeasuredRun:
+    """Takes steps with loading, then steps on the last batch while no worker computes.
+
+    All ranks must call it.
+
+    Args:
+        cores, is_cached: see :class:`Headroom`.
+    """
+    started = time.perf_counter()
+    loader = training.batches_from(TrainingProgress())
+    original = loader.batch_sampler
+    sampler = loader.batch_sampler = _EndableSampler(original)
+    workers, before = loader.num_workers, loader.times
+    batches = iter(loader)
+    batch = next(batches)
+    load_seconds = time.perf_counter() - started
+    _take_step(training, batch)  # the first step allocates memory and compiles
+    steps = _steps_with_loading(training, batches, batch, load_seconds)
+    sampler.is_ended = True
+    drained = sum(1 for _ in batches)
+    loader.batch_sampler = original
+    compute = statistics.median(_take_step(training, steps.batch) for _ in range(_STEPS))
+    loading = steps.loading or (loader.times - before) / (1 + steps.count + drained)
+    headroom = Headroom(
+        compute=compute,
+        step=steps.seconds or estimate_step(compute, loading, workers),
+        loading=loading,
+        workers=workers,
+        cores=cores,
+        is_cached=is_cached,
+        device_copy=_copy_seconds(steps.batch, training.world.device),
+        is_estimated=steps.seconds is None,
+    )
+    return MeasuredRun(steps.batch, load_seconds, headroom)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Steps on new batches.
+
+    Attributes:
+        count: number of steps.
+        batch: the last batch.
+        seconds: per step; None where all batches were loaded in advance.
+        loading: of one batch; None likewise.
+    """
+
+    count: int
+    batch: Batch
+    seconds: float | None = None
+    loading: StageTimes | None = None
+
+
+def _steps_with_loading(
+    training: TrainingRun, batches: Iterator[Batch], batch: Batch, load_seconds: float
+) -> _Steps:
+    """Takes steps after a first one on ``batch``, which was loaded in ``load_seconds``."""
+    loader = training.loader
+    turn = max(loader.num_workers, 1)
+    ahead = _TURNS_AHEAD * loader.num_workers
+    ends, times = [time.perf_counter()], [loader.times]
+    wanted = 1
+    while len(ends) <= wanted and (following := next(batches, None)) is not None:
+        batch = following
+        _take_step(training, batch)
+        ends.append(time.perf_counter())
+        times.append(loader.times)
+        if len(ends) == 2:
+            # This step tells how many more fit into the budget; all ranks must take equally many.
+            slow = max(ends[1] - ends[0], load_seconds / turn)
+            fitting = min(int(_BUDGET_SECONDS / slow), ahead + _TURNS * turn)
+            wanted = max(min(training.world.all_gather_objects(fitting)), 1)
+    count = len(ends) - 1
+    measured = count - ahead
+    if measured < 1:
+        return _Steps(count, batch)
+    # Batches arrive in bursts of one per worker: whole turns have the mean time.
+    measured = measured // turn * turn or measured
+    seconds = (ends[-1] - ends[-1 - measured]) / measured
+    return _Steps(count, batch, seconds, (times[-1] - times[-1 - measured]) / measured)
+
+
+def _take_step(training: TrainingRun, batch: Batch) -> float:
+    """Takes a step at the first learning rate; returns its seconds."""
+    started = time.perf_counter()
+    training.step(training.mix(batch, TrainingProgress()), training.lr_policy(0.0))
+    synchronize(training.world.device)
+    return time.perf_counter() - started
+
+
+def _copy_seconds(batch: Batch, device: torch.device) -> float:
+    """Returns the seconds of copying a batch to the device; 0 for the CPU."""
+    if is_cpu(device):
+        return 0.0
+    seconds = []
+    for _ in range(_STEPS):
+        started = time.perf_counter()
+        batch.to(device)
+        synchronize(device)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)

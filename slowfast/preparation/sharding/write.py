@@ -1,0 +1,175 @@
+"""Writing of planned shards by several threads; finished ones are kept, so that a second call continues."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from slowfast.datasets.shards.index import load_index, update_index
+from slowfast.errors import DecodeError
+from slowfast.files import atomic_write
+from slowfast.preparation.file_work.isolated import Outcome
+from slowfast.preparation.sharding.plan import PlannedShard, SourceVideo
+from slowfast.progress import Progress
+
+_MODE = 0o644
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """A shard that is complete on the disk.
+
+    Attributes:
+        planned: the plan of the shard.
+        bytes: of the archive.
+        left_out: videos that could not be copied.
+        kept: whether an earlier call has written it.
+    """
+
+    planned: PlannedShard
+    bytes: int
+    left_out: tuple[Outcome[Any], ...] = ()
+    kept: bool = False
+
+
+def write_shards(shards: tuple[PlannedShard, ...], folder: str, *, threads: int) -> Iterator[WrittenShard]:
+    """Yields the shards as they are finished: first those that are complete already, then the others.
+
+    When the iteration is interrupted, no shard is left incomplete.
+
+    Args:
+        folder: of the archives.
+        threads: number of shards that are written at a time.
+
+    Raises:
+        OSError: where a shard cannot be written.
+    """
+    stop = threading.Event()
+    total = sum(len(shard.videos) for shard in shards)
+    with Progress(total, "shards", "video") as progress:
+        remaining = []
+        for shard in shards:
+            if _is_complete(path := os.path.join(folder, shard.name)):
+                progress.update(len(shard.videos))
+                yield WrittenShard(shard, os.path.getsize(path), kept=True)
+            else:
+                remaining.append(shard)
+        lock = threading.Lock()
+
+        def count() -> None:
+            if stop.is_set():
+                raise _Stopped
+            with lock:
+                progress.update()
+
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                tasks = [pool.submit(_write_shard, shard, folder, count) for shard in remaining]
+                for task in as_completed(tasks):
+                    yield task.result()
+            finally:  # after Ctrl-C or an error the threads end with their current video
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Stopped(Exception):  # noqa: N818 (not an error)
+    """The end of a thread whose shard is not wanted any more."""
+
+
+def _is_complete(path: str) -> bool:
+    """Returns whether a shard exists and is as it was when it was written: its index is written last."""
+    return os.path.exists(path) and load_index(path) is not None
+
+
+def _write_shard(shard: PlannedShard, folder: str, count: Callable[[], None]) -> WrittenShard:
+    """Writes an archive and its index; a video that cannot be copied is left out."""
+    path = Path(folder, shard.name)
+    left_out: list[Outcome[Any]] = []
+    counted: set[str] = set()
+
+    def count_once(key: str) -> None:
+        if key not in counted:  # an archive is begun anew after a video that cannot be copied
+            counted.add(key)
+            count()
+
+    while True:
+        refused = {outcome.path for outcome in left_out}
+        try:
+            with atomic_write(path) as temporary:
+                _write_archive(shard, refused, temporary, count_once)
+            break
+        except DecodeError as error:
+            left_out.append(Outcome(error.path, None, error.reason, error.detail))
+    update_index(str(path))
+    return WrittenShard(shard, path.stat().st_size, tuple(left_out))
+
+
+def _write_archive(shard: PlannedShard, refused: set[str], path: Path, count: Callable[[str], None]) -> None:
+    """Writes an archive whose bytes depend on its content alone.
+
+    Raises:
+        DecodeError: for a video that cannot be copied.
+    """
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for key, video in shard.videos.items():
+            count(key)
+            if video.path in refused:
+                continue
+            with _open_unchanged(video) as file:
+                for suffix, content in video.labels.items():
+                    archive.addfile(_header(f"{key}.{suffix}", len(content)), BytesIO(content))
+                archive.addfile(_header(f"{key}.{video.suffix}", video.size), file)
+
+
+def _header(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)  # time 0, and no user or group
+    info.size, info.mode = size, _MODE
+    return info
+
+
+class _Source:
+    """A file that is copied; its errors name it, and are not those of the archive.
+
+    Args:
+        video: the file.
+        file: the same, open.
+    """
+
+    def __init__(self, video: SourceVideo, file: BinaryIO) -> None:
+        self._video, self._file = video, file
+
+    def __enter__(self) -> BinaryIO:
+        return self  # type: ignore[return-value]
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            content = self._file.read(size)
+        except OSError as error:
+            raise DecodeError(self._video.path, "unreadable", str(error)) from error
+        if len(content) < size:
+            raise DecodeError(self._video.path, "changed", "it has become shorter while it was copied")
+        return content
+
+
+def _open_unchanged(video: SourceVideo) -> _Source:
+    """Opens a file that must be as it was when the shards were planned."""
+    try:
+        file = open(video.path, "rb")  # noqa: SIM115  (closed by _Source)
+        size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        raise DecodeError(video.path, reason, str(error)) from error
+    if size != video.size:
+        file.close()
+        raise DecodeError(video.path, "changed", f"it has {size} bytes and had {video.size}")
+    return _Source(video, file)

@@ -1,0 +1,1 @@
+"""Videos that are members of tar archives, read in place."""
