@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from benchmarks.decode import make_clip
 from benchmarks.measure import BenchmarkReport, Timing, ratio, synchronizing, time_interleaved
+from benchmarks.support.recorded_steps import as_overrides
 from slowfast.analysis.flops import views_of_test
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
@@ -119,7 +120,7 @@ def _clips(frames: int, rate: int, views: int, crops: int) -> tuple[str, ...]:
         "DATA.NUM_FRAMES": frames, "DATA.SAMPLING_RATE": rate, "TRAIN.EVAL_FULL_VIDEO": False,
         "TEST.NUM_ENSEMBLE_VIEWS": views, "TEST.NUM_SPATIAL_CROPS": crops,
     }  # fmt: skip
-    return tuple(str(item) for pair in values.items() for item in pair)
+    return tuple(as_overrides(values))
 
 
 CANDIDATES: Mapping[str, Candidate] = {

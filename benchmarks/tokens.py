@@ -35,7 +35,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import StepRecord, run_timed
+from benchmarks.support.recorded_steps import StepRecord, as_overrides, run_timed
 from slowfast.config import load_config
 from slowfast.distributed.device import count_accelerators
 from slowfast.models.build import build_model
@@ -76,7 +76,7 @@ class Row:
             "VTN.FUSION": self.fusion,
             "VTN.FUSION_DIM": self.dim,
         }
-        return [str(item) for pair in values.items() for item in pair]
+        return as_overrides(values)
 
 
 ROWS: Mapping[str, Row] = {
@@ -211,5 +211,5 @@ def _overrides(row: Row, args: argparse.Namespace) -> list[str]:
         "TRAIN.CHECKPOINT_PERIOD": args.epochs,
         "NUM_GPUS": count_accelerators() and 1,
     }
-    common = [str(item) for pair in values.items() for item in pair]
+    common = as_overrides(values)
     return [*common, *row.overrides(), *args.opts]

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import StepRecord, run_timed
+from benchmarks.support.recorded_steps import StepRecord, as_overrides, run_timed
 from slowfast.distributed.device import count_accelerators
 from slowfast.files import write_text
 from slowfast.visualization.run_log import read_run_log
@@ -166,7 +166,7 @@ def train(case: str, optimizer: str, seed: int, lists: Path, args: argparse.Name
         "OUTPUT_DIR": folder,
         **OPTIMIZERS[optimizer],
     }
-    keys = [str(item) for pair in values.items() for item in pair]
+    keys = as_overrides(values)
     seconds = run_timed("slowfast.cli.run", ["--cfg", found.recipe, *keys, *args.opts], folder)
     log = read_run_log(folder)
     return {

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import StepRecord, run_timed
+from benchmarks.support.recorded_steps import StepRecord, as_overrides, run_timed
 from slowfast.distributed.device import count_accelerators
 from slowfast.visualization.run_log import read_run_log
 
@@ -77,7 +77,7 @@ def train(way: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
         "OUTPUT_DIR": folder,
         **WAYS[way],
     }
-    pairs = [str(item) for pair in values.items() for item in pair]
+    pairs = as_overrides(values)
     run_timed("slowfast.cli.run", ["--cfg", args.recipe, *pairs, *args.opts], folder)
     log = read_run_log(folder)
     return {"loss": log.epochs[-1].loss, "top1": log.test["top1_acc"]}

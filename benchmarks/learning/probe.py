@@ -28,7 +28,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import run_timed
+from benchmarks.support.recorded_steps import as_overrides, run_timed
 from slowfast.config import load_config
 from slowfast.distributed.device import count_accelerators
 from slowfast.files import write_text
@@ -103,7 +103,7 @@ def prepare_data(args: argparse.Namespace, folder: Path) -> list[str]:
             "VTN.BACKBONE.NAME": "precomputed",
             "VTN.BACKBONE.ARGS": {"feature_dim": args.width},
         }
-    return [*(str(item) for pair in values.items() for item in pair), *args.opts]
+    return [*as_overrides(values), *args.opts]
 
 
 def write_features(args: argparse.Namespace, folder: Path) -> None:

@@ -52,6 +52,11 @@ class StepRecord:
         return steps[name]
 
 
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """Returns changes of a configuration as the command line takes them, ``[KEY, VALUE, …]``."""
+    return [str(item) for pair in values.items() for item in pair]
+
+
 def run_timed(module: str, arguments: Sequence[str], folder: Path) -> float | None:
     """Runs a command of the framework in a process of its own, without its log.
 

@@ -41,6 +41,7 @@ def build_sgd(cfg: CfgNode, groups: list[ParameterGroup]) -> Optimizer:
     solver = cfg.SOLVER
     # torch has no fused form for parameters that are sharded over processes.
     sharded = any(is_sharded(parameter) for group in groups for _, parameter in group["params"])
+    fused = _can_fuse(groups) and not sharded
     optimizer = SGD(
         groups,
         lr=solver.BASE_LR,
@@ -48,9 +49,10 @@ def build_sgd(cfg: CfgNode, groups: list[ParameterGroup]) -> Optimizer:
         dampening=solver.DAMPENING,
         # Nesterov's step is not defined without momentum or with dampening.
         nesterov=solver.NESTEROV and solver.MOMENTUM > 0 and solver.DAMPENING == 0,
-        fused=_can_fuse(groups) and not sharded,
+        fused=fused,
     )
-    optimizer.register_step_pre_hook(_start_missing_momenta)
+    if fused:
+        optimizer.register_step_pre_hook(_start_missing_momenta)
     return optimizer
 
 
