@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -42,6 +43,9 @@ def run_worker(
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
+    # Garbage of the main process may own threads (a store of torch.distributed does), which do not exist in a
+    # forked process: collecting it here would end the worker.
+    gc.freeze()
     dataset.quarantine = quarantine
     parent = os.getppid()
     try:

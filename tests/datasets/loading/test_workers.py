@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing.util
 import os
 import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from slowfast.datasets.annotations import Annotations, PathTable
@@ -203,6 +206,34 @@ def test_killed_workers_leave_no_temporary_folder(tmp_path: Path, monkeypatch: p
     assert sum(batch.num_clips for batch in batches) == VIDEOS
     del batches
     assert list(tmp_path.iterdir()) == [Path(multiprocessing.util.get_temp_dir())]
+
+
+def _collect_garbage_beside_threads() -> None:
+    """Collects garbage beside new threads, which take the places of those of the main process."""
+    for _ in range(6):
+        threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+    gc.collect()
+
+
+@pytest.fixture
+def garbage_with_a_thread() -> Iterator[None]:
+    """Garbage of the main process that is not collected yet and owns a thread."""
+    gc.disable()
+    knot: list[object] = [dist.TCPStore("localhost", 0, None, True, wait_for_workers=False)]
+    knot.append(knot)
+    del knot
+    yield
+    gc.enable()
+    gc.collect()
+
+
+@pytest.mark.usefixtures("garbage_with_a_thread")
+def test_a_worker_leaves_the_garbage_of_the_main_process_alone() -> None:
+    batches = list(
+        loader(dataset(_collect_garbage_beside_threads, training=False), training=False, workers=1)
+    )
+    assert [batch.broken for batch in batches if batch.broken] == []
+    assert sum(batch.num_clips for batch in batches) == VIDEOS
 
 
 def test_a_batch_of_broken_videos_only() -> None:
