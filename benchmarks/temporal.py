@@ -28,7 +28,7 @@ from benchmarks.measure import (
 )
 from benchmarks.support.attentive_probe import ProbeBenchmark
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
-from slowfast.models.inference.packed_linear import pack
+from slowfast.models.kernels.packed_linear import pack
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
 from vtn.encoder.temporal_encoder import TemporalEncoder
 

@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.distributed.device import supports_bfloat16
 from slowfast.errors import ConfigError
+from slowfast.models.kernels.attention_products import use_fast_attention
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Precision:
         if self.dtype is None:
             return nullcontext()
         return torch.autocast(self.device_type, dtype=self.dtype)
+
+    def fast_attention(self) -> AbstractContextManager[object]:
+        """Returns the context of forward and backward pass in training."""
+        return use_fast_attention(self.device_type, self.dtype)
 
     def make_scaler(self) -> torch.amp.GradScaler:
         """Returns a gradient scaler, enabled only for float16, whose range is too small for gradients."""

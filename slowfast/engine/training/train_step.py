@@ -177,7 +177,8 @@ class TrainStep:
         logits, mean_loss = [], torch.zeros((), device=self._world.device)
         for number, (micro_batch, fraction) in enumerate(_split(batch, self._micro_batches)):
             is_last = number == self._micro_batches - 1
-            with nullcontext() if is_last else without_synchronization(self._network):
+            synchronization = nullcontext() if is_last else without_synchronization(self._network)
+            with synchronization, self._precision.fast_attention():
                 micro_logits = self._forward(micro_batch)
                 loss = self._loss(micro_logits, micro_batch.label) * fraction
                 self.scaler.scale(loss).backward()

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.datasets.clip import ClipBatch
@@ -52,6 +54,43 @@ def budget() -> FailureBudget:
 def take_steps(step: TrainStep, failures: FailureBudget, count: int) -> None:
     for _ in range(count):
         failures.check(TrainingProgress(), clips(), step(clips(), 0.1))
+
+
+class Attending(nn.Module):
+    """A classifier with one attention over frames, which notes how each call computes it.
+
+    Args:
+        recompute: whether activation checkpointing calls the attention again in the backward pass.
+    """
+
+    def __init__(self, *, recompute: bool) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(3 * 8 * 8, 8), nn.Linear(8, CLASSES)
+        self.recompute = recompute
+        self.ways: list[str] = []
+
+    def forward(self, frames: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        tokens = self.embed(frames.transpose(1, 2).flatten(2))  # (B, 3, T, H, W) -> (B, T, 8)
+        if self.recompute:
+            return self.head(checkpoint(self._attend, tokens, use_reentrant=False).mean(1))
+        return self.head(self._attend(tokens).mean(1))
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        attended = F.scaled_dot_product_attention(*(tokens[:, None],) * 3)
+        self.ways.append(type(attended.grad_fn).__name__)
+        return attended[:, 0]
+
+
+def test_attention_in_16_bits_has_fast_gradients_also_in_recomputed_layers() -> None:
+    weights: list[list[Tensor]] = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = Attending(recompute=recompute)
+        step_of(model, precision=Precision("cpu", torch.bfloat16))(clips(), 0.1)
+        assert model.ways == ["_ProductsBackward"]  # recomputation stops before the name is noted again
+        weights.append(list(model.parameters()))
+    for one, other in zip(*weights, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_an_overflow_of_float16_changes_neither_weights_nor_their_average() -> None:

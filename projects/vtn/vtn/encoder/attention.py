@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from slowfast.models.kernels.attention_products import attend_by_products, products_are_faster
+
 BLOCK = 32
 """Number of queries that share one set of keys. A larger block computes more scores outside the band; a
 smaller block copies the halo more often."""
@@ -92,7 +94,10 @@ def band_attention(
         allowed = allowed & real[:, None, None]  # (B·blocks, 1, block, 1 + keys)
 
     # Compute all blocks in one call, then join them and remove the queries added at the end.
-    context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
+    if products_are_faster(query, key):
+        context = attend_by_products(query, key, value, allowed, dropout)
+    else:
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
     return context.transpose(1, 2).reshape(B, blocks * block, N * E)[:, :Q]
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast.models.inference.packed_linear import Product, pack
+from slowfast.models.kernels.packed_linear import Product, pack
 from vtn.encoder.attention import band_attention, band_weights, global_attention
 
 CHUNK = 512

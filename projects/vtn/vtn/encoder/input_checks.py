@@ -78,11 +78,13 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
             _check_mask_values(mask)
 
 
+@torch.compiler.disable
 def _check_position_values(positions: Tensor) -> None:
     if positions.numel() and (smallest := int(positions.min())) < 0:
         raise InputError(f"positions contain {smallest}: must be 0 or more, where 0 is the first frame")
 
 
+@torch.compiler.disable
 def _check_mask_values(mask: Tensor) -> None:
     if empty := (~mask.any(dim=1)).nonzero().flatten().tolist():
         raise InputError(f"mask: clips {empty} of the batch have no real frame; leave these clips out")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from slowfast.models.capabilities import EncodingSetup
 from slowfast.models.inference.encoding import DTYPES
 from slowfast.models.inference.folding import fold_batch_norms
-from slowfast.models.inference.packed_linear import pack_linears
 from slowfast.models.inference.processor import images_per_pass
+from slowfast.models.kernels.packed_linear import pack_linears
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Convolutions that overlap; fewer of them belong to the patch embedding of a transformer.

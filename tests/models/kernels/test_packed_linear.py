@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from slowfast.models.inference import packed_linear
-from slowfast.models.inference.packed_linear import pack, pack_linears
 from slowfast.models.inference.processor import has_bfloat16
+from slowfast.models.kernels import packed_linear
+from slowfast.models.kernels.packed_linear import pack, pack_linears
 
 CPU = torch.device("cpu")
 
