@@ -28,7 +28,7 @@ from benchmarks.measure import (
 )
 from benchmarks.support.attentive_probe import ProbeBenchmark
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
-from slowfast.models.kernels.packed_linear import pack
+from slowfast.models.kernels.packed_linear import Product
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
@@ -241,7 +241,7 @@ def products_alone(
 
     These are the linear layers for frames in all layers but the last, and the linear layers for [CLS].
     """
-    layers = [[pack(linears, dtype) for linears in layer_linears(layer)] for layer in encoder.layers[:-1]]
+    layers = [[Product(linears, dtype) for linears in layer_linears(layer)] for layer in encoder.layers[:-1]]
     rows = min(length, CHUNK)
     sizes = [linears[0].in_features for linears in layer_linears(encoder.layers[0])]
     frames = [torch.randn(rows, size, device=device).to(dtype) for size in sizes]

@@ -4,7 +4,7 @@ and optionally in a smaller dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -14,26 +14,39 @@ from torch.nn import functional as F
 from slowfast.distributed.device import is_cpu
 from slowfast.models.inference.processor import has_bfloat16
 
-Product = Callable[[Tensor], Tensor]
-"""Maps (..., D_in) to (..., D_out)."""
-
 ONEDNN_BATCH = 512
 """Number of rows for which oneDNN optimizes the weight layout; inputs with other numbers of rows work too."""
 
 
-def pack(linears: Sequence[nn.Linear], dtype: torch.dtype) -> Product:
-    """Returns one product that computes the concatenated outputs of ``linears`` in ``dtype``; no gradients.
+class Product:
+    """One product that computes the concatenated outputs of linear layers, for use without gradients.
 
-    The product has its own copy of the weights: later changes of ``linears`` have no effect on it.
+    It has its own copy of the weights: later changes of the layers have no effect on it.
+
+    Args:
+        linears: layers of the same input.
+        dtype: of the product and its result.
+        gelu: whether the exact GELU of the result is returned.
     """
-    with torch.no_grad():
-        weight = torch.cat([linear.weight for linear in linears]).to(dtype)
-        biases = [linear.bias for linear in linears if linear.bias is not None]
-        bias = torch.cat(biases).to(dtype) if biases else None
-    if is_cpu(weight.device) and _onednn_linear_works(dtype):
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, ONEDNN_BATCH)
-        return lambda x: torch.ops.mkldnn._linear_pointwise(x.to(dtype), packed, bias, "none", [], "")
-    return lambda x: F.linear(x.to(dtype), weight, bias)
+
+    def __init__(self, linears: Sequence[nn.Linear], dtype: torch.dtype, *, gelu: bool = False) -> None:
+        with torch.no_grad():
+            self._weight = torch.cat([linear.weight for linear in linears]).to(dtype)
+            biases = [linear.bias for linear in linears if linear.bias is not None]
+            self._bias = torch.cat(biases).to(dtype) if biases else None
+        self._dtype, self._gelu = dtype, gelu
+        self._by_onednn = is_cpu(self._weight.device) and _onednn_linear_works(dtype)
+        if self._by_onednn:
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, ONEDNN_BATCH)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps (..., D_in) to (..., D_out)."""
+        x = x.to(self._dtype)
+        if self._by_onednn:
+            attribute, algorithm = ("gelu", "none") if self._gelu else ("none", "")
+            return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, attribute, [], algorithm)
+        result = F.linear(x, self._weight, self._bias)
+        return torch.ops.aten.gelu_(result) if self._gelu else result
 
 
 def pack_linears(network: nn.Module, dtype: torch.dtype) -> int:
@@ -53,7 +66,7 @@ def pack_linears(network: nn.Module, dtype: torch.dtype) -> int:
         if type(module) is nn.Linear and module.weight.dtype == dtype and is_cpu(module.weight.device)
     ]
     for linear in linears:
-        linear.forward = pack([linear], dtype)  # type: ignore[method-assign]
+        linear.forward = Product([linear], dtype)  # type: ignore[method-assign]
     return len(linears)
 
 
@@ -72,6 +85,8 @@ def _onednn_linear_works(dtype: torch.dtype) -> bool:
         x, w, b = (torch.randn(shape).to(dtype) for shape in ((3, 16), (8, 16), (8,)))
         packed = torch.ops.mkldnn._reorder_linear_weight(w, ONEDNN_BATCH)
         y = torch.ops.mkldnn._linear_pointwise(x, packed, b, "none", [], "")
-        return torch.allclose(y, F.linear(x, w, b), atol=1e-4 if dtype == torch.float32 else 0.1)
+        z = torch.ops.mkldnn._linear_pointwise(x, packed, b, "gelu", [], "none")
+        exact, bound = F.linear(x, w, b), 1e-4 if dtype == torch.float32 else 0.1
+        return torch.allclose(y, exact, atol=bound) and torch.allclose(z, F.gelu(exact), atol=bound)
     except (AttributeError, RuntimeError, TypeError):
         return False

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from slowfast.models.inference.processor import has_bfloat16
 from slowfast.models.kernels import packed_linear
-from slowfast.models.kernels.packed_linear import pack, pack_linears
+from slowfast.models.kernels.packed_linear import Product, pack_linears
 
 CPU = torch.device("cpu")
 
@@ -19,17 +20,31 @@ def test_several_layers_become_one_product(rows: int, dtype: torch.dtype) -> Non
     torch.manual_seed(0)
     linears, x = [nn.Linear(24, 8), nn.Linear(24, 40)], torch.randn(2, rows, 24)
 
-    product = pack(linears, dtype)(x)
+    product = Product(linears, dtype)(x)
 
     exact = torch.cat([linear(x) for linear in linears], dim=-1)
     assert product.dtype == dtype
     torch.testing.assert_close(product.float(), exact, rtol=0, atol=2e-2 if dtype == torch.bfloat16 else 1e-5)
 
 
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_applies_gelu(dtype: torch.dtype, onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not onednn:
+        monkeypatch.setattr(packed_linear, "_onednn_linear_works", lambda dtype: False)
+    torch.manual_seed(0)
+    linear, x = nn.Linear(24, 40), torch.randn(2, 7, 24)
+
+    result = Product([linear], dtype, gelu=True)(x)
+
+    bound = 2e-2 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(result.float(), F.gelu(linear(x)), rtol=0, atol=bound)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_packed_product_keeps_its_own_weights(bias: bool) -> None:
     linear, x = nn.Linear(6, 4, bias=bias), torch.randn(3, 6)
-    product = pack([linear], torch.float32)
+    product = Product([linear], torch.float32)
     before = linear(x)
 
     nn.init.zeros_(linear.weight)
@@ -61,4 +76,4 @@ def test_without_the_private_function_of_torch_products_are_plain(monkeypatch: p
     linear, x = nn.Linear(4, 4).to(torch.bfloat16), torch.randn(2, 4)
 
     assert pack_linears(nn.Sequential(linear), torch.bfloat16) == 0
-    torch.testing.assert_close(pack([linear], torch.bfloat16)(x), linear(x.to(torch.bfloat16)))
+    torch.testing.assert_close(Product([linear], torch.bfloat16)(x), linear(x.to(torch.bfloat16)))

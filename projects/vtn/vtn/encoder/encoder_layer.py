@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast.models.kernels.packed_linear import Product, pack
+from slowfast.models.kernels.packed_linear import Product
 from vtn.encoder.attention import band_attention, band_weights, global_attention
 
 CHUNK = 512
@@ -28,7 +28,9 @@ The intermediate tensors of this many frames fit into the cache of a CPU."""
 
 NORM_EPSILON = 1e-12
 FRAME_PROJECTIONS = ("query", "key", "value")
-QUERY_KEY_VALUE = "query_key_value"
+# Names of packed products.
+QUERY_KEY_VALUE, ATTENTION_OUTPUT = "query_key_value", "attention.output"
+INTERMEDIATE, OUTPUT = "intermediate", "output"
 
 
 def takes_shortcuts() -> bool:
@@ -207,25 +209,22 @@ class EncoderLayer(nn.Module):
     def _feed_forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Returns the tokens after this layer (..., D) from tokens before it and contexts, both (..., D)."""
         packed = self._packed if takes_shortcuts() else {}
-        attention_output, intermediate, output = (
-            packed.get(name, linear) for name, linear in self._feed_forward_linears().items()
-        )
+        attention_output = packed.get(ATTENTION_OUTPUT, self.attention["output"]["dense"])
+        output = packed.get(OUTPUT, self.output["dense"])
         # Attention sublayer: output projection, dropout, residual, LayerNorm.
         update = F.dropout(attention_output(context), self.dropout, self.training)
         tokens = self.attention["output"]["LayerNorm"](_add(update, tokens))
-        # Feed-forward sublayer. `hidden` is the widest tensor of the layer; without gradients GELU works in
-        # place, so that there is only one of it.
-        hidden = intermediate(tokens)
-        hidden = torch.ops.aten.gelu_(hidden) if takes_shortcuts() else F.gelu(hidden)
-        update = output(hidden)
+        # Feed-forward sublayer.
+        update = output(packed[INTERMEDIATE](tokens) if packed else self._hidden(tokens))
         return self.output["LayerNorm"](_add(F.dropout(update, self.dropout, self.training), tokens))
 
-    def _feed_forward_linears(self) -> dict[str, nn.Linear]:
-        return {
-            "attention.output": self.attention["output"]["dense"],
-            "intermediate": self.intermediate["dense"],
-            "output": self.output["dense"],
-        }
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        """Returns the hidden layer of the feed-forward network, the widest tensor of the layer.
+
+        Without gradients GELU works in place, so that there is only one of it.
+        """
+        hidden = self.intermediate["dense"](tokens)
+        return torch.ops.aten.gelu_(hidden) if takes_shortcuts() else F.gelu(hidden)
 
     def pack(self, dtype: torch.dtype) -> None:
         """Packs copies of the weights that are applied to frames, in the fastest layout for inference.
@@ -234,8 +233,12 @@ class EncoderLayer(nn.Module):
         another device or dtype remove them.
         """
         projections = self.attention["self"]
-        self._packed = {name: pack([linear], dtype) for name, linear in self._feed_forward_linears().items()}
-        self._packed[QUERY_KEY_VALUE] = pack([projections[name] for name in FRAME_PROJECTIONS], dtype)
+        self._packed = {
+            QUERY_KEY_VALUE: Product([projections[name] for name in FRAME_PROJECTIONS], dtype),
+            ATTENTION_OUTPUT: Product([self.attention["output"]["dense"]], dtype),
+            INTERMEDIATE: Product([self.intermediate["dense"]], dtype, gelu=True),
+            OUTPUT: Product([self.output["dense"]], dtype),
+        }
 
     def train(self, mode: bool = True) -> Self:
         if mode:
