@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from slowfast.models.kernels.packed_linear import Product
 from vtn.encoder.attention import band_attention, band_weights, global_attention
 
-CHUNK = 512
+CHUNK = 1024
 """Number of frames, over all clips of the batch, that a layer computes at once when gradients are disabled.
 The intermediate tensors of this many frames fit into the cache of a CPU."""
 
