@@ -1,1 +1,1 @@
-"""Faster ways of computing what torch computes, exact or in the same precision."""
+"""Faster ways of computing what torch computes, where torch does not choose them by itself."""

@@ -3,6 +3,10 @@
 The backward pass of torch's own kernel does not use a processor's matrix instructions for 16 bits. Products
 do: with AVX-512 and AMX, forward and backward of 197 tokens in bfloat16 take half of the time.
 
+Scores are rounded to 16 bits before the softmax, as in any attention of single operations under autocast;
+torch's kernel keeps them in float32. With scores of standard deviation 1, 6 and 12, gradients in bfloat16
+differ by 0.5, 1.7 and 2.9 % of their norm from the exact ones, those of torch's kernel by 0.3, 0.5 and 0.6 %.
+
 B images or clips, N heads, Q queries, S keys, E width of a head.
 """
 
@@ -10,27 +14,41 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 MAX_TOKENS = 640
 """Number of keys up to which products are faster; beyond, the scores no longer fit into the caches."""
 
 _SCORES_AT_ONCE = 4 << 20
+"""Scores of a part of the batch that the backward pass computes at once, at least those of one image."""
+
+_LOCK = threading.Lock()
+# The contexts that are open in all threads, and the function of torch meanwhile.
+_uses: list[None] = []
+_originals: list[Callable[..., Tensor]] = []
 
 _REDUCED = (torch.bfloat16, torch.float16)
 
 
-def products_are_faster(query: Tensor, key: Tensor) -> bool:
-    """Returns whether products are the faster way for query (B, N, Q, E) and key (B, N, S, E)."""
+def products_are_faster(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Returns whether products are the faster way for query (B, N, Q, E), key and value (B, N, S, E).
+
+    Inputs that autocast would cast to another dtype are left to torch.
+    """
+    dtype = query.dtype
     return (
-        query.device.type == "cpu"
-        and query.dtype in _REDUCED
+        query.device.type == key.device.type == value.device.type == "cpu"
+        and dtype in _REDUCED
+        and key.dtype == value.dtype == dtype
+        and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") == dtype)
         and torch.is_grad_enabled()
         and key.shape[-2] <= MAX_TOKENS
     )
@@ -63,19 +81,25 @@ def attend_by_products(
 def attention_by_products() -> Iterator[None]:
     """Lets ``F.scaled_dot_product_attention`` compute by products where they are faster, for any network.
 
-    Calls with a mask, dropout or other options, and those without gradients, stay as they are. No more memory
-    is needed than with the kernel of torch: weights are computed again in the backward pass, some images at a
-    time.
+    Calls with a mask, dropout or other options, and those without gradients, stay as they are. The forward
+    pass is that of torch, and keeps nothing more for the backward pass, which computes the weights of some
+    images at a time again. Second derivatives are not supported.
 
     The context must also surround the backward pass, in which activation checkpointing calls the forward pass
-    again. Meanwhile the function is replaced in all threads; it computes the same.
+    again. Meanwhile the function is replaced in all threads.
     """
-    original = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = _with_products(original)
+    with _LOCK:
+        if not _uses:
+            _originals.append(F.scaled_dot_product_attention)
+            F.scaled_dot_product_attention = _with_products(_originals[0])
+        _uses.append(None)
     try:
         yield
     finally:
-        F.scaled_dot_product_attention = original
+        with _LOCK:
+            _uses.pop()
+            if not _uses:
+                F.scaled_dot_product_attention = _originals.pop()
 
 
 def use_fast_attention(device_type: str, dtype: torch.dtype | None) -> AbstractContextManager[object]:
@@ -87,7 +111,7 @@ def use_fast_attention(device_type: str, dtype: torch.dtype | None) -> AbstractC
 def _with_products(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def scaled_dot_product_attention(*args: Any, **kwargs: Any) -> Tensor:
         plain = _plain_inputs(*args, **kwargs)
-        if plain is None or not products_are_faster(plain[0], plain[1]):
+        if plain is None or not products_are_faster(*plain):
             return original(*args, **kwargs)
         if torch.compiler.is_compiling():  # the compiler decides itself what it keeps for the backward pass
             return attend_by_products(*plain)
@@ -127,12 +151,13 @@ class _Products(torch.autograd.Function):
         return attend(query, key, value)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         inputs = ctx.saved_tensors
         gradients = tuple(torch.empty_like(tensor) for tensor in inputs)
         scale = inputs[0].shape[-1] ** -0.5
         for part in _parts(inputs[0], inputs[1]):
-            # Each takes part in two products, which would copy it twice.
+            # Contiguous once: two products use each of them, and each would copy it.
             query, key, value, of_result = (tensor[part].contiguous() for tensor in (*inputs, gradient))
             query = query * scale
             weights = (query @ key.transpose(-1, -2)).softmax(-1)

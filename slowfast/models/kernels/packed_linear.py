@@ -39,6 +39,10 @@ class Product:
         if self._by_onednn:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, ONEDNN_BATCH)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Product:
+        """Returns the product itself, which never changes; torch cannot copy weights in oneDNN's layout."""
+        return self
+
     def __call__(self, x: Tensor) -> Tensor:
         """Maps (..., D_in) to (..., D_out)."""
         x = x.to(self._dtype)
@@ -82,7 +86,8 @@ def _onednn_linear_works(dtype: torch.dtype) -> bool:
     if not known or not torch.backends.mkldnn.is_available():
         return False
     try:
-        x, w, b = (torch.randn(shape).to(dtype) for shape in ((3, 16), (8, 16), (8,)))
+        generator = torch.Generator().manual_seed(0)  # the global one belongs to the training
+        x, w, b = (torch.randn(shape, generator=generator).to(dtype) for shape in ((3, 16), (8, 16), (8,)))
         packed = torch.ops.mkldnn._reorder_linear_weight(w, ONEDNN_BATCH)
         y = torch.ops.mkldnn._linear_pointwise(x, packed, b, "none", [], "")
         z = torch.ops.mkldnn._linear_pointwise(x, packed, b, "gelu", [], "none")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -50,6 +52,20 @@ def test_a_packed_product_keeps_its_own_weights(bias: bool) -> None:
     nn.init.zeros_(linear.weight)
 
     torch.testing.assert_close(product(x), before)
+
+
+def test_a_product_is_copied_with_its_model() -> None:
+    linear, x = nn.Linear(6, 4), torch.randn(3, 6)
+    product = Product([linear], torch.float32)
+    assert torch.equal(copy.deepcopy(product)(x), product(x))
+
+
+def test_the_trial_of_the_kernel_draws_no_random_number_of_the_training() -> None:
+    packed_linear._onednn_linear_works.cache_clear()
+    linear = nn.Linear(2, 2)
+    before = torch.get_rng_state()
+    Product([linear], torch.float32)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.skipif(not has_bfloat16(CPU), reason="needs a processor with bfloat16 instructions")

@@ -94,7 +94,7 @@ def band_attention(
         allowed = allowed & real[:, None, None]  # (B·blocks, 1, block, 1 + keys)
 
     # Compute all blocks in one call, then join them and remove the queries added at the end.
-    if products_are_faster(query, key):
+    if products_are_faster(query, key, value):
         context = attend_by_products(query, key, value, allowed, dropout)
     else:
         context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)

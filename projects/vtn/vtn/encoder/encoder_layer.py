@@ -24,7 +24,7 @@ from vtn.encoder.attention import band_attention, band_weights, global_attention
 
 CHUNK = 1024
 """Number of frames, over all clips of the batch, that a layer computes at once when gradients are disabled.
-The intermediate tensors of this many frames fit into the cache of a CPU."""
+More are hardly faster, and need more memory: 54 KB per frame at width 768 in float32."""
 
 NORM_EPSILON = 1e-12
 FRAME_PROJECTIONS = ("query", "key", "value")

@@ -78,6 +78,7 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
             _check_mask_values(mask)
 
 
+# The values end a compiled graph. Without the decorator torch would also warn of it, at several calls.
 @torch.compiler.disable
 def _check_position_values(positions: Tensor) -> None:
     if positions.numel() and (smallest := int(positions.min())) < 0:

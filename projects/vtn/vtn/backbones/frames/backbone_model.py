@@ -22,7 +22,6 @@ from vtn.arguments.groups import BackboneConfig
 from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.splitting import build_splitter
 from vtn.backbones.frames.encoding_network import EncodingNetwork, kind_of
-from vtn.backbones.frames.frozen_encoding import FrozenEncoding
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
 from vtn.backbones.maps.token_grid import TokenGrid
 from vtn.backbones.tuning.apply import apply_tuning
@@ -89,7 +88,6 @@ class BackboneModel(nn.Module):
             recompute_blocks(self.backbone, config.act_checkpoint_every)
         self.inference_dtype: torch.dtype | None = None
         self._encoding: EncodingNetwork | None = None
-        self._frozen = FrozenEncoding(self.backbone, self._tokens)
         self._kind = kind_of(self.backbone)
         self.register_load_state_dict_pre_hook(_reset_inference)
 
@@ -115,7 +113,6 @@ class BackboneModel(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves or casts the model; the prepared copy of the backbone is dropped."""
         self._encoding = None
-        self._frozen = FrozenEncoding(self.backbone, self._tokens)
         return super()._apply(fn, recurse)
 
     def prepare_encoding(self, setup: EncodingSetup | None, sample: Tensor | None = None) -> None:
@@ -280,21 +277,13 @@ class BackboneModel(nn.Module):
             with torch.autocast(images.device.type, self.inference_dtype):
                 features = self._read(images)
         elif not self.learns_features:
-            features = self._encode_frozen(images)
+            with torch.no_grad(), self._autocast_if_frozen(images.device.type):
+                features = self._read(images)
         elif self.act_checkpoint and not self._recomputes_blocks and torch.is_grad_enabled():
             features = recompute(self.backbone, self._read, images)
         else:
             features = self._read(images)
         return self._checked(features, images)
-
-    def _encode_frozen(self, images: Tensor) -> Tensor:
-        """Maps images to features by a frozen backbone, whose copy is used where it is faster."""
-        device = images.device.type
-        with torch.no_grad(), self._autocast_if_frozen(device):
-            is_reduced = not images.is_meta and torch.is_autocast_enabled(device)
-            dtype = torch.get_autocast_dtype(device) if is_reduced else None
-            copy = self._frozen.find(images, dtype)
-            return self._read(images) if copy is None else copy(images)
 
     def _checked(self, features: Tensor, images: Tensor) -> Tensor:
         """Returns the features of images or clips.
