@@ -74,6 +74,7 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     cfg.TENSORBOARD.ENABLE = False
     cfg.freeze()
     training = build_training_run(cfg, world, interrupt, fetch_weights=bool(cfg.DATA.FEATURES))
+    training.prepare_frozen_encoding()
     results = world.gather_objects(_run_steps(training, world))
     training.close()
     if world.is_main:

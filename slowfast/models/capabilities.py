@@ -148,6 +148,23 @@ class PreparesEncoding(Protocol):
 
 
 @runtime_checkable
+class PreparesFrozenEncoding(Protocol):
+    """A frame-by-frame model that can compute the features of a frozen part faster while it is trained."""
+
+    def prepare_frozen_encoding(self, dtype: torch.dtype | None, sample: Tensor) -> EncodingSetup | None:
+        """Sets how ``encode_frames`` computes in training, until new weights or another device undo it.
+
+        Args:
+            dtype: in which training computes matrix products; None: float32.
+            sample: normalised float frames (1, 3, T, H, W) of the size that is encoded.
+
+        Returns:
+            The setup; None where the model stays as it is.
+        """
+        ...
+
+
+@runtime_checkable
 class StandardizesFeatures(Protocol):
     """A frame-by-frame model that standardises features by statistics of the training features.
 

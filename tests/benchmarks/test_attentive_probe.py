@@ -6,19 +6,21 @@ import pytest
 import torch
 
 from benchmarks.support.attentive_probe import PROBE_NAME, VTN_NAME, ProbeBenchmark, build_models, count_gmacs
+from vtn.encoder.encoder_layer import CHUNK
 
 
 @pytest.mark.parametrize("tokens", [1, 9])
 def test_vtn_is_linear_in_the_frames_and_the_probe_quadratic(tokens: int) -> None:
     """The second difference over equal steps is 0, or 2 · D products per pair of tokens and block."""
+    step = 2 * CHUNK // tokens  # frames; VTN computes whole chunks of tokens
     with torch.device("meta"):
         models = build_models(tokens)
     for name, model in models.items():
-        first, second, third = (count_gmacs(model, frames, tokens) for frames in (40, 80, 120))
+        first, second, third = (count_gmacs(model, frames, tokens) for frames in (step, 2 * step, 3 * step))
         difference = third - 2 * second + first
         if name == PROBE_NAME:
-            assert difference == pytest.approx(3 * 2 * 768 * 2 * (40 * tokens) ** 2 / 1e9, rel=1e-6)
-        else:  # windows are computed in whole blocks of frames
+            assert difference == pytest.approx(3 * 2 * 768 * 2 * (step * tokens) ** 2 / 1e9, rel=1e-6)
+        else:  # windows are computed in whole blocks of frames, a chunk with its halo
             assert abs(difference) < 0.03 * first
 
 

@@ -38,6 +38,20 @@ def test_two_processes_give_the_losses_of_one(colour_videos: Path, tmp_path: Pat
     assert one[-1]["loss"] != pytest.approx(one[0]["loss"], rel=0.01)
 
 
+def test_a_frozen_backbone_encodes_by_a_copy_also_when_resumed(colour_videos: Path, tmp_path: Path) -> None:
+    options: tuple[Any, ...] = (
+        *SMALL_VTN, "VTN.BACKBONE.NAME", "test_byobnet", "VTN.BACKBONE.ARGS", {}, "VTN.BACKBONE.FROZEN", True,
+        "TRAIN.PRECISION", "bfloat16", "SOLVER.MAX_EPOCH", 2,
+    )  # fmt: skip
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_forked(run, tiny_config(colour_videos, whole, *options)) == 0
+    for steps in (1, 0):
+        assert run_forked(run, tiny_config(colour_videos, parts, *options, "TRAIN.MAX_STEPS", steps)) == 0
+    log = (parts / "stdout.log").read_text()
+    assert log.count("frozen backbone: encoded by a prepared copy in bfloat16") == 2
+    assert_same_end(parts, whole, last="checkpoint_epoch_00002.pyth")
+
+
 @MODEL_REGISTRY.register("VTNWithNaN")
 class VTNWithNaN(VTN):
     """Its backbone returns NaN in the second training step."""

@@ -103,6 +103,7 @@ def build_training_run(
         stall_detector=build_stall_detector(
             cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
         ),
+        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
         output_dir=cfg.OUTPUT_DIR,
         class_names=named_classes(cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES),
         world=world,

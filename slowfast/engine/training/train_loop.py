@@ -61,6 +61,7 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
             reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD,
             end=run.schedule.end,
         )
+    run.prepare_frozen_encoding()
     try:
         end = start if run.selection.is_exhausted else run_epochs(run, start)
         if run.selection.is_exhausted:

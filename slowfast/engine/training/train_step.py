@@ -103,7 +103,7 @@ class TrainStep:
         self.average = average
         self._loss = loss
         self._world = world
-        self._precision = precision
+        self.precision = precision
         self._mean, self._std = tuple(mean), tuple(std)
         self._clip_value, self._clip_norm = clip_value, clip_norm
         self._network = network or model
@@ -178,7 +178,7 @@ class TrainStep:
         for number, (micro_batch, fraction) in enumerate(_split(batch, self._micro_batches)):
             is_last = number == self._micro_batches - 1
             synchronization = nullcontext() if is_last else without_synchronization(self._network)
-            with synchronization, self._precision.fast_attention():
+            with synchronization, self.precision.fast_attention():
                 micro_logits = self._forward(micro_batch)
                 loss = self._loss(micro_logits, micro_batch.label) * fraction
                 self.scaler.scale(loss).backward()
@@ -194,7 +194,7 @@ class TrainStep:
                 f"no clip of a batch could be read; the first: {first.path}: {first.reason} ({first.detail})"
             )
         try:
-            with self._precision.autocast():
+            with self.precision.autocast():
                 inputs = batch.inputs(self._mean, self._std)
                 return self._network(inputs, batch.positions, batch.mask)
         except InputError as error:

@@ -28,6 +28,7 @@ from slowfast.engine.training.training_log import TrainingLog
 from slowfast.features.mixing import FeatureMixer
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
+from slowfast.models.inference.encoding import prepare_frozen_encoding
 from slowfast.solver import LRPolicy
 
 logger = get_logger(__name__)
@@ -46,6 +47,7 @@ class TrainingRun:
         writer: of checkpoints; used on rank 0 only.
         selection: compares the validations.
         stall_detector: finds a loss that does not move; active on rank 0 only.
+        crop_size: H and W of training frames, pixels.
         output_dir: folder of the run.
         class_names: are saved in checkpoints; empty if the configuration names no file of them.
     """
@@ -63,6 +65,7 @@ class TrainingRun:
     writer: CheckpointWriter
     selection: ModelSelection
     stall_detector: StallDetector
+    crop_size: int
     output_dir: str
     class_names: tuple[str, ...]
     world: World
@@ -79,6 +82,12 @@ class TrainingRun:
             return batch
         mixer: Any = self.mixer  # of the kind of clips that the data set has
         return mixer(batch, epoch=progress.epoch, step=progress.step, device=self.world.device)
+
+    def prepare_frozen_encoding(self) -> None:
+        """Prepares a frozen backbone for frames, once the weights are final; not where it is sharded."""
+        if self.loader.dataset.features is None and not self.is_sharded:
+            size = (self.crop_size, self.crop_size)
+            prepare_frozen_encoding(self.step.model, size, self.world.device, self.step.precision.dtype)
 
     @property
     def is_sharded(self) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
-from slowfast.models.capabilities import EncodingSetup, PreparesEncoding, clip_grid_of
+from slowfast.models.capabilities import EncodingSetup, PreparesEncoding, PreparesFrozenEncoding, clip_grid_of
 from slowfast.models.inference.processor import has_bfloat16
 
 logger = get_logger(__name__)
@@ -105,6 +105,30 @@ def choose_encoding(
         setup = compiled
     logger.info("encoding: %s%s; about %.3g frames/s", setup.describe(), remark, rate)
     return setup
+
+
+def prepare_frozen_encoding(
+    model: Any, size: tuple[int, int], device: torch.device, dtype: torch.dtype | None
+) -> None:
+    """Prepares a model whose features are not trained for a training from frames; logs what was prepared.
+
+    Its weights must not change afterwards, other than by ``load_state_dict`` of the model.
+
+    Args:
+        model: with its final weights on ``device``. One without the capability ``PreparesFrozenEncoding`` is
+            left as it is.
+        size: H and W of the frames.
+        dtype: in which training computes matrix products; None: float32.
+    """
+    if not isinstance(model, PreparesFrozenEncoding):
+        return
+    setup = model.prepare_frozen_encoding(dtype, _sample(model, size, device))
+    if setup is not None:
+        logger.info(
+            "frozen backbone: encoded by a prepared copy in %s (batch norms folded, weights cast once), "
+            "which takes the memory of its weights once more",
+            setup.describe(),
+        )
 
 
 def _choose_exact_layers(model: Any, setup: EncodingSetup, sample: Tensor) -> tuple[EncodingSetup, float]:

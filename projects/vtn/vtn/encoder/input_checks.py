@@ -50,8 +50,8 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
     """Raises ``InputError`` unless positions and mask fit, where given, and each clip has a real frame.
 
     Their values are checked in host memory only. The loader checks those of its batches before they are
-    copied to a GPU, and :func:`check_state` checks the others in evaluation. While a graph is exported,
-    tensors have no values; a program that runs the graph checks its inputs.
+    copied to a GPU, and :func:`check_state` checks the others in evaluation. While a graph is compiled or
+    exported, tensors have no values; a program that runs an exported graph checks its inputs.
 
     Args:
         positions: (B, T) of an integer dtype, 0 or more.
@@ -69,23 +69,24 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
                 f"positions have dtype {positions.dtype}: must be an integer dtype; give indices of frames "
                 "or round(seconds × position_rate)"
             )
-        if positions.is_cpu and not torch.compiler.is_exporting():
+        if positions.is_cpu and not _is_traced():
             _check_position_values(positions)
     if mask is not None:
         if mask.dtype != torch.bool:
             raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
-        if mask.is_cpu and not torch.compiler.is_exporting():
+        if mask.is_cpu and not _is_traced():
             _check_mask_values(mask)
 
 
-# The values end a compiled graph. Without the decorator torch would also warn of it, at several calls.
-@torch.compiler.disable
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.compiler.is_exporting()
+
+
 def _check_position_values(positions: Tensor) -> None:
     if positions.numel() and (smallest := int(positions.min())) < 0:
         raise InputError(f"positions contain {smallest}: must be 0 or more, where 0 is the first frame")
 
 
-@torch.compiler.disable
 def _check_mask_values(mask: Tensor) -> None:
     if empty := (~mask.any(dim=1)).nonzero().flatten().tolist():
         raise InputError(f"mask: clips {empty} of the batch have no real frame; leave these clips out")

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast.errors import InputError
 from slowfast.models.capabilities import EncodingSetup, ExemptsWeightDecay, HasShardUnits, feature_shape
@@ -88,6 +89,7 @@ class BackboneModel(nn.Module):
             recompute_blocks(self.backbone, config.act_checkpoint_every)
         self.inference_dtype: torch.dtype | None = None
         self._encoding: EncodingNetwork | None = None
+        self._frozen_encoding: EncodingNetwork | None = None
         self._kind = kind_of(self.backbone)
         self.register_load_state_dict_pre_hook(_reset_inference)
 
@@ -111,8 +113,8 @@ class BackboneModel(nn.Module):
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves or casts the model; the prepared copy of the backbone is dropped."""
-        self._encoding = None
+        """Moves or casts the model; prepared copies of the backbone are dropped."""
+        self._encoding = self._frozen_encoding = None
         return super()._apply(fn, recurse)
 
     def prepare_encoding(self, setup: EncodingSetup | None, sample: Tensor | None = None) -> None:
@@ -129,11 +131,27 @@ class BackboneModel(nn.Module):
         self._encoding = None
         if setup is not None and sample is not None:
             self.eval()
-            images = (
-                sample.transpose(1, 2)[0] if self.clip_grid is None else sample[:, :, : self.clip_grid.frames]
-            )
-            images = images.to(self._backbone_dtype())
+            images = self._images_of(sample)
             self._encoding = EncodingNetwork(self.backbone, self._tokens, setup, images)
+
+    def prepare_frozen_encoding(self, dtype: torch.dtype | None, sample: Tensor) -> EncodingSetup | None:
+        """Lets a prepared copy compute the features of a frozen backbone in training, where it is faster.
+
+        See ``slowfast.models.capabilities.PreparesFrozenEncoding``. Weights that are changed in place
+        afterwards do not take effect.
+
+        Args:
+            dtype: of matrix products, unless the backbone has a dtype of its own; None: float32.
+            sample: as in :meth:`prepare_encoding`.
+        """
+        dtype = self._frozen_dtype or dtype
+        has_norms = any(isinstance(module, _BatchNorm) for module in self.backbone.modules())
+        if self.learns_features or not (has_norms or dtype is not None):
+            return None
+        precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+        setup = EncodingSetup(precision=precision, fold=True)
+        self._frozen_encoding = EncodingNetwork(self.backbone, self._tokens, setup, self._images_of(sample))
+        return setup
 
     def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps frames to their features by the backbone, in chunks of ``chunk_frames``.
@@ -262,6 +280,12 @@ class BackboneModel(nn.Module):
         own = self.backbone.no_weight_decay() if isinstance(self.backbone, ExemptsWeightDecay) else ()
         return {f"backbone.{name}" for name in own}
 
+    def _images_of(self, sample: Tensor) -> Tensor:
+        """Returns the images, or the first clip of a clip encoder, of frames (1, 3, T, H, W)."""
+        grid = self.clip_grid
+        images = sample.transpose(1, 2)[0] if grid is None else sample[:, :, : grid.frames]
+        return images.to(self._backbone_dtype())
+
     def _encode(self, frames: Tensor) -> Tensor:
         """Maps frames (B, 3, T, H, W) to features (B, T, F) or (B, T, M, F) in one pass."""
         images = frames.transpose(1, 2).flatten(0, 1)  # (B·T, 3, H, W)
@@ -276,6 +300,8 @@ class BackboneModel(nn.Module):
         if self.inference_dtype is not None:
             with torch.autocast(images.device.type, self.inference_dtype):
                 features = self._read(images)
+        elif self._frozen_encoding is not None and not torch.compiler.is_compiling():
+            features = self._frozen_encoding(images)
         elif not self.learns_features:
             with torch.no_grad(), self._autocast_if_frozen(images.device.type):
                 features = self._read(images)
@@ -339,4 +365,4 @@ def _describe_backbone(
 
 def _reset_inference(model: nn.Module, *_: object) -> None:
     model.inference_dtype = None  # type: ignore[assignment]
-    model._encoding = None  # type: ignore[assignment]
+    model._encoding = model._frozen_encoding = None  # type: ignore[assignment]

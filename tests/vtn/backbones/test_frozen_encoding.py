@@ -1,0 +1,105 @@
+"""Frozen backbones in training: a prepared copy gives the same features."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from slowfast.models.inference.encoding import prepare_frozen_encoding
+from tests.support.tiny_models import TINY
+from vtn import VTN
+
+NETWORKS: Mapping[str, Mapping[str, Any]] = {"test_vit": {"img_size": 32}, "test_byobnet": {}}
+CPU, SIZE = torch.device("cpu"), (32, 32)
+
+
+def model(network: str = "test_byobnet", **changes: Any) -> VTN:
+    torch.manual_seed(0)
+    arguments = {**TINY, "backbone_args": NETWORKS[network], "pretrained": False, "frozen": True, **changes}
+    vtn = VTN(network, **arguments)
+    for module in vtn.backbone.modules():
+        if isinstance(module, _BatchNorm):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.8, 1.2)
+    return vtn.train()
+
+
+def frames() -> Tensor:
+    return torch.randn(2, 3, 4, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def distance(some: Tensor, exact: Tensor) -> float:
+    return float((some.float() - exact).norm() / exact.norm())
+
+
+def norms_of_the_copy(vtn: VTN) -> int:
+    assert vtn._frozen_encoding is not None
+    return sum(isinstance(module, _BatchNorm) for module in vtn._frozen_encoding._network.modules())
+
+
+def test_features_in_float32_stay_the_same() -> None:
+    vtn = model()
+    expected, names = vtn.encode_frames(frames()), list(vtn.state_dict())
+
+    prepare_frozen_encoding(vtn, SIZE, CPU, None)
+
+    assert norms_of_the_copy(vtn) == 0
+    features = vtn.train().encode_frames(frames())
+    assert not features.requires_grad
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(vtn.eval().encode_frames(frames()), expected, rtol=1e-4, atol=1e-5)
+    assert list(vtn.state_dict()) == names
+
+
+@pytest.mark.parametrize("way", ["FROZEN_DTYPE", "TRAIN.PRECISION"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_features_in_bfloat16_are_as_near_to_float32(network: str, way: str) -> None:
+    exact = model(network).encode_frames(frames())
+    own = way == "FROZEN_DTYPE"
+    vtn = model(network, **({"frozen_dtype": "bfloat16"} if own else {}))
+    with torch.autocast("cpu", torch.bfloat16, enabled=not own):
+        of_autocast = vtn.encode_frames(frames())
+
+    prepare_frozen_encoding(vtn, SIZE, CPU, None if own else torch.bfloat16)
+
+    assert norms_of_the_copy(vtn) == 0
+    with torch.autocast("cpu", torch.bfloat16, enabled=not own):
+        error = distance(vtn.encode_frames(frames()), exact)
+    assert 0 < error < 1.5 * distance(of_autocast, exact)
+
+
+@pytest.mark.parametrize("changes", [{"frozen": False}, {"frozen": False, "frozen_blocks": 1}])
+def test_a_backbone_that_is_trained_has_no_copy(changes: Mapping[str, Any]) -> None:
+    vtn = model("test_vit", **changes)
+    prepare_frozen_encoding(vtn, SIZE, CPU, torch.bfloat16)
+    assert vtn._frozen_encoding is None
+
+
+def test_a_network_that_a_copy_does_not_make_faster_has_none() -> None:
+    vtn = model("test_vit")
+    prepare_frozen_encoding(vtn, SIZE, CPU, None)
+    assert vtn._frozen_encoding is None
+
+
+def test_new_weights_drop_the_copy() -> None:
+    vtn, other = model(), model()
+    torch.nn.init.zeros_(next(other.backbone.parameters()))
+    prepare_frozen_encoding(vtn, SIZE, CPU, None)
+
+    vtn.load_state_dict(other.state_dict())
+
+    torch.testing.assert_close(vtn.encode_frames(frames()), other.encode_frames(frames()))
+
+
+def test_a_copy_of_the_model_computes_with_its_own_weights() -> None:
+    vtn = model("test_vit")
+    prepare_frozen_encoding(vtn, SIZE, CPU, torch.bfloat16)
+    torch.testing.assert_close(copy.deepcopy(vtn).encode_frames(frames()), vtn.encode_frames(frames()))
