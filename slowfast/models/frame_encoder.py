@@ -22,6 +22,7 @@ from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.inference.compute_threads import ComputeThreads
+from slowfast.models.inference.copy_stream import start_upload
 from slowfast.models.precision import Precision
 
 CHUNK_FRAMES = 64
@@ -73,11 +74,11 @@ class FrameEncoder:
 
         The frames are a sequence of their own: where the model encodes clips, these begin at the first frame.
         """
-        frames = as_tensor(frames)
-        clip = frames.to(self.device).permute(3, 0, 1, 2)[None]  # (t, H, W, 3) -> (1, 3, t, H, W)
-        if self.channels == "BGR":
-            clip = clip.flip(1)
+        upload = start_upload(as_tensor(frames), self.device)  # while another thread's chunk is computed
         with self.compute.use(), torch.no_grad(), self.precision.autocast():
+            clip = upload.result().permute(3, 0, 1, 2)[None]  # (t, H, W, 3) -> (1, 3, t, H, W)
+            if self.channels == "BGR":
+                clip = clip.flip(1)
             return self.model.encode_frames(normalize(clip, self.mean, self.std))[0]  # (n, F)
 
     def encode_chunks(self, chunks: Iterable[Frames], *, ahead: int = 0) -> Generator[Tensor, None, None]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from slowfast.distributed.device import synchronize, upload
+from slowfast.models.inference.copy_stream import start_upload
 from tests.support.golden_cases import CASES, Golden
 from vtn.encoder.attention import band_attention
 
@@ -61,6 +62,15 @@ def test_masked_clips_have_the_logits_of_the_cpu(golden: Golden, device: torch.d
     with products_in("float32"):
         found = model.to(device)(*(x.to(device) for x in (frames, positions, mask)))
     torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=0)
+
+
+def test_frames_copied_on_a_stream_of_their_own_arrive_whole(device: torch.device) -> None:
+    """While the device multiplies, several chunks are copied; each is used right after."""
+    busy = torch.randn(2048, 2048, device=device)
+    for value in range(20):
+        busy = (busy @ busy).clamp(-1, 1)
+        chunk = torch.full((64, 224, 224, 3), value, dtype=torch.uint8)
+        assert int(start_upload(chunk, device).result().sum(dtype=torch.int64)) == value * chunk.numel()
 
 
 def test_gradients_have_the_values_of_the_cpu(golden: Golden, device: torch.device) -> None:

@@ -1,0 +1,98 @@
+"""Copies to an accelerator on streams of their own, by a stand-in for the accelerator."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from slowfast.models.inference import copy_stream
+from slowfast.models.inference.copy_stream import start_upload
+
+DEVICE = torch.device("meta")
+
+
+@dataclass(eq=False)
+class Stream:
+    """A stand-in for a stream, which notes what happens."""
+
+    events: list[str]
+
+    def wait_stream(self, other: Stream) -> None:
+        self.events.append("current waits for " + ("itself" if other is self else "the copy"))
+
+
+@dataclass
+class Accelerator:
+    """A stand-in for ``torch.cuda``; tensors go to the device ``meta``."""
+
+    events: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.main = Stream(self.events)
+
+    def Stream(self, device: torch.device) -> Stream:  # noqa: N802 (torch's name)
+        self.events.append("new stream")
+        return Stream(self.events)
+
+    def current_stream(self, device: torch.device) -> Stream:
+        return self.main
+
+    @contextmanager
+    def stream(self, stream: Stream) -> Iterator[None]:
+        self.events.append("copy begins")
+        yield
+        self.events.append("copy is queued")
+
+
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> Accelerator:
+    stand_in = Accelerator()
+    monkeypatch.setattr(copy_stream, "uses_pinned_memory", lambda device: device == DEVICE)
+    monkeypatch.setattr(copy_stream, "_OF_THREAD", threading.local())
+    monkeypatch.setattr(torch, "get_device_module", lambda device: stand_in)
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: stand_in.events.append("pinned") or tensor)
+    monkeypatch.setattr(
+        Tensor, "record_stream", lambda tensor, stream: stand_in.events.append("memory is kept for current")
+    )
+    return stand_in
+
+
+def test_the_copy_is_waited_for_when_its_result_is_used(accelerator: Accelerator) -> None:
+    upload = start_upload(torch.ones(2, 3), DEVICE)
+    assert accelerator.events == ["new stream", "copy begins", "pinned", "copy is queued"]
+    accelerator.events.clear()
+
+    result = upload.result()
+
+    assert (result.device, result.shape) == (DEVICE, (2, 3))
+    assert accelerator.events == ["current waits for the copy", "memory is kept for current"]
+
+
+def test_each_thread_has_one_stream(accelerator: Accelerator) -> None:
+    streams: list[Any] = []
+
+    def copy_twice() -> None:
+        streams.extend(start_upload(torch.ones(1), DEVICE).stream for _ in range(2))
+
+    copy_twice()
+    thread = threading.Thread(target=copy_twice)
+    thread.start()
+    thread.join()
+    assert streams[0] is streams[1]
+    assert streams[2] is streams[3]
+    assert streams[0] is not streams[2]
+
+
+def test_without_page_locked_memory_the_copy_is_plain(accelerator: Accelerator) -> None:
+    tensor = torch.ones(2)
+    assert start_upload(tensor, torch.device("cpu")).result() is tensor
+    there = torch.ones(2, device=DEVICE)
+    assert start_upload(there, DEVICE).result() is there
+    assert accelerator.events == []
