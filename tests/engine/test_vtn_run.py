@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from slowfast.distributed.world import free_local_address
@@ -38,9 +39,19 @@ def test_two_processes_give_the_losses_of_one(colour_videos: Path, tmp_path: Pat
     assert one[-1]["loss"] != pytest.approx(one[0]["loss"], rel=0.01)
 
 
+@MODEL_REGISTRY.register("VTNWithCopy")
+class VTNWithCopy(VTN):
+    """A VTN that is trained with a prepared copy of its backbone only."""
+
+    def encode_frames(self, *given: Any) -> Tensor:
+        assert self._frozen_encoding is not None or not (self.training and torch.is_grad_enabled())
+        return super().encode_frames(*given)
+
+
 def test_a_frozen_backbone_encodes_by_a_copy_also_when_resumed(colour_videos: Path, tmp_path: Path) -> None:
     options: tuple[Any, ...] = (
-        *SMALL_VTN, "VTN.BACKBONE.NAME", "test_byobnet", "VTN.BACKBONE.ARGS", {}, "VTN.BACKBONE.FROZEN", True,
+        *SMALL_VTN, "MODEL.MODEL_NAME", "VTNWithCopy", "VTN.BACKBONE.NAME", "test_byobnet",
+        "VTN.BACKBONE.ARGS", {}, "VTN.BACKBONE.FROZEN", True,
         "TRAIN.PRECISION", "bfloat16", "SOLVER.MAX_EPOCH", 2,
     )  # fmt: skip
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from slowfast.distributed.device import synchronize, upload
+from slowfast.models.inference import copy_stream
 from slowfast.models.inference.copy_stream import start_upload
 from tests.support.golden_cases import CASES, Golden
 from vtn.encoder.attention import band_attention
@@ -65,12 +66,22 @@ def test_masked_clips_have_the_logits_of_the_cpu(golden: Golden, device: torch.d
 
 
 def test_frames_copied_on_a_stream_of_their_own_arrive_whole(device: torch.device) -> None:
-    """While the device multiplies, several chunks are copied; each is used right after."""
-    busy = torch.randn(2048, 2048, device=device)
-    for value in range(20):
-        busy = (busy @ busy).clamp(-1, 1)
-        chunk = torch.full((64, 224, 224, 3), value, dtype=torch.uint8)
-        assert int(start_upload(chunk, device).result().sum(dtype=torch.int64)) == value * chunk.numel()
+    """Also where the stream of the copies is late, and where a chunk's memory is free before it is used."""
+    if device.type != "cuda":
+        pytest.skip("makes streams late by a function of CUDA")
+    chunks = [torch.full((64, 224, 224, 3), value, dtype=torch.uint8) for value in (1, 2)]
+    start_upload(chunks[0], device).result()  # makes the stream
+    with torch.cuda.stream(copy_stream._stream_of_thread(device)):
+        torch.cuda._sleep(10**8)
+    late = start_upload(chunks[0], device).result().sum(dtype=torch.int64)  # waits for the copy
+    assert int(late) == chunks[0].numel()
+
+    torch.cuda._sleep(10**8)
+    first = (
+        start_upload(chunks[0], device).result().sum(dtype=torch.int64)
+    )  # its memory is free for the host now
+    second = start_upload(chunks[1], device).result().sum(dtype=torch.int64)
+    assert (int(first), int(second)) == (chunks[0].numel(), 2 * chunks[1].numel())
 
 
 def test_gradients_have_the_values_of_the_cpu(golden: Golden, device: torch.device) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import InputError, NotFiniteError
+from tests.support.processes import run_forked
 from tests.support.tiny_models import TINY, random_clips, random_features, tiny, tiny_average, tiny_probe
 from vtn import VTN
 from vtn.frame_model import FrameModel
@@ -19,6 +20,22 @@ def with_value(x: Tensor, index: tuple[int, ...], value: float) -> Tensor:
     x = x.clone()
     x[index] = value
     return x
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"positions": torch.full((2, 6), -1)}, "positions: must be 0 or more"),
+        ({"mask": torch.tensor([[True] * 6, [False] * 6])}, "mask: a clip has no real frame"),
+    ],
+)
+def test_a_compiled_model_refuses_the_same_values(given: dict[str, Tensor], message: str) -> None:
+    def refuse() -> None:
+        compiled = torch.compile(tiny().eval().classify, backend="aot_eager", fullgraph=True)
+        with pytest.raises(RuntimeError, match=message):
+            compiled(random_features(), **given)
+
+    assert run_forked(refuse) == 0  # a process that has compiled cannot be forked any more
 
 
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])

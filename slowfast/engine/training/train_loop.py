@@ -52,7 +52,6 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
     start = TrainingProgress()
     if checkpoint is not None:
         start = resume(run.step, checkpoint, run.identity, forced=cfg.TRAIN.FORCE_RESUME)
-        _prepare_resumed(run, checkpoint, start)
     elif cfg.TRAIN.CHECKPOINT_FILE_PATH:
         start = start_from_file(
             run.step,
@@ -62,6 +61,8 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
             end=run.schedule.end,
         )
     run.prepare_frozen_encoding()
+    if checkpoint is not None:
+        _prepare_resumed(run, checkpoint, start)
     try:
         end = start if run.selection.is_exhausted else run_epochs(run, start)
         if run.selection.is_exhausted:

@@ -113,6 +113,11 @@ class TrainStep:
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._remedies = _memory_remedies(model)
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the network, or a part of it, is compiled."""
+        return self._compiled is not None
+
     def __call__(
         self,
         batch: Batch,

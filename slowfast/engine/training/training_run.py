@@ -84,8 +84,11 @@ class TrainingRun:
         return mixer(batch, epoch=progress.epoch, step=progress.step, device=self.world.device)
 
     def prepare_frozen_encoding(self) -> None:
-        """Prepares a frozen backbone for frames, once the weights are final; not where it is sharded."""
-        if self.loader.dataset.features is None and not self.is_sharded:
+        """Prepares a frozen backbone for frames, once the weights are final.
+
+        A sharded or compiled one stays as it is.
+        """
+        if self.loader.dataset.features is None and not self.is_sharded and not self.step.is_compiled:
             size = (self.crop_size, self.crop_size)
             prepare_frozen_encoding(self.step.model, size, self.world.device, self.step.precision.dtype)
 

@@ -13,7 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast.errors import ModelError
+from slowfast.errors import ModelError, first_line
 from slowfast.log import get_logger
 from slowfast.models.capabilities import EncodingSetup, PreparesEncoding, PreparesFrozenEncoding, clip_grid_of
 from slowfast.models.inference.processor import has_bfloat16
@@ -122,12 +122,16 @@ def prepare_frozen_encoding(
     """
     if not isinstance(model, PreparesFrozenEncoding):
         return
-    setup = model.prepare_frozen_encoding(dtype, _sample(model, size, device))
+    try:
+        setup = model.prepare_frozen_encoding(dtype, _sample(model, size, device))
+    except RuntimeError as error:  # weights of some parametrisations cannot be copied
+        logger.warning("frozen backbone: used as it is; it cannot be copied (%s)", first_line(error))
+        return
     if setup is not None:
         logger.info(
-            "frozen backbone: encoded by a prepared copy in %s (batch norms folded, weights cast once), "
-            "which takes the memory of its weights once more",
+            "frozen backbone: encoded by a prepared copy in %s%s, which takes the memory of its weights",
             setup.describe(),
+            " with folded batch norms" if setup.fold else "",
         )
 
 

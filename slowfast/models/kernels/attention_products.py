@@ -83,7 +83,8 @@ def attention_by_products() -> Iterator[None]:
 
     Calls with a mask, dropout or other options, and those without gradients, stay as they are. The forward
     pass is that of torch, and keeps nothing more for the backward pass, which computes the weights of some
-    images at a time again. Second derivatives are not supported.
+    images at a time again; where the call is compiled, the compiler decides both. Second derivatives are not
+    supported.
 
     The context must also surround the backward pass, in which activation checkpointing calls the forward pass
     again. Meanwhile the function is replaced in all threads.

@@ -58,6 +58,13 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Accelerator:
     monkeypatch.setattr(copy_stream, "_OF_THREAD", threading.local())
     monkeypatch.setattr(torch, "get_device_module", lambda device: stand_in)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: stand_in.events.append("pinned") or tensor)
+    to = Tensor.to
+
+    def note_copy(tensor: Tensor, *place: Any, **options: Any) -> Tensor:
+        stand_in.events.append(f"copy {options}")
+        return to(tensor, *place, **options)
+
+    monkeypatch.setattr(Tensor, "to", note_copy)
     monkeypatch.setattr(
         Tensor, "record_stream", lambda tensor, stream: stand_in.events.append("memory is kept for current")
     )
@@ -66,7 +73,9 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Accelerator:
 
 def test_the_copy_is_waited_for_when_its_result_is_used(accelerator: Accelerator) -> None:
     upload = start_upload(torch.ones(2, 3), DEVICE)
-    assert accelerator.events == ["new stream", "copy begins", "pinned", "copy is queued"]
+    assert accelerator.events == [
+        "new stream", "copy begins", "pinned", "copy {'non_blocking': True}", "copy is queued",
+    ]  # fmt: skip
     accelerator.events.clear()
 
     result = upload.result()
@@ -95,4 +104,4 @@ def test_without_page_locked_memory_the_copy_is_plain(accelerator: Accelerator) 
     assert start_upload(tensor, torch.device("cpu")).result() is tensor
     there = torch.ones(2, device=DEVICE)
     assert start_upload(there, DEVICE).result() is there
-    assert accelerator.events == []
+    assert accelerator.events == ["copy {}"] * 2

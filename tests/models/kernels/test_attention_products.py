@@ -20,6 +20,7 @@ from slowfast.models.kernels.attention_products import (
     attention_by_products,
     use_fast_attention,
 )
+from tests.support.processes import run_forked
 
 
 def random_inputs(batch: int, heads: int, queries: int, keys: int, width: int = 8) -> tuple[Tensor, ...]:
@@ -131,16 +132,19 @@ def test_inputs_that_autocast_would_cast_are_left_to_torch() -> None:
 
 
 def test_a_compiled_call_has_the_same_gradients() -> None:
-    inputs = random_inputs(2, 2, 6, 6)
-    # A layer looks the function up when it is called, as networks do.
-    compiled = torch.compile(
-        lambda *x: F.scaled_dot_product_attention(*x), backend="aot_eager", fullgraph=True
-    )
-    with attention_by_products():
-        expected = result_and_gradients(inputs, F.scaled_dot_product_attention)
-        found = result_and_gradients(inputs, compiled)
-    for one, other in zip(found, expected, strict=True):
-        assert distance(one, other.double()) < 0.02
+    def compare() -> None:
+        inputs = random_inputs(2, 2, 6, 6)
+        # The function is looked up when it is called, as networks do.
+        compiled = torch.compile(
+            lambda *x: F.scaled_dot_product_attention(*x), backend="aot_eager", fullgraph=True
+        )
+        with attention_by_products():
+            expected = result_and_gradients(inputs, F.scaled_dot_product_attention)
+            found = result_and_gradients(inputs, compiled)
+        for one, other in zip(found, expected, strict=True):
+            assert distance(one, other.double()) < 0.02
+
+    assert run_forked(compare) == 0  # a process that has compiled cannot be forked any more
 
 
 def test_contexts_of_several_threads_end_in_any_order() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import logging
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast.models.inference.encoding import prepare_frozen_encoding
 from tests.support.tiny_models import TINY
 from vtn import VTN
+from vtn.backbones.frames.encoding_network import EncodingNetwork
 
 NETWORKS: Mapping[str, Mapping[str, Any]] = {"test_vit": {"img_size": 32}, "test_byobnet": {}}
 CPU, SIZE = torch.device("cpu"), (32, 32)
@@ -40,12 +43,26 @@ def distance(some: Tensor, exact: Tensor) -> float:
     return float((some.float() - exact).norm() / exact.norm())
 
 
+@pytest.fixture
+def uses(monkeypatch: pytest.MonkeyPatch) -> list[EncodingNetwork]:
+    """Notes the calls of prepared copies."""
+    calls: list[EncodingNetwork] = []
+    call = EncodingNetwork.__call__
+
+    def note(prepared: EncodingNetwork, images: Tensor) -> Tensor:
+        calls.append(prepared)
+        return call(prepared, images)
+
+    monkeypatch.setattr(EncodingNetwork, "__call__", note)
+    return calls
+
+
 def norms_of_the_copy(vtn: VTN) -> int:
     assert vtn._frozen_encoding is not None
     return sum(isinstance(module, _BatchNorm) for module in vtn._frozen_encoding._network.modules())
 
 
-def test_features_in_float32_stay_the_same() -> None:
+def test_features_in_float32_stay_the_same(uses: list[EncodingNetwork]) -> None:
     vtn = model()
     expected, names = vtn.encode_frames(frames()), list(vtn.state_dict())
 
@@ -56,12 +73,15 @@ def test_features_in_float32_stay_the_same() -> None:
     assert not features.requires_grad
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(vtn.eval().encode_frames(frames()), expected, rtol=1e-4, atol=1e-5)
+    assert len(uses) == 2
     assert list(vtn.state_dict()) == names
 
 
 @pytest.mark.parametrize("way", ["FROZEN_DTYPE", "TRAIN.PRECISION"])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_features_in_bfloat16_are_as_near_to_float32(network: str, way: str) -> None:
+def test_features_in_bfloat16_are_as_near_to_float32(
+    network: str, way: str, uses: list[EncodingNetwork]
+) -> None:
     exact = model(network).encode_frames(frames())
     own = way == "FROZEN_DTYPE"
     vtn = model(network, **({"frozen_dtype": "bfloat16"} if own else {}))
@@ -73,6 +93,7 @@ def test_features_in_bfloat16_are_as_near_to_float32(network: str, way: str) -> 
     assert norms_of_the_copy(vtn) == 0
     with torch.autocast("cpu", torch.bfloat16, enabled=not own):
         error = distance(vtn.encode_frames(frames()), exact)
+    assert len(uses) == 1
     assert 0 < error < 1.5 * distance(of_autocast, exact)
 
 
@@ -89,7 +110,37 @@ def test_a_network_that_a_copy_does_not_make_faster_has_none() -> None:
     assert vtn._frozen_encoding is None
 
 
-def test_new_weights_drop_the_copy() -> None:
+def test_a_copy_in_which_nothing_is_folded_or_cast_is_dropped() -> None:
+    vtn = model()
+    layers = nn.BatchNorm2d(3), nn.Conv2d(3, vtn.feature_dim, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    vtn.backbone = nn.Sequential(*layers).requires_grad_(False).eval()
+    prepare_frozen_encoding(vtn, SIZE, CPU, None)
+    assert vtn._frozen_encoding is None
+
+
+def test_an_unfrozen_backbone_gets_gradients_again(uses: list[EncodingNetwork]) -> None:
+    vtn = model()
+    prepare_frozen_encoding(vtn, SIZE, CPU, None)
+    vtn.backbone.requires_grad_(True)
+    assert vtn.encode_frames(frames()).requires_grad
+    prepare_frozen_encoding(vtn, SIZE, CPU, None)
+    assert vtn._frozen_encoding is None
+    assert uses == []
+
+
+def test_a_network_that_cannot_be_copied_is_used_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    vtn = model()
+    conv = next(module for module in vtn.backbone.modules() if isinstance(module, nn.Conv2d))
+    conv.kept = torch.ones(1, requires_grad=True) * 2  # not a leaf, such as torch's weight_norm keeps
+    with caplog.at_level(logging.WARNING):
+        prepare_frozen_encoding(vtn, SIZE, CPU, torch.bfloat16)
+    assert vtn._frozen_encoding is None
+    assert (
+        "frozen backbone: used as it is; it cannot be copied (Only Tensors created explicitly" in caplog.text
+    )
+
+
+def test_new_weights_drop_the_copy(uses: list[EncodingNetwork]) -> None:
     vtn, other = model(), model()
     torch.nn.init.zeros_(next(other.backbone.parameters()))
     prepare_frozen_encoding(vtn, SIZE, CPU, None)
@@ -97,9 +148,13 @@ def test_new_weights_drop_the_copy() -> None:
     vtn.load_state_dict(other.state_dict())
 
     torch.testing.assert_close(vtn.encode_frames(frames()), other.encode_frames(frames()))
+    assert uses == []
 
 
-def test_a_copy_of_the_model_computes_with_its_own_weights() -> None:
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda vtn: pickle.loads(pickle.dumps(vtn))])  # noqa: S301
+def test_a_copied_model_has_no_prepared_copy(duplicate: Any, uses: list[EncodingNetwork]) -> None:
     vtn = model("test_vit")
+    expected = vtn.encode_frames(frames())
     prepare_frozen_encoding(vtn, SIZE, CPU, torch.bfloat16)
-    torch.testing.assert_close(copy.deepcopy(vtn).encode_frames(frames()), vtn.encode_frames(frames()))
+    torch.testing.assert_close(duplicate(vtn).encode_frames(frames()), expected)
+    assert uses == []

@@ -50,8 +50,9 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
     """Raises ``InputError`` unless positions and mask fit, where given, and each clip has a real frame.
 
     Their values are checked in host memory only. The loader checks those of its batches before they are
-    copied to a GPU, and :func:`check_state` checks the others in evaluation. While a graph is compiled or
-    exported, tensors have no values; a program that runs an exported graph checks its inputs.
+    copied to a GPU, and :func:`check_state` checks the others in evaluation. A compiled graph checks them
+    when it runs, and raises torch's ``RuntimeError``; a program that runs an exported graph checks its
+    inputs.
 
     Args:
         positions: (B, T) of an integer dtype, 0 or more.
@@ -69,25 +70,29 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
                 f"positions have dtype {positions.dtype}: must be an integer dtype; give indices of frames "
                 "or round(seconds × position_rate)"
             )
-        if positions.is_cpu and not _is_traced():
+        if positions.is_cpu and not torch.compiler.is_exporting():
             _check_position_values(positions)
     if mask is not None:
         if mask.dtype != torch.bool:
             raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
-        if mask.is_cpu and not _is_traced():
+        if mask.is_cpu and not torch.compiler.is_exporting():
             _check_mask_values(mask)
 
 
-def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch.compiler.is_exporting()
-
-
 def _check_position_values(positions: Tensor) -> None:
+    if torch.compiler.is_compiling():
+        torch._assert_async(
+            (positions >= 0).all(), "positions: must be 0 or more, where 0 is the first frame"
+        )
+        return
     if positions.numel() and (smallest := int(positions.min())) < 0:
         raise InputError(f"positions contain {smallest}: must be 0 or more, where 0 is the first frame")
 
 
 def _check_mask_values(mask: Tensor) -> None:
+    if torch.compiler.is_compiling():
+        torch._assert_async(mask.any(dim=1).all(), "mask: a clip has no real frame; leave such clips out")
+        return
     if empty := (~mask.any(dim=1)).nonzero().flatten().tolist():
         raise InputError(f"mask: clips {empty} of the batch have no real frame; leave these clips out")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -144,14 +145,22 @@ class BackboneModel(nn.Module):
             dtype: of matrix products, unless the backbone has a dtype of its own; None: float32.
             sample: as in :meth:`prepare_encoding`.
         """
+        self._frozen_encoding = None
         dtype = self._frozen_dtype or dtype
         has_norms = any(isinstance(module, _BatchNorm) for module in self.backbone.modules())
         if self.learns_features or not (has_norms or dtype is not None):
             return None
         precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
-        setup = EncodingSetup(precision=precision, fold=True)
-        self._frozen_encoding = EncodingNetwork(self.backbone, self._tokens, setup, self._images_of(sample))
-        return setup
+        setup = EncodingSetup(precision=precision, fold=has_norms)
+        prepared = EncodingNetwork(self.backbone, self._tokens, setup, self._images_of(sample))
+        if prepared.num_folded == 0 and dtype is None:
+            return None
+        self._frozen_encoding = prepared
+        return replace(setup, fold=prepared.num_folded > 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state of a copied or pickled model, which has no prepared copy for training."""
+        return {**super().__getstate__(), "_frozen_encoding": None}
 
     def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps frames to their features by the backbone, in chunks of ``chunk_frames``.
@@ -226,8 +235,8 @@ class BackboneModel(nn.Module):
         if frames.is_meta or (torch.is_grad_enabled() and self.learns_features):
             return 0
         dtype = self._frozen_dtype or self.inference_dtype
-        if self._encoding is not None:
-            dtype = self._encoding.dtype
+        if (prepared := self._encoding or self._frozen_encoding) is not None:
+            dtype = prepared.dtype
         unit = 1 if self.clip_grid is None else self.clip_grid.frames
         pixels = unit * frames.shape[-2:].numel()
         return unit * images_per_pass(self._kind, pixels, frames.device, bits=32 if dtype is None else 16)
@@ -300,7 +309,7 @@ class BackboneModel(nn.Module):
         if self.inference_dtype is not None:
             with torch.autocast(images.device.type, self.inference_dtype):
                 features = self._read(images)
-        elif self._frozen_encoding is not None and not torch.compiler.is_compiling():
+        elif not self.learns_features and self._frozen_encoding and not torch.compiler.is_compiling():
             features = self._frozen_encoding(images)
         elif not self.learns_features:
             with torch.no_grad(), self._autocast_if_frozen(images.device.type):

@@ -36,6 +36,9 @@ class EncodingNetwork:
         read: computes the features.
         setup: precision, folding, compilation.
         sample: images (N, 3, H, W), or clips, of the size that is encoded.
+
+    Attributes:
+        num_folded: number of batch norms that were folded.
     """
 
     def __init__(self, network: nn.Module, read: ReadFeatures, setup: EncodingSetup, sample: Tensor) -> None:
@@ -46,8 +49,9 @@ class EncodingNetwork:
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
         if self._kind == "convolutional" and sample.ndim == 4:
             self._network.to(memory_format=torch.channels_last)
+        self.num_folded = 0
         if setup.fold:
-            fold_batch_norms(self._network, lambda: read(self._network, sample[:2]))
+            self.num_folded = fold_batch_norms(self._network, lambda: read(self._network, sample[:2]))
         if self.dtype is not None:
             _cast_products(self._network, self.dtype, setup.exact_layers)
             if not setup.compile:  # the compiler arranges the weights itself
