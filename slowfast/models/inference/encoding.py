@@ -13,7 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast.errors import ModelError, first_line
+from slowfast.errors import ModelError
 from slowfast.log import get_logger
 from slowfast.models.capabilities import EncodingSetup, PreparesEncoding, PreparesFrozenEncoding, clip_grid_of
 from slowfast.models.inference.processor import has_bfloat16
@@ -80,7 +80,7 @@ def choose_encoding(
         num_frames: frames that are to be encoded; 0: not known.
 
     Raises:
-        ModelError: for a model that cannot be compiled although the request asks for it.
+        ModelError: for a model that cannot be copied, or not compiled although the request asks for it.
     """
     if not isinstance(model, PreparesEncoding):
         return EncodingSetup()
@@ -124,8 +124,8 @@ def prepare_frozen_encoding(
         return
     try:
         setup = model.prepare_frozen_encoding(dtype, _sample(model, size, device))
-    except RuntimeError as error:  # weights of some parametrisations cannot be copied
-        logger.warning("frozen backbone: used as it is; it cannot be copied (%s)", first_line(error))
+    except ModelError as error:
+        logger.warning("frozen backbone: used as it is; %s", error)
         return
     if setup is not None:
         logger.info(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slowfast.models.inference.encoding import prepare_frozen_encoding
+from slowfast.errors import ModelError
+from slowfast.models.inference.encoding import EncodingRequest, choose_encoding, prepare_frozen_encoding
 from tests.support.tiny_models import TINY
 from vtn import VTN
 from vtn.backbones.frames.encoding_network import EncodingNetwork
@@ -135,9 +137,10 @@ def test_a_network_that_cannot_be_copied_is_used_as_it_is(caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         prepare_frozen_encoding(vtn, SIZE, CPU, torch.bfloat16)
     assert vtn._frozen_encoding is None
-    assert (
-        "frozen backbone: used as it is; it cannot be copied (Only Tensors created explicitly" in caplog.text
-    )
+    message = "the backbone cannot be copied for a faster computation of features: Only Tensors created"
+    assert f"frozen backbone: used as it is; {message}" in caplog.text
+    with pytest.raises(ModelError, match=re.escape(message) + ".*remove_weight_norm"):
+        choose_encoding(vtn.eval(), EncodingRequest(), SIZE, CPU)
 
 
 def test_new_weights_drop_the_copy(uses: list[EncodingNetwork]) -> None:

@@ -17,19 +17,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast.errors import InputError
 from slowfast.models.capabilities import EncodingSetup, ExemptsWeightDecay, HasShardUnits, feature_shape
-from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.inference.processor import images_per_pass
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.groups import BackboneConfig
 from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.splitting import build_splitter
+from vtn.backbones.frames.backbone_identity import constructor_options, describe_backbone
 from vtn.backbones.frames.encoding_network import EncodingNetwork, kind_of
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
 from vtn.backbones.maps.token_grid import TokenGrid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
 from vtn.backbones.tuning.freezing import autocast, autocast_modules
-from vtn.backbones.tuning.lora import LoRA
 from vtn.backbones.tuning.recomputation import recompute, recompute_blocks
 from vtn.encoder.input_checks import check_frames
 
@@ -59,7 +58,7 @@ class BackboneModel(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        options = _constructor_options(config)
+        options = constructor_options(config)
         built = build_backbone(
             config.name,
             pretrained=config.pretrained,
@@ -78,7 +77,7 @@ class BackboneModel(nn.Module):
             autocast_modules(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
         self._splitter = build_splitter(built, config)
         self.clip_grid = None if self._splitter is None else self._splitter.grid
-        self._backbone_identity = _describe_backbone(config, options, self.clip_grid)
+        self._backbone_identity = describe_backbone(config, options, self.clip_grid)
         self.frame_size = built.image_size
         self.frame_interpolation = built.interpolation
         self.frame_mean = built.mean
@@ -346,30 +345,6 @@ class BackboneModel(nn.Module):
 
     def _autocast_if_frozen(self, device: str) -> AbstractContextManager[Any]:
         return nullcontext() if self._frozen_dtype is None else autocast(device, self._frozen_dtype)
-
-
-def _constructor_options(config: BackboneConfig) -> dict[str, Any]:
-    """Returns the keyword arguments of the backbone's constructor; rates of 0 are left out."""
-    rates = {"drop_rate": config.drop_rate, "drop_path_rate": config.drop_path_rate}
-    return {**{name: rate for name, rate in rates.items() if rate}, **config.args}
-
-
-def _describe_backbone(
-    config: BackboneConfig, options: Mapping[str, Any], clip_grid: ClipGrid | None
-) -> dict[str, str]:
-    """Returns what determines the backbone's features besides its weights, as written to feature files."""
-    name = config.name if isinstance(config.name, str) else type(config.name).__qualname__
-    described = {**options, **({"pooling": config.pooling} if config.pooling else {})}
-    identity = {"backbone": name, "backbone options": str(described or "none")}
-    grid = token_grid(config)
-    if not grid.is_pooled:
-        identity["tokens"] = grid.describe()
-    if clip_grid is not None:
-        identity["clips"] = clip_grid.describe()
-    if config.lora is not None:
-        lora = LoRA(**config.lora)
-        identity["lora"] = f"rank {lora.rank}, alpha {lora.alpha:g}"
-    return identity
 
 
 def _reset_inference(model: nn.Module, *_: object) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from slowfast.errors import ModelError, first_line
 from slowfast.models.capabilities import EncodingSetup
 from slowfast.models.inference.encoding import DTYPES
 from slowfast.models.inference.folding import fold_batch_norms
@@ -39,6 +40,9 @@ class EncodingNetwork:
 
     Attributes:
         num_folded: number of batch norms that were folded.
+
+    Raises:
+        ModelError: for a backbone that torch cannot copy.
     """
 
     def __init__(self, network: nn.Module, read: ReadFeatures, setup: EncodingSetup, sample: Tensor) -> None:
@@ -46,7 +50,7 @@ class EncodingNetwork:
         self.dtype = DTYPES[setup.precision]
         self._read = read
         self._kind = kind_of(network)
-        self._network = copy.deepcopy(network).eval().requires_grad_(False)
+        self._network = _copy(network).eval().requires_grad_(False)
         if self._kind == "convolutional" and sample.ndim == 4:
             self._network.to(memory_format=torch.channels_last)
         self.num_folded = 0
@@ -80,6 +84,16 @@ class EncodingNetwork:
     def _compute(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):
             return self._read(self._network, images).float()
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except RuntimeError as error:
+        raise ModelError(
+            f"the backbone cannot be copied for a faster computation of features: {first_line(error)}; "
+            "remove weight norms by torch.nn.utils.remove_weight_norm"
+        ) from error
 
 
 def kind_of(network: nn.Module) -> str:
