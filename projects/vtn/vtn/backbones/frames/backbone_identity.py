@@ -1,4 +1,4 @@
-"""What determines a backbone: the arguments of its constructor, and its description in files of features."""
+"""The identity of a backbone: arguments of its constructor, and its description in files of features."""
 
 from __future__ import annotations
 
