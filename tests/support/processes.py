@@ -7,7 +7,8 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
-import torch._dynamo  # noqa: F401 (optimisers import it: imported once here instead of in each process)
+import torch
+import torch._dynamo  # optimisers import it: imported once here instead of in each process
 
 from slowfast.distributed.world import World, connect, disconnect, free_local_address
 
@@ -47,4 +48,6 @@ def _connected(function: Callable[..., Any], world: World, address: str, *argume
 
 def _exit_with(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     gc.freeze()  # earlier tests leave garbage whose threads do not exist here: collecting it would abort
+    # Replaces torch's pool of threads, which do not exist here either, before several threads do so at once.
+    torch.set_num_threads(torch.get_num_threads())
     raise SystemExit(function(*arguments) or 0)
