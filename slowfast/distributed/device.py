@@ -161,7 +161,7 @@ def has_fused_optimizers(device: torch.device) -> bool:
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """Returns a small tensor of host memory on the device; the host does not wait for the copy.
+    """Returns a tensor of host memory on the device; the host does not wait for the copy.
 
     ``tensor.to(device)`` and ``torch.tensor(values, device=…)`` would wait until the device has finished all
     earlier work.

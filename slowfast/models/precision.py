@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.distributed.device import supports_bfloat16
 from slowfast.errors import ConfigError
-from slowfast.models.kernels.attention_products import use_fast_attention
+from slowfast.models.kernels.attention_products import attention_by_products
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Precision:
 
     def fast_attention(self) -> AbstractContextManager[object]:
         """Returns the context of forward and backward pass in training."""
-        return use_fast_attention(self.device_type, self.dtype)
+        is_helped = self.device_type == "cpu" and self.dtype is not None
+        return attention_by_products() if is_helped else nullcontext()
 
     def make_scaler(self) -> torch.amp.GradScaler:
         """Returns a gradient scaler, enabled only for float16, whose range is too small for gradients."""

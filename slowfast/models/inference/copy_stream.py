@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slowfast.distributed.device import uses_pinned_memory
+from slowfast.distributed.device import upload, uses_pinned_memory
 
 _OF_THREAD = threading.local()
 
@@ -45,7 +45,7 @@ def start_upload(tensor: Tensor, device: torch.device) -> Upload:
         return Upload(tensor.to(device))
     stream = _stream_of_thread(device)
     with torch.get_device_module(device).stream(stream):
-        return Upload(tensor.pin_memory().to(device, non_blocking=True), stream)
+        return Upload(upload(tensor, device), stream)
 
 
 def _stream_of_thread(device: torch.device) -> Any:

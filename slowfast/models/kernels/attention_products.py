@@ -16,7 +16,6 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -31,8 +30,7 @@ _SCORES_AT_ONCE = 4 << 20
 """Scores of a part of the batch that the backward pass computes at once, at least those of one image."""
 
 _LOCK = threading.Lock()
-# The contexts that are open in all threads, and the function of torch meanwhile.
-_uses: list[None] = []
+# The function of torch, once per context that is open in any thread.
 _originals: list[Callable[..., Tensor]] = []
 
 _REDUCED = (torch.bfloat16, torch.float16)
@@ -90,22 +88,15 @@ def attention_by_products() -> Iterator[None]:
     again. Meanwhile the function is replaced in all threads.
     """
     with _LOCK:
-        if not _uses:
-            _originals.append(F.scaled_dot_product_attention)
-            F.scaled_dot_product_attention = _with_products(_originals[0])
-        _uses.append(None)
+        _originals.append(_originals[0] if _originals else F.scaled_dot_product_attention)
+        F.scaled_dot_product_attention = _with_products(_originals[0])
     try:
         yield
     finally:
         with _LOCK:
-            _uses.pop()
-            if not _uses:
-                F.scaled_dot_product_attention = _originals.pop()
-
-
-def use_fast_attention(device_type: str, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    """Returns the context of training steps in that dtype: products of attention where they may help."""
-    return attention_by_products() if device_type == "cpu" and dtype in _REDUCED else nullcontext()
+            original = _originals.pop()
+            if not _originals:
+                F.scaled_dot_product_attention = original
 
 
 @functools.cache  # torch.compile would compile a network again for another function

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from slowfast.distributed import device
 from slowfast.models.inference import copy_stream
 from slowfast.models.inference.copy_stream import start_upload
 
@@ -54,7 +55,8 @@ class Accelerator:
 @pytest.fixture
 def accelerator(monkeypatch: pytest.MonkeyPatch) -> Accelerator:
     stand_in = Accelerator()
-    monkeypatch.setattr(copy_stream, "uses_pinned_memory", lambda device: device == DEVICE)
+    for module in (copy_stream, device):
+        monkeypatch.setattr(module, "uses_pinned_memory", lambda device: device == DEVICE)
     monkeypatch.setattr(copy_stream, "_OF_THREAD", threading.local())
     monkeypatch.setattr(torch, "get_device_module", lambda device: stand_in)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: stand_in.events.append("pinned") or tensor)

@@ -18,8 +18,8 @@ from slowfast.models.kernels.attention_products import (
     MAX_TOKENS,
     attend_by_products,
     attention_by_products,
-    use_fast_attention,
 )
+from slowfast.models.precision import Precision
 from tests.support.processes import run_forked
 
 
@@ -159,9 +159,9 @@ def test_contexts_of_several_threads_end_in_any_order() -> None:
 
 
 def test_only_a_processor_in_16_bits_is_helped() -> None:
-    assert not isinstance(use_fast_attention("cpu", torch.bfloat16), nullcontext)
-    assert isinstance(use_fast_attention("cpu", None), nullcontext)
-    assert isinstance(use_fast_attention("cuda", torch.bfloat16), nullcontext)
+    assert not isinstance(Precision("cpu", torch.bfloat16).fast_attention(), nullcontext)
+    assert isinstance(Precision("cpu").fast_attention(), nullcontext)
+    assert isinstance(Precision("cuda", torch.bfloat16).fast_attention(), nullcontext)
 
 
 def test_a_recomputed_layer_has_the_same_gradients() -> None:

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast.errors import InputError
 from slowfast.models.capabilities import EncodingSetup, ExemptsWeightDecay, HasShardUnits, feature_shape
@@ -28,7 +27,7 @@ from vtn.backbones.frames.token_reader import TokenReader, token_grid
 from vtn.backbones.maps.token_grid import TokenGrid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import blocks_of
-from vtn.backbones.tuning.freezing import autocast, autocast_modules
+from vtn.backbones.tuning.freezing import autocast, autocast_modules, batch_norms
 from vtn.backbones.tuning.recomputation import recompute, recompute_blocks
 from vtn.encoder.input_checks import check_frames
 
@@ -146,7 +145,7 @@ class BackboneModel(nn.Module):
         """
         self._frozen_encoding = None
         dtype = self._frozen_dtype or dtype
-        has_norms = any(isinstance(module, _BatchNorm) for module in self.backbone.modules())
+        has_norms = bool(batch_norms(self.backbone))
         if self.learns_features or not (has_norms or dtype is not None):
             return None
         precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
@@ -308,16 +307,20 @@ class BackboneModel(nn.Module):
         if self.inference_dtype is not None:
             with torch.autocast(images.device.type, self.inference_dtype):
                 features = self._read(images)
-        elif not self.learns_features and self._frozen_encoding and not torch.compiler.is_compiling():
-            features = self._frozen_encoding(images)
         elif not self.learns_features:
-            with torch.no_grad(), self._autocast_if_frozen(images.device.type):
-                features = self._read(images)
+            features = self._encode_frozen(images)
         elif self.act_checkpoint and not self._recomputes_blocks and torch.is_grad_enabled():
             features = recompute(self.backbone, self._read, images)
         else:
             features = self._read(images)
         return self._checked(features, images)
+
+    def _encode_frozen(self, images: Tensor) -> Tensor:
+        """Maps images to features by a frozen backbone, or by its prepared copy."""
+        if self._frozen_encoding is not None and not torch.compiler.is_compiling():
+            return self._frozen_encoding(images)
+        with torch.no_grad(), self._autocast_if_frozen(images.device.type):
+            return self._read(images)
 
     def _checked(self, features: Tensor, images: Tensor) -> Tensor:
         """Returns the features of images or clips.
