@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from slowfast.datasets.loading.copy_stream import copy_batch_tensor
 from slowfast.distributed.device import upload
 from slowfast.errors import DataError
 
@@ -222,8 +223,8 @@ class ClipBatch(NamedTuple):
         return normalize(self.frames, mean, std)
 
     def to(self, device: torch.device) -> ClipBatch:
-        """Returns the batch with its tensors on ``device``; the copy does not block."""
-        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+        """Returns the batch with its tensors on ``device``; see :func:`copy_batch_tensor`."""
+        return map_tensors(self, lambda tensor: copy_batch_tensor(tensor, device))
 
     def pin_memory(self) -> ClipBatch:
         """Returns the batch with its tensors in memory from which a GPU copies without blocking."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.clip import BrokenVideo, StreamedClip, collate_common, map_tensors
+from slowfast.datasets.loading.copy_stream import copy_batch_tensor
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class FeatureBatch(NamedTuple):
 
     def to(self, device: torch.device) -> FeatureBatch:
         """Returns the batch with its tensors on ``device`` (copied without blocking)."""
-        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+        return map_tensors(self, lambda tensor: copy_batch_tensor(tensor, device))
 
     def pin_memory(self) -> FeatureBatch:
         """Returns the batch with its tensors in memory from which a GPU copies without blocking."""

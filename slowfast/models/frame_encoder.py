@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.datasets.clip import normalize
+from slowfast.datasets.loading.copy_stream import start_upload
 from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.inference.compute_threads import ComputeThreads
-from slowfast.models.inference.copy_stream import start_upload
 from slowfast.models.precision import Precision
 
 CHUNK_FRAMES = 64

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from slowfast.datasets.loading import copy_stream
+from slowfast.datasets.loading.copy_stream import start_upload
 from slowfast.distributed.device import synchronize, upload
-from slowfast.models.inference import copy_stream
-from slowfast.models.inference.copy_stream import start_upload
 from tests.support.golden_cases import CASES, Golden
 from vtn.encoder.attention import band_attention
 

@@ -1,4 +1,4 @@
-"""Copies of frames to an accelerator that run while it computes."""
+"""Copies of frames and batches to an accelerator that run while it computes."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ def start_upload(tensor: Tensor, device: torch.device) -> Upload:
     stream = _stream_of_thread(device)
     with torch.get_device_module(device).stream(stream):
         return Upload(upload(tensor, device), stream)
+
+
+def copy_batch_tensor(tensor: Tensor, device: torch.device) -> Tensor:
+    """Returns a tensor of a batch on a device.
+
+    From page-locked memory it is copied on a stream of its own, while the device still computes the step
+    before; neither the device nor the host waits. Other memory stays as the loader made it
+    (``DATA_LOADER.PIN_MEMORY``): the host waits for its copy.
+    """
+    if tensor.is_pinned():
+        return start_upload(tensor, device).result()
+    return tensor.to(device, non_blocking=True)
 
 
 def _stream_of_thread(device: torch.device) -> Any:

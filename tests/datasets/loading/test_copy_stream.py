@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.loading import copy_stream
+from slowfast.datasets.loading.copy_stream import copy_batch_tensor, start_upload
 from slowfast.distributed import device
-from slowfast.models.inference import copy_stream
-from slowfast.models.inference.copy_stream import start_upload
 
 DEVICE = torch.device("meta")
 
@@ -107,3 +108,26 @@ def test_without_page_locked_memory_the_copy_is_plain(accelerator: Accelerator) 
     there = torch.ones(2, device=DEVICE)
     assert start_upload(there, DEVICE).result() is there
     assert accelerator.events == ["copy {}"] * 2
+
+
+def test_a_pinned_batch_is_copied_on_a_stream_of_its_own(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the copy would begin only when the device has computed the step before."""
+    monkeypatch.setattr(Tensor, "is_pinned", lambda tensor: tensor.device.type == "cpu")
+    batch = ClipBatch(
+        torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8), torch.zeros(1, 2, dtype=torch.int64), None,
+        *(torch.zeros(1, dtype=torch.int64) for _ in range(3)),
+    )  # fmt: skip
+
+    copied = batch.to(DEVICE)
+
+    assert copied.frames.device == copied.label.device == DEVICE
+    assert accelerator.events.count("copy begins") == 5
+    assert accelerator.events.count("current waits for the copy") == 5
+
+
+def test_a_batch_in_other_memory_is_not_pinned(accelerator: Accelerator) -> None:
+    """``DATA_LOADER.PIN_MEMORY False`` is for machines that limit such memory."""
+    copy_batch_tensor(torch.ones(2), DEVICE)
+    assert accelerator.events == ["copy {'non_blocking': True}"]
