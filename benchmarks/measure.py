@@ -36,6 +36,11 @@ class Timing:
         """Returns the median over the rounds."""
         return statistics.median(self.seconds)
 
+    @property
+    def fastest(self) -> float:
+        """Returns the seconds of the fastest round, the one that other programs have slowed down least."""
+        return min(self.seconds)
+
 
 def time_interleaved(
     candidates: Mapping[str, Callable[[], object]],

@@ -1,6 +1,7 @@
 """Compares the temporal encoder with Hugging Face's Longformer, full attention, and only its matrix products.
 
-With ``--against probe`` VTN is compared with the attentive probe, whose cost is quadratic in the tokens.
+With ``--against probe`` VTN is compared with the attentive probe, whose cost is quadratic in the tokens; with
+``--against flex`` the attention between frames with torch's flex attention, by which it could be computed.
 
 The candidates have the same weights and inputs and alternate in one process; outputs and gradients are
 compared in the same run. Memory is the memory of inference besides the loaded and packed model, the input and
@@ -27,6 +28,7 @@ from benchmarks.measure import (
     time_interleaved,
 )
 from benchmarks.support.attentive_probe import ProbeBenchmark
+from benchmarks.support.flex_attention import FlexBenchmark
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from slowfast.models.kernels.packed_linear import Product
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
@@ -34,11 +36,13 @@ from vtn.encoder.temporal_encoder import TemporalEncoder
 
 WIDTH, HEADS, LAYERS, INTERMEDIATE, WINDOW = 768, 12, 3, 3072, 18
 PROBE_TOKENS = [1, 9]
+WINDOWS = [18, 128, 512]
 LENGTHS = [16, 64, 250, 1024, 4096, 16384, 65536]
 TRAINING_LENGTHS = [16, 250, 1024]
 TRAINING_BATCH = 8
 QUADRATIC_LIMIT = 16384
-"""Maximum number of tokens for Hugging Face, full attention and the probe, which use T×T products."""
+"""Maximum number of tokens for Hugging Face, full attention, the probe, and flex attention's mask, which use
+T×T values."""
 EMULATED_LIMIT = 250
 """Maximum number of frames for bfloat16 on a processor without bfloat16 instructions, which emulates it."""
 
@@ -47,19 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     parser.add_argument(
         "--against",
-        choices=["longformer", "probe"],
+        choices=["longformer", "probe", "flex"],
         default="longformer",
-        help="what is compared with: other encoders with the same weights, or the attentive probe",
+        help="what is compared with: other encoders with the same weights, the attentive probe, or flex "
+        "attention",
     )
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=PROBE_TOKENS, help="tokens per frame, with --against probe"
     )
+    parser.add_argument("--windows", type=int, nargs="+", default=WINDOWS, help="frames, with --against flex")
     parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="frames, for inference")
     parser.add_argument(
         "--training", type=int, nargs="*", default=TRAINING_LENGTHS, help="frames, for training"
     )
     parser.add_argument(
-        "--dtypes", nargs="+", default=["float32", "bfloat16"], help="with --against longformer"
+        "--dtypes", nargs="+", default=["float32", "bfloat16"], help="with --against longformer or flex"
     )
     parser.add_argument(
         "--rounds", type=int, default=9, help="maximum number of rounds; long inputs have fewer, at least 3"
@@ -87,6 +93,15 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
             rounds=args.rounds,
             device=args.device,
             cpu_time=args.cpu_time,
+        ).run()
+    if args.against == "flex":
+        return FlexBenchmark(
+            windows=args.windows,
+            lengths=[length for length in args.lengths if length <= QUADRATIC_LIMIT],
+            training_lengths=args.training,
+            dtypes=args.dtypes,
+            rounds=args.rounds,
+            device=args.device,
         ).run()
     report = BenchmarkReport(
         f"temporal encoder: {LAYERS} layers, width {WIDTH}, {HEADS} heads, window {WINDOW}; times in ms",

@@ -19,13 +19,20 @@ class Plan:
     """One benchmark with settings for a GPU and smaller ones for a processor.
 
     Attributes:
-        name: of the benchmark.
-        on_gpu, on_cpu: its arguments.
+        name: in the results.
+        on_gpu, on_cpu: arguments of the benchmark.
+        benchmark: its name; empty: ``name``.
     """
 
     name: str
     on_gpu: tuple[str, ...]
     on_cpu: tuple[str, ...]
+    benchmark: str = ""
+
+    @property
+    def command(self) -> str:
+        """The name of the benchmark for ``tools/benchmark.py``."""
+        return self.benchmark or self.name
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,12 @@ PLANS = (
         ("--sources", "340x256", "--frames", "128"),
         ("--sources", "340x256", "--frames", "16", "--backbones", "ResNet-50", "--rounds", "1"),
     ),
+    Plan(  # few shapes, since flex attention is compiled for each
+        "flex attention",
+        ("--against", "flex", "--lengths", "250", "4096", "--training", "4096", "--dtypes", "bfloat16"),
+        ("--against", "flex", "--lengths", "250", "--windows", "18", "--dtypes", "float32", "--rounds", "3"),
+        benchmark="temporal",
+    ),
     Plan(
         "scaling",
         ("--processes", "1", "--backbone", "vit_base_patch16_224", "--frames", "16", "--batch", "8"),
@@ -81,13 +94,13 @@ def run_benchmarks(output: Path, device: str, *, until: float) -> Iterator[Measu
         until: ``time.monotonic()`` at which the last one ends.
     """
     for plan in PLANS:
-        if problem := _why_not(plan.name):
+        if problem := _why_not(plan.command):
             yield Measurement(plan.name, "skipped", detail=problem)
         elif (left := until - time.monotonic()) < 5:
             yield Measurement(plan.name, "skipped", detail="no time left")
         else:
             arguments = plan.on_cpu if device == "cpu" else plan.on_gpu
-            yield _run(plan.name, (*arguments, "--device", device), output, left)
+            yield _run(plan.name, (plan.command, *arguments, "--device", device), output, left)
 
 
 def _why_not(name: str) -> str:
@@ -99,9 +112,10 @@ def _why_not(name: str) -> str:
 
 
 def _run(name: str, arguments: tuple[str, ...], output: Path, seconds: float) -> Measurement:
-    result, log = output / f"{name}.json", output / f"{name}.log"
+    stem = name.replace(" ", "_")
+    result, log = output / f"{stem}.json", output / f"{stem}.log"
     result.unlink(missing_ok=True)
-    command = [sys.executable, "tools/benchmark.py", name, *arguments, "--json", str(result.resolve())]
+    command = [sys.executable, "tools/benchmark.py", *arguments, "--json", str(result.resolve())]
     start = time.monotonic()
     with log.open("w") as file:
         try:

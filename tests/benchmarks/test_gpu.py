@@ -93,6 +93,6 @@ def test_benchmarks_that_fail_or_get_no_time_are_listed(
 
 @pytest.mark.parametrize("plan", measurements.PLANS, ids=lambda plan: plan.name)
 def test_every_planned_benchmark_exists_with_its_options(plan: Plan) -> None:
-    source = (ROOT / "benchmarks" / f"{plan.name}.py").read_text()
+    source = (ROOT / "benchmarks" / f"{plan.command}.py").read_text()
     options = {word for word in (*plan.on_gpu, *plan.on_cpu, "--device") if word.startswith("--")}
     assert all(f'"{option}"' in source for option in options)

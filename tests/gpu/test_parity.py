@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
+from benchmarks.support.flex_attention import attention_inputs, exact_band_attention, flex_band_attention
 from slowfast.datasets.loading import copy_stream
 from slowfast.datasets.loading.copy_stream import start_upload
-from slowfast.distributed.device import synchronize, upload
+from slowfast.distributed.device import upload
 from tests.support.golden_cases import CASES, Golden
 from vtn.encoder.attention import band_attention
 
@@ -106,54 +105,17 @@ def test_a_compiled_model_has_the_same_logits(golden: Golden, device: torch.devi
     )
 
 
-def _longformer_mask(half_window: int) -> Callable[..., Tensor]:
-    """Returns flex attention's mask of frames: [CLS] is key 0, key 1 + t is frame t."""
-
-    def allowed(clip: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key == 0) | ((query + 1 - key).abs() <= half_window)
-
-    return allowed
-
-
-@torch.no_grad()
-def test_blocked_attention_equals_flex_attention(
-    device: torch.device, record_property: Callable[..., None]
-) -> None:
-    """Both are timed at 4,096 frames, width 768 and window 18, so that the faster one can be chosen."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    T, N, E, half = 4096, 12, 64, 9
-    q, k, v = torch.randn(3, 1, T, N, E, device=device)
-    cls_key, cls_value = torch.randn(2, 1, N, E, device=device)
-    compiled: Any = torch.compile(flex_attention)
-    block_mask = create_block_mask(_longformer_mask(half), None, None, T, 1 + T, device=str(device))
-
-    def blocked() -> Tensor:
-        return band_attention(q, k, v, cls_key, cls_value, half_window=half)
-
-    def flex() -> Tensor:
-        keys, values = (
-            torch.cat([c[:, None], x], 1).transpose(1, 2) for c, x in ((cls_key, k), (cls_value, v))
-        )
-        return compiled(q.transpose(1, 2), keys, values, block_mask=block_mask).transpose(1, 2).flatten(2)
-
+@pytest.mark.parametrize("window", [18, 128])
+def test_blocked_attention_equals_flex_attention(device: torch.device, window: int) -> None:
+    """Both are timed by ``benchmark.py temporal --against flex``, so that the faster one can be chosen."""
+    inputs = attention_inputs(1000, torch.float32, str(device), trains=True)
     with products_in("float32"):
-        torch.testing.assert_close(flex(), blocked(), atol=2e-3, rtol=0)
-    for name, call in (("blocked attention", blocked), ("flex attention", flex)):
-        record_property(f"{name}, ms", f"{_milliseconds(call, device):.3f}")
-
-
-def _milliseconds(call: Callable[[], Tensor], device: torch.device, rounds: int = 20) -> float:
-    import time
-
-    for _ in range(3):
-        call()
-    synchronize(device)
-    start = time.perf_counter()
-    for _ in range(rounds):
-        call()
-    synchronize(device)
-    return (time.perf_counter() - start) / rounds * 1e3
+        exact = exact_band_attention(*inputs, half_window=window // 2).float()
+        expected = torch.autograd.grad(exact.sum(), inputs)
+        for attention in (band_attention, flex_band_attention):
+            found = attention(*inputs, half_window=window // 2)
+            torch.testing.assert_close(found, exact, atol=2e-3, rtol=0)
+            torch.testing.assert_close(torch.autograd.grad(found.sum(), inputs), expected, atol=5e-3, rtol=0)
 
 
 def test_pinned_copies_arrive_complete(device: torch.device) -> None:
