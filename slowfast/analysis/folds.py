@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
     if pooled is not None:
         print(f"all {len(pooled.labels)} videos: {pooled.describe_intervals()}")
     elif args.group_by:
-        raise DataError("--group-by: needs the predictions files of all folds; set TEST.SAVE_RESULTS_PATH")
+        raise DataError(
+            "--group-by: needs one predictions file in the folder of each fold; set TEST.SAVE_RESULTS_PATH"
+        )
     if args.output:
         write_text(args.output, json.dumps(_summary(folds, spreads, pooled), indent=2) + "\n")
     return 0
@@ -127,9 +129,21 @@ def find_folds(folder: Path) -> list[FoldResult]:
         log = read_run_log(numbered[number])
         if not log.test:
             raise DataError(f"{numbered[number]}: has no test yet; finish the run of fold {number}")
-        files = sorted(numbered[number].glob("*.npz"))
-        results.append(FoldResult(number, log.test, files[0] if len(files) == 1 else None))
+        results.append(FoldResult(number, log.test, _predictions_file(numbered[number])))
     return results
+
+
+def _predictions_file(folder: Path) -> Path | None:
+    """Returns the predictions file of a fold; None for none or several.
+
+    Files of the same test in other orders of the frames (``TEST.ORDER_REPORT``) do not count.
+    """
+    from slowfast.datasets.views.frame_order import REVERSED, SHUFFLED, STILL
+
+    files = {path.stem: path for path in folder.glob("*.npz")}
+    others = {f"{stem}_{order}" for stem in files for order in (SHUFFLED, REVERSED, STILL)}
+    chosen = [path for stem, path in files.items() if stem not in others]
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def spread_of(values: Sequence[float], largest: float = 100.0) -> Spread:

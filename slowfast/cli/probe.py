@@ -18,7 +18,7 @@ examples:
   then train the best setting, and predict with it
     slowfast run --cfg output/probe/chosen.yaml
     vtn predict video.mp4 --cfg output/probe/chosen.yaml \\
-        --checkpoint output/probe/chosen/checkpoints/checkpoint_epoch_00020.pyth
+        --checkpoint output/probe/chosen/checkpoints/checkpoint_epoch_N.pyth  # N: the epochs of chosen.yaml
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--group-by",
         default="",
         metavar="REGEX",
-        help="regular expression that captures the group of a video from its path (default: each is its own)",
+        help="regular expression that captures the group of a video from its path (default: the column of "
+        "groups of the lists; without one each video is a group)",
     )
     grouping.add_argument(
         "--groups", default="", metavar="FILE", help="csv file with the columns path and group"

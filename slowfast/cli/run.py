@@ -8,7 +8,7 @@ examples:
   train and test on the videos listed in data/kinetics/train.csv, val.csv and test.csv
     slowfast run --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data/kinetics
 
-  check a run first: builds everything, runs a few steps on one batch, prints time and memory
+  check a run first: a few steps with loading and without; prints time, memory and what limits the speed
     slowfast run --cfg VIT_B_VTN --dry-run DATA.PATH_TO_DATA_DIR data/kinetics
 
   test given weights, with five views per video

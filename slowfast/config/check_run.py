@@ -44,7 +44,7 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
         yield f"{key}: lacks {', '.join(missing)}; write one line 'path label' per video"
     names = cfg.DATA.CLASS_NAMES
     if names and not Path(names).is_file():
-        yield f"DATA.CLASS_NAMES = {names!r}: does not exist; give a json file, or ''"
+        yield f"DATA.CLASS_NAMES = {names!r}: does not exist; give a file of class names, or ''"
 
 
 def _names_shards(cfg: CfgNode) -> bool:
@@ -127,7 +127,10 @@ def check_demo(cfg: CfgNode) -> Iterator[str]:
     if not Path(demo.INPUT_VIDEO).is_file():
         yield f"DEMO.INPUT_VIDEO = {demo.INPUT_VIDEO!r}: must be a video file; give the path of one"
     if demo.LABEL_FILE_PATH and not Path(demo.LABEL_FILE_PATH).is_file():
-        yield f"DEMO.LABEL_FILE_PATH = {demo.LABEL_FILE_PATH!r}: does not exist; give a json file, or ''"
+        yield (
+            f"DEMO.LABEL_FILE_PATH = {demo.LABEL_FILE_PATH!r}: does not exist; give a file of class names, "
+            "or ''"
+        )
     if demo.OUTPUT_FILE:
         path = Path(demo.OUTPUT_FILE)
         if path.suffix.lower() not in (".mp4", ".mkv", ".mov"):

@@ -15,7 +15,8 @@ from fvcore.common.config import CfgNode
 
 from slowfast import __version__
 from slowfast.checkpoint.weights import load_model_weights
-from slowfast.datasets.build import read_annotations, video_opener, view_scheme
+from slowfast.datasets.build import read_annotations, video_opener
+from slowfast.datasets.views.configured import view_scheme
 from slowfast.datasets.views.view_reader import TrainingViews
 from slowfast.distributed.device import device_errors, is_cpu
 from slowfast.distributed.world import World

@@ -75,6 +75,8 @@ class FrameEncoder:
         The frames are a sequence of their own: where the model encodes clips, these begin at the first frame.
         """
         upload = start_upload(as_tensor(frames), self.device)  # while another thread's chunk is computed
+        # Not torch.inference_mode: tables that a backbone makes in its first pass and keeps could not be used
+        # in a training afterwards.
         with self.compute.use(), torch.no_grad(), self.precision.autocast():
             clip = upload.result().permute(3, 0, 1, 2)[None]  # (t, H, W, 3) -> (1, 3, t, H, W)
             if self.channels == "BGR":

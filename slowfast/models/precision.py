@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast.distributed.device import supports_bfloat16
+from slowfast.distributed.device import is_cpu, supports_bfloat16
 from slowfast.errors import ConfigError
 from slowfast.models.kernels.attention_products import attention_by_products
 
@@ -33,7 +33,7 @@ class Precision:
 
     def fast_attention(self) -> AbstractContextManager[object]:
         """Returns the context of forward and backward pass in training."""
-        is_helped = self.device_type == "cpu" and self.dtype is not None
+        is_helped = is_cpu(torch.device(self.device_type)) and self.dtype is not None
         return attention_by_products() if is_helped else nullcontext()
 
     def make_scaler(self) -> torch.amp.GradScaler:

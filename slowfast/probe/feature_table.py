@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slowfast.datasets.build import view_scheme
 from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.views.configured import view_scheme
 from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import ConfigError, DataError, DecodeError
 from slowfast.features.reader import CacheReader, FeatureFileReader, plan_rows
@@ -46,6 +46,7 @@ class FeatureTable:
         labels: (V,) int64.
         paths: of the videos.
         segments: start and end in seconds of each video in its file; None for full files.
+        groups: the group of each video by its list; the path of the video where the list names none.
     """
 
     rows: Tensor
@@ -54,6 +55,7 @@ class FeatureTable:
     labels: Tensor
     paths: tuple[str, ...]
     segments: tuple[Segment | None, ...]
+    groups: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -122,7 +124,7 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
     if dataset.labels.ndim != 1:
         raise ConfigError("DATA.MULTI_LABEL = True: must be False for a probe, which compares single classes")
     wanted = range(dataset.num_videos) if videos is None else videos
-    segments = dataset.segments
+    segments, groups = dataset.segments, listed_groups(dataset)
     kept: list[int] = []
     parts: list[Tensor] = []
     times: list[RowTimes] = []
@@ -150,7 +152,13 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
         labels=torch.from_numpy(dataset.labels[kept].astype(np.int64)),
         paths=tuple(dataset.paths[index] for index in kept),
         segments=tuple(None if segments is None else tuple(segments[index].tolist()) for index in kept),
+        groups=tuple(groups[index] for index in kept),
     )
+
+
+def listed_groups(dataset: Any) -> Sequence[str]:
+    """Returns the group of each video by the list of a data set; the paths where it has no such column."""
+    return dataset.paths if dataset.groups is None else dataset.groups
 
 
 def concatenate(tables: Sequence[FeatureTable]) -> FeatureTable:
@@ -166,6 +174,7 @@ def concatenate(tables: Sequence[FeatureTable]) -> FeatureTable:
         labels=torch.cat([table.labels for table in tables]),
         paths=tuple(path for table in tables for path in table.paths),
         segments=tuple(segment for table in tables for segment in table.segments),
+        groups=tuple(group for table in tables for group in table.groups),
     )
 
 

@@ -17,7 +17,8 @@ from slowfast.files import write_text
 from slowfast.metrics import Interval, bootstrap_interval
 from slowfast.probe.baselines import MAJORITY
 from slowfast.probe.candidate import Candidate
-from slowfast.probe.search import MethodResult, Metric, SearchResult
+from slowfast.probe.metrics import Metric
+from slowfast.probe.search import MethodResult, SearchResult
 from slowfast.probe.tasks import Problem
 from slowfast.visualization.charts import line_chart
 

@@ -25,7 +25,6 @@ from slowfast.features.cache import Manifest, describe_differences
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.metrics import balanced_accuracy, confusion_matrix, macro_f1
 from slowfast.models.build import build_model
 from slowfast.models.capabilities import FeatureModel
 from slowfast.models.frame_format import adopt_frame_format
@@ -37,10 +36,11 @@ from slowfast.probe.baselines import (
     require_scikit_learn,
 )
 from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_source
-from slowfast.probe.feature_table import FeatureTable, concatenate, load_table
+from slowfast.probe.feature_table import FeatureTable, concatenate, listed_groups, load_table
 from slowfast.probe.folds import check_disjoint, group_folds, groups_from_file, stratified_subset
+from slowfast.probe.metrics import METRICS
 from slowfast.probe.report import CHOSEN, ProbeReport, build_report
-from slowfast.probe.search import Metric, SearchResult, search
+from slowfast.probe.search import SearchResult, search
 from slowfast.probe.tasks import Problem, ResultFiles, Runner, Task
 
 logger = get_logger(__name__)
@@ -55,11 +55,12 @@ class ProbeOptions:
     Attributes:
         splits: splits that are divided into folds, such as ``train`` and ``val``.
         test: whether the chosen setting and the baselines are also tested on the split ``test``.
-        group_by: regular expression that captures the group of a path; empty: each video is a group.
+        group_by: regular expression that captures the group of a path; empty: the column of groups of the
+            lists, or each video is a group.
         groups_file: csv file with the columns ``path`` and ``group``; replaces ``group_by``.
         num_folds, num_seeds, num_candidates: of the search.
         num_videos: size of a subset of the videos; 0: all.
-        metric: a key of ``METRICS``.
+        metric: a key of ``slowfast.probe.metrics.METRICS``.
         workers: processes; 0: one per core, or one where there is a GPU.
     """
 
@@ -73,26 +74,6 @@ class ProbeOptions:
     num_videos: int = 0
     metric: str = "accuracy"
     workers: int = 0
-
-
-def _accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    return float((scores.argmax(axis=1) == labels).mean())
-
-
-def _balanced_accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    return balanced_accuracy(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
-
-
-def _macro_f1(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    return macro_f1(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
-
-
-METRICS: dict[str, Metric] = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "macro_f1": _macro_f1,
-}
-"""Metrics by which a search can choose."""
 
 
 def probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeReport:
@@ -155,16 +136,16 @@ def _load_problem(
     manifests = [_check_origin(own, model, dataset) for dataset in datasets]
     training = _load_training(datasets, options, own.RNG_SEED)
     _check_unique(training)
-    groups = _groups(training.paths, options)
+    groups = _groups(training.paths, training.groups, options)
     folds = group_folds(training.labels.tolist(), groups, options.num_folds, own.RNG_SEED)
     test = []
     if options.test:
         test_set = build_dataset(own, "test")
         _check_origin(own, model, test_set)
-        test_groups = _groups(list(test_set.paths), options)
+        test_groups = _groups(test_set.paths, listed_groups(test_set), options)
         check_disjoint(groups, test_groups)
         test = [load_table(test_set)]
-        groups += _groups(test[0].paths, options)
+        groups += _groups(test[0].paths, test[0].groups, options)
         folds = np.concatenate([folds, np.full(len(test[0]), -1)])
     table = concatenate([training, *test])
     placeholder = source.without_frame_encoder(own, feature_dim=table.row_shape[-1])
@@ -178,7 +159,9 @@ def _load_training(datasets: Sequence[Any], options: ProbeOptions, seed: int) ->
     if options.num_videos:
         paths = [path for dataset in datasets for path in dataset.paths]
         labels = [str(label) for dataset in datasets for label in dataset.labels.tolist()]
-        chosen = np.array(stratified_subset(labels, _groups(paths, options), options.num_videos, seed))
+        listed = [group for dataset in datasets for group in listed_groups(dataset)]
+        groups = _groups(paths, listed, options)
+        chosen = np.array(stratified_subset(labels, groups, options.num_videos, seed))
         ends = np.cumsum([dataset.num_videos for dataset in datasets])
         starts = [0, *ends[:-1]]
         kept = [
@@ -212,10 +195,11 @@ def _check_origin(cfg: CfgNode, model: Any, dataset: Any) -> Manifest | None:
     return manifest
 
 
-def _groups(paths: Sequence[str], options: ProbeOptions) -> list[str]:
+def _groups(paths: Sequence[str], listed: Sequence[str], options: ProbeOptions) -> list[str]:
+    """Returns the group of each path, by the options or else that of its list."""
     if options.groups_file:
         return groups_from_file(paths, options.groups_file)
-    return groups_by_pattern(paths, options.group_by)
+    return groups_by_pattern(paths, options.group_by) if options.group_by else list(listed)
 
 
 def _check_unique(table: FeatureTable) -> None:

@@ -5,7 +5,7 @@ V videos, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
 from slowfast.probe.candidate import Candidate
+from slowfast.probe.metrics import Metric
 from slowfast.probe.tasks import Problem, Runner, Task
 from slowfast.probe.training import Trained
 
 logger = get_logger(__name__)
-
-Metric = Callable[[NDArray[np.floating], NDArray[np.int64]], float]
-"""A function of scores (V, K) and labels (V,) int64, higher is better."""
 
 # After so many folds, this fraction of all candidates goes on to the next ones.
 _RUNGS = ((1, 1 / 2), (2, 1 / 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,19 @@ def test_the_summary_has_all_folds_and_all_videos(folds: Path, capsys: pytest.Ca
     assert f"all {videos} videos: top-1" in printed
     assert "bootstrap over" in printed
     assert "spread" in printed
+
+
+def test_predictions_in_other_orders_of_the_frames_do_not_count(
+    folds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run with ``TEST.ORDER_REPORT True`` writes three more files of the same videos."""
+    shutil.copytree(folds / "out", tmp_path / "out")
+    for fold in range(3):
+        file = tmp_path / "out" / f"fold_{fold}" / "predictions.npz"
+        for order in ("shuffled", "reversed", "still"):
+            shutil.copyfile(file, file.with_stem(f"{file.stem}_{order}"))
+    assert analyze(["folds", str(tmp_path / "out")]) == 0
+    assert "videos: top-1" in capsys.readouterr().out
 
 
 def test_the_groups_of_the_list_are_saved_with_the_predictions(folds: Path) -> None:

@@ -71,6 +71,22 @@ def test_a_model_that_sees_order_beats_the_linear_classifiers(finished: tuple[Pa
     assert "VTN beats it by" in comparison.sentence("accuracy")
 
 
+def test_groups_are_those_of_the_lists_where_no_option_names_them(videos: Path, tmp_path: Path) -> None:
+    """Otherwise a fold would test on clips of a video that it learns from, and nothing would tell."""
+    for split in ("train", "test"):
+        rows = [line.split() for line in (videos / f"{split}.csv").read_text().splitlines()]
+        lines = [f"{path},{label},{Path(path).name.split('_')[0]}\n" for path, label in rows]
+        (tmp_path / f"{split}.csv").write_text("path,label,group\n" + "".join(lines))
+    changes = ("DATA.PATH_TO_DATA_DIR", tmp_path, "DATA.PATH_LABEL_SEPARATOR", ",")
+    search(videos, tmp_path / "output", *changes, group_by="", num_candidates=1)
+    assert json.loads((tmp_path / "output" / "probe.json").read_text())["data"]["groups"] == 20
+
+    lines = (tmp_path / "test.csv").read_text().splitlines()
+    (tmp_path / "test.csv").write_text("\n".join([*lines[:-1], lines[-1].rsplit(",", 1)[0] + ",p0"]))
+    with pytest.raises(DataError, match="shares 1 groups with training: p0"):
+        search(videos, tmp_path / "other", *changes, group_by="")
+
+
 def test_the_report_is_written_as_json_and_page(finished: tuple[Path, ProbeReport]) -> None:
     folder, report = finished
     content = json.loads((folder / "probe.json").read_text())

@@ -44,7 +44,7 @@ KEYS.DEMO.ENABLE = False
 KEYS.DEMO.INPUT_VIDEO = ""
 # Empty: demo.mp4 in OUTPUT_DIR.
 KEYS.DEMO.OUTPUT_FILE = ""
-# json file of class names and indices; empty: DATA.CLASS_NAMES, else the names in the checkpoint.
+# File of class names as DATA.CLASS_NAMES; empty: DATA.CLASS_NAMES, else the names in the checkpoint.
 KEYS.DEMO.LABEL_FILE_PATH = ""
 # Frames at DATA.TARGET_FPS that a window shares with the next one; a window has the length of a clip,
 # NUM_FRAMES × SAMPLING_RATE frames.

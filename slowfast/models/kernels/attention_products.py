@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from slowfast.distributed.device import is_cpu
+
 MAX_TOKENS = 640
 """Number of keys up to which products are faster; beyond, the scores no longer fit into the caches."""
 
@@ -43,7 +45,9 @@ def products_are_faster(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """
     dtype = query.dtype
     return (
-        query.device.type == key.device.type == value.device.type == "cpu"
+        is_cpu(query.device)
+        and is_cpu(key.device)
+        and is_cpu(value.device)
         and dtype in _REDUCED
         and key.dtype == value.dtype == dtype
         and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") == dtype)

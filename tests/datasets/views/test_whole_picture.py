@@ -12,9 +12,10 @@ from fvcore.common.config import CfgNode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slowfast.datasets.build import build_dataset, view_scheme
+from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip, StreamedClip
 from slowfast.datasets.loading.loader import build_loader, collate_by_size
+from slowfast.datasets.views.configured import view_scheme
 from slowfast.datasets.views.spatial import whole_picture
 from slowfast.distributed.world import World
 from slowfast.engine.evaluator import build_evaluator

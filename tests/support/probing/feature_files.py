@@ -24,8 +24,9 @@ def random_table(num_videos: int, row_shape: tuple[int, ...], num_classes: int =
             RowTimes(FrameTimes(np.arange(n) / FPS, n / FPS), np.arange(n, dtype=np.int64)) for n in lengths
         ),
         labels=torch.arange(num_videos) % num_classes,
-        paths=tuple(f"person{video // 2}/{video}.mp4" for video in range(num_videos)),
+        paths=(paths := tuple(f"person{video // 2}/{video}.mp4" for video in range(num_videos))),
         segments=(None,) * num_videos,
+        groups=paths,
     )
 
 

@@ -1,10 +1,11 @@
 """Explanation of a prediction: attention, the frames that matter, the places in them, and their faithfulness.
 
-SOURCE and VIDEO are as for `vtn predict`. One page that needs no network shows the video or a filmstrip, the
-scores of classes over time, the attention of [CLS] per layer and head and rolled out over the layers, and the
-frames that mattered most: by occlusion, which is exact, and by gradient. Deletion and insertion curves show
-how far each ranking of frames is faithful to the model. Values (.json) and curves (.png) stand beside it.
-With --split, the areas under these curves are measured over all videos of a list instead.
+SOURCE is as for `vtn predict`, except exported models; VIDEO is one file or http(s):// address. One page that
+needs no network shows the video or a filmstrip, the scores of classes over time, the attention of [CLS] per
+layer and head and rolled out over the layers, and the frames that mattered most: by occlusion, which is
+exact, and by gradient. Deletion and insertion curves show how far each ranking of frames is faithful to the
+model. Values (.json) and curves (.png) stand beside it. With --split, the areas under these curves are
+measured over all videos of a list instead.
 Exit status: 0 done, 1 a video failed, 2 the command or the configuration is wrong, 130 interrupted.
 
 examples:

@@ -2,8 +2,9 @@
 
 SOURCE is a folder that `vtn publish` wrote, OWNER/NAME of such a folder on the Hugging Face hub, or a
 checkpoint. The files take any number of clips and frames, and carry class names, normalisation and the choice
-of frames. They are compared with the model for several numbers of frames, with masks; a difference above 1e-4
-is an error, and no file is written. Times beside the model's are measured on this processor.
+of frames. Those in float32 are compared with the model for several numbers of frames, with masks; a
+difference above 1e-4 is an error, and no file is written. Times beside the model's are measured on this
+processor.
 
 Without --parts one file maps frames to scores: it takes all frames at once. With --parts backbone encoder the
 folder OUTPUT gets two files: frames to features, and features to scores, so that features can be kept and

@@ -38,7 +38,8 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--classes",
         default="",
         metavar="F",
-        help="json file of class name -> index (default: the names in the checkpoint)",
+        help="file of class names: JSON (name -> index, index -> name, or a list) or text with one name per "
+        "line (default: the names in the checkpoint)",
     )
     return parser
 

@@ -1,9 +1,10 @@
 """A web page and an endpoint that classify videos with a model.
 
-SOURCE is as for `vtn predict`. The page takes a video, or one of the examples, and shows the best classes,
-their scores over time and the frames with the highest attention of [CLS]. POST /predict answers programs,
-GET /openapi.json has its schema, and GET /health the state. Only programs of this computer reach the server
-unless --host names another address; it has no passwords. Needs pip install "slowfast-vtn[serve]".
+SOURCE is as for `vtn predict`, except a model exported to one file. The page takes a video, or one of the
+examples, and shows the best classes, their scores over time and the frames with the highest attention of
+[CLS]. POST /predict answers programs, GET /openapi.json has its schema, and GET /health the state. Only
+programs of this computer reach the server unless --host names another address; it has no passwords. Needs pip
+install "slowfast-vtn[serve]".
 Exit status: 0 ended by Ctrl-C, 1 the model, the address or a folder cannot be used, 2 the command is wrong.
 
 examples:

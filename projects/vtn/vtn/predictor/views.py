@@ -12,8 +12,8 @@ import numpy as np
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
-from slowfast.datasets.build import view_scheme
 from slowfast.datasets.clip import Clip, StreamedClip
+from slowfast.datasets.views.configured import view_scheme
 from slowfast.datasets.views.shared_crops import SharedCropsReader
 from slowfast.datasets.views.streamed_view import StreamedView, StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader, WholeVideoViews

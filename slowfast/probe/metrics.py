@@ -1,0 +1,34 @@
+"""Metrics of scores by which a search chooses, in the scale 0 … 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slowfast.metrics import balanced_accuracy, confusion_matrix, macro_f1
+
+Metric: TypeAlias = Callable[[NDArray[np.floating], NDArray[np.int64]], float]
+"""Maps scores (N, K) and labels (N,) to a number of which the largest is the best."""
+
+
+def _accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    return float((scores.argmax(axis=1) == labels).mean())
+
+
+def _balanced_accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    return balanced_accuracy(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
+
+
+def _macro_f1(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    return macro_f1(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+}
+"""Metrics by which a search can choose."""
