@@ -82,7 +82,10 @@ class NotFiniteError(InputError):
 
     def __init__(self, message: str, clips: Sequence[int]) -> None:
         self.clips = tuple(clips)
-        super().__init__(message)
+        super().__init__(message, self.clips)  # by which another process makes its copy
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DistributedError(SlowFastError):

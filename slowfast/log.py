@@ -52,6 +52,13 @@ def get_logger(name: str) -> logging.Logger:
     return logger
 
 
+class _Formatter(logging.Formatter):
+    """A formatter of lines with the names of any files, also of those that are not UTF-8."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
     """Directs the log lines of this process; a later call replaces an earlier one.
 
@@ -73,7 +80,7 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
         _handlers.append(_FileHandler(folder / name, encoding="utf-8"))
         _metrics_path = folder / METRICS_FILE if rank == 0 else None
     for handler in _handlers:
-        handler.setFormatter(logging.Formatter(_LINE_FORMAT, _TIME_FORMAT))
+        handler.setFormatter(_Formatter(_LINE_FORMAT, _TIME_FORMAT))
         logging.getLogger().addHandler(handler)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,3 +100,11 @@ def test_metrics_are_rounded_in_log_lines_and_exact_in_the_metrics_file(tmp_path
     assert stats["per_class"] == [0.5, None]
     assert (stats["iter"], stats["epoch"]) == (7, "1/25")
     assert stats["lr"] == pytest.approx(0.001)
+
+
+def test_names_that_are_not_utf_8_are_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    setup_logging(tmp_path)
+    logging.getLogger("slowfast").warning("broken: %s", os.fsdecode(b"clip_\xff.mp4"))
+    close_logging()
+    assert lines_of(tmp_path / "stdout.log")[-1].endswith(r"broken: clip_\udcff.mp4")
+    assert "Logging error" not in capfd.readouterr().err

@@ -52,6 +52,8 @@ class CachedVideoExtractor:
         folder: folder of the cache.
         manifest: the content of the cache: which frames, in which variants.
         settings: hash of the manifest; features with another one are extracted again.
+        encoding: how the model computes, which the features of one video share; incomplete ones with another
+            one are extracted again.
         interrupt: checked after each chunk.
     """
 
@@ -59,6 +61,7 @@ class CachedVideoExtractor:
     folder: str
     manifest: Manifest
     settings: str
+    encoding: str
     interrupt: Interrupt
 
     def missing(self, path: str, name: str, variants: Sequence[Variant]) -> list[Variant]:
@@ -102,13 +105,15 @@ class CachedVideoExtractor:
                         encoded += count
                         self.interrupt.raise_if_requested()
                     for variant, file in files.items():
-                        file.finish(features_path(self.folder, variant, name))
+                        file.finish(features_path(self.folder, variant, name), self._description(path))
         return encoded
 
     def _open_part(self, path: str, name: str, variant: Variant) -> FeatureFile:
         """Opens the file of incomplete features."""
         part = features_path(self.folder, variant, name).with_suffix(".part.npy")
-        return FeatureFile(part, self.manifest.row_shape, self._description(path), self.manifest.dtype)
+        description = self._description(path)
+        description["settings"] = f"{self.settings}, {self.encoding}"
+        return FeatureFile(part, self.manifest.row_shape, description, self.manifest.dtype)
 
     def _description(self, path: str) -> dict[str, Any]:
         """Returns the values that identify the video and the settings; they are stored with the features."""

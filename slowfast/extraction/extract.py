@@ -104,7 +104,8 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
         channels=manifest.channels,
         compute=ComputeThreads(threads if is_cpu(world.device) and not setup.compile else 1),
     )
-    extractor = CachedVideoExtractor(encoder, str(folder), manifest, _settings_hash(manifest), interrupt)
+    settings, encoding = _settings_hash(manifest), replace(setup, compile=False).describe()
+    extractor = CachedVideoExtractor(encoder, str(folder), manifest, settings, encoding, interrupt)
     work = ExtractionWork(extractor, splits, interrupt)
     remedies = (*memory_remedies(model, training=False), "fewer DATA_LOADER.NUM_WORKERS")
     with device_errors(world.device, *remedies):

@@ -25,6 +25,10 @@ from slowfast.video.decoding import OpenVideo
 from slowfast.video.placement import Placement
 
 
+class OutOfRangeError(DataError):
+    """Features that are too large for the dtype of the file."""
+
+
 @dataclass(frozen=True)
 class VideoRows:
     """The rows of features of a video, and the frames that they are computed from.
@@ -93,7 +97,7 @@ def append_features(
         DecodeError: where the video cannot be decoded.
         NotFiniteError: for features of a decoded frame that are NaN or infinite; the rows before this chunk
             are kept.
-        DataError: for features beyond the range of the files' dtype.
+        OutOfRangeError: for features beyond the range of the files' dtype.
     """
     kept, clip, first = rows.restart(min(file.count for file in files.values()))
     for file in files.values():
@@ -213,6 +217,6 @@ def _check_values(features: Tensor, numbers: NDArray[np.int64], lost: Tensor, dt
     kept = features[~lost]
     largest = float(kept.abs().max()) if len(kept) else 0.0
     if largest > torch.finfo(STORED[dtype][0]).max:
-        raise DataError(
+        raise OutOfRangeError(
             f"{name}: features reach {largest:g}, more than {dtype} can hold; extract as bfloat16 or float32"
         )

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.distributed.world import World
-from slowfast.errors import DataError, DecodeError
+from slowfast.errors import DataError, DecodeError, NotFiniteError
 from slowfast.extraction.cached_video import CachedVideoExtractor
+from slowfast.extraction.video import OutOfRangeError
 from slowfast.features.cache import FeatureNames, Variant
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.progress import Progress
@@ -22,6 +23,8 @@ from slowfast.video.decoding import OpenVideo
 
 # Seconds between two exchanges of progress between the processes.
 _EXCHANGE_SECONDS = 2.0
+# Videos in a row, from the first on, whose features cannot be stored: then the model is at fault.
+_MAX_UNUSABLE = 3
 # Errors of the disk that is written to, not of the video that is read.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -81,13 +84,16 @@ class ExtractionWork:
         self._in_progress: set[str] = set()
         self._one_is_done = threading.Condition()
         self._failed = False
+        self._num_extracted = self._num_unusable = 0
 
     def finish(self, world: World, *, threads: int) -> None:
         """Works until all processes are done; every process must call it.
 
         Raises:
             Interrupted: after a signal to any process.
-            DataError: where features cannot be written.
+            DataError: where features cannot be written, or those of the first videos are too large for their
+                dtype.
+            NotFiniteError: where the features of the first videos are NaN or infinite.
         """
         total = sum(world.all_gather_objects(self.total))
         compute = self._extractor.encoder.compute
@@ -144,6 +150,7 @@ class ExtractionWork:
             with self._lock:
                 self.videos += 1
                 self.frames += encoded
+                self._num_extracted += encoded > 0
 
     def _extract(self, split: SplitVideos, row: int) -> int:
         """Extracts the features of one video; returns how many frames were encoded."""
@@ -155,6 +162,12 @@ class ExtractionWork:
                 return self._extractor.extract(path, name, missing, split.open_source) if missing else 0
         except DecodeError as error:
             broken = BrokenVideo(row, path, error.reason, error.detail)
+        except (NotFiniteError, OutOfRangeError) as error:
+            with self._lock:
+                self._num_unusable += 1
+                if self._num_unusable >= _MAX_UNUSABLE and not self._num_extracted:
+                    raise
+            broken = BrokenVideo(row, path, "not finite", str(error).removeprefix(f"{path}: "))
         except FileNotFoundError:
             broken = BrokenVideo(row, path, "missing", "the file does not exist")
         except (OSError, MemoryError) as error:

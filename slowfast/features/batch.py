@@ -6,6 +6,7 @@ those with several tokens per frame (T, M, F) and (B, T, M, F).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -43,10 +44,14 @@ class FeatureClip:
         broken: Sequence[BrokenVideo] = (),
         streamed: Sequence[StreamedClip] = (),
     ) -> FeatureBatch:
-        """Returns a batch of at least one clip; shorter clips are padded with zeros and masked."""
+        """Returns a batch of at least one clip; shorter clips are padded with zeros and masked.
+
+        Clips of several dtypes get one that holds the values of all of them.
+        """
         lengths = [len(clip.features) for clip in clips]
         frame = clips[0].features.shape[1:]
-        features = torch.zeros(len(clips), max(lengths), *frame, dtype=clips[0].features.dtype)
+        dtype = functools.reduce(torch.promote_types, (clip.features.dtype for clip in clips))
+        features = torch.zeros(len(clips), max(lengths), *frame, dtype=dtype)
         for i, clip in enumerate(clips):
             features[i, : len(clip.features)] = clip.features
         return FeatureBatch(

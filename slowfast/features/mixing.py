@@ -39,6 +39,8 @@ class FeatureMixer:
         Args:
             batch: in host memory, labels (B,) int64 or (B, K) float.
         """
+        if batch.num_clips == 0:
+            return batch.to(device)  # of broken videos alone; such a batch has no features
         fractions = self.fractions(batch.num_clips // 2, epoch, step)
         mixed = batch._replace(
             features=mix_features(batch.features.float(), batch.mask, fractions),

@@ -153,17 +153,18 @@ class FeatureFileReader:
             features = map_array(found, path)
             beside = f"{found.removesuffix('.npy')}.times.npy"
             seconds = map_array(beside, path) if os.path.isfile(beside) else None
+        shape = features.shape
+        if self.layout == "frames_last" and features.ndim == 2:
+            features = features.T
         if features.ndim not in (2, 3) or not len(features):
             detail = (
-                f"{found} has shape {features.shape}; must be rows of features, (frames, width) or (frames, "
+                f"{found} has shape {shape}; must be rows of features, (frames, width) or (frames, "
                 "tokens, width)"
             )
             raise DecodeError(path, "no features", detail)
         if features.dtype.kind != "f":
             detail = f"{found} holds {features.dtype}; convert it to float16, float32 or float64"
             raise DecodeError(path, "no features", detail)
-        if self.layout == "frames_last" and features.ndim == 2:
-            features = features.T
         if self.row_shape is not None and features.shape[1:] != self.row_shape:
             raise DecodeError(path, "wrong width", self._explain_width(found, features.shape))
         return features, self._times(path, seconds, len(features))

@@ -112,8 +112,10 @@ class FeatureFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        _unlock(self._lock)
+        try:
+            self._file.close()
+        finally:  # it fails on a full disk, which may have room for the next file
+            _unlock(self._lock)
 
     def append(self, features: Tensor) -> None:
         """Adds features (t, F) or (t, M, F). When this returns they are on the disk."""
@@ -136,14 +138,19 @@ class FeatureFile:
         self._write_header(count)
         self.count = count
 
-    def finish(self, path: Path) -> None:
-        """Renames the array to ``path`` and the description accordingly; nothing can be appended afterwards.
+    def finish(self, path: Path, description: Mapping[str, Any]) -> None:
+        """Renames the array to ``path`` and describes it there; nothing can be appended afterwards.
 
-        The array is renamed last, so that a file with the final name is complete. Until then the description
-        also keeps its old name, by which the next call recognises the features.
+        Features that are already there are removed first, so that they never stand beside the new
+        description. The array is renamed last, so that a file with the final name is complete. Until then the
+        description also keeps its old name, by which the next call recognises the features.
+
+        Args:
+            description: of the complete features.
         """
         self._file.close()
-        write_text(path.with_suffix(".json"), self._json.read_text(encoding="utf-8"))
+        path.unlink(missing_ok=True)
+        write_text(path.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
         os.replace(self.path, path)
         self._json.unlink()
 

@@ -27,6 +27,7 @@ from slowfast.features.batch import FeatureClip
 from slowfast.features.cache import Manifest, Variant
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models import frame_encoder
+from slowfast.models.capabilities import EncodingSetup
 from tests.support.processes import run_all
 from tests.support.run_results import metrics_of
 from tests.support.tiny_features import WIDTH, TinyFeatures, feature_config
@@ -217,6 +218,58 @@ def test_features_beyond_the_range_of_the_dtype_are_refused(
     with pytest.raises(DataError, match="bfloat16"):
         make(dtype="float16")
     make(dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"), [(float("nan"), "NaN or infinite"), (1e6, "extract as bfloat16")]
+)
+def test_one_video_whose_features_cannot_be_stored_is_listed(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: float, reason: str
+) -> None:
+    encode = TinyFeatures.encode_frames
+
+    def encode_frames(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        return encode(self, frames) * (factor if frames.shape[2] == 16 else 1)  # the video of 16 frames
+
+    monkeypatch.setattr(TinyFeatures, "encode_frames", encode_frames)
+    make(dtype="float16")
+    found, *others = json.loads((tmp_path / "cache/broken-0.json").read_text())
+    assert all(other == found for other in others), "the same video of each split"
+    assert (found["reason"], Path(found["path"]).name) == ("not finite", "3.mp4")
+    assert reason in found["detail"]
+    assert found["path"] not in found["detail"]
+
+
+def test_incomplete_features_of_another_precision_are_extracted_again(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Otherwise one video would have rows of both."""
+    monkeypatch.setattr(frame_encoder, "CHUNK_FRAMES", 4)
+    encode, calls = TinyFeatures.encode_frames, list[int]()
+
+    def stopped(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        calls.append(frames.shape[2])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(self, frames)
+
+    class Reduced(EncodingSetup):
+        """A setup of a model that computes in bfloat16."""
+
+        def describe(self) -> str:
+            return "bfloat16"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TinyFeatures, "encode_frames", stopped)
+        patch.setattr("slowfast.extraction.extract.build_encoding", lambda *_: Reduced("bfloat16"))
+        with pytest.raises(KeyboardInterrupt):
+            make()
+    assert len(list((tmp_path / "cache").rglob("*.part.npy"))) == 1
+    monkeypatch.setattr(TinyFeatures, "encode_frames", lambda self, frames: encode(self, frames) + 1)
+    make()
+    first = np.load(tmp_path / "cache/short32-crop32-1of1/clips/0.mp4.npy")
+    make("DATA.FEATURES", str(tmp_path / "fresh"))
+    np.testing.assert_array_equal(first, np.load(tmp_path / "fresh/short32-crop32-1of1/clips/0.mp4.npy"))
 
 
 def test_broken_videos_are_listed_and_the_others_extracted(make: Any, videos: Path, tmp_path: Path) -> None:

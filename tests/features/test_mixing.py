@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from slowfast.config import load_config
+from slowfast.datasets.clip import BrokenVideo
+from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.views.mixing import BatchMixer
 from slowfast.errors import ConfigError
 from slowfast.features.batch import FeatureClip
@@ -88,3 +90,9 @@ def test_mixup_of_features_and_several_clips_are_accepted_and_cutmix_is_refused(
     assert load_config("SMALL_DATA", [*mixed, "MIXUP.CUTMIX_ALPHA", "0"]).AUG.NUM_SAMPLE == 2
     with pytest.raises(ConfigError, match=r"MIXUP\.CUTMIX_ALPHA = 1\.0: needs pixels, .* set it 0"):
         load_config("SMALL_DATA", mixed)
+
+
+def test_a_batch_of_broken_videos_alone_stays_as_it_is() -> None:
+    """The loader then knows no kind of clip, and makes a batch of frames."""
+    batch: Any = collate([BrokenVideo(0, "a.mp4", "no features")])
+    assert mixer()(batch, epoch=0, step=0).num_clips == 0

@@ -216,3 +216,21 @@ def test_names_never_leave_the_folder() -> None:
     assert names("/data/videos_2/b.mp4") == "data/videos_2/b.mp4"
     assert names("../x/../../b.mp4") == "%2E%2E/%2E%2E/b.mp4"
     assert names("./a.mp4") == "a.mp4"
+
+
+def test_a_file_without_a_frame_counts_as_broken(breakfast: Path) -> None:
+    """Its rows are columns: the array has a width, and no frame."""
+    cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
+    path = next(iter((breakfast / "features").rglob("*.npy")))
+    np.save(path, np.zeros((WIDTH, 0), np.float32))
+    dataset = build_dataset(cfg, "test")
+    items = [dataset[index] for index in range(dataset.num_videos)]
+    (broken,) = [item for item in items if isinstance(item, BrokenVideo)]
+    assert "must be rows of features" in broken.detail
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_batch_of_several_dtypes_holds_the_values_of_all(order: tuple[int, int]) -> None:
+    values = [torch.ones(2, 3, dtype=torch.float16), torch.full((2, 3), 1e5)]
+    batch = FeatureClip.collate([FeatureClip(values[i], torch.arange(2), 0, i) for i in order])
+    assert float(batch.features.amax()) == 1e5

@@ -164,10 +164,10 @@ def test_a_crash_during_the_final_renaming_loses_no_rows(
     with FeatureFile(part, 4, DESCRIPTION) as file, monkeypatch.context() as patch:
         patch.setattr(os, "replace", crash_at_the_array)
         with pytest.raises(KeyboardInterrupt):
-            file.finish(final)
+            file.finish(final, DESCRIPTION)
     with FeatureFile(part, 4, DESCRIPTION) as file:
         assert file.count == 3
-        file.finish(final)
+        file.finish(final, DESCRIPTION)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
     np.testing.assert_array_equal(np.load(final), rows(0, 3))
 
@@ -207,3 +207,39 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     ):
         FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION)
     write(tmp_path / "a.npy")
+
+
+def test_features_of_a_replaced_video_never_stand_beside_those_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between description and array, the next call would take the old features for the new ones."""
+    final, other = tmp_path / "a.npy", {**DESCRIPTION, "fps": 1.0}
+    with FeatureFile(tmp_path / "a.part.npy", 4, DESCRIPTION) as file:
+        file.append(rows(0, 3))
+        file.finish(final, DESCRIPTION)
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with FeatureFile(tmp_path / "a.part.npy", 4, other) as file, monkeypatch.context() as patch:
+        file.append(rows(5, 8))
+        patch.setattr(os, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            file.finish(final, other)
+    assert not final.exists()
+
+
+def test_the_lock_is_released_where_closing_fails(tmp_path: Path) -> None:
+    """A full disk fails again when the buffered rows are written at the end."""
+
+    class Full:
+        def close(self) -> None:
+            raise OSError("full")
+
+    file = FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION)
+    file._file.close()
+    file._file = Full()  # type: ignore[assignment]
+    with pytest.raises(OSError, match="full"):
+        file.__exit__(None, None, None)
+    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION) as again:
+        assert again.count == 0

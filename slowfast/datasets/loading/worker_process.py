@@ -71,7 +71,19 @@ def _build_batch(
             return collate(clips)
     except Exception as error:
         error.add_note(f"in a loader worker:\n{traceback.format_exc()}")
-        return error
+        return _portable(error)
+
+
+def _portable(error: Exception) -> Exception:
+    """Returns an error that the main process can receive: a copy may need other arguments than it has."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (bytes of this process)
+    except Exception:
+        portable = RuntimeError(f"{type(error).__name__}: {error}")
+        for note in error.__notes__:
+            portable.add_note(note)
+        return portable
+    return error
 
 
 def _send_batch(connection: Connection, number: int, batch: Any) -> None:

@@ -80,7 +80,9 @@ def build_training_run(
     precision = build_precision(cfg, "train", world.device)
     if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
         mean, std = frame_normalization(cfg, model)
-        set_feature_statistics(model, loader, world, mean=mean, std=std, precision=precision)
+        set_feature_statistics(
+            model, loader, world, mean=mean, std=std, precision=precision, interrupt=interrupt
+        )
     _log_setup(cfg, world, precision, batch_size=batch_size, steps_per_epoch=len(loader), scale=scale)
     # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())

@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
+from slowfast.datasets.clip import Batch
 from slowfast.datasets.loading.loader import ClipLoader
 from slowfast.datasets.loading.samplers import TrainingSampler
+from slowfast.distributed.device import widest_float
 from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, DataError
 from slowfast.features.batch import FeatureBatch
+from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.capabilities import FeatureModel, StandardizesFeatures
 from slowfast.models.precision import Precision
@@ -30,6 +34,7 @@ def set_feature_statistics(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     precision: Precision,
+    interrupt: Interrupt,
 ) -> None:
     """Sets the statistics of a model that needs them, from one clip per training video; all ranks call it.
 
@@ -41,10 +46,12 @@ def set_feature_statistics(
         loader: of this rank's training batches.
         mean, std: normalisation of frames, per channel.
         precision: in which frames are encoded.
+        interrupt: checked after each batch.
 
     Raises:
         ConfigError: for a model whose features change in training.
         DataError: where no training clip can be read.
+        Interrupted: after a signal.
     """
     if not isinstance(model, StandardizesFeatures) or not model.needs_feature_statistics:
         return
@@ -54,21 +61,21 @@ def set_feature_statistics(
             "encoder, or let it use features as they are"
         )
     # Sums over rows of F, of values and of squares; float64, since their difference is small.
-    count = torch.zeros((), dtype=torch.float64, device=world.device)
-    sums = torch.zeros(2, model.feature_dim, dtype=torch.float64, device=world.device)
+    wide = widest_float(world.device)
+    count = torch.zeros((), dtype=wide, device=world.device)
+    sums = torch.zeros(2, model.feature_dim, dtype=wide, device=world.device)
     was_training = model.training  # type: ignore[attr-defined]
     model.eval()  # type: ignore[attr-defined]
     cast(TrainingSampler, loader.batch_sampler).set_position(0, 0)
     for batch in loader:
         if batch.num_clips == 0:
             continue
-        batch = batch.to(world.device)
-        features = batch.inputs(mean, std)
+        interrupt.raise_if_requested()
+        clips = _without_padding(batch.to(world.device).inputs(mean, std), batch)
         if not isinstance(batch, FeatureBatch):
             with precision.autocast():
-                features = model.encode_frames(features)
-        rows = features if batch.mask is None else features[batch.mask]
-        rows = rows.reshape(-1, model.feature_dim).double()
+                clips = [model.encode_frames(frames) for frames in clips]
+        rows = torch.cat([features.reshape(-1, model.feature_dim).to(wide) for features in clips])
         count += len(rows)
         sums += torch.stack([rows.sum(dim=0), rows.square().sum(dim=0)])
     model.train(was_training)  # type: ignore[attr-defined]
@@ -79,3 +86,17 @@ def set_feature_statistics(
     deviation = (squares - center.square()).clamp(min=0).sqrt()
     model.set_feature_statistics(center.float(), deviation.float(), int(count))
     logger.info("features are standardised by the statistics of %s training features", f"{int(count):,}")
+
+
+def _without_padding(inputs: Tensor, batch: Batch) -> list[Tensor]:
+    """Returns the inputs of a model as they are, or clip by clip without the frames that only fill up.
+
+    Args:
+        inputs: frames (B, 3, T, H, W), or features (B, T, F) or (B, T, M, F).
+        batch: of the inputs, in host memory.
+    """
+    if batch.mask is None:
+        return [inputs]
+    time = 1 if isinstance(batch, FeatureBatch) else 2
+    lengths = batch.mask.sum(dim=1).tolist()
+    return [inputs[i : i + 1].narrow(time, 0, length) for i, length in enumerate(lengths)]

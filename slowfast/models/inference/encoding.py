@@ -127,6 +127,10 @@ def prepare_frozen_encoding(
     except ModelError as error:
         logger.warning("frozen backbone: used as it is; %s", error)
         return
+    except torch.OutOfMemoryError:
+        logger.warning("frozen backbone: used as it is; there is no memory for a prepared copy of it")
+        torch.get_device_module(device).empty_cache()
+        return
     if setup is not None:
         logger.info(
             "frozen backbone: encoded by a prepared copy in %s%s, which takes the memory of its weights",

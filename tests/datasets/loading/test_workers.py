@@ -160,6 +160,22 @@ def test_an_exception_of_the_data_set_is_raised_with_the_workers_traceback() -> 
     assert "in divide" in caught.value.__notes__[0]
 
 
+class NamedError(Exception):
+    """An exception of a user, of which no copy can be made: it has one argument, and its maker two."""
+
+    def __init__(self, path: str, line: int) -> None:
+        super().__init__(f"{path}, line {line}")
+
+
+def test_an_exception_that_cannot_be_copied_keeps_its_text_and_traceback() -> None:
+    def refuse() -> None:
+        raise NamedError("labels.json", 7)
+
+    with pytest.raises(RuntimeError, match=r"NamedError: labels\.json, line 7") as caught:
+        list(loader(dataset(refuse, training=True), training=True, workers=1))
+    assert "in refuse" in caught.value.__notes__[0]
+
+
 def _die_collating(items: list[object]) -> object:
     os._exit(3)
 

@@ -161,3 +161,17 @@ def test_a_copied_model_has_no_prepared_copy(duplicate: Any, uses: list[Encoding
     prepare_frozen_encoding(vtn, SIZE, CPU, torch.bfloat16)
     torch.testing.assert_close(duplicate(vtn).encode_frames(frames()), expected)
     assert uses == []
+
+
+def test_training_goes_on_without_the_copy_where_there_is_no_memory_for_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    vtn = model()
+    monkeypatch.setattr(VTN, "prepare_frozen_encoding", fill)
+    monkeypatch.setattr(torch, "get_device_module", lambda device: torch.cuda)
+    with caplog.at_level(logging.WARNING):
+        prepare_frozen_encoding(vtn, SIZE, CPU, None)
+    assert "there is no memory for a prepared copy" in caplog.text

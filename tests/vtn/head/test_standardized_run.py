@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,12 @@ from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.config import load_config
+from slowfast.datasets.clip import Clip, ClipBatch
 from slowfast.distributed.world import World
 from slowfast.engine.run import run
 from slowfast.engine.training.feature_statistics import set_feature_statistics
 from slowfast.errors import ConfigError
+from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models.precision import Precision
 from tests.support.tiny_models import tiny
 
@@ -77,4 +81,47 @@ def test_features_that_training_changes_cannot_be_standardised() -> None:
     model = tiny(input_standardize=True, frozen=False)
     loader: Any = iter(())  # is not read
     with pytest.raises(ConfigError, match="standardises features that its training changes"):
-        set_feature_statistics(model, loader, World(), mean=(), std=(), precision=Precision())
+        set_feature_statistics(
+            model, loader, World(), mean=(), std=(), precision=Precision(), interrupt=Interrupt()
+        )
+
+
+class _Loader(list[ClipBatch]):
+    """Batches in place of a loader, whose sampler takes any position."""
+
+    batch_sampler = SimpleNamespace(set_position=lambda *_: None)
+
+
+def _clip(length: int) -> Clip:
+    frames = torch.randint(0, 255, (3, length, 16, 16), dtype=torch.uint8)
+    return Clip(frames, torch.arange(length), 0, 0)
+
+
+@pytest.mark.parametrize("tubelet", [1, 2])
+def test_frames_that_only_fill_up_a_batch_are_no_part_of_the_statistics(tubelet: int) -> None:
+    """Encoders of clips give a row for several frames, which the mask of the frames does not fit."""
+    model: Any = tiny(input_standardize=True, frozen=True)
+    encode, lengths = model.encode_frames, list[int]()
+
+    def encode_frames(frames: torch.Tensor) -> torch.Tensor:
+        lengths.append(frames.shape[2])
+        return encode(frames)[:, ::tubelet]
+
+    model.encode_frames = encode_frames
+    loader: Any = _Loader([Clip.collate([_clip(8), _clip(4)])])
+    set_feature_statistics(
+        model, loader, World(), mean=(0.5,) * 3, std=(0.5,) * 3, precision=Precision(), interrupt=Interrupt()
+    )
+    assert lengths == [8, 4]
+    assert int(model.feature_input.standardization.num_features) == 12 // tubelet
+
+
+def test_a_signal_ends_the_pass_over_the_training_videos() -> None:
+    interrupt = Interrupt()
+    interrupt.request(signal.SIGTERM)
+    loader: Any = _Loader([Clip.collate([_clip(4)])])
+    with pytest.raises(Interrupted):
+        set_feature_statistics(
+            tiny(input_standardize=True, frozen=True), loader, World(),
+            mean=(0.5,) * 3, std=(0.5,) * 3, precision=Precision(), interrupt=interrupt,
+        )  # fmt: skip
