@@ -14,7 +14,7 @@ from slowfast.datasets.clip import Clip, ReadClip
 from slowfast.datasets.map_dataset import MapDataset
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.datasets.video_dataset import FeatureSource, Reader, VideoDataset, ViewDataset
-from slowfast.datasets.views.configured import configured_augmentation, view_scheme
+from slowfast.datasets.views.build import build_augmentation, build_views
 from slowfast.datasets.views.frame_order import GIVEN, SHUFFLED
 from slowfast.datasets.views.original import OriginalViewReader
 from slowfast.datasets.views.shared_crops import SharedCropsReader
@@ -108,7 +108,7 @@ def _build_frame_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
         request.scheme,
         request.position_rate,
         video_opener(request.annotations, cfg.DATA.DECODING_BACKEND),
-        configured_augmentation(cfg) if request.split == "train" else None,
+        build_augmentation(cfg) if request.split == "train" else None,
         request.clip_grid,
     )
     if request.streamed_views and request.split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
@@ -192,7 +192,7 @@ def build_dataset(
     annotations = _build_registered(cfg, split)
     if not isinstance(annotations, Annotations):
         return _adapt_map_dataset(cfg, split, annotations, position_rate, frame_order)
-    scheme = view_scheme(cfg, split)
+    scheme = build_views(cfg, split)
     if annotations.features:
         source = "feature_files"
     elif cfg.DATA.FEATURES:

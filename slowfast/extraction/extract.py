@@ -16,7 +16,7 @@ from fvcore.common.config import CfgNode
 from slowfast import __version__
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener
-from slowfast.datasets.views.configured import view_scheme
+from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.view_reader import TrainingViews
 from slowfast.distributed.device import device_errors, is_cpu
 from slowfast.distributed.world import World
@@ -144,7 +144,7 @@ def _build_split(cfg: CfgNode, split: str, world: World, request: ExtractionRequ
 
 def _build_variants(cfg: CfgNode, split: str, request: ExtractionRequest) -> Iterator[Variant]:
     """Yields the variants of each video that a split needs."""
-    scheme = view_scheme(cfg, split)
+    scheme = build_views(cfg, split)
     if not isinstance(scheme, TrainingViews):
         yield from evaluation_variants(scheme)
         return

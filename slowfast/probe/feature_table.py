@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.datasets.video_dataset import VideoDataset
-from slowfast.datasets.views.configured import view_scheme
+from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import ConfigError, DataError, DecodeError
 from slowfast.features.reader import CacheReader, FeatureFileReader, plan_rows
@@ -180,12 +180,12 @@ def concatenate(tables: Sequence[FeatureTable]) -> FeatureTable:
 
 def training_plan(cfg: Any, table: FeatureTable, position_rate: float | None) -> ClipPlan:
     """Returns ``DRAWS`` random clips of each video, as the configuration reads them in training."""
-    return _plan(view_scheme(cfg, "train"), table, position_rate, DRAWS, cfg.RNG_SEED)
+    return _plan(build_views(cfg, "train"), table, position_rate, DRAWS, cfg.RNG_SEED)
 
 
 def evaluation_plan(cfg: Any, table: FeatureTable, position_rate: float | None) -> ClipPlan:
     """Returns the clip of each video that the configuration reads in validation."""
-    return _plan(view_scheme(cfg, "val"), table, position_rate, 1, cfg.RNG_SEED)
+    return _plan(build_views(cfg, "val"), table, position_rate, 1, cfg.RNG_SEED)
 
 
 def _plan(scheme: Scheme, table: FeatureTable, rate: float | None, draws: int, seed: int) -> ClipPlan:

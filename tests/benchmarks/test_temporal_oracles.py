@@ -1,10 +1,19 @@
-"""The baselines of the temporal benchmark give the encoder's results."""
+"""The baselines of the temporal benchmark, flex attention among them, give the results of the encoder."""
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch.nn.attention.flex_attention import flex_attention
 
+from benchmarks.support.flex_attention import (
+    FlexBenchmark,
+    attention_inputs,
+    exact_band_attention,
+    flex_band_attention,
+)
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
+from vtn.encoder.attention import band_attention
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 
@@ -25,3 +34,31 @@ def test_hugging_face_and_the_chunked_reference_equal_the_encoder() -> None:
     encoder.layers[1].half_window = 2  # Hugging Face requires windows that divide the largest one
     theirs = HuggingFaceEncoder(encoder).eval()(features, cls)
     torch.testing.assert_close(encoder(features, cls, None, None), theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [1, 18, 129, 300])
+@pytest.mark.parametrize("half_window", [1, 9, 64])
+@torch.no_grad()
+def test_blocked_and_flex_attention_equal_the_exact_one(length: int, half_window: int) -> None:
+    inputs = attention_inputs(length, torch.float32)
+    exact = exact_band_attention(*inputs, half_window=half_window).float()
+    flex = flex_band_attention(*inputs, half_window=half_window, attend=flex_attention)
+    torch.testing.assert_close(flex, exact, atol=1e-5, rtol=0)
+    torch.testing.assert_close(band_attention(*inputs, half_window=half_window), exact, atol=1e-5, rtol=0)
+
+
+def test_the_comparison_with_flex_attention_has_times_and_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "benchmarks.support.flex_attention._compiled_flex_attention", lambda: flex_attention
+    )  # compiling takes a minute
+    benchmark = FlexBenchmark(
+        windows=[18], lengths=[40], training_lengths=[40], dtypes=["float32", "bfloat16"], rounds=1
+    )
+    rows = benchmark.run().rows
+    assert [(row["mode"], row["dtype"]) for row in rows] == [
+        ("inference", "float32"),
+        ("inference", "bfloat16"),
+    ]
+    for row, bound in zip(rows, (1e-5, 2e-2), strict=True):
+        assert row["blocked"] > 0 < row["flex"]
+        assert max(row["error blocked"], row["error flex"]) < bound

@@ -128,7 +128,7 @@ def prepare_frozen_encoding(
         logger.warning("frozen backbone: used as it is; %s", error)
         return
     except torch.OutOfMemoryError:
-        logger.warning("frozen backbone: used as it is; there is no memory for a prepared copy of it")
+        logger.warning("frozen backbone: used as it is; the device lacks memory for a prepared copy")
         torch.get_device_module(device).empty_cache()
         return
     if setup is not None:

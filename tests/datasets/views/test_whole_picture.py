@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip, StreamedClip
 from slowfast.datasets.loading.loader import build_loader, collate_by_size
-from slowfast.datasets.views.configured import view_scheme
+from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.spatial import whole_picture
 from slowfast.distributed.world import World
 from slowfast.engine.evaluator import build_evaluator
@@ -136,10 +136,10 @@ def test_clips_at_several_times_see_it_too(videos: Path, tmp_path: Path) -> None
 def test_a_size_left_to_the_model_must_be_filled_in_first(videos: Path, tmp_path: Path) -> None:
     cfg = config(videos, tmp_path, "DATA.TEST_PICTURE_MULTIPLE", 0)
     with pytest.raises(ConfigError, match=r"TEST_PICTURE_MULTIPLE = 0: must not be left to the model"):
-        view_scheme(cfg, "test")
+        build_views(cfg, "test")
     model = TinyFeatures()
     model.frame_multiple = 4  # type: ignore[assignment]
-    assert view_scheme(adopt_frame_format(cfg, model), "test").picture_multiple == 4  # type: ignore[union-attr]
+    assert build_views(adopt_frame_format(cfg, model), "test").picture_multiple == 4  # type: ignore[union-attr]
 
 
 # ----------------------------------------------------------------------- batches of several sizes

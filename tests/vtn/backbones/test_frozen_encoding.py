@@ -163,7 +163,7 @@ def test_a_copied_model_has_no_prepared_copy(duplicate: Any, uses: list[Encoding
     assert uses == []
 
 
-def test_training_goes_on_without_the_copy_where_there_is_no_memory_for_it(
+def test_training_goes_on_without_the_copy_where_memory_is_missing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fill(*_: object) -> None:
@@ -174,4 +174,4 @@ def test_training_goes_on_without_the_copy_where_there_is_no_memory_for_it(
     monkeypatch.setattr(torch, "get_device_module", lambda device: torch.cuda)
     with caplog.at_level(logging.WARNING):
         prepare_frozen_encoding(vtn, SIZE, CPU, None)
-    assert "there is no memory for a prepared copy" in caplog.text
+    assert "lacks memory for a prepared copy" in caplog.text

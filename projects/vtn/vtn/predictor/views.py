@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
 from slowfast.datasets.clip import Clip, StreamedClip
-from slowfast.datasets.views.configured import view_scheme
+from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.shared_crops import SharedCropsReader
 from slowfast.datasets.views.streamed_view import StreamedView, StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader, WholeVideoViews
@@ -159,7 +159,7 @@ def build_view_plan(
             cfg.TEST.NUM_SPATIAL_CROPS = 1
         cfg.TRAIN.EVAL_FULL_VIDEO, cfg.TRAIN.EVAL_NUM_FRAMES = True, 0
         cfg.DATA.TARGET_FPS = fps or cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE
-    scheme = view_scheme(cfg, "test")
+    scheme = build_views(cfg, "test")
     if not isinstance(scheme, WholeVideoViews | ClipViews):
         raise ConfigError(f"the test has {type(scheme).__name__}: must be clips or full videos")
     return ViewPlan(

@@ -11,7 +11,7 @@ from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, WholeV
 from slowfast.errors import ConfigError
 
 
-def configured_augmentation(cfg: CfgNode) -> Augmentation | None:
+def build_augmentation(cfg: CfgNode) -> Augmentation | None:
     """Returns the augmentation of training clips; None where it is off."""
     if not cfg.AUG.ENABLE:
         return None
@@ -32,7 +32,7 @@ def _range(values: Sequence[float]) -> tuple[float, float] | None:
     return (values[0], values[1]) if values else None
 
 
-def view_scheme(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
+def build_views(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
     """Returns the views of a split, in the sizes that PySlowFast uses; "val" has one view per video.
 
     Raises:
