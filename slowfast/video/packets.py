@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cached_property
@@ -47,6 +48,9 @@ av.logging.set_level(None)
 class PacketSource:
     """The video stream of an open file, and its decoder.
 
+    One thread may close it while another reads: reading ends with a DecodeError, ``closed``, at the next
+    packet. Without the lock, the reader would use memory that FFmpeg has freed.
+
     Args:
         source: a path, a seekable binary file, or an address.
         threads: number of decoding threads; the decoder works on as many frames at a time.
@@ -71,17 +75,25 @@ class PacketSource:
         self.demux_failed = False
         self.refused_packets = 0
         self._container: Any = None
+        self._closed = False
+        self._lock = threading.RLock()  # held while a packet is read or decoded
         self._heif: HeifImage | None = None
         if table is not None:
             self.table = table
         self._open()
 
     def close(self) -> None:
-        """Closes the file; a second call has no effect."""
-        self._kept = None
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        """Closes the file, after the packet that another thread reads; a second call has no effect."""
+        self._closed = True  # before the lock is free: a thread that reads may take it many times in a row
+        with self._lock:
+            self._kept = None
+            if self._container is not None:
+                self._container.close()
+                self._container = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise DecodeError(self.name, "closed", "open the video again to read more of it")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -128,7 +140,9 @@ class PacketSource:
 
     def flush(self) -> None:
         """Resets the decoder; the next packet must be one of a key frame."""
-        self.stream.codec_context.flush_buffers()
+        with self._lock:
+            self._require_open()
+            self.stream.codec_context.flush_buffers()
 
     def _open(self) -> None:
         source = self._source
@@ -163,11 +177,15 @@ class PacketSource:
         A last packet that the end of the file cuts off is left out.
         """
         self._is_at_start = False
-        packets = self._container.demux(self.stream)
+        with self._lock:
+            self._require_open()
+            packets = self._container.demux(self.stream)
         cut_off = None  # a packet with errors, which is only left out if it is the last one
         while True:
             try:
-                packet = next(packets)
+                with self._lock:
+                    self._require_open()
+                    packet = next(packets)
             except StopIteration:
                 return
             except (av.FFmpegError, OSError):
@@ -203,8 +221,10 @@ class PacketSource:
     def stored_packets(self) -> Iterator[Any]:
         """Returns all packets as stored. Opens the file again, as not every container can seek."""
         if not self._is_at_start:
-            self._container.close()
-            self._open()
+            with self._lock:
+                self._require_open()
+                self._container.close()
+                self._open()
         return self._demux()
 
     def keep(self, packets: list[Any] | None) -> None:
@@ -230,7 +250,9 @@ class PacketSource:
         # Ask the container for the packet's timestamp.
         self._is_at_start = False
         try:
-            self._container.seek(int(self.table.packets.pts[first]), stream=self.stream)
+            with self._lock:
+                self._require_open()
+                self._container.seek(int(self.table.packets.pts[first]), stream=self.stream)
         except (av.FFmpegError, OSError, OverflowError):
             return self.from_start(), 0
         packets = self._demux()
@@ -245,6 +267,11 @@ class PacketSource:
 
     def decode(self, packet: Any) -> list[Any]:
         """Returns the frames that a packet (None: the end) releases; a broken packet releases no frame."""
+        with self._lock:
+            self._require_open()
+            return self._decode(packet)
+
+    def _decode(self, packet: Any) -> list[Any]:
         context = self.stream.codec_context
         try:
             frames = context.decode(packet)

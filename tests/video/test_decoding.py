@@ -6,6 +6,9 @@ Each frame shows its number; the expected pixels are those of a plain decode of 
 from __future__ import annotations
 
 import io
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -17,10 +20,11 @@ from av.video.frame import PictureType
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, describe_backend, open_video, stream
 from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.frame_table import scan
 from slowfast.video.packets import PacketSource
 from slowfast.video.placement import Placement, full_frame
 from slowfast.video.torchcodec_video import torchcodec_version
-from tests.support.processes import run_all
+from tests.support.processes import run_all, run_forked
 from tests.support.videos import read_stamp, read_stamps, stamp, write_video
 
 FRAMES = 40
@@ -337,6 +341,38 @@ def test_a_video_that_is_closed_while_threads_decode_it_does_not_hang(tmp_path: 
     """PyAV's own callback for messages takes the interpreter's lock, which the closing thread holds."""
     path = write_video(tmp_path / "v.mp4", 600, size=(240, 320))
     assert run_all(close_early, [(str(path), 200)], seconds=200) == [0]
+
+
+def close_while_a_thread_reads(path: str, threads: int, rounds: int) -> None:
+    scan._KEEP_BYTES = 0  # as for a large file, which is read again
+    for number in range(rounds):
+        video = open_video(path, threads=threads)
+        indices = np.arange(video.times.num_frames)
+        chunks = video.read_chunks(indices, 16)
+        errors: list[DecodeError] = []
+        thread = threading.Thread(target=read_to_the_end, args=(chunks, errors))
+        thread.start()
+        time.sleep(0.001 * number)
+        video.close()
+        thread.join()
+        assert all(error.reason == "closed" for error in errors), errors
+
+
+def read_to_the_end(chunks: Iterator[np.ndarray], errors: list[DecodeError]) -> None:
+    try:
+        for _ in chunks:
+            pass
+    except DecodeError as error:
+        errors.append(error)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_video_that_is_closed_while_another_thread_reads_it_ends_the_reading(
+    threads: int, tmp_path: Path
+) -> None:
+    """PyAV itself reads freed memory there, which ends the process."""
+    path = write_video(tmp_path / "v.mp4", 600, size=(240, 320))
+    assert run_forked(close_while_a_thread_reads, str(path), threads, 40) == 0
 
 
 def test_messages_of_decoding_threads_never_wait_for_the_interpreter(tmp_path: Path) -> None:

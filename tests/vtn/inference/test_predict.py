@@ -8,9 +8,12 @@ import logging
 import os
 import re
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -19,13 +22,17 @@ import torch
 import yaml
 
 from slowfast.datasets.clip import normalize
+from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.errors import DecodeError, ModelError, NotFiniteError
 from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.weights_hash import weights_hash
 from slowfast.video.decoding import decode
+from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.frame_table import scan
 from slowfast.video.pyav_video import PyAVVideo
+from tests.support.processes import run_forked
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, TINY, tiny, with_large_weights
 from tests.support.videos import write_video
 from vtn import VTN, FrameAverage, score_video, score_windows
@@ -107,6 +114,35 @@ def test_a_stopped_extraction_continues_after_the_last_chunk(
     again = extract_video_features(model, video_path, VIEW, tmp_path / "f.npy")
     assert asked == []
     assert torch.equal(again.features, video.features)
+
+
+def stop_while_a_thread_decodes(path: str, features: str) -> None:
+    """Encodes one chunk; that of the thread takes longer than the thread is waited for."""
+    put, close, number = FrameScaler.put, Prefetch.close, 0
+
+    def slow_put(scaler: FrameScaler, *rest: Any) -> None:
+        nonlocal number
+        number += 1
+        if number > 8:
+            time.sleep(0.1)
+        put(scaler, *rest)
+
+    with (
+        patch.object(scan, "_KEEP_BYTES", 0),  # as for a large file, which is read again
+        patch.object(FrameScaler, "put", slow_put),
+        patch.object(Prefetch, "close", lambda prefetch: close(prefetch, timeout=0.15)),
+    ):
+        model = tiny(chunk_frames=8)
+        with pytest.raises(Interrupted):
+            extract_video_features(model, path, VIEW, features, interrupt=interrupt_after(model, 1))
+        for thread in threading.enumerate():
+            if thread.name == "prefetch":
+                thread.join()
+
+
+def test_a_thread_that_still_decodes_ends_with_its_video(video_path: Path, tmp_path: Path) -> None:
+    assert run_forked(stop_while_a_thread_decodes, str(video_path), str(tmp_path / "f.npy")) == 0
+    assert np.load(tmp_path / "f.npy").shape == (8, FEATURE_DIM)
 
 
 @pytest.mark.parametrize("changed", ["fps", "weights", "video"])
