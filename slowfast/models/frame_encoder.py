@@ -20,6 +20,7 @@ from torch import Tensor
 from slowfast.datasets.clip import normalize
 from slowfast.datasets.loading.copy_stream import start_upload
 from slowfast.datasets.loading.prefetch import Prefetch
+from slowfast.errors import InputError
 from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.inference.compute_threads import ComputeThreads
@@ -127,6 +128,9 @@ class SequenceEncoder:
             yield self._encoder.encode(frames)
             return
         frames = as_tensor(frames)
+        if len(self._kept) and frames.shape[1:] != self._kept.shape[1:]:
+            size, before = ("×".join(map(str, some.shape[1:3])) for some in (frames, self._kept))
+            raise InputError(f"frames have {size} pixels: must be {before}, as the frames before")
         self._kept = torch.cat([self._kept, frames]) if len(self._kept) else frames
         # The last clip of a sequence contributes more steps than others if clips overlap. A clip is therefore
         # encoded when it is known not to be the last one.

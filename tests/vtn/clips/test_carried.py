@@ -19,7 +19,7 @@ from slowfast.datasets.clip import normalize
 from slowfast.distributed.world import World
 from slowfast.engine.run import run
 from slowfast.engine.run_model import build_seeded_model
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, InputError
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.features.batch import FeatureClip
 from slowfast.interrupt import Interrupt, Interrupted
@@ -215,6 +215,29 @@ def test_frames_that_cannot_be_decoded_leave_out_their_time_steps_only(
     stream.push(frames, np.arange(26) / FPS)
     expected = stream.video().features
     torch.testing.assert_close(video.features[video.mask], expected[video.mask], atol=1e-4, rtol=1e-4)
+
+
+def test_frames_that_the_model_refuses_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    model = tiny_clip_model()
+    frames = np.random.default_rng(0).integers(0, 256, (26, SIZE, SIZE, 3), np.uint8)
+    seconds = np.arange(26) / FPS
+    stream = VideoStream(model)
+    stream.push(frames[:5], seconds[:5])
+    with pytest.raises(InputError, match=rf"must be {SIZE}×{SIZE}, as the frames before"):
+        stream.push(np.zeros((1, SIZE + 8, SIZE, 3), np.uint8), 50.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(model), "encode_frames", refuse)
+        with pytest.raises(MemoryError):
+            stream.push(frames[5:], seconds[5:] + 50)
+    stream.push(frames[5:], seconds[5:])
+    expected = video_until(model, frames, seconds, 26)
+    video = stream.video()
+    torch.testing.assert_close(video.features, expected.features, atol=1e-4, rtol=1e-4)
+    np.testing.assert_array_equal(video.times.seconds, expected.times.seconds)
+    assert torch.equal(torch.as_tensor(video.indices), torch.as_tensor(expected.indices))
 
 
 def test_a_stream_keeps_the_newest_time_steps() -> None:

@@ -139,6 +139,43 @@ def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> N
     assert len(stream) == 2
 
 
+def test_frames_that_the_model_refuses_change_nothing(frames: np.ndarray) -> None:
+    model = tiny(position_rate=25.0, position="sinusoidal", chunk_frames=8)
+    stream, other = VideoStream(model), VideoStream(model)
+    refused = 0
+
+    def refuse_second_chunk(*_: object) -> None:
+        nonlocal refused
+        refused += 1
+        if refused == 2:
+            raise MemoryError
+
+    for one in (stream, other):
+        one.push(frames[:4], times(0, 4))
+    with pytest.raises(InputError, match="pixels"):
+        stream.push(np.zeros((1, SIZE + 8, SIZE, 3), np.uint8), 50.0)
+    hook = model.backbone.register_forward_pre_hook(refuse_second_chunk)
+    with pytest.raises(MemoryError):
+        stream.push(frames[4:20], times(104, 120))
+    hook.remove()
+    assert (len(stream), stream.seconds) == (4, 3 / FPS)
+    for one in (stream, other):
+        one.push(frames[4:20], times(4, 20))
+    np.testing.assert_array_equal(stream.scores(), other.scores())
+    np.testing.assert_array_equal(stream.video().times.seconds, other.video().times.seconds)
+    assert stream.video().indices.tolist() == list(range(20))
+
+
+def test_a_push_without_frames_is_refused(frames: np.ndarray) -> None:
+    stream = VideoStream(tiny())
+    with pytest.raises(InputError, match="a push has no frames"):
+        stream.push(frames[:0], [])
+    with pytest.raises(InputError, match="a push has no frames"):
+        stream.push_features(torch.zeros(0, FEATURE_DIM), [])
+    stream.push(frames[:2], times(0, 2))
+    assert len(stream) == 2
+
+
 def test_a_pause_of_the_source_drops_no_frame_too_early() -> None:
     stream = VideoStream(tiny(), keep_seconds=60)
     for second in [*range(60), 95]:

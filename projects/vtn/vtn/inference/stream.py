@@ -110,7 +110,8 @@ class VideoStream:
                 indices; None: frames are counted.
 
         Raises:
-            InputError: for frames of another shape or dtype, and for times or indices that do not ascend.
+            InputError: for frames of another shape or dtype, for none, and for times or indices that do not
+                ascend. After any exception the stream is as it was before.
         """
         frames = as_tensor(frames)
         if frames.ndim == 3:
@@ -121,10 +122,14 @@ class VideoStream:
                 "height, width, 3)"
             )
         times, numbers = self._check_times(len(frames), seconds, indices)
-        self._note_times(times, numbers)
+        maker = self._maker.copy()
         with evaluating(self.model):
-            for rows in self._maker.push(frames, times, numbers):
-                self._add(rows)
+            made = list(maker.push(frames, times, numbers))
+        # Only now: frames that the model refuses change nothing.
+        self._maker = maker
+        self._note_times(times, numbers)
+        for rows in made:
+            self._add(rows)
 
     def push_features(
         self, features: Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
@@ -203,6 +208,8 @@ class VideoStream:
     def _check_times(
         self, count: int, seconds: Times, indices: Sequence[int] | np.ndarray | None
     ) -> tuple[Tensor, Tensor]:
+        if count == 0:
+            raise InputError("a push has no frames: must be at least one; leave an empty one out")
         times = np.atleast_1d(np.asarray(seconds, np.float64))
         numbers = np.arange(self._count, self._count + count) if indices is None else np.asarray(indices)
         last_index = np.array([self._last_index])

@@ -7,6 +7,7 @@ models that encode clips.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,12 @@ class RowMaker:
         self._pushed = 0
         # Times and numbers of frames whose row is not complete yet.
         self._seconds, self._indices = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.int64)
+
+    def copy(self) -> RowMaker:
+        """Returns a maker that continues from here on its own; the tensors are shared, none is changed."""
+        other = copy(self)
+        other._sequence = copy(self._sequence)
+        return other
 
     def push(self, frames: Tensor, seconds: Tensor, indices: Tensor) -> Iterator[StreamRows]:
         """Yields the rows that became complete with frames (T, H, W, 3) uint8, their times and numbers."""
