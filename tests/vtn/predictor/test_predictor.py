@@ -217,6 +217,7 @@ def test_every_form_of_a_video_gives_the_same_scores(published: Path, videos: Pa
         (np.zeros((4, 32, 32, 3), np.float32), "must be uint8 RGB"),
         (np.zeros((0, 32, 32, 3), np.uint8), "at least one frame"),
         (np.zeros((32, 32, 3), np.uint8), "must be uint8 RGB"),
+        (torch.zeros(4, 32, 32, 3, dtype=torch.bfloat16), "dtype torch.bfloat16: must be uint8 RGB"),
         (io.StringIO("text"), "must be binary and seekable"),
         (7, "a video is a int: must be a path"),
         ("rtsp://127.0.0.1/stream", "has no end; follow it by `vtn predict --live`"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from slowfast.datasets.video_folder import find_videos
@@ -141,15 +142,16 @@ def as_source(
         if is_endless(path):
             raise InputError(f"{path}: has no end; follow it by `vtn predict --live`, or vtn.VideoStream")
         return FileSource(Address(path) if is_address(path) else path, path)
-    if isinstance(video, Tensor):
-        video = video.detach().cpu().numpy()
-    if isinstance(video, np.ndarray):
-        if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or len(video) == 0:
+    if isinstance(video, np.ndarray | Tensor):
+        # Checked before a tensor becomes an array: NumPy has no bfloat16.
+        uint8 = torch.uint8 if isinstance(video, Tensor) else np.uint8
+        if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != uint8 or len(video) == 0:
             raise InputError(
-                f"frames have shape {video.shape} and dtype {video.dtype}: must be uint8 RGB (frames, "
+                f"frames have shape {tuple(video.shape)} and dtype {video.dtype}: must be uint8 RGB (frames, "
                 "height, width, 3), at least one frame"
             )
-        return ArraySource(video, frames_per_second or fps)
+        frames = video.detach().cpu().numpy() if isinstance(video, Tensor) else video
+        return ArraySource(frames, frames_per_second or fps)
     if isinstance(video, VideoSource):
         return video
     if hasattr(video, "read") and hasattr(video, "seek"):
