@@ -233,6 +233,18 @@ def test_a_compressed_archive_is_not_unpacked(checkpoint: Path, tmp_path: Path) 
         load_source(packed)
 
 
+def test_a_damaged_archive(checkpoint: Path, tmp_path: Path) -> None:
+    content = checkpoint.read_bytes()
+    with zipfile.ZipFile(checkpoint) as archive:
+        entries = archive.start_dir
+    damaged = tmp_path / "damaged.pyth"
+    for lost in (slice(entries, entries + 40), slice(entries + 46, entries + 60)):
+        damaged.write_bytes(content[: lost.start] + b"\xff" * (lost.stop - lost.start) + content[lost.stop :])
+        assert zipfile.is_zipfile(damaged)
+        with pytest.raises(CheckpointError, match=r"damaged\.pyth is damaged: .*; copy or download it again"):
+            load_source(damaged)
+
+
 def test_references_in_a_configuration_do_not_unfold(checkpoint: Path, tmp_path: Path) -> None:
     lines = ["a0: &a0 {x: 1, y: 2}"] + [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 40)]
     content = {**read_checkpoint(checkpoint), "cfg": "\n".join(lines)}

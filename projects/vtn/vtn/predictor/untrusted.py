@@ -182,11 +182,14 @@ def _is_self_contained(name: str) -> bool:
 
 
 def check_archive(path: str | Path) -> None:
-    """Raises ``CheckpointError`` for an archive that is larger unpacked than the file is."""
+    """Raises ``CheckpointError`` for an archive that is damaged, or larger unpacked than the file is."""
     if not zipfile.is_zipfile(path):
         return
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except Exception as error:  # a damaged archive can raise any error
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}; copy or download it again") from error
     if unpacked > Path(path).stat().st_size:
         raise CheckpointError(
             f"{path}: is compressed and would unpack to {unpacked:,} bytes; checkpoints are not compressed"
