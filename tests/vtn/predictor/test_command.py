@@ -134,6 +134,26 @@ def test_patterns_and_lists(
     assert "http://127.0.0.1/x.mp4: addresses are opened as arguments only, not from a list" in shown.err
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+@pytest.mark.parametrize("to_file", [False, True])
+def test_names_that_are_not_utf8_keep_their_bytes_in_results(
+    kind: str, to_file: bool, published: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / os.fsdecode(b"b\xff.mp4")).write_bytes((clips / "a.mp4").read_bytes())
+    (folder / os.fsdecode(b"broken\xff.mp4")).write_text("not a video")
+    output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", output)
+    target = tmp_path / "scores" if to_file else "-"
+    assert exit_status([str(published), str(folder), f"--{kind}={target}"]) == 1
+    output.flush()
+    written = (tmp_path / "scores").read_bytes() if to_file else output.buffer.getvalue()  # type: ignore[attr-defined]
+    assert os.fsencode(folder) + b"/b\xff.mp4" in written
+    assert os.fsencode(folder) + b"/broken\xff.mp4" in written
+    assert output.errors == "strict"
+
+
 def test_windows_of_several_videos(
     published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -100,7 +101,8 @@ def _open(path: str, *, in_place: bool) -> Iterator[TextIO]:
         in_place: True: the file grows under its own name; False: it appears when it is complete.
     """
     if path == STANDARD_OUTPUT:
-        yield sys.stdout
+        with _keeping_bytes(sys.stdout) as file:
+            yield file
     elif in_place:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -111,3 +113,17 @@ def _open(path: str, *, in_place: bool) -> Iterator[TextIO]:
             open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file,
         ):
             yield file
+
+
+@contextmanager
+def _keeping_bytes(file: TextIO) -> Iterator[TextIO]:
+    """Makes an open text file accept file names that are not valid text, which it gets as their bytes."""
+    if not isinstance(file, io.TextIOWrapper):  # a file in memory accepts any text
+        yield file
+        return
+    errors = file.errors
+    file.reconfigure(errors="surrogateescape")
+    try:
+        yield file
+    finally:
+        file.reconfigure(errors=errors)
