@@ -356,6 +356,17 @@ class TestCommandLine:
         assert "over time:" in shown
         assert len(list((tmp_path / "features").glob("video-*.npy"))) == 1
 
+    def test_a_name_that_is_not_utf8(
+        self, arguments: list[str], video_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        odd = tmp_path / os.fsdecode(b"b\xff.mp4")
+        odd.write_bytes(video_path.read_bytes())
+        scores = tmp_path / "scores.json"
+        rest = [*arguments[1:], f"--output={scores}", "OUTPUT_DIR", str(tmp_path)]
+        assert main([str(odd), *rest]) == 0
+        assert "b\\udcff.mp4: 0:00:07, 36 frames scored" in capsys.readouterr().out
+        assert b"/b\xff.mp4" in scores.read_bytes()
+
     def test_a_table_from_existing_features(self, arguments: list[str], tmp_path: Path) -> None:
         table, features = tmp_path / "scores.csv", f"--features={tmp_path / 'f.npy'}"
         assert main([*arguments, features]) == 0

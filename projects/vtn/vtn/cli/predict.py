@@ -234,6 +234,7 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
 def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
     """Predicts one video, prints the best classes, and writes the scores where asked for."""
     from vtn.inference.video_prediction import PredictionRequest, naming_file, predict_video
+    from vtn.predictor.texts import printable
 
     video, *overrides = args.arguments
     request = PredictionRequest(
@@ -247,11 +248,11 @@ def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
         features=args.features,
     )
     prediction = predict_video(request, interrupt)
-    print(prediction.describe(args.top))
+    print(printable(prediction.describe(args.top)))
     if args.output:
         with naming_file(args.output):
             prediction.write(args.output, args.top)
-        print(f"all scores: {args.output}")
+        print(printable(f"all scores: {args.output}"))
 
 
 def _table(text: str) -> str:

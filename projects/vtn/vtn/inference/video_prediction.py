@@ -7,6 +7,7 @@ need no second pass of the backbone.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -159,7 +160,7 @@ def build_frame_view(cfg: CfgNode, model: FrameModel, fps: float | None = None) 
 
 def feature_path(video: str | Path, output_dir: str | Path) -> Path:
     """Returns the feature file of a video: its name and a hash of its path, since names repeat."""
-    path_hash = hashlib.sha256(str(Path(video).resolve()).encode()).hexdigest()[:8]
+    path_hash = hashlib.sha256(os.fsencode(Path(video).resolve())).hexdigest()[:8]
     return Path(output_dir) / "features" / f"{Path(video).stem}-{path_hash}.npy"
 
 
