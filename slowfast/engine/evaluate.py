@@ -203,6 +203,8 @@ class _Scorer:
             into.broken[clip.video_id] = BrokenVideo(
                 clip.video_id, clip.view.path, error.reason, error.detail
             )
+        except (OSError, MemoryError) as error:
+            into.broken[clip.video_id] = BrokenVideo(clip.video_id, clip.view.path, "unreadable", repr(error))
         else:
             label = torch.as_tensor(clip.label)[None]
             self._add(logits.float(), label, [(clip.video_id, clip.view_id)], into)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.clip import Clip, StreamedClip
+from slowfast.datasets.clip import BrokenVideo, Clip, StreamedClip
 from slowfast.distributed.world import World
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models import frame_encoder
+from slowfast.video.pyav_video import PyAVVideo
 from tests.support.tiny import CLASSES, Tiny, tiny_config
 from tests.support.videos import write_csv, write_video
 
@@ -132,6 +133,30 @@ def test_a_long_video_that_breaks_is_listed(long_videos: Path, tmp_path: Path) -
     found = evaluation(tmp_path, tmp_path, "TRAIN.EVAL_STREAM_FRAMES", LIMIT)
     assert found.video_ids.tolist() == [0]
     assert [(video.video_id, video.path) for video in found.broken] == [(1, str(damaged))]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
+@pytest.mark.parametrize("limit", [LIMIT, 0])
+def test_a_long_video_that_cannot_be_read_is_listed_like_a_short_one(
+    error: Exception, limit: int, long_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = str(long_videos / "2.mp4")
+    for method in ("read", "read_chunks"):
+        monkeypatch.setattr(PyAVVideo, method, raising_for(lost, error, getattr(PyAVVideo, method)))
+    found = evaluation(long_videos, tmp_path, "TRAIN.EVAL_STREAM_FRAMES", limit)
+    assert found.video_ids.tolist() == [0, 1, 3]
+    assert found.broken == (BrokenVideo(2, lost, "unreadable", repr(error)),)
+
+
+def raising_for(path: str, error: Exception, method: Any) -> Any:
+    """Returns a method of open videos that raises ``error`` for one of them."""
+
+    def read(video: PyAVVideo, *rest: Any) -> Any:
+        if video.name == path:
+            raise error
+        return method(video, *rest)
+
+    return read
 
 
 def test_a_signal_ends_the_evaluation_between_two_chunks(

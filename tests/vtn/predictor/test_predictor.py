@@ -16,6 +16,7 @@ from fvcore.common.config import CfgNode
 
 import vtn
 from slowfast.datasets.clip import normalize
+from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.distributed.world import World
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.engine.test import run_test
@@ -173,6 +174,19 @@ def test_a_model_without_finite_scores_fails_for_its_videos(published: Path, vid
         model.mlp_head[-1].bias.fill_(torch.nan)
     (result,) = Predictor(model, device="cpu").stream([videos / "05.mp4"])
     assert "NaN or infinite" in result.error
+
+
+def test_a_streamed_video_without_enough_memory_does_not_end_the_others(
+    published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(StreamedView, "chunks", full)
+    predictor = Predictor(published, device="cpu")
+    lost, scored = predictor.stream([videos / "70.mp4", videos / "05.mp4"])
+    assert lost.error == "out of memory"
+    assert not scored.error
 
 
 def test_a_full_device_is_an_error_that_names_what_needs_less(

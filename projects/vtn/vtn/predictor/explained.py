@@ -12,8 +12,7 @@ from slowfast.interrupt import Interrupt
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.feature_pass import FeaturePass
-from vtn.predictor.pipeline import FAILURES
-from vtn.predictor.scoring import ViewScorer
+from vtn.predictor.scoring import FAILURES, ViewScorer
 from vtn.predictor.texts import describe_failure
 from vtn.predictor.videos import FileSource, Video, VideoSource, as_source
 from vtn.predictor.views import ViewPlan

@@ -8,16 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from slowfast.datasets.clip import Clip, StreamedClip
-from slowfast.errors import DecodeError, InputError, NotFiniteError
-from vtn.predictor.scoring import ViewScorer, ViewScores
+from vtn.predictor.scoring import FAILURES, ViewScorer, ViewScores
 from vtn.predictor.videos import VideoSource
 from vtn.predictor.views import ReadVideo, ViewPlan
 
 MAX_BATCH_FRAMES = 1024
 """Largest number of frames of a batch, padded; one view may have more."""
-
-FAILURES = (DecodeError, NotFiniteError, InputError, OSError, MemoryError)
-"""Errors of one video, by which others are not affected."""
 
 
 @dataclass(eq=False)

@@ -30,8 +30,8 @@ from vtn.inference.video_prediction import build_frame_view
 from vtn.inference.windows import score_video, score_windows
 from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
-from vtn.predictor.pipeline import FAILURES, Pipeline, ScoredVideo
-from vtn.predictor.scoring import ViewScorer, merge_views
+from vtn.predictor.pipeline import Pipeline, ScoredVideo
+from vtn.predictor.scoring import FAILURES, ViewScorer, merge_views
 from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.texts import describe_failure, printable_names
 from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source

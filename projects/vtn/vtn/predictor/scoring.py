@@ -22,6 +22,9 @@ from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from vtn.frame_model import FrameModel
 
+FAILURES = (DecodeError, InputError, OSError, MemoryError)
+"""Errors of one video, by which others are not affected."""
+
 ViewScores = np.ndarray | Exception
 """Scores (K,) float32 of a view, or the reason why it has none."""
 
@@ -85,7 +88,7 @@ class ViewScorer:
         try:
             with self.encoder.precision.autocast():
                 logits = classify_streamed_view(self.encoder, clip.view)  # (1, K)
-        except (InputError, DecodeError, OSError) as error:
+        except FAILURES as error:
             return error
         return self._activated(logits)[0]
 

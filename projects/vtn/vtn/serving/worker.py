@@ -106,7 +106,7 @@ def run_worker(model: ModelSource, connection: Connection) -> None:
 def _answer(predictor: Any, job: Job) -> Done | Failed:
     """Returns the answer to a job; errors of the video are part of it, others end the process."""
     from slowfast.video.decoding import open_video
-    from vtn.predictor.pipeline import FAILURES
+    from vtn.predictor.scoring import FAILURES
     from vtn.predictor.texts import describe_failure
 
     path = str(job.folder / UPLOAD_NAME)
