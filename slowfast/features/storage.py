@@ -240,7 +240,8 @@ def describe_file(path: str | Path) -> dict[str, Any]:
     """Returns name, bytes and time of the last change of a file; they differ once the file has changed.
 
     For a member of an archive these are its name and bytes, with its place in the archive, and the time of
-    the archive.
+    the archive. A folder of images has changed once a file was added, removed or renamed; that an image was
+    overwritten in place is not seen, which would take a look at every image.
     """
     if isinstance(path, TarMember):
         status = os.stat(path.archive)

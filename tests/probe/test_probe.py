@@ -78,7 +78,7 @@ def test_groups_are_those_of_the_lists_where_no_option_names_them(videos: Path, 
         lines = [f"{path},{label},{Path(path).name.split('_')[0]}\n" for path, label in rows]
         (tmp_path / f"{split}.csv").write_text("path,label,group\n" + "".join(lines))
     changes = ("DATA.PATH_TO_DATA_DIR", tmp_path, "DATA.PATH_LABEL_SEPARATOR", ",")
-    search(videos, tmp_path / "output", *changes, group_by="", num_candidates=1)
+    search(videos, tmp_path / "output", *changes, group_by="", num_candidates=1, test=False)
     assert json.loads((tmp_path / "output" / "probe.json").read_text())["data"]["groups"] == 20
 
     lines = (tmp_path / "test.csv").read_text().splitlines()
