@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slowfast.errors import InputError
-from vtn.serving.uploads import UploadFolder
+from vtn.serving.uploads import UploadFolder, default_base
 
 HOLD = """
 import sys, time
@@ -68,3 +69,12 @@ def test_a_folder_of_others_is_refused(base: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(InputError, match="must be a folder"):
         UploadFolder(tmp_path / "link")
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 4321"), OSError("No username set")])
+def test_a_user_without_a_name(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", fail)
+    assert default_base().name == f"vtn-serve-{os.getuid()}"

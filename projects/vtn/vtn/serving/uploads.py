@@ -21,7 +21,11 @@ _PREFIX = "server-"
 
 def default_base() -> Path:
     """Returns the folder of all servers of this user, in the system's folder of temporary files."""
-    return Path(tempfile.gettempdir(), f"vtn-serve-{getpass.getuser()}")
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in a container the user may have a number alone
+        user = str(os.getuid())
+    return Path(tempfile.gettempdir(), f"vtn-serve-{user}")
 
 
 class UploadFolder:
