@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,3 +79,29 @@ def test_a_user_without_a_name(error: Exception, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(getpass, "getuser", fail)
     assert default_base().name == f"vtn-serve-{os.getuid()}"
+
+
+@pytest.mark.parametrize("part", ["base", "lock", "folder"])
+def test_parts_that_a_cleaner_of_temporary_files_removed_are_created_again(base: Path, part: str) -> None:
+    folder = UploadFolder(base)
+    lock = folder.path.with_name(f"{folder.path.name}.lock")
+    if part == "lock":
+        lock.unlink()
+    else:
+        shutil.rmtree(base if part == "base" else folder.path)
+    with folder.request() as request:
+        assert request.is_dir()
+        assert [path.stat().st_mode & 0o777 for path in (base, folder.path)] == [0o700, 0o700]
+        UploadFolder(base).close()  # finds the folder locked
+        assert request.is_dir()
+    folder.close()
+    assert list(base.iterdir()) == []
+
+
+def test_a_base_that_another_user_created_in_the_meantime_is_refused(base: Path) -> None:
+    folder = UploadFolder(base)
+    shutil.rmtree(base)
+    base.mkdir()
+    base.chmod(0o777)
+    with pytest.raises(InputError, match="other users can write into it"), folder.request():
+        pass

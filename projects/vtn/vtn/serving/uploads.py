@@ -42,17 +42,24 @@ class UploadFolder:
 
     def __init__(self, base: Path | None = None) -> None:
         base = default_base() if base is None else base
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_private(base)
+        _create_base(base)
         _remove_abandoned(base)
         self.path = base / f"{_PREFIX}{secrets.token_hex(8)}"
-        self._lock = FileLock(_lock_path(self.path))
-        self._lock.acquire(timeout=0)  # first, so that another server never finds the folder without it
-        self.path.mkdir(mode=0o700)
+        self._lock = FileLock(_lock_path(self.path), thread_local=False)
+        self._create()
+
+    def _create(self) -> None:
+        """Creates what is missing; also later, as systems remove old files and folders of temporary files."""
+        _create_base(self.path.parent)
+        if not _lock_path(self.path).exists():
+            self._lock.release(force=True)  # of the file that was removed
+            self._lock.acquire(timeout=0)  # first, so that another server never finds the folder without it
+        self.path.mkdir(mode=0o700, exist_ok=True)
 
     @contextmanager
     def request(self) -> Iterator[Path]:
         """Yields a new folder that is removed with its content at the end of the context."""
+        self._create()
         folder = Path(tempfile.mkdtemp(prefix="request-", dir=self.path))
         try:
             yield folder
@@ -70,8 +77,9 @@ def _lock_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _check_private(base: Path) -> None:
-    """Raises ``InputError`` for a folder in which another user could exchange the files."""
+def _create_base(base: Path) -> None:
+    """Creates the folder of all servers; raises ``InputError`` where other users could change its files."""
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = base.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise InputError(f"{base}: must be a folder for temporary files; remove it, or give --folder")
