@@ -49,15 +49,33 @@ class Worker:
         self.is_ready = False
 
     def start(self) -> None:
-        """Starts the process, without waiting for the model; does nothing after :meth:`close`."""
+        """Starts the process, without waiting for the model; does nothing after :meth:`close`.
+
+        Raises:
+            WorkerUnavailable: where the system starts no process.
+        """
+        try:
+            with self._lock:
+                if not self._is_closed:
+                    self._start_process()
+        except OSError as error:
+            raise WorkerUnavailable(
+                f"the process with the model cannot be started ({error.strerror or error}); free memory, or "
+                "raise the limits of processes and open files"
+            ) from error
+
+    def _start_process(self) -> None:
         context = multiprocessing.get_context("spawn")
-        with self._lock:
-            if self._is_closed:
-                return
-            self._connection, other = context.Pipe()
-            self._process = context.Process(target=run_worker, args=(self._model, other), daemon=True)
-            self._process.start()
+        connection, other = context.Pipe()
+        process = context.Process(target=run_worker, args=(self._model, other), daemon=True)
+        try:
+            process.start()
+        except OSError:
+            connection.close()
+            raise
+        finally:
             other.close()  # so that the end of the process closes the pipe
+        self._process, self._connection = process, connection
 
     def wait_until_ready(self) -> None:
         """Waits for the model.
@@ -166,9 +184,9 @@ class WorkerPool:
         Raises:
             ModelError: where it cannot be loaded.
         """
-        for worker in self.workers:
-            worker.start()
         try:
+            for worker in self.workers:
+                worker.start()
             for worker in self.workers:
                 worker.wait_until_ready()
                 self._idle.put(worker)
