@@ -48,7 +48,7 @@ def test_twenty_clients_at_once(server: Running, videos: Path) -> None:
     content = (videos / "13.mp4").read_bytes()
     uploads = [(b"not a video" if k % 4 == 0 else content, k % 10 == 9) for k in range(CLIENTS)]
     assert upload_all(server, uploads) == {200: 13, 422: 5, CUT_OFF: 2}
-    assert server.service.pool.workers[0].is_ready
+    assert server.service.pool.status == "ok"
 
 
 @pytest.mark.faults
@@ -62,7 +62,7 @@ def test_two_hundred_uploads(server: Running, videos: Path, tmp_path: Path) -> N
         if name.startswith(("truncated", "damaged", "not_videos", "huge", "playlists"))
     ]
     (worker,) = server.service.pool.workers
-    worker.wait_until_ready()
+    wait_for(lambda: worker.is_ready)
     process, replaced = worker.process_id, server.service.pool.num_replaced
     assert process is not None
     upload_all(server, [(chooser.choice(good), False) for _ in range(CLIENTS)])  # memory reaches its level

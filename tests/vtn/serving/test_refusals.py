@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -157,11 +158,18 @@ def test_a_slow_upload_is_ended(server: Running, monkeypatch: pytest.MonkeyPatch
         check_refusal(client.post("/predict", content=form(), headers=kind), 408, "0.3 seconds", server)
 
 
+def health(server: Running) -> dict[str, Any]:
+    """Returns the answer of /health."""
+    with server.client() as client:
+        content: dict[str, Any] = client.get("/health").json()
+    return content
+
+
 @pytest.fixture
 def stopped(server: Running) -> Iterator[int]:
     """The number of the worker's process, which is stopped until it receives SIGCONT or SIGKILL."""
     (worker,) = server.service.pool.workers
-    worker.wait_until_ready()
+    wait_for(lambda: worker.is_ready)
     process = worker.process_id
     assert process is not None
     os.kill(process, signal.SIGSTOP)
@@ -193,6 +201,8 @@ def test_a_worker_that_takes_too_long_or_dies_is_replaced(
     with monkeypatch.context() as patch:
         patch.setattr(server.service, "limits", replace(LIMITS, compute_seconds=0.3))
         check_refusal(server.send(content), 504, "within 0.3 seconds", server)
+    assert health(server)["status"] == "starting"  # the client need not wait for the next process
+    wait_for(lambda: health(server)["status"] == "ok")
     assert worker.process_id != stopped
     with ThreadPoolExecutor(1) as clients:
         assert server.send(content).status_code == 200  # by the replaced process
@@ -204,4 +214,5 @@ def test_a_worker_that_takes_too_long_or_dies_is_replaced(
         os.kill(second, signal.SIGKILL)
         check_refusal(waiting.result(), 422, "ended the process that decodes it", server)
     assert pool.num_replaced == before + 2
+    wait_for(lambda: health(server)["status"] == "ok")  # without a request
     assert server.send(content).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from slowfast.errors import ModelError
+from tests.support.serving.running import wait_for
 from vtn.serving.worker import Done, Job, ModelSource
-from vtn.serving.worker_pool import Worker, WorkerPool, WorkerUnavailable
+from vtn.serving.worker_pool import OutOfTime, Worker, WorkerPool, WorkerUnavailable
 
 SECONDS = 60.0
 
@@ -20,6 +22,14 @@ def worker(published: Path) -> Iterator[Worker]:
     worker = Worker(ModelSource(str(published), {"device": "cpu"}))
     yield worker
     worker.close()
+
+
+@pytest.fixture
+def pool(published: Path) -> Iterator[WorkerPool]:
+    pool = WorkerPool(ModelSource(str(published), {"device": "cpu"}), 1)
+    pool.start()
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
@@ -49,3 +59,31 @@ def test_a_pool_that_cannot_start_says_why(published: Path, monkeypatch: pytest.
     monkeypatch.setattr(SpawnProcess, "start", fail_to_start)
     with pytest.raises(ModelError, match="Resource temporarily unavailable"):
         WorkerPool(ModelSource(str(published)), 2).start()
+
+
+def test_a_process_that_cannot_be_replaced_is_reported(
+    pool: WorkerPool, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(SpawnProcess, "start", fail_to_start)
+        with pytest.raises(OutOfTime):
+            asyncio.run(pool.run(job, 0.0))
+        wait_for(lambda: pool.status == "failed")
+        with pytest.raises(WorkerUnavailable):
+            asyncio.run(pool.run(job, SECONDS))
+    assert "cannot be started again" in caplog.text
+    assert isinstance(asyncio.run(pool.run(job, SECONDS)), Done)
+    assert pool.status == "ok"
+
+
+def test_a_pool_is_closed_while_a_process_is_replaced(pool: WorkerPool, job: Job) -> None:
+    async def run_two() -> list[object]:
+        waiting = [asyncio.create_task(pool.run(job, 0.0)) for _ in range(2)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert pool.status == "starting"
+        pool.close()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    found = asyncio.run(asyncio.wait_for(run_two(), 10.0))
+    assert [type(error) for error in found] == [OutOfTime, WorkerUnavailable]
+    assert [worker.process_id for worker in pool.workers] == [None]

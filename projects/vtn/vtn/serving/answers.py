@@ -65,7 +65,10 @@ class Problem(BaseModel):
 class Health(BaseModel):
     """The state of the server."""
 
-    status: str = Field(description="`ok`, or `starting` while a process with the model is replaced")
+    status: str = Field(
+        description="`ok`; `starting` while a process with the model is replaced; `failed` after that was "
+        "not possible; the next request tries it again"
+    )
     model: str
     classes: int
     workers: int

@@ -101,9 +101,8 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
     @app.get("/health", response_model=Health)
     async def show_health() -> Health:
         """Returns the state of the server."""
-        ready = all(worker.is_ready for worker in service.pool.workers)
         return Health(
-            status="ok" if ready else "starting",
+            status=service.pool.status,
             model=service.name,
             classes=len(service.pool.class_names),
             workers=len(service.pool.workers),

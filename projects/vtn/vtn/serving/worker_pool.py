@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import queue
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -18,6 +19,8 @@ START_SECONDS = 600.0
 """Longest time in which a worker must have loaded its model."""
 
 _STOP_SECONDS = 5.0
+
+_logger = logging.getLogger(__name__)
 
 
 class WorkerLost(Exception):  # noqa: N818
@@ -47,6 +50,7 @@ class Worker:
         self._is_closed = False
         self.class_names: tuple[str, ...] = ()
         self.is_ready = False
+        self.has_failed = False
 
     def start(self) -> None:
         """Starts the process, without waiting for the model; does nothing after :meth:`close`.
@@ -85,25 +89,33 @@ class Worker:
         """
         if self.is_ready:
             return
+        try:
+            self.class_names = self._load()
+        except WorkerUnavailable:
+            self.has_failed = True
+            self.stop()
+            raise
+        self.is_ready, self.has_failed = True, False
+
+    def _load(self) -> tuple[str, ...]:
+        """Returns the names of the classes once the process has loaded the model."""
         if self._process is None:
             self.start()
         try:
             message = self._receive(START_SECONDS)
         except (OutOfTime, WorkerLost):
-            self.stop()
             raise WorkerUnavailable("the process with the model ended while it was loaded") from None
         if not isinstance(message, Ready):
-            self.stop()
             raise WorkerUnavailable(message.reason if isinstance(message, Failed) else str(message))
-        self.class_names, self.is_ready = message.class_names, True
+        return message.class_names
 
     def run(self, job: Job, seconds: float) -> Done | Failed:
-        """Returns the answer to a job; a worker that fails is replaced.
+        """Returns the answer to a job; a process that fails is ended, see :meth:`wait_until_ready`.
 
         Raises:
             OutOfTime: after ``seconds``.
             WorkerLost: where the process ended.
-            WorkerUnavailable: where a replaced process cannot load the model.
+            WorkerUnavailable: where the process cannot load the model.
         """
         self.wait_until_ready()
         try:
@@ -113,7 +125,6 @@ class Worker:
             message = self._receive(seconds)
         except (OutOfTime, WorkerLost, OSError) as error:
             self.stop()
-            self.start()  # loads the model while no video waits for it
             if isinstance(error, OutOfTime):
                 raise
             raise WorkerLost from None
@@ -194,25 +205,49 @@ class WorkerPool:
             self.close()
             raise ModelError(str(error)) from None
 
+    @property
+    def status(self) -> str:
+        """State of the workers as :class:`vtn.serving.answers.Health` documents it."""
+        if any(worker.has_failed for worker in self.workers):
+            return "failed"
+        return "ok" if all(worker.is_ready for worker in self.workers) else "starting"
+
     async def run(self, job: Job, seconds: float) -> Done | Failed:
         """Returns the answer to a job once a worker is free and has computed it; see :meth:`Worker.run`."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, job, seconds)
+        answer: Future[Done | Failed] = Future()
+        self._threads.submit(self._run, job, seconds, answer)
+        return await asyncio.wrap_future(answer)
 
-    def _run(self, job: Job, seconds: float) -> Done | Failed:
+    def _run(self, job: Job, seconds: float, answer: Future[Done | Failed]) -> None:
+        """Gives the answer to a job, and then replaces the process if it was lost."""
+        if not answer.set_running_or_notify_cancel():
+            return
         if self._closing.is_set():
-            raise WorkerUnavailable("the server is stopping")
+            answer.set_exception(WorkerUnavailable("the server is stopping"))
+            return
         worker = self._idle.get()
         try:
-            return worker.run(job, seconds)
-        except (OutOfTime, WorkerLost):
+            answer.set_result(worker.run(job, seconds))
+        except (OutOfTime, WorkerLost) as error:
             self.num_replaced += 1
-            raise
+            answer.set_exception(error)  # first, as the client need not wait for the next process
+            self._replace(worker)
+        except BaseException as error:  # raised again where the answer is awaited
+            answer.set_exception(error)
         finally:
             self._idle.put(worker)
 
+    def _replace(self, worker: Worker) -> None:
+        """Waits until a new process has loaded the model; after a failure the next job tries again."""
+        try:
+            worker.wait_until_ready()
+        except WorkerUnavailable as error:
+            if not self._closing.is_set():
+                _logger.error("a worker cannot be started again: %s", error)
+
     def close(self) -> None:
-        """Ends all workers; jobs that wait are not computed."""
+        """Ends all workers; jobs that wait are refused."""
         self._closing.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)
         for worker in self.workers:
             worker.close()
