@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -87,3 +91,25 @@ def test_a_pool_is_closed_while_a_process_is_replaced(pool: WorkerPool, job: Job
     found = asyncio.run(asyncio.wait_for(run_two(), 10.0))
     assert [type(error) for error in found] == [OutOfTime, WorkerUnavailable]
     assert [worker.process_id for worker in pool.workers] == [None]
+
+
+def test_a_process_that_ended_while_it_was_idle_does_not_blame_the_video(pool: WorkerPool, job: Job) -> None:
+    process = pool.workers[0].process_id
+    assert process is not None
+    os.kill(process, signal.SIGKILL)
+    wait_for(lambda: process not in [child.pid for child in multiprocessing.active_children()])
+    assert isinstance(asyncio.run(pool.run(job, SECONDS)), Done)
+    assert pool.num_replaced == 1
+    assert pool.workers[0].process_id not in (process, None)
+
+
+def test_a_process_that_ends_before_every_job_is_not_available(
+    worker: Worker, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection: Connection, value: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Connection, "send", refuse)
+    with pytest.raises(WorkerUnavailable, match="ended before it received a video"):
+        worker.run(job, SECONDS)
+    assert worker.num_replaced == 2

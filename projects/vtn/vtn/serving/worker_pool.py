@@ -51,6 +51,7 @@ class Worker:
         self.class_names: tuple[str, ...] = ()
         self.is_ready = False
         self.has_failed = False
+        self.num_replaced = 0
 
     def start(self) -> None:
         """Starts the process, without waiting for the model; does nothing after :meth:`close`.
@@ -117,20 +118,33 @@ class Worker:
             WorkerLost: where the process ended.
             WorkerUnavailable: where the process cannot load the model.
         """
-        self.wait_until_ready()
+        # A process that ended while it was idle, for instance for want of memory, is not due to this video.
+        if not (self._send(job) or self._send(job)):
+            raise WorkerUnavailable("the process with the model ended before it received a video")
         try:
-            if self._connection is None:
-                raise WorkerLost
-            self._connection.send(job)
             message = self._receive(seconds)
-        except (OutOfTime, WorkerLost, OSError) as error:
-            self.stop()
-            if isinstance(error, OutOfTime):
-                raise
-            raise WorkerLost from None
+        except (OutOfTime, WorkerLost):
+            self._discard()
+            raise
         if not isinstance(message, Done | Failed):
             raise WorkerLost
         return message
+
+    def _send(self, job: Job) -> bool:
+        """Gives a job to the process, and returns whether it was still there to receive it."""
+        self.wait_until_ready()
+        try:
+            if self._connection is not None:
+                self._connection.send(job)
+                return True
+        except OSError:
+            self._discard()
+        return False
+
+    def _discard(self) -> None:
+        """Ends a process that failed; :meth:`wait_until_ready` starts the next one."""
+        self.num_replaced += 1
+        self.stop()
 
     def _receive(self, seconds: float) -> object:
         if self._connection is None:
@@ -139,7 +153,7 @@ class Worker:
             if not self._connection.poll(seconds):
                 raise OutOfTime
             return self._connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             raise WorkerLost from None
 
     def stop(self) -> None:
@@ -182,7 +196,6 @@ class WorkerPool:
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._closing = threading.Event()
-        self.num_replaced = 0
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -204,6 +217,11 @@ class WorkerPool:
         except WorkerUnavailable as error:
             self.close()
             raise ModelError(str(error)) from None
+
+    @property
+    def num_replaced(self) -> int:
+        """Number of processes that crashed or ran out of time."""
+        return sum(worker.num_replaced for worker in self.workers)
 
     @property
     def status(self) -> str:
@@ -229,7 +247,6 @@ class WorkerPool:
         try:
             answer.set_result(worker.run(job, seconds))
         except (OutOfTime, WorkerLost) as error:
-            self.num_replaced += 1
             answer.set_exception(error)  # first, as the client need not wait for the next process
             self._replace(worker)
         except BaseException as error:  # raised again where the answer is awaited
