@@ -191,6 +191,35 @@ def test_a_full_queue(server: Running, stopped: int, videos: Path, monkeypatch: 
     assert refused.headers["retry-after"]
 
 
+def test_a_client_that_leaves_frees_its_place_unless_its_video_is_computed(
+    server: Running, stopped: int, videos: Path
+) -> None:
+    service = server.service
+    replaced = service.pool.num_replaced
+    content = (videos / "13.mp4").read_bytes()
+
+    def leave() -> None:
+        with server.client() as client, pytest.raises(httpx.ReadTimeout):
+            client.post("/predict", files={"video": content}, timeout=httpx.Timeout(60, read=1))
+
+    def uploads() -> list[Path]:
+        return [path for path in server.files() if path.is_file() and path.stat().st_size == len(content)]
+
+    with ThreadPoolExecutor(2) as clients:
+        computed = clients.submit(leave)
+        wait_for(lambda: len(uploads()) == 1)
+        waiting = clients.submit(leave)
+        wait_for(lambda: len(uploads()) == 2)
+        computed.result()
+        waiting.result()
+    wait_for(lambda: service.num_requests == 1)  # while the worker is still stopped
+    assert len(uploads()) == 1
+    os.kill(stopped, signal.SIGCONT)
+    wait_for(lambda: service.num_requests == 0)
+    assert (service.pool.status, service.pool.num_replaced) == ("ok", replaced)
+    assert server.send(content).status_code == 200
+
+
 def test_a_worker_that_takes_too_long_or_dies_is_replaced(
     server: Running, stopped: int, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

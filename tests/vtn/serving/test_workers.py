@@ -42,6 +42,11 @@ def job(videos: Path, tmp_path: Path) -> Job:
     return Job(tmp_path, "13.mp4", SECONDS)
 
 
+async def stay() -> None:
+    """Waits as a client that stays."""
+    await asyncio.Event().wait()
+
+
 def fail_to_start(process: SpawnProcess) -> None:
     raise OSError(11, "Resource temporarily unavailable")
 
@@ -71,18 +76,18 @@ def test_a_process_that_cannot_be_replaced_is_reported(
     with monkeypatch.context() as patch:
         patch.setattr(SpawnProcess, "start", fail_to_start)
         with pytest.raises(OutOfTime):
-            asyncio.run(pool.run(job, 0.0))
+            asyncio.run(pool.run(job, 0.0, stay))
         wait_for(lambda: pool.status == "failed")
         with pytest.raises(WorkerUnavailable):
-            asyncio.run(pool.run(job, SECONDS))
+            asyncio.run(pool.run(job, SECONDS, stay))
     assert "cannot be started again" in caplog.text
-    assert isinstance(asyncio.run(pool.run(job, SECONDS)), Done)
+    assert isinstance(asyncio.run(pool.run(job, SECONDS, stay)), Done)
     assert pool.status == "ok"
 
 
 def test_a_pool_is_closed_while_a_process_is_replaced(pool: WorkerPool, job: Job) -> None:
     async def run_two() -> list[object]:
-        waiting = [asyncio.create_task(pool.run(job, 0.0)) for _ in range(2)]
+        waiting = [asyncio.create_task(pool.run(job, 0.0, stay)) for _ in range(2)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert pool.status == "starting"
         pool.close()
@@ -98,7 +103,7 @@ def test_a_process_that_ended_while_it_was_idle_does_not_blame_the_video(pool: W
     assert process is not None
     os.kill(process, signal.SIGKILL)
     wait_for(lambda: process not in [child.pid for child in multiprocessing.active_children()])
-    assert isinstance(asyncio.run(pool.run(job, SECONDS)), Done)
+    assert isinstance(asyncio.run(pool.run(job, SECONDS, stay)), Done)
     assert pool.num_replaced == 1
     assert pool.workers[0].process_id not in (process, None)
 

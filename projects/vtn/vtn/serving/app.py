@@ -96,7 +96,13 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
     @app.post("/predict", response_model=Answer, responses=_PROBLEMS, openapi_extra={"requestBody": _FORM})
     async def predict(request: Request) -> dict[str, Any]:
         """Classifies a video: scores of all classes, over time, and the frames that the model attends to."""
-        return await service.classify(aiter(request.stream()), request.headers.get("content-type", ""))
+
+        async def wait_for_departure() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+
+        content_type = request.headers.get("content-type", "")
+        return await service.classify(aiter(request.stream()), content_type, wait_for_departure)
 
     @app.get("/health", response_model=Health)
     async def show_health() -> Health:

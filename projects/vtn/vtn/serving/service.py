@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from vtn.serving.form import drain, receive_video
 from vtn.serving.limits import Limits, Refusal, too_busy, too_slow
 from vtn.serving.uploads import UploadFolder
 from vtn.serving.worker import UPLOAD_NAME, Failed, Job
-from vtn.serving.worker_pool import OutOfTime, WorkerLost, WorkerPool, WorkerUnavailable
+from vtn.serving.worker_pool import ClientLeft, OutOfTime, WorkerLost, WorkerPool, WorkerUnavailable
 
 
 @dataclass
@@ -35,8 +35,18 @@ class Service:
     examples: Sequence[Path] = ()
     num_requests: int = 0
 
-    async def classify(self, chunks: AsyncIterator[bytes], content_type: str) -> dict[str, Any]:
+    async def classify(
+        self,
+        chunks: AsyncIterator[bytes],
+        content_type: str,
+        wait_for_departure: Callable[[], Awaitable[object]],
+    ) -> dict[str, Any]:
         """Returns the answer to an uploaded form, see :class:`vtn.serving.answers.Answer`.
+
+        Args:
+            chunks: of the form.
+            content_type: of the form.
+            wait_for_departure: returns as soon as the client has closed the connection, after the upload.
 
         Raises:
             Refusal: for a request that cannot be answered.
@@ -45,7 +55,7 @@ class Service:
             with self._place_in_queue(), self.folder.request() as folder:
                 path = folder / UPLOAD_NAME
                 name = await receive_video(chunks, content_type, path, self.limits)
-                return await self._compute(Job(folder, name, self.limits.video_seconds))
+                return await self._compute(Job(folder, name, self.limits.video_seconds), wait_for_departure)
         except Refusal as refusal:
             if refusal.status in (400, 413, 415, 429):  # the upload has not been read to its end
                 await drain(chunks, self.limits)
@@ -61,9 +71,11 @@ class Service:
         finally:
             self.num_requests -= 1
 
-    async def _compute(self, job: Job) -> dict[str, Any]:
+    async def _compute(self, job: Job, wait_for_departure: Callable[[], Awaitable[object]]) -> dict[str, Any]:
         try:
-            found = await self.pool.run(job, self.limits.compute_seconds)
+            found = await self.pool.run(job, self.limits.compute_seconds, wait_for_departure)
+        except ClientLeft:  # a status of other servers, too, that only a log shows
+            raise Refusal(499, "the client closed the connection", "send the video again") from None
         except OutOfTime:
             raise too_slow(self.limits) from None
         except WorkerLost:

@@ -7,10 +7,11 @@ import logging
 import multiprocessing
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from slowfast.errors import ModelError
 from vtn.serving.worker import Done, Failed, Job, ModelSource, Ready, run_worker
@@ -33,6 +34,10 @@ class OutOfTime(Exception):  # noqa: N818
 
 class WorkerUnavailable(Exception):  # noqa: N818
     """A worker that cannot be started again."""
+
+
+class ClientLeft(Exception):  # noqa: N818
+    """The departure of a client whose video waited for a worker."""
 
 
 class Worker:
@@ -230,11 +235,31 @@ class WorkerPool:
             return "failed"
         return "ok" if all(worker.is_ready for worker in self.workers) else "starting"
 
-    async def run(self, job: Job, seconds: float) -> Done | Failed:
-        """Returns the answer to a job once a worker is free and has computed it; see :meth:`Worker.run`."""
+    async def run(
+        self, job: Job, seconds: float, wait_for_departure: Callable[[], Awaitable[object]]
+    ) -> Done | Failed:
+        """Returns the answer to a job once a worker is free and has computed it; see :meth:`Worker.run`.
+
+        Args:
+            job: to compute.
+            seconds: limit of the time that the worker takes.
+            wait_for_departure: returns as soon as the client does not wait for the answer anymore.
+
+        Raises:
+            ClientLeft: where the client departs before a worker has taken the job.
+        """
         answer: Future[Done | Failed] = Future()
         self._threads.submit(self._run, job, seconds, answer)
-        return await asyncio.wrap_future(answer)
+        computing = asyncio.wrap_future(answer)
+        leaving: asyncio.Future[Any] = asyncio.ensure_future(wait_for_departure())
+        try:
+            await asyncio.wait({computing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not computing.done() and answer.cancel():
+                raise ClientLeft
+            return await computing
+        finally:
+            leaving.cancel()
+            answer.cancel()  # has an effect only while the job waits for a worker
 
     def _run(self, job: Job, seconds: float, answer: Future[Done | Failed]) -> None:
         """Gives the answer to a job, and then replaces the process if it was lost."""
