@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -118,3 +119,25 @@ def test_a_process_that_ends_before_every_job_is_not_available(
     with pytest.raises(WorkerUnavailable, match="ended before it received a video"):
         worker.run(job, SECONDS)
     assert worker.num_replaced == 2
+
+
+def test_a_request_that_is_cancelled_drops_its_waiting_job(
+    pool: WorkerPool, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = pool.workers[0].process_id
+    assert process is not None
+    os.kill(process, signal.SIGSTOP)
+
+    async def cancel_two() -> list[object]:
+        tasks = [asyncio.create_task(pool.run(job, SECONDS, stay)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        for task in tasks:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        pool.close()
+        await asyncio.sleep(0.2)
+        return list(found)
+
+    assert [type(error) for error in asyncio.run(cancel_two())] == 2 * [asyncio.CancelledError]
+    gc.collect()
+    assert caplog.text == ""  # no exception of the process's end that nothing awaited

@@ -259,7 +259,7 @@ class WorkerPool:
             return await computing
         finally:
             leaving.cancel()
-            answer.cancel()  # has an effect only while the job waits for a worker
+            computing.cancel()  # where the request ends first, at the end of the server; else without effect
 
     def _run(self, job: Job, seconds: float, answer: Future[Done | Failed]) -> None:
         """Gives the answer to a job, and then replaces the process if it was lost."""
