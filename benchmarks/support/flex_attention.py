@@ -128,10 +128,7 @@ def flex_band_attention(
         attend: ``flex_attention`` as it is, or compiled (the default).
     """
     length = query.shape[1]
-    keys, values = (
-        torch.cat([of_cls[:, None], of_frames], dim=1).transpose(1, 2)  # (B, N, 1 + T, E)
-        for of_cls, of_frames in ((cls_key, key), (cls_value, value))
-    )
+    keys, values = _with_cls(cls_key, key).transpose(1, 2), _with_cls(cls_value, value).transpose(1, 2)
     attend = attend or _compiled_flex_attention()
     context = attend(
         query.transpose(1, 2), keys, values, block_mask=_block_mask(length, half_window, str(query.device))
@@ -143,16 +140,18 @@ def exact_band_attention(
     query: Tensor, key: Tensor, value: Tensor, cls_key: Tensor, cls_value: Tensor, *, half_window: int
 ) -> Tensor:
     """Returns the same in float64, by a product of T × (1 + T) scores; arguments as above."""
-    keys, values = (
-        torch.cat([of_cls[:, None], of_frames], dim=1).double()
-        for of_cls, of_frames in ((cls_key, key), (cls_value, value))
-    )
+    keys, values = _with_cls(cls_key, key).double(), _with_cls(cls_value, value).double()
     frames = torch.arange(query.shape[1], device=query.device)
     near = (frames[:, None] - frames).abs() <= half_window
     allowed = torch.cat([near.new_ones(len(frames), 1), near], dim=1)
     scores = torch.einsum("bine,bjne->bnij", query.double(), keys) / query.shape[-1] ** 0.5
     weights = scores.masked_fill(~allowed, float("-inf")).softmax(-1)
     return torch.einsum("bnij,bjne->bine", weights, values).flatten(2)
+
+
+def _with_cls(of_cls: Tensor, of_frames: Tensor) -> Tensor:
+    """Puts [CLS] before the frames: (B, N, E), (B, T, N, E) -> (B, 1 + T, N, E)."""
+    return torch.cat([of_cls[:, None], of_frames], dim=1)
 
 
 @cache

@@ -84,7 +84,7 @@ class ExtractionWork:
         self._in_progress: set[str] = set()
         self._one_is_done = threading.Condition()
         self._failed = False
-        self._num_extracted = self._num_unusable = 0
+        self._num_complete = self._num_unusable = 0
 
     def finish(self, world: World, *, threads: int) -> None:
         """Works until all processes are done; every process must call it.
@@ -150,7 +150,6 @@ class ExtractionWork:
             with self._lock:
                 self.videos += 1
                 self.frames += encoded
-                self._num_extracted += encoded > 0
 
     def _extract(self, split: SplitVideos, row: int) -> int:
         """Extracts the features of one video; returns how many frames were encoded."""
@@ -159,13 +158,16 @@ class ExtractionWork:
             name = split.names(path)
             with self._exclusive(name):
                 missing = self._extractor.missing(path, name, split.variants)
-                return self._extractor.extract(path, name, missing, split.open_source) if missing else 0
+                encoded = self._extractor.extract(path, name, missing, split.open_source) if missing else 0
+            with self._lock:
+                self._num_complete += 1
+            return encoded
         except DecodeError as error:
             broken = BrokenVideo(row, path, error.reason, error.detail)
         except (NotFiniteError, OutOfRangeError) as error:
             with self._lock:
                 self._num_unusable += 1
-                if self._num_unusable >= _MAX_UNUSABLE and not self._num_extracted:
+                if self._num_unusable >= _MAX_UNUSABLE and not self._num_complete:
                     raise
             broken = BrokenVideo(row, path, "not finite", str(error).removeprefix(f"{path}: "))
         except FileNotFoundError:

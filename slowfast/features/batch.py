@@ -103,7 +103,7 @@ class FeatureBatch(NamedTuple):
         return self.features.float()
 
     def to(self, device: torch.device) -> FeatureBatch:
-        """Returns the batch with its tensors on ``device`` (copied without blocking)."""
+        """Returns the batch with its tensors on ``device``; see :func:`copy_batch_tensor`."""
         return map_tensors(self, lambda tensor: copy_batch_tensor(tensor, device))
 
     def pin_memory(self) -> FeatureBatch:

@@ -240,6 +240,20 @@ def test_one_video_whose_features_cannot_be_stored_is_listed(
     assert found["path"] not in found["detail"]
 
 
+def test_videos_that_cannot_be_stored_do_not_end_a_later_start(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the others are complete, and nothing but such videos is encoded."""
+    encode = TinyFeatures.encode_frames
+
+    def encode_frames(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        return encode(self, frames) * (float("nan") if frames.shape[2] in (16, 18, 20, 22) else 1)
+
+    monkeypatch.setattr(TinyFeatures, "encode_frames", encode_frames)
+    make()
+    make()
+
+
 def test_incomplete_features_of_another_precision_are_extracted_again(
     make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
