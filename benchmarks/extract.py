@@ -5,7 +5,7 @@ All ways read the same files and the same frames, and alternate in one process:
 - ours: precision, images per pass, folded norms and (with ``--compile``) compilation as ``slowfast extract``
   chooses them; ``--workers`` threads decode and encode a file each, with their fraction of torch's threads.
 - float32: the same with ``INFERENCE.PRECISION float32``.
-- earlier: float32, chunks of 64 frames at once, one worker computes at a time, as this program did before it
+- earlier: float32, chunks of up to 64 frames, one worker computes at a time, as this program did before it
   chose by itself.
 - plain: what a script does: PyAV, torchvision's resize and crop, timm's model in float32, 32 frames at once.
 - limit: the network of "ours" alone, on frames that are decoded already, with the same workers.

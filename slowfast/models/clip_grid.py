@@ -120,14 +120,14 @@ class ClipGrid:
         """Returns the positions (B, S) of the steps, the middle of first and last frame, rounded down.
 
         Args:
-            positions: (B, T) int64; None: 0 … T − 1.
+            positions: (B, T) of an integer dtype; None: 0 … T − 1.
             mask: (B, T) bool, True where a frame is real; None: all. Only real frames count.
             num_frames: T.
         """
         if positions is None:
             shape = (1, num_frames) if mask is None else mask.shape
             positions = torch.arange(num_frames, device=None if mask is None else mask.device).expand(shape)
-        frames = self._by_step(positions)  # (B, S, u)
+        frames = self._by_step(positions.long())  # (B, S, u); sums would overflow smaller dtypes
         if mask is None:
             return (frames[..., 0] + frames[..., -1]) // 2
         real = self._by_step(mask)

@@ -111,13 +111,13 @@ def _focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tens
     """Returns the focal loss (B,) of each clip; see :func:`focal`."""
     log_scores = logits.float().log_softmax(dim=1)
     log_scores = log_scores.gather(1, labels[:, None])[:, 0]
-    return -((1 - log_scores.exp()) ** gamma) * log_scores
+    return -_power(1 - log_scores.exp(), gamma) * log_scores
 
 
 def _soft_focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
     """Returns the focal loss (B,) of each clip, in the mean over its distribution of classes."""
     log_scores = logits.float().log_softmax(dim=1)  # (B, K)
-    return -(labels.float() * (1 - log_scores.exp()) ** gamma * log_scores).sum(dim=1)
+    return -(labels.float() * _power(1 - log_scores.exp(), gamma) * log_scores).sum(dim=1)
 
 
 def _binary_focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
@@ -127,7 +127,15 @@ def _binary_focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) 
     logits, labels = logits.float(), labels.float()
     of_presence, of_absence = F.softplus(-logits), F.softplus(logits)  # -log p and -log (1 - p)
     scores = logits.sigmoid()
-    return labels * (1 - scores) ** gamma * of_presence + (1 - labels) * scores**gamma * of_absence
+    weight_of_presence, weight_of_absence = _power(1 - scores, gamma), _power(scores, gamma)
+    return labels * weight_of_presence * of_presence + (1 - labels) * weight_of_absence * of_absence
+
+
+def _power(base: Tensor, gamma: float) -> Tensor:
+    """Returns base ** gamma for a base of 0 or more; its derivative at 0 is finite for any gamma."""
+    import torch
+
+    return base.clamp_min(torch.finfo(base.dtype).tiny) ** gamma
 
 
 @LOSS_REGISTRY.register(each=_cross_entropies, soft="soft_cross_entropy")

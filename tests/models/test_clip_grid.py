@@ -87,3 +87,10 @@ def test_all_frames_of_a_step_get_its_middle_in_seconds(grid: ClipGrid, T: int) 
 def test_clips_consist_of_whole_time_steps(frames: int, stride: int, name: str) -> None:
     with pytest.raises(ModelError, match=rf"clip {name} = \d: must be a multiple of 2"):
         ClipGrid(frames, 2, stride)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+def test_positions_of_steps_do_not_overflow_small_dtypes(dtype: torch.dtype) -> None:
+    largest = min(torch.iinfo(dtype).max, 40_000)
+    positions = torch.tensor([[largest - 1, largest]], dtype=dtype)
+    assert ClipGrid(4, 2, 4).step_positions(positions, None, 2).tolist() == [[largest - 1]]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from slowfast.errors import CheckpointError, ModelError
@@ -24,6 +25,7 @@ from tests.support.tiny_models import (
 )
 from vtn import VTN, EncoderConfig, FrameAverage, FusionConfig
 from vtn.arguments.model_arguments import FLAT_NAMES
+from vtn.folder import layout
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -122,3 +124,33 @@ def test_a_given_backbone_is_neither_copied_nor_described(tmp_path: Path) -> Non
     twin = copy.deepcopy(model)
     nn.init.zeros_(next(twin.backbone.parameters()))
     assert next(network.parameters()).any()
+
+
+def test_an_earlier_model_survives_a_save_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny().save_pretrained(tmp_path)
+
+    def disk_full(*args: Any) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(layout, "save_file", disk_full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        tiny().save_pretrained(tmp_path)
+    assert isinstance(VTN.from_pretrained(tmp_path), VTN)
+
+
+def test_weights_that_share_memory_can_be_saved(tmp_path: Path) -> None:
+    model = tiny(num_layers=2)
+    first, second = model.temporal_encoder.layers
+    second.output["dense"].weight = first.output["dense"].weight
+    model.save_pretrained(tmp_path)
+    loaded = VTN.from_pretrained(tmp_path).temporal_encoder.layers
+    assert torch.equal(loaded[0].output["dense"].weight, loaded[1].output["dense"].weight)
+
+
+def test_a_config_without_a_fact_about_the_weights(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    config = read_config(tmp_path)
+    del config["frame_mean"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"config\.json lacks frame_mean; save it again"):
+        VTN.from_pretrained(tmp_path)

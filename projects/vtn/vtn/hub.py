@@ -14,9 +14,10 @@ from torch import Tensor
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_weights
 from slowfast.errors import CheckpointError, ModelError
+from slowfast.files import write_text
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.model_arguments import ModelArguments
-from vtn.folder.entries import FACTS, TRANSFORMERS_ENTRIES, arguments_as_json
+from vtn.folder.entries import FACTS, NEEDED_ENTRIES, TRANSFORMERS_ENTRIES, arguments_as_json
 from vtn.folder.layout import write_folder
 
 PAPER = "https://arxiv.org/abs/2102.00719"
@@ -93,7 +94,14 @@ class HubModel(
             CheckpointError: if the weights cannot be written.
         """
         arguments_as_json(self.arguments)  # fails before the mixin deletes an earlier config.json
-        return super().save_pretrained(save_directory, **options)
+        config = Path(save_directory, CONFIG_NAME)
+        earlier = config.read_text(encoding="utf-8") if config.is_file() else None
+        try:
+            return super().save_pretrained(save_directory, **options)
+        except BaseException:
+            if earlier is not None and not config.exists():  # the earlier model stays usable
+                write_text(config, earlier)
+            raise
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """Returns the card; it names the class, since no other class loads the folder."""
@@ -139,6 +147,8 @@ class HubModel(
             path = Path(hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download))
         # The mixin adds the entries of config to the options; the same object is not the caller's.
         given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
+        if missing := [name for name in NEEDED_ENTRIES if name not in config]:
+            raise CheckpointError(f"{model_id}: {CONFIG_NAME} lacks {', '.join(missing)}; save it again")
         arguments = read_arguments(cls.arguments_type, config, model_id).changed(given)
         model: Any = cls(**arguments.without_weights().as_keywords())
         weights = read_checkpoint(path)

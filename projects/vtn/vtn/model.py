@@ -13,6 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from slowfast.features.temporal_statistics import masked_mean_and_std
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import VTNArguments
@@ -261,7 +262,10 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
 
         See :class:`slowfast.models.capabilities.DescribesStates`.
         """
-        means = features.flatten(2).mean(dim=1)  # (B, M × F)
+        real = features
+        if mask is not None:  # a masked frame may be NaN
+            real = features.masked_fill(~mask.view(*mask.shape, *(1 for _ in features.shape[2:])), 0)
+        means = masked_mean_and_std(real.float(), mask)[0].flatten(1)  # (B, M × F)
         states = self.encode_video(features, positions, mask)
         evenness = attention_evenness(self.frame_attention(features, positions, mask), mask)
         return [

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from slowfast.models.losses import LOSS_REGISTRY, cross_entropy, focal, focal_logit
+from slowfast.models.losses import LOSS_REGISTRY, cross_entropy, focal, focal_logit, soft_focal
 from slowfast.models.objective.training_loss import TrainingLoss, build_plain_loss, build_training_loss
 from tests.support.configs import make_config
 
@@ -171,3 +171,17 @@ def test_bce_with_logit_adjustment_treats_presence_and_absence_alike() -> None:
     # Zero logits are already the optimum: the gradients of all videos cancel class by class.
     assert logits.grad is not None
     assert logits.grad.sum(0).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_losses_of_a_certain_clip_have_finite_gradients(gamma: float) -> None:
+    """The derivative of (1 - p) ** gamma is infinite where p is 1 and gamma below 1."""
+    for loss, labels in (
+        (focal, torch.tensor([0])),
+        (soft_focal, torch.tensor([[1.0, 0.0, 0.0]])),
+        (focal_logit, torch.tensor([[1.0, 0.0, 0.0]])),
+    ):
+        logits = torch.tensor([[30.0, -200.0, 0.0]], requires_grad=True)
+        loss(logits, labels, gamma=gamma).backward()
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,27 @@ class TestLoRA:
     def test_lora_together_with_frozen_is_refused(self) -> None:
         with pytest.raises(ModelError, match="freezes the backbone by itself"):
             model_of(VIT, lora={"rank": 2}, frozen=True)
+
+
+def test_dropout_between_frozen_parts_is_off() -> None:
+    """It has no parameters of its own; behind the frozen blocks it stays on."""
+    model = model_of((VIT[0], {**VIT[1], "pos_drop_rate": 0.5}), frozen_blocks=1)
+    model.train()
+    assert not model.backbone.pos_drop.training
+    assert model.backbone.blocks[2].training
+
+
+def test_threads_with_contexts_of_their_own_share_frozen_blocks() -> None:
+    model = model_of(VIT, frozen_blocks=2, frozen_dtype="bfloat16").eval()
+    frames = frames_of(VIT)
+
+    def encode(with_autocast: bool) -> bool:
+        unchanged = True
+        for _ in range(20):
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=with_autocast):
+                model.encode_frames(frames)
+                unchanged &= torch.is_autocast_enabled("cpu") == with_autocast
+        return unchanged and not torch.is_autocast_enabled("cpu")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(encode, [True, False, True, False]))

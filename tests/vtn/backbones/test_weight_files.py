@@ -339,3 +339,14 @@ class TestPretrainedDemo:
         monkeypatch.setattr("vtn.backbones.efficientnet_lite0.resources.files", missing)
         with pytest.raises(ModelError, match=r"slowfast-vtn\[pretrained-demo\]"):
             build_backbone("efficientnet_lite0_imagenet", pretrained=True, options={})
+
+
+@pytest.mark.parametrize("names", [("state_dict", "state_dict_ema"), ("model", "model_ema")])
+def test_averaged_weights_are_preferred(
+    names: tuple[str, str], full_network: nn.Module, tmp_path: Path
+) -> None:
+    weights = full_network.state_dict()
+    ordinary = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    torch.save(dict(zip(names, (ordinary, weights), strict=True)), tmp_path / "trained.pth")
+    loaded = build(tmp_path / "trained.pth").state_dict()
+    assert any(weight.any() for weight in loaded.values())

@@ -159,3 +159,9 @@ def test_fewer_frames_per_clip_can_be_chosen() -> None:
     assert model.clip_grid is not None
     assert (model.clip_grid.frames, model.clip_grid.stride) == (4, 4)
     assert model.feature_source()["clips"] == "4 frames every 4, 2 per time step"
+
+
+def test_an_empty_batch_has_no_features(model: VTN) -> None:
+    features = model.encode_frames(random_frames(FRAMES)[:0])
+    assert features.shape[0] == 0
+    assert features.shape[1:] == model.encode_frames(random_frames(FRAMES)).shape[1:]

@@ -272,3 +272,17 @@ def test_the_report_is_text_and_json(exported: Any, tmp_path: Path) -> None:
     assert {row["frames"] for row in content["parity"]} == set(LENGTHS)
     assert all(row["factor"] > 0 for row in content["speed"])
     assert "not compared" in replace(report, parity=[Parity("model", 9, 1, None)]).describe()
+
+
+def test_an_archive_refuses_the_values_that_the_model_refuses(tmp_path: Path, make_model: Any) -> None:
+    export_model(make_model(num_layers=1), make_request(tmp_path / "mine.pt2", format="torch-export"))
+    loaded, frames = load_exported(tmp_path / "mine.pt2", trust_code=True), torch.randn(1, 3, 5, 32, 32)
+    for given, message in (
+        ({"mask": torch.zeros(1, 5, dtype=torch.bool)}, "have no real frame"),
+        ({"mask": torch.ones(1, 5, dtype=torch.int64)}, "must be torch.bool"),
+        ({"positions": torch.arange(-5, 0)[None]}, "positions contain -"),
+        ({"positions": torch.arange(5.0)[None]}, "must be an integer dtype"),
+        ({"positions": torch.arange(4)[None]}, "must be"),
+    ):
+        with pytest.raises(InputError, match=message):
+            loaded(frames, **given)

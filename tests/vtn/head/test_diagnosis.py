@@ -48,3 +48,12 @@ def test_a_vtn_describes_its_states(tokens: int) -> None:
 
 def test_a_model_without_states_is_not_measured() -> None:
     assert not isinstance(tiny_average(), DescribesStates)
+
+
+def test_masked_frames_do_not_change_the_description() -> None:
+    features, mask = random_features(), torch.ones(2, 6, dtype=torch.bool)
+    mask[1, 3:] = False
+    lost = features.masked_fill(~mask[..., None], float("nan"))
+    torch.manual_seed(0)
+    model = tiny().eval()
+    assert model.describe_states(lost, None, mask) == model.describe_states(features, None, mask)

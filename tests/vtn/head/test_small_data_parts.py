@@ -170,3 +170,13 @@ def test_standardised_features_of_any_width_have_deviation_1_after_the_projectio
     model = VTN("precomputed", input_standardize=True, hidden_dim=256, num_heads=4, **arguments)
     projected = model.temporal_encoder.feature_projection(torch.randn(64, width))
     assert projected.std().item() == pytest.approx(1.0, rel=0.2)
+
+
+def test_the_skip_is_computed_in_float32_at_least() -> None:
+    """Squares of float16, the dtype of extracted features, would be infinite above 256."""
+    model = tiny(head_skip=True)
+    torch.nn.init.normal_(model.statistics_skip.linear.weight, std=0.01)
+    features = (random_features() * 300).half()
+    with torch.no_grad():
+        logits = model.eval().classify(features)
+        torch.testing.assert_close(logits, model.classify(features.float()), rtol=1e-2, atol=1e-2)

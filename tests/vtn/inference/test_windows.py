@@ -93,3 +93,13 @@ def test_the_mode_of_the_model_is_restored() -> None:
         assert not torch.is_grad_enabled()
     assert model.training
     assert torch.is_grad_enabled()
+
+
+def test_evaluating_restores_the_mode_of_each_module() -> None:
+    model = tiny()
+    model.train()
+    model.temporal_encoder.eval()
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert model.mlp_head.training
+    assert not any(module.training for module in model.temporal_encoder.modules())

@@ -241,3 +241,22 @@ def test_a_processor_has_options_of_its_own(published: Path, videos: dict[int, P
     assert processor(videos[70], fps=2)["pixel_values_videos"].shape[1] == 14
     with pytest.raises(InputError, match="num_frames = 3, fps = 2: give one of the two"):
         processor(videos[70], num_frames=3, fps=2)
+
+
+def test_certain_multi_label_scores_of_several_views_stay_finite() -> None:
+    """A score of 1 in float32 has no logit; the mean of two equal views has that of each."""
+    config = VTNConfig(
+        backbone={"name": "shallow_conv", "pretrained": False},
+        hidden_dim=32,
+        num_heads=4,
+        num_layers=1,
+        num_labels=3,
+        problem_type="multi_label_classification",
+    )
+    model = VTNForVideoClassification(config).eval()
+    labels, views = torch.tensor([[1.0, 0.0, 0.0]]), torch.zeros(1, 2, 4, 3, 64, 64)
+    with torch.no_grad():
+        model.vtn.mlp_head[-1].bias.copy_(torch.tensor([20.0, -110.0, 0.0]))
+        both, one = model(views, labels=labels), model(views[:, 0], labels=labels)
+    torch.testing.assert_close(both.logits, one.logits)
+    torch.testing.assert_close(both.loss, one.loss)

@@ -20,10 +20,11 @@ logger = get_logger(__name__)
 
 # Keys under which training programs save the weights; averaged weights are preferred to ordinary ones.
 _KEYS = (
+    "state_dict_ema",
+    "model_ema",
     "model_state",
     "state_dict",
     "model_state_dict",
-    "model_ema",
     "model",
     "teacher",
     "module",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import CheckpointError, InputError
-from vtn.encoder.input_checks import check_frames, check_sequence
+from vtn.encoder.input_checks import check_frames, check_positions_and_mask, check_sequence
 from vtn.exported.description import BACKBONE, ENCODER, MODEL
 from vtn.exported.files import choose_file, find_other_part
 from vtn.exported.programs import Program, open_program
@@ -105,6 +105,7 @@ class ExportedModel(nn.Module):
         shape = (frames.shape[0], frames.shape[2])
         if shape[1] > self.most_frames:
             raise self._takes_too_many(shape[1])
+        check_positions_and_mask(positions, mask, torch.Size(shape))
         return self._programs[MODEL](frames.float(), *_filled_in(positions, mask, shape))
 
     def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -37,6 +37,9 @@ AUTO_MAP: Mapping[str, str] = MappingProxyType(
 FACTS = ("architecture", "class_names", "evaluation", "frame_mean", "frame_std", "weights_digest")
 """Entries of ``config.json`` about the weights."""
 
+NEEDED_ENTRIES = ("num_classes", "class_names", "frame_mean", "frame_std", "weights_digest")
+"""Entries without which a model is not loaded."""
+
 TRANSFORMERS_ENTRIES = (
     *("model_type", "architectures", "auto_map", "dtype", "id2label", "label2id", "problem_type"),
     "transformers_version",

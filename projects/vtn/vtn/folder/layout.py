@@ -54,7 +54,7 @@ def write_folder(
     """
     arguments = arguments_as_json(model.arguments.without_weights())
     weights = model.state_dict() if weights is None else weights
-    weights = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
+    weights = _with_own_memory(weights)
     dtypes = [tensor.dtype for tensor in weights.values() if tensor.is_floating_point()]
     content = {
         **transformers_entries(
@@ -75,6 +75,18 @@ def write_folder(
     _write_json(folder / PROCESSOR_NAME, processor_content(model))
     write_text(folder / REMOTE_CODE_NAME, REMOTE_CODE)
     _write_json(folder / CONFIG_NAME, content)
+
+
+def _with_own_memory(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns contiguous weights, those that share memory copied: safetensors stores none that do."""
+    stored: set[int] = set()
+    result: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        tensor = weight.detach().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if memory in stored else tensor
+        stored.add(memory)
+    return result
 
 
 def processor_content(model: Any) -> dict[str, Any]:

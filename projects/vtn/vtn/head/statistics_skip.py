@@ -5,6 +5,7 @@ B clips, T frames, F width of a feature, K classes.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from slowfast.features.temporal_statistics import LAGS, temporal_statistics
@@ -34,4 +35,6 @@ class StatisticsSkip(nn.Module):
         if mask is not None and not self._takes_zeros:  # a masked frame may be NaN
             lost = ~mask.view(*mask.shape, *(1 for _ in features.shape[2:]))
             features = features.masked_fill(lost, 0)
+        # Squares of float16 overflow above 256 and vanish below 2e-4.
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
         return self.linear(temporal_statistics(features, mask).to(self.linear.weight.dtype))

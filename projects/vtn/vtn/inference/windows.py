@@ -75,7 +75,7 @@ def score_windows(
         on_batch: called after each batch with the number of its windows.
 
     Raises:
-        InputError: for lengths that are not above 0, and for an unknown ``head_act``.
+        InputError: for lengths that are not above 0 or not finite, and for an unknown ``head_act``.
 
     >>> import numpy as np, torch
     >>> from slowfast.video.frame_times import FrameTimes
@@ -88,8 +88,8 @@ def score_windows(
     >>> timeline.starts.tolist(), timeline.scores.shape
     ([0.0, 2.0, 4.0, 6.0], (4, 3))
     """
-    if seconds <= 0 or stride <= 0:
-        raise InputError(f"windows of {seconds} s every {stride} s: lengths must be above 0")
+    if not (0 < seconds < math.inf and 0 < stride < math.inf):
+        raise InputError(f"windows of {seconds} s every {stride} s: lengths must be above 0 and finite")
     starts = _window_starts(video.duration, seconds, stride)
     scores: list[np.ndarray] = []
     with evaluating(model):
@@ -101,14 +101,15 @@ def score_windows(
 
 @contextmanager
 def evaluating(model: FrameModel) -> Iterator[None]:
-    """Keeps the model in evaluation mode and without gradients; restores its mode afterwards."""
-    was_training = model.training
+    """Keeps the model in evaluation mode and without gradients; restores each module's mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
 
 
 def device_of(model: FrameModel) -> torch.device:

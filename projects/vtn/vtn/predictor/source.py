@@ -28,6 +28,7 @@ from vtn.arguments.model_arguments import ModelArguments
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
 from vtn.factory import load_checkpoint
+from vtn.folder.entries import NEEDED_ENTRIES
 from vtn.frame_model import FrameModel
 from vtn.hub import HubModel, read_arguments
 from vtn.predictor.untrusted import (
@@ -42,7 +43,6 @@ from vtn.predictor.untrusted import (
 )
 from vtn.publishing.zoo import find_published
 
-_NEEDED = ("num_classes", "class_names", "frame_mean", "frame_std", "weights_digest")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -137,7 +137,7 @@ def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
             f"{name}: {CONFIG_NAME} does not name an architecture; give a folder that `vtn publish` or "
             "save_pretrained wrote"
         )
-    if missing := [key for key in _NEEDED if key not in content]:
+    if missing := [key for key in NEEDED_ENTRIES if key not in content]:
         raise CheckpointError(f"{name}: {CONFIG_NAME} lacks {', '.join(missing)}; publish the model again")
     return content
 

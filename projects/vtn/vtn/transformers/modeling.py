@@ -253,7 +253,8 @@ class VTNForVideoClassification(PreTrainedModel):
     def _merge_views(self, logits: Tensor) -> Tensor:
         """Maps logits (B, V, K) to those (B, K) whose scores are the mean of the views' scores."""
         if self.config.problem_type == _MULTI_LABEL:
-            return logits.sigmoid().mean(1).logit()
+            # The logit of the mean; a score by itself would be 1 in float32 from logits of 17 on.
+            return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
         return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:

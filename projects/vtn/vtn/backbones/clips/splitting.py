@@ -61,6 +61,8 @@ class ClipSplitter:
             for span in self.grid.spans(length) if length else ():
                 groups[span.stop - span.start].append((row, span))
         num_steps = self.grid.num_steps(frames.shape[2])
+        if not len(frames):
+            return frames.new_zeros(0, num_steps, *feature_shape)
         pieces: dict[tuple[int, int], Tensor] = {}
         for group in groups.values():
             size = max(1, chunk_frames // self.grid.frames) if chunk_frames else len(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,9 +20,9 @@ def freeze(
 ) -> list[str]:
     """Disables the gradients of frozen parameters; returns the modules that must stay in evaluation mode.
 
-    These are the frozen modules, by name: in evaluation mode their batch norm statistics do not change and
-    they apply no dropout. The same holds with ``learning_norms``, where only scales and offsets of norms are
-    trained.
+    These are the frozen modules, by name, and modules without parameters before the first trainable one: in
+    evaluation mode their batch norm statistics do not change and they apply no dropout. The same holds with
+    ``learning_norms``, where only scales and offsets of norms are trained.
 
     Args:
         everything: freeze all parameters.
@@ -35,6 +36,8 @@ def freeze(
         {name for name, _ in network.named_parameters()} if everything else _first_blocks(network, blocks)
     )
     kept = [""] if everything else _modules_of(network, frozen)
+    if frozen and not everything:
+        kept += _between_frozen(network, frozen, kept)
     for name, parameter in network.named_parameters():
         if name in frozen:
             parameter.requires_grad_(False)
@@ -77,7 +80,8 @@ class _Casting:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self._open: list[tuple[Any, torch.dtype | None]] = []
+        # Threads may share a model; a context of autocast belongs to the thread that has entered it.
+        self._open: dict[int, list[tuple[Any, torch.dtype | None]]] = {}
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Enables autocast on the device of the first tensor argument and stores that tensor's dtype."""
@@ -86,11 +90,15 @@ class _Casting:
         first = next((value for value in values if isinstance(value, Tensor)), None)
         context = autocast("cpu" if first is None else first.device.type, self.dtype)
         context.__enter__()
-        self._open.append((context, None if first is None else first.dtype))
+        entered = self._open.setdefault(threading.get_ident(), [])
+        entered.append((context, None if first is None else first.dtype))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Disables autocast and returns the output, or each tensor of a list, in the dtype of the input."""
-        context, dtype = self._open.pop()
+        entered = self._open[threading.get_ident()]
+        context, dtype = entered.pop()
+        if not entered:
+            del self._open[threading.get_ident()]
         context.__exit__(None, None, None)
 
         def cast(value: Any) -> Any:
@@ -112,6 +120,23 @@ def _first_blocks(network: nn.Module, blocks: int) -> set[str]:
             f"{type(network).__name__}; to freeze all of it set VTN.BACKBONE.FROZEN True"
         )
     return {name for name, depth in depths.items() if depth <= blocks}
+
+
+def _between_frozen(network: nn.Module, frozen: set[str], kept: list[str]) -> list[str]:
+    """Returns the modules without parameters, such as dropout, before the first trainable parameter.
+
+    They are those outside the modules ``kept``, in the order in which the network registers its modules.
+    """
+    found: list[str] = []
+    for name, module in network.named_modules():
+        prefix = f"{name}." if name else ""
+        if not frozen.issuperset(f"{prefix}{own}" for own, _ in module.named_parameters(recurse=False)):
+            break
+        is_leaf = next(module.children(), None) is None and next(module.parameters(), None) is None
+        is_kept = any(prefix.startswith(f"{each}.") for each in kept)
+        if is_leaf and not is_kept and not isinstance(module, nn.Identity):
+            found.append(name)
+    return found
 
 
 def _modules_of(network: nn.Module, names: set[str], prefix: str = "") -> list[str]:
