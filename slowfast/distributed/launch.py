@@ -20,6 +20,8 @@ from slowfast.interrupt import SIGNALS
 
 # Seconds for the other processes to report and end by themselves after one has failed.
 GRACE_SECONDS = 20.0
+# Characters of an error; a pipe holds 64 KiB.
+_LONGEST_ERROR = 6000
 
 
 def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...]) -> int:
@@ -56,12 +58,21 @@ def _run_child(function: Callable[..., int], rank: int, arguments: tuple[Any, ..
     try:
         code = function(rank, *arguments)
     except SlowFastError as error:
-        errors.put(str(error))
+        errors.put(_shorten(str(error)))
         code = exit_status_of(error)
     except BaseException:
-        errors.put(f"process {rank} of this node failed:\n{traceback.format_exc()}")
+        errors.put(_shorten(f"process {rank} of this node failed:\n{traceback.format_exc()}"))
         code = EXIT_ERROR
     sys.exit(code)
+
+
+def _shorten(text: str) -> str:
+    """Returns the text without its middle where it is long.
+
+    A process waits at a full pipe, and the queue is read only after the processes have ended.
+    """
+    half = _LONGEST_ERROR // 2
+    return text if len(text) <= _LONGEST_ERROR else f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
 @contextlib.contextmanager

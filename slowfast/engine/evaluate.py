@@ -222,13 +222,15 @@ class _Scorer:
 
     def _add(self, logits: Tensor, labels: Tensor, keys: list[tuple[int, int]], into: _Scores) -> None:
         """Adds the logits (B, K) of B views; ``keys`` are their (video, view)."""
-        if self.loss is not None:
-            into.loss_sum += float(self.loss(logits, labels.to(logits.device))) * len(logits)
-            into.num_scored += len(logits)
         finite = logits.isfinite().all(dim=1).tolist()
+        usable = [row for row, is_finite in enumerate(finite) if is_finite]
+        if self.loss is not None and usable:
+            loss = self.loss(logits[usable], labels[usable].to(logits.device))
+            into.loss_sum += float(loss) * len(usable)
+            into.num_scored += len(usable)
         rows = self.activation(logits).cpu().numpy()
-        for (video, view), label, row, usable in zip(keys, labels.numpy(), rows, finite, strict=True):
-            if usable:
+        for (video, view), label, row, is_finite in zip(keys, labels.numpy(), rows, finite, strict=True):
+            if is_finite:
                 into.add(video, view, label, row)
             else:
                 into.broken[video] = _not_finite(video, view)

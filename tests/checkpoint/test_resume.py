@@ -15,7 +15,12 @@ from torch import nn
 from slowfast.checkpoint.data_fingerprint import fingerprint
 from slowfast.checkpoint.resume import choose_global_batch
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.checkpoint.storage import read_checkpoint, read_training_state
+from slowfast.checkpoint.storage import (
+    checkpoint_path,
+    last_checkpoint,
+    read_checkpoint,
+    read_training_state,
+)
 from slowfast.datasets.annotations import PathTable
 from slowfast.distributed.world import World, free_local_address
 from slowfast.engine.run import run
@@ -266,6 +271,17 @@ def test_checkpoints_are_written_every_few_steps(colour_videos: Path, tmp_path: 
         "checkpoint_epoch_00001_step_000002.pyth",
         "checkpoint_epoch_00001_step_000005.pyth",
     ]
+
+
+def test_damaged_later_checkpoints_do_not_replace_the_new_ones(colour_videos: Path, tmp_path: Path) -> None:
+    """They would be the two latest, which are kept, and each new one would be deleted."""
+    options = (*NO_DROPOUT, "TRAIN.CHECKPOINT_STEPS", 1, "TEST.ENABLE", False)
+    assert run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 11)) == 0
+    for step in (4, 5):
+        path = checkpoint_path(tmp_path, TrainingProgress(1, step))
+        path.write_bytes(path.read_bytes()[:200])
+    assert run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 9)) == 0
+    assert last_checkpoint(tmp_path) == checkpoint_path(tmp_path, TrainingProgress(1, 3))
 
 
 def test_a_deterministic_run_uses_deterministic_algorithms(colour_videos: Path, tmp_path: Path) -> None:

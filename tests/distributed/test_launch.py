@@ -43,3 +43,15 @@ def test_a_killed_process_is_reported(capfd: pytest.CaptureFixture[str]) -> None
 
 def test_the_exit_code_is_zero_where_all_processes_return_zero() -> None:
     assert launch(abs, 1, ()) == 0
+
+
+def fails_at_length(rank: int) -> int:
+    raise ConfigError("first words " + "x" * 200_000 + " last words")
+
+
+def test_a_long_error_does_not_fill_the_pipe_to_the_parent(capfd: pytest.CaptureFixture[str]) -> None:
+    assert launch(fails_at_length, 1, ()) != 0
+    printed = capfd.readouterr().err
+    assert "first words" in printed
+    assert "last words" in printed
+    assert len(printed) < 20_000

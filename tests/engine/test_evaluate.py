@@ -18,7 +18,7 @@ from slowfast.engine.prediction_file import load_predictions, predictions_of, sa
 from slowfast.engine.training.training_log import validation_metrics
 from slowfast.errors import DataError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
-from slowfast.models.losses import LOSS_REGISTRY, bce_logit
+from slowfast.models.losses import LOSS_REGISTRY, bce_logit, cross_entropy
 from tests.support.processes import run_ranks
 from tests.support.tiny import Tiny, tiny_config
 
@@ -71,10 +71,15 @@ def test_a_video_with_scores_that_are_not_finite_is_broken() -> None:
         def forward(self, *given: Any, **more: Any) -> Tensor:
             return super().forward(*given, **more).log()  # the log of 0
 
-    found = evaluate(Broken(), [batch((0, 0, 0, [5, 0, 1]), (1, 0, 0, [5, 1, 1]))], num_classes=3, **PLAIN)
+    views = (1, 0, 0, [5, 1, 1])
+    options = {"num_classes": 3, "loss": cross_entropy, **PLAIN}
+    found = evaluate(Broken(), [batch((0, 0, 0, [5, 0, 1]), views)], **options)
     assert found is not None
     assert [video.reason for video in found.broken] == ["not finite"]
     assert found.video_ids.tolist() == [1]
+    alone = evaluate(Broken(), [batch(views)], **options)
+    assert alone is not None
+    assert found.loss == pytest.approx(alone.loss), "the loss is that of the other videos"
 
 
 def test_clips_that_a_model_rejects_as_not_finite_are_broken() -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from slowfast.checkpoint.best import badness
 from slowfast.checkpoint.state import TrainingProgress
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
 
 # Difference in percentage points that a validation should be able to show, unless a larger one is asked for.
 WANTED_DIFFERENCE = 5.0
@@ -53,13 +56,23 @@ class ModelSelection:
         if progress <= self._seen:
             return progress == self.best_progress
         self._seen = progress
-        self._name = self.metric or ("top1_err" if "top1_err" in metrics else "map")
+        if metrics.get("videos", 1) == 0:
+            logger.warning("no video of this validation has scores: it is not compared with others")
+            return False
+        self._compare_by(self.metric or ("top1_err" if "top1_err" in metrics else "map"))
         value = badness(metrics, self.metric)
         if value < self._best - self.min_improvement or (math.isinf(self._best) and math.isfinite(value)):
             self._best, self._since, self.best_progress = value, 0, progress
             return True
         self._since += 1
         return False
+
+    def _compare_by(self, name: str) -> None:
+        """Forgets validations that were compared by another metric: the run was resumed with another key."""
+        if self._name and self._name != name:
+            logger.warning("validations are compared by %s from here on, and before by %s", name, self._name)
+            self._best, self._since = math.inf, 0
+        self._name = name
 
     def describe(self) -> str:
         """Returns a sentence about the best validation."""

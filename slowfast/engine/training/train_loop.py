@@ -134,9 +134,10 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
 def _prepare_resumed(run: TrainingRun, checkpoint: OwnCheckpoint, start: TrainingProgress) -> None:
     """Prepares a resumed run: supersedes later checkpoints, and runs a validation that was still due."""
     run.restore_selection(checkpoint.state, checkpoint.path, start)
+    if run.world.is_main:
+        # Damaged files, too, that are later than the one resumed from: they count among the latest ones.
+        run.writer.restart_from(start)
     if start < checkpoint.state.progress:
-        if run.world.is_main:
-            run.writer.restart_from(start)
         return
     if run.schedule.validates_at(start) and recorded_validation(checkpoint.path) is None:
         logger.info("the run was stopped before its validation at %s", start)

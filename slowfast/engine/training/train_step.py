@@ -28,6 +28,7 @@ from slowfast.models.losses import LossFunction
 from slowfast.models.precision import Precision
 from slowfast.solver import set_learning_rate
 from slowfast.solver.ema import WeightAverage
+from slowfast.solver.norm_statistics import NormStatistics
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class TrainStep:
         # A model's lists are walked once: in a step of small operations they would take a noticeable time.
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._remedies = _memory_remedies(model)
+        self._statistics = NormStatistics(model)
 
     @property
     def is_compiled(self) -> bool:
@@ -143,6 +145,7 @@ class TrainStep:
     ) -> StepResult:
         set_learning_rate(self.optimizer, lr)
         self.optimizer.zero_grad()
+        self._statistics.keep()
         try:
             logits, loss = self._accumulate_or_give_up(batch := batch.to(self._world.device))  # (B, K)
         except RuntimeError as error:
@@ -156,6 +159,7 @@ class TrainStep:
         if result.updated:
             self._update(norm)
             return result
+        self._statistics.restore()
         if self.scaler.is_enabled() and _is_finite(result.loss):
             result = replace(result, overflow_scale=self.scaler.get_scale())
         # Otherwise the scaler would not unscale the gradients of the next step.

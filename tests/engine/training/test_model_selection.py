@@ -81,3 +81,21 @@ def test_the_formula_covers_95_percent_of_chance_differences() -> None:
     hits = rng.binomial(200, 0.7, (2, 20000)) / 200
     bound = 1.96 * np.sqrt(2 * 0.7 * 0.3 / 200)
     assert (np.abs(hits[0] - hits[1]) <= bound).mean() == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_run_resumed_with_another_metric_compares_by_it_from_then_on() -> None:
+    """Otherwise a loss would be compared with an accuracy, of which larger values are better."""
+    first = ModelSelection("macro_f1", patience=2)
+    observe(first, [50.0])
+    resumed = ModelSelection("loss", patience=2)
+    resumed.load_state_dict(first.state_dict())
+    for epoch, loss in enumerate([0.3, 0.2, 0.1], 2):
+        assert resumed.observe(TrainingProgress(epoch), {"loss": loss, "macro_f1": 50.0, "videos": 50})
+    assert not resumed.is_exhausted
+
+
+def test_a_validation_without_a_video_is_not_compared() -> None:
+    selection = ModelSelection(patience=1)
+    assert not selection.observe(TrainingProgress(1), {"top1_err": 100.0, "videos": 0})
+    assert not selection.is_exhausted
+    assert observe(selection, [90.0], first=2) == [True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,34 @@ def test_a_full_device_anywhere_else_in_a_run_is_an_error_with_words(
 ) -> None:
     with pytest.raises(DeviceError, match="memory of the node is full"):
         run(tiny_config(colour_videos, tmp_path, "MODEL.MODEL_NAME", "FullTiny"))  # as it is measured
+
+
+class _Normed(Tiny):
+    """A model whose batch norm sees infinite values while ``overflows`` is set."""
+
+    overflows = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(CLASSES)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        logits = super().forward(*args, **kwargs)
+        return self.norm(logits * math.inf if self.overflows else logits)
+
+
+def test_a_skipped_step_leaves_the_statistics_of_batch_norms() -> None:
+    """They would be NaN for good, and with them each evaluation, while the training looks well."""
+    model = _Normed()
+    average = WeightAverage(model, decay=0.5)
+    step = step_of(model, average=average)
+    assert step(clips(), 0.1).updated
+    before = {name: value.clone() for name, value in model.norm.state_dict().items() if "running" in name}
+    model.overflows = True
+    assert not step(clips(), 0.1).updated
+    for name, value in before.items():
+        assert torch.equal(value, model.norm.state_dict()[name])
+    model.overflows = False
+    assert step(clips(), 0.1).updated
+    assert not torch.equal(before["running_mean"], model.norm.running_mean)
+    assert all(weight.isfinite().all() for weight in average.state_dict()["weights"].values())
