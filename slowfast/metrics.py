@@ -30,7 +30,9 @@ def topk_correct(scores: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tens
     num_classes = scores.shape[1]
     if scores.shape[0] == 0:
         return [torch.zeros((), dtype=torch.int64, device=scores.device) for _ in ks]
-    best = scores.topk(min(max(ks), num_classes), dim=1).indices  # (V, K) -> (V, max k)
+    # Of equal scores the first class counts, as in argmax; topk takes any of them.
+    order = scores.argsort(dim=1, descending=True, stable=True)  # (V, K)
+    best = order[:, : min(max(ks), num_classes)]  # (V, max k)
     hit = best == labels[:, None]  # (V, max k), at most one True per row
     return [hit[:, :k].sum() for k in ks]
 

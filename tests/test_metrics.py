@@ -98,3 +98,11 @@ def test_metrics_without_samples_are_not_a_number() -> None:
 def test_a_classifier_of_one_class_has_the_balanced_accuracy_of_chance() -> None:
     confusion = confusion_matrix(np.zeros(100, np.int64), np.array([0] * 97 + [1, 2, 3]), 4)
     assert balanced_accuracy(confusion) == 0.25
+
+
+@given(st.integers(0, 10_000), st.sampled_from([3, 10, 400]))
+def test_of_equal_scores_the_first_class_counts_as_in_argmax(seed: int, num_classes: int) -> None:
+    """Otherwise the accuracy and the confusion matrix of one test would differ."""
+    scores = torch.randint(0, 3, (8, num_classes), generator=torch.Generator().manual_seed(seed)).float()
+    labels = torch.from_numpy(scores.numpy().argmax(1))
+    assert int(topk_correct(scores, labels, (1,))[0]) == 8

@@ -13,7 +13,12 @@ from pathlib import Path
 
 from slowfast.checkpoint.best import best_of
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.checkpoint.storage import checkpoint_path, list_checkpoints, save_checkpoint
+from slowfast.checkpoint.storage import (
+    checkpoint_path,
+    list_checkpoints,
+    recorded_validation,
+    save_checkpoint,
+)
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -133,12 +138,13 @@ class CheckpointWriter:
 def superfluous(output_dir: str | Path, *, keep: int, best_metric: str = "") -> list[Path]:
     """Returns the checkpoints that may be deleted.
 
-    Within an epoch: all but the two latest of all files. At the end of an epoch: all but the ``keep`` latest
-    and the one with the best validation by ``best_metric``; with ``keep`` 0 none of them.
+    Within an epoch and without a validation: all but the two latest of all files. At the end of an epoch or
+    of a run: all but the ``keep`` latest and the one with the best validation by ``best_metric``; with
+    ``keep`` 0 none of them.
     """
     found = list_checkpoints(output_dir)
-    within = [path for progress, path in found[2:] if progress.step]
-    ends = [(progress, path) for progress, path in found if not progress.step]
+    ends = [each for each in found if not each[0].step or recorded_validation(each[1]) is not None]
+    within = [each[1] for each in found[2:] if each not in ends]
     if keep == 0:
         return within
     best = best_of(ends, best_metric)

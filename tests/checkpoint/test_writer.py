@@ -10,7 +10,7 @@ import torch
 
 from slowfast.checkpoint import writer as checkpoint_writer
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.checkpoint.storage import checkpoint_path, record_validation
+from slowfast.checkpoint.storage import checkpoint_path, record_validation, save_checkpoint
 from slowfast.checkpoint.writer import CheckpointWriter, superfluous
 from slowfast.distributed.dtensor import full_state_on_cpu
 from slowfast.errors import CheckpointError
@@ -116,3 +116,14 @@ def test_later_checkpoints_of_a_restarted_epoch_are_renamed_after_the_next_one(
     assert names([path for path in files if path.suffix == ".pyth"]) == left
     superseded = ["00003_step_000400.pyth", "00003_step_000500.pyth"]
     assert names([path for path in files if path.suffix == ".superseded"]) == superseded
+
+
+def test_a_validated_checkpoint_within_an_epoch_is_kept_like_one_at_its_end(tmp_path: Path) -> None:
+    """A run that ended by MAX_STEPS was validated there; the run is then extended."""
+    errors = {TrainingProgress(3, 4): 5.0, TrainingProgress(4): 30.0, TrainingProgress(5): 31.0}
+    for progress, error in errors.items():
+        path = save_checkpoint(tmp_path, state_of(Tiny(), progress))
+        record_validation(path, {"top1_err": error, "videos": 9})
+    assert superfluous(tmp_path, keep=0) == []
+    save_checkpoint(tmp_path, state_of(Tiny(), TrainingProgress(6)))
+    assert names(superfluous(tmp_path, keep=2)) == ["00004"]
