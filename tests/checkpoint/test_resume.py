@@ -20,6 +20,7 @@ from slowfast.checkpoint.storage import (
     last_checkpoint,
     read_checkpoint,
     read_training_state,
+    record_validation,
 )
 from slowfast.datasets.annotations import PathTable
 from slowfast.distributed.world import World, free_local_address
@@ -271,6 +272,21 @@ def test_checkpoints_are_written_every_few_steps(colour_videos: Path, tmp_path: 
         "checkpoint_epoch_00001_step_000002.pyth",
         "checkpoint_epoch_00001_step_000005.pyth",
     ]
+
+
+def test_the_lowest_errors_of_a_resumed_run_are_those_of_the_whole_run(
+    colour_videos: Path, stopped: Path
+) -> None:
+    """The file of the validation before the stop names an error that no later validation can reach."""
+    last = last_checkpoint(stopped)
+    assert last is not None
+    record_validation(last, {"top1_err": -1.0, "top5_err": -1.0, "videos": 7})
+    options = (*NO_DROPOUT, "TEST.ENABLE", False)
+    assert run(tiny_config(colour_videos, stopped, *options, "TRAIN.MAX_STEPS", 8)) == 0
+    assert run(tiny_config(colour_videos, stopped, *options, "TRAIN.MAX_STEPS", 14)) == 0
+    validations = metrics_of(stopped, "val_epoch")[1:]
+    assert len(validations) > 2
+    assert [line["min_top1_err"] for line in validations] == [-1.0] * len(validations)
 
 
 def test_damaged_later_checkpoints_do_not_replace_the_new_ones(colour_videos: Path, tmp_path: Path) -> None:

@@ -83,6 +83,9 @@ class TrainingLog:
         device: of the model; its memory is logged.
         trackers: get the same metrics.
         headroom: watches the first steps, and tells once whether loading limits them; None: it is not logged.
+
+    Attributes:
+        lowest: the lowest errors of the validations so far, by their names.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class TrainingLog:
         self._headroom = headroom
         self._window = _Sums()
         self._epoch_sums = _Sums()
-        self._lowest: dict[str, float] = {}
+        self.lowest: dict[str, float] = {}
 
     def begin_epoch(self, epoch: int, step: int) -> Progress:
         """Starts epoch ``epoch`` at step ``step``, both from 0; returns its progress bar."""
@@ -175,19 +178,23 @@ class TrainingLog:
         logger.info("%s", describe_epoch(epoch + 1, self._max_epoch, metrics))
         log_broken(videos.values(), f"epoch {epoch + 1}: replaced by other videos")
 
+    def note_lowest(self, metrics: Mapping[str, float]) -> None:
+        """Updates the lowest errors of the run with those of a validation."""
+        for name in ("top1_err", "top5_err"):
+            if name in metrics:
+                self.lowest[name] = min(metrics[name], self.lowest.get(name, 100.0))
+
     def add_validation(self, done: int, evaluation: Evaluation) -> dict[str, float]:
         """Logs a validation after ``done`` optimiser steps and returns its metrics."""
         metrics = validation_metrics(evaluation)
-        for name in ("top1_err", "top5_err"):
-            if name in metrics:
-                self._lowest[name] = min(metrics[name], self._lowest.get(name, 100.0))
+        self.note_lowest(metrics)
         log_json_stats(
             {
                 "_type": "val_epoch",
                 "epoch": CountOf(-(-done // self._steps_per_epoch), self._max_epoch),
                 "time_diff": evaluation.seconds,
                 **metrics,
-                **{f"min_{name}": value for name, value in self._lowest.items()},
+                **{f"min_{name}": value for name, value in self.lowest.items()},
                 **memory_metrics(self._device),
             }
         )

@@ -123,7 +123,7 @@ class TrainingRun:
                 class_names=self.class_names,
                 lr_scale=self.identity.lr_scale,
                 average_state=average_state,
-                selection_state=self.selection.state_dict(),
+                selection_state={**self.selection.state_dict(), "lowest": dict(self.log.lowest)},
             )
             self.writer.write(state)
         return checkpoint_path(self.output_dir, progress)
@@ -162,10 +162,12 @@ class TrainingRun:
         All ranks must call it.
         """
         self.selection.load_state_dict(state.selection_state)
+        self.log.note_lowest(state.selection_state.get("lowest", {}))
         recorded = recorded_validation(path) if self.world.is_main else None
         recorded = self.world.all_gather_objects(recorded)[0]
         if recorded is not None and progress == state.progress:
             self.selection.observe(progress, recorded)
+            self.log.note_lowest(recorded)
 
     def stop(self, progress: TrainingProgress) -> Interrupted:
         """Saves the state and returns the exception to raise; all ranks must call it after a signal."""
