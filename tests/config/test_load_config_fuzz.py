@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from slowfast.config import get_default_config, load_config
@@ -71,9 +71,18 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     return mapping
 
 
+class _Quoting(yaml.SafeDumper):
+    """A writer that puts all text in quotes; without them 0E0 is text for PyYAML, and a number here."""
+
+
+_Quoting.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+
+
 def write(folder: Path, mapping: dict[str, Any]) -> Path:
     path = folder / "a.yaml"
-    path.write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    path.write_text(yaml.dump(mapping, Dumper=_Quoting), encoding="utf-8")
     return path
 
 
@@ -94,6 +103,7 @@ def load_or_refuse(path: Path | str, overrides: Sequence[str] = ()) -> list[str]
 
 
 @given(st.fixed_dictionaries({}, optional=VALID))
+@example({"OUTPUT_DIR": "0E0"})
 @SETTINGS
 def test_a_valid_mapping_loads_with_its_values(tmp_path: Path, values: dict[str, Any]) -> None:
     cfg = load_config(write(tmp_path, nested(values)))

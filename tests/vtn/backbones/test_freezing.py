@@ -214,6 +214,12 @@ class TestLoRA:
             model_of(VIT, lora={"rank": 2}, frozen=True)
 
 
+def test_lora_takes_no_dtype_of_frozen_parts() -> None:
+    """Its layers are trained in the dtype of the others; the setting was without effect."""
+    with pytest.raises(ModelError, match=r"frozen_dtype = 'bfloat16': has no effect with backbone\.lora"):
+        model_of(VIT, lora={"rank": 2, "targets": ["qkv"]}, frozen_dtype="bfloat16")
+
+
 def test_dropout_between_frozen_parts_is_off() -> None:
     """It has no parameters of its own; behind the frozen blocks it stays on."""
     model = model_of((VIT[0], {**VIT[1], "pos_drop_rate": 0.5}), frozen_blocks=1)

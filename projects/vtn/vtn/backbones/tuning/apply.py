@@ -16,8 +16,9 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
     """Freezes parameters in place; returns the names of the modules that must stay in evaluation mode.
 
     Raises:
-        ModelError: for unknown fields of LoRA, LoRA together with ``frozen`` or ``frozen_blocks``, more
-            frozen blocks than the network has, and targets of LoRA that match no layer.
+        ModelError: for unknown fields of LoRA, LoRA together with ``frozen``, ``frozen_blocks`` or
+            ``frozen_dtype``, more frozen blocks than the network has, and targets of LoRA that match no
+            layer.
     """
     if config.lora is None:
         return freeze(
@@ -30,6 +31,10 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
         raise ModelError(
             "backbone.lora: freezes the backbone by itself; set backbone.frozen False and "
             "backbone.frozen_blocks 0"
+        )
+    if config.frozen_dtype:
+        raise ModelError(
+            f"backbone.frozen_dtype = {config.frozen_dtype!r}: has no effect with backbone.lora; set it to ''"
         )
     try:
         lora = LoRA(**config.lora)
