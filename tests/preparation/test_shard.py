@@ -289,7 +289,7 @@ def test_a_stopped_command_leaves_whole_shards_and_continues(
     listed: Path, tmp_path: Path, signum: signal.Signals
 ) -> None:
     """The command itself is stopped as soon as the first shard is finished."""
-    text = "".join(f"videos/{i % 12}_{i}.mp4 {i % 3}\n" for i in range(1200))
+    text = "".join(f"videos/{i % 12}_{i}.mp4 {i % 3}\n" for i in range(2400))
     for line in text.splitlines():
         name = line.split()[0]
         number = name.split("/")[1].split("_")[0]
