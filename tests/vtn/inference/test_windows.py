@@ -103,3 +103,12 @@ def test_evaluating_restores_the_mode_of_each_module() -> None:
         assert not any(module.training for module in model.modules())
     assert model.mlp_head.training
     assert not any(module.training for module in model.temporal_encoder.modules())
+
+
+@pytest.mark.parametrize(
+    "lengths", [(float("inf"), 4.0), (4.0, float("inf")), (float("nan"), 4.0), (0.0, 4.0)]
+)
+def test_lengths_of_windows_must_be_finite_and_above_0(lengths: tuple[float, float]) -> None:
+    seconds, stride = lengths
+    with pytest.raises(InputError, match="must be above 0"):
+        score_windows(tiny(), video_features(4), seconds=seconds, stride=stride)
