@@ -45,6 +45,8 @@ class TrainingState:
         average_state: the ``state_dict()`` of the moving average of the weights; empty without an average.
         selection_state: comparison of the validations so far, see
             ``slowfast.engine.training.model_selection``; empty if unknown.
+        failure_state: the skipped steps so far, see ``slowfast.engine.training.failure_budget``; empty if
+            unknown.
     """
 
     progress: TrainingProgress
@@ -59,3 +61,4 @@ class TrainingState:
     lr_scale: float = 1.0
     average_state: dict[str, Any] = field(default_factory=dict)
     selection_state: dict[str, Any] = field(default_factory=dict)
+    failure_state: dict[str, Any] = field(default_factory=dict)

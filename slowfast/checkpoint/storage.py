@@ -115,6 +115,7 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         "class_names": list(state.class_names),
         "lr_scale": state.lr_scale,
         "selection_state": state.selection_state,
+        "failure_state": state.failure_state,
     }
     if state.average_state:
         content["ema_state"] = state.average_state
@@ -181,6 +182,7 @@ def read_training_state(path: str | Path) -> TrainingState | None:
         lr_scale=content.get("lr_scale", 1.0),
         average_state=content.get("ema_state", {}),
         selection_state=content.get("selection_state", {}),
+        failure_state=content.get("failure_state", {}),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from slowfast.checkpoint.storage import class_names_in, read_checkpoint, weights_in
@@ -154,7 +155,8 @@ def load_weights(
 ) -> tuple[str, ...]:
     """Loads weights from memory, see :func:`load_model_weights`; ``source`` names their origin in messages.
 
-    Returns the names of the weights that the model adapted to its own shapes; usually empty.
+    Returns the names of the weights that the model adapted to its own shapes; usually empty. A model whose
+    weights are refused keeps those it had.
     """
     own = model.state_dict()
     matched = match_names(weights, own.keys(), min_matched=_MIN_MATCHED)
@@ -168,7 +170,8 @@ def load_weights(
         shapes = [f"{name}: {tuple(weights[name].shape)} → {tuple(w.shape)}" for name, w in adapted.items()]
         logger.info("%s: %s", source, list_names("adapted to the model", shapes))
     weights = {**weights, **adapted}
-    misshapen = compare_weights(weights, own).misshapen
+    expected = compare_weights(weights, own)
+    misshapen = expected.misshapen
     heads = [name for name in misshapen if _is_other_head(weights[name], own[name], model)]
     if reset_head and heads:
         logger.info("%s: its last layer has another number of classes and is not loaded: %s", source, heads)
@@ -178,6 +181,7 @@ def load_weights(
         for name, tensor in weights.items()
         if name not in misshapen
     }
+    earlier = {name: tensor.clone() for name, tensor in own.items()} if expected else {}
     result = model.load_state_dict(loaded, strict=False)
     accepted = heads if reset_head else []
     differences = WeightDifferences(
@@ -186,6 +190,7 @@ def load_weights(
         tuple(name for name in misshapen if name not in accepted),
     )
     if differences:
+        _restore(own, earlier)
         text = f"{source} does not fit the model:\n{differences.listing(weights, own)}"
         if differences == WeightDifferences((), (), tuple(heads)):
             text += "\nto keep the initial weights of the last layer set TRAIN.CHECKPOINT_RESET_HEAD True"
@@ -215,6 +220,12 @@ def _adapt(
             elif result:
                 remedies.append(result)
     return adapted, remedies
+
+
+@torch.no_grad()
+def _restore(own: Mapping[str, Tensor], earlier: Mapping[str, Tensor]) -> None:
+    for name, tensor in earlier.items():
+        own[name].copy_(tensor)
 
 
 def _unwrap(name: str) -> str:

@@ -112,6 +112,11 @@ class CheckpointWriter:
         if failure is not None:
             raise failure
 
+    def discard(self, progress: TrainingProgress) -> None:
+        """Deletes the checkpoint of ``progress``; the metrics of its validation stay."""
+        self.wait()
+        checkpoint_path(self._output_dir, progress).unlink(missing_ok=True)
+
     def prune(self) -> None:
         """Deletes the superfluous checkpoints and their metrics."""
         self.wait()

@@ -224,13 +224,14 @@ def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: Exi
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     trackers = build_trackers(cfg, world)
     stack.callback(trackers.finish)
-    if cfg.DEMO.ENABLE and world.is_main:
-        check_demo_inputs(cfg)
-    trained = train(cfg, world, interrupt, trackers=trackers) if cfg.TRAIN.ENABLE else None
-    if cfg.TEST.ENABLE:
-        run_test(cfg, world, interrupt, trained=trained, trackers=trackers)
-    if cfg.DEMO.ENABLE:
-        run_demo(cfg, world, interrupt, trained=trained)
+    with trackers.noting_outcome():
+        if cfg.DEMO.ENABLE and world.is_main:
+            check_demo_inputs(cfg)
+        trained = train(cfg, world, interrupt, trackers=trackers) if cfg.TRAIN.ENABLE else None
+        if cfg.TEST.ENABLE:
+            run_test(cfg, world, interrupt, trained=trained, trackers=trackers)
+        if cfg.DEMO.ENABLE:
+            run_demo(cfg, world, interrupt, trained=trained)
 
 
 def _log_placement(cfg: CfgNode, world: World, warning: str) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from slowfast.tracking.tracker import TRACKER_REGISTRY, RunDescription, Tracker, TrackerKind
+from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, Tracker, TrackerKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # MLflow refuses longer values of parameters.
 _MAX_MLFLOW_VALUE = 6000
 _MLFLOW_BATCH = 100
+_MLFLOW_STATUS = {Outcome.COMPLETE: "FINISHED", Outcome.INTERRUPTED: "KILLED", Outcome.FAILED: "FAILED"}
 
 
 class _WithoutConfusion:
@@ -45,7 +46,7 @@ class Trackio(_WithoutConfusion):
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._trackio.log(dict(metrics), step=step)
 
-    def finish(self, summary: Mapping[str, float]) -> None:
+    def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
         if summary:
             self._trackio.log(dict(summary))
         self._trackio.finish()
@@ -70,9 +71,9 @@ class WeightsAndBiases(_WithoutConfusion):
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._run.log(dict(metrics), step=step)
 
-    def finish(self, summary: Mapping[str, float]) -> None:
+    def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
         self._run.summary.update(dict(summary))
-        self._run.finish()
+        self._run.finish(exit_code=0 if outcome is Outcome.COMPLETE else 1)
 
 
 class MLflow(_WithoutConfusion):
@@ -119,10 +120,10 @@ class MLflow(_WithoutConfusion):
         points = [Metric(name, float(value), now, step) for name, value in metrics.items()]
         self._client.log_batch(self._run_id, metrics=points)
 
-    def finish(self, summary: Mapping[str, float]) -> None:
+    def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
         if summary:
             self.log(summary, 0)
-        self._client.set_terminated(self._run_id)
+        self._client.set_terminated(self._run_id, _MLFLOW_STATUS[outcome])
 
 
 def _start_tensorboard(description: RunDescription) -> Tracker:

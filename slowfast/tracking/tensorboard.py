@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slowfast.tracking.tracker import Outcome
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -47,7 +49,7 @@ class TensorBoard:
             figure = draw_confusion(confusion, self._class_names)
             self._writer.add_figure("Confusion Matrix", figure, step)
 
-    def finish(self, summary: Mapping[str, float]) -> None:
+    def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
         """Adds the final metrics, writes all pending events and closes the files."""
         self.log(summary, 0)
         self._writer.close()

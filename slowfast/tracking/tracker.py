@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,14 @@ from slowfast.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+class Outcome(Enum):
+    """The ways in which a run can end."""
+
+    COMPLETE = "complete"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
 
 
 class Tracker(Protocol):
@@ -34,8 +43,12 @@ class Tracker(Protocol):
         """Adds a confusion matrix (K, K) of counts; row = true class. A tracker may ignore it."""
         ...
 
-    def finish(self, summary: Mapping[str, float]) -> None:
-        """Records the final metrics and writes everything that is pending; no other call follows."""
+    def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
+        """Records the final metrics and writes everything that is pending; no other call follows.
+
+        Args:
+            outcome: how the run ended; an interrupted run may be continued.
+        """
         ...
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slowfast.errors import first_line
+from slowfast.interrupt import Interrupted
 from slowfast.log import get_logger
-from slowfast.tracking.tracker import RunDescription, Tracker, TrackerKind
+from slowfast.tracking.tracker import Outcome, RunDescription, Tracker, TrackerKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,7 @@ class Trackers:
     ) -> None:
         self._trackers: dict[str, Tracker] = {}
         self._summary: dict[str, float] = {}
+        self._outcome = Outcome.FAILED
         for name, kind in kinds:
             assert description is not None
             try:
@@ -50,9 +53,19 @@ class Trackers:
         """Adds final metrics, which :meth:`finish` records."""
         self._summary.update(_finite(metrics))
 
+    @contextmanager
+    def noting_outcome(self) -> Iterator[None]:
+        """Notes how the block ends, for :meth:`finish`; without such a block a run counts as failed."""
+        try:
+            yield
+        except Interrupted:
+            self._outcome = Outcome.INTERRUPTED
+            raise
+        self._outcome = Outcome.COMPLETE
+
     def finish(self) -> None:
-        """Records the final metrics and closes all trackers."""
-        self._each(lambda tracker: tracker.finish(self._summary))
+        """Records the final metrics and the outcome, and closes all trackers."""
+        self._each(lambda tracker: tracker.finish(self._summary, self._outcome))
         self._trackers.clear()
 
     def _each(self, call: Callable[[Tracker], None]) -> None:

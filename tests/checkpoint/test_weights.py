@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_names_that_fit_by_chance_do_not_hide_the_weights_of_another_model(tmp_p
     state = {"encoder.head.bias": torch.zeros(3), "encoder.stem.weight": torch.zeros(3)}
     with pytest.raises(CheckpointError, match=r"unexpected \(2\):\n    encoder.head.bias"):
         load(Tiny(), state, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"head.bias": None}, {"head.bias": torch.zeros(9)}, {"new": torch.ones(1)}]
+)
+def test_refused_weights_leave_the_model_as_it_was(tmp_path: Path, change: dict[str, Tensor | None]) -> None:
+    target = Tiny()
+    expected = copy.deepcopy(target)
+    state = {name: tensor for name, tensor in {**Tiny().state_dict(), **change}.items() if tensor is not None}
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        load(target, state, tmp_path)
+    assert_equal(target, expected)
 
 
 def test_a_models_own_names_may_be_those_of_wrappers() -> None:

@@ -232,6 +232,9 @@ def test_a_signal_to_one_rank_during_validation_stops_both_in_order(two: Run) ->
     with started(two, *options, STOPPED_IN_EVALUATION=1) as nodes:
         assert [node.wait(60) for node in nodes] == [143, 143]
     assert "Traceback" not in nodes[0].printed + nodes[1].printed
+    saved = two.output / "checkpoints" / "checkpoint_epoch_00001.pyth"
+    assert f"saved {saved}" in two.log(1)
+    assert saved.exists()
     with started(two, *options) as nodes:
         assert [node.wait(120) for node in nodes] == [0, 0]
 

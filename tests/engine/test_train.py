@@ -205,6 +205,14 @@ def test_steps_without_a_finite_loss_are_skipped_up_to_a_limit(colour_videos: Pa
         run(tiny_config(colour_videos, tmp_path / "b", *options, "SOLVER.MAX_SKIPPED_STEPS", 2))
 
 
+def test_skipped_steps_are_counted_over_all_starts_of_a_run(colour_videos: Path, tmp_path: Path) -> None:
+    """The model skips its steps 4 and 5 before the run is resumed, and its step 4 after that."""
+    options = ("MODEL.MODEL_NAME", "ExplodingTiny", "SOLVER.MAX_SKIPPED_STEPS", 2)
+    assert run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 5)) == 0
+    with pytest.raises(TrainingError, match=r"3 steps without .* the first: step 4 of epoch 1 "):
+        run(tiny_config(colour_videos, tmp_path, *options))
+
+
 def test_broken_videos_are_replaced_listed_and_counted(colour_videos: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

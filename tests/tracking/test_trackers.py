@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -17,12 +18,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from slowfast.config import load_config
 from slowfast.engine.run import run
-from slowfast.errors import ConfigError
+from slowfast.errors import CheckpointError, ConfigError
 from slowfast.tracking.environment import describe_environment, describe_git
-from slowfast.tracking.tracker import TRACKER_REGISTRY, RunDescription, TrackerKind
+from slowfast.tracking.kinds import MLflow
+from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, TrackerKind
 from slowfast.tracking.trackers import Trackers
 from tests.support.processes import run_forked
-from tests.support.run_results import metrics_of
+from tests.support.run_results import metrics_of, run_with_signal
 from tests.support.tiny import tiny_config
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -183,8 +185,45 @@ class Failing:
     def log_confusion(self, confusion: Any, step: int) -> None:
         self._fail("log_confusion")
 
-    def finish(self, summary: Any) -> None:
+    def finish(self, summary: Any, outcome: Outcome) -> None:
         self._fail("finish")
+
+
+class Noting(Failing):
+    """A tracker that appends the outcome of its run to a list."""
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        super().__init__("")
+        self.outcomes = outcomes
+
+    def finish(self, summary: Any, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def test_trackers_are_told_how_the_run_ended(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[Outcome] = []
+    monkeypatch.setattr(TRACKER_REGISTRY, "_entries", dict(TRACKER_REGISTRY._entries))
+    TRACKER_REGISTRY.register("noting")(TrackerKind(lambda description: Noting(outcomes)))
+    options = ("TRACKERS", ("noting",), "SOLVER.MAX_EPOCH", 1, "TEST.ENABLE", False)
+    assert run_with_signal(tiny_config(colour_videos, tmp_path, *options), signal.SIGTERM, 2) == 143
+    with pytest.raises(CheckpointError):
+        run(tiny_config(colour_videos, tmp_path, *options, "MODEL.NUM_CLASSES", 9))
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    assert outcomes == [Outcome.INTERRUPTED, Outcome.FAILED, Outcome.COMPLETE]
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("interrupted", "KILLED"), ("failed", "FAILED")])
+def test_mlflow_shows_the_outcome_of_a_run(tmp_path: Path, outcome: str, status: str) -> None:
+    skip_without("mlflow")
+    tracker = MLflow(RunDescription("a", "slowfast", tmp_path, "c", {}, {}))
+    tracker.finish({}, Outcome(outcome))
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient((tmp_path / "mlruns").as_uri())
+    experiment = client.get_experiment_by_name("slowfast")
+    assert client.search_runs([experiment.experiment_id])[0].info.status == status
 
 
 @pytest.mark.parametrize("method", ["start", "log", "log_confusion", "finish"])

@@ -6,8 +6,9 @@ raise the first error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.datasets.clip import Batch, BrokenVideo
@@ -33,7 +34,7 @@ class FailureBudget:
         paths: of the training videos, by id.
         broken: this epoch's broken videos on this rank, by id.
         num_broken: an upper bound of this epoch's broken videos over all ranks.
-        num_skipped: steps skipped since the start of the run, except for overflows of float16.
+        num_skipped: steps skipped since the first start of the run, except for overflows of float16.
         first_skipped: description of the first of them.
         num_overflows: steps in a row, up to the last one, whose gradients overflowed in float16.
     """
@@ -47,6 +48,15 @@ class FailureBudget:
     num_skipped: int = 0
     first_skipped: str = ""
     num_overflows: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the count of skipped steps, which belongs to the run and is saved with it."""
+        return {"num_skipped": self.num_skipped, "first_skipped": self.first_skipped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned; an empty state changes nothing."""
+        self.num_skipped = state.get("num_skipped", self.num_skipped)
+        self.first_skipped = state.get("first_skipped", self.first_skipped)
 
     def begin_epoch(self) -> None:
         """Resets the count of broken videos."""

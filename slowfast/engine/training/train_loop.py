@@ -133,7 +133,7 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
 
 def _prepare_resumed(run: TrainingRun, checkpoint: OwnCheckpoint, start: TrainingProgress) -> None:
     """Prepares a resumed run: supersedes later checkpoints, and runs a validation that was still due."""
-    run.restore_selection(checkpoint.state, checkpoint.path, start)
+    run.restore_counts(checkpoint.state, checkpoint.path, start)
     if run.world.is_main:
         # Damaged files, too, that are later than the one resumed from: they count among the latest ones.
         run.writer.restart_from(start)

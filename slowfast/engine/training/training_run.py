@@ -124,6 +124,7 @@ class TrainingRun:
                 lr_scale=self.identity.lr_scale,
                 average_state=average_state,
                 selection_state={**self.selection.state_dict(), "lowest": dict(self.log.lowest)},
+                failure_state=self.failure_budget.state_dict(),
             )
             self.writer.write(state)
         return checkpoint_path(self.output_dir, progress)
@@ -132,15 +133,19 @@ class TrainingRun:
         """Evaluates the model at ``progress`` and writes the metrics beside the checkpoint.
 
         Raises:
-            Interrupted: after a signal, with the state saved; the same command repeats the validation.
+            Interrupted: after a signal, with the state saved; the same command repeats the validation. With
+                several ranks it is saved before the validation, and deleted after it unless it is kept.
         """
-        if self.is_sharded and not self.schedule.saves_at(progress):
-            self.save(progress)  # a single interrupted rank could not save it below
+        kept = self.schedule.saves_at(progress)
+        # Of several ranks, not each that is interrupted below could save the state.
+        saved_before = kept or self.world.size > 1
+        if saved_before and not kept:
+            self.save(progress)
         try:
             with self.evaluated.ready():
                 evaluation = self.evaluator.run()
         except Interrupted as interrupted:
-            saved = self._describe_saved(progress) if self.is_sharded else self._save_now(progress)
+            saved = self._describe_saved(progress) if saved_before else self._save_now(progress)
             raise Interrupted(interrupted.signum, saved) from None
         metrics: dict[str, float] = {}
         if evaluation is not None:
@@ -149,18 +154,21 @@ class TrainingRun:
                 logger.warning("%s", warning)
         metrics = self.world.all_gather_objects(metrics)[0]
         is_best = self.selection.observe(progress, metrics)
-        is_saved = self.schedule.saves_at(progress) or self.is_sharded
-        if not is_saved and ((is_best and self.selection.saves_best) or self.selection.is_exhausted):
+        kept = kept or (is_best and self.selection.saves_best) or self.selection.is_exhausted
+        if kept and not saved_before:
             self.save(progress)
         if self.world.is_main:
             record_validation(checkpoint_path(self.output_dir, progress), metrics)
+            if saved_before and not kept:
+                self.writer.discard(progress)
             self.writer.prune()
 
-    def restore_selection(self, state: TrainingState, path: Path, progress: TrainingProgress) -> None:
-        """Restores the comparison of validations, with the one that was recorded for the checkpoint ``path``.
+    def restore_counts(self, state: TrainingState, path: Path, progress: TrainingProgress) -> None:
+        """Restores the number of skipped steps and the comparison of validations.
 
-        All ranks must call it.
+        The latter includes the one that was recorded for the checkpoint ``path``. All ranks must call it.
         """
+        self.failure_budget.load_state_dict(state.failure_state)
         self.selection.load_state_dict(state.selection_state)
         self.log.note_lowest(state.selection_state.get("lowest", {}))
         recorded = recorded_validation(path) if self.world.is_main else None
