@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from slowfast.errors import AnnotationError, CheckpointError, InputError
+from slowfast.errors import AnnotationError, CheckpointError, InputError, NotFiniteError
 from tests.support.tiny_models import publish_tiny
 from tests.support.videos import write_csv
 from vtn import Predictor
 from vtn.cli.main import main
+from vtn.exported.model import load_exported
 from vtn.exporting.accuracy import read_labelled_videos
 
 
@@ -101,6 +103,14 @@ def test_a_video_that_one_file_cannot_take_does_not_end_the_work(
     results = list(Predictor(exported / "one.onnx").stream(good_paths(videos)))
     assert [bool(result.error) for result in results] == [False, False, False, False, True, True]
     assert "takes at most 16 frames" in results[-1].error
+
+
+@pytest.mark.parametrize(("source", "inputs"), [("one.onnx", "frames"), ("", "features")])
+def test_frames_that_are_not_finite_are_reported(exported: Path, source: str, inputs: str) -> None:
+    frames = torch.zeros(2, 3, 4, 32, 32)
+    frames[1, :, 2] = float("nan")
+    with pytest.raises(NotFiniteError, match=f"{inputs} are NaN .* in 1 frames, first in frame 2 of clip 1"):
+        load_exported(exported / source)(frames)
 
 
 def test_options_of_weights_are_refused(exported: Path) -> None:

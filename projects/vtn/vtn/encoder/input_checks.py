@@ -98,7 +98,12 @@ def _check_mask_values(mask: Tensor) -> None:
 
 
 def check_state(
-    state: Tensor, features: Tensor, mask: Tensor | None, positions: Tensor | None = None
+    state: Tensor,
+    features: Tensor,
+    mask: Tensor | None,
+    positions: Tensor | None = None,
+    *,
+    inputs: str = "features",
 ) -> None:
     """Raises ``NotFiniteError`` if a result is NaN or infinite, with its probable cause.
 
@@ -114,6 +119,7 @@ def check_state(
         features: (B, T, F) or (B, T, M, F) from which the results were computed.
         mask: (B, T) bool, True where a frame is real; None: all are real.
         positions: (B, T) of an integer dtype; None: 0 … T − 1.
+        inputs: name of ``features`` in messages.
     """
     if torch.compiler.is_compiling() or state.is_meta:
         return
@@ -133,12 +139,12 @@ def check_state(
     clips, frames = (bad if mask is None else bad & mask).nonzero(as_tuple=True)
     if len(clips):
         raise NotFiniteError(
-            f"features are NaN or infinite in {len(clips)} frames, first in frame {int(frames[0])} of clip "
+            f"{inputs} are NaN or infinite in {len(clips)} frames, first in frame {int(frames[0])} of clip "
             f"{int(clips[0])}; check these frames and the backbone's weights, or mask the frames",
             affected,
         )
     raise NotFiniteError(
-        "the model's result is NaN or infinite although its features are finite; check whether its weights "
+        f"the model's result is NaN or infinite although its {inputs} are finite; check whether its weights "
         "are finite, or use a dtype of larger range",
         affected,
     )

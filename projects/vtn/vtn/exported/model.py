@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import CheckpointError, InputError
-from vtn.encoder.input_checks import check_frames, check_positions_and_mask, check_sequence
+from vtn.encoder.input_checks import check_frames, check_positions_and_mask, check_sequence, check_state
 from vtn.exported.description import BACKBONE, ENCODER, MODEL
 from vtn.exported.files import choose_file, find_other_part
 from vtn.exported.programs import Program, open_program
@@ -98,6 +98,7 @@ class ExportedModel(nn.Module):
 
         Raises:
             InputError: for shapes and dtypes that do not fit.
+            NotFiniteError: for scores that are NaN or infinite.
         """
         if MODEL not in self._programs:
             return self.classify(self.encode_frames(frames, mask), positions, mask)
@@ -106,7 +107,9 @@ class ExportedModel(nn.Module):
         if shape[1] > self.most_frames:
             raise self._takes_too_many(shape[1])
         check_positions_and_mask(positions, mask, torch.Size(shape))
-        return self._programs[MODEL](frames.float(), *_filled_in(positions, mask, shape))
+        scores = self._programs[MODEL](frames.float(), *_filled_in(positions, mask, shape))
+        check_state(scores, frames.transpose(1, 2), mask, inputs="frames")
+        return scores
 
     def encode_frames(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps normalised float frames (B, 3, T, H, W) to features (B, T, F) or (B, T, M, F).
@@ -137,7 +140,9 @@ class ExportedModel(nn.Module):
         if ENCODER not in self._programs:
             raise self._takes_too_many(features.shape[1])
         check_sequence(features, positions, mask, self.feature_shape)
-        return self._programs[ENCODER](features.float(), *_filled_in(positions, mask, features.shape[:2]))
+        scores = self._programs[ENCODER](features.float(), *_filled_in(positions, mask, features.shape[:2]))
+        check_state(scores, features, mask)
+        return scores
 
     def _check_frames(self, frames: Tensor) -> None:
         check_frames(frames)
