@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +23,13 @@ from slowfast.distributed.device import device_errors, is_cpu
 from slowfast.distributed.world import World
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
-from slowfast.errors import ConfigError, DataError, SlowFastError
+from slowfast.errors import ConfigError, DataError
 from slowfast.extraction.cached_video import CachedVideoExtractor
-from slowfast.extraction.plan import build_encoding, estimate_rows, holds_features, log_size
+from slowfast.extraction.claim import claim_folder, settings_hash
+from slowfast.extraction.plan import build_encoding, estimate_rows, log_size
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
 from slowfast.features.build import build_feature_names, channel_order, evaluation_variants
-from slowfast.features.cache import MANIFEST, Manifest, Variant
+from slowfast.features.cache import Manifest, Variant
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
@@ -93,24 +95,24 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
     folder = Path(cfg.DATA.FEATURES)
     rows = estimate_rows(splits, cfg.DATA.FEATURES_FPS, clip_grid_of(model))
     setup = build_encoding(cfg, model, world, rows)
-    manifest = _claim_folder(folder, world, _build_manifest(cfg, model, request, splits, setup))
-    log_size(manifest, splits, world, rows, "frame" if clip_grid_of(model) is None else "time step")
-    threads = max(cfg.DATA_LOADER.NUM_WORKERS, 1)
-    encoder = FrameEncoder(
-        model,
-        mean=manifest.mean,
-        std=manifest.std,
-        device=world.device,
-        channels=manifest.channels,
-        compute=ComputeThreads(threads if is_cpu(world.device) and not setup.compile else 1),
-    )
-    settings, encoding = _settings_hash(manifest), replace(setup, compile=False).describe()
-    extractor = CachedVideoExtractor(encoder, str(folder), manifest, settings, encoding, interrupt)
-    work = ExtractionWork(extractor, splits, interrupt)
-    remedies = (*memory_remedies(model, training=False), "fewer DATA_LOADER.NUM_WORKERS")
-    with device_errors(world.device, *remedies):
-        work.finish(world, threads=threads)
-    _report(work, folder / f"broken-{world.rank}.json")
+    with claim_folder(folder, world, _build_manifest(cfg, model, request, splits, setup)) as manifest:
+        log_size(manifest, splits, world, rows, "frame" if clip_grid_of(model) is None else "time step")
+        threads = max(cfg.DATA_LOADER.NUM_WORKERS, 1)
+        encoder = FrameEncoder(
+            model,
+            mean=manifest.mean,
+            std=manifest.std,
+            device=world.device,
+            channels=manifest.channels,
+            compute=ComputeThreads(threads if is_cpu(world.device) and not setup.compile else 1),
+        )
+        settings, encoding = settings_hash(manifest), replace(setup, compile=False).describe()
+        extractor = CachedVideoExtractor(encoder, str(folder), manifest, settings, encoding, interrupt)
+        work = ExtractionWork(extractor, splits, interrupt)
+        remedies = (*memory_remedies(model, training=False), "fewer DATA_LOADER.NUM_WORKERS")
+        with device_errors(world.device, *remedies):
+            work.finish(world, threads=threads)
+        _report(work, folder, world)
 
 
 def _build_model(cfg: CfgNode, world: World, request: ExtractionRequest) -> Any:
@@ -130,14 +132,21 @@ def _build_split(cfg: CfgNode, split: str, world: World, request: ExtractionRequ
     """Returns those videos of a split that this process extracts."""
     annotations = read_annotations(cfg, split)
     names = build_feature_names(cfg, annotations)
-    rows, seen = array("q"), set[int]()
+    rows, first_rows = array("q"), dict[int, int]()
     for row, path in enumerate(annotations.paths):
-        name = names(path).encode(errors="surrogateescape")
-        key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+        name = names(path)
+        digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
+        key = int.from_bytes(digest, "little")
+        if key % world.size != world.rank:
+            continue
         # Several rows may be segments of one file.
-        if key % world.size == world.rank and key not in seen:
-            seen.add(key)
+        if (first := first_rows.setdefault(key, row)) == row:
             rows.append(row)
+        elif os.path.abspath(path) != os.path.abspath(other := annotations.paths[first]):
+            raise ConfigError(
+                f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: {other} and {path} would share the features "
+                f"{name!r}; extract them into folders of their own, or use one root for all paths of the list"
+            )
     opener = video_opener(annotations, cfg.DATA.DECODING_BACKEND)
     return SplitVideos(split, annotations, names, opener, tuple(_build_variants(cfg, split, request)), rows)
 
@@ -208,56 +217,13 @@ def _build_manifest(
     )
 
 
-def _settings_hash(manifest: Manifest) -> str:
-    """Returns a hash of all that decides the features of a variant.
-
-    Variants are left out: when some are added, complete features of the others stay valid.
-    """
-    settings = replace(manifest, variants=(), made_by={})
-    return hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()[:16]
-
-
-def _claim_folder(folder: Path, world: World, wanted: Manifest) -> Manifest:
-    """Writes the manifest, or adds variants to the existing one; returns the same manifest on all ranks."""
-    result: Manifest | SlowFastError = wanted
-    if world.is_main:
-        try:
-            result = _write_manifest(folder, wanted)
-        except SlowFastError as error:
-            result = error
-    result = world.all_gather_objects(result)[0]
-    if isinstance(result, SlowFastError):
-        raise result
-    return result
-
-
-def _write_manifest(folder: Path, wanted: Manifest) -> Manifest:
-    try:
-        if (folder / MANIFEST).exists():
-            present = Manifest.read(folder)
-            different = present.differences(wanted)
-            if not holds_features(folder, present):
-                present = wanted
-            elif different:
-                raise ConfigError(
-                    f"DATA.FEATURES = {str(folder)!r}: must be a folder without other features, and it "
-                    f"holds other features: {'; '.join(different)}; name another folder, or delete this one"
-                )
-            wanted = replace(present, variants=tuple(dict.fromkeys([*present.variants, *wanted.variants])))
-        wanted.write(folder)
-    except OSError as error:
-        raise DataError(
-            f"DATA.FEATURES = {str(folder)!r}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
-    return wanted
-
-
-def _report(work: ExtractionWork, path: Path) -> None:
-    """Logs the result of this process and writes the list of broken videos.
+def _report(work: ExtractionWork, folder: Path, world: World) -> None:
+    """Logs the result of this process and writes the list of broken videos; all ranks must call it.
 
     Raises:
-        DataError: where no video could be read.
+        DataError: where no process could read any video.
     """
+    path = folder / f"broken-{world.rank}.json"
     log_broken(work.broken, "features: not extracted")
     if work.broken:
         content = [
@@ -267,13 +233,23 @@ def _report(work: ExtractionWork, path: Path) -> None:
         logger.info("features: broken videos are listed in %s", path)
     else:
         path.unlink(missing_ok=True)
+    if world.is_main:
+        _delete_other_lists(folder, world)
     complete = work.videos - len(work.broken)
     logger.info(
         "features: %d of %d videos of this process are in %s, %d frames encoded",
         complete,
         work.total,
-        path.parent,
+        folder,
         work.frames,
     )
-    if work.total and not complete:
+    if not any(world.all_gather_objects(complete)) and any(world.all_gather_objects(work.total)):
         raise DataError("no video could be read: check the paths of the data set; the log lists the reasons")
+
+
+def _delete_other_lists(folder: Path, world: World) -> None:
+    """Deletes the lists of broken videos of ranks that an earlier extraction had and this one has not."""
+    own = {f"broken-{rank}.json" for rank in range(world.size)}
+    for path in folder.glob("broken-*.json"):
+        if path.name not in own:
+            path.unlink(missing_ok=True)

@@ -413,7 +413,45 @@ def _log(folder: Path, rank: int) -> list[str]:
     return (folder / ("stdout.log" if rank == 0 else f"stdout_rank{rank}.log")).read_text().splitlines()
 
 
+@pytest.mark.parametrize("good", [1, 0])
+def test_a_process_with_broken_videos_alone_does_not_end_the_extraction(
+    videos: Path, tmp_path: Path, good: int
+) -> None:
+    """Unless no process could read any video. Lists of broken videos by more processes are deleted."""
+    data, cache, address = tmp_path / "data", tmp_path / "cache", free_local_address()
+    data.mkdir()
+    cache.mkdir()
+    (cache / "broken-2.json").write_text("[]")
+    listed = [(f"gone{i}.mp4", 0) for i in range(12)] + [(videos / "clips/0.mp4", 0)] * good
+    for split in ("train", "val", "test"):
+        write_csv(data / f"{split}.csv", listed)
+    configs = [
+        feature_config(
+            data, tmp_path / str(shard), "DATA.FEATURES", str(cache), "NUM_SHARDS", 2, "SHARD_ID", shard
+        )
+        for shard in (0, 1)
+    ]
+    expected = [0, 0] if good else [1, 1]
+    assert run_all(_run_extraction, [(cfg, address) for cfg in configs]) == expected
+    counts = [line for s in (0, 1) for line in _log(tmp_path / str(s), s) if "videos of this process" in line]
+    assert any("features: 0 of" in line for line in counts)
+    assert sorted(path.name for path in cache.glob("broken-*")) == ["broken-0.json", "broken-1.json"]
+
+
 # ----------------------------------------------------------------------------- refusals
+
+
+def test_two_videos_of_one_name_are_refused(videos: Path, tmp_path: Path, make: Any) -> None:
+    """A name is the path below one of the roots: the prefix, or the folder of the lists."""
+    data = tmp_path / "data"
+    (data / "clips").mkdir(parents=True)
+    (data / "clips/0.mp4").symlink_to(videos / "clips/1.mp4")
+    for split in ("train", "val", "test"):
+        write_csv(data / f"{split}.csv", [("clips/0.mp4", 0), (data / "clips/0.mp4", 1)])
+    with pytest.raises(
+        ConfigError, match=r"videos0/clips/0\.mp4 and .*data/clips/0\.mp4 would share the feat"
+    ):
+        make("DATA.PATH_PREFIX", str(videos), data=data)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""The claim of a cache's folder: its manifest, and marks of the extractions that write there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from slowfast.distributed.world import World
+from slowfast.errors import ConfigError, DataError, SlowFastError
+from slowfast.extraction.plan import holds_features
+from slowfast.features.cache import MANIFEST, Manifest
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
+
+# A lock file with this name is held while an extraction runs; the hash of its settings follows.
+_MARK = ".extracting-"
+# Seconds to wait for an extraction that reads or writes the manifest.
+_LOCK_SECONDS = 60.0
+
+
+def settings_hash(manifest: Manifest) -> str:
+    """Returns a hash of all that decides the features of a variant.
+
+    Variants are left out: when some are added, complete features of the others stay valid.
+    """
+    settings = replace(manifest, variants=(), made_by={})
+    return hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def claim_folder(folder: Path, world: World, wanted: Manifest) -> Iterator[Manifest]:
+    """Writes the manifest, or adds variants to the existing one, and marks the folder while the block runs.
+
+    Yields the same manifest on all ranks. Several extractions with the same settings may write to one folder.
+
+    Raises:
+        ConfigError: where the folder holds features with other settings, or another extraction with other
+            settings is running; lists what differs.
+        DataError: where the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        result: Manifest | SlowFastError = wanted
+        if world.is_main:
+            try:
+                result = _claim(folder, wanted, stack)
+            except SlowFastError as error:
+                result = error
+        result = world.all_gather_objects(result)[0]
+        if isinstance(result, SlowFastError):
+            raise result
+        yield result
+
+
+def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _held(folder / ".manifest.lock", _LOCK_SECONDS):
+            manifest = _merge(folder, wanted)
+            manifest.write(folder)
+            # A name of its own: several extractions may have the same settings.
+            mark = folder / f"{_MARK}{settings_hash(manifest)}-{os.getpid()}-{secrets.token_hex(4)}"
+            stack.enter_context(_held(mark, 0))
+    except Timeout as error:
+        raise DataError(
+            f"DATA.FEATURES = {str(folder)!r}: another process has been writing its {MANIFEST} for a minute; "
+            "end that process, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"DATA.FEATURES = {str(folder)!r}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    return manifest
+
+
+def _merge(folder: Path, wanted: Manifest) -> Manifest:
+    """Returns the manifest to write: ``wanted``, with the variants that the folder has or will have."""
+    running = _running(folder)
+    if not (folder / MANIFEST).exists():
+        return wanted
+    present = Manifest.read(folder)
+    complete = holds_features(folder, present)
+    if not complete and not running:
+        return wanted
+    if different := present.differences(wanted):
+        state = "holds other features" if complete else "is being filled with other features"
+        raise ConfigError(
+            f"DATA.FEATURES = {str(folder)!r}: must be a folder without other features, and it {state}: "
+            f"{'; '.join(different)}; name another folder, or delete this one"
+        )
+    return replace(present, variants=tuple(dict.fromkeys([*present.variants, *wanted.variants])))
+
+
+def _running(folder: Path) -> bool:
+    """Returns whether an extraction writes to the folder; deletes the marks of those that were killed."""
+    running = False
+    for mark in folder.glob(f"{_MARK}*"):
+        try:
+            with _held(mark, 0):
+                pass
+        except Timeout:
+            running = True
+    return running
+
+
+@contextmanager
+def _held(path: Path, seconds: float) -> Iterator[None]:
+    """Holds the lock of a file, which is deleted at the end.
+
+    Raises:
+        Timeout: where another process holds it for longer than ``seconds``.
+    """
+    lock = FileLock(path, timeout=seconds, is_singleton=False, thread_local=False)
+    try:
+        lock.acquire()
+    except NotImplementedError as error:
+        logger.warning(
+            "%s: its file system has no locks (%s); start one extraction there", path.parent, error
+        )
+    try:
+        yield
+    finally:
+        # Deleted while it is held: a process that has opened the deleted file does not get the lock with it.
+        path.unlink(missing_ok=True)
+        lock.release()
