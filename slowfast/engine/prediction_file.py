@@ -7,6 +7,7 @@ videos without all of their scores), which ``numpy.load`` reads without pickle:
 ``video_ids``      (V,) int64             row in the annotation file, ascending
 ``paths``          (V,) text              the videos
 ``originals``      (V,) text              for videos in shards the files they were copied from; else (0,)
+``segments``       (V, 2) float64         start and end in the files, seconds; (0, 2) for full files
 ``labels``         (V,) int64             class index; (V, K) float32 for multi-label
 ``scores``         (V, K) float32         merged over the views
 ``num_views``      (V,) int64             views that the scores were merged from
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.engine.video_scores import VideoScores
@@ -49,10 +51,29 @@ class Predictions(VideoScores):
     class_names: list[str]
     meta: dict[str, Any]
     originals: tuple[str, ...] = ()
+    segments: NDArray[np.float64] | None = None
+
+    def segment(self, row: int) -> tuple[float, float] | None:
+        """Returns start and end of a video in its file, in seconds; None for a full file."""
+        if self.segments is None:
+            return None
+        start, end = self.segments[row].tolist()
+        return start, end
+
+    def short_name(self, row: int) -> str:
+        """Returns the name of a video's file with its folder, and the seconds of a segment."""
+        name = str(Path(*Path(self.paths[row]).parts[-2:]))
+        segment = self.segment(row)
+        return name if segment is None else f"{name}, {segment[0]:g} to {segment[1]:g} s"
 
 
 def predictions_of(
-    evaluation: Evaluation, *, paths: Sequence[str], class_names: Sequence[str], meta: Mapping[str, Any]
+    evaluation: Evaluation,
+    *,
+    paths: Sequence[str],
+    class_names: Sequence[str],
+    meta: Mapping[str, Any],
+    segments: NDArray[np.float64] | None = None,
 ) -> Predictions:
     """Returns the predictions of an evaluation.
 
@@ -60,6 +81,7 @@ def predictions_of(
         paths: of all videos of the split, by id; files, or members of shards.
         class_names: in the order of the classes.
         meta: metrics and other values that json can represent.
+        segments: (N, 2), start and end in seconds of all videos of the split, by id; None: full files.
     """
     own = [paths[video] for video in evaluation.video_ids]
     originals = tuple(path.original for path in own if isinstance(path, TarMember))
@@ -74,6 +96,7 @@ def predictions_of(
         broken=evaluation.broken,
         groups=evaluation.groups,
         meta=dict(meta),
+        segments=None if segments is None else segments[evaluation.video_ids],
     )
 
 
@@ -84,6 +107,7 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
         "video_ids": predictions.video_ids,
         "paths": np.array(predictions.paths, dtype=str),
         "originals": np.array(predictions.originals, dtype=str),
+        "segments": np.zeros((0, 2)) if predictions.segments is None else predictions.segments,
         "labels": predictions.labels,
         "scores": predictions.scores,
         "num_views": predictions.num_views,
@@ -125,6 +149,7 @@ def load_predictions(path: str | Path) -> Predictions:
                 groups=tuple(arrays["groups"].tolist()) if "groups" in arrays else (),
                 originals=tuple(arrays["originals"].tolist()) if "originals" in arrays else (),
                 meta=json.loads(str(arrays["meta"])),
+                segments=arrays["segments"] if "segments" in arrays and len(arrays["segments"]) else None,
             )
     except Exception as error:  # a damaged archive can raise any error
         raise DataError(f"{path} cannot be read as a predictions file: {error}") from error
@@ -154,7 +179,12 @@ def _rows(predictions: Predictions) -> list[list[Any]]:
     for video in predictions.broken:
         problem = f"{video.reason}: {video.detail}" if video.detail else video.reason
         table.append([video.video_id, video.path, "", "", "", "", "", problem])
-    if predictions.originals:  # the last column, so that the others stay in their places
+    # Further columns are the last ones, so that the others stay in their places.
+    if predictions.segments is not None:
+        table[0] += ["start", "end"]
+        for line, segment in zip(table[1:], predictions.segments.tolist(), strict=False):
+            line += [f"{seconds:g}" for seconds in segment]
+    if predictions.originals:
         table[0].append("original")
         for line, original in zip(table[1:], predictions.originals, strict=False):
             line.append(original)

@@ -89,6 +89,7 @@ def _report(
     predictions = predictions_of(
         evaluation,
         paths=evaluator.dataset.paths,
+        segments=evaluator.dataset.segments,
         class_names=class_names,
         meta={**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from slowfast.datasets.views.sampling import whole_video
+from slowfast.errors import DecodeError
 from slowfast.video.decoding import open_video
 from slowfast.visualization.charts import bar_strip
 
@@ -65,21 +66,30 @@ class Filmstrip:
         return bar_strip(self.weights, title=f"Weights of the frames of {self.video}")
 
 
-def cut_filmstrip(path: str, num_frames: int) -> tuple[bytes, list[float]]:
-    """Decodes the frames that an evaluation of the full video uses.
+def cut_filmstrip(
+    path: str, num_frames: int, segment: tuple[float, float] | None = None
+) -> tuple[bytes, list[float]]:
+    """Decodes the frames that an evaluation of the full video or segment uses.
 
     Args:
         path: the video, or the name of a member of a tar archive.
         num_frames: number of frames, evenly spread over the video; all frames if the video has fewer.
+        segment: start and end in the file, in seconds; None: the full file.
 
     Returns:
-        The frames side by side as a JPEG file, and their times in seconds.
+        The frames side by side as a JPEG file, and their times in the file, in seconds.
 
     Raises:
-        DecodeError: if the video cannot be decoded.
+        DecodeError: if the video cannot be decoded, or ends before the segment starts.
     """
     with open_video(path) as video:
-        chosen = whole_video(video.times, num_frames, target_fps=1.0)
+        first, times = 0, video.times
+        if segment is not None:
+            try:
+                first, times = times.cut(*segment)
+            except ValueError as error:
+                raise DecodeError(path, "segment outside", str(error)) from error
+        chosen = first + whole_video(times, num_frames, target_fps=1.0)
         seconds = video.times.seconds[chosen].tolist()
         frames = video.read(chosen)  # (T, H, W, 3)
     count, height, width, _ = frames.shape

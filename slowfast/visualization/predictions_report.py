@@ -129,6 +129,7 @@ def _label_values(main: Predictions, others: list[Predictions]) -> dict[str, Any
 def _example_values(example: LabelExample) -> dict[str, Any]:
     return {
         "video": example.video,
+        "name": example.name,
         "score": example.score,
         "rank": example.rank,
         "labels": list(example.labels),

@@ -80,7 +80,7 @@ def write_wrong_predictions(
             if classes is not None and mistake.true not in classes:
                 continue
             try:
-                strip, _ = cut_filmstrip(mistake.video, STRIP_FRAMES)
+                strip, _ = cut_filmstrip(mistake.video, STRIP_FRAMES, mistake.segment)
             except (DecodeError, OSError) as error:
                 logger.warning("no filmstrip: %s", error)
                 continue

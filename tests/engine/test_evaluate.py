@@ -154,6 +154,21 @@ def test_predictions_are_read_as_they_were_saved(tmp_path: Path) -> None:
         load_predictions(tmp_path / "predictions.csv")
 
 
+def test_segments_are_saved_with_their_seconds(tmp_path: Path) -> None:
+    found = run([batch((0, 0, 1, [1, 9, 0]), (2, 0, 2, [4, 0, 0]))])
+    segments = np.array([[0, 1.5], [2, 3], [4, 6]], np.float64)
+    saved = predictions_of(
+        found, paths=["v/a.mp4"] * 3, class_names=["left", "right", "up"], meta={}, segments=segments
+    )
+    save_predictions(tmp_path / "predictions.npz", saved)
+    read = load_predictions(tmp_path / "predictions.npz")
+    assert [read.segment(row) for row in (0, 1)] == [(0, 1.5), (4, 6)]
+    assert read.short_name(0) == "v/a.mp4, 0 to 1.5 s"
+    header, first, second = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert header.endswith("problem,start,end")
+    assert (first, second) == ("0,v/a.mp4,right,right,9,1,1,,0,1.5", "2,v/a.mp4,up,left,4,0,1,,4,6")
+
+
 def _evaluate_rank(world: World, data: Path, output: Path) -> None:
     torch.manual_seed(0)
     cfg = tiny_config(data, output)

@@ -14,6 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from slowfast.config.check import check
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.engine.run import run
+from slowfast.errors import DecodeError
+from slowfast.visualization.filmstrip import cut_filmstrip
+from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
 from slowfast.visualization.wrong_predictions import write_wrong_predictions
 from tests.support.tiny import tiny_config
 from tests.support.videos import write_video
@@ -105,3 +108,24 @@ def test_unsuitable_settings_are_found_before_the_run(
     switches = ("TENSORBOARD.ENABLE", True, f"{VIS}ENABLE", True)
     (found,) = check(tiny_config(colour_videos, tmp_path, *switches, *changes), for_run=True)
     assert found.startswith(problem)
+
+
+def test_a_filmstrip_of_a_segment_shows_its_frames_alone(tmp_path: Path) -> None:
+    """Of ten frames per second, which become brighter."""
+    frames = [np.full((48, 64, 3), 20 + 6 * t, np.uint8) for t in range(30)]
+    path = str(write_video(tmp_path / "v.mp4", frames, fps=10))
+    scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
+    predictions = Predictions(
+        video_ids=np.arange(2), labels=np.array([1, 1]), scores=scores, num_views=np.ones(2, np.int64),
+        broken=(), paths=[path, path], class_names=NAMES[:2], meta={},
+        segments=np.array([[0.0, 1.0], [2.0, 2.5]]),
+    )  # fmt: skip
+    (confusion,) = top_confusions(predictions, strips=2)
+    first, second = confusion.strips
+    assert second.video.endswith("v.mp4, 2 to 2.5 s")
+    assert (first.seconds[-1], second.seconds[0]) == pytest.approx((0.9, 2.0))
+    grey = np.asarray(Image.open(io.BytesIO(second.image)))[40, 20].mean()
+    assert grey == pytest.approx(20 + 6 * 20, abs=4)
+    assert [mistake.name for mistake in surest_mistakes(predictions)] == [first.video, second.video]
+    with pytest.raises(DecodeError, match="segment outside"):
+        cut_filmstrip(path, 8, (9.0, 10.0))

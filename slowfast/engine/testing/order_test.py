@@ -8,6 +8,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
@@ -52,7 +53,7 @@ def run_order_tests(
         found[order] = evaluation
         if cfg.TEST.SAVE_RESULTS_PATH:
             path = order_path(Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH, order)
-            save_predictions(path, _predictions(evaluation, evaluator.dataset.paths, class_names, order))
+            save_predictions(path, _predictions(evaluation, evaluator.dataset, class_names, order))
     if given is None:
         return None
     report = compare_orders({GIVEN: given, **found}, list(class_names))
@@ -69,7 +70,7 @@ def order_path(predictions: Path, order: str) -> Path:
 
 
 def _predictions(
-    evaluation: Evaluation, paths: Sequence[str], class_names: Sequence[str], order: str
+    evaluation: Evaluation, dataset: ViewDataset, class_names: Sequence[str], order: str
 ) -> Predictions:
     meta = {
         "top1_acc": evaluation.top1,
@@ -78,4 +79,6 @@ def _predictions(
         "seconds": evaluation.seconds,
         "seconds_per_video": evaluation.seconds_per_video,
     }
-    return predictions_of(evaluation, paths=paths, class_names=class_names, meta=meta)
+    return predictions_of(
+        evaluation, paths=dataset.paths, segments=dataset.segments, class_names=class_names, meta=meta
+    )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +49,7 @@ class LabelExample:
 
     Attributes:
         video: path.
+        name: of the file with its folder, and the seconds of a segment.
         score: of the class.
         rank: place in the descending order of the scores of the class, from 1; videos of equal score share
             the first place of them.
@@ -58,15 +58,11 @@ class LabelExample:
     """
 
     video: str
+    name: str
     score: float
     rank: int
     labels: tuple[str, ...]
     strip: Filmstrip | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the file, with its folder."""
-        return str(Path(*Path(self.video).parts[-2:]))
 
 
 @dataclass(frozen=True)
@@ -163,19 +159,22 @@ def _examples(
     names, scores = predictions.class_names, predictions.scores[:, k]
     found = []
     for number, row in enumerate(rows.tolist()):
-        path, score = predictions.paths[row], float(scores[row])
+        score, name = float(scores[row]), predictions.short_name(row)
         labels = tuple(names[label] for label in np.flatnonzero(predictions.labels[row] > 0))
         strip = None
         if number < strips:
-            strip = _cut_strip(path, ", ".join(labels) or "no class", names[k], score, num_frames)
-        found.append(LabelExample(path, score, int((scores > scores[row]).sum()) + 1, labels, strip))
+            strip = _cut_strip(predictions, row, ", ".join(labels) or "no class", names[k], score, num_frames)
+        rank = int((scores > scores[row]).sum()) + 1
+        found.append(LabelExample(predictions.paths[row], name, score, rank, labels, strip))
     return tuple(found)
 
 
-def _cut_strip(path: str, true: str, predicted: str, score: float, num_frames: int) -> Filmstrip | None:
+def _cut_strip(
+    predictions: Predictions, row: int, true: str, predicted: str, score: float, num_frames: int
+) -> Filmstrip | None:
     try:
-        image, seconds = cut_filmstrip(path, num_frames)
+        image, seconds = cut_filmstrip(predictions.paths[row], num_frames, predictions.segment(row))
     except (DecodeError, OSError) as error:
         logger.warning("no filmstrip: %s", error)
         return None
-    return Filmstrip(str(Path(*Path(path).parts[-2:])), true, predicted, score, image, seconds)
+    return Filmstrip(predictions.short_name(row), true, predicted, score, image, seconds)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -29,20 +28,19 @@ class Mistake:
 
     Attributes:
         video: path of the video.
+        name: of the file with its folder, and the seconds of a segment.
         true, predicted: names of the classes.
         true_score, predicted_score: their scores.
+        segment: start and end in the file, in seconds; None: the full file.
     """
 
     video: str
+    name: str
     true: str
     predicted: str
     true_score: float
     predicted_score: float
-
-    @property
-    def name(self) -> str:
-        """Name of the file, with its folder."""
-        return str(Path(*Path(self.video).parts[-2:]))
+    segment: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,13 @@ def _mistake(predictions: Predictions, row: int) -> Mistake:
     true, predicted = int(predictions.labels[row]), int(predictions.predicted[row])
     names, scores = predictions.class_names, predictions.scores[row]
     return Mistake(
-        predictions.paths[row], names[true], names[predicted], float(scores[true]), float(scores[predicted])
+        predictions.paths[row],
+        predictions.short_name(row),
+        names[true],
+        names[predicted],
+        float(scores[true]),
+        float(scores[predicted]),
+        predictions.segment(row),
     )
 
 
@@ -129,7 +133,7 @@ def _cut_strips(predictions: Predictions, rows: Sequence[int], num_frames: int) 
     for row in rows:
         mistake = _mistake(predictions, row)
         try:
-            image, seconds = cut_filmstrip(mistake.video, num_frames)
+            image, seconds = cut_filmstrip(mistake.video, num_frames, mistake.segment)
         except (DecodeError, OSError) as error:
             logger.warning("no filmstrip: %s", error)
             continue
