@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing.util
 import os
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY_MARK = ".writing-"
+# Bytes of the longest name of a file on the usual file systems.
+_MAX_NAME = 255
 
 
 @contextmanager
@@ -25,7 +28,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}{TEMPORARY_MARK}{os.getpid()}{path.suffix}")
+    temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
         _flush_to_disk(temporary, os.O_RDWR)
@@ -54,6 +57,15 @@ def share_temporary_folder() -> None:
     orderly end removes: killed processes would leave theirs behind. The shared one ends with this process.
     """
     multiprocessing.util.get_temp_dir()
+
+
+def _temporary_name(path: Path) -> str:
+    """Returns the name of the temporary file; that of a long name has a hash in its place."""
+    end = f"{TEMPORARY_MARK}{os.getpid()}{path.suffix}"
+    stem = os.fsencode(path.stem)
+    if 1 + len(stem) + len(os.fsencode(end)) > _MAX_NAME:
+        return f".{hashlib.blake2b(stem, digest_size=16).hexdigest()}{end}"
+    return f".{path.stem}{end}"
 
 
 def _flush_to_disk(path: Path, flags: int) -> None:

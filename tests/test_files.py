@@ -25,6 +25,14 @@ def test_a_file_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     assert path.read_bytes() == b"caf\xe9.mp4 1\n"
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".txt", "é" * 125 + ".json"])
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "new")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    write_text(tmp_path / f"b{name[1:]}", "other")
+    assert (tmp_path / name).read_text() == "new"
+
+
 def write_half_and_fail(path: Path) -> None:
     with atomic_write(path) as temporary:
         temporary.write_text("half of the n")

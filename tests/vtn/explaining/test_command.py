@@ -69,6 +69,14 @@ def test_some_videos_of_a_split(published: Path, videos: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.startswith("2 videos;")
 
 
+def test_segments_of_a_split_are_refused(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.csv").write_text("path label start end\n13.mp4 0 0 0.2\n")
+    assert exit_status([str(published), "--split", str(tmp_path / "cut.csv")]) == 1
+    assert "has segments of files" in capsys.readouterr().err
+
+
 def test_a_summary_counts_videos_that_beat_random_order() -> None:
     def row(deletion: float, insertion: float) -> FaithfulnessRow:
         return FaithfulnessRow(

@@ -144,6 +144,9 @@ def test_lists_with_wrong_labels_are_refused(published: Path, tmp_path: Path) ->
     (tmp_path / "test.csv").write_text("a.mp4 0\nb.mp4 left\n")
     with pytest.raises(AnnotationError, match="line 2: label 'left': must be a class number from 0 to 2"):
         read_labelled_videos(tmp_path / "test.csv", 3)
+    (tmp_path / "test.csv").write_text("path label start end\na.mp4 0 1 2\n")
+    with pytest.raises(AnnotationError, match="line 2: is a segment of a file"):
+        read_labelled_videos(tmp_path / "test.csv", 3)
 
 
 def test_a_folder_of_several_models_is_ambiguous(exported: Path, tmp_path: Path) -> None:

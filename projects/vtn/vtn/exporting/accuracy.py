@@ -49,11 +49,17 @@ def read_labelled_videos(path: str | Path, num_classes: int, *, separator: str =
     """Returns the videos of a list of ``path label``; relative paths start at the folder of the list.
 
     Raises:
-        AnnotationError: for a list that cannot be read, and labels that are not class numbers below K.
+        AnnotationError: for a list that cannot be read, for segments of files, and for labels that are not
+            class numbers below K.
     """
     _, rows = read_list(str(path), separator, key="--separator")
     videos = []
     for row in rows:
+        if row.start or row.end:
+            raise AnnotationError(
+                f"{path}, line {row.line}: is a segment of a file; full files are measured: list them "
+                "without the columns of start and end"
+            )
         if not row.label.isdecimal() or int(row.label) >= num_classes:
             raise AnnotationError(
                 f"{path}, line {row.line}: label {row.label!r}: must be a class number from 0 to "
