@@ -163,8 +163,8 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
     annotations = read_csv(args.split, num_classes=num_classes, prefix=args.prefix)
     if annotations.segments is not None:
         raise AnnotationError(
-            f"{args.split}: has segments of files (columns of start and end), and --split explains full files; list "
-            " full files, or cut the segments into files of their own"
+            f"{args.split}: has segments of files (columns of start and end), and --split explains full "
+            "files; list full files, or cut the segments into files of their own"
         )
     paths = choose_videos(annotations.paths, args.limit)
     rows = []
