@@ -19,13 +19,14 @@ from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.distributed.device import choose_device, is_cpu
+from slowfast.distributed.world import World
+from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import ConfigError, DataError
 from slowfast.features.build import describe_mismatch
 from slowfast.features.cache import Manifest, describe_differences
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.build import build_model
 from slowfast.models.capabilities import FeatureModel
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.probe.baselines import (
@@ -128,7 +129,7 @@ def _load_problem(
     """Reads the features and divides the videos."""
     model: Any = None
     if cfg.DATA.FEATURES:  # the model tells whether the cache is one of its own features
-        model = build_model(cfg)
+        model = build_seeded_model(cfg, World(), fetch_weights=True)
         own = adopt_frame_format(cfg, model)
     else:
         own = changed(cfg, [("DATA.INTERPOLATION", "bilinear"), ("DATA.NORMALIZATION", "data")])

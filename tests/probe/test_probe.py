@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from slowfast.cli import probe as cli
 from slowfast.config import load_config
+from slowfast.distributed.world import World
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, DataError
+from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.probe.baselines import LINEAR_STATISTICS, MAJORITY
 from slowfast.probe.report import ProbeReport
@@ -182,3 +185,19 @@ def test_a_model_without_candidates_is_refused(videos: Path, tmp_path: Path) -> 
     cfg = load_config("SLOW_8x8_R50", ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"])
     with pytest.raises(ConfigError, match="must be a model that a project has candidates for"):
         probe(cfg, OPTIONS, Interrupt())
+
+
+def test_a_cache_of_a_random_backbone_is_recognised(colour_videos: Path, tmp_path: Path) -> None:
+    """Its weights are those of the seed, as in the extraction."""
+    torch.rand(3)  # whatever this process has drawn before
+    shallow = ("VTN.BACKBONE.NAME", "shallow_conv", "VTN.BACKBONE.ARGS", {"image_size": 32, "width": 4})
+    size = ("DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32, "DATA.TRAIN_JITTER_SCALES", [32, 32])
+    own = (
+        "DATA.PATH_TO_DATA_DIR", colour_videos, "DATA.FEATURES", tmp_path / "cache", "NUM_GPUS", 0,
+        "OUTPUT_DIR", tmp_path / "probe", "MODEL.NUM_CLASSES", 3, "VTN.BACKBONE.TOKENS", [1, 1],
+        "VTN.BACKBONE.PRETRAINED", False, "DATA_LOADER.NUM_WORKERS", 0, *shallow, *size,
+    )  # fmt: skip
+    cfg = load_config("PRETRAINED_DEMO", [str(value) for value in own])
+    extract_features(cfg, World(), Interrupt(), ExtractionRequest())
+    report = probe(cfg, replace(OPTIONS, group_by="", test=False, num_candidates=1), Interrupt())
+    assert {row.name for row in report.rows} >= {MAJORITY, LINEAR_STATISTICS}
