@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast.errors import AnnotationError, CheckpointError, InputError, NotFiniteError
+from slowfast.errors import AnnotationError, CheckpointError, DataError, InputError, NotFiniteError
 from tests.support.tiny_models import publish_tiny
 from tests.support.videos import write_csv
 from vtn import Predictor
@@ -138,6 +138,27 @@ def test_accuracy_of_eight_bits_is_measured(exported: Path) -> None:
     assert list(rows) == ["eager", "onnx", "int8"]
     assert rows["eager"] == rows["onnx"] | {"name": "eager"}
     assert (rows["eager"]["correct"], rows["eager"]["total"]) == (5, 6)
+
+
+def test_relative_paths_of_a_list_start_at_the_current_folder_or_the_prefix(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lists").mkdir()
+    split, name = tmp_path / "lists/test.csv", Path(good_paths(videos)[0]).name
+    split.write_text(f"{name} 0\n")
+    with pytest.raises(DataError, match=rf"none of its 1 videos exists, the first is {name}; .* --prefix"):
+        read_labelled_videos(split, 3)
+    monkeypatch.chdir(videos)
+    assert read_labelled_videos(split, 3)[0].path == name
+    assert read_labelled_videos(split, 3, prefix=str(videos))[0].path == good_paths(videos)[0]
+
+
+def test_a_failed_export_leaves_no_folder(published: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "test.csv").write_text(f"{tmp_path}/broken.mp4 0\n")
+    options = ["--lengths", "1", "--output", str(tmp_path / "new" / "one.onnx")]
+    assert main(["export", str(published), *options, "--test-split", str(tmp_path / "test.csv")]) != 0
+    assert not (tmp_path / "new").exists()
 
 
 def test_lists_with_wrong_labels_are_refused(published: Path, tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--separator", default=" ", metavar="S", help="between path and label (default: a space)"
     )
     parser.add_argument(
+        "--prefix", default="", metavar="FOLDER", help="in front of relative paths in --test-split"
+    )
+    parser.add_argument(
         "--lengths",
         type=int,
         nargs="+",
@@ -113,6 +116,7 @@ def _export(args: argparse.Namespace, program: str) -> int:
         int8=args.int8,
         test_split=args.test_split,
         separator=args.separator,
+        prefix=args.prefix,
         lengths=tuple(args.lengths),
     )
     if is_exported(args.source):

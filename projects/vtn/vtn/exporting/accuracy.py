@@ -45,10 +45,16 @@ class Accuracy:
         return self.correct / self.total
 
 
-def read_labelled_videos(path: str | Path, num_classes: int, *, separator: str = " ") -> list[LabelledVideo]:
-    """Returns the videos of a list of ``path label``; relative paths start at the folder of the list.
+def read_labelled_videos(
+    path: str | Path, num_classes: int, *, separator: str = " ", prefix: str = ""
+) -> list[LabelledVideo]:
+    """Returns the videos of a list of ``path label``.
+
+    Args:
+        prefix: folder at which relative paths start; empty: the current one, as in training.
 
     Raises:
+        DataError: where none of the videos exists.
         AnnotationError: for a list that cannot be read, for segments of files, and for labels that are not
             class numbers below K.
     """
@@ -65,7 +71,12 @@ def read_labelled_videos(path: str | Path, num_classes: int, *, separator: str =
                 f"{path}, line {row.line}: label {row.label!r}: must be a class number from 0 to "
                 f"{num_classes - 1}"
             )
-        videos.append(LabelledVideo(os.path.join(Path(path).parent, row.path), int(row.label)))
+        videos.append(LabelledVideo(os.path.join(prefix, row.path), int(row.label)))
+    if videos and not any(os.path.exists(video.path) for video in videos):
+        raise DataError(
+            f"{path}: none of its {len(videos)} videos exists, the first is {videos[0].path}; relative paths "
+            "start at the current folder, or at --prefix"
+        )
     return videos
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class ExportRequest:
         test_split: list of ``path label``, on which the accuracies of model and files are measured; empty:
             none.
         separator: between path and label.
+        prefix: folder at which relative paths of the list start; empty: the current one.
         lengths: numbers of frames for the comparison.
 
     Raises:
@@ -55,6 +57,7 @@ class ExportRequest:
     int8: bool = False
     test_split: str = ""
     separator: str = " "
+    prefix: str = ""
     lengths: tuple[int, ...] = LENGTHS
 
     def __post_init__(self) -> None:
@@ -104,15 +107,16 @@ def export_model(
 
     Raises:
         ModelError: for a model that cannot be exported, a missing package, and results that differ.
-        InputError, ConfigError, AnnotationError: for a model or list that does not fit the request.
+        InputError, ConfigError, AnnotationError, DataError: for a model or list that does not fit the
+            request.
     """
     if request.format == "onnx":
         require_packages("onnx", "onnxscript", "onnxruntime")
     videos = _read_split(request, model)
     parts = build_parts(model.to("cpu"), request.parts or (MODEL,), source=source)
-    request.folder.mkdir(parents=True, exist_ok=True)
     steps = len(parts) * (3 + request.int8)
     with (
+        _present(request.folder),
         tempfile.TemporaryDirectory(dir=request.folder, prefix=".exporting-") as temporary,
         Progress(steps, "export", "step", enabled=show_progress) as progress,
     ):
@@ -136,10 +140,26 @@ def export_model(
     return ExportReport(parts[0].description, torch.get_num_threads(), files, parity, speed, accuracy)
 
 
+@contextmanager
+def _present(folder: Path) -> Iterator[None]:
+    """Creates a folder, and deletes it again where the block fails and has left it empty."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def _read_split(request: ExportRequest, model: Any) -> list[LabelledVideo]:
     if not request.test_split:
         return []
-    return read_labelled_videos(request.test_split, model.num_classes, separator=request.separator)
+    return read_labelled_videos(
+        request.test_split, model.num_classes, separator=request.separator, prefix=request.prefix
+    )
 
 
 def _write(part: Part, request: ExportRequest, folder: Path, progress: Progress) -> list[ExportedFile]:
