@@ -5,6 +5,7 @@ V samples (clips or videos), K classes, G groups of samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -168,15 +169,25 @@ def mean_average_precision(scores: NDArray[np.floating], targets: NDArray[np.boo
 
 
 class Interval(NamedTuple):
-    """An estimate and its 95 % interval."""
+    """An estimate and its 95 % interval; limits of NaN: the interval is unknown."""
 
     value: float
     low: float
     high: float
 
+    def text(self, factor: float = 1.0, digits: int = 3) -> str:
+        """Returns value and limits times ``factor``, such as ``0.713 [0.650, 0.772]``; ``[–]``: unknown."""
+        limits = [f"{factor * limit:.{digits}f}" for limit in (self.low, self.high)]
+        return f"{factor * self.value:.{digits}f} [{', '.join(limits) if self.is_known else '–'}]"
+
     def percent(self) -> str:
         """Returns the interval in percent, such as ``71.3 [65.0, 77.2]``."""
-        return f"{100 * self.value:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return self.text(100.0, 1)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the limits are numbers."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
 
 
 def bootstrap_interval(
@@ -207,6 +218,44 @@ def bootstrap_interval(
         values[sample] = statistic(videos)
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return Interval(statistic(np.arange(len(groups))), float(low), float(high))
+
+
+def accuracy_interval(correct: NDArray[np.bool_], groups: Sequence[str] = ()) -> Interval:
+    """Returns the fraction of correct videos with Wilson's interval, which is also valid near 0 and 1.
+
+    Videos of one group are not independent. Their number is then replaced by that of as many independent
+    videos as give the variance of the fraction over the groups (Korn and Graubard 1998), Σ_g (c_g − n_g p)² /
+    V² for groups of n_g videos, c_g of them correct; without any variance it is the number of groups.
+
+    Args:
+        correct: (V,), V > 0.
+        groups: (V,) the group of each video; empty: each is a group of its own.
+    """
+    count, fraction = float(len(correct)), float(correct.mean())
+    if groups:
+        _, number = np.unique(np.asarray(groups), return_inverse=True)
+        excess = np.bincount(number, weights=correct - fraction)
+        variance = float((excess**2).sum()) / count**2
+        effective = fraction * (1 - fraction) / variance if variance else float(len(excess))
+        count = min(count, max(1.0, effective))
+    return Interval(fraction, *wilson_interval(fraction, count))
+
+
+def wilson_interval(fraction: float, count: float, z: float = 1.96) -> tuple[float, float]:
+    """Returns the score interval of Wilson (1927) for a fraction observed in ``count`` samples.
+
+    With p the fraction and n the count, the limits are (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n).
+    For z = 1.96 the interval has a confidence level of 95 %.
+
+    >>> [round(x, 2) for x in wilson_interval(0.5, 100)]
+    [0.4, 0.6]
+    """
+    if count == 0:
+        return 0.0, 1.0
+    centre = fraction + z * z / (2 * count)
+    margin = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
 
 
 def mean_interval(values: NDArray[np.floating], groups: Sequence[str]) -> Interval:

@@ -250,7 +250,10 @@ def _summary(
         "metrics": known,
     }
     if pooled is not None:
-        intervals = {name: interval._asdict() for name, interval in pooled.intervals.items()}
+        intervals = {
+            name: {key: _number(value) for key, value in interval._asdict().items()}
+            for name, interval in pooled.intervals.items()
+        }
         summary["pooled"] = {
             "videos": len(pooled.labels),
             "groups": len(set(pooled.groups)) or None,

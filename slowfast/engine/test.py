@@ -162,9 +162,11 @@ def _final_metrics(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]
 
 
 def _interval_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Returns the limits of the 95 % intervals as ``NAME_low`` and ``NAME_high``, in the unit of NAME."""
+    """Returns the known limits of the 95 % intervals as ``NAME_low``, ``NAME_high``, in the unit of NAME."""
     metrics: dict[str, float] = {}
     for name, interval in evaluation.intervals.items():
+        if not interval.is_known:
+            continue
         scale = 1.0 if name in ("auroc", "map") else 100.0
         metrics |= {f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
     return metrics

@@ -5,6 +5,7 @@ V videos with scores, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from slowfast.errors import DataError
 from slowfast.metrics import (
     BOOTSTRAP_SAMPLES,
     Interval,
+    accuracy_interval,
     auroc,
     average_precisions,
     balanced_accuracy,
@@ -26,7 +28,6 @@ from slowfast.metrics import (
     confusion_matrix,
     macro_f1,
     mean_average_precision,
-    mean_interval,
     per_class_accuracy,
     topk_correct,
 )
@@ -153,7 +154,10 @@ class VideoScores:
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """Metrics in 0 … 1 with their 95 % intervals, by a bootstrap over the groups of videos.
+        """Metrics in 0 … 1 with their 95 % intervals over the groups of videos.
+
+        That of top-1 is Wilson's, the others are by a bootstrap. Where all samples of the bootstrap agree, as
+        in a test of few videos without a mistake, it says nothing, and the limits are NaN.
 
         The names are ``top1_acc`` and those of :attr:`class_metrics`, or ``map`` for several labels. Empty
         without videos.
@@ -171,26 +175,27 @@ class VideoScores:
                 groups,
                 samples=samples,
             )
-            return {"map": interval}
+            return {"map": _without_limits_that_agree(interval)}
         predicted, labels = self.predicted, self.labels.astype(np.int64)
-        correct = (predicted == labels).astype(np.float64)
-        found = {"top1_acc": mean_interval(correct, groups)}
+        found = {"top1_acc": accuracy_interval(predicted == labels, self.groups)}
 
         def interval_of(metric: Callable[[NDArray[np.int64]], float]) -> Interval:
-            return bootstrap_interval(
+            interval = bootstrap_interval(
                 lambda drawn: metric(confusion_matrix(predicted[drawn], labels[drawn], num_classes)), groups
             )
+            return _without_limits_that_agree(interval)
 
         found["balanced_acc"] = interval_of(balanced_accuracy)
         found["macro_f1"] = interval_of(macro_f1)
         if "auroc" in self.class_metrics:
             margin, positive = self.scores[:, 1] - self.scores[:, 0], labels == 1
-            found["auroc"] = bootstrap_interval(lambda drawn: auroc(margin[drawn], positive[drawn]), groups)
+            interval = bootstrap_interval(lambda drawn: auroc(margin[drawn], positive[drawn]), groups)
+            found["auroc"] = _without_limits_that_agree(interval)
         return found
 
     @cached_property
     def top1_interval(self) -> Interval:
-        """Top-1 accuracy in 0 … 1 with its 95 % interval, by a bootstrap over the groups of videos.
+        """Top-1 accuracy in 0 … 1 with its 95 % interval, see :attr:`intervals`.
 
         Raises:
             DataError: if videos may have several classes, or none has scores.
@@ -203,15 +208,18 @@ class VideoScores:
         """Returns all metrics with their 95 % intervals as one line of text."""
         titles = {"top1_acc": "top-1", "balanced_acc": "balanced accuracy", "macro_f1": "macro-F1"}
         shown = [
-            f"AUROC {interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+            f"AUROC {interval.text()}"
             if name == "auroc"
-            else f"mAP {interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+            else f"mAP {interval.text(digits=4)}"
             if name == "map"
             else f"{titles[name]} {interval.percent()} %"
             for name, interval in self.intervals.items()
         ]
         over = f"{len(set(self.groups))} groups of videos" if self.groups else "videos"
-        return f"{', '.join(shown)}; 95 % intervals by a bootstrap over {over}"
+        unknown = [interval for interval in self.intervals.values() if not interval.is_known]
+        note = " ([–]: all samples of the bootstrap agree)" if unknown else ""
+        method = "by a bootstrap" if self.multi_label else "(of top-1 Wilson's, else by a bootstrap)"
+        return f"{', '.join(shown)}; 95 % intervals {method} over {over}{note}"
 
     @property
     def videos_per_class(self) -> NDArray[np.int64]:
@@ -224,3 +232,7 @@ class VideoScores:
     def mean_average_precision(self) -> float:
         """Mean over the classes with videos of the average precision, in 0 … 1, for labels (V, K)."""
         return mean_average_precision(self.scores, self.labels > 0)
+
+
+def _without_limits_that_agree(interval: Interval) -> Interval:
+    return interval if interval.low < interval.high else Interval(interval.value, math.nan, math.nan)

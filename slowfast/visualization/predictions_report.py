@@ -94,7 +94,10 @@ def _test_values(name: str, predictions: Predictions) -> dict[str, Any]:
         "broken": [video.path for video in predictions.broken],
         "map" if predictions.multi_label else "top1_acc": result.value,
         "interval": [low, high],
-        "class_metrics": {title: list(interval) for title, interval in result.class_metrics},
+        "class_metrics": {
+            title: list(interval) if interval.is_known else [interval.value, None, None]
+            for title, interval in result.class_metrics
+        },
     }
 
 

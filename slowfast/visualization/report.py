@@ -6,7 +6,6 @@ model, such as attention weights, are passed as data.
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from collections.abc import Sequence
@@ -69,15 +68,10 @@ class Result:
     def interval(self) -> tuple[float, float]:
         """95 % confidence interval of ``value``, in percent.
 
-        For the accuracy of independent videos it is Wilson's, which is also valid near 0 and 100 %; for mean
-        average precision, and over groups of videos, it is by a bootstrap.
+        See :attr:`slowfast.engine.video_scores.VideoScores.intervals`.
         """
-        if self.predictions.multi_label:
-            _, low, high = self.predictions.intervals["map"]
-        elif self.predictions.groups:
-            _, low, high = self.predictions.intervals["top1_acc"]
-        else:
-            low, high = wilson_interval(self.top1 / 100.0, self.num_videos)
+        name = "map" if self.predictions.multi_label else "top1_acc"
+        _, low, high = self.predictions.intervals.get(name, (0.0, 0.0, 1.0))
         return 100.0 * low, 100.0 * high
 
     @property
@@ -174,23 +168,6 @@ def render_report(report: Report) -> str:
         versions=installed_versions((*report.packages, *_PACKAGES)),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
     )
-
-
-def wilson_interval(fraction: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Returns the score interval of Wilson (1927) for a fraction observed in ``count`` samples.
-
-    With p the fraction and n the count, the limits are (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n).
-    For z = 1.96 the interval has a confidence level of 95 %.
-
-    >>> [round(x, 2) for x in wilson_interval(0.5, 100)]
-    [0.4, 0.6]
-    """
-    if count == 0:
-        return 0.0, 1.0
-    centre = fraction + z * z / (2 * count)
-    margin = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
 
 
 def installed_versions(packages: Sequence[str]) -> dict[str, str]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from slowfast.engine.video_scores import VideoScores
+from slowfast.metrics import mean_interval
 
 V = 200
 
@@ -49,6 +51,42 @@ def test_the_interval_of_top1_has_the_width_of_the_binomial_formula() -> None:
     interval = two_classes().intervals["top1_acc"]
     half = 1.96 * np.sqrt(interval.value * (1 - interval.value) / V)
     assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+@pytest.mark.parametrize(("correct", "count"), [(81, 263), (0, 20), (2, 2), (9, 10)])
+def test_the_interval_of_top1_is_wilsons(correct: int, count: int) -> None:
+    labels = np.zeros(count, np.int64)
+    found = scores_of(labels, np.eye(3)[(np.arange(count) >= correct).astype(int)]).intervals["top1_acc"]
+    expected = binomtest(correct, count).proportion_ci(method="wilson")
+    assert found == pytest.approx((correct / count, expected.low, expected.high), abs=1e-4)
+
+
+def test_groups_widen_the_interval_of_top1_as_far_as_their_videos_are_alike() -> None:
+    rng = np.random.default_rng(0)
+    easy = rng.random(40).repeat(10)  # per group of ten videos
+    correct = rng.random(400) < easy
+    labels, names = np.zeros(400, np.int64), np.arange(40).repeat(10).astype(str)
+    widths = {}
+    for name, groups in (("alike", names), ("independent", rng.permutation(names))):
+        interval = scores_of(labels, np.eye(2)[(~correct).astype(int)], tuple(groups)).intervals["top1_acc"]
+        widths[name] = interval.high - interval.low
+    bootstrap = mean_interval(correct.astype(float), names.tolist())
+    assert widths["alike"] == pytest.approx(bootstrap.high - bootstrap.low, rel=0.1)
+    alone = scores_of(labels, np.eye(2)[(~correct).astype(int)]).intervals["top1_acc"]
+    assert alone.high - alone.low == pytest.approx(widths["independent"], rel=0.25)
+    assert widths["alike"] > 1.5 * widths["independent"]
+
+
+def test_a_bootstrap_whose_samples_agree_gives_no_interval() -> None:
+    """Two correct videos of two do not show a balanced accuracy of 100 %."""
+    found = scores_of(np.array([0, 1]), np.eye(2))
+    assert found.intervals["top1_acc"].low == pytest.approx(0.342, abs=1e-3)
+    for name in ("balanced_acc", "macro_f1", "auroc"):
+        assert not found.intervals[name].is_known
+    text = found.describe_intervals()
+    assert "top-1 100.0 [34.2, 100.0] %, balanced accuracy 100.0 [–] %" in text
+    assert "AUROC 1.000 [–]" in text
+    assert "over videos ([–]: all samples of the bootstrap agree)" in text
 
 
 def test_repeated_videos_of_one_group_do_not_narrow_an_interval() -> None:
