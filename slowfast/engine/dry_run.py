@@ -73,7 +73,12 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     cfg.defrost()
     cfg.TENSORBOARD.ENABLE = False
     cfg.freeze()
-    training = build_training_run(cfg, world, interrupt, fetch_weights=bool(cfg.DATA.FEATURES))
+    fetch_weights = bool(cfg.DATA.FEATURES)
+    if world.is_main and not fetch_weights:
+        logger.info("dry run: with random weights; published ones are not fetched, and checkpoints not read")
+    training = build_training_run(cfg, world, interrupt, fetch_weights=fetch_weights)
+    if world.is_main:
+        logger.info("dry run: taking a few steps")
     training.prepare_frozen_encoding()
     results = world.gather_objects(_run_steps(training, world))
     training.close()

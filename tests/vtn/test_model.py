@@ -5,6 +5,7 @@ B clips, T frames.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slowfast.config import load_config
 from slowfast.datasets.clip import Clip
+from slowfast.errors import ModelError
+from slowfast.models.build import build_model
 from tests.support.golden_cases import Golden, small_model
 from tests.support.tiny_models import (
     SIZE,
@@ -259,3 +263,34 @@ def test_shard_units_are_the_blocks_of_the_backbone_and_all_encoder_layers_but_t
     assert model.shard_units() == [*model.backbone.blocks, model.temporal_encoder.layers[0]]
     small = tiny()  # single convolutions and norms are too small to be units
     assert small.shard_units() == [small.temporal_encoder.layers[0]]
+
+
+NO_ARGS = ("VTN.BACKBONE.ARGS", "{}")
+
+
+@pytest.mark.parametrize("name", ["precomputed", "resnet18"])
+def test_arguments_that_are_left_from_another_backbone_have_a_remedy(name: str) -> None:
+    with pytest.raises(ModelError, match=r'image_size.*VTN\.BACKBONE\.ARGS "{}" removes the arguments'):
+        build_model(load_config("QUICKSTART", ["VTN.BACKBONE.NAME", name]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "level"),
+    [
+        ((), logging.INFO),
+        (("VTN.BACKBONE.FROZEN", "True"), logging.WARNING),
+        (("DATA.FEATURES", "cache"), logging.WARNING),
+        (("VTN.BACKBONE.NAME", "precomputed", *NO_ARGS, "VTN.BACKBONE.ARGS", "{'feature_dim': 8}"), None),
+    ],
+)
+def test_random_weights_of_a_backbone_are_reported(
+    caplog: pytest.LogCaptureFixture, changes: tuple[str, ...], level: int | None
+) -> None:
+    """As a warning where they stay random: a recipe that is changed may keep PRETRAINED False."""
+    cfg = load_config("QUICKSTART", [*changes])
+    with caplog.at_level(logging.INFO):
+        build_model(cfg, fetch_weights=False)
+        assert "random weights" not in caplog.text  # those of a checkpoint are loaded next
+        build_model(cfg)
+    found = [record for record in caplog.records if "random weights (VTN.BACKBONE" in record.getMessage()]
+    assert [record.levelno for record in found] == ([] if level is None else [level])

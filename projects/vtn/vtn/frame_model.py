@@ -15,10 +15,13 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 import vtn.backbones.precomputed  # noqa: F401 (registers its backbone)
+from slowfast.log import get_logger
 from vtn.arguments.groups import HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.frames.backbone_model import BackboneModel
 from vtn.backbones.tuning.depth import parameter_depths
+
+logger = get_logger(__name__)
 
 
 class FrameModel(BackboneModel):
@@ -66,7 +69,10 @@ class FrameModel(BackboneModel):
         arguments = cls.arguments_type.from_config(cfg).changed(fields)
         if not fetch_weights:
             arguments = arguments.without_weights()
-        return cls(**arguments.as_keywords())
+        model = cls(**arguments.as_keywords())
+        if fetch_weights and isinstance(arguments.backbone.name, str) and not arguments.backbone.pretrained:
+            _log_random_weights(model, features_are_kept=bool(cfg.DATA.FEATURES))
+        return model
 
     def forward(self, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Maps normalised float frames (B, 3, T, H, W) to logits (B, K).
@@ -152,3 +158,18 @@ def build_head(width: int, config: HeadConfig, num_classes: int) -> nn.Sequentia
         nn.Dropout(config.dropout),
         nn.Linear(config.mlp_dim, num_classes),
     )
+
+
+def _log_random_weights(model: FrameModel, *, features_are_kept: bool) -> None:
+    """Logs that a backbone starts from random weights; as a warning where it does not learn better ones.
+
+    Args:
+        features_are_kept: whether its features are extracted or read from a cache.
+    """
+    if not any(True for _ in model.backbone.parameters()):
+        return
+    text = "backbone %s: random weights (VTN.BACKBONE.PRETRAINED False)"
+    if features_are_kept or not model.learns_features:
+        logger.warning(f"{text}, which are not trained", model.arguments.backbone.name)
+    else:
+        logger.info(text, model.arguments.backbone.name)

@@ -30,6 +30,8 @@ when published weights are to be loaded.
 Triple = tuple[float, float, float]
 DEFAULT_MEAN: Triple = (0.45, 0.45, 0.45)
 DEFAULT_STD: Triple = (0.225, 0.225, 0.225)
+ARGS_REMEDY = 'see VTN.BACKBONE.ARGS; VTN.BACKBONE.ARGS "{}" removes the arguments of the configuration'
+"""End of the message about arguments that a backbone does not accept."""
 
 
 @dataclass(frozen=True)

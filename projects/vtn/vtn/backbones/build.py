@@ -18,7 +18,7 @@ from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.registry import import_project_modules
-from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, backbone_from_attributes
+from vtn.backbones.base import ARGS_REMEDY, BACKBONE_REGISTRY, Backbone, backbone_from_attributes
 from vtn.backbones.clips import vjepa2_1  # noqa: F401  (registers its encoders)
 from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet
 from vtn.backbones.shallow_conv import ShallowConv
@@ -97,4 +97,4 @@ def _build_registered(name: str, pretrained: bool, options: Mapping[str, Any], p
     try:
         return backbone_from_attributes(factory(**{**weights, **options}), name)
     except TypeError as error:
-        raise ModelError(f"backbone {name!r} with {dict(options)}: {error}; see VTN.BACKBONE.ARGS") from error
+        raise ModelError(f"backbone {name!r} with {dict(options)}: {error}; {ARGS_REMEDY}") from error

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from slowfast.errors import ModelError, did_you_mean
-from vtn.backbones.base import BACKBONE_REGISTRY, Backbone, interpolation_of
+from vtn.backbones.base import ARGS_REMEDY, BACKBONE_REGISTRY, Backbone, interpolation_of
 from vtn.backbones.maps.timm_map import timm_map
 from vtn.backbones.published import fetch
 
@@ -49,9 +49,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         try:
             return timm.create_model(name, pretrained=pretrained, num_classes=0, **overlay, **options)
         except (TypeError, AssertionError) as error:
-            raise ModelError(
-                f"backbone {name!r} with {dict(options)}: {error}; see VTN.BACKBONE.ARGS"
-            ) from error
+            raise ModelError(f"backbone {name!r} with {dict(options)}: {error}; {ARGS_REMEDY}") from error
 
     network = (
         fetch(lambda: create(True), backbone=name, remedy=_remedy(name, local_file))

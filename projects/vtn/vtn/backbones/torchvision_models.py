@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from slowfast.errors import ModelError, did_you_mean
-from vtn.backbones.base import DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
+from vtn.backbones.base import ARGS_REMEDY, DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
 from vtn.backbones.maps.torchvision_map import torchvision_map
 from vtn.backbones.published import fetch
 
@@ -45,7 +45,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
             return get_model(name, weights=weights, **options)
         except (TypeError, ValueError) as error:
             raise ModelError(
-                f"backbone torchvision:{name} with {dict(options)}: {error}; see VTN.BACKBONE.ARGS"
+                f"backbone torchvision:{name} with {dict(options)}: {error}; {ARGS_REMEDY}"
             ) from error
 
     network = (

@@ -23,7 +23,7 @@ import torch
 
 from slowfast.errors import CheckpointError, ModelError, did_you_mean
 from slowfast.models.pytorchvideo.clip_network import ClipNetwork, importing_pytorchvideo
-from vtn.backbones.base import Backbone
+from vtn.backbones.base import ARGS_REMEDY, Backbone
 from vtn.backbones.clips.description import ClipDescription
 from vtn.backbones.clips.pytorchvideo_encoders import (
     ClipEncoder,
@@ -196,7 +196,7 @@ def _encoder(
                 f"pytorchvideo:{name} determines it"
             ) from error
         raise ModelError(
-            f"backbone pytorchvideo:{name} with {dict(options)}: {_reason(error)}; see VTN.BACKBONE.ARGS"
+            f"backbone pytorchvideo:{name} with {dict(options)}: {_reason(error)}; {ARGS_REMEDY}"
         ) from error
 
 
