@@ -36,19 +36,25 @@ class Restorable(Protocol):
     average: WeightAverage | None
 
 
-def restore(run: Restorable, state: TrainingState, *, source: Path, forced: bool = False) -> None:
+def restore(
+    run: Restorable, state: TrainingState, *, source: Path, forced: bool = False, reset_option: str = ""
+) -> None:
     """Restores weights, optimiser, scaler and averaged weights, in any number of processes.
 
     Args:
         source: the checkpoint, for messages.
         forced: restart the optimiser states that do not fit.
+        reset_option: the option with which a new run keeps the initial weights of the last layer, for
+            messages; empty: a run is resumed, which cannot.
 
     Raises:
         CheckpointError: if they are of another model or, unless ``forced``, of another optimiser.
     """
     try:
-        load_weights(run.model, state.model_state, source=str(source))
+        load_weights(run.model, state.model_state, source=str(source), reset_option=reset_option)
     except CheckpointError as error:
+        if reset_option:
+            raise
         raise CheckpointError(
             f"{error}\nthe checkpoint is of another model; restore the configuration, or use another "
             "OUTPUT_DIR"

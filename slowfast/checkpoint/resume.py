@@ -34,6 +34,8 @@ from slowfast.registry import projects
 
 logger = get_logger(__name__)
 
+# The option with which a new run keeps the initial weights of the last layer, for messages.
+RESET_OPTION = "TRAIN.CHECKPOINT_RESET_HEAD True"
 # Keys that decide where a run writes and how long it runs, not what it computes.
 _HARMLESS = (
     "OUTPUT_DIR",
@@ -280,12 +282,12 @@ def start_from_file(
     """
     state = None if epoch_reset or reset_head else read_training_state(path)
     if state is None:
-        load_model_weights(run.model, path, reset_head=reset_head)
+        load_model_weights(run.model, path, reset_head=reset_head, reset_option=RESET_OPTION)
         if run.average is not None:
             run.average.reset()
         logger.info("loaded weights from %s", path)
         return TrainingProgress()
-    restore(run, state, source=Path(path))
+    restore(run, state, source=Path(path), reset_option=RESET_OPTION)
     logger.info("started from %s, %s", path, state.progress)
     progress = TrainingProgress(state.progress.epoch, 0)
     if progress >= end:

@@ -29,7 +29,7 @@ _INNER_WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_ch
 _OUTER_WRAPPERS = _INNER_WRAPPERS | {"model", "net", "network"}
 # A prefix is removed only if at least this fraction of the model's names follows it.
 _MIN_MATCHED = 0.5
-_MAX_LISTED = 20
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,12 @@ def match_names(
 
 
 def load_model_weights(
-    model: nn.Module, path: str | Path, *, reset_head: bool = False, averaged: bool = False
+    model: nn.Module,
+    path: str | Path,
+    *,
+    reset_head: bool = False,
+    reset_option: str = "",
+    averaged: bool = False,
 ) -> tuple[str, ...]:
     """Loads the weights in ``path`` into ``model``; every weight of the model must be in the file.
 
@@ -139,6 +144,7 @@ def load_model_weights(
         path: a ``.pyth``/``.pt`` file with a state dict, by itself or under one of
             :data:`slowfast.checkpoint.storage.STATE_DICT_KEYS`, or a ``.safetensors`` file.
         reset_head: keep the initial weights of a last layer with another number of classes.
+        reset_option: the option with which the caller sets ``reset_head``, for messages; empty: none.
         averaged: load the moving average of the weights; if the file has none, a line is logged.
 
     Raises:
@@ -146,12 +152,17 @@ def load_model_weights(
     """
     content = read_checkpoint(path)
     weights = weights_in(content, path, averaged=averaged)
-    load_weights(model, weights, source=str(path), reset_head=reset_head)
+    load_weights(model, weights, source=str(path), reset_head=reset_head, reset_option=reset_option)
     return class_names_in(content, path)
 
 
 def load_weights(
-    model: nn.Module, weights: Mapping[str, Tensor], *, source: str, reset_head: bool = False
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    *,
+    source: str,
+    reset_head: bool = False,
+    reset_option: str = "",
 ) -> tuple[str, ...]:
     """Loads weights from memory, see :func:`load_model_weights`; ``source`` names their origin in messages.
 
@@ -193,17 +204,27 @@ def load_weights(
         _restore(own, earlier)
         text = f"{source} does not fit the model:\n{differences.listing(weights, own)}"
         if differences == WeightDifferences((), (), tuple(heads)):
-            text += "\nto keep the initial weights of the last layer set TRAIN.CHECKPOINT_RESET_HEAD True"
+            remedies.append(_describe_classes(len(weights[heads[0]]), len(own[heads[0]]), reset_option))
+        elif (config := Path(source).parent.with_name("config.yaml")).is_file():
+            remedies.append(f"the weights were trained with the configuration {config}; use it")
         raise CheckpointError("\n".join([text, *remedies]))
     return tuple(adapted)
 
 
 def list_names(title: str, names: Sequence[str]) -> str:
-    """Returns a title with the number of names, then one name per line, at most 20 of them."""
+    """Returns a title with the number of names, then one name per line, at most 10 of them."""
     lines = [f"  {title} ({len(names)}):", *(f"    {name}" for name in names[:_MAX_LISTED])]
     if len(names) > _MAX_LISTED:
         lines.append(f"    … and {len(names) - _MAX_LISTED} more")
     return "\n".join(lines)
+
+
+def _describe_classes(theirs: int, ours: int, reset_option: str) -> str:
+    """Returns the remedy for a last layer with another number of classes."""
+    text = f"the weights are of {theirs} classes, the model has {ours}: set MODEL.NUM_CLASSES {theirs}"
+    if reset_option:
+        text += f", or {reset_option} to keep the initial weights of the last layer"
+    return text
 
 
 def _adapt(

@@ -15,6 +15,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from slowfast import __version__
+from slowfast.checkpoint.resume import RESET_OPTION
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener
 from slowfast.datasets.views.build import build_views
@@ -119,7 +120,12 @@ def _build_model(cfg: CfgNode, world: World, request: ExtractionRequest) -> Any:
     """Builds the model in evaluation mode, with the weights that the request names."""
     model = build_seeded_model(cfg, world, fetch_weights=not request.checkpoint).eval()
     if request.checkpoint:
-        load_model_weights(model, request.checkpoint, reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD)
+        load_model_weights(
+            model,
+            request.checkpoint,
+            reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD,
+            reset_option=RESET_OPTION,
+        )
     if not isinstance(model, FeatureModel):
         raise ConfigError(
             f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model that encodes single frames; "

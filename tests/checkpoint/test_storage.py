@@ -130,12 +130,25 @@ def test_a_head_for_other_classes_keeps_its_initial_weights_only_on_request(tmp_
     source, target = Tiny(), Tiny()
     source.head = nn.Linear(16, 5)
     torch.save(source.state_dict(), tmp_path / "w.pyth")
-    with pytest.raises(CheckpointError, match="CHECKPOINT_RESET_HEAD"):
+    remedy = "of 5 classes, the model has 3: set MODEL.NUM_CLASSES 5"
+    with pytest.raises(CheckpointError, match=f"{remedy}$"):
         load_model_weights(target, tmp_path / "w.pyth")
+    with pytest.raises(CheckpointError, match=f"{remedy}, or reset_head=True to keep the initial weights"):
+        load_model_weights(target, tmp_path / "w.pyth", reset_option="reset_head=True")
     initial = target.head.weight.clone()
     load_model_weights(target, tmp_path / "w.pyth", reset_head=True)
     assert torch.equal(target.head.weight, initial)
     assert torch.equal(target.hidden.weight, source.hidden.weight)
+
+
+def test_weights_of_another_model_name_the_configuration_that_they_were_trained_with(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"other": torch.zeros(1)}, tmp_path / "checkpoints/w.pyth")
+    with pytest.raises(
+        CheckpointError, match=rf"trained with the configuration {tmp_path}/config\.yaml; use"
+    ):
+        load_model_weights(Tiny(), tmp_path / "checkpoints/w.pyth")
 
 
 def test_a_file_that_could_run_code_is_refused(tmp_path: Path) -> None:

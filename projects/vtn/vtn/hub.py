@@ -152,7 +152,9 @@ class HubModel(
         arguments = read_arguments(cls.arguments_type, config, model_id).changed(given)
         model: Any = cls(**arguments.without_weights().as_keywords())
         weights = read_checkpoint(path)
-        adapted = load_weights(model, weights, source=str(path), reset_head=reset_head)
+        adapted = load_weights(
+            model, weights, source=str(path), reset_head=reset_head, reset_option="reset_head=True"
+        )
         model.frame_mean, model.frame_std = tuple(config["frame_mean"]), tuple(config["frame_std"])
         model.evaluation = dict(config.get("evaluation", {}))
         if model.num_classes == config["num_classes"]:
