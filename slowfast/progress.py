@@ -87,14 +87,16 @@ class Progress:
         )
 
 
-def format_duration(seconds: float) -> str:
-    """Returns a duration in seconds as hours, minutes and seconds.
+def format_duration(seconds: float, *, tenths: bool = False) -> str:
+    """Returns a duration in seconds as hours, minutes and seconds, or tenths of seconds.
 
-    >>> format_duration(3725.4)
-    '1:02:05'
+    >>> format_duration(3725.4), format_duration(3725.4, tenths=True)
+    ('1:02:05', '1:02:05.4')
     """
-    rounded = round(seconds)
-    return f"{rounded // 3600}:{rounded // 60 % 60:02d}:{rounded % 60:02d}"
+    units = round(seconds * 10) if tenths else round(seconds) * 10
+    end = f".{units % 10}" if tenths else ""
+    whole = units // 10
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}{end}"
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,8 @@ from slowfast.errors import InputError
 from slowfast.video.frame_times import FrameTimes
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, tiny, tiny_average, video_features
 from vtn import VideoFeatures, score_video, score_windows
-from vtn.inference.windows import evaluating
+from vtn.inference.prediction import Prediction
+from vtn.inference.windows import Timeline, evaluating
 
 
 def scores_alone(model: torch.nn.Module, video: VideoFeatures, start: float, end: float) -> np.ndarray:
@@ -112,3 +113,24 @@ def test_lengths_of_windows_must_be_finite_and_above_0(lengths: tuple[float, flo
     seconds, stride = lengths
     with pytest.raises(InputError, match="must be above 0"):
         score_windows(tiny(), video_features(4), seconds=seconds, stride=stride)
+
+
+@pytest.mark.parametrize(
+    ("stride", "expected"),
+    [
+        (2.0, ["over time:", "0:00:00 to 0:00:02  a  0.900", "0:00:02 to 0:00:04  b  0.800"]),
+        (
+            0.5,
+            [
+                "over time (3 windows, those in a row with the same best class together):",
+                "0:00:00.0 to 0:00:02.0  a  0.900",
+                "0:00:00.5 to 0:00:03.0  b  0.750",
+            ],
+        ),
+    ],
+)
+def test_windows_are_shown_with_the_precision_of_their_times(stride: float, expected: list[str]) -> None:
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], np.float32)[: 2 if stride == 2 else 3]
+    starts = np.arange(len(scores)) * stride
+    prediction = Prediction("v.mp4", 4.0, 8, ["a", "b"], scores[0], Timeline(starts, starts + 2, scores))
+    assert [line.strip() for line in prediction.describe().splitlines()[3:]] == expected

@@ -92,7 +92,11 @@ class Prediction:
         for rank, best in enumerate(self.top(top), start=1):
             lines.append(f"{rank:4}. {best.label:<{width}}  {best.score:.3f}")
         if self.timeline is not None:
-            lines += ["over time:", *self._describe_timeline()]
+            spans = self._describe_timeline()
+            merged = (
+                f" ({len(self.timeline.starts)} windows, those in a row with the same best class together)"
+            )
+            lines += [f"over time{merged if len(spans) < len(self.timeline.starts) else ''}:", *spans]
         return "\n".join(lines)
 
     def describe_in_a_line(self, top: int = TOP) -> str:
@@ -167,14 +171,17 @@ class Prediction:
 
     def _describe_timeline(self) -> list[str]:
         """Returns one line per run of windows with the same best class, with the mean score of that class."""
+        windows_in_order = self._windows()
+        tenths = any(start % 1 or end - start < 1 for start, end, _ in windows_in_order)
         lines = []
-        for best, run in groupby(self._windows(), key=lambda window: _best_class(window[2])):
+        for best, run in groupby(windows_in_order, key=lambda window: _best_class(window[2])):
             windows = list(run)
             text = "no frame could be decoded"
             if best is not None:
                 score = float(np.mean([scores[best] for _, _, scores in windows]))
                 text = f"{self.class_names[best]}  {score:.3f}"
-            span = f"{format_duration(windows[0][0])} to {format_duration(windows[-1][1])}"
+            first, last = (format_duration(t, tenths=tenths) for t in (windows[0][0], windows[-1][1]))
+            span = f"{first} to {last}"
             lines.append(f"{span:>20}  {text}")
         return lines
 
