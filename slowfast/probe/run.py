@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,13 +37,12 @@ from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_s
 from slowfast.probe.feature_table import FeatureTable, concatenate, listed_groups, load_table
 from slowfast.probe.folds import check_disjoint, group_folds, groups_from_file, stratified_subset
 from slowfast.probe.metrics import METRICS
+from slowfast.probe.output_folder import claim_folder
 from slowfast.probe.report import CHOSEN, ProbeReport, build_report
 from slowfast.probe.search import SearchResult, search
 from slowfast.probe.tasks import Problem, ResultFiles, Runner, Task
 
 logger = get_logger(__name__)
-
-IDENTITY = "probe_settings.json"
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeRep
     problem, manifest = _load_problem(cfg, source, options)
     candidates = _checked_candidates(cfg, problem, source, options.num_candidates)
     folder = Path(cfg.OUTPUT_DIR)
-    _claim_folder(folder, problem, manifest)
+    claim_folder(folder, problem, manifest)
     _log_problem(problem, options, len(candidates))
     workers = _choose_workers(options.workers, problem.device)
     baselines = [MAJORITY, LINEAR_MEAN, LINEAR_STATISTICS]
@@ -225,35 +222,6 @@ def _checked_candidates(
         if problems := check(candidate.apply(problem.cfg)):
             raise ConfigError(*problems, source=f"candidate {candidate.family} {candidate.describe()}")
     return candidates
-
-
-def _claim_folder(folder: Path, problem: Problem, manifest: Manifest | None) -> None:
-    """Raises ``ConfigError`` where the folder holds results of other data or settings.
-
-    The configuration counts except its output folder, the number of processes and the like.
-    """
-    cfg = problem.cfg.clone()
-    cfg.defrost()
-    cfg.OUTPUT_DIR, cfg.NUM_GPUS, cfg.LOG_PERIOD = "", 0, 1
-    table = problem.table
-    data = [table.paths, table.segments, table.labels.tolist(), problem.folds.tolist(), problem.groups]
-    settings = {
-        "configuration": hashlib.sha256(cfg.dump().encode()).hexdigest(),
-        "videos, groups and folds": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
-        "features": "" if manifest is None else json.dumps(manifest.as_dict()["source"], sort_keys=True),
-    }
-    path = folder / IDENTITY
-    if path.is_file():
-        try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            earlier = {}
-        if different := [name for name, value in settings.items() if earlier.get(name) != value]:
-            raise ConfigError(
-                f"OUTPUT_DIR = {str(folder)!r}: must be empty or hold a search of the same data and "
-                f"settings; its search has other {' and '.join(different)}. Choose another folder"
-            )
-    write_text(path, json.dumps(settings, indent=2) + "\n")
 
 
 def _choose_workers(wanted: int, device: torch.device) -> int:

@@ -160,6 +160,19 @@ def test_a_folder_with_a_search_of_other_data_is_refused(
         search(videos, folder, "SOLVER.BETAS", [0.8, 0.9])
 
 
+def test_a_folder_with_a_search_of_other_features_is_refused(tmp_path: Path) -> None:
+    """Files of other programs say nothing of their origin, so that only their content tells."""
+    write_ordered_videos(tmp_path, num_videos=8, test_videos=0)
+    short = ("SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.0)
+    fast = {"test": False, "num_candidates": 1}
+    search(tmp_path, tmp_path / "output", *short, **fast)
+    features = np.load(tmp_path / "p3_7.npy")
+    features[0, 0] += 1
+    np.save(tmp_path / "p3_7.npy", features)
+    with pytest.raises(ConfigError, match="its search has other features"):
+        search(tmp_path, tmp_path / "output", *short, **fast)
+
+
 def test_a_test_list_that_shares_groups_is_refused(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the test list shares 4 groups with training"):
         search(videos, tmp_path, splits=("train", "val"))
