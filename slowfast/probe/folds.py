@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,24 @@ def groups_from_file(paths: Sequence[str], file: str) -> list[str]:
             f"{absent[0]}; write paths as the list has them"
         )
     return [group_of[path] for path in paths]
+
+
+def check_group_columns(has_groups: Mapping[str, bool]) -> None:
+    """Raises ``DataError`` where some but not all lists have a column of groups.
+
+    The videos of the others would be groups of their own, so that a person of both lists could be learned
+    and tested.
+
+    Args:
+        has_groups: whether the list of a split has the column, by split.
+    """
+    lacking = [split for split, has_column in has_groups.items() if not has_column]
+    if lacking and len(lacking) < len(has_groups):
+        other = next(split for split, has_column in has_groups.items() if has_column)
+        raise DataError(
+            f"the list of the split {lacking[0]!r}: must have a column of groups, as that of {other!r} has; "
+            "add it, or give the groups of all videos with --group-by or --groups"
+        )
 
 
 def group_folds(

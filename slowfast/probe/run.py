@@ -35,7 +35,13 @@ from slowfast.probe.baselines import (
 )
 from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_source
 from slowfast.probe.feature_table import FeatureTable, concatenate, listed_groups, load_table
-from slowfast.probe.folds import check_disjoint, group_folds, groups_from_file, stratified_subset
+from slowfast.probe.folds import (
+    check_disjoint,
+    check_group_columns,
+    group_folds,
+    groups_from_file,
+    stratified_subset,
+)
 from slowfast.probe.metrics import METRICS
 from slowfast.probe.output_folder import claim_folder
 from slowfast.probe.report import CHOSEN, ProbeReport, build_report
@@ -53,7 +59,7 @@ class ProbeOptions:
         splits: splits that are divided into folds, such as ``train`` and ``val``.
         test: whether the chosen setting and the baselines are also tested on the split ``test``.
         group_by: regular expression that captures the group of a path; empty: the column of groups of the
-            lists, or each video is a group.
+            lists, or each video is a group where none of the lists has one.
         groups_file: csv file with the columns ``path`` and ``group``; replaces ``group_by``.
         num_folds, num_seeds, num_candidates: of the search.
         num_videos: size of a subset of the videos; 0: all.
@@ -129,16 +135,18 @@ def _load_problem(
         own = adopt_frame_format(cfg, model)
     else:
         own = changed(cfg, [("DATA.INTERPOLATION", "bilinear"), ("DATA.NORMALIZATION", "data")])
-    datasets = [build_dataset(own, split) for split in options.splits]
-    manifests = [_check_origin(own, model, dataset) for dataset in datasets]
-    training = _load_training(datasets, options, own.RNG_SEED)
+    splits = [*options.splits, "test"] if options.test else options.splits
+    datasets = {split: build_dataset(own, split) for split in splits}
+    manifests = [_check_origin(own, model, dataset) for dataset in datasets.values()]
+    if not (options.groups_file or options.group_by):
+        check_group_columns({split: dataset.groups is not None for split, dataset in datasets.items()})
+    training = _load_training([datasets[split] for split in options.splits], options, own.RNG_SEED)
     _check_unique(training)
     groups = _groups(training.paths, training.groups, options)
     folds = group_folds(training.labels.tolist(), groups, options.num_folds, own.RNG_SEED)
     test = []
     if options.test:
-        test_set = build_dataset(own, "test")
-        _check_origin(own, model, test_set)
+        test_set = datasets["test"]
         test_groups = _groups(test_set.paths, listed_groups(test_set), options)
         check_disjoint(groups, test_groups)
         test = [load_table(test_set)]

@@ -87,6 +87,23 @@ def test_groups_are_those_of_the_lists_where_no_option_names_them(videos: Path, 
         search(videos, tmp_path / "other", *changes, group_by="")
 
 
+@pytest.mark.parametrize("without", ["train", "test"])
+def test_groups_of_some_lists_only_are_refused(videos: Path, tmp_path: Path, without: str) -> None:
+    """Otherwise the paths of one list would never equal the groups of the other, whoever is in both."""
+    for split in ("train", "test"):
+        rows = [line.split() for line in (videos / f"{split}.csv").read_text().splitlines()]
+        header = "path,label\n" if split == without else "path,label,group\n"
+        ends = ["" if split == without else f",{Path(path).name.split('_')[0]}" for path, _ in rows]
+        lines = [f"{path},{label}{end}\n" for (path, label), end in zip(rows, ends, strict=True)]
+        (tmp_path / f"{split}.csv").write_text(header + "".join(lines))
+    changes = ("DATA.PATH_TO_DATA_DIR", tmp_path, "DATA.PATH_LABEL_SEPARATOR", ",")
+    message = f"the list of the split '{without}': must have a column of groups"
+    with pytest.raises(DataError, match=message):
+        search(videos, tmp_path / "output", *changes, group_by="")
+    with pytest.raises(DataError, match="--folds 99"):  # --group-by names the groups of all lists
+        search(videos, tmp_path / "output", *changes, num_folds=99)
+
+
 def test_the_report_is_written_as_json_and_page(finished: tuple[Path, ProbeReport]) -> None:
     folder, report = finished
     content = json.loads((folder / "probe.json").read_text())
