@@ -203,9 +203,15 @@ def pool_predictions(folds: Sequence[FoldResult], group_by: str) -> Predictions 
     first = loaded[0]
     if any(part.class_names != first.class_names for part in loaded):
         raise DataError("the predictions files of the folds have different classes; test folds of one task")
+    fold_of: dict[str, int] = {}
+    for fold, part in zip(folds, loaded, strict=True):
+        for path in dict.fromkeys(part.paths):  # segments of one file have one path
+            if (other := fold_of.setdefault(path, fold.number)) != fold.number:
+                raise DataError(
+                    f"the folds {other} and {fold.number} both test {path}; write folds with `slowfast "
+                    "prepare split --folds`"
+                )
     paths = [path for part in loaded for path in part.paths]
-    if len(set(paths)) < len(paths):
-        raise DataError("two folds test the same video; write folds with `slowfast prepare split --folds`")
     groups = tuple(groups_by_pattern(paths, group_by)) if group_by else ()
     if not group_by and all(part.groups for part in loaded):
         groups = tuple(group for part in loaded for group in part.groups)
