@@ -81,6 +81,27 @@ def test_segments_of_one_file_are_tested_by_one_fold(tmp_path: Path) -> None:
         pool_predictions(results, "")
 
 
+@pytest.mark.parametrize("lacking", [{}, {"auroc": None}, {"auroc": float("nan")}])
+def test_a_metric_that_one_fold_lacks_is_shown_for_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lacking: dict[str, float | None]
+) -> None:
+    """The test of one class has no AUROC."""
+    for number, metrics in enumerate(({"auroc": 0.5}, lacking, {"auroc": 0.75})):
+        folder = tmp_path / f"fold_{number}"
+        folder.mkdir()
+        line = {"_type": "test_final", "videos": 4, "top1_acc": 80.0, "top5_acc": 100.0, **metrics}
+        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    assert analyze(["folds", str(tmp_path), "--output", str(tmp_path / "folds.json")]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines()]
+    assert [row[-1] for row in rows[:5]] == ["AUROC", "0.500", "–", "0.750", "0.625"]
+    assert "AUROC: over 2 of 3 folds, since the test of fold 1 has no value" in printed
+    summary = json.loads((tmp_path / "folds.json").read_text())["metrics"]
+    assert summary["auroc"]["mean"] == 0.625
+    assert summary["auroc"]["folds"] == [0, 2]
+    assert summary["top1_acc"]["folds"] == [0, 1, 2]
+
+
 def test_predictions_in_other_orders_of_the_frames_do_not_count(
     folds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
