@@ -173,6 +173,7 @@ def test_several_crops_are_refused(coin: Path) -> None:
     [
         ({"features": rows(8), "times": np.arange(7)}, "8 rows need as many ascending seconds"),
         ({"features": rows(8), "times": np.zeros(8)}, "ascending"),
+        ({"features": rows(8), "times": np.arange(8) - 2}, "the first of its times is -2 s; must be 0 or"),
         ({"feats": rows(8)}, "has feats, but no array 'features'"),
         ({"features": np.zeros((8, WIDTH), np.uint16), "times": np.arange(8)}, "holds uint16"),
         ({"features": np.zeros(8), "times": np.arange(8)}, "must be rows of features"),
