@@ -138,7 +138,8 @@ class FeatureFileReader:
             DecodeError: as :meth:`read`.
         """
         features, times = self.open(path)
-        return torch.from_numpy(np.array(features)), RowTimes(times, np.arange(times.num_frames))
+        native = features.astype(features.dtype.newbyteorder("="))  # a copy in any case
+        return torch.from_numpy(native), RowTimes(times, np.arange(times.num_frames))
 
     def open(self, path: str) -> tuple[NDArray[Any], FrameTimes]:
         """Returns all features (T, F) or (T, M, F), memory-mapped where the file allows it, and their times.
@@ -162,7 +163,7 @@ class FeatureFileReader:
                 "tokens, width)"
             )
             raise DecodeError(path, "no features", detail)
-        if features.dtype.kind != "f":
+        if features.dtype.kind != "f" or features.dtype.itemsize > 8:
             detail = f"{found} holds {features.dtype}; convert it to float16, float32 or float64"
             raise DecodeError(path, "no features", detail)
         if self.row_shape is not None and features.shape[1:] != self.row_shape:
