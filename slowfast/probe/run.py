@@ -17,6 +17,7 @@ from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.distributed.device import choose_device, is_cpu
+from slowfast.engine.run_lock import lock_folder
 from slowfast.errors import ConfigError, DataError
 from slowfast.features.build import describe_mismatch
 from slowfast.features.cache import Manifest, describe_differences
@@ -85,8 +86,14 @@ def probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeRep
     Raises:
         ConfigError: for settings that do not fit together, or features that do not fit the model.
         DataError: for videos or groups that cannot be divided, or a test list that shares groups.
+        FolderInUseError: where another run or search writes to ``OUTPUT_DIR``.
         Interrupted: after a signal; the same command goes on.
     """
+    with lock_folder(cfg.OUTPUT_DIR):
+        return _probe(cfg, options, interrupt)
+
+
+def _probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeReport:
     started = time.perf_counter()
     require_scikit_learn()
     source = find_source(cfg)

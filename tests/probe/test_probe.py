@@ -14,6 +14,7 @@ import pytest
 from slowfast.cli import probe as cli
 from slowfast.config import load_config
 from slowfast.engine.run import run
+from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.errors import ConfigError, DataError
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.probe.baselines import LINEAR_STATISTICS, MAJORITY
@@ -188,6 +189,12 @@ def test_a_folder_with_a_search_of_other_features_is_refused(tmp_path: Path) -> 
     np.save(tmp_path / "p3_7.npy", features)
     with pytest.raises(ConfigError, match="its search has other features"):
         search(tmp_path, tmp_path / "output", *short, **fast)
+
+
+def test_a_second_search_in_the_same_folder_is_refused(videos: Path, tmp_path: Path) -> None:
+    """Both would write ``rows.pt``, and the first to end would delete the features of the other."""
+    with lock_folder(tmp_path), pytest.raises(FolderInUseError, match="another run is writing there"):
+        search(videos, tmp_path, "SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.0, num_candidates=1)
 
 
 def test_a_test_list_that_shares_groups_is_refused(videos: Path, tmp_path: Path) -> None:
