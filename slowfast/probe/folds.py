@@ -75,7 +75,7 @@ def group_folds(
     if len(names) < num_folds:
         raise DataError(
             f"--folds {num_folds}: must be at most the number of groups, which is {len(names)}; use fewer "
-            "folds, or a finer grouping"
+            "folds, a finer grouping, or more videos"
         )
     of_class: dict[int, set[str]] = {}
     for label, group in zip(labels, groups, strict=True):
@@ -105,10 +105,20 @@ def check_disjoint(training: Sequence[str], test: Sequence[str]) -> None:
 def stratified_subset(
     labels: Sequence[str], groups: Sequence[str], num_videos: int, seed: int = 0
 ) -> list[int]:
-    """Returns ascending indices of about ``num_videos`` videos: whole groups, all classes in proportion."""
+    """Returns ascending indices of about ``num_videos`` videos: whole groups, all classes in proportion.
+
+    Raises:
+        DataError: where all groups have so many videos that the subset would be empty.
+    """
     total = len(labels)
     if num_videos >= total:
         return list(range(total))
     fraction = num_videos / total
     parts = divide(labels, groups, [fraction, 1 - fraction], seed=seed)
-    return [video for video, part in enumerate(parts) if part == 0]
+    chosen = [video for video, part in enumerate(parts) if part == 0]
+    if not chosen:
+        raise DataError(
+            f"--videos {num_videos}: must be larger, since groups are kept together and the smallest has "
+            f"{min(Counter(groups).values())} videos; use a larger number, a finer grouping, or all videos"
+        )
+    return chosen

@@ -62,6 +62,18 @@ def test_a_test_list_with_groups_of_training_is_refused_by_name() -> None:
         check_disjoint(["a", "b", "d"], ["a", "b", "b", "c"])
 
 
+def test_a_subset_without_a_group_is_refused() -> None:
+    """All groups are larger than twice the number of videos, so that each goes to the other part."""
+    message = "--videos 9: must be larger, since groups are kept together and the smallest has 20 videos"
+    with pytest.raises(DataError, match=message):
+        stratified_subset(["0", "1"] * 30, ["a", "b", "c"] * 20, 9)
+
+
+def test_a_subset_of_fewer_groups_than_folds_is_refused_with_its_remedy() -> None:
+    with pytest.raises(DataError, match="use fewer folds, a finer grouping, or more videos"):
+        group_folds([0, 0], ["a", "a"], 2)
+
+
 def test_a_subset_has_whole_groups_and_all_classes() -> None:
     labels = ["0"] * 60 + ["1"] * 30
     groups = [str(n // 3) for n in range(90)]
