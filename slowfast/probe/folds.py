@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,8 @@ def group_folds(
 ) -> NDArray[np.int64]:
     """Returns the fold (V,) of each video: whole groups, and the classes as equally divided as they allow.
 
+    Each class is in two folds at least, so that it is learned and tested, where the groups allow it.
+
     Raises:
         DataError: for fewer groups than folds, or a class whose videos are in a single group, which no fold
             can both learn and test.
@@ -86,7 +89,34 @@ def group_folds(
             "one group cannot be learned and tested; add videos, leave the class out, or use a finer grouping"
         )
     parts = divide([str(label) for label in labels], groups, [1 / num_folds] * num_folds, seed=seed)
-    return np.array(parts, dtype=np.int64)
+    numbers = {name: number for number, name in enumerate(sorted(names))}
+    of_group = np.array([numbers[group] for group in groups])
+    return _spread_classes(np.array(labels), of_group, np.array(parts, dtype=np.int64))
+
+
+def _spread_classes(
+    labels: NDArray[Any], groups: NDArray[np.int64], folds: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Returns the folds (V,) after moves of groups whose class is in a single fold, small groups first.
+
+    It may stay so: of three groups that share a class each, two are in one of two folds.
+    """
+    while alone := _single_fold_classes(labels, folds):
+        numbers, sizes = np.unique(groups[np.isin(labels, alone)], return_counts=True)
+        moves = (
+            np.where(groups == number, fold, folds)
+            for number in numbers[np.argsort(sizes, kind="stable")]
+            for fold in np.argsort(np.bincount(folds), kind="stable")
+        )
+        better = (moved for moved in moves if len(_single_fold_classes(labels, moved)) < len(alone))
+        if (moved := next(better, None)) is None:
+            break
+        folds = moved
+    return folds
+
+
+def _single_fold_classes(labels: NDArray[Any], folds: NDArray[np.int64]) -> list[Any]:
+    return [label for label in np.unique(labels) if len(np.unique(folds[labels == label])) < 2]
 
 
 def check_disjoint(training: Sequence[str], test: Sequence[str]) -> None:
