@@ -66,9 +66,7 @@ def check_group_columns(has_groups: Mapping[str, bool]) -> None:
 def group_folds(
     labels: Sequence[int], groups: Sequence[str], num_folds: int, seed: int = 0
 ) -> NDArray[np.int64]:
-    """Returns the fold (V,) of each video: whole groups, and the classes as equally divided as they allow.
-
-    Each class is in two folds at least, so that it is learned and tested, where the groups allow it.
+    """Returns the fold (V,) of each video as :func:`divide_groups`, and checks that all classes are tested.
 
     Raises:
         DataError: for fewer groups than folds, or a class whose videos are in a single group, which no fold
@@ -88,8 +86,18 @@ def group_folds(
             f"class {', '.join(map(str, alone[:_MAX_LISTED]))}: must have videos of 2 groups or more, since "
             "one group cannot be learned and tested; add videos, leave the class out, or use a finer grouping"
         )
+    return divide_groups(labels, groups, num_folds, seed)
+
+
+def divide_groups(
+    labels: Sequence[int], groups: Sequence[str], num_folds: int, seed: int = 0
+) -> NDArray[np.int64]:
+    """Returns the fold (V,) of each video: whole groups, and the classes as equally divided as they allow.
+
+    Each class is in two folds at least, so that it is learned and tested, where the groups allow it.
+    """
     parts = divide([str(label) for label in labels], groups, [1 / num_folds] * num_folds, seed=seed)
-    numbers = {name: number for number, name in enumerate(sorted(names))}
+    numbers = {name: number for number, name in enumerate(sorted(set(groups)))}
     of_group = np.array([numbers[group] for group in groups])
     return _spread_classes(np.array(labels), of_group, np.array(parts, dtype=np.int64))
 
