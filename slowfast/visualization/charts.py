@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
+from slowfast.tracking.figure_text import as_figure_text
 from slowfast.visualization.run_log import Metric, RunLog, Split
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def plot_runs(axes: Axes, runs: Sequence[RunLog], metric: Metric, *, colors: Seq
     for run, color in zip(runs, colors, strict=True):
         for split, name, style in _CURVES:
             if points := run.curve(metric, split):
-                label = f"{run.name}, {name}"
+                label = as_figure_text(f"{run.name}, {name}")
                 width = 1.2 if split == "train" else 2.0
                 axes.plot(
                     *zip(*points, strict=True), style, color=color, label=label, linewidth=width, markersize=4
@@ -142,7 +143,7 @@ def inline_svg(figure: Figure, label: str) -> str:
     for artist in figure.findobj():
         artist.set_clip_on(False)  # clip paths are references by URL, which a page without a network avoids
     file = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": as_figure_text(label)}):
         # Without metadata, which consists of addresses on the web.
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from xml.etree import ElementTree
 
 import pytest
 
+from slowfast.tracking.figure_text import as_figure_text
 from slowfast.visualization.charts import bar_strip, curve_chart, draw_curves
 from slowfast.visualization.run_log import EpochMetrics, RunLog
 
@@ -64,6 +66,18 @@ def test_the_figure_of_runs_has_training_dashed_and_validation_solid() -> None:
         ("second, training", "--"),
     ]
     assert {line.get_linestyle() for line in accuracy.lines} == {"-"}
+
+
+@pytest.mark.parametrize("name", ["r$\\x$", "_runs/a", b"caf\xe9".decode(errors="surrogateescape")])
+def test_names_of_runs_are_text(name: str) -> None:
+    runs = [log([10.0, 20.0], name), log([10.0, 20.0], "other")]
+    figure = draw_curves(runs)
+    figure.savefig(io.BytesIO())
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    labels = [label.get_text() for label in legend.get_texts()]
+    assert labels == [as_figure_text(f"{name}, validation"), "other, validation"]
+    assert curve_chart(runs, "top1").startswith("<svg ")
 
 
 def test_bars_are_as_high_as_their_values() -> None:
