@@ -149,14 +149,21 @@ def inline_svg(figure: Figure, label: str) -> str:
         figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     svg = file.getvalue()
     width, height = (72 * inches for inches in figure.get_size_inches())
-    head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label={quoteattr(label)}>'
-    svg = re.sub(r"^.*?<svg[^>]*>", lambda _: head, svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"^.*?<svg[^>]*>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
-    svg = re.sub(r"font(-size|-family)?: [^;\"]*;? ?", "", svg)  # the style sheet of the page has the font
+    # Within tags only: what looks like style in a text is part of a name.
+    svg = re.sub(r"<[^>]*>", lambda tag: _as_page_tag(tag[0]), svg)
+    head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label={quoteattr(label)}>'
+    return head + svg
+
+
+def _as_page_tag(tag: str) -> str:
+    """Returns a tag of matplotlib with the colours of the page, and without identifiers and fonts."""
+    tag = re.sub(r'^<g id="[^"]*">', "<g>", tag)
+    tag = re.sub(r"font(-size|-family)?: [^;\"]*;? ?", "", tag)  # the style sheet of the page has the font
     for color, variable in PAGE_COLORS.items():
-        svg = svg.replace(color, variable)
-    return svg
+        tag = tag.replace(color, variable)
+    return tag
 
 
 def bar_strip(values: Sequence[float], *, title: str, height: int = 52) -> str:
