@@ -116,15 +116,7 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
         ConfigError: for a data set without features, or of videos with several labels.
         DataError: where the features do not fit into memory, differ in their width, or none can be read.
     """
-    if not isinstance(dataset, VideoDataset) or not isinstance(
-        dataset.reader, CacheReader | FeatureFileReader
-    ):
-        raise ConfigError(
-            "DATA.FEATURES = '': must be set for a probe, which works on features; extract them with "
-            "`slowfast extract`, or use the data set 'features'"
-        )
-    if dataset.labels.ndim != 1:
-        raise ConfigError("DATA.MULTI_LABEL = True: must be False for a probe, which compares single classes")
+    reader = _feature_reader(dataset)
     wanted = range(dataset.num_videos) if videos is None else videos
     segments, groups = dataset.segments, listed_groups(dataset)
     kept: list[int] = []
@@ -135,7 +127,7 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
         for index in wanted:
             path, segment = dataset.paths[index], _segment(segments, index)
             try:
-                features, row_times, num_lost = _read_decoded(dataset.reader, path, segment)
+                features, row_times, num_lost = _read_decoded(reader, path, segment)
             except DecodeError as error:
                 logger.warning("left out: %s", error)
             else:
@@ -165,6 +157,20 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
         segments=tuple(_segment(segments, index) for index in kept),
         groups=tuple(groups[index] for index in kept),
     )
+
+
+def _feature_reader(dataset: Any) -> CacheReader | FeatureFileReader:
+    """Returns the reader of a data set of features with one label per video; else raises ``ConfigError``."""
+    if not isinstance(dataset, VideoDataset) or not isinstance(
+        dataset.reader, CacheReader | FeatureFileReader
+    ):
+        raise ConfigError(
+            "DATA.FEATURES = '': must be set for a probe, which works on features; extract them with "
+            "`slowfast extract`, or use the data set 'features'"
+        )
+    if dataset.labels.ndim != 1:
+        raise ConfigError("DATA.MULTI_LABEL = True: must be False for a probe, which compares single classes")
+    return dataset.reader
 
 
 def _segment(segments: NDArray[np.float64] | None, index: int) -> Segment | None:
