@@ -89,14 +89,14 @@ def probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeRep
         FolderInUseError: where another run or search writes to ``OUTPUT_DIR``.
         Interrupted: after a signal; the same command goes on.
     """
-    with lock_folder(cfg.OUTPUT_DIR):
-        return _probe(cfg, options, interrupt)
-
-
-def _probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeReport:
-    started = time.perf_counter()
     require_scikit_learn()
     source = find_source(cfg)
+    with lock_folder(cfg.OUTPUT_DIR):
+        return _probe(cfg, source, options, interrupt)
+
+
+def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interrupt: Interrupt) -> ProbeReport:
+    started = time.perf_counter()
     problem, manifest = _load_problem(cfg, source, options)
     candidates = _checked_candidates(cfg, problem, source, options.num_candidates)
     folder = Path(cfg.OUTPUT_DIR)
