@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,11 +38,13 @@ METRICS = {
     "map": ("mAP", 4),
 }
 _FOLD = re.compile(r"fold_(\d+)")
+# In the table, for a metric that a fold lacks.
+_MISSING = "–"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A metric over K folds.
+    """A metric over the K folds that have it.
 
     Attributes:
         mean: of the folds.
@@ -86,15 +89,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the requested file; returns the exit status."""
     folds = find_folds(Path(args.folder))
-    names = [name for name in METRICS if all(name in fold.metrics for fold in folds)]
     spreads = {
-        name: spread_of(
-            [float(fold.metrics[name]) for fold in folds], 1.0 if name in ("auroc", "map") else 100.0
-        )
-        for name in names
+        name: spread_of([*values.values()], 1.0 if name in ("auroc", "map") else 100.0)
+        for name in METRICS
+        if (values := _values(folds, name))
     }
     pooled = pool_predictions(folds, args.group_by)
-    for line in _table(folds, spreads):
+    for line in [*_table(folds, spreads), *_remarks(folds, spreads)]:
         print(line)
     if pooled is not None:
         print(f"all {len(pooled.labels)} videos: {pooled.describe_intervals()}")
@@ -203,9 +204,15 @@ def pool_predictions(folds: Sequence[FoldResult], group_by: str) -> Predictions 
     first = loaded[0]
     if any(part.class_names != first.class_names for part in loaded):
         raise DataError("the predictions files of the folds have different classes; test folds of one task")
+    fold_of: dict[str, int] = {}
+    for fold, part in zip(folds, loaded, strict=True):
+        for path in dict.fromkeys(part.paths):  # segments of one file have one path
+            if (other := fold_of.setdefault(path, fold.number)) != fold.number:
+                raise DataError(
+                    f"the folds {other} and {fold.number} both test {path}; write folds with `slowfast "
+                    "prepare split --folds`"
+                )
     paths = [path for part in loaded for path in part.paths]
-    if len(set(paths)) < len(paths):
-        raise DataError("two folds test the same video; write folds with `slowfast prepare split --folds`")
     groups = tuple(groups_by_pattern(paths, group_by)) if group_by else ()
     if not group_by and all(part.groups for part in loaded):
         groups = tuple(group for part in loaded for group in part.groups)
@@ -222,13 +229,36 @@ def pool_predictions(folds: Sequence[FoldResult], group_by: str) -> Predictions 
     )
 
 
+def _values(folds: Sequence[FoldResult], name: str) -> dict[int, float]:
+    """Returns a metric by the number of the fold; the test of one class, for instance, has no AUROC."""
+    found = {fold.number: fold.metrics.get(name) for fold in folds}
+    numbers = {number: float(value) for number, value in found.items() if value is not None}
+    return {number: value for number, value in numbers.items() if not math.isnan(value)}
+
+
+def _remarks(folds: Sequence[FoldResult], names: Iterable[str]) -> list[str]:
+    """Returns one line per metric that some folds lack."""
+    remarks = []
+    for name in names:
+        values = _values(folds, name)
+        lacking = [str(fold.number) for fold in folds if fold.number not in values]
+        if lacking:
+            ones = f"fold {lacking[0]}" if len(lacking) == 1 else f"the folds {', '.join(lacking)}"
+            remarks.append(
+                f"{METRICS[name][0].removesuffix(', %')}: over {len(values)} of {len(folds)} folds, since "
+                f"the test of {ones} has no value"
+            )
+    return remarks
+
+
 def _table(folds: Sequence[FoldResult], spreads: Mapping[str, Spread]) -> list[str]:
     """Returns the lines of the table: one per fold, then mean, spread and interval."""
     formats = [METRICS[name] for name in spreads]
     rows = [["fold", "videos", *(title for title, _ in formats)]]
     for fold in folds:
-        values = [f"{fold.metrics[name]:.{METRICS[name][1]}f}" for name in spreads]
-        rows.append([str(fold.number), str(fold.metrics["videos"]), *values])
+        values = {name: _values([fold], name).get(fold.number) for name in spreads}
+        cells = [_MISSING if v is None else f"{v:.{METRICS[name][1]}f}" for name, v in values.items()]
+        rows.append([str(fold.number), str(fold.metrics["videos"]), *cells])
     columns = list(zip(spreads.values(), formats, strict=True))
     total = sum(int(fold.metrics["videos"]) for fold in folds)
     rows.append(["mean", str(total), *(f"{spread.mean:.{digits}f}" for spread, (_, digits) in columns)])
@@ -244,7 +274,10 @@ def _summary(
     folds: Sequence[FoldResult], spreads: Mapping[str, Spread], pooled: Predictions | None
 ) -> dict[str, Any]:
     """Returns the content of the JSON file; NaN becomes null."""
-    known = {name: {key: _number(value) for key, value in asdict(s).items()} for name, s in spreads.items()}
+    known = {
+        name: {key: _number(value) for key, value in asdict(s).items()} | {"folds": [*_values(folds, name)]}
+        for name, s in spreads.items()
+    }
     summary: dict[str, Any] = {
         "folds": [{"fold": fold.number, **fold.metrics} for fold in folds],
         "metrics": known,

@@ -44,6 +44,7 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
 
     for test, chosen in zip(predictions, rows, strict=True):
         _check_same_task(first, rows[0], test, chosen)
+    class_names = _common_names(predictions)
 
     tests = list(zip(weights, predictions, rows, strict=True))
     scores = sum(weight * test.scores[chosen] for weight, test, chosen in tests)
@@ -53,7 +54,7 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
         labels=first.labels[rows[0]],
         scores=np.asarray(scores / sum(weights), dtype=np.float32),
         num_views=np.sum([test.num_views[chosen] for _, test, chosen in tests], axis=0),
-        class_names=first.class_names,
+        class_names=class_names,
         broken=(),
         groups=tuple(first.groups[row] for row in rows[0]) if first.groups else (),
         meta={"fused": len(predictions), "weights": weights},
@@ -73,6 +74,24 @@ def _check_same_task(
         raise DataError(
             "the predictions have different labels for the same videos; use tests of the same list"
         )
+
+
+def _common_names(predictions: Sequence[Predictions]) -> list[str]:
+    """Returns the class names; tests without names, which save indices instead, fit to any names.
+
+    Raises:
+        DataError: where two tests have other classes, or the same classes in another order.
+    """
+    indices = [str(k) for k in range(len(predictions[0].class_names))]
+    named = [test.class_names for test in predictions if test.class_names != indices]
+    for other in named[1:]:
+        if other != named[0]:
+            k = next(k for k, (name, own) in enumerate(zip(other, named[0], strict=True)) if name != own)
+            raise DataError(
+                f"the predictions have different classes: class {k} is {named[0][k]!r} in one and "
+                f"{other[k]!r} in another; test with the same DATA.CLASS_NAMES and the same list"
+            )
+    return named[0] if named else indices
 
 
 def _rows_by_video(predictions: Predictions) -> dict[tuple[int, str], int]:

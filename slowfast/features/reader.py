@@ -98,11 +98,11 @@ class CacheReader:
 class FeatureFileReader:
     """A reader of views from files of other programs: ``.npy``, or ``.npz`` with ``features`` and ``times``.
 
-    Times are seconds in the video, one per row; for ``NAME.npy`` they are in ``NAME.times.npy``. Where the
-    first time is 0, times are starts: a row is valid from its own time to the time of the next row. Otherwise
-    they are centres of the frames that a row was computed from, and a row is valid from half a step before
-    its time. The first row is always valid from second 0. The frames of the source video are not known:
-    positions that are frame indices for other readers are row numbers here.
+    Times are seconds in the video, 0 or more, one per row; for ``NAME.npy`` they are in ``NAME.times.npy``.
+    Where the first time is 0, times are starts: a row is valid from its own time to the time of the next row.
+    Otherwise they are centres of the frames that a row was computed from, and a row is valid from half a step
+    before its time. The first row is always valid from second 0. The frames of the source video are not
+    known: positions that are frame indices for other readers are row numbers here.
 
     Attributes:
         scheme: chooses the rows of a view.
@@ -138,7 +138,8 @@ class FeatureFileReader:
             DecodeError: as :meth:`read`.
         """
         features, times = self.open(path)
-        return torch.from_numpy(np.array(features)), RowTimes(times, np.arange(times.num_frames))
+        native = features.astype(features.dtype.newbyteorder("="))  # a copy in any case
+        return torch.from_numpy(native), RowTimes(times, np.arange(times.num_frames))
 
     def open(self, path: str) -> tuple[NDArray[Any], FrameTimes]:
         """Returns all features (T, F) or (T, M, F), memory-mapped where the file allows it, and their times.
@@ -162,7 +163,7 @@ class FeatureFileReader:
                 "tokens, width)"
             )
             raise DecodeError(path, "no features", detail)
-        if features.dtype.kind != "f":
+        if features.dtype.kind != "f" or features.dtype.itemsize > 8:
             detail = f"{found} holds {features.dtype}; convert it to float16, float32 or float64"
             raise DecodeError(path, "no features", detail)
         if self.row_shape is not None and features.shape[1:] != self.row_shape:
@@ -190,8 +191,11 @@ class FeatureFileReader:
         if starts.shape != (count,) or not np.isfinite(starts).all() or (np.diff(starts) <= 0).any():
             detail = f"{count} rows need as many ascending seconds; times have shape {starts.shape}"
             raise DecodeError(path, "wrong times", detail)
+        if starts[0] < 0:
+            detail = f"the first of its times is {starts[0]:g} s; must be 0 or more, seconds in the video"
+            raise DecodeError(path, "wrong times", detail)
         step = float(np.median(np.diff(starts))) if count > 1 else 1 / (self.fps or 1.0)
-        shift = min(max(float(starts[0]), 0.0), step / 2)
+        shift = min(float(starts[0]), step / 2)
         duration = float(starts[-1]) + step - shift
         starts -= shift
         starts[0] = 0.0

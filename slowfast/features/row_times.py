@@ -47,6 +47,14 @@ class RowTimes:
         middle = (indices[first] + indices[last]) // 2
         return cls(FrameTimes(start, times.duration, (start + end) / 2), indices[first], middle)
 
+    def select(self, chosen: NDArray[np.bool_]) -> Self:
+        """Returns the times of the chosen rows (R,), at least one; the first is valid from second 0."""
+        seconds = self.times.seconds[chosen]
+        seconds[0] = 0.0
+        middle = None if self.times.centres is None else self.times.centres[chosen]
+        centres = None if self.centres is None else self.centres[chosen]
+        return type(self)(FrameTimes(seconds, self.times.duration, middle), self.numbers[chosen], centres)
+
     def positions(self, rate: float | None, base: int = 0) -> NDArray[np.int64]:
         """Returns the positions (R,) int64 of the rows for a model with that ``position_rate``.
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.errors import ConfigError, DataError
+from slowfast.errors import ConfigError
 from slowfast.features.temporal_statistics import temporal_statistics
 from slowfast.probe.feature_table import FeatureTable
-from slowfast.probe.folds import group_folds
+from slowfast.probe.folds import divide_groups
 
 # Inverse strengths of the L2 penalty, in scikit-learn's sense.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -79,19 +79,22 @@ def linear_scores(
 def _choose_strength(
     x: NDArray[np.float32], y: NDArray[np.int64], groups: Sequence[str], num_classes: int
 ) -> float:
-    """Returns the strength of the highest accuracy over inner folds, the strongest penalty of equals."""
-    folds = min(_INNER_FOLDS, len(set(groups)))
-    try:
-        parts = group_folds(y.tolist(), groups, folds)
-    except DataError:  # a class with a single group cannot be tested within the training videos
-        parts = np.arange(len(y)) % folds
-    correct = dict.fromkeys(STRENGTHS, 0)
-    for fold in range(folds):
-        inner = parts != fold
-        if inner.all() or len(set(y[inner])) < 2:
-            continue
-        for strength, scores in _fit(x[inner], y[inner], x[~inner], STRENGTHS, num_classes).items():
-            correct[strength] += int((scores.argmax(axis=1) == y[~inner]).sum())
+    """Returns the strength of the highest accuracy over inner folds, the strongest penalty of equals.
+
+    Groups stay together, also where a class has a single one, which is then learned or tested. Only where
+    that leaves a single class to learn in every fold, videos are divided one by one.
+    """
+    grouped = divide_groups(y.tolist(), groups, min(_INNER_FOLDS, len(set(groups))))
+    single = np.arange(len(y)) % min(_INNER_FOLDS, len(y))
+    for parts in (grouped, single):
+        correct = dict.fromkeys(STRENGTHS, 0)
+        inners = [parts != fold for fold in range(_INNER_FOLDS)]
+        tested = [inner for inner in inners if not inner.all() and len(set(y[inner])) > 1]
+        for inner in tested:
+            for strength, scores in _fit(x[inner], y[inner], x[~inner], STRENGTHS, num_classes).items():
+                correct[strength] += int((scores.argmax(axis=1) == y[~inner]).sum())
+        if tested:
+            break
     return max(STRENGTHS, key=lambda strength: (correct[strength], -strength))
 
 

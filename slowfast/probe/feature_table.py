@@ -110,10 +110,57 @@ class ClipPlan:
 def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTable:
     """Reads all features of a data set, or of some of its videos; broken videos are logged and left out.
 
+    So are rows of NaN, which stand for frames that cannot be decoded.
+
     Raises:
         ConfigError: for a data set without features, or of videos with several labels.
-        DataError: where the features do not fit into memory, or none can be read.
+        DataError: where the features do not fit into memory, differ in their width, or none can be read.
     """
+    reader = _feature_reader(dataset)
+    wanted = range(dataset.num_videos) if videos is None else videos
+    segments, groups = dataset.segments, listed_groups(dataset)
+    kept: list[int] = []
+    parts: list[Tensor] = []
+    times: list[RowTimes] = []
+    lost: list[int] = []
+    with Progress(len(wanted), "features", "video") as bar:
+        for index in wanted:
+            path, segment = dataset.paths[index], _segment(segments, index)
+            try:
+                features, row_times, num_lost = _read_decoded(reader, path, segment)
+            except DecodeError as error:
+                logger.warning("left out: %s", error)
+            else:
+                if not parts:
+                    _check_memory(features, len(wanted))
+                else:
+                    _check_same_shape(path, features, dataset.paths[kept[0]], parts[0])
+                parts.append(features)
+                times.append(row_times)
+                kept.append(index)
+                lost += [num_lost] if num_lost else []
+            bar.update(1)
+    if not parts:
+        raise DataError("the features of no video can be read; the warnings above name the causes")
+    if lost:
+        logger.warning(
+            "left out: %d rows of %d of %d videos, which are NaN since their frames could not be decoded",
+            *(sum(lost), len(lost), len(wanted)),
+        )
+    lengths = torch.tensor([0, *(len(part) for part in parts)])
+    return FeatureTable(
+        rows=torch.cat(parts),
+        starts=lengths.cumsum(0),
+        times=tuple(times),
+        labels=torch.from_numpy(dataset.labels[kept].astype(np.int64)),
+        paths=tuple(dataset.paths[index] for index in kept),
+        segments=tuple(_segment(segments, index) for index in kept),
+        groups=tuple(groups[index] for index in kept),
+    )
+
+
+def _feature_reader(dataset: Any) -> CacheReader | FeatureFileReader:
+    """Returns the reader of a data set of features with one label per video; else raises ``ConfigError``."""
     if not isinstance(dataset, VideoDataset) or not isinstance(
         dataset.reader, CacheReader | FeatureFileReader
     ):
@@ -123,37 +170,50 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
         )
     if dataset.labels.ndim != 1:
         raise ConfigError("DATA.MULTI_LABEL = True: must be False for a probe, which compares single classes")
-    wanted = range(dataset.num_videos) if videos is None else videos
-    segments, groups = dataset.segments, listed_groups(dataset)
-    kept: list[int] = []
-    parts: list[Tensor] = []
-    times: list[RowTimes] = []
-    with Progress(len(wanted), "features", "video") as bar:
-        for index in wanted:
-            path = dataset.paths[index]
-            try:
-                features, row_times = dataset.reader.read_all(path)
-            except DecodeError as error:
-                logger.warning("left out: %s", error)
-            else:
-                if not parts:
-                    _check_memory(features, len(wanted))
-                parts.append(features)
-                times.append(row_times)
-                kept.append(index)
-            bar.update(1)
-    if not parts:
-        raise DataError("the features of no video can be read; the warnings above name the causes")
-    lengths = torch.tensor([0, *(len(part) for part in parts)])
-    return FeatureTable(
-        rows=torch.cat(parts),
-        starts=lengths.cumsum(0),
-        times=tuple(times),
-        labels=torch.from_numpy(dataset.labels[kept].astype(np.int64)),
-        paths=tuple(dataset.paths[index] for index in kept),
-        segments=tuple(None if segments is None else tuple(segments[index].tolist()) for index in kept),
-        groups=tuple(groups[index] for index in kept),
-    )
+    return dataset.reader
+
+
+def _segment(segments: NDArray[np.float64] | None, index: int) -> Segment | None:
+    return None if segments is None else (float(segments[index, 0]), float(segments[index, 1]))
+
+
+def _read_decoded(
+    reader: CacheReader | FeatureFileReader, path: str, segment: Segment | None
+) -> tuple[Tensor, RowTimes, int]:
+    """Returns the rows of a video without those of NaN, their times, and the number of those left out.
+
+    Raises:
+        DecodeError: where the file cannot be read, its values are not finite, or it ends before the segment.
+    """
+    features, row_times = reader.read_all(path)
+    values = features.flatten(1)
+    lost = values.isnan().all(dim=1)
+    damaged = ~(lost | values.isfinite().all(dim=1))
+    if damaged.any():
+        detail = f"NaN or infinite values in row {int(damaged.nonzero()[0])}; extract the features again"
+        raise DecodeError(path, "damaged features", detail)
+    needed = slice(None)
+    if segment is not None:
+        try:
+            first, cut = row_times.times.cut(*segment)
+        except ValueError as error:
+            raise DecodeError(path, "segment outside", str(error)) from error
+        needed = slice(first, first + cut.num_frames)
+    if lost[needed].all():
+        raise DecodeError(path, "corrupt", "no frame can be decoded")
+    if not lost.any():
+        return features, row_times, 0
+    return features[~lost], row_times.select((~lost).numpy()), int(lost.sum())
+
+
+def _check_same_shape(path: str, features: Tensor, other_path: str, other: Tensor) -> None:
+    """Raises ``DataError`` where the rows (n, …) of two videos differ in their shape."""
+    shape, other_shape = tuple(features.shape[1:]), tuple(other.shape[1:])
+    if shape != other_shape:
+        raise DataError(
+            f"{path}: has rows of shape {shape}, and {other_path} has {other_shape}; extract the features of "
+            "all videos with one model, or remove the video from its list"
+        )
 
 
 def listed_groups(dataset: Any) -> Sequence[str]:
@@ -165,6 +225,8 @@ def concatenate(tables: Sequence[FeatureTable]) -> FeatureTable:
     """Returns the videos of several tables in one."""
     if len(tables) == 1:
         return tables[0]
+    for table in tables[1:]:
+        _check_same_shape(table.paths[0], table.rows, tables[0].paths[0], tables[0].rows)
     offsets = np.cumsum([0, *(len(table.rows) for table in tables)]).tolist()
     starts = [table.starts[:-1] + offset for table, offset in zip(tables, offsets, strict=False)]
     return FeatureTable(

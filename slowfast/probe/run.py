@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.distributed.device import choose_device, is_cpu
 from slowfast.distributed.world import World
+from slowfast.engine.run_lock import lock_folder
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import ConfigError, DataError
 from slowfast.features.build import describe_mismatch
@@ -38,15 +37,20 @@ from slowfast.probe.baselines import (
 )
 from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_source
 from slowfast.probe.feature_table import FeatureTable, concatenate, listed_groups, load_table
-from slowfast.probe.folds import check_disjoint, group_folds, groups_from_file, stratified_subset
+from slowfast.probe.folds import (
+    check_disjoint,
+    check_group_columns,
+    group_folds,
+    groups_from_file,
+    stratified_subset,
+)
 from slowfast.probe.metrics import METRICS
+from slowfast.probe.output_folder import claim_folder
 from slowfast.probe.report import CHOSEN, ProbeReport, build_report
 from slowfast.probe.search import SearchResult, search
 from slowfast.probe.tasks import Problem, ResultFiles, Runner, Task
 
 logger = get_logger(__name__)
-
-IDENTITY = "probe_settings.json"
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class ProbeOptions:
         splits: splits that are divided into folds, such as ``train`` and ``val``.
         test: whether the chosen setting and the baselines are also tested on the split ``test``.
         group_by: regular expression that captures the group of a path; empty: the column of groups of the
-            lists, or each video is a group.
+            lists, or each video is a group where none of the lists has one.
         groups_file: csv file with the columns ``path`` and ``group``; replaces ``group_by``.
         num_folds, num_seeds, num_candidates: of the search.
         num_videos: size of a subset of the videos; 0: all.
@@ -83,15 +87,21 @@ def probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeRep
     Raises:
         ConfigError: for settings that do not fit together, or features that do not fit the model.
         DataError: for videos or groups that cannot be divided, or a test list that shares groups.
+        FolderInUseError: where another run or search writes to ``OUTPUT_DIR``.
         Interrupted: after a signal; the same command goes on.
     """
-    started = time.perf_counter()
     require_scikit_learn()
     source = find_source(cfg)
+    with lock_folder(cfg.OUTPUT_DIR):
+        return _probe(cfg, source, options, interrupt)
+
+
+def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interrupt: Interrupt) -> ProbeReport:
+    started = time.perf_counter()
     problem, manifest = _load_problem(cfg, source, options)
     candidates = _checked_candidates(cfg, problem, source, options.num_candidates)
     folder = Path(cfg.OUTPUT_DIR)
-    _claim_folder(folder, problem, manifest)
+    claim_folder(folder, problem, manifest)
     _log_problem(problem, options, len(candidates))
     workers = _choose_workers(options.workers, problem.device)
     baselines = [MAJORITY, LINEAR_MEAN, LINEAR_STATISTICS]
@@ -133,16 +143,18 @@ def _load_problem(
         own = adopt_frame_format(cfg, model)
     else:
         own = changed(cfg, [("DATA.INTERPOLATION", "bilinear"), ("DATA.NORMALIZATION", "data")])
-    datasets = [build_dataset(own, split) for split in options.splits]
-    manifests = [_check_origin(own, model, dataset) for dataset in datasets]
-    training = _load_training(datasets, options, own.RNG_SEED)
+    splits = [*options.splits, "test"] if options.test else options.splits
+    datasets = {split: build_dataset(own, split) for split in splits}
+    manifests = [_check_origin(own, model, dataset) for dataset in datasets.values()]
+    if not (options.groups_file or options.group_by):
+        check_group_columns({split: dataset.groups is not None for split, dataset in datasets.items()})
+    training = _load_training([datasets[split] for split in options.splits], options, own.RNG_SEED)
     _check_unique(training)
     groups = _groups(training.paths, training.groups, options)
     folds = group_folds(training.labels.tolist(), groups, options.num_folds, own.RNG_SEED)
     test = []
     if options.test:
-        test_set = build_dataset(own, "test")
-        _check_origin(own, model, test_set)
+        test_set = datasets["test"]
         test_groups = _groups(test_set.paths, listed_groups(test_set), options)
         check_disjoint(groups, test_groups)
         test = [load_table(test_set)]
@@ -226,35 +238,6 @@ def _checked_candidates(
         if problems := check(candidate.apply(problem.cfg)):
             raise ConfigError(*problems, source=f"candidate {candidate.family} {candidate.describe()}")
     return candidates
-
-
-def _claim_folder(folder: Path, problem: Problem, manifest: Manifest | None) -> None:
-    """Raises ``ConfigError`` where the folder holds results of other data or settings.
-
-    The configuration counts except its output folder, the number of processes and the like.
-    """
-    cfg = problem.cfg.clone()
-    cfg.defrost()
-    cfg.OUTPUT_DIR, cfg.NUM_GPUS, cfg.LOG_PERIOD = "", 0, 1
-    table = problem.table
-    data = [table.paths, table.segments, table.labels.tolist(), problem.folds.tolist(), problem.groups]
-    settings = {
-        "configuration": hashlib.sha256(cfg.dump().encode()).hexdigest(),
-        "videos, groups and folds": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
-        "features": "" if manifest is None else json.dumps(manifest.as_dict()["source"], sort_keys=True),
-    }
-    path = folder / IDENTITY
-    if path.is_file():
-        try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            earlier = {}
-        if different := [name for name, value in settings.items() if earlier.get(name) != value]:
-            raise ConfigError(
-                f"OUTPUT_DIR = {str(folder)!r}: must be empty or hold a search of the same data and "
-                f"settings; its search has other {' and '.join(different)}. Choose another folder"
-            )
-    write_text(path, json.dumps(settings, indent=2) + "\n")
 
 
 def _choose_workers(wanted: int, device: torch.device) -> int:

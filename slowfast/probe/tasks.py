@@ -153,7 +153,7 @@ class ResultFiles:
         try:
             with np.load(self._folder / task.file_name, allow_pickle=False) as file:
                 return Trained(file["scores"], tuple(file["losses"].tolist()), float(file["seconds"]))
-        except (OSError, ValueError, KeyError, EOFError):
+        except Exception:  # a damaged archive raises errors of several libraries
             return None
 
     def write(self, task: Task, result: Trained) -> None:

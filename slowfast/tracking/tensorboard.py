@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slowfast.tracking.figure_text import as_figure_text
 from slowfast.tracking.tracker import Outcome
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def draw_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(confusion) <= 40 and class_names:
-        axes.set_xticks(range(len(confusion)), class_names, rotation=90)
-        axes.set_yticks(range(len(confusion)), class_names)
+        names = [as_figure_text(name) for name in class_names]
+        axes.set_xticks(range(len(confusion)), names, rotation=90)
+        axes.set_yticks(range(len(confusion)), names)
     return figure

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
+from slowfast.tracking.figure_text import as_figure_text
 from slowfast.visualization.run_log import Metric, RunLog, Split
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def plot_runs(axes: Axes, runs: Sequence[RunLog], metric: Metric, *, colors: Seq
     for run, color in zip(runs, colors, strict=True):
         for split, name, style in _CURVES:
             if points := run.curve(metric, split):
-                label = f"{run.name}, {name}"
+                label = as_figure_text(f"{run.name}, {name}")
                 width = 1.2 if split == "train" else 2.0
                 axes.plot(
                     *zip(*points, strict=True), style, color=color, label=label, linewidth=width, markersize=4
@@ -142,20 +143,27 @@ def inline_svg(figure: Figure, label: str) -> str:
     for artist in figure.findobj():
         artist.set_clip_on(False)  # clip paths are references by URL, which a page without a network avoids
     file = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": as_figure_text(label)}):
         # Without metadata, which consists of addresses on the web.
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     svg = file.getvalue()
     width, height = (72 * inches for inches in figure.get_size_inches())
-    head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label={quoteattr(label)}>'
-    svg = re.sub(r"^.*?<svg[^>]*>", lambda _: head, svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"^.*?<svg[^>]*>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
-    svg = re.sub(r"font(-size|-family)?: [^;\"]*;? ?", "", svg)  # the style sheet of the page has the font
+    # Within tags only: what looks like style in a text is part of a name.
+    svg = re.sub(r"<[^>]*>", lambda tag: _as_page_tag(tag[0]), svg)
+    head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label={quoteattr(label)}>'
+    return head + svg
+
+
+def _as_page_tag(tag: str) -> str:
+    """Returns a tag of matplotlib with the colours of the page, and without identifiers and fonts."""
+    tag = re.sub(r'^<g id="[^"]*">', "<g>", tag)
+    tag = re.sub(r"font(-size|-family)?: [^;\"]*;? ?", "", tag)  # the style sheet of the page has the font
     for color, variable in PAGE_COLORS.items():
-        svg = svg.replace(color, variable)
-    return svg
+        tag = tag.replace(color, variable)
+    return tag
 
 
 def bar_strip(values: Sequence[float], *, title: str, height: int = 52) -> str:

@@ -17,6 +17,8 @@ from slowfast.visualization.charts import bar_strip
 FRAME_HEIGHT = 96
 _GAP = 4
 _QUALITY = 82
+# Pixels of a JPEG file in a row.
+_MAX_WIDTH = 65_500
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def cut_filmstrip(
         seconds = video.times.seconds[chosen].tolist()
         frames = video.read(chosen)  # (T, H, W, 3)
     count, height, width, _ = frames.shape
-    width = round(width * FRAME_HEIGHT / height)
+    # Extreme shapes are distorted rather than refused: a JPEG file has neither 0 nor more pixels in a row.
+    width = min(max(round(width * FRAME_HEIGHT / height), 1), _MAX_WIDTH // count - _GAP)
     strip = Image.new("RGB", (count * (width + _GAP) - _GAP, FRAME_HEIGHT), "white")
     for t, frame in enumerate(frames):
         image = Image.fromarray(frame).resize((width, FRAME_HEIGHT), Image.Resampling.LANCZOS)

@@ -22,6 +22,7 @@ from slowfast.log import get_logger
 from slowfast.models.capabilities import AttendsFrames, clip_grid_of
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
+from slowfast.tracking.figure_text import as_figure_text
 from slowfast.tracking.tensorboard import event_folder
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def draw_model_view(
     parts = [part for part in (frames, attention) if part is not None]
     figure = Figure(figsize=(11, 1 + 1.6 * len(parts)), layout="constrained")
     rows = figure.add_gridspec(len(parts), 1)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(as_figure_text(title), fontsize=11)
     if frames is not None:
         axes = figure.add_subplot(rows[0])
         shown = np.unique(np.round(np.linspace(0, len(frames) - 1, _STRIP_FRAMES)).astype(np.int64))

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from slowfast.analysis.folds import spread_of
+from slowfast.analysis.folds import FoldResult, pool_predictions, spread_of
 from slowfast.cli.analyze import main as analyze
 from slowfast.cli.prepare import main as prepare
 from slowfast.cli.run import build_parser as run_parser
 from slowfast.cli.run import overrides_from
-from slowfast.engine.prediction_file import load_predictions
+from slowfast.engine.prediction_file import Predictions, load_predictions, save_predictions
 from slowfast.engine.run import run
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, DataError
 from tests.support.tiny import tiny_config
 
 
@@ -59,6 +59,47 @@ def test_the_summary_has_all_folds_and_all_videos(folds: Path, capsys: pytest.Ca
     assert f"all {videos} videos: top-1" in printed
     assert f"over {summary['pooled']['groups']} groups of videos" in printed
     assert "spread" in printed
+
+
+def segments_of(path: str) -> Predictions:
+    """Returns the test of two segments of one file."""
+    return Predictions(
+        video_ids=np.arange(2), paths=[path] * 2, labels=np.array([0, 1]), scores=np.eye(2, dtype=np.float32),
+        num_views=np.ones(2, np.int64), class_names=["a", "b"], broken=(), meta={},
+    )  # fmt: skip
+
+
+def test_segments_of_one_file_are_tested_by_one_fold(tmp_path: Path) -> None:
+    results = []
+    for number, path in enumerate(("0.mp4", "1.mp4", "0.mp4")):
+        save_predictions(tmp_path / f"{number}.npz", segments_of(path))
+        results.append(FoldResult(number, {}, tmp_path / f"{number}.npz"))
+    pooled = pool_predictions(results[:2], "")
+    assert pooled is not None
+    assert pooled.paths == ["0.mp4", "0.mp4", "1.mp4", "1.mp4"]
+    with pytest.raises(DataError, match=r"the folds 0 and 2 both test 0\.mp4"):
+        pool_predictions(results, "")
+
+
+@pytest.mark.parametrize("lacking", [{}, {"auroc": None}, {"auroc": float("nan")}])
+def test_a_metric_that_one_fold_lacks_is_shown_for_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lacking: dict[str, float | None]
+) -> None:
+    """The test of one class has no AUROC."""
+    for number, metrics in enumerate(({"auroc": 0.5}, lacking, {"auroc": 0.75})):
+        folder = tmp_path / f"fold_{number}"
+        folder.mkdir()
+        line = {"_type": "test_final", "videos": 4, "top1_acc": 80.0, "top5_acc": 100.0, **metrics}
+        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    assert analyze(["folds", str(tmp_path), "--output", str(tmp_path / "folds.json")]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines()]
+    assert [row[-1] for row in rows[:5]] == ["AUROC", "0.500", "–", "0.750", "0.625"]
+    assert "AUROC: over 2 of 3 folds, since the test of fold 1 has no value" in printed
+    summary = json.loads((tmp_path / "folds.json").read_text())["metrics"]
+    assert summary["auroc"]["mean"] == 0.625
+    assert summary["auroc"]["folds"] == [0, 2]
+    assert summary["top1_acc"]["folds"] == [0, 1, 2]
 
 
 def test_predictions_in_other_orders_of_the_frames_do_not_count(

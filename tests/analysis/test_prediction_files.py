@@ -40,6 +40,13 @@ def test_fusion_is_the_weighted_mean_of_scores() -> None:
     assert fuse([FIRST, SECOND]).predicted.tolist() == [0, 1, 2]
 
 
+def test_indices_instead_of_names_are_not_other_classes() -> None:
+    """Tests without ``DATA.CLASS_NAMES`` save the indices of the classes."""
+    unnamed = replace(SECOND, class_names=["0", "1", "2"])
+    assert fuse([FIRST, unnamed]).class_names == CLASSES
+    assert fuse([unnamed, FIRST]).class_names == CLASSES
+
+
 def test_fusion_has_the_videos_that_all_tests_have() -> None:
     incomplete = predictions(SECOND.scores[[2, 0]], [2, 0], ids=[2, 0])
     fused = fuse([FIRST, incomplete])
@@ -53,6 +60,11 @@ def test_fusion_has_the_videos_that_all_tests_have() -> None:
         (predictions(SECOND.scores, [0, 1, 1]), None, "different labels for the same videos"),
         (predictions(SECOND.scores, [0, 1, 2], ids=[7, 8, 9]), None, "no common video"),
         (predictions(SECOND.scores[:, :2], [0, 1, 1]), None, "3 and 2 classes"),
+        (
+            replace(SECOND, class_names=["archery", "cooking", "bowling"]),
+            None,
+            "class 1 is 'bowling' in one and 'cooking' in another",
+        ),
         (SECOND, [1.0], "must be 2 numbers above 0"),
     ],
 )

@@ -14,9 +14,11 @@ from fvcore.common.config import CfgNode
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.datasets.loading.loader import build_loader, collate
+from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.errors import ConfigError, DataError
 from slowfast.features.batch import FeatureBatch, FeatureClip
 from slowfast.features.cache import FeatureNames
+from slowfast.features.reader import FeatureFileReader
 from tests.support.configs import make_config
 
 WIDTH = 6
@@ -173,8 +175,14 @@ def test_several_crops_are_refused(coin: Path) -> None:
     [
         ({"features": rows(8), "times": np.arange(7)}, "8 rows need as many ascending seconds"),
         ({"features": rows(8), "times": np.zeros(8)}, "ascending"),
+        ({"features": rows(8), "times": np.arange(8) - 2}, "the first of its times is -2 s; must be 0 or"),
         ({"feats": rows(8)}, "has feats, but no array 'features'"),
         ({"features": np.zeros((8, WIDTH), np.uint16), "times": np.arange(8)}, "holds uint16"),
+        pytest.param(
+            {"features": np.zeros((8, WIDTH), np.longdouble), "times": np.arange(8)},
+            "holds float128",
+            marks=pytest.mark.skipif(np.longdouble(0).itemsize == 8, reason="has no longer type"),
+        ),
         ({"features": np.zeros(8), "times": np.arange(8)}, "must be rows of features"),
     ],
 )
@@ -204,6 +212,16 @@ def test_pickled_arrays_are_not_opened(coin: Path) -> None:
     item = build_dataset(config(coin), "test")[1]
     assert isinstance(item, BrokenVideo)
     assert "object" in item.detail.lower()
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
+def test_all_rows_of_another_byte_order_are_read(coin: Path, dtype: str) -> None:
+    np.save(coin / "features/1-xyz.npy", rows(8).astype(dtype))
+    dataset = build_dataset(config(coin), "test")
+    assert isinstance(dataset, VideoDataset)
+    assert isinstance(dataset.reader, FeatureFileReader)
+    features, _ = dataset.reader.read_all(dataset.paths[1])
+    torch.testing.assert_close(features.float(), torch.from_numpy(rows(8)).float(), rtol=1e-3, atol=0)
 
 
 def test_a_batch_of_broken_videos_has_no_clips() -> None:

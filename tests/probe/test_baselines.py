@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,37 @@ def test_the_choice_of_the_penalty_does_not_see_the_test_videos(data: tuple[np.n
     shuffled = labels.copy()
     shuffled[test] = np.random.default_rng(1).permutation(shuffled[test])
     assert linear_scores(x, shuffled, groups, train, test, CLASSES)[1] == strength
+
+
+@pytest.mark.parametrize(
+    ("groups", "whole"),
+    [
+        ("aaaabbbbccccdddd", True),  # class 2 has the group d only
+        ("aaaaaaaaaaaadddd", False),  # without d there is one class, and nothing can be learned
+        ("aaaaaaaaaaaaaaaa", False),
+    ],
+)
+def test_the_penalty_is_chosen_over_whole_groups_where_they_leave_two_classes(
+    monkeypatch: pytest.MonkeyPatch, groups: str, whole: bool
+) -> None:
+    """Videos of one group are alike: if they are learned and tested, the weakest penalty seems the best."""
+    labels = np.array([0, 1] * 4 + [0] * 4 + [2] * 4 if whole else [0] * 12 + [1] * 4)
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    x[:, 0] = [ord(group) for group in groups]  # tells the groups apart below
+    shared = []
+    fit = module._fit
+
+    def record(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, *args: Any) -> dict[float, np.ndarray]:
+        shared.append(bool(set(x[:, 0]) & set(x_test[:, 0])))
+        return fit(x, y, x_test, *args)
+
+    monkeypatch.setattr(module, "_fit", record)
+    everything = np.arange(16)
+    _, strength = linear_scores(x, labels, list(groups), everything, everything, CLASSES)
+    *inner, _ = shared  # the last one is the fit on all training videos
+    assert inner
+    assert not any(inner) if whole else all(inner)
+    assert strength in module.STRENGTHS
 
 
 def test_a_class_that_is_not_trained_has_score_0(data: tuple[np.ndarray, np.ndarray]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +87,69 @@ def test_broken_files_are_left_out_and_features_of_no_video_are_an_error(
     assert len(table) == 5
     with pytest.raises(DataError, match="the features of no video can be read"):
         load_table(build_dataset(cfg, "train"), [1])
+
+
+def test_a_segment_after_the_end_of_its_file_is_left_out(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [line.split() for line in (tmp_path / "train.csv").read_text().splitlines()]
+    listed = [f"{path},{label},0.2,{50 if number else 0.8}" for number, (path, label) in enumerate(lines)]
+    late = f"{lines[0][0]},{lines[0][1]},50,51"
+    (tmp_path / "train.csv").write_text("\n".join(["path,label,start,end", *listed, late]) + "\n")
+    cfg.merge_from_list(["DATA.PATH_LABEL_SEPARATOR", ","])
+    table = load_table(build_dataset(cfg, "train"))
+    assert len(table) == len(lines)
+    assert table.video(0).shape == (6, WIDTH)
+    assert evaluation_plan(cfg, table, None).rows.shape[1] == len(lines)
+    assert "p0_0.npy: segment outside (starts at 50 s, but the video ends at 1.200 s)" in caplog.text
+
+
+def test_rows_of_frames_that_cannot_be_decoded_are_left_out(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a file of features NaN stands for such a frame; the others keep their times and positions."""
+    features = np.load(tmp_path / "p0_1.npy")
+    features[[0, 4, 5]] = np.nan
+    np.save(tmp_path / "p0_1.npy", features)
+    cfg.merge_from_list(["TRAIN.EVAL_NUM_FRAMES", 0])
+    table = load_table(build_dataset(cfg, "train"))
+    assert torch.isfinite(table.rows).all()
+    known = [1, 2, 3, 6, 7, 8, 9, 10, 11]
+    torch.testing.assert_close(table.video(1), torch.from_numpy(features[known]))
+    clip, positions, _ = evaluation_plan(cfg, table, None).clips(table, torch.tensor([1]))
+    torch.testing.assert_close(clip[0], torch.from_numpy(features[known]))
+    assert (positions[0] - positions[0, 0]).tolist() == [row - 1 for row in known]
+    assert "3 rows of 1 of 6 videos, which are NaN since their frames could not be decoded" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "value", "detail"),
+    [
+        (slice(None), np.nan, "no frame can be decoded"),
+        ((3, 2), np.nan, "NaN or infinite values in row 3"),
+        ((5, 1), np.inf, "NaN or infinite values in row 5"),
+    ],
+)
+def test_videos_of_features_that_are_not_finite_are_left_out(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture, rows: Any, value: float, detail: str
+) -> None:
+    features = np.load(tmp_path / "p0_1.npy")
+    features[rows] = value
+    np.save(tmp_path / "p0_1.npy", features)
+    table = load_table(build_dataset(cfg, "train"))
+    assert len(table) == 5
+    assert f"{tmp_path}/p0_1.npy: " in caplog.text
+    assert detail in caplog.text
+
+
+def test_files_of_another_width_are_refused_by_name(cfg: CfgNode, tmp_path: Path) -> None:
+    np.save(tmp_path / "p0_1.npy", np.ones((ROWS, 4), np.float32))
+    dataset = build_dataset(cfg, "train")
+    message = r"p0_1\.npy: has rows of shape \(4,\), and .*p0_0\.npy has \(8,\)"
+    with pytest.raises(DataError, match=message):
+        load_table(dataset)
+    with pytest.raises(DataError, match=message):
+        concatenate([load_table(dataset, [0]), load_table(dataset, [1])])
 
 
 def test_videos_without_features_are_refused(small_dataset: Path, tmp_path: Path) -> None:

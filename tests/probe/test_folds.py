@@ -32,6 +32,20 @@ def test_the_classes_of_single_videos_are_divided_equally() -> None:
         assert np.bincount(np.array(labels)[parts == fold]).tolist() == [10, 4]
 
 
+def test_a_class_of_two_groups_is_in_two_folds() -> None:
+    """Equal fractions alone would put the two small groups, which have all of class 0, into one fold."""
+    labels, groups = [1] * 6 + [0] * 3, ["large"] * 5 + ["mixed"] * 2 + ["small"] * 2
+    parts = group_folds(labels, groups, 2)
+    for label in (0, 1):
+        assert set(parts[np.array(labels) == label]) == {0, 1}
+
+
+def test_three_groups_that_share_a_class_each_are_divided() -> None:
+    """Two of the groups must share a fold, and so one of the classes is in a single fold."""
+    parts = group_folds([0, 1, 1, 2, 2, 0], ["a", "a", "b", "b", "c", "c"], 2)
+    assert set(parts) == {0, 1}
+
+
 def test_more_folds_than_groups_are_refused() -> None:
     with pytest.raises(DataError, match="--folds 3: must be at most the number of groups, which is 2"):
         group_folds([0, 0, 0, 0], ["a", "b", "a", "b"], 3)
@@ -60,6 +74,18 @@ def test_a_test_list_with_groups_of_training_is_refused_by_name() -> None:
     message = "the test list shares 2 groups with training: a (1), b (2)"
     with pytest.raises(DataError, match=re.escape(message)):
         check_disjoint(["a", "b", "d"], ["a", "b", "b", "c"])
+
+
+def test_a_subset_without_a_group_is_refused() -> None:
+    """All groups are larger than twice the number of videos, so that each goes to the other part."""
+    message = "--videos 9: must be larger, since groups are kept together and the smallest has 20 videos"
+    with pytest.raises(DataError, match=message):
+        stratified_subset(["0", "1"] * 30, ["a", "b", "c"] * 20, 9)
+
+
+def test_a_subset_of_fewer_groups_than_folds_is_refused_with_its_remedy() -> None:
+    with pytest.raises(DataError, match="use fewer folds, a finer grouping, or more videos"):
+        group_folds([0, 0], ["a", "a"], 2)
 
 
 def test_a_subset_has_whole_groups_and_all_classes() -> None:

@@ -16,6 +16,7 @@ from slowfast.cli import probe as cli
 from slowfast.config import load_config
 from slowfast.distributed.world import World
 from slowfast.engine.run import run
+from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from slowfast.errors import ConfigError, DataError
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt, Interrupted
@@ -90,6 +91,23 @@ def test_groups_are_those_of_the_lists_where_no_option_names_them(videos: Path, 
         search(videos, tmp_path / "other", *changes, group_by="")
 
 
+@pytest.mark.parametrize("without", ["train", "test"])
+def test_groups_of_some_lists_only_are_refused(videos: Path, tmp_path: Path, without: str) -> None:
+    """Otherwise the paths of one list would never equal the groups of the other, whoever is in both."""
+    for split in ("train", "test"):
+        rows = [line.split() for line in (videos / f"{split}.csv").read_text().splitlines()]
+        header = "path,label\n" if split == without else "path,label,group\n"
+        ends = ["" if split == without else f",{Path(path).name.split('_')[0]}" for path, _ in rows]
+        lines = [f"{path},{label}{end}\n" for (path, label), end in zip(rows, ends, strict=True)]
+        (tmp_path / f"{split}.csv").write_text(header + "".join(lines))
+    changes = ("DATA.PATH_TO_DATA_DIR", tmp_path, "DATA.PATH_LABEL_SEPARATOR", ",")
+    message = f"the list of the split '{without}': must have a column of groups"
+    with pytest.raises(DataError, match=message):
+        search(videos, tmp_path / "output", *changes, group_by="")
+    with pytest.raises(DataError, match="--folds 99"):  # --group-by names the groups of all lists
+        search(videos, tmp_path / "output", *changes, num_folds=99)
+
+
 def test_the_report_is_written_as_json_and_page(finished: tuple[Path, ProbeReport]) -> None:
     folder, report = finished
     content = json.loads((folder / "probe.json").read_text())
@@ -161,6 +179,25 @@ def test_a_folder_with_a_search_of_other_data_is_refused(
         search(videos, folder, num_folds=4)
     with pytest.raises(ConfigError, match="its search has other configuration"):
         search(videos, folder, "SOLVER.BETAS", [0.8, 0.9])
+
+
+def test_a_folder_with_a_search_of_other_features_is_refused(tmp_path: Path) -> None:
+    """Files of other programs say nothing of their origin, so that only their content tells."""
+    write_ordered_videos(tmp_path, num_videos=8, test_videos=0)
+    short = ("SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.0)
+    fast = {"test": False, "num_candidates": 1}
+    search(tmp_path, tmp_path / "output", *short, **fast)
+    features = np.load(tmp_path / "p3_7.npy")
+    features[0, 0] += 1
+    np.save(tmp_path / "p3_7.npy", features)
+    with pytest.raises(ConfigError, match="its search has other features"):
+        search(tmp_path, tmp_path / "output", *short, **fast)
+
+
+def test_a_second_search_in_the_same_folder_is_refused(videos: Path, tmp_path: Path) -> None:
+    """Both would write ``rows.pt``, and the first to end would delete the features of the other."""
+    with lock_folder(tmp_path), pytest.raises(FolderInUseError, match="another run is writing there"):
+        search(videos, tmp_path, "SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.0, num_candidates=1)
 
 
 def test_a_test_list_that_shares_groups_is_refused(videos: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 from xml.etree import ElementTree
 
 import pytest
 
-from slowfast.visualization.charts import bar_strip, curve_chart, draw_curves
+from slowfast.tracking.figure_text import as_figure_text
+from slowfast.visualization.charts import bar_strip, curve_chart, draw_curves, inline_svg, page_figure
 from slowfast.visualization.run_log import EpochMetrics, RunLog
 
 LINK = '<svg xmlns:xlink="http://www.w3.org/1999/xlink" '
@@ -64,6 +66,35 @@ def test_the_figure_of_runs_has_training_dashed_and_validation_solid() -> None:
         ("second, training", "--"),
     ]
     assert {line.get_linestyle() for line in accuracy.lines} == {"-"}
+
+
+@pytest.mark.parametrize("name", ["r$\\x$", "_runs/a", b"caf\xe9".decode(errors="surrogateescape")])
+def test_names_of_runs_are_text(name: str) -> None:
+    runs = [log([10.0, 20.0], name), log([10.0, 20.0], "other")]
+    figure = draw_curves(runs)
+    figure.savefig(io.BytesIO())
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    labels = [label.get_text() for label in legend.get_texts()]
+    assert labels == [as_figure_text(f"{name}, validation"), "other, validation"]
+    assert curve_chart(runs, "top1").startswith("<svg ")
+
+
+@pytest.mark.parametrize("name", ['a"b font: c', 'x font-size: 3" onload="alert(1)', "#000001", '<g id="x">'])
+def test_the_description_is_not_taken_for_style(name: str) -> None:
+    """The fonts and colours that matplotlib writes are replaced in its own elements only."""
+    svg = parse(curve_chart([log([0.0, 100.0], name)], "top1"))
+    assert svg.attrib["aria-label"] == f"top-1, %, by epoch. {name}, validation: 0 to 100"
+    assert set(svg.attrib) == {"viewBox", "role", "aria-label"}
+
+
+def test_text_in_a_chart_is_not_taken_for_style() -> None:
+    with page_figure(560, 300) as figure:
+        figure.text(0.5, 0.5, "font: #000001;")
+        svg = parse(inline_svg(figure, "label"))
+    (text,) = svg.iter("text")
+    assert text.text == "font: #000001;"
+    assert "font" not in text.attrib["style"]
 
 
 def test_bars_are_as_high_as_their_values() -> None:

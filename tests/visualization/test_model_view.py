@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from slowfast.config.check import check
 from slowfast.datasets.clip import Clip
 from slowfast.engine.run import run
+from slowfast.tracking.figure_text import as_figure_text
 from slowfast.visualization.model_view import draw_model_view, look_at
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import SMALL_VTN, tiny, tiny_average
@@ -81,3 +82,10 @@ def test_tests_of_features_are_refused(colour_videos: Path, tmp_path: Path) -> N
     changed.defrost()
     changed.DATA.FEATURES = str(tmp_path)
     assert any(problem.startswith(f"{VIS}ENABLE = True") for problem in check(changed, for_run=True))
+
+
+@pytest.mark.parametrize("name", ["cost_$\\frac$.mp4", b"caf\xe9.mp4".decode(errors="surrogateescape")])
+def test_a_title_is_text(name: str) -> None:
+    figure = draw_model_view(f"{name}: a 0.100", np.zeros((4, 8, 8, 3), np.uint8), None)
+    figure.savefig(io.BytesIO())
+    assert figure.get_suptitle() == as_figure_text(f"{name}: a 0.100")

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from slowfast.errors import InputError
+from slowfast.tracking.figure_text import as_figure_text
 from vtn import Predictor
 from vtn.explaining.explanation import Explanation
 from vtn.explaining.page.content import page_content
+from vtn.explaining.page.figure import draw_explanation
 from vtn.explaining.page.write import embed_json, render_page
 from vtn.explaining.pictures import MAX_PICTURES, chosen_rows, playable_video
 from vtn.explaining.video import ExplanationRequest
@@ -60,6 +62,20 @@ def test_another_class_and_other_windows(published: Path, videos: Path) -> None:
     assert found.regions.maps == {}
     with pytest.raises(InputError, match=r"class 'jump': must be a name of a class \(left, right, still\)"):
         predictor.explain(videos / "missing.mp4", request=ExplanationRequest(label="jump"))  # not opened
+
+
+def test_names_of_classes_are_text_in_the_figure(explanation: Explanation, tmp_path: Path) -> None:
+    """Matplotlib would read formulas between dollars, and leave labels with a leading underscore out."""
+    names = ["$\\frac$", "_b", b"caf\xe9".decode(errors="surrogateescape")]
+    named = replace(explanation, prediction=replace(explanation.prediction, class_names=names))
+    figure = draw_explanation(named)
+    figure.savefig(tmp_path / "figure.png")
+    legend = next(
+        axes.get_legend() for axes in figure.axes if axes.get_title(loc="left").startswith("scores")
+    )
+    assert legend is not None
+    labels = {label.get_text() for label in legend.get_texts()}
+    assert labels == {as_figure_text(name) for name in names}
 
 
 def test_clips_are_not_one_sequence(published: Path, videos: Path) -> None:

@@ -353,7 +353,7 @@ class TestCommandLine:
         assert read["top"][0] == {"class": f"class {best}", "score": read["scores"][best]}
         shown = capsys.readouterr().out
         assert f"1. class {best}  {expected.max():.3f}" in shown
-        assert "over time:" in shown
+        assert "over time" in shown
         assert len(list((tmp_path / "features").glob("video-*.npy"))) == 1
 
     def test_a_name_that_is_not_utf8(

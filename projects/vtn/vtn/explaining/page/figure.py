@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from slowfast.tracking.figure_text import as_figure_text
 from vtn.explaining.faithfulness import RANDOM
 from vtn.explaining.page.content import shown_classes
 
@@ -42,7 +43,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
         for column, kind in enumerate(("deletion", "insertion")):
             _draw_faithfulness(figure.add_subplot(rows[-1, column]), explanation, kind)
         score = explanation.prediction.scores[explanation.label]
-        figure.suptitle(f"{explanation.class_name}, score {score:.3f}", fontsize=13)
+        figure.suptitle(as_figure_text(f"{explanation.class_name}, score {score:.3f}"), fontsize=13)
     return figure
 
 
@@ -69,8 +70,8 @@ def _draw_scores(axes: Axes, explanation: Explanation) -> None:
     names = explanation.prediction.class_names
     growing = explanation.growing
     for k in shown_classes(explanation):
-        width = 2.2 if k == explanation.label else 1.2
-        axes.plot(explanation.seconds[growing.rows], growing.scores[:, k], label=names[k], linewidth=width)
+        width, name = 2.2 if k == explanation.label else 1.2, as_figure_text(names[k])
+        axes.plot(explanation.seconds[growing.rows], growing.scores[:, k], label=name, linewidth=width)
     axes.set_title("scores of the video up to here", loc="left")
     axes.set_ylim(bottom=min(0.0, float(growing.scores.min())))
     axes.legend(fontsize=8, ncols=5, frameon=False, loc="upper right", bbox_to_anchor=(1, 1.22))
