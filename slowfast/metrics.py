@@ -184,6 +184,10 @@ class Interval(NamedTuple):
         """Returns the interval in percent, such as ``71.3 [65.0, 77.2]``."""
         return self.text(100.0, 1)
 
+    def unless_limits_agree(self) -> Interval:
+        """Returns the interval, or one with unknown limits where all samples of a bootstrap agree."""
+        return self if self.low < self.high else Interval(self.value, math.nan, math.nan)
+
     @property
     def is_known(self) -> bool:
         """Whether the limits are numbers."""

@@ -216,6 +216,7 @@ def pool_predictions(folds: Sequence[FoldResult], group_by: str) -> Predictions 
     groups = tuple(groups_by_pattern(paths, group_by)) if group_by else ()
     if not group_by and all(part.groups for part in loaded):
         groups = tuple(group for part in loaded for group in part.groups)
+    segments = [part.segments for part in loaded if part.segments is not None]
     return Predictions(
         video_ids=np.arange(len(paths)),
         scores=np.concatenate([part.scores for part in loaded]),
@@ -223,6 +224,7 @@ def pool_predictions(folds: Sequence[FoldResult], group_by: str) -> Predictions 
         num_views=np.concatenate([part.num_views for part in loaded]),
         broken=tuple(video for part in loaded for video in part.broken),
         groups=groups,
+        segments=np.concatenate(segments) if len(segments) == len(loaded) else None,
         paths=paths,
         class_names=first.class_names,
         meta={"folds": len(folds)},

@@ -57,6 +57,7 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
         class_names=class_names,
         broken=(),
         groups=tuple(first.groups[row] for row in rows[0]) if first.groups else (),
+        segments=None if first.segments is None else first.segments[rows[0]],
         meta={"fused": len(predictions), "weights": weights},
     )
 

@@ -5,7 +5,6 @@ V videos with scores, K classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -175,7 +174,7 @@ class VideoScores:
                 groups,
                 samples=samples,
             )
-            return {"map": _without_limits_that_agree(interval)}
+            return {"map": interval.unless_limits_agree()}
         predicted, labels = self.predicted, self.labels.astype(np.int64)
         found = {"top1_acc": accuracy_interval(predicted == labels, self.groups)}
 
@@ -183,14 +182,14 @@ class VideoScores:
             interval = bootstrap_interval(
                 lambda drawn: metric(confusion_matrix(predicted[drawn], labels[drawn], num_classes)), groups
             )
-            return _without_limits_that_agree(interval)
+            return interval.unless_limits_agree()
 
         found["balanced_acc"] = interval_of(balanced_accuracy)
         found["macro_f1"] = interval_of(macro_f1)
         if "auroc" in self.class_metrics:
             margin, positive = self.scores[:, 1] - self.scores[:, 0], labels == 1
             interval = bootstrap_interval(lambda drawn: auroc(margin[drawn], positive[drawn]), groups)
-            found["auroc"] = _without_limits_that_agree(interval)
+            found["auroc"] = interval.unless_limits_agree()
         return found
 
     @cached_property
@@ -232,7 +231,3 @@ class VideoScores:
     def mean_average_precision(self) -> float:
         """Mean over the classes with videos of the average precision, in 0 … 1, for labels (V, K)."""
         return mean_average_precision(self.scores, self.labels > 0)
-
-
-def _without_limits_that_agree(interval: Interval) -> Interval:
-    return interval if interval.low < interval.high else Interval(interval.value, math.nan, math.nan)

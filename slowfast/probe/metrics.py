@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.metrics import balanced_accuracy, confusion_matrix, macro_f1
+from slowfast.metrics import (
+    Interval,
+    accuracy_interval,
+    balanced_accuracy,
+    bootstrap_interval,
+    confusion_matrix,
+    macro_f1,
+)
 
 Metric: TypeAlias = Callable[[NDArray[np.floating], NDArray[np.int64]], float]
 """Maps scores (N, K) and labels (N,) to a number of which the largest is the best."""
@@ -24,6 +31,16 @@ def _balanced_accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) 
 
 def _macro_f1(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
     return macro_f1(confusion_matrix(scores.argmax(axis=1), labels, scores.shape[1]))
+
+
+def metric_interval(
+    metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.int64], groups: Sequence[str]
+) -> Interval:
+    """Returns a metric with its 95 % interval: Wilson's for the accuracy, else by a bootstrap over groups."""
+    if metric is _accuracy:
+        return accuracy_interval(scores.argmax(axis=1) == labels, groups)
+    found = bootstrap_interval(lambda drawn: metric(scores[drawn], labels[drawn]), groups)
+    return found.unless_limits_agree()
 
 
 METRICS: dict[str, Metric] = {

@@ -17,7 +17,7 @@ from slowfast.files import write_text
 from slowfast.metrics import Interval, bootstrap_interval
 from slowfast.probe.baselines import MAJORITY
 from slowfast.probe.candidate import Candidate
-from slowfast.probe.metrics import Metric
+from slowfast.probe.metrics import Metric, metric_interval
 from slowfast.probe.search import MethodResult, SearchResult
 from slowfast.probe.tasks import Problem
 from slowfast.visualization.charts import line_chart
@@ -38,7 +38,7 @@ class Row:
         setting: values of the candidate.
         mean: of the metric over folds and seeds.
         fold_spread, seed_spread: standard deviations over folds and over seeds; None for a single one.
-        interval: of the metric over all videos, by a bootstrap over groups.
+        interval: of the metric over all videos, see ``slowfast.probe.metrics.metric_interval``.
         seconds: mean time of one training.
         test: the metric on the test list; None without one.
     """
@@ -150,6 +150,7 @@ class ProbeReport:
     def write(self, folder: Path) -> None:
         """Writes the JSON file and the HTML page."""
         content = asdict(self) | {"conclusions": self.sentences()}
+        content = json.loads(json.dumps(content), parse_constant=lambda name: None)  # unknown limits: null
         write_text(folder / TABLE, json.dumps(content, indent=2) + "\n")
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader("slowfast.probe", "."),
@@ -236,8 +237,7 @@ class _Evaluated:
         return [self.problem.groups[video] for video in self.videos]
 
     def interval(self, scores: NDArray[np.float32]) -> Interval:
-        labels = self.labels
-        return bootstrap_interval(lambda drawn: self.metric(scores[drawn], labels[drawn]), self.groups)
+        return metric_interval(self.metric, scores, self.labels, self.groups)
 
     def compare(
         self,

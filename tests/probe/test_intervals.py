@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from slowfast.metrics import bootstrap_interval, mean_interval
+from slowfast.probe.metrics import METRICS, metric_interval
 
 
 def test_single_videos_give_the_interval_of_scipy() -> None:
@@ -35,3 +36,10 @@ def test_samples_without_a_value_are_left_out() -> None:
         return 1.0 if 0 in videos else float("nan")
 
     assert tuple(bootstrap_interval(only_first, ["a", "b", "c"], samples=200)) == (1.0, 1.0, 1.0)
+
+
+def test_a_search_without_mistakes_still_has_an_interval_of_the_accuracy() -> None:
+    scores, labels, groups = np.eye(2).repeat(5, axis=0), np.arange(2).repeat(5), [str(n) for n in range(10)]
+    accuracy = metric_interval(METRICS["accuracy"], scores, labels, groups)
+    assert accuracy.percent() == "100.0 [72.2, 100.0]"  # Wilson's for ten of ten
+    assert metric_interval(METRICS["macro_f1"], scores, labels, groups).percent() == "100.0 [–]"
