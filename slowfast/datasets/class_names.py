@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast.datasets.text_files import read_text
+from slowfast.datasets.text_files import CLASSES_FILE, read_text
 from slowfast.errors import AnnotationError, ConfigError
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
 
 # A line of a numbered text file: ``3 archery`` or ``3,archery``.
 _NUMBERED = re.compile(r"(?P<number>\d+)[\s,:;.]+(?P<name>\S.*)", re.ASCII)
@@ -54,19 +57,39 @@ def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLA
     return ordered
 
 
+def find_class_names(path: str, data_dir: str, num_classes: int) -> str:
+    """Returns the file of class names: ``path``, else ``classes.json`` in the folder of the lists.
+
+    That file is not used, and a warning says why, where it does not name K classes.
+
+    Args:
+        path: ``DATA.CLASS_NAMES``.
+        data_dir: ``DATA.PATH_TO_DATA_DIR``.
+    """
+    beside = Path(data_dir, CLASSES_FILE)
+    if path or not data_dir or not beside.is_file():
+        return path
+    try:
+        read_class_names(beside, num_classes)
+    except ConfigError as error:
+        logger.warning("class names: %s is not used; %s", beside, error)
+        return ""
+    return str(beside)
+
+
 def named_classes(path: str | Path, num_classes: int) -> tuple[str, ...]:
     """Returns the names of :func:`read_class_names`; without a path none, instead of the class indices."""
     return tuple(read_class_names(path, num_classes)) if path else ()
 
 
-def choose_class_names(path: str | Path, stored: Sequence[Any], num_classes: int) -> list[str]:
-    """Returns the names in the file ``path``; without a path those that a checkpoint stores, else indices.
+def choose_class_names(path: str, stored: Sequence[Any], num_classes: int, data_dir: str = "") -> list[str]:
+    """Returns the names in the file ``path``, those that a checkpoint stores, or of :func:`find_class_names`.
 
-    Stored names are not used where their number is not K.
+    Without any of them the names are the class indices. Stored names are used only where there are K of them.
     """
     if not path and len(stored) == num_classes:
         return [str(name) for name in stored]
-    return read_class_names(path, num_classes)
+    return read_class_names(find_class_names(path, data_dir, num_classes), num_classes)
 
 
 def _parse(text: str) -> dict[int, str]:

@@ -60,7 +60,10 @@ def run_test(
     if evaluation is not None and (groups := _find_groups(cfg, evaluator.dataset)) is not None:
         of_videos = tuple(groups[video] for video in evaluation.video_ids)
         evaluation = dataclasses.replace(evaluation, groups=of_videos)
-    names = choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES)
+    data = cfg.DATA
+    names = choose_class_names(
+        data.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES, data_dir=data.PATH_TO_DATA_DIR
+    )
     if evaluation is not None:
         metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
         (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})

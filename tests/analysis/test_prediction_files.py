@@ -40,6 +40,12 @@ def test_fusion_is_the_weighted_mean_of_scores() -> None:
     assert fuse([FIRST, SECOND]).predicted.tolist() == [0, 1, 2]
 
 
+def test_fused_segments_keep_their_seconds() -> None:
+    segments = np.array([[0, 1], [1, 2], [5, 6.5]])
+    fused = fuse([replace(FIRST, segments=segments), SECOND])
+    assert [fused.segment(row) for row in range(3)] == [(0, 1), (1, 2), (5, 6.5)]
+
+
 def test_indices_instead_of_names_are_not_other_classes() -> None:
     """Tests without ``DATA.CLASS_NAMES`` save the indices of the classes."""
     unnamed = replace(SECOND, class_names=["0", "1", "2"])

@@ -85,6 +85,17 @@ def test_without_a_file_names_are_those_of_the_checkpoint_or_numbers() -> None:
     assert named_classes("", 3) == ()
 
 
+def test_names_beside_the_lists_are_used_where_no_others_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``prepare make-csv`` writes this file."""
+    (tmp_path / "classes.json").write_text(json.dumps({name: k for k, name in enumerate(NAMES)}))
+    assert choose_class_names("", (), 3, data_dir=str(tmp_path)) == NAMES
+    assert choose_class_names("", ["a", "b", "c"], 3, data_dir=str(tmp_path)) == ["a", "b", "c"]
+    assert choose_class_names("", (), 2, data_dir=str(tmp_path)) == ["0", "1"]
+    assert f"{tmp_path}/classes.json is not used" in caplog.text
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -112,7 +112,7 @@ def _class_names(cfg: CfgNode, stored: Sequence[Any]) -> list[str]:
     classes = cfg.MODEL.NUM_CLASSES
     if cfg.DEMO.LABEL_FILE_PATH:
         return read_class_names(cfg.DEMO.LABEL_FILE_PATH, classes, key="DEMO.LABEL_FILE_PATH")
-    return choose_class_names(cfg.DATA.CLASS_NAMES, stored, classes)
+    return choose_class_names(cfg.DATA.CLASS_NAMES, stored, classes, data_dir=cfg.DATA.PATH_TO_DATA_DIR)
 
 
 def _window_lengths(cfg: CfgNode) -> tuple[float, float]:

@@ -133,7 +133,10 @@ def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel,
             "or AttentiveProbe"
         )
     stored_names = load_model_weights(model, checkpoint, averaged=evaluates_average(cfg))
-    names = choose_class_names(cfg.DATA.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES)
+    data = cfg.DATA
+    names = choose_class_names(
+        data.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES, data_dir=data.PATH_TO_DATA_DIR
+    )
     return model, names
 
 
