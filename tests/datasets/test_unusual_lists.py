@@ -128,7 +128,8 @@ def test_a_list_is_refused_with_its_remedy(load, content: str | bytes, separator
 
 
 LABELS = {
-    "2": "the first class is 0",
+    "2": "the first class is 0: subtract 1",
+    "7": "for 8 classes set MODEL.NUM_CLASSES 8",
     "archery": "write the index of a class, not its name; a first line that names the columns must be 'path",
     "0,1": "for several labels per video set DATA.MULTI_LABEL True",
     **dict.fromkeys(
