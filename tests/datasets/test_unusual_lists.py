@@ -129,12 +129,10 @@ def test_a_list_is_refused_with_its_remedy(load, content: str | bytes, separator
 
 LABELS = {
     "2": "the first class is 0: subtract 1",
-    "7": "for 8 classes set MODEL.NUM_CLASSES 8",
+    "99": "for 100 classes set MODEL.NUM_CLASSES 100",
     "archery": "write the index of a class, not its name; a first line that names the columns must be 'path",
     "0,1": "for several labels per video set DATA.MULTI_LABEL True",
-    **dict.fromkeys(
-        ["1.0", "-1", "+1", "99", "[1]", "1,", "\u22121", "9" * 30], r"\(MODEL.NUM_CLASSES\); DATA."
-    ),
+    **dict.fromkeys(["1.0", "-1", "+1", "[1]", "1,", "\u22121", "9" * 30], r"\(MODEL.NUM_CLASSES\); DATA."),
 }
 
 

@@ -202,11 +202,15 @@ class _ChunkReader:
         return start, end
 
 
+# A larger label is a mistake, not the number of a class.
+_MOST_CLASSES = 100_000
+
+
 def _explain_label(row: ListRow, values: Sequence[int], num_classes: int) -> str:
     """Returns the likely cause of a wrong label, as the end of a sentence; empty if unknown."""
     if len(values) == 1 and values[0] == num_classes:
         return "; the first class is 0: subtract 1 where labels begin at 1, else set MODEL.NUM_CLASSES higher"
-    if (largest := max(values)) >= num_classes and min(values) >= 0:
+    if min(values) >= 0 and num_classes <= (largest := max(values)) < _MOST_CLASSES:
         return f"; for {largest + 1} classes set MODEL.NUM_CLASSES {largest + 1}"
     if all(value >= 0 for value in values) or not row.label.strip():
         return ""
