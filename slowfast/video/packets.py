@@ -15,6 +15,7 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -204,17 +205,30 @@ class PacketSource:
         """The frame table, from a scan of all packets and, where they do not tell the order, by decoding."""
         return make_table(self)
 
-    def learn_order(self) -> bool:
-        """Replaces the table by one whose order is that of the decoder's output.
+    def correct_table(self, first: int, last: int) -> bool:
+        """Corrects the table, whose order the decoder has refuted between two packets.
+
+        The new table has the order of the decoder's output. Where frames are missing in that output while
+        the others come in the order of the table, the file is damaged: the table keeps its order, and states
+        which frames are lost.
 
         Returns:
-            False if that changes the number of frames, or nothing.
+            False if the decoder's output explains the order by neither; the table stays as it is then.
         """
         old = self.table
-        self.table = new = make_table(self, by_decoding=True)
-        if new.times.num_frames != old.times.num_frames:
-            return False
-        return new.packet is None or not old.begins_with(new.packet)
+        assert old.packet is not None
+        if old.lost:
+            # The order of all other frames has been checked: the frames of these packets are lost as well.
+            inside = np.flatnonzero((old.packet >= first) & (old.packet <= last))
+            self.table = replace(old, lost=old.lost.union(inside.tolist()))
+            return True
+        new = make_table(self, by_decoding=True)
+        if new.times.num_frames == old.times.num_frames:
+            self.table = new
+            return new.packet is None or not old.begins_with(new.packet)
+        with_lost = None if new.packet is None else old.with_lost(new.packet)
+        self.table = with_lost or old
+        return with_lost is not None
 
     # -------------------------------------------------------------------------------- packets and frames
 

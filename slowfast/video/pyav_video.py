@@ -167,7 +167,8 @@ class PyAVVideo:
         for index, frame in self._search.frames(slots):
             scaler.put(frame, slots[index])
             missing.discard(index)
-        return sorted(missing)
+        # Some frames may turn out to be lost when later ones are decoded.
+        return sorted(missing | (self._table.lost & slots.keys()))
 
     def read_chunks(
         self,
@@ -203,15 +204,19 @@ class PyAVVideo:
                     if index in slots:
                         scaler.put(frame, slots.pop(index))
                     ahead = next(found, None)
-                if not slots:
+                if not slots and self._table.lost.isdisjoint(chunk.tolist()):
                     yield scaler.frames()
                     continue
                 # Frames are missing: a second decoder tries the slower ways, this one keeps its position.
+                # Each learns from the other which frames are lost, as that takes decoding of the whole video.
                 second = second or stack.enter_context(PyAVVideo(self._source, table=self._table))
+                second._packets.table = second._table.with_lost_of(self._table)
                 if missing is None:
-                    yield second.read(chunk, placer)
+                    frames = second.read(chunk, placer)
                 else:
-                    yield second._read_with_gaps(chunk, placer, missing)
+                    frames = second._read_with_gaps(chunk, placer, missing)
+                self._packets.table = self._table.with_lost_of(second._table)
+                yield frames
 
     def _read_with_gaps(self, indices: np.ndarray, placer: Placer, missing: set[int]) -> np.ndarray:
         """Reads one chunk; frames that cannot be decoded are black, and their indices go to ``missing``."""

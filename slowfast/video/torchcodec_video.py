@@ -65,7 +65,7 @@ class TorchCodecVideo(PyAVVideo):
         from torchcodec.decoders import VideoDecoder
 
         is_path = isinstance(self._source, str | os.PathLike)
-        if not is_path or self._table.pts is None or self._table.damaged:
+        if not is_path or self._table.pts is None or self._table.damaged or self._table.lost:
             return None
         if not self._packets.is_upright:
             return None
