@@ -15,7 +15,7 @@ import numpy as np
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import DECODING, measure
-from slowfast.video.container import open_container
+from slowfast.video.container import is_complete_jpeg, open_container, refuse_damage
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
@@ -112,8 +112,15 @@ class ImageFolder:
         path = os.path.join(self.name, name)
         try:
             with open_container(path) as image:
-                return next(image.decode(video=0))
-        except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
+                stream = image.streams.video[0]
+                is_jpeg = refuse_damage(image, stream)
+                for packet in image.demux(stream):
+                    if is_jpeg and packet.size and not is_complete_jpeg(bytes(packet)):
+                        raise ValueError("its end is missing")
+                    for frame in packet.decode():
+                        return frame
+                raise ValueError("not an image")
+        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             raise DecodeError(self.name, "corrupt", f"{name}: {error or 'not an image'}") from error
 
 

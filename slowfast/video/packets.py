@@ -29,10 +29,12 @@ from slowfast.video.container import (
     Source,
     check_is_file,
     choose_video_stream,
+    is_complete_jpeg,
     is_dependent,
     open_container,
     open_error_text,
     reason_of,
+    refuse_damage,
 )
 from slowfast.video.frame_table.scan import make_table
 from slowfast.video.frame_table.table import FrameTable
@@ -170,6 +172,7 @@ class PacketSource:
         # Decoding of clips by one thread: more threads cost more than they save, and workers run in parallel.
         self.stream.thread_type = "NONE" if self._threads == 1 else "FRAME"
         self.stream.codec_context.thread_count = self._threads
+        self._is_jpeg = refuse_damage(self._container, self.stream)
         self._is_at_start = True
 
     def _demux(self) -> Iterator[Any]:
@@ -287,6 +290,9 @@ class PacketSource:
 
     def _decode(self, packet: Any) -> list[Any]:
         context = self.stream.codec_context
+        if self._is_jpeg and packet is not None and packet.size and not is_complete_jpeg(bytes(packet)):
+            self.refused_packets += 1
+            return []
         try:
             frames = context.decode(packet)
             return frames if self._heif is None else [self._full_image(frame) for frame in frames]
