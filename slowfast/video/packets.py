@@ -60,6 +60,7 @@ class PacketSource:
         table: the frame table, if another source of the same file has made it; None scans the packets.
 
     Attributes:
+        stated_size: (height, width) of the frames by the header; zeros where the header does not state it.
         demux_failed: True if reading ended with an error.
         refused_packets: number of packets that the decoder refused.
 
@@ -100,9 +101,10 @@ class PacketSource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the frames in pixels, as stored."""
+        """(height, width) of the frames in pixels, as stored; by the header, if it states them."""
         image = self._heif or self.stream.codec_context
-        return image.height, image.width
+        # The decoder changes its own statement where the size of the frames changes.
+        return (image.height, image.width) if 0 in self.stated_size else self.stated_size
 
     @property
     def formats(self) -> frozenset[str]:
@@ -172,6 +174,8 @@ class PacketSource:
         # Decoding of clips by one thread: more threads cost more than they save, and workers run in parallel.
         self.stream.thread_type = "NONE" if self._threads == 1 else "FRAME"
         self.stream.codec_context.thread_count = self._threads
+        image = self._heif or stream.codec_context
+        self.stated_size = image.height, image.width
         self._is_jpeg = refuse_damage(self._container, self.stream)
         self._is_at_start = True
 
