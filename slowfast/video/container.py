@@ -147,11 +147,31 @@ def _open_address(address: Address) -> Any:
 
 
 class _Unnamed:
-    """A binary file without its name, by which FFmpeg would choose the format."""
+    """A binary file without its name, by which FFmpeg would choose the format; with a position of its own.
+
+    Several containers may read the same file object, as where a second decoder looks for missing frames.
+    """
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._at = file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        if self._file.tell() != self._at:
+            self._file.seek(self._at)
+        data: bytes = self._file.read(size)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            offset, whence = offset + self._at, os.SEEK_SET
+        self._file.seek(offset, whence)
+        self._at = self._file.tell()
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
 def refuse_damage(container: Any, stream: Any) -> bool:

@@ -66,7 +66,10 @@ class FrameSearch:
                 self._correct_table(error)
 
     def ascending(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Yields (index, frame) for ascending indices, by the fastest way that the table allows."""
+        """Yields (index, frame) for ascending indices, by the fastest way that the table allows.
+
+        The video may be read otherwise between two frames.
+        """
         if self._source.table.packet is None:
             yield from self._by_counting(indices)
             return
@@ -76,9 +79,13 @@ class FrameSearch:
             left = indices[(indices > last) & ~np.isin(indices, list(table.lost))]
             try:
                 for index, frame in self._in_order(left):
+                    turn = self._source.turn
                     yield index, frame
                     last = index
-                return
+                    if self._source.turn != turn:
+                        break  # the position is lost: search for the rest again
+                else:
+                    return
             except _WrongOrderError as error:
                 self._correct_table(error)
                 if table.packet is None or not self._source.table.begins_with(table.packet[: last + 1]):

@@ -63,6 +63,8 @@ class PacketSource:
         stated_size: (height, width) of the frames by the header; zeros where the header does not state it.
         demux_failed: True if reading ended with an error.
         refused_packets: number of packets that the decoder refused.
+        turn: counts how often packets were asked for from another position. A reader that finds another
+            number than before must restart: the position and the decoder are those of another reader then.
 
     Raises:
         DecodeError: if the source is not a decodable video.
@@ -78,6 +80,7 @@ class PacketSource:
         self._kept: list[Any] | None = None
         self.demux_failed = False
         self.refused_packets = 0
+        self.turn = 0
         self._container: Any = None
         self._closed = False
         self._lock = threading.RLock()  # held while a packet is read or decoded
@@ -187,12 +190,15 @@ class PacketSource:
         self._is_at_start = False
         with self._lock:
             self._require_open()
-            packets = self._container.demux(self.stream)
+            container = self._container
+            packets = container.demux(self.stream)
         cut_off = None  # a packet with errors, which is only left out if it is the last one
         while True:
             try:
                 with self._lock:
                     self._require_open()
+                    if self._container is not container:  # closed and opened again for another reader
+                        return
                     packet = next(packets)
             except StopIteration:
                 return
@@ -254,6 +260,7 @@ class PacketSource:
 
     def from_start(self) -> Iterator[Any]:
         """Returns all packets, numbered, for a reset decoder."""
+        self.turn += 1
         if self._kept:
             self.flush()
             return iter(self._kept)
@@ -265,6 +272,7 @@ class PacketSource:
         Returns:
             The packets from there on, numbered, and the number of the first of them.
         """
+        self.turn += 1
         self.flush()
         if self._kept:
             return itertools.islice(self._kept, first, None), first
@@ -331,7 +339,21 @@ class PacketSource:
         yield from self.decode(None)
 
     def decode_all(self) -> Iterator[Any]:
-        """Yields every frame of the table, as far as it is decodable, in display order."""
+        """Yields every frame of the table, as far as it is decodable, in display order.
+
+        The video may be read otherwise between two frames; decoding then restarts from the first packet.
+        """
+        count, is_over = 0, False
+        while not is_over:
+            is_over = True
+            for frame in itertools.islice(self._decode_all(), count, None):
+                turn, count = self.turn, count + 1
+                yield frame
+                if self.turn != turn:
+                    is_over = False
+                    break
+
+    def _decode_all(self) -> Iterator[Any]:
         packets = self.from_start()
         first = next(packets, None)
         if first is None:
