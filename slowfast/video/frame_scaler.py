@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import TRANSFORMING, measure
-from slowfast.video.orientation import UPRIGHT, Orientation, orientation_of
+from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import Placement, Placer
 
 # Pixel formats that are scaled before the conversion to RGB; frames of other formats are scaled and
@@ -84,8 +84,6 @@ class FrameScaler:
         # A reformatter keeps the plan of its last conversion: one for each of the two steps.
         self._scaler, self._converter = VideoReformatter(), VideoReformatter()
         self._refused: set[int] = set()  # colour matrices
-        self._orientation = UPRIGHT
-        self._angle: int | None = None  # of the last frame; another angle is another orientation
 
     def put(self, frame: Any, slots: list[int]) -> None:
         """Writes a decoded frame into the given slots (0 … T − 1)."""
@@ -99,14 +97,13 @@ class FrameScaler:
     def view(self, frame: Any) -> np.ndarray:
         """Returns a placed image (H, W, 3) in the memory of the converted frame, without the flip."""
         # The placement is stated for the upright frame; the scaling works on the stored one.
-        if frame.rotation != self._angle:
-            self._orientation, self._angle = orientation_of(frame), frame.rotation
-        is_swapped = self._orientation.swaps_sides
-        place = self._placement = self._shared.of(frame, self._orientation)
+        orientation = orientation_of(frame)
+        is_swapped = orientation.swaps_sides
+        place = self._placement = self._shared.of(frame, orientation)
         height, width = (place.width, place.height) if is_swapped else (place.height, place.width)
 
         image = self._to_rgb(frame, height, width, place.interpolation)
-        return place.crop(self._orientation.apply(image))
+        return place.crop(orientation.apply(image))
 
     def frames(self) -> np.ndarray:
         """Returns the frames that were put: (T, H, W, 3) uint8."""
