@@ -27,7 +27,11 @@ class OpenVideo(Protocol):
         ...
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
-        """Returns the frames of the given indices (T,), in [0, N), as (T, H, W, 3) uint8 RGB."""
+        """Returns the frames of the given indices (T,), in [0, N), as (T, H, W, 3) uint8 RGB.
+
+        Raises:
+            InputError: for an index outside [0, N).
+        """
         ...
 
     def read_chunks(
@@ -122,6 +126,7 @@ def decode(
 
     Raises:
         DecodeError: if the source is not a decodable video, or if a chosen frame cannot be decoded.
+        InputError: for an index outside [0, N), or a time that is not a number.
 
     Example:
         >>> import os, tempfile, av

@@ -81,9 +81,12 @@ class ImageFolder:
 
         Raises:
             DecodeError: with the reason ``corrupt`` if an image cannot be decoded, or differs in size.
+            InputError: for an index of an image that does not exist.
         """
         with measure(DECODING):
-            return self._read(np.asarray(indices, np.int64), SharedPlacement(placer or full_frame()), [])
+            return self._read(
+                self.times.checked(indices, self.name), SharedPlacement(placer or full_frame()), []
+            )
 
     def _read(self, indices: np.ndarray, placement: SharedPlacement, size: list[int]) -> np.ndarray:
         """Reads images; ``size`` is the height and width of those before, and empty before the first one."""
@@ -105,11 +108,11 @@ class ImageFolder:
         self, indices: np.ndarray, size: int, placer: Placer | None = None
     ) -> Iterator[np.ndarray]:
         """Yields the images of the given indices in chunks of ``size``; see :meth:`PyAVVideo.read_chunks`."""
+        indices = self.times.checked(indices, self.name)
         placement, image_size = SharedPlacement(placer or full_frame()), list[int]()
         for start in range(0, len(indices), size):
-            chunk = np.asarray(indices[start : start + size], np.int64)
             with measure(DECODING):
-                frames = self._read(chunk, placement, image_size)
+                frames = self._read(indices[start : start + size], placement, image_size)
             yield frames
 
     def _read_image(self, name: str) -> av.VideoFrame:

@@ -142,9 +142,10 @@ class PyAVVideo:
 
         Raises:
             DecodeError: with the reason ``corrupt`` if a wanted frame cannot be decoded.
+            InputError: for an index outside [0, N).
         """
         with measure(DECODING):
-            return self._read(np.asarray(indices, np.int64), self._shared(placer))
+            return self._read(self.times.checked(indices, self.name), self._shared(placer))
 
     def _read(self, indices: np.ndarray, placement: SharedPlacement) -> np.ndarray:
         parts = self._split_for_threads(indices)
@@ -192,7 +193,8 @@ class PyAVVideo:
             (t, H, W, 3) uint8, t = ``size`` frames, fewer in the last chunk.
         """
         placement = self._shared(placer)
-        found = self._search.ascending(np.asarray(indices, np.int64))
+        indices = self.times.checked(indices, self.name)
+        found = self._search.ascending(indices)
         ahead = next(found, None)
         with ExitStack() as stack:
             second: PyAVVideo | None = None
@@ -214,7 +216,7 @@ class PyAVVideo:
                 second = second or stack.enter_context(self._second())
                 second._packets.table = second._table.with_lost_of(self._table)
                 with measure(DECODING):
-                    frames = second._read_with_gaps(np.asarray(chunk, np.int64), placement, missing)
+                    frames = second._read_with_gaps(chunk, placement, missing)
                 self._packets.table = self._table.with_lost_of(second._table)
                 yield frames
 
@@ -296,6 +298,7 @@ class PyAVVideo:
         """Splits the wanted frames by groups of pictures, for threads with a decoder each."""
         if (
             self._threads == 1
+            or not len(indices)
             or not isinstance(self._source, str | os.PathLike)
             or self._table.packet is None
         ):
