@@ -1,7 +1,8 @@
 """The frames of a video through torchcodec, where torchcodec and FFmpeg's libraries are installed.
 
 The frame table of :class:`PyAVVideo` states which frames exist. Torchcodec decodes them; its frames are used
-if they have the timestamps of that table. Otherwise, and where timestamps are wrong, PyAV decodes.
+if they have the timestamps of that table. Otherwise, where timestamps are wrong, and for chunks and streams,
+PyAV decodes.
 
 T frames, H W pixels.
 """
