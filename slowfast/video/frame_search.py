@@ -6,6 +6,7 @@ T frames wanted, N frames of the video.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from typing import Any
@@ -96,13 +97,15 @@ class FrameSearch:
 
         If the missing frame comes later, the order is refuted, and the frames held back may be wrong.
         """
-        due, held = 0, deque[tuple[int, Any]]()
+        expected, held = map(int, indices), deque[tuple[int, Any]]()
+        due: float = next(expected, math.inf)
         for start in range(0, len(indices), _WALK_FRAMES):
             for index, frame in self._from_keys(indices[start : start + _WALK_FRAMES]):
                 held.append((index, frame))
-                while held and (held[0][0] <= indices[due] or len(held) > _MOST_HELD):
+                while held and (held[0][0] <= due or len(held) > _MOST_HELD):
                     index, frame = held.popleft()
-                    due = min(int(np.searchsorted(indices, index)) + 1, len(indices) - 1)
+                    while due <= index:
+                        due = next(expected, math.inf)
                     yield index, frame
         yield from held
 
