@@ -215,7 +215,8 @@ def _build_manifest(
         variants=tuple(dict.fromkeys(variant for split in splits for variant in split.variants)),
         made_by={
             "code": f"slowfast {__version__}, torch {torch.__version__}",
-            "decoder": describe_backend(cfg.DATA.DECODING_BACKEND),
+            # Of frames that are read in chunks, for every backend.
+            "decoder": describe_backend("pyav"),
             "checkpoint": request.checkpoint,
             "precision": setup.precision,
             "compiled": str(setup.compile),

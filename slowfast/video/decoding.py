@@ -27,7 +27,11 @@ class OpenVideo(Protocol):
         ...
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
-        """Returns the frames of the given indices (T,), in [0, N), as (T, H, W, 3) uint8 RGB."""
+        """Returns the frames of the given indices (T,), in [0, N), as (T, H, W, 3) uint8 RGB.
+
+        Raises:
+            InputError: for an index outside [0, N).
+        """
         ...
 
     def read_chunks(
@@ -50,7 +54,8 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
     Args:
         source: a path; the name of a member of a tar archive, such as ``shard-000001.tar: 000123.mp4``; or a
             seekable binary file.
-        backend: "pyav"; or "torchcodec", which falls back to PyAV where torchcodec cannot be loaded.
+        backend: "pyav"; or "torchcodec", which falls back to PyAV where torchcodec cannot be loaded. PyAV
+            decodes for ``stream`` and ``read_chunks`` in any case.
         threads: number of decoding threads; see :class:`PyAVVideo`.
 
     Raises:
@@ -93,7 +98,7 @@ def describe_backend(backend: str) -> str:
         version = torchcodec_version()
         if version is None:
             return f"{pyav}, because torchcodec or the FFmpeg libraries that it needs cannot be loaded"
-        return f"torchcodec {version}"
+        return f"torchcodec {version}; {pyav} for chunks of frames"
     return pyav
 
 
@@ -122,6 +127,7 @@ def decode(
 
     Raises:
         DecodeError: if the source is not a decodable video, or if a chosen frame cannot be decoded.
+        InputError: for an index outside [0, N), or a time that is not a number.
 
     Example:
         >>> import os, tempfile, av

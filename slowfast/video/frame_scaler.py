@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -11,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import TRANSFORMING, measure
-from slowfast.video.orientation import UPRIGHT, orientation_of
+from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import Placement, Placer
 
 # Pixel formats that are scaled before the conversion to RGB; frames of other formats are scaled and
@@ -29,29 +31,59 @@ _UNSPECIFIED = 2
 _NEAREST = {10: 9}
 
 
+class SharedPlacement:
+    """The placement of all frames of a request, whichever of them is decoded first, and by which thread.
+
+    Args:
+        placer: called once, with the upright size of the video's first frame.
+        stored_size: returns the (height, width) of the video's first frame as stored, given any frame; None:
+            all frames have the size of the one that is given first.
+    """
+
+    def __init__(self, placer: Placer, stored_size: Callable[[Any], tuple[int, int]] | None = None) -> None:
+        self._placer = placer
+        self._stored_size = stored_size
+        self._lock = threading.Lock()
+        self._placement: Placement | None = None
+
+    def of(self, frame: Any, orientation: Orientation) -> Placement:
+        """Returns the placement of a decoded frame."""
+        if self._placement is None:
+            height, width = self._stored_size(frame) if self._stored_size else (frame.height, frame.width)
+            return self.of_size(*((width, height) if orientation.swaps_sides else (height, width)))
+        return self._placement
+
+    def of_size(self, height: int, width: int) -> Placement:
+        """Returns the placement; chooses it by this upright size, unless it is chosen already."""
+        with self._lock:
+            if self._placement is None:
+                self._placement = self._placer(height, width)
+        return self._placement
+
+
 class FrameScaler:
     """A buffer of T placed RGB frames, filled with decoded frames one by one.
 
+    Frames of another size than that of the placement are scaled to it, without regard to their aspect.
+
     Args:
         count: T.
-        placer: called with the size of the first frame.
+        placer: called with the size of the first frame; or a placement that other scalers use as well.
         name: of the video, for errors.
 
     Raises:
         DecodeError: with the reason ``not convertible`` if a frame of that format cannot become RGB.
     """
 
-    def __init__(self, count: int, placer: Placer, name: str = "a frame") -> None:
+    def __init__(self, count: int, placer: Placer | SharedPlacement, name: str = "a frame") -> None:
         self._count = count
-        self._placer = placer
+        self._shared = placer if isinstance(placer, SharedPlacement) else SharedPlacement(placer)
         self._name = name
         self._placement: Placement | None = None
         self._frames = np.empty((0, 0, 0, 3), np.uint8)
         # A reformatter keeps the plan of its last conversion: one for each of the two steps.
         self._scaler, self._converter = VideoReformatter(), VideoReformatter()
         self._refused: set[int] = set()  # colour matrices
-        self._orientation = UPRIGHT
-        self._angle: int | None = None  # of the last frame; another angle is another orientation
 
     def put(self, frame: Any, slots: list[int]) -> None:
         """Writes a decoded frame into the given slots (0 … T − 1)."""
@@ -65,17 +97,13 @@ class FrameScaler:
     def view(self, frame: Any) -> np.ndarray:
         """Returns a placed image (H, W, 3) in the memory of the converted frame, without the flip."""
         # The placement is stated for the upright frame; the scaling works on the stored one.
-        if frame.rotation != self._angle:
-            self._orientation, self._angle = orientation_of(frame), frame.rotation
-        is_swapped = self._orientation.swaps_sides
-        if self._placement is None:
-            upright = (frame.width, frame.height) if is_swapped else (frame.height, frame.width)
-            self._placement = self._placer(*upright)
-        place = self._placement
+        orientation = orientation_of(frame)
+        is_swapped = orientation.swaps_sides
+        place = self._placement = self._shared.of(frame, orientation)
         height, width = (place.width, place.height) if is_swapped else (place.height, place.width)
 
         image = self._to_rgb(frame, height, width, place.interpolation)
-        return place.crop(self._orientation.apply(image))
+        return place.crop(orientation.apply(image))
 
     def frames(self) -> np.ndarray:
         """Returns the frames that were put: (T, H, W, 3) uint8."""

@@ -6,6 +6,8 @@ T frames wanted, N frames of the video.
 from __future__ import annotations
 
 import itertools
+import math
+from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
@@ -22,11 +24,22 @@ _WALK_FRAMES = 4096
 # Kinds of frames that refer to others, at which decoding cannot start.
 _REFERRING = frozenset({PictureType.P, PictureType.B})
 
+# Most frames that a decoder holds back to reorder them (H.264 and H.265).
+_MOST_HELD = 16
+
 _WRONG_TIMES = "the timestamps of its frames are wrong"
 
 
 class _WrongOrderError(Exception):
-    """The decoder outputs frames in another order than that of the frame table."""
+    """The decoder outputs frames in another order than that of the frame table.
+
+    Args:
+        first, last: numbers of the first and the last packet that were decoded.
+    """
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        super().__init__(first, last)
 
 
 class FrameSearch:
@@ -38,38 +51,71 @@ class FrameSearch:
     def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Yields (index, frame) of the wanted frames in any order, each once, as far as they can be decoded.
 
-        Where the decoder refutes the order of the frame table, the table is replaced and the search begins
-        anew: later pairs then replace earlier ones.
+        Where the decoder refutes the order of the frame table, the table is corrected and the search
+        restarts. Later pairs then replace earlier ones; earlier pairs of frames that are lost are void.
         """
         wanted = set(indices)
-        left = set(wanted)
-        for search in (self._from_keys, self._from_start, self._by_counting):
+        while True:
+            left = wanted - self._source.table.lost
             try:
-                for index, frame in search(np.array(sorted(left), np.int64)) if left else ():
-                    yield index, frame
-                    left.discard(index)
-            except _WrongOrderError:
-                if not self._source.learn_order():
-                    raise DecodeError(self._source.name, "corrupt", _WRONG_TIMES) from None
-                yield from self.frames(wanted)
+                for search in (self._from_keys, self._from_start, self._by_counting):
+                    for index, frame in search(np.array(sorted(left), np.int64)) if left else ():
+                        yield index, frame
+                        left.discard(index)
                 return
+            except _WrongOrderError as error:
+                self._correct_table(error)
 
     def ascending(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Yields (index, frame) for ascending indices, by the fastest way that the table allows."""
+        """Yields (index, frame) for ascending indices, by the fastest way that the table allows.
+
+        The video may be read otherwise between two frames.
+        """
         if self._source.table.packet is None:
             yield from self._by_counting(indices)
             return
         last = -1
-        try:
-            for start in range(0, len(indices), _WALK_FRAMES):
-                for index, frame in self._from_keys(indices[start : start + _WALK_FRAMES]):
+        while True:
+            table = self._source.table
+            left = indices[(indices > last) & ~np.isin(indices, list(table.lost))]
+            try:
+                for index, frame in self._in_order(left):
+                    turn = self._source.turn
                     yield index, frame
                     last = index
-        except _WrongOrderError:
-            before = self._source.table.packet[: last + 1]
-            if not self._source.learn_order() or not self._source.table.begins_with(before):
-                raise DecodeError(self._source.name, "corrupt", _WRONG_TIMES) from None
-            yield from self.ascending(indices[indices > last])
+                    if self._source.turn != turn:
+                        break  # the position is lost: search for the rest again
+                else:
+                    return
+            except _WrongOrderError as error:
+                self._correct_table(error)
+                if table.packet is None or not self._source.table.begins_with(table.packet[: last + 1]):
+                    raise self._wrong_times() from None
+
+    def _in_order(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Yields (index, frame) for ascending indices; holds frames back while one before them is missing.
+
+        If the missing frame comes later, the order is refuted, and the frames held back may be wrong.
+        """
+        expected, held = map(int, indices), deque[tuple[int, Any]]()
+        due: float = next(expected, math.inf)
+        for start in range(0, len(indices), _WALK_FRAMES):
+            for index, frame in self._from_keys(indices[start : start + _WALK_FRAMES]):
+                held.append((index, frame))
+                while held and (held[0][0] <= due or len(held) > _MOST_HELD):
+                    index, frame = held.popleft()
+                    while due <= index:
+                        due = next(expected, math.inf)
+                    yield index, frame
+        yield from held
+
+    def _correct_table(self, error: _WrongOrderError) -> None:
+        """Corrects the table after its order was refuted, or raises a DecodeError."""
+        if not self._source.correct_table(error.first, error.last):
+            raise self._wrong_times() from None
+
+    def _wrong_times(self) -> DecodeError:
+        return DecodeError(self._source.name, "corrupt", _WRONG_TIMES)
 
     def _from_keys(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Yields (index, frame) of the wanted frames; decodes from key frames on, and only what is needed.
@@ -98,7 +144,7 @@ class FrameSearch:
                 # Frames must come in the order of the table.
                 if 0 <= index < newest:
                     self._source.flush()
-                    raise _WrongOrderError
+                    raise _WrongOrderError(first, last)
                 newest = max(index, newest)
                 if by_packet.pop(frame.pts, None) is not None:
                     yield index, frame

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from slowfast.errors import InputError
 
 # Containers that store milliseconds may give a time half a millisecond late.
 _ROUNDING_SECONDS = 6e-4
@@ -54,12 +57,34 @@ class FrameTimes:
         even = np.arange(self.num_frames) / self.fps
         return bool(np.all(np.abs(self.seconds - even) < 0.5 / self.fps))
 
+    def checked(self, indices: ArrayLike, name: str) -> np.ndarray:
+        """Returns frame indices (T,) as int64.
+
+        Args:
+            name: of the video, for the error.
+
+        Raises:
+            InputError: for an index outside [0, N).
+        """
+        chosen = np.asarray(indices, np.int64)
+        wrong = chosen[(chosen < 0) | (chosen >= self.num_frames)]
+        if len(wrong):
+            raise InputError(
+                f"{name}: frame index {wrong[0]} does not exist; give indices from 0 to {self.num_frames - 1}"
+            )
+        return chosen
+
     def at_seconds(self, seconds: np.ndarray) -> np.ndarray:
         """Returns the index (int64) of the frame on screen at each time.
 
         Times before the first frame give the first frame, times after the last frame the last one.
+
+        Raises:
+            InputError: for a time that is not a number.
         """
         moments = np.asarray(seconds, np.float64) + _ROUNDING_SECONDS
+        if np.isnan(moments).any():
+            raise InputError("a time in seconds is NaN; give times from the first frame on")
         index = np.searchsorted(self.seconds, moments, side="right") - 1
         return np.clip(index, 0, self.num_frames - 1).astype(np.int64)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import DECODING, measure
-from slowfast.video.container import open_container
-from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.container import is_complete_jpeg, open_container, refuse_damage
+from slowfast.video.frame_scaler import FrameScaler, SharedPlacement
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
 
@@ -81,23 +81,26 @@ class ImageFolder:
 
         Raises:
             DecodeError: with the reason ``corrupt`` if an image cannot be decoded, or differs in size.
+            InputError: for an index of an image that does not exist.
         """
         with measure(DECODING):
-            return self._read(np.asarray(indices, np.int64), placer)
+            return self._read(
+                self.times.checked(indices, self.name), SharedPlacement(placer or full_frame()), []
+            )
 
-    def _read(self, indices: np.ndarray, placer: Placer | None) -> np.ndarray:
+    def _read(self, indices: np.ndarray, placement: SharedPlacement, size: list[int]) -> np.ndarray:
+        """Reads images; ``size`` is the height and width of those before, and empty before the first one."""
         slots: dict[int, list[int]] = {}
         for slot, index in enumerate(indices.tolist()):
             slots.setdefault(index, []).append(slot)
-        scaler = FrameScaler(len(indices), placer or full_frame(), self.name)
-        size: tuple[int, int] | None = None
+        scaler = FrameScaler(len(indices), placement, self.name)
         for index, image_slots in slots.items():
             frame = self._read_image(self._names[index])
-            if size is not None and size != (frame.height, frame.width):
+            if size and size != [frame.height, frame.width]:
                 raise DecodeError(
                     self.name, "corrupt", f"{self._names[index]} has another size than the first image"
                 )
-            size = (frame.height, frame.width)
+            size[:] = frame.height, frame.width
             scaler.put(frame, image_slots)
         return scaler.frames()
 
@@ -105,15 +108,26 @@ class ImageFolder:
         self, indices: np.ndarray, size: int, placer: Placer | None = None
     ) -> Iterator[np.ndarray]:
         """Yields the images of the given indices in chunks of ``size``; see :meth:`PyAVVideo.read_chunks`."""
+        indices = self.times.checked(indices, self.name)
+        placement, image_size = SharedPlacement(placer or full_frame()), list[int]()
         for start in range(0, len(indices), size):
-            yield self.read(indices[start : start + size], placer)
+            with measure(DECODING):
+                frames = self._read(indices[start : start + size], placement, image_size)
+            yield frames
 
     def _read_image(self, name: str) -> av.VideoFrame:
         path = os.path.join(self.name, name)
         try:
             with open_container(path) as image:
-                return next(image.decode(video=0))
-        except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
+                stream = image.streams.video[0]
+                is_jpeg = refuse_damage(image, stream)
+                for packet in image.demux(stream):
+                    if is_jpeg and packet.size and not is_complete_jpeg(bytes(packet)):
+                        raise ValueError("its end is missing")
+                    for frame in packet.decode():
+                        return frame
+                raise ValueError("not an image")
+        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             raise DecodeError(self.name, "corrupt", f"{name}: {error or 'not an image'}") from error
 
 

@@ -77,7 +77,8 @@ def orientation_of(frame: Any) -> Orientation:
 
     It is the nearest of the eight to the frame's display matrix (which FFmpeg also makes from Exif data).
     """
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    # The length first: looking up what is missing takes longer.
+    data = frame.side_data.get(Type.DISPLAYMATRIX) if len(frame.side_data) else None
     if data is None:
         return UPRIGHT
     # Nine numbers of 32 bits: a b u, c d v, x y w (ISO/IEC 14496-12, 8.3.2.3).

@@ -15,6 +15,7 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -28,10 +29,12 @@ from slowfast.video.container import (
     Source,
     check_is_file,
     choose_video_stream,
+    is_complete_jpeg,
     is_dependent,
     open_container,
     open_error_text,
     reason_of,
+    refuse_damage,
 )
 from slowfast.video.frame_table.scan import make_table
 from slowfast.video.frame_table.table import FrameTable
@@ -57,8 +60,11 @@ class PacketSource:
         table: the frame table, if another source of the same file has made it; None scans the packets.
 
     Attributes:
+        stated_size: (height, width) of the frames by the header; zeros where the header does not state it.
         demux_failed: True if reading ended with an error.
         refused_packets: number of packets that the decoder refused.
+        turn: counts how often packets were asked for from another position. A reader that finds another
+            number than before must restart: the position and the decoder are those of another reader then.
 
     Raises:
         DecodeError: if the source is not a decodable video.
@@ -74,6 +80,7 @@ class PacketSource:
         self._kept: list[Any] | None = None
         self.demux_failed = False
         self.refused_packets = 0
+        self.turn = 0
         self._container: Any = None
         self._closed = False
         self._lock = threading.RLock()  # held while a packet is read or decoded
@@ -97,9 +104,10 @@ class PacketSource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the frames in pixels, as stored."""
+        """(height, width) of the frames in pixels, as stored; by the header, if it states them."""
         image = self._heif or self.stream.codec_context
-        return image.height, image.width
+        # The decoder changes its own statement where the size of the frames changes.
+        return (image.height, image.width) if 0 in self.stated_size else self.stated_size
 
     @property
     def formats(self) -> frozenset[str]:
@@ -169,6 +177,9 @@ class PacketSource:
         # Decoding of clips by one thread: more threads cost more than they save, and workers run in parallel.
         self.stream.thread_type = "NONE" if self._threads == 1 else "FRAME"
         self.stream.codec_context.thread_count = self._threads
+        image = self._heif or stream.codec_context
+        self.stated_size = image.height, image.width
+        self._is_jpeg = refuse_damage(self._container, self.stream)
         self._is_at_start = True
 
     def _demux(self) -> Iterator[Any]:
@@ -179,12 +190,15 @@ class PacketSource:
         self._is_at_start = False
         with self._lock:
             self._require_open()
-            packets = self._container.demux(self.stream)
+            container = self._container
+            packets = container.demux(self.stream)
         cut_off = None  # a packet with errors, which is only left out if it is the last one
         while True:
             try:
                 with self._lock:
                     self._require_open()
+                    if self._container is not container:  # closed and opened again for another reader
+                        return
                     packet = next(packets)
             except StopIteration:
                 return
@@ -204,17 +218,30 @@ class PacketSource:
         """The frame table, from a scan of all packets and, where they do not tell the order, by decoding."""
         return make_table(self)
 
-    def learn_order(self) -> bool:
-        """Replaces the table by one whose order is that of the decoder's output.
+    def correct_table(self, first: int, last: int) -> bool:
+        """Corrects the table, whose order the decoder has refuted between two packets.
+
+        The new table has the order of the decoder's output. Where frames are missing in that output while
+        the others come in the order of the table, the file is damaged: the table keeps its order, and states
+        which frames are lost.
 
         Returns:
-            False if that changes the number of frames, or nothing.
+            False if the decoder's output explains the order by neither; the table stays as it is then.
         """
         old = self.table
-        self.table = new = make_table(self, by_decoding=True)
-        if new.times.num_frames != old.times.num_frames:
-            return False
-        return new.packet is None or not old.begins_with(new.packet)
+        assert old.packet is not None
+        if old.lost:
+            # The order of all other frames has been checked: the frames of these packets are lost as well.
+            inside = np.flatnonzero((old.packet >= first) & (old.packet <= last))
+            self.table = replace(old, lost=old.lost.union(inside.tolist()))
+            return True
+        new = make_table(self, by_decoding=True)
+        if new.times.num_frames == old.times.num_frames:
+            self.table = new
+            return new.packet is None or not old.begins_with(new.packet)
+        with_lost = None if new.packet is None else old.with_lost(new.packet)
+        self.table = with_lost or old
+        return with_lost is not None
 
     # -------------------------------------------------------------------------------- packets and frames
 
@@ -233,6 +260,7 @@ class PacketSource:
 
     def from_start(self) -> Iterator[Any]:
         """Returns all packets, numbered, for a reset decoder."""
+        self.turn += 1
         if self._kept:
             self.flush()
             return iter(self._kept)
@@ -244,6 +272,7 @@ class PacketSource:
         Returns:
             The packets from there on, numbered, and the number of the first of them.
         """
+        self.turn += 1
         self.flush()
         if self._kept:
             return itertools.islice(self._kept, first, None), first
@@ -273,6 +302,9 @@ class PacketSource:
 
     def _decode(self, packet: Any) -> list[Any]:
         context = self.stream.codec_context
+        if self._is_jpeg and packet is not None and packet.size and not is_complete_jpeg(bytes(packet)):
+            self.refused_packets += 1
+            return []
         try:
             frames = context.decode(packet)
             return frames if self._heif is None else [self._full_image(frame) for frame in frames]
@@ -307,7 +339,21 @@ class PacketSource:
         yield from self.decode(None)
 
     def decode_all(self) -> Iterator[Any]:
-        """Yields every frame of the table, as far as it is decodable, in display order."""
+        """Yields every frame of the table, as far as it is decodable, in display order.
+
+        The video may be read otherwise between two frames; decoding then restarts from the first packet.
+        """
+        count, is_over = 0, False
+        while not is_over:
+            is_over = True
+            for frame in itertools.islice(self._decode_all(), count, None):
+                turn, count = self.turn, count + 1
+                yield frame
+                if self.turn != turn:
+                    is_over = False
+                    break
+
+    def _decode_all(self) -> Iterator[Any]:
         packets = self.from_start()
         first = next(packets, None)
         if first is None:

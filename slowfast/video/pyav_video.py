@@ -24,13 +24,14 @@ import numpy as np
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import DECODING, measure
 from slowfast.video.container import Source
-from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.frame_scaler import FrameScaler, SharedPlacement
 from slowfast.video.frame_search import FrameSearch
 from slowfast.video.frame_table.damage import describe_damage, describe_missing
 from slowfast.video.frame_table.table import FrameTable
 from slowfast.video.frame_times import FrameTimes
+from slowfast.video.orientation import orientation_of
 from slowfast.video.packets import PacketSource
-from slowfast.video.placement import Placer, full_frame
+from slowfast.video.placement import Placement, Placer, full_frame
 
 
 class PyAVVideo:
@@ -52,6 +53,7 @@ class PyAVVideo:
         self._packets = PacketSource(source, threads, table)
         self._search = FrameSearch(self._packets)
         self.name = self._packets.name
+        self._size_of_first: tuple[int, int] | None = None
 
     def __enter__(self) -> PyAVVideo:
         return self
@@ -140,15 +142,16 @@ class PyAVVideo:
 
         Raises:
             DecodeError: with the reason ``corrupt`` if a wanted frame cannot be decoded.
+            InputError: for an index outside [0, N).
         """
         with measure(DECODING):
-            return self._read(np.asarray(indices, np.int64), placer)
+            return self._read(self.times.checked(indices, self.name), self._shared(placer))
 
-    def _read(self, indices: np.ndarray, placer: Placer | None) -> np.ndarray:
+    def _read(self, indices: np.ndarray, placement: SharedPlacement) -> np.ndarray:
         parts = self._split_for_threads(indices)
         if len(parts) > 1:
-            return self._read_parts(indices, parts, placer)
-        scaler = FrameScaler(len(indices), placer or full_frame(), self.name)
+            return self._read_parts(indices, parts, placement)
+        scaler = FrameScaler(len(indices), placement, self.name)
         missing = self._put(scaler, indices)
         if missing:
             examples = ", ".join(map(str, missing[:5]))
@@ -167,7 +170,8 @@ class PyAVVideo:
         for index, frame in self._search.frames(slots):
             scaler.put(frame, slots[index])
             missing.discard(index)
-        return sorted(missing)
+        # Some frames may turn out to be lost when later ones are decoded.
+        return sorted(missing | (self._table.lost & slots.keys()))
 
     def read_chunks(
         self,
@@ -188,49 +192,62 @@ class PyAVVideo:
         Yields:
             (t, H, W, 3) uint8, t = ``size`` frames, fewer in the last chunk.
         """
-        placer = placer or full_frame()
-        found = self._search.ascending(np.asarray(indices, np.int64))
+        placement = self._shared(placer)
+        indices = self.times.checked(indices, self.name)
+        found = self._search.ascending(indices)
         ahead = next(found, None)
         with ExitStack() as stack:
             second: PyAVVideo | None = None
             for start in range(0, len(indices), size):
                 chunk = indices[start : start + size]
                 slots = {int(index): [slot] for slot, index in enumerate(chunk)}
-                scaler = FrameScaler(len(chunk), placer, self.name)
+                scaler = FrameScaler(len(chunk), placement, self.name)
                 # Take the frames of this chunk; ``ahead`` is the first one after it.
                 while ahead is not None and ahead[0] <= chunk[-1]:
                     index, frame = ahead
                     if index in slots:
                         scaler.put(frame, slots.pop(index))
                     ahead = next(found, None)
-                if not slots:
+                if not slots and self._table.lost.isdisjoint(chunk.tolist()):
                     yield scaler.frames()
                     continue
                 # Frames are missing: a second decoder tries the slower ways, this one keeps its position.
-                second = second or stack.enter_context(PyAVVideo(self._source, table=self._table))
-                if missing is None:
-                    yield second.read(chunk, placer)
-                else:
-                    yield second._read_with_gaps(chunk, placer, missing)
+                # Each learns from the other which frames are lost, as that takes decoding of the whole video.
+                second = second or stack.enter_context(self._second())
+                second._packets.table = second._table.with_lost_of(self._table)
+                with measure(DECODING):
+                    frames = second._read_with_gaps(chunk, placement, missing)
+                self._packets.table = self._table.with_lost_of(second._table)
+                yield frames
 
-    def _read_with_gaps(self, indices: np.ndarray, placer: Placer, missing: set[int]) -> np.ndarray:
+    def _read_with_gaps(
+        self, indices: np.ndarray, placement: SharedPlacement, missing: set[int] | None
+    ) -> np.ndarray:
         """Reads one chunk; frames that cannot be decoded are black, and their indices go to ``missing``."""
-        scaler = FrameScaler(len(indices), placer, self.name)
+        if missing is None:
+            return self._read(indices, placement)
+        scaler = FrameScaler(len(indices), placement, self.name)
         gaps = self._put(scaler, indices)
         missing.update(gaps)
         if len(gaps) == len(indices):
-            size = self._packets.size
-            if 0 in size:  # a header that does not state it; no black frame can take the place of others
-                raise DecodeError(self.name, "corrupt", "its frames cannot be decoded and have no size")
-            place = placer(*size)
+            place = self._place_of_black_frames(placement)
             return np.zeros((len(indices), place.crop_height, place.crop_width, 3), np.uint8)
         frames = scaler.frames()
         frames[np.isin(indices, gaps)] = 0
         return frames
 
+    def _place_of_black_frames(self, placement: SharedPlacement) -> Placement:
+        """Returns the placement of frames that cannot be decoded; by the orientation of one that can be."""
+        first = next(self._packets.decode_all(), None)
+        if first is not None:
+            return placement.of(first, orientation_of(first))
+        if 0 in self.size:  # a header that does not state it; no black frame can take the place of others
+            raise DecodeError(self.name, "corrupt", "its frames cannot be decoded and have no size")
+        return placement.of_size(*self.size)
+
     def stream(self, placer: Placer | None = None) -> Iterator[np.ndarray]:
         """Yields every decodable frame in order, (H, W, 3) uint8, without the flip; memory does not grow."""
-        scaler = FrameScaler(1, placer or full_frame(), self.name)
+        scaler = FrameScaler(1, self._shared(placer), self.name)
         for frame in self._packets.decode_all():
             yield scaler.view(frame)
 
@@ -255,10 +272,33 @@ class PyAVVideo:
 
     # -------------------------------------------------------------------------------- frames
 
+    def _shared(self, placer: Placer | None) -> SharedPlacement:
+        return SharedPlacement(placer or full_frame(), self._first_size)
+
+    def _first_size(self, frame: Any) -> tuple[int, int]:
+        """Returns the (height, width) of the video's first frame, as stored, given any of its frames.
+
+        It is that of the header, and of all frames, in ordinary videos. Where a frame differs, the result
+        would depend on which frames are asked for; the first frame is decoded then, and decides.
+        """
+        size = frame.height, frame.width
+        if size == self._packets.stated_size or self.times.num_frames == 1:
+            return size
+        if self._size_of_first is None:
+            with self._second() as video:
+                first = next(video._packets.decode_all(), frame)
+            self._size_of_first = first.height, first.width
+        return self._size_of_first
+
+    def _second(self) -> PyAVVideo:
+        """Opens the same file with a decoder of its own, for frames apart from those this one is at."""
+        return PyAVVideo(self._source, table=self._table)
+
     def _split_for_threads(self, indices: np.ndarray) -> list[np.ndarray]:
         """Splits the wanted frames by groups of pictures, for threads with a decoder each."""
         if (
             self._threads == 1
+            or not len(indices)
             or not isinstance(self._source, str | os.PathLike)
             or self._table.packet is None
         ):
@@ -269,12 +309,14 @@ class PyAVVideo:
         parts = np.array_split(starts, min(self._threads, len(starts)))
         return np.split(wanted, [part[0] for part in parts[1:]])
 
-    def _read_parts(self, indices: np.ndarray, parts: list[np.ndarray], placer: Placer | None) -> np.ndarray:
+    def _read_parts(
+        self, indices: np.ndarray, parts: list[np.ndarray], placement: SharedPlacement
+    ) -> np.ndarray:
         """Reads the given parts of the wanted frames in a thread each."""
 
         def read(part: np.ndarray) -> np.ndarray:
-            with PyAVVideo(self._source, table=self._table) as video:
-                return video.read(part, placer)
+            with self._second() as video, measure(DECODING):
+                return video._read(part, placement)
 
         with ThreadPoolExecutor(len(parts)) as pool:
             frames = np.concatenate(list(pool.map(read, parts)))

@@ -1,7 +1,8 @@
 """The frames of a video through torchcodec, where torchcodec and FFmpeg's libraries are installed.
 
 The frame table of :class:`PyAVVideo` states which frames exist. Torchcodec decodes them; its frames are used
-if they have the timestamps of that table. Otherwise, and where timestamps are wrong, PyAV decodes.
+if they have the timestamps of that table. Otherwise, where timestamps are wrong, and for chunks and streams,
+PyAV decodes.
 
 T frames, H W pixels.
 """
@@ -19,7 +20,8 @@ from torchvision.transforms.v2 import functional as tvf
 
 from slowfast.timing.stage_times import TRANSFORMING, measure
 from slowfast.video.archive.member import TarMember
-from slowfast.video.placement import Placement, Placer, full_frame
+from slowfast.video.frame_scaler import SharedPlacement
+from slowfast.video.placement import Placement
 from slowfast.video.pyav_video import PyAVVideo
 
 # Number of frames that are held unscaled at a time.
@@ -45,27 +47,27 @@ def torchcodec_version() -> str | None:
 class TorchCodecVideo(PyAVVideo):
     """An open video file; see :class:`PyAVVideo`. Torchvision scales, with 38 dB PSNR to swscale's frames."""
 
-    def _read(self, indices: np.ndarray, placer: Placer | None) -> np.ndarray:
+    def _read(self, indices: np.ndarray, placement: SharedPlacement) -> np.ndarray:
         decoder = self._decoder()
         if decoder is None:
-            return super()._read(indices, placer)
-        parts, place = [], None
+            return super()._read(indices, placement)
+        parts = []
         for start in range(0, len(indices), _CHUNK):
             chunk = indices[start : start + _CHUNK]
             frames = self._frames_of(decoder, chunk)  # (t, H, W, 3)
-            if frames is None:
-                return super()._read(indices, placer)
-            place = place or (placer or full_frame())(*frames.shape[1:3])
+            if frames is None or tuple(frames.shape[1:3]) != self.size:
+                return super()._read(indices, placement)
+            place = placement.of_size(*frames.shape[1:3])
             with measure(TRANSFORMING):
                 parts.append(_place(frames, place))
-        return np.concatenate(parts) if parts else super()._read(indices, placer)
+        return np.concatenate(parts) if parts else super()._read(indices, placement)
 
     def _decoder(self) -> Any:
         """Returns torchcodec's decoder; None if it would show other frames, or not upright ones."""
         from torchcodec.decoders import VideoDecoder
 
         is_path = isinstance(self._source, str | os.PathLike)
-        if not is_path or self._table.pts is None or self._table.damaged:
+        if not is_path or self._table.pts is None or self._table.damaged or self._table.lost:
             return None
         if not self._packets.is_upright:
             return None

@@ -28,6 +28,7 @@ from slowfast.features.cache import Manifest, Variant
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models import frame_encoder
 from slowfast.models.capabilities import EncodingSetup
+from slowfast.video.decoding import describe_backend
 from tests.support.processes import run_all
 from tests.support.run_results import metrics_of
 from tests.support.tiny_features import WIDTH, TinyFeatures, feature_config
@@ -185,6 +186,23 @@ def test_the_manifest_describes_the_features(make: Any, tmp_path: Path) -> None:
     rows = np.load(tmp_path / "cache/short36-crop32-2of2-flip/clips/0.mp4.npy", mmap_mode="r")
     assert rows.dtype == np.float16
     assert rows.shape == (5, WIDTH), "every second one of ten frames at 25 frames per second"
+
+
+def test_the_manifest_names_the_library_that_decodes(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests an extraction beside torchcodec, which is not asked for frames that are read in chunks."""
+    asked = []
+    monkeypatch.setattr("slowfast.video.torchcodec_video.torchcodec_version", lambda: "0.0")
+    monkeypatch.setattr("slowfast.video.torchcodec_video.TorchCodecVideo._decoder", asked.append)
+    make("DATA.DECODING_BACKEND", "torchcodec")
+    assert asked == []
+    manifest = json.loads((tmp_path / "cache/manifest.json").read_text())
+    assert manifest["made_by"]["decoder"] == describe_backend("pyav")
+    assert "torchcodec" not in manifest["made_by"]["decoder"]
+    assert (
+        describe_backend("torchcodec") == f"torchcodec 0.0; {describe_backend('pyav')} for chunks of frames"
+    )
 
 
 def test_crops_and_mirror_images_are_drawn_in_training(make: Any) -> None:

@@ -114,7 +114,7 @@ def test_wrong_times_that_only_the_decoder_can_refute_are_replaced_while_reading
     source = write_video(tmp_path / "source.mkv", FRAMES, size=SIZE, **H264)
     with av.open(str(source)) as container:
         shown = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
-    exchanged = {shown[21]: shown[22], shown[22]: shown[21]}
+    exchanged = {shown[22]: shown[23], shown[23]: shown[22]}
 
     def exchange(_: int, packet: Any) -> None:
         packet.pts = exchanged.get(packet.pts, packet.pts)
@@ -122,8 +122,12 @@ def test_wrong_times_that_only_the_decoder_can_refute_are_replaced_while_reading
     wrong = remux(source, tmp_path / "wrong.mkv", exchange)
     with open_video(wrong) as video:
         assert read_stamps(video.read(np.arange(FRAMES))) == list(range(FRAMES))
+    with open_video(wrong) as video:
+        chunks = list(video.read_chunks(np.arange(FRAMES), 8))
+        assert read_stamps(np.concatenate(chunks)) == list(range(FRAMES))
     with open_video(wrong) as video, pytest.raises(DecodeError, match="timestamps of its frames are wrong"):
-        list(video.read_chunks(np.arange(FRAMES), 8))  # wrong ones were given already
+        # A wrong frame 23 is given before the other one of the two refutes it.
+        list(video.read_chunks(np.delete(np.arange(FRAMES), 22), 1))
 
 
 # ------------------------------------------------------------------------- times

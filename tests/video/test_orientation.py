@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 from PIL import Image, ImageOps
 
 from slowfast.errors import DecodeError
@@ -83,6 +84,30 @@ def test_videos_are_shown_as_their_matrix_says(suffix: str, orientation: int, tm
         assert_alike(frame, expected)
     # Scaling and cropping are in the coordinates of the upright frame.
     assert decode(path, size=24).shape[1:3] == ((24, 32) if orientation < 5 else (32, 24))
+
+
+@pytest.mark.parametrize("flips", [(None, "vertical"), ("vertical", None)], ids=str)
+def test_an_orientation_that_changes_is_noticed_where_the_angle_stays(
+    flips: tuple[str | None, str | None], tmp_path: Path
+) -> None:
+    """Tests a stream whose parts are mirrored or not, by a message with the first frame of a part."""
+    plain = write_video(tmp_path / "plain.mp4", [IMAGE], crf="5")
+    path = tmp_path / "changing.ts"
+    for number, flip in enumerate(flips):
+        part = tmp_path / f"{number}.ts"
+        with av.open(str(plain)) as old, av.open(str(part), "w") as new:
+            track = old.streams.video[0]
+            stream = new.add_stream_from_template(track)
+            orientation = f"insert:flip={flip}" if flip else "remove"
+            change = BitStreamFilterContext(f"h264_metadata=display_orientation={orientation}", track, stream)
+            for packet in old.demux(track):
+                for changed in change.filter(packet) if packet.size else change.filter(None):
+                    changed.stream = stream
+                    new.mux(changed)
+        with open(path, "ab") as file:
+            file.write(part.read_bytes())
+    for frame, flip in zip(decode(path), flips, strict=True):
+        assert_alike(frame, IMAGE[::-1] if flip else IMAGE)
 
 
 @pytest.mark.parametrize("degrees", [0.4, 89.3, 90.9, 179.6, 180.4, 270.4, 359.5])

@@ -70,7 +70,7 @@ KEYS.DATA.MULTI_LABEL = False
 # How the scores of a video's views are merged: sum, max.
 KEYS.DATA.ENSEMBLE_METHOD = "sum"
 KEYS.DATA.REVERSE_INPUT_CHANNEL = False
-# Decoder: pyav, torchcodec.
+# Decoder of clips: pyav, torchcodec. PyAV decodes what is read in chunks: long views and feature caches.
 KEYS.DATA.DECODING_BACKEND = "pyav"
 # (new) Read the frames and pixels of the original VTN, to evaluate published weights as published.
 KEYS.DATA.ORIGINAL_SEMANTICS = False

@@ -9,7 +9,7 @@ N displayed frames, P packets in stream order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,7 @@ class FrameTable:
         damaged: True if the scan met errors. Concealed frames then depend on every packet before them.
         packed: True if packets hold frames of other packets, so that no packet may be skipped.
         undecodable_head: number of frames before the first one that refer to frames missing in the file.
+        lost: indices of frames that damage in the file makes undecodable, as far as reading has met it.
     """
 
     times: FrameTimes
@@ -42,6 +43,7 @@ class FrameTable:
     damaged: bool
     packed: bool = False
     undecodable_head: int = 0
+    lost: frozenset[int] = frozenset()
 
     def runs(self, frames: np.ndarray) -> Iterator[tuple[int, int]]:
         """Yields runs of packets (first, last) that together show the given frames, in stream order."""
@@ -71,6 +73,37 @@ class FrameTable:
     def begins_with(self, packets: np.ndarray) -> bool:
         """Returns whether the first frames are those of the given packets."""
         return self.packet is not None and np.array_equal(self.packet[: len(packets)], packets)
+
+    def with_lost(self, packets: np.ndarray) -> FrameTable | None:
+        """Returns this table with the lost frames of a damaged stream.
+
+        A frame is lost if it is missing in the decoder's output, or if it may refer to a missing one: a frame
+        whose packet is one from the key packet on that decoding starts from.
+
+        Args:
+            packets: (n,) int64, the packets of the frames that the decoder outputs, in that order.
+
+        Returns:
+            None if no frame is missing, or if the other frames come in another order than that of the table.
+        """
+        assert self.packet is not None
+        missing = np.setdiff1d(self.packet, packets)
+        # Compare how many packets are missing before a frame's key packet, and up to its own packet.
+        before_key = np.searchsorted(missing, self.key_packet)
+        is_lost = np.searchsorted(missing, self.packet, "right") > before_key
+        # The other frames must come in the order of the table.
+        shown = self._frame_of_packet[packets]
+        shown = shown[shown >= 0]
+        shown = shown[~is_lost[shown]]
+        if not is_lost.any() or (np.diff(shown) < 0).any():
+            return None
+        return replace(self, lost=frozenset(np.flatnonzero(is_lost).tolist()))
+
+    def with_lost_of(self, other: FrameTable) -> FrameTable:
+        """Returns this table with the frames lost that another table of the same file and order has lost."""
+        if other.packet is None or other.lost <= self.lost or not self.begins_with(other.packet):
+            return self
+        return replace(self, lost=self.lost | other.lost)
 
     def number_of(self, pts: int | None, byte: int | None, size: int) -> int | None:
         """Returns the number of the packet with these facts; None if several packets or none have them."""

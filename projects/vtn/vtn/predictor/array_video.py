@@ -41,8 +41,9 @@ class ArrayVideo:
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Returns the placed frames of the given indices, (t, H, W, 3) uint8."""
+        indices = self._times.checked(indices, "frames")
         scaler = FrameScaler(len(indices), placer or full_frame(), "frames")
-        for slot, index in enumerate(np.asarray(indices, np.int64).tolist()):
+        for slot, index in enumerate(indices.tolist()):
             image = np.ascontiguousarray(self._frames[index])
             scaler.put(av.VideoFrame.from_ndarray(image, format="rgb24"), [slot])
         return scaler.frames()

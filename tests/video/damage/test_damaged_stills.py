@@ -1,0 +1,112 @@
+"""Damaged still images are errors, also where the decoder would fill the gap with a plain colour."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from slowfast.errors import DecodeError
+from slowfast.video.decoding import decode, open_video
+from slowfast.video.image_folder import ImageFolder
+from tests.support.videos import read_stamps, stamp
+
+KINDS = {
+    "baseline.jpg": {},
+    "progressive.jpg": {"progressive": True},
+    "restarting.jpg": {"restart_marker_rows": 1},
+    "full_colour.jpg": {"subsampling": 0, "quality": 95},
+    "coarse.jpg": {"quality": 5, "optimize": True},
+    "a.png": {},
+    "a.webp": {},
+    "a.bmp": {},
+    "a.tif": {},
+}
+
+
+def image(number: int = 7) -> Image.Image:
+    texture = np.random.default_rng(number).integers(0, 40, (256, 320, 1), np.uint8)
+    return Image.fromarray(stamp(number, 256, 320) + texture)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.99, -3])
+def test_a_truncated_image_is_corrupt(name: str, kept: float, tmp_path: Path) -> None:
+    """Tests images that lack a part of their data, or the last three bytes."""
+    for number in range(3):
+        image(number).save(tmp_path / f"{number}_{name}", **KINDS[name])
+    path = tmp_path / f"1_{name}"
+    content = path.read_bytes()
+    assert read_stamps(decode(path)) == [1]
+    path.write_bytes(content[: int(kept if kept < 0 else kept * len(content))])
+    for source in (path, str(path), io.BytesIO(path.read_bytes())):
+        with pytest.raises(DecodeError) as caught:
+            decode(source)
+        assert caught.value.reason in ("corrupt", "not a video", "no frames")
+    folder = ImageFolder(str(tmp_path), fps=25)
+    with pytest.raises(DecodeError, match=f"corrupt.*1_{name}"):
+        folder.read(np.arange(3))
+    assert read_stamps(folder.read([2, 0])) == [2, 0]
+
+
+def test_the_reason_of_a_truncated_jpeg(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    image().save(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DecodeError, match="1 of 1 frames cannot be decoded"):
+        decode(path)
+    with open_video(path) as video:
+        assert "1 packets refused" in video.describe_damage()
+
+
+def test_the_thumbnail_of_a_truncated_photo_does_not_end_it(tmp_path: Path) -> None:
+    """Tests the layout of cameras: a JPEG with an end of its own within the metadata."""
+    thumbnail = io.BytesIO()
+    image(1).resize((160, 128)).save(thumbnail, "JPEG")
+    path = tmp_path / "photo.jpg"
+    image().save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + thumbnail.getvalue())
+    content = path.read_bytes()
+    assert content.count(b"\xff\xd8\xff") == 2
+    assert read_stamps(decode(path)) == [7]
+    path.write_bytes(content[:-1000])
+    with pytest.raises(DecodeError, match="corrupt"):
+        decode(path)
+
+
+def unusual_jpegs() -> dict[str, bytes]:
+    """Returns JPEG files that are complete, as cameras and programs write them."""
+    plain, other = io.BytesIO(), io.BytesIO()
+    image().save(plain, "JPEG")
+    image(8).save(other, "JPEG")
+    content, second = plain.getvalue(), other.getvalue()
+    scan = content.index(b"\xff\xda")
+    grey, cmyk = io.BytesIO(), io.BytesIO()
+    image().convert("L").save(grey, "JPEG")
+    image().convert("CMYK").save(cmyk, "JPEG")
+    exif = TiffImagePlugin.ImageFileDirectory_v2()
+    exif[271] = "a camera"
+    with_exif = io.BytesIO()
+    image().save(with_exif, "JPEG", exif=b"Exif\0\0" + exif.tobytes(), comment=b"\xff\xd9 a comment")
+    return {
+        "a second image behind it": content + second,
+        "a truncated image behind it": content + second[:-900],
+        "a video behind it": content + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40,
+        "zeros behind it": content + bytes(3000),
+        "fill bytes before a marker": content[:scan] + b"\xff\xff\xff" + content[scan:],
+        "an unknown segment": content[:2] + b"\xff\xef\0\x06\xff\xda\xff\xd9" + content[2:],
+        "grey": grey.getvalue(),
+        "cmyk": cmyk.getvalue(),
+        "metadata and a comment": with_exif.getvalue(),
+    }
+
+
+@pytest.mark.parametrize("kind", unusual_jpegs())
+def test_unusual_jpegs_are_not_taken_for_damaged_ones(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(unusual_jpegs()[kind])
+    assert read_stamps(decode(path)) == [7]
+    assert read_stamps(decode(io.BytesIO(path.read_bytes()), indices=[0])) == [7]
+    assert read_stamps(ImageFolder(str(tmp_path), fps=25).read([0])) == [7]

@@ -1,0 +1,72 @@
+"""Requests for frames that do not exist are errors with a remedy, for every kind of video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from slowfast.errors import InputError
+from slowfast.video.decoding import OpenVideo, decode, open_video
+from slowfast.video.image_folder import ImageFolder
+from slowfast.video.torchcodec_video import TorchCodecVideo
+from tests.support.heif import write_heic
+from tests.support.videos import read_stamps, stamp, write_video
+from vtn.predictor.array_video import ArrayVideo
+
+FRAMES = 12
+
+
+def write_folder(folder: Path) -> str:
+    for number in range(FRAMES):
+        av.VideoFrame.from_ndarray(stamp(number), format="rgb24").save(str(folder / f"{number}.png"))
+    return str(folder)
+
+
+KINDS: dict[str, Callable[[Path], OpenVideo]] = {
+    "one thread": lambda folder: open_video(write_video(folder / "a.mp4", FRAMES, gop=6, bf="2")),
+    "two threads": lambda folder: open_video(write_video(folder / "a.mp4", FRAMES, gop=6), threads=2),
+    "counted frames": lambda folder: open_video(write_video(folder / "a.avi", FRAMES, bf="2")),
+    "torchcodec": lambda folder: TorchCodecVideo(write_video(folder / "a.mp4", FRAMES)),
+    "folder": lambda folder: ImageFolder(write_folder(folder), fps=25),
+    "frames in memory": lambda _: ArrayVideo(np.stack([stamp(number) for number in range(FRAMES)]), 25),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrong", [-1, FRAMES, 200, -FRAMES])
+def test_an_index_that_does_not_exist_is_an_error(kind: str, wrong: int, tmp_path: Path) -> None:
+    with KINDS[kind](tmp_path) as video:
+        for indices in ([wrong], [3, wrong, 4]):
+            with pytest.raises(InputError, match=f"frame index {wrong} does not exist.*from 0 to 11"):
+                video.read(np.array(indices))
+        with pytest.raises(InputError, match=f"frame index {wrong} does not exist"):
+            list(video.read_chunks(np.array(sorted([0, wrong])), 1))
+
+
+@pytest.mark.skipif("libx265" not in av.codecs_available, reason="PyAV has no x265")
+def test_an_index_that_a_heic_image_does_not_have_is_an_error(tmp_path: Path) -> None:
+    path = write_heic(tmp_path / "a.heic", stamp(7, 64, 64), tile=(32, 32))
+    for wrong in (-1, 1):
+        with pytest.raises(InputError, match=f"frame index {wrong} does not exist.*from 0 to 0"):
+            decode(path, indices=[wrong])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "torchcodec"])
+def test_a_time_that_is_not_a_number_is_an_error(kind: str, tmp_path: Path) -> None:
+    with KINDS[kind](tmp_path) as video:
+        with pytest.raises(InputError, match="NaN"):
+            video.times.at_seconds(np.array([0.0, np.nan]))
+        assert video.times.at_seconds(np.array([-np.inf, np.inf])).tolist() == [0, FRAMES - 1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_request_for_no_frames_gives_none(threads: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", FRAMES, gop=6)
+    assert len(decode(path, indices=[], threads=threads)) == 0
+    assert read_stamps(decode(path, indices=[5, 0], threads=threads)) == [5, 0]
+    with pytest.raises(InputError, match="NaN"):
+        decode(path, seconds=[np.nan], threads=threads)
