@@ -15,6 +15,7 @@ from slowfast.errors import DecodeError
 from slowfast.video.archive.member import MemberFile, TarMember
 from slowfast.video.archive.tar_file import TarError, find_member, scan_tar
 from slowfast.video.decoding import decode, open_video
+from slowfast.video.torchcodec_video import torchcodec_version
 from slowfast.visualization.filmstrip import cut_filmstrip
 from tests.support.sharding.shards import write_tar
 from tests.support.videos import read_stamps
@@ -43,6 +44,7 @@ def test_the_frames_are_those_of_the_file(
     np.testing.assert_array_equal(frames, decode(stamped_video, indices=chosen, backend=backend))
 
 
+@pytest.mark.skipif(torchcodec_version() is None, reason="torchcodec or FFmpeg's libraries cannot be loaded")
 def test_torchcodec_itself_reads_the_member(archive: Path) -> None:
     """It does not leave the member to PyAV, as it does for what it cannot read."""
     with open_video(members_of(archive)["000001.mp4"], "torchcodec") as video:
