@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -21,6 +22,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _GZIP = b"\x1f\x8b"
 _FIRST_BYTES = 4096
+_SHOWN_CHARACTERS = 200
 
 
 def detect_encoding(first_bytes: bytes, path: str) -> str:
@@ -88,17 +90,34 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
 def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Yields line number and stripped cells of a csv file with quotes; blank lines are skipped.
 
+    Each line is a row. A quote that its line does not close is refused, since the cell would otherwise
+    contain all lines up to the next quote.
+
     Raises:
         AnnotationError: where the file cannot be read, or is not csv.
     """
-    with open_text(path) as file:
-        reader = csv.reader(file, delimiter=delimiter)
+    for line, text in read_lines(path):
         try:
-            for row in reader:
-                if any(cells := [cell.strip(BLANK) for cell in row]):
-                    yield reader.line_num, cells
+            cells = [cell.strip(BLANK) for cell in split_quoted(text, delimiter)]
         except csv.Error as error:
-            raise AnnotationError(f"{path}, line {reader.line_num}: is not valid csv ({error})") from error
+            raise AnnotationError(
+                f"{path}, line {line}: {text[:_SHOWN_CHARACTERS]!r} is not valid csv ({error}); close each "
+                "quote in its line, and write a quote inside quotes twice"
+            ) from error
+        if any(cells):
+            yield line, cells
+
+
+def split_quoted(text: str, delimiter: str) -> list[str]:
+    """Returns the cells of one line of csv, which may be padded outside their quotes.
+
+    Raises:
+        csv.Error: where a quote is not closed, or is followed by other text than a delimiter.
+    """
+    # csv has no padding between a closing quote and a delimiter.
+    padding = rf'(?<!")"[ \t]+(?={re.escape(delimiter)})'
+    padded = text if delimiter in " \t" else re.sub(padding, '"', text)
+    return next(csv.reader([padded], delimiter=delimiter, skipinitialspace=True, strict=True))
 
 
 def read_json(path: str, kind: type) -> Any:

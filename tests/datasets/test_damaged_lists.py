@@ -1,0 +1,80 @@
+"""Official lists with a slip in them: refused with file and line, never read as other videos or classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from slowfast.datasets.readers import READERS, AnnotationSource
+from slowfast.errors import AnnotationError
+
+KINETICS = "label,youtube_id,time_start,time_end,split\n"
+MOMENTS = {"moments_categories.txt": "clapping,0\nsinging,1\n"}
+TEMPLATES = {"labels.json": json.dumps({"Putting something": "1", "Folding something": "0"})}
+
+
+def read(
+    name: str, folder: Path, texts: Mapping[str, str], split: str = "train", **options
+) -> list[tuple[str, int]]:
+    """Writes the texts of lists and empty videos below a folder; returns name and label of each video."""
+    for file, text in texts.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(text)
+    found = READERS[name](AnnotationSource(str(folder), split, 2, **options))
+    return list(zip((Path(path).name for path in found.paths), found.labels().tolist(), strict=True))
+
+
+def no_videos(*names: str) -> dict[str, str]:
+    return dict.fromkeys(names, "")
+
+
+UNBALANCED = {
+    "kinetics": (
+        "kinetics",
+        "train",
+        {"train.csv": KINETICS + 'a,x,1,11,"train\nb,y,2,12,train\na,z,3,13,train\n'},
+        r"train\.csv, line 2: 'a,x,1,11,\"train' is not valid csv \(.*\); close each quote in its line",
+    ),
+    "kinetics, closed later": (
+        "kinetics",
+        "train",
+        {"train.csv": KINETICS + 'a,x,1,11,"train\nb,y,2,12,train"\n'},
+        r"train\.csv, line 2: ",
+    ),
+    "kinetics, text after the quote": (
+        "kinetics",
+        "train",
+        {"train.csv": KINETICS + 'a,x,1,11,train\n"b" c,y,2,12,train\n'},
+        r"train\.csv, line 3: .* is not valid csv",
+    ),
+    "moments": (
+        "moments",
+        "train",
+        MOMENTS | {"trainingSet.csv": 'a.mp4,clapping,"3,0\nb.mp4,singing,3,0\n'},
+        r"trainingSet\.csv, line 1: ",
+    ),
+    "test answers": (
+        "ssv2",
+        "test",
+        TEMPLATES | {"test-answers.csv": '1;Folding something\n2;"Putting something\n3;Folding something\n'},
+        r"test-answers\.csv, line 2: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "split", "texts", "message"), UNBALANCED.values(), ids=UNBALANCED)
+def test_a_quote_that_is_not_closed_does_not_hide_the_lines_after_it(
+    tmp_path: Path, name: str, split: str, texts: dict[str, str], message: str
+) -> None:
+    videos = no_videos("x_000001_000011.mp4", "training/a.mp4", "1.webm")
+    with pytest.raises(AnnotationError, match=message):
+        read(name, tmp_path, texts | videos, split)
+
+
+def test_quoted_cells_may_be_padded(tmp_path: Path) -> None:
+    rows = '"a, ""b"" c" , x, 1, 11,train\n c, "y" ,2,12,"train"\n'
+    found = read("kinetics", tmp_path, {"train.csv": KINETICS + rows} | no_videos("y_000002_000012.mp4"))
+    assert found == [("x_000001_000011.mp4", 0), ("y_000002_000012.mp4", 1)]
