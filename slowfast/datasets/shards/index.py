@@ -25,7 +25,7 @@ from slowfast.progress import Progress
 _logger = get_logger(__name__)
 
 # Version of the index; one of another version is made anew.
-_FORMAT = 1
+_FORMAT = 2
 # Archives that are read at a time: a network file system takes long to answer and answers many at once.
 _THREADS = 16
 _LOCK = ".shards.index.lock"

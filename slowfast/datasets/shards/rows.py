@@ -107,10 +107,8 @@ class _Sample:
         if not isinstance(original, str):
             raise self._error(JSON_SUFFIX, f"'path' = {original!r} must be a text")
         for row in listed:
-            group = row.get("group", "")
-            yield Row(
-                *self._video, self._labels(row, label), original, self._segment(row), str(group)
-            )  # fmt: skip
+            group = "" if row.get("group") is None else str(row["group"])
+            yield Row(*self._video, self._labels(row, label), original, self._segment(row), group)
 
     def _labels(self, row: Mapping[str, Any], label: int | None) -> tuple[int, ...]:
         value = row.get("label", row.get("labels"))

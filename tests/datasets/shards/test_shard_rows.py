@@ -105,8 +105,26 @@ def test_several_labels_segments_and_groups_arrive_in_the_annotations(tmp_path: 
     np.testing.assert_array_equal(found.labels(), [[1, 0, 1], [0, 1, 0]])
     assert [found.segment(0), found.segment(1)] == [(0.0, 1.5), (1.0, 2.0)]
     assert found.groups is not None
-    assert found.groups.read() == ["x", ""]
+    assert found.groups.read() == ["x", f"{tmp_path}/train/0.tar: 0.mp4"]
     assert list(found.paths) == [f"{tmp_path}/train/0.tar: 0.mp4"] * 2
+
+
+def test_a_row_without_a_group_is_in_that_of_its_file(tmp_path: Path) -> None:
+    rows = [{"label": 0}, {"label": 1, "group": None}]
+    members = {
+        "0.mp4": b"v",
+        "0.json": as_json(label=0, group="x", path="0.avi"),
+        "1.mp4": b"v",
+        "1.json": as_json(label=0, group=None, path="1.avi"),
+        "2.mp4": b"v",
+        "2.json": as_json(rows=rows),
+    }
+    write_tar(tmp_path / "train/0.tar", members)
+    found = read_annotations(tmp_path)
+    assert found.groups is not None
+    assert found.groups.read() == ["x", "1.avi", *[f"{tmp_path}/train/0.tar: 2.mp4"] * 2]
+    write_tar(tmp_path / "train/0.tar", {name: members[name] for name in ("1.mp4", "1.json")})
+    assert read_annotations(tmp_path).groups is None
 
 
 # ----------------------------------------------------------------------------------------------- index
@@ -162,7 +180,7 @@ def test_only_an_outdated_index_is_made_again(shards: list[str], scanned: list[s
         lambda content: "",
         lambda content: "[]",
         lambda content: content[:-20],
-        lambda content: content.replace('"format":1', '"format":0'),
+        lambda content: content.replace('"format":2', '"format":0'),
         lambda content: content.replace('["00.mp4",', '["00.mp4",-'),
         lambda content: content.replace('["02.mp4",', '["02.mp4",9'),
         lambda content: content.replace("[0]", "[]"),
