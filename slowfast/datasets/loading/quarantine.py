@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 # Value in ``Quarantine._banned`` -> reason and detail of the ban.
 BAN_REASONS = {
@@ -49,9 +51,9 @@ class Quarantine:
         other._reading = self._reading.clone().share_memory_()
         return other
 
-    def ban(self, video_id: int, reason: int) -> None:
-        """Bans a video from being read again; ``reason`` is a key of :data:`BAN_REASONS`."""
-        self._banned[video_id] = reason
+    def ban(self, video_ids: NDArray[np.int64], reason: int) -> None:
+        """Bans videos from being read again; ``reason`` is a key of :data:`BAN_REASONS`."""
+        self._banned[torch.from_numpy(video_ids)] = reason
 
     def find_ban(self, video_id: int) -> tuple[str, str] | None:
         """Returns reason and detail of a ban; None where the video may be read."""

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from slowfast.datasets.loading.quarantine import Quarantine
 from slowfast.timing.stage_times import COLLATING, COPYING, measure, take_times
@@ -27,6 +29,8 @@ class QuarantinedDataset(Protocol):
 
     @property
     def paths(self) -> Sequence[str]: ...
+
+    def find_same_file(self, video_id: int) -> NDArray[np.int64]: ...
 
     def __getitem__(self, item: Any) -> Any: ...
 

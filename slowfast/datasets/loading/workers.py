@@ -9,7 +9,6 @@ video is banned, and its batches are built again.
 
 from __future__ import annotations
 
-import multiprocessing.process
 import os
 import pickle
 import signal
@@ -17,15 +16,16 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
+import numpy as np
 import torch
 import torch.multiprocessing
+from numpy.typing import NDArray
 
-from slowfast.datasets.loading.quarantine import HUNG, KILLED, Quarantine, Reading
+from slowfast.datasets.loading.quarantine import HUNG, KILLED
+from slowfast.datasets.loading.worker_handle import Worker
 from slowfast.datasets.loading.worker_process import POLL_SECONDS, QuarantinedDataset, run_worker
 from slowfast.errors import DataError
 from slowfast.files import share_temporary_folder
@@ -36,40 +36,12 @@ logger = get_logger(__name__)
 
 # Batches assigned to each worker ahead of the batch that is awaited.
 _BATCHES_AHEAD = 2
-# Seconds to wait for a killed process; one that is blocked on a dead disk is left behind.
-_JOIN_SECONDS = 5.0
 # A machine short of memory may kill a worker at a sound video, so only the second death bans the video.
 _DEATHS_UNTIL_BAN = 2
 # Consecutive deaths of workers that were reading no video, before the run fails.
 _MAX_IDLE_DEATHS = 3
 # Exit codes after signals that end the whole run, from a scheduler or a terminal.
 _ENDED_FROM_OUTSIDE = (-signal.SIGTERM, -signal.SIGHUP)
-
-
-@dataclass
-class _Worker:
-    """One worker process, as the main process sees it.
-
-    Attributes:
-        tasks: batch number -> items; assigned batches that have not arrived yet.
-        stuck_at, stuck_seconds: the reading last observed, and the seconds for which it was observed while
-            a batch was awaited.
-    """
-
-    number: int
-    process: multiprocessing.process.BaseProcess
-    connection: Connection
-    quarantine: Quarantine
-    tasks: dict[int, Sequence[Any]] = field(default_factory=dict)
-    stuck_at: Reading | None = None
-    stuck_seconds: float = 0.0
-
-    def assign(self, number: int, items: Sequence[Any]) -> None:
-        """Sends the items of a batch to the worker."""
-        self.tasks[number] = items
-        # A dead worker is detected and replaced by the next poll.
-        with suppress(OSError):
-            self.connection.send((number, items))
 
 
 class WorkerPool:
@@ -98,7 +70,7 @@ class WorkerPool:
         self._dataset = dataset
         self._collate = collate
         self._sample_timeout = sample_timeout
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._num_workers = num_workers
         self._next_number = 0
         self._deaths: dict[int, int] = {}
@@ -169,7 +141,7 @@ class WorkerPool:
             elif self._is_stuck(worker, waited):
                 self._replace_stuck(worker)
 
-    def _receive_batches(self, worker: _Worker) -> None:
+    def _receive_batches(self, worker: Worker) -> None:
         try:
             while worker.connection.poll():
                 number, batch, times = worker.connection.recv()
@@ -182,9 +154,9 @@ class WorkerPool:
                 self._finished[number] = batch
         except (EOFError, OSError, pickle.UnpicklingError):
             # The worker died while it sent a batch; that batch stays among its tasks.
-            _kill(worker)
+            worker.kill()
 
-    def _is_stuck(self, worker: _Worker, waited: float) -> bool:
+    def _is_stuck(self, worker: Worker, waited: float) -> bool:
         reading = worker.quarantine.current()
         if reading is None or reading != worker.stuck_at:
             worker.stuck_at, worker.stuck_seconds = reading, 0.0
@@ -192,22 +164,24 @@ class WorkerPool:
         worker.stuck_seconds += waited
         return 0 < self._sample_timeout <= worker.stuck_seconds
 
-    def _replace_stuck(self, worker: _Worker) -> None:
+    def _replace_stuck(self, worker: Worker) -> None:
         reading = worker.quarantine.current()
-        _kill(worker)
+        worker.kill()
         if reading is not None and reading == worker.stuck_at:
-            self._dataset.quarantine.ban(reading.video_id, HUNG)
+            videos = self._dataset.find_same_file(reading.video_id)
+            self._dataset.quarantine.ban(videos, HUNG)
             logger.warning(
-                "%s: reading the video did not end within %g s (DATA_LOADER.SAMPLE_TIMEOUT); the video is "
-                "skipped from now on, and worker %d is restarted",
+                "%s: reading the video did not end within %g s (DATA_LOADER.SAMPLE_TIMEOUT); %s skipped from "
+                "now on, and worker %d is restarted",
                 self._dataset.paths[reading.video_id],
                 self._sample_timeout,
+                _describe(videos),
                 worker.number,
             )
         self._replace(worker)
 
-    def _replace_dead(self, worker: _Worker) -> None:
-        cause = _describe_end(worker.process.exitcode)
+    def _replace_dead(self, worker: Worker) -> None:
+        cause = worker.describe_end()
         reading = worker.quarantine.current()
         if worker.process.exitcode in _ENDED_FROM_OUTSIDE:
             logger.warning("worker %d %s; it is restarted", worker.number, cause)
@@ -224,19 +198,22 @@ class WorkerPool:
         self._replace(worker)
 
     def _count_death(self, video_id: int, worker: int, cause: str) -> None:
-        self._deaths[video_id] = self._deaths.get(video_id, 0) + 1
-        banned = self._deaths[video_id] >= _DEATHS_UNTIL_BAN
+        videos = self._dataset.find_same_file(video_id)
+        file = int(videos[0])
+        self._deaths[file] = self._deaths.get(file, 0) + 1
+        banned = self._deaths[file] >= _DEATHS_UNTIL_BAN
         if banned:
-            self._dataset.quarantine.ban(video_id, KILLED)
+            self._dataset.quarantine.ban(videos, KILLED)
         logger.warning(
-            "%s: worker %d %s while it read this video, and is restarted; the video is %s",
+            "%s: worker %d %s while it read this video, and is restarted; %s %s",
             self._dataset.paths[video_id],
             worker,
             cause,
+            _describe(videos),
             "skipped from now on" if banned else "tried again",
         )
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: Worker) -> None:
         """Starts a new worker in place of a dead one and assigns it the batches that are still due."""
         worker.connection.close()
         successor = self._start(worker.number)
@@ -244,7 +221,7 @@ class WorkerPool:
         for number, items in worker.tasks.items():
             successor.assign(number, items)
 
-    def _start(self, number: int) -> _Worker:
+    def _start(self, number: int) -> Worker:
         share_temporary_folder()  # workers are killed at the end of the pool
         context = torch.multiprocessing.get_context()
         connection, worker_connection = context.Pipe()
@@ -257,25 +234,19 @@ class WorkerPool:
         )
         process.start()
         worker_connection.close()
-        return _Worker(number, process, connection, quarantine)
+        return Worker(number, process, connection, quarantine)
 
 
-def _describe_end(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"ended by {signal.Signals(-exit_code).name}"
-    return f"ended with status {exit_code}"
+def _describe(videos: NDArray[np.int64]) -> str:
+    """Returns the rows of one file as the subject of a sentence."""
+    return "the video is" if len(videos) == 1 else f"the {len(videos)} videos of this file are"
 
 
-def _kill(worker: _Worker) -> None:
-    worker.process.kill()
-    worker.process.join(_JOIN_SECONDS)
-
-
-def _terminate_all(workers: list[_Worker], owner: int) -> None:
+def _terminate_all(workers: list[Worker], owner: int) -> None:
     if os.getpid() != owner:  # this is a copy of the pool in a forked process
         return
     for worker in workers:
         worker.process.kill()
     for worker in workers:
-        _kill(worker)
+        worker.kill()
         worker.connection.close()

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,20 @@ def test_a_worker_killed_from_outside_changes_nothing(signum: int, tmp_path: Pat
     batches = list(loader(dataset(die_once, training=True), training=True, workers=2))
     assert_same(batches, list(loader(dataset(do_nothing, training=True), training=True, workers=0)))
     assert not any(batch.broken for batch in batches)
+
+
+@pytest.mark.parametrize("at_bad", [hang, die])
+def test_a_file_is_tried_as_often_as_one_video(at_bad: Callable[[], None]) -> None:
+    """A list of segments has several rows per file, and each of them would cost a timeout."""
+    times = {hang: 1, die: 2}
+    data = dataset(at_bad, training=False)
+    paths = [str(BAD) if i in (2, 3, BAD) else str(100 + i) for i in range(VIDEOS)]
+    data._annotations = replace(data._annotations, paths=PathTable.from_strings(paths))
+    batches = list(loader(data, training=False, workers=1))
+    assert [video.video_id for batch in batches for video in batch.broken] == [2, 3, BAD]
+    assert sum(batch.num_clips for batch in batches) == VIDEOS - 3
+    assert isinstance(data.reader, StandIn)
+    assert int(data.reader.num_bad_reads) == times[at_bad]
 
 
 def test_a_slow_main_process_bans_no_video() -> None:
