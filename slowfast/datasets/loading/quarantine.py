@@ -24,10 +24,15 @@ _NOTHING = -1
 
 
 class Reading(NamedTuple):
-    """A video being read, and the number of reads that this worker has started."""
+    """A video being read (-1: none), and the number of reads that this worker has started."""
 
     video_id: int
     number: int
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the worker reads no video."""
+        return self.video_id == _NOTHING
 
 
 class Quarantine:
@@ -69,7 +74,6 @@ class Quarantine:
         finally:
             self._reading[0] = _NOTHING
 
-    def current(self) -> Reading | None:
-        """Returns the video being read; None where the worker reads none."""
-        video_id, number = self._reading.tolist()
-        return None if video_id == _NOTHING else Reading(video_id, number)
+    def observe(self) -> Reading:
+        """Returns the video being read; its number changes with each read, also where the worker is idle."""
+        return Reading(*self._reading.tolist())

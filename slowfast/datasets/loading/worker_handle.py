@@ -22,8 +22,8 @@ class Worker:
 
     Attributes:
         tasks: batch number -> items; assigned batches that have not arrived yet.
-        stuck_at, stuck_seconds: the reading last observed, and the seconds for which it was observed while
-            a batch was awaited.
+        stuck_at, stuck_seconds: the state last observed, and the seconds for which it was observed while a
+            batch was awaited.
     """
 
     number: int

@@ -38,8 +38,11 @@ logger = get_logger(__name__)
 _BATCHES_AHEAD = 2
 # A machine short of memory may kill a worker at a sound video, so only the second death bans the video.
 _DEATHS_UNTIL_BAN = 2
-# Consecutive deaths of workers that were reading no video, before the run fails.
-_MAX_IDLE_DEATHS = 3
+# Consecutive ends of workers that were reading no video, before the run fails.
+_MAX_IDLE_ENDS = 3
+# A worker that reads no video is stuck after so many times the timeout of a sample, and so many seconds.
+_IDLE_TIMEOUTS = 3
+_MIN_IDLE_SECONDS = 60.0
 # Exit codes after signals that end the whole run, from a scheduler or a terminal.
 _ENDED_FROM_OUTSIDE = (-signal.SIGTERM, -signal.SIGHUP)
 
@@ -51,7 +54,8 @@ class WorkerPool:
         dataset: each worker has a copy with its own quarantine record.
         collate: builds a batch from a list of items.
         num_workers: 1 or more.
-        sample_timeout: seconds that reading one video may take while its batch is awaited; 0: no limit.
+        sample_timeout: seconds that reading one video may take while its batch is awaited; 0: no limit. A
+            worker that reads no video and sends no batch is replaced after several times as many.
         pin_memory: pin each batch when it arrives, in a thread of its own.
 
     Attributes:
@@ -74,7 +78,7 @@ class WorkerPool:
         self._num_workers = num_workers
         self._next_number = 0
         self._deaths: dict[int, int] = {}
-        self._idle_deaths = 0
+        self._idle_ends = 0
         self._finished: dict[int, Any] = {}
         self.times = StageTimes()
         self._current_run: object = None
@@ -108,7 +112,7 @@ class WorkerPool:
                     return
                 # Batches arrive in any order; yield them in the order of their numbers.
                 while due not in self._finished:
-                    self._poll_workers()
+                    self._poll_workers(due)
                 batch = self._finished.pop(due)
                 if isinstance(batch, Future):
                     batch = batch.result()
@@ -128,8 +132,8 @@ class WorkerPool:
         for worker in self._workers:
             worker.tasks.clear()
 
-    def _poll_workers(self) -> None:
-        """Waits briefly for batches and receives them; replaces workers that are dead or stuck."""
+    def _poll_workers(self, due: int) -> None:
+        """Waits briefly for the batch ``due`` and receives all; replaces workers that are dead or stuck."""
         before = time.monotonic()
         wait([source for w in self._workers for source in (w.connection, w.process.sentinel)], POLL_SECONDS)
         # Count only the time spent waiting here: the whole run may have been suspended for hours.
@@ -138,14 +142,15 @@ class WorkerPool:
             self._receive_batches(worker)
             if not worker.process.is_alive():
                 self._replace_dead(worker)
-            elif self._is_stuck(worker, waited):
+            elif self._is_stuck(worker, waited, due):
                 self._replace_stuck(worker)
 
     def _receive_batches(self, worker: Worker) -> None:
         try:
             while worker.connection.poll():
                 number, batch, times = worker.connection.recv()
-                self._idle_deaths = 0
+                self._idle_ends = 0
+                worker.stuck_at = None
                 self.times += times
                 if worker.tasks.pop(number, None) is None:
                     continue
@@ -156,46 +161,64 @@ class WorkerPool:
             # The worker died while it sent a batch; that batch stays among its tasks.
             worker.kill()
 
-    def _is_stuck(self, worker: Worker, waited: float) -> bool:
-        reading = worker.quarantine.current()
-        if reading is None or reading != worker.stuck_at:
-            worker.stuck_at, worker.stuck_seconds = reading, 0.0
+    def _is_stuck(self, worker: Worker, waited: float, due: int) -> bool:
+        state = worker.quarantine.observe()
+        # A worker without a task for which anything waits may do nothing for as long as it likes.
+        if state != worker.stuck_at or (state.is_idle and due not in worker.tasks):
+            worker.stuck_at, worker.stuck_seconds = state, 0.0
             return False
         worker.stuck_seconds += waited
-        return 0 < self._sample_timeout <= worker.stuck_seconds
+        limit = self._idle_timeout if state.is_idle else self._sample_timeout
+        return self._sample_timeout > 0 and worker.stuck_seconds >= limit
+
+    @property
+    def _idle_timeout(self) -> float:
+        """Seconds that a worker may take to start, or to build a batch of what it has read."""
+        return max(_IDLE_TIMEOUTS * self._sample_timeout, _MIN_IDLE_SECONDS)
 
     def _replace_stuck(self, worker: Worker) -> None:
-        reading = worker.quarantine.current()
+        state = worker.quarantine.observe()
         worker.kill()
-        if reading is not None and reading == worker.stuck_at:
-            videos = self._dataset.find_same_file(reading.video_id)
-            self._dataset.quarantine.ban(videos, HUNG)
-            logger.warning(
-                "%s: reading the video did not end within %g s (DATA_LOADER.SAMPLE_TIMEOUT); %s skipped from "
-                "now on, and worker %d is restarted",
-                self._dataset.paths[reading.video_id],
-                self._sample_timeout,
-                _describe(videos),
-                worker.number,
-            )
+        if state == worker.stuck_at:
+            if state.is_idle:
+                self._count_idle_end(
+                    worker.number, f"has neither read a video nor sent a batch for {self._idle_timeout:g} s"
+                )
+            else:
+                self._ban_stuck(state.video_id, worker.number)
         self._replace(worker)
+
+    def _ban_stuck(self, video_id: int, worker: int) -> None:
+        videos = self._dataset.find_same_file(video_id)
+        self._dataset.quarantine.ban(videos, HUNG)
+        logger.warning(
+            "%s: reading the video did not end within %g s (DATA_LOADER.SAMPLE_TIMEOUT); %s skipped from now "
+            "on, and worker %d is restarted",
+            self._dataset.paths[video_id],
+            self._sample_timeout,
+            _describe(videos),
+            worker,
+        )
 
     def _replace_dead(self, worker: Worker) -> None:
         cause = worker.describe_end()
-        reading = worker.quarantine.current()
+        state = worker.quarantine.observe()
         if worker.process.exitcode in _ENDED_FROM_OUTSIDE:
             logger.warning("worker %d %s; it is restarted", worker.number, cause)
-        elif reading is None:
-            self._idle_deaths += 1
-            logger.warning("worker %d %s while it read no video; it is restarted", worker.number, cause)
-            if self._idle_deaths > _MAX_IDLE_DEATHS:
-                raise DataError(
-                    f"the loader's workers die before they read a video ({cause}); if the machine is short "
-                    "of memory, set DATA_LOADER.NUM_WORKERS or the batch size lower"
-                )
+        elif state.is_idle:
+            self._count_idle_end(worker.number, f"{cause} while it read no video")
         else:
-            self._count_death(reading.video_id, worker.number, cause)
+            self._count_death(state.video_id, worker.number, cause)
         self._replace(worker)
+
+    def _count_idle_end(self, worker: int, cause: str) -> None:
+        self._idle_ends += 1
+        logger.warning("worker %d %s; it is restarted", worker, cause)
+        if self._idle_ends > _MAX_IDLE_ENDS:
+            raise DataError(
+                f"the loader's workers end before they read a video (the last one {cause}); if the machine "
+                "is short of memory, set DATA_LOADER.NUM_WORKERS or the batch size lower"
+            )
 
     def _count_death(self, video_id: int, worker: int, cause: str) -> None:
         videos = self._dataset.find_same_file(video_id)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.loading import workers
 from slowfast.datasets.loading.loader import ClipLoader, collate
 from slowfast.datasets.loading.samplers import EvalSampler, TrainSampler
 from slowfast.datasets.loading.workers import WorkerPool
@@ -200,6 +201,49 @@ def test_workers_that_die_before_reading_end_the_run_with_a_remedy() -> None:
     pool = WorkerPool(data, _die_collating, num_workers=1, sample_timeout=0)
     with pytest.raises(DataError, match=r"ended with status 3.*NUM_WORKERS or the batch size lower"):
         list(pool.run([[0], [1]]))
+
+
+def test_a_worker_that_stops_between_two_videos_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_MIN_IDLE_SECONDS", 1.5)
+    rounds = loader(dataset(do_nothing, training=False), training=False, workers=1)
+    assert len(list(rounds)) == VIDEOS // 2
+    assert rounds._pool is not None
+    os.kill(rounds._pool._workers[0].process.pid or 0, signal.SIGSTOP)
+    with caplog.at_level("WARNING", logger="slowfast"):
+        batches = list(rounds)
+    assert [i for batch in batches for i in batch.video_id.tolist()] == list(range(VIDEOS))
+    assert not any(batch.broken for batch in batches)
+    message = "worker 0 has neither read a video nor sent a batch for 1.8 s; it is restarted"
+    assert caplog.messages == [message]
+
+
+def _stop_collating(items: list[object]) -> object:
+    time.sleep(1000)
+    return items
+
+
+def test_workers_that_stop_again_and_again_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_MIN_IDLE_SECONDS", 0.5)
+    pool = WorkerPool(dataset(do_nothing, training=False), _stop_collating, num_workers=1, sample_timeout=0.2)
+    with pytest.raises(DataError, match=r"has neither read a video nor sent a batch for 0\.6 s"):
+        list(pool.run([[0]]))
+
+
+def test_a_worker_without_work_is_not_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_MIN_IDLE_SECONDS", 0.6)
+    monkeypatch.setattr(workers, "_IDLE_TIMEOUTS", 0)
+
+    def read_slowly() -> None:
+        time.sleep(2.0)
+
+    pool = WorkerPool(dataset(read_slowly, training=False), collate, num_workers=2, sample_timeout=30)
+    batches = [batch.video_id.tolist() for batch in pool.run([[BAD], [0]])]
+    assert batches == [[BAD], [0]]
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("how", ["deleted", "killed"])
