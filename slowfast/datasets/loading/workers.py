@@ -25,6 +25,7 @@ import torch.multiprocessing
 from numpy.typing import NDArray
 
 from slowfast.datasets.loading.quarantine import HUNG, KILLED
+from slowfast.datasets.loading.shortage import find_shortage
 from slowfast.datasets.loading.worker_handle import Worker
 from slowfast.datasets.loading.worker_process import POLL_SECONDS, QuarantinedDataset, run_worker
 from slowfast.errors import DataError
@@ -91,7 +92,8 @@ class WorkerPool:
         A new run ends an earlier one that was not consumed to its end.
 
         Raises:
-            DataError: when workers die repeatedly without reading a video.
+            DataError: when workers end repeatedly without reading a video, and when open files or shared
+                memory do not suffice for the batches.
             Exception: the exception of the data set, when its batch is due.
         """
         while len(self._workers) < self._num_workers:
@@ -157,7 +159,11 @@ class WorkerPool:
                 if self._pinner is not None and not isinstance(batch, Exception):
                     batch = self._pinner.submit(batch.pin_memory)
                 self._finished[number] = batch
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError, pickle.UnpicklingError, RuntimeError) as error:
+            if (shortage := find_shortage(error)) is not None:
+                raise shortage from error
+            if isinstance(error, RuntimeError):
+                raise
             # The worker died while it sent a batch; that batch stays among its tasks.
             worker.kill()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import multiprocessing.util
 import os
+import re
+import resource
 import signal
 import tempfile
 import threading
@@ -28,6 +30,7 @@ from slowfast.datasets.loading.samplers import EvalSampler, TrainSampler
 from slowfast.datasets.loading.workers import WorkerPool
 from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.errors import DataError, DecodeError
+from tests.support.processes import run_forked
 
 VIDEOS = 12
 BAD = 5  # the video at which something happens
@@ -190,6 +193,50 @@ def test_an_exception_that_cannot_be_copied_keeps_its_text_and_traceback() -> No
     with pytest.raises(RuntimeError, match=r"NamedError: labels\.json, line 7") as caught:
         list(loader(dataset(refuse, training=True), training=True, workers=1))
     assert "in refuse" in caught.value.__notes__[0]
+
+
+def _allow_no_more_files() -> None:
+    """Limits the files of this process to those that are open."""
+    free = os.dup(0)  # the lowest number of a file that is not open
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def test_too_few_open_files_for_the_main_process() -> None:
+    def run_out() -> int:
+        batches = iter(loader(dataset(do_nothing, training=False), training=False, workers=1))
+        next(batches)
+        _allow_no_more_files()
+        try:
+            list(batches)
+        except DataError as error:
+            return 5 if re.match("a batch cannot pass .*`ulimit -n 65536`", str(error)) else 1
+        return 1
+
+    assert run_forked(run_out) == 5
+
+
+def test_too_few_open_files_for_a_worker() -> None:
+    pool = WorkerPool(dataset(_allow_no_more_files, training=False), collate, num_workers=1, sample_timeout=1)
+    with pytest.raises(DataError, match="too many files are open; allow more before the start"):
+        list(pool.run([[BAD]]))
+
+
+class FullMemory:
+    """A batch that does not fit into the shared memory."""
+
+    def __reduce__(self) -> str:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </a>: No space left on device (28)"
+        )
+
+
+def test_a_full_shared_memory() -> None:
+    pool = WorkerPool(
+        dataset(do_nothing, training=False), lambda _: FullMemory(), num_workers=1, sample_timeout=1
+    )
+    with pytest.raises(DataError, match=r"the shared memory in /dev/shm is full; enlarge it .*--shm-size"):
+        list(pool.run([[0]]))
 
 
 def _die_collating(items: list[object]) -> object:
