@@ -23,6 +23,8 @@ _UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _GZIP = b"\x1f\x8b"
 _FIRST_BYTES = 4096
 _SHOWN_CHARACTERS = 200
+# Digits of the longest number that is read as an index.
+_MAX_DIGITS = 18
 
 
 def detect_encoding(first_bytes: bytes, path: str) -> str:
@@ -120,6 +122,14 @@ def split_quoted(text: str, delimiter: str) -> list[str]:
     return next(csv.reader([padded], delimiter=delimiter, skipinitialspace=True, strict=True))
 
 
+def parse_index(text: str) -> int | None:
+    """Returns the number that a text of digits stands for; None for any other text.
+
+    ``str.isdigit`` also accepts ``²``, and ``int`` refuses numbers of thousands of digits.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
+
+
 def read_json(path: str, kind: type) -> Any:
     """Returns the value of a json file, a ``dict`` or a ``list``.
 
@@ -130,10 +140,14 @@ def read_json(path: str, kind: type) -> Any:
     try:
         text.encode()
         value = json.loads(text)
+        if "\\ud" in text.lower():  # the escape of half a character, which no file name contains
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise AnnotationError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}, line {error.lineno}: is not valid json ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or too many brackets
+        raise AnnotationError(f"{path}: is not valid json ({error})") from error
     if not isinstance(value, kind):
         raise AnnotationError(f"{path}: contains a {type(value).__name__}; it must be a {kind.__name__}")
     return value

@@ -78,3 +78,50 @@ def test_quoted_cells_may_be_padded(tmp_path: Path) -> None:
     rows = '"a, ""b"" c" , x, 1, 11,train\n c, "y" ,2,12,"train"\n'
     found = read("kinetics", tmp_path, {"train.csv": KINETICS + rows} | no_videos("y_000002_000012.mp4"))
     assert found == [("x_000001_000011.mp4", 0), ("y_000002_000012.mp4", 1)]
+
+
+LONG = "1" * 5000
+NOT_INDICES = {
+    "ssv2": ("ssv2", {"labels.json": '{"A": "²"}'}, r"labels\.json: 'A' has '²', which is not a class index"),
+    "ssv2, a long number": ("ssv2", {"labels.json": f'{{"A": {LONG}}}'}, r"labels\.json: is not valid json"),
+    "ssv2, a long text": ("ssv2", {"labels.json": f'{{"A": "{LONG}"}}'}, "which is not a class index"),
+    "ssv2, nested": (
+        "ssv2",
+        TEMPLATES | {"train.json": "[" * 200_000},
+        r"train\.json: is not valid json \(maximum recursion depth",
+    ),
+    "ssv2, half a character": (
+        "ssv2",
+        TEMPLATES | {"train.json": json.dumps([{"id": "\ud83d", "template": "Folding something"}])},
+        r"train\.json: is not UTF-8 text",
+    ),
+    "ucf101": (
+        "ucf101",
+        {"classInd.txt": "1 A\n² B\n"},
+        r"classInd\.txt, line 2: '² B' must be a number from 1 on",
+    ),
+    "ucf101, zero": ("ucf101", {"classInd.txt": "0 A\n"}, "line 1: '0 A' must be a number from 1 on"),
+    "moments": (
+        "moments",
+        {"moments_categories.txt": "clapping,0\nsinging,²\n"},
+        r"moments_categories\.txt, line 2: 'singing,²' is not a class name, a comma and an index",
+    ),
+    "moments, several labels": (
+        "moments",
+        MOMENTS | {"trainingSet.csv": f"a.mp4,0,{LONG}\n"},
+        r"trainingSet\.csv, line 1: '1+' is not a class index",
+    ),
+    "path label": (
+        "kinetics",
+        {"train.csv": f"a.mp4 0\na.mp4 {LONG}\n"},
+        r"train\.csv, line 2: .*wrong label",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "texts", "message"), NOT_INDICES.values(), ids=NOT_INDICES)
+def test_digits_that_are_not_an_index_are_refused(
+    tmp_path: Path, name: str, texts: dict[str, str], message: str
+) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        read(name, tmp_path, texts, multi_label=name == "moments")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
-from slowfast.datasets.text_files import read_lines, read_table
+from slowfast.datasets.text_files import parse_index, read_lines, read_table
 from slowfast.errors import AnnotationError
 
 _LISTS = {"train": "trainingSet", "val": "validationSet", "test": "validationSet"}
@@ -41,7 +41,8 @@ def read_moments(source: AnnotationSource) -> Annotations:
 
 
 def _category(text: str, place: str) -> tuple[str, int]:
-    name, _, index = text.rpartition(",")
-    if not name or not index.strip().isdigit():
+    name, _, number = text.rpartition(",")
+    index = parse_index(number.strip())
+    if not name or index is None:
         raise AnnotationError(f"{place}: {text!r} is not a class name, a comma and an index")
-    return name, int(index)
+    return name, index

@@ -26,6 +26,8 @@ from slowfast.errors import AnnotationError
 _CHUNK_BYTES = 1 << 22
 _NEWLINE, _RETURN = 10, 13
 _FIRST_BYTES = 4096
+# Digits of the longest label that is read as a number: ``int`` refuses those of thousands of digits.
+_MAX_DIGITS = 18
 
 
 def read_csv(
@@ -180,10 +182,10 @@ class _ChunkReader:
         )
 
     def _labels(self, row: ListRow) -> list[int]:
-        if row.label.isdecimal() and int(row.label) < self.num_classes:
-            return [int(row.label)]
+        if 0 <= (value := _parse_decimal(row.label)) < self.num_classes:
+            return [value]
         cells = row.label.replace(";", ",").split(",") if self.multi_label else [row.label]
-        values = [int(cell) if cell.strip().isdecimal() else -1 for cell in cells]
+        values = [_parse_decimal(cell.strip()) for cell in cells]
         if not all(0 <= value < self.num_classes for value in values):
             form = "labels are integers joined by a comma" if self.multi_label else "a label is an integer"
             why = f"has a wrong label: {form}, 0 to {self.num_classes - 1} (MODEL.NUM_CLASSES)"
@@ -200,6 +202,11 @@ class _ChunkReader:
             why = "has a wrong segment: start and end are seconds, 0 <= start < end"
             raise self.form.error(row.line, row.text, why, hint=True)
         return start, end
+
+
+def _parse_decimal(text: str) -> int:
+    """Returns the number that decimal digits of any script stand for; -1 for other texts."""
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else -1
 
 
 def _explain_label(row: ListRow, values: Sequence[int], num_classes: int) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.text_files import CLASSES_FILE, read_json
+from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
 from slowfast.errors import AnnotationError
 from slowfast.log import get_logger
 
@@ -168,8 +168,8 @@ class ClassIndex:
 
     def checked(self, index: str, place: str) -> int:
         """Returns the index that is written at ``place``; raises where it is not that of a class."""
-        number = int(index) if index.isascii() and index.isdigit() else -1
-        if number not in self._numbers:
+        number = parse_index(index)
+        if number is None or number not in self._numbers:
             raise AnnotationError(f"{place}: {index!r} is not a class index of {self._path}")
         return number
 

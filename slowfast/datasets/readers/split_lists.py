@@ -10,7 +10,7 @@ import os
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
-from slowfast.datasets.text_files import read_lines
+from slowfast.datasets.text_files import parse_index, read_lines
 from slowfast.errors import AnnotationError
 
 _UCF_FOLDERS = ("", "ucfTrainTestlist", "annotations")
@@ -73,11 +73,12 @@ def read_hmdb51(source: AnnotationSource) -> Annotations:
 
 def _ucf_class(text: str, place: str) -> tuple[str, int]:
     number, _, name = text.partition(" ")
-    if not name or not number.isdigit() or int(number) < 1:
+    index = parse_index(number)
+    if not name or not index:
         raise AnnotationError(
             f"{place}: {text!r} must be a number from 1 on and a class name, separated by a space"
         )
-    return name.strip(), int(number) - 1
+    return name.strip(), index - 1
 
 
 def _apply_layout(rows: Rows, layouts: tuple[str, ...]) -> None:

@@ -68,6 +68,13 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
         ({"0.mp4": b"v", "0.json": as_json(label=1, start=3, end=2)}, "0 <= start < end"),
         ({"0.mp4": b"v", "0.json": as_json(label=1, path=3)}, "'path' = 3 must be a text"),
         ({"0.mp4": b"v", "0.json": as_json(rows=[])}, "'rows' must be a list"),
+        ({"0.mp4": b"v", "0.cls": b"1" * 5000}, r"0\.cls: contains '1111.*must be a class index"),
+        ({"0.mp4": b"v", "0.json": b"[" * 200_000}, r"0\.json: is not valid json \(maximum recursion"),
+        (
+            {"0.mp4": b"v", "0.json": as_json(label=1, path="\ud83d")},
+            r"0\.json: 'path' = '\\ud83d' must be valid Unicode",
+        ),
+        ({"0.mp4": b"v", "0.json": as_json(label=1, group="\ud83d")}, r"'group' = '\\ud83d' must be valid"),
         (
             {"0.cls": b"1", "0.jpg": b""},
             r"'0' must have one video.*has 0 \(its members: 0\.cls, 0\.jpg\)",
@@ -79,6 +86,14 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
 def test_a_wrong_sample_is_named(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
     with pytest.raises(AnnotationError, match=message):
         read(tmp_path, members)
+
+
+def test_a_path_that_is_not_utf8_is_kept(tmp_path: Path) -> None:
+    path = os.fsdecode(b"caf\xe9.mp4")
+    write_tar(tmp_path / "train/0.tar", {"0.mp4": b"v", "0.json": as_json(label=1, path=path, group=path)})
+    found = read_annotations(tmp_path)
+    assert found.groups is not None
+    assert [found.paths[0].original, *found.groups.read()] == [path, path]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
