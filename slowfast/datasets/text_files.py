@@ -76,6 +76,24 @@ def read_text(path: str) -> str:
         return file.read()
 
 
+def read_utf8(path: str) -> str:
+    """Returns the text of a file whose texts are names and not paths, which may be any bytes.
+
+    Raises:
+        AnnotationError: where the file cannot be read, or is not UTF-8 or UTF-16 text.
+    """
+    text = read_text(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _not_utf8(path, error) from error
+    return text
+
+
+def _not_utf8(path: str, error: UnicodeEncodeError) -> AnnotationError:
+    return AnnotationError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8")
+
+
 def read_lines(path: str) -> Iterator[tuple[int, str]]:
     """Yields number and stripped text of the lines of a file that are not blank; numbers start at 1.
 
@@ -136,14 +154,13 @@ def read_json(path: str, kind: type) -> Any:
     Raises:
         AnnotationError: where the file cannot be read, is not valid json, or has a value of another type.
     """
-    text = read_text(path)
+    text = read_utf8(path)
     try:
-        text.encode()
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_as_dict if kind is dict else None)
         if "\\ud" in text.lower():  # the escape of half a character, which no file name contains
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise AnnotationError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
+        raise _not_utf8(path, error) from error
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}, line {error.lineno}: is not valid json ({error.msg})") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or too many brackets
@@ -151,3 +168,13 @@ def read_json(path: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise AnnotationError(f"{path}: contains a {type(value).__name__}; it must be a {kind.__name__}")
     return value
+
+
+def _as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns an object of json as a dict; json itself would keep the last of two equal keys."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} is there twice")
+        found[key] = value
+    return found

@@ -125,3 +125,51 @@ def test_digits_that_are_not_an_index_are_refused(
 ) -> None:
     with pytest.raises(AnnotationError, match=message):
         read(name, tmp_path, texts, multi_label=name == "moments")
+
+
+TWICE = {
+    "ucf101": (
+        "ucf101",
+        {"classInd.txt": "1 A\n2 B\n1 B\n"},
+        r"line 3: '1 B' gives the class 'B' a second index",
+    ),
+    "moments": (
+        "moments",
+        {"moments_categories.txt": "clapping,0\nsinging,1\nclapping,1\n"},
+        r"moments_categories\.txt, line 3: 'clapping,1' gives the class 'clapping' a second index; keep one",
+    ),
+    "ssv2": ("ssv2", {"labels.json": '{"A": "0", "B": "1", "A": "1"}'}, "the key 'A' is there twice"),
+    "classes.json": (
+        "videofolder",
+        {"classes.json": '{"A": 0, "B": 1, "A": 1}', "train/A/v.mp4": ""},
+        r"classes\.json: is not valid json \(the key 'A' is there twice\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "texts", "message"), TWICE.values(), ids=TWICE)
+def test_a_class_with_two_indices_is_refused(
+    tmp_path: Path, name: str, texts: dict[str, str], message: str
+) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        read(name, tmp_path, texts)
+
+
+def test_a_class_may_be_listed_twice_with_one_index(tmp_path: Path) -> None:
+    texts = {"classInd.txt": "1 A\n2 B\n2 B\n", "trainlist01.txt": "B/v.avi 2\n", "B/v.avi": ""}
+    assert read("ucf101", tmp_path, texts) == [("v.avi", 1)]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '"label","youtube_id","time_start","time_end","split"\n',
+        " label, youtube_id , time_start,time_end,split\n",
+        'label , "youtube_id" ,"time_start", time_end,split\n',
+    ],
+)
+def test_the_header_of_an_official_list_may_be_quoted_and_padded(tmp_path: Path, header: str) -> None:
+    texts = {"train.csv": header + "a,x,1,11,train\n", "val.csv": header + "b,y,1,11,val\n"}
+    assert read("kinetics", tmp_path, texts | no_videos("x_000001_000011.mp4")) == [
+        ("x_000001_000011.mp4", 0)
+    ]

@@ -9,7 +9,13 @@ import glob
 import os
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
+from slowfast.datasets.readers.source import (
+    AnnotationSource,
+    ClassIndex,
+    Rows,
+    choose_layout,
+    read_class_list,
+)
 from slowfast.datasets.text_files import parse_index, read_lines
 from slowfast.errors import AnnotationError
 
@@ -25,8 +31,7 @@ def read_ucf101(source: AnnotationSource) -> Annotations:
     ``Class/v_Class_g01_c01.avi`` in the root, ``UCF-101`` or ``videos``.
     """
     class_list = source.find(*(os.path.join(folder, "classInd.txt") for folder in _UCF_FOLDERS))
-    indices = dict(_ucf_class(text, f"{class_list}, line {line}") for line, text in read_lines(class_list))
-    classes = ClassIndex(indices, class_list, source.num_classes)
+    classes = ClassIndex(read_class_list(class_list, _ucf_class), class_list, source.num_classes)
     kind = "train" if source.split == "train" else "test"
     path = source.find(*(os.path.join(folder, f"{kind}list{source.fold:02d}.txt") for folder in _UCF_FOLDERS))
     rows = Rows(source)
