@@ -240,6 +240,17 @@ def test_a_folder_that_cannot_be_written_is_scanned_each_time(
     assert "shard-0.index.json: cannot be stored" in caplog.text
 
 
+def test_a_file_system_without_locks(
+    shards: list[str], scanned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("file system does not support hard links")
+
+    monkeypatch.setattr(index.FileLock, "acquire", refuse)
+    assert load_rows(shards) == load_rows(shards)
+    assert sorted(scanned) == ["shard-0.tar", "shard-1.tar", "shard-2.tar"]
+
+
 def test_a_truncated_shard_is_named(shards: list[str]) -> None:
     content = Path(shards[1]).read_bytes()
     Path(shards[1]).write_bytes(content[:2560])
