@@ -163,6 +163,21 @@ class Groups(Protocol):
 
 
 @dataclass(frozen=True)
+class GroupNames:
+    """The groups of a list, read with it: later it may have been edited, and its lines be those of others.
+
+    Attributes:
+        names: (N,) names.
+    """
+
+    names: PathTable
+
+    def read(self) -> list[str]:
+        """Returns the group of each video, in the order of the videos."""
+        return list(self.names)
+
+
+@dataclass(frozen=True)
 class Annotations:
     """The videos of one split.
 

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.groups import GroupColumn
+from slowfast.datasets.annotations import Annotations, GroupNames, PathTable
 from slowfast.datasets.readers.clean_lines import RowArrays, read_clean
 from slowfast.datasets.text_files import BLANK, detect_encoding, read_text
 from slowfast.datasets.video_list import GROUP, START, ListFormat, ListRow
@@ -63,7 +62,10 @@ def read_csv(
         label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(rows.counts)]))
     table = PathTable(shared, torch.from_numpy(rows.starts), torch.from_numpy(rows.lengths), prefix)
     segments = torch.from_numpy(rows.segments) if START in form.columns else None
-    groups = GroupColumn(path, separator) if GROUP in form.columns else None
+    groups = None
+    if GROUP in form.columns:
+        starts, lengths = torch.from_numpy(rows.groups).unbind(1)
+        groups = GroupNames(PathTable(shared, starts.contiguous(), lengths.to(torch.int32)))
     labels = torch.from_numpy(rows.labels)
     return Annotations(table, labels, label_starts, num_classes, segments, groups=groups)
 
@@ -151,12 +153,13 @@ class _ChunkReader:
         """Returns the rows of ``text[start:end]``, whose first line has the number ``line``."""
         rows = read_clean(self.text[start:end], self.form, self.num_classes, self.multi_label)
         if rows is not None:
-            return rows._replace(starts=rows.starts + start)
+            groups = rows.groups + np.array([start, 0])
+            return rows._replace(starts=rows.starts + start, groups=groups)
         return self._read_lines(start, end, line)
 
     def _read_lines(self, start: int, end: int, line: int) -> RowArrays:
-        """Reads line by line, and replaces the chunk in ``text`` by the paths."""
-        paths, labels, counts, segments = [], [], [], []
+        """Reads line by line, and replaces the chunk in ``text`` by the paths, and the groups after them."""
+        paths, labels, counts, segments, groups = [], [], [], [], []
         lines = self.text[start:end].tobytes().decode(errors="surrogateescape").split("\n")
         for number, content in enumerate(lines, line):
             content = content.strip(BLANK)
@@ -169,16 +172,21 @@ class _ChunkReader:
             counts.append(len(values))
             if row.start:
                 segments.append(self._segment(row))
-        # A path is never longer than its line, so the paths fit into the place of the lines.
-        joined = np.frombuffer(b"".join(paths), np.uint8)
+            if row.group:
+                groups.append(row.group.encode(errors="surrogateescape"))
+        # A path and a group are never longer than their line, so that all fit into the place of the lines.
+        joined = np.frombuffer(b"".join(paths + groups), np.uint8)
         self.text[start : start + len(joined)] = joined
-        lengths = np.array([len(path) for path in paths], np.int32)
+        lengths = np.array([len(cell) for cell in paths + groups], np.int64)
+        starts = start + np.cumsum(lengths) - lengths
+        count = len(paths)
         return RowArrays(
-            start + np.cumsum(lengths, dtype=np.int64) - lengths,
-            lengths,
+            starts[:count],
+            lengths[:count].astype(np.int32),
             np.array(labels, np.int32),
             np.array(counts, np.int64),
             np.array(segments, np.float64).reshape(-1, 2),
+            np.stack([starts[count:], lengths[count:]], axis=1),
         )
 
     def _labels(self, row: ListRow) -> list[int]:
