@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing.util
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,12 +61,19 @@ def share_temporary_folder() -> None:
 
 
 def _temporary_name(path: Path) -> str:
-    """Returns the name of the temporary file; that of a long name has a hash in its place."""
-    end = f"{TEMPORARY_MARK}{os.getpid()}{path.suffix}"
+    """Returns the name of the temporary file; that of a long name has a hash in its place.
+
+    It has a random part: processes of two nodes or containers that share the folder may have one number.
+    """
+    end = f"{TEMPORARY_MARK}{os.getpid()}-{_random_part()}{path.suffix}"
     stem = os.fsencode(path.stem)
     if 1 + len(stem) + len(os.fsencode(end)) > _MAX_NAME:
         return f".{hashlib.blake2b(stem, digest_size=16).hexdigest()}{end}"
     return f".{path.stem}{end}"
+
+
+def _random_part() -> str:
+    return secrets.token_hex(4)
 
 
 def _flush_to_disk(path: Path, flags: int) -> None:

@@ -33,6 +33,20 @@ def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).read_text() == "new"
 
 
+def test_processes_of_one_number_write_different_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers and nodes that share a folder number their processes alike."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    path = tmp_path / "a.txt"
+    with atomic_write(path) as one, atomic_write(path) as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"
+    assert [left.name for left in tmp_path.iterdir()] == ["a.txt"]
+
+
 def write_half_and_fail(path: Path) -> None:
     with atomic_write(path) as temporary:
         temporary.write_text("half of the n")

@@ -70,6 +70,18 @@ class PathTable(Sequence[str]):
             for start, length in zip(starts, lengths, strict=True):
                 yield os.path.join(self._prefix, os.fsdecode(text[start : start + length].tobytes()))
 
+    def find_same(self, index: int) -> NDArray[np.int64]:
+        """Returns the indices of all paths that equal the path at ``index``, which is among them."""
+        text, starts, lengths = self._text.numpy(), self._starts.numpy(), self._lengths.numpy()
+        path = text[starts[index] : starts[index] + lengths[index]]
+        found = np.flatnonzero(lengths == lengths[index])
+        # Byte by byte from the end, where paths differ most, so that few remain after the first bytes.
+        for offset in range(len(path) - 1, -1, -1):
+            if len(found) == 1:
+                break
+            found = found[text[starts[found] + offset] == path[offset]]
+        return found
+
     def digest(self) -> bytes:
         """Returns the SHA-256 hash of prefix and paths in their order; takes seconds for ten million."""
         head = os.fsencode(self._prefix) + b"\0"
@@ -148,6 +160,21 @@ class Groups(Protocol):
     def read(self) -> list[str]:
         """Returns the group of each video, in the order of the videos."""
         ...
+
+
+@dataclass(frozen=True)
+class GroupNames:
+    """The groups of a list, read with it: later it may have been edited, and its lines be those of others.
+
+    Attributes:
+        names: (N,) names.
+    """
+
+    names: PathTable
+
+    def read(self) -> list[str]:
+        """Returns the group of each video, in the order of the videos."""
+        return list(self.names)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast.datasets.text_files import CLASSES_FILE, read_text
+from slowfast.datasets.text_files import CLASSES_FILE, read_utf8
 from slowfast.errors import AnnotationError, ConfigError
 from slowfast.log import get_logger
 
@@ -37,10 +37,10 @@ def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLA
     if not path:
         return [str(k) for k in range(num_classes)]
     try:
-        names = _parse(read_text(str(path)))
+        names = _parse(read_utf8(str(path)))
     except AnnotationError as error:
         raise ConfigError(f"{key} = {str(path)!r}: {error}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"{key} = {str(path)!r}: must be json with class names and indices, such as "
             f'{{"archery": 0}}, or text with one name per line ({error})'
@@ -118,6 +118,7 @@ def _parse(text: str) -> dict[int, str]:
 def _checked_name(value: Any) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
         raise ValueError(f"{value!r} is not a class name")
+    str(value).encode()  # json may contain the escape of half a character
     return str(value)
 
 

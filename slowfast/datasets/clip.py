@@ -73,7 +73,7 @@ class Clip:
         The memory of the frames is laid out (B, T, H, W, 3), as decoded: networks use it as channels-last.
 
         Raises:
-            DataError: where the frames of two clips differ in height or width.
+            DataError: where the frames of two clips differ in height, width or dtype.
         """
         lengths = [clip.frames.shape[1] for clip in clips]
         longest = max(lengths, default=0)
@@ -85,6 +85,11 @@ class Clip:
                 f"{other[0].frames.shape[2]} × {other[0].frames.shape[3]}; return crops of one size"
             )
         dtype = clips[0].frames.dtype if clips else torch.uint8
+        if other := [clip for clip in clips if clip.frames.dtype != dtype]:
+            raise DataError(
+                f"frames of a batch must have one dtype, but those of video {clips[0].video_id} are {dtype} "
+                f"and those of video {other[0].video_id} {other[0].frames.dtype}; return all as uint8"
+            )
         frames = torch.empty(len(clips), longest, height, width, 3, dtype=dtype)
         for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
             frames[i, :length] = clip.frames.permute(1, 2, 3, 0)

@@ -8,27 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from slowfast.datasets.video_list import read_list
 from slowfast.errors import DataError
-
-
-@dataclass(frozen=True)
-class GroupColumn:
-    """The column of groups in a list of videos, which is read only where it is needed.
-
-    Attributes:
-        path: of the list.
-        separator: between its columns.
-    """
-
-    path: str
-    separator: str
-
-    def read(self) -> list[str]:
-        """Returns the group of each video, in the order of the list."""
-        return [row.group for row in read_list(self.path, self.separator)[1]]
 
 
 def groups_by_pattern(paths: Sequence[str], pattern: str, *, name: str = "--group-by") -> list[str]:

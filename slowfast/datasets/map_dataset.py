@@ -20,10 +20,14 @@ from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.video_dataset import Item, ViewDataset
 from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.errors import DataError
+from slowfast.log import get_logger
+
+_logger = get_logger(__name__)
 
 # Attributes that may hold labels and paths: our own name, PySlowFast's, torchvision's.
 _LABEL_NAMES = ("labels", "_labels", "targets")
 _PATH_NAMES = ("paths", "_path_to_videos")
+_SHOWN_CHARACTERS = 80
 
 
 class MapDataset(ViewDataset):
@@ -36,7 +40,8 @@ class MapDataset(ViewDataset):
     An item is a :class:`~slowfast.datasets.clip.Clip`, or a tuple that begins with frames and label, such as
     PySlowFast's ``(frames, label, index, time_idx, {})``. The frames of a tuple are (3, T, H, W), or a list
     that holds them alone, or a list of them and their positions (T,). They are uint8, or float normalised by
-    ``DATA.MEAN`` and ``DATA.STD``. ``DecodeError`` or ``OSError`` mark a broken video.
+    ``DATA.MEAN`` and ``DATA.STD``. The label of an item has the form of ``labels``. ``DecodeError`` or
+    ``OSError`` mark a broken video.
 
     The generators of Python, NumPy and torch are seeded by epoch and index while an item is read, so that a
     resumed run reads the same clips.
@@ -76,6 +81,8 @@ class MapDataset(ViewDataset):
         self._mean = torch.tensor(mean).view(3, 1, 1, 1)
         self._std = torch.tensor(std).view(3, 1, 1, 1)
         self._labels = self._find_labels(num_classes)
+        self._num_classes = num_classes
+        self._is_range_logged = False
         paths = self._find_per_video(_PATH_NAMES)
         if paths is None:
             paths = [f"{name}[{video}]" for video in range(self.num_videos)]
@@ -136,14 +143,13 @@ class MapDataset(ViewDataset):
             array = np.empty(0)
         if array.shape == (self.num_videos, num_classes) and np.isin(array, (0, 1)).all():
             return array
-        indices = array.astype(np.int32)
-        if array.shape != (self.num_videos,) or not np.isin(indices, range(num_classes)).all():
+        if array.shape != (self.num_videos,) or not np.isin(array, np.arange(num_classes)).all():
             raise DataError(
                 f"{self._name} has wrong labels; give an integer from 0 to {num_classes - 1} "
                 f"(MODEL.NUM_CLASSES) per video, or an array ({self.num_videos}, {num_classes}) of zeros "
                 "and ones"
             )
-        return indices
+        return array.astype(np.int32)
 
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         index = video_id * self.num_views + view_id
@@ -157,7 +163,8 @@ class MapDataset(ViewDataset):
 
     def _as_clip(self, item: Any, index: int, video_id: int, view_id: int) -> Clip:
         if isinstance(item, Clip):
-            return replace(item, video_id=video_id, view_id=view_id)
+            label, positions = self._label(item.label, index), self._positions(item.positions, index)
+            return replace(item, label=label, positions=positions, video_id=video_id, view_id=view_id)
         if not isinstance(item, tuple | list) or len(item) < 2:
             raise DataError(
                 f"{self._name}[{index}] is of type {type(item).__name__}; return a "
@@ -167,7 +174,38 @@ class MapDataset(ViewDataset):
         if positions is None:
             steps = torch.arange(frames.shape[1], dtype=torch.float64) * self._position_step
             positions = steps.round().to(torch.int64)
-        return Clip(frames, positions, _as_label(item[1]), video_id, view_id)
+        return Clip(frames, positions, self._label(item[1], index), video_id, view_id)
+
+    def _label(self, given: Any, index: int) -> int | Tensor:
+        """Returns the class index, or (K,) float32, in the form of the attribute ``labels``."""
+        try:
+            value = torch.as_tensor(given)
+        except (TypeError, ValueError, RuntimeError):  # such as text
+            value = torch.empty(0)
+        if self._labels.ndim == 2:
+            values = value.to(torch.float32)
+            if value.shape == (self._num_classes,) and ((values >= 0) & (values <= 1)).all():
+                return values
+            wanted = f"({self._num_classes},) numbers from 0 to 1"
+        else:
+            indices = _as_integers(value.reshape(-1))
+            if indices is not None and len(indices) == 1 and 0 <= int(indices) < self._num_classes:
+                return int(indices)
+            wanted = f"an integer from 0 to {self._num_classes - 1}"
+        raise DataError(
+            f"{self._name}[{index}] has the label {str(given)[:_SHOWN_CHARACTERS]}; it must be {wanted}, "
+            "because the attribute `labels` has this form"
+        )
+
+    def _positions(self, given: Tensor, index: int) -> Tensor:
+        """Returns positions (T,) as int64."""
+        positions = _as_integers(given)
+        if positions is None:
+            raise DataError(
+                f"{self._name}[{index}] has positions that are not integers, such as {given[:3].tolist()}; "
+                "give frame indices, or rounded products of seconds and the model's position rate"
+            )
+        return positions
 
     def _frames(self, given: Any, index: int) -> tuple[Tensor, Tensor | None]:
         """Returns frames (3, T, H, W), uint8 or float32 in 0 … 255, and positions (T,) int64 where given."""
@@ -189,15 +227,34 @@ class MapDataset(ViewDataset):
                 f"{frames.shape[1]} frames"
             )
         if frames.dtype != torch.uint8:
-            # The engine normalises frames itself, from 0 … 255.
-            frames = (frames.to(torch.float32) * self._std + self._mean) * 255.0
-        return frames, None if positions is None else positions.to(torch.int64)
+            frames = self._denormalized(frames, index)
+        return frames, None if positions is None else self._positions(positions, index)
+
+    def _denormalized(self, frames: Tensor, index: int) -> Tensor:
+        """Returns normalised frames as float32 in 0 … 255: the engine normalises frames itself."""
+        if not frames.is_floating_point():
+            raise DataError(
+                f"{self._name}[{index}] has frames of dtype {frames.dtype}; they must be uint8 in 0 … 255, "
+                "or float normalised by DATA.MEAN and DATA.STD"
+            )
+        frames = (frames.to(torch.float32) * self._std + self._mean) * 255.0
+        if not self._is_range_logged and frames.numel():
+            low, high = (float(bound) for bound in torch.aminmax(frames))
+            # Augmented frames may leave the range a little.
+            if low < -255.0 or high > 510.0:
+                self._is_range_logged = True
+                _logger.warning(
+                    "%s[%d]: its float frames stand for pixels of %.0f to %.0f, instead of 0 to 255; "
+                    "normalise them by DATA.MEAN and DATA.STD, or return uint8",
+                    self._name, index, low, high,
+                )  # fmt: skip
+        return frames
 
 
-def _as_label(label: Any) -> int | Tensor:
-    """Returns the class index, or (K,) float32."""
-    value = torch.as_tensor(label)
-    return value.to(torch.float32) if value.ndim == 1 and value.numel() > 1 else int(value)
+def _as_integers(values: Tensor) -> Tensor | None:
+    """Returns values as int64; None where one is not an integer."""
+    integers = values.to(torch.int64)
+    return integers if values.isfinite().all() and (integers == values).all() else None
 
 
 @contextmanager

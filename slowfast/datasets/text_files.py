@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -21,6 +22,9 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _GZIP = b"\x1f\x8b"
 _FIRST_BYTES = 4096
+_SHOWN_CHARACTERS = 200
+# Digits of the longest number that is read as an index.
+_MAX_DIGITS = 18
 
 
 def detect_encoding(first_bytes: bytes, path: str) -> str:
@@ -72,6 +76,24 @@ def read_text(path: str) -> str:
         return file.read()
 
 
+def read_utf8(path: str) -> str:
+    """Returns the text of a file whose texts are names and not paths, which may be any bytes.
+
+    Raises:
+        AnnotationError: where the file cannot be read, or is not UTF-8 or UTF-16 text.
+    """
+    text = read_text(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _not_utf8(path, error) from error
+    return text
+
+
+def _not_utf8(path: str, error: UnicodeEncodeError) -> AnnotationError:
+    return AnnotationError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8")
+
+
 def read_lines(path: str) -> Iterator[tuple[int, str]]:
     """Yields number and stripped text of the lines of a file that are not blank; numbers start at 1.
 
@@ -88,17 +110,42 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
 def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Yields line number and stripped cells of a csv file with quotes; blank lines are skipped.
 
+    Each line is a row. A quote that its line does not close is refused, since the cell would otherwise
+    contain all lines up to the next quote.
+
     Raises:
         AnnotationError: where the file cannot be read, or is not csv.
     """
-    with open_text(path) as file:
-        reader = csv.reader(file, delimiter=delimiter)
+    for line, text in read_lines(path):
         try:
-            for row in reader:
-                if any(cells := [cell.strip(BLANK) for cell in row]):
-                    yield reader.line_num, cells
+            cells = [cell.strip(BLANK) for cell in split_quoted(text, delimiter)]
         except csv.Error as error:
-            raise AnnotationError(f"{path}, line {reader.line_num}: is not valid csv ({error})") from error
+            raise AnnotationError(
+                f"{path}, line {line}: {text[:_SHOWN_CHARACTERS]!r} is not valid csv ({error}); close each "
+                "quote in its line, and write a quote inside quotes twice"
+            ) from error
+        if any(cells):
+            yield line, cells
+
+
+def split_quoted(text: str, delimiter: str) -> list[str]:
+    """Returns the cells of one line of csv, which may be padded outside their quotes.
+
+    Raises:
+        csv.Error: where a quote is not closed, or is followed by other text than a delimiter.
+    """
+    # csv has no padding between a closing quote and a delimiter.
+    padding = rf'(?<!")"[ \t]+(?={re.escape(delimiter)})'
+    padded = text if delimiter in " \t" else re.sub(padding, '"', text)
+    return next(csv.reader([padded], delimiter=delimiter, skipinitialspace=True, strict=True))
+
+
+def parse_index(text: str) -> int | None:
+    """Returns the number that a text of digits stands for; None for any other text.
+
+    ``str.isdigit`` also accepts ``²``, and ``int`` refuses numbers of thousands of digits.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def read_json(path: str, kind: type) -> Any:
@@ -107,14 +154,27 @@ def read_json(path: str, kind: type) -> Any:
     Raises:
         AnnotationError: where the file cannot be read, is not valid json, or has a value of another type.
     """
-    text = read_text(path)
+    text = read_utf8(path)
     try:
-        text.encode()
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_as_dict if kind is dict else None)
+        if "\\ud" in text.lower():  # the escape of half a character, which no file name contains
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise AnnotationError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
+        raise _not_utf8(path, error) from error
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}, line {error.lineno}: is not valid json ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or too many brackets
+        raise AnnotationError(f"{path}: is not valid json ({error})") from error
     if not isinstance(value, kind):
         raise AnnotationError(f"{path}: contains a {type(value).__name__}; it must be a {kind.__name__}")
     return value
+
+
+def _as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns an object of json as a dict; json itself would keep the last of two equal keys."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} is there twice")
+        found[key] = value
+    return found

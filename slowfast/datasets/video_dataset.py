@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -121,6 +122,10 @@ class ViewDataset(Dataset[Item]):
     def shards(self) -> ShardOrder | None:
         """The tar archives that contain the videos; None for files."""
         return None
+
+    def find_same_file(self, video_id: int) -> NDArray[np.int64]:
+        """Returns all videos that are read from the file of one, itself included; by default only itself."""
+        return np.array([video_id])
 
     @abstractmethod
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
@@ -241,6 +246,12 @@ class VideoDataset(ViewDataset):
     def shards(self) -> ShardOrder | None:
         """The tar archives that contain the videos; None for files."""
         return self._annotations.shards
+
+    def find_same_file(self, video_id: int) -> NDArray[np.int64]:
+        """Returns all videos that are read from the file of one, itself included, such as its segments."""
+        # Each segment has a file of features of its own.
+        same = self.features is None
+        return self.paths.find_same(video_id) if same else super().find_same_file(video_id)
 
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         view, crop = divmod(view_id, self._num_crops)

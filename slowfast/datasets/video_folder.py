@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from slowfast.errors import AnnotationError
 
@@ -23,6 +24,8 @@ _OTHER = """
 """
 VIDEO_SUFFIXES = frozenset(_VIDEO.split())
 _OTHER_SUFFIXES = frozenset(_OTHER.split())
+# Metadata in archives from macOS; recovered files at the root of a disk, readable by root alone.
+_SYSTEM_FOLDERS = ("__MACOSX", "lost+found")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ def scan_folder(folder: str) -> FolderContents:
     A file is a video by the suffix of its name (``VIDEO_SUFFIXES``). A file of an unknown suffix, or without
     one, is a video where FFmpeg finds a video stream in it. Links to folders are followed, except those to a
     folder above them.
+
+    Raises:
+        AnnotationError: where the folder, or one below it, cannot be read.
     """
     videos: list[str] = []
     others: list[str] = []
@@ -71,6 +77,9 @@ def find_loose_files(folder: str) -> list[str]:
     """Returns the names of the videos, and of broken links, that lie beside the class folders, sorted.
 
     Such a video has no class, and a broken link may be that of a class folder.
+
+    Raises:
+        OSError: where the folder cannot be read.
     """
     with os.scandir(folder) as entries:
         files = [entry for entry in entries if not _is_hidden(entry.name) and not entry.is_dir()]
@@ -106,15 +115,15 @@ def describe_others(others: Sequence[str]) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    """Returns whether a name is hidden, or that of the folder of metadata in archives from macOS."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Returns whether a name is hidden, or that of a folder of an archive program or a file system."""
+    return name.startswith(".") or name in _SYSTEM_FOLDERS
 
 
 def _walk_files(folder: str) -> Iterator[str]:
     """Yields the paths of the files below a folder, relative to it, without hidden ones."""
     # Folder still to be walked -> the real paths of itself and of the folders above it, from ``folder`` on.
     ancestors: dict[str, tuple[str, ...]] = {folder: (os.path.realpath(folder),)}
-    for current, folders, files in os.walk(folder, followlinks=True):
+    for current, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         above = ancestors.pop(current)
         below = {name: _real_path(current, name, above[-1]) for name in folders if not _is_hidden(name)}
         folders[:] = [name for name, real in below.items() if real not in above]
@@ -122,6 +131,18 @@ def _walk_files(folder: str) -> Iterator[str]:
         for name in files:
             if not name.startswith("."):
                 yield os.path.relpath(os.path.join(current, name), folder)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Raises for a folder that cannot be read.
+
+    To skip it would give a data set with fewer videos, and where a network file system fails for a moment,
+    the processes of one run data sets of different lengths.
+    """
+    raise AnnotationError(
+        f"{error.filename}: cannot be read ({error.strerror}); check its permissions and the file system, or "
+        "move the folder elsewhere"
+    ) from error
 
 
 def _real_path(folder: str, name: str, real_folder: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from slowfast.datasets.text_files import BLANK, read_lines
+from slowfast.datasets.text_files import BLANK, read_lines, split_quoted
 from slowfast.errors import AnnotationError
 
 PATH, LABEL, START, END, GROUP, UNUSED = "path", "label", "start", "end", "group", ""
@@ -167,12 +167,9 @@ class ListFormat:
         # Quotes inside a path belong to its name; those around a column are not part of it.
         if text[0] != '"' and not any(cell and '"' in (cell[0], cell[-1]) for cell in cells[1:]):
             return cells
-        # csv has no padding between a closing quote and a separator.
-        padding = rf'(?<!")"[ \t]+(?={re.escape(self.separator)})'
-        quoted = text if self.separator in " \t" else re.sub(padding, '"', text)
         try:
-            reader = csv.reader([quoted], delimiter=self.separator, skipinitialspace=True, strict=True)
-            cells = [cell for cell in next(reader) if cell or self.separator not in " \t"]
+            split = split_quoted(text, self.separator)
+            cells = [cell for cell in split if cell or self.separator not in " \t"]
         except csv.Error as error:
             raise self.error(line, text, f"is not valid csv ({error}); {_QUOTING}") from None
         if len(cells) != count + 1:

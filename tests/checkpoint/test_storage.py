@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from slowfast import files
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import checkpoint_path, last_checkpoint, read_training_state, save_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
@@ -76,24 +78,21 @@ def test_every_flipped_bit_of_the_weights_is_detected(tmp_path: Path) -> None:
             assert all(torch.equal(after.model_state[n], v) for n, v in before.model_state.items())
 
 
-def test_a_full_disk_raises_one_error_and_leaves_earlier_checkpoints_intact(tmp_path: Path) -> None:
+def test_a_full_disk_raises_one_error_and_leaves_earlier_checkpoints_intact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = save_checkpoint(tmp_path, state_at(TrainingProgress(1)))
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("/dev/full does not exist on this system")
     unwritable = checkpoint_path(tmp_path, TrainingProgress(2))
-    temporary = unwritable.with_name(f".{unwritable.stem}.writing-{_pid()}.pyth")
+    monkeypatch.setattr(files, "_random_part", lambda: "0")
+    temporary = unwritable.with_name(f".{unwritable.stem}.writing-{os.getpid()}-0.pyth")
     temporary.symlink_to(full)
     with pytest.raises(CheckpointError, match="earlier checkpoints are intact"):
         save_checkpoint(tmp_path, state_at(TrainingProgress(2)))
     assert last_checkpoint(tmp_path) == good
     assert not temporary.is_symlink()
-
-
-def _pid() -> int:
-    import os
-
-    return os.getpid()
 
 
 @pytest.mark.parametrize("form", ["model_state", "state_dict", "plain", "wrapped", "safetensors"])

@@ -64,6 +64,8 @@ def test_one_set_of_names_in_many_forms(tmp_path: Path, text: str, encoding: str
         ('{"classes": ["a", "b", "c"]}', "is not an index of a class"),
         ('{"a": 0, "b": 1, "c": true}', "True is not an index"),
         ("0 a\n1 b\n3 c\n", "'c' has the index 3, which is above 2"),
+        (r'["\ud83d", "b", "c"]', "surrogates not allowed"),
+        ("[" * 200_000, "maximum recursion depth"),
         ("index,name\n0,a\n1,b\n2,c\n", "has 4 names, but MODEL.NUM_CLASSES is 3"),
     ],
 )
@@ -71,6 +73,14 @@ def test_other_indices_than_those_of_the_classes_are_refused(tmp_path: Path, tex
     path = tmp_path / "names.json"
     path.write_text(text)
     with pytest.raises(ConfigError, match=rf"DATA.CLASS_NAMES = .*names.json': .*{message}"):
+        read_class_names(path, 3)
+
+
+@pytest.mark.parametrize("text", ["caf\xe9\nb\nc\n", '["caf\xe9", "b", "c"]'])
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"names\.txt: is not UTF-8 text .*; save it as UTF-8$"):
         read_class_names(path, 3)
 
 

@@ -24,11 +24,14 @@ HEADERS = {
     ("path", "label", "start", "end"): ["start", "end"],
     ("path", "end", "label", "start"): ["start", "end"],
     ("path", "total_frames", "label"): ["total_frames"],
+    ("path", "group", "label"): ["group"],
+    ("path", "start", "end", "label", "group"): ["start", "end", "group"],
 }
 
 names = st.text(st.sampled_from('ab/.01 ,;\t"|ü\u00a0\u3000é%#'), min_size=1, max_size=8).map(
     lambda t: t + ".mp4"
 )
+group_names = st.one_of(st.sampled_from("abc"), st.text("a1/._é '", min_size=1, max_size=5))
 clean_labels = st.lists(st.integers(0, NUM_CLASSES - 1), min_size=1, max_size=3)
 clean_times = st.one_of(st.integers(0, 50), st.floats(0, 50, allow_subnormal=False)).map(repr)
 dirty = st.sampled_from(
@@ -51,7 +54,8 @@ def lists(draw: st.DrawFn) -> tuple[str, str, bool]:
         start, end = draw(clean_times), draw(clean_times)
         if float(start) > float(end):
             start, end = end, start
-        cells = {"path": draw(names), "label": label, "start": start, "end": end, "total_frames": "31"}
+        times = {"start": start, "end": end, "total_frames": "31"}
+        cells = {"path": draw(names), "label": label, "group": draw(group_names), **times}
         row = [cells[column] for column in columns or ("path", "label")]
         if not is_clean and draw(st.integers(0, 3)) == 0:
             row[draw(st.integers(0, len(row) - 1))] = draw(dirty)
@@ -73,7 +77,8 @@ def contents(found: Annotations | str) -> object:
     if isinstance(found, str):
         return found
     segments = [found.segment(i) for i in range(len(found))]
-    return list(found.paths), found.labels().tolist(), segments
+    groups = None if found.groups is None else found.groups.read()
+    return list(found.paths), found.labels().tolist(), segments, groups
 
 
 @settings(max_examples=400, deadline=None)
@@ -93,6 +98,7 @@ def test_clean_lines_give_the_rows_of_the_grammar(given_list: tuple[str, str, bo
         if isinstance(found, Annotations):
             rows: list[ListRow] = list(read_list(str(path), separator)[1])
             assert [row.path for row in rows] == list(found.paths)
+            assert [row.group for row in rows if row.group] == (found.groups.read() if found.groups else [])
 
 
 CLEAN = {
@@ -100,6 +106,7 @@ CLEAN = {
     "segments": ("path label start end\n", "v {i}.mp4 {label} {i} {i}.5", False),
     "segments with the label last": ("path start end label\n", "v {i}.mp4 {i} {i}.5 {label}", False),
     "frame counts": ("path total_frames label\n", "v {i}.mp4 31 {label}", False),
+    "groups": ("path group label\n", "v {i}.mp4 person_{i} {label}", False),
     "several labels": ("", "v, {i}.mp4 {label},0;1", True),
     "several labels with segments": ("path label start end\n", "v, {i}.mp4 {label},0 0 {i}.25", True),
     "blank lines": ("\n\n", "v{i}.mp4 {label}\n\r\n", False),

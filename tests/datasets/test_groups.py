@@ -40,6 +40,20 @@ def test_groups_stand_beside_segments_in_any_order(tmp_path: Path) -> None:
     assert annotations.segment(1) == (1.0, 3.0)
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_groups_are_those_of_the_list_that_was_read(tmp_path: Path, quote: str) -> None:
+    """A test takes hours, and the list may be edited or deleted in the meantime."""
+    path = tmp_path / "train.csv"
+    path.write_text(f"path,group,label\na.mp4,{quote}x{quote},0\nb.mp4,y,1\n")
+    annotations = read_csv(str(path), num_classes=2, separator=",")
+    path.write_text("path,group,label\nb.mp4,y,1\n")
+    assert annotations.groups is not None
+    assert annotations.groups.read() == ["x", "y"]
+    path.unlink()
+    assert annotations.groups.read() == ["x", "y"]
+    assert list(annotations.paths) == ["a.mp4", "b.mp4"]
+
+
 def test_a_list_without_the_column_has_no_groups(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("path label\na.mp4 0\n")
     assert read_csv(str(tmp_path / "train.csv"), num_classes=1).groups is None

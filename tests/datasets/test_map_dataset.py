@@ -71,9 +71,10 @@ def test_a_second_tensor_of_one_dimension_holds_the_positions() -> None:
 
 
 def test_several_labels_are_a_float_tensor() -> None:
-    label = clip_of((PIXELS, np.array([0, 1, 1]))).label
-    assert isinstance(label, torch.Tensor)
-    assert label.tolist() == [0.0, 1.0, 1.0]
+    items = Items((PIXELS, np.array([0, 1, 1])), (PIXELS, [0.25, 0, 0.75]), labels=[[0, 1, 1], [1, 0, 1]])
+    dataset = MapDataset(items, name="mine", num_classes=3)
+    labels = [clip.label for clip in (dataset[0], dataset[1]) if isinstance(clip, Clip)]
+    assert [torch.is_tensor(label) and label.tolist() for label in labels] == [[0, 1, 1], [0.25, 0, 0.75]]
 
 
 def test_labels_of_several_classes_are_an_array() -> None:
@@ -84,6 +85,33 @@ def test_labels_of_several_classes_are_an_array() -> None:
 def test_frames_of_several_sizes_are_refused() -> None:
     with pytest.raises(DataError, match=r"video 0 have 8 × 8 pixels and those of video 1 have 4 × 8; return"):
         Clip.collate([clip_of((PIXELS, 0)), replace(clip_of((PIXELS[:, :, :4], 0)), video_id=1)])
+
+
+def test_frames_of_several_dtypes_are_refused() -> None:
+    """Normalised frames become float, and would wrap around in a batch of bytes."""
+    clips = [clip_of((PIXELS, 0)), replace(clip_of((torch.zeros(3, 4, 8, 8), 0)), video_id=1)]
+    for order in (clips, clips[::-1]):
+        with pytest.raises(DataError, match=r"must have one dtype, but those of video . are torch\.[uf].*8"):
+            Clip.collate(order)
+
+
+def test_float_frames_far_outside_the_range_of_pixels_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dataset = MapDataset(Items(*[(PIXELS.float(), 0)] * 2), name="mine", num_classes=3)
+    with caplog.at_level("WARNING", logger="slowfast"):
+        clip_of((torch.randn(3, 4, 8, 8), 0))
+        assert caplog.text == ""
+        dataset[0], dataset[1]
+    assert caplog.text.count("its float frames stand for pixels of ") == 1
+    assert "Items[0]: its float" in caplog.text
+
+
+def test_integers_in_other_dtypes_are_accepted() -> None:
+    clip = clip_of(([PIXELS, torch.tensor([0.0, 2.0, 4.0, 6.0])], np.float32(2.0)))
+    assert (clip.positions.dtype, clip.positions.tolist(), clip.label) == (torch.int64, [0, 2, 4, 6], 2)
+    dataset = MapDataset(Items((PIXELS, 0), labels=[np.float64(2.0)]), name="mine", num_classes=3)
+    assert (dataset.labels.dtype, dataset.labels.tolist()) == (np.int32, [2])
 
 
 def test_clips_get_the_numbers_of_their_video_and_view() -> None:
@@ -107,7 +135,7 @@ def test_an_item_is_a_function_of_seed_epoch_and_index() -> None:
         frames = torch.randint(0, 256, (3, 2, 4, 4), dtype=torch.uint8)
         return frames, random.randrange(9) + np.random.randint(9)
 
-    dataset = MapDataset(Items(draw, draw), name="mine", num_classes=3, seed=3)
+    dataset = MapDataset(Items(draw, draw), name="mine", num_classes=20, seed=3)
     states = random.getstate(), torch.get_rng_state()
 
     def drawn(epoch: int, index: int) -> tuple[Any, ...]:
@@ -154,6 +182,23 @@ def test_broken_videos_are_reported_or_substituted() -> None:
         (Items(([PIXELS[:, ::4], PIXELS], 0)), "2 tensors of frames; return only the one with all frames"),
         (Items((PIXELS.transpose(0, 1), 0)), r"shape \(4, 3, 8, 8\); they must be \(3, T, H, W\)"),
         (Items(([PIXELS, torch.arange(3)], 0)), "3 positions; give one for each of its 4 frames"),
+        (Items((PIXELS.long(), 0)), r"Items\[0\] has frames of dtype torch.int64; they must be uint8 in 0"),
+        (Items((PIXELS > 99, 0)), r"has frames of dtype torch.bool"),
+        (Items(([PIXELS, torch.arange(4) + 0.4], 0)), r"positions that are not integers, such as \[0.4"),
+        (Items(Clip(PIXELS, torch.arange(4) / 2, 0, 0)), "positions that are not integers"),
+        (Items((PIXELS, 0), labels=[0.2]), "has wrong labels"),
+        (Items((PIXELS, 0), labels=[float("nan")]), "has wrong labels"),
+        (Items((PIXELS, 3)), r"Items\[0\] has the label 3; it must be an integer from 0 to 2, because"),
+        (Items(Clip(PIXELS, torch.arange(4), -1, 0)), "has the label -1; it must be an integer from 0 to 2"),
+        (Items((PIXELS, 1.5)), "has the label 1.5; it must be an integer"),
+        (Items((PIXELS, "bow")), "has the label bow; it must be an integer"),
+        (
+            Items((PIXELS, [0, 1, 0])),
+            r"has the label \[0, 1, 0\]; it must be an integer from 0 to 2, because",
+        ),
+        (Items((PIXELS, 1), labels=[[0, 1, 0]]), r"has the label 1; it must be \(3,\) numbers from 0 to 1"),
+        (Items((PIXELS, [0, 1]), labels=[[0, 1, 0]]), r"has the label \[0, 1\]; it must be \(3,\)"),
+        (Items((PIXELS, [0, 2, 0]), labels=[[0, 1, 0]]), r"must be \(3,\) numbers from 0 to 1"),
     ],
 )
 def test_what_a_data_set_lacks_is_one_sentence(dataset: Any, message: str) -> None:

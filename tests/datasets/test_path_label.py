@@ -229,3 +229,10 @@ def test_the_hash_differs_between_lists_and_accepts_any_name() -> None:
     others = [names[::-1], names[:-1], ["a.mp4b", "c.mp4", *names[2:]]]
     assert all(PathTable.from_strings(other).digest() != digest for other in others)
     assert PathTable.from_strings(names, prefix="/data").digest() != digest
+
+
+def test_equal_paths_are_found() -> None:
+    names = ["a/1.mp4", "b/1.mp4", "a/1.mp4", "a/1.mp", "", "ü.mp4", "a/1.mp4", ""]
+    table = PathTable.from_strings(names, prefix="/data")
+    for index, name in enumerate(names):
+        assert table.find_same(index).tolist() == [i for i, other in enumerate(names) if other == name]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from slowfast.datasets.video_folder import find_videos
+from slowfast.datasets.readers import READERS, AnnotationSource
+from slowfast.datasets.video_folder import find_videos, scan_class_folder
+from slowfast.errors import AnnotationError
 
 
 @pytest.fixture
@@ -36,3 +40,39 @@ def test_a_link_above_the_start_is_followed_once(folder: Path, monkeypatch: pyte
     monkeypatch.chdir(folder)
     for start in (os.curdir, str(folder), f"{folder}{os.sep}"):
         assert find_videos(start) == ["a/1.mp4", "a/up/out/2.mp4"]
+
+
+def fail_below(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Makes each folder of this name unreadable, as a network file system does for a moment."""
+    scan: Callable = os.scandir
+
+    def scan_or_fail(path: str) -> object:
+        if os.path.basename(path) == name:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_or_fail)
+
+
+def test_a_folder_that_cannot_be_read_is_not_skipped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a/locked").mkdir()
+    fail_below(monkeypatch, "locked")
+    message = r"a/locked: cannot be read \(Stale file handle\); check its permissions"
+    for scan in (find_videos, scan_class_folder):
+        with pytest.raises(AnnotationError, match=message):
+            scan(str(folder))
+    folder.rename(folder.with_name("train"))
+    with pytest.raises(AnnotationError, match=message):
+        READERS["videofolder"](AnnotationSource(str(folder.parent), "train", 1))
+
+
+def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="gone: cannot be read"):
+        find_videos(str(tmp_path / "gone"))
+
+
+def test_the_folder_of_recovered_files_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root can read ``lost+found``, at the root of each disk."""
+    (folder / "lost+found").mkdir()
+    fail_below(monkeypatch, "lost+found")
+    assert find_videos(str(folder)) == ["a/1.mp4"]

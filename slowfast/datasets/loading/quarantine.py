@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 # Value in ``Quarantine._banned`` -> reason and detail of the ban.
 BAN_REASONS = {
@@ -22,10 +24,15 @@ _NOTHING = -1
 
 
 class Reading(NamedTuple):
-    """A video being read, and the number of reads that this worker has started."""
+    """A video being read (-1: none), and the number of reads that this worker has started."""
 
     video_id: int
     number: int
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the worker reads no video."""
+        return self.video_id == _NOTHING
 
 
 class Quarantine:
@@ -49,9 +56,9 @@ class Quarantine:
         other._reading = self._reading.clone().share_memory_()
         return other
 
-    def ban(self, video_id: int, reason: int) -> None:
-        """Bans a video from being read again; ``reason`` is a key of :data:`BAN_REASONS`."""
-        self._banned[video_id] = reason
+    def ban(self, video_ids: NDArray[np.int64], reason: int) -> None:
+        """Bans videos from being read again; ``reason`` is a key of :data:`BAN_REASONS`."""
+        self._banned[torch.from_numpy(video_ids)] = reason
 
     def find_ban(self, video_id: int) -> tuple[str, str] | None:
         """Returns reason and detail of a ban; None where the video may be read."""
@@ -67,7 +74,6 @@ class Quarantine:
         finally:
             self._reading[0] = _NOTHING
 
-    def current(self) -> Reading | None:
-        """Returns the video being read; None where the worker reads none."""
-        video_id, number = self._reading.tolist()
-        return None if video_id == _NOTHING else Reading(video_id, number)
+    def observe(self) -> Reading:
+        """Returns the video being read; its number changes with each read, also where the worker is idle."""
+        return Reading(*self._reading.tolist())

@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from slowfast.datasets.loading.quarantine import Quarantine
+from slowfast.datasets.loading.shortage import find_shortage
 from slowfast.timing.stage_times import COLLATING, COPYING, measure, take_times
 
 # Seconds between two checks for a dead or stuck process, by workers and main process alike.
@@ -27,6 +30,8 @@ class QuarantinedDataset(Protocol):
 
     @property
     def paths(self) -> Sequence[str]: ...
+
+    def find_same_file(self, video_id: int) -> NDArray[np.int64]: ...
 
     def __getitem__(self, item: Any) -> Any: ...
 
@@ -95,3 +100,8 @@ def _send_batch(connection: Connection, number: int, batch: Any) -> None:
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             problem = RuntimeError(f"a batch cannot be sent from its worker: {error}: {batch!r}")
             connection.send((number, problem, times))
+        except (RuntimeError, OSError) as error:
+            # Tensors move into shared memory before the first byte is sent, so that an error can be sent.
+            if (shortage := find_shortage(error)) is None:
+                raise
+            connection.send((number, shortage, times))

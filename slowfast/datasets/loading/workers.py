@@ -9,7 +9,6 @@ video is banned, and its batches are built again.
 
 from __future__ import annotations
 
-import multiprocessing.process
 import os
 import pickle
 import signal
@@ -17,15 +16,17 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
+import numpy as np
 import torch
 import torch.multiprocessing
+from numpy.typing import NDArray
 
-from slowfast.datasets.loading.quarantine import HUNG, KILLED, Quarantine, Reading
+from slowfast.datasets.loading.quarantine import HUNG, KILLED
+from slowfast.datasets.loading.shortage import find_shortage
+from slowfast.datasets.loading.worker_handle import Worker
 from slowfast.datasets.loading.worker_process import POLL_SECONDS, QuarantinedDataset, run_worker
 from slowfast.errors import DataError
 from slowfast.files import share_temporary_folder
@@ -36,40 +37,15 @@ logger = get_logger(__name__)
 
 # Batches assigned to each worker ahead of the batch that is awaited.
 _BATCHES_AHEAD = 2
-# Seconds to wait for a killed process; one that is blocked on a dead disk is left behind.
-_JOIN_SECONDS = 5.0
 # A machine short of memory may kill a worker at a sound video, so only the second death bans the video.
 _DEATHS_UNTIL_BAN = 2
-# Consecutive deaths of workers that were reading no video, before the run fails.
-_MAX_IDLE_DEATHS = 3
+# Consecutive ends of workers that were reading no video, before the run fails.
+_MAX_IDLE_ENDS = 3
+# A worker that reads no video is stuck after so many times the timeout of a sample, and so many seconds.
+_IDLE_TIMEOUTS = 3
+_MIN_IDLE_SECONDS = 60.0
 # Exit codes after signals that end the whole run, from a scheduler or a terminal.
 _ENDED_FROM_OUTSIDE = (-signal.SIGTERM, -signal.SIGHUP)
-
-
-@dataclass
-class _Worker:
-    """One worker process, as the main process sees it.
-
-    Attributes:
-        tasks: batch number -> items; assigned batches that have not arrived yet.
-        stuck_at, stuck_seconds: the reading last observed, and the seconds for which it was observed while
-            a batch was awaited.
-    """
-
-    number: int
-    process: multiprocessing.process.BaseProcess
-    connection: Connection
-    quarantine: Quarantine
-    tasks: dict[int, Sequence[Any]] = field(default_factory=dict)
-    stuck_at: Reading | None = None
-    stuck_seconds: float = 0.0
-
-    def assign(self, number: int, items: Sequence[Any]) -> None:
-        """Sends the items of a batch to the worker."""
-        self.tasks[number] = items
-        # A dead worker is detected and replaced by the next poll.
-        with suppress(OSError):
-            self.connection.send((number, items))
 
 
 class WorkerPool:
@@ -79,7 +55,8 @@ class WorkerPool:
         dataset: each worker has a copy with its own quarantine record.
         collate: builds a batch from a list of items.
         num_workers: 1 or more.
-        sample_timeout: seconds that reading one video may take while its batch is awaited; 0: no limit.
+        sample_timeout: seconds that reading one video may take while its batch is awaited; 0: no limit. A
+            worker that reads no video and sends no batch is replaced after several times as many.
         pin_memory: pin each batch when it arrives, in a thread of its own.
 
     Attributes:
@@ -98,11 +75,11 @@ class WorkerPool:
         self._dataset = dataset
         self._collate = collate
         self._sample_timeout = sample_timeout
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._num_workers = num_workers
         self._next_number = 0
         self._deaths: dict[int, int] = {}
-        self._idle_deaths = 0
+        self._idle_ends = 0
         self._finished: dict[int, Any] = {}
         self.times = StageTimes()
         self._current_run: object = None
@@ -115,7 +92,8 @@ class WorkerPool:
         A new run ends an earlier one that was not consumed to its end.
 
         Raises:
-            DataError: when workers die repeatedly without reading a video.
+            DataError: when workers end repeatedly without reading a video, and when open files or shared
+                memory do not suffice for the batches.
             Exception: the exception of the data set, when its batch is due.
         """
         while len(self._workers) < self._num_workers:
@@ -136,7 +114,7 @@ class WorkerPool:
                     return
                 # Batches arrive in any order; yield them in the order of their numbers.
                 while due not in self._finished:
-                    self._poll_workers()
+                    self._poll_workers(due)
                 batch = self._finished.pop(due)
                 if isinstance(batch, Future):
                     batch = batch.result()
@@ -156,8 +134,8 @@ class WorkerPool:
         for worker in self._workers:
             worker.tasks.clear()
 
-    def _poll_workers(self) -> None:
-        """Waits briefly for batches and receives them; replaces workers that are dead or stuck."""
+    def _poll_workers(self, due: int) -> None:
+        """Waits briefly for the batch ``due`` and receives all; replaces workers that are dead or stuck."""
         before = time.monotonic()
         wait([source for w in self._workers for source in (w.connection, w.process.sentinel)], POLL_SECONDS)
         # Count only the time spent waiting here: the whole run may have been suspended for hours.
@@ -166,77 +144,105 @@ class WorkerPool:
             self._receive_batches(worker)
             if not worker.process.is_alive():
                 self._replace_dead(worker)
-            elif self._is_stuck(worker, waited):
+            elif self._is_stuck(worker, waited, due):
                 self._replace_stuck(worker)
 
-    def _receive_batches(self, worker: _Worker) -> None:
+    def _receive_batches(self, worker: Worker) -> None:
         try:
             while worker.connection.poll():
                 number, batch, times = worker.connection.recv()
-                self._idle_deaths = 0
+                self._idle_ends = 0
+                worker.stuck_at = None
                 self.times += times
                 if worker.tasks.pop(number, None) is None:
                     continue
                 if self._pinner is not None and not isinstance(batch, Exception):
                     batch = self._pinner.submit(batch.pin_memory)
                 self._finished[number] = batch
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError, pickle.UnpicklingError, RuntimeError) as error:
+            if (shortage := find_shortage(error)) is not None:
+                raise shortage from error
+            if isinstance(error, RuntimeError):
+                raise
             # The worker died while it sent a batch; that batch stays among its tasks.
-            _kill(worker)
+            worker.kill()
 
-    def _is_stuck(self, worker: _Worker, waited: float) -> bool:
-        reading = worker.quarantine.current()
-        if reading is None or reading != worker.stuck_at:
-            worker.stuck_at, worker.stuck_seconds = reading, 0.0
+    def _is_stuck(self, worker: Worker, waited: float, due: int) -> bool:
+        state = worker.quarantine.observe()
+        # A worker without a task for which anything waits may do nothing for as long as it likes.
+        if state != worker.stuck_at or (state.is_idle and due not in worker.tasks):
+            worker.stuck_at, worker.stuck_seconds = state, 0.0
             return False
         worker.stuck_seconds += waited
-        return 0 < self._sample_timeout <= worker.stuck_seconds
+        limit = self._idle_timeout if state.is_idle else self._sample_timeout
+        return self._sample_timeout > 0 and worker.stuck_seconds >= limit
 
-    def _replace_stuck(self, worker: _Worker) -> None:
-        reading = worker.quarantine.current()
-        _kill(worker)
-        if reading is not None and reading == worker.stuck_at:
-            self._dataset.quarantine.ban(reading.video_id, HUNG)
-            logger.warning(
-                "%s: reading the video did not end within %g s (DATA_LOADER.SAMPLE_TIMEOUT); the video is "
-                "skipped from now on, and worker %d is restarted",
-                self._dataset.paths[reading.video_id],
-                self._sample_timeout,
-                worker.number,
-            )
+    @property
+    def _idle_timeout(self) -> float:
+        """Seconds that a worker may take to start, or to build a batch of what it has read."""
+        return max(_IDLE_TIMEOUTS * self._sample_timeout, _MIN_IDLE_SECONDS)
+
+    def _replace_stuck(self, worker: Worker) -> None:
+        state = worker.quarantine.observe()
+        worker.kill()
+        if state == worker.stuck_at:
+            if state.is_idle:
+                self._count_idle_end(
+                    worker.number, f"has neither read a video nor sent a batch for {self._idle_timeout:g} s"
+                )
+            else:
+                self._ban_stuck(state.video_id, worker.number)
         self._replace(worker)
 
-    def _replace_dead(self, worker: _Worker) -> None:
-        cause = _describe_end(worker.process.exitcode)
-        reading = worker.quarantine.current()
+    def _ban_stuck(self, video_id: int, worker: int) -> None:
+        videos = self._dataset.find_same_file(video_id)
+        self._dataset.quarantine.ban(videos, HUNG)
+        logger.warning(
+            "%s: reading the video did not end within %g s (DATA_LOADER.SAMPLE_TIMEOUT); %s skipped from now "
+            "on, and worker %d is restarted",
+            self._dataset.paths[video_id],
+            self._sample_timeout,
+            _describe(videos),
+            worker,
+        )
+
+    def _replace_dead(self, worker: Worker) -> None:
+        cause = worker.describe_end()
+        state = worker.quarantine.observe()
         if worker.process.exitcode in _ENDED_FROM_OUTSIDE:
             logger.warning("worker %d %s; it is restarted", worker.number, cause)
-        elif reading is None:
-            self._idle_deaths += 1
-            logger.warning("worker %d %s while it read no video; it is restarted", worker.number, cause)
-            if self._idle_deaths > _MAX_IDLE_DEATHS:
-                raise DataError(
-                    f"the loader's workers die before they read a video ({cause}); if the machine is short "
-                    "of memory, set DATA_LOADER.NUM_WORKERS or the batch size lower"
-                )
+        elif state.is_idle:
+            self._count_idle_end(worker.number, f"{cause} while it read no video")
         else:
-            self._count_death(reading.video_id, worker.number, cause)
+            self._count_death(state.video_id, worker.number, cause)
         self._replace(worker)
 
+    def _count_idle_end(self, worker: int, cause: str) -> None:
+        self._idle_ends += 1
+        logger.warning("worker %d %s; it is restarted", worker, cause)
+        if self._idle_ends > _MAX_IDLE_ENDS:
+            raise DataError(
+                f"the loader's workers end before they read a video (the last one {cause}); if the machine "
+                "is short of memory, set DATA_LOADER.NUM_WORKERS or the batch size lower"
+            )
+
     def _count_death(self, video_id: int, worker: int, cause: str) -> None:
-        self._deaths[video_id] = self._deaths.get(video_id, 0) + 1
-        banned = self._deaths[video_id] >= _DEATHS_UNTIL_BAN
+        videos = self._dataset.find_same_file(video_id)
+        file = int(videos[0])
+        self._deaths[file] = self._deaths.get(file, 0) + 1
+        banned = self._deaths[file] >= _DEATHS_UNTIL_BAN
         if banned:
-            self._dataset.quarantine.ban(video_id, KILLED)
+            self._dataset.quarantine.ban(videos, KILLED)
         logger.warning(
-            "%s: worker %d %s while it read this video, and is restarted; the video is %s",
+            "%s: worker %d %s while it read this video, and is restarted; %s %s",
             self._dataset.paths[video_id],
             worker,
             cause,
+            _describe(videos),
             "skipped from now on" if banned else "tried again",
         )
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: Worker) -> None:
         """Starts a new worker in place of a dead one and assigns it the batches that are still due."""
         worker.connection.close()
         successor = self._start(worker.number)
@@ -244,7 +250,7 @@ class WorkerPool:
         for number, items in worker.tasks.items():
             successor.assign(number, items)
 
-    def _start(self, number: int) -> _Worker:
+    def _start(self, number: int) -> Worker:
         share_temporary_folder()  # workers are killed at the end of the pool
         context = torch.multiprocessing.get_context()
         connection, worker_connection = context.Pipe()
@@ -257,25 +263,19 @@ class WorkerPool:
         )
         process.start()
         worker_connection.close()
-        return _Worker(number, process, connection, quarantine)
+        return Worker(number, process, connection, quarantine)
 
 
-def _describe_end(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"ended by {signal.Signals(-exit_code).name}"
-    return f"ended with status {exit_code}"
+def _describe(videos: NDArray[np.int64]) -> str:
+    """Returns the rows of one file as the subject of a sentence."""
+    return "the video is" if len(videos) == 1 else f"the {len(videos)} videos of this file are"
 
 
-def _kill(worker: _Worker) -> None:
-    worker.process.kill()
-    worker.process.join(_JOIN_SECONDS)
-
-
-def _terminate_all(workers: list[_Worker], owner: int) -> None:
+def _terminate_all(workers: list[Worker], owner: int) -> None:
     if os.getpid() != owner:  # this is a copy of the pool in a forked process
         return
     for worker in workers:
         worker.process.kill()
     for worker in workers:
-        _kill(worker)
+        worker.kill()
         worker.connection.close()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.datasets.video_list import END, LABEL, START, ListFormat
+from slowfast.datasets.video_list import END, GROUP, LABEL, START, ListFormat
 
 _TAB, _NEWLINE, _RETURN = 9, 10, 13
 # Digits of the largest class index, and characters of the longest time or unused cell, that are read here.
@@ -44,6 +44,7 @@ class RowArrays(NamedTuple):
         labels: (m,) int32.
         counts: (n,) int64, labels per video.
         segments: (n, 2) float64, in seconds; (0, 2) for full files.
+        groups: (n, 2) int64, starts and lengths of the groups in the text; (0, 2) without such a column.
     """
 
     starts: np.ndarray
@@ -51,6 +52,7 @@ class RowArrays(NamedTuple):
     labels: np.ndarray
     counts: np.ndarray
     segments: np.ndarray
+    groups: np.ndarray
 
 
 def read_clean(
@@ -65,9 +67,10 @@ def read_clean(
         multi_label: a label may be a list.
 
     Returns:
-        The rows, ``starts`` counted from the chunk; None where a line is not clean.
+        The rows, all starts counted from the chunk; None where a line is not clean.
     """
     starts, ends = _find_lines(chunk)
+    groups = np.zeros((0, 2), np.int64)
     # The grammar removes blanks after each tab, also within a path.
     if form.separator == "\t" and (_BLANK[chunk[1:]] & (chunk[:-1] == _TAB)).any():
         return None
@@ -84,6 +87,9 @@ def read_clean(
             return None
         cuts = bounds[0]
         labels, counts, segments = cells
+        if GROUP in form.columns:
+            before, after = bounds[form.columns.index(GROUP) :][:2]
+            groups = np.stack([before + 1, after - before - 1], axis=1)
     if (labels >= num_classes).any():
         return None
     first, second = chunk[starts], chunk[starts + 1]
@@ -92,7 +98,8 @@ def read_clean(
     # Comments, and lines with the label first, are refused by the grammar.
     if ((first == ord("#")) | ((first == ord("/")) & (second == ord("/")))).any() or not chunk.all():
         return None
-    return RowArrays(starts, (cuts - starts).astype(np.int32), labels.astype(np.int32), counts, segments)
+    lengths = (cuts - starts).astype(np.int32)
+    return RowArrays(starts, lengths, labels.astype(np.int32), counts, segments, groups)
 
 
 def _find_lines(chunk: NDArray[np.uint8]) -> tuple[np.ndarray, np.ndarray]:

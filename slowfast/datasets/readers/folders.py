@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.kinetics import read_path_label
@@ -37,15 +37,15 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
         AnnotationError: where a folder cannot be read, or a class folder contains no video.
     """
     folder = os.path.join(source.folder, source.split)
-    names = _class_folders(folder)
+    names = _list_folder(find_class_folders, folder)
     folders = {split: os.path.join(source.folder, split) for split in ("train", "val", "test")}
     splits = [split for split, path in folders.items() if os.path.isdir(path)]
-    all_names = {name for split in splits for name in _class_folders(folders[split])}
+    all_names = {name for split in splits for name in _list_folder(find_class_folders, folders[split])}
     classes = ClassIndex.from_names(all_names, source, f"{source.folder} ({', '.join(splits)})")
     # Paths are relative to the data set's folder: a feature cache names its files by them, and two splits
     # may contain videos of one name.
     rows = Rows(dataclasses.replace(source, prefix=""))
-    others = find_loose_files(folder)
+    others = _list_folder(find_loose_files, folder)
     for name in names:
         contents = scan_class_folder(os.path.join(folder, name))
         others += [os.path.join(name, other) for other in contents.others]
@@ -106,9 +106,9 @@ def _find_restart(names: Sequence[str]) -> str:
     return ""
 
 
-def _class_folders(folder: str) -> list[str]:
+def _list_folder(find: Callable[[str], list[str]], folder: str) -> list[str]:
     try:
-        return find_class_folders(folder)
+        return find(folder)
     except OSError as error:
         raise AnnotationError(
             f"{folder}: cannot be read ({error.strerror}); it must contain one folder of videos per class"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.path_label import read_csv
 from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
-from slowfast.datasets.text_files import read_lines, read_table
+from slowfast.datasets.text_files import BLANK, read_lines, read_table
 from slowfast.errors import AnnotationError
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
@@ -61,8 +61,13 @@ def _list_of(source: AnnotationSource, split: str) -> str:
 
 
 def _is_official(path: str) -> bool:
+    return "youtube_id" in _header(path)
+
+
+def _header(path: str) -> set[str]:
+    """Returns the names of the columns in the first line, which may be quoted and padded."""
     _, first = next(read_lines(path), (0, ""))
-    return "youtube_id" in first.split(",")
+    return {cell.strip(f'{BLANK}"') for cell in first.split(",")}
 
 
 def _official_rows(path: str) -> Iterator[tuple[int, str, str]]:
@@ -87,10 +92,8 @@ def _class_names(source: AnnotationSource) -> set[str]:
     """Returns the class names in all lists of the data set; that of the test set may lack labels."""
     names: set[str] = set()
     for path in {_list_of(source, split) for split in ("train", "val", "test")}:
-        if os.path.isfile(path):
-            _, header = next(read_lines(path), (0, ""))
-            if {"label", "youtube_id"} <= set(header.split(",")):
-                names.update(label for _, label, _ in _official_rows(path))
+        if os.path.isfile(path) and {"label", "youtube_id"} <= _header(path):
+            names.update(label for _, label, _ in _official_rows(path))
     return names
 
 

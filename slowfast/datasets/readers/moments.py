@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
-from slowfast.datasets.text_files import read_lines, read_table
+from slowfast.datasets.readers.source import (
+    AnnotationSource,
+    ClassIndex,
+    Rows,
+    choose_layout,
+    read_class_list,
+)
+from slowfast.datasets.text_files import parse_index, read_table
 from slowfast.errors import AnnotationError
 
 _LISTS = {"train": "trainingSet", "val": "validationSet", "test": "validationSet"}
@@ -21,8 +27,7 @@ def read_moments(source: AnnotationSource) -> Annotations:
     and ``validation``, in ``videos``, or in the root itself.
     """
     categories = source.find("moments_categories.txt")
-    indices = dict(_category(text, f"{categories}, line {line}") for line, text in read_lines(categories))
-    classes = ClassIndex(indices, categories, source.num_classes)
+    classes = ClassIndex(read_class_list(categories, _category), categories, source.num_classes)
     name = _LISTS[source.split]
     path = source.find(f"{name}.csv", f"{name}.txt")
     rows = Rows(source)
@@ -41,7 +46,8 @@ def read_moments(source: AnnotationSource) -> Annotations:
 
 
 def _category(text: str, place: str) -> tuple[str, int]:
-    name, _, index = text.rpartition(",")
-    if not name or not index.strip().isdigit():
+    name, _, number = text.rpartition(",")
+    index = parse_index(number.strip())
+    if not name or index is None:
         raise AnnotationError(f"{place}: {text!r} is not a class name, a comma and an index")
-    return name, int(index)
+    return name, index

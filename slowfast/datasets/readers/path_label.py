@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.groups import GroupColumn
+from slowfast.datasets.annotations import Annotations, GroupNames, PathTable
 from slowfast.datasets.readers.clean_lines import RowArrays, read_clean
 from slowfast.datasets.text_files import BLANK, detect_encoding, read_text
 from slowfast.datasets.video_list import GROUP, START, ListFormat, ListRow
@@ -26,6 +25,10 @@ from slowfast.errors import AnnotationError
 _CHUNK_BYTES = 1 << 22
 _NEWLINE, _RETURN = 10, 13
 _FIRST_BYTES = 4096
+# Digits of the longest label that is read as a number: ``int`` refuses those of thousands of digits.
+_MAX_DIGITS = 18
+# A larger label is a mistake, not the number of a class.
+_MOST_CLASSES = 100_000
 
 
 def read_csv(
@@ -61,7 +64,10 @@ def read_csv(
         label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(rows.counts)]))
     table = PathTable(shared, torch.from_numpy(rows.starts), torch.from_numpy(rows.lengths), prefix)
     segments = torch.from_numpy(rows.segments) if START in form.columns else None
-    groups = GroupColumn(path, separator) if GROUP in form.columns else None
+    groups = None
+    if GROUP in form.columns:
+        starts, lengths = torch.from_numpy(rows.groups).unbind(1)
+        groups = GroupNames(PathTable(shared, starts.contiguous(), lengths.to(torch.int32)))
     labels = torch.from_numpy(rows.labels)
     return Annotations(table, labels, label_starts, num_classes, segments, groups=groups)
 
@@ -149,12 +155,13 @@ class _ChunkReader:
         """Returns the rows of ``text[start:end]``, whose first line has the number ``line``."""
         rows = read_clean(self.text[start:end], self.form, self.num_classes, self.multi_label)
         if rows is not None:
-            return rows._replace(starts=rows.starts + start)
+            groups = rows.groups + np.array([start, 0])
+            return rows._replace(starts=rows.starts + start, groups=groups)
         return self._read_lines(start, end, line)
 
     def _read_lines(self, start: int, end: int, line: int) -> RowArrays:
-        """Reads line by line, and replaces the chunk in ``text`` by the paths."""
-        paths, labels, counts, segments = [], [], [], []
+        """Reads line by line, and replaces the chunk in ``text`` by the paths, and the groups after them."""
+        paths, labels, counts, segments, groups = [], [], [], [], []
         lines = self.text[start:end].tobytes().decode(errors="surrogateescape").split("\n")
         for number, content in enumerate(lines, line):
             content = content.strip(BLANK)
@@ -167,23 +174,28 @@ class _ChunkReader:
             counts.append(len(values))
             if row.start:
                 segments.append(self._segment(row))
-        # A path is never longer than its line, so the paths fit into the place of the lines.
-        joined = np.frombuffer(b"".join(paths), np.uint8)
+            if row.group:
+                groups.append(row.group.encode(errors="surrogateescape"))
+        # A path and a group are never longer than their line, so that all fit into the place of the lines.
+        joined = np.frombuffer(b"".join(paths + groups), np.uint8)
         self.text[start : start + len(joined)] = joined
-        lengths = np.array([len(path) for path in paths], np.int32)
+        lengths = np.array([len(cell) for cell in paths + groups], np.int64)
+        starts = start + np.cumsum(lengths) - lengths
+        count = len(paths)
         return RowArrays(
-            start + np.cumsum(lengths, dtype=np.int64) - lengths,
-            lengths,
+            starts[:count],
+            lengths[:count].astype(np.int32),
             np.array(labels, np.int32),
             np.array(counts, np.int64),
             np.array(segments, np.float64).reshape(-1, 2),
+            np.stack([starts[count:], lengths[count:]], axis=1),
         )
 
     def _labels(self, row: ListRow) -> list[int]:
-        if row.label.isdecimal() and int(row.label) < self.num_classes:
-            return [int(row.label)]
+        if 0 <= (value := _parse_decimal(row.label)) < self.num_classes:
+            return [value]
         cells = row.label.replace(";", ",").split(",") if self.multi_label else [row.label]
-        values = [int(cell) if cell.strip().isdecimal() else -1 for cell in cells]
+        values = [_parse_decimal(cell.strip()) for cell in cells]
         if not all(0 <= value < self.num_classes for value in values):
             form = "labels are integers joined by a comma" if self.multi_label else "a label is an integer"
             why = f"has a wrong label: {form}, 0 to {self.num_classes - 1} (MODEL.NUM_CLASSES)"
@@ -202,8 +214,9 @@ class _ChunkReader:
         return start, end
 
 
-# A larger label is a mistake, not the number of a class.
-_MOST_CLASSES = 100_000
+def _parse_decimal(text: str) -> int:
+    """Returns the number that decimal digits of any script stand for; -1 for other texts."""
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else -1
 
 
 def _explain_label(row: ListRow, values: Sequence[int], num_classes: int) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.annotations import Annotations, GroupNames, PathTable
 from slowfast.datasets.readers.source import AnnotationSource
 from slowfast.datasets.shards.find import find_shards
 from slowfast.datasets.shards.index import load_rows
-from slowfast.datasets.shards.member_paths import MemberPaths, ShardGroups, ShardOrder
+from slowfast.datasets.shards.member_paths import MemberPaths, ShardOrder
 from slowfast.datasets.shards.rows import Row
 from slowfast.errors import AnnotationError
 from slowfast.video.archive.member import member_name
@@ -37,14 +37,13 @@ def read_shards(source: AnnotationSource) -> Annotations:
         counts = [len(row.labels) for row in every]
         label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
     starts = np.concatenate([[0], np.cumsum([len(own) for own in rows], dtype=np.int64)])
-    has_groups = any(row.group for row in every)
     return Annotations(
         MemberPaths(shards, rows),
         torch.tensor([label for row in every for label in row.labels], dtype=torch.int32),
         label_starts,
         source.num_classes,
         _segments(shards, rows),
-        groups=ShardGroups(PathTable.from_strings([row.group for row in every])) if has_groups else None,
+        groups=_groups(shards, rows),
         shards=ShardOrder(starts, source.shuffle_shards, _find_twins(shards, rows)),
     )
 
@@ -69,6 +68,19 @@ def _find_twins(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> tuple[s
             if other is not None and other != (shard, row.member):
                 return member_name(*other), member_name(shard, row.member), row.original
     return None
+
+
+def _groups(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> GroupNames | None:
+    """Returns the group of each row; None where no row has one.
+
+    A row without a group is in that of its file, as in lists: one group of all such rows would join videos
+    that have nothing in common.
+    """
+    every = [(shard, row) for shard, own in zip(shards, rows, strict=True) for row in own]
+    if not any(row.group for _, row in every):
+        return None
+    names = [row.group or row.original or member_name(shard, row.member) for shard, row in every]
+    return GroupNames(PathTable.from_strings(names))
 
 
 def _segments(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> Tensor | None:

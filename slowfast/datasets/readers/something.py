@@ -7,7 +7,7 @@ from typing import Any
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
-from slowfast.datasets.text_files import read_json, read_table
+from slowfast.datasets.text_files import parse_index, read_json, read_table
 from slowfast.errors import AnnotationError
 
 # Names of the files in the first release, and in the current one.
@@ -48,9 +48,10 @@ def read_ssv2(source: AnnotationSource) -> Annotations:
 
 
 def _index(name: str, text: Any, path: str) -> int:
-    if not str(text).isdigit():
+    index = parse_index(str(text))
+    if index is None:
         raise AnnotationError(f"{path}: {name!r} has {text!r}, which is not a class index")
-    return int(text)
+    return index
 
 
 def _entries(source: AnnotationSource) -> tuple[str, Iterator[tuple[str, str, str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.text_files import CLASSES_FILE, read_json
+from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json, read_lines
 from slowfast.errors import AnnotationError
 from slowfast.log import get_logger
 
@@ -168,10 +168,29 @@ class ClassIndex:
 
     def checked(self, index: str, place: str) -> int:
         """Returns the index that is written at ``place``; raises where it is not that of a class."""
-        number = int(index) if index.isascii() and index.isdigit() else -1
-        if number not in self._numbers:
+        number = parse_index(index)
+        if number is None or number not in self._numbers:
             raise AnnotationError(f"{place}: {index!r} is not a class index of {self._path}")
         return number
+
+
+def read_class_list(path: str, parse: Callable[[str, str], tuple[str, int]]) -> dict[str, int]:
+    """Reads a list of one class per line; returns name -> index.
+
+    Args:
+        parse: maps the text of a line and its place, such as ``classes.txt, line 3``, to name and index.
+
+    Raises:
+        AnnotationError: for a name with two indices, of which one would be lost.
+    """
+    indices: dict[str, int] = {}
+    for line, text in read_lines(path):
+        name, index = parse(text, f"{path}, line {line}")
+        if indices.setdefault(name, index) != index:
+            raise AnnotationError(
+                f"{path}, line {line}: {text!r} gives the class {name!r} a second index; keep one line"
+            )
+    return indices
 
 
 def _is_index(value: Any, num_classes: int) -> bool:

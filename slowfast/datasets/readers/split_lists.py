@@ -9,8 +9,14 @@ import glob
 import os
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
-from slowfast.datasets.text_files import read_lines
+from slowfast.datasets.readers.source import (
+    AnnotationSource,
+    ClassIndex,
+    Rows,
+    choose_layout,
+    read_class_list,
+)
+from slowfast.datasets.text_files import parse_index, read_lines
 from slowfast.errors import AnnotationError
 
 _UCF_FOLDERS = ("", "ucfTrainTestlist", "annotations")
@@ -25,8 +31,7 @@ def read_ucf101(source: AnnotationSource) -> Annotations:
     ``Class/v_Class_g01_c01.avi`` in the root, ``UCF-101`` or ``videos``.
     """
     class_list = source.find(*(os.path.join(folder, "classInd.txt") for folder in _UCF_FOLDERS))
-    indices = dict(_ucf_class(text, f"{class_list}, line {line}") for line, text in read_lines(class_list))
-    classes = ClassIndex(indices, class_list, source.num_classes)
+    classes = ClassIndex(read_class_list(class_list, _ucf_class), class_list, source.num_classes)
     kind = "train" if source.split == "train" else "test"
     path = source.find(*(os.path.join(folder, f"{kind}list{source.fold:02d}.txt") for folder in _UCF_FOLDERS))
     rows = Rows(source)
@@ -73,11 +78,12 @@ def read_hmdb51(source: AnnotationSource) -> Annotations:
 
 def _ucf_class(text: str, place: str) -> tuple[str, int]:
     number, _, name = text.partition(" ")
-    if not name or not number.isdigit() or int(number) < 1:
+    index = parse_index(number)
+    if not name or not index:
         raise AnnotationError(
             f"{place}: {text!r} must be a number from 1 on and a class name, separated by a space"
         )
-    return name.strip(), int(number) - 1
+    return name.strip(), index - 1
 
 
 def _apply_layout(rows: Rows, layouts: tuple[str, ...]) -> None:

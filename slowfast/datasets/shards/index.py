@@ -25,7 +25,7 @@ from slowfast.progress import Progress
 _logger = get_logger(__name__)
 
 # Version of the index; one of another version is made anew.
-_FORMAT = 1
+_FORMAT = 2
 # Archives that are read at a time: a network file system takes long to answer and answers many at once.
 _THREADS = 16
 _LOCK = ".shards.index.lock"
@@ -126,12 +126,15 @@ def _checked(values: list[Any], shard_bytes: int) -> Row:
 
 @contextmanager
 def _locked(folders: Sequence[str]) -> Iterator[None]:
-    """Keeps other processes from scanning the same shards; without effect in folders that are read-only."""
+    """Keeps other processes from scanning the same shards.
+
+    Without effect in folders that are read-only or that have no locks, where each process scans for itself.
+    """
     with ExitStack() as stack:
         for folder in folders:
             path = os.path.join(folder, _LOCK)
             # A process that gets the lock of a deleted file scans once more, which does no harm.
-            with suppress(OSError):
+            with suppress(OSError, NotImplementedError):
                 lock = FileLock(path)
                 try:
                     lock.acquire(timeout=0)

@@ -58,21 +58,6 @@ class MemberPaths(PathTable):
 
 
 @dataclass(frozen=True)
-class ShardGroups:
-    """The group of each row; as :class:`slowfast.datasets.groups.GroupColumn`.
-
-    Attributes:
-        names: (N,) names.
-    """
-
-    names: PathTable
-
-    def read(self) -> list[str]:
-        """Returns the group of each video, in the order of the rows."""
-        return list(self.names)
-
-
-@dataclass(frozen=True)
 class ShardOrder:
     """The shards of a data set, for an order of its rows that reads few shards at a time.
 

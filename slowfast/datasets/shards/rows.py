@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
+from slowfast.datasets.text_files import parse_index
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import AnnotationError
 from slowfast.video.archive.member import member_name
@@ -106,11 +107,11 @@ class _Sample:
         original = values.get("path", "")
         if not isinstance(original, str):
             raise self._error(JSON_SUFFIX, f"'path' = {original!r} must be a text")
+        self._check_text("path", original)
         for row in listed:
-            group = row.get("group", "")
-            yield Row(
-                *self._video, self._labels(row, label), original, self._segment(row), str(group)
-            )  # fmt: skip
+            group = "" if row.get("group") is None else str(row["group"])
+            self._check_text("group", group)
+            yield Row(*self._video, self._labels(row, label), original, self._segment(row), group)
 
     def _labels(self, row: Mapping[str, Any], label: int | None) -> tuple[int, ...]:
         value = row.get("label", row.get("labels"))
@@ -143,20 +144,27 @@ class _Sample:
         if CLASS_SUFFIX not in self._members:
             return None
         text = self._read(CLASS_SUFFIX).decode(errors="replace").strip()
-        if not (text.isascii() and text.isdigit()):
+        if (index := parse_index(text)) is None:
             raise self._error(CLASS_SUFFIX, f"contains {text[:40]!r}, which must be a class index")
-        return int(text)
+        return index
 
     def _json(self) -> dict[str, Any]:
         if JSON_SUFFIX not in self._members:
             return {}
         try:
             values = json.loads(self._read(JSON_SUFFIX))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._error(JSON_SUFFIX, f"is not valid json ({error})") from error
         if not isinstance(values, dict):
             raise self._error(JSON_SUFFIX, f"contains a {type(values).__name__}, which must be an object")
         return values
+
+    def _check_text(self, name: str, text: str) -> None:
+        """Refuses a text that cannot be stored; bytes of file names that are not UTF-8 can be."""
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError as error:
+            raise self._error(JSON_SUFFIX, f"{name!r} = {text!r} must be valid Unicode ({error})") from error
 
     def _read(self, suffix: str) -> bytes:
         entry = self._members[suffix]

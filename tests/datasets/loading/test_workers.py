@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import multiprocessing.util
 import os
+import re
+import resource
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,13 @@ from torch import Tensor
 
 from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.loading import workers
 from slowfast.datasets.loading.loader import ClipLoader, collate
 from slowfast.datasets.loading.samplers import EvalSampler, TrainSampler
 from slowfast.datasets.loading.workers import WorkerPool
 from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.errors import DataError, DecodeError
+from tests.support.processes import run_forked
 
 VIDEOS = 12
 BAD = 5  # the video at which something happens
@@ -129,6 +134,20 @@ def test_a_worker_killed_from_outside_changes_nothing(signum: int, tmp_path: Pat
     assert not any(batch.broken for batch in batches)
 
 
+@pytest.mark.parametrize("at_bad", [hang, die])
+def test_a_file_is_tried_as_often_as_one_video(at_bad: Callable[[], None]) -> None:
+    """A list of segments has several rows per file, and each of them would cost a timeout."""
+    times = {hang: 1, die: 2}
+    data = dataset(at_bad, training=False)
+    paths = [str(BAD) if i in (2, 3, BAD) else str(100 + i) for i in range(VIDEOS)]
+    data._annotations = replace(data._annotations, paths=PathTable.from_strings(paths))
+    batches = list(loader(data, training=False, workers=1))
+    assert [video.video_id for batch in batches for video in batch.broken] == [2, 3, BAD]
+    assert sum(batch.num_clips for batch in batches) == VIDEOS - 3
+    assert isinstance(data.reader, StandIn)
+    assert int(data.reader.num_bad_reads) == times[at_bad]
+
+
 def test_a_slow_main_process_bans_no_video() -> None:
     """Only the time spent waiting for a batch counts, not that of a slow step or a suspended run."""
 
@@ -176,6 +195,50 @@ def test_an_exception_that_cannot_be_copied_keeps_its_text_and_traceback() -> No
     assert "in refuse" in caught.value.__notes__[0]
 
 
+def _allow_no_more_files() -> None:
+    """Limits the files of this process to those that are open."""
+    free = os.dup(0)  # the lowest number of a file that is not open
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def test_too_few_open_files_for_the_main_process() -> None:
+    def run_out() -> int:
+        batches = iter(loader(dataset(do_nothing, training=False), training=False, workers=1))
+        next(batches)
+        _allow_no_more_files()
+        try:
+            list(batches)
+        except DataError as error:
+            return 5 if re.match("a batch cannot pass .*`ulimit -n 65536`", str(error)) else 1
+        return 1
+
+    assert run_forked(run_out) == 5
+
+
+def test_too_few_open_files_for_a_worker() -> None:
+    pool = WorkerPool(dataset(_allow_no_more_files, training=False), collate, num_workers=1, sample_timeout=1)
+    with pytest.raises(DataError, match="too many files are open; allow more before the start"):
+        list(pool.run([[BAD]]))
+
+
+class FullMemory:
+    """A batch that does not fit into the shared memory."""
+
+    def __reduce__(self) -> str:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </a>: No space left on device (28)"
+        )
+
+
+def test_a_full_shared_memory() -> None:
+    pool = WorkerPool(
+        dataset(do_nothing, training=False), lambda _: FullMemory(), num_workers=1, sample_timeout=1
+    )
+    with pytest.raises(DataError, match=r"the shared memory in /dev/shm is full; enlarge it .*--shm-size"):
+        list(pool.run([[0]]))
+
+
 def _die_collating(items: list[object]) -> object:
     os._exit(3)
 
@@ -185,6 +248,49 @@ def test_workers_that_die_before_reading_end_the_run_with_a_remedy() -> None:
     pool = WorkerPool(data, _die_collating, num_workers=1, sample_timeout=0)
     with pytest.raises(DataError, match=r"ended with status 3.*NUM_WORKERS or the batch size lower"):
         list(pool.run([[0], [1]]))
+
+
+def test_a_worker_that_stops_between_two_videos_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_MIN_IDLE_SECONDS", 1.5)
+    rounds = loader(dataset(do_nothing, training=False), training=False, workers=1)
+    assert len(list(rounds)) == VIDEOS // 2
+    assert rounds._pool is not None
+    os.kill(rounds._pool._workers[0].process.pid or 0, signal.SIGSTOP)
+    with caplog.at_level("WARNING", logger="slowfast"):
+        batches = list(rounds)
+    assert [i for batch in batches for i in batch.video_id.tolist()] == list(range(VIDEOS))
+    assert not any(batch.broken for batch in batches)
+    message = "worker 0 has neither read a video nor sent a batch for 1.8 s; it is restarted"
+    assert caplog.messages == [message]
+
+
+def _stop_collating(items: list[object]) -> object:
+    time.sleep(1000)
+    return items
+
+
+def test_workers_that_stop_again_and_again_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_MIN_IDLE_SECONDS", 0.5)
+    pool = WorkerPool(dataset(do_nothing, training=False), _stop_collating, num_workers=1, sample_timeout=0.2)
+    with pytest.raises(DataError, match=r"has neither read a video nor sent a batch for 0\.6 s"):
+        list(pool.run([[0]]))
+
+
+def test_a_worker_without_work_is_not_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_MIN_IDLE_SECONDS", 0.6)
+    monkeypatch.setattr(workers, "_IDLE_TIMEOUTS", 0)
+
+    def read_slowly() -> None:
+        time.sleep(2.0)
+
+    pool = WorkerPool(dataset(read_slowly, training=False), collate, num_workers=2, sample_timeout=30)
+    batches = [batch.video_id.tolist() for batch in pool.run([[BAD], [0]])]
+    assert batches == [[BAD], [0]]
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("how", ["deleted", "killed"])

@@ -68,6 +68,13 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
         ({"0.mp4": b"v", "0.json": as_json(label=1, start=3, end=2)}, "0 <= start < end"),
         ({"0.mp4": b"v", "0.json": as_json(label=1, path=3)}, "'path' = 3 must be a text"),
         ({"0.mp4": b"v", "0.json": as_json(rows=[])}, "'rows' must be a list"),
+        ({"0.mp4": b"v", "0.cls": b"1" * 5000}, r"0\.cls: contains '1111.*must be a class index"),
+        ({"0.mp4": b"v", "0.json": b"[" * 200_000}, r"0\.json: is not valid json \(maximum recursion"),
+        (
+            {"0.mp4": b"v", "0.json": as_json(label=1, path="\ud83d")},
+            r"0\.json: 'path' = '\\ud83d' must be valid Unicode",
+        ),
+        ({"0.mp4": b"v", "0.json": as_json(label=1, group="\ud83d")}, r"'group' = '\\ud83d' must be valid"),
         (
             {"0.cls": b"1", "0.jpg": b""},
             r"'0' must have one video.*has 0 \(its members: 0\.cls, 0\.jpg\)",
@@ -79,6 +86,14 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
 def test_a_wrong_sample_is_named(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
     with pytest.raises(AnnotationError, match=message):
         read(tmp_path, members)
+
+
+def test_a_path_that_is_not_utf8_is_kept(tmp_path: Path) -> None:
+    path = os.fsdecode(b"caf\xe9.mp4")
+    write_tar(tmp_path / "train/0.tar", {"0.mp4": b"v", "0.json": as_json(label=1, path=path, group=path)})
+    found = read_annotations(tmp_path)
+    assert found.groups is not None
+    assert [found.paths[0].original, *found.groups.read()] == [path, path]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +120,26 @@ def test_several_labels_segments_and_groups_arrive_in_the_annotations(tmp_path: 
     np.testing.assert_array_equal(found.labels(), [[1, 0, 1], [0, 1, 0]])
     assert [found.segment(0), found.segment(1)] == [(0.0, 1.5), (1.0, 2.0)]
     assert found.groups is not None
-    assert found.groups.read() == ["x", ""]
+    assert found.groups.read() == ["x", f"{tmp_path}/train/0.tar: 0.mp4"]
     assert list(found.paths) == [f"{tmp_path}/train/0.tar: 0.mp4"] * 2
+
+
+def test_a_row_without_a_group_is_in_that_of_its_file(tmp_path: Path) -> None:
+    rows = [{"label": 0}, {"label": 1, "group": None}]
+    members = {
+        "0.mp4": b"v",
+        "0.json": as_json(label=0, group="x", path="0.avi"),
+        "1.mp4": b"v",
+        "1.json": as_json(label=0, group=None, path="1.avi"),
+        "2.mp4": b"v",
+        "2.json": as_json(rows=rows),
+    }
+    write_tar(tmp_path / "train/0.tar", members)
+    found = read_annotations(tmp_path)
+    assert found.groups is not None
+    assert found.groups.read() == ["x", "1.avi", *[f"{tmp_path}/train/0.tar: 2.mp4"] * 2]
+    write_tar(tmp_path / "train/0.tar", {name: members[name] for name in ("1.mp4", "1.json")})
+    assert read_annotations(tmp_path).groups is None
 
 
 # ----------------------------------------------------------------------------------------------- index
@@ -162,7 +195,7 @@ def test_only_an_outdated_index_is_made_again(shards: list[str], scanned: list[s
         lambda content: "",
         lambda content: "[]",
         lambda content: content[:-20],
-        lambda content: content.replace('"format":1', '"format":0'),
+        lambda content: content.replace('"format":2', '"format":0'),
         lambda content: content.replace('["00.mp4",', '["00.mp4",-'),
         lambda content: content.replace('["02.mp4",', '["02.mp4",9'),
         lambda content: content.replace("[0]", "[]"),
@@ -205,6 +238,17 @@ def test_a_folder_that_cannot_be_written_is_scanned_each_time(
         assert load_rows(shards) == load_rows(shards)
     assert len(scanned) == 6
     assert "shard-0.index.json: cannot be stored" in caplog.text
+
+
+def test_a_file_system_without_locks(
+    shards: list[str], scanned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("file system does not support hard links")
+
+    monkeypatch.setattr(index.FileLock, "acquire", refuse)
+    assert load_rows(shards) == load_rows(shards)
+    assert sorted(scanned) == ["shard-0.tar", "shard-1.tar", "shard-2.tar"]
 
 
 def test_a_truncated_shard_is_named(shards: list[str]) -> None:
