@@ -12,10 +12,10 @@ from typing import Any
 import av
 from av.filter import Graph
 from av.video.frame import PictureType
-from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
+from slowfast.preparation.file_work.colours import FORMAT, ColourConverter, tag_stream
 from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import scaled_size
 from slowfast.video.pyav_video import PyAVVideo
@@ -86,23 +86,21 @@ def _encode(video: PyAVVideo, path: Path, encoding: Encoding) -> tuple[int, int,
     """Writes the copy; returns (width, height, frames)."""
     stored = _even_size(*video.size, encoding.short_side)
     codec, options = _codec(path.suffix.lower(), encoding)
-    reformatter = VideoReformatter()
+    converter = ColourConverter()
     size, count = stored, 0
     with av.open(str(path), "w") as writer:
         stream = writer.add_stream(codec, rate=video.rate, options=options)
-        stream.pix_fmt, stream.gop_size = "yuv420p", encoding.gop
+        stream.pix_fmt, stream.gop_size = FORMAT, encoding.gop
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = video.time_base
         for seconds, frame in video.timed_frames():
+            small = converter.scale(frame, *stored)
             if count == 0:
+                tag_stream(stream.codec_context, small)
                 orientation = orientation_of(frame)
                 size = stored[::-1] if orientation.swaps_sides else stored
                 stream.height, stream.width = size
                 turn = _turner(orientation, stored)
-            height, width = stored
-            small = reformatter.reformat(
-                frame, width, height, format="yuv420p", interpolation="AREA", threads=1
-            )
             small = turn(small)
             small.pts, small.time_base = round(seconds / video.time_base), video.time_base
             small.pict_type = PictureType.NONE  # the encoder would obey the type of the source frame
@@ -125,7 +123,7 @@ def _turner(orientation: Orientation, size: tuple[int, int]) -> Callable[[Any], 
         return lambda frame: frame
     graph = Graph()
     height, width = size
-    source = graph.add_buffer(width=width, height=height, format="yuv420p", time_base=Fraction(1, 1000))
+    source = graph.add_buffer(width=width, height=height, format=FORMAT, time_base=Fraction(1, 1000))
     filters = [graph.add(name) for name in orientation.filters]
     # Without the side data that says how the stored frame is to be turned.
     filters.append(graph.add("sidedata", "mode=delete:type=DISPLAYMATRIX"))

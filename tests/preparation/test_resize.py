@@ -1,0 +1,100 @@
+"""Copies of ``slowfast prepare resize``: colours, times and frames of the source, never in a source's place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
+from slowfast.video.decoding import decode
+
+# Colour matrices and ranges, ITU-T H.273 and FFmpeg's AVColorRange.
+BT709, UNSPECIFIED, FCC, BT470BG, SMPTE170M, SMPTE240M, YCGCO, BT2020, BT2020_CL = 1, 2, 4, 5, 6, 7, 8, 9, 10
+LIMITED, FULL = 1, 2
+
+
+def write_colour(
+    path: Path,
+    *,
+    pix_fmt: str = "yuv420p",
+    matrix: int,
+    full: bool = False,
+    codec: str = "libx264",
+    turn: int = 0,
+) -> Path:
+    """Writes a video of one colour whose tags state how its pixel values were made."""
+    image = np.full((64, 96, 3), (220, 60, 90), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pix_fmt
+        context = stream.codec_context
+        context.colorspace, context.color_range = matrix, FULL if full else LIMITED
+        if turn:
+            stream.set_display_rotation(turn)
+        for _ in range(5):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            known = matrix if matrix in (BT709, FCC, BT470BG, SMPTE240M, BT2020) else BT470BG
+            frame = frame.reformat(
+                format=pix_fmt, dst_colorspace=known, dst_color_range=FULL if full else LIMITED
+            )
+            frame.colorspace = matrix
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def copy_of(source: Path, short_side: int = 32) -> Path:
+    """Copies a video into the folder ``out`` beside its own; returns the path of the copy."""
+    target = source.parent.parent / "out"
+    encoding = Encoding(short_side, 12, 5, "fast")
+    copied = transcode(
+        str(source), source_root=str(source.parent), target_root=str(target), encoding=encoding
+    )
+    assert isinstance(copied, Copy)
+    return target / source.name
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("untagged.mp4", {"matrix": UNSPECIFIED}),
+        ("bt601.mp4", {"matrix": SMPTE170M}),
+        ("bt709.mp4", {"matrix": BT709}),
+        ("bt709.mkv", {"matrix": BT709}),
+        ("bt709.avi", {"matrix": BT709}),
+        ("bt709.ts", {"matrix": BT709}),
+        ("bt709.webm", {"matrix": BT709, "codec": "libvpx-vp9"}),
+        ("bt2020.mp4", {"matrix": BT2020, "pix_fmt": "yuv420p10le"}),
+        ("bt2020.webm", {"matrix": BT2020, "codec": "libvpx-vp9"}),
+        ("constant_luminance.mp4", {"matrix": BT2020_CL}),
+        ("smpte240m.mp4", {"matrix": SMPTE240M}),
+        ("fcc.mkv", {"matrix": FCC}),
+        ("ycgco.mp4", {"matrix": YCGCO}),
+        ("full.mp4", {"matrix": SMPTE170M, "pix_fmt": "yuvj420p", "full": True}),
+        ("full_untagged.mp4", {"matrix": UNSPECIFIED, "pix_fmt": "yuvj420p", "full": True}),
+        ("full_bt709.mp4", {"matrix": BT709, "pix_fmt": "yuvj420p", "full": True}),
+        ("full_bt709.webm", {"matrix": BT709, "full": True, "codec": "libvpx-vp9"}),
+        ("full_444.mkv", {"matrix": BT709, "pix_fmt": "yuv444p", "full": True}),
+        ("photos.avi", {"matrix": BT470BG, "pix_fmt": "yuvj420p", "full": True, "codec": "mjpeg"}),
+        ("rgb.mp4", {"matrix": 0, "pix_fmt": "rgb24", "codec": "libx264rgb"}),
+        ("turned.mp4", {"matrix": BT709, "pix_fmt": "yuvj420p", "full": True, "turn": 90}),
+    ],
+)
+@pytest.mark.parametrize("short_side", [32, 256])
+def test_a_copy_has_the_colours_of_its_source(
+    videos: Path, name: str, options: dict[str, Any], short_side: int
+) -> None:
+    source = write_colour(videos / name, **options)
+    before, after = decode(source), decode(copy_of(source, short_side))
+    colours = [frames.reshape(-1, 3).mean(0) for frames in (before, after)]
+    assert colours[0] == pytest.approx(colours[1], abs=3)
