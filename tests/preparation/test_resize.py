@@ -1,4 +1,4 @@
-"""Copies of ``slowfast prepare resize``: colours, times and frames of the source, never in a source's place."""
+"""Copies of ``slowfast prepare resize``: colours, times and frames of the source, and their places."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from slowfast.cli.prepare import main
 from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
 from slowfast.video.decoding import decode
+from tests.support.videos import write_csv, write_video
 
 # Colour matrices and ranges, ITU-T H.273 and FFmpeg's AVColorRange.
 BT709, UNSPECIFIED, FCC, BT470BG, SMPTE170M, SMPTE240M, YCGCO, BT2020, BT2020_CL = 1, 2, 4, 5, 6, 7, 8, 9, 10
@@ -98,3 +100,54 @@ def test_a_copy_has_the_colours_of_its_source(
     before, after = decode(source), decode(copy_of(source, short_side))
     colours = [frames.reshape(-1, 3).mean(0) for frames in (before, after)]
     assert colours[0] == pytest.approx(colours[1], abs=3)
+
+
+# --------------------------------------------------------------------------------------- never over a source
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Returns the content of each video below a folder, by its path."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*.mp4")}
+
+
+def test_a_copy_never_replaces_another_video_of_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data/small").mkdir(parents=True)
+    write_video(tmp_path / "data/a.mp4", 5, size=(128, 128))
+    write_video(tmp_path / "data/small/a.mp4", 6, size=(96, 96))
+    before = contents(tmp_path)
+    listed = write_csv(tmp_path / "l.csv", [("a.mp4", 0), ("small/a.mp4", 1)])
+    options = ["--prefix", str(tmp_path / "data"), "--short-side", "32"]
+    assert main(["resize", str(listed), str(tmp_path / "data/small"), *options]) == 1
+    error = capsys.readouterr().err
+    assert "data/small/a.mp4: is a video of the list, and the copy of" in error
+    assert "would replace it; choose another folder" in error
+    assert contents(tmp_path) == before
+
+
+def test_a_link_to_the_folder_of_the_videos_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    write_video(tmp_path / "data/a.mp4", 5, size=(128, 128))
+    (tmp_path / "link").symlink_to("data")
+    before = contents(tmp_path)
+    listed = write_csv(tmp_path / "l.csv", [("a.mp4", 0)])
+    options = ["--prefix", str(tmp_path / "data"), "--short-side", "32"]
+    assert main(["resize", str(listed), str(tmp_path / "link"), *options]) == 1
+    assert "link: the copies would replace the videos; choose another folder" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_a_video_that_is_a_link_into_the_target_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "part").mkdir()
+    write_video(tmp_path / "full/b.mp4", 5, size=(128, 128))
+    (tmp_path / "part/b.mp4").symlink_to("../full/b.mp4")
+    before = contents(tmp_path)
+    assert main(["resize", str(tmp_path / "part"), str(tmp_path / "full"), "--short-side", "32"]) == 1
+    assert "full/b.mp4: is a video of the list, and the copy of" in capsys.readouterr().err
+    assert contents(tmp_path) == before
