@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from slowfast.cli.prepare import main
+from slowfast.errors import DecodeError
 from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
 from slowfast.video.decoding import decode
 from tests.support.videos import write_csv, write_video
@@ -151,3 +152,18 @@ def test_a_video_that_is_a_link_into_the_target_is_not_replaced(
     assert main(["resize", str(tmp_path / "part"), str(tmp_path / "full"), "--short-side", "32"]) == 1
     assert "full/b.mp4: is a video of the list, and the copy of" in capsys.readouterr().err
     assert contents(tmp_path) == before
+
+
+# ------------------------------------------------------------------------------------------ frames and times
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.mp4", {"container_options": {"movflags": "faststart"}}), ("a.avi", {"codec": "mpeg4"})],
+)
+def test_a_truncated_video_gets_no_copy(videos: Path, name: str, options: dict[str, Any]) -> None:
+    source = write_video(videos / name, 200, size=(128, 128), **options)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    with pytest.raises(DecodeError, match=r"truncated \(.* of 200 frames are present\)"):
+        copy_of(source)
+    assert not list(videos.parent.rglob("out/*"))

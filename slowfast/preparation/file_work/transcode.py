@@ -66,8 +66,8 @@ def transcode(source: str, *, source_root: str, target_root: str, encoding: Enco
     stores how they are to be turned. The copy gets its name when it is complete.
 
     Raises:
-        DecodeError: for a file that is not a video, and for packets that cannot be decoded; reason
-            ``unsuitable format`` where the container cannot hold the copy.
+        DecodeError: for a file that is not a video or is truncated, and for packets that cannot be decoded;
+            reason ``unsuitable format`` where the container cannot hold the copy.
     """
     suffix = os.path.splitext(source)[1].lower()
     if suffix in _UNSUITABLE:
@@ -75,8 +75,11 @@ def transcode(source: str, *, source_root: str, target_root: str, encoding: Enco
         raise DecodeError(source, "unsuitable format", remedy)
     target = Path(target_root, os.path.relpath(source, source_root))
     try:
-        with PyAVVideo(source) as video, atomic_write(target) as temporary:
-            width, height, frames = _encode(video, temporary, encoding)
+        with PyAVVideo(source) as video:
+            if missing := video.describe_missing():  # the copy would hide it from later checks
+                raise DecodeError(source, "truncated", missing)
+            with atomic_write(target) as temporary:
+                width, height, frames = _encode(video, temporary, encoding)
     except av.FFmpegError as error:
         raise DecodeError(source, "corrupt", str(error)) from error
     return Copy(width, height, frames, os.path.getsize(source), target.stat().st_size)
