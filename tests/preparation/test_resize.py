@@ -13,6 +13,7 @@ from slowfast.cli.prepare import main
 from slowfast.errors import DecodeError
 from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
 from slowfast.video.decoding import decode
+from slowfast.video.pyav_video import PyAVVideo
 from tests.support.videos import write_csv, write_video
 
 # Colour matrices and ranges, ITU-T H.273 and FFmpeg's AVColorRange.
@@ -167,3 +168,15 @@ def test_a_truncated_video_gets_no_copy(videos: Path, name: str, options: dict[s
     with pytest.raises(DecodeError, match=r"truncated \(.* of 200 frames are present\)"):
         copy_of(source)
     assert not list(videos.parent.rglob("out/*"))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts", "flv", "webm", "avi"])
+def test_a_copy_of_variable_rate_lasts_as_long(videos: Path, suffix: str) -> None:
+    ticks = [0, 40, 80, 120, 2000, 2040, 2080, 2120, 4000, 4040]
+    original = "avi" if suffix == "avi" else "mp4"
+    write_video(videos / f"b.{original}", 10, ticks=ticks, codec="mpeg4" if suffix == "avi" else "libx264")
+    source = (videos / f"b.{original}").rename(videos / f"a.{suffix}")  # reading goes by the content
+    copy = copy_of(source)
+    with PyAVVideo(source) as before, PyAVVideo(copy) as after:
+        assert after.times.seconds == pytest.approx(before.times.seconds, abs=2e-3)
+        assert after.times.duration == pytest.approx(before.times.duration, abs=2e-3)

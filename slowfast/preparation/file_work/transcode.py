@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+from av.codec.context import Flags
 from av.filter import Graph
 from av.video.frame import PictureType
 
@@ -96,7 +98,10 @@ def _encode(video: PyAVVideo, path: Path, encoding: Encoding) -> tuple[int, int,
         stream.pix_fmt, stream.gop_size = FORMAT, encoding.gop
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = video.time_base
-        for seconds, frame in video.timed_frames():
+        stream.codec_context.flags |= Flags.frame_duration  # packets last as long as their frames
+        # The start of each frame in ticks, and the end of the last one.
+        ticks = np.rint(np.append(video.times.seconds, video.times.duration) / float(video.time_base))
+        for _, frame in video.timed_frames():
             small = converter.scale(frame, *stored)
             if count == 0:
                 tag_stream(stream.codec_context, small)
@@ -105,7 +110,8 @@ def _encode(video: PyAVVideo, path: Path, encoding: Encoding) -> tuple[int, int,
                 stream.height, stream.width = size
                 turn = _turner(orientation, stored)
             small = turn(small)
-            small.pts, small.time_base = round(seconds / video.time_base), video.time_base
+            small.pts, small.time_base = int(ticks[count]), video.time_base
+            small.duration = int(ticks[count + 1] - ticks[count])
             small.pict_type = PictureType.NONE  # the encoder would obey the type of the source frame
             writer.mux(stream.encode(small))
             count += 1
