@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from slowfast.cli.prepare import main
+from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import DecodeError
-from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
+from slowfast.preparation.file_work.transcode import CONTAINERS, Copy, Encoding, transcode
 from slowfast.video.decoding import decode
 from slowfast.video.pyav_video import PyAVVideo
-from tests.support.videos import write_csv, write_video
+from tests.support.videos import read_stamps, write_csv, write_video
 
 # Colour matrices and ranges, ITU-T H.273 and FFmpeg's AVColorRange.
 BT709, UNSPECIFIED, FCC, BT470BG, SMPTE170M, SMPTE240M, YCGCO, BT2020, BT2020_CL = 1, 2, 4, 5, 6, 7, 8, 9, 10
@@ -180,3 +181,29 @@ def test_a_copy_of_variable_rate_lasts_as_long(videos: Path, suffix: str) -> Non
     with PyAVVideo(source) as before, PyAVVideo(copy) as after:
         assert after.times.seconds == pytest.approx(before.times.seconds, abs=2e-3)
         assert after.times.duration == pytest.approx(before.times.duration, abs=2e-3)
+
+
+# ---------------------------------------------------------------------------------------------- formats
+
+
+@pytest.mark.parametrize("suffix", sorted(CONTAINERS))
+def test_a_copy_of_each_suitable_format_can_be_read(videos: Path, suffix: str) -> None:
+    write_video(videos / "a.mkv", 10)
+    copy = copy_of((videos / "a.mkv").rename(videos / f"a{suffix}"))  # reading goes by the content
+    assert read_stamps(decode(copy)) == list(range(10))
+    with PyAVVideo(copy) as video:
+        assert video.times.seconds == pytest.approx(np.arange(10) / 25, abs=2e-3)
+
+
+@pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES - CONTAINERS.keys() | {"", ".unheard"}))
+def test_every_other_format_is_refused_with_a_remedy(videos: Path, suffix: str) -> None:
+    write_video(videos / "a.mkv", 10)
+    with pytest.raises(DecodeError, match=r"unsuitable format .*H\.264; convert the file to \.mp4"):
+        copy_of((videos / "a.mkv").rename(videos / f"a{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", [".h264", ".mxf"])
+def test_formats_without_frame_times_take_no_variable_rates(videos: Path, suffix: str) -> None:
+    write_video(videos / "a.mkv", 5, ticks=[0, 40, 80, 500, 540])
+    with pytest.raises(DecodeError, match="cannot hold variable frame rates"):
+        copy_of((videos / "a.mkv").rename(videos / f"a{suffix}"))
