@@ -105,7 +105,7 @@ def _place_copies(paths: Sequence[str], root: str, target: str) -> dict[str, str
         DataError: for a video outside of the folder, and for a copy that would replace one of the videos.
     """
     videos = [os.path.abspath(path) for path in paths]
-    outside = [path for path in videos if os.path.relpath(path, root).startswith(os.pardir)]
+    outside = [path for path in videos if os.path.relpath(path, root).split(os.sep)[0] == os.pardir]
     if outside:
         raise DataError(f"{outside[0]}: is not inside {root}; give the folder of all videos by --prefix")
     copies = {path: os.path.join(target, os.path.relpath(path, root)) for path in videos}

@@ -207,3 +207,14 @@ def test_formats_without_frame_times_take_no_variable_rates(videos: Path, suffix
     write_video(videos / "a.mkv", 5, ticks=[0, 40, 80, 500, 540])
     with pytest.raises(DecodeError, match="cannot hold variable frame rates"):
         copy_of((videos / "a.mkv").rename(videos / f"a{suffix}"))
+
+
+def test_names_that_begin_with_dots_are_inside_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_video(tmp_path / "data/..a.mp4", 5)
+    listed = write_csv(tmp_path / "l.csv", [("..a.mp4", 0)])
+    options = ["--prefix", str(tmp_path / "data")]
+    assert main(["resize", str(listed), str(tmp_path / "out"), *options]) == 0
+    assert (tmp_path / "out/..a.mp4").exists()
+    write_csv(listed, [("../b.mp4", 0)])
+    assert main(["resize", str(listed), str(tmp_path / "out"), *options]) == 1
