@@ -94,6 +94,12 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
             )
     labels = [entry.label for entry in videos.entries]
     parts = divide(labels, groups, list(fractions.values()), seed=args.seed)
+    for number, (name, fraction) in enumerate(fractions.items()):
+        if number not in parts:
+            raise DataError(
+                f"--shares {name}={fraction:g}: gets none of the {len(parts)} videos in {len(set(groups))} "
+                "groups; use a larger fraction, or a finer grouping"
+            )
     counts: dict[str, dict[str, int]] = {}
     for number, name in enumerate(fractions):
         entries = [entry for entry, part in zip(videos.entries, parts, strict=True) if part == number]
