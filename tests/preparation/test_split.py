@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,3 +70,50 @@ def test_an_empty_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     error = capsys.readouterr().err
     assert "--shares val=0.1: gets none of the 4 videos in 4 groups; use a larger fraction" in error
     assert not (tmp_path / "out").exists()
+
+
+# ----------------------------------------------------------------------------------- earlier divisions
+
+
+def test_lists_of_an_earlier_division_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would name videos of the new training list."""
+    listed = write_list(tmp_path, classes=2, videos=20)
+    split(listed, "--shares", "train=0.5", "val=0.25", "test=0.25")
+    old = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    split(listed, "--shares", "train=0.8", "val=0.2", status=1)
+    error = capsys.readouterr().err
+    assert "out/test.csv: has 10 videos of" in error
+    assert "probably of an earlier division; delete it, or choose another folder" in error
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == old
+
+
+def test_a_test_list_of_other_videos_stays_beside_a_division(tmp_path: Path) -> None:
+    listed = write_list(tmp_path, classes=2, videos=20)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/test.csv").write_text("official.mp4 1\n")
+    assert split(listed, "--shares", "train=0.8", "val=0.2") == {"train": 32, "val": 8}
+    assert (tmp_path / "out/test.csv").read_text() == "official.mp4 1\n"
+
+
+@pytest.mark.parametrize("options", [("--folds", "3"), ("--shares", "train=0.5", "val=0.3", "test=0.2")])
+@pytest.mark.parametrize("failing", range(3))
+def test_an_interrupted_division_mixes_no_old_and_new_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], failing: int
+) -> None:
+    listed = write_list(tmp_path, classes=2, videos=20)
+    arguments = ["split", str(listed), str(tmp_path / "out"), *options, "--val-fraction", "0.3"]
+    assert main([*arguments, "--seed", "0"]) == 0
+    old = {path: path.read_text() for path in (tmp_path / "out").rglob("*.csv")}
+    renamed, real = [], os.replace
+
+    def fail(source: str, target: str) -> None:
+        renamed.append(target)
+        if len(renamed) > failing:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(os, "replace", fail)
+        assert main([*arguments, "--seed", "1"]) == 1
+    left = {path: path.read_text() for path in (tmp_path / "out").rglob("*.csv")}
+    assert left == old or not left.items() & old.items()
