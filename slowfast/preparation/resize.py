@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> CommandReport:
         work_options(args, "resize"),
         description="resize",
         settings={"target": target, "encoding": repr(encoding), "version": _VERSION},
-        is_current=lambda path: os.path.exists(copy_paths[path]),
+        is_current=lambda path, copy: copy is None or _size_of(copy_paths[path]) == copy.bytes_after,
     )
     copies = [outcome.value for outcome in outcomes.values() if outcome.value is not None]
     bad = [outcome for outcome in outcomes.values() if outcome.problem]
@@ -84,6 +84,11 @@ def run(args: argparse.Namespace) -> CommandReport:
             "bad": [{"path": o.path, "problem": o.problem, "detail": o.detail} for o in bad],
         },
     )
+
+
+def _size_of(path: str) -> int:
+    """Returns the bytes of a file; -1 where it is missing."""
+    return os.path.getsize(path) if os.path.isfile(path) else -1
 
 
 def _check_folders(args: argparse.Namespace, root: str, target: str) -> None:

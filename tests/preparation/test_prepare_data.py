@@ -171,7 +171,7 @@ def test_scan_continues_where_it_was_interrupted(
     asked: list[str] = []
 
     def spy(task: Any, paths: Any, **options: Any) -> Any:
-        asked.extend(paths)
+        asked.extend(paths := list(paths))
         return run_isolated(task, paths, **options)
 
     from slowfast.preparation.file_work.isolated import run_isolated
