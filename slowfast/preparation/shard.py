@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> CommandReport:
         )
     manifest = _claim_folder(plan, args)
     written = []
-    for shard in write_shards(plan.shards, args.target, threads=max(args.workers, 1)):
+    known = {path for path, _, _ in manifest.left_out}
+    for shard in write_shards(plan.shards, args.target, left_out=known, threads=max(args.workers, 1)):
         written.append(shard)
         if not shard.kept:
             manifest = _record_left_out(manifest, shard, args.target)
