@@ -71,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the shards and returns their report."""
     # Imported here, so that `--help` stays fast.
+    from slowfast.preparation.sharding.lock import lock_folder
     from slowfast.preparation.sharding.plan import plan_shards
-    from slowfast.preparation.sharding.write import write_shards
 
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     if not all(entry.label for entry in videos.entries):
@@ -92,6 +92,15 @@ def run(args: argparse.Namespace) -> CommandReport:
             f"{plan.left_out[0].path}: {plan.left_out[0].problem}; relative paths start in "
             f"{os.path.abspath(args.prefix)} (--prefix)"
         )
+    with lock_folder(args.target):
+        manifest, written = _write(plan, args)
+    return _report(args, plan, manifest, written)
+
+
+def _write(plan: ShardPlan, args: argparse.Namespace) -> tuple[ShardManifest, list[WrittenShard]]:
+    """Writes the shards and their manifest."""
+    from slowfast.preparation.sharding.write import write_shards
+
     manifest = _claim_folder(plan, args)
     written = []
     known = {path for path, _, _ in manifest.left_out}
@@ -101,7 +110,7 @@ def run(args: argparse.Namespace) -> CommandReport:
             manifest = _record_left_out(manifest, shard, args.target)
     manifest = replace(manifest, complete=True)
     manifest.write(args.target)
-    return _report(args, plan, manifest, written)
+    return manifest, written
 
 
 def _check_videos(videos: VideoList, args: argparse.Namespace) -> list[Outcome[Any]]:

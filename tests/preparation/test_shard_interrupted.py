@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from slowfast.errors import AnnotationError
-from slowfast.preparation import shard as command
 from slowfast.preparation.sharding import write
 from tests.support.sharding.shards import originals, prepare_shards, read_annotations
 from tests.support.videos import write_csv, write_video
@@ -87,3 +85,24 @@ def test_recorded_videos_are_not_copied_again(listed: Path, monkeypatch: pytest.
     report = json.loads((listed.parent / "report.json").read_text())
     assert report["kept"] == report["shards"]
     assert [Path(bad["path"]).name for bad in report["bad"]] == ["3.mp4"]
+
+
+def test_a_second_call_into_the_same_folder_is_refused(
+    listed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would delete the files that the first one has open."""
+    real, statuses = write._write_archive, []
+
+    def call_again(*arguments: Any) -> None:
+        if not statuses:
+            statuses.append(run(listed))
+        real(*arguments)
+
+    monkeypatch.setattr(write, "_write_archive", call_again)
+    assert run(listed, "--workers", "1") == 0
+    assert statuses == [1]
+    assert "out: another process is writing shards there; wait until it has finished" in (
+        capsys.readouterr().err
+    )
+    assert len(read_annotations(f"{listed.parent}/out/*.tar", num_classes=2)) == VIDEOS
+    assert not list((listed.parent / "out").glob(".*"))
