@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast.datasets.shards.find import SUFFIX
 from slowfast.datasets.shards.index import index_path
-from slowfast.datasets.shards.manifest import MANIFEST, ShardManifest
+from slowfast.datasets.shards.manifest import ShardManifest
 from slowfast.errors import AnnotationError, DataError
 from slowfast.files import delete_unfinished
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, byte_count, work_options
@@ -152,6 +152,9 @@ def _claim_folder(plan: ShardPlan, args: argparse.Namespace) -> ShardManifest:
         made = "of other videos or options, or its videos have changed" if found else "not of this command"
         remedy = "add --overwrite, or choose another folder" if found else "choose another folder"
         raise DataError(f"{args.target}: holds shards ({others[0]}) {made}; {remedy}")
+    if found is not None and others:
+        # Until all of them are deleted, the folder is neither complete nor that of the new shards.
+        replace(found, complete=False).write(args.target)
     for name in others:
         path = os.path.join(args.target, name)
         os.unlink(path)
@@ -177,8 +180,7 @@ def _read_manifest(args: argparse.Namespace) -> ShardManifest | None:
     except AnnotationError:
         if not args.overwrite:
             raise
-        Path(args.target, MANIFEST).unlink()
-        return None
+        return None  # it is replaced, unless there are shards of which nothing is known
 
 
 def _report(

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from slowfast.errors import AnnotationError
+from slowfast.preparation import shard as command
 from slowfast.preparation.sharding import write
 from tests.support.sharding.shards import originals, prepare_shards, read_annotations
 from tests.support.videos import write_csv, write_video
@@ -106,3 +108,25 @@ def test_a_second_call_into_the_same_folder_is_refused(
     )
     assert len(read_annotations(f"{listed.parent}/out/*.tar", num_classes=2)) == VIDEOS
     assert not list((listed.parent / "out").glob(".*"))
+
+
+def test_an_interrupted_overwrite_leaves_no_folder_that_seems_complete(
+    listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(listed) == 0
+    real, deleted = command.os.unlink, []
+
+    def interrupt(path: str) -> None:
+        if deleted:
+            raise KeyboardInterrupt
+        deleted.append(path)
+        real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command.os, "unlink", interrupt)
+        assert run(listed, "--overwrite", "--shard-size", "20KB") == 130
+    with pytest.raises(AnnotationError, match="not all of its"):
+        read_annotations(f"{listed.parent}/out/*.tar", num_classes=2)
+    assert run(listed, "--shard-size", "20KB") == 1  # shards of the earlier call are not kept as new ones
+    assert run(listed, "--overwrite", "--shard-size", "20KB") == 0
+    assert len(read_annotations(f"{listed.parent}/out/*.tar", num_classes=2)) == VIDEOS
