@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from slowfast.datasets import video_list
 from slowfast.datasets.video_folder import find_videos
 from slowfast.errors import AnnotationError
-from slowfast.files import write_text
+from slowfast.files import atomic_write, write_text
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,24 @@ class VideoList:
 
     def write(self, path: str, entries: Iterable[Entry]) -> None:
         """Writes a list of some of the entries, with their lines unchanged."""
+        write_text(path, self._text(entries))
+
+    def write_all(self, lists: Mapping[str, Iterable[Entry]]) -> None:
+        """Writes several lists, path -> entries, that belong together.
+
+        Earlier ones are deleted once all new ones are written: an interruption leaves old lists or new ones,
+        and never both.
+        """
+        with ExitStack() as stack:
+            for path, entries in lists.items():
+                temporary = stack.enter_context(atomic_write(path))
+                temporary.write_text(self._text(entries), encoding="utf-8", errors="surrogateescape")
+            for path in lists:
+                Path(path).unlink(missing_ok=True)
+
+    def _text(self, entries: Iterable[Entry]) -> str:
         lines = [self.header] if self.header else []
-        write_text(path, "".join(f"{line}\n" for line in [*lines, *(entry.text for entry in entries)]))
+        return "".join(f"{line}\n" for line in [*lines, *(entry.text for entry in entries)])
 
 
 def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> VideoList:

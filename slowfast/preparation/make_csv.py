@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from slowfast.datasets.text_files import CLASSES_FILE, read_json
 from slowfast.datasets.video_folder import (
@@ -13,10 +17,13 @@ from slowfast.datasets.video_folder import (
     find_loose_files,
     scan_class_folder,
 )
-from slowfast.datasets.video_list import format_row
+from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, ListFormat, format_row
 from slowfast.errors import AnnotationError
 from slowfast.files import write_text
 from slowfast.preparation.report import CommandReport
+
+if TYPE_CHECKING:  # keeps `--help` fast
+    from slowfast.datasets.annotations import Annotations
 
 EXAMPLES = """\
 examples:
@@ -57,21 +64,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the list and returns its report."""
-    header: list[str] = []
-    if args.dataset:
-        rows, header = _official_rows(args)
-        others: list[str] = []
-    else:
-        rows, others = _folder_rows(args.folder, os.path.join(os.path.dirname(args.out), CLASSES_FILE))
-    found = [row for row in rows if not args.existing_only or os.path.exists(row[0])]
-    if args.relative_to:
-        found = [[os.path.relpath(row[0], args.relative_to), *row[1:]] for row in found]
     separator = {"\\t": "\t"}.get(args.separator, args.separator)
     if len(separator.encode()) != 1:
         raise AnnotationError(f"--separator {separator!r}: must be one ASCII character")
-    lines = [separator.join(header)] if header else []
-    lines += [format_row(row, separator) for row in found]
+    columns = [PATH, LABEL]
+    others: list[str] = []
+    classes_file = os.path.join(os.path.dirname(args.out), CLASSES_FILE)
+    indices: dict[str, int] = {}
+    if args.dataset:
+        rows, columns = _official_rows(args, separator)
+    else:
+        rows, others, indices = _folder_rows(args.folder, classes_file)
+    found = [row for row in rows if not args.existing_only or os.path.exists(row[0])]
+    if not found:
+        raise AnnotationError(
+            f"--existing-only: none of the {len(rows)} videos exists, such as {rows[0][0]}; name the folder "
+            "of the videos by --videos"
+        )
+    if args.relative_to:
+        found = [[os.path.relpath(row[0], args.relative_to), *row[1:]] for row in found]
+    lines = [separator.join(columns)] if len(columns) > 2 else []
+    lines += [_format(row, columns, separator) for row in found]
     write_text(args.out, "".join(f"{line}\n" for line in lines))
+    # Last, since the names of a list that was refused would decide the indices of the next one.
+    if indices and not os.path.exists(classes_file):
+        write_text(classes_file, json.dumps(indices, indent=1) + "\n")
     missing = len(rows) - len(found)
     not_videos = (
         f"left out, because they are not videos of a class: {describe_others(others)}" if others else ""
@@ -83,8 +100,31 @@ def run(args: argparse.Namespace) -> CommandReport:
     )
 
 
-def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[str]]:
-    """Returns the rows of a folder of classes, and the files that are not videos of a class."""
+def _format(cells: Sequence[str], columns: Sequence[str], separator: str) -> str:
+    """Returns the line of a list that reads as these cells.
+
+    Raises:
+        AnnotationError: where no line reads as them.
+    """
+    line = format_row(cells[: 2 + 2 * (START in columns)], separator)
+    if GROUP not in columns:
+        return line
+    form = ListFormat("", separator, tuple(columns[1:]), separator.join(columns))
+    for group in (cells[-1], '"' + cells[-1].replace('"', '""') + '"'):
+        for path in (cells[0], '"' + cells[0].replace('"', '""') + '"'):
+            line = separator.join([path, *cells[1:-1], group])
+            with suppress(AnnotationError):
+                row = form.parse(1, line)
+                if (row.path, row.label, row.group) == (cells[0], cells[1], cells[-1]):
+                    return line
+    raise AnnotationError(
+        f"{cells[0]!r} with the group {cells[-1]!r}: cannot be a line of a list separated by {separator!r}; "
+        "choose another --separator"
+    )
+
+
+def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[str], dict[str, int]]:
+    """Returns the rows of a folder of classes, the files that are not videos of a class, and the indices."""
     try:
         names, others = find_class_folders(folder), find_loose_files(folder)
     except OSError as error:
@@ -105,9 +145,7 @@ def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[
         others += [os.path.join(name, other) for other in contents.others]
     if not rows:
         raise AnnotationError(f"{folder}: contains no class folder with videos in it")
-    if not is_numbered:
-        write_text(classes_file, json.dumps(indices, indent=1) + "\n")
-    return rows, others
+    return rows, others, indices
 
 
 def _read_classes(path: str) -> dict[str, int]:
@@ -121,8 +159,31 @@ def _read_classes(path: str) -> dict[str, int]:
     return indices
 
 
-def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]]:
-    """Returns the rows (path, label and, for segments of files, start and end), and their header."""
+def _official_rows(args: argparse.Namespace, separator: str) -> tuple[list[list[str]], list[str]]:
+    """Returns the rows, and their columns: path, label, start and end of segments, group."""
+    annotations = _read_official(args, separator)
+    if annotations.shards is not None:
+        raise AnnotationError(
+            "--dataset shards: must be a data set of files, since a list cannot name videos in archives; "
+            "train with TRAIN.DATASET shards instead"
+        )
+    joint = ";" if separator == "," else ","
+    groups = annotations.groups.read() if annotations.groups is not None else []
+    rows = []
+    for i, path in enumerate(annotations.paths):
+        if annotations.label_starts is None:
+            labels = [int(annotations.label_values[i])]
+        else:
+            first, last = annotations.label_starts[i : i + 2].tolist()
+            labels = annotations.label_values[first:last].tolist()
+        segment = annotations.segment(i) or ()
+        rows.append([path, joint.join(map(str, labels)), *map(repr, segment), *groups[i : i + 1]])
+    segments = [START, END] if annotations.segments is not None else []
+    return rows, [PATH, LABEL, *segments, *([GROUP] if groups else [])]
+
+
+def _read_official(args: argparse.Namespace, separator: str) -> Annotations:
+    """Reads the official annotations; a list may have the separator of the result, or a space."""
     from slowfast.datasets.readers import READERS, AnnotationSource
 
     if args.dataset not in READERS:
@@ -134,23 +195,13 @@ def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]
         split=args.split,
         num_classes=args.num_classes,
         prefix=args.videos,
+        separator=separator,
         multi_label=args.multi_label,
         fold=args.fold,
     )
-    annotations = READERS[args.dataset](source)
-    if annotations.shards is not None:
-        raise AnnotationError(
-            "--dataset shards: must be a data set of files, since a list cannot name videos in archives; "
-            "train with TRAIN.DATASET shards instead"
-        )
-    joint = ";" if args.separator == "," else ","
-    rows = []
-    for i, path in enumerate(annotations.paths):
-        if annotations.label_starts is None:
-            labels = [int(annotations.label_values[i])]
-        else:
-            first, last = annotations.label_starts[i : i + 2].tolist()
-            labels = annotations.label_values[first:last].tolist()
-        segment = annotations.segment(i) or ()
-        rows.append([path, joint.join(map(str, labels)), *map(repr, segment)])
-    return rows, ["path", "label", "start", "end"] if annotations.segments is not None else []
+    try:
+        return READERS[args.dataset](source)
+    except AnnotationError:
+        with suppress(AnnotationError):
+            return READERS[args.dataset](replace(source, separator=" "))
+        raise

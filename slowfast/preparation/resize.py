@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from functools import partial
 
 from slowfast.errors import DataError
@@ -18,6 +19,9 @@ examples:
   the videos of a list whose paths refer to data/; train with DATA.PATH_PREFIX small afterwards
     slowfast prepare resize data/train.csv small --prefix data --workers 16
 """
+
+# Version of the copies; those of an earlier one are made again.
+_VERSION = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,27 +52,17 @@ def run(args: argparse.Namespace) -> CommandReport:
 
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     root, target = os.path.abspath(videos.root), os.path.abspath(args.target)
-    if root == target:
-        raise DataError(f"{args.target}: the copies would replace the videos; choose another folder")
-    real_root = os.path.realpath(root)
-    if os.path.isdir(args.list) and os.path.commonpath([real_root, os.path.realpath(target)]) == real_root:
-        raise DataError(
-            f"{args.target}: is inside {args.list}, so that the next call would resize the copies; choose a "
-            "folder outside"
-        )
-    paths = [os.path.abspath(path) for path in videos.paths]
-    outside = [path for path in paths if os.path.relpath(path, root).startswith(os.pardir)]
-    if outside:
-        raise DataError(f"{outside[0]}: is not inside {root}; give the folder of all videos by --prefix")
+    _check_folders(args, root, target)
+    copy_paths = _place_copies(videos.paths, root, target)
     encoding = Encoding(args.short_side, args.gop, args.crf, args.preset)
     outcomes = work_through(
-        paths,
+        list(copy_paths),
         partial(transcode, source_root=root, target_root=target, encoding=encoding),
         Copy,
         work_options(args, "resize"),
         description="resize",
-        settings={"target": target, "encoding": repr(encoding)},
-        is_current=lambda path: os.path.exists(os.path.join(target, os.path.relpath(path, root))),
+        settings={"target": target, "encoding": repr(encoding), "version": _VERSION},
+        is_current=lambda path, copy: copy is None or _size_of(copy_paths[path]) == copy.bytes_after,
     )
     copies = [outcome.value for outcome in outcomes.values() if outcome.value is not None]
     bad = [outcome for outcome in outcomes.values() if outcome.problem]
@@ -90,3 +84,42 @@ def run(args: argparse.Namespace) -> CommandReport:
             "bad": [{"path": o.path, "problem": o.problem, "detail": o.detail} for o in bad],
         },
     )
+
+
+def _size_of(path: str) -> int:
+    """Returns the bytes of a file; -1 where it is missing."""
+    return os.path.getsize(path) if os.path.isfile(path) else -1
+
+
+def _check_folders(args: argparse.Namespace, root: str, target: str) -> None:
+    """Raises ``DataError`` where the copies would replace the videos, or be among them at the next call."""
+    real_root, real_target = os.path.realpath(root), os.path.realpath(target)
+    if real_root == real_target:
+        raise DataError(f"{args.target}: the copies would replace the videos; choose another folder")
+    if os.path.isdir(args.list) and os.path.commonpath([real_root, real_target]) == real_root:
+        raise DataError(
+            f"{args.target}: is inside {args.list}, so that the next call would resize the copies; choose a "
+            "folder outside"
+        )
+
+
+def _place_copies(paths: Sequence[str], root: str, target: str) -> dict[str, str]:
+    """Returns the path of each video -> that of its copy, both absolute.
+
+    Raises:
+        DataError: for a video outside of the folder, and for a copy that would replace one of the videos.
+    """
+    videos = [os.path.abspath(path) for path in paths]
+    outside = [path for path in videos if os.path.relpath(path, root).split(os.sep)[0] == os.pardir]
+    if outside:
+        raise DataError(f"{outside[0]}: is not inside {root}; give the folder of all videos by --prefix")
+    copies = {path: os.path.join(target, os.path.relpath(path, root)) for path in videos}
+    # By their real paths: folders and videos may be links.
+    real_videos = {os.path.realpath(path) for path in videos}
+    for path, copy in copies.items():
+        if os.path.realpath(copy) in real_videos:
+            raise DataError(
+                f"{copy}: is a video of the list, and the copy of {path} would replace it; choose another "
+                "folder"
+            )
+    return copies

@@ -1,4 +1,7 @@
-"""Check of videos: broken, truncated, silently corrupt, short and duplicate ones, and a list without them."""
+"""Check of videos: broken, truncated, silently corrupt, short and duplicate ones, and a list without them.
+
+Rows of a list are checked, too: segments outside of their file, repeats, and equal videos with other labels.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
-from slowfast.preparation.lists import read_video_list
+from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
+from slowfast.preparation.row_checks import RowProblem, check_rows
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.probe import VideoFacts
@@ -39,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandReport:
     """Checks the videos and returns the report."""
-    from slowfast.preparation.file_work.work import count_problems, list_variable_rates, survey
+    from slowfast.preparation.file_work.work import survey
 
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     facts = survey(
@@ -50,25 +54,48 @@ def run(args: argparse.Namespace) -> CommandReport:
         description="scan",
     )
     facts = mark_short(facts, min_seconds=args.min_seconds, min_frames=args.min_frames)
-    facts = mark_duplicates(facts)
-    bad = [fact for fact in facts if fact.problem]
+    rows = check_rows(videos.entries, {fact.path: fact for fact in facts}, min_seconds=args.min_seconds)
+    refused = {fact.path for fact in facts if fact.problem}
+    refused_rows = {id(row.entry) for row in rows}
+    valid = [e for e in videos.entries if e.path not in refused and id(e) not in refused_rows]
     if args.clean:
-        refused = {fact.path for fact in bad}
-        videos.write(args.clean, [entry for entry in videos.entries if entry.path not in refused])
+        videos.write(args.clean, valid)
+    return _report(args, videos, facts, rows, valid)
+
+
+def _report(
+    args: argparse.Namespace,
+    videos: VideoList,
+    facts: Sequence[VideoFacts],
+    rows: Sequence[RowProblem],
+    valid: Sequence[Entry],
+) -> CommandReport:
+    from slowfast.preparation.file_work.work import count_problems, list_variable_rates
+
+    bad = [(fact.path, "", fact.problem, fact.detail) for fact in facts if fact.problem]
+    bad += [(row.entry.path, row.entry.text, row.problem, row.detail) for row in rows]
+    problems = count_problems([problem for _, _, problem, _ in bad])
+    files, count = len({entry.path for entry in valid}), len(videos.entries)
     return CommandReport(
         lines=[
-            f"{len(facts)} videos, {len(facts) - len(bad)} of them valid",
-            *(f"  {count} {problem}" for problem, count in count_problems([f.problem for f in bad]).items()),
-            *(f"{fact.path}: {fact.problem}" + (f" ({fact.detail})" if fact.detail else "") for fact in bad),
+            f"{len(facts)} videos, {files} of them valid",
+            *([f"{count} rows, {len(valid)} of them valid"] if count != len(facts) else []),
+            *(f"  {number} {problem}" for problem, number in problems.items()),
+            *(f"{path}: {problem}" + (f" ({detail})" if detail else "") for path, _, problem, detail in bad),
             *list_variable_rates(facts),
             *([f"clean list: {args.clean}"] if args.clean else []),
         ],
         values={
             "source": args.list,
             "videos": len(facts),
-            "valid": len(facts) - len(bad),
-            "problems": count_problems([fact.problem for fact in bad]),
-            "bad": [{"path": f.path, "problem": f.problem, "detail": f.detail} for f in bad],
+            "valid": files,
+            "rows": count,
+            "valid_rows": len(valid),
+            "problems": problems,
+            "bad": [
+                {"path": path, "row": row, "problem": problem, "detail": detail}
+                for path, row, problem, detail in bad
+            ],
             "facts": [asdict(fact) for fact in facts],
         },
     )
@@ -82,16 +109,3 @@ def mark_short(facts: Sequence[VideoFacts], *, min_seconds: float, min_frames: i
         else fact
         for fact in facts
     ]
-
-
-def mark_duplicates(facts: Sequence[VideoFacts]) -> list[VideoFacts]:
-    """Marks valid videos whose content equals that of an earlier one."""
-    first: dict[str, str] = {}
-    marked = []
-    for fact in facts:
-        if fact.content_hash and not fact.problem:
-            original = first.setdefault(fact.content_hash, fact.path)
-            if original != fact.path:
-                fact = replace(fact, problem="duplicate", detail=f"same content as {original}")
-        marked.append(fact)
-    return marked

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast.datasets.shards.find import SUFFIX
 from slowfast.datasets.shards.index import index_path
-from slowfast.datasets.shards.manifest import MANIFEST, ShardManifest
+from slowfast.datasets.shards.manifest import ShardManifest
 from slowfast.errors import AnnotationError, DataError
 from slowfast.files import delete_unfinished
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, byte_count, work_options
@@ -71,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the shards and returns their report."""
     # Imported here, so that `--help` stays fast.
+    from slowfast.preparation.sharding.lock import lock_folder
     from slowfast.preparation.sharding.plan import plan_shards
-    from slowfast.preparation.sharding.write import write_shards
 
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     if not all(entry.label for entry in videos.entries):
@@ -92,15 +92,25 @@ def run(args: argparse.Namespace) -> CommandReport:
             f"{plan.left_out[0].path}: {plan.left_out[0].problem}; relative paths start in "
             f"{os.path.abspath(args.prefix)} (--prefix)"
         )
+    with lock_folder(args.target):
+        manifest, written = _write(plan, args)
+    return _report(args, plan, manifest, written)
+
+
+def _write(plan: ShardPlan, args: argparse.Namespace) -> tuple[ShardManifest, list[WrittenShard]]:
+    """Writes the shards and their manifest."""
+    from slowfast.preparation.sharding.write import write_shards
+
     manifest = _claim_folder(plan, args)
     written = []
-    for shard in write_shards(plan.shards, args.target, threads=max(args.workers, 1)):
+    known = {path for path, _, _ in manifest.left_out}
+    for shard in write_shards(plan.shards, args.target, left_out=known, threads=max(args.workers, 1)):
         written.append(shard)
         if not shard.kept:
             manifest = _record_left_out(manifest, shard, args.target)
     manifest = replace(manifest, complete=True)
     manifest.write(args.target)
-    return _report(args, plan, manifest, written)
+    return manifest, written
 
 
 def _check_videos(videos: VideoList, args: argparse.Namespace) -> list[Outcome[Any]]:
@@ -142,6 +152,9 @@ def _claim_folder(plan: ShardPlan, args: argparse.Namespace) -> ShardManifest:
         made = "of other videos or options, or its videos have changed" if found else "not of this command"
         remedy = "add --overwrite, or choose another folder" if found else "choose another folder"
         raise DataError(f"{args.target}: holds shards ({others[0]}) {made}; {remedy}")
+    if found is not None and others:
+        # Until all of them are deleted, the folder is neither complete nor that of the new shards.
+        replace(found, complete=False).write(args.target)
     for name in others:
         path = os.path.join(args.target, name)
         os.unlink(path)
@@ -167,8 +180,7 @@ def _read_manifest(args: argparse.Namespace) -> ShardManifest | None:
     except AnnotationError:
         if not args.overwrite:
             raise
-        Path(args.target, MANIFEST).unlink()
-        return None
+        return None  # it is replaced, unless there are shards of which nothing is known
 
 
 def _report(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.errors import AnnotationError, DataError
 from slowfast.preparation.division import divide
 from slowfast.preparation.folds import describe_fold, make_folds
-from slowfast.preparation.lists import VideoList, read_video_list
+from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
@@ -33,6 +33,8 @@ examples:
 
 VAL_FRACTION = 0.15
 COLUMN = "column"
+# Lists that a run reads from a folder: those of two divisions would share videos.
+_READ_LISTS = ("train", "val", "test")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,13 +94,24 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
                 f"{path}: is the list itself and would be overwritten; choose another folder, or another "
                 f"name than {name!r}"
             )
+    _refuse_stale_lists(args, videos, paths.values())
     labels = [entry.label for entry in videos.entries]
     parts = divide(labels, groups, list(fractions.values()), seed=args.seed)
-    counts: dict[str, dict[str, int]] = {}
-    for number, name in enumerate(fractions):
-        entries = [entry for entry, part in zip(videos.entries, parts, strict=True) if part == number]
-        videos.write(paths[name], entries)
-        counts[name] = dict(sorted(Counter(entry.label for entry in entries).items()))
+    for number, (name, fraction) in enumerate(fractions.items()):
+        if number not in parts:
+            raise DataError(
+                f"--shares {name}={fraction:g}: gets none of the {len(parts)} videos in {len(set(groups))} "
+                "groups; use a larger fraction, or a finer grouping"
+            )
+    names = list(fractions)
+    lists: dict[str, list[Entry]] = {name: [] for name in names}
+    for entry, part in zip(videos.entries, parts, strict=True):
+        lists[names[part]].append(entry)
+    videos.write_all({paths[name]: entries for name, entries in lists.items()})
+    counts = {
+        name: dict(sorted(Counter(entry.label for entry in entries).items()))
+        for name, entries in lists.items()
+    }
     total = len(videos.entries)
     sizes = {name: sum(by_class.values()) for name, by_class in counts.items()}
     return CommandReport(
@@ -108,6 +121,21 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
         ],
         values={"source": args.list, "groups": len(set(groups)), "sizes": sizes, "classes": counts},
     )
+
+
+def _refuse_stale_lists(args: argparse.Namespace, videos: VideoList, written: Iterable[str]) -> None:
+    """Raises ``DataError`` for a list beside the new ones that a run would read and that shares videos."""
+    lines = {entry.text for entry in videos.entries}
+    for path in (os.path.join(args.target, f"{name}.csv") for name in _READ_LISTS):
+        if path in written or not os.path.exists(path) or os.path.samefile(path, args.list):
+            continue
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            shared = sum(line.strip() in lines for line in file)
+        if shared:
+            raise DataError(
+                f"{path}: has {shared} videos of {args.list}, probably of an earlier division; delete it, or "
+                "choose another folder"
+            )
 
 
 def _split_into_folds(args: argparse.Namespace, videos: VideoList, groups: Sequence[str]) -> CommandReport:
@@ -120,11 +148,14 @@ def _split_into_folds(args: argparse.Namespace, videos: VideoList, groups: Seque
     if os.path.exists(stale := os.path.join(args.target, f"fold_{len(folds)}")):
         raise DataError(f"{stale}: is of a division into more folds; delete it, or choose another folder")
     lines = [f"{len(videos.entries)} videos of {len(set(groups))} groups in {len(folds)} folds"]
-    for number, fold in enumerate(folds):
-        for name, chosen in fold.parts.items():
-            path = os.path.join(args.target, f"fold_{number}", f"{name}.csv")
-            videos.write(path, [videos.entries[video] for video in chosen])
-        lines.append(describe_fold(number, fold, labels))
+    videos.write_all(
+        {
+            os.path.join(args.target, f"fold_{number}", f"{name}.csv"): [videos.entries[i] for i in chosen]
+            for number, fold in enumerate(folds)
+            for name, chosen in fold.parts.items()
+        }
+    )
+    lines += [describe_fold(number, fold, labels) for number, fold in enumerate(folds)]
     return CommandReport(
         lines=lines,
         values={

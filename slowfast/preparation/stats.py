@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import base64
+import html
 import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.errors import DataError
 from slowfast.files import atomic_write, write_text
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
@@ -34,6 +36,8 @@ _MEASURES = {
     "height": "height, pixels",
 }
 
+_PLOT_SUFFIXES = (".png", ".html")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> CommandReport:
     """Computes the statistics and returns their report."""
     from slowfast.preparation.file_work.work import survey  # here, so that `--help` stays fast
 
+    if args.plots and Path(args.plots).suffix.lower() not in _PLOT_SUFFIXES:
+        raise DataError(f"--plots {args.plots}: must end in {' or '.join(_PLOT_SUFFIXES)}")
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     facts = survey(
         videos.paths, work_options(args, "stats"), decode=False, with_hash=False, description="stats"
@@ -101,7 +107,8 @@ def _write_plots(path: Path, facts: Sequence[VideoFacts], report: CommandReport)
         write_text(
             path,
             "<!doctype html>\n<meta charset='utf-8'>\n<title>Data set</title>\n"
-            f"<pre>{report}</pre>\n<img alt='histograms' src='data:image/png;base64,{encoded}'>\n",
+            f"<pre>{html.escape(str(report))}</pre>\n"
+            f"<img alt='histograms' src='data:image/png;base64,{encoded}'>\n",
         )
         return
     with atomic_write(path) as temporary:

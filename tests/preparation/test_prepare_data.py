@@ -133,7 +133,7 @@ BAD = {
     "missing.mp4": "missing",
     "short.mp4": "short",
     "text.mp4": "not a video",
-    "twin.mp4": "duplicate",
+    "twin.mp4": "label conflict",
 }
 
 
@@ -156,8 +156,8 @@ def test_scan_lists_bad_videos_with_reasons_and_writes_a_clean_list(
     assert {Path(bad["path"]).name: bad["problem"] for bad in report["bad"]} == BAD
     assert (report["videos"], report["valid"]) == (9, 2)
     assert clean.read_text() == "also good.webm 0\ngood.mp4 4\n"
-    assert "good.mp4: duplicate" not in (text := capsys.readouterr().out)
-    assert f"{mixed_videos / 'twin.mp4'}: duplicate (same content as {mixed_videos / 'good.mp4'})" in text
+    assert "good.mp4: label conflict" not in (text := capsys.readouterr().out)
+    assert f"{mixed_videos / 'twin.mp4'}: label conflict (same content as {mixed_videos / 'good.mp4'}" in text
     facts = {Path(fact["path"]).name: fact for fact in report["facts"]}["good.mp4"]
     assert (facts["frames"], facts["width"], facts["codec"]) == (30, 64, "h264")
     assert facts["seconds"] == pytest.approx(1.2)
@@ -171,7 +171,7 @@ def test_scan_continues_where_it_was_interrupted(
     asked: list[str] = []
 
     def spy(task: Any, paths: Any, **options: Any) -> Any:
-        asked.extend(paths)
+        asked.extend(paths := list(paths))
         return run_isolated(task, paths, **options)
 
     from slowfast.preparation.file_work.isolated import run_isolated

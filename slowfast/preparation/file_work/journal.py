@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from slowfast.errors import DataError
+
+FileState = list[int]
+"""Size and modification time; an empty list for a missing file."""
+
+# Each line begins so, by which a file that is not a journal is recognised.
+_BEGINNING = b'{"path":'
 
 
 class Journal:
     """Results by file, appended as lines of JSON; used as a context manager.
 
     A result is valid as long as size and modification time of the file, and the settings, are the same.
+    Results of other settings stay in the journal.
 
     Args:
         path: of the journal; created where it is missing.
         settings: all other values that the results depend on.
+
+    Raises:
+        DataError: for a file that is not a journal.
     """
 
     def __init__(self, path: str | Path, settings: dict[str, Any]) -> None:
@@ -24,15 +37,24 @@ class Journal:
         self._settings = json.dumps(settings, sort_keys=True)
         self._known: dict[str, dict[str, Any]] = {}
         if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                self._read_line(line)
+            with self._path.open("rb") as file:
+                for number, line in enumerate(file):
+                    if number == 0:
+                        self._check_first_line(line)
+                    self._read_line(line)
 
-    def _read_line(self, line: str) -> None:
+    def _check_first_line(self, line: bytes) -> None:
+        # A run that was killed may have written less than a line.
+        if not line.startswith(_BEGINNING) and not _BEGINNING.startswith(line):
+            raise DataError(f"{self._path}: is not a journal of this program; choose another --journal")
+
+    def _read_line(self, line: bytes) -> None:
         try:
             entry = json.loads(line)
-            self._known[entry["path"]] = entry
-        except (json.JSONDecodeError, KeyError, TypeError):
-            pass  # a line that was cut off when a run was killed
+            if entry.keys() >= {"state", "result"} and _without_limit(entry["settings"]) == self._settings:
+                self._known[entry["path"]] = entry
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass  # a line that was cut off when a run was killed, or is damaged
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,21 +71,35 @@ class Journal:
     def find(self, path: str) -> Any | None:
         """Returns the result for the file as it is now; None where the journal has no valid one."""
         entry = self._known.get(path)
-        if entry is None or entry["state"] != _state(path) or entry["settings"] != self._settings:
+        if entry is None or entry["state"] != state_of(path):
             return None
         return entry["result"]
 
-    def add(self, path: str, result: Any) -> None:
-        """Appends a result that JSON can represent."""
-        entry = {"path": path, "state": _state(path), "settings": self._settings, "result": result}
+    def add(self, path: str, state: FileState, result: Any) -> None:
+        """Appends a result that JSON can represent, unless the file has changed since the work on it began.
+
+        Args:
+            state: of the file before the work.
+        """
+        if state != state_of(path):
+            return
+        entry = {"path": path, "state": state, "settings": self._settings, "result": result}
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
 
-def _state(path: str) -> list[int]:
-    """Returns size and modification time; an empty list for a missing file."""
+def state_of(path: str) -> FileState:
+    """Returns the state of a file, by which a change of its content is noticed."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
         return []
     return [status.st_size, status.st_mtime_ns]
+
+
+@lru_cache(maxsize=64)
+def _without_limit(settings: str) -> str:
+    """Returns the settings of an entry without the time limit, which earlier versions wrote there."""
+    values = json.loads(settings)
+    values.pop("time_limit", None)
+    return json.dumps(values, sort_keys=True)

@@ -10,19 +10,44 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+from av.codec.context import Flags
 from av.filter import Graph
 from av.video.frame import PictureType
-from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
+from slowfast.preparation.file_work.colours import FORMAT, ColourConverter, tag_stream
 from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import scaled_size
 from slowfast.video.pyav_video import PyAVVideo
 
 _VP9 = {"deadline": "realtime", "cpu-used": "6", "b": "0"}
-# Formats that cannot hold H.264, or not with frame times that can be read from the packets.
-_UNSUITABLE = frozenset({".asf", ".gif", ".mpe", ".mpeg", ".mpg", ".vob", ".wmv"})
+CONTAINERS = {
+    suffix: container
+    for container, suffixes in {
+        "mp4": ".mp4 .mp4v .m4v",
+        "mov": ".mov .qt",
+        "f4v": ".f4v",
+        "3gp": ".3gp",
+        "3g2": ".3g2",
+        "matroska": ".mkv .mk3d",
+        "webm": ".webm",
+        "avi": ".avi .divx .xvid",
+        "flv": ".flv",
+        "mpegts": ".ts .m2t .m2ts .mts",
+        "wtv": ".wtv",
+        "nut": ".nut",
+        "mxf": ".mxf",
+        "h264": ".h264 .264 .avc",
+    }.items()
+    for suffix in suffixes.split()
+}
+"""Suffix -> FFmpeg's name of the container. Others cannot hold the copy, or not with frame times that can be
+read from the packets."""
+
+# Containers that count frames, or whose frames have no times at all.
+_WITHOUT_TIMES = frozenset({"mxf", "h264"})
 
 
 @dataclass(frozen=True)
@@ -66,45 +91,58 @@ def transcode(source: str, *, source_root: str, target_root: str, encoding: Enco
     stores how they are to be turned. The copy gets its name when it is complete.
 
     Raises:
-        DecodeError: for a file that is not a video, and for packets that cannot be decoded; reason
-            ``unsuitable format`` where the container cannot hold the copy.
+        DecodeError: for a file that is not a video or is truncated, and for packets that cannot be decoded;
+            reason ``unsuitable format`` where the container cannot hold the copy.
     """
     suffix = os.path.splitext(source)[1].lower()
-    if suffix in _UNSUITABLE:
-        remedy = f"{suffix} cannot hold H.264; convert the file to .mp4, and change its name in the list"
-        raise DecodeError(source, "unsuitable format", remedy)
+    container = CONTAINERS.get(suffix)
+    if container is None:
+        raise _unsuitable(source, f"{suffix or 'a file without a suffix'} cannot hold H.264")
     target = Path(target_root, os.path.relpath(source, source_root))
     try:
-        with PyAVVideo(source) as video, atomic_write(target) as temporary:
-            width, height, frames = _encode(video, temporary, encoding)
+        with PyAVVideo(source) as video:
+            if missing := video.describe_missing():  # the copy would hide it from later checks
+                raise DecodeError(source, "truncated", missing)
+            if container in _WITHOUT_TIMES and not video.times.is_constant:
+                raise _unsuitable(source, f"{suffix} cannot hold variable frame rates")
+            with atomic_write(target) as temporary:
+                width, height, frames = _encode(video, temporary, container, encoding)
     except av.FFmpegError as error:
         raise DecodeError(source, "corrupt", str(error)) from error
     return Copy(width, height, frames, os.path.getsize(source), target.stat().st_size)
 
 
-def _encode(video: PyAVVideo, path: Path, encoding: Encoding) -> tuple[int, int, int]:
+def _unsuitable(source: str, why: str) -> DecodeError:
+    return DecodeError(
+        source, "unsuitable format", f"{why}; convert the file to .mp4, and change its name in the list"
+    )
+
+
+def _encode(video: PyAVVideo, path: Path, container: str, encoding: Encoding) -> tuple[int, int, int]:
     """Writes the copy; returns (width, height, frames)."""
     stored = _even_size(*video.size, encoding.short_side)
-    codec, options = _codec(path.suffix.lower(), encoding)
-    reformatter = VideoReformatter()
+    codec, options = _codec(container, encoding)
+    converter = ColourConverter()
     size, count = stored, 0
-    with av.open(str(path), "w") as writer:
+    with av.open(str(path), "w", format=container) as writer:
         stream = writer.add_stream(codec, rate=video.rate, options=options)
-        stream.pix_fmt, stream.gop_size = "yuv420p", encoding.gop
+        stream.pix_fmt, stream.gop_size = FORMAT, encoding.gop
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = video.time_base
-        for seconds, frame in video.timed_frames():
+        stream.codec_context.flags |= Flags.frame_duration  # packets last as long as their frames
+        # The start of each frame in ticks, and the end of the last one.
+        ticks = np.rint(np.append(video.times.seconds, video.times.duration) / float(video.time_base))
+        for _, frame in video.timed_frames():
+            small = converter.scale(frame, *stored)
             if count == 0:
+                tag_stream(stream.codec_context, small)
                 orientation = orientation_of(frame)
                 size = stored[::-1] if orientation.swaps_sides else stored
                 stream.height, stream.width = size
                 turn = _turner(orientation, stored)
-            height, width = stored
-            small = reformatter.reformat(
-                frame, width, height, format="yuv420p", interpolation="AREA", threads=1
-            )
             small = turn(small)
-            small.pts, small.time_base = round(seconds / video.time_base), video.time_base
+            small.pts, small.time_base = int(ticks[count]), video.time_base
+            small.duration = int(ticks[count + 1] - ticks[count])
             small.pict_type = PictureType.NONE  # the encoder would obey the type of the source frame
             writer.mux(stream.encode(small))
             count += 1
@@ -125,7 +163,7 @@ def _turner(orientation: Orientation, size: tuple[int, int]) -> Callable[[Any], 
         return lambda frame: frame
     graph = Graph()
     height, width = size
-    source = graph.add_buffer(width=width, height=height, format="yuv420p", time_base=Fraction(1, 1000))
+    source = graph.add_buffer(width=width, height=height, format=FORMAT, time_base=Fraction(1, 1000))
     filters = [graph.add(name) for name in orientation.filters]
     # Without the side data that says how the stored frame is to be turned.
     filters.append(graph.add("sidedata", "mode=delete:type=DISPLAYMATRIX"))
@@ -138,11 +176,11 @@ def _turner(orientation: Orientation, size: tuple[int, int]) -> Callable[[Any], 
     return turn
 
 
-def _codec(suffix: str, encoding: Encoding) -> tuple[str, dict[str, str]]:
-    """Returns the encoder for a file suffix, and its options."""
+def _codec(container: str, encoding: Encoding) -> tuple[str, dict[str, str]]:
+    """Returns the encoder for a container, and its options."""
     quality = {"crf": str(encoding.crf)}
-    if suffix == ".webm":
+    if container == "webm":
         return "libvpx-vp9", _VP9 | quality
-    if suffix == ".avi":  # stores no presentation times, which B-frames need
+    if container == "avi":  # stores no presentation times, which B-frames need
         quality["bf"] = "0"
     return "libx264", {"preset": encoding.preset} | quality

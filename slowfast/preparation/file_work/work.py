@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from slowfast.preparation.file_work.isolated import UNEXPECTED, Outcome, run_isolated
-from slowfast.preparation.file_work.journal import Journal
+from slowfast.preparation.file_work.journal import FileState, Journal, state_of
 from slowfast.preparation.file_work.probe import VideoFacts, probe_video
 from slowfast.progress import Progress
 
@@ -47,35 +47,51 @@ def work_through(
     *,
     description: str,
     settings: dict[str, Any],
-    is_current: Callable[[str], bool] = lambda path: True,
+    is_current: Callable[[str, T | None], bool] = lambda path, value: True,
 ) -> dict[str, Outcome[T]]:
     """Runs ``task`` for each file without a valid result, and returns all outcomes by path, in order.
 
     Args:
         kind: the dataclass that ``task`` returns; JSON can represent its fields.
         settings: all values that results depend on beside the file.
-        is_current: returns False for a path whose earlier result is outdated.
+        is_current: returns False for a path and an earlier result that is outdated.
     """
     outcomes: dict[str, Outcome[T]] = {}
-    limits = {"time_limit": options.time_limit}
-    with Journal(options.journal, settings | limits) as journal:
+    with Journal(options.journal, settings) as journal:
         for path in paths:
-            known = journal.find(path)
-            if known is not None and known["problem"] not in _TRANSIENT and is_current(path):
-                value = None if known["value"] is None else kind(**known["value"])
-                outcomes[path] = Outcome(path, value, known["problem"], known["detail"])
+            known = _restore(path, journal.find(path), kind)
+            if known is not None and known.problem not in _TRANSIENT and is_current(path, known.value):
+                outcomes[path] = known
         left = [path for path in paths if path not in outcomes]
         problems = sum(1 for outcome in outcomes.values() if outcome.problem)
+        states: dict[str, FileState] = {}
         with Progress(len(paths), description, "video") as progress:
             progress.update(len(outcomes))
-            results = run_isolated(task, left, workers=options.workers, time_limit=options.time_limit)
+            starting = _note_states(left, states)
+            results = run_isolated(task, starting, workers=options.workers, time_limit=options.time_limit)
             for outcome in results:
                 outcomes[outcome.path] = outcome
                 if outcome.problem not in _TRANSIENT:
-                    journal.add(outcome.path, asdict(outcome))
+                    journal.add(outcome.path, states[outcome.path], asdict(outcome))
                 problems += bool(outcome.problem)
                 progress.update(1, failed=problems)
     return {path: outcomes[path] for path in paths}
+
+
+def _restore(path: str, entry: Any, kind: type[T]) -> Outcome[T] | None:
+    """Returns the outcome of an entry of the journal; None without one, and for that of another version."""
+    try:
+        value = None if entry["value"] is None else kind(**entry["value"])
+        return Outcome(path, value, entry["problem"], entry["detail"])
+    except (KeyError, TypeError):
+        return None
+
+
+def _note_states(paths: Iterable[str], states: dict[str, FileState]) -> Iterator[str]:
+    """Yields the paths; the state of each file is noted just before the work on it begins."""
+    for path in paths:
+        states[path] = state_of(path)
+        yield path
 
 
 def survey(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from io import BytesIO
@@ -39,13 +39,17 @@ class WrittenShard:
     kept: bool = False
 
 
-def write_shards(shards: tuple[PlannedShard, ...], folder: str, *, threads: int) -> Iterator[WrittenShard]:
+def write_shards(
+    shards: tuple[PlannedShard, ...], folder: str, *, left_out: Collection[str], threads: int
+) -> Iterator[WrittenShard]:
     """Yields the shards as they are finished: first those that are complete already, then the others.
 
     When the iteration is interrupted, no shard is left incomplete.
 
     Args:
         folder: of the archives.
+        left_out: paths of the videos that earlier calls could not copy; a shard that lacks another one is
+            written again.
         threads: number of shards that are written at a time.
 
     Raises:
@@ -56,7 +60,7 @@ def write_shards(shards: tuple[PlannedShard, ...], folder: str, *, threads: int)
     with Progress(total, "shards", "video") as progress:
         remaining = []
         for shard in shards:
-            if _is_complete(path := os.path.join(folder, shard.name)):
+            if _is_complete(path := os.path.join(folder, shard.name), shard, left_out):
                 progress.update(len(shard.videos))
                 yield WrittenShard(shard, os.path.getsize(path), kept=True)
             else:
@@ -83,9 +87,13 @@ class _Stopped(Exception):  # noqa: N818 (not an error)
     """The end of a thread whose shard is not wanted any more."""
 
 
-def _is_complete(path: str) -> bool:
-    """Returns whether a shard exists and is as it was when it was written: its index is written last."""
-    return os.path.exists(path) and load_index(path) is not None
+def _is_complete(path: str, shard: PlannedShard, left_out: Collection[str]) -> bool:
+    """Returns whether a shard has its videos and is as it was written; its index comes last."""
+    rows = load_index(path) if os.path.exists(path) else None
+    if rows is None:
+        return False
+    wanted = {key for key, video in shard.videos.items() if video.path not in left_out}
+    return {row.member.partition(".")[0] for row in rows} == wanted
 
 
 def _write_shard(shard: PlannedShard, folder: str, count: Callable[[], None]) -> WrittenShard:

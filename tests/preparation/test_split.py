@@ -1,0 +1,119 @@
+"""Divisions by ``slowfast prepare split``: sizes by the fractions, no lists of earlier divisions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slowfast.cli.prepare import main
+from slowfast.preparation.division import divide
+
+
+def write_list(folder: Path, classes: int, videos: int) -> Path:
+    """Writes a list with some videos in each of some classes."""
+    path = folder / "all.csv"
+    path.write_text("".join(f"{c}_{v}.mp4 {c}\n" for c in range(classes) for v in range(videos)))
+    return path
+
+
+def split(listed: Path, *options: str, status: int = 0) -> dict[str, int]:
+    """Divides a list into the folder ``out``; returns the number of videos of each part."""
+    report = listed.parent / "report.json"
+    arguments = ["split", str(listed), str(listed.parent / "out"), *options, "--report", str(report)]
+    assert main(arguments) == status
+    return json.loads(report.read_text())["sizes"] if status == 0 else {}
+
+
+def test_small_classes_share_their_remainders(tmp_path: Path) -> None:
+    listed = write_list(tmp_path, classes=100, videos=3)
+    assert split(listed, "--shares", "train=0.9", "val=0.1") == {"train": 270, "val": 30}
+    held = Counter(line.split()[1] for line in (tmp_path / "out/val.csv").read_text().splitlines())
+    assert set(held.values()) == {1}  # of different classes
+
+
+def test_groups_of_one_class_each_share_their_remainders() -> None:
+    labels = [str(video // 3) for video in range(300)]
+    sizes = Counter(divide(labels, labels, [0.8, 0.1, 0.1], seed=0))
+    assert [sizes[part] for part in range(3)] == pytest.approx([240, 30, 30], abs=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=60),
+    st.sampled_from([[0.9, 0.1], [0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.25] * 4, [0.62, 0.3, 0.05, 0.03]]),
+    st.integers(0, 3),
+)
+def test_parts_and_their_classes_have_the_wanted_sizes(
+    counts: Sequence[int], fractions: Sequence[float], seed: int
+) -> None:
+    labels = [str(label) for label, count in enumerate(counts) for _ in range(count)]
+    parts = divide(labels, list(map(str, range(len(labels)))), fractions, seed=seed)
+    wanted = np.outer(fractions, counts)
+    found = np.zeros_like(wanted)
+    for label, part in zip(labels, parts, strict=True):
+        found[part, int(label)] += 1
+    assert (np.abs(found - wanted) < 1 + 1e-6).all()
+    assert (np.abs(found.sum(1) - wanted.sum(1)) < 2).all()
+
+
+def test_an_empty_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = write_list(tmp_path, classes=1, videos=4)
+    split(listed, "--shares", "train=0.9", "val=0.1", status=1)
+    error = capsys.readouterr().err
+    assert "--shares val=0.1: gets none of the 4 videos in 4 groups; use a larger fraction" in error
+    assert not (tmp_path / "out").exists()
+
+
+# ----------------------------------------------------------------------------------- earlier divisions
+
+
+def test_lists_of_an_earlier_division_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would name videos of the new training list."""
+    listed = write_list(tmp_path, classes=2, videos=20)
+    split(listed, "--shares", "train=0.5", "val=0.25", "test=0.25")
+    old = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    split(listed, "--shares", "train=0.8", "val=0.2", status=1)
+    error = capsys.readouterr().err
+    assert "out/test.csv: has 10 videos of" in error
+    assert "probably of an earlier division; delete it, or choose another folder" in error
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == old
+
+
+def test_a_test_list_of_other_videos_stays_beside_a_division(tmp_path: Path) -> None:
+    listed = write_list(tmp_path, classes=2, videos=20)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/test.csv").write_text("official.mp4 1\n")
+    assert split(listed, "--shares", "train=0.8", "val=0.2") == {"train": 32, "val": 8}
+    assert (tmp_path / "out/test.csv").read_text() == "official.mp4 1\n"
+
+
+@pytest.mark.parametrize("options", [("--folds", "3"), ("--shares", "train=0.5", "val=0.3", "test=0.2")])
+@pytest.mark.parametrize("failing", range(3))
+def test_an_interrupted_division_mixes_no_old_and_new_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], failing: int
+) -> None:
+    listed = write_list(tmp_path, classes=2, videos=20)
+    arguments = ["split", str(listed), str(tmp_path / "out"), *options, "--val-fraction", "0.3"]
+    assert main([*arguments, "--seed", "0"]) == 0
+    old = {path: path.read_text() for path in (tmp_path / "out").rglob("*.csv")}
+    renamed, real = [], os.replace
+
+    def fail(source: str, target: str) -> None:
+        renamed.append(target)
+        if len(renamed) > failing:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(os, "replace", fail)
+        assert main([*arguments, "--seed", "1"]) == 1
+    left = {path: path.read_text() for path in (tmp_path / "out").rglob("*.csv")}
+    assert left == old or not left.items() & old.items()
