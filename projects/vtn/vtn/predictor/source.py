@@ -25,6 +25,7 @@ from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.backbones.hub_access import hub_access
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
 from vtn.factory import load_checkpoint
@@ -101,7 +102,8 @@ def _config_hint(source: str | Path) -> str:
 
 def _download(name: str, file: str) -> Path:
     try:
-        return Path(hf_hub_download(name, file))
+        with hub_access(name):
+            return Path(hf_hub_download(name, file))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{name}: is not a file or folder here, and the Hugging Face hub does not give its {file}: "
