@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from slowfast.analysis import IMAGE_SUFFIXES
 from slowfast.errors import DataError
-from slowfast.files import atomic_write
+from slowfast.files import atomic_write, output_file
 
 if TYPE_CHECKING:
     from slowfast.visualization.run_log import RunLog
@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this analysis."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run, or a log file")
     parser.add_argument(
-        "--output", metavar="F", help=f"write the curves as .csv, {', '.join(IMAGE_SUFFIXES)}"
+        "--output",
+        type=output_file(".csv", *IMAGE_SUFFIXES),
+        metavar="F",
+        help=f"write the curves as .csv, {', '.join(IMAGE_SUFFIXES)}",
     )
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from slowfast.analysis import IMAGE_SUFFIXES
 from slowfast.errors import DataError
-from slowfast.files import atomic_write
+from slowfast.files import atomic_write, output_file
 
 if TYPE_CHECKING:
     from slowfast.engine.prediction_file import Predictions
@@ -33,19 +33,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=float, nargs="+", metavar="W", help="weight of each file in the fusion (default: 1)"
     )
-    parser.add_argument("--output", metavar="F", help="write the fused predictions to F (.npz) and to a .csv")
+    parser.add_argument(
+        "--output",
+        type=output_file(),
+        metavar="F",
+        help="write the fused predictions to F (.npz) and to a .csv",
+    )
     parser.add_argument(
         "--worst", type=int, default=10, metavar="N", help="number of classes to print (default: 10)"
     )
     parser.add_argument(
         "--report",
+        type=output_file(".html"),
         metavar="F",
         help="write a page (.html): classes, calibration, confusions with filmstrips; for several classes "
         "per video, average precision and the videos that lower it",
     )
-    parser.add_argument("--json", metavar="F", help="write the values of the page (.json)")
     parser.add_argument(
-        "--confusion", metavar="F", help=f"write the confusion matrix as .csv, {', '.join(IMAGE_SUFFIXES)}"
+        "--json", type=output_file(".json"), metavar="F", help="write the values of the page (.json)"
+    )
+    parser.add_argument(
+        "--confusion",
+        type=output_file(".csv", *IMAGE_SUFFIXES),
+        metavar="F",
+        help=f"write the confusion matrix as .csv, {', '.join(IMAGE_SUFFIXES)}",
     )
 
 

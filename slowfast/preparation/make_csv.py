@@ -15,7 +15,7 @@ from slowfast.datasets.video_folder import (
 )
 from slowfast.datasets.video_list import format_row
 from slowfast.errors import AnnotationError
-from slowfast.files import write_text
+from slowfast.files import output_file, write_text
 from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
@@ -33,7 +33,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="folder of the data set")
-    parser.add_argument("--out", required=True, metavar="CSV", help="the list to write")
+    parser.add_argument("--out", type=output_file(), required=True, metavar="CSV", help="the list to write")
     parser.add_argument(
         "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from slowfast.files import output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport
@@ -25,7 +26,12 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("--clean", metavar="CSV", help="write the lines of the valid videos to this file")
+    parser.add_argument(
+        "--clean",
+        type=output_file(),
+        metavar="CSV",
+        help="write the lines of the valid videos to this file",
+    )
     parser.add_argument("--quick", action="store_true", help="read packets without decoding them")
     parser.add_argument("--min-seconds", type=float, default=0.0, metavar="S", help="report shorter videos")
     parser.add_argument(

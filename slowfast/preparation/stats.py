@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.files import atomic_write, write_text
+from slowfast.files import atomic_write, output_file, write_text
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport
@@ -37,7 +37,12 @@ _MEASURES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("--plots", metavar="FILE", help="plots, as .png or as a self-contained .html")
+    parser.add_argument(
+        "--plots",
+        type=output_file(".png", ".html"),
+        metavar="FILE",
+        help="plots, as .png or as a self-contained .html",
+    )
     add_work_arguments(parser, time_limit=60.0)
 
 

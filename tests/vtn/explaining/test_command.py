@@ -99,7 +99,7 @@ def test_a_summary_counts_videos_that_beat_random_order() -> None:
     [
         (["MODEL"], "give SOURCE and one VIDEO, or SOURCE and --split"),
         (["MODEL", "a.mp4", "--split", "b.csv"], "give SOURCE and one VIDEO, or SOURCE and --split"),
-        (["MODEL", "a.mp4"], "--output : must be given, and end in .html"),
+        (["MODEL", "a.mp4"], "--output: must be given; name the page, such as"),
         (["MODEL", "a.mp4", "--output", "a.html", "--limit", "3"], "belong to --split"),
         (["MODEL", "--split", "a.csv", "--output", "a.html"], "must end in .json with --split"),
         (["MODEL", "--split", "a.csv", "--class", "x"], "--class: belongs to the explanation of one VIDEO"),
