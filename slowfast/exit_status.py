@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import slowfast
-from slowfast.errors import ConfigError, SlowFastError
+from slowfast.errors import ConfigError, SlowFastError, UsageError
 from slowfast.interrupt import Interrupted
 from slowfast.log import discard_output
 
@@ -23,8 +23,8 @@ EXIT_INTERRUPTED = 130
 
 
 def exit_status_of(error: BaseException) -> int:
-    """Returns 2 for a wrong configuration, as for wrong arguments, and 1 for any other error."""
-    return EXIT_CONFIG_ERROR if isinstance(error, ConfigError) else EXIT_ERROR
+    """Returns 2 for a wrong configuration and for wrong arguments, and 1 for any other error."""
+    return EXIT_CONFIG_ERROR if isinstance(error, ConfigError | UsageError) else EXIT_ERROR
 
 
 @cache

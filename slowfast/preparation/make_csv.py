@@ -14,7 +14,7 @@ from slowfast.datasets.video_folder import (
     scan_class_folder,
 )
 from slowfast.datasets.video_list import format_row
-from slowfast.errors import AnnotationError
+from slowfast.errors import AnnotationError, UsageError, counted
 from slowfast.files import output_file, write_text
 from slowfast.preparation.report import CommandReport
 
@@ -58,55 +58,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the list and returns its report."""
     header: list[str] = []
+    remarks: list[str] = []
     if args.dataset:
         rows, header = _official_rows(args)
         others: list[str] = []
     else:
-        rows, others = _folder_rows(args.folder, os.path.join(os.path.dirname(args.out), CLASSES_FILE))
+        classes_file = os.path.join(os.path.dirname(args.out), CLASSES_FILE)
+        indices, is_new = _class_indices(args.folder, classes_file)
+        rows, others = _folder_rows(args.folder, indices)
+        if is_new:
+            write_text(classes_file, json.dumps(indices, indent=1) + "\n")
+        classes = counted(len(indices), "class", "classes")
+        remarks.append(
+            f"{classes_file}: {classes}{'' if is_new else ', with the indices of an earlier list'}"
+        )
     found = [row for row in rows if not args.existing_only or os.path.exists(row[0])]
     if args.relative_to:
         found = [[os.path.relpath(row[0], args.relative_to), *row[1:]] for row in found]
     separator = {"\\t": "\t"}.get(args.separator, args.separator)
     if len(separator.encode()) != 1:
-        raise AnnotationError(f"--separator {separator!r}: must be one ASCII character")
+        raise UsageError(f"--separator {separator!r}: must be one ASCII character")
     lines = [separator.join(header)] if header else []
     lines += [format_row(row, separator) for row in found]
     write_text(args.out, "".join(f"{line}\n" for line in lines))
     missing = len(rows) - len(found)
-    not_videos = (
-        f"left out, because they are not videos of a class: {describe_others(others)}" if others else ""
-    )
+    if others:
+        remarks.append(f"left out, because they are not videos of a class: {describe_others(others)}")
     left_out = f"; {missing} without a file were left out" if missing else ""
     return CommandReport(
-        lines=[f"{args.out}: {len(found)} videos{left_out}", *([not_videos] if not_videos else [])],
+        lines=[f"{args.out}: {counted(len(found), 'video')}{left_out}", *remarks],
         values={"out": args.out, "videos": len(found), "missing": missing, "others": others},
     )
 
 
-def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[str]]:
-    """Returns the rows of a folder of classes, and the files that are not videos of a class."""
+def _class_indices(folder: str, classes_file: str) -> tuple[dict[str, int], bool]:
+    """Returns the index of each class of a folder, and whether the indices are new.
+
+    The indices are those of the file, or follow the sorted names of the folders where it does not exist.
+    """
     try:
-        names, others = find_class_folders(folder), find_loose_files(folder)
+        names = find_class_folders(folder)
     except OSError as error:
         raise AnnotationError(
             f"{folder}: cannot be read ({error.strerror}); name a folder of classes"
         ) from error
-    is_numbered = os.path.exists(classes_file)
-    indices = _read_classes(classes_file) if is_numbered else {name: i for i, name in enumerate(names)}
+    if not os.path.exists(classes_file):
+        return {name: i for i, name in enumerate(names)}, True
+    indices = _read_classes(classes_file)
     if unknown := [name for name in names if name not in indices]:
         raise AnnotationError(
             f"{folder}: class {unknown[0]!r} is not in {classes_file}; write --out into another folder, or "
             f"delete {CLASSES_FILE} to assign new indices (then write the lists beside it again, too)"
         )
+    return indices, False
+
+
+def _folder_rows(folder: str, indices: dict[str, int]) -> tuple[list[list[str]], list[str]]:
+    """Returns the rows of a folder of classes, and the files that are not videos of a class."""
     rows: list[list[str]] = []
-    for name in names:
+    others = find_loose_files(folder)
+    for name in find_class_folders(folder):
         contents = scan_class_folder(os.path.join(folder, name))
         rows += [[os.path.join(folder, name, video), str(indices[name])] for video in contents.videos]
         others += [os.path.join(name, other) for other in contents.others]
     if not rows:
         raise AnnotationError(f"{folder}: contains no class folder with videos in it")
-    if not is_numbered:
-        write_text(classes_file, json.dumps(indices, indent=1) + "\n")
     return rows, others
 
 
@@ -126,9 +142,9 @@ def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]
     from slowfast.datasets.readers import READERS, AnnotationSource
 
     if args.dataset not in READERS:
-        raise AnnotationError(f"--dataset {args.dataset}: must be one of {', '.join(sorted(READERS))}")
+        raise UsageError(f"--dataset {args.dataset}: must be one of {', '.join(sorted(READERS))}")
     if not args.num_classes:
-        raise AnnotationError(f"--num-classes: must be given; it is the number of classes of {args.dataset}")
+        raise UsageError(f"--num-classes: must be given; it is the number of classes of {args.dataset}")
     source = AnnotationSource(
         folder=args.folder,
         split=args.split,
@@ -139,7 +155,7 @@ def _official_rows(args: argparse.Namespace) -> tuple[list[list[str]], list[str]
     )
     annotations = READERS[args.dataset](source)
     if annotations.shards is not None:
-        raise AnnotationError(
+        raise UsageError(
             "--dataset shards: must be a data set of files, since a list cannot name videos in archives; "
             "train with TRAIN.DATASET shards instead"
         )

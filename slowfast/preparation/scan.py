@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from slowfast.errors import counted
 from slowfast.files import output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> CommandReport:
         videos.write(args.clean, [entry for entry in videos.entries if entry.path not in refused])
     return CommandReport(
         lines=[
-            f"{len(facts)} videos, {len(facts) - len(bad)} of them valid",
+            f"{counted(len(facts), 'video')}, {len(facts) - len(bad)} of them valid",
             *(f"  {count} {problem}" for problem, count in count_problems([f.problem for f in bad]).items()),
             *(f"{fact.path}: {fact.problem}" + (f" ({fact.detail})" if fact.detail else "") for fact in bad),
             *list_variable_rates(facts),
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> CommandReport:
 def mark_short(facts: Sequence[VideoFacts], *, min_seconds: float, min_frames: int) -> list[VideoFacts]:
     """Marks valid videos that are too short."""
     return [
-        replace(fact, problem="short", detail=f"{fact.frames} frames, {fact.seconds:.2f} s")
+        replace(fact, problem="short", detail=f"{counted(fact.frames, 'frame')}, {fact.seconds:.2f} s")
         if not fact.problem and (fact.seconds < min_seconds or fact.frames < min_frames)
         else fact
         for fact in facts

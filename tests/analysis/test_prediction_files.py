@@ -108,3 +108,13 @@ def test_videos_with_several_classes_have_average_precision_and_no_confusion_mat
     assert "archery    100.0 %  of 1" in output
     assert main(["predictions", file, "--confusion", str(tmp_path / "c.csv")]) == 1
     assert "a confusion matrix requires one class per video" in capsys.readouterr().err
+
+
+def test_a_table_of_predictions_is_not_the_file_that_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "results.csv"
+    table.write_text("video_id,path\n")
+    with pytest.raises(DataError, match=r"results\.csv cannot be read .*: its name must end in \.npz$"):
+        load_predictions(table)
+    table.with_suffix(".npz").touch()
+    with pytest.raises(DataError, match=r"; give .*results\.npz, which lies beside it"):
+        load_predictions(table)
