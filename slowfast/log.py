@@ -28,6 +28,7 @@ _TIME_FORMAT = "%m/%d %H:%M:%S"
 _handlers: list[logging.Handler] = []
 _metrics_path: Path | None = None
 _reported: set[str] = set()
+_logged: set[str] = set()
 
 
 class CountOf(int):
@@ -98,6 +99,7 @@ def close_logging() -> None:
     """Removes the handlers of :func:`setup_logging` and closes their files."""
     global _metrics_path
     _metrics_path = None
+    _logged.clear()
     while _handlers:
         handler = _handlers.pop()
         logging.getLogger().removeHandler(handler)
@@ -141,6 +143,13 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
                 file.write(line + "\n")
         except OSError as error:
             _report_once(f"{_metrics_path}: cannot be written ({error.strerror}); metrics are lost")
+
+
+def log_once(logger: logging.Logger, message: str) -> None:
+    """Logs a line of level INFO, at most once per run of this process (per :func:`setup_logging`)."""
+    if message not in _logged:
+        _logged.add(message)
+        logger.info("%s", message)
 
 
 class _TerminalHandler(logging.StreamHandler[TextIO]):
