@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.output:
         write_text(args.output, json.dumps(_summary(folds, spreads, pooled), indent=2) + "\n")
+        print(args.output)
     return 0
 
 

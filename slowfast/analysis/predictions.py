@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.analysis import IMAGE_SUFFIXES
-from slowfast.errors import DataError
+from slowfast.errors import DataError, UsageError, counted
 from slowfast.files import atomic_write, output_file
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
     from slowfast.analysis.fusion import fuse
     from slowfast.engine.prediction_file import load_predictions, save_predictions
 
+    if args.weights and len(args.weights) != len(args.files):
+        raise UsageError(f"--weights: must be {len(args.files)} numbers, one per predictions file")
+    if len(args.files) == 1 and (args.weights or args.output):
+        raise UsageError("--weights and --output apply to fusion only; give several predictions files")
     loaded = [load_predictions(path) for path in args.files]
     for path, predictions in zip(args.files, loaded, strict=True):
         print(f"{path}: {summarize(predictions)}")
@@ -72,15 +76,16 @@ def run(args: argparse.Namespace) -> int:
     if len(loaded) > 1:
         shown = fuse(loaded, args.weights)
         print(f"fused: {summarize(shown)}")
-    elif args.weights or args.output:
-        raise DataError("--weights and --output apply to fusion only; give several predictions files")
-    if args.output:
-        save_predictions(args.output, shown)
     _print_worst(shown, args.worst)
     if not shown.multi_label:
         _print_confusions(shown, args.worst)
+    written = []
+    if args.output:
+        save_predictions(args.output, shown)
+        written += [str(Path(args.output).with_suffix(suffix)) for suffix in (".npz", ".csv")]
     if args.confusion:
         write_confusion(args.confusion, shown)
+        written.append(args.confusion)
     if args.report or args.json:
         from slowfast.visualization.predictions_report import (
             write_predictions_report,
@@ -91,14 +96,18 @@ def run(args: argparse.Namespace) -> int:
         tests = files if len(loaded) == 1 else {"fused": shown, **files}
         if args.report:
             write_predictions_report(args.report, tests)
+            written.append(args.report)
         if args.json:
             write_predictions_values(args.json, tests)
+            written.append(args.json)
+    if written:
+        print("\n".join(["", *written]))
     return 0
 
 
 def summarize(predictions: Predictions) -> str:
     """Returns the accuracy, or mean average precision, and the number of videos."""
-    videos = f"{len(predictions.scores)} videos"
+    videos = counted(len(predictions.scores), "video")
     if predictions.broken:
         videos += f", {len(predictions.broken)} broken"
     if predictions.multi_label:

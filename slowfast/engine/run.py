@@ -239,7 +239,7 @@ def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: Exi
 def _log_placement(cfg: CfgNode, world: World, warning: str) -> None:
     """Logs rank, device and number of processes, with warnings about unusual settings."""
     if warning:
-        # Every shipped configuration asks for one GPU: on a computer without any that is no mistake.
+        # Every shipped configuration asks for one GPU, which does not mean that the computer has one.
         is_default = cfg.NUM_GPUS == 1 and is_cpu(world.device) and not started_by_torchrun()
         logger.log(logging.INFO if is_default else logging.WARNING, "%s", warning)
     products = set_matmul_precision(world.device, cfg.MATMUL_PRECISION)

@@ -272,7 +272,7 @@ def test_without_auto_resume_earlier_checkpoints_are_moved(colour_videos: Path, 
 def test_a_run_configured_for_gpus_uses_the_cpu_without_them(
     colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_gpus: int, level: str
 ) -> None:
-    """One GPU is the default, and its absence no mistake."""
+    """One GPU is the default, so that its absence is not worth a warning."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "NUM_GPUS", num_gpus)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0

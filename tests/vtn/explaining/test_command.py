@@ -36,6 +36,14 @@ def test_a_page_with_its_files(
     assert len(values["top_frames"]) <= 2
 
 
+def test_an_unknown_class_is_a_wrong_argument(
+    published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--output", str(tmp_path / "page.html"), "--class", "up"]
+    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 2
+    assert "--class 'up': must be a name of a class (" in capsys.readouterr().err
+
+
 def test_a_split_is_measured(
     published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

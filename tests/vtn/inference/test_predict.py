@@ -354,7 +354,8 @@ class TestCommandLine:
         shown = capsys.readouterr().out
         assert f"1. class {best}  {expected.max():.3f}" in shown
         assert "over time:" in shown
-        assert len(list((tmp_path / "features").glob("video-*.npy"))) == 1
+        (features,) = (tmp_path / "features").glob("video-*.npy")
+        assert f"features of the frames are kept in {features}" in shown
 
     def test_a_name_that_is_not_utf8(
         self, arguments: list[str], video_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -140,9 +140,15 @@ def _load(args: argparse.Namespace) -> Predictor:
 
 def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Explains one video, prints the main facts, and writes the files."""
+    from slowfast.errors import InputError, UsageError
+    from vtn.explaining.explain import find_label
     from vtn.explaining.video import ExplanationRequest
     from vtn.predictor.texts import printable
 
+    try:
+        find_label(predictor.class_names, args.label)
+    except InputError as error:
+        raise UsageError(f"--{error}") from error
     request = ExplanationRequest(
         label=args.label,
         window_seconds=args.window,

@@ -221,6 +221,11 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
         parser.error("--checkpoint: needs --cfg, the configuration of the weights; give both")
     if not args.arguments:
         parser.error("give the VIDEO")
+    if Path(video := args.arguments[0]).is_dir():
+        parser.error(
+            f"{video}: is a folder, but --checkpoint predicts one video; for all videos in it use "
+            f"{parser.prog} {args.checkpoint} {video} --cfg {args.cfg}"
+        )
     for option, absent in _OF_SOURCE.items():
         if getattr(args, option) != absent:
             name = option.replace("_", "-")

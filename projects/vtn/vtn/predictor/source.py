@@ -18,6 +18,7 @@ from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.config import load_config
 from slowfast.config.load import find_config
+from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
@@ -80,6 +81,8 @@ def load_source(
     if path.is_dir():
         return _load_folder(path, path / CONFIG_NAME, path / SAFETENSORS_SINGLE_FILE, config, backbone)
     if path.is_file():
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise CheckpointError(f"{source}: is a video and not a model; give the model first, then videos")
         return _load_file(path, config, backbone)
     if _HUB_NAME.fullmatch(str(source)):
         described = _download(str(source), CONFIG_NAME)
