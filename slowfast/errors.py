@@ -33,8 +33,12 @@ class ConfigError(SlowFastError):
 
     def __str__(self) -> str:
         where = f" in {self.source}" if self.source else ""
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        count = counted(len(self.problems), "problem")
         return "\n".join([f"{count}{where}:", *(f"  - {problem}" for problem in self.problems)])
+
+
+class UsageError(SlowFastError):
+    """Arguments of a command that are wrong; the message names the option. The exit status is 2."""
 
 
 class AnnotationError(SlowFastError):
@@ -128,6 +132,19 @@ def first_line(error: object) -> str:
 def describe_error(error: BaseException) -> str:
     """Returns the message of an error that a user can fix, and the traceback of any other error."""
     return str(error) if isinstance(error, SlowFastError) else "".join(traceback.format_exception(error))
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Returns a number with its noun.
+
+    Args:
+        noun: the singular.
+        plural: where it is not the noun with an s.
+
+    >>> counted(1, "video"), counted(2, "video"), counted(0, "class", "classes")
+    ('1 video', '2 videos', '0 classes')
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def did_you_mean(name: str, known: Mapping[str, str], *, otherwise: str, cutoff: float = 0.5) -> str:

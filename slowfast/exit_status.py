@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 
 import slowfast
-from slowfast.errors import ConfigError, SlowFastError
+from slowfast.errors import ConfigError, SlowFastError, UsageError
 from slowfast.interrupt import Interrupted
+from slowfast.log import discard_output
 
 EXIT_ERROR = 1
 EXIT_CONFIG_ERROR = 2
@@ -22,8 +23,8 @@ EXIT_INTERRUPTED = 130
 
 
 def exit_status_of(error: BaseException) -> int:
-    """Returns 2 for a wrong configuration, as for wrong arguments, and 1 for any other error."""
-    return EXIT_CONFIG_ERROR if isinstance(error, ConfigError) else EXIT_ERROR
+    """Returns 2 for a wrong configuration and for wrong arguments, and 1 for any other error."""
+    return EXIT_CONFIG_ERROR if isinstance(error, ConfigError | UsageError) else EXIT_ERROR
 
 
 @cache
@@ -85,9 +86,11 @@ def run_command(
     if reports_foreign_package(program):
         return EXIT_ERROR
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()  # here, since an error at the end of the interpreter would be printed
+        return status
     except BrokenPipeError:  # the reader of stdout, such as `head`, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output(sys.stdout)
         return EXIT_ERROR
     except Interrupted as stopped:
         print(f"{program}: {stopped}", file=sys.stderr)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import multiprocessing.util
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +44,41 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes a UTF-8 text file atomically; file names within the text that are not UTF-8 keep their bytes."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def output_file(*suffixes: str) -> Callable[[str], str]:
+    """Returns the ``type`` of an option that names a file to write, which is checked before any work.
+
+    Empty text and ``-``, the standard output, are left as they are.
+
+    Args:
+        suffixes: those that the file may have; none: any.
+    """
+
+    def output(text: str) -> str:
+        path = Path(text)
+        if text in ("", "-"):
+            return text
+        if path.is_dir():
+            name = f"result{suffixes[0] if suffixes else ''}"
+            raise argparse.ArgumentTypeError(f"{text}: is a folder; name a file, such as {path / name}")
+        if suffixes and path.suffix not in suffixes:
+            raise argparse.ArgumentTypeError(f"{text}: must end in {_list_choices(suffixes)}")
+        folder = next((parent for parent in path.parents if parent.exists()), path.parent)
+        if not folder.is_dir():
+            raise argparse.ArgumentTypeError(f"{text}: {folder} is not a folder; choose another one")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise argparse.ArgumentTypeError(
+                f"{text}: {folder} must not be written to; choose another folder, or change its permissions"
+            )
+        return text
+
+    return output
+
+
+def _list_choices(choices: Sequence[str]) -> str:
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def delete_unfinished(folder: str | Path) -> None:

@@ -7,14 +7,16 @@ decimal places (``0.00100``). The standard ``json`` module cannot write those, s
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import simplejson
 
@@ -26,6 +28,7 @@ _TIME_FORMAT = "%m/%d %H:%M:%S"
 _handlers: list[logging.Handler] = []
 _metrics_path: Path | None = None
 _reported: set[str] = set()
+_logged: set[str] = set()
 
 
 class CountOf(int):
@@ -52,6 +55,14 @@ def get_logger(name: str) -> logging.Logger:
     return logger
 
 
+def discard_output(stream: TextIO) -> None:
+    """Discards all further output to a stream whose reader has closed it, that of its buffer included."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file, or a closed one
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+
+
 class _Formatter(logging.Formatter):
     """A formatter of lines with the names of any files, also of those that are not UTF-8."""
 
@@ -72,7 +83,7 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
     global _metrics_path
     close_logging()
     if rank == 0:
-        _handlers.append(logging.StreamHandler(sys.stdout))
+        _handlers.append(_TerminalHandler(sys.stdout))
     if output_dir is not None:
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +99,7 @@ def close_logging() -> None:
     """Removes the handlers of :func:`setup_logging` and closes their files."""
     global _metrics_path
     _metrics_path = None
+    _logged.clear()
     while _handlers:
         handler = _handlers.pop()
         logging.getLogger().removeHandler(handler)
@@ -131,6 +143,23 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
                 file.write(line + "\n")
         except OSError as error:
             _report_once(f"{_metrics_path}: cannot be written ({error.strerror}); metrics are lost")
+
+
+def log_once(logger: logging.Logger, message: str) -> None:
+    """Logs a line of level INFO, at most once per run of this process (per :func:`setup_logging`)."""
+    if message not in _logged:
+        _logged.add(message)
+        logger.info("%s", message)
+
+
+class _TerminalHandler(logging.StreamHandler[TextIO]):
+    """A handler of the terminal that stops where the reader of stdout, such as ``head``, has closed it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            discard_output(self.stream)
+        else:
+            super().handleError(record)
 
 
 class _FileHandler(logging.FileHandler):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +108,26 @@ def test_an_imported_pyslowfast_is_an_error_before_any_work(
     message = capsys.readouterr().err
     assert f"the imported package slowfast ({Path(slowfast.__file__).parent}) is PySlowFast's" in message
     assert "use a separate environment" in message
+
+
+def test_a_reader_that_closes_standard_output_is_no_error_message() -> None:
+    """The text is still in the buffer when the reader, such as ``head``, has ended."""
+    code = (
+        "import sys, time\n"
+        "from slowfast.exit_status import run_command\n"
+        "def work():\n"
+        "    sys.stdin.read()\n"
+        "    print('result')\n"
+        "    return 0\n"
+        "sys.exit(run_command('prog', work))\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, env=environment, **pipes) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
 import pytest
 
-from slowfast.files import atomic_write, delete_unfinished, write_text
+from slowfast.files import atomic_write, delete_unfinished, output_file, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -59,3 +60,23 @@ def test_the_temporary_file_of_a_killed_process_is_deleted(tmp_path: Path) -> No
     writer.__enter__().write_text("half")
     delete_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_option_of_a_file_to_write_is_checked(tmp_path: Path) -> None:
+    table = output_file(".csv", ".json")
+    for text in ("", "-", str(tmp_path / "new" / "a.csv")):
+        assert table(text) == text
+    (tmp_path / "file").touch()
+    for path, problem in (
+        (tmp_path, r"is a folder; name a file, such as .*/result\.csv"),
+        (tmp_path / "a.txt", r"must end in \.csv or \.json"),
+        (tmp_path / "file" / "a.csv", r"/file is not a folder"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=problem):
+            table(str(path))
+
+
+def test_a_file_in_a_protected_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(argparse.ArgumentTypeError, match="must not be written to; choose another folder"):
+        output_file()(str(tmp_path / "a"))

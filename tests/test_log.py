@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,3 +114,29 @@ def test_names_that_are_not_utf_8_are_written(
     close_logging()
     assert lines_of(tmp_path / "stdout.log")[-1].endswith(r"broken: clip_\udcff.mp4")
     assert "Logging error" not in capfd.readouterr().err
+
+
+def test_a_closed_terminal_ends_its_lines_only(tmp_path: Path) -> None:
+    """The reader of ``slowfast run | head`` goes; the run and its file go on, and nothing is printed."""
+    code = (
+        "import sys\n"
+        "from slowfast.exit_status import run_command\n"
+        "from slowfast.log import get_logger, setup_logging\n"
+        f"setup_logging({str(tmp_path)!r})\n"
+        "def work():\n"
+        "    for i in range(2000):\n"
+        "        get_logger('slowfast.x').info('line %d', i)\n"
+        "    print('result')\n"
+        "    return 0\n"
+        "sys.exit(run_command('prog', work))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "line 0" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert lines_of(tmp_path / "stdout.log")[-1].endswith("line 1999")

@@ -16,7 +16,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from slowfast.files import write_text
+from slowfast.files import output_file, write_text
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--depth", type=int, default=1, metavar="N", help="levels of modules to print (default: 1)"
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the counts of all modules to FILE")
+    parser.add_argument(
+        "--json", type=output_file(), metavar="FILE", help="also write the counts of all modules to FILE"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="configuration keys to change")
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slowfast.errors import DataError
-from slowfast.files import write_text
+from slowfast.files import output_file, write_text
 
 if TYPE_CHECKING:
     from slowfast.engine.prediction_file import Predictions
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="regular expression that captures the group of a video from its path; default: the groups in "
         "the predictions files",
     )
-    parser.add_argument("--output", metavar="F", help="write the summary as JSON")
+    parser.add_argument("--output", type=output_file(), metavar="F", help="write the summary as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.output:
         write_text(args.output, json.dumps(_summary(folds, spreads, pooled), indent=2) + "\n")
+        print(args.output)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Prints the metrics of runs from their logs, by epoch, and draws curves of losses and accuracies.
 
-A table has the losses, accuracies, learning rates and step times of all epochs, then the best epoch. Reads
+A table has the losses, accuracies, learning rates and step times of the epochs, then the best epoch. Reads
 metrics.jsonl in the output folder of a run, or the json_stats lines of a log of PySlowFast.
 
 examples:
@@ -20,19 +20,25 @@ from typing import TYPE_CHECKING
 
 from slowfast.analysis import IMAGE_SUFFIXES
 from slowfast.errors import DataError
-from slowfast.files import atomic_write
+from slowfast.files import atomic_write, output_file
 
 if TYPE_CHECKING:
     from slowfast.visualization.run_log import RunLog
 
+# Rows of a table, besides those of the last and the best epoch.
+_MAX_ROWS = 20
 COLUMNS = ("epoch", "loss", "top1", "val_loss", "val_top1", "lr", "step_seconds")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this analysis."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run, or a log file")
+    parser.add_argument("--all", action="store_true", help="print all epochs of long runs, too")
     parser.add_argument(
-        "--output", metavar="F", help=f"write the curves as .csv, {', '.join(IMAGE_SUFFIXES)}"
+        "--output",
+        type=output_file(".csv", *IMAGE_SUFFIXES),
+        metavar="F",
+        help=f"write the curves as .csv, {', '.join(IMAGE_SUFFIXES)}",
     )
 
 
@@ -42,19 +48,32 @@ def run(args: argparse.Namespace) -> int:
 
     logs = [read_run_log(path) for path in args.runs]
     for log in logs:
-        print_run(log)
+        print_run(log, show_all=args.all)
     if args.output:
         write_curves(args.output, logs)
+        print(args.output)
     return 0
 
 
-def print_run(log: RunLog) -> None:
-    """Prints one line per epoch, the best epoch, and the test."""
+def print_run(log: RunLog, *, show_all: bool = False) -> None:
+    """Prints one line per epoch, the best epoch, and the test.
+
+    Args:
+        show_all: of a long run print all epochs, not only some at equal distances, the last and the best one.
+    """
     print(f"{log.name}:")
-    rows = [COLUMNS, *(tuple(_cell(value) for value in asdict(epoch).values()) for epoch in log.epochs)]
+    stride = 1 if show_all else -(-len(log.epochs) // _MAX_ROWS)
+    shown = [
+        epoch
+        for i, epoch in enumerate(log.epochs)
+        if i % stride == 0 or epoch == log.epochs[-1] or epoch == log.best
+    ]
+    rows = [COLUMNS, *(tuple(_cell(value) for value in asdict(epoch).values()) for epoch in shown)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     for row in rows:
         print("  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    if len(shown) < len(log.epochs):
+        print(f"  {len(shown)} of {len(log.epochs)} epochs; --all prints all")
     if log.best is not None:
         print(f"  best: epoch {log.best.epoch}, {log.best.val_top1:.2f} % of the validation videos")
     if log.test:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.analysis import IMAGE_SUFFIXES
-from slowfast.errors import DataError
-from slowfast.files import atomic_write
+from slowfast.errors import DataError, UsageError, counted
+from slowfast.files import atomic_write, output_file
 
 if TYPE_CHECKING:
     from slowfast.engine.prediction_file import Predictions
@@ -33,19 +33,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=float, nargs="+", metavar="W", help="weight of each file in the fusion (default: 1)"
     )
-    parser.add_argument("--output", metavar="F", help="write the fused predictions to F (.npz) and to a .csv")
+    parser.add_argument(
+        "--output",
+        type=output_file(),
+        metavar="F",
+        help="write the fused predictions to F (.npz) and to a .csv",
+    )
     parser.add_argument(
         "--worst", type=int, default=10, metavar="N", help="number of classes to print (default: 10)"
     )
     parser.add_argument(
         "--report",
+        type=output_file(".html"),
         metavar="F",
         help="write a page (.html): classes, calibration, confusions with filmstrips; for several classes "
         "per video, average precision and the videos that lower it",
     )
-    parser.add_argument("--json", metavar="F", help="write the values of the page (.json)")
     parser.add_argument(
-        "--confusion", metavar="F", help=f"write the confusion matrix as .csv, {', '.join(IMAGE_SUFFIXES)}"
+        "--json", type=output_file(".json"), metavar="F", help="write the values of the page (.json)"
+    )
+    parser.add_argument(
+        "--confusion",
+        type=output_file(".csv", *IMAGE_SUFFIXES),
+        metavar="F",
+        help=f"write the confusion matrix as .csv, {', '.join(IMAGE_SUFFIXES)}",
     )
 
 
@@ -54,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
     from slowfast.analysis.fusion import fuse
     from slowfast.engine.prediction_file import load_predictions, save_predictions
 
+    if args.weights and len(args.weights) != len(args.files):
+        raise UsageError(f"--weights: must be {len(args.files)} numbers, one per predictions file")
+    if len(args.files) == 1 and (args.weights or args.output):
+        raise UsageError("--weights and --output apply to fusion only; give several predictions files")
     loaded = [load_predictions(path) for path in args.files]
     for path, predictions in zip(args.files, loaded, strict=True):
         print(f"{path}: {summarize(predictions)}")
@@ -61,15 +76,16 @@ def run(args: argparse.Namespace) -> int:
     if len(loaded) > 1:
         shown = fuse(loaded, args.weights)
         print(f"fused: {summarize(shown)}")
-    elif args.weights or args.output:
-        raise DataError("--weights and --output apply to fusion only; give several predictions files")
-    if args.output:
-        save_predictions(args.output, shown)
     _print_worst(shown, args.worst)
     if not shown.multi_label:
         _print_confusions(shown, args.worst)
+    written = []
+    if args.output:
+        save_predictions(args.output, shown)
+        written += [str(Path(args.output).with_suffix(suffix)) for suffix in (".npz", ".csv")]
     if args.confusion:
         write_confusion(args.confusion, shown)
+        written.append(args.confusion)
     if args.report or args.json:
         from slowfast.visualization.predictions_report import (
             write_predictions_report,
@@ -80,14 +96,18 @@ def run(args: argparse.Namespace) -> int:
         tests = files if len(loaded) == 1 else {"fused": shown, **files}
         if args.report:
             write_predictions_report(args.report, tests)
+            written.append(args.report)
         if args.json:
             write_predictions_values(args.json, tests)
+            written.append(args.json)
+    if written:
+        print("\n".join(["", *written]))
     return 0
 
 
 def summarize(predictions: Predictions) -> str:
     """Returns the accuracy, or mean average precision, and the number of videos."""
-    videos = f"{len(predictions.scores)} videos"
+    videos = counted(len(predictions.scores), "video")
     if predictions.broken:
         videos += f", {len(predictions.broken)} broken"
     if predictions.multi_label:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from slowfast.cli.commands import choose_command, make_parser
 from slowfast.exit_status import EXIT_ERROR, run_command
+from slowfast.files import output_file
 
 PROGRAM = "slowfast benchmark"
 # Folders of benchmarks within the folder ``benchmarks``; its other folders hold what they use.
@@ -63,7 +64,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     module = importlib.import_module(benchmarks[name])
     parser = make_parser(module.__doc__, f"{program} {name}", f"{PROGRAM} {name}")
     module.add_arguments(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file, too")
+    parser.add_argument(
+        "--json", type=output_file(), metavar="FILE", help="write the measurements to this file, too"
+    )
     args = parser.parse_args(rest)
 
     def work() -> int:

@@ -10,12 +10,26 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from slowfast.errors import did_you_mean
 
 EXAMPLES = "\nexamples:\n"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that explains how files with names like options are given."""
+
+    def error(self, message: str) -> NoReturn:
+        files = [word for word in message.split() if word.startswith("-") and os.path.exists(word)]
+        if message.startswith("unrecognized arguments") and files:
+            message += f"; write ./{files[0]} for the file of this name"
+        super().error(message)
 
 
 def make_parser(doc: str | None, program: str, command: str = "", **options: Any) -> argparse.ArgumentParser:
@@ -29,7 +43,7 @@ def make_parser(doc: str | None, program: str, command: str = "", **options: Any
         options: further arguments of ``argparse.ArgumentParser``.
     """
     description, examples = _split_help(doc, program, command)
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=program,
         description=description,
         epilog=examples,
@@ -69,6 +83,7 @@ def choose_command(
     doc: str | None,
     command: str = "",
     version: str = "",
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, list[str]]:
     """Returns the name of the sub-command that was asked for, and the arguments behind it.
 
@@ -82,6 +97,7 @@ def choose_command(
         doc: docstring whose paragraphs are printed above the list, and its examples below.
         command: ``program`` as the docstring writes it, see :func:`make_parser`.
         version: printed by ``--version``; empty: the option is left out.
+        elsewhere: name that users may give here -> the command that they mean.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in modules:
@@ -102,6 +118,13 @@ def choose_command(
     if not arguments:
         parser.print_help(sys.stderr)
         raise SystemExit(2)
+    if not (name := arguments[0]).startswith("-"):
+        known = {known: f"`{program} {known}`" for known in modules}
+        known |= {other: f"`{meant}`" for other, meant in elsewhere.items()}
+        hint = did_you_mean(name, known, otherwise=f"must be one of {', '.join(modules)}", cutoff=0.6)
+        if name in elsewhere:
+            hint = f"use `{elsewhere[name]}`"
+        parser.error(f"{name}: is not a command of {program}; {hint}")
     return parser.parse_args(arguments).command, []
 
 

@@ -29,6 +29,10 @@ COMMANDS = {
 }
 
 
+# Names that commands of other programs have -> the command that does the same here.
+MEANT = {"train": "slowfast run", "test": "slowfast run"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sub-command of ``slowfast`` and returns its exit status.
 
@@ -46,7 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for project in projects():
             commands = {**commands, **project.commands, **COMMANDS}  # a project cannot replace these
     name, rest = choose_command(
-        PROGRAM, commands, arguments, doc=__doc__, version=f"{PROGRAM} {slowfast.__version__}"
+        PROGRAM,
+        commands,
+        arguments,
+        doc=__doc__,
+        version=f"{PROGRAM} {slowfast.__version__}",
+        elsewhere=MEANT,
     )
     return importlib.import_module(commands[name]).main(rest, program=f"{PROGRAM} {name}")
 

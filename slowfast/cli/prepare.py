@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.cli.commands import choose_command, make_parser
+from slowfast.files import output_file
 
 PROGRAM = "slowfast prepare"
 # Sub-command -> module that has EXAMPLES, add_arguments(parser) and run(args) -> CommandReport.
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     doc = f"{module.__doc__}\n\n{module.EXAMPLES}"
     parser = make_parser(doc, f"{program} {name}", f"{PROGRAM} {name}", allow_abbrev=False)
     module.add_arguments(parser)
-    parser.add_argument("--report", metavar="JSON", help="write the report to this file, too")
+    parser.add_argument(
+        "--report", type=output_file(), metavar="JSON", help="write the report to this file, too"
+    )
     args = parser.parse_args(rest)
 
     from slowfast.errors import SlowFastError

@@ -86,7 +86,7 @@ def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any]
     element = "" if default == () else default[0] if default else None
     example = f" such as {list(default)}" if default else " of numbers such as [1, 0.1]"
     if default == ():
-        example = " of texts such as [a, b]"
+        example = f' of texts such as "[{value}]"' if isinstance(value, str) else " of texts such as [a, b]"
     _require(value, isinstance(value, list | tuple), f"must be a list{example}")
     try:
         items = [convert(item, element) for item in value]

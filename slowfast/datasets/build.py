@@ -21,7 +21,7 @@ from slowfast.datasets.views.shared_crops import SharedCropsReader
 from slowfast.datasets.views.streamed_view import StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError
-from slowfast.log import get_logger
+from slowfast.log import get_logger, log_once
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.registry import Registry, import_user_modules
 from slowfast.video.decoding import OpenVideo, describe_backend, open_video
@@ -260,5 +260,5 @@ def video_opener(annotations: Annotations, backend: str) -> Callable[[str], Open
     """Returns the function that opens a video of a data set."""
     if annotations.image_fps is not None:
         return partial(ImageFolder, fps=annotations.image_fps, template=annotations.image_template)
-    _logger.info("decoder of videos: %s", describe_backend(backend))
+    log_once(_logger, f"decoder of videos: {describe_backend(backend)}")
     return partial(open_video, backend=backend)

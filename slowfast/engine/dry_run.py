@@ -20,7 +20,7 @@ from slowfast.engine.speed.headroom import Headroom
 from slowfast.engine.speed.measurement import measure_run
 from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.training_run import TrainingRun
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, counted
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.progress import format_duration
@@ -128,8 +128,8 @@ def describe_results(training: TrainingRun, results: list[DryRunResult]) -> list
         f"{total:,} parameters, {trained:,} of them trained",
         f"memory of each rank during the entire run: weights {format_bytes(first.weights)}, "
         f"gradients {format_bytes(first.gradients)}, optimiser {format_bytes(first.optimizer)}",
-        f"{schedule.steps_per_epoch} steps per epoch, {steps} in total; {seconds:.3g} s per step on the "
-        f"slowest rank: an epoch takes {format_duration(seconds * schedule.steps_per_epoch)}, the run "
+        f"{counted(schedule.steps_per_epoch, 'step')} per epoch, {steps} in total; {seconds:.3g} s per step "
+        f"on the slowest rank: an epoch takes {format_duration(seconds * schedule.steps_per_epoch)}, the run "
         f"{format_duration(seconds * steps)}, without validation",
         (f"rank {slowest.rank}, the slowest: " if len(results) > 1 else "") + slowest.headroom.describe(),
     ]

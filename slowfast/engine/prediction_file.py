@@ -152,7 +152,16 @@ def load_predictions(path: str | Path) -> Predictions:
                 segments=arrays["segments"] if "segments" in arrays and len(arrays["segments"]) else None,
             )
     except Exception as error:  # a damaged archive can raise any error
-        raise DataError(f"{path} cannot be read as a predictions file: {error}") from error
+        raise DataError(f"{path} cannot be read as a predictions file: {_reason(path, error)}") from error
+
+
+def _reason(path: str | Path, error: Exception) -> str:
+    """Returns why a file is not a predictions file, and the file that may be meant."""
+    path = Path(path)
+    if path.suffix == ".npz" or not path.exists():
+        return str(error)
+    meant = path.with_suffix(".npz")
+    return "its name must end in .npz" + (f"; give {meant}, which lies beside it" if meant.is_file() else "")
 
 
 def _rows(predictions: Predictions) -> list[list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,6 +22,7 @@ from slowfast.distributed.device import (
     choose_rank_device,
     count_accelerators,
     describe_device,
+    is_cpu,
     set_matmul_precision,
     usable_cores,
     use_device,
@@ -237,7 +239,9 @@ def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: Exi
 def _log_placement(cfg: CfgNode, world: World, warning: str) -> None:
     """Logs rank, device and number of processes, with warnings about unusual settings."""
     if warning:
-        logger.warning(warning)
+        # Every shipped configuration asks for one GPU, which does not mean that the computer has one.
+        is_default = cfg.NUM_GPUS == 1 and is_cpu(world.device) and not started_by_torchrun()
+        logger.log(logging.INFO if is_default else logging.WARNING, "%s", warning)
     products = set_matmul_precision(world.device, cfg.MATMUL_PRECISION)
     device = describe_device(world.device)
     logger.info("processes: %d, this is rank %d on %s%s", world.size, world.rank, device, products)

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slowfast.files import output_file
+
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.work import WorkOptions
 
@@ -61,6 +63,7 @@ def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) ->
     )
     parser.add_argument(
         "--journal",
+        type=output_file(),
         metavar="FILE",
         help="file that keeps results, so that a second call continues the first; default: beside the list",
     )

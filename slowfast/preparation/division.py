@@ -63,17 +63,23 @@ def _apportion(
     """Returns the number of videos (parts, classes) that each part is to have, in whole videos.
 
     Each number is that of the fraction, rounded up or down. What rounding takes from a part in one class, it
-    gets in later ones, so that small classes do not all go to the largest part.
+    gets in later ones, so that small classes do not all go to the largest part. That part has at least one
+    video of each class, since the classes of the others could not be learned from it.
     """
     import numpy as np
 
+    largest = int(np.argmax(fractions))
+    has_largest = sum(fraction == fractions[largest] for fraction in fractions) == 1
     wanted = np.outer(fractions, totals).round(9)
     quotas = np.floor(wanted)
     carried = np.zeros(len(fractions))
     for column in rng.permutation(len(totals)).tolist():
         carried += wanted[:, column] - quotas[:, column]
         remaining = int(totals[column] - quotas[:, column].sum())
-        first = np.argsort(-carried, kind="stable")[:remaining]
+        claims = carried.copy()
+        if has_largest and quotas[largest, column] == 0:
+            claims[largest] = np.inf
+        first = np.argsort(-claims, kind="stable")[:remaining]
         quotas[first, column] += 1
         carried[first] -= 1
     return quotas

@@ -6,13 +6,16 @@ Fold k has the lists ``fold_k/train.csv``, ``val.csv`` and ``test.csv`` of one s
 
 from __future__ import annotations
 
-from collections import Counter
+import random
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slowfast.errors import DataError
+from slowfast.errors import DataError, UsageError
 from slowfast.preparation.division import divide
 
+VAL_FRACTION = 0.15
+"""Default fraction of the videos that are not tested in a fold, for its validation."""
 _MAX_LISTED = 5
 
 
@@ -35,26 +38,29 @@ class Fold:
 
 
 def make_folds(
-    labels: Sequence[str], groups: Sequence[str], num_folds: int, *, val_fraction: float, seed: int
+    labels: Sequence[str], groups: Sequence[str], num_folds: int, *, val_fraction: float | None, seed: int
 ) -> list[Fold]:
     """Divides videos into folds of whole groups, the classes as equally as the groups allow.
 
     Args:
         labels, groups: one per video.
         num_folds: 2 or more; 0: each group is a fold, in the order of their names (leave one group out).
-        val_fraction: fraction of the videos that are not tested in a fold, for its validation.
+        val_fraction: fraction of the videos that are not tested in a fold, for its validation; None:
+            :data:`VAL_FRACTION`, but at least one group.
         seed: of the random divisions.
 
     Raises:
-        DataError: for fewer groups than folds, and for a validation without videos.
+        UsageError: for fewer groups than folds, and for a fraction that leaves no video for the validation.
+        DataError: for a fold without videos to train on or to test.
     """
     names = sorted(set(groups))
+    fraction = VAL_FRACTION if val_fraction is None else val_fraction
     if num_folds == 0:
         number = {name: fold for fold, name in enumerate(names)}
         assigned = [number[group] for group in groups]
     else:
         if len(names) < num_folds:
-            raise DataError(
+            raise UsageError(
                 f"--folds {num_folds}: must be at most the number of groups, which is {len(names)}; use "
                 "fewer folds, or a finer grouping"
             )
@@ -66,14 +72,34 @@ def make_folds(
         parts = divide(
             [labels[video] for video in rest],
             [groups[video] for video in rest],
-            [1 - val_fraction, val_fraction],
+            [1 - fraction, fraction],
             seed=seed,
         )
         train = tuple(video for video, part in zip(rest, parts, strict=True) if part == 0)
         val = tuple(video for video, part in zip(rest, parts, strict=True) if part == 1)
-        _check_parts(fold, train=train, val=val, test=test, val_fraction=val_fraction)
+        if not val and val_fraction is None:
+            chosen = _choose_group(train, labels, groups, seed=seed + fold)
+            val = tuple(video for video in train if groups[video] == chosen)
+            train = tuple(video for video in train if groups[video] != chosen)
+        _check_parts(fold, train=train, val=val, test=test, val_fraction=fraction)
         folds.append(Fold(train, val, test))
     return folds
+
+
+def _choose_group(videos: Sequence[int], labels: Sequence[str], groups: Sequence[str], *, seed: int) -> str:
+    """Returns a random one of the groups whose removal leaves most classes, and of these most videos."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for video in videos:
+        members[groups[video]].append(video)
+    total = Counter(labels[video] for video in videos)
+
+    def loss(group: str) -> tuple[int, int]:
+        held = Counter(labels[video] for video in members[group])
+        return sum(held[label] == total[label] for label in held), len(members[group])
+
+    names = sorted(members)
+    random.Random(seed).shuffle(names)
+    return min(names, key=loss)
 
 
 def _check_parts(
@@ -91,7 +117,7 @@ def _check_parts(
             "finer grouping"
         )
     if not val:
-        raise DataError(
+        raise UsageError(
             f"--val-fraction {val_fraction}: leaves no group for the validation of fold {fold}; use a larger "
             "fraction, or a finer grouping"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast.datasets import video_list
-from slowfast.datasets.video_folder import find_videos
+from slowfast.datasets.video_folder import VIDEO_SUFFIXES, find_videos
 from slowfast.errors import AnnotationError
 from slowfast.files import atomic_write, write_text
 
@@ -85,13 +85,18 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
         prefix: folder to which relative paths of a list refer.
 
     Raises:
-        AnnotationError: names the file and the line that cannot be read.
+        AnnotationError: for a video; names the file and the line that cannot be read.
     """
     if os.path.isdir(source):
         entries = [Entry(os.path.join(source, name), "", name) for name in find_videos(source)]
         if not entries:
             raise AnnotationError(f"{source}: contains no video file")
         return VideoList(source, source, "", tuple(entries))
+    if os.path.splitext(source)[1].lower() in VIDEO_SUFFIXES and os.path.isfile(source):
+        folder = os.path.dirname(source) or os.curdir
+        raise AnnotationError(
+            f"{source}: is a video; give a list of videos, or the folder {folder} for all videos in it"
+        )
     form, rows = video_list.read_list(source, separator, key="--separator")
     entries = [
         Entry(os.path.join(prefix, row.path), row.label, row.text, row.group, row.start, row.end)

@@ -18,8 +18,8 @@ from slowfast.datasets.video_folder import (
     scan_class_folder,
 )
 from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, ListFormat, format_row
-from slowfast.errors import AnnotationError
-from slowfast.files import write_text
+from slowfast.errors import AnnotationError, UsageError, counted
+from slowfast.files import output_file, write_text
 from slowfast.preparation.report import CommandReport
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -40,7 +40,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="folder of the data set")
-    parser.add_argument("--out", required=True, metavar="CSV", help="the list to write")
+    parser.add_argument("--out", type=output_file(), required=True, metavar="CSV", help="the list to write")
     parser.add_argument(
         "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
     )
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> CommandReport:
     """Writes the list and returns its report."""
     separator = {"\\t": "\t"}.get(args.separator, args.separator)
     if len(separator.encode()) != 1:
-        raise AnnotationError(f"--separator {separator!r}: must be one ASCII character")
+        raise UsageError(f"--separator {separator!r}: must be one ASCII character")
     columns = [PATH, LABEL]
     others: list[str] = []
     classes_file = os.path.join(os.path.dirname(args.out), CLASSES_FILE)
@@ -87,17 +87,24 @@ def run(args: argparse.Namespace) -> CommandReport:
     lines += [_format(row, columns, separator) for row in found]
     write_text(args.out, "".join(f"{line}\n" for line in lines))
     # Last, since the names of a list that was refused would decide the indices of the next one.
-    if indices and not os.path.exists(classes_file):
-        write_text(classes_file, json.dumps(indices, indent=1) + "\n")
+    remarks = [_write_classes(classes_file, indices)] if indices else []
     missing = len(rows) - len(found)
-    not_videos = (
-        f"left out, because they are not videos of a class: {describe_others(others)}" if others else ""
-    )
+    if others:
+        remarks.append(f"left out, because they are not videos of a class: {describe_others(others)}")
     left_out = f"; {missing} without a file were left out" if missing else ""
     return CommandReport(
-        lines=[f"{args.out}: {len(found)} videos{left_out}", *([not_videos] if not_videos else [])],
+        lines=[f"{args.out}: {counted(len(found), 'video')}{left_out}", *remarks],
         values={"out": args.out, "videos": len(found), "missing": missing, "others": others},
     )
+
+
+def _write_classes(path: str, indices: dict[str, int]) -> str:
+    """Writes the indices of the classes unless the file exists, and returns a line about it."""
+    is_new = not os.path.exists(path)
+    if is_new:
+        write_text(path, json.dumps(indices, indent=1) + "\n")
+    classes = counted(len(indices), "class", "classes")
+    return f"{path}: {classes}{'' if is_new else ', with the indices of an earlier list'}"
 
 
 def _format(cells: Sequence[str], columns: Sequence[str], separator: str) -> str:
@@ -163,7 +170,7 @@ def _official_rows(args: argparse.Namespace, separator: str) -> tuple[list[list[
     """Returns the rows, and their columns: path, label, start and end of segments, group."""
     annotations = _read_official(args, separator)
     if annotations.shards is not None:
-        raise AnnotationError(
+        raise UsageError(
             "--dataset shards: must be a data set of files, since a list cannot name videos in archives; "
             "train with TRAIN.DATASET shards instead"
         )
@@ -187,9 +194,9 @@ def _read_official(args: argparse.Namespace, separator: str) -> Annotations:
     from slowfast.datasets.readers import READERS, AnnotationSource
 
     if args.dataset not in READERS:
-        raise AnnotationError(f"--dataset {args.dataset}: must be one of {', '.join(sorted(READERS))}")
+        raise UsageError(f"--dataset {args.dataset}: must be one of {', '.join(sorted(READERS))}")
     if not args.num_classes:
-        raise AnnotationError(f"--num-classes: must be given; it is the number of classes of {args.dataset}")
+        raise UsageError(f"--num-classes: must be given; it is the number of classes of {args.dataset}")
     source = AnnotationSource(
         folder=args.folder,
         split=args.split,

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from slowfast.errors import counted
+from slowfast.files import output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
@@ -29,7 +31,12 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("--clean", metavar="CSV", help="write the lines of the valid videos to this file")
+    parser.add_argument(
+        "--clean",
+        type=output_file(),
+        metavar="CSV",
+        help="write the lines of the valid videos to this file",
+    )
     parser.add_argument("--quick", action="store_true", help="read packets without decoding them")
     parser.add_argument("--min-seconds", type=float, default=0.0, metavar="S", help="report shorter videos")
     parser.add_argument(
@@ -78,8 +85,8 @@ def _report(
     files, count = len({entry.path for entry in valid}), len(videos.entries)
     return CommandReport(
         lines=[
-            f"{len(facts)} videos, {files} of them valid",
-            *([f"{count} rows, {len(valid)} of them valid"] if count != len(facts) else []),
+            f"{counted(len(facts), 'video')}, {files} of them valid",
+            *([f"{counted(count, 'row')}, {len(valid)} of them valid"] if count != len(facts) else []),
             *(f"  {number} {problem}" for problem, number in problems.items()),
             *(f"{path}: {problem}" + (f" ({detail})" if detail else "") for path, _, problem, detail in bad),
             *list_variable_rates(facts),
@@ -104,7 +111,7 @@ def _report(
 def mark_short(facts: Sequence[VideoFacts], *, min_seconds: float, min_frames: int) -> list[VideoFacts]:
     """Marks valid videos that are too short."""
     return [
-        replace(fact, problem="short", detail=f"{fact.frames} frames, {fact.seconds:.2f} s")
+        replace(fact, problem="short", detail=f"{counted(fact.frames, 'frame')}, {fact.seconds:.2f} s")
         if not fact.problem and (fact.seconds < min_seconds or fact.frames < min_frames)
         else fact
         for fact in facts

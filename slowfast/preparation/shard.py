@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from slowfast.datasets.shards.find import SUFFIX
 from slowfast.datasets.shards.index import index_path
 from slowfast.datasets.shards.manifest import ShardManifest
-from slowfast.errors import AnnotationError, DataError
+from slowfast.errors import AnnotationError, DataError, counted
 from slowfast.files import delete_unfinished
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, byte_count, work_options
 from slowfast.preparation.lists import VideoList, read_video_list
@@ -195,9 +195,9 @@ def _report(
     problems = count_problems([problem for _, problem, _ in bad])
     return CommandReport(
         lines=[
-            f"{len(written)} shards with {copied} videos, {size / 1e6:.1f} MB, in {args.target}"
-            + (f"; {kept} of them were complete already" if kept else ""),
-            *([f"{len(bad)} videos are left out:"] if bad else []),
+            f"{counted(len(written), 'shard')} with {counted(copied, 'video')}, {size / 1e6:.1f} MB, "
+            f"in {args.target}" + (f"; {kept} of them were complete already" if kept else ""),
+            *([f"left out: {counted(len(bad), 'video')}"] if bad else []),
             *(f"  {count} {problem}" for problem, count in problems.items()),
             *(f"{path}: {problem}" + (f" ({detail})" if detail else "") for path, problem, detail in bad),
         ],

@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from slowfast.datasets.groups import groups_by_pattern
-from slowfast.errors import AnnotationError, DataError
+from slowfast.errors import AnnotationError, DataError, UsageError, counted
 from slowfast.preparation.division import divide
-from slowfast.preparation.folds import describe_fold, make_folds
+from slowfast.preparation.folds import VAL_FRACTION, describe_fold, make_folds
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
 
@@ -31,10 +31,11 @@ examples:
     slowfast prepare split data/all.csv data/folds --leave-one-group-out
 """
 
-VAL_FRACTION = 0.15
 COLUMN = "column"
 # Lists that a run reads from a folder: those of two divisions would share videos.
 _READ_LISTS = ("train", "val", "test")
+# Classes that a warning names.
+_MAX_NAMED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--val-fraction",
         type=float,
-        default=VAL_FRACTION,
         metavar="X",
-        help=f"fraction of a fold's other videos that validate; default: {VAL_FRACTION}",
+        help=f"fraction of a fold's other videos that validate; default: {VAL_FRACTION}, at least one group",
     )
     parser.add_argument(
         "--group-by",
@@ -100,13 +100,14 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
     for number, (name, fraction) in enumerate(fractions.items()):
         if number not in parts:
             raise DataError(
-                f"--shares {name}={fraction:g}: gets none of the {len(parts)} videos in {len(set(groups))} "
-                "groups; use a larger fraction, or a finer grouping"
+                f"--shares {name}={fraction:g}: gets none of the {counted(len(parts), 'video')} in "
+                f"{counted(len(set(groups)), 'group')}; use a larger fraction, or a finer grouping"
             )
     names = list(fractions)
     lists: dict[str, list[Entry]] = {name: [] for name in names}
     for entry, part in zip(videos.entries, parts, strict=True):
         lists[names[part]].append(entry)
+    replaced = {name for name, path in paths.items() if os.path.exists(path)}
     videos.write_all({paths[name]: entries for name, entries in lists.items()})
     counts = {
         name: dict(sorted(Counter(entry.label for entry in entries).items()))
@@ -116,7 +117,9 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
     sizes = {name: sum(by_class.values()) for name, by_class in counts.items()}
     return CommandReport(
         lines=[
-            f"{args.target}/{name}.csv: {size} videos ({size / total:.1%}) in {len(counts[name])} classes"
+            f"{paths[name]}: {counted(size, 'video')} ({size / total:.1%}) in "
+            f"{counted(len(counts[name]), 'class', 'classes')}{_describe_missing(counts[name], labels)}"
+            + ("; an earlier list was replaced" if name in replaced else "")
             for name, size in sizes.items()
         ],
         values={"source": args.list, "groups": len(set(groups)), "sizes": sizes, "classes": counts},
@@ -138,16 +141,29 @@ def _refuse_stale_lists(args: argparse.Namespace, videos: VideoList, written: It
             )
 
 
+def _describe_missing(held: Mapping[str, int], labels: Sequence[str]) -> str:
+    """Returns a warning about the classes that a list lacks; empty where it has all."""
+    if not (missing := sorted(set(labels) - set(held))):
+        return ""
+    shown = ", ".join(missing[:_MAX_NAMED]) + (", …" if len(missing) > _MAX_NAMED else "")
+    return f"; warning: lacks {counted(len(missing), 'class', 'classes')} ({shown})"
+
+
 def _split_into_folds(args: argparse.Namespace, videos: VideoList, groups: Sequence[str]) -> CommandReport:
     if args.folds is not None and args.folds < 2:
-        raise DataError(f"--folds {args.folds}: must be 2 or more")
-    if not 0 < args.val_fraction < 1:
-        raise DataError(f"--val-fraction {args.val_fraction}: must be above 0 and less than 1, such as 0.15")
+        raise UsageError(f"--folds {args.folds}: must be 2 or more")
+    if args.val_fraction is not None and not 0 < args.val_fraction < 1:
+        raise UsageError(f"--val-fraction {args.val_fraction}: must be above 0 and less than 1, such as 0.15")
     labels = [entry.label for entry in videos.entries]
     folds = make_folds(labels, groups, args.folds or 0, val_fraction=args.val_fraction, seed=args.seed)
     if os.path.exists(stale := os.path.join(args.target, f"fold_{len(folds)}")):
         raise DataError(f"{stale}: is of a division into more folds; delete it, or choose another folder")
-    lines = [f"{len(videos.entries)} videos of {len(set(groups))} groups in {len(folds)} folds"]
+    lines = [
+        f"{counted(len(videos.entries), 'video')} of {counted(len(set(groups)), 'group')} "
+        f"in {len(folds)} folds"
+    ]
+    if os.path.exists(os.path.join(args.target, "fold_0")):
+        lines.append(f"{args.target}: the lists of an earlier division were replaced")
     videos.write_all(
         {
             os.path.join(args.target, f"fold_{number}", f"{name}.csv"): [videos.entries[i] for i in chosen]
@@ -174,7 +190,7 @@ def _parse_fractions(texts: Sequence[str]) -> dict[str, float]:
         try:
             fractions[name] = float(fraction)
         except ValueError:
-            raise DataError(f"--shares {text}: must be NAME=FRACTION, such as train=0.8") from None
+            raise UsageError(f"--shares {text}: must be NAME=FRACTION, such as train=0.8") from None
     if min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6 or not all(fractions):
-        raise DataError(f"--shares {' '.join(texts)}: fractions must be above 0 and their sum 1")
+        raise UsageError(f"--shares {' '.join(texts)}: fractions must be above 0 and their sum 1")
     return fractions

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.errors import DataError
-from slowfast.files import atomic_write, write_text
+from slowfast.errors import counted
+from slowfast.files import atomic_write, output_file, write_text
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport
@@ -28,6 +28,9 @@ examples:
     slowfast prepare stats data/train.csv --plots data/train.html --report data/train_stats.json
 """
 
+# Units with their sizes in seconds and bytes, large ones first.
+_TIMES = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+_BYTES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("bytes", 1.0))
 _MEASURES = {
     "seconds": "duration, s",
     "frames": "frames",
@@ -36,12 +39,15 @@ _MEASURES = {
     "height": "height, pixels",
 }
 
-_PLOT_SUFFIXES = (".png", ".html")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("--plots", metavar="FILE", help="plots, as .png or as a self-contained .html")
+    parser.add_argument(
+        "--plots",
+        type=output_file(".png", ".html"),
+        metavar="FILE",
+        help="plots, as .png or as a self-contained .html",
+    )
     add_work_arguments(parser, time_limit=60.0)
 
 
@@ -49,8 +55,6 @@ def run(args: argparse.Namespace) -> CommandReport:
     """Computes the statistics and returns their report."""
     from slowfast.preparation.file_work.work import survey  # here, so that `--help` stays fast
 
-    if args.plots and Path(args.plots).suffix.lower() not in _PLOT_SUFFIXES:
-        raise DataError(f"--plots {args.plots}: must end in {' or '.join(_PLOT_SUFFIXES)}")
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     facts = survey(
         videos.paths, work_options(args, "stats"), decode=False, with_hash=False, description="stats"
@@ -83,21 +87,37 @@ def summarize_videos(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Comm
         "codecs": dict(Counter(fact.codec for fact in read).most_common()),
         "classes": dict(Counter(labels).most_common()),
     }
-    lines = [f"{len(facts)} videos, {values['hours']:.2f} hours, {values['gigabytes']:.2f} GB"]
+    size = sum(fact.bytes for fact in read)
+    duration = sum(fact.seconds for fact in read)
+    lines = [f"{counted(len(facts), 'video')}, {_with_unit(duration, _TIMES)}, {_with_unit(size, _BYTES)}"]
     lines += [f"  {count} {problem}" for problem, count in problems.items()]
     lines.append("codecs: " + ", ".join(f"{name} {count}" for name, count in values["codecs"].items()))
+    if read:
+        lines.append(f"{'':<18}" + "".join(f"{name:>9}" for name in ("min", "25 %", "median", "75 %", "max")))
     for measure, title in _MEASURES.items() if read else ():
         column = np.array([getattr(fact, measure) for fact in read], np.float64)
         quartiles = np.percentile(column, [0, 25, 50, 75, 100]).tolist()
         names = ("least", "quarter", "median", "three_quarters", "most")
         values[measure] = dict(zip(names, quartiles, strict=True))
-        lines.append(f"{title:<18}" + " … ".join(f"{value:.4g}" for value in quartiles))
+        lines.append(f"{title:<18}" + "".join(f"{value:>9.4g}" for value in quartiles))
     values["variable_rate"] = [fact.path for fact in read if fact.variable_rate]
     lines += list_variable_rates(read)
     if labels:
         counts = list(values["classes"].values())
-        lines.append(f"{len(counts)} classes with {min(counts)} to {max(counts)} videos")
+        classes = counted(len(counts), "class", "classes")
+        videos = counted(max(counts), "video")
+        lines.append(
+            f"{classes} with {videos} each"
+            if min(counts) == max(counts)
+            else f"{classes} with {min(counts)} to {videos}"
+        )
     return CommandReport(lines, values)
+
+
+def _with_unit(value: float, units: Sequence[tuple[str, float]]) -> str:
+    """Returns a value with the largest unit that it has at least one of."""
+    name, size = next((unit for unit in units if value >= unit[1]), units[-1])
+    return f"{value / size:.4g} {name}"
 
 
 def _write_plots(path: Path, facts: Sequence[VideoFacts], report: CommandReport) -> None:

@@ -203,10 +203,13 @@ def is_complete_jpeg(data: bytes) -> bool:
 
 
 def open_error_text(error: Exception) -> str:
-    """Returns the message of an error in opening or reading, without FFmpeg's list of allowed formats."""
+    """Returns the message of an error in opening or reading, without its number and the allowed formats."""
     text = str(error)
     if "whitelist" in text:
         return "its format is a playlist, a network stream or a list of other files, which are not followed"
+    if isinstance(error, OSError | av.FFmpegError) and error.strerror:
+        log = getattr(error, "log", None) or ()
+        return "; ".join([error.strerror, *(part.strip() for part in log[2:])])
     return text
 
 
@@ -268,7 +271,7 @@ def check_is_file(path: str) -> None:
             return
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        raise DecodeError(path, reason_of(error), str(error)) from error
+        raise DecodeError(path, reason_of(error), open_error_text(error)) from error
     if not stat.S_ISREG(status.st_mode):
         raise DecodeError(path, "not a file")
     if status.st_size == 0:

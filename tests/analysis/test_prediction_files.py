@@ -98,14 +98,24 @@ def test_the_command_prints_results_and_writes_the_requested_files(
         "over videos ([–]: all samples of the bootstrap agree)"
     )
     assert load_predictions(fused).predicted.tolist() == [0, 1, 2]
+    assert lines[-2:] == [str(fused), str(tmp_path / "fused.csv")]
 
     assert main(["predictions", files[1], "--confusion", str(confusion), "--worst", "2"]) == 0
     output = capsys.readouterr().out
     assert "archery      0.0 %  of 1" in output
     assert "archery predicted as bowling    1 times" in output
+    assert output.splitlines()[-1] == str(confusion)
     assert list(csv.reader(confusion.open()))[1] == ["archery", "0", "1", "0"]
     assert main(["predictions", files[1], "--confusion", str(tmp_path / "confusion.png")]) == 0
     assert (tmp_path / "confusion.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_weights_that_do_not_fit_the_files_are_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predictions", "a.npz", "b.npz", "--weights", "1"]) == 2
+    assert "--weights: must be 2 numbers, one per predictions file" in capsys.readouterr().err
+    for option in ("--weights=1", "--output=c.npz"):
+        assert main(["predictions", "a.npz", option]) == 2
+        assert "apply to fusion only; give several predictions files" in capsys.readouterr().err
 
 
 def test_a_path_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
@@ -126,3 +136,13 @@ def test_videos_with_several_classes_have_average_precision_and_no_confusion_mat
     assert "archery    100.0 %  of 1" in output
     assert main(["predictions", file, "--confusion", str(tmp_path / "c.csv")]) == 1
     assert "a confusion matrix requires one class per video" in capsys.readouterr().err
+
+
+def test_a_table_of_predictions_is_not_the_file_that_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "results.csv"
+    table.write_text("video_id,path\n")
+    with pytest.raises(DataError, match=r"results\.csv cannot be read .*: its name must end in \.npz$"):
+        load_predictions(table)
+    table.with_suffix(".npz").touch()
+    with pytest.raises(DataError, match=r"; give .*results\.npz, which lies beside it"):
+        load_predictions(table)

@@ -41,7 +41,7 @@ def test_only_modules_with_a_command_line_are_listed() -> None:
 def test_an_unknown_analysis_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["backbone"])
-    assert "invalid choice: 'backbone'" in capsys.readouterr().err
+    assert "did you mean `slowfast analyze backbones`?" in capsys.readouterr().err
 
 
 def test_backbones_are_listed_by_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,13 +102,35 @@ def test_without_a_command_the_list_is_printed_and_the_status_is_2(
     assert "  extract " in capsys.readouterr().err
 
 
-def test_an_unknown_command_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("vtn xyz", "xyz: is not a command of vtn; must be one of explain, export, predict,"),
+        ("vtn predct", "predct: is not a command of vtn; did you mean `vtn predict`?"),
+        ("vtn run", "run: is not a command of vtn; use `slowfast run`"),
+        ("slowfast train", "train: is not a command of slowfast; use `slowfast run`"),
+        ("slowfast prepare splt", "did you mean `slowfast prepare split`?"),
+    ],
+)
+def test_an_unknown_command_is_refused_with_what_may_be_meant(
+    command: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *arguments = command.split()
     with pytest.raises(SystemExit) as stop:
-        vtn.cli.main.main(["predikt"])
+        importlib.import_module(f"{program}.cli.main").main(arguments)
     assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert "invalid choice: 'predikt'" in error
-    assert "quickstart" in error
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_named_like_an_option_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash.mp4").touch()
+    with pytest.raises(SystemExit) as stop:
+        vtn.cli.main.main(["predict", "model", "-dash.mp4"])
+    assert stop.value.code == 2
+    assert "-dash.mp4; write ./-dash.mp4 for the file of this name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("program", ["slowfast", "vtn"])

@@ -90,3 +90,8 @@ def test_a_value_of_another_type_is_refused_with_the_type_it_must_be(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         convert(value, default)
+
+
+def test_a_text_in_place_of_a_list_of_texts_is_shown_in_brackets() -> None:
+    with pytest.raises(ValueError, match=r'must be a list of texts such as "\[my_loss\.py\]"'):
+        convert("my_loss.py", ())

@@ -268,14 +268,29 @@ def test_without_auto_resume_earlier_checkpoints_are_moved(colour_videos: Path, 
     assert sorted(path.name for path in tmp_path.glob("checkpoints*")) == ["checkpoints", "checkpoints.1"]
 
 
+@pytest.mark.parametrize(("num_gpus", "level"), [(1, "INFO"), (4, "WARNING")])
 def test_a_run_configured_for_gpus_uses_the_cpu_without_them(
-    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_gpus: int, level: str
 ) -> None:
+    """One GPU is the default, so that its absence is not worth a warning."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "NUM_GPUS", 4)
+    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "NUM_GPUS", num_gpus)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
     log = (tmp_path / "stdout.log").read_text()
-    assert "NUM_GPUS is 4, but this node has no GPU: using one CPU process" in log
+    warning = f"NUM_GPUS is {num_gpus}, but this node has no GPU: using one CPU process"
+    assert f"[{level}] slowfast.engine.run: {warning}" in log
+
+
+def test_the_log_counts_left_out_videos_and_says_why_it_ends(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("TRAIN.BATCH_SIZE", 6, "TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False)
+    cfg = tiny_config(colour_videos, tmp_path, *options)
+    assert run(cfg) == 0
+    log = (tmp_path / "stdout.log").read_text()
+    videos = len((Path(cfg.DATA.PATH_TO_DATA_DIR) / "train.csv").read_text().splitlines())
+    assert f"{videos % 6} of {videos} videos are left out of each epoch, others each time" in log
+    steps = videos // 6 * cfg.SOLVER.MAX_EPOCH
+    assert f"training ended after 1 step of {steps} (TRAIN.MAX_STEPS = 1)" in log
+    assert log.count("decoder of videos: ") == 1
 
 
 def test_several_nodes_need_an_address(colour_videos: Path, tmp_path: Path) -> None:

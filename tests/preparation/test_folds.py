@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slowfast.cli.prepare import main
-from slowfast.errors import DataError
+from slowfast.errors import UsageError
 from slowfast.preparation.folds import make_folds
 
 
@@ -56,8 +56,17 @@ def test_one_group_is_left_out_at_a_time() -> None:
     ],
 )
 def test_too_few_groups_are_refused(num_folds: int, val_fraction: float, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UsageError, match=message):
         make_folds(list("aabbcc"), list("xxyyzz"), num_folds, val_fraction=val_fraction, seed=0)
+
+
+def test_the_default_validates_with_a_group_where_the_fraction_is_less_than_one() -> None:
+    labels = list("aaaaabbbbc")
+    for fold in make_folds(labels, [str(i) for i in range(10)], 3, val_fraction=None, seed=0):
+        assert len(fold.val) == 1
+        assert {labels[video] for video in fold.train} >= {labels[video] for video in fold.val}
+    for fold in make_folds(labels * 10, [str(i) for i in range(100)], 5, val_fraction=None, seed=0):
+        assert len(fold.val) == 12  # 15 % of 80
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +64,26 @@ def test_no_process_is_left_when_the_caller_stops() -> None:
     assert time.monotonic() - started < 20
     with pytest.raises(StopIteration):
         next(outcomes)
+
+
+def test_ctrl_c_during_the_imports_of_the_server_prints_one_line(tmp_path: Path) -> None:
+    """Ctrl-C goes to all processes of the terminal, the server of processes among them."""
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    command = [sys.executable, "-m", "slowfast.cli.main", "prepare", "scan", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not _has_server(process.pid) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)  # its imports take longer
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "slowfast prepare scan: interrupted; the same command continues from here\n"
+
+
+def _has_server(pid: int) -> bool:
+    """Returns whether a process has started a server of processes."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return any(b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)

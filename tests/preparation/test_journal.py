@@ -131,4 +131,5 @@ def test_a_file_that_is_not_a_journal_is_not_appended_to(
     Path(report).write_text('{"videos": 1}\n')
     with pytest.raises(DataError, match="is not a journal"):
         Journal(report, {})
-    assert main([*arguments, str(tmp_path)]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main([*arguments, str(tmp_path)])

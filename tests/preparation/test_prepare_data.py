@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,13 +59,12 @@ def test_help_does_not_import_torch() -> None:
         (["scan", "empty"], "empty: contains no video file"),
         (["resize", "data", "data"], "would replace the videos; choose another folder"),
         (["resize", "data", "data/small"], "data/small: is inside data, so that the next call would resize"),
-        (["split", "good.csv", "out", "--shares", "train=0.8", "val=0.8"], "their sum 1"),
+        (["scan", "data/a.mp4"], "data/a.mp4: is a video; give a list of videos, or the folder data for all"),
         (["resize", "data", "link"], "link: is inside data, so that the next call would resize"),
         (
             ["split", "./good.csv", "", "--shares", "good=0.8", "val=0.2"],
             "good.csv: is the list itself and would be overwritten; choose another folder",
         ),
-        (["split", "good.csv", "out", "--shares", "train"], "--shares train: must be NAME=FRACTION"),
         (
             ["split", "good.csv", "out", "--shares", "a=1", "--group-by", "("],
             "must be a regular expression",
@@ -72,11 +72,6 @@ def test_help_does_not_import_torch() -> None:
         (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "z"], "does not match a.mp4"),
         (["split", "data", "out", "--shares", "a=1"], "without labels; write a list with make-csv"),
         (["make-csv", "empty", "--out", "x.csv"], "contains no class folder"),
-        (
-            ["make-csv", "data", "--dataset", "ucf", "--out", "x.csv"],
-            "--dataset ucf: must be one of features, frames,",
-        ),
-        (["make-csv", "data", "--dataset", "ucf101", "--out", "x.csv"], "--num-classes: must be given"),
     ],
 )
 def test_errors_name_the_cause_without_a_traceback(
@@ -98,6 +93,30 @@ def test_errors_name_the_cause_without_a_traceback(
     assert message in error
     assert "Traceback" not in error
     assert (tmp_path / "good.csv").read_text() == "a.mp4 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("split good.csv out --shares train=0.8 val=0.8", "their sum 1"),
+        ("split good.csv out --shares train", "--shares train: must be NAME=FRACTION"),
+        ("split good.csv out --folds 20", "--folds 20: must be at most the number of groups"),
+        ("split good.csv out --folds 2 --val-fraction 2", "--val-fraction 2.0: must be above 0"),
+        ("make-csv data --dataset ucf --out x.csv", "--dataset ucf: must be one of features, frames,"),
+        ("make-csv data --dataset ucf101 --out x.csv", "--num-classes: must be given"),
+    ],
+)
+def test_wrong_options_have_a_status_of_their_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.csv").write_text("a.mp4 1\nb.mp4 1\n")
+    assert main(arguments.split()) == 2
+    assert message in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------- scan
@@ -158,6 +177,8 @@ def test_scan_lists_bad_videos_with_reasons_and_writes_a_clean_list(
     assert clean.read_text() == "also good.webm 0\ngood.mp4 4\n"
     assert "good.mp4: label conflict" not in (text := capsys.readouterr().out)
     assert f"{mixed_videos / 'twin.mp4'}: label conflict (same content as {mixed_videos / 'good.mp4'}" in text
+    assert f"{mixed_videos / 'text.mp4'}: not a video (Invalid data found" in text
+    assert "[Errno" not in text
     facts = {Path(fact["path"]).name: fact for fact in report["facts"]}["good.mp4"]
     assert (facts["frames"], facts["width"], facts["codec"]) == (30, 64, "h264")
     assert facts["seconds"] == pytest.approx(1.2)
@@ -316,18 +337,23 @@ def test_make_csv_writes_lines_that_read_as_the_same_paths(tmp_path: Path, separ
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "message"),
+    ("name", "options", "status", "message"),
     [
-        ("x\ny.mp4", (), "cannot be a line of a list separated by ' '; rename the file"),
-        ("x.mp4", ("--separator", ", "), "--separator ', ': must be one ASCII character"),
+        ("x\ny.mp4", (), 1, "cannot be a line of a list separated by ' '; rename the file"),
+        ("x.mp4", ("--separator", ", "), 2, "--separator ', ': must be one ASCII character"),
     ],
 )
 def test_make_csv_refuses_lines_that_cannot_be_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, options: tuple[str, ...], message: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    options: tuple[str, ...],
+    status: int,
+    message: str,
 ) -> None:
     (tmp_path / "bow").mkdir()
     (tmp_path / "bow" / name).touch()
-    assert main(["make-csv", str(tmp_path), "--out", str(tmp_path / "all.csv"), *options]) == 1
+    assert main(["make-csv", str(tmp_path), "--out", str(tmp_path / "all.csv"), *options]) == status
     assert message in capsys.readouterr().err
     assert not (tmp_path / "all.csv").exists()
 
@@ -362,6 +388,19 @@ def test_make_csv_of_a_second_split_keeps_the_indices_of_the_first(
     assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
     assert "classes.json: 'c' = '2' is not a valid class index" in capsys.readouterr().err
     assert not (tmp_path / "new.csv").exists()
+
+
+def test_make_csv_mentions_the_file_of_the_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "videos" / "wave").mkdir(parents=True)
+    (tmp_path / "videos" / "wave" / "a.mp4").touch()
+    arguments = ["make-csv", str(tmp_path / "videos"), "--out", str(tmp_path / "all.csv")]
+    lines = [f"{tmp_path}/all.csv: 1 video", f"{tmp_path}/classes.json: 1 class"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"{lines[1]}, with the indices of an earlier list"
 
 
 def test_make_csv_ignores_hidden_folders(tmp_path: Path) -> None:
@@ -414,6 +453,24 @@ def test_split_keeps_lines_classes_and_groups(tmp_path: Path) -> None:
     assert not groups["train"] & groups["val"]
 
 
+def test_split_warns_of_missing_classes_and_says_what_it_replaces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "all.csv").write_text("".join(f"{i}.mp4 {i % 2}\n" for i in range(10)))
+    arguments = ["split", str(tmp_path / "all.csv"), str(tmp_path), "--shares", "train=0.9", "val=0.1"]
+    assert main(arguments) == 0
+    train, val = capsys.readouterr().out.splitlines()
+    assert train == f"{tmp_path}/train.csv: 9 videos (90.0%) in 2 classes"
+    assert "val.csv: 1 video (10.0%) in 1 class; warning: lacks 1 class (" in val
+    assert main(arguments) == 0
+    assert [
+        line.endswith("; an earlier list was replaced") for line in capsys.readouterr().out.splitlines()
+    ] == [
+        True,
+        True,
+    ]
+
+
 def test_divide_is_stratified_seeded_and_random() -> None:
     rng = np.random.default_rng(0)
     labels = [str(label) for label in rng.choice(10, 2000, p=np.arange(1, 11) / 55)]
@@ -441,5 +498,8 @@ def test_stats_and_plots(mixed_videos: Path, tmp_path: Path, capsys: pytest.Capt
     assert report["frames"]["least"] == 3
     assert report["fps"]["median"] == pytest.approx(25, abs=0.1)
     assert len(report["classes"]) == 9
-    assert "9 classes with 1 to 1 videos" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "9 classes with 1 video each" in printed
+    assert "9 videos, 7.56 seconds, 42.91 kB" in printed
+    assert re.search(r"^ +min +25 % +median +75 % +max\nduration, s ", printed, re.MULTILINE)
     assert os.path.exists(videos / "all.csv.stats.jsonl")

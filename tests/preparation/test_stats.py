@@ -26,6 +26,7 @@ def test_other_formats_of_plots_are_refused_before_the_work(
 ) -> None:
     (tmp_path / "v").mkdir()
     write_video(tmp_path / "v/a.mp4", 5)
-    assert main(["stats", str(tmp_path / "v"), "--plots", str(tmp_path / name)]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["stats", str(tmp_path / "v"), "--plots", str(tmp_path / name)])
     assert f"{name}: must end in .png or .html" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["v"]

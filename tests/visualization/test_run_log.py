@@ -94,6 +94,23 @@ def test_the_command_prints_a_table_and_writes_curves(
     assert [row["val_top1"] for row in rows] == ["40.0", "70.0", "60.0"]
 
 
+def test_long_runs_are_shown_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging(tmp_path)
+    for epoch in range(1, 198):
+        count = CountOf(epoch, 197)
+        log_json_stats({"_type": "train_epoch", "epoch": count, "loss": 1.0, "lr": 0.1, "dt": 0.5})
+        log_json_stats({"_type": "val_epoch", "epoch": count, "loss": 1.0, "top1_err": abs(epoch - 98)})
+    close_logging()
+    capsys.readouterr()
+    assert main(["log", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    epochs = [int(line.split()[0]) for line in lines[2:-2]]
+    assert epochs == sorted({*range(1, 198, 10), 98, 197})
+    assert lines[-2] == "  22 of 197 epochs; --all prints all"
+    assert main(["log", str(tmp_path), "--all"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 1 + 197 + 1
+
+
 def test_a_folder_without_metrics_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="contains no log; give a run's OUTPUT_DIR"):
         read_run_log(tmp_path)

@@ -25,6 +25,7 @@ from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
+from vtn.backbones.hub_access import hub_access
 from vtn.frame_model import FrameModel
 from vtn.hub import HubModel, check_hash
 from vtn.publishing.zoo import find_published
@@ -137,7 +138,8 @@ def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
             raise
         options = {key: fields[key] for key in ("revision", "cache_dir", "token") if key in fields}
         try:
-            return Path(hf_hub_download(str(name), CONFIG_NAME, **options))
+            with hub_access(str(name)):
+                return Path(hf_hub_download(str(name), CONFIG_NAME, **options))
         except (OSError, ValueError) as failure:
             problem = f"{error.problems[0]}; the Hugging Face hub was asked too: {_first_line(failure)}"
             raise ConfigError(problem) from failure

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from slowfast.errors import ConfigError, DataError
+from slowfast.errors import ConfigError, DataError, counted
 from slowfast.registry import Registry
 
 if TYPE_CHECKING:
@@ -95,6 +95,9 @@ class TrainSampler:
             augmentation, Hoffer et al., 2020). Clip r of epoch e is drawn as that of epoch ``e × R + r``. Two
             neighbouring videos are repeated together, so that neighbouring clips are of different videos.
 
+    Attributes:
+        global_batch: as given.
+
     Raises:
         ConfigError: where the batch cannot be divided among the processes.
         DataError: where the data set has fewer samples than one batch.
@@ -121,7 +124,7 @@ class TrainSampler:
                 "make TRAIN.BATCH_SIZE smaller"
             )
         self._num_samples = num_samples
-        self._global_batch = global_batch
+        self.global_batch = global_batch
         self._rank = rank
         self._batch = global_batch // world_size
         self._seed = seed
@@ -131,7 +134,7 @@ class TrainSampler:
 
     def __len__(self) -> int:
         """Returns the number of steps of a full epoch."""
-        return self._num_samples // self._global_batch
+        return self._num_samples // self.global_batch
 
     def set_position(self, epoch: int, step: int = 0) -> None:
         """Makes the next iteration start at ``step`` of ``epoch``; both count from 0."""
@@ -141,7 +144,7 @@ class TrainSampler:
         epoch = self._epoch
         order = self._order(epoch)
         for step in range(self._step, len(self)):
-            start = step * self._global_batch + self._rank * self._batch
+            start = step * self.global_batch + self._rank * self._batch
             indices = order[start : start + self._batch].tolist()
             yield [
                 SampleRef(epoch * self._repeats + repeat + _AGAIN * (index // self._num_samples), sample)
@@ -220,6 +223,18 @@ class ShardSampler(TrainSampler):
         if not 0 < self._shards.together < len(self._shards.starts) - 1:
             return super()._order(epoch)
         return self._shards.shuffle(np.random.default_rng((self._seed, epoch)))
+
+
+def describe_left_out(sampler: object, num_samples: int) -> str:
+    """Returns how many samples each epoch leaves out; empty where none, or where samples may be repeated."""
+    if not isinstance(sampler, TrainSampler) or isinstance(sampler, ClassSampler):
+        return ""
+    if not (left_out := num_samples % sampler.global_batch):
+        return ""
+    return (
+        f"{left_out} of {counted(num_samples, 'video')} {'is' if left_out == 1 else 'are'} left out of each "
+        f"epoch, others each time: a last batch of fewer than {sampler.global_batch} is not used"
+    )
 
 
 @SAMPLER_REGISTRY.register("shuffle")

@@ -69,6 +69,12 @@ class Headroom:
         about = "about " if self.is_estimated else ""
         times = f"compute {self.compute:.3g} s, with loading {about}{self.step:.3g} s"
         place = "" if self.workers else ", in the training process itself (DATA_LOADER.NUM_WORKERS 0)"
+        if self.limit == LOADING and self._workers_suffice:
+            return (
+                f"{times}: waits for data, although {_count(self.workers, 'worker')} can load a batch per "
+                f"{self.seconds_per_batch:.3g} s: for their start, single slow videos, or cores that other "
+                "programs use"
+            )
         if self.limit == LOADING:
             return f"{times}: loading limits ({self._describe_stage()}){place}; {self._remedy()}"
         if self.workers == 0:
@@ -103,11 +109,8 @@ class Headroom:
 
     def _remedy(self) -> str:
         more = self.workers_needed - self.workers
-        if more <= 0:
-            return (
-                f"{_count(self.workers, 'worker')} can load a batch per {self.seconds_per_batch:.3g} s, so "
-                "the rest is their start, single slow videos, or cores that other programs use"
-            )
+        if more <= 0:  # the copy to the device is longer than what the workers do
+            return self._less_work()
         if self._can_hide:
             return f"{_count(more, 'more worker' if self.workers else 'worker')} would hide it"
         computing = self.cores.computing
@@ -118,6 +121,12 @@ class Headroom:
         if idle > 0:
             return f"{_count(idle, 'more worker')} would shorten it, but {few}"
         return f"more workers would not help: {few}"
+
+    @property
+    def _workers_suffice(self) -> bool:
+        """Whether batches arrive as fast as the model takes them, on average."""
+        is_copying = self.device_copy > self.seconds_per_batch
+        return self.workers >= self.workers_needed and not is_copying
 
     @property
     def _can_hide(self) -> bool:

@@ -14,6 +14,7 @@ from slowfast.checkpoint.writer import CheckpointWriter
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import find_class_names, named_classes
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
+from slowfast.datasets.loading.samplers import describe_left_out
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.datasets.views.mixing import BatchMixer, build_mixer
 from slowfast.distributed.device import uses_pinned_memory
@@ -33,7 +34,7 @@ from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
 from slowfast.engine.training.training_run import TrainingRun
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, counted
 from slowfast.features.mixing import FeatureMixer
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
@@ -84,6 +85,8 @@ def build_training_run(
             model, loader, world, mean=mean, std=std, precision=precision, interrupt=interrupt
         )
     _log_setup(cfg, world, precision, batch_size=batch_size, steps_per_epoch=len(loader), scale=scale)
+    if left_out := describe_left_out(loader.batch_sampler, len(dataset)):
+        logger.info("%s", left_out)
     # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
@@ -191,12 +194,12 @@ def _log_setup(
     """Logs the size of a step; ``batch_size`` is the clips of each process."""
     micro_batches = cfg.TRAIN.GRAD_ACCUM_STEPS
     logger.info(
-        "training: %d clips per step = %s × %d%s; %d steps per epoch; %s",
-        batch_size * world.size,
-        "1 process" if world.size == 1 else f"{world.size} processes",
+        "training: %s per step = %s × %d%s; %s per epoch; %s",
+        counted(batch_size * world.size, "clip"),
+        counted(world.size, "process", "processes"),
         batch_size,
         f", in {micro_batches} micro-batches" if micro_batches > 1 else "",
-        steps_per_epoch,
+        counted(steps_per_epoch, "step"),
         precision,
     )
     if scale != 1:

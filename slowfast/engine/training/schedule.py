@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slowfast.checkpoint.state import TrainingProgress
+from slowfast.errors import counted
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Schedule:
         if progress.step + 1 == self.steps_per_epoch:
             return TrainingProgress(progress.epoch + 1, 0)
         return TrainingProgress(progress.epoch, progress.step + 1)
+
+    def describe_early_end(self, progress: TrainingProgress) -> str:
+        """Returns why a training ends at ``progress``; empty unless it is before the last epoch's end."""
+        steps, full = self.steps_to(progress), self.max_epoch * self.steps_per_epoch
+        if not self.max_steps or progress < self.end or steps >= full:
+            return ""
+        return f"training ended after {counted(steps, 'step')} of {full} (TRAIN.MAX_STEPS = {self.max_steps})"
 
     def validates_at(self, progress: TrainingProgress) -> bool:
         """Returns whether a validation is due at ``progress``; always at the end of the run."""

@@ -72,6 +72,8 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
                 run.selection.patience,
                 run.selection.describe(),
             )
+        elif ended := run.schedule.describe_early_end(end):
+            logger.info("%s", ended)
     finally:
         run.close()
     if checkpoint is not None and end == start:

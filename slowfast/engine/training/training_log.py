@@ -22,8 +22,6 @@ from slowfast.tracking.trackers import Trackers
 logger = get_logger(__name__)
 
 MAX_LISTED = 20
-# Fraction of a step spent waiting for data above which the log gives advice.
-MUCH_WAITING = 0.3
 
 
 @dataclass
@@ -208,19 +206,13 @@ class TrainingLog:
 
 
 def describe_epoch(epoch: int, max_epoch: int, metrics: Mapping[str, float]) -> str:
-    """Returns an epoch's metrics as a sentence, with advice if the model often waits for data."""
+    """Returns an epoch's metrics as a sentence. Advice against waiting is in the line on the headroom."""
     accuracy = f", top-1 {100 - metrics['top1_err']:.2f} %" if "top1_err" in metrics else ""
     waiting = metrics["dt_data"] / max(metrics["dt"], 1e-9)
-    text = (
+    return (
         f"epoch {epoch}/{max_epoch}: loss {metrics['loss']:.4f}{accuracy}, {metrics['dt']:.3g} s per step, "
         f"{waiting:.0%} of it waiting for data"
     )
-    if waiting > MUCH_WAITING:
-        text += (
-            " (to make it faster, set DATA_LOADER.NUM_WORKERS to the number of cores per process, and scale "
-            "large videos down: slowfast prepare resize)"
-        )
-    return text
 
 
 def validation_metrics(evaluation: Evaluation) -> dict[str, float]:

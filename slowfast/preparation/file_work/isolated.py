@@ -9,7 +9,9 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Generic, TypeVar
@@ -68,6 +70,7 @@ def run_isolated(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
+    _start_server()
     running: dict[Connection, _Running] = {}
     remaining = iter(paths)
     try:
@@ -93,6 +96,19 @@ def run_isolated(
             _terminate(receiver, entry)
 
 
+def _start_server() -> None:
+    """Starts the server that forks the processes, unless it runs; Ctrl-C does not reach it.
+
+    It ignores Ctrl-C by itself only after its imports, which take seconds, and would print a traceback.
+    """
+    resource_tracker.ensure_running()  # first, since its start unblocks the signal
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which new processes inherit
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 def _run_task(sender: Connection, task: Callable[[str], T], path: str) -> None:
     # Ctrl-C is handled by the main process, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -106,7 +122,8 @@ def _run_task(sender: Connection, task: Callable[[str], T], path: str) -> None:
         outcome = Outcome(path, None, "unreadable", str(error))
     except Exception as error:
         outcome = Outcome(path, None, UNEXPECTED, f"{type(error).__name__}: {error}")
-    sender.send(outcome)
+    with suppress(BrokenPipeError):  # the main process has ended
+        sender.send(outcome)
 
 
 def _receive(receiver: Connection, entry: _Running) -> Outcome[T]:

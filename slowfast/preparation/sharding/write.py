@@ -73,9 +73,16 @@ def write_shards(
             with lock:
                 progress.update()
 
+        def write(shard: PlannedShard) -> WrittenShard:
+            try:
+                return _write_shard(shard, folder, count)
+            except BaseException:
+                stop.set()  # here, so that this thread does not begin its next shard
+                raise
+
         with ThreadPoolExecutor(threads) as pool:
             try:
-                tasks = [pool.submit(_write_shard, shard, folder, count) for shard in remaining]
+                tasks = [pool.submit(write, shard) for shard in remaining]
                 for task in as_completed(tasks):
                     yield task.result()
             finally:  # after Ctrl-C or an error the threads end with their current video

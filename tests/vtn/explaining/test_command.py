@@ -36,6 +36,14 @@ def test_a_page_with_its_files(
     assert len(values["top_frames"]) <= 2
 
 
+def test_an_unknown_class_is_a_wrong_argument(
+    published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--output", str(tmp_path / "page.html"), "--class", "up"]
+    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 2
+    assert "--class 'up': must be a name of a class (" in capsys.readouterr().err
+
+
 def test_a_split_is_measured(
     published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,7 +107,7 @@ def test_a_summary_counts_videos_that_beat_random_order() -> None:
     [
         (["MODEL"], "give SOURCE and one VIDEO, or SOURCE and --split"),
         (["MODEL", "a.mp4", "--split", "b.csv"], "give SOURCE and one VIDEO, or SOURCE and --split"),
-        (["MODEL", "a.mp4"], "--output : must be given, and end in .html"),
+        (["MODEL", "a.mp4"], "--output: must be given; name the page, such as"),
         (["MODEL", "a.mp4", "--output", "a.html", "--limit", "3"], "belong to --split"),
         (["MODEL", "--split", "a.csv", "--output", "a.html"], "must end in .json with --split"),
         (["MODEL", "--split", "a.csv", "--class", "x"], "--class: belongs to the explanation of one VIDEO"),

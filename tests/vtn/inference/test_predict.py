@@ -354,7 +354,8 @@ class TestCommandLine:
         shown = capsys.readouterr().out
         assert f"1. class {best}  {expected.max():.3f}" in shown
         assert "over time" in shown
-        assert len(list((tmp_path / "features").glob("video-*.npy"))) == 1
+        (features,) = (tmp_path / "features").glob("video-*.npy")
+        assert f"features of the frames are kept in {features}" in shown
 
     def test_a_name_that_is_not_utf8(
         self, arguments: list[str], video_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -444,13 +445,19 @@ class TestCommandLine:
         assert exit_status([*arguments, *changes]) == status
         assert message in capsys.readouterr().err
 
-    @pytest.mark.parametrize("option", ["--features={}/f.npy", "--output={}/scores.csv", "OUTPUT_DIR {}"])
-    def test_a_folder_that_cannot_be_written_is_reported(
+    @pytest.mark.parametrize("option", ["--features={}/f.npy", "--output={}/scores.csv"])
+    def test_a_file_within_a_file_is_refused(
         self, arguments: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "file").touch()
-        output = ["OUTPUT_DIR", str(tmp_path / "output")]
-        assert main([*arguments, *output, *option.format(tmp_path / "file").split()]) == 1
+        assert exit_status([*arguments, option.format(tmp_path / "file")]) == 2
+        assert f"{tmp_path / 'file'} is not a folder" in capsys.readouterr().err
+
+    def test_a_folder_that_cannot_be_written_is_reported(
+        self, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").touch()
+        assert main([*arguments, "OUTPUT_DIR", str(tmp_path / "file")]) == 1
         last = capsys.readouterr().err.splitlines()[-1]
         assert re.search(rf": \[Errno \d+\] .*: '{tmp_path / 'file'}", last)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.sharding.shards import write_tar
 from tests.support.tiny_models import CLASS_NAMES
@@ -61,6 +62,7 @@ def test_a_folder_with_a_broken_video(
     reason = "not a video (Invalid data found when processing input; moov atom not found)"
     assert failure == f"vtn predict: {clips}/broken.mp4: {reason}"
     assert summary.startswith("2 of 3 videos predicted, 1 failed")
+    assert summary.endswith(" s; 1 other file ignored")
 
     content = json.loads(files["json"].read_text())
     assert content["classes"] == list(CLASS_NAMES)
@@ -75,6 +77,27 @@ def test_a_folder_with_a_broken_video(
     np.testing.assert_allclose(np.array(rows[1][4:], float), expected[0].scores, atol=1e-6)
     assert rows[3][0] == str(clips / "broken.mp4")
     assert rows[3][3].startswith("not a video")
+
+
+def test_an_image_among_videos_is_shown_as_one_frame(
+    published: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (48, 48)).save(clips / "photo.png")
+    files = [str(clips / name) for name in ("photo.png", "a.mp4")]
+    assert exit_status([str(published), *files]) == 0
+    photo, video = capsys.readouterr().out.splitlines()
+    assert photo.startswith(files[0])
+    assert photo.endswith(" (1 frame)")
+    assert "frame" not in video
+    assert exit_status([str(published), files[0]]) == 0
+    assert ", 1 frame scored" in capsys.readouterr().out
+
+
+def test_a_video_in_place_of_the_model_is_named(
+    published: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status([str(clips / "a.mp4"), str(published)]) == 1
+    assert "a.mp4: is a video and not a model; give the model first, then videos" in capsys.readouterr().err
 
 
 def test_one_video_is_shown_in_full(published: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,6 +233,10 @@ def test_ctrl_c_keeps_the_results_so_far(
         (["SOURCE", "a", "--json=-", "--csv=-"], "only one of --json"),
         (["SOURCE", "a", "--output=a.json"], "--output: belongs to --checkpoint"),
         (["a", "--checkpoint=w.pyth"], "--checkpoint: needs --cfg"),
+        (
+            ["/", "--checkpoint=w.pyth", "--cfg=QUICKSTART"],
+            "/: is a folder, but --checkpoint predicts one video; for all videos in it use vtn predict",
+        ),
         (
             ["a", "--checkpoint=w.pyth", "--cfg=QUICKSTART", "--jsonl=a"],
             "--jsonl: belongs to the form",

@@ -21,6 +21,8 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from slowfast.files import output_file
+
 _COLUMNS = (
     ("backbone", 44),
     ("width", 6),
@@ -75,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="files or modules that register backbones, as in the configuration key IMPORTS",
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the table to FILE")
+    parser.add_argument("--json", type=output_file(), metavar="FILE", help="also write the table to FILE")
     parser.add_argument(
         "--args",
         nargs="*",

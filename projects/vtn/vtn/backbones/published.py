@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
+
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from slowfast.errors import ModelError, SlowFastError
 from slowfast.log import get_logger
+from vtn.backbones.hub_access import HubUnreachableError, causes, hub_access
 
 logger = get_logger(__name__)
 
@@ -22,49 +27,51 @@ PAUSES = (1.0, 3.0, 9.0)
 _TRANSIENT = (ConnectionError, TimeoutError, http.client.HTTPException, urllib.error.URLError)
 
 
-def fetch(load: Callable[[], T], *, backbone: str, remedy: str) -> T:
+def fetch(load: Callable[[], T], *, backbone: str, remedy: str, hub_name: str = "") -> T:
     """Returns ``load()``, with further attempts after transient errors of the network.
 
     Args:
         load: builds a model and downloads its weights, or reads them from the local cache.
         backbone: name of the backbone, for messages.
         remedy: instructions for a manual download: the file's address and its target folder.
+        hub_name: ``OWNER/NAME`` of a model on the Hugging Face hub, where ``load`` reads one.
 
     Raises:
         ModelError: if the weights cannot be downloaded, with the reason and the remedy.
     """
     for attempt, pause in enumerate((*PAUSES, None), start=1):
         try:
-            return load()
+            with hub_access(hub_name) if hub_name else nullcontext():
+                return load()
         except SlowFastError:
             raise
         except Exception as error:  # each hub raises errors of its own types
-            causes = list(_causes(error))
-            if pause is not None and any(_is_transient(cause) for cause in causes):
+            chain = list(causes(error))
+            if pause is not None and any(_is_transient(cause) for cause in chain):
                 logger.warning(
                     "backbone %s: attempt %d to get the weights failed (%s); next attempt in %g s",
-                    backbone, attempt, _short(causes[-1]), pause,
+                    backbone, attempt, _short(chain[-1]), pause,
                 )  # fmt: skip
                 time.sleep(pause)
                 continue
+            reason = f"{_short(error)}; {_short(chain[-1])}"
+            if isinstance(error, HubUnreachableError):
+                reason = str(error)
             raise ModelError(
-                f"backbone {backbone!r}: cannot get the published weights ({_short(error)}; "
-                f"{_short(causes[-1])}).\n{remedy}"
+                f"backbone {backbone!r}: cannot get the published weights ({reason}).\n{remedy}"
             ) from error
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields the error and its chain of causes; the original cause comes last."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _is_transient(error: BaseException) -> bool:
     """Returns whether another attempt may succeed."""
+    if isinstance(error, OfflineModeIsEnabled):
+        return False  # a ConnectionError, but of a request that was not sent
     if isinstance(error, urllib.error.HTTPError):
         return error.code in (408, 429) or error.code >= 500
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, socket.gaierror):
+        # Another attempt helps where the name server asks for one, but not for an unknown name.
+        return error.reason.errno == socket.EAI_AGAIN
     return isinstance(error, _TRANSIENT)
 
 

@@ -16,7 +16,8 @@ from vtn.backbones.published import fetch
 
 _POOL = {"cls": "token", "mean": "avg", "map": "map"}
 # Prefixes of timm for models that timm.list_models() does not contain: on a hub, or in a local folder.
-_UNLISTED = ("hf-hub:", "hf_hub:", "local-dir:")
+_ON_HUB = ("hf-hub:", "hf_hub:")
+_UNLISTED = (*_ON_HUB, "local-dir:")
 _RESIZE_HINT = (
     "set VTN.BACKBONE.ARGS.img_size to the crop size (position embeddings are resized to it), or "
     "VTN.BACKBONE.ARGS.dynamic_img_size True (for any size) where the model has it"
@@ -52,7 +53,12 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
             raise ModelError(f"backbone {name!r} with {dict(options)}: {error}; {ARGS_REMEDY}") from error
 
     network = (
-        fetch(lambda: create(True), backbone=name, remedy=_remedy(name, local_file))
+        fetch(
+            lambda: create(True),
+            backbone=name,
+            remedy=_remedy(name, local_file),
+            hub_name="" if has_file else _hub_name(name),
+        )
         if pretrained
         else create(False)
     )
@@ -100,6 +106,16 @@ def _backbone(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
         classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
         feature_map=timm_map,
     )
+
+
+def _hub_name(name: str) -> str:
+    """Returns the name on the Hugging Face hub of a model's weights; empty where timm takes others."""
+    from timm.models import get_pretrained_cfg
+
+    if name.startswith(_UNLISTED):
+        return name.partition(":")[2] if name.startswith(_ON_HUB) else ""
+    published = get_pretrained_cfg(name)
+    return (published.hf_hub_id or "") if published is not None else ""
 
 
 def _local_file(name: str) -> Path:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
+from slowfast.files import output_file
 from vtn.cli.model_options import (
     add_device_option,
     add_frame_rate_option,
@@ -49,7 +50,13 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
     parser.add_argument("source", metavar="SOURCE", help="weights of the model")
     parser.add_argument("video", nargs="?", metavar="VIDEO", help="the video to explain")
-    parser.add_argument("--output", default="", metavar="F", help="page (.html); with --split a .json file")
+    parser.add_argument(
+        "--output",
+        type=output_file(".html", ".json"),
+        default="",
+        metavar="F",
+        help="page (.html); with --split a .json file",
+    )
     group = parser.add_argument_group("one video")
     group.add_argument(
         "--class", dest="label", metavar="NAME", help="class to explain (default: the predicted one)"
@@ -121,7 +128,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         if args.prefix or args.limit:
             parser.error("--prefix, --limit: belong to --split")
         if not args.output.endswith(".html"):
-            parser.error(f"--output {args.output}: must be given, and end in .html")
+            problem = f" {args.output}: must end in .html" if args.output else ": must be given"
+            parser.error(f"--output{problem}; name the page, such as --output page.html")
 
 
 def _load(args: argparse.Namespace) -> Predictor:
@@ -132,9 +140,15 @@ def _load(args: argparse.Namespace) -> Predictor:
 
 def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Explains one video, prints the main facts, and writes the files."""
+    from slowfast.errors import InputError, UsageError
+    from vtn.explaining.explain import find_label
     from vtn.explaining.video import ExplanationRequest
     from vtn.predictor.texts import printable
 
+    try:
+        find_label(predictor.class_names, args.label)
+    except InputError as error:
+        raise UsageError(f"--{error}") from error
     request = ExplanationRequest(
         label=args.label,
         window_seconds=args.window,

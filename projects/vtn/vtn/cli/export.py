@@ -35,14 +35,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from slowfast.cli.commands import make_parser
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import run_command
+from slowfast.files import output_file
 from vtn.cli.model_options import add_source_options
 
 PROGRAM = "vtn export"
 STANDARD_OUTPUT = "-"
+# Format -> suffix of its files; vtn.exporting has them, too, but takes seconds to import.
+_SUFFIXES = {"torch-export": ".pt2", "onnx": ".onnx"}
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -52,7 +56,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, metavar="F", help="file to write; with --parts a folder")
     parser.add_argument(
         "--format",
-        choices=("torch-export", "onnx"),
+        choices=tuple(_SUFFIXES),
         default="onnx",
         help="onnx for onnxruntime and others, or torch-export for torch (default: onnx)",
     )
@@ -81,7 +85,13 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="N",
         help="numbers of frames that are compared (default: 1 16 250 4096)",
     )
-    parser.add_argument("--json", default="", metavar="F", help="write the report to this file; - prints it")
+    parser.add_argument(
+        "--json",
+        type=output_file(),
+        default="",
+        metavar="F",
+        help="write the report to this file; - prints it",
+    )
     add_source_options(parser.add_argument_group("model"))
     return parser
 
@@ -95,7 +105,23 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """
     parser = build_parser(program)
     args = parser.parse_args(argv)
+    _check(parser, args)
     return run_command(parser.prog, lambda: _export(args, parser.prog), expected=(SlowFastError, OSError))
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.parts:
+        if Path(args.output).is_file():
+            parser.error(f"--output {args.output}: is a file; with --parts name a folder")
+    else:
+        try:
+            output_file(_SUFFIXES[args.format])(args.output)
+        except argparse.ArgumentTypeError as problem:
+            parser.error(f"--output {problem} for one file of --format {args.format}")
+    if args.int8 and args.format != "onnx":
+        parser.error(f"--int8: needs --format onnx, but it is {args.format}")
+    if args.test_split and len(args.parts) == 1:
+        parser.error("--test-split: needs frames to scores; give both --parts, or none")
 
 
 def _export(args: argparse.Namespace, program: str) -> int:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 import slowfast
 from slowfast.cli.commands import choose_command
+from slowfast.cli.main import COMMANDS as FRAMEWORK_COMMANDS
+from slowfast.cli.main import MEANT
 from slowfast.exit_status import EXIT_ERROR, reports_foreign_package
 
 PROGRAM = "vtn"
@@ -38,7 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if reports_foreign_package(PROGRAM):
         return EXIT_ERROR
     name, rest = choose_command(
-        PROGRAM, COMMANDS, argv, doc=__doc__, version=f"{PROGRAM} {slowfast.__version__}"
+        PROGRAM,
+        COMMANDS,
+        argv,
+        doc=__doc__,
+        version=f"{PROGRAM} {slowfast.__version__}",
+        elsewhere={**MEANT, **{name: f"slowfast {name}" for name in FRAMEWORK_COMMANDS}},
     )
     return importlib.import_module(COMMANDS[name]).main(rest, program=f"{PROGRAM} {name}")
 

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
+from slowfast.files import output_file
 from vtn.cli.model_options import add_device_option, add_source_options
 
 if TYPE_CHECKING:
@@ -114,11 +115,12 @@ def _add_frames(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_results(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--json", default="", metavar="F", help="write all scores to this file; - prints them")
-    group.add_argument("--csv", default="", metavar="F", help="write a table: a row per video and window")
-    group.add_argument(
-        "--jsonl", default="", metavar="F", help="write a line of JSON per video as soon as it is predicted"
-    )
+    for option, description in (
+        ("--json", "write all scores to this file; - prints them"),
+        ("--csv", "write a table: a row per video and window"),
+        ("--jsonl", "write a line of JSON per video as soon as it is predicted"),
+    ):
+        group.add_argument(option, type=output_file(), default="", metavar="F", help=description)
     group.add_argument("--quiet", action="store_true", help="print failures only")
     group.add_argument("--progress", action="store_true", help="show a progress bar instead of the classes")
 
@@ -150,10 +152,14 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
 def _add_checkpoint(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--checkpoint", default="", metavar="F", help="weights of the model; needs --cfg")
     group.add_argument(
-        "--output", type=_table, metavar="F", help="write all scores to this .json or .csv file"
+        "--output",
+        type=output_file(".json", ".csv"),
+        metavar="F",
+        help="write all scores to this .json or .csv file",
     )
     group.add_argument(
         "--features",
+        type=output_file(),
         default="",
         metavar="F",
         help="file of the frames' features, .npy, with a .json beside it (default: a file in "
@@ -215,6 +221,11 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
         parser.error("--checkpoint: needs --cfg, the configuration of the weights; give both")
     if not args.arguments:
         parser.error("give the VIDEO")
+    if Path(video := args.arguments[0]).is_dir():
+        parser.error(
+            f"{video}: is a folder, but --checkpoint predicts one video; for all videos in it use "
+            f"{parser.prog} {args.checkpoint} {video} --cfg {args.cfg}"
+        )
     for option, absent in _OF_SOURCE.items():
         if getattr(args, option) != absent:
             name = option.replace("_", "-")
@@ -253,12 +264,6 @@ def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
         with naming_file(args.output):
             prediction.write(args.output, args.top)
         print(printable(f"all scores: {args.output}"))
-
-
-def _table(text: str) -> str:
-    if Path(text).suffix not in (".json", ".csv"):
-        raise argparse.ArgumentTypeError(f"{text}: must end in .json or .csv")
-    return text
 
 
 if __name__ == "__main__":

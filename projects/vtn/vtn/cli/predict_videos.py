@@ -12,7 +12,7 @@ from contextlib import closing
 
 from tqdm import tqdm
 
-from slowfast.errors import InputError
+from slowfast.errors import InputError, counted
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.progress import Progress, format_duration
@@ -47,13 +47,23 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
     )
     if args.live:
         return _follow(args, predictor, videos[0])
-    return _predict_all(args, predictor, list(expand_arguments(videos, _standard_input())), program)
+    ignored: list[str] = []
+    sources = list(expand_arguments(videos, _standard_input(), ignored=ignored))
+    return _predict_all(args, predictor, sources, len(ignored), program)
 
 
 def _predict_all(
-    args: argparse.Namespace, predictor: Predictor, sources: Sequence[VideoSource], program: str
+    args: argparse.Namespace,
+    predictor: Predictor,
+    sources: Sequence[VideoSource],
+    ignored: int,
+    program: str,
 ) -> int:
-    """Predicts, prints and writes; a failure is one line on stderr and one entry in the files."""
+    """Predicts, prints and writes; a failure is one line on stderr and one entry in the files.
+
+    Args:
+        ignored: number of files in folders that are not videos.
+    """
     if not sources:
         print(f"{program}: no VIDEO was given: the list on standard input is empty", file=sys.stderr)
         return EXIT_ERROR
@@ -81,12 +91,11 @@ def _predict_all(
             progress.update()
             if interrupt.requested():
                 break
-    if len(sources) > 1 and not args.quiet:
+    if (len(sources) > 1 or ignored) and not args.quiet:
+        found = f"{done - failed} of {counted(len(sources), 'video')} predicted"
         failures = f", {failed} failed" if failed else ""
-        seconds = time.monotonic() - started
-        print(
-            f"{done - failed} of {len(sources)} videos predicted{failures}, {seconds:.1f} s", file=sys.stderr
-        )
+        others = f"; {counted(ignored, 'other file')} ignored" if ignored else ""
+        print(f"{found}{failures}, {time.monotonic() - started:.1f} s{others}", file=sys.stderr)
     if interrupt.requested() and done < len(sources):
         raise Interrupted(interrupt.signum, f"{done} of {len(sources)} videos are done")
     return EXIT_ERROR if failed else 0

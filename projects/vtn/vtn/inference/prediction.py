@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from slowfast.errors import counted
 from slowfast.files import write_text
 from slowfast.progress import format_duration
 from vtn.inference.windows import Timeline
@@ -88,7 +89,7 @@ class Prediction:
         width = max(map(len, self.class_names))
         undecodable = f", {self.num_undecodable} could not be decoded" if self.num_undecodable else ""
         duration = format_duration(self.seconds)
-        lines = [f"{self.video}: {duration}, {self.num_frames} frames scored{undecodable}"]
+        lines = [f"{self.video}: {duration}, {counted(self.num_frames, 'frame')} scored{undecodable}"]
         for rank, best in enumerate(self.top(top), start=1):
             lines.append(f"{rank:4}. {best.label:<{width}}  {best.score:.3f}")
         if self.timeline is not None:
@@ -100,8 +101,13 @@ class Prediction:
         return "\n".join(lines)
 
     def describe_in_a_line(self, top: int = TOP) -> str:
-        """Returns the video with its ``top`` classes, or with the error, as one line."""
+        """Returns the video with its ``top`` classes, or with the error, as one line.
+
+        That only one frame was scored is said, too: the file may be an image by mistake.
+        """
         found = ", ".join(f"{best.label} {best.score:.3f}" for best in self.top(top))
+        if self.num_frames == 1:
+            found += " (1 frame)"
         return f"{self.video}: {self.error or found}"
 
     def to_dict(self, top: int = TOP) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from slowfast.datasets.class_names import choose_class_names
 from slowfast.distributed.device import choose_device, device_errors, use_device
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
+from slowfast.log import get_logger
 from slowfast.models.build import build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
@@ -29,6 +30,8 @@ from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView, extract_video_features
 from vtn.inference.prediction import Prediction
 from vtn.inference.windows import score_video, score_windows
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
     view = build_frame_view(cfg, model, request.fps)
     if not request.features:
         request = replace(request, features=str(feature_path(request.video, cfg.OUTPUT_DIR)))
+        shown = os.fsencode(request.features).decode("utf-8", "backslashreplace")
+        logger.info("features of the frames are kept in %s", shown)
     device = choose_device(cfg.NUM_GPUS)
     use_device(device)
     with device_errors(device, *model.memory_remedies(training=False)):

@@ -18,6 +18,7 @@ from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.config import load_config
 from slowfast.config.load import find_config
+from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
@@ -25,6 +26,7 @@ from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.backbones.hub_access import hub_access
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
 from vtn.factory import load_checkpoint
@@ -79,6 +81,8 @@ def load_source(
     if path.is_dir():
         return _load_folder(path, path / CONFIG_NAME, path / SAFETENSORS_SINGLE_FILE, config, backbone)
     if path.is_file():
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise CheckpointError(f"{source}: is a video and not a model; give the model first, then videos")
         return _load_file(path, config, backbone)
     if _HUB_NAME.fullmatch(str(source)):
         described = _download(str(source), CONFIG_NAME)
@@ -101,7 +105,8 @@ def _config_hint(source: str | Path) -> str:
 
 def _download(name: str, file: str) -> Path:
     try:
-        return Path(hf_hub_download(name, file))
+        with hub_access(name):
+            return Path(hf_hub_download(name, file))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{name}: is not a file or folder here, and the Hugging Face hub does not give its {file}: "

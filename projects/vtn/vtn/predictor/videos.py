@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.video_folder import find_videos
+from slowfast.datasets.video_folder import scan_folder
 from slowfast.errors import InputError
 from slowfast.video.container import Address
 from slowfast.video.decoding import OpenVideo, open_video
@@ -169,7 +169,9 @@ def _seekable(file: Any) -> BinaryIO:
     return cast(BinaryIO, file)
 
 
-def expand_arguments(arguments: Sequence[str], lines: Iterable[str] = ()) -> Iterator[VideoSource]:
+def expand_arguments(
+    arguments: Sequence[str], lines: Iterable[str] = (), *, ignored: list[str] | None = None
+) -> Iterator[VideoSource]:
     """Yields the videos that arguments of a command name, in their order.
 
     Args:
@@ -177,32 +179,35 @@ def expand_arguments(arguments: Sequence[str], lines: Iterable[str] = ()) -> Ite
             ``[…]`` and ``**``; addresses; ``-``, which stands for ``lines``.
         lines: paths of files, folders and patterns, one per line. Addresses in them are not opened: they may
             come from somebody else.
+        ignored: gets the files in folders that are not videos; None: they are not kept.
     """
+    ignored = [] if ignored is None else ignored
     for argument in arguments:
         if argument == STANDARD_INPUT:
             for line in lines:
                 if path := line.strip("\r\n"):
-                    yield from _expand_path(path)
+                    yield from _expand_path(path, ignored)
         elif is_address(argument):
             yield FileSource(Address(argument), argument)
         else:
-            yield from _expand_path(argument)
+            yield from _expand_path(argument, ignored)
 
 
-def _expand_path(path: str) -> Iterator[VideoSource]:
+def _expand_path(path: str, ignored: list[str]) -> Iterator[VideoSource]:
     if is_address(path):
         yield MissingSource(path, "addresses are opened as arguments only, not from a list")
     elif os.path.isdir(path):
-        found = find_videos(path)
-        if not found:
+        found = scan_folder(path)
+        ignored += found.others
+        if not found.videos:
             yield MissingSource(path, "the folder contains no video")
-        yield from (_file(os.path.join(path, name)) for name in found)
+        yield from (_file(os.path.join(path, name)) for name in found.videos)
     elif set(path) & _PATTERN and not os.path.exists(path):
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
             yield MissingSource(path, "no file has a name of this pattern")
         for match in matches:
-            yield from _expand_path(match) if os.path.isdir(match) else [_file(match)]
+            yield from _expand_path(match, ignored) if os.path.isdir(match) else [_file(match)]
     else:
         yield _file(path)
 

@@ -41,6 +41,7 @@ def read_configuration(name: str) -> Any:
             lambda: AutoConfig.from_pretrained(name),
             backbone=f"hf:{name}",
             remedy=manual_download(name, "config.json"),
+            hub_name=name,
         )
     )
     return getattr(config, "vision_config", config)
@@ -115,6 +116,7 @@ def published_model(
         lambda: load(name, config=config, dtype=torch.float32, output_loading_info=True, **arguments),
         backbone=f"hf:{name}",
         remedy=manual_download(name, f"config.json, {files} and model.safetensors"),
+        hub_name=name,
     )
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
     if missing:

@@ -1,0 +1,67 @@
+"""Options that name files to write are checked before any work, which may take hours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from slowfast.cli import main as slowfast_main
+from vtn.cli import main as vtn_main
+
+SLOWFAST, VTN = slowfast_main.main, vtn_main.main
+
+
+@pytest.mark.parametrize(
+    ("main", "command", "option"),
+    [
+        (SLOWFAST, "analyze flops --cfg VIT_B_VTN", "--json"),
+        (SLOWFAST, "analyze log run", "--output"),
+        (SLOWFAST, "analyze folds runs", "--output"),
+        (SLOWFAST, "analyze backbones vit_tiny*", "--json"),
+        *((SLOWFAST, "analyze predictions a.npz", f"--{name}") for name in ("json", "report", "confusion")),
+        (SLOWFAST, "analyze predictions a.npz b.npz", "--output"),
+        (SLOWFAST, "prepare make-csv videos", "--out"),
+        *((SLOWFAST, "prepare scan videos", f"--{name}") for name in ("clean", "report", "journal")),
+        (SLOWFAST, "prepare stats videos", "--plots"),
+        *((VTN, "predict model video.mp4", f"--{name}") for name in ("json", "csv", "jsonl")),
+        *((VTN, "predict --cfg A --checkpoint B c.mp4", f"--{name}") for name in ("output", "features")),
+        (VTN, "explain model video.mp4", "--output"),
+        (VTN, "export model --output a.onnx", "--json"),
+        (VTN, "export model", "--output"),
+    ],
+)
+def test_a_folder_is_refused_before_the_work(
+    main: Callable[[Sequence[str]], int],
+    command: str,
+    option: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), option, str(tmp_path)])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert f" {option}" in message
+    assert f"{tmp_path}: is a folder; name a file, such as {tmp_path}/result" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--output my.onxx", "--output my.onxx: must end in .onnx for one file of --format onnx"),
+        ("--output my.onnx --format torch-export", "must end in .pt2 for one file of --format torch-export"),
+        ("--output my.pt2 --format torch-export --int8", "--int8: needs --format onnx"),
+        ("--output a --parts encoder --test-split b.csv", "--test-split: needs frames to scores"),
+        ("--output {file} --parts encoder", "{file}: is a file; with --parts name a folder"),
+    ],
+)
+def test_options_of_an_export_that_do_not_fit_are_wrong_arguments(
+    options: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as stopped:
+        VTN(["export", "model", *options.format(file=file).split()])
+    assert stopped.value.code == 2
+    assert message.format(file=file) in capsys.readouterr().err
