@@ -117,3 +117,12 @@ def test_an_interrupted_division_mixes_no_old_and_new_lists(
         assert main([*arguments, "--seed", "1"]) == 1
     left = {path: path.read_text() for path in (tmp_path / "out").rglob("*.csv")}
     assert left == old or not left.items() & old.items()
+
+
+@pytest.mark.parametrize("shares", [[0.9, 0.1], [0.7, 0.15, 0.15], [0.1, 0.9]])
+def test_the_largest_part_has_a_video_of_each_class(shares: list[float]) -> None:
+    """A class of one video cannot be learned where it is only validated."""
+    labels = [str(n) for n in range(40)] + ["many"] * 60
+    parts = divide(labels, [str(n) for n in range(100)], shares, seed=3)
+    largest = shares.index(max(shares))
+    assert {label for label, part in zip(labels, parts, strict=True) if part == largest} == set(labels)
