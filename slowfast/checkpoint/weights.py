@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from slowfast.checkpoint.storage import class_names_in, read_checkpoint, weights_in
+from slowfast.checkpoint.storage import checkpoint_folder, class_names_in, read_checkpoint, weights_in
 from slowfast.distributed.dtensor import shard_like
 from slowfast.errors import CheckpointError
 from slowfast.log import get_logger
@@ -205,7 +205,7 @@ def load_weights(
         text = f"{source} does not fit the model:\n{differences.listing(weights, own)}"
         if differences == WeightDifferences((), (), tuple(heads)):
             remedies.append(_describe_classes(len(weights[heads[0]]), len(own[heads[0]]), reset_option))
-        elif (config := Path(source).parent.with_name("config.yaml")).is_file():
+        elif config := _find_configuration(source):
             remedies.append(f"the weights were trained with the configuration {config}; use it")
         raise CheckpointError("\n".join([text, *remedies]))
     return tuple(adapted)
@@ -217,6 +217,13 @@ def list_names(title: str, names: Sequence[str]) -> str:
     if len(names) > _MAX_LISTED:
         lines.append(f"    … and {len(names) - _MAX_LISTED} more")
     return "\n".join(lines)
+
+
+def _find_configuration(source: str) -> str:
+    """Returns the configuration of the run whose folder of checkpoints has a file; empty without one."""
+    folder = Path(source).absolute().parent
+    config = folder.parent / "config.yaml"
+    return str(config) if folder == checkpoint_folder(folder.parent) and config.is_file() else ""
 
 
 def _describe_classes(theirs: int, ours: int, reset_option: str) -> str:

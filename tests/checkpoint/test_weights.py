@@ -152,3 +152,12 @@ def test_a_models_own_names_may_be_those_of_wrappers() -> None:
     matched = match_names(own, own.keys())
     assert matched.weights == own
     assert matched.describe() == ""
+
+
+def test_a_file_in_the_current_folder_is_refused_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"other": torch.ones(1)}, "w.pth")
+    with pytest.raises(CheckpointError, match=r"^w\.pth does not fit the model"):
+        load_model_weights(Tiny(), "w.pth")
