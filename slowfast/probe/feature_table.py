@@ -192,14 +192,8 @@ def _read_decoded(
     if damaged.any():
         detail = f"NaN or infinite values in row {int(damaged.nonzero()[0])}; extract the features again"
         raise DecodeError(path, "damaged features", detail)
-    needed = slice(None)
-    if segment is not None:
-        try:
-            first, cut = row_times.times.cut(*segment)
-        except ValueError as error:
-            raise DecodeError(path, "segment outside", str(error)) from error
-        needed = slice(first, first + cut.num_frames)
-    if lost[needed].all():
+    first, needed = row_times.times.cut_segment(segment, path)
+    if lost[first : first + needed.num_frames].all():
         raise DecodeError(path, "corrupt", "no frame can be decoded")
     if not lost.any():
         return features, row_times, 0

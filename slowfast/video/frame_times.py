@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from slowfast.errors import InputError
+from slowfast.errors import DecodeError, InputError
 
 # Containers that store milliseconds may give a time half a millisecond late.
 _ROUNDING_SECONDS = 6e-4
@@ -111,3 +111,20 @@ class FrameTimes:
         centres = None if self.centres is None else np.maximum(self.centres[first:last] - begin, 0.0)
         seconds = np.maximum(self.seconds[first:last] - begin, 0.0)
         return first, FrameTimes(seconds, float(stop - begin), centres)
+
+    def cut_segment(self, segment: tuple[float, float] | None, path: str) -> tuple[int, FrameTimes]:
+        """Cuts out a segment of a file as :meth:`cut` does; without one the result is (0, these times).
+
+        Args:
+            segment: start and end in seconds; None: the full file.
+            path: of the file, for the error.
+
+        Raises:
+            DecodeError: with the reason ``segment outside`` if the file ends before the segment starts.
+        """
+        if segment is None:
+            return 0, self
+        try:
+            return self.cut(*segment)
+        except ValueError as error:
+            raise DecodeError(path, "segment outside", str(error)) from error

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from PIL import Image
 
 from slowfast.datasets.views.sampling import whole_video
-from slowfast.errors import DecodeError
 from slowfast.video.decoding import open_video
 from slowfast.visualization.charts import bar_strip
 
@@ -85,12 +84,7 @@ def cut_filmstrip(
         DecodeError: if the video cannot be decoded, or ends before the segment starts.
     """
     with open_video(path) as video:
-        first, times = 0, video.times
-        if segment is not None:
-            try:
-                first, times = times.cut(*segment)
-            except ValueError as error:
-                raise DecodeError(path, "segment outside", str(error)) from error
+        first, times = video.times.cut_segment(segment, path)
         chosen = first + whole_video(times, num_frames, target_fps=1.0)
         seconds = video.times.seconds[chosen].tolist()
         frames = video.read(chosen)  # (T, H, W, 3)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.views import sampling, spatial
-from slowfast.errors import DecodeError
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.timing.stage_times import TRANSFORMING, measure
 from slowfast.video.decoding import OpenVideo, open_video
@@ -225,12 +224,7 @@ class ViewReader:
         Raises:
             DecodeError: where the file ends before the segment starts.
         """
-        first = 0
-        if segment is not None:
-            try:
-                first, times = times.cut(*segment)
-            except ValueError as error:
-                raise DecodeError(path, "segment outside", str(error)) from error
+        first, times = times.cut_segment(segment, path)
         indices = self.scheme.frames(times, view, rng)
         grid = self.clip_grid
         if grid is not None:
