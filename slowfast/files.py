@@ -1,4 +1,4 @@
-"""Files that survive crashes: none is incomplete under its final name, and temporary ones are removed."""
+"""Files that survive crashes, none incomplete under its final name; locks; removal of temporary files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
 
 TEMPORARY_MARK = ".writing-"
 # Bytes of the longest name of a file on the usual file systems.
@@ -85,6 +89,34 @@ def delete_unfinished(folder: str | Path) -> None:
     """Deletes the temporary files of killed processes in ``folder``."""
     for leftover in Path(folder).glob(f".*{TEMPORARY_MARK}*"):
         leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold_lock(path: Path, seconds: float) -> Iterator[None]:
+    """Holds the lock of a file while the block runs; the file is deleted at the end.
+
+    On a file system without locks a warning is logged, and the block runs.
+
+    Args:
+        path: of the lock's file, whose folder must exist.
+        seconds: to wait for another process that holds it.
+
+    Raises:
+        filelock.Timeout: where another process holds it for longer.
+    """
+    from filelock import FileLock  # here, so that `--help` stays fast
+
+    lock = FileLock(path, timeout=seconds, is_singleton=False, thread_local=False)
+    try:
+        lock.acquire()
+    except NotImplementedError as error:
+        logger.warning("%s: its file system has no locks (%s); start one process there", path.parent, error)
+    try:
+        yield
+    finally:
+        # Deleted while it is held: a process that has opened the deleted file does not get the lock with it.
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def share_temporary_folder() -> None:

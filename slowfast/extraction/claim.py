@@ -11,15 +11,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, DataError, SlowFastError
 from slowfast.extraction.plan import holds_features
 from slowfast.features.cache import MANIFEST, Manifest
-from slowfast.log import get_logger
-
-logger = get_logger(__name__)
+from slowfast.files import hold_lock
 
 # A lock file with this name is held while an extraction runs; the hash of its settings follows.
 _MARK = ".extracting-"
@@ -63,12 +61,12 @@ def claim_folder(folder: Path, world: World, wanted: Manifest) -> Iterator[Manif
 def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _held(folder / ".manifest.lock", _LOCK_SECONDS):
+        with hold_lock(folder / ".manifest.lock", _LOCK_SECONDS):
             manifest = _merge(folder, wanted)
             manifest.write(folder)
             # A name of its own: several extractions may have the same settings.
             mark = folder / f"{_MARK}{settings_hash(manifest)}-{os.getpid()}-{secrets.token_hex(4)}"
-            stack.enter_context(_held(mark, 0))
+            stack.enter_context(hold_lock(mark, 0))
     except Timeout as error:
         raise DataError(
             f"DATA.FEATURES = {str(folder)!r}: another process has been writing its {MANIFEST} for a minute; "
@@ -104,30 +102,8 @@ def _running(folder: Path) -> bool:
     running = False
     for mark in folder.glob(f"{_MARK}*"):
         try:
-            with _held(mark, 0):
+            with hold_lock(mark, 0):
                 pass
         except Timeout:
             running = True
     return running
-
-
-@contextmanager
-def _held(path: Path, seconds: float) -> Iterator[None]:
-    """Holds the lock of a file, which is deleted at the end.
-
-    Raises:
-        Timeout: where another process holds it for longer than ``seconds``.
-    """
-    lock = FileLock(path, timeout=seconds, is_singleton=False, thread_local=False)
-    try:
-        lock.acquire()
-    except NotImplementedError as error:
-        logger.warning(
-            "%s: its file system has no locks (%s); start one extraction there", path.parent, error
-        )
-    try:
-        yield
-    finally:
-        # Deleted while it is held: a process that has opened the deleted file does not get the lock with it.
-        path.unlink(missing_ok=True)
-        lock.release()
