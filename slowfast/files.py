@@ -50,19 +50,20 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def output_file(*suffixes: str) -> Callable[[str], str]:
+def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str], str]:
     """Returns the ``type`` of an option that names a file to write, which is checked before any work.
-
-    Empty text and ``-``, the standard output, are left as they are.
 
     Args:
         suffixes: those that the file may have; none: any.
+        standard_output: whether ``-`` is accepted, for which the caller prints. Empty text, no file, always is.
     """
 
     def output(text: str) -> str:
         path = Path(text)
-        if text in ("", "-"):
+        if not text or (text == "-" and standard_output):
             return text
+        if text == "-":
+            raise argparse.ArgumentTypeError("-: is not printed here; name a file")
         if path.is_dir():
             name = f"result{suffixes[0] if suffixes else ''}"
             raise argparse.ArgumentTypeError(f"{text}: is a folder; name a file, such as {path / name}")

@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
             for name, count, weights, attention in [*rows, table[-1]]
         ]
         write_text(args.json, json.dumps(counts, indent=1) + "\n")
+        print(f"counts of all modules: {args.json}")
     return 0
 
 

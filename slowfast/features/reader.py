@@ -124,12 +124,18 @@ class FeatureFileReader:
         """Returns features (n, F) or (n, M, F) and positions (n,) int64.
 
         Raises:
-            DecodeError: where the file cannot be read or has another layout; the message names the key.
+            DecodeError: where the file cannot be read or has another layout, then the message names the key,
+                and where values of the view are not finite.
         """
         features, times = self.open(path)
         row_times = RowTimes(times, np.arange(times.num_frames))
         rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
-        return torch.from_numpy(take_rows(features, rows)), torch.from_numpy(positions)
+        taken = take_rows(features, rows)
+        damaged = np.flatnonzero(~np.isfinite(taken.reshape(len(rows), -1)).all(axis=1))
+        if len(damaged):  # one such video would cost the whole batch its step
+            detail = f"NaN or infinite values in row {rows[damaged[0]]}; extract the features again"
+            raise DecodeError(path, "damaged features", detail)
+        return torch.from_numpy(taken), torch.from_numpy(positions)
 
     def read_all(self, path: str) -> tuple[Tensor, RowTimes]:
         """Returns all rows of a video, (T, F) or (T, M, F), and their times.

@@ -63,6 +63,7 @@ def test_the_table_and_the_json_file_have_the_counts_of_all_modules(
     assert [line.split()[0] for line in lines[2:5]] == ["backbone", "temporal_encoder", "mlp_head"]
     assert lines[5].startswith("total")
     assert lines[6].startswith("a test video has 1 view in this configuration")
+    assert lines[7:] == [f"counts of all modules: {json_file}"]
     counts = {row["module"]: row for row in json.loads(json_file.read_text())}
     modules = ("backbone", "temporal_encoder", "mlp_head")
     assert sum(counts[module]["macs"] for module in modules) == counts["total"]["macs"]

@@ -54,7 +54,8 @@ def test_backbones_are_listed_by_pattern(tmp_path: Path, capsys: pytest.CaptureF
     assert backbone["gmacs"] == pytest.approx(1.26, rel=0.01)
     assert backbone["mean"] == [0.5, 0.5, 0.5]
     assert "augreg_in21k_ft_in1k" in backbone["weights"]
-    title, row = capsys.readouterr().out.splitlines()
+    title, row, written = capsys.readouterr().out.splitlines()
+    assert written == f"table: {tmp_path / 'b.json'}"
     assert title.split()[:2] == ["backbone", "width"]
     assert row.split()[:5] == ["vit_tiny_patch16_224", "192", "5.52", "1.25", "224"]
 

@@ -48,6 +48,16 @@ def test_a_folder_is_refused_before_the_work(
 
 
 @pytest.mark.parametrize(
+    "command",
+    ["analyze flops --cfg A --json", "analyze predictions a.npz --json", "prepare make-csv videos --out"],
+)
+def test_a_hyphen_is_no_name_of_a_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        SLOWFAST([*command.split(), "-"])
+    assert "-: is not printed here; name a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ("--output my.onxx", "--output my.onxx: must end in .onnx for one file of --format onnx"),

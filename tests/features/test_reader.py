@@ -207,6 +207,18 @@ def test_damaged_files_count_as_broken(coin: Path) -> None:
         path.write_bytes(intact)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_view_with_values_that_are_not_finite_counts_as_broken(coin: Path, value: float) -> None:
+    """In files of `vtn predict`, rows of NaN stand for frames that cannot be decoded."""
+    path = coin / "features/1-xyz.npy"
+    features = np.load(path)
+    features[3] = value
+    np.save(path, features)
+    item = build_dataset(config(coin), "test")[1]
+    assert isinstance(item, BrokenVideo)
+    assert item.detail == "NaN or infinite values in row 3; extract the features again"
+
+
 def test_pickled_arrays_are_not_opened(coin: Path) -> None:
     np.save(coin / "features/1-xyz.npy", np.array([{"a": 1}] * 8, dtype=object), allow_pickle=True)
     item = build_dataset(config(coin), "test")[1]

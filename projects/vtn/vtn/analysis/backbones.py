@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
         print(_line(metrics), flush=True)
     if args.json:
         write_text(args.json, json.dumps([asdict(metrics) for metrics in found], indent=1) + "\n")
+        print(f"table: {args.json}")
     for problem in failed:
         print(f"skipped: {problem}", file=sys.stderr)
     return 0 if found else 1

@@ -87,7 +87,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--json",
-        type=output_file(),
+        type=output_file(standard_output=True),
         default="",
         metavar="F",
         help="write the report to this file; - prints it",

@@ -120,7 +120,9 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         ("--csv", "write a table: a row per video and window"),
         ("--jsonl", "write a line of JSON per video as soon as it is predicted"),
     ):
-        group.add_argument(option, type=output_file(), default="", metavar="F", help=description)
+        group.add_argument(
+            option, type=output_file(standard_output=True), default="", metavar="F", help=description
+        )
     group.add_argument("--quiet", action="store_true", help="print failures only")
     group.add_argument("--progress", action="store_true", help="show a progress bar instead of the classes")
 
@@ -132,7 +134,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "--precision",
         choices=("float32", "bfloat16", "float16"),
         default="float32",
-        help="precision of the model (default: float32)",
+        help="precision of the model (default: float32); with --checkpoint, set INFERENCE.PRECISION",
     )
     group.add_argument(
         "--batch-size",
