@@ -205,7 +205,11 @@ class PacketSource:
             except (av.FFmpegError, OSError):
                 self.demux_failed = True
                 return
-            if not packet.size:  # the mark of the end
+            if not packet.size:
+                if packet.pts is None and packet.dts is None:
+                    # PyAV's mark of the end. Behind it PyAV looks for marks of streams that were found while
+                    # reading, as in FLV files, and raises an IndexError.
+                    return
                 continue
             if cut_off is not None:
                 yield cut_off
