@@ -55,7 +55,7 @@ def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str]
 
     Args:
         suffixes: those that the file may have; none: any.
-        standard_output: whether ``-`` is accepted, for which the caller prints. Empty text, no file, always is.
+        standard_output: whether ``-`` is accepted; the caller prints then. Empty text, no file, always is.
     """
 
     def output(text: str) -> str:

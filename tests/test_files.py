@@ -63,7 +63,7 @@ def test_the_temporary_file_of_a_killed_process_is_deleted(tmp_path: Path) -> No
 
 
 def test_the_option_of_a_file_to_write_is_checked(tmp_path: Path) -> None:
-    table = output_file(".csv", ".json")
+    table = output_file(".csv", ".json", standard_output=True)
     for text in ("", "-", str(tmp_path / "new" / "a.csv")):
         assert table(text) == text
     (tmp_path / "file").touch()
