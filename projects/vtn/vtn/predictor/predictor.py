@@ -24,10 +24,11 @@ from vtn.arguments.evaluation import build_evaluation_config
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.feature_pass import DECODING_THREADS, FeaturePass
+from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
 from vtn.inference.stream import VideoStream
 from vtn.inference.video_prediction import build_frame_view
-from vtn.inference.windows import score_video, score_windows
+from vtn.inference.windows import Timeline, score_video, score_windows
 from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
@@ -143,6 +144,7 @@ class Predictor(ExplainsVideos):
             replace(encoder, channels=channels),
             self._plan.frames,
             build_frame_view(self._cfg, model, fps),
+            self._plan.num_crops,
         )
         self._scorer = ViewScorer(model, encoder, self._cfg.MODEL.HEAD_ACT)
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
@@ -274,13 +276,13 @@ class Predictor(ExplainsVideos):
         if windows is None:
             videos = self._pipeline.run(sources, workers=workers, threads=threads)
             return (self._result(video) for video in videos)
-        return (self._predict_features(source, windows) for source in sources)
+        return (self._predict_windows(source, windows) for source in sources)
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:
         """Returns the prediction of a video from the scores of its views, or the reason why it has none."""
         error = video.failure
         if isinstance(error, DecodeError) and error.reason == "corrupt" and self._plan.is_full_video:
-            return self._predict_features(video.source, None)  # leaves out frames that cannot be decoded
+            return self._predict_decodable(video.source)
         if error is not None or video.read is None:
             return error or InputError(f"{video.source.name}: was not read")
         scores = [scores for scores in video.scores if isinstance(scores, np.ndarray)]
@@ -289,29 +291,37 @@ class Predictor(ExplainsVideos):
             video.source.name, video.read.seconds, video.read.num_frames, self.class_names, merged
         )
 
-    def _predict_features(self, source: VideoSource, windows: Windows) -> Prediction | Exception:
-        """Predicts a video from the features of its frames, which are kept on the disk meanwhile.
-
-        Args:
-            windows: None: the video as a whole, from the frames of its test.
-        """
+    def _predict_windows(self, source: VideoSource, windows: tuple[float, float]) -> Prediction | Exception:
+        """Predicts a video and its windows from features of the middle crop, on the disk meanwhile."""
+        head_act = self._scorer.head_act
         try:
-            with self._features.read(source.name, source.open, of_test=windows is None) as (_, features):
-                head_act = self._scorer.head_act
-                timeline = None
-                if windows is not None:
-                    timeline = score_windows(self.model, features, *windows, head_act=head_act)
-                return Prediction(
-                    source.name,
-                    features.duration,
-                    features.num_decoded,
-                    self.class_names,
-                    score_video(self.model, features, head_act=head_act),
-                    timeline,
-                    len(features.features) - features.num_decoded,
-                )
+            with self._features.read(source.name, source.open, of_test=False) as (_, features):
+                scores = score_video(self.model, features, head_act=head_act)
+                timeline = score_windows(self.model, features, *windows, head_act=head_act)
+                return self._prediction(source.name, features, scores, timeline)
         except FAILURES as error:
             return error
+
+    def _predict_decodable(self, source: VideoSource) -> Prediction | Exception:
+        """Predicts a video as its test would, without the frames that cannot be decoded."""
+        try:
+            with self._features.read_crops(source.name, source.open) as (_, features):
+                return self._prediction(source.name, features.middle, self._merged_scores(features))
+        except FAILURES as error:
+            return error
+
+    def _prediction(
+        self, name: str, features: VideoFeatures, scores: np.ndarray, timeline: Timeline | None = None
+    ) -> Prediction:
+        return Prediction(
+            name,
+            features.duration,
+            features.num_decoded,
+            self.class_names,
+            scores,
+            timeline,
+            len(features.features) - features.num_decoded,
+        )
 
 
 def _window_lengths(seconds: float | None, stride: float | None) -> Windows:
