@@ -76,7 +76,7 @@ class FrameView:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns plain values that identify the view; of whole pictures and several crops only if it has them."""
+        """Returns plain values that identify the view; those of pictures and crops only where it has them."""
         content = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
         if not self.picture_multiple:
             del content["picture_multiple"]

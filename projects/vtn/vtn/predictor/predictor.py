@@ -224,7 +224,8 @@ class Predictor(ExplainsVideos):
 
         The attribute ``seconds`` of a prediction is the time of the newest frame since the first one. Frames
         are taken at ``fps``, by default at the frame rate of the clips that the model was trained with; each
-        is encoded once. Frames that come while the model is busy are left out.
+        is encoded once. Frames that come while the model is busy are left out, and so are those that cannot
+        be decoded. Time goes on where the timestamps of the source begin anew; a gap in them is a pause.
 
         Args:
             video: number of a camera as text, such as ``0``; an address, such as ``rtsp://…``; or the path of
@@ -233,7 +234,7 @@ class Predictor(ExplainsVideos):
             every_seconds: from one prediction to the next.
 
         Raises:
-            DecodeError: for a source that cannot be opened or read.
+            DecodeError: for a source that cannot be opened or read, or not be decoded any more.
             InputError: for durations that are not above 0.
         """
         if not (0 < last_seconds < float("inf") and 0 < every_seconds < float("inf")):
