@@ -34,7 +34,7 @@ from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.scoring import FAILURES, ViewScorer, merge_views
 from vtn.predictor.source import adopt_config, load_source
-from vtn.predictor.texts import describe_failure, printable_names
+from vtn.predictor.texts import describe_failure, safe_names
 from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
 from vtn.predictor.views import build_view_plan
 
@@ -126,7 +126,7 @@ class Predictor(ExplainsVideos):
             raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
         place = _move(model, device)
         self.model: Any = model.eval()
-        self.class_names = printable_names(model.class_names, model.num_classes)
+        self.class_names = safe_names(model.class_names, model.num_classes)
         self._cfg = build_evaluation_config(model.evaluation, model, source=name)
         self._plan = build_view_plan(self._cfg, model, views=views, fps=fps)
         self._workers = workers or min(4, os.cpu_count() or 1)
