@@ -158,9 +158,9 @@ class ExplainsVideos:
         return merge_views(scores, self._cfg.DATA.ENSEMBLE_METHOD)
 
     def _check_can_explain(self) -> None:
-        """Raises ``InputError`` for models without weights of their own, such as exported ones."""
+        """Raises ``InputError`` for exported models, which have no weights of their own."""
         if not isinstance(self.model, FrameModel):
             raise InputError(
-                f"a {type(self.model).__name__} cannot be explained, since it gives neither attention nor "
-                "gradients; give the published folder or the checkpoint that it was made from"
+                "an exported model cannot be explained, since it gives neither attention nor gradients; give "
+                "the published folder or the checkpoint that it was exported from"
             )
