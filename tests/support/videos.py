@@ -92,3 +92,14 @@ def write_csv(path: Path | str, videos: Iterable[tuple[Path | str, int]], separa
     """Writes an annotation file with a line ``path label`` per video; returns its path."""
     Path(path).write_text("".join(f"{video}{separator}{label}\n" for video, label in videos))
     return Path(path)
+
+
+def overwrite_packets(source: Path, path: Path, first: int, end: int) -> Path:
+    """Copies a video with the packets ``first`` … ``end − 1`` overwritten with zeros; returns the copy."""
+    with av.open(str(source)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(source.read_bytes())
+    for start, size in packets[first:end]:
+        content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    return path

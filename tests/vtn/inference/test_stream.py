@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slowfast.datasets.clip import normalize
 from slowfast.errors import DecodeError, InputError
@@ -93,6 +95,28 @@ def test_a_window_shorter_than_a_frame_keeps_the_newest_frame() -> None:
     stream.push_features(torch.zeros(10, FEATURE_DIM), times(0, 10))
     assert len(stream) == 1
     assert stream.scores().shape == (CLASSES,)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    distances=st.lists(st.floats(0.002, 3), min_size=1, max_size=24),
+    pushes=st.lists(st.integers(1, 5), min_size=24, max_size=24),
+    keep=st.floats(0.01, 8),
+)
+def test_kept_seconds_are_the_last_seconds(distances: list[float], pushes: list[int], keep: float) -> None:
+    """Both begin with the frame that is displayed at their start, at any times."""
+    model, features, seconds = tiny(), video_features(24).features, np.cumsum(distances)
+    kept, whole = VideoStream(model, keep_seconds=keep), VideoStream(model)
+    first = 0
+    for count in pushes:
+        if first >= len(seconds):
+            break
+        rows = slice(first, min(first + count, len(seconds)))
+        for stream in (kept, whole):
+            stream.push_features(features[: len(seconds)][rows], seconds[rows])
+        np.testing.assert_allclose(kept.scores(), whole.scores(last=keep), atol=1e-5)
+        assert len(kept) == len(kept.video().features)
+        first = rows.stop
 
 
 def test_following_a_source_that_decodes_in_a_thread(frames: np.ndarray) -> None:

@@ -96,6 +96,15 @@ def test_overviews_need_features(exported: Path, published: Path, videos: Path) 
         Predictor(published, device="cpu", views=(2, 1)).check_overview()
 
 
+def test_explanations_need_the_weights(exported: Path, videos: Path) -> None:
+    predictor = Predictor(exported)
+    message = r"^an exported model cannot be explained.*give the published folder or the checkpoint"
+    with pytest.raises(InputError, match=message):
+        predictor.explain(good_paths(videos)[-1])
+    with pytest.raises(InputError, match=message):
+        next(predictor.measure_faithfulness(good_paths(videos)))
+
+
 def test_a_video_that_one_file_cannot_take_does_not_end_the_work(
     exported: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -26,7 +25,7 @@ from slowfast.video.decoding import decode
 from tests.support.broken_corpus import make_corpus
 from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
 from tests.support.tiny_models import CLASS_NAMES, trained_checkpoint
-from tests.support.videos import write_video
+from tests.support.videos import overwrite_packets, write_video
 from vtn import Predictor
 from vtn.publishing.publish import publish
 
@@ -128,13 +127,7 @@ def test_scores_of_other_models_and_frames_are_those_of_the_engine(
 def damaged_video(path: Path, first: int, end: int) -> Path:
     """Writes a video of 40 key frames, of which some are overwritten with zeros."""
     write_video(path, 40, size=(48, 48), codec="mjpeg", pix_fmt="yuvj420p", fps=10)
-    with av.open(str(path)) as container:
-        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
-    content = bytearray(path.read_bytes())
-    for start, size in packets[first:end]:
-        content[start : start + size] = bytes(size)
-    path.write_bytes(content)
-    return path
+    return overwrite_packets(path, path, first, end)
 
 
 @pytest.mark.parametrize("stream_frames", [32, 64])

@@ -18,7 +18,9 @@ from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.errors import CheckpointError, ConfigError
 from slowfast.registry import REGISTRY_OF_KEY
 from vtn import Predictor
+from vtn.explaining.explain import find_label
 from vtn.predictor.source import load_source
+from vtn.predictor.texts import printable
 
 OWN_MODEL = """
 from pathlib import Path
@@ -268,6 +270,18 @@ def test_sizes_of_frames_are_limited(published: Path, tmp_path: Path) -> None:
 def test_class_names_cannot_change_a_terminal(published: Path, tmp_path: Path) -> None:
     folder = changed_folder(published, tmp_path / "names", class_names=["a\x1b[2Jb", "c", "d"])
     assert Predictor(folder, device="cpu").class_names == ["a\ufffd[2Jb", "c", "d"]
+
+
+def test_names_of_any_language_stay_as_they_are(published: Path, videos: Path, tmp_path: Path) -> None:
+    """Programs join results by these names with ``id2label`` of the same folder."""
+    names = ["می\u200cروم", "prix\xa0fixe", "👩\u200d🚀"]
+    predictor = Predictor(changed_folder(published, tmp_path / "names", class_names=names), device="cpu")
+    assert predictor.class_names == names
+    found = predictor(videos / "12.mp4")
+    assert json.loads(found.to_json())["classes"] == names
+    assert found.to_csv().splitlines()[0].split(",")[2:] == names
+    assert find_label(predictor.class_names, names[0]) == 0
+    assert printable(found.describe()) == found.describe()
 
 
 @pytest.mark.parametrize(

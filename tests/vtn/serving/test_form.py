@@ -57,6 +57,8 @@ def test_the_size_is_that_of_the_video() -> None:
         (b"../../etc/passwd", "passwd"),
         (rb"C:\clips\a.mp4", "a.mp4"),
         (b"a\n\x1b[2J", "a��[2J"),
+        ("a\u202e4pm.exe".encode(), "a\ufffd4pm.exe"),
+        ("می\u200cروم prix\xa0fixe.mp4".encode(), "می\u200cروم prix\xa0fixe.mp4"),
         (b"/", "video"),
     ],
 )

@@ -54,11 +54,35 @@ class GrowingScores:
 
 
 @dataclass(frozen=True)
+class MergedCrops:
+    """The prediction of a video whose scores are merged from several crops.
+
+    Attributes:
+        num_crops: two or more.
+        scores: (K,) float32.
+    """
+
+    num_crops: int
+    scores: NDArray[np.float32]
+
+    def describe(self, class_names: Sequence[str], label: int) -> str:
+        """Returns how the prediction relates to the explanation of a class in the middle crop."""
+        best = int(self.scores.argmax())
+        found = f"{class_names[best]} {self.scores[best]:.3f}"
+        if label != best:
+            found += f", {class_names[label]} {self.scores[label]:.3f}"
+        return (
+            f"The prediction of the video merges {self.num_crops} crops: {found}. All scores of this "
+            "explanation are of the middle crop alone."
+        )
+
+
+@dataclass(frozen=True)
 class Explanation:
     """A prediction, and what it depends on.
 
     Attributes:
-        prediction: scores of the whole video, and of its windows.
+        prediction: scores of the whole video, and of its windows, in the middle crop.
         label: the explained class, 0 … K − 1.
         seconds: (T,) float64, the time of each frame.
         numbers: (T,) int64, of the frames in the video, from 0.
@@ -71,6 +95,7 @@ class Explanation:
         top: rows of the frames that matter most by occlusion, the first one most.
         regions: of these frames, in this order.
         pictures: of frames for the page.
+        merged: the prediction where it merges several crops; None: it is that of the middle crop.
         video: the video as a ``data:`` address; empty: the page has pictures only.
         notes: remarks on the model that a reader needs.
     """
@@ -88,6 +113,7 @@ class Explanation:
     top: NDArray[np.int64]
     regions: Regions
     pictures: Pictures
+    merged: MergedCrops | None = None
     video: str = ""
     notes: Sequence[str] = ()
 

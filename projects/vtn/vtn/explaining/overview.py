@@ -20,7 +20,7 @@ from vtn.explaining.pictures import encode_picture
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
-from vtn.inference.windows import score_video, score_windows
+from vtn.inference.windows import score_windows
 
 SHOWN_FRAMES = 6
 _PICTURE_SIDE = 240
@@ -32,10 +32,10 @@ class Overview:
     """A prediction, its course over time, and frames to look at.
 
     Attributes:
-        prediction: scores of the whole video, and of its windows.
+        prediction: scores of the whole video, and those of its windows in the middle crop.
         seconds: (T,) float64, the time of each frame that was scored.
-        attention: (T,) float32 of [CLS], rolled out over the layers; None for models without it, and for
-            videos of one frame.
+        attention: (T,) float32 of [CLS] in the middle crop, rolled out over the layers; None for models
+            without it, and for videos of one frame.
         shown: rows of the frames with pictures: those with the highest attention, the highest first; evenly
             spaced ones for models without attention.
         jpegs: row of a shown frame -> JPEG file.
@@ -61,6 +61,7 @@ def survey_video(
     features: VideoFeatures,
     model: Any,
     *,
+    scores: NDArray[np.float32],
     name: str,
     class_names: Sequence[str],
     head_act: str,
@@ -70,8 +71,9 @@ def survey_video(
 
     Args:
         video: open, for pictures of its frames.
-        features: of the frames that the prediction is made from.
+        features: of the frames that the prediction is made from, in the middle crop.
         model: made the features.
+        scores: (K,) of the whole video, of all crops.
         name: of the video.
         class_names: K names.
         head_act: name of the score activation.
@@ -89,7 +91,7 @@ def survey_video(
         features.duration,
         features.num_decoded,
         list(class_names),
-        score_video(model, features, head_act=head_act),
+        scores,
         score_windows(model, features, window, max(spacing, window / 4), head_act=head_act),
         len(features.features) - features.num_decoded,
     )

@@ -25,7 +25,7 @@ from vtn.explaining.explain import (
     measure_influence,
     score_prefixes,
 )
-from vtn.explaining.explanation import Explanation
+from vtn.explaining.explanation import Explanation, MergedCrops
 from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
 from vtn.explaining.pictures import Pictures, chosen_rows, take_pictures
@@ -44,7 +44,7 @@ class ExplanationRequest:
     """The parts of an explanation.
 
     Attributes:
-        label: name or number of the class to explain; None: the predicted one.
+        label: name or number of the class to explain; None: the predicted one, by all crops.
         window_seconds: length of the windows whose scores are shown; None: a tenth of the video, at least
             four frames.
         stride_seconds: from the start of a window to the start of the next; None: a quarter of its length.
@@ -98,6 +98,7 @@ def explain_video(
     request: ExplanationRequest,
     *,
     name: str,
+    merged: MergedCrops | None = None,
     video_uri: str = "",
     show_progress: bool = False,
     interrupt: Interrupt | None = None,
@@ -106,10 +107,11 @@ def explain_video(
 
     Args:
         video: open, for pictures of its frames.
-        features: of the frames that the prediction is made from.
+        features: of the frames that the prediction is made from, in the middle crop.
         model: made the features.
         request: the parts of the explanation.
         name: of the video.
+        merged: the prediction of all crops; None: it has one crop.
         video_uri: the video for the page; empty: only pictures.
         show_progress: show a progress bar, or log lines, with the remaining time.
         interrupt: checked after each batch of passes of the encoder.
@@ -122,7 +124,8 @@ def explain_video(
     scorer = FrameScorer.of_video(model.network, features, head_act=model.head_act)
     prediction = _predict(scorer, features, name, model.class_names)
     label = find_label(model.class_names, request.label)
-    label = int(prediction.scores.argmax()) if label is None else label
+    if label is None:
+        label = int((prediction if merged is None else merged).scores.argmax())
     window, stride = _window_lengths(features, request)
     passes = estimate_passes(scorer.num_frames)
     with Progress(passes, "explained", "pass", enabled=show_progress) as progress:
@@ -154,8 +157,12 @@ def explain_video(
         top=top,
         regions=regions,
         pictures=pictures,
+        merged=merged,
         video=video_uri,
-        notes=describe_model(scorer, influence.occlusion),
+        notes=[
+            *([] if merged is None else [merged.describe(model.class_names, label)]),
+            *describe_model(scorer, influence.occlusion),
+        ],
     )
 
 

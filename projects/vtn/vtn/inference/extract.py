@@ -6,7 +6,7 @@ T frames, M tokens of a frame, F width of a feature.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -46,10 +46,11 @@ class FrameView:
     Attributes:
         fps: frames per second, evenly spaced; of a video with a lower frame rate all frames are used.
         short_side: pixels to which the short side is scaled.
-        crop_size: pixels of the square that is cut from the middle.
+        crop_size: pixels of the square that is cut out, by default from the middle.
         mean, std: normalisation per channel, of pixels scaled to 0 … 1.
         interpolation: ``bilinear`` or ``bicubic``, for the scaling.
         picture_multiple: 0: the square; above 0: the whole picture, its sides multiples of so many pixels.
+        crop, num_crops: number of the square among ``num_crops`` that are placed evenly along the long side.
     """
 
     fps: float
@@ -59,6 +60,8 @@ class FrameView:
     std: tuple[float, ...]
     interpolation: str = "bilinear"
     picture_multiple: int = 0
+    crop: int = 0
+    num_crops: int = 1
 
     @property
     def variant(self) -> Variant:
@@ -66,15 +69,19 @@ class FrameView:
         return Variant(
             self.short_side,
             self.crop_size,
+            self.crop,
+            self.num_crops,
             interpolation=self.interpolation,
             picture_multiple=self.picture_multiple,
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns plain values that identify the view; ``picture_multiple`` only for whole pictures."""
+        """Returns plain values that identify the view; those of pictures and crops only where it has them."""
         content = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
         if not self.picture_multiple:
             del content["picture_multiple"]
+        if self.num_crops == 1:
+            del content["crop"], content["num_crops"]
         return content
 
 
@@ -149,18 +156,51 @@ def extract_open_video(
             are replaced.
         indices: (T,) int64, ascending, the frames to encode; None: those of ``view``.
     """
+    (features,) = extract_crops(
+        encoder,
+        video,
+        {view: feature_path},
+        name=name,
+        source=source,
+        indices=whole_video(video.times, 0, view.fps) if indices is None else indices,
+        show_progress=show_progress,
+        interrupt=interrupt,
+    )
+    return features
+
+
+def extract_crops(
+    encoder: FrameEncoder,
+    video: OpenVideo,
+    paths: Mapping[FrameView, str | Path],
+    *,
+    name: str,
+    source: Mapping[str, Any],
+    indices: NDArray[np.int64],
+    show_progress: bool = False,
+    interrupt: Interrupt | None = None,
+) -> list[VideoFeatures]:
+    """Encodes frames of an open video in one or several crops, decoded once; returns the features per crop.
+
+    Args:
+        paths: view of each crop -> its feature file. The views differ in their crop alone.
+        Others as for :func:`extract_open_video`.
+    """
     model, grid = cast(FrameModel, encoder.model), encoder.clip_grid
-    if indices is None:
-        indices = whole_video(video.times, 0, view.fps)
     rows = VideoRows.of(indices, grid)
-    description = {"frames": len(rows.indices), "view": view.as_dict(), **source}
+    description = {"frames": len(rows.indices), **source}
     unit = "frames" if grid is None else "time steps"
-    with FeatureFile(feature_path, model.feature_shape, description) as file:
+    with ExitStack() as stack:
+        files = {
+            view.variant: stack.enter_context(
+                FeatureFile(path, model.feature_shape, {**description, "view": view.as_dict()})
+            )
+            for view, path in paths.items()
+        }
+        file = next(iter(files.values()))  # which the messages name
         if file.count:
             logger.info("%d of %d %s are in %s", file.count, rows.count, unit, file.path)
-        chunks = append_features(
-            encoder, video, rows, {view.variant: file}, name=name, missing=set(), ahead=2
-        )
+        chunks = append_features(encoder, video, rows, files, name=name, missing=set(), ahead=2)
         left = len(rows.indices) - rows.restart(file.count)[2]
         with (
             evaluating(model),
@@ -173,9 +213,9 @@ def extract_open_video(
                     kept = f"{file.count} of {rows.count} {unit} are in {file.path}"
                     raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
         row_times = RowTimes.of_frames(video.times, rows.indices, grid)
-        features = file.features()
-        mask = _decoded_rows(features, row_times.numbers, name, unit)
-        return VideoFeatures(features, row_times.times, row_times.numbers, mask, row_times.centres)
+        mask = _decoded_rows(file.features(), row_times.numbers, name, unit)
+        placed = row_times.times, row_times.numbers, mask, row_times.centres
+        return [VideoFeatures(one.features(), *placed) for one in files.values()]
 
 
 def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str, unit: str) -> Tensor | None:

@@ -6,9 +6,9 @@ T frames.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,23 @@ from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
-from vtn.inference.extract import FrameView, extract_open_video
+from vtn.inference.extract import FrameView, extract_crops, extract_open_video
 from vtn.inference.features import VideoFeatures
 
 DECODING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class CropFeatures:
+    """The features of one video in the crops of the test.
+
+    Attributes:
+        crops: of each crop whose scores the test merges.
+        middle: of the middle crop, which may be one of them.
+    """
+
+    crops: Sequence[VideoFeatures]
+    middle: VideoFeatures
 
 
 @dataclass(frozen=True)
@@ -31,12 +44,15 @@ class FeaturePass:
     Attributes:
         encoder: for RGB frames.
         test_frames: returns the frames (T,) int64 that the test would choose, ascending.
-        view: chooses frames evenly spaced in time, and places all of them.
+        view: chooses frames evenly spaced in time, and places all of them: the middle crop, scaled as for the
+            test.
+        num_crops: crops of the test.
     """
 
     encoder: FrameEncoder
     test_frames: Callable[[FrameTimes], NDArray[np.int64]]
     view: FrameView
+    num_crops: int = 1
 
     @contextmanager
     def read(
@@ -45,16 +61,13 @@ class FeaturePass:
         open_video: Callable[[int], OpenVideo],
         *,
         of_test: bool,
-        show_progress: bool = False,
-        interrupt: Interrupt | None = None,
     ) -> Iterator[tuple[OpenVideo, VideoFeatures]]:
-        """Yields the open video and its features, which are valid within the context.
+        """Yields the open video and its features in the middle crop, which are valid within the context.
 
         Args:
             name: of the video, for messages.
             open_video: opens it for decoding by that number of threads.
             of_test: the frames that the test would choose; False: those of ``view``.
-            show_progress, interrupt: see :func:`vtn.inference.extract.extract_video_features`.
 
         Raises:
             DecodeError, OSError: for a video that cannot be decoded.
@@ -72,7 +85,40 @@ class FeaturePass:
                 name=name,
                 source={"video": name},
                 indices=self.test_frames(video.times) if of_test else None,
+            )
+            yield video, features
+
+    @contextmanager
+    def read_crops(
+        self,
+        name: str,
+        open_video: Callable[[int], OpenVideo],
+        *,
+        show_progress: bool = False,
+        interrupt: Interrupt | None = None,
+    ) -> Iterator[tuple[OpenVideo, CropFeatures]]:
+        """Yields the open video and the features of the test's frames in all of its crops, decoded once.
+
+        Args:
+            name, open_video: as for :meth:`read`, with the same errors.
+            show_progress, interrupt: see :func:`vtn.inference.extract.extract_video_features`.
+        """
+        crops = [replace(self.view, crop=crop, num_crops=self.num_crops) for crop in range(self.num_crops)]
+        # An even number of crops has none in the middle.
+        views = crops if len(crops) % 2 else [*crops, self.view]
+        with (
+            tempfile.TemporaryDirectory(prefix="vtn-") as folder,
+            open_video(DECODING_THREADS) as video,
+        ):
+            features = extract_crops(
+                self.encoder,
+                video,
+                {view: Path(folder, f"features-{number}.npy") for number, view in enumerate(views)},
+                name=name,
+                source={"video": name},
+                indices=self.test_frames(video.times),
                 show_progress=show_progress,
                 interrupt=interrupt,
             )
-            yield video, features
+            middle = features[len(crops) // 2] if len(crops) % 2 else features[-1]
+            yield video, CropFeatures(features[: len(crops)], middle)

@@ -35,8 +35,9 @@ class VideoStream:
 
     Args:
         model: a :class:`vtn.VTN` or another :class:`vtn.frame_model.FrameModel`.
-        keep_seconds: duration of the newest frames that are kept; older features are dropped, so that memory
-            is bounded. None: all frames are kept (M · F numbers per frame).
+        keep_seconds: duration that is kept and scored, from the frame that is displayed at its start on, as
+            for ``scores(last=keep_seconds)``; older features are dropped, so that memory is bounded. None:
+            all frames are kept (M · F numbers per frame).
         head_act: the score activation: softmax, sigmoid, none.
         mean, std: normalisation of the frames, per channel; None: the model's own.
 
@@ -90,7 +91,11 @@ class VideoStream:
 
     def __len__(self) -> int:
         """Returns the number of kept rows of features: frames, or time steps of complete clips."""
-        return len(self._queues[1].rows)
+        seconds = self._queues[1].rows.numpy()
+        if self.keep_seconds is None or len(seconds) == 0:
+            return len(seconds)
+        times = FrameTimes(seconds - seconds[0], self._end - float(seconds[0]))
+        return len(seconds) - int(times.at_seconds(np.array([times.duration - self.keep_seconds]))[0])
 
     @property
     def seconds(self) -> float:
@@ -161,11 +166,9 @@ class VideoStream:
         Raises:
             InputError: before the first push, and for a ``last`` that is not above 0.
         """
-        video = self.video()
-        if last is not None:
-            if last <= 0:
-                raise InputError(f"last = {last}: must be above 0 seconds")
-            video = video.part(max(0.0, video.duration - last), video.duration)
+        if last is not None and last <= 0:
+            raise InputError(f"last = {last}: must be above 0 seconds")
+        video = _last_seconds(self.video(), last)
         return score_video(self.model, video, head_act=self.head_act)
 
     def video(self) -> VideoFeatures:
@@ -178,9 +181,11 @@ class VideoStream:
         seconds, indices, centre_seconds, centre_indices = (column.numpy() for column in columns)
         start, end = float(seconds[0]), self._end - float(seconds[0])
         if self.model.clip_grid is None:
-            return VideoFeatures(features, FrameTimes(seconds - start, end), indices - indices[0])
-        times = FrameTimes(seconds - start, end, centre_seconds - start)
-        return VideoFeatures(features, times, indices - indices[0], None, centre_indices - indices[0])
+            video = VideoFeatures(features, FrameTimes(seconds - start, end), indices - indices[0])
+        else:
+            times = FrameTimes(seconds - start, end, centre_seconds - start)
+            video = VideoFeatures(features, times, indices - indices[0], None, centre_indices - indices[0])
+        return _last_seconds(video, self.keep_seconds)
 
     def _incomplete(self) -> StreamRows | None:
         """Returns the rows of frames whose clip is not complete yet; None where all are."""
@@ -234,8 +239,14 @@ class VideoStream:
         for queue, values in zip(self._queues, rows.fields, strict=True):
             queue.append(values)
         if self.keep_seconds is not None:
-            # Half a millisecond of tolerance: times that are sums of frame durations are rounded.
-            oldest = self._end - self.keep_seconds - 5e-4
-            dropped = min(int(torch.searchsorted(self._queues[1].rows, oldest)), len(self) - 1)
+            # The end is estimated: later frames may show that the newest one was shorter. Only frames that
+            # are out of the window in any case are dropped.
+            oldest = float(self._recent[-1]) - self.keep_seconds
+            displayed = int(torch.searchsorted(self._queues[1].rows, oldest, side="right")) - 1
             for queue in self._queues:
-                queue.drop(dropped)
+                queue.drop(max(0, displayed))
+
+
+def _last_seconds(video: VideoFeatures, seconds: float | None) -> VideoFeatures:
+    """Returns the last seconds of a video, as a video of its own; None: all of it."""
+    return video if seconds is None else video.part(max(0.0, video.duration - seconds), video.duration)

@@ -146,7 +146,7 @@ def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel,
 
 
 def build_frame_view(cfg: CfgNode, model: FrameModel, fps: float | None = None) -> FrameView:
-    """Returns the frames of a video that the model encodes, and their size and normalisation.
+    """Returns the frames of a video that the model encodes in the middle crop, their size and normalisation.
 
     Args:
         cfg: the configuration, with the model's frame format filled in.
@@ -155,9 +155,11 @@ def build_frame_view(cfg: CfgNode, model: FrameModel, fps: float | None = None) 
     """
     mean, std = frame_normalization(cfg, model)
     whole = cfg.DATA.TEST_WHOLE_PICTURE
+    # As the test of full videos scales them: several crops come from smaller frames than one crop does.
+    fills_crop = whole or (cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_SPATIAL_CROPS > 1)
     return FrameView(
         fps=fps or cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE,
-        short_side=cfg.DATA.TEST_CROP_SIZE if whole else min(cfg.DATA.TRAIN_JITTER_SCALES),
+        short_side=cfg.DATA.TEST_CROP_SIZE if fills_crop else min(cfg.DATA.TRAIN_JITTER_SCALES),
         crop_size=cfg.DATA.TEST_CROP_SIZE,
         mean=mean,
         std=std,

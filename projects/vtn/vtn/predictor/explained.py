@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import InputError
 from slowfast.interrupt import Interrupt
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
-from vtn.inference.feature_pass import FeaturePass
-from vtn.predictor.scoring import FAILURES, ViewScorer
+from vtn.inference.feature_pass import CropFeatures, FeaturePass
+from vtn.inference.windows import score_video
+from vtn.predictor.scoring import FAILURES, ViewScorer, merge_views
 from vtn.predictor.texts import describe_failure
 from vtn.predictor.videos import FileSource, Video, VideoSource, as_source
 from vtn.predictor.views import ViewPlan
@@ -46,9 +48,10 @@ class ExplainsVideos:
     ) -> Explanation:
         """Explains the prediction of a video: attention, influence of each frame, and their faithfulness.
 
-        The frames are those of the prediction, in the middle crop. ``write(path)`` of the result makes
-        a page. Other than predictions, explanations must not run in several threads at once: some record
-        what the backbone computes.
+        The frames are those of the prediction, in the middle crop. Where the prediction merges several crops,
+        the scores of the explanation are those of the middle crop, and ``notes`` has the prediction's.
+        ``write(path)`` of the result makes a page. Other than predictions, explanations must not run in
+        several threads at once: some record what the backbone computes.
 
         Args:
             video: as for :meth:`__call__`.
@@ -64,6 +67,7 @@ class ExplainsVideos:
             InputError: for a predictor with ``views``, whose clips are not one sequence; a video of one
                 frame; an unknown class; a missing package.
         """
+        from vtn.explaining.explanation import MergedCrops
         from vtn.explaining.pictures import playable_video
         from vtn.explaining.video import ExplainedModel, ExplanationRequest, explain_video
 
@@ -77,14 +81,25 @@ class ExplainsVideos:
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
-        with self._features.read(source.name, source.open, of_test=True, **shown) as (opened, features):
+        with self._features.read_crops(source.name, source.open, **shown) as (opened, features):
             uri = playable_video(path) if path else ""
-            return explain_video(opened, features, model, request, name=source.name, video_uri=uri, **shown)
+            merged = None
+            if len(features.crops) > 1:
+                merged = MergedCrops(len(features.crops), self._merged_scores(features))
+            return explain_video(
+                *(opened, features.middle, model, request),
+                name=source.name,
+                merged=merged,
+                video_uri=uri,
+                **shown,
+            )
 
     def overview(self, video: Video | VideoSource) -> Overview:
         """Predicts a video with its scores over time and the frames to which the model attends.
 
-        The video is decoded once for the frames of its prediction, and again for the few that are shown.
+        The scores of the video are those of :meth:`__call__` up to rounding, of all crops. The scores over
+        time and the attention are of the middle crop. The video is decoded once for the frames of its
+        prediction, and again for the few that are shown.
 
         Args:
             video: as for :meth:`__call__`.
@@ -98,11 +113,12 @@ class ExplainsVideos:
 
         self.check_overview()
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
-        with self._features.read(source.name, source.open, of_test=True) as (opened, features):
+        with self._features.read_crops(source.name, source.open) as (opened, features):
             return survey_video(
                 opened,
-                features,
+                features.middle,
                 self.model,
+                scores=self._merged_scores(features),
                 name=source.name,
                 class_names=self.class_names,
                 head_act=self._scorer.head_act,
@@ -123,8 +139,8 @@ class ExplainsVideos:
     ) -> Generator[FaithfulnessRow, None, None]:
         """Yields for each video how faithful the rankings of its frames are, for the predicted class.
 
-        A video that cannot be measured has a row with ``error`` and does not end the work; see
-        :mod:`vtn.explaining.split`.
+        Predicted by the middle crop alone, which is explained. A video that cannot be measured has a row with
+        ``error`` and does not end the work; see :mod:`vtn.explaining.split`.
         """
         from vtn.explaining.split import FaithfulnessRow, measure_row
 
@@ -136,10 +152,15 @@ class ExplainsVideos:
             except FAILURES as error:
                 yield FaithfulnessRow.failed(source.name, describe_failure(error, source.name))
 
+    def _merged_scores(self, features: CropFeatures) -> np.ndarray:
+        """Returns the scores (K,) of a video from the features of its crops, as the test merges them."""
+        scores = [score_video(self.model, crop, head_act=self._scorer.head_act) for crop in features.crops]
+        return merge_views(scores, self._cfg.DATA.ENSEMBLE_METHOD)
+
     def _check_can_explain(self) -> None:
-        """Raises ``InputError`` for models without weights of their own, such as exported ones."""
+        """Raises ``InputError`` for exported models, which have no weights of their own."""
         if not isinstance(self.model, FrameModel):
             raise InputError(
-                f"a {type(self.model).__name__} cannot be explained, since it gives neither attention nor "
-                "gradients; give the published folder or the checkpoint that it was made from"
+                "an exported model cannot be explained, since it gives neither attention nor gradients; give "
+                "the published folder or the checkpoint that it was exported from"
             )

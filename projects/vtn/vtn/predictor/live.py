@@ -33,6 +33,13 @@ _CAMERAS = {
 }
 # Pushes that may wait for the model; frames of a camera that come meanwhile are dropped.
 _MOST_WAITING = 2
+# Packets in a row that the decoder may refuse, 40 seconds of 25 per second: after a loss some decoders need
+# the next key frame, which cameras may send seldom.
+_MOST_REFUSED = 1000
+# Seconds by which the time may fall back before it counts as a clock that was set anew; frames that come less
+# late are out of order and left out.
+_OUT_OF_ORDER_SECONDS = 1.0
+_REMEDY = "check the source and its connection, and start again"
 
 logger = get_logger(__name__)
 
@@ -41,7 +48,9 @@ class LiveFrames:
     """The frames of a camera, an address or a file in pushes of equal duration, thinned to a frame rate.
 
     Frames of a camera or a stream without an end that come faster than they are taken are dropped, so that
-    the newest ones are never far behind.
+    the newest ones are never far behind. Packets that cannot be decoded are left out. Where the timestamps
+    begin anew, as after a restart of the camera, time goes on; where they jump forward, that much time has
+    passed, as in a pause of the source.
 
     Args:
         place: number of a camera, an address, or the path of a file.
@@ -51,10 +60,11 @@ class LiveFrames:
 
     Attributes:
         num_dropped: pushes that were dropped.
+        num_refused: packets that could not be decoded.
     """
 
     def __init__(self, place: str, placer: Placer, *, fps: float, seconds: float) -> None:
-        self.num_dropped = 0
+        self.num_dropped = self.num_refused = 0
         self._place = place
         self._placer = placer
         self._fps = fps
@@ -70,7 +80,7 @@ class LiveFrames:
         """Yields frames (t, H, W, 3) uint8 RGB, and their times (t,) in seconds from the first frame.
 
         Raises:
-            DecodeError: for a source that cannot be opened or read.
+            DecodeError: for a source that cannot be opened or read, or not be decoded any more.
         """
         images: list[np.ndarray] = []
         times: list[float] = []
@@ -99,11 +109,10 @@ class LiveFrames:
             stream = choose_video_stream(container, self._place)
             if stream is None:
                 raise DecodeError(self._place, "no video stream")
-            first, last, due, period = None, -1.0, 0.0, 1 / self._fps
+            last, due, period = -1.0, 0.0, 1 / self._fps
+            clock = _Clock(self._place, period)
             for frame in self._decoded(container, stream):
-                time = last + period if frame.time is None else frame.time
-                first = time if first is None else first
-                seconds = time - first
+                seconds = clock.seconds(frame.time)
                 if seconds <= last or seconds < due - 1e-3:  # containers round to milliseconds
                     continue
                 # After a pause the periods are counted from the frame that ended it.
@@ -111,12 +120,46 @@ class LiveFrames:
                 yield seconds, scaler.view(frame).copy()
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
+        """Yields the frames of all packets that can be decoded."""
+        decoded, refused = False, 0
+        for packet in self._packets(container, stream):
+            frames = self._decode(packet)
+            refused = refused + 1 if frames is None else 0
+            if refused == _MOST_REFUSED:
+                raise DecodeError(
+                    self._place, "corrupt", f"{refused} packets in a row cannot be decoded; {_REMEDY}"
+                )
+            for frame in frames or ():
+                decoded = True
+                yield frame
+        if self.num_refused and not decoded:
+            raise DecodeError(self._place, "corrupt", f"none of its frames can be decoded; {_REMEDY}")
+
+    def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         try:
-            yield from container.decode(stream)
+            yield from container.demux(stream)
         except av.EOFError:
             return
         except (av.FFmpegError, OSError) as error:
-            raise DecodeError(self._place, "unreadable", str(error)) from error
+            raise DecodeError(self._place, "unreadable", f"{open_error_text(error)}; {_REMEDY}") from error
+
+    def _decode(self, packet: Any) -> list[Any] | None:
+        """Returns the frames that a packet releases; None where the decoder refuses it."""
+        try:
+            try:
+                return list(packet.decode())
+            except av.BlockingIOError:
+                # After an error, some decoders (VP9) refuse all packets until they are reset.
+                packet.stream.codec_context.flush_buffers()
+                return list(packet.decode())
+        except av.EOFError:
+            return []
+        except (av.FFmpegError, OSError) as error:
+            self.num_refused += 1
+            if self.num_refused == 1:
+                text = open_error_text(error)
+                logger.warning("%s: a packet cannot be decoded (%s) and is left out", self._place, text)
+            return None
 
     def _open(self) -> Any:
         try:
@@ -125,6 +168,40 @@ class LiveFrames:
             return open_container(Address(self._place) if is_address(self._place) else self._place)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(self._place, reason_of(error), open_error_text(error)) from error
+
+
+class _Clock:
+    """The time since the first frame, which goes on where the timestamps of the source begin anew.
+
+    Args:
+        name: of the source, for the log.
+        period: seconds per frame where the source does not tell.
+    """
+
+    def __init__(self, name: str, period: float) -> None:
+        self._name = name
+        self._period = period
+        self._newest = -period
+        self._start: float | None = None
+        self._was_set = False
+
+    def seconds(self, time: float | None) -> float:
+        """Returns the seconds of a frame with the timestamp ``time``; None: it has none."""
+        if time is None:
+            self._newest += self._period
+            return self._newest
+        if self._start is None:
+            self._start = time - self._newest - self._period
+        elif time - self._start < self._newest - _OUT_OF_ORDER_SECONDS:
+            self._start = time - self._newest - self._period
+            if not self._was_set:
+                self._was_set = True
+                logger.warning(
+                    "%s: its timestamps begin anew; time goes on from %.1f s", self._name, self._newest
+                )
+        seconds = time - self._start
+        self._newest = max(self._newest, seconds)
+        return seconds
 
 
 def _open_camera(number: str) -> Any:

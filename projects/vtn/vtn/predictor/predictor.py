@@ -24,16 +24,17 @@ from vtn.arguments.evaluation import build_evaluation_config
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.feature_pass import DECODING_THREADS, FeaturePass
+from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
 from vtn.inference.stream import VideoStream
 from vtn.inference.video_prediction import build_frame_view
-from vtn.inference.windows import score_video, score_windows
+from vtn.inference.windows import Timeline, score_video, score_windows
 from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.scoring import FAILURES, ViewScorer, merge_views
 from vtn.predictor.source import adopt_config, load_source
-from vtn.predictor.texts import describe_failure, printable_names
+from vtn.predictor.texts import describe_failure, safe_names
 from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
 from vtn.predictor.views import build_view_plan
 
@@ -125,7 +126,7 @@ class Predictor(ExplainsVideos):
             raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
         place = _move(model, device)
         self.model: Any = model.eval()
-        self.class_names = printable_names(model.class_names, model.num_classes)
+        self.class_names = safe_names(model.class_names, model.num_classes)
         self._cfg = build_evaluation_config(model.evaluation, model, source=name)
         self._plan = build_view_plan(self._cfg, model, views=views, fps=fps)
         self._workers = workers or min(4, os.cpu_count() or 1)
@@ -143,6 +144,7 @@ class Predictor(ExplainsVideos):
             replace(encoder, channels=channels),
             self._plan.frames,
             build_frame_view(self._cfg, model, fps),
+            self._plan.num_crops,
         )
         self._scorer = ViewScorer(model, encoder, self._cfg.MODEL.HEAD_ACT)
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
@@ -222,7 +224,8 @@ class Predictor(ExplainsVideos):
 
         The attribute ``seconds`` of a prediction is the time of the newest frame since the first one. Frames
         are taken at ``fps``, by default at the frame rate of the clips that the model was trained with; each
-        is encoded once. Frames that come while the model is busy are left out.
+        is encoded once. Frames that come while the model is busy are left out, and so are those that cannot
+        be decoded. Time goes on where the timestamps of the source begin anew; a gap in them is a pause.
 
         Args:
             video: number of a camera as text, such as ``0``; an address, such as ``rtsp://…``; or the path of
@@ -231,7 +234,7 @@ class Predictor(ExplainsVideos):
             every_seconds: from one prediction to the next.
 
         Raises:
-            DecodeError: for a source that cannot be opened or read.
+            DecodeError: for a source that cannot be opened or read, or not be decoded any more.
             InputError: for durations that are not above 0.
         """
         if not (0 < last_seconds < float("inf") and 0 < every_seconds < float("inf")):
@@ -274,13 +277,13 @@ class Predictor(ExplainsVideos):
         if windows is None:
             videos = self._pipeline.run(sources, workers=workers, threads=threads)
             return (self._result(video) for video in videos)
-        return (self._predict_features(source, windows) for source in sources)
+        return (self._predict_windows(source, windows) for source in sources)
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:
         """Returns the prediction of a video from the scores of its views, or the reason why it has none."""
         error = video.failure
         if isinstance(error, DecodeError) and error.reason == "corrupt" and self._plan.is_full_video:
-            return self._predict_features(video.source, None)  # leaves out frames that cannot be decoded
+            return self._predict_decodable(video.source)
         if error is not None or video.read is None:
             return error or InputError(f"{video.source.name}: was not read")
         scores = [scores for scores in video.scores if isinstance(scores, np.ndarray)]
@@ -289,29 +292,37 @@ class Predictor(ExplainsVideos):
             video.source.name, video.read.seconds, video.read.num_frames, self.class_names, merged
         )
 
-    def _predict_features(self, source: VideoSource, windows: Windows) -> Prediction | Exception:
-        """Predicts a video from the features of its frames, which are kept on the disk meanwhile.
-
-        Args:
-            windows: None: the video as a whole, from the frames of its test.
-        """
+    def _predict_windows(self, source: VideoSource, windows: tuple[float, float]) -> Prediction | Exception:
+        """Predicts a video and its windows from features of the middle crop, on the disk meanwhile."""
+        head_act = self._scorer.head_act
         try:
-            with self._features.read(source.name, source.open, of_test=windows is None) as (_, features):
-                head_act = self._scorer.head_act
-                timeline = None
-                if windows is not None:
-                    timeline = score_windows(self.model, features, *windows, head_act=head_act)
-                return Prediction(
-                    source.name,
-                    features.duration,
-                    features.num_decoded,
-                    self.class_names,
-                    score_video(self.model, features, head_act=head_act),
-                    timeline,
-                    len(features.features) - features.num_decoded,
-                )
+            with self._features.read(source.name, source.open, of_test=False) as (_, features):
+                scores = score_video(self.model, features, head_act=head_act)
+                timeline = score_windows(self.model, features, *windows, head_act=head_act)
+                return self._prediction(source.name, features, scores, timeline)
         except FAILURES as error:
             return error
+
+    def _predict_decodable(self, source: VideoSource) -> Prediction | Exception:
+        """Predicts a video as its test would, without the frames that cannot be decoded."""
+        try:
+            with self._features.read_crops(source.name, source.open) as (_, features):
+                return self._prediction(source.name, features.middle, self._merged_scores(features))
+        except FAILURES as error:
+            return error
+
+    def _prediction(
+        self, name: str, features: VideoFeatures, scores: np.ndarray, timeline: Timeline | None = None
+    ) -> Prediction:
+        return Prediction(
+            name,
+            features.duration,
+            features.num_decoded,
+            self.class_names,
+            scores,
+            timeline,
+            len(features.features) - features.num_decoded,
+        )
 
 
 def _window_lengths(seconds: float | None, stride: float | None) -> Windows:

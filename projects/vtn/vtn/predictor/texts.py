@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
-
-import av
 
 from slowfast.errors import DecodeError, first_line
 
+# Control characters, halves of pairs, and separators of lines and paragraphs.
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Characters that change the direction of the text after them, beyond their own word.
+_UNSAFE_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
-def printable_names(names: Sequence[str], num_classes: int) -> list[str]:
-    """Returns class names without characters that change a terminal; numbers where there are not K names."""
+
+def safe_text(text: str) -> str:
+    r"""Returns a text with a replacement in place of each character that is not safe to show.
+
+    All others stay, such as the joiners that Persian, Hindi and emoji are written with.
+
+    >>> safe_text("می\u200cروم prix\xa0fixe") == "می\u200cروم prix\xa0fixe", safe_text("a\x1b[2J\u202eb")
+    (True, 'a�[2J�b')
+    """
+    return "".join(c if _is_safe(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _is_safe(character: str) -> bool:
+    return (
+        unicodedata.category(character) not in _UNSAFE_CATEGORIES
+        and unicodedata.bidirectional(character) not in _UNSAFE_DIRECTIONS
+    )
+
+
+def safe_names(names: Sequence[str], num_classes: int) -> list[str]:
+    """Returns class names by :func:`safe_text`; numbers where there are not K names."""
     if len(names) != num_classes:
         return [str(number) for number in range(num_classes)]
-    return ["".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) for name in names]
+    return [safe_text(name) for name in names]
 
 
 def printable(text: str) -> str:
-    """Returns a text of several lines with escapes in place of characters that change a terminal.
+    """Returns a text of several lines with escapes for the characters that :func:`safe_text` replaces.
 
     >>> printable("clips/\\x1b[2J.mp4")
     'clips/\\\\x1b[2J.mp4'
     """
     lines = text.split("\n")
-    return "\n".join("".join(c if c.isprintable() else _escape(c) for c in line) for line in lines)
+    return "\n".join("".join(c if _is_safe(c) else _escape(c) for c in line) for line in lines)
 
 
 def _escape(character: str) -> str:
@@ -32,6 +54,8 @@ def _escape(character: str) -> str:
 
 def describe_failure(error: BaseException, name: str) -> str:
     """Returns the reason of a failure in one line, without the name of the video before it."""
+    import av  # not needed by the server's process, which imports this module for the names of files
+
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, OSError) and error.strerror:

@@ -66,6 +66,11 @@ class ViewPlan:
         return self.scheme.num_temporal * self.scheme.num_crops
 
     @property
+    def num_crops(self) -> int:
+        """Different crops per temporal view; whole pictures are all the same."""
+        return 1 if self.scheme.picture_multiple else self.scheme.num_crops
+
+    @property
     def is_full_video(self) -> bool:
         """Whether the only temporal view is the full video."""
         return isinstance(self.scheme, WholeVideoViews)

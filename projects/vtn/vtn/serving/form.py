@@ -13,6 +13,7 @@ from typing import BinaryIO
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from vtn.predictor.texts import safe_text
 from vtn.serving.limits import Limits, Refusal, too_large
 
 FIELD = "video"
@@ -151,13 +152,13 @@ class VideoForm:
 
 
 def clean_name(name: bytes) -> str:
-    r"""Returns the last part of a file's name for answers, without characters that change a terminal.
+    r"""Returns the last part of a file's name for answers, without characters that are not safe to show.
 
     >>> clean_name(b"clips/../a\x1b.mp4"), clean_name(b"")
     ('a�.mp4', 'video')
     """
     text = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2][:_NAME_CHARACTERS]
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text) or "video"
+    return safe_text(text) or "video"
 
 
 async def drain(chunks: AsyncIterator[bytes], limits: Limits) -> None:

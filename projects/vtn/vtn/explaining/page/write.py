@@ -60,6 +60,7 @@ def render_page(explanation: Explanation) -> str:
     return environment.get_template("page.html").render(
         explanation=explanation,
         name=Path(prediction.video).name or prediction.video,
+        subject="In the middle crop, the model" if explanation.merged else "The model",
         predicted=prediction.top(1)[0],
         score=float(prediction.scores[explanation.label]),
         duration=format_seconds(prediction.seconds),
