@@ -174,6 +174,15 @@ class _Unnamed:
         return self._at
 
 
+def is_end(packet: Any) -> bool:
+    """Returns whether a packet of PyAV marks the end of a stream; a reader must not ask for another one.
+
+    Behind it PyAV looks for the marks of streams that were found while reading, as in FLV files and RTMP
+    streams, which its list of streams lacks: it raises an IndexError.
+    """
+    return not packet.size and packet.pts is None and packet.dts is None
+
+
 def refuse_damage(container: Any, stream: Any) -> bool:
     """Makes the decoder of a JPEG file refuse damaged data, which it would replace by a plain colour.
 

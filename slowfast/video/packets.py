@@ -31,6 +31,7 @@ from slowfast.video.container import (
     choose_video_stream,
     is_complete_jpeg,
     is_dependent,
+    is_end,
     open_container,
     open_error_text,
     reason_of,
@@ -205,11 +206,9 @@ class PacketSource:
             except (av.FFmpegError, OSError):
                 self.demux_failed = True
                 return
+            if is_end(packet):
+                return
             if not packet.size:
-                if packet.pts is None and packet.dts is None:
-                    # PyAV's mark of the end. Behind it PyAV looks for marks of streams that were found while
-                    # reading, as in FLV files, and raises an IndexError.
-                    return
                 continue
             if cut_off is not None:
                 yield cut_off

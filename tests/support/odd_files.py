@@ -104,3 +104,16 @@ def shift(source: Path, target: Path, seconds: float) -> Path:
 def drop_first(source: Path, target: Path, count: int) -> Path:
     """Copies the packets of a file but for the first ones, so that it begins between key frames."""
     return remux(source, target, lambda number, _: number >= count)
+
+
+def write_late_sound(path: Path) -> Path:
+    """Writes an FLV file of 160 frames of 64 x 48 pixels whose header knows nothing of the sound at its end.
+
+    Recorders of live streams write such files.
+    """
+    sound = ("-itsoffset", "15", "-f", "lavfi", "-i", "sine=r=44100:d=1")
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=16", *sound, "-map", "0:v", "-map", "1:a", path)
+    content = bytearray(path.read_bytes())
+    content[4] = 1  # the header's list of streams: video
+    path.write_bytes(content)
+    return path

@@ -14,7 +14,7 @@ from slowfast.errors import DecodeError
 from slowfast.preparation.file_work.transcode import Encoding, transcode
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.image_folder import ImageFolder
-from tests.support.odd_files import ffmpeg, needs_ffmpeg
+from tests.support.odd_files import ffmpeg, needs_ffmpeg, write_late_sound
 from tests.support.videos import read_stamps, stamp, write_video
 
 STILLS = {
@@ -171,13 +171,7 @@ def test_one_stream_is_not_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 @needs_ffmpeg
 def test_a_stream_that_is_found_while_reading_does_not_end_the_video(tmp_path: Path) -> None:
-    """Recorders of live streams write FLV files whose header knows nothing of the sound that comes later."""
-    path = tmp_path / "recorded.flv"
-    sound = ("-itsoffset", "15", "-f", "lavfi", "-i", "sine=r=44100:d=1")
-    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=16", *sound, "-map", "0:v", "-map", "1:a", path)
-    content = bytearray(path.read_bytes())
-    content[4] = 1  # the header's list of streams: video
-    path.write_bytes(content)
+    path = write_late_sound(tmp_path / "recorded.flv")
     for _ in range(3):  # PyAV looks at memory behind its list: the first try may succeed by chance
         with open_video(path) as video:
             assert video.times.num_frames == 160

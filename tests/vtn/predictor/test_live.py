@@ -14,6 +14,7 @@ import pytest
 
 from slowfast.errors import DecodeError
 from slowfast.video.placement import full_frame
+from tests.support.odd_files import needs_ffmpeg, write_late_sound
 from tests.support.videos import overwrite_packets, read_stamps, write_video
 from vtn import Predictor
 from vtn.predictor.live import LiveFrames
@@ -88,6 +89,12 @@ def test_a_source_that_cannot_be_read_on_fails_with_a_remedy(
         take(tmp_path / "a.avi")
     message = "Invalid data found when processing input; check the source and its connection, and start again"
     assert str(caught.value) == f"{tmp_path / 'a.avi'}: unreadable ({message})"
+
+
+@needs_ffmpeg
+def test_a_stream_that_is_found_while_reading_is_left_out(tmp_path: Path) -> None:
+    live = LiveFrames(str(write_late_sound(tmp_path / "a.flv")), full_frame(), fps=50, seconds=0.5)
+    assert sum(len(images) for images, _ in live) == 160
 
 
 def joined(folder: Path, *lengths: int) -> Path:

@@ -18,6 +18,7 @@ from slowfast.log import get_logger
 from slowfast.video.container import (
     Address,
     choose_video_stream,
+    is_end,
     open_container,
     open_error_text,
     reason_of,
@@ -137,7 +138,10 @@ class LiveFrames:
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         try:
-            yield from container.demux(stream)
+            for packet in container.demux(stream):
+                yield packet
+                if is_end(packet):
+                    return
         except av.EOFError:
             return
         except (av.FFmpegError, OSError) as error:
