@@ -51,8 +51,8 @@ def load_config(
     """
     merge = Merge(get_default_config(), projects())
     complete = _add_file(merge, find_config(path), ())
-    merge.add_overrides(list(overrides))
-    if complete:
+    paired = merge.add_overrides(list(overrides))
+    if complete and paired:
         merge.problems += _new_problems(merge, check(merge.cfg, for_run=for_run))
     if merge.problems:
         raise ConfigError(*merge.problems, source=str(path))

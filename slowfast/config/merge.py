@@ -55,14 +55,14 @@ class Merge:
             given[key] = (written, entry)
             self._set(key, written, entry)
 
-    def add_overrides(self, overrides: Sequence[str]) -> None:
-        """Merges overrides ``KEY VALUE KEY VALUE …``."""
+    def add_overrides(self, overrides: Sequence[str]) -> bool:
+        """Merges overrides ``KEY VALUE KEY VALUE …``; returns False, without a merge, for an odd number."""
         if len(overrides) % 2:
             self.problems.append(
-                f"overrides = {' '.join(overrides)!r}: must be pairs; write KEY VALUE KEY VALUE …, "
-                "and put a value of several words in quotes"
+                f"overrides = {' '.join(overrides)!r}: must be pairs, and {overrides[-1]} has no value; "
+                "write KEY VALUE KEY VALUE …, and put a value of several words in quotes"
             )
-            return
+            return False
         for written, text in zip(overrides[::2], overrides[1::2], strict=True):
             value = parse_literal(text)
             children = entries_of(value, "override") if isinstance(value, Mapping) else None
@@ -72,6 +72,7 @@ class Merge:
             entry = YamlEntry(written, value, "override", children)
             for dotted, leaf in self._leaves([entry], ""):
                 self._set(self._aliases.get(dotted, dotted), dotted, leaf)
+        return True
 
     def _leaves(self, entries: Iterable[YamlEntry], prefix: str) -> Iterator[tuple[str, YamlEntry]]:
         """Yields (dotted key as written, entry) of all values, and of sections given a plain value."""

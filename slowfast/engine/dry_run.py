@@ -134,7 +134,8 @@ def describe_results(training: TrainingRun, results: list[DryRunResult]) -> list
         (f"rank {slowest.rank}, the slowest: " if len(results) > 1 else "") + slowest.headroom.describe(),
     ]
     lines += [
-        f"rank {r.rank} on {r.host}, {r.device}: {r.clips} clips of {r.frames} frames; first batch after "
+        f"rank {r.rank} on {r.host}, {r.device}: {counted(r.clips, 'clip')} of {counted(r.frames, 'frame')}; "
+        "first batch after "
         f"{r.load_seconds:.3g} s; {r.headroom.step:.3g} s per step; peak memory {format_bytes(r.peak)}"
         + (" (of the process, including all libraries)" if r.is_peak_of_process else "")
         for r in results

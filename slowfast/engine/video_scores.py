@@ -216,7 +216,7 @@ class VideoScores:
         ]
         over = f"{len(set(self.groups))} groups of videos" if self.groups else "videos"
         unknown = [interval for interval in self.intervals.values() if not interval.is_known]
-        note = " ([–]: all samples of the bootstrap agree)" if unknown else ""
+        note = "; [–]: no interval, since all resampled sets of videos gave the same value" if unknown else ""
         method = "by a bootstrap" if self.multi_label else "(of top-1 Wilson's, else by a bootstrap)"
         return f"{', '.join(shown)}; 95 % intervals {method} over {over}{note}"
 

@@ -30,7 +30,7 @@ from slowfast.extraction.claim import claim_folder, settings_hash
 from slowfast.extraction.plan import build_encoding, estimate_rows, log_size
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
 from slowfast.features.build import build_feature_names, channel_order, evaluation_variants
-from slowfast.features.cache import Manifest, Variant
+from slowfast.features.cache import Manifest, Variant, broken_path, broken_paths
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
@@ -230,12 +230,12 @@ def _report(work: ExtractionWork, folder: Path, world: World) -> None:
     Raises:
         DataError: where no process could read any video.
     """
-    path = folder / f"broken-{world.rank}.json"
-    log_broken(work.broken, "features: not extracted")
-    if work.broken:
-        content = [
-            {"path": video.path, "reason": video.reason, "detail": video.detail} for video in work.broken
-        ]
+    path = broken_path(folder, world.rank)
+    # A video may stand in several lists, or in several rows of one.
+    broken = list({video.path: video for video in work.broken}.values())
+    log_broken(broken, "features: not extracted")
+    if broken:
+        content = [{"path": video.path, "reason": video.reason, "detail": video.detail} for video in broken]
         write_text(path, json.dumps(content, indent=1) + "\n")
         logger.info("features: broken videos are listed in %s", path)
     else:
@@ -256,7 +256,7 @@ def _report(work: ExtractionWork, folder: Path, world: World) -> None:
 
 def _delete_other_lists(folder: Path, world: World) -> None:
     """Deletes the lists of broken videos of ranks that an earlier extraction had and this one has not."""
-    own = {f"broken-{rank}.json" for rank in range(world.size)}
-    for path in folder.glob("broken-*.json"):
-        if path.name not in own:
+    own = {broken_path(folder, rank) for rank in range(world.size)}
+    for path in broken_paths(folder):
+        if path not in own:
             path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 from slowfast.datasets.views.view_reader import Scheme, Segment, ViewReader
 from slowfast.errors import DecodeError
 from slowfast.features.array_file import ArrayFile, map_array, read_array
-from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
+from slowfast.features.cache import FeatureNames, Variant, features_path, find_failure, times_path
 from slowfast.features.row_times import RowTimes
 from slowfast.features.storage import STORED, from_stored
 from slowfast.video.frame_times import FrameTimes
@@ -77,8 +77,11 @@ class CacheReader:
         return from_stored(self._read(path, self.variants[0][0], row_times), self.dtype), row_times
 
     def _row_times(self, path: str) -> RowTimes:
+        file = times_path(self.folder, self.names(path))
+        if not file.is_file():
+            raise DecodeError(path, *find_failure(self.folder, self.names, path))
         try:
-            return RowTimes.from_table(read_array(str(times_path(self.folder, self.names(path))), path))
+            return RowTimes.from_table(read_array(str(file), path))
         except ValueError as error:
             raise DecodeError(path, "damaged features", str(error)) from error
 

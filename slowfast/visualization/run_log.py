@@ -105,7 +105,7 @@ def read_run_log(path: str | Path, name: str = "") -> RunLog:
                 "loss": _number(stats.get("loss")),
                 "top1": _top1(stats),
             }
-        elif kind == "test_final":
+        elif "test_final" in (kind, stats.get("split")):  # PySlowFast's line has no kind
             log.test = stats
     log.epochs = [by_epoch[number] for number in sorted(by_epoch)]
     log.steps = dict(sorted(log.steps.items()))

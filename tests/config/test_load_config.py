@@ -232,6 +232,11 @@ class TestOverrides:
         (problem,) = problems_of("VIT_B_VTN", "RNG_SEED=3")
         assert "write KEY VALUE" in problem
 
+    def test_a_missing_value_is_the_only_problem(self) -> None:
+        """The others are found only when the overrides are known."""
+        (problem,) = problems_of("VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", "/nowhere", "SOLVER.MAX_EPOCH")
+        assert "SOLVER.MAX_EPOCH has no value" in problem
+
 
 class TestProblems:
     def test_an_unknown_key_gets_a_suggestion_and_its_line(self, write: WriteConfig) -> None:

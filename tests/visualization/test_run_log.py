@@ -32,6 +32,12 @@ def run_folder(tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_test_of_a_pyslowfast_log_is_found_without_a_kind(tmp_path: Path) -> None:
+    line = 'json_stats: {"split": "test_final", "top1_acc": "50.00", "top5_acc": "80.00"}'
+    (tmp_path / "stdout.log").write_text(f"[11/27 20:00:00][INFO] test_net.py: 123: {line}\n")
+    assert read_run_log(tmp_path).test == {"split": "test_final", "top1_acc": "50.00", "top5_acc": "80.00"}
+
+
 @pytest.mark.parametrize("name", ["", "metrics.jsonl", "stdout.log"])
 def test_both_log_files_have_the_same_metrics(run_folder: Path, name: str) -> None:
     log = read_run_log(run_folder / name)

@@ -86,7 +86,7 @@ def test_a_bootstrap_whose_samples_agree_gives_no_interval() -> None:
     text = found.describe_intervals()
     assert "top-1 100.0 [34.2, 100.0] %, balanced accuracy 100.0 [–] %" in text
     assert "AUROC 1.000 [–]" in text
-    assert "over videos ([–]: all samples of the bootstrap agree)" in text
+    assert "over videos; [–]: no interval, since all resampled sets of videos gave the same value" in text
 
 
 def test_repeated_videos_of_one_group_do_not_narrow_an_interval() -> None:
