@@ -67,10 +67,10 @@ class Interrupt:
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.signum and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signum = signum
+        self.request(signum)
 
     def request(self, signum: int) -> None:
-        """Requests a stop because of a signal that another process has received."""
+        """Requests a stop because of a signal, perhaps one of another process; the first one counts."""
         self.signum = self.signum or signum
 
     def requested(self) -> bool:
