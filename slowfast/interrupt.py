@@ -66,7 +66,7 @@ class Interrupt:
         self._previous.clear()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        # A process that multiprocessing has started gets one Ctrl-C from the terminal, from its parent, or from
+        # A process that multiprocessing has started gets one Ctrl-C from the terminal, its parent, or from
         # both; the parent ends it after a second.
         is_child = multiprocessing.parent_process() is not None
         if self.signum and signum == signal.SIGINT and not is_child:

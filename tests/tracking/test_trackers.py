@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import struct
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,12 @@ def skip_without(name: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes settings of the user, and keeps packages from looking for a network."""
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Removes settings of the user, and keeps packages from looking for a network.
+
+    W&B makes temporary folders when it is imported, and a forked process does not remove them at its end.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))
     for name in ("TRACKIO_DIR", "WANDB_MODE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
