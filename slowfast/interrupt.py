@@ -1,11 +1,12 @@
 """Stopping a run by a signal: Ctrl-C, ``kill``, or a job scheduler.
 
 The first signal requests a stop at the next safe point, where a checkpoint can be saved. A second Ctrl-C
-ends the run at once.
+ends the run at once; of a run of several processes, their parent does that.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -65,12 +66,15 @@ class Interrupt:
         self._previous.clear()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum and signum == signal.SIGINT:
+        # A process that multiprocessing has started gets one Ctrl-C from the terminal, its parent, or from
+        # both; the parent ends it after a second.
+        is_child = multiprocessing.parent_process() is not None
+        if self.signum and signum == signal.SIGINT and not is_child:
             raise KeyboardInterrupt
-        self.signum = signum
+        self.request(signum)
 
     def request(self, signum: int) -> None:
-        """Requests a stop because of a signal that another process has received."""
+        """Requests a stop because of a signal, perhaps one of another process; the first one counts."""
         self.signum = self.signum or signum
 
     def requested(self) -> bool:

@@ -16,6 +16,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -25,12 +26,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast.cli.commands import make_parser
+from slowfast.cli.commands import integer_from, make_parser, positive_integer, positive_number
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_INTERRUPTED, run_command
 
 PROGRAM = "slowfast submit"
-# Exit statuses of a run that was asked to stop and has saved its state.
+# Exit statuses of a run that was asked to stop and has saved its state, or had none yet.
 _STOPPED = (EXIT_INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
 
 
@@ -64,9 +65,16 @@ class NodeTask:
             port = 20000 + int(job.raw_job_id) % 20000
             command += ["--num_shards", str(job.num_nodes), "--shard_id", str(job.node)]
             command += ["--init_method", f"tcp://{job.hostnames[0]}:{port}"]
-        self._process = subprocess.Popen(command)
+        # SLURM sends the signal before a time limit to all processes of the step. It would end the run, which
+        # inherits this mask, so that only the task answers it; a signal to the task waits meanwhile.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        try:
+            self._process = subprocess.Popen(command)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while (code := self._process.poll()) is None:
             time.sleep(0.5)
+        code = code if code >= 0 else 128 - code
         if code and code not in _STOPPED:
             raise SubmitError(
                 f"node {job.node}: the run ended with status {code}; the job's output shows why"
@@ -88,8 +96,10 @@ class NodeTask:
         # The main thread may be inside `process.poll`, which cannot be entered twice; `waitid` with WNOWAIT
         # leaves the exit status to it.
         ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        stopped = ended is not None and ended.si_code == os.CLD_EXITED and ended.si_status in _STOPPED
-        return DelayedSubmission(NodeTask(self.arguments)) if stopped else None
+        assert ended is not None  # only with WNOHANG
+        # A run that still starts is ended by the signal; there is nothing to save.
+        code = ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
+        return DelayedSubmission(NodeTask(self.arguments)) if code in _STOPPED else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"arguments": self.arguments, "_process": None}
@@ -98,26 +108,33 @@ class NodeTask:
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = make_parser(__doc__, program, PROGRAM)
-    parser.add_argument("--nodes", type=int, default=1, help="number of nodes (default: %(default)s)")
     parser.add_argument(
-        "--gpus", type=int, default=8, help="GPUs per node; sets NUM_GPUS (default: %(default)s)"
+        "--nodes", type=positive_integer, default=1, help="number of nodes (default: %(default)s)"
     )
-    parser.add_argument("--cpus", type=int, default=32, help="CPU cores per node (default: %(default)s)")
+    parser.add_argument(
+        "--gpus",
+        type=integer_from(0),
+        default=8,
+        help="GPUs per node; sets NUM_GPUS (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cpus", type=positive_integer, default=32, help="CPU cores per node (default: %(default)s)"
+    )
     parser.add_argument(
         "--hours",
-        type=float,
+        type=positive_number,
         default=24.0,
         help="time limit of a job, after which the run continues in a new job (default: %(default)g)",
     )
     parser.add_argument(
         "--grace",
-        type=int,
+        type=positive_integer,
         default=120,
         help="seconds before the time limit at which the run is asked to save (default: %(default)s)",
     )
     parser.add_argument(
         "--restarts",
-        type=int,
+        type=integer_from(0),
         default=20,
         help="largest number of new jobs after a time limit (default: %(default)s)",
     )
@@ -162,7 +179,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     parser = build_parser(program)
     args = parser.parse_args(argv)
     arguments = args.run[1:] if args.run[:1] == ["--"] else args.run
-    if "--cfg" not in arguments:
+    if not any(argument.partition("=")[0] == "--cfg" for argument in arguments):
         parser.error("give the run after --, such as: -- --cfg FILE.yaml DATA.PATH_TO_DATA_DIR data")
 
     def work() -> int:
@@ -197,7 +214,7 @@ def submit(args: argparse.Namespace, arguments: Sequence[str]) -> Any:
             tasks_per_node=1,
             gpus_per_node=args.gpus,
             cpus_per_task=args.cpus,
-            timeout_min=int(args.hours * 60),
+            timeout_min=math.ceil(args.hours * 60),
             stderr_to_stdout=True,
             slurm_signal_delay_s=args.grace,
             slurm_additional_parameters=dict(args.sbatch),

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from slowfast.errors import SlowFastError
-from slowfast.exit_status import EXIT_ERROR, exit_status_of
+from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
 from slowfast.files import share_temporary_folder
-from slowfast.interrupt import SIGNALS
+from slowfast.interrupt import Interrupt
 
 # Seconds for the other processes to report and end by themselves after one has failed.
 GRACE_SECONDS = 20.0
@@ -27,11 +26,14 @@ _LONGEST_ERROR = 6000
 def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...]) -> int:
     """Runs ``function(local_rank, *arguments)`` in ``count`` processes and waits for them.
 
-    Signals that ask for an end are forwarded to all processes. When one process fails, its error is printed,
+    A signal that asks for an end is forwarded to all processes. When one process fails, its error is printed,
     and the others, which could only wait for it, are ended after ``GRACE_SECONDS``.
 
     Returns:
         0 where all processes returned 0, else the exit code of the first that did not.
+
+    Raises:
+        KeyboardInterrupt: after a second Ctrl-C, which ends all processes at once.
     """
     share_temporary_folder()  # a process that does not end by itself is killed
     context = multiprocessing.get_context("spawn")
@@ -39,10 +41,21 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
     processes = [
         context.Process(target=_run_child, args=(function, rank, arguments, errors)) for rank in range(count)
     ]
-    for process in processes:
-        process.start()
-    with _forwarding_signals(processes):
-        code = _wait(processes)
+    with Interrupt() as interrupt:
+        # A new process imports torch before it can answer Ctrl-C: it inherits this mask, and removes it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for process in processes:
+                process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            code = _wait(processes, interrupt)
+        except KeyboardInterrupt:
+            for process in processes:
+                process.kill()
+                process.join()
+            raise
     if not errors.empty():
         print(errors.get(), file=sys.stderr)  # the first error is the cause, the others follow from it
     elif killed := [
@@ -56,7 +69,10 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
 
 def _run_child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], errors: Any) -> None:
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         code = function(rank, *arguments)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
     except SlowFastError as error:
         errors.put(_shorten(str(error)))
         code = exit_status_of(error)
@@ -75,25 +91,13 @@ def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST_ERROR else f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
-@contextlib.contextmanager
-def _forwarding_signals(processes: Sequence[BaseProcess]) -> Iterator[None]:
-    def forward(signum: int, _: object) -> None:
-        for process in processes:
-            # Ctrl-C reaches the children directly: they belong to the terminal's process group.
-            if process.is_alive() and process.pid is not None and signum != signal.SIGINT:
-                os.kill(process.pid, signum)
-
-    previous = {signum: signal.signal(signum, forward) for signum in SIGNALS}
-    try:
-        yield
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
-
-
-def _wait(processes: Sequence[BaseProcess]) -> int:
-    code, deadline = 0, float("inf")
+def _wait(processes: Sequence[BaseProcess], interrupt: Interrupt) -> int:
+    """Waits for the end of all processes, and forwards a request to stop to them once."""
+    code, deadline, forwarded = 0, float("inf"), False
     while any(process.is_alive() for process in processes):
+        if interrupt.requested() and not forwarded:
+            forwarded = True
+            _send(processes, interrupt.signum)
         for process in processes:
             process.join(timeout=0.1)
         if not code and (code := _first_failure(processes)):
@@ -102,6 +106,12 @@ def _wait(processes: Sequence[BaseProcess]) -> int:
             for process in processes:
                 process.kill()
     return code or _first_failure(processes)
+
+
+def _send(processes: Sequence[BaseProcess], signum: int) -> None:
+    for process in processes:
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, signum)
 
 
 def _signal_name(process: BaseProcess) -> str:

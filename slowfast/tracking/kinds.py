@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from slowfast.tracking.curves import CurveTracker
 from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, Tracker, TrackerKind
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class _WithoutConfusion:
         """Ignores the matrix."""
 
 
-class Trackio(_WithoutConfusion):
+class Trackio(_WithoutConfusion, CurveTracker):
     """Trackio: a local SQLite file, shown by ``trackio show``.
 
     It is in ``OUTPUT_DIR/trackio`` unless ``TRACKIO_DIR`` is set before.
@@ -34,6 +35,7 @@ class Trackio(_WithoutConfusion):
         os.environ.setdefault("TRACKIO_DIR", str(description.folder.absolute() / "trackio"))
         import trackio
 
+        super().__init__()
         self._trackio = trackio
         trackio.init(
             project=description.project,
@@ -43,12 +45,11 @@ class Trackio(_WithoutConfusion):
             embed=False,
         )
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
+    def add_points(self, metrics: Mapping[str, float], step: int) -> None:
         self._trackio.log(dict(metrics), step=step)
 
     def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
-        if summary:
-            self._trackio.log(dict(summary))
+        self.add_final_points(summary)
         self._trackio.finish()
 
 
@@ -67,16 +68,18 @@ class WeightsAndBiases(_WithoutConfusion):
             mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
             config={**description.config, **description.environment},
         )
+        # W&B discards points before the last one of its own steps, which a run resumed after a crash has.
+        self._run.define_metric("*", step_metric="step")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(metrics), step=step)
+        self._run.log({**metrics, "step": step})
 
     def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=0 if outcome is Outcome.COMPLETE else 1)
 
 
-class MLflow(_WithoutConfusion):
+class MLflow(_WithoutConfusion, CurveTracker):
     """MLflow: a store in ``OUTPUT_DIR/mlruns`` unless ``MLFLOW_TRACKING_URI`` is set; see ``mlflow ui``."""
 
     def __init__(self, description: RunDescription) -> None:
@@ -85,6 +88,7 @@ class MLflow(_WithoutConfusion):
         from mlflow.entities import Param, RunTag
         from mlflow.tracking import MlflowClient
 
+        super().__init__()
         store = (description.folder.absolute() / "mlruns").as_uri()
         self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", store))
         experiment = self._client.get_experiment_by_name(description.project)
@@ -111,7 +115,7 @@ class MLflow(_WithoutConfusion):
         found = self._client.search_runs([experiment_id], f"tags.`slowfast.run_id` = '{run_id}'")
         return str(found[0].info.run_id) if found else ""
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
+    def add_points(self, metrics: Mapping[str, float], step: int) -> None:
         import time
 
         from mlflow.entities import Metric
@@ -121,8 +125,7 @@ class MLflow(_WithoutConfusion):
         self._client.log_batch(self._run_id, metrics=points)
 
     def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
-        if summary:
-            self.log(summary, 0)
+        self.add_final_points(summary)
         self._client.set_terminated(self._run_id, _MLFLOW_STATUS[outcome])
 
 

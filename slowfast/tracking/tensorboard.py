@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slowfast.tracking.curves import CurveTracker
 from slowfast.tracking.figure_text import as_figure_text
 from slowfast.tracking.tracker import Outcome
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class TensorBoard:
+class TensorBoard(CurveTracker):
     """Writes event files.
 
     Args:
@@ -29,6 +30,7 @@ class TensorBoard:
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        super().__init__()
         self._writer = SummaryWriter(str(folder))
         self._class_names = class_names
         self._confusion = confusion
@@ -39,7 +41,15 @@ class TensorBoard:
             lines = [f"    {key}: {value}" for key, value in values.items()]  # shown as they are
             self._writer.add_text(title, "\n".join(lines), 0)
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
+    def rewind(self, step: int) -> None:
+        """Hides the points of earlier starts after a step, as SummaryWriter's ``purge_step`` does."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        super().rewind(step)
+        restart = Event(session_log=SessionLog(status=SessionLog.START))
+        self._writer.file_writer.add_event(restart, step + 1)
+
+    def add_points(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one point to each curve."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
@@ -52,7 +62,7 @@ class TensorBoard:
 
     def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
         """Adds the final metrics, writes all pending events and closes the files."""
-        self.log(summary, 0)
+        self.add_final_points(summary)
         self._writer.close()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from slowfast.registry import Registry
 
@@ -48,6 +48,21 @@ class Tracker(Protocol):
 
         Args:
             outcome: how the run ended; an interrupted run may be continued.
+        """
+        ...
+
+
+@runtime_checkable
+class RewindingTracker(Tracker, Protocol):
+    """A tracker that can remove points; one without this method keeps those that a resumed run repeats."""
+
+    def rewind(self, step: int) -> None:
+        """Removes the points after ``step``, from which the training continues; called before :meth:`log`.
+
+        An earlier start of the run may have ended, by a crash, after its last checkpoint.
+
+        Args:
+            step: optimiser steps since the start of the run; 0 in a new one.
         """
         ...
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from slowfast.errors import first_line
 from slowfast.interrupt import Interrupted
 from slowfast.log import get_logger
-from slowfast.tracking.tracker import Outcome, RunDescription, Tracker, TrackerKind
+from slowfast.tracking.tracker import Outcome, RewindingTracker, RunDescription, Tracker, TrackerKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,10 @@ class Trackers:
                 self._trackers[name] = kind.start(description)
             except Exception as error:  # of a package that is not ours
                 self._report(name, error)
+
+    def rewind(self, step: int) -> None:
+        """Removes the points after the step from which training continues, in trackers that can do so."""
+        self._each(lambda tracker: tracker.rewind(step) if isinstance(tracker, RewindingTracker) else None)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one point to each curve; values that are not finite numbers are left out."""

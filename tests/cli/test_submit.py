@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+from submitit import AutoExecutor, LocalJob
 
-from slowfast.cli.submit import main
+from slowfast.cli.submit import NodeTask, main
 
 ROOT = Path(__file__).parents[2]
 SBATCH = ROOT / "tools" / "slurm" / "vtn.sbatch"
@@ -38,6 +40,7 @@ if [ "$1" = show ]; then echo 127.0.0.1; echo other; else echo "$@" > requeued; 
 RUN_NET = """
 import json, os, signal, sys, time
 shard = sys.argv[sys.argv.index("--shard_id") + 1]
+open(f"cores{shard}", "w").write(os.environ.get("SRUN_CPUS_PER_TASK", "none"))
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit(138))
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 json.dump(sys.argv[1:], open(f"started{shard}", "w"))
@@ -54,7 +57,12 @@ def job(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     for name, text in (("srun", SRUN.format(python=sys.executable)), ("scontrol", SCONTROL)):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
-    variables = {"SLURM_JOB_ID": "31", "SLURM_JOB_NODELIST": "m[1-2]", "SLURM_NNODES": "2"}
+    variables = {
+        "SLURM_JOB_ID": "31",
+        "SLURM_CPUS_PER_TASK": "12",
+        "SLURM_JOB_NODELIST": "m[1-2]",
+        "SLURM_NNODES": "2",
+    }
     environment = {**os.environ, **variables, "PYTHON": sys.executable}
     environment["PATH"] = f"{commands}:{os.environ['PATH']}"
 
@@ -94,6 +102,7 @@ def test_each_node_gets_its_rank_and_the_address_of_the_first(
             *("--num_shards", "2", "--shard_id", str(shard), "--init_method", "tcp://127.0.0.1:20031"),
             *("--cfg", "A B", "OUTPUT_DIR", "out"),
         ]
+        assert (tmp_path / f"cores{shard}").read_text() == "12"
     assert not (tmp_path / "requeued").exists()
 
 
@@ -118,12 +127,61 @@ def test_the_run_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert "give the run after --" in capsys.readouterr().err
 
 
-def test_missing_slurm_is_reported(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("option", ["--hours", "--grace", "--nodes", "--cpus"])
+def test_times_and_counts_must_be_positive(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit):
+        main([option, "0", "--", "--cfg", "A"])
+    assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", [["--cfg", "VIT_B_VTN"], ["--cfg=VIT_B_VTN"]])
+def test_a_part_of_a_minute_counts_as_a_minute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: list[str]
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert main(["--jobs", str(tmp_path / "jobs"), "--", "--cfg", "VIT_B_VTN"]) == 1
-    assert "the job cannot be submitted to slurm" in capsys.readouterr().err
+    submitted: list[AutoExecutor] = []
+
+    def submit(executor: AutoExecutor, task: NodeTask) -> LocalJob[int]:
+        submitted.append(executor)
+        return LocalJob(tmp_path, "1")
+
+    monkeypatch.setattr(AutoExecutor, "submit", submit)
+    options = ["--cluster", "local", "--gpus", "0", "--jobs", str(tmp_path), "--hours", "0.01"]
+    assert main([*options, "--", *run]) == 0
+    assert submitted[0]._executor.parameters["timeout_min"] == 1
+
+
+# Replaces the run of a task: SLURM sends it the signal that is meant for the task, too.
+RUN = """#!/bin/bash
+cd "$(dirname "$0")"
+{answer}
+kill -USR2 $$
+touch started
+while true; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "continues"),
+    [
+        ("", True),  # still starts: the signal ends it, and there is nothing to save
+        ("trap 'exit 138' USR1", True),  # saves
+        ("trap 'exit 1' USR1", False),  # fails while it saves
+    ],
+)
+def test_a_task_is_queued_again_unless_its_run_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str, continues: bool
+) -> None:
+    run = tmp_path / "python"
+    run.write_text(RUN.format(answer=answer))
+    run.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(run))
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    task = NodeTask(["--cfg", "A"])
+    with ThreadPoolExecutor(1) as executor:
+        result = executor.submit(task)
+        wait_for_file(tmp_path / "started", 20)
+        assert (task.checkpoint() is not None) == continues
+        assert (result.exception(20) is None) == continues
 
 
 CONFIG = """
@@ -147,10 +205,13 @@ def test_a_preempted_job_continues_in_the_next(small_dataset: Path, tmp_path: Pa
     config.write_text(CONFIG.format(data=small_dataset, output=output, epochs=60))
     tool = [sys.executable, str(ROOT / "tools" / "submit.py"), "--cluster", "local", "--gpus", "0", "--wait"]
     command = [*tool, "--jobs", str(tmp_path / "jobs"), "--hours", "1", "--", "--cfg", str(config)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([*command, "DATA_LOADER.NUM_WORKERS", "1"])
     wait_for_file(output / "metrics.jsonl")
     tasks = [task for task in psutil.Process(process.pid).children(recursive=True) if _is_task(task)]
-    tasks[0].send_signal(signal.SIGUSR2)
+    run = tasks[0].children(recursive=True)
+    assert len(run) > 1  # the run and its worker
+    for member in (*run, tasks[0]):  # SLURM signals all processes of a step
+        member.send_signal(signal.SIGUSR2)
     assert process.wait(200) == 0
     log = (output / "stdout.log").read_text()
     assert "stopped by SIGUSR1: saved" in log

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
 import slowfast.distributed.launch
 from slowfast.distributed.launch import launch
 from slowfast.errors import ConfigError
+from slowfast.interrupt import Interrupt
 
 
 def second_one_fails(rank: int, seconds: float) -> int:
@@ -55,3 +59,60 @@ def test_a_long_error_does_not_fill_the_pipe_to_the_parent(capfd: pytest.Capture
     assert "first words" in printed
     assert "last words" in printed
     assert len(printed) < 20_000
+
+
+def wait_for_signals(count: int, *, send_to: tuple[int, ...]) -> int:
+    """Sends SIGINT to processes, and waits until as many signals have been received; returns the first."""
+    received: list[int] = []
+    with Interrupt() as interrupt:
+
+        def count_signal(signum: int, frame: FrameType | None) -> None:
+            handler(signum, frame)
+            received.append(signum)
+
+        handler = signal.signal(signal.SIGINT, count_signal)
+        assert callable(handler)
+        for process in send_to:
+            os.kill(process, signal.SIGINT)
+        while len(received) < count:
+            time.sleep(0.02)
+    return interrupt.signum
+
+
+def gets_ctrl_c_of_the_parent(rank: int) -> int:
+    return 128 + wait_for_signals(1, send_to=(os.getppid(),))
+
+
+def gets_ctrl_c_of_a_terminal(rank: int) -> int:
+    """Gets the signal twice, as all processes of a terminal's process group do."""
+    return 128 + wait_for_signals(2, send_to=(os.getpid(), os.getppid()))
+
+
+@pytest.mark.parametrize("function", [gets_ctrl_c_of_the_parent, gets_ctrl_c_of_a_terminal])
+def test_ctrl_c_asks_a_process_to_stop_whether_it_gets_it_or_only_its_parent(
+    function: Callable[[int], int],
+) -> None:
+    assert launch(function, 1, ()) == 130
+
+
+def does_not_stop(rank: int) -> int:
+    wait_for_signals(1, send_to=(os.getppid(),))
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(200)
+    return 0
+
+
+def test_a_second_ctrl_c_ends_all_processes() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        launch(does_not_stop, 1, ())
+    assert not multiprocessing.active_children()
+
+
+def is_interrupted_early(rank: int) -> int:
+    signal.raise_signal(signal.SIGINT)
+    return 0
+
+
+def test_ctrl_c_before_a_process_can_save_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    assert launch(is_interrupted_early, 1, ()) == 130
+    assert "Traceback" not in capfd.readouterr().err

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import struct
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from slowfast.engine.run import run
 from slowfast.errors import CheckpointError, ConfigError
 from slowfast.tracking.environment import describe_environment, describe_git
 from slowfast.tracking.kinds import MLflow
+from slowfast.tracking.tensorboard import TensorBoard
 from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, TrackerKind
 from slowfast.tracking.trackers import Trackers
 from tests.support.processes import run_forked
@@ -85,17 +87,19 @@ def read_wandb(folder: Path) -> tuple[Curves, str]:
 
     curves: Curves = {}
     texts = []
+    last_step = 0
     (file,) = (folder / "wandb").glob("offline-run-*/*.wandb")
     for data in _wandb_records(file):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         final = record.summary.update
-        for step, items in ((record.history.step.num, record.history.item), (0, final)):
-            for item in items:
-                name = item.key or ".".join(item.nested_key)
+        for items in (record.history.item, final):
+            values = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+            last_step = values.pop("step", last_step)
+            for name, value in values.items():
                 is_final = items is final
                 if not name.startswith("_") and is_final == name.startswith("Test/"):
-                    curves.setdefault(name, []).append((step, json.loads(item.value_json)))
+                    curves.setdefault(name, []).append((last_step, value))
         for item in (*record.run.config.update, *record.config.update):
             texts.append(f"{item.key}: {item.value_json}")
     return curves, "\n".join(texts)
@@ -132,8 +136,12 @@ def skip_without(name: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes settings of the user, and keeps packages from looking for a network."""
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Removes settings of the user, and keeps packages from looking for a network.
+
+    W&B makes temporary folders when it is imported, and a forked process does not remove them at its end.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))
     for name in ("TRACKIO_DIR", "WANDB_MODE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -152,14 +160,15 @@ def test_a_tracker_records_curves_configuration_and_final_metrics(
     assert [step for step, _ in curves["Train/loss"]] == list(range(1, len(steps) + 1))
     assert [value for _, value in curves["Train/loss"]] == pytest.approx(steps, rel=1e-5)
     validated = [line["top1_err"] for line in metrics_of(tmp_path, "val_epoch")]
-    assert [value for step, value in curves["Val/top1_err"] if step][:2] == pytest.approx(validated, rel=1e-5)
+    assert [step for step, _ in curves["Val/top1_err"]] == [6, 12]
+    assert [value for _, value in curves["Val/top1_err"]] == pytest.approx(validated, rel=1e-5)
     (tested,) = metrics_of(tmp_path, "test_final")
-    assert curves["Test/top1_acc"][-1][1] == pytest.approx(tested["top1_acc"])
+    assert curves["Test/top1_acc"] == [(12, pytest.approx(tested["top1_acc"]))]
     for recorded in ("SOLVER.BASE_LR", "0.05", "git_commit", "system", "python"):
         assert recorded in text, recorded
 
 
-@pytest.mark.parametrize("name", ["trackio", "mlflow"])
+@pytest.mark.parametrize("name", ["tensorboard", "trackio", "mlflow"])
 def test_a_resumed_run_continues_its_curves(colour_videos: Path, tmp_path: Path, name: str) -> None:
     skip_without(name)
     options = ("TRACKERS", (name,), "TEST.ENABLE", False, "SOLVER.MAX_EPOCH", 2)
@@ -167,6 +176,19 @@ def test_a_resumed_run_continues_its_curves(colour_videos: Path, tmp_path: Path,
     assert run_forked(run, tiny_config(colour_videos, tmp_path, *options)) == 0
     curves, _ = READERS[name](tmp_path)
     assert [step for step, _ in curves["Train/loss"]] == list(range(1, 13))
+
+
+def test_tensorboard_forgets_points_that_a_resumed_run_repeats(tmp_path: Path) -> None:
+    """As after a crash at step 8, with a checkpoint of step 6."""
+    for start, end in ((0, 8), (6, 12)):
+        tracker = TensorBoard(tmp_path / "runs-kinetics")
+        tracker.rewind(start)
+        for step in range(start + 1, end + 1):
+            tracker.log({"Train/loss": step}, step)
+        tracker.finish({"Test/top1_acc": 50.0}, Outcome.FAILED)
+    curves, _ = read_tensorboard(tmp_path)
+    assert curves["Train/loss"] == [(step, step) for step in range(1, 13)]
+    assert curves["Test/top1_acc"] == [(12, 50.0)]
 
 
 class Failing:
@@ -198,6 +220,23 @@ class Noting(Failing):
 
     def finish(self, summary: Any, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+
+
+def test_a_tracker_gets_the_step_from_which_a_run_goes_on(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[int] = []
+
+    class Rewinding(Failing):
+        def rewind(self, step: int) -> None:
+            starts.append(step)
+
+    monkeypatch.setattr(TRACKER_REGISTRY, "_entries", dict(TRACKER_REGISTRY._entries))
+    TRACKER_REGISTRY.register("rewinding")(TrackerKind(lambda description: Rewinding("")))
+    options = ("TRACKERS", ("rewinding",), "TEST.ENABLE", False)
+    for steps in (6, 8):
+        assert run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", steps)) == 0
+    assert starts == [0, 6]
 
 
 def test_trackers_are_told_how_the_run_ended(

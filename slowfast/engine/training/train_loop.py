@@ -60,6 +60,8 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
             reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD,
             end=run.schedule.end,
         )
+    if trackers is not None:
+        trackers.rewind(run.schedule.steps_to(start))
     run.prepare_frozen_encoding()
     if checkpoint is not None:
         _prepare_resumed(run, checkpoint, start)

@@ -1,0 +1,25 @@
+"""Signals that ask a run to stop."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from slowfast.interrupt import Interrupt
+
+
+def test_the_first_signal_counts() -> None:
+    """SLURM sends SIGTERM where saving after SIGUSR1 takes long; the exit status is that of SIGUSR1."""
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+    assert interrupt.signum == signal.SIGUSR1
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert interrupt.signum == signal.SIGINT
