@@ -56,6 +56,7 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._superseded: list[Path] = []
+        self._released: list[Path] = []
 
     def restart_from(self, progress: TrainingProgress) -> None:
         """Marks all checkpoints later than ``progress`` as superseded, since the run repeats these steps.
@@ -93,7 +94,8 @@ class CheckpointWriter:
         """
         self.wait()
         self._last = time.monotonic()
-        self._thread = threading.Thread(target=self._run, args=(state,), name="checkpoint writer")
+        released = tuple(self._released)  # the list may grow while the thread runs
+        self._thread = threading.Thread(target=self._run, args=(state, released), name="checkpoint writer")
         self._thread.start()
         return checkpoint_path(self._output_dir, state.progress)
 
@@ -112,10 +114,13 @@ class CheckpointWriter:
         if failure is not None:
             raise failure
 
-    def discard(self, progress: TrainingProgress) -> None:
-        """Deletes the checkpoint of ``progress``; the metrics of its validation stay."""
-        self.wait()
-        checkpoint_path(self._output_dir, progress).unlink(missing_ok=True)
+    def release(self, progress: TrainingProgress) -> None:
+        """Lets the checkpoint of ``progress`` be deleted once later ones are on disk.
+
+        Until then it may be the only one from which the run can be resumed. The metrics of its validation
+        stay.
+        """
+        self._released.append(checkpoint_path(self._output_dir, progress))
 
     def prune(self) -> None:
         """Deletes the superfluous checkpoints and their metrics."""
@@ -124,7 +129,7 @@ class CheckpointWriter:
             path.unlink(missing_ok=True)
             path.with_suffix(".json").unlink(missing_ok=True)
 
-    def _run(self, state: TrainingState) -> None:
+    def _run(self, state: TrainingState, released: tuple[Path, ...]) -> None:
         try:
             started = time.monotonic()
             path = save_checkpoint(self._output_dir, state)
@@ -136,6 +141,10 @@ class CheckpointWriter:
             # Checkpoints within an epoch are needed only until its end.
             for old in superfluous(self._output_dir, keep=0):
                 old.unlink(missing_ok=True)
+            for old in released:
+                # At least two are kept, so that a run can be resumed if the latest one is damaged.
+                if len(list_checkpoints(self._output_dir)) > 2:
+                    old.unlink(missing_ok=True)
         except Exception as error:  # the next call in the main thread raises it
             self._failure = error
 

@@ -124,12 +124,15 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
                     run.save(progress)
                 before = time.perf_counter()
         log.end_epoch(epoch, schedule.steps_to(progress), lr=lr, broken=run.failure_budget.all_broken())
-        if schedule.saves_at(progress):
+        is_saved = schedule.saves_at(progress) or result.save
+        if is_saved:
             run.save(progress)
         if schedule.validates_at(progress):
-            run.validate(progress)
+            run.validate(progress, is_saved=is_saved)
             if run.selection.is_exhausted:
                 break
+        elif not schedule.saves_at(progress):
+            run.writer.release(progress)
     return progress
 
 
@@ -143,6 +146,6 @@ def _prepare_resumed(run: TrainingRun, checkpoint: OwnCheckpoint, start: Trainin
         return
     if run.schedule.validates_at(start) and recorded_validation(checkpoint.path) is None:
         logger.info("the run was stopped before its validation at %s", start)
-        run.validate(start)
+        run.validate(start, is_saved=True)
     if start >= run.schedule.end:
         logger.info("training is complete")

@@ -1,0 +1,59 @@
+"""Runs that are started again: no start loses progress, or takes the files of another run for its own."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from slowfast.distributed.world import free_local_address
+from slowfast.engine.run import run
+from tests.support.processes import run_all
+from tests.support.run_results import metrics_of, run_with_signal
+from tests.support.tiny import tiny_config
+
+NO_TEST = ("TEST.ENABLE", False)
+SELDOM = (*NO_TEST, "TRAIN.CHECKPOINT_PERIOD", 10)  # a run of three epochs: only at its end
+FIRST = "checkpoint_epoch_00001.pyth"
+
+
+def saved(output: Path) -> list[str]:
+    """The names of a run's checkpoints."""
+    return sorted(path.name for path in (output / "checkpoints").glob("*.pyth"))
+
+
+def log_of(output: Path) -> str:
+    return (output / "stdout.log").read_text()
+
+
+# ---------------------------------------------------------------------------------- checkpoints
+
+
+def test_a_run_of_several_ranks_keeps_the_checkpoint_it_resumed_from(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    """It was stopped before a validation at which no checkpoint is due."""
+
+    def signalled(signum: int, step: int) -> list[int]:
+        address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *SELDOM)
+        configs = [tiny_config(colour_videos, tmp_path, *half, "SHARD_ID", shard) for shard in (0, 1)]
+        return run_all(run_with_signal, [(cfg, signum, step, address) for cfg in configs])
+
+    assert signalled(signal.SIGTERM, 6) == [143, 143]
+    assert saved(tmp_path) == [FIRST]
+    assert signalled(signal.SIGKILL, 3) == [-signal.SIGKILL] * 2
+    assert len(metrics_of(tmp_path, "val_epoch")) == 1
+    assert saved(tmp_path) == [FIRST]
+    assert signalled(signal.SIGTERM, 0) == [0, 0]
+    assert log_of(tmp_path).count(f"{FIRST}, the end of epoch 1") == 2
+
+
+def test_a_checkpoint_after_some_steps_is_written_at_the_end_of_an_epoch_too(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    cfg = tiny_config(colour_videos, tmp_path, *SELDOM, "TRAIN.CHECKPOINT_STEPS", 6, "TRAIN.EVAL_PERIOD", 10)
+    assert run(cfg) == 0
+    log = log_of(tmp_path)
+    written = [log.find(f": saved {tmp_path}/checkpoints/checkpoint_epoch_0000{n}.pyth") for n in (1, 2, 3)]
+    assert -1 < written[0] < written[1] < written[2]
+    # As within an epoch, only two remain of those that only CHECKPOINT_STEPS asks for.
+    assert saved(tmp_path) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
