@@ -222,8 +222,9 @@ def _terminate_all(error: BaseException, world: World, watchdog: Watchdog | None
 
 def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: ExitStack) -> None:
     _lock_output_dir(cfg.OUTPUT_DIR, world, stack)
-    if world.is_main:
-        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
+    if world.is_main and not cfg.TRAIN.ENABLE:
+        # The folder's config.yaml is that of the training whose weights are tested.
+        write_text(Path(cfg.OUTPUT_DIR) / "config_test.yaml", cfg.dump())
     trackers = build_trackers(cfg, world)
     stack.callback(trackers.finish)
     with trackers.noting_outcome():

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fvcore.common.config import CfgNode
 
 from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
+from slowfast.errors import CheckpointError, ConfigError
 from tests.support.processes import run_all
 from tests.support.run_results import metrics_of, run_with_signal
 from tests.support.tiny import tiny_config
@@ -57,3 +63,28 @@ def test_a_checkpoint_after_some_steps_is_written_at_the_end_of_an_epoch_too(
     assert -1 < written[0] < written[1] < written[2]
     # As within an epoch, only two remain of those that only CHECKPOINT_STEPS asks for.
     assert saved(tmp_path) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
+
+
+# -------------------------------------------------------------------------------- configuration
+
+
+def test_the_configuration_in_the_folder_is_that_of_the_training(colour_videos: Path, tmp_path: Path) -> None:
+    """Neither a start that is refused nor a test replaces it."""
+
+    def configuration(name: str = "config.yaml") -> dict[str, Any]:
+        return yaml.safe_load((tmp_path / name).read_text())
+
+    def config(*options: Any) -> CfgNode:
+        return tiny_config(colour_videos, tmp_path, "TRAIN.MAX_STEPS", 2, *options)
+
+    assert run(config(*NO_TEST)) == 0
+    trained = configuration()
+    with pytest.raises(CheckpointError, match=r"RNG_SEED: 1 → 7.*restore the former value"):
+        run(config("RNG_SEED", 7))
+    with pytest.raises(ConfigError, match="Foo"):
+        run(config("MODEL.MODEL_NAME", "Foo"))
+    assert run(config("TRAIN.ENABLE", False, "TEST.NUM_ENSEMBLE_VIEWS", 1)) == 0
+    assert configuration() == trained
+    assert configuration("config_test.yaml")["TEST"]["NUM_ENSEMBLE_VIEWS"] == 1
+    assert run(config(*NO_TEST, "SOLVER.BASE_LR", 0.01)) == 0
+    assert configuration()["SOLVER"]["BASE_LR"] == 0.01

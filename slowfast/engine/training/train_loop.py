@@ -23,6 +23,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.seeding import seed_generators
 from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.training_run import TrainingRun
+from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.tracking.trackers import Trackers
@@ -32,6 +33,8 @@ logger = get_logger(__name__)
 
 def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Trackers | None = None) -> Path:
     """Trains as configured, resuming from a checkpoint in ``OUTPUT_DIR``; returns the last checkpoint.
+
+    ``OUTPUT_DIR/config.yaml`` is written once the start is known to be valid.
 
     Args:
         trackers: get the metrics; they are not closed. None: none are used.
@@ -60,6 +63,9 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
             reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD,
             end=run.schedule.end,
         )
+    if world.is_main:
+        # A start that is refused above leaves the configuration of the run whose checkpoints are there.
+        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     run.prepare_frozen_encoding()
     if checkpoint is not None:
         _prepare_resumed(run, checkpoint, start)
