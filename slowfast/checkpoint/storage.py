@@ -201,15 +201,20 @@ def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, .
     return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
 
+def record_path(checkpoint: Path) -> Path:
+    """Returns the file of the validation metrics of a checkpoint."""
+    return checkpoint.with_suffix(".json")
+
+
 def record_validation(checkpoint: Path, metrics: Mapping[str, float]) -> None:
     """Writes the validation metrics of a checkpoint to a json file beside it."""
-    write_text(checkpoint.with_suffix(".json"), json.dumps(dict(metrics)) + "\n")
+    write_text(record_path(checkpoint), json.dumps(dict(metrics)) + "\n")
 
 
 def recorded_validation(checkpoint: Path) -> dict[str, float] | None:
     """Returns the metrics that :func:`record_validation` wrote; None if the checkpoint was not validated."""
     try:
-        return json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8"))
+        return json.loads(record_path(checkpoint).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
 

@@ -16,6 +16,7 @@ from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import (
     checkpoint_path,
     list_checkpoints,
+    record_path,
     recorded_validation,
     save_checkpoint,
 )
@@ -61,8 +62,8 @@ class CheckpointWriter:
     def restart_from(self, progress: TrainingProgress) -> None:
         """Marks all checkpoints later than ``progress`` as superseded, since the run repeats these steps.
 
-        They are renamed to ``….pyth.superseded`` when the run has written its next checkpoint. Until then, a
-        restarted run would resume from one of them.
+        They and their metrics are renamed to ``….pyth.superseded`` and ``….json.superseded`` when the run has
+        written its next checkpoint. Until then, a restarted run would resume from one of them.
         """
         self._superseded = [path for at, path in list_checkpoints(self._output_dir) if at > progress]
 
@@ -93,11 +94,14 @@ class CheckpointWriter:
             CheckpointError: if the previous checkpoint could not be written.
         """
         self.wait()
+        path = checkpoint_path(self._output_dir, state.progress)
+        # Metrics of an earlier run, whose checkpoint was deleted or is about to be replaced.
+        record_path(path).unlink(missing_ok=True)
         self._last = time.monotonic()
         released = tuple(self._released)  # the list may grow while the thread runs
         self._thread = threading.Thread(target=self._run, args=(state, released), name="checkpoint writer")
         self._thread.start()
-        return checkpoint_path(self._output_dir, state.progress)
+        return path
 
     def wait(self) -> None:
         """Waits until the last checkpoint is written.
@@ -127,7 +131,7 @@ class CheckpointWriter:
         self.wait()
         for path in superfluous(self._output_dir, keep=self._keep, best_metric=self._best_metric):
             path.unlink(missing_ok=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
+            record_path(path).unlink(missing_ok=True)
 
     def _run(self, state: TrainingState, released: tuple[Path, ...]) -> None:
         try:
@@ -135,8 +139,9 @@ class CheckpointWriter:
             path = save_checkpoint(self._output_dir, state)
             logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - started)
             for superseded in self._superseded:
-                if superseded != path and superseded.exists():
-                    superseded.rename(f"{superseded}.superseded")
+                if superseded != path:
+                    _set_aside(superseded)
+                    _set_aside(record_path(superseded))
             self._superseded = []
             # Checkpoints within an epoch are needed only until its end.
             for old in superfluous(self._output_dir, keep=0):
@@ -147,6 +152,11 @@ class CheckpointWriter:
                     old.unlink(missing_ok=True)
         except Exception as error:  # the next call in the main thread raises it
             self._failure = error
+
+
+def _set_aside(path: Path) -> None:
+    if path.exists():
+        path.rename(f"{path}.superseded")
 
 
 def superfluous(output_dir: str | Path, *, keep: int, best_metric: str = "") -> list[Path]:

@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError, ConfigError
-from tests.support.processes import run_all
+from tests.support.processes import run_all, run_forked
 from tests.support.run_results import metrics_of, run_with_signal
 from tests.support.tiny import tiny_config
 
@@ -63,6 +63,19 @@ def test_a_checkpoint_after_some_steps_is_written_at_the_end_of_an_epoch_too(
     assert -1 < written[0] < written[1] < written[2]
     # As within an epoch, only two remain of those that only CHECKPOINT_STEPS asks for.
     assert saved(tmp_path) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
+
+
+def test_the_validation_of_an_earlier_run_is_not_that_of_a_new_checkpoint(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    assert run_forked(run, tiny_config(colour_videos, tmp_path, *NO_TEST)) == 0
+    for path in (tmp_path / "checkpoints").glob("*.pyth"):
+        path.unlink()
+    cfg = tiny_config(colour_videos, tmp_path, *NO_TEST, "SOLVER.BASE_LR", 1e-6, "TRAIN.MAX_STEPS", 7)
+    assert run_forked(run_with_signal, cfg, signal.SIGTERM, 6) == 143
+    assert run_forked(run, cfg) == 0
+    assert "the run was stopped before its validation at the end of epoch 1" in log_of(tmp_path)
+    assert all(line["top1_err"] > 0 for line in metrics_of(tmp_path, "val_epoch")[3:])
 
 
 # -------------------------------------------------------------------------------- configuration

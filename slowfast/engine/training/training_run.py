@@ -160,6 +160,7 @@ class TrainingRun:
         if kept and not is_saved:
             self.save(progress)
         if self.world.is_main:
+            self.writer.wait()  # a record is never older than its checkpoint
             record_validation(checkpoint_path(self.output_dir, progress), metrics)
             if not (kept or self.schedule.saves_at(progress)):
                 self.writer.release(progress)
