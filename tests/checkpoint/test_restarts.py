@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from fvcore.common.config import CfgNode
+from torch import Tensor
 
+from slowfast.checkpoint import resume
+from slowfast.checkpoint.state import TrainingState
 from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError, ConfigError
 from tests.support.processes import run_all, run_forked
 from tests.support.run_results import metrics_of, run_with_signal
-from tests.support.tiny import tiny_config
+from tests.support.tiny import Tiny, tiny_config
 
 NO_TEST = ("TEST.ENABLE", False)
 SELDOM = (*NO_TEST, "TRAIN.CHECKPOINT_PERIOD", 10)  # a run of three epochs: only at its end
@@ -76,6 +81,32 @@ def test_the_validation_of_an_earlier_run_is_not_that_of_a_new_checkpoint(
     assert run_forked(run, cfg) == 0
     assert "the run was stopped before its validation at the end of epoch 1" in log_of(tmp_path)
     assert all(line["top1_err"] > 0 for line in metrics_of(tmp_path, "val_epoch")[3:])
+
+
+def test_a_resumed_run_frees_the_state_in_its_checkpoint(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tiny_config(colour_videos, tmp_path, *NO_TEST, "TRAIN.MAX_STEPS", 6)) == 0
+    states: list[weakref.ref[TrainingState]] = []
+    alive: list[bool] = []
+    read, forward = resume.read_training_state, Tiny.forward
+
+    def read_and_note(path: Path) -> TrainingState | None:
+        state = read(path)
+        states.extend([weakref.ref(state)] if state is not None else [])
+        return state
+
+    def forward_and_look(self: Tiny, *given: Any) -> Tensor:
+        if self.training:
+            gc.collect()
+            alive.append(states[0]() is not None)
+        return forward(self, *given)
+
+    monkeypatch.setattr(resume, "read_training_state", read_and_note)
+    monkeypatch.setattr(Tiny, "forward", forward_and_look)
+    assert run(tiny_config(colour_videos, tmp_path, *NO_TEST, "TRAIN.MAX_STEPS", 8)) == 0
+    assert alive
+    assert not any(alive)
 
 
 # -------------------------------------------------------------------------------- configuration
