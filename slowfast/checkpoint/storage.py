@@ -116,6 +116,7 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         "lr_scale": state.lr_scale,
         "selection_state": state.selection_state,
         "failure_state": state.failure_state,
+        "log_state": state.log_state,
     }
     if state.average_state:
         content["ema_state"] = state.average_state
@@ -183,6 +184,7 @@ def read_training_state(path: str | Path) -> TrainingState | None:
         average_state=content.get("ema_state", {}),
         selection_state=content.get("selection_state", {}),
         failure_state=content.get("failure_state", {}),
+        log_state=content.get("log_state", {}),
     )
 
 

@@ -132,3 +132,20 @@ def test_the_configuration_in_the_folder_is_that_of_the_training(colour_videos: 
     assert configuration("config_test.yaml")["TEST"]["NUM_ENSEMBLE_VIEWS"] == 1
     assert run(config(*NO_TEST, "SOLVER.BASE_LR", 0.01)) == 0
     assert configuration()["SOLVER"]["BASE_LR"] == 0.01
+
+
+# ------------------------------------------------------------------------------ metrics of epochs
+
+
+@pytest.mark.parametrize("step", [4, 6])
+def test_the_metrics_of_an_epoch_are_those_of_all_its_steps_after_a_stop(
+    colour_videos: Path, tmp_path: Path, step: int
+) -> None:
+    cfg = tiny_config(colour_videos, tmp_path, *NO_TEST, "SOLVER.MAX_EPOCH", 1)
+    assert run_forked(run_with_signal, cfg, signal.SIGTERM, step) == 143
+    assert run_forked(run, cfg) == 0
+    losses = [line["loss"] for line in metrics_of(tmp_path, "train_iter")]
+    assert len(losses) == 6
+    assert [line["loss"] for line in metrics_of(tmp_path, "train_epoch")] == [
+        pytest.approx(sum(losses) / 6, abs=1e-6)
+    ]

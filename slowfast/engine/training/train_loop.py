@@ -151,14 +151,16 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
                 data, compute = (f"{seconds:.3g} s" for seconds in times)
                 bar.update(1, loss=result.loss, data=data, compute=compute)
                 progress = schedule.after(progress)
-                if result.stop:
-                    raise run.stop(progress)
                 if progress.epoch > epoch or progress >= schedule.end:
                     break
+                if result.stop:
+                    raise run.stop(progress)
                 if result.save:
                     run.save(progress)
                 before = time.perf_counter()
         log.end_epoch(epoch, schedule.steps_to(progress), lr=lr, broken=run.failure_budget.all_broken())
+        if result.stop:
+            raise run.stop(progress)
         is_saved = schedule.saves_at(progress) or result.save
         if is_saved:
             run.save(progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
@@ -114,9 +114,20 @@ class TrainingLog:
         self._epoch_sums = _Sums()
         self.lowest: dict[str, float] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the sums over the steps of the current epoch, which are saved with the run."""
+        return {"epoch_sums": asdict(self._epoch_sums)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned; an empty state changes nothing."""
+        if state:
+            self._epoch_sums = _Sums(**state["epoch_sums"])
+
     def begin_epoch(self, epoch: int, step: int) -> Progress:
         """Starts epoch ``epoch`` at step ``step``, both from 0; returns its progress bar."""
-        self._epoch_sums, self._window = _Sums(), _Sums()
+        self._window = _Sums()
+        if step == 0:  # otherwise an earlier start has done the steps before
+            self._epoch_sums = _Sums()
         remaining = min(self._steps_per_epoch - step, self._last_step - epoch * self._steps_per_epoch - step)
         return Progress(remaining, f"epoch {epoch + 1}/{self._max_epoch}", "step", enabled=self._enabled)
 

@@ -125,6 +125,7 @@ class TrainingRun:
                 average_state=average_state,
                 selection_state={**self.selection.state_dict(), "lowest": dict(self.log.lowest)},
                 failure_state=self.failure_budget.state_dict(),
+                log_state=self.log.state_dict(),
             )
             self.writer.write(state)
         return checkpoint_path(self.output_dir, progress)
@@ -167,11 +168,12 @@ class TrainingRun:
             self.writer.prune()
 
     def restore_counts(self, state: TrainingState, path: Path, progress: TrainingProgress) -> None:
-        """Restores the number of skipped steps and the comparison of validations.
+        """Restores the number of skipped steps, the metrics of the epoch, and the comparison of validations.
 
-        The latter includes the one that was recorded for the checkpoint ``path``. All ranks must call it.
+        The last includes the one that was recorded for the checkpoint ``path``. All ranks must call it.
         """
         self.failure_budget.load_state_dict(state.failure_state)
+        self.log.load_state_dict(state.log_state)
         self.selection.load_state_dict(state.selection_state)
         self.log.note_lowest(state.selection_state.get("lowest", {}))
         recorded = recorded_validation(path) if self.world.is_main else None
