@@ -83,6 +83,7 @@ _ADJUSTABLE = (
     "NUM_SHARDS",
     "DIST_BACKEND",
     "DETERMINISTIC",
+    "MATMUL_PRECISION",
     "IMPORTS",
     "INFERENCE.",
     "MODEL.DROPOUT_RATE",
@@ -288,8 +289,8 @@ def start_from_file(
         logger.info("loaded weights from %s", path)
         return TrainingProgress()
     restore(run, state, source=Path(path), reset_option=RESET_OPTION)
-    logger.info("started from %s, %s", path, state.progress)
     progress = TrainingProgress(state.progress.epoch, 0)
+    logger.info("started from %s (%s) at the start of epoch %d", path, state.progress, progress.epoch + 1)
     if progress >= end:
         raise CheckpointError(
             f"{path} is at {progress} and this run ends at {end}: nothing is left to train; set "

@@ -47,6 +47,8 @@ class TrainingState:
             ``slowfast.engine.training.model_selection``; empty if unknown.
         failure_state: the skipped steps so far, see ``slowfast.engine.training.failure_budget``; empty if
             unknown.
+        log_state: the metrics of the epoch so far, see ``slowfast.engine.training.training_log``; empty if
+            unknown.
     """
 
     progress: TrainingProgress
@@ -62,3 +64,4 @@ class TrainingState:
     average_state: dict[str, Any] = field(default_factory=dict)
     selection_state: dict[str, Any] = field(default_factory=dict)
     failure_state: dict[str, Any] = field(default_factory=dict)
+    log_state: dict[str, Any] = field(default_factory=dict)

@@ -116,6 +116,7 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         "lr_scale": state.lr_scale,
         "selection_state": state.selection_state,
         "failure_state": state.failure_state,
+        "log_state": state.log_state,
     }
     if state.average_state:
         content["ema_state"] = state.average_state
@@ -183,6 +184,7 @@ def read_training_state(path: str | Path) -> TrainingState | None:
         average_state=content.get("ema_state", {}),
         selection_state=content.get("selection_state", {}),
         failure_state=content.get("failure_state", {}),
+        log_state=content.get("log_state", {}),
     )
 
 
@@ -201,15 +203,20 @@ def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, .
     return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
 
+def record_path(checkpoint: Path) -> Path:
+    """Returns the file of the validation metrics of a checkpoint."""
+    return checkpoint.with_suffix(".json")
+
+
 def record_validation(checkpoint: Path, metrics: Mapping[str, float]) -> None:
     """Writes the validation metrics of a checkpoint to a json file beside it."""
-    write_text(checkpoint.with_suffix(".json"), json.dumps(dict(metrics)) + "\n")
+    write_text(record_path(checkpoint), json.dumps(dict(metrics)) + "\n")
 
 
 def recorded_validation(checkpoint: Path) -> dict[str, float] | None:
     """Returns the metrics that :func:`record_validation` wrote; None if the checkpoint was not validated."""
     try:
-        return json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8"))
+        return json.loads(record_path(checkpoint).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
 

@@ -16,6 +16,7 @@ from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import (
     checkpoint_path,
     list_checkpoints,
+    record_path,
     recorded_validation,
     save_checkpoint,
 )
@@ -56,12 +57,13 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._superseded: list[Path] = []
+        self._released: list[Path] = []
 
     def restart_from(self, progress: TrainingProgress) -> None:
         """Marks all checkpoints later than ``progress`` as superseded, since the run repeats these steps.
 
-        They are renamed to ``….pyth.superseded`` when the run has written its next checkpoint. Until then, a
-        restarted run would resume from one of them.
+        They and their metrics are renamed to ``….pyth.superseded`` and ``….json.superseded`` when the run has
+        written its next checkpoint. Until then, a restarted run would resume from one of them.
         """
         self._superseded = [path for at, path in list_checkpoints(self._output_dir) if at > progress]
 
@@ -92,10 +94,14 @@ class CheckpointWriter:
             CheckpointError: if the previous checkpoint could not be written.
         """
         self.wait()
+        path = checkpoint_path(self._output_dir, state.progress)
+        # Metrics of an earlier run, whose checkpoint was deleted or is about to be replaced.
+        record_path(path).unlink(missing_ok=True)
         self._last = time.monotonic()
-        self._thread = threading.Thread(target=self._run, args=(state,), name="checkpoint writer")
+        released = tuple(self._released)  # the list may grow while the thread runs
+        self._thread = threading.Thread(target=self._run, args=(state, released), name="checkpoint writer")
         self._thread.start()
-        return checkpoint_path(self._output_dir, state.progress)
+        return path
 
     def wait(self) -> None:
         """Waits until the last checkpoint is written.
@@ -112,32 +118,45 @@ class CheckpointWriter:
         if failure is not None:
             raise failure
 
-    def discard(self, progress: TrainingProgress) -> None:
-        """Deletes the checkpoint of ``progress``; the metrics of its validation stay."""
-        self.wait()
-        checkpoint_path(self._output_dir, progress).unlink(missing_ok=True)
+    def release(self, progress: TrainingProgress) -> None:
+        """Lets the checkpoint of ``progress`` be deleted once later ones are on disk.
+
+        Until then it may be the only one from which the run can be resumed. The metrics of its validation
+        stay.
+        """
+        self._released.append(checkpoint_path(self._output_dir, progress))
 
     def prune(self) -> None:
         """Deletes the superfluous checkpoints and their metrics."""
         self.wait()
         for path in superfluous(self._output_dir, keep=self._keep, best_metric=self._best_metric):
             path.unlink(missing_ok=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
+            record_path(path).unlink(missing_ok=True)
 
-    def _run(self, state: TrainingState) -> None:
+    def _run(self, state: TrainingState, released: tuple[Path, ...]) -> None:
         try:
             started = time.monotonic()
             path = save_checkpoint(self._output_dir, state)
             logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - started)
             for superseded in self._superseded:
-                if superseded != path and superseded.exists():
-                    superseded.rename(f"{superseded}.superseded")
+                if superseded != path:
+                    _set_aside(superseded)
+                    _set_aside(record_path(superseded))
             self._superseded = []
             # Checkpoints within an epoch are needed only until its end.
             for old in superfluous(self._output_dir, keep=0):
                 old.unlink(missing_ok=True)
+            for old in released:
+                # At least two are kept, so that a run can be resumed if the latest one is damaged.
+                if len(list_checkpoints(self._output_dir)) > 2:
+                    old.unlink(missing_ok=True)
         except Exception as error:  # the next call in the main thread raises it
             self._failure = error
+
+
+def _set_aside(path: Path) -> None:
+    if path.exists():
+        path.rename(f"{path}.superseded")
 
 
 def superfluous(output_dir: str | Path, *, keep: int, best_metric: str = "") -> list[Path]:

@@ -44,7 +44,7 @@ from slowfast.distributed.world import (
 )
 from slowfast.engine.demo.run import check_demo_inputs, run_demo
 from slowfast.engine.dry_run import run_dry
-from slowfast.engine.run_lock import FolderInUseError, lock_folder
+from slowfast.engine.run_lock import FolderInUseError, check_shared, lock_folder
 from slowfast.engine.seeding import compute_deterministically
 from slowfast.engine.test import run_test
 from slowfast.engine.training.train_loop import train
@@ -222,8 +222,10 @@ def _terminate_all(error: BaseException, world: World, watchdog: Watchdog | None
 
 def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: ExitStack) -> None:
     _lock_output_dir(cfg.OUTPUT_DIR, world, stack)
-    if world.is_main:
-        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
+    check_shared(cfg.OUTPUT_DIR, world)
+    if world.is_main and not cfg.TRAIN.ENABLE:
+        # The folder's config.yaml is that of the training whose weights are tested.
+        write_text(Path(cfg.OUTPUT_DIR) / "config_test.yaml", cfg.dump())
     trackers = build_trackers(cfg, world)
     stack.callback(trackers.finish)
     with trackers.noting_outcome():

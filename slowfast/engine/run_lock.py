@@ -1,21 +1,26 @@
-"""A lock on the output folder of a run, so that a second run started there stops before it changes a file."""
+"""Checks of the output folder of a run before its first file: no other run uses it, all nodes share it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from slowfast.errors import SlowFastError
+from slowfast.distributed.world import World
+from slowfast.errors import ConfigError, SlowFastError
 from slowfast.files import write_text
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
+
+# Seconds until a node surely sees a new file; network file systems remember for a while what a folder has.
+SHARING_SECONDS = 60.0
 
 
 class FolderInUseError(SlowFastError):
@@ -59,3 +64,35 @@ def _read_owner(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError:
         return "it has just started"
+
+
+def check_shared(folder: str | Path, world: World) -> None:
+    """Checks that all ranks see a file that rank 0 writes to ``folder``; all ranks must call it.
+
+    Raises:
+        ConfigError: on all ranks, with the folders of those that do not see it.
+    """
+    if world.size == 1:
+        return
+    with contextlib.ExitStack() as stack:
+        name = ""
+        if world.is_main:
+            # A new name, so that no node remembers that the file was missing.
+            name = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix=".shared-")).name
+        path = Path(folder, Path(world.all_gather_objects(name)[0]).name)
+        own = f"rank {world.rank}: {path.parent.absolute()} on {socket.gethostname()}"
+        others = [other for other in world.all_gather_objects("" if _appears(path) else own) if other]
+    if others:
+        raise ConfigError(
+            f"OUTPUT_DIR = {folder}: must be a folder that all nodes share; the files that rank 0 writes "
+            f"there are not in that of {', '.join(others[:4])}{' …' if others[4:] else ''}"
+        )
+
+
+def _appears(path: Path) -> bool:
+    deadline = time.monotonic() + SHARING_SECONDS
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True

@@ -77,6 +77,13 @@ def test_learning_rates_scaled_by_nodes_stay_those_of_the_first_start(
     assert rates[0] == 0.1
     assert rates[1] > 0.09
     assert "learning rates are multiplied by 2" in log_of(tmp_path)
+    # A change of the key takes effect, for the nodes of the first start.
+    for scaled, lowest, highest in ((False, 0.04, 0.05), (True, 0.05, 0.1)):
+        steps = len(rates) + 1
+        options = (*NO_DROPOUT, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", scaled, "TRAIN.MAX_STEPS", steps)
+        assert train(1, colour_videos, tmp_path, *options) == [0]
+        rates = [line["lr"] for line in metrics_of(tmp_path, "train_iter")]
+        assert lowest < rates[-1] < highest
 
 
 def saved(config: str, global_batch: int) -> TrainingState:
@@ -135,9 +142,14 @@ def test_changes_that_make_another_run_are_refused(
 
 def test_changes_of_the_training_are_logged_and_take_effect(colour_videos: Path, stopped: Path) -> None:
     changes = ("SOLVER.WEIGHT_DECAY", 0.3, "MODEL.DROPOUT_RATE", 0.1, "SOLVER.MAX_EPOCH", 1)
+    changes = (*changes, "MATMUL_PRECISION", "highest")
     assert run(tiny_config(colour_videos, stopped, "TEST.ENABLE", False, *changes)) == 0
     log = log_of(stopped)
-    for difference in ("SOLVER.WEIGHT_DECAY: 0.0001 → 0.3", "MODEL.DROPOUT_RATE: 0.0 → 0.1"):
+    for difference in (
+        "SOLVER.WEIGHT_DECAY: 0.0001 → 0.3",
+        "MODEL.DROPOUT_RATE: 0.0 → 0.1",
+        "MATMUL_PRECISION: 'high' → 'highest'",
+    ):
         assert f"changed since the checkpoint: {difference}" in log
     end = read_training_state(stopped / "checkpoints" / "checkpoint_epoch_00001.pyth")
     assert end is not None
@@ -210,6 +222,15 @@ def test_other_segments_of_the_same_files_are_another_list() -> None:
 
     digests = {digest(), digest((0, 1), (0, 1)), digest((0, 1), (0, 2))}
     assert len(digests) == 3
+
+
+def test_a_run_from_the_state_in_a_file_starts_at_the_beginning_of_its_epoch(
+    colour_videos: Path, stopped: Path
+) -> None:
+    path, output = last_checkpoint(stopped), stopped / "other"
+    options = (*NO_DROPOUT, "TRAIN.CHECKPOINT_FILE_PATH", str(path), "TRAIN.MAX_STEPS", 1)
+    assert run(tiny_config(colour_videos, output, *options)) == 0
+    assert f"started from {path} (step 2 of epoch 1) at the start of epoch 1" in log_of(output)
 
 
 # ------------------------------------------------------------------------------ averaged weights

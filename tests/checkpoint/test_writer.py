@@ -104,7 +104,7 @@ def test_later_checkpoints_of_a_restarted_epoch_are_renamed_after_the_next_one(
 ) -> None:
     writer = CheckpointWriter(tmp_path)
     for progress in (TrainingProgress(3), TrainingProgress(3, 400), TrainingProgress(3, 500)):
-        writer.write(state_of(Tiny(), progress))
+        record_validation(writer.write(state_of(Tiny(), progress)), {"top1_err": 1.0})
         writer.wait()
     writer.restart_from(TrainingProgress(3))
     assert "00003_step_000500" in names(list((tmp_path / "checkpoints").glob("*.pyth")))
@@ -114,7 +114,14 @@ def test_later_checkpoints_of_a_restarted_epoch_are_renamed_after_the_next_one(
     files = list((tmp_path / "checkpoints").iterdir())
     left = ["00003", "00003_step_000020", "00003_step_000500"]
     assert names([path for path in files if path.suffix == ".pyth"]) == left
-    superseded = ["00003_step_000400.pyth", "00003_step_000500.pyth"]
+    # Their metrics too; those of a checkpoint that is written anew are deleted.
+    assert names([path for path in files if path.suffix == ".json"]) == ["00003"]
+    superseded = [
+        "00003_step_000400.json",
+        "00003_step_000400.pyth",
+        "00003_step_000500.json",
+        "00003_step_000500.pyth",
+    ]
     assert names([path for path in files if path.suffix == ".superseded"]) == superseded
 
 

@@ -1,4 +1,4 @@
-"""The lock of an output folder: it belongs to one run, and ends with the process of the run."""
+"""The output folder of a run: its lock belongs to one run and ends with its process; all nodes share it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slowfast.engine.run_lock import FolderInUseError, lock_folder
+from slowfast.distributed.world import World
+from slowfast.engine import run_lock
+from slowfast.engine.run_lock import FolderInUseError, check_shared, lock_folder
+from slowfast.errors import ConfigError
+from tests.support.processes import run_ranks
 
 
 def test_a_second_run_in_the_same_process_is_refused(tmp_path: Path) -> None:
@@ -40,3 +44,24 @@ def test_a_worker_that_survives_a_killed_run_does_not_keep_the_lock(tmp_path: Pa
             assert psutil.pid_exists(worker)
     finally:
         os.kill(worker, signal.SIGKILL)
+
+
+def test_a_folder_that_the_nodes_do_not_share_is_refused_on_all_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OUTPUT_DIR is a relative path, and the nodes have different working directories."""
+    monkeypatch.setattr(run_lock, "SHARING_SECONDS", 0.0)
+    assert run_ranks(_check, 3, [tmp_path, tmp_path, tmp_path]) == [0, 0, 0]
+    assert not list((tmp_path / "out").iterdir())
+    assert run_ranks(_check, 3, [tmp_path, tmp_path, tmp_path / "local"]) == [3, 3, 3]
+
+
+def _check(world: World, places: list[Path]) -> int:
+    place = places[world.rank]
+    (place / "out").mkdir(parents=True, exist_ok=True)
+    os.chdir(place)
+    try:
+        check_shared("out", world)
+    except ConfigError as error:
+        return 3 if f"are not in that of rank 2: {places[2]}/out on" in str(error) else 1
+    return 0

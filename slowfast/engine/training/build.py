@@ -7,6 +7,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from slowfast.checkpoint.config_differences import config_differences
 from slowfast.checkpoint.data_fingerprint import fingerprint, former_fingerprint
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState
@@ -77,7 +78,7 @@ def build_training_run(
     batch_size = global_batch // world.size
     dataset, loader = _build_data(cfg, model, world, batch_size)
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
-    scale = lr_scale(cfg, world.size // world.local_size) if saved is None else saved.lr_scale
+    scale = _choose_lr_scale(cfg, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
     if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
         mean, std = frame_normalization(cfg, model)
@@ -151,6 +152,16 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
     return dataset, loader
+
+
+def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:
+    """Returns the factor of the learning rates: that of the first start, unless its key was changed since."""
+    if saved is not None:
+        changed = config_differences(saved.config, cfg.dump())
+        if not any(text.startswith("SOLVER.BASE_LR_SCALE_NUM_SHARDS:") for text in changed):
+            return saved.lr_scale
+    # The nodes of the first start, to which the batch belongs.
+    return lr_scale(cfg, global_batch // cfg.TRAIN.BATCH_SIZE)
 
 
 def _build_mixer(

@@ -12,10 +12,11 @@ from __future__ import annotations
 import functools
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.resume import OwnCheckpoint, find_own_checkpoint, resume, start_from_file
+from slowfast.checkpoint.resume import find_own_checkpoint, resume, start_from_file
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.checkpoint.storage import checkpoint_path, recorded_validation
 from slowfast.distributed.blocking import blocking_on
@@ -23,6 +24,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.seeding import seed_generators
 from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.training_run import TrainingRun
+from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.tracking.trackers import Trackers
@@ -33,6 +35,8 @@ logger = get_logger(__name__)
 def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Trackers | None = None) -> Path:
     """Trains as configured, resuming from a checkpoint in ``OUTPUT_DIR``; returns the last checkpoint.
 
+    ``OUTPUT_DIR/config.yaml`` is written once the start is known to be valid.
+
     Args:
         trackers: get the metrics; they are not closed. None: none are used.
 
@@ -40,31 +44,15 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
         Interrupted: after a signal, with the state saved.
         SlowFastError: for every error that the user can fix.
     """
-    checkpoint = find_own_checkpoint(cfg.OUTPUT_DIR, auto_resume=cfg.TRAIN.AUTO_RESUME, world=world)
-    run = build_training_run(
-        cfg,
-        world,
-        interrupt,
-        fetch_weights=checkpoint is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH,
-        saved=None if checkpoint is None else checkpoint.state,
-        trackers=trackers,
-    )
-    start = TrainingProgress()
-    if checkpoint is not None:
-        start = resume(run.step, checkpoint, run.identity, forced=cfg.TRAIN.FORCE_RESUME)
-    elif cfg.TRAIN.CHECKPOINT_FILE_PATH:
-        start = start_from_file(
-            run.step,
-            cfg.TRAIN.CHECKPOINT_FILE_PATH,
-            epoch_reset=cfg.TRAIN.CHECKPOINT_EPOCH_RESET,
-            reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD,
-            end=run.schedule.end,
-        )
+    run, start, resumed_from, is_unchanged = _build_start(cfg, world, interrupt, trackers)
+    if world.is_main:
+        # A start that is refused above leaves the configuration of the run whose checkpoints are there.
+        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     if trackers is not None:
         trackers.rewind(run.schedule.steps_to(start))
     run.prepare_frozen_encoding()
-    if checkpoint is not None:
-        _prepare_resumed(run, checkpoint, start)
+    if resumed_from is not None and is_unchanged:
+        _make_up_validation(run, resumed_from, start)
     try:
         end = start if run.selection.is_exhausted else run_epochs(run, start)
         if run.selection.is_exhausted:
@@ -78,9 +66,56 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
             logger.info("%s", ended)
     finally:
         run.close()
-    if checkpoint is not None and end == start:
-        return checkpoint.path
+    if resumed_from is not None and end == start:
+        return resumed_from
     return checkpoint_path(cfg.OUTPUT_DIR, end)
+
+
+class _Start(NamedTuple):
+    """A run with the weights with which it starts.
+
+    The state that was read from a checkpoint is not among the attributes, so that its memory is freed.
+
+    Attributes:
+        resumed_from: the run's own checkpoint; None at its first start.
+        is_unchanged: whether ``progress`` is that of the checkpoint; otherwise its incomplete epoch restarts.
+    """
+
+    run: TrainingRun
+    progress: TrainingProgress
+    resumed_from: Path | None = None
+    is_unchanged: bool = False
+
+
+def _build_start(cfg: CfgNode, world: World, interrupt: Interrupt, trackers: Trackers | None) -> _Start:
+    """Builds the run, and restores it from its own checkpoint or starts it from the configured file."""
+    checkpoint = find_own_checkpoint(cfg.OUTPUT_DIR, auto_resume=cfg.TRAIN.AUTO_RESUME, world=world)
+    run = build_training_run(
+        cfg,
+        world,
+        interrupt,
+        fetch_weights=checkpoint is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH,
+        saved=None if checkpoint is None else checkpoint.state,
+        trackers=trackers,
+    )
+    if checkpoint is not None:
+        path, state = checkpoint
+        progress = resume(run.step, checkpoint, run.identity, forced=cfg.TRAIN.FORCE_RESUME)
+        run.restore_counts(state, path, progress)
+        if world.is_main:
+            # Damaged files, too, that are later than the one resumed from: they count among the latest ones.
+            run.writer.restart_from(progress)
+        return _Start(run, progress, path, progress == state.progress)
+    if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
+        return _Start(run, TrainingProgress())
+    progress = start_from_file(
+        run.step,
+        cfg.TRAIN.CHECKPOINT_FILE_PATH,
+        epoch_reset=cfg.TRAIN.CHECKPOINT_EPOCH_RESET,
+        reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD,
+        end=run.schedule.end,
+    )
+    return _Start(run, progress)
 
 
 def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
@@ -118,33 +153,32 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
                 data, compute = (f"{seconds:.3g} s" for seconds in times)
                 bar.update(1, loss=result.loss, data=data, compute=compute)
                 progress = schedule.after(progress)
-                if result.stop:
-                    raise run.stop(progress)
                 if progress.epoch > epoch or progress >= schedule.end:
                     break
+                if result.stop:
+                    raise run.stop(progress)
                 if result.save:
                     run.save(progress)
                 before = time.perf_counter()
         log.end_epoch(epoch, schedule.steps_to(progress), lr=lr, broken=run.failure_budget.all_broken())
-        if schedule.saves_at(progress):
+        if result.stop:
+            raise run.stop(progress)
+        is_saved = schedule.saves_at(progress) or result.save
+        if is_saved:
             run.save(progress)
         if schedule.validates_at(progress):
-            run.validate(progress)
+            run.validate(progress, is_saved=is_saved)
             if run.selection.is_exhausted:
                 break
+        elif not schedule.saves_at(progress):
+            run.writer.release(progress)
     return progress
 
 
-def _prepare_resumed(run: TrainingRun, checkpoint: OwnCheckpoint, start: TrainingProgress) -> None:
-    """Prepares a resumed run: supersedes later checkpoints, and runs a validation that was still due."""
-    run.restore_counts(checkpoint.state, checkpoint.path, start)
-    if run.world.is_main:
-        # Damaged files, too, that are later than the one resumed from: they count among the latest ones.
-        run.writer.restart_from(start)
-    if start < checkpoint.state.progress:
-        return
-    if run.schedule.validates_at(start) and recorded_validation(checkpoint.path) is None:
+def _make_up_validation(run: TrainingRun, checkpoint: Path, start: TrainingProgress) -> None:
+    """Runs the validation before which a run was stopped, if there is one."""
+    if run.schedule.validates_at(start) and recorded_validation(checkpoint) is None:
         logger.info("the run was stopped before its validation at %s", start)
-        run.validate(start)
+        run.validate(start, is_saved=True)
     if start >= run.schedule.end:
         logger.info("training is complete")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
@@ -22,6 +22,8 @@ from slowfast.tracking.trackers import Trackers
 logger = get_logger(__name__)
 
 MAX_LISTED = 20
+# Metrics of training steps that trackers draw.
+_CURVES = ("loss", "lr", "top1_err", "top5_err", "grad_norm", "dt")
 
 
 @dataclass
@@ -36,11 +38,13 @@ class _Sums:
     by_index: bool = True
     data_seconds: float = 0.0
     step_seconds: float = 0.0
+    grad_norm: float = 0.0  # of the last step
 
     def add(self, result: StepResult, data_seconds: float, step_seconds: float) -> None:
         self.steps += 1
         self.data_seconds += data_seconds
         self.step_seconds += step_seconds
+        self.grad_norm = result.grad_norm
         if not result.updated:  # its loss or gradient is not finite
             return
         self.clips += result.clips
@@ -110,9 +114,20 @@ class TrainingLog:
         self._epoch_sums = _Sums()
         self.lowest: dict[str, float] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the sums over the steps of the current epoch, which are saved with the run."""
+        return {"epoch_sums": asdict(self._epoch_sums)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned; an empty state changes nothing."""
+        if state:
+            self._epoch_sums = _Sums(**state["epoch_sums"])
+
     def begin_epoch(self, epoch: int, step: int) -> Progress:
         """Starts epoch ``epoch`` at step ``step``, both from 0; returns its progress bar."""
-        self._epoch_sums, self._window = _Sums(), _Sums()
+        self._window = _Sums()
+        if step == 0:  # otherwise an earlier start has done the steps before
+            self._epoch_sums = _Sums()
         remaining = min(self._steps_per_epoch - step, self._last_step - epoch * self._steps_per_epoch - step)
         return Progress(remaining, f"epoch {epoch + 1}/{self._max_epoch}", "step", enabled=self._enabled)
 
@@ -134,7 +149,6 @@ class TrainingLog:
         if (step + 1) % self._period:
             return
         metrics = self._window.metrics()
-        self._window = _Sums()
         done = epoch * self._steps_per_epoch + step + 1
         stats = {
             "_type": "train_iter",
@@ -148,8 +162,13 @@ class TrainingLog:
             **memory_metrics(self._device),
         }
         log_json_stats(stats)
-        names = ("loss", "lr", "top1_err", "top5_err", "grad_norm", "dt")
-        self._trackers.log({f"Train/{name}": stats[name] for name in names if name in stats}, done)
+        self._draw_window(done, lr)
+
+    def _draw_window(self, done: int, lr: float) -> None:
+        """Gives the trackers the metrics of the steps since the last call, the last of which is ``done``."""
+        stats = {**self._window.metrics(), "lr": lr, "grad_norm": self._window.grad_norm}
+        self._window = _Sums()
+        self._trackers.log({f"Train/{name}": stats[name] for name in _CURVES if name in stats}, done)
 
     def end_epoch(self, epoch: int, done: int, *, lr: float, broken: Iterable[BrokenVideo]) -> None:
         """Logs the line of an epoch and its broken videos.
@@ -160,6 +179,8 @@ class TrainingLog:
         """
         if not self._enabled:
             return
+        if self._window.steps:  # an epoch may be shorter than the period
+            self._draw_window(done, lr)
         metrics = self._epoch_sums.metrics()
         videos = {video.video_id: video for video in broken}
         log_json_stats(

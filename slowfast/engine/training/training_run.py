@@ -125,27 +125,30 @@ class TrainingRun:
                 average_state=average_state,
                 selection_state={**self.selection.state_dict(), "lowest": dict(self.log.lowest)},
                 failure_state=self.failure_budget.state_dict(),
+                log_state=self.log.state_dict(),
             )
             self.writer.write(state)
         return checkpoint_path(self.output_dir, progress)
 
-    def validate(self, progress: TrainingProgress) -> None:
+    def validate(self, progress: TrainingProgress, *, is_saved: bool) -> None:
         """Evaluates the model at ``progress`` and writes the metrics beside the checkpoint.
+
+        Args:
+            is_saved: whether the state at ``progress`` is in a checkpoint already.
 
         Raises:
             Interrupted: after a signal, with the state saved; the same command repeats the validation. With
-                several ranks it is saved before the validation, and deleted after it unless it is kept.
+                several ranks it is saved before the validation, and released after it unless it is kept.
         """
-        kept = self.schedule.saves_at(progress)
         # Of several ranks, not each that is interrupted below could save the state.
-        saved_before = kept or self.world.size > 1
-        if saved_before and not kept:
+        if self.world.size > 1 and not is_saved:
             self.save(progress)
+            is_saved = True
         try:
             with self.evaluated.ready():
                 evaluation = self.evaluator.run()
         except Interrupted as interrupted:
-            saved = self._describe_saved(progress) if saved_before else self._save_now(progress)
+            saved = self._describe_saved(progress) if is_saved else self._save_now(progress)
             raise Interrupted(interrupted.signum, saved) from None
         metrics: dict[str, float] = {}
         if evaluation is not None:
@@ -154,21 +157,23 @@ class TrainingRun:
                 logger.warning("%s", warning)
         metrics = self.world.all_gather_objects(metrics)[0]
         is_best = self.selection.observe(progress, metrics)
-        kept = kept or (is_best and self.selection.saves_best) or self.selection.is_exhausted
-        if kept and not saved_before:
+        kept = (is_best and self.selection.saves_best) or self.selection.is_exhausted
+        if kept and not is_saved:
             self.save(progress)
         if self.world.is_main:
+            self.writer.wait()  # a record is never older than its checkpoint
             record_validation(checkpoint_path(self.output_dir, progress), metrics)
-            if saved_before and not kept:
-                self.writer.discard(progress)
+            if not (kept or self.schedule.saves_at(progress)):
+                self.writer.release(progress)
             self.writer.prune()
 
     def restore_counts(self, state: TrainingState, path: Path, progress: TrainingProgress) -> None:
-        """Restores the number of skipped steps and the comparison of validations.
+        """Restores the number of skipped steps, the metrics of the epoch, and the comparison of validations.
 
-        The latter includes the one that was recorded for the checkpoint ``path``. All ranks must call it.
+        The last includes the one that was recorded for the checkpoint ``path``. All ranks must call it.
         """
         self.failure_budget.load_state_dict(state.failure_state)
+        self.log.load_state_dict(state.log_state)
         self.selection.load_state_dict(state.selection_state)
         self.log.note_lowest(state.selection_state.get("lowest", {}))
         recorded = recorded_validation(path) if self.world.is_main else None
