@@ -95,6 +95,12 @@ def check_solver(cfg: CfgNode) -> Iterator[str]:
             f"SOLVER.WARMUP_EPOCHS = {solver.WARMUP_EPOCHS}: must leave epochs for the cosine that follows; "
             f"use fewer than SOLVER.MAX_EPOCH = {solver.MAX_EPOCH}"
         )
+    if solver.WARMUP_EPOCHS > 0 and solver.WARMUP_START_LR > solver.BASE_LR > 0:
+        yield (
+            f"SOLVER.WARMUP_START_LR = {solver.WARMUP_START_LR:g}: must be at most SOLVER.BASE_LR = "
+            f"{solver.BASE_LR:g} where SOLVER.WARMUP_EPOCHS is above 0; use {solver.BASE_LR / 100:g}, or "
+            "SOLVER.WARMUP_EPOCHS 0"
+        )
 
 
 def check_selection(cfg: CfgNode) -> Iterator[str]:

@@ -145,6 +145,11 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
             "SOLVER.WARMUP_EPOCHS = 300.0",
             "fewer than",
         ),
+        (
+            {"SOLVER__BASE_LR": 0.0005, "SOLVER__WARMUP_EPOCHS": 0.5},
+            "SOLVER.WARMUP_START_LR = 0.01: must be at most SOLVER.BASE_LR = 0.0005",
+            "use 5e-06, or SOLVER.WARMUP_EPOCHS 0",
+        ),
         ({"NUM_SHARDS": 2, "SHARD_ID": 2}, "SHARD_ID = 2", "0 to NUM_SHARDS - 1 = 1"),
         ({"SHARD_ID": -1}, "SHARD_ID = -1", "own rank"),
         ({"NUM_GPUS": -1}, "NUM_GPUS = -1", "0 or more"),
@@ -175,6 +180,16 @@ def test_steps_and_learning_rates_must_match(cfg: CfgNode, steps: list, rates: l
     set_keys(cfg, SOLVER__LR_POLICY="steps_with_relative_lrs", SOLVER__STEPS=steps, SOLVER__LRS=rates)
     (problem,) = check(cfg)
     assert problem.startswith(key)
+
+
+def test_a_warm_up_may_start_at_the_base_learning_rate_and_not_above_it(cfg: CfgNode) -> None:
+    """Nodes multiply both rates alike, and without a warm-up the start is not used."""
+    set_keys(cfg, SOLVER__BASE_LR=0.01, SOLVER__WARMUP_EPOCHS=0.5, SOLVER__BASE_LR_SCALE_NUM_SHARDS=True)
+    assert check(cfg) == []
+    cfg.SOLVER.BASE_LR = 0.009
+    assert len(check(cfg)) == 1
+    cfg.SOLVER.WARMUP_EPOCHS = 0.0
+    assert check(cfg) == []
 
 
 def test_switched_off_parts_are_not_checked(cfg: CfgNode) -> None:

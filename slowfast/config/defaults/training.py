@@ -89,6 +89,8 @@ KEYS.SOLVER.BETAS = [0.9, 0.999]
 KEYS.SOLVER.WEIGHT_DECAY = 1e-4
 # No weight decay on parameters of one dimension (norms, biases) and on those that the model names.
 KEYS.SOLVER.ZERO_WD_1D_PARAM = False
+# Epochs of a warm-up: a straight line from WARMUP_START_LR, which must not be above BASE_LR, to the learning
+# rate of the policy; 0: none.
 KEYS.SOLVER.WARMUP_EPOCHS = 0.0
 KEYS.SOLVER.WARMUP_START_LR = 0.01
 # Clip gradients to this absolute value, or to this norm over all parameters; None: no clipping.
