@@ -46,6 +46,15 @@ The module also registers the built-in entries. Importing it must not import tor
 checked whenever a configuration is loaded.
 """
 
+REGISTRY_OF_RUN_KEY: Mapping[str, str] = MappingProxyType(
+    {
+        "MODEL.MODEL_NAME": "slowfast.models.build:MODEL_REGISTRY",
+        "TRAIN.DATASET": "slowfast.datasets.build:DATASET_REGISTRY",
+        "TEST.DATASET": "slowfast.datasets.build:DATASET_REGISTRY",
+    }
+)
+"""The same for keys that are checked before a run alone, since their modules import torch."""
+
 
 class Registry(Generic[T]):
     """A table of named components of one kind, filled by a decorator.
@@ -107,8 +116,8 @@ class Registry(Generic[T]):
 
 
 def registry_of(key: str) -> Registry[Any]:
-    """Returns the registry that the value of a config key in ``REGISTRY_OF_KEY`` is looked up in."""
-    registry: Registry[Any] = pkgutil.resolve_name(REGISTRY_OF_KEY[key])
+    """Returns the registry that the value of a config key is looked up in."""
+    registry: Registry[Any] = pkgutil.resolve_name({**REGISTRY_OF_KEY, **REGISTRY_OF_RUN_KEY}[key])
     return registry
 
 

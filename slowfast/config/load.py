@@ -35,8 +35,8 @@ def load_config(
         path: a YAML file, or the name of a configuration that a project ships, ``NAME`` or
             ``PROJECT/NAME``.
         overrides: ``["KEY", "VALUE", …]`` with values as on a command line.
-        for_run: also check what only a run needs: data files, weights to test, the output folder. Leave
-            it False to build a model only.
+        for_run: also check what only a run needs: the names of model and data sets, data files, weights to
+            test, the output folder. Leave it False to build a model only.
         warn: False omits the warnings, for all processes of a run but one.
 
     Raises:
