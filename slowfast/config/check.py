@@ -22,7 +22,8 @@ from slowfast.config.check_run import (
     check_wrong_predictions,
 )
 from slowfast.config.check_training import (
-    check_loss,
+    check_loss_arguments,
+    check_objective,
     check_parallel,
     check_precision,
     check_selection,
@@ -49,8 +50,11 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
         problems += check_run_names(cfg) if for_run else ()
     problems += [*check_values(cfg), *check_labels(cfg), *check_pixels(cfg), *check_views(cfg)]
     problems += check_features(cfg)
+    if cfg.TRAIN.ENABLE or cfg.TEST.ENABLE:
+        problems += check_loss_arguments(cfg)
     if cfg.TRAIN.ENABLE:
-        problems += [*check_augmentation(cfg), *check_solver(cfg), *check_loss(cfg), *check_parallel(cfg)]
+        problems += [*check_augmentation(cfg), *check_solver(cfg), *check_parallel(cfg)]
+        problems += check_objective(cfg)
         problems += check_selection(cfg)
         problems += check_precision(cfg)
     problems += _check_node_rank(cfg)

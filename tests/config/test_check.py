@@ -199,6 +199,14 @@ def test_switched_off_parts_are_not_checked(cfg: CfgNode) -> None:
     assert check(cfg) == []
 
 
+def test_the_arguments_of_the_loss_are_checked_for_a_test_alone(cfg: CfgNode) -> None:
+    set_keys(cfg, TRAIN__ENABLE=False, MODEL__LOSS_FUNC="focal", LOSS__ARGS__gama=2.0)
+    (problem,) = check(cfg)
+    assert problem == "LOSS.ARGS.gama = 2.0: must be a parameter of focal, which takes gamma"
+    cfg.TEST.ENABLE = False
+    assert check(cfg) == []
+
+
 def test_several_test_crops_are_not_limited_by_the_training_scales(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__ENABLE=False, DATA__TEST_CROP_SIZE=312)
     assert check(cfg) == []
