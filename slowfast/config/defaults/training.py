@@ -50,7 +50,8 @@ KEYS.TRAIN.COMPILE = False
 # PySlowFast's name for TRAIN.PRECISION mixed.
 KEYS.TRAIN.MIXED_PRECISION = False
 # (new) Gradient accumulation: number of micro-batches that each process's clips are split into. BATCH_SIZE
-# remains the number of clips of the full step, and the loss and gradients remain those of the full batch.
+# remains the number of clips of the full step, and the loss and gradients remain those of the full batch,
+# except where batch norms are in training mode: they have the statistics of micro-batches, and the log warns.
 KEYS.TRAIN.GRAD_ACCUM_STEPS = 1
 # (new) Train on DATA.NUM_FRAMES frames spread over the full video, one drawn from each of as many equal
 # parts, instead of frames DATA.SAMPLING_RATE apart.
