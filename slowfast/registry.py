@@ -46,6 +46,15 @@ The module also registers the built-in entries. Importing it must not import tor
 checked whenever a configuration is loaded.
 """
 
+REGISTRY_OF_RUN_KEY: Mapping[str, str] = MappingProxyType(
+    {
+        "MODEL.MODEL_NAME": "slowfast.models.build:MODEL_REGISTRY",
+        "TRAIN.DATASET": "slowfast.datasets.build:DATASET_REGISTRY",
+        "TEST.DATASET": "slowfast.datasets.build:DATASET_REGISTRY",
+    }
+)
+"""The same for keys that are checked before a run alone, since their modules import torch."""
+
 
 class Registry(Generic[T]):
     """A table of named components of one kind, filled by a decorator.
@@ -107,9 +116,44 @@ class Registry(Generic[T]):
 
 
 def registry_of(key: str) -> Registry[Any]:
-    """Returns the registry that the value of a config key in ``REGISTRY_OF_KEY`` is looked up in."""
-    registry: Registry[Any] = pkgutil.resolve_name(REGISTRY_OF_KEY[key])
+    """Returns the registry that the value of a config key is looked up in."""
+    registry: Registry[Any] = pkgutil.resolve_name({**REGISTRY_OF_KEY, **REGISTRY_OF_RUN_KEY}[key])
     return registry
+
+
+@dataclass(frozen=True)
+class FixedKey:
+    """A key of PySlowFast of which this program has one value.
+
+    Attributes:
+        value: describes this program; of a list by stage and pathway, the values per stage.
+        reason: what this program does, for messages.
+        is_refused: whether another value is refused, since the model or the task would be another one; False:
+            a warning states the difference.
+        applies: whether the key would matter in a configuration.
+    """
+
+    value: Any
+    reason: str
+    is_refused: bool = True
+    applies: Callable[[CfgNode], bool] = lambda cfg: True
+
+    def accepts(self, value: Any) -> bool:
+        """Returns whether ``value`` describes this program.
+
+        >>> FixedKey([[1], [2]], "").accepts([[1, 1], [2, 2]])
+        True
+        """
+        if isinstance(value, tuple | list) and isinstance(self.value, list):
+            return [_per_stage(stage) for stage in value] == [_per_stage(stage) for stage in self.value]
+        return bool(value == self.value) or (value is None and not self.value)
+
+
+def _per_stage(stage: Any) -> Any:
+    """Returns the values of the pathways of a stage, each once."""
+    if not isinstance(stage, tuple | list):
+        return stage
+    return [value for index, value in enumerate(stage) if value not in stage[:index]]
 
 
 @dataclass(frozen=True)
@@ -120,7 +164,8 @@ class Project:
         name: the project's name, for messages and for ``PROJECT/NAME`` of its configurations.
         add_config: adds the project's keys to the default configuration in place.
         aliases: old dotted key -> current dotted key, for files and overrides of the original.
-        obsolete: dotted keys or sections of the original without a meaning here; accepted with a warning.
+        obsolete: dotted keys or sections of the original that are not read; accepted with a warning.
+        fixed_keys: dotted key of the original -> its only value here, see ``slowfast.config.obsolete``.
         check: returns the problems of a merged configuration, one sentence each.
         adjustable: prefixes of the project's dotted keys that may change when a run is resumed; a change of
             any other of its keys makes it another run.
@@ -136,6 +181,7 @@ class Project:
     add_config: Callable[[CfgNode], None]
     aliases: Mapping[str, str] = field(default_factory=dict)
     obsolete: tuple[str, ...] = ()
+    fixed_keys: Mapping[str, FixedKey] = field(default_factory=dict)
     check: Callable[[CfgNode], list[str]] = lambda cfg: []
     adjustable: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()

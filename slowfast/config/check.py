@@ -22,13 +22,14 @@ from slowfast.config.check_run import (
     check_wrong_predictions,
 )
 from slowfast.config.check_training import (
-    check_loss,
+    check_loss_arguments,
+    check_objective,
     check_parallel,
     check_precision,
     check_selection,
     check_solver,
 )
-from slowfast.config.check_values import check_names, check_values
+from slowfast.config.check_values import check_names, check_run_names, check_values
 from slowfast.errors import ConfigError
 from slowfast.registry import import_user_modules, projects
 
@@ -40,15 +41,20 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
 
     Args:
         cfg: all keys, with values of the right type.
-        for_run: also check what only a run needs: data files, weights, the output folder.
+        for_run: also check what only a run needs: the names of model and data sets, data files, weights, the
+            output folder.
     """
     problems = [*_import_user_modules(cfg)]
     if not problems:  # names that a failed module would have registered are not its users' mistake
         problems += check_names(cfg)
+        problems += check_run_names(cfg) if for_run else ()
     problems += [*check_values(cfg), *check_labels(cfg), *check_pixels(cfg), *check_views(cfg)]
     problems += check_features(cfg)
+    if cfg.TRAIN.ENABLE or cfg.TEST.ENABLE:
+        problems += check_loss_arguments(cfg)
     if cfg.TRAIN.ENABLE:
-        problems += [*check_augmentation(cfg), *check_solver(cfg), *check_loss(cfg), *check_parallel(cfg)]
+        problems += [*check_augmentation(cfg), *check_solver(cfg), *check_parallel(cfg)]
+        problems += check_objective(cfg)
         problems += check_selection(cfg)
         problems += check_precision(cfg)
     problems += _check_node_rank(cfg)

@@ -13,17 +13,23 @@ from slowfast.errors import ConfigError
 from slowfast.registry import registry_of
 
 
-def check_loss(cfg: CfgNode) -> Iterator[str]:
-    """Yields the problems of the section LOSS, and of the loss that it changes."""
+def check_loss_arguments(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the arguments of the loss, which tests compute, too."""
     losses: Any = registry_of("MODEL.LOSS_FUNC")
-    loss, scheme = cfg.MODEL.LOSS_FUNC, cfg.LOSS.CLASS_WEIGHTS
+    loss = cfg.MODEL.LOSS_FUNC
     if loss in losses:  # other names are reported by check_names
         yield from _check_arguments("LOSS.ARGS", cfg.LOSS.ARGS, losses.get(loss), loss)
-        if scheme != "none" and losses.forms_of(loss).each is None:
-            yield (
-                f"LOSS.CLASS_WEIGHTS = {scheme!r}: must be 'none' for MODEL.LOSS_FUNC {loss}, whose values "
-                "per clip are unknown; register the loss with each=, or use a built-in one"
-            )
+
+
+def check_objective(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the section LOSS by which training changes the loss."""
+    losses: Any = registry_of("MODEL.LOSS_FUNC")
+    loss, scheme = cfg.MODEL.LOSS_FUNC, cfg.LOSS.CLASS_WEIGHTS
+    if loss in losses and scheme != "none" and losses.forms_of(loss).each is None:
+        yield (
+            f"LOSS.CLASS_WEIGHTS = {scheme!r}: must be 'none' for MODEL.LOSS_FUNC {loss}, whose values "
+            "per clip are unknown; register the loss with each=, or use a built-in one"
+        )
     if scheme in registry_of("LOSS.CLASS_WEIGHTS"):
         yield from _check_class_weights(cfg, registry_of("LOSS.CLASS_WEIGHTS").get(scheme))
     if cfg.LOSS.LABEL_SMOOTHING > 0 and cfg.MIXUP.ENABLE:
@@ -94,6 +100,12 @@ def check_solver(cfg: CfgNode) -> Iterator[str]:
         yield (
             f"SOLVER.WARMUP_EPOCHS = {solver.WARMUP_EPOCHS}: must leave epochs for the cosine that follows; "
             f"use fewer than SOLVER.MAX_EPOCH = {solver.MAX_EPOCH}"
+        )
+    if solver.WARMUP_EPOCHS > 0 and solver.WARMUP_START_LR > solver.BASE_LR > 0:
+        yield (
+            f"SOLVER.WARMUP_START_LR = {solver.WARMUP_START_LR:g}: must be at most SOLVER.BASE_LR = "
+            f"{solver.BASE_LR:g} where SOLVER.WARMUP_EPOCHS is above 0; use {solver.BASE_LR / 100:g}, or "
+            "SOLVER.WARMUP_EPOCHS 0"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ConfigError
-from slowfast.registry import REGISTRY_OF_KEY, registry_of
+from slowfast.registry import REGISTRY_OF_KEY, REGISTRY_OF_RUN_KEY, registry_of
 
 _CHOICES = {
     "DATA.NORMALIZATION": ("data", "backbone"),
@@ -122,12 +122,25 @@ def check_values(cfg: CfgNode) -> Iterator[str]:
 def check_names(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of keys that choose an entry of a registry; the user's modules are imported."""
     for key in REGISTRY_OF_KEY:
-        value = _value(cfg, key)
-        for name in value if isinstance(value, tuple) else (value,):
-            try:
-                registry_of(key).get(name)
-            except ConfigError as error:
-                yield from error.problems
+        yield from _check_name(cfg, key)
+
+
+def check_run_names(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the names of the model and of the data sets in use; imports torch."""
+    used = {"MODEL": True, "TRAIN": cfg.TRAIN.ENABLE, "TEST": cfg.TEST.ENABLE}
+    for key in REGISTRY_OF_RUN_KEY:
+        if used[key.partition(".")[0]]:
+            yield from _check_name(cfg, key)
+
+
+def _check_name(cfg: CfgNode, key: str) -> Iterator[str]:
+    """Yields the problem of each name in the value of a key that its registry does not have."""
+    value, registry = _value(cfg, key), registry_of(key)
+    for name in value if isinstance(value, tuple) else (value,):
+        try:
+            registry.get(name)
+        except ConfigError as error:  # a registry of several keys names one of them
+            yield from (problem.replace(registry.key, key, 1) for problem in error.problems)
 
 
 def _value(cfg: CfgNode, key: str) -> Any:

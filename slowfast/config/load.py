@@ -28,15 +28,16 @@ def load_config(
 
     Later values replace earlier ones: the defaults, the file's base (``_BASE_``, a path relative to the file;
     a base may have a base), the file, the overrides. Older names of keys are accepted in all of them. Keys of
-    PySlowFast without a meaning here are listed in one warning. The modules in ``IMPORTS`` are imported.
+    PySlowFast that are not read here are listed in one warning; values that would make another model or task
+    are refused. The modules in ``IMPORTS`` are imported.
 
     Args:
         path: a YAML file, or the name of a configuration that a project ships, ``NAME`` or
             ``PROJECT/NAME``.
         overrides: ``["KEY", "VALUE", …]`` with values as on a command line.
-        for_run: also check what only a run needs: data files, weights to test, the output folder. Leave
-            it False to build a model only.
-        warn: False omits the warning, for all processes of a run but one.
+        for_run: also check what only a run needs: the names of model and data sets, data files, weights to
+            test, the output folder. Leave it False to build a model only.
+        warn: False omits the warnings, for all processes of a run but one.
 
     Raises:
         ConfigError: with all problems of the configuration.
@@ -52,18 +53,26 @@ def load_config(
     merge = Merge(get_default_config(), projects())
     complete = _add_file(merge, find_config(path), ())
     paired = merge.add_overrides(list(overrides))
+    differences = []
     if complete and paired:
+        differences = merge.check_fixed_keys()
         merge.problems += _new_problems(merge, check(merge.cfg, for_run=for_run))
     if merge.problems:
         raise ConfigError(*merge.problems, source=str(path))
-    if merge.ignored and warn:
-        logging.getLogger(__name__).warning(
-            "%s: these keys of PySlowFast have no meaning here and are ignored: %s",
-            path,
-            ", ".join(dict.fromkeys(merge.ignored)),
-        )
+    if warn:
+        _log_unread_keys(path, merge.ignored, differences)
     merge.cfg.freeze()
     return merge.cfg
+
+
+def _log_unread_keys(path: str | Path, ignored: Sequence[str], differences: Sequence[str]) -> None:
+    """Logs the keys of PySlowFast that are not read, and the differences that some of them make."""
+    logger = logging.getLogger(__name__)
+    if ignored:
+        names = ", ".join(dict.fromkeys(ignored))
+        logger.warning("%s: these keys of PySlowFast are not read here: %s", path, names)
+    if differences:
+        logger.warning("%s: keys of PySlowFast with another effect here: %s", path, "; ".join(differences))
 
 
 def find_config(path: str | Path) -> Path:

@@ -26,7 +26,9 @@ class Merge:
 
     Attributes:
         problems: the problems so far, one sentence each.
-        ignored: keys of PySlowFast that were given but have no meaning here, in the order given.
+        ignored: keys of PySlowFast that were given but are not read here, in the order given.
+        fixed: keys with one value here -> the entry that was given last.
+        replaced: keys with a value of PySlowFast that another one replaces -> the entry that was given last.
         failed: keys (current names) that kept an earlier value because their setting was refused.
         origins: dotted key -> place of its setting, for the keys that were set.
     """
@@ -36,10 +38,15 @@ class Merge:
         self._defaults = cfg.clone()
         self.problems: list[str] = []
         self.ignored: list[str] = []
+        self.fixed: dict[str, YamlEntry] = {}
+        self.replaced: dict[str, YamlEntry] = {}
         self.failed: set[str] = set()
         self.origins: dict[str, str] = {}
         self._aliases = {old: new for project in projects for old, new in project.aliases.items()}
         self._obsolete = obsolete.SECTIONS.union(obsolete.KEYS, *(project.obsolete for project in projects))
+        self._fixed = {**obsolete.FIXED_KEYS}
+        for project in projects:
+            self._fixed.update(project.fixed_keys)
         self._known = [*_dotted_keys(cfg), *self._aliases]
         self._sections = [key for key in self._known if isinstance(_find(cfg, key), CfgNode)]
 
@@ -79,7 +86,7 @@ class Merge:
         for entry in entries:
             written = prefix + entry.name
             if self._is_obsolete(written):
-                self.ignored.append(written + (".*" if entry.children else ""))
+                self._note_unread(written, entry)
                 continue
             node = _find(self.cfg, self._aliases.get(written, written))
             is_section = isinstance(node, CfgNode) or (node is None and self._is_free(written))
@@ -90,6 +97,30 @@ class Merge:
                     node.clear()  # {} removes the free keys of a base; other sections keep their keys
             else:
                 yield written, entry
+
+    def _note_unread(self, written: str, entry: YamlEntry) -> None:
+        """Records an obsolete key, and each key with one value in an obsolete section."""
+        within = {key: leaf for key, leaf in _nested(entry, written) if key in self._fixed}
+        self.fixed.update(within)
+        if written not in within:
+            self.ignored.append(written + (".*" if entry.children else ""))
+
+    def check_fixed_keys(self) -> list[str]:
+        """Adds the problems of keys whose value is refused; returns the differences of the other values."""
+        differences = []
+        for key, entry in self.fixed.items():
+            fixed = self._fixed[key]
+            if fixed.accepts(entry.value) or not fixed.applies(self.cfg):
+                continue
+            given = f"{key} ({entry.where}) = {entry.value!r}"
+            if fixed.is_refused:
+                value = repr(fixed.value)
+                self.problems.append(f"{given}: must be {value}, since {fixed.reason}; use {value} for that")
+            else:
+                differences.append(f"{given}: {fixed.reason}")
+        for key, entry in self.replaced.items():
+            differences.append(f"{key} ({entry.where}) = {entry.value!r}: {_find(self.cfg, key)} is used")
+        return differences
 
     def _set(self, key: str, written: str, entry: YamlEntry) -> None:
         """Sets ``key`` to the value of ``entry``, or records the problem; ``written`` is the key as given."""
@@ -105,6 +136,7 @@ class Merge:
             try:
                 default = _find(self._defaults, key)
                 value = convert(entry.value, float(default) if key in _FRACTIONS else default)
+                value = self._replace(key, value, entry)
                 is_whole = key in _FRACTIONS and value == int(value)
                 node[leaf] = int(value) if is_whole else value
             except ValueError as error:
@@ -112,6 +144,15 @@ class Merge:
                 return
         self.origins[key] = entry.where
         self.failed.discard(key)
+
+    def _replace(self, key: str, value: Any, entry: YamlEntry) -> Any:
+        """Returns the value that replaces one of PySlowFast, which is recorded; any other value unchanged."""
+        self.replaced.pop(key, None)
+        values = obsolete.VALUES.get(key, {})
+        if not isinstance(value, str) or value not in values:
+            return value
+        self.replaced[key] = entry
+        return values[value]
 
     def _fail(self, key: str, written: str, entry: YamlEntry, problem: str) -> None:
         self.problems.append(f"{written} ({entry.where}) = {entry.value!r}: {problem}")
@@ -125,7 +166,8 @@ class Merge:
 
     def _is_obsolete(self, key: str) -> bool:
         parts = key.split(".")
-        return any(".".join(parts[:n]) in self._obsolete for n in range(1, len(parts) + 1))
+        sections = (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+        return key in self._fixed or any(section in self._obsolete for section in sections)
 
     def _suggestion(self, written: str) -> str:
         """Returns the end of a message about an unknown key: the nearest known keys."""
@@ -136,6 +178,13 @@ class Merge:
         same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
         near = exact or same_leaf or difflib.get_close_matches(written.upper(), known, n=2, cutoff=0.6)
         return f"; did you mean {' or '.join(near[:3])}?" if near else "; see slowfast/config/defaults"
+
+
+def _nested(entry: YamlEntry, written: str) -> Iterator[tuple[str, YamlEntry]]:
+    """Yields (dotted key, entry) of an entry and of all those within it."""
+    yield written, entry
+    for child in entry.children or ():
+        yield from _nested(child, f"{written}.{child.name}")
 
 
 def _find(cfg: CfgNode, key: str) -> Any:

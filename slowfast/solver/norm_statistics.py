@@ -1,4 +1,4 @@
-"""The running statistics of batch norms across a step that is skipped."""
+"""The statistics of batch norms: those of a step that is skipped, and those of micro-batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,28 @@ import operator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from slowfast.log import get_logger
+
+logger = get_logger(__name__)
+
+
+def warn_of_micro_batches(model: nn.Module, number: int) -> None:
+    """Logs a warning if micro-batches change the loss, because of batch norms in training mode.
+
+    Args:
+        model: whose modules have their modes of training.
+        number: of the micro-batches of a step.
+    """
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    if any(norm.training or norm.running_mean is None for norm in norms):
+        logger.warning(
+            "TRAIN.GRAD_ACCUM_STEPS is %d: the batch norms of this model have the statistics of "
+            "micro-batches, so that loss and gradients are not those of the full batch; use 1 if the memory "
+            "suffices, for example with TRAIN.PRECISION mixed",
+            number,
+        )
 
 
 class NormStatistics:

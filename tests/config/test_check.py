@@ -8,13 +8,14 @@ from fvcore.common.config import CfgNode
 from slowfast.config import get_default_config
 from slowfast.config.check import check
 from slowfast.config.check_training import check_batch_sizes
+from tests.support import tiny  # noqa: F401 (registers its model)
 
 
 @pytest.fixture
 def cfg(tmp_path: Path) -> CfgNode:
     """A configuration that is ready to run, with data files and an output folder."""
     config = get_default_config()
-    config.MODEL.MODEL_NAME = "a model of no project"
+    config.MODEL.MODEL_NAME = "Tiny"  # a model of no project
     for name in ("train.csv", "val.csv", "test.csv"):
         (tmp_path / name).write_text("a.mp4 0\n")
     config.DATA.PATH_TO_DATA_DIR = str(tmp_path)
@@ -145,6 +146,11 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
             "SOLVER.WARMUP_EPOCHS = 300.0",
             "fewer than",
         ),
+        (
+            {"SOLVER__BASE_LR": 0.0005, "SOLVER__WARMUP_EPOCHS": 0.5},
+            "SOLVER.WARMUP_START_LR = 0.01: must be at most SOLVER.BASE_LR = 0.0005",
+            "use 5e-06, or SOLVER.WARMUP_EPOCHS 0",
+        ),
         ({"NUM_SHARDS": 2, "SHARD_ID": 2}, "SHARD_ID = 2", "0 to NUM_SHARDS - 1 = 1"),
         ({"SHARD_ID": -1}, "SHARD_ID = -1", "own rank"),
         ({"NUM_GPUS": -1}, "NUM_GPUS = -1", "0 or more"),
@@ -177,9 +183,27 @@ def test_steps_and_learning_rates_must_match(cfg: CfgNode, steps: list, rates: l
     assert problem.startswith(key)
 
 
+def test_a_warm_up_may_start_at_the_base_learning_rate_and_not_above_it(cfg: CfgNode) -> None:
+    """Nodes multiply both rates alike, and without a warm-up the start is not used."""
+    set_keys(cfg, SOLVER__BASE_LR=0.01, SOLVER__WARMUP_EPOCHS=0.5, SOLVER__BASE_LR_SCALE_NUM_SHARDS=True)
+    assert check(cfg) == []
+    cfg.SOLVER.BASE_LR = 0.009
+    assert len(check(cfg)) == 1
+    cfg.SOLVER.WARMUP_EPOCHS = 0.0
+    assert check(cfg) == []
+
+
 def test_switched_off_parts_are_not_checked(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__ENABLE=False, DATA__TRAIN_CROP_SIZE=999, SOLVER__BASE_LR=0.0)
     set_keys(cfg, MIXUP__ENABLE=True, MODEL__LOSS_FUNC="soft_cross_entropy")
+    assert check(cfg) == []
+
+
+def test_the_arguments_of_the_loss_are_checked_for_a_test_alone(cfg: CfgNode) -> None:
+    set_keys(cfg, TRAIN__ENABLE=False, MODEL__LOSS_FUNC="focal", LOSS__ARGS__gama=2.0)
+    (problem,) = check(cfg)
+    assert problem == "LOSS.ARGS.gama = 2.0: must be a parameter of focal, which takes gamma"
+    cfg.TEST.ENABLE = False
     assert check(cfg) == []
 
 

@@ -1,6 +1,5 @@
 """Loading a configuration: bases, older names of keys, overrides, and all problems in one error."""
 
-import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -159,27 +158,6 @@ class TestOlderNames:
         cfg = load_config("VIT_B_VTN", ["VTN.PRETRAINED", "False", "VTN.ATTENTION_WINDOW", "32"])
         assert cfg.VTN.BACKBONE.PRETRAINED is False
         assert cfg.VTN.LONGFORMER.ATTENTION_WINDOW == [32]
-
-    def test_obsolete_keys_are_listed_in_one_warning(
-        self, write: WriteConfig, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        path = write(
-            "a.yaml",
-            SMALL_MODEL + "AUG: {RE_SPLIT: True}\nMULTIGRID: {EPOCH_FACTOR: 1.5}\nMODEL: {FC_INIT_STD: 0.1}\n"
-            "TENSORBOARD: {MODEL_VIS: {GRAD_CAM: {ENABLE: True}}}\nVTN: {PAD_TOKEN_ID: -1}\n",
-        )
-        with caplog.at_level(logging.WARNING):
-            load_config(path, ["MVIT.PATCH_2D", "False"])
-        (record,) = caplog.records
-        for key in (
-            "AUG.RE_SPLIT",
-            "MULTIGRID.*",
-            "MODEL.FC_INIT_STD",
-            "TENSORBOARD.MODEL_VIS.GRAD_CAM.*",
-            "VTN.PAD_TOKEN_ID",
-        ):
-            assert key in record.getMessage()
-        assert "MVIT.PATCH_2D" in record.getMessage()
 
 
 class TestOverrides:

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from slowfast.config import load_config
+from slowfast.datasets.build import DATASET_REGISTRY
 from slowfast.errors import ConfigError
+from slowfast.models.build import MODEL_REGISTRY
 from slowfast.models.losses import LOSS_REGISTRY, cross_entropy
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from slowfast.registry import REGISTRY_OF_KEY, registry_of
@@ -125,6 +127,44 @@ def test_a_module_that_fails_is_the_only_problem(user_file: Path) -> None:
         load_with(user_file, "MODEL.LOSS_FUNC", "of_this_file")
     (problem,) = caught.value.problems
     assert f"cannot be imported in {user_file}, line 2 (RuntimeError: no GPU)" in problem
+
+
+def problems_of_a_run(path: Path | str, *overrides: str) -> list[str]:
+    """Returns the problems of names; those of missing data are left out."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides, for_run=True)
+    return [problem for problem in caught.value.problems if "must be a registered" in problem]
+
+
+@pytest.mark.parametrize("key", ["MODEL.MODEL_NAME", "TRAIN.DATASET", "TEST.DATASET"])
+def test_a_run_is_refused_for_an_unknown_model_or_data_set(key: str) -> None:
+    (problem,) = problems_of_a_run("SLOW_8x8_R50", key, "kinetcs" if "DATASET" in key else "PTVResnet")
+    assert problem.startswith(f"{key} (override) = ")
+    assert ("did you mean kinetics" if "DATASET" in key else "did you mean PTVResNet") in problem
+
+
+def test_the_data_set_of_a_part_that_is_switched_off_is_not_checked() -> None:
+    assert problems_of_a_run("SLOW_8x8_R50", "TEST.DATASET", "xyz", "TEST.ENABLE", "False") == []
+
+
+def test_a_users_model_and_data_set_are_known_to_the_check_of_a_run(tmp_path: Path) -> None:
+    path = tmp_path / f"run_components_{tmp_path.name}.py"
+    path.write_text(
+        "import torch\n"
+        "from slowfast.datasets.build import DATASET_REGISTRY\n"
+        "from slowfast.models.build import MODEL_REGISTRY\n"
+        "MODEL_REGISTRY.register('MyNetwork')(torch.nn.Identity)\n"
+        "DATASET_REGISTRY.register('my_videos')(lambda cfg, split: None)\n"
+    )
+    names = ("MODEL.MODEL_NAME", "MyNetwork", "TRAIN.DATASET", "my_videos", "TEST.DATASET", "my_videos")
+    assert len(problems_of_a_run("SLOW_8x8_R50", *names)) == 3
+    try:
+        assert problems_of_a_run("SLOW_8x8_R50", *names, "IMPORTS", str([str(path)])) == []
+    finally:
+        MODEL_REGISTRY._entries.pop("MyNetwork")
+        DATASET_REGISTRY._entries.pop("my_videos")
+        sys.modules.pop(path.stem)
+        sys.path.remove(str(tmp_path))
 
 
 def test_a_loss_of_class_indices_is_the_default() -> None:

@@ -1,9 +1,8 @@
 """The framework's config keys with their defaults, one module per topic.
 
 Keys without a mark have PySlowFast's names and values. ``(new)`` marks keys that PySlowFast does not have,
-``(VTN)`` keys of the original VTN code. A key exists only if the code reads it. Keys of PySlowFast without a
-meaning here are listed in ``slowfast.config.obsolete``; projects add keys through
-``slowfast.registry.Project``.
+``(VTN)`` keys of the original VTN code. A key exists only if the code reads it; the other keys of
+PySlowFast are in ``slowfast.config.obsolete``. Projects add keys through ``slowfast.registry.Project``.
 """
 
 from __future__ import annotations

@@ -109,6 +109,8 @@ KEYS.MIXUP.CUTMIX_ALPHA = 1.0
 # Fraction of the pairs of clips that are mixed, and fraction of those that are mixed by CutMix.
 KEYS.MIXUP.PROB = 1.0
 KEYS.MIXUP.SWITCH_PROB = 0.5
+# Fraction of each label that is divided equally among all classes (of several classes per video: moved
+# towards 0.5), as LOSS.LABEL_SMOOTHING does without MIXUP.
 KEYS.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
 KEYS.DATA_LOADER = CfgNode()

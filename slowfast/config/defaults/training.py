@@ -50,7 +50,8 @@ KEYS.TRAIN.COMPILE = False
 # PySlowFast's name for TRAIN.PRECISION mixed.
 KEYS.TRAIN.MIXED_PRECISION = False
 # (new) Gradient accumulation: number of micro-batches that each process's clips are split into. BATCH_SIZE
-# remains the number of clips of the full step, and the loss and gradients remain those of the full batch.
+# remains the number of clips of the full step, and the loss and gradients remain those of the full batch,
+# except where batch norms are in training mode: they have the statistics of micro-batches, and the log warns.
 KEYS.TRAIN.GRAD_ACCUM_STEPS = 1
 # (new) Train on DATA.NUM_FRAMES frames spread over the full video, one drawn from each of as many equal
 # parts, instead of frames DATA.SAMPLING_RATE apart.
@@ -89,6 +90,8 @@ KEYS.SOLVER.BETAS = [0.9, 0.999]
 KEYS.SOLVER.WEIGHT_DECAY = 1e-4
 # No weight decay on parameters of one dimension (norms, biases) and on those that the model names.
 KEYS.SOLVER.ZERO_WD_1D_PARAM = False
+# Epochs of a warm-up: a straight line from WARMUP_START_LR, which must not be above BASE_LR, to the learning
+# rate of the policy; 0: none.
 KEYS.SOLVER.WARMUP_EPOCHS = 0.0
 KEYS.SOLVER.WARMUP_START_LR = 0.01
 # Clip gradients to this absolute value, or to this norm over all parameters; None: no clipping.

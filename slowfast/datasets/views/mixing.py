@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.views.augment import clips_per_video
 from slowfast.distributed.device import CPU, upload
+from slowfast.registry import registry_of
 
 # Part of the seed, so that these random numbers are independent of those of the samples.
 _STREAM = 0x6D6978
@@ -53,9 +55,11 @@ class BatchMixer:
         cutmix_alpha: the same for CutMix (Yun et al., 2019); 0: no CutMix.
         prob: fraction of the pairs that are mixed.
         switch_prob: fraction of CutMix among the mixed pairs, where both are in use.
-        label_smoothing: weight of a class index that is distributed evenly over all classes.
+        label_smoothing: fraction of each label that is divided equally among all classes, or for an
+            ``independent`` loss among absence and presence.
         seed: of the run.
         first_pair: number of this process's first pair in the global batch.
+        independent: see :class:`slowfast.models.losses.LossForms`.
     """
 
     num_classes: int
@@ -66,6 +70,7 @@ class BatchMixer:
     label_smoothing: float
     seed: int
     first_pair: int = 0
+    independent: bool = False
 
     def __call__(self, batch: ClipBatch, *, epoch: int, step: int, device: torch.device = CPU) -> ClipBatch:
         """Returns the mixed batch on ``device``, frames uint8 (rounded), labels (B, K) float32.
@@ -104,11 +109,11 @@ class BatchMixer:
         return Mix(1 - (box[2] - box[0]) * (box[3] - box[1]) / (height * width), box)
 
     def distributions(self, labels: Tensor) -> Tensor:
-        """Returns (B, K) float32: class indices (B,) smoothed, distributions (B, K) unchanged."""
-        if labels.ndim == 2:
-            return labels.float()
-        hot = F.one_hot(labels, self.num_classes).float()
-        return hot * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+        """Returns class indices (B,), or values per class (B, K), as smoothed values (B, K) float32."""
+        values = labels if labels.ndim == 2 else F.one_hot(labels, self.num_classes)
+        values = values.float()
+        part = 0.5 if self.independent else values.sum(dim=1, keepdim=True) / self.num_classes
+        return values * (1 - self.label_smoothing) + self.label_smoothing * part
 
 
 def build_mixer(cfg: CfgNode, *, rank: int, batch_size: int) -> BatchMixer | None:
@@ -120,6 +125,7 @@ def build_mixer(cfg: CfgNode, *, rank: int, batch_size: int) -> BatchMixer | Non
     """
     if not cfg.MIXUP.ENABLE:
         return None
+    losses: Any = registry_of("MODEL.LOSS_FUNC")
     return BatchMixer(
         num_classes=cfg.MODEL.NUM_CLASSES,
         mixup_alpha=cfg.MIXUP.ALPHA,
@@ -129,6 +135,7 @@ def build_mixer(cfg: CfgNode, *, rank: int, batch_size: int) -> BatchMixer | Non
         label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
         seed=cfg.RNG_SEED,
         first_pair=rank * (batch_size * clips_per_video(cfg) // 2),
+        independent=losses.forms_of(cfg.MODEL.LOSS_FUNC).independent,
     )
 
 

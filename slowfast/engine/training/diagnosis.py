@@ -24,6 +24,8 @@ from slowfast.models.frame_format import frame_normalization
 _MEASURED_CLIPS = 16
 # Fraction of a training within which its loss should move; a long one is given more steps than a short one.
 _EARLY = 0.05
+# Learning rate at which an advised warm-up starts, as a fraction of SOLVER.BASE_LR.
+_START = 0.01
 
 
 def build_stall_detector(
@@ -61,7 +63,9 @@ def build_stall_detector(
         chance=float(np.bincount(labels).max() / len(labels)) if labels.ndim == 1 else 1.0,
         starts_new=starts_new,
         describe=describe,
-        advice=_advise(cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.BASE_LR),
+        advice=_advise(
+            cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.BASE_LR, warms_up=cfg.SOLVER.WARMUP_EPOCHS > 0
+        ),
     )
 
 
@@ -95,15 +99,17 @@ def _measure(
         network.train(was_training)
 
 
-def _advise(method: str, base_lr: float) -> str:
-    """Returns the end of the hint."""
+def _advise(method: str, base_lr: float, *, warms_up: bool) -> str:
+    """Returns the end of the hint; its values can be set as they are written."""
     if method == "sgd":
+        start = f", SOLVER.WARMUP_START_LR {_START * 0.0005:g}" if warms_up else ""
         return (
             f"SGD with SOLVER.BASE_LR {base_lr:g} needs many steps for a temporal encoder that starts from "
-            "random weights; use SOLVER.OPTIMIZING_METHOD adamw with SOLVER.BASE_LR 0.0005, or a higher rate "
-            "and more epochs"
+            f"random weights; use SOLVER.OPTIMIZING_METHOD adamw with SOLVER.BASE_LR 0.0005{start}, or a "
+            "higher rate and more epochs"
         )
     return (
-        f"Try another SOLVER.BASE_LR than {base_lr:g}, a warm-up (SOLVER.WARMUP_EPOCHS 0.5) and "
-        "SOLVER.CLIP_GRAD_L2NORM 1.0; check that labels belong to their videos"
+        f"Try another SOLVER.BASE_LR than {base_lr:g}, a warm-up (SOLVER.WARMUP_EPOCHS 0.5 with "
+        f"SOLVER.WARMUP_START_LR {_START * base_lr:g}) and SOLVER.CLIP_GRAD_L2NORM 1.0; check that labels "
+        "belong to their videos"
     )

@@ -28,7 +28,7 @@ from slowfast.models.losses import LossFunction
 from slowfast.models.precision import Precision
 from slowfast.solver import set_learning_rate
 from slowfast.solver.ema import WeightAverage
-from slowfast.solver.norm_statistics import NormStatistics
+from slowfast.solver.norm_statistics import NormStatistics, warn_of_micro_batches
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,9 @@ class TrainStep:
         clip_value: largest absolute value of a gradient; None: no limit.
         clip_norm: largest norm of all gradients together; None: no limit.
         network: maps a batch to logits through ``model``, over all ranks; None: the model itself.
-        micro_batches: number of parts into which a batch is split for forward and backward; the result is
-            that of the undivided batch.
+        micro_batches: number of parts into which a batch is split for forward and backward. The result is
+            that of the undivided batch, except for batch norms in training mode, which see a part; the first
+            step then logs a warning.
         average: moving average of the weights, updated after each step; None without one.
     """
 
@@ -110,6 +111,7 @@ class TrainStep:
         self._network = network or model
         self._compiled = compiled_part(self._network)
         self._micro_batches = micro_batches
+        self._has_started = False
         # A model's lists are walked once: in a step of small operations they would take a noticeable time.
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._remedies = _memory_remedies(model)
@@ -137,6 +139,9 @@ class TrainStep:
             TrainingError: if the model rejects the batch.
             DeviceError: if the device fails or its memory is full.
         """
+        if not self._has_started and self._world.is_main and self._micro_batches > 1:
+            warn_of_micro_batches(self.model, self._micro_batches)
+        self._has_started = True
         with device_errors(self._world.device, *self._remedies):
             return self._take(batch, lr, stop_requested, save_requested)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from slowfast.registry import Project
+from slowfast.registry import FixedKey, Project
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -16,32 +17,102 @@ RESNETS = ("PTVResNet", "ResNet", "PTVSlowFast", "SlowFast")
 """Models that use the sections RESNET and NONLOCAL. Each network has its name in PySlowFast's adapter of
 pytorchvideo, and the name of PySlowFast's own implementation where both are the same network."""
 SLOWFASTS = ("PTVSlowFast", "SlowFast")
+X3DS = ("PTVX3D", "X3D")
 MVITS = ("PTVMViT",)
 LEAST_CROP = 32
-CLIP_NETWORKS = (*RESNETS, "PTVX3D", "X3D", *MVITS)
+CLIP_NETWORKS = (*RESNETS, *X3DS, *MVITS)
+
 
 OBSOLETE = (
-    *(
-        f"RESNET.{name}"
-        for name in (
-            "INPLACE_RELU", "NUM_GROUPS", "SPATIAL_DILATIONS", "SPATIAL_STRIDES", "STRIDE_1X1", "TRANS_FUNC",
-            "ZERO_INIT_FINAL_BN", "ZERO_INIT_FINAL_CONV",
-        )
-    ),
-    "NONLOCAL.GROUP",
-    *(f"X3D.{name}" for name in ("BN_LIN5", "CHANNELWISE_3x3x3", "SCALE_RES2")),
-    *(
-        f"MVIT.{name}"
-        for name in (
-            "CLS_EMBED_ON", "DIM_MUL_IN_ATT", "DROPOUT_RATE", "HEAD_INIT_SCALE", "LAYER_SCALE_INIT_VALUE",
-            "MODE", "NORM", "NORM_STEM", "PATCH_2D", "POOL_FIRST", "POOL_KV_STRIDE", "QKV_BIAS",
-            "REL_POS_SPATIAL", "REL_POS_TEMPORAL", "REL_POS_ZERO_INIT", "RESIDUAL_POOLING", "REV",
-            "SEPARATE_QKV", "SEP_POS_EMBED", "USE_ABS_POS", "USE_FIXED_SINCOS_POS", "USE_MEAN_POOLING",
-            "ZERO_DECAY_POS_CLS",
-        )
-    ),
-)  # fmt: skip
-"""Keys of PySlowFast for variants that pytorchvideo's networks do not have."""
+    "RESNET.INPLACE_RELU",
+    "MVIT.NORM",
+    "MVIT.REL_POS_ZERO_INIT",
+    "MVIT.REV",
+    "MVIT.SEPARATE_QKV",
+)
+"""Keys of PySlowFast that do not change a network, or only together with one of ``FIXED_KEYS``."""
+
+
+def _is_of(names: Sequence[str]) -> Callable[[CfgNode], bool]:
+    """Returns the test whether a configuration has one of these models."""
+    return lambda cfg: cfg.MODEL.MODEL_NAME in names
+
+
+def _starts_as(names: Sequence[str]) -> Callable[[CfgNode], bool]:
+    """Returns the test whether a configuration trains one of these models."""
+    return lambda cfg: cfg.TRAIN.ENABLE and cfg.MODEL.MODEL_NAME in names
+
+
+def _fixed(names: Sequence[str], reason: str, section: str, **values: Any) -> dict[str, FixedKey]:
+    """Returns the keys of a section that have one value for these models."""
+    return {
+        f"{section}.{key}": FixedKey(value, reason, applies=_is_of(names)) for key, value in values.items()
+    }
+
+
+FIXED_KEYS: Mapping[str, FixedKey] = MappingProxyType(
+    {
+        **_fixed(
+            RESNETS,
+            "the residual networks of this program have bottlenecks of one form",
+            "RESNET",
+            NUM_GROUPS=1,
+            SPATIAL_DILATIONS=[[1], [1], [1], [1]],
+            SPATIAL_STRIDES=[[1], [2], [2], [2]],
+            STRIDE_1X1=False,
+            TRANS_FUNC="bottleneck_transform",
+        ),
+        **_fixed(RESNETS, "non-local blocks see all frames", "NONLOCAL", GROUP=[[1], [1], [1], [1]]),
+        "RESNET.ZERO_INIT_FINAL_BN": FixedKey(
+            True, "residual blocks start as the identity", is_refused=False, applies=_starts_as(RESNETS)
+        ),
+        "RESNET.ZERO_INIT_FINAL_CONV": FixedKey(
+            False, "convolutions start from random weights", is_refused=False, applies=_starts_as(RESNETS)
+        ),
+        **_fixed(
+            X3DS,
+            "X3D has the form of its paper",
+            "X3D",
+            BN_LIN5=False,
+            CHANNELWISE_3x3x3=True,
+            SCALE_RES2=False,
+        ),
+        "MODEL.DROPCONNECT_RATE": FixedKey(0, "X3D drops no blocks", applies=_starts_as(X3DS)),
+        **_fixed(
+            (*MVITS, "MViT"),
+            "only MViT version 1 with separate absolute positions is available",
+            "MVIT",
+            CLS_EMBED_ON=True,
+            DIM_MUL_IN_ATT=False,
+            DROPOUT_RATE=0,
+            LAYER_SCALE_INIT_VALUE=0,
+            MODE="conv",
+            NORM_STEM=False,
+            PATCH_2D=False,
+            POOL_FIRST=False,
+            POOL_KV_STRIDE=[],
+            QKV_BIAS=True,
+            REL_POS_SPATIAL=False,
+            REL_POS_TEMPORAL=False,
+            RESIDUAL_POOLING=False,
+            SEP_POS_EMBED=True,
+            USE_ABS_POS=True,
+            USE_FIXED_SINCOS_POS=False,
+            USE_MEAN_POOLING=False,
+        ),
+        **_fixed((*MVITS, "MViT"), "the reversible MViT is not available", "MVIT.REV", ENABLE=False),
+        "MVIT.HEAD_INIT_SCALE": FixedKey(
+            1, "the last layer starts as its network defines it", is_refused=False, applies=_starts_as(MVITS)
+        ),
+        "MVIT.ZERO_DECAY_POS_CLS": FixedKey(
+            True,
+            "with SOLVER.ZERO_WD_1D_PARAM positions and the class token have no weight decay",
+            is_refused=False,
+            applies=_starts_as(MVITS),
+        ),
+    }
+)
+"""Keys of PySlowFast for variants of the networks that pytorchvideo does not have."""
 
 
 def add_network_config(cfg: CfgNode) -> None:
@@ -180,6 +251,7 @@ PROJECT = Project(
     add_config=add_network_config,
     aliases={"TENSORBOARD.CLASS_NAMES_PATH": "DATA.CLASS_NAMES"},
     obsolete=OBSOLETE,
+    fixed_keys=FIXED_KEYS,
     check=check_network_config,
     modules=(
         "slowfast.features.build",

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from slowfast.datasets.clip import ClipBatch
-from slowfast.datasets.views.mixing import BatchMixer
+from slowfast.datasets.views.mixing import BatchMixer, build_mixer
 from slowfast.models.losses import soft_cross_entropy
+from slowfast.models.objective.training_loss import build_training_loss
+from tests.support.configs import make_config
 
 K = 5
 
@@ -86,9 +88,25 @@ def test_labels_are_smoothed_and_sum_to_one() -> None:
     assert soft_cross_entropy(torch.randn(8, K), mixed.label).ndim == 0
 
 
-def test_several_labels_are_mixed_without_smoothing() -> None:
+@pytest.mark.parametrize("loss", ["bce_logit", "soft_cross_entropy"])
+def test_several_labels_are_smoothed_as_without_mixing(loss: str) -> None:
+    """Labels that are not mixed have the loss that LOSS.LABEL_SMOOTHING gives."""
     labels = torch.tensor([[1.0, 1, 0, 0, 0], [0, 1, 1, 0, 0]])
-    mixed = mixer(label_smoothing=0.1, cutmix_alpha=0.0)(make_batch(2, labels), epoch=0, step=0)
+    several = {"DATA.MULTI_LABEL": True, "MODEL.LOSS_FUNC": loss, "MODEL.HEAD_ACT": "sigmoid"}
+    several["MODEL.NUM_CLASSES"] = K
+    mixing = make_config(several, "MIXUP.ENABLE", True, "MIXUP.LABEL_SMOOTH_VALUE", 0.2, "MIXUP.PROB", 0.0)
+    built = build_mixer(mixing, rank=0, batch_size=2)
+    assert built is not None
+    mixed = built(make_batch(2, labels), epoch=0, step=0)
+    smoothing = make_config(several, "LOSS.LABEL_SMOOTHING", 0.2)
+    logits = torch.randn(2, K)
+    found = build_training_loss(mixing, labels.numpy())(logits, mixed.label)
+    torch.testing.assert_close(found, build_training_loss(smoothing, labels.numpy())(logits, labels))
+
+
+def test_several_labels_are_mixed() -> None:
+    labels = torch.tensor([[1.0, 1, 0, 0, 0], [0, 1, 1, 0, 0]])
+    mixed = mixer(cutmix_alpha=0.0)(make_batch(2, labels), epoch=0, step=0)
     assert torch.allclose(mixed.label.sum(0), labels.sum(0))
     assert mixed.label[0, 1].item() == pytest.approx(1.0)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from slowfast.config import load_config
 from slowfast.engine.run import run
 from slowfast.engine.training.stall import StallDetector
 from slowfast.engine.training.train_step import StepResult
+from slowfast.solver import build_lr_policy
 from tests.support.run_results import metrics_of
 from tests.support.tiny import tiny_config
 
@@ -83,3 +86,21 @@ def test_a_run_logs_the_hint_and_is_not_changed_by_it(colour_videos: Path, tmp_p
     assert "has not moved" not in logs[1]
     one, other = ([line["loss"] for line in metrics_of(tmp_path / name, "train_iter")] for name in "ab")
     assert one == other
+
+
+@pytest.mark.parametrize("method", ["sgd", "adamw"])
+def test_the_advised_values_are_a_warm_up_from_below(
+    method: str, colour_videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A configuration that follows the hint word for word has no learning rate above its BASE_LR."""
+    warm_up = ("SOLVER.WARMUP_EPOCHS", 0.5, "SOLVER.WARMUP_START_LR", 1e-10)
+    stuck = ("SOLVER.BASE_LR", 1e-9, "SOLVER.OPTIMIZING_METHOD", method, *warm_up, "RNG_SEED", 2)
+    short = ("TRAIN.MAX_STEPS", 8, "TRAIN.STALL_STEPS", 4, "TEST.ENABLE", False)
+    assert run(tiny_config(colour_videos, tmp_path, *stuck, *short)) == 0
+    (hint,) = (text for text in caplog.messages if "loss has not moved in" in text)
+    advised = re.findall(r"(SOLVER\.\w+) (adamw|[\d.e-]*\d)", hint)
+    assert "SOLVER.WARMUP_START_LR" in dict(advised)
+    settings = {"SOLVER.WARMUP_EPOCHS": "0.5", "SOLVER.BASE_LR": "1e-9", **dict(advised)}
+    cfg = load_config("VIT_B_VTN", [text for pair in settings.items() for text in pair])
+    lr = build_lr_policy(cfg)
+    assert max(lr(epoch / 100) for epoch in range(100)) == cfg.SOLVER.BASE_LR

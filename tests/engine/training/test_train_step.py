@@ -94,6 +94,38 @@ def test_attention_in_16_bits_has_fast_gradients_also_in_recomputed_layers() -> 
         assert torch.equal(one, other)
 
 
+class Normalized(Tiny):
+    """A model with a batch norm, which ``is_fixed`` keeps in evaluation mode."""
+
+    def __init__(self, *, is_fixed: bool = False) -> None:
+        super().__init__()
+        self.norm, self.is_fixed = nn.BatchNorm1d(CLASSES), is_fixed
+
+    def train(self, mode: bool = True) -> Normalized:
+        super().train(mode)
+        self.norm.train(mode and not self.is_fixed)
+        return self
+
+    def forward(self, *given: Any) -> Tensor:
+        return self.norm(super().forward(*given))
+
+
+@pytest.mark.parametrize(("is_fixed", "micro_batches"), [(False, 2), (True, 2), (False, 1)])
+def test_micro_batches_of_batch_norms_are_a_warning(
+    is_fixed: bool, micro_batches: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They change the loss, except where the norms have fixed statistics."""
+    torch.manual_seed(0)
+    model, batch = Normalized(is_fixed=is_fixed).train(), clips(4)
+    whole = step_of(model)(batch, 0.0)
+    step = step_of(model, micro_batches=micro_batches)
+    results = [step(batch, 0.0) for _ in range(2)]
+    changes = micro_batches > 1 and not is_fixed
+    assert (abs(results[0].loss - whole.loss) > 1e-3) == changes
+    warnings = [text for text in caplog.messages if text.startswith("TRAIN.GRAD_ACCUM_STEPS is 2: the batch")]
+    assert len(warnings) == changes
+
+
 def test_an_overflow_of_float16_changes_neither_weights_nor_their_average() -> None:
     model = Tiny()
     before = [weight.detach().clone() for weight in model.parameters()]
