@@ -29,7 +29,7 @@ from slowfast.config.check_training import (
     check_selection,
     check_solver,
 )
-from slowfast.config.check_values import check_names, check_run_names, check_values
+from slowfast.config.check_values import check_names, check_values
 from slowfast.errors import ConfigError
 from slowfast.registry import import_user_modules, projects
 
@@ -41,13 +41,11 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
 
     Args:
         cfg: all keys, with values of the right type.
-        for_run: also check what only a run needs: the names of model and data sets, data files, weights, the
-            output folder.
+        for_run: also check what only a run needs: data files, weights, the output folder.
     """
     problems = [*_import_user_modules(cfg)]
     if not problems:  # names that a failed module would have registered are not its users' mistake
         problems += check_names(cfg)
-        problems += check_run_names(cfg) if for_run else ()
     problems += [*check_values(cfg), *check_labels(cfg), *check_pixels(cfg), *check_views(cfg)]
     problems += check_features(cfg)
     if cfg.TRAIN.ENABLE or cfg.TEST.ENABLE:

@@ -12,6 +12,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from slowfast.config.check import check
+from slowfast.config.check_values import check_run_names
 from slowfast.config.defaults import get_default_config
 from slowfast.config.merge import Merge
 from slowfast.config.yaml_file import YamlEntry, read_yaml
@@ -57,6 +58,10 @@ def load_config(
     if complete and paired:
         differences = merge.check_fixed_keys()
         merge.problems += _new_problems(merge, check(merge.cfg, for_run=for_run))
+    if (
+        for_run and not merge.problems
+    ):  # last, since it imports torch, and other mistakes are answered at once
+        merge.problems += _new_problems(merge, [*check_run_names(merge.cfg)])
     if merge.problems:
         raise ConfigError(*merge.problems, source=str(path))
     if warn:

@@ -129,22 +129,24 @@ def test_a_module_that_fails_is_the_only_problem(user_file: Path) -> None:
     assert f"cannot be imported in {user_file}, line 2 (RuntimeError: no GPU)" in problem
 
 
-def problems_of_a_run(path: Path | str, *overrides: str) -> list[str]:
-    """Returns the problems of names; those of missing data are left out."""
-    with pytest.raises(ConfigError) as caught:
-        load_config(path, overrides, for_run=True)
-    return [problem for problem in caught.value.problems if "must be a registered" in problem]
+def load_for_run(folder: Path, *overrides: str) -> Any:
+    for name in ("train.csv", "val.csv", "test.csv"):
+        (folder / name).write_text("a.mp4 0\n")
+    places = ["DATA.PATH_TO_DATA_DIR", str(folder), "OUTPUT_DIR", str(folder / "output")]
+    return load_config("SLOW_8x8_R50", [*places, *overrides], for_run=True)
 
 
 @pytest.mark.parametrize("key", ["MODEL.MODEL_NAME", "TRAIN.DATASET", "TEST.DATASET"])
-def test_a_run_is_refused_for_an_unknown_model_or_data_set(key: str) -> None:
-    (problem,) = problems_of_a_run("SLOW_8x8_R50", key, "kinetcs" if "DATASET" in key else "PTVResnet")
+def test_a_run_is_refused_for_an_unknown_model_or_data_set(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_for_run(tmp_path, key, "kinetcs" if "DATASET" in key else "PTVResnet")
+    (problem,) = caught.value.problems
     assert problem.startswith(f"{key} (override) = ")
     assert ("did you mean kinetics" if "DATASET" in key else "did you mean PTVResNet") in problem
 
 
-def test_the_data_set_of_a_part_that_is_switched_off_is_not_checked() -> None:
-    assert problems_of_a_run("SLOW_8x8_R50", "TEST.DATASET", "xyz", "TEST.ENABLE", "False") == []
+def test_the_data_set_of_a_part_that_is_switched_off_is_not_checked(tmp_path: Path) -> None:
+    assert load_for_run(tmp_path, "TEST.DATASET", "xyz", "TEST.ENABLE", "False")
 
 
 def test_a_users_model_and_data_set_are_known_to_the_check_of_a_run(tmp_path: Path) -> None:
@@ -157,9 +159,11 @@ def test_a_users_model_and_data_set_are_known_to_the_check_of_a_run(tmp_path: Pa
         "DATASET_REGISTRY.register('my_videos')(lambda cfg, split: None)\n"
     )
     names = ("MODEL.MODEL_NAME", "MyNetwork", "TRAIN.DATASET", "my_videos", "TEST.DATASET", "my_videos")
-    assert len(problems_of_a_run("SLOW_8x8_R50", *names)) == 3
+    with pytest.raises(ConfigError) as caught:
+        load_for_run(tmp_path, *names)
+    assert len(caught.value.problems) == 3
     try:
-        assert problems_of_a_run("SLOW_8x8_R50", *names, "IMPORTS", str([str(path)])) == []
+        assert load_for_run(tmp_path, *names, "IMPORTS", str([str(path)]))
     finally:
         MODEL_REGISTRY._entries.pop("MyNetwork")
         DATASET_REGISTRY._entries.pop("my_videos")
