@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,8 @@ def test_all_answers_have_headers_of_protection(server: Running, path: str) -> N
         ({"host": "[broken"}, 403),
         ({"origin": "http://other.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[broken"}, 403),
+        ({"origin": "http://[::1"}, 403),
     ],
 )
 def test_pages_of_other_sites_are_refused(server: Running, headers: dict[str, str], status: int) -> None:
@@ -69,17 +73,53 @@ def test_no_folder_can_be_read(server: Running, path: str) -> None:
     ]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
-def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
-    """The script runs under the policy of the page: it shows the model and the examples."""
+def dump_page(url: str, folder: Path) -> str:
+    """Returns the elements of a page after its script has run in a browser."""
     assert BROWSER is not None
-    dump = subprocess.run(
+    return subprocess.run(
         [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
-            "--virtual-time-budget=8000", "--dump-dom", f"{server.url}/",
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}",
+            "--virtual-time-budget=8000", "--dump-dom", url,
         ],
         capture_output=True, text=True, timeout=120, check=True,
     ).stdout  # fmt: skip
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize(
+    ("activation", "shown", "axis", "width"),
+    [
+        ("softmax", "60.0 %", ["0.0", "0.5", "1.0"], "60%"),
+        ("sigmoid", "60.0 %", ["0.0", "0.5", "1.0"], "60%"),
+        ("none", "0.6", ["-11.5", "0", "12.3"], "100%"),
+    ],
+)
+def test_scores_that_are_not_fractions_are_shown_as_numbers(
+    activation: str, shown: str, axis: list[str], width: str, tmp_path: Path
+) -> None:
+    over_time = [[12.34, -11.5], [0.6, -0.1]] if activation == "none" else [[0.9, 0.1], [0.6, 0.4]]
+    scores = [0.6, -9.75] if activation == "none" else [0.6, 0.4]
+    names = ["approach", "recede"]
+    top = [{"class": name, "score": score} for name, score in zip(names, scores, strict=True)]
+    answer = {
+        "score_activation": activation, "video": "a.mp4", "seconds": 2.0, "frames": 8,
+        "undecodable_frames": 0, "classes": names, "top": top, "scores": scores, "attention": None, "shown_frames": [],
+        "windows": [{"start": k, "end": k + 1, "top": [], "scores": s} for k, s in enumerate(over_time)],
+    }  # fmt: skip
+    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    file = tmp_path / "page.html"
+    file.write_text(page.replace("start().catch(", f'show({json.dumps(answer)}, "a.mp4");\nstart().catch('))
+    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    assert f'id="facts">score {shown}</p>' in dump
+    assert re.findall(r'text-anchor="end">([^<]*)<', dump) == axis
+    assert re.search(rf'<i style="[^"]*width: {width}', dump)
+    assert "NaN" not in dump
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
+    """The script runs under the policy of the page: it shows the model and the examples."""
+    dump = dump_page(f"{server.url}/", tmp_path)
     assert "TINY · 3 classes" in dump
     assert '<button type="button">13.mp4</button>' in dump
     assert f"curl -F video=@video.mp4 {server.url}/predict" in dump

@@ -45,6 +45,7 @@ _OF_UPLOAD = (
     *("commit_message", "commit_description"),
 )
 _MULTI_LABEL = "multi_label_classification"
+_LOGITS_ARE_SCORES = "regression"  # the problem type of MODEL.HEAD_ACT none, see vtn.folder.entries
 
 
 class VTNForVideoClassification(PreTrainedModel):
@@ -273,6 +274,8 @@ class VTNForVideoClassification(PreTrainedModel):
         if self.config.problem_type == _MULTI_LABEL:
             # The logit of the mean; a score by itself would be 1 in float32 from logits of 17 on.
             return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
+        if self.config.problem_type == _LOGITS_ARE_SCORES:
+            return logits.mean(1)
         return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
