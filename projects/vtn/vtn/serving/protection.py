@@ -95,7 +95,7 @@ class Protection:
         app = self._app
         if self._hosts and _name_of(host) not in self._hosts:
             app = _refuse("the host name of the request is not one of this server")
-        elif origin is not None and urlsplit(origin).netloc != host:
+        elif origin is not None and _host_of(origin) != host:
             app = _refuse("the request comes from a page of another site")
         await app(scope, receive, send_protected)
 
@@ -106,6 +106,14 @@ def _name_of(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _host_of(origin: str) -> str | None:
+    """Returns the host with the port in an ``Origin`` header; None: the header is not an address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _refuse(error: str) -> ASGIApp:
