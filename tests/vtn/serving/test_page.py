@@ -103,7 +103,8 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
     top = [{"class": name, "score": score} for name, score in zip(names, scores, strict=True)]
     answer = {
         "score_activation": activation, "video": "a.mp4", "seconds": 2.0, "frames": 8,
-        "undecodable_frames": 0, "classes": names, "top": top, "scores": scores, "attention": None, "shown_frames": [],
+        "undecodable_frames": 0, "classes": names, "top": top, "scores": scores, "attention": None,
+        "shown_frames": [],
         "windows": [{"start": k, "end": k + 1, "top": [], "scores": s} for k, s in enumerate(over_time)],
     }  # fmt: skip
     page = resources.files("vtn.serving").joinpath("page.html").read_text()

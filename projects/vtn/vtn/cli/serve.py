@@ -85,7 +85,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         type=positive_integer,
         default=32,
         metavar="N",
-        help="requests that upload, wait or are computed at the same time (default: 32)",
+        help="requests that wait or are computed, at which others are refused (default: 32)",
     )
     group.add_argument(
         "--time-limit",

@@ -38,7 +38,7 @@ _FORM = {
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The form is damaged or has no video."},
     403: {"model": Problem, "description": "The request comes from a page of another site."},
-    408: {"model": Problem, "description": "The upload takes too long."},
+    408: {"model": Problem, "description": "The upload takes too long, or stops."},
     413: {"model": Problem, "description": "The upload is too large."},
     415: {"model": Problem, "description": "The request is not a form."},
     422: {"model": Problem, "description": "The video cannot be decoded, or is too long."},
