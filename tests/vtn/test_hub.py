@@ -168,7 +168,7 @@ def test_files_that_a_folder_names_are_not_read(tmp_path: Path) -> None:
     change(args={**own["args"], "checkpoint_path": "/tmp/weights.pth"})
     for load in (VTN.from_pretrained, create_model):
         with pytest.raises(
-            CheckpointError, match="checkpoint_path = '/tmp/weights.pth': must not name files"
+            CheckpointError, match=r"checkpoint_path = '/tmp/weights\.pth': must not name files"
         ):
             load(tmp_path)
     change(name="hf:/tmp/model")

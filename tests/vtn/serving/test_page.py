@@ -10,8 +10,14 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from tests.support.serving.running import Running
+from vtn.serving.protection import LOOPBACK_NAMES, Protection
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -60,6 +66,27 @@ def test_pages_of_other_sites_are_refused(server: Running, headers: dict[str, st
     assert answer.status_code == status
     if status != 200:
         assert set(answer.json()) == {"error", "remedy"}
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("lab.example", "https://lab.example", 200),
+        ("Lab.Example:8443", "https://lab.example:8443", 200),
+        ("127.0.0.1:8000", "https://lab.example", 200),  # the proxy changes Host
+        ("127.0.0.1:8000", "https://other.example", 403),
+        ("127.0.0.1:8000", "http://127.0.0.1:3000", 403),  # another server of this computer
+        ("other.example", None, 403),
+    ],
+)
+def test_names_of_a_proxy_are_accepted(host: str, origin: str | None, status: int) -> None:
+    async def answer(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    app = Starlette(routes=[Route("/", answer)])
+    protected = Protection(app, hosts={*LOOPBACK_NAMES, "lab.example"}, origins=["lab.example"])
+    headers = {"host": host, **({} if origin is None else {"origin": origin})}
+    assert TestClient(protected).get("/", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize(
