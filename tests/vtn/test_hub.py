@@ -23,7 +23,7 @@ from tests.support.tiny_models import (
     tiny_groups,
     tiny_probe,
 )
-from vtn import VTN, EncoderConfig, FrameAverage, FusionConfig
+from vtn import VTN, EncoderConfig, FrameAverage, FusionConfig, create_model
 from vtn.arguments.model_arguments import FLAT_NAMES
 from vtn.folder import layout
 
@@ -154,3 +154,25 @@ def test_a_config_without_a_fact_about_the_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"config\.json lacks frame_mean; save it again"):
         VTN.from_pretrained(tmp_path)
+
+
+def test_files_that_a_folder_names_are_not_read(tmp_path: Path) -> None:
+    """As by ``vtn.Predictor``: only the user chooses what is looked up elsewhere."""
+    tiny().save_pretrained(tmp_path)
+    config = read_config(tmp_path)
+    own = config["backbone"]
+
+    def change(**backbone: Any) -> None:
+        (tmp_path / "config.json").write_text(json.dumps({**config, "backbone": {**own, **backbone}}))
+
+    change(args={**own["args"], "checkpoint_path": "/tmp/weights.pth"})
+    for load in (VTN.from_pretrained, create_model):
+        with pytest.raises(
+            CheckpointError, match=r"checkpoint_path = '/tmp/weights\.pth': must not name files"
+        ):
+            load(tmp_path)
+    change(name="hf:/tmp/model")
+    with pytest.raises(CheckpointError, match="if you trust it, write --backbone hf:/tmp/model"):
+        VTN.from_pretrained(tmp_path)
+    model = VTN.from_pretrained(tmp_path, backbone=own["name"])
+    assert torch.equal(model.cls_token, tiny().cls_token)

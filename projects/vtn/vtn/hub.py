@@ -129,7 +129,8 @@ class HubModel(
                 those of ``config``.
 
         Raises:
-            CheckpointError: if the folder holds no model of this class, or damaged or unsuitable weights.
+            CheckpointError: if the folder holds no model of this class, damaged or unsuitable weights, or a
+                backbone that is looked up elsewhere and that ``backbone`` does not name.
             ModelError: for arguments that do not exist or do not fit.
         """
         download = {name: options.pop(name) for name in _DOWNLOAD_OPTIONS}
@@ -149,7 +150,9 @@ class HubModel(
         given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
         if missing := [name for name in NEEDED_ENTRIES if name not in config]:
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} lacks {', '.join(missing)}; save it again")
-        arguments = read_arguments(cls.arguments_type, config, model_id).changed(given)
+        described = read_arguments(cls.arguments_type, config, model_id)
+        arguments = described.changed(given)
+        _check_backbone(described, arguments, model_id, is_chosen="backbone" in given)
         model: Any = cls(**arguments.without_weights().as_keywords())
         weights = read_checkpoint(path)
         adapted = load_weights(
@@ -181,6 +184,25 @@ def read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_
         raise CheckpointError(
             f"{model_id}: {CONFIG_NAME}: {error} The folder was written by another version, or was changed"
         ) from error
+
+
+def _check_backbone(
+    described: ModelArguments, arguments: ModelArguments, model_id: str, *, is_chosen: bool
+) -> None:
+    """Raises ``CheckpointError`` for files and addresses in a folder's backbone, except what the user gives.
+
+    Args:
+        described: arguments in the folder.
+        arguments: those with the user's.
+        model_id: the folder, for messages.
+        is_chosen: whether the user has given the backbone.
+    """
+    from vtn.predictor.untrusted import check_backbone
+
+    name, args = arguments.backbone.name, arguments.backbone.args
+    if isinstance(name, str):  # otherwise it is a module
+        own = args if args == described.backbone.args else {}
+        check_backbone(name, own, source=model_id, allowed=name if is_chosen else "")
 
 
 def check_hash(

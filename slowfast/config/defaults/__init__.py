@@ -25,5 +25,11 @@ def get_default_config() -> CfgNode:
     return cfg
 
 
+def project_sections() -> tuple[str, ...]:
+    """Returns the names of the sections that projects add, such as those of networks."""
+    framework = {name for topic in _TOPICS for name in topic.KEYS}
+    return tuple(name for name in get_default_config() if name not in framework)
+
+
 get_cfg = get_default_config
 """PySlowFast's name of :func:`get_default_config`."""

@@ -36,6 +36,22 @@ def test_a_page_with_its_files(
     assert len(values["top_frames"]) <= 2
 
 
+@pytest.mark.parametrize("suffix", [".json", ".png"])
+def test_files_of_others_beside_the_page_stay(
+    suffix: str, published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / f"results{suffix}"
+    results.write_text('{"videos": []}')
+    options = ["--output", str(tmp_path / "results.html"), "--no-regions"]
+    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 1
+    shown = capsys.readouterr().err
+    assert f"{results}: would be replaced by a file of the explanation, but is not of an earlier one" in shown
+    assert [path.name for path in tmp_path.iterdir()] == [results.name]
+    results.unlink()
+    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 0
+    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 0  # replaces its own files
+
+
 def test_an_unknown_class_is_a_wrong_argument(
     published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -201,7 +201,7 @@ def test_views_are_merged(
     assert video["scores"] == expected.scores.tolist()
 
 
-def test_ctrl_c_keeps_the_results_so_far(
+def test_ctrl_c_keeps_earlier_files_and_the_lines_so_far(
     published: Path,
     clips: Path,
     tmp_path: Path,
@@ -215,10 +215,47 @@ def test_ctrl_c_keeps_the_results_so_far(
         return score(scorer, batch)
 
     monkeypatch.setattr(ViewScorer, "score", press_ctrl_c)
-    path = tmp_path / "scores.json"
-    assert exit_status([str(published), str(clips), "--batch-size=1", f"--json={path}"]) == 130
-    assert "stopped by Ctrl-C: 1 of 3 videos are done" in capsys.readouterr().err
-    assert len(json.loads(path.read_text())["videos"]) == 1
+    path, lines = tmp_path / "scores.json", tmp_path / "scores.jsonl"
+    path.write_text("complete results of an earlier command")
+    command = [str(published), str(clips), "--batch-size=1", f"--json={path}"]
+    assert exit_status(command) == 130
+    shown = capsys.readouterr().err
+    assert f"stopped by Ctrl-C: 1 of 3 videos are done; {path} not written, so that an earlier file" in shown
+    assert shown.endswith("; --jsonl FILE keeps the results so far\n")
+    assert exit_status([*command, f"--jsonl={lines}"]) == 130
+    assert capsys.readouterr().err.endswith(f"; --jsonl {lines} has the results so far\n")
+    assert path.read_text() == "complete results of an earlier command"
+    assert len(lines.read_text().splitlines()) == 1
+
+
+def test_results_replace_neither_a_video_nor_the_model(
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user who takes --json for a switch names a video behind it."""
+    video, image = clips / "a.mp4", tmp_path / "image"
+    Image.new("RGB", (32, 32)).save(image, "PNG")
+    kept = {path: path.read_bytes() for path in (video, image, published / "config.json")}
+    assert exit_status([str(published), "--json", str(video), str(clips / "below" / "b.mp4")]) == 2
+    assert f"{video}: is the name of a video, and would be replaced; name the file" in capsys.readouterr().err
+    assert exit_status([str(published), str(image), "--csv", str(image)]) == 2
+    assert f"--csv {image}: is one of the videos; name another file" in capsys.readouterr().err
+    assert exit_status([str(published), str(video), f"--json={published}/config.json"]) == 2
+    assert "config.json: belongs to the model; name another file" in capsys.readouterr().err
+    assert kept == {path: path.read_bytes() for path in kept}
+
+
+def test_lists_of_path_and_label_name_the_way_to_give_them(
+    published: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = clips / "test.csv"
+    table.write_text(f"{clips}/a.mp4 0\n{clips}/lost.mp4 1\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
+    assert exit_status([str(published), str(table), "-"]) == 1
+    shown = capsys.readouterr().err
+    remedy = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
+    assert f"{table}: is a text and not a video; if it is a list of `path label`, {remedy}" in shown
+    assert f"{clips}/a.mp4 0: does not exist, but {clips}/a.mp4 does; for a line `path label`" in shown
+    assert f"{clips}/lost.mp4 1: missing" in shown
 
 
 @pytest.mark.parametrize(
@@ -230,6 +267,7 @@ def test_ctrl_c_keeps_the_results_so_far(
         (["SOURCE", "a", "--views", "2", "1", "--window=1"], "--views: scores clips"),
         (["SOURCE", "a", "b", "--live=1"], "--live: follows one VIDEO"),
         (["SOURCE", "a", "--live=1", "--json=f"], "--live: excludes"),
+        (["SOURCE", "a", "--json=f", "--csv=./f"], "--csv ./f: is the file of --json, too; name another one"),
         (["SOURCE", "a", "--json=-", "--csv=-"], "only one of --json"),
         (["SOURCE", "a", "--output=a.json"], "--output: belongs to --checkpoint"),
         (["a", "--checkpoint=w.pyth"], "--checkpoint: needs --cfg"),

@@ -29,6 +29,7 @@ def test_the_scores_are_those_of_the_predictor(server: Running, predictor: Predi
     assert [one["class"] for one in found["top"]] == [one.label for one in expected.top()]
     assert (found["video"], found["seconds"], found["frames"]) == ("40.mp4", 4.0, expected.num_frames)
     assert found["undecodable_frames"] == 0
+    assert found["score_activation"] == "softmax"
 
 
 def test_windows_attention_and_pictures(server: Running, predictor: Predictor, videos: Path) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from tests.support.serving.running import Running
+from vtn.serving.protection import LOOPBACK_NAMES, Protection
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -47,6 +55,8 @@ def test_all_answers_have_headers_of_protection(server: Running, path: str) -> N
         ({"host": "[broken"}, 403),
         ({"origin": "http://other.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[broken"}, 403),
+        ({"origin": "http://[::1"}, 403),
     ],
 )
 def test_pages_of_other_sites_are_refused(server: Running, headers: dict[str, str], status: int) -> None:
@@ -56,6 +66,27 @@ def test_pages_of_other_sites_are_refused(server: Running, headers: dict[str, st
     assert answer.status_code == status
     if status != 200:
         assert set(answer.json()) == {"error", "remedy"}
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("lab.example", "https://lab.example", 200),
+        ("Lab.Example:8443", "https://lab.example:8443", 200),
+        ("127.0.0.1:8000", "https://lab.example", 200),  # the proxy changes Host
+        ("127.0.0.1:8000", "https://other.example", 403),
+        ("127.0.0.1:8000", "http://127.0.0.1:3000", 403),  # another server of this computer
+        ("other.example", None, 403),
+    ],
+)
+def test_names_of_a_proxy_are_accepted(host: str, origin: str | None, status: int) -> None:
+    async def answer(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    app = Starlette(routes=[Route("/", answer)])
+    protected = Protection(app, hosts={*LOOPBACK_NAMES, "lab.example"}, origins=["lab.example"])
+    headers = {"host": host, **({} if origin is None else {"origin": origin})}
+    assert TestClient(protected).get("/", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -69,17 +100,54 @@ def test_no_folder_can_be_read(server: Running, path: str) -> None:
     ]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
-def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
-    """The script runs under the policy of the page: it shows the model and the examples."""
+def dump_page(url: str, folder: Path) -> str:
+    """Returns the elements of a page after its script has run in a browser."""
     assert BROWSER is not None
-    dump = subprocess.run(
+    return subprocess.run(
         [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
-            "--virtual-time-budget=8000", "--dump-dom", f"{server.url}/",
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}",
+            "--virtual-time-budget=8000", "--dump-dom", url,
         ],
         capture_output=True, text=True, timeout=120, check=True,
     ).stdout  # fmt: skip
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize(
+    ("activation", "shown", "axis", "width"),
+    [
+        ("softmax", "60.0 %", ["0.0", "0.5", "1.0"], "60%"),
+        ("sigmoid", "60.0 %", ["0.0", "0.5", "1.0"], "60%"),
+        ("none", "0.6", ["-11.5", "0", "12.3"], "100%"),
+    ],
+)
+def test_scores_that_are_not_fractions_are_shown_as_numbers(
+    activation: str, shown: str, axis: list[str], width: str, tmp_path: Path
+) -> None:
+    over_time = [[12.34, -11.5], [0.6, -0.1]] if activation == "none" else [[0.9, 0.1], [0.6, 0.4]]
+    scores = [0.6, -9.75] if activation == "none" else [0.6, 0.4]
+    names = ["approach", "recede"]
+    top = [{"class": name, "score": score} for name, score in zip(names, scores, strict=True)]
+    answer = {
+        "score_activation": activation, "video": "a.mp4", "seconds": 2.0, "frames": 8,
+        "undecodable_frames": 0, "classes": names, "top": top, "scores": scores, "attention": None,
+        "shown_frames": [],
+        "windows": [{"start": k, "end": k + 1, "top": [], "scores": s} for k, s in enumerate(over_time)],
+    }  # fmt: skip
+    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    file = tmp_path / "page.html"
+    file.write_text(page.replace("start().catch(", f'show({json.dumps(answer)}, "a.mp4");\nstart().catch('))
+    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    assert f'id="facts">score {shown}</p>' in dump
+    assert re.findall(r'text-anchor="end">([^<]*)<', dump) == axis
+    assert re.search(rf'<i style="[^"]*width: {width}', dump)
+    assert "NaN" not in dump
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
+    """The script runs under the policy of the page: it shows the model and the examples."""
+    dump = dump_page(f"{server.url}/", tmp_path)
     assert "TINY · 3 classes" in dump
     assert '<button type="button">13.mp4</button>' in dump
     assert f"curl -F video=@video.mp4 {server.url}/predict" in dump

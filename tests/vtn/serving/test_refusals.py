@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,17 +132,48 @@ def test_damaged_forms(server: Running, kind: str, content: bytes, status: int, 
     check_refusal(answer, status, text, server)
 
 
+HALF_AN_UPLOAD = (
+    b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500000\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
+) + bytes(10_000)
+
+
 def test_an_upload_that_stops_leaves_nothing(server: Running) -> None:
-    head = (
-        "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500000\r\n"
-        "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
-        '--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
-    )
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(head.encode() + bytes(10_000))
+        client.sendall(HALF_AN_UPLOAD)
         wait_for(lambda: server.service.num_requests == 1)
     wait_for(lambda: server.service.num_requests == 0)
     assert server.files() == []
+
+
+def test_an_idle_upload_is_ended(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.service, "limits", replace(LIMITS, idle_seconds=0.2))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(HALF_AN_UPLOAD)
+        client.settimeout(60)
+        answer = client.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_idle_uploads_do_not_fill_the_queue(
+    server: Running, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.service, "limits", replace(LIMITS, queue_length=2, num_uploads=3))
+    content = (videos / "13.mp4").read_bytes()
+    with ExitStack() as stack:
+
+        def upload_half() -> None:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            client.sendall(HALF_AN_UPLOAD)
+
+        upload_half()
+        upload_half()
+        wait_for(lambda: server.service.num_uploads == 2)
+        assert server.send(content).status_code == 200
+        upload_half()
+        wait_for(lambda: server.service.num_uploads == 3)
+        check_refusal(server.send(content), 429, "3 requests are being received already", server)
 
 
 def test_a_slow_upload_is_ended(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +215,7 @@ def test_a_full_queue(server: Running, stopped: int, videos: Path, monkeypatch: 
     content = (videos / "13.mp4").read_bytes()
     with ThreadPoolExecutor(2) as clients:
         waiting = [clients.submit(server.send, content) for _ in range(2)]
-        wait_for(lambda: server.service.num_requests == 2)
+        wait_for(lambda: server.service.num_jobs == 2)
         refused = server.send(content)
         os.kill(stopped, signal.SIGCONT)
         assert [one.result().status_code for one in waiting] == [200, 200]

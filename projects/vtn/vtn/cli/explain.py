@@ -142,6 +142,7 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
     """Explains one video, prints the main facts, and writes the files."""
     from slowfast.errors import InputError, UsageError
     from vtn.explaining.explain import find_label
+    from vtn.explaining.page.write import check_page_path
     from vtn.explaining.video import ExplanationRequest
     from vtn.predictor.texts import printable
 
@@ -149,6 +150,7 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
         find_label(predictor.class_names, args.label)
     except InputError as error:
         raise UsageError(f"--{error}") from error
+    check_page_path(args.output)  # before the work
     request = ExplanationRequest(
         label=args.label,
         window_seconds=args.window,

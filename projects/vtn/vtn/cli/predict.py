@@ -120,11 +120,22 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         ("--csv", "write a table: a row per video and window"),
         ("--jsonl", "write a line of JSON per video as soon as it is predicted"),
     ):
-        group.add_argument(
-            option, type=output_file(standard_output=True), default="", metavar="F", help=description
-        )
+        group.add_argument(option, type=_results_file, default="", metavar="F", help=description)
     group.add_argument("--quiet", action="store_true", help="print failures only")
     group.add_argument("--progress", action="store_true", help="show a progress bar instead of the classes")
+
+
+def _results_file(text: str) -> str:
+    """Returns the path of a file of results; refuses a video, which the user may have meant as an input."""
+    from slowfast.datasets.video_folder import VIDEO_SUFFIXES
+    from slowfast.video.image_folder import IMAGE_SUFFIXES
+
+    if Path(text).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+        raise argparse.ArgumentTypeError(
+            f"{text}: is the name of a video, and would be replaced; name the file of results, such as "
+            f"{Path(text).stem}.json, and then the videos"
+        )
+    return output_file(standard_output=True)(text)
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
@@ -216,6 +227,11 @@ def _check_source_form(parser: argparse.ArgumentParser, args: argparse.Namespace
         parser.error("--live: follows one VIDEO; give exactly one")
     if [args.json, args.csv, args.jsonl].count("-") > 1:
         parser.error("-: only one of --json, --csv and --jsonl can be standard output")
+    files = {}
+    for option in ("json", "csv", "jsonl"):
+        path = getattr(args, option)
+        if path and path != "-" and (other := files.setdefault(Path(path).resolve(), option)) != option:
+            parser.error(f"--{option} {path}: is the file of --{other}, too; name another one")
 
 
 def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

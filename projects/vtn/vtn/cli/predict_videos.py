@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 from tqdm import tqdm
 
-from slowfast.errors import InputError, counted
+from slowfast.errors import InputError, UsageError, counted
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.progress import Progress, format_duration
@@ -46,9 +47,11 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         workers=args.workers,
     )
     if args.live:
+        _check_outputs(args, source, videos)
         return _follow(args, predictor, videos[0])
     ignored: list[str] = []
     sources = list(expand_arguments(videos, _standard_input(), ignored=ignored))
+    _check_outputs(args, source, [one.name for one in sources])
     return _predict_all(args, predictor, sources, len(ignored), program)
 
 
@@ -89,16 +92,37 @@ def _predict_all(
                     printable(result.describe(args.top) if in_full else result.describe_in_a_line(args.top))
                 )
             progress.update()
-            if interrupt.requested():
-                break
+            if interrupt.requested() and done < len(sources):
+                raise Interrupted(interrupt.signum, _describe_progress(args, done, len(sources)))
     if (len(sources) > 1 or ignored) and not args.quiet:
         found = f"{done - failed} of {counted(len(sources), 'video')} predicted"
         failures = f", {failed} failed" if failed else ""
         others = f"; {counted(ignored, 'other file')} ignored" if ignored else ""
         print(f"{found}{failures}, {time.monotonic() - started:.1f} s{others}", file=sys.stderr)
-    if interrupt.requested() and done < len(sources):
-        raise Interrupted(interrupt.signum, f"{done} of {len(sources)} videos are done")
     return EXIT_ERROR if failed else 0
+
+
+def _describe_progress(args: argparse.Namespace, done: int, total: int) -> str:
+    """Returns what an interrupted prediction has done, and where its results are."""
+    kept = [path for path in (args.json, args.csv) if path and path != STANDARD_OUTPUT]
+    unchanged = f"; {', '.join(kept)} not written, so that an earlier file stays" if kept else ""
+    lines = f"; --jsonl {args.jsonl} has the results so far" if args.jsonl else ""
+    remedy = "; --jsonl FILE keeps the results so far" if kept and not lines else ""
+    return f"{done} of {total} videos are done{unchanged}{lines}{remedy}"
+
+
+def _check_outputs(args: argparse.Namespace, source: str, videos: Sequence[str]) -> None:
+    """Raises ``UsageError`` for a file of results that would replace the model or a video."""
+    model = Path(source).resolve()
+    inputs = {Path(video).resolve() for video in videos}
+    for option in ("json", "csv", "jsonl"):
+        path = Path(getattr(args, option)).resolve()
+        if not path.is_file():
+            continue
+        if model in (path, *path.parents):
+            raise UsageError(f"--{option} {path}: belongs to the model; name another file")
+        if path in inputs:
+            raise UsageError(f"--{option} {path}: is one of the videos; name another file")
 
 
 def _follow(args: argparse.Namespace, predictor: Predictor, video: str) -> int:

@@ -2,7 +2,8 @@
 
 Writes FOLDER/NAME-<hash>.pyth, which is accepted wherever weights are named, and the folder FOLDER/NAME in
 the form of the Hugging Face hub. Both hold class names, the normalisation of frames and a hash of the
-weights. The optimiser's state, the paths of this computer and the progress of training are left out.
+weights. Of the configuration, only what describes the model and its evaluation is kept: the optimiser's
+state, the paths of this computer and the progress of training are left out.
 
 examples:
   the last checkpoint of a training run; configuration and class names are in it
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from slowfast.cli.commands import make_parser
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import run_command
+from vtn.cli.model_options import add_source_options
 
 PROGRAM = "vtn publish"
 
@@ -32,15 +34,13 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("output", metavar="FOLDER", help="folder to write to")
     parser.add_argument("--name", default="", help="name of the published model (default: the checkpoint's)")
     parser.add_argument(
-        "--cfg", default="", metavar="F", help="configuration (default: the one in the checkpoint)"
-    )
-    parser.add_argument(
         "--classes",
         default="",
         metavar="F",
         help="file of class names: JSON (name -> index, index -> name, or a list) or text with one name per "
         "line (default: the names in the checkpoint)",
     )
+    add_source_options(parser.add_argument_group("model"))
     return parser
 
 
@@ -61,7 +61,13 @@ def _publish(args: argparse.Namespace) -> int:
     from vtn.publishing.publish import publish
 
     published = publish(
-        args.checkpoint, args.output, name=args.name, config=args.cfg, class_names_path=args.classes
+        args.checkpoint,
+        args.output,
+        name=args.name,
+        config=args.cfg,
+        class_names_path=args.classes,
+        imports=args.imports,
+        backbone=args.backbone,
     )
     print(f"{published.checkpoint}\nSHA-256: {published.sha256}")
     if published.folder is not None:

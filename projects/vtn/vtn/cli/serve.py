@@ -52,6 +52,14 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group = parser.add_argument_group("server")
     group.add_argument("--host", default=HOST, metavar="NAME", help=f"address (default: {HOST})")
     group.add_argument("--port", type=_port, default=PORT, metavar="N", help=f"default: {PORT}; 0: any")
+    group.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name by which a proxy or a forwarded port reaches the server; others are refused; may be given "
+        "several times",
+    )
     group.add_argument("--examples", default="", metavar="FOLDER", help="videos that the page offers")
     group.add_argument("--folder", default="", metavar="F", help="folder for temporary files")
     group.add_argument(
@@ -85,7 +93,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         type=positive_integer,
         default=32,
         metavar="N",
-        help="requests that upload, wait or are computed at the same time (default: 32)",
+        help="requests that wait or are computed, at which others are refused (default: 32)",
     )
     group.add_argument(
         "--time-limit",
@@ -126,7 +134,9 @@ def _serve(args: argparse.Namespace, program: str) -> int:
     with _listen(args.host, args.port) as listener:
         service = _build_service(args)
         try:
-            app = create_app(service, hosts=LOOPBACK_NAMES | {args.host} if is_private else ())
+            is_checked = is_private or args.allow_host
+            hosts = {*LOOPBACK_NAMES, args.host, *args.allow_host} if is_checked else ()
+            app = create_app(service, hosts=hosts, origins=args.allow_host)
             config = uvicorn.Config(
                 app, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
             )

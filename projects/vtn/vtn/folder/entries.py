@@ -56,7 +56,8 @@ def transformers_entries(
         class_names: K names, or empty; classes are then called ``LABEL_0`` and so on.
         num_classes: K.
         dtype: of the weights, such as ``float32``.
-        problem_type: ``single_label_classification``, ``multi_label_classification``, or None.
+        problem_type: ``single_label_classification``, ``multi_label_classification``, ``regression``, or
+            None.
     """
     labels = class_names or default_labels(num_classes)
     return {
@@ -75,10 +76,14 @@ def default_labels(num_classes: int) -> list[str]:
     return [f"LABEL_{index}" for index in range(num_classes)]
 
 
+# Score activation -> the problem type for which the pipeline of ``transformers`` applies it. It applies
+# nothing to "regression", and softmax where there is no type; the loss of these models is not affected.
+_PROBLEM_TYPES = {"sigmoid": "multi_label_classification", "none": "regression"}
+
+
 def problem_type_of(evaluation: Mapping[str, Any]) -> str | None:
     """Returns the problem type by which ``transformers`` chooses the score activation of an evaluation."""
-    is_multi_label = evaluation.get("MODEL.HEAD_ACT") == "sigmoid"
-    return "multi_label_classification" if is_multi_label else None
+    return _PROBLEM_TYPES.get(evaluation.get("MODEL.HEAD_ACT", ""))
 
 
 def arguments_as_json(arguments: ModelArguments) -> dict[str, Any]:

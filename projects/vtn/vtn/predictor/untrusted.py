@@ -59,7 +59,9 @@ _MOST_TIMES = 4  # the size of a model, compared with its file
 _FREE_NUMBERS, _FREE_WEIGHTS = 1 << 20, 1024
 
 
-def read_config_text(text: str, source: str, *, backbone: str = "") -> CfgNode:
+def read_config_text(
+    text: str, source: str, *, backbone: str = "", sections: tuple[str, ...] = ()
+) -> CfgNode:
     """Returns the parts of a checkpoint's configuration that describe the model and its evaluation.
 
     ``IMPORTS``, ``_BASE_``, paths, addresses and output folders are left out, so that they have no effect.
@@ -68,6 +70,7 @@ def read_config_text(text: str, source: str, *, backbone: str = "") -> CfgNode:
         text: YAML.
         source: the checkpoint, for messages.
         backbone: replaces the name of the backbone.
+        sections: further sections to read, those of networks that are not this project's.
 
     Raises:
         ConfigError: for text that is not a configuration, and for values that are wrong. Where the file names
@@ -76,11 +79,11 @@ def read_config_text(text: str, source: str, *, backbone: str = "") -> CfgNode:
     content = _parse(text, source)
     kept: dict[str, Any] = {}
     for key, value in _leaves(content):
-        if _lies_in(key, _READ) and not _lies_in(key, _NOT_READ):
-            *sections, leaf = key.split(".")
+        if _lies_in(key, (*_READ, *sections)) and not _lies_in(key, _NOT_READ):
+            *parents, leaf = key.split(".")
             node = kept
-            for section in sections:
-                node = node.setdefault(section, {})
+            for parent in parents:
+                node = node.setdefault(parent, {})
             node[leaf] = value
     overrides = [*NOTHING_TO_RUN, *(["VTN.BACKBONE.NAME", backbone] if backbone else [])]
     with tempfile.TemporaryDirectory() as folder:

@@ -32,6 +32,9 @@ STANDARD_INPUT = "-"
 _ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|srt|udp)://\S+", re.IGNORECASE)
 _ENDLESS = ("rtsp", "rtmp", "srt", "udp")
 _PATTERN = frozenset("*?[")
+_LISTS = (".csv", ".tsv", ".txt")
+_PATH_AND_LABEL = re.compile(r"(.*[^\s,])[\s,]+\S+")
+_GIVE_PATHS = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
 
 
 @runtime_checkable
@@ -208,8 +211,20 @@ def _expand_path(path: str, ignored: list[str]) -> Iterator[VideoSource]:
             yield MissingSource(path, "no file has a name of this pattern")
         for match in matches:
             yield from _expand_path(match, ignored) if os.path.isdir(match) else [_file(match)]
+    elif problem := _find_list(path):
+        yield MissingSource(path, problem)
     else:
         yield _file(path)
+
+
+def _find_list(path: str) -> str:
+    """Returns what to do with a list of videos, or with a line of one; empty: the path is neither."""
+    if path.lower().endswith(_LISTS) and os.path.isfile(path):
+        return f"is a text and not a video; if it is a list of `path label`, {_GIVE_PATHS}"
+    line = _PATH_AND_LABEL.fullmatch(path)
+    if line and os.path.exists(line[1]) and not os.path.exists(path):
+        return f"does not exist, but {line[1]} does; for a line `path label` of a list, {_GIVE_PATHS}"
+    return ""
 
 
 def _file(path: str) -> FileSource:

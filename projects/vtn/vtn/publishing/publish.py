@@ -2,40 +2,27 @@
 
 Two things are written: ``NAME-<first 8 digits of its SHA-256>.pyth``, a file that is accepted wherever
 weights are named, and, for the models of this project, a folder ``NAME`` in the form of the Hugging Face hub.
-Both hold class names, the normalisation of frames and a hash of the weights. The optimiser's state, the paths
-of the computer that trained and the progress of training are left out.
+Both hold class names, the normalisation of frames and a hash of the weights. Of the configuration, only the
+keys of the model and of its evaluation are kept, so that no path of the computer that trained is published.
+The optimiser's state and the progress of training are left out.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.errors import CheckpointError
+from slowfast.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
 
-# Keys that hold paths of the computer that trained; published with their default values.
-LOCAL_KEYS = (
-    "DATA.PATH_TO_DATA_DIR",
-    "DATA.PATH_PREFIX",
-    "DATA.FEATURES",
-    "VTN.BACKBONE.CHECKPOINT",
-    "VTN.LONGFORMER.CHECKPOINT",
-    "OUTPUT_DIR",
-    "TRAIN.CHECKPOINT_FILE_PATH",
-    "TEST.CHECKPOINT_FILE_PATH",
-    "DATA.CLASS_NAMES",
-    "TENSORBOARD.LOG_DIR",
-)
+_HUB_NAME = re.compile(r"[\w-]+:[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -62,6 +49,8 @@ def publish(
     name: str = "",
     config: str | Path = "",
     class_names_path: str | Path = "",
+    imports: Sequence[str] = (),
+    backbone: str = "",
 ) -> Published:
     """Writes a checkpoint in the forms in which other users can load it.
 
@@ -71,10 +60,14 @@ def publish(
         name: name of the file and of the folder; empty: the name of the checkpoint.
         config: name or file of a configuration; empty: the one in the checkpoint.
         class_names_path: json file of class name -> index; empty: the names in the checkpoint.
+        imports: modules or Python files that register parts of the model. A checkpoint never imports any by
+            itself.
+        backbone: replaces the name of the backbone, where its description lies in a folder or on a hub.
 
     Raises:
         CheckpointError: where the checkpoint has no configuration and none is given, where it does not fit
-            the configuration, where it would be overwritten, and where the folder cannot be written.
+            the configuration, where it would be overwritten, where the folder cannot be written, and where
+            the configuration of the model names a path of this computer.
         ConfigError: where the configuration is wrong.
     """
     from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
@@ -85,12 +78,16 @@ def publish(
     from slowfast.models.build import build_model
     from slowfast.models.frame_format import adopt_frame_format, frame_normalization
     from slowfast.models.weights_hash import weights_hash
+    from slowfast.registry import import_user_modules
     from slowfast.solver.ema import evaluates_average
     from vtn.arguments.evaluation import build_evaluation
     from vtn.hub import HubModel
 
+    _check_file(checkpoint)
     content = read_checkpoint(checkpoint)
-    cfg = _load_configuration(config, content, checkpoint)
+    import_user_modules(imports)
+    cfg = _load_configuration(config, content, checkpoint, backbone)
+    _check_registered(cfg.MODEL.MODEL_NAME, checkpoint)
     model: Any = build_model(cfg, fetch_weights=False)
     weights = weights_in(content, checkpoint, averaged=evaluates_average(cfg))
     load_weights(model, weights, source=str(checkpoint))
@@ -120,32 +117,79 @@ def publish(
     return Published(path, sha256, folder, names)
 
 
-def _load_configuration(config: str | Path, content: Mapping[str, Any], checkpoint: str | Path) -> CfgNode:
-    """Returns the given configuration or the checkpoint's own, with ``LOCAL_KEYS`` at their defaults."""
-    from slowfast.config import load_config
-    from slowfast.config.defaults import get_default_config
+def _check_file(checkpoint: str | Path) -> None:
+    if not (folder := Path(checkpoint)).is_dir():
+        return
+    published = (
+        "is a folder that is already published" if (folder / "config.json").is_file() else "is a folder"
+    )
+    raise CheckpointError(
+        f"{checkpoint}: {published}; give a checkpoint (.pyth), or weights such as its model.safetensors and "
+        "their configuration (--cfg)"
+    )
 
-    nothing_to_run = ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"]
+
+def _check_registered(name: str, checkpoint: str | Path) -> None:
+    from slowfast.models.build import MODEL_REGISTRY
+
+    try:
+        MODEL_REGISTRY.get(name)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{checkpoint}: {error.problems[0]}. If it is a model of your own, give the file that registers "
+            "it by --imports FILE"
+        ) from error
+
+
+def _load_configuration(
+    config: str | Path, content: Mapping[str, Any], checkpoint: str | Path, backbone: str
+) -> CfgNode:
+    """Returns the parts of the given configuration, or of the checkpoint's own, that others need.
+
+    All other keys have their defaults: a configuration names paths of the computer that trained in many keys.
+
+    Raises:
+        CheckpointError: where there is no configuration, and where one of these parts names a path.
+    """
+    from slowfast.config import load_config
+    from slowfast.config.defaults import project_sections
+    from vtn.predictor.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
+
     if config:
-        cfg = load_config(config, nothing_to_run)
+        source, text = str(config), load_config(config, NOTHING_TO_RUN).dump()
     elif isinstance(content.get("cfg"), str) and content["cfg"]:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, f"{Path(checkpoint).name}.yaml")
-            file.write_text(content["cfg"], encoding="utf-8")
-            cfg = load_config(file, nothing_to_run)
+        source, text = str(checkpoint), content["cfg"]
     else:
         raise CheckpointError(
             f"{checkpoint}: holds no configuration; give the one that it was trained with (--cfg)"
         )
-    cfg = cfg.clone()
-    cfg.defrost()
-    defaults = get_default_config()
-    for key in ("TRAIN.ENABLE", "TEST.ENABLE", *LOCAL_KEYS):
-        *sections, leaf = key.split(".")
-        source, target = (reduce(getitem, sections, node) for node in (defaults, cfg))
-        target[leaf] = source[leaf]
-    cfg.freeze()
+    cfg = read_config_text(text, source, backbone=backbone, sections=project_sections())
+    _check_paths(cfg, source, backbone)
+    if name := cfg.VTN.BACKBONE.NAME:
+        # The user has chosen a configuration that --cfg names, but maybe not what a checkpoint contains.
+        check_backbone(name, cfg.VTN.BACKBONE.ARGS, source=source, allowed=name if config else backbone)
     return cfg
+
+
+def _check_paths(cfg: CfgNode, source: str, backbone: str) -> None:
+    """Raises ``CheckpointError`` for a path in a configuration, except in ``backbone``, the user's choice."""
+    from slowfast.config.values import flatten
+
+    for key, value in flatten(cfg).items():
+        texts = value if isinstance(value, list | tuple) else [value]
+        if not any(isinstance(text, str) and set(text) & set("/\\") for text in texts):
+            continue
+        if key != "VTN.BACKBONE.NAME":
+            raise CheckpointError(
+                f"{source}: {key} = {value!r}: names a path of this computer, which is not published; give a "
+                "configuration without it (--cfg)"
+            )
+        is_on_hub = _HUB_NAME.fullmatch(value) and not Path(value.partition(":")[2]).exists()
+        if value != backbone and not is_on_hub:
+            raise CheckpointError(
+                f"{source}: {key} = {value!r}: names a folder of this computer, which is not published; give "
+                "its name on the hub, such as --backbone hf:OWNER/NAME, or write --backbone with the folder"
+            )
 
 
 def _write_checkpoint(content: Mapping[str, Any], output: Path, name: str) -> tuple[Path, str]:

@@ -11,7 +11,7 @@ class ClassScore(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     label: str = Field(alias="class", description="name of the class")
-    score: float = Field(description="with softmax the scores of all classes sum to 1")
+    score: float = Field(description="see `score_activation`")
 
 
 class Window(BaseModel):
@@ -46,6 +46,10 @@ class Answer(BaseModel):
     frames: int = Field(description="number of frames that were scored")
     undecodable_frames: int = Field(description="chosen frames that could not be decoded and were left out")
     classes: list[str]
+    score_activation: str = Field(
+        description="function from logits to scores: with `softmax` the scores of all classes sum to 1, with "
+        "`sigmoid` each is between 0 and 1, with `none` they are the logits, of any sign and size"
+    )
     top: list[ClassScore] = Field(description="the five best classes, the best first")
     scores: list[float] = Field(description="per class, in the order of `classes`")
     windows: list[Window] = Field(description="scores over time")

@@ -38,7 +38,7 @@ _FORM = {
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The form is damaged or has no video."},
     403: {"model": Problem, "description": "The request comes from a page of another site."},
-    408: {"model": Problem, "description": "The upload takes too long."},
+    408: {"model": Problem, "description": "The upload takes too long, or stops."},
     413: {"model": Problem, "description": "The upload is too large."},
     415: {"model": Problem, "description": "The request is not a form."},
     422: {"model": Problem, "description": "The video cannot be decoded, or is too long."},
@@ -49,12 +49,13 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(service: Service, *, hosts: Collection[str] = ()) -> FastAPI:
+def create_app(service: Service, *, hosts: Collection[str] = (), origins: Collection[str] = ()) -> FastAPI:
     """Returns the application of a running service, which it closes at its end.
 
     Args:
         service: whose pool has been started.
         hosts: names of this server in requests; empty: all are accepted.
+        origins: names of sites whose pages may use it, see :class:`vtn.serving.protection.Protection`.
     """
 
     @asynccontextmanager
@@ -71,7 +72,7 @@ def create_app(service: Service, *, hosts: Collection[str] = ()) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Protection, hosts=hosts)
+    app.add_middleware(Protection, hosts=hosts, origins=origins)
     _handle_errors(app)
     _add_page(app)
     _add_endpoints(app, service)

@@ -27,7 +27,7 @@ async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: P
 
     Raises:
         Refusal: 413 for too many bytes, 415 for another type of content, 408 for an upload that takes too
-            long, 400 for a form that is damaged, incomplete or has no video.
+            long or stops, 400 for a form that is damaged, incomplete or has no video.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -39,11 +39,28 @@ async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: P
     try:
         async with asyncio.timeout(limits.upload_seconds):
             with path.open("wb") as file:
-                return await _receive(chunks, options[b"boundary"], file, limits)
+                return await _receive(_check_arrival(chunks, limits), options[b"boundary"], file, limits)
     except TimeoutError:
         raise Refusal(
             408, f"the upload took longer than {limits.upload_seconds:g} seconds", "send a smaller file"
         ) from None
+
+
+async def _check_arrival(chunks: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:
+    """Yields the chunks; raises ``Refusal`` for an upload that delivers nothing, whose client may be gone."""
+    while True:
+        try:
+            async with asyncio.timeout(limits.idle_seconds):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            raise Refusal(
+                408,
+                f"the upload delivered nothing for {limits.idle_seconds:g} seconds",
+                "send the file again",
+            ) from None
+        if chunk is None:
+            return
+        yield chunk
 
 
 async def _receive(chunks: AsyncIterator[bytes], boundary: bytes, file: BinaryIO, limits: Limits) -> str:

@@ -17,16 +17,20 @@ class Limits:
     Attributes:
         upload_bytes: size of a video file.
         video_seconds: duration of a video.
-        queue_length: requests that upload, wait or are computed at the same time.
+        queue_length: requests that wait or are computed, at which no further upload is accepted.
         compute_seconds: time for decoding and scoring a video.
+        num_uploads: uploads at the same time, apart from ``queue_length``: slow clients do not stop others.
         upload_seconds: time for the upload of a video.
+        idle_seconds: time in which an upload must deliver some bytes.
     """
 
     upload_bytes: int = 200 * MEGABYTE
     video_seconds: float = 600.0
     queue_length: int = 32
     compute_seconds: float = 120.0
+    num_uploads: int = 64
     upload_seconds: float = 300.0
+    idle_seconds: float = 15.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -59,13 +63,9 @@ def too_large(limits: Limits) -> Refusal:
     )
 
 
-def too_busy(limits: Limits) -> Refusal:
-    """Returns the answer to a request while the queue is full."""
-    return Refusal(
-        429,
-        f"{limits.queue_length} requests are being answered already",
-        "try again in a few seconds",
-    )
+def too_busy(count: int, kind: str) -> Refusal:
+    """Returns the answer to a request while as many are uploaded, or answered, as the limits allow."""
+    return Refusal(429, f"{count} requests are being {kind} already", "try again in a few seconds")
 
 
 def too_slow(limits: Limits) -> Refusal:

@@ -70,11 +70,14 @@ class Protection:
     Args:
         app: answers the requests.
         hosts: names in the header ``Host`` that are accepted; empty: all.
+        origins: names of the sites whose pages are accepted beside the server's own: those of a proxy that
+            changes the header ``Host``.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = (), origins: Collection[str] = ()) -> None:
         self._app = app
-        self._hosts = frozenset(hosts)
+        self._hosts = frozenset(name.lower() for name in hosts)
+        self._origins = frozenset(name.lower() for name in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, see the specification of ASGI."""
@@ -95,9 +98,17 @@ class Protection:
         app = self._app
         if self._hosts and _name_of(host) not in self._hosts:
             app = _refuse("the host name of the request is not one of this server")
-        elif origin is not None and urlsplit(origin).netloc != host:
+        elif origin is not None and not self._is_own(origin, host):
             app = _refuse("the request comes from a page of another site")
         await app(scope, receive, send_protected)
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Returns whether a header ``Origin`` is of a page of this server, or of a proxy in front of it."""
+        try:
+            found = urlsplit(origin)
+            return found.netloc == host or (found.hostname or "") in self._origins
+        except ValueError:
+            return False
 
 
 def _name_of(host: str) -> str:
@@ -109,4 +120,7 @@ def _name_of(host: str) -> str:
 
 
 def _refuse(error: str) -> ASGIApp:
-    return JSONResponse({"error": error, "remedy": "open the address that the server prints"}, 403)
+    remedy = (
+        "open the address that the server prints; behind a proxy, start the server with --allow-host NAME"
+    )
+    return JSONResponse({"error": error, "remedy": remedy}, 403)

@@ -25,7 +25,8 @@ class Service:
         folder: of uploads.
         limits: per request.
         examples: videos to try.
-        num_requests: requests that are being answered.
+        num_uploads: requests whose video is being received.
+        num_jobs: requests that wait or are computed.
     """
 
     name: str
@@ -33,7 +34,13 @@ class Service:
     folder: UploadFolder
     limits: Limits
     examples: Sequence[Path] = ()
-    num_requests: int = 0
+    num_uploads: int = 0
+    num_jobs: int = 0
+
+    @property
+    def num_requests(self) -> int:
+        """The number of requests that are being answered."""
+        return self.num_uploads + self.num_jobs
 
     async def classify(
         self,
@@ -52,24 +59,37 @@ class Service:
             Refusal: for a request that cannot be answered.
         """
         try:
-            with self._place_in_queue(), self.folder.request() as folder:
-                path = folder / UPLOAD_NAME
-                name = await receive_video(chunks, content_type, path, self.limits)
-                return await self._compute(Job(folder, name, self.limits.video_seconds), wait_for_departure)
+            with self.folder.request() as folder:
+                with self._count_upload():
+                    name = await receive_video(chunks, content_type, folder / UPLOAD_NAME, self.limits)
+                with self._count_job():
+                    job = Job(folder, name, self.limits.video_seconds)
+                    return await self._compute(job, wait_for_departure)
         except Refusal as refusal:
             if refusal.status in (400, 413, 415, 429):  # the upload has not been read to its end
                 await drain(chunks, self.limits)
             raise
 
     @contextmanager
-    def _place_in_queue(self) -> Iterator[None]:
-        if self.num_requests >= self.limits.queue_length:
-            raise too_busy(self.limits)
-        self.num_requests += 1
+    def _count_upload(self) -> Iterator[None]:
+        """Counts an upload; a video that has arrived is always computed."""
+        if self.num_jobs >= self.limits.queue_length:
+            raise too_busy(self.limits.queue_length, "answered")
+        if self.num_uploads >= self.limits.num_uploads:
+            raise too_busy(self.limits.num_uploads, "received")
+        self.num_uploads += 1
         try:
             yield
         finally:
-            self.num_requests -= 1
+            self.num_uploads -= 1
+
+    @contextmanager
+    def _count_job(self) -> Iterator[None]:
+        self.num_jobs += 1
+        try:
+            yield
+        finally:
+            self.num_jobs -= 1
 
     async def _compute(self, job: Job, wait_for_departure: Callable[[], Awaitable[object]]) -> dict[str, Any]:
         try:

@@ -122,6 +122,7 @@ def _answer(predictor: Any, job: Job) -> Done | Failed:
     content = found.to_dict()
     content["video"] = job.name
     content["classes"] = list(predictor.class_names)
+    content["score_activation"] = _score_activation(predictor.model)
     content["shown_frames"] = [
         {
             "seconds": float(found.seconds[row]),
@@ -131,3 +132,9 @@ def _answer(predictor: Any, job: Job) -> Done | Failed:
         for row in found.shown.tolist()
     ]
     return Done(content)
+
+
+def _score_activation(model: Any) -> str:
+    """Returns the name of the score activation; an exported model applies it itself."""
+    description = getattr(model, "description", None)
+    return description.score_activation if description else model.evaluation.get("MODEL.HEAD_ACT", "softmax")

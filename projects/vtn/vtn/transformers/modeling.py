@@ -32,7 +32,20 @@ _WITHOUT_EFFECT = (
     *("trust_remote_code", "code_revision", "low_cpu_mem_usage", "use_safetensors", "weights_only"),
     *("_from_auto", "_from_pipeline", "_commit_hash"),
 )
+# Options of save_pretrained that do not matter to one file of weights, and those of the upload.
+_OF_SHARDS = (
+    "max_shard_size",
+    "safe_serialization",
+    "save_function",
+    "save_original_format",
+    "save_peft_format",
+)
+_OF_UPLOAD = (
+    *("repo_id", "private", "token", "revision", "create_pr", "tags"),
+    *("commit_message", "commit_description"),
+)
 _MULTI_LABEL = "multi_label_classification"
+_LOGITS_ARE_SCORES = "regression"  # the problem type of MODEL.HEAD_ACT none, see vtn.folder.entries
 
 
 class VTNForVideoClassification(PreTrainedModel):
@@ -166,8 +179,8 @@ class VTNForVideoClassification(PreTrainedModel):
             is_main_process: False: nothing is written.
             state_dict: weights in place of the model's own.
             push_to_hub: also upload the model, as ``repo_id`` in ``options``, or by the folder's name.
-            options: of ``PreTrainedModel.save_pretrained``; those about shards have no effect, since the
-                weights are one file.
+            options: of ``PushToHubMixin.push_to_hub``, such as ``private`` and ``commit_message``. Those of
+                ``PreTrainedModel.save_pretrained`` about shards have no effect: the weights are one file.
 
         Raises:
             InputError: for options that this model does not have.
@@ -180,6 +193,12 @@ class VTNForVideoClassification(PreTrainedModel):
         for name in ("variant", "distributed_checkpoint"):
             if options.pop(name, None):
                 raise InputError(f"{name}: a folder of this model has one file of weights; leave it out")
+        upload = {name: options.pop(name) for name in _OF_UPLOAD if name in options}
+        if options := {name: value for name, value in options.items() if name not in _OF_SHARDS}:
+            raise InputError(
+                f"{', '.join(options)}: VTNForVideoClassification.save_pretrained has no such option; "
+                f"leave it out, or give push_to_hub=True with {', '.join(_OF_UPLOAD)}"
+            )
         if not is_main_process:
             return
         self._describe_network()
@@ -189,7 +208,7 @@ class VTNForVideoClassification(PreTrainedModel):
         if not (card := folder / "README.md").exists():
             self.vtn.generate_model_card().save(card)
         if push_to_hub:
-            self.push_to_hub(options.pop("repo_id", folder.name), token=options.pop("token", None))
+            self.push_to_hub(**{"repo_id": folder.name, **upload})
 
     def forward(
         self,
@@ -255,6 +274,8 @@ class VTNForVideoClassification(PreTrainedModel):
         if self.config.problem_type == _MULTI_LABEL:
             # The logit of the mean; a score by itself would be 1 in float32 from logits of 17 on.
             return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
+        if self.config.problem_type == _LOGITS_ARE_SCORES:
+            return logits.mean(1)
         return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -39,12 +39,30 @@ def check_page_path(path: str | Path) -> Path:
     """Returns the path of a page.
 
     Raises:
-        InputError: for a path that does not end in ``.html``.
+        InputError: for a path that does not end in ``.html``, and for one beside which a file of another kind
+            would be replaced by the values or curves.
     """
     page = Path(path)
     if page.suffix != ".html":
         raise InputError(f"{page}: must end in .html; the files of values and curves stand beside it")
+    values = page.with_suffix(".json")
+    if not _is_explanation(values):
+        for other in (values, page.with_suffix(".png")):
+            if other.exists():
+                raise InputError(
+                    f"{other}: would be replaced by a file of the explanation, but is not of an earlier one; "
+                    "choose another name for the page, or move that file"
+                )
     return page
+
+
+def _is_explanation(values: Path) -> bool:
+    """Returns whether a file has the values of an explanation."""
+    try:
+        content = json.loads(values.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "explained_class" in content
 
 
 def render_page(explanation: Explanation) -> str:
