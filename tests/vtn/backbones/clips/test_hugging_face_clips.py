@@ -343,6 +343,13 @@ class TestDescription:
         assert (built.mean, built.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         assert (built.image_size, built.interpolation) == (48, "bicubic")
 
+    def test_the_scale_of_the_pixels_in_the_file_is_part_of_the_normalization(self, tmp_path: Path) -> None:
+        name = save(full_model("videomae"), tmp_path)
+        processing = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 127.5}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(processing))
+        built = build(name)
+        assert (built.mean, built.std) == ((0.25,) * 3, (0.25,) * 3)
+
     def test_vivit_s_shift_is_applied_once(self, tmp_path: Path) -> None:
         """Its published file shifts pixels to -1 … 1 and normalizes again; its training only shifted them."""
         name = save(full_model("vivit"), tmp_path)

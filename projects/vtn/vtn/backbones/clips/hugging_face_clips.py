@@ -23,6 +23,7 @@ from vtn.backbones.hugging_face.files import (
     random_model,
     with_options,
 )
+from vtn.backbones.hugging_face.preprocessing import normalization_in, with_switches
 from vtn.backbones.maps.feature_map import own_map
 
 logger = get_logger(__name__)
@@ -211,7 +212,4 @@ def _normalization(processor: Mapping[str, Any], family: Family) -> tuple[Triple
     """
     if not processor or processor.get("offset") or processor.get("do_zero_centering"):
         return family.normalization
-    if not processor.get("do_normalize", True):
-        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    mean, std = family.normalization
-    return tuple(processor.get("image_mean") or mean), tuple(processor.get("image_std") or std)  # type: ignore[return-value]
+    return normalization_in(with_switches(processor), family.normalization)

@@ -10,7 +10,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
-from slowfast.errors import ModelError
+from slowfast.errors import ModelError, first_line
 from vtn.backbones.published import fetch
 
 # Entries of a configuration that are computed from other entries.
@@ -74,15 +74,26 @@ def random_model(config: Any, name: str, *, auto_class: str = "AutoModel", **arg
     """Returns the model with random weights.
 
     Args:
-        auto_class: the class of ``transformers`` that selects the model's class.
+        auto_class: the class of ``transformers`` that selects the model's class, or the model's class.
         arguments: keyword arguments of the model's constructor.
+
+    Raises:
+        ModelError: if the model cannot be built.
     """
     import transformers
 
+    model_class = getattr(transformers, auto_class)
+    # Auto classes and the classes that they choose have different names for it.
+    build = getattr(model_class, "from_config", None) or model_class._from_config
     try:
-        return getattr(transformers, auto_class).from_config(config, **arguments)
-    except ValueError as error:  # an impossible size, or a type that the installed version does not have
-        raise ModelError(f"backbone hf:{name}: {next(iter(str(error).splitlines()), error)}") from error
+        return build(config, dtype=torch.float32, **arguments)
+    except Exception as error:  # an impossible size, a package that is missing, a type that AutoModel lacks
+        if "Unrecognized configuration class" in str(error):
+            raise ModelError(
+                f"backbone hf:{name}: transformers has no class that encodes images alone for "
+                f"{type(config).__name__}; use another model, such as a CLIP, SigLIP or DINO"
+            ) from error
+        raise ModelError(f"backbone hf:{name}: {first_line(str(error).strip() or error)}") from error
 
 
 def published_model(

@@ -13,19 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import ModelError
-from slowfast.log import get_logger
-from vtn.backbones.base import DEFAULT_MEAN, DEFAULT_STD, Backbone
-from vtn.backbones.hugging_face.files import (
-    interpolation_in,
-    is_model_type,
-    published_model,
-    random_model,
-    side_of,
-    with_options,
-)
+from vtn.backbones.base import Backbone
+from vtn.backbones.hugging_face.files import published_model, random_model, side_of, with_options
+from vtn.backbones.hugging_face.preprocessing import read_preprocessing
+from vtn.backbones.hugging_face.token_layout import token_layout
+from vtn.backbones.hugging_face.trial import accepts, width_of_features
 from vtn.backbones.maps.hugging_face_map import hugging_face_map
 
-logger = get_logger(__name__)
+_NORM_IN_CLASSIFIER: Mapping[str, str] = {"poolformer": "norm", "cvt": "layernorm", "swiftformer": "norm"}
+"""Model type -> the final norm, for models that have it in the class of their classifier."""
+_POOLING_OF_TIMM = {"token": "cls", "avg": "mean", "map": "map"}
+"""timm's name of a pooling -> the name of ``VTN.BACKBONE.POOLING``."""
+_NORMALIZED = ("git_vision_model", "blip_vision_model")
+"""Model types that apply the norm called ``post_layernorm`` to all tokens."""
+_HEADS = ("classifier", "head", "dist_head")
+"""Layers after that norm, which are left out."""
 
 
 class HuggingFaceBackbone(nn.Module):
@@ -33,30 +35,43 @@ class HuggingFaceBackbone(nn.Module):
 
     Args:
         model: has an argument ``pixel_values`` and returns ``last_hidden_state``, which is tokens (N, L, F)
-            or a map (N, F, h, w), and usually ``pooler_output``.
+            or a map (N, F, h, w), and usually ``pooler_output``; or a classifier that contains such a model
+            and its final norm.
         pooling: ``cls``, ``mean`` or ``map``; empty: the model's default.
         resize_positions: interpolate the position embeddings, so that images may have any size.
+        flip_channels: the model takes blue, green, red.
 
     Raises:
         ModelError: if the model does not support the pooling.
     """
 
-    def __init__(self, model: nn.Module, pooling: str = "", *, resize_positions: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        pooling: str = "",
+        *,
+        resize_positions: bool = False,
+        flip_channels: bool = False,
+    ) -> None:
         super().__init__()
         # A dense layer on the class token belongs to a classifier; most checkpoints do not contain it.
         if hasattr(getattr(model, "pooler", None), "dense"):
             model.pooler = None
+        self.norm_name = _NORM_IN_CLASSIFIER.get(model.config.model_type, "")
+        for head in _HEADS if self.norm_name else ():
+            if hasattr(model, head):
+                setattr(model, head, nn.Identity())
         self.model = model
         self.resize_positions = resize_positions
+        self.flip_channels = flip_channels
         # Models for images of any aspect ratio have a list of patches as input instead of an image.
-        self.takes_patches = "spatial_shapes" in inspect.signature(model.forward).parameters
-        names = {name.rpartition(".")[2] for name, _ in model.named_parameters()}
-        self.has_class_token = bool(names & {"cls_token", "class_embedding"})
-        self.prefix_tokens = (
-            self.has_class_token
-            + ("distillation_token" in names)
-            + (getattr(model.config, "num_register_tokens", None) or 0)
-        )
+        self.takes_patches = "spatial_shapes" in inspect.signature(self.encoder.forward).parameters
+        # A masked autoencoder drops random patches in evaluation mode too. If it is to drop none of them it
+        # still shuffles them.
+        self.masks_patches = model.config.model_type == "vit_mae"
+        if self.masks_patches:
+            model.config.mask_ratio = 0.0
+        self.layout = token_layout(self.encoder)
         self.own_pooling = self._own_pooling()
         self.pooling = pooling or self.own_pooling
         if self.pooling != self.own_pooling and (
@@ -69,7 +84,10 @@ class HuggingFaceBackbone(nn.Module):
 
     def _own_pooling(self) -> str:
         """Returns the pooling that the model was trained with."""
-        if hasattr(self.model, "head"):  # attention over the tokens
+        of_timm = getattr(getattr(self.encoder, "timm_model", None), "global_pool", None)
+        if of_timm in _POOLING_OF_TIMM:
+            return _POOLING_OF_TIMM[of_timm]
+        if hasattr(self.encoder, "head"):  # attention over the tokens
             return "map"
         averages = getattr(self.model.config, "use_mean_pooling", False)
         return "cls" if self.has_class_token and not averages else "mean"
@@ -79,32 +97,85 @@ class HuggingFaceBackbone(nn.Module):
         """Returns the inner network; its parameter names are the names in published weights."""
         return self.model
 
-    def run(self, images: Tensor, **options: bool) -> Any:
+    @property
+    def encoder(self) -> nn.Module:
+        """Returns the model without its classifier."""
+        return getattr(self.model, self.model.base_model_prefix) if self.norm_name else self.model
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the model has a class token: one of its tokens, or CvT's beside its map."""
+        return bool(self.layout.class_tokens)
+
+    def run(self, images: Tensor, **options: Any) -> Any:
         """Returns the model's output for images (N, 3, H, W), before pooling."""
+        if self.flip_channels:
+            images = images.flip(1)
         if self.takes_patches:
-            return self.model(**_patches(images, self.model.config.patch_size), **options)
+            return self.encoder(**_patches(images, self.model.config.patch_size), **options)
         if self.resize_positions:
-            return self.model(pixel_values=images, interpolate_pos_encoding=True, **options)
-        return self.model(pixel_values=images, **options)
+            options["interpolate_pos_encoding"] = True
+        if self.masks_patches:
+            options["noise"] = _order(images, self.model.config.patch_size)
+        return self.encoder(pixel_values=images, **options)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) to features (N, F)."""
-        output = self.run(images)
-        # Use the model's own pooling where it is the requested one.
-        pooled = output.get("pooler_output")
-        if self.pooling == self.own_pooling and pooled is not None:
-            return pooled.flatten(1)  # (N, F, 1, 1) or (N, F) -> (N, F)
-        # Otherwise pool the map or the tokens here.
-        tokens = output["last_hidden_state"]
-        if tokens.ndim == 4:
-            return tokens.mean((2, 3))  # (N, F, h, w) -> (N, F)
+        return self.pool(self.run(images))
+
+    def pool(self, output: Any) -> Tensor:
+        """Returns the features (N, F) in the model's output."""
+        if (own := self._own_feature(output)) is not None:
+            return own
         if self.pooling == "cls":
-            return tokens[:, 0]
-        mean = tokens[:, self.prefix_tokens :].mean(1)
+            return self.class_token(output)
+        if (tokens := self.averaged_tokens(output)) is None:
+            return self.norm_of_classifier(output["last_hidden_state"]).mean((2, 3))  # (N, F, h, w) -> (N, F)
+        mean = self.layout.patches(tokens).mean(1)
         # CLIP normalizes only the class token; SigLIP, which has none, normalizes all tokens.
-        if self.has_class_token and hasattr(self.model, "post_layernorm"):
-            return self.model.post_layernorm(mean)
-        return mean
+        norm = self.norm_of_class_token
+        return mean if norm is None else norm(mean)
+
+    def averaged_tokens(self, output: Any) -> Tensor | None:
+        """Returns the tokens (N, L, F) whose mean is the feature; None for other features."""
+        if self.pooling == "cls" or self._own_feature(output) is not None:
+            return None
+        tokens = output["last_hidden_state"]
+        return tokens if tokens.ndim == 3 else None
+
+    def _own_feature(self, output: Any) -> Tensor | None:
+        """Returns the feature (N, F) that the model itself makes, if that is the pooling."""
+        if self.pooling != self.own_pooling:
+            return None
+        # RADIO calls it its summary: the class tokens of several teachers, one after the other.
+        pooled = output.get("summary", output.get("pooler_output"))
+        if pooled is None or pooled.shape[2:].numel() > 1:
+            return None  # TextNet's classifier averages the last map, not the map of its pooler
+        return pooled.flatten(1)  # (N, F, 1, 1) or (N, F) -> (N, F)
+
+    def class_token(self, output: Any) -> Tensor:
+        """Returns the class token (N, F) in the model's output."""
+        beside_map = output.get("cls_token_value")  # (N, 1, F)
+        if beside_map is not None:
+            return self.model.get_submodule(self.norm_name)(beside_map)[:, 0]
+        return self.layout.class_token(output["last_hidden_state"])
+
+    @property
+    def norm_of_class_token(self) -> nn.Module | None:
+        """The final norm, where the model applies it to the class token alone, as CLIP does; else None."""
+        if not self.has_class_token or self.model.config.model_type in _NORMALIZED:
+            return None
+        inner = getattr(self.model, "vision_model", self.model)  # OWL-ViT has a model in its model
+        return getattr(inner, "post_layernorm", None)
+
+    def norm_of_classifier(self, places: Tensor) -> Tensor:
+        """Applies the norm that the classifier has to a map (N, F, h, w), if it has one."""
+        if not self.norm_name:
+            return places
+        norm = self.model.get_submodule(self.norm_name)
+        if isinstance(norm, nn.LayerNorm):  # over the last dimension
+            return norm(places.movedim(1, -1)).movedim(-1, 1)
+        return norm(places)
 
 
 def build_image_model(
@@ -113,69 +184,73 @@ def build_image_model(
     """Returns the image model with that configuration; see :func:`vtn.backbones.hugging_face.build.build`.
 
     Raises:
-        ModelError: for an option or pooling that the model does not have, weights that cannot be downloaded.
+        ModelError: for an option or pooling that the model does not have, weights that cannot be downloaded,
+            and models that do not return one feature per image.
     """
     options = dict(options)
     resize = bool(options.pop("dynamic_img_size", False))
     config = with_options(config, options, name)
+    auto_class = _class_of(config)
     # Build the model on the meta device first: it shows errors and feature shapes before weights are read.
     with torch.device("meta"):
-        trial = HuggingFaceBackbone(random_model(config, name), pooling, resize_positions=resize)
-    trial.eval().requires_grad_(False)
-    model = published_model(name, config) if pretrained else random_model(config, name)
-    network = HuggingFaceBackbone(model, pooling, resize_positions=resize)
-    processor = _preprocessing(name)
-    image_size = side_of(getattr(config, "image_size", None)) or side_of(
-        processor.get("crop_size") or processor.get("size")
-    )
-    size = image_size or 224
-    shape = _shape_of_features(trial, size)
-    if shape is None or len(shape) != 2:
-        raise ModelError(
-            f"backbone hf:{name}: must return one feature for an image of {size}×{size} pixels, but the "
-            f"output has shape {shape}; use another model"
+        trial = HuggingFaceBackbone(
+            random_model(config, name, auto_class=auto_class), pooling, resize_positions=resize
         )
+    trial.eval().requires_grad_(False)
+    stated = read_preprocessing(name, config)
+    trained_for = side_of(getattr(config, "image_size", None))
+    size = trained_for or stated.size or 224
+    feature_dim = width_of_features(trial, size, f"hf:{name}")
     patch = config.patch_size if isinstance(getattr(config, "patch_size", None), int) else 1
-    normalized = processor.get("do_normalize", True)
+    fixed_size = not accepts(trial, size + 2 * max(patch, 16))
+    # The size of the table of positions is not that of the images which the processor makes.
+    if not fixed_size and stated.size and accepts(trial, stated.size):
+        trained_for = stated.size
+    # A file of a whole image-and-text model has the encoder under a name of its own.
+    nested = auto_class.startswith("Auto") or hasattr(trial.model, "vision_model")
+    renamed = None if nested else {r"^vision_model\.": ""}
+    unused = ("pooler.", *(f"{head}." for head in _HEADS if trial.norm_name))
+    model = (
+        published_model(name, config, auto_class=auto_class, unused=unused, key_mapping=renamed)
+        if pretrained
+        else random_model(config, name, auto_class=auto_class)
+    )
+    network = HuggingFaceBackbone(
+        model, pooling, resize_positions=resize, flip_channels=stated.flips_channels
+    )
     return Backbone(
         network,
-        shape[1],
-        tuple(processor.get("image_mean", DEFAULT_MEAN)) if normalized else (0.0, 0.0, 0.0),
-        tuple(processor.get("image_std", DEFAULT_STD)) if normalized else (1.0, 1.0, 1.0),
-        image_size=image_size,
-        fixed_size=_shape_of_features(trial, size + 2 * max(patch, 16)) is None,
+        feature_dim,
+        stated.mean,
+        stated.std,
+        image_size=trained_for or stated.size,
+        fixed_size=fixed_size,
         # Vision transformers ignore pixels at the border that do not fill a patch.
         size_multiple=patch if hasattr(config, "num_hidden_layers") else 1,
         resize_hint="set VTN.BACKBONE.ARGS.dynamic_img_size True (position embeddings are resized)",
-        interpolation=interpolation_in(processor),
-        classifier=("classifier", "pooler", "head"),
+        interpolation=stated.interpolation,
+        classifier=("pooler", *_HEADS),
         feature_map=hugging_face_map,
     )
 
 
-def _preprocessing(name: str) -> Mapping[str, Any]:
-    """Returns the content of ``preprocessor_config.json``; empty if the file does not exist."""
-    from transformers import ImageProcessingMixin
+def _class_of(config: Any) -> str:
+    """Returns the name of the class of ``transformers`` that builds the image model."""
+    import transformers
 
-    if is_model_type(name):
-        return {}
-    try:
-        return ImageProcessingMixin.get_image_processor_dict(name)[0]
-    except OSError:
-        logger.warning(
-            "backbone hf:%s: has no preprocessor_config.json; frames are normalized with mean %s and std %s",
-            name, DEFAULT_MEAN, DEFAULT_STD,
-        )  # fmt: skip
-        return {}
+    if config.model_type in _NORM_IN_CLASSIFIER:
+        return "AutoModelForImageClassification"
+    # AutoModel does not know the image encoders of some image-and-text models.
+    own = type(config).__name__.removesuffix("Config") + "Model"
+    known = type(config) in transformers.MODEL_MAPPING
+    return own if not known and hasattr(transformers, own) else "AutoModel"
 
 
-def _shape_of_features(trial: nn.Module, size: int) -> tuple[int, ...] | None:
-    """Returns the shape of one image's features without computing them; None if the size is refused."""
-    try:
-        with torch.no_grad():
-            return tuple(trial(torch.zeros(1, 3, size, size, device="meta")).shape)
-    except (ValueError, RuntimeError):
-        return None
+def _order(images: Tensor, patch: int) -> Tensor:
+    """Returns numbers (N, L) by which the patches of images (N, 3, H, W) keep their order when sorted."""
+    N, _, H, W = images.shape
+    L = (H // patch) * (W // patch)
+    return torch.arange(L, device=images.device, dtype=torch.float32).expand(N, L)
 
 
 def _patches(images: Tensor, patch: int) -> dict[str, Tensor | None]:

@@ -29,15 +29,21 @@ def hugging_face_map(network: Any, images: Tensor, stage: int) -> FeatureMap:
     Raises:
         ModelError: for a stage that the model does not have.
     """
+    beside_map = None  # a class token that is not among the tokens
     if stage == 0:
-        tokens = _normalized(network, network.run(images)["last_hidden_state"])
+        output = network.run(images)
+        tokens = _normalized(network, output["last_hidden_state"])
+        if tokens.ndim == 4 and network.has_class_token:
+            beside_map = network.class_token(output)
     else:
         tokens = _hidden_state(network, images, stage)
-        norm = _final_norm(network.model, tokens.shape[-1])
+        norm = _final_norm(network.encoder, tokens.shape[-1])
         tokens = norm(tokens) if tokens.ndim == 3 and norm is not None else tokens
     if tokens.ndim == 4:
-        return FeatureMap(tokens.permute(0, 2, 3, 1))
-    return from_tokens(tokens, network.prefix_tokens, images, has_class_token=network.has_class_token)
+        return FeatureMap(tokens.permute(0, 2, 3, 1), beside_map)
+    layout = network.layout
+    found = from_tokens(layout.patches(tokens), 0, images, has_class_token=False)
+    return FeatureMap(found.places, layout.class_token(tokens) if network.has_class_token else None)
 
 
 _ENDS: dict[tuple[type, str, int], str] = {}
@@ -49,12 +55,12 @@ that the ranks of a sharded model never differ in the blocks that they compute."
 @torch.compiler.disable(recursive=False)
 def _hidden_state(network: Any, images: Tensor, stage: int) -> Tensor:
     """Returns the tokens (N, L, F) or the map (N, F, h, w) after a stage or block, without a final norm."""
-    key = (type(network.model), network.model.config.to_json_string(), stage)
+    key = (type(network.encoder), network.model.config.to_json_string(), stage)
     if name := _ENDS.get(key):
-        return _first_tensor(output_of(network.model.get_submodule(name), lambda: network.run(images)))
-    with _recorded_outputs(network.model) as outputs:
+        return _first_tensor(output_of(network.encoder.get_submodule(name), lambda: network.run(images)))
+    with _recorded_outputs(network.encoder) as outputs:
         states = network.run(images, output_hidden_states=True)["hidden_states"]
-    first = _first_stage(network.model, len(states))
+    first = _first_stage(network.encoder, len(states))
     check_stage(stage, len(states) - first)
     state = states[stage - 1 + first]
     # The last one is the outermost: it ends after the modules inside it.
@@ -99,9 +105,14 @@ def _first_tensor(output: Any) -> Any:
 
 
 def _normalized(network: Any, tokens: Tensor) -> Tensor:
-    """Applies the final norm where the model applies it to the pooled feature only: CLIP and BEiT do."""
-    if network.has_class_token and hasattr(network.model, "post_layernorm"):
-        return network.model.post_layernorm(tokens)
+    """Applies the final norm where the model applies it to the pooled feature only: CLIP and BEiT do.
+
+    Some models have it in their classifier, after their last map.
+    """
+    if tokens.ndim == 4:
+        return network.norm_of_classifier(tokens)
+    if (norm := network.norm_of_class_token) is not None:
+        return norm(tokens)
     pooler_norm = getattr(getattr(network.model, "pooler", None), "layernorm", None)
     if network.own_pooling == "mean" and tokens.ndim == 3 and pooler_norm is not None:
         return pooler_norm(tokens)

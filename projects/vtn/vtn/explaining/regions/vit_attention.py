@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vtn.backbones.hugging_face.images import HuggingFaceBackbone
+from vtn.backbones.hugging_face.token_layout import TokenLayout
 from vtn.backbones.maps.feature_map import grid_of
 
 Run = Callable[[Tensor], object]
@@ -30,27 +31,27 @@ def class_token_attention(backbone: nn.Module, run: Run, images: Tensor) -> Tens
         backbone: a network of timm, torchvision or Hugging Face, with any wrapper around it.
         run: see :data:`Run`.
     """
-    prefix = _prefix_tokens(backbone)
-    if prefix is None:
+    layout = _layout(backbone)
+    if layout is None:
         return None
     with _recording(backbone) as weights:
         run(images)
     if not weights or weights[-1].ndim != 4:
         return None
-    of_class = weights[-1].mean(1)[:, 0, prefix:].float()  # (N, A, L, L) -> (N, patches)
+    of_class = layout.patches(weights[-1].mean(1)[:, 0]).float()  # (N, A, L, L) -> (N, patches)
     h, w = grid_of(of_class.shape[1], *images.shape[-2:])
     return of_class.unflatten(1, (h, w))
 
 
-def _prefix_tokens(backbone: nn.Module) -> int | None:
-    """Returns the number of tokens before the patches, the first being the class token; None without one."""
+def _layout(backbone: nn.Module) -> TokenLayout | None:
+    """Returns the order of the tokens, the first being the class token; None without one."""
     for module in backbone.modules():
         if isinstance(module, HuggingFaceBackbone):
-            return module.prefix_tokens if module.has_class_token else None
+            return module.layout if module.has_class_token else None
         if getattr(module, "cls_token", None) is not None:  # timm
-            return int(getattr(module, "num_prefix_tokens", 1))
+            return TokenLayout((0,), int(getattr(module, "num_prefix_tokens", 1)))
         if getattr(module, "class_token", None) is not None:  # torchvision
-            return 1
+            return TokenLayout((0,), 1)
     return None
 
 
