@@ -14,6 +14,8 @@ from vtn.arguments.groups import BackboneConfig
 from vtn.backbones.base import Backbone
 from vtn.backbones.maps.feature_map import MapFunction, MapTrial, try_map
 from vtn.backbones.maps.token_grid import TokenGrid
+from vtn.backbones.tuning.influence import unused_parameters
+from vtn.backbones.tuning.lora import check_adapters, has_adapters
 
 _USUAL_SIZE = 224
 
@@ -52,12 +54,22 @@ class TokenReader:
         Frozen parameters need no gradient, which DistributedDataParallel does not accept to be missing.
 
         Raises:
-            ModelError: for a backbone without the feature map, stage or class token that the grid needs.
+            ModelError: for a backbone without the feature map, stage or class token that the grid needs, and
+                for adapters none of which has an influence.
         """
         network = self.backbone.network
-        if self.grid.is_pooled or not self._takes_frames:
+        if not self._takes_frames:
             return self.backbone.feature_dim
         size = self.backbone.image_size or _USUAL_SIZE
+        if (self.grid.is_pooled or has_adapters(network)) and any(
+            p.requires_grad for p in network.parameters()
+        ):
+            unused = unused_parameters(network, self, self._size(size, size))
+            check_adapters(network, unused)
+            for name in unused:
+                network.get_parameter(name).requires_grad_(False)
+        if self.grid.is_pooled:
+            return self.backbone.feature_dim
         trial = self._try(size, size)
         if self.grid.class_token and not trial.has_class_token:
             raise ModelError(
@@ -104,10 +116,14 @@ class TokenReader:
         return trial.height >= self.grid.rows and trial.width >= self.grid.columns
 
     def _try(self, height: int, width: int) -> MapTrial:
-        clip = self.backbone.clip
-        size = (height, width) if clip is None else (clip.frames, height, width)
+        size = self._size(height, width)
         if size not in self._trials:
             self._trials[size] = try_map(
                 self.backbone.network, self._map, self.grid.stage, size, class_token=self.grid.class_token
             )
         return self._trials[size]
+
+    def _size(self, height: int, width: int) -> tuple[int, ...]:
+        """Returns (H, W), or (t, H, W) of a clip encoder's clips."""
+        clip = self.backbone.clip
+        return (height, width) if clip is None else (clip.frames, height, width)
