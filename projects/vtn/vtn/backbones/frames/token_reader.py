@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
+from slowfast.distributed.dtensor import is_sharded
 from slowfast.errors import ModelError
 from vtn.arguments.groups import BackboneConfig
 from vtn.backbones.base import Backbone
+from vtn.backbones.frames.trial import runs, unused_parameters
 from vtn.backbones.maps.feature_map import MapFunction, MapTrial, try_map
 from vtn.backbones.maps.token_grid import TokenGrid
-from vtn.backbones.tuning.influence import unused_parameters
 from vtn.backbones.tuning.lora import check_adapters, has_adapters
 
 _USUAL_SIZE = 224
@@ -38,6 +40,7 @@ class TokenReader:
     backbone: Backbone
     grid: TokenGrid
     _trials: dict[tuple[int, ...], MapTrial] = field(default_factory=dict, repr=False, compare=False)
+    _accepted: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) to features (N, F), or (N, M, F) for M > 1.
@@ -81,8 +84,18 @@ class TokenReader:
         return trial.feature_dim
 
     def map_problem(self, height: int, width: int) -> str:
-        """Returns why the map of images of that size in pixels is too small, with a remedy, or ""."""
-        if self.grid.is_pooled or not self._takes_frames:
+        """Returns why images of that size in pixels are refused or their map is too small, or "".
+
+        The reason has a remedy.
+        """
+        if not self._takes_frames:
+            return ""
+        if self._is_refused(height, width):
+            return (
+                f"images have {height}×{width} pixels, which {type(self.backbone.network).__name__} does not "
+                f"accept; use crops of {self.backbone.image_size} pixels, the size of its training"
+            )
+        if self.grid.is_pooled:
             return ""
         # A trial takes up to a second, and whole pictures have many sizes. A map does not shrink when the
         # image grows, so that an image needs no trial if a smaller one has a large enough map.
@@ -114,6 +127,25 @@ class TokenReader:
 
     def _fits(self, trial: MapTrial) -> bool:
         return trial.height >= self.grid.rows and trial.width >= self.grid.columns
+
+    def _is_refused(self, height: int, width: int) -> bool:
+        """Returns whether a network whose sizes are not known fails for a square crop.
+
+        Whole pictures have too many sizes for a trial of each.
+        """
+        backbone, own = self.backbone, self.backbone.image_size
+        is_known = backbone.fixed_size or backbone.size_multiple > 1 or backbone.clip is not None
+        if is_known or own is None or height != width or height == own or torch.compiler.is_compiling():
+            return False
+        if any(is_sharded(weight) for weight in backbone.network.parameters()):
+            return False  # cannot be copied; the sizes of the configuration are tried before
+        if height not in self._accepted:
+            # A network that does not run on the meta device at all is left to the first real images.
+            self._accepted[height] = self._runs(height) or not self._runs(own)
+        return not self._accepted[height]
+
+    def _runs(self, side: int) -> bool:
+        return runs(self.backbone.network, self, (side, side))
 
     def _try(self, height: int, width: int) -> MapTrial:
         size = self._size(height, width)
