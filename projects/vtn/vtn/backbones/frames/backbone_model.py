@@ -48,7 +48,8 @@ class BackboneModel(nn.Module):
             time steps; None: single frames are encoded.
         act_checkpoint: whether the backward pass recomputes the backbone's activations.
         inference_dtype: dtype of matrix products after :meth:`prepare_inference`, None: the parameters' own.
-        frame_mean, frame_std, frame_size, frame_interpolation: see ``slowfast.models.capabilities``.
+        frame_mean, frame_std, frame_size, frame_interpolation, has_published_weights: see
+            ``slowfast.models.capabilities``.
 
     Raises:
         ModelError: for a backbone that is unknown or does not accept its arguments.
@@ -81,6 +82,7 @@ class BackboneModel(nn.Module):
         self.frame_interpolation = built.interpolation
         self.frame_mean = built.mean
         self.frame_std = built.std
+        self.has_published_weights = config.pretrained and not config.checkpoint
         self.chunk_frames = config.chunk_frames
         self.act_checkpoint = config.act_checkpoint
         self._recomputes_blocks = config.act_checkpoint and config.act_checkpoint_every > 0
