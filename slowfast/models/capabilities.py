@@ -259,6 +259,18 @@ class HasFrameInterpolation(Protocol):
 
 
 @runtime_checkable
+class HasPublishedWeights(Protocol):
+    """A model that may start from published weights.
+
+    Attributes:
+        has_published_weights: whether it does; they were trained with frames of the model's own normalisation
+            and interpolation.
+    """
+
+    has_published_weights: bool
+
+
+@runtime_checkable
 class ChecksFrameSize(Protocol):
     """A model that does not accept frames of every size."""
 

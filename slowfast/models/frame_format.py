@@ -9,13 +9,17 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config.check import check
 from slowfast.errors import ConfigError
+from slowfast.log import get_logger, log_once
 from slowfast.models.capabilities import (
     ChecksFrameSize,
     HasFrameInterpolation,
     HasFrameMultiple,
     HasFrameSize,
+    HasPublishedWeights,
     clip_grid_of,
 )
+
+logger = get_logger(__name__)
 
 _CROPS = ("TRAIN_CROP_SIZE", "TEST_CROP_SIZE")
 
@@ -31,12 +35,13 @@ def adopt_frame_format(cfg: CfgNode, model: Any) -> CfgNode:
     whole pictures are tested and it is 0. For models that encode clips, ``DATA.NUM_FRAMES`` 0 becomes the
     length of a clip, ``DATA.SAMPLING_RATE`` 0 the frame rate of their training as ``DATA.TARGET_FPS``, and so
     does ``DATA.FEATURES_FPS`` 0 for a cache of features. Sizes that the model does not accept are found here,
-    before any video is opened.
+    before any video is opened. Where published weights were trained with frames of another format than the
+    configuration sets, a line is logged.
 
     Args:
         model: a :class:`slowfast.models.capabilities.VideoModel`; it may also have the capabilities
-            ``HasFrameSize``, ``HasFrameInterpolation``, ``HasFrameMultiple``, ``ChecksFrameSize`` and
-            ``EncodesClips``.
+            ``HasFrameSize``, ``HasFrameInterpolation``, ``HasPublishedWeights``, ``HasFrameMultiple``,
+            ``ChecksFrameSize`` and ``EncodesClips``.
 
     Raises:
         ConfigError: with all settings that do not fit the model.
@@ -50,6 +55,8 @@ def adopt_frame_format(cfg: CfgNode, model: Any) -> CfgNode:
             adopted.DATA[key] = own_size or 0
             if adopted.DATA[key] == 0:
                 problems.append(f"DATA.{key} = 0: must be above 0 for a model without a size of its own")
+    if isinstance(model, HasPublishedWeights) and model.has_published_weights:
+        _log_foreign_format(cfg.DATA, model)
     if adopted.DATA.INTERPOLATION == "backbone":
         adopted.DATA.INTERPOLATION = (
             model.frame_interpolation if isinstance(model, HasFrameInterpolation) else "bilinear"
@@ -67,6 +74,29 @@ def adopt_frame_format(cfg: CfgNode, model: Any) -> CfgNode:
     ]:
         raise ConfigError(*problems)
     return adopted
+
+
+def _log_foreign_format(data: CfgNode, model: Any) -> None:
+    """Logs in which way frames differ from those that published weights were trained with."""
+    own = list(model.frame_mean), list(model.frame_std)
+    used = list(data.MEAN), list(data.STD)
+    if data.NORMALIZATION == "data" and used != own:
+        log_once(
+            logger,
+            f"frames have mean {used[0]} and deviation {used[1]}, those of the model's published weights "
+            f"{_rounded(own[0])} and {_rounded(own[1])}: use DATA.NORMALIZATION backbone for the latter",
+        )
+    interpolation = model.frame_interpolation if isinstance(model, HasFrameInterpolation) else ""
+    if interpolation and data.INTERPOLATION not in ("backbone", interpolation):
+        log_once(
+            logger,
+            f"frames are scaled by {data.INTERPOLATION} interpolation, those of the model's published "
+            f"weights by {interpolation}: use DATA.INTERPOLATION backbone for the latter",
+        )
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def _adopt_clips(data: CfgNode, model: Any) -> list[str]:

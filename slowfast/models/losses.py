@@ -191,7 +191,8 @@ def soft_focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
 def focal_logit(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
     """Returns the focal loss of each class by itself, averaged over clips and classes.
 
-    As torchvision's ``sigmoid_focal_loss`` with ``alpha=-1``.
+    For labels 0 and 1 as torchvision's ``sigmoid_focal_loss`` with ``alpha=-1``. For a label between them, as
+    mixed clips have it, the mean of the losses of 1 and 0, weighted by the label.
 
     Args:
         logits: (B, K) float.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 from fvcore.common.config import CfgNode
 
 from slowfast.config import load_config
 from slowfast.errors import ConfigError
+from slowfast.log import close_logging
 from slowfast.models.frame_format import adopt_frame_format
 
 
@@ -33,6 +37,40 @@ def test_settings_left_to_the_model_are_filled_in() -> None:
     assert adopted.DATA.INTERPOLATION == "bicubic"
     assert (adopted.DATA.MEAN, adopted.DATA.STD) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     assert cfg.DATA.TRAIN_CROP_SIZE == 0
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Notes log lines; those that are logged once per run are logged again."""
+    close_logging()
+    with caplog.at_level(logging.INFO):
+        yield caplog
+
+
+def test_frames_of_another_format_than_that_of_published_weights_are_logged_once(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    model, sizes = Model(), ("DATA.TRAIN_CROP_SIZE", "0", "DATA.TEST_CROP_SIZE", "0")
+    adopt_frame_format(config(*sizes), model)
+    assert log.messages == []  # random weights
+
+    model.has_published_weights = True  # type: ignore[attr-defined]
+    for _ in range(2):
+        adopt_frame_format(config(*sizes), model)
+    normalization, interpolation = log.messages
+    assert (
+        "published weights [0.1, 0.2, 0.3] and [0.4, 0.5, 0.6]: use DATA.NORMALIZATION back" in normalization
+    )
+    assert "published weights by bicubic: use DATA.INTERPOLATION backbone" in interpolation
+    assert {record.levelname for record in log.records} == {"INFO"}
+
+
+def test_frames_of_the_format_of_published_weights_are_not_logged(log: pytest.LogCaptureFixture) -> None:
+    model = Model()
+    model.has_published_weights = True  # type: ignore[attr-defined]
+    formats = ("DATA.INTERPOLATION", "backbone", "DATA.NORMALIZATION", "backbone")
+    adopt_frame_format(config("DATA.TRAIN_CROP_SIZE", "0", "DATA.TEST_CROP_SIZE", "0", *formats), model)
+    assert log.messages == []
 
 
 def test_given_settings_stay() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +36,22 @@ class Product:
             biases = [linear.bias for linear in linears if linear.bias is not None]
             self._bias = torch.cat(biases).to(dtype) if biases else None
         self._dtype, self._gelu = dtype, gelu
-        self._by_onednn = is_cpu(self._weight.device) and _onednn_linear_works(dtype)
+        self._pack()
+
+    def _pack(self) -> None:
+        """Brings the plain weight into the layout of oneDNN, where that is used."""
+        self._by_onednn = is_cpu(self._weight.device) and _onednn_linear_works(self._dtype)
         if self._by_onednn:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, ONEDNN_BATCH)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state for a pickle, with the plain weight: another processor has another layout."""
+        plain = self._weight.to_dense() if self._by_onednn else self._weight
+        return {**self.__dict__, "_weight": plain}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._pack()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Product:
         """Returns the product itself, which never changes; torch cannot copy weights in oneDNN's layout."""

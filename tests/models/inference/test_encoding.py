@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 
 import pytest
 import torch
@@ -131,6 +132,45 @@ def test_training_new_weights_and_moves_undo_the_choice(model: VTN, undo: str) -
     else:
         model.to(CPU)
     torch.testing.assert_close(model.encode_frames(frames), exact)
+
+
+@torch.no_grad()
+def test_weights_loaded_into_the_backbone_alone_take_effect(model: VTN) -> None:
+    frames = torch.randn(1, 3, 2, 32, 32)
+    choose_encoding(model, EncodingRequest("float32"), (32, 32), CPU)
+    old = model.encode_frames(frames)
+    changed = {name: value * 1.5 for name, value in model.backbone.state_dict().items()}
+    model.backbone.load_state_dict(changed)
+    new = model.encode_frames(frames)
+    assert not torch.allclose(new, old, atol=1e-2)
+
+    model.backbone.load_state_dict(changed)
+    choose_encoding(model, EncodingRequest("float32"), (32, 32), CPU)
+    torch.testing.assert_close(model.encode_frames(frames), new, rtol=1e-4, atol=1e-4)
+    assert model._encoding is not None  # it was prepared after the weights were loaded
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_prepared_model_is_pickled(model: VTN, compiled: bool) -> None:
+    """Weights in the layout of oneDNN have no storage that a pickle could hold."""
+    frames = torch.randn(1, 3, 2, 32, 32)
+    setup = EncodingSetup("bfloat16", fold=True, compile=compiled, exact_layers=1 / 12)
+    model.prepare_inference(torch.bfloat16)
+    model.prepare_encoding(setup, frames)
+    again = pickle.loads(pickle.dumps(model))  # noqa: S301
+    assert again._encoding.setup == setup
+    if not compiled:
+        torch.testing.assert_close(again(frames), model(frames), rtol=0, atol=0)
+
+
+def test_layers_in_float32_are_part_of_the_description(model: VTN) -> None:
+    frames = torch.randn(1, 3, 2, 32, 32)
+    descriptions = []
+    for exact in (0.0, 1 / 12):
+        model.prepare_encoding(EncodingSetup("bfloat16", compile=True, exact_layers=exact), frames)
+        descriptions.append(model.feature_dtypes()["encoding"])
+    assert descriptions == ["bfloat16", "bfloat16 after 8% of the layers in float32"]
 
 
 def test_training_does_not_use_the_copy(model: VTN) -> None:

@@ -16,6 +16,8 @@ from slowfast.errors import ConfigError, ModelError
 from slowfast.models import build_model
 from vtn import BACKBONE_REGISTRY, VTN, FrameAverage, create_model
 from vtn.backbones.build import build_backbone
+from vtn.backbones.frames.token_reader import TokenReader
+from vtn.backbones.maps.token_grid import TokenGrid
 
 SMALL = {"num_classes": 5, "hidden_dim": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48}
 
@@ -86,6 +88,42 @@ def test_unknown_names_and_arguments_are_refused_with_a_remedy(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         build_backbone(name, pretrained=False, options=options)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_models_with_classifiers_for_training_are_built_without_them(name: str) -> None:
+    with torch.device("meta"):  # large networks
+        options = {"init_weights": False}
+        built = build_backbone(f"torchvision:{name}", pretrained=False, options=options)
+        assert built.network.eval()(torch.zeros(1, 3, 299, 299)).shape == (1, built.feature_dim)
+        with pytest.raises(ModelError, match=r"several classifiers; remove VTN\.BACKBONE\.ARGS\.aux_logits"):
+            build_backbone(f"torchvision:{name}", pretrained=False, options={**options, "aux_logits": True})
+
+
+def test_images_of_one_size_must_be_square() -> None:
+    with pytest.raises(ModelError, match=r"64×96 pixels: must be square.*ARGS\.img_size to one number"):
+        build_backbone("vit_tiny_patch16_224", pretrained=False, options={"img_size": [64, 96]})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "problem"),
+    [
+        ("naflexvit_base_patch16_gap", {}, 40, "multiples of 16, the patch"),
+        ("deepseek_vit_412m", {}, 224 + 1, "multiples of 14, the patch"),
+        ("halonet_h1", {}, 224, "224×224 pixels, which ByobNet does not accept; use crops of 256 pixels"),
+        ("torchvision:maxvit_t", {}, 256, "which MaxVit does not accept; use crops of 224 pixels"),
+        ("resnet10t", {}, 100, ""),
+    ],
+)
+def test_sizes_on_which_the_network_would_end_are_refused(
+    name: str, options: dict[str, Any], size: int, problem: str
+) -> None:
+    with torch.device("meta"):
+        built = build_backbone(name, pretrained=False, options=options)
+    reader = TokenReader(built, TokenGrid())
+    found = built.size_problem(size, size) or reader.map_problem(size, size)
+    assert problem in found
+    assert bool(found) == bool(problem)
 
 
 def test_a_network_without_feature_dim_is_refused() -> None:

@@ -96,8 +96,12 @@ def test_a_model_of_each_family_trains_and_reloads(
     model = build()
     frames = torch.randn(2, 3, 2, size, size)
     model(frames).square().sum().backward()
-    without = [n for n, p in model.backbone.named_parameters() if p.grad is None and not is_unused(n)]
-    assert without == []
+    learning = {n: p for n, p in model.backbone.named_parameters() if p.requires_grad}
+    assert [n for n, p in learning.items() if p.grad is None] == []
+    frozen = (
+        model.backbone.state_dict().keys() - learning.keys() - dict(model.backbone.named_buffers()).keys()
+    )
+    assert all("mask_token" in name for name in frozen)  # only masked image modelling uses it
     assert len(model.frame_mean) == len(model.frame_std) == 3
 
     model.eval()
@@ -114,9 +118,24 @@ def test_a_model_of_each_family_trains_and_reloads(
     assert not again.encode_frames(frames).requires_grad
 
 
-def is_unused(name: str) -> bool:
-    """Returns whether a parameter is a mask token, which only masked image modelling uses."""
-    return "mask_token" in name
+@pytest.mark.parametrize(
+    ("name", "pooling", "unused"),
+    [
+        ("hf:siglip_vision_model", "mean", "model.head."),
+        ("hf:beit", "cls", "model.pooler."),
+        ("hf:dinov3_vit", "", "model.embeddings.mask_token"),
+    ],
+)
+def test_parameters_that_the_pooling_does_not_use_are_frozen(name: str, pooling: str, unused: str) -> None:
+    """DistributedDataParallel does not accept that they have no gradient."""
+    arguments = {**SMALL_TRANSFORMER, "intermediate_size": 48}
+    model = FrameAverage(name, 3, pretrained=False, backbone_args=arguments, pooling=pooling, mlp_dim=8)
+    model(torch.randn(1, 3, 2, 32, 32)).square().sum().backward()
+    weights = dict(model.backbone.named_parameters())
+    assert all(weight.grad is not None for weight in weights.values() if weight.requires_grad)
+    frozen = {name for name, weight in weights.items() if not weight.requires_grad}
+    assert frozen
+    assert all(name.startswith(unused) for name in frozen)
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,11 @@ def test_frozen_first_blocks_do_not_change_and_other_blocks_do(backbone: tuple[s
     model = model_of(backbone, frozen_blocks=1)
     depths = parameter_depths(model.backbone)
     frozen = {name for name, depth in depths.items() if depth <= 1}
-    assert frozen == {name for name, p in model.backbone.named_parameters() if not p.requires_grad}
+    without_gradient = {name for name, p in model.backbone.named_parameters() if not p.requires_grad}
+    assert all("mask_token" in name for name in without_gradient ^ frozen)  # used by masked modelling only
     changed = train_a_step(model, frames_of(backbone))
     assert not changed & frozen
-    assert {name for name in depths if name not in frozen and "mask_token" not in name} <= changed
+    assert depths.keys() - without_gradient <= changed
     assert model.learns_features
 
 
@@ -208,6 +209,30 @@ class TestLoRA:
         attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
         with pytest.raises(ModelError, match=r"LORA\.TARGETS = \['out_proj'\]"):
             add_lora(attention, LoRA(rank=2, targets=["out_proj"]))
+
+    @pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "beit_base_patch16_224"])
+    def test_layers_whose_weights_are_used_without_a_call_are_reported(
+        self, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """timm's EVA and BEiT compute ``F.linear(x, self.qkv.weight, …)``, which passes by the adapter."""
+        size = 28 if "14" in name else 32
+        backbone = name, {"img_size": size, "embed_dim": 48, "depth": 2, "num_heads": 2}
+        model = model_of(backbone, lora={"rank": 2})
+        assert "no effect on 2 of 8 layers" in caplog.text or "no effect on 2 of 10 layers" in caplog.text
+        assert "blocks.0.attn.qkv" in caplog.text
+        model(torch.randn(1, 3, 2, size, size)).square().sum().backward()
+        learning = {n: p for n, p in model.backbone.named_parameters() if p.requires_grad}
+        assert all(p.grad is not None for p in learning.values())
+        assert any("attn.proj.lora_A" in n for n in learning)
+        with pytest.raises(ModelError, match=r"LORA\.TARGETS.*blocks\.0\.attn\.qkv.*without calling"):
+            model_of(backbone, lora={"rank": 2, "targets": ["qkv"]})
+
+    @pytest.mark.parametrize("tokens", [(1, 1), (2, 2)])
+    def test_layers_of_later_stages_are_not_reported(
+        self, tokens: tuple[int, int], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        model_of(VIT, lora={"rank": 2}, tokens=tokens, stage=1)
+        assert "LoRA" not in caplog.text
 
     def test_lora_together_with_frozen_is_refused(self) -> None:
         with pytest.raises(ModelError, match="freezes the backbone by itself"):

@@ -37,7 +37,8 @@ class BackboneConfig:
             is the mean over a cell. [1, 1] without ``class_token`` and ``stage``: the backbone's own pooling.
         class_token: True adds the class token of a transformer to the grid, as token 0.
         stage: the feature map after this stage (convolutional networks) or block (transformers), counted from
-            1; 0: the last map, after the final norm.
+            1; 0: the last map, after the final norm of a transformer. A norm in the head of a convolutional
+            network of timm, after its pooling, is not applied to maps.
         frozen: True keeps the whole backbone in evaluation mode and without gradients.
         frozen_blocks: the stem and this many of the first blocks are frozen; 0 or more. 0: nothing.
         learning_norms: True lets the normalisation layers of the frozen part learn scales and offsets.

@@ -79,7 +79,11 @@ def _choose_pooling(network: nn.Module, name: str, pooling: str) -> None:
 
 
 def _backbone(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
-    """Returns the network with the image format that timm's configuration of it states."""
+    """Returns the network with the image format that timm's configuration of it states.
+
+    Raises:
+        ModelError: for a network that takes images of one size which is not square.
+    """
     from timm.data import resolve_model_data_config
 
     published: Mapping[str, Any] = network.pretrained_cfg
@@ -92,13 +96,21 @@ def _backbone(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
     step = 1
     if strict is False and not getattr(patches, "dynamic_img_pad", False):
         step = int(patches.patch_size[0])  # type: ignore[union-attr]
+    elif patches is None:
+        step = _patch_side(network)
+    height, width = (built_for, built_for) if isinstance(built_for, int) else built_for
+    if fixed and height != width:
+        raise ModelError(
+            f"backbone {type(network).__name__} for images of {height}×{width} pixels: must be square, since "
+            "frames are cropped to squares; set VTN.BACKBONE.ARGS.img_size to one number"
+        )
     classifier = published.get("classifier") or ()
     return Backbone(
         network,
         getattr(network, "head_hidden_size", network.num_features),
         data["mean"],
         data["std"],
-        image_size=int(built_for if isinstance(built_for, int) else built_for[0]),
+        image_size=int(height),
         fixed_size=fixed,
         size_multiple=step,
         resize_hint=_RESIZE_HINT if fixed else "",
@@ -106,6 +118,14 @@ def _backbone(network: nn.Module, options: Mapping[str, Any]) -> Backbone:
         classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
         feature_map=timm_map,
     )
+
+
+def _patch_side(network: nn.Module) -> int:
+    """Returns the side of the patches of a network without ``patch_embed``; 1 if it has none elsewhere."""
+    encoder = getattr(network, "encoder", None)
+    places = getattr(network, "embeds", None), getattr(encoder, "patch_embed", None)
+    sizes = (getattr(place, "patch_size", None) for place in places)
+    return next((int(size if isinstance(size, int) else size[0]) for size in sizes if size), 1)
 
 
 def _hub_name(name: str) -> str:

@@ -12,6 +12,9 @@ from vtn.backbones.base import ARGS_REMEDY, DEFAULT_MEAN, DEFAULT_STD, Backbone,
 from vtn.backbones.maps.torchvision_map import torchvision_map
 from vtn.backbones.published import fetch
 
+_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+"""Models with further classifiers for training -> the classifiers' names. They are built without these."""
+
 
 def names() -> list[str]:
     """Returns the names of all models, without the prefix ``torchvision:``."""
@@ -39,6 +42,8 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
             f"VTN.BACKBONE.POOLING = {pooling!r}: must be '' for torchvision's models, whose pooling is fixed"
         )
     published = get_model_weights(name).DEFAULT
+    if name in _AUXILIARY:
+        options = {"aux_logits": False, **options}
 
     def create(weights: Any) -> nn.Module:
         try:
@@ -65,7 +70,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         fixed_size=image_size is not None,
         resize_hint="another backbone: torchvision's transformers cannot resize their position embeddings",
         interpolation=interpolation_of(transform.interpolation.value),
-        classifier=(classifier,),
+        classifier=(classifier, *_AUXILIARY.get(name, ())),
         feature_map=torchvision_map,
     )
 
@@ -74,10 +79,15 @@ def _remove_classifier(network: nn.Module, name: str) -> tuple[int, str]:
     """Replaces the last linear layer by the identity; returns the layer's input width and its name.
 
     Raises:
-        ModelError: if the network does not end in one linear layer.
+        ModelError: if the network does not end in one linear layer, or has classifiers for training only.
     """
+    if getattr(network, "aux_logits", False):
+        raise ModelError(
+            f"backbone torchvision:{name} with aux_logits True: returns the outputs of several classifiers; "
+            "remove VTN.BACKBONE.ARGS.aux_logits"
+        )
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear or getattr(network, "aux_logits", False):
+    if not linear:
         raise ModelError(
             f"backbone torchvision:{name}: must end in one linear layer; for this model register a module in "
             "BACKBONE_REGISTRY whose forward returns features"

@@ -22,7 +22,7 @@ from vtn.arguments.groups import BackboneConfig
 from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.splitting import build_splitter
 from vtn.backbones.frames.backbone_identity import constructor_options, describe_backbone
-from vtn.backbones.frames.encoding_network import EncodingNetwork, kind_of
+from vtn.backbones.frames.encoding_network import EncodingNetwork, LoadNote, kind_of
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
 from vtn.backbones.maps.token_grid import TokenGrid
 from vtn.backbones.tuning.apply import apply_tuning
@@ -48,7 +48,8 @@ class BackboneModel(nn.Module):
             time steps; None: single frames are encoded.
         act_checkpoint: whether the backward pass recomputes the backbone's activations.
         inference_dtype: dtype of matrix products after :meth:`prepare_inference`, None: the parameters' own.
-        frame_mean, frame_std, frame_size, frame_interpolation: see ``slowfast.models.capabilities``.
+        frame_mean, frame_std, frame_size, frame_interpolation, has_published_weights: see
+            ``slowfast.models.capabilities``.
 
     Raises:
         ModelError: for a backbone that is unknown or does not accept its arguments.
@@ -81,6 +82,7 @@ class BackboneModel(nn.Module):
         self.frame_interpolation = built.interpolation
         self.frame_mean = built.mean
         self.frame_std = built.std
+        self.has_published_weights = config.pretrained and not config.checkpoint
         self.chunk_frames = config.chunk_frames
         self.act_checkpoint = config.act_checkpoint
         self._recomputes_blocks = config.act_checkpoint and config.act_checkpoint_every > 0
@@ -91,6 +93,8 @@ class BackboneModel(nn.Module):
         self._frozen_encoding: EncodingNetwork | None = None
         self._kind = kind_of(self.backbone)
         self.register_load_state_dict_pre_hook(_reset_inference)
+        self._loads = LoadNote()
+        self.backbone.register_load_state_dict_pre_hook(self._loads)
 
     def train(self, mode: bool = True) -> Self:
         """Sets training or evaluation mode; frozen modules of the backbone stay in evaluation mode."""
@@ -119,14 +123,15 @@ class BackboneModel(nn.Module):
     def prepare_encoding(self, setup: EncodingSetup | None, sample: Tensor | None = None) -> None:
         """Sets how features are computed without gradients, by a prepared copy of the backbone.
 
-        ``train()``, loading weights and moving the model undo it. Weights that are changed in place
-        afterwards do not take effect.
+        ``train()``, loading weights into the model or its backbone, and moving the model undo it. Weights
+        that are changed in place afterwards do not take effect.
 
         Args:
             setup: None: no copy, as in training.
             sample: normalised float frames (1, 3, T, H, W) of the size that is encoded; T is at least the
                 length of a clip.
         """
+        self._drop_stale_copies()
         self._encoding = None
         if setup is not None and sample is not None:
             self.eval()
@@ -143,6 +148,7 @@ class BackboneModel(nn.Module):
             dtype: of matrix products, unless the backbone has a dtype of its own; None: float32.
             sample: as in :meth:`prepare_encoding`.
         """
+        self._drop_stale_copies()
         self._frozen_encoding = None
         dtype = self._frozen_dtype or dtype
         has_norms = bool(batch_norms(self.backbone))
@@ -155,6 +161,11 @@ class BackboneModel(nn.Module):
             return None
         self._frozen_encoding = prepared
         return replace(setup, fold=prepared.num_folded > 0)
+
+    def _drop_stale_copies(self) -> None:
+        """Drops prepared copies if weights were loaded into the backbone alone since the last call."""
+        if self._loads.take():
+            self._encoding = self._frozen_encoding = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns the state of a copied or pickled model, which has no prepared copy for training."""
@@ -185,6 +196,7 @@ class BackboneModel(nn.Module):
         torch.Size([2, 6, 24])
         """
         check_frames(frames)
+        self._drop_stale_copies()
         if problem := self.frame_size_problem(*frames.shape[-2:]):
             raise InputError(problem)
         if self._splitter is not None:
@@ -261,9 +273,11 @@ class BackboneModel(nn.Module):
 
     def feature_dtypes(self) -> Mapping[str, str]:
         """Returns the dtypes in which features are now computed, which change them slightly."""
+        self._drop_stale_copies()
         dtypes = {"frozen dtype": str(self._frozen_dtype), "inference dtype": str(self.inference_dtype)}
         if self._encoding is not None and self._encoding.setup.precision != "float32":
-            dtypes["encoding"] = self._encoding.setup.precision
+            # Compilation changes features by rounding only.
+            dtypes["encoding"] = replace(self._encoding.setup, compile=False).describe()
         return dtypes
 
     def memory_remedies(self, *, training: bool) -> list[str]:

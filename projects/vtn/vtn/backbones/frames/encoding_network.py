@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,27 @@ from slowfast.models.kernels.packed_linear import pack_linears
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Convolutions that overlap; fewer of them belong to the patch embedding of a transformer.
 _FEW = 4
+
+
+class LoadNote:
+    """A hook that notes that a network is about to load weights, after which prepared copies are stale.
+
+    An object of its own, which knows neither the network nor its model: the network alone can be copied.
+    """
+
+    def __init__(self) -> None:
+        self._loaded = False
+
+    def __call__(self, *_: object) -> None:
+        self._loaded = True
+
+    def take(self) -> bool:
+        """Returns whether weights were loaded since the last call."""
+        if not self._loaded:  # a graph that is exported must not change attributes
+            return False
+        self._loaded = False
+        return True
+
 
 ReadFeatures = Callable[[nn.Module, Tensor], Tensor]
 """Maps (network, images (N, 3, H, W) or clips) to features."""
@@ -60,7 +82,15 @@ class EncodingNetwork:
             _cast_products(self._network, self.dtype, setup.exact_layers)
             if not setup.compile:  # the compiler arranges the weights itself
                 pack_linears(self._network, self.dtype)
-        self._compiled = torch.compile(self._compute, dynamic=False) if setup.compile else None
+        self._compiled = self._compile()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state of a copied or pickled object, without the compiled function, which is bound."""
+        return {**self.__dict__, "_compiled": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._compiled = self._compile()
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -80,6 +110,9 @@ class EncodingNetwork:
         """Returns how many of the images (N, 3, H, W), or clips, should be encoded at once."""
         pixels = images.shape[2:].numel()  # of all frames of a clip
         return images_per_pass(self._kind, pixels, images.device, bits=32 if self.dtype is None else 16)
+
+    def _compile(self) -> Callable[[Tensor], Tensor] | None:
+        return torch.compile(self._compute, dynamic=False) if self.setup.compile else None
 
     def _compute(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype is not None):

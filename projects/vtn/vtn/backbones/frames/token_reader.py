@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
+from slowfast.distributed.dtensor import is_sharded
 from slowfast.errors import ModelError
 from vtn.arguments.groups import BackboneConfig
 from vtn.backbones.base import Backbone
+from vtn.backbones.frames.trial import runs, unused_parameters
 from vtn.backbones.maps.feature_map import MapFunction, MapTrial, try_map
 from vtn.backbones.maps.token_grid import TokenGrid
+from vtn.backbones.tuning.lora import check_adapters, has_adapters
 
 _USUAL_SIZE = 224
 
@@ -36,6 +40,7 @@ class TokenReader:
     backbone: Backbone
     grid: TokenGrid
     _trials: dict[tuple[int, ...], MapTrial] = field(default_factory=dict, repr=False, compare=False)
+    _accepted: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) to features (N, F), or (N, M, F) for M > 1.
@@ -52,12 +57,22 @@ class TokenReader:
         Frozen parameters need no gradient, which DistributedDataParallel does not accept to be missing.
 
         Raises:
-            ModelError: for a backbone without the feature map, stage or class token that the grid needs.
+            ModelError: for a backbone without the feature map, stage or class token that the grid needs, and
+                for adapters none of which has an influence.
         """
         network = self.backbone.network
-        if self.grid.is_pooled or not self._takes_frames:
+        if not self._takes_frames:
             return self.backbone.feature_dim
         size = self.backbone.image_size or _USUAL_SIZE
+        if (self.grid.is_pooled or has_adapters(network)) and any(
+            p.requires_grad for p in network.parameters()
+        ):
+            unused = unused_parameters(network, self, self._size(size, size))
+            check_adapters(network, unused)
+            for name in unused:
+                network.get_parameter(name).requires_grad_(False)
+        if self.grid.is_pooled:
+            return self.backbone.feature_dim
         trial = self._try(size, size)
         if self.grid.class_token and not trial.has_class_token:
             raise ModelError(
@@ -69,8 +84,18 @@ class TokenReader:
         return trial.feature_dim
 
     def map_problem(self, height: int, width: int) -> str:
-        """Returns why the map of images of that size in pixels is too small, with a remedy, or ""."""
-        if self.grid.is_pooled or not self._takes_frames:
+        """Returns why images of that size in pixels are refused or their map is too small, or "".
+
+        The reason has a remedy.
+        """
+        if not self._takes_frames:
+            return ""
+        if self._is_refused(height, width):
+            return (
+                f"images have {height}×{width} pixels, which {type(self.backbone.network).__name__} does not "
+                f"accept; use crops of {self.backbone.image_size} pixels, the size of its training"
+            )
+        if self.grid.is_pooled:
             return ""
         # A trial takes up to a second, and whole pictures have many sizes. A map does not shrink when the
         # image grows, so that an image needs no trial if a smaller one has a large enough map.
@@ -103,11 +128,34 @@ class TokenReader:
     def _fits(self, trial: MapTrial) -> bool:
         return trial.height >= self.grid.rows and trial.width >= self.grid.columns
 
+    def _is_refused(self, height: int, width: int) -> bool:
+        """Returns whether a network whose sizes are not known fails for a square crop.
+
+        Whole pictures have too many sizes for a trial of each.
+        """
+        backbone, own = self.backbone, self.backbone.image_size
+        is_known = backbone.fixed_size or backbone.size_multiple > 1 or backbone.clip is not None
+        if is_known or own is None or height != width or height == own or torch.compiler.is_compiling():
+            return False
+        if any(is_sharded(weight) for weight in backbone.network.parameters()):
+            return False  # cannot be copied; the sizes of the configuration are tried before
+        if height not in self._accepted:
+            # A network that does not run on the meta device at all is left to the first real images.
+            self._accepted[height] = self._runs(height) or not self._runs(own)
+        return not self._accepted[height]
+
+    def _runs(self, side: int) -> bool:
+        return runs(self.backbone.network, self, (side, side))
+
     def _try(self, height: int, width: int) -> MapTrial:
-        clip = self.backbone.clip
-        size = (height, width) if clip is None else (clip.frames, height, width)
+        size = self._size(height, width)
         if size not in self._trials:
             self._trials[size] = try_map(
                 self.backbone.network, self._map, self.grid.stage, size, class_token=self.grid.class_token
             )
         return self._trials[size]
+
+    def _size(self, height: int, width: int) -> tuple[int, ...]:
+        """Returns (H, W), or (t, H, W) of a clip encoder's clips."""
+        clip = self.backbone.clip
+        return (height, width) if clip is None else (clip.frames, height, width)

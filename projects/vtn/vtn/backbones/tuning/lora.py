@@ -17,6 +17,8 @@ from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
+_ADAPTER = ".lora_"
+
 
 @dataclass(frozen=True)
 class LoRA:
@@ -81,6 +83,42 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
     network.register_load_state_dict_pre_hook(_accept_plain_weights)
 
 
+def has_adapters(network: nn.Module) -> bool:
+    """Returns whether a network has adapters."""
+    return any(_ADAPTER in name for name, _ in network.named_parameters())
+
+
+def check_adapters(network: nn.Module, unused: set[str]) -> None:
+    """Warns of adapters of layers that the network does not call although it uses their weights.
+
+    timm's EVA and BEiT compute queries, keys and values in this way. Such adapters have no influence.
+
+    Args:
+        unused: names of the parameters without influence on the features.
+
+    Raises:
+        ModelError: if all adapters are such.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    adapted = {name.partition(_ADAPTER)[0] for name in names if _ADAPTER in name}
+    active = {name.partition(_ADAPTER)[0] for name in names if _ADAPTER in name and name not in unused}
+    # Layers that the features do not need at all, such as those of later stages, are no reason to warn.
+    bypassed = [layer for layer in sorted(adapted - active) if f"{layer}.base_layer.weight" not in unused]
+    if not bypassed:
+        return
+    if not active:
+        raise ModelError(
+            "VTN.BACKBONE.LORA.TARGETS: must name layers that the network calls; it uses the weights of "
+            f"{len(bypassed)} of them, such as {bypassed[0]}, without calling them, so that adapters have no "
+            "effect"
+        )
+    logger.warning(
+        "LoRA has no effect on %d of %d layers, such as %s: the network uses their weights without calling "
+        "them; their adapters are not trained",
+        len(bypassed), len(adapted), bypassed[0],
+    )  # fmt: skip
+
+
 def merge_lora(network: nn.Module) -> nn.Module:
     """Adds the product of each adapter to the weight of its layer in place; returns the network.
 
@@ -116,5 +154,5 @@ def _accept_plain_weights(network: nn.Module, state: dict[str, Any], prefix: str
             if (plain := f"{prefix}{name}.{kind}") in state:
                 state[f"{prefix}{name}.base_layer.{kind}"] = state.pop(plain)
     for name, tensor in own.items():
-        if ".lora_" in name:
+        if _ADAPTER in name:
             state.setdefault(prefix + name, tensor)

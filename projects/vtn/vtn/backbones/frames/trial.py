@@ -1,0 +1,49 @@
+"""Trials of a network on the meta device: sizes that it accepts, and parameters without influence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vtn.backbones.maps.feature_map import meta_copy
+
+ReadFeatures = Callable[[nn.Module, Tensor], Tensor]
+
+
+def runs(network: nn.Module, compute: ReadFeatures, size: Sequence[int]) -> bool:
+    """Returns whether a network computes features of images of that size (H, W) on the meta device."""
+    try:
+        with torch.no_grad():
+            _compute(meta_copy(network), compute, size)
+    except Exception:  # any network may run here, with errors of any type
+        return False
+    return True
+
+
+def unused_parameters(network: nn.Module, compute: ReadFeatures, size: Sequence[int]) -> set[str]:
+    """Returns the names of the parameters, frozen ones included, that have no influence on the features.
+
+    The result is empty for a network that does not run on the meta device.
+
+    Args:
+        compute: maps (network, images (1, 3, H, W), or a clip) to features.
+        size: (H, W) of the image in pixels, or (t, H, W) of a clip.
+    """
+    try:
+        trial = meta_copy(network)
+        weights = {name: weight for name, weight in trial.named_parameters() if weight.is_floating_point()}
+        for weight in weights.values():
+            weight.requires_grad_(True)
+        with torch.enable_grad():
+            features = _compute(trial, compute, size)
+        gradients = torch.autograd.grad(features.sum(), list(weights.values()), allow_unused=True)
+    except Exception:  # as above
+        return set()
+    return {name for name, gradient in zip(weights, gradients, strict=True) if gradient is None}
+
+
+def _compute(trial: nn.Module, compute: ReadFeatures, size: Sequence[int]) -> Tensor:
+    dtype = next((weight.dtype for weight in trial.parameters() if weight.is_floating_point()), torch.float32)
+    return compute(trial.eval(), torch.zeros(1, 3, *size, device="meta", dtype=dtype))
