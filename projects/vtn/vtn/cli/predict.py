@@ -227,7 +227,7 @@ def _check_source_form(parser: argparse.ArgumentParser, args: argparse.Namespace
         parser.error("--live: follows one VIDEO; give exactly one")
     if [args.json, args.csv, args.jsonl].count("-") > 1:
         parser.error("-: only one of --json, --csv and --jsonl can be standard output")
-    files = {}
+    files: dict[Path, str] = {}
     for option in ("json", "csv", "jsonl"):
         path = getattr(args, option)
         if path and path != "-" and (other := files.setdefault(Path(path).resolve(), option)) != option:
