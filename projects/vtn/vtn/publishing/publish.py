@@ -149,7 +149,7 @@ def _load_configuration(
     All other keys have their defaults: a configuration names paths of the computer that trained in many keys.
 
     Raises:
-        CheckpointError: where there is no configuration, and where one of these parts names a path.
+        CheckpointError: without a configuration, and where one of these parts names a path.
     """
     from slowfast.config import load_config
     from slowfast.config.defaults import project_sections
