@@ -52,7 +52,6 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("vtn.head",),
     ("vtn.backbones",),
     ("vtn.folder",),
-    ("vtn.predictor.untrusted",),  # checks of folders and checkpoints, before they become models
     ("vtn.hub",),
     ("vtn.frame_model",),
     ("vtn.attentive_probe", "vtn.frame_average", "vtn.model"),

@@ -153,7 +153,7 @@ def _load_configuration(
     """
     from slowfast.config import load_config
     from slowfast.config.defaults import project_sections
-    from vtn.predictor.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
+    from vtn.folder.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
 
     if config:
         source, text = str(config), load_config(config, NOTHING_TO_RUN).dump()
