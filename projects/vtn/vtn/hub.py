@@ -197,7 +197,7 @@ def _check_backbone(
         model_id: the folder, for messages.
         is_chosen: whether the user has given the backbone.
     """
-    from vtn.predictor.untrusted import check_backbone
+    from vtn.folder.untrusted import check_backbone
 
     name, args = arguments.backbone.name, arguments.backbone.args
     if isinstance(name, str):  # otherwise it is a module

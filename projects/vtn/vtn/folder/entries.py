@@ -77,7 +77,7 @@ def default_labels(num_classes: int) -> list[str]:
 
 
 # Score activation -> the problem type for which the pipeline of ``transformers`` applies it. It applies
-# nothing to "regression", and softmax where there is no type; the loss of these models is not affected.
+# nothing to "regression", and softmax without a type; the loss of these models is not affected.
 _PROBLEM_TYPES = {"sigmoid": "multi_label_classification", "none": "regression"}
 
 

@@ -31,9 +31,7 @@ from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
 from vtn.factory import load_checkpoint
 from vtn.folder.entries import NEEDED_ENTRIES
-from vtn.frame_model import FrameModel
-from vtn.hub import HubModel, read_arguments
-from vtn.predictor.untrusted import (
+from vtn.folder.untrusted import (
     NOTHING_TO_RUN,
     check_archive,
     check_backbone,
@@ -43,6 +41,8 @@ from vtn.predictor.untrusted import (
     count_stored,
     read_config_text,
 )
+from vtn.frame_model import FrameModel
+from vtn.hub import HubModel, read_arguments
 from vtn.publishing.zoo import find_published
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

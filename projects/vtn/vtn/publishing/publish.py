@@ -149,11 +149,11 @@ def _load_configuration(
     All other keys have their defaults: a configuration names paths of the computer that trained in many keys.
 
     Raises:
-        CheckpointError: where there is no configuration, and where one of these parts names a path.
+        CheckpointError: without a configuration, and where one of these parts names a path.
     """
     from slowfast.config import load_config
     from slowfast.config.defaults import project_sections
-    from vtn.predictor.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
+    from vtn.folder.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
 
     if config:
         source, text = str(config), load_config(config, NOTHING_TO_RUN).dump()

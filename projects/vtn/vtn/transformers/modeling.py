@@ -22,8 +22,8 @@ from transformers.modeling_utils import PreTrainedModel
 from slowfast.errors import CheckpointError, InputError, first_line
 from vtn.folder.entries import arguments_as_json
 from vtn.folder.layout import write_folder
+from vtn.folder.untrusted import check_backbone, count_safetensors
 from vtn.predictor.source import check_model, find_model_class
-from vtn.predictor.untrusted import check_backbone, count_safetensors
 from vtn.transformers.configuration import VTNConfig, take_arguments
 
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
