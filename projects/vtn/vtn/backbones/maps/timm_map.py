@@ -23,9 +23,9 @@ def timm_map(network: Any, images: Tensor, stage: int) -> FeatureMap:
     """Returns a map of a timm model; see :data:`vtn.backbones.maps.feature_map.MapFunction`.
 
     The last map is the output of ``forward_features``, with the norm ``fc_norm`` of transformers. Networks
-    whose final norm is a part of their head, after the pooling (ConvNeXt, DaViT, EdgeNeXt), give a map without
-    it: its mean is not the pooled feature. The last block by its number is the last map before ``fc_norm``,
-    which differs from stage 0 for BEiT and EVA.
+    whose final norm is a part of their head, after the pooling (ConvNeXt, DaViT, EdgeNeXt), give a map
+    without it: its mean is not the pooled feature. The last block by its number is the map before
+    ``fc_norm``, which differs from stage 0 for BEiT and EVA.
 
     Raises:
         ModelError: for a stage that the model does not have, and for models without maps.

@@ -102,7 +102,7 @@ def check_adapters(network: nn.Module, unused: set[str]) -> None:
     names = [name for name, _ in network.named_parameters()]
     adapted = {name.partition(_ADAPTER)[0] for name in names if _ADAPTER in name}
     active = {name.partition(_ADAPTER)[0] for name in names if _ADAPTER in name and name not in unused}
-    # Layers that the features do not need at all, such as those of later stages, are no reason to warn.
+    # Layers that the features do not need at all, such as those of later stages, are left out.
     bypassed = [layer for layer in sorted(adapted - active) if f"{layer}.base_layer.weight" not in unused]
     if not bypassed:
         return
