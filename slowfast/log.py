@@ -145,11 +145,11 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
             _report_once(f"{_metrics_path}: cannot be written ({error.strerror}); metrics are lost")
 
 
-def log_once(logger: logging.Logger, message: str) -> None:
-    """Logs a line of level INFO, at most once per run of this process (per :func:`setup_logging`)."""
+def log_once(logger: logging.Logger, message: str, level: int = logging.INFO) -> None:
+    """Logs a line, at most once per run of this process (per :func:`setup_logging`)."""
     if message not in _logged:
         _logged.add(message)
-        logger.info("%s", message)
+        logger.log(level, "%s", message)
 
 
 class _TerminalHandler(logging.StreamHandler[TextIO]):

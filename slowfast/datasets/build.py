@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -145,9 +146,13 @@ def read_annotations(cfg: CfgNode, split: str) -> Annotations:
     return found
 
 
+def _key_of(split: str) -> str:
+    return "TEST.DATASET" if split == "test" else "TRAIN.DATASET"
+
+
 def _name_of(cfg: CfgNode, split: str) -> str:
     section = "TEST" if split == "test" else "TRAIN"
-    return f"{section}.DATASET = {cfg[section].DATASET!r}"
+    return f"{_key_of(split)} = {cfg[section].DATASET!r}"
 
 
 def _build_registered(cfg: CfgNode, split: str) -> Any:
@@ -157,7 +162,14 @@ def _build_registered(cfg: CfgNode, split: str) -> Any:
     # PySlowFast registers classes under their names and looks them up with a capital letter.
     if name not in DATASET_REGISTRY and name.capitalize() in DATASET_REGISTRY:
         name = name.capitalize()
-    return DATASET_REGISTRY.get(name)(cfg, split)
+    return _registry_for(split).get(name)(cfg, split)
+
+
+def _registry_for(split: str) -> Registry[Callable[[CfgNode, str], Any]]:
+    """Returns the registry of data sets with the key that chooses that of ``split``, for messages."""
+    registry = copy.copy(DATASET_REGISTRY)  # a shallow copy, which shares the entries
+    registry.key = _key_of(split)
+    return registry
 
 
 def build_dataset(

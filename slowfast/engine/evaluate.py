@@ -7,6 +7,7 @@ V videos, B views of a batch, K classes.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +24,26 @@ from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
 from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
 from slowfast.interrupt import Interrupt
+from slowfast.log import get_logger, log_once
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.losses import LossFunction
+from slowfast.models.objective.training_loss import require_mean
 from slowfast.models.precision import Precision
-from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY, ScoreActivation
+from slowfast.models.score_activations import (
+    SCORE_ACTIVATION_REGISTRY,
+    ScoreActivation,
+    are_distributions,
+    softmax,
+)
+
+logger = get_logger(__name__)
+
+_ACTIVATED_TWICE = (
+    "the outputs of the model are in 0 … 1 and sum to 1 over the classes, as scores after a softmax, and "
+    "MODEL.HEAD_ACT softmax is applied to them once more: the loss of evaluations, merged views and "
+    "calibration are then wrong. Remove the activation from the model's forward, which must return logits in "
+    "evaluation, too; or set MODEL.HEAD_ACT none, with which the loss stays wrong"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,9 +242,12 @@ class _Scorer:
         finite = logits.isfinite().all(dim=1).tolist()
         usable = [row for row, is_finite in enumerate(finite) if is_finite]
         if self.loss is not None and usable:
-            loss = self.loss(logits[usable], labels[usable].to(logits.device))
+            loss = require_mean(self.loss(logits[usable], labels[usable].to(logits.device)))
             into.loss_sum += float(loss) * len(usable)
             into.num_scored += len(usable)
+        is_first = not into.merged
+        if is_first and self.activation is softmax and are_distributions(logits[usable]):
+            log_once(logger, _ACTIVATED_TWICE, logging.WARNING)
         rows = self.activation(logits).cpu().numpy()
         for (video, view), label, row, is_finite in zip(keys, labels.numpy(), rows, finite, strict=True):
             if is_finite:

@@ -23,7 +23,7 @@ from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.testing.order_test import run_order_tests
 from slowfast.engine.testing.reports import build_model_reports, build_test_reports
 from slowfast.engine.training.training_log import log_broken
-from slowfast.errors import CheckpointError, DataError
+from slowfast.errors import AnnotationError, CheckpointError, ConfigError, DataError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.models.frame_format import adopt_frame_format
@@ -31,6 +31,25 @@ from slowfast.solver.ema import evaluates_average
 from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
+
+_NEEDED_LATER = "(needed for the test after the training; TEST.ENABLE False trains without it)"
+
+
+def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt) -> None:
+    """Builds the evaluation of a later test and discards it, so that its errors appear before the training.
+
+    Args:
+        model: of the training; a test builds its own.
+
+    Raises:
+        SlowFastError: as the test would; no video is decoded.
+    """
+    try:
+        find_groups(cfg, build_evaluator(cfg, "test", model, world, interrupt).dataset)
+    except ConfigError as error:
+        raise ConfigError(*(f"{problem} {_NEEDED_LATER}" for problem in error.problems)) from error
+    except (AnnotationError, DataError) as error:
+        raise type(error)(f"{error} {_NEEDED_LATER}") from error
 
 
 def run_test(
@@ -57,7 +76,7 @@ def run_test(
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
-    if evaluation is not None and (groups := _find_groups(cfg, evaluator.dataset)) is not None:
+    if evaluation is not None and (groups := find_groups(cfg, evaluator.dataset)) is not None:
         of_videos = tuple(groups[video] for video in evaluation.video_ids)
         evaluation = dataclasses.replace(evaluation, groups=of_videos)
     data = cfg.DATA
@@ -106,7 +125,7 @@ def _report(
     return metrics
 
 
-def _find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
+def find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
     """Returns the group of each video of the list; None where each video is a group of its own.
 
     Raises:

@@ -9,13 +9,22 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from slowfast.errors import ConfigError, InputError
+from slowfast.errors import ConfigError, InputError, SlowFastError
+from slowfast.log import get_logger, log_once
+
+logger = get_logger(__name__)
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # Arguments of forward() after the frames.
 _OPTIONAL = {"positions", "mask"}
+_FILLED = (
+    "{}.forward does not take `mask`: in batches of clips of different lengths, the last frame of a shorter "
+    "clip is repeated"
+)
 
 
 def adapt_class(model_class: Any, name: str) -> Any:
@@ -88,23 +97,67 @@ def _optional_arguments(model_class: Any) -> set[str] | None:
 
 
 def _with_all_arguments(model_class: Any, accepted: set[str]) -> type[nn.Module]:
-    """Returns a subclass whose ``forward`` has all arguments and passes on the ``accepted`` ones."""
+    """Returns a subclass whose ``forward`` has all arguments and passes on the ``accepted`` ones.
+
+    Without ``mask``, the last frame of a shorter clip is repeated. Errors of the model's own code get a hint.
+    """
 
     def forward(
         self: nn.Module, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    ) -> Any:
         if mask is not None and "mask" not in accepted:
-            raise InputError(
-                f"{model_class.__name__}.forward: must take `mask` where clips of different lengths form a "
-                "batch; add this argument, or use batches of one clip"
-            )
+            if not torch.compiler.is_compiling():
+                log_once(logger, _FILLED.format(model_class.__name__))
+            frames, mask = fill_up(frames, mask, frames.shape[2]), None
         given = {"positions": positions, "mask": mask}
-        logits: Tensor = model_class.forward(self, frames, **{key: given[key] for key in accepted})
-        return logits
+        arguments = {key: given[key] for key in accepted}
+        if torch.compiler.is_compiling():  # torch.compile reports errors itself
+            return model_class.forward(self, frames, **arguments)
+        try:
+            return model_class.forward(self, frames, **arguments)
+        except Exception as error:
+            if not isinstance(error, SlowFastError):
+                error.add_note(_describe_call(model_class, frames))
+            raise
 
     # The same names, since hashes and messages contain them.
     names = {key: getattr(model_class, key) for key in ("__module__", "__qualname__", "__doc__")}
     return type(model_class.__name__, (model_class,), {**names, "forward": forward})
+
+
+def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:
+    """Returns clips of ``num_frames`` frames; their last real frame replaces masked and missing frames.
+
+    Args:
+        frames: (B, 3, T, H, W).
+        mask: (B, T) bool, True where a frame is real; None: all frames are.
+
+    Returns:
+        (B, 3, num_frames, H, W).
+
+    Raises:
+        InputError: for a clip without a real frame.
+    """
+    index = torch.arange(num_frames, device=frames.device)
+    real = (index < frames.shape[2])[None]  # (1, num_frames)
+    if mask is not None:
+        # A GPU's mask is not asked, since the answer would be waited for; the loader checks its batches.
+        if mask.is_cpu and not mask.any(dim=1).all():
+            empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+            raise InputError(f"mask: clips {empty} of the batch must have a real frame; leave them out")
+        real = F.pad(mask, (0, num_frames - mask.shape[1]), value=False)  # (B, num_frames)
+    last = torch.where(real, index, 0).amax(dim=1, keepdim=True)  # (B, 1), the last real frame
+    source = torch.where(real, index, last)[:, None, :, None, None]  # (B, 1, num_frames, 1, 1)
+    return frames.gather(2, source.expand(*frames.shape[:2], num_frames, *frames.shape[3:]))
+
+
+def _describe_call(model_class: Any, frames: Tensor) -> str:
+    """Returns a hint for an error in the code of a model."""
+    return (
+        f"{model_class.__name__}.forward has received one tensor of shape {tuple(frames.shape)}, (clips, 3, "
+        "frames, height, width), and must return logits (clips, classes). A model written for PySlowFast "
+        "expects a list of such tensors: see 'From PySlowFast' in docs/EXTENDING.md"
+    )
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

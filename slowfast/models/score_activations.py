@@ -14,6 +14,9 @@ from slowfast.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Of the sum of scores that a model has computed in float32.
+_SUM_TOLERANCE = 1e-3
+
 ScoreActivation = Callable[["Tensor"], "Tensor"]
 
 SCORE_ACTIVATION_REGISTRY: Registry[ScoreActivation] = Registry("score activation", "MODEL.HEAD_ACT")
@@ -37,3 +40,11 @@ def sigmoid(logits: Tensor) -> Tensor:
 def identity(logits: Tensor) -> Tensor:
     """Returns the logits."""
     return logits
+
+
+def are_distributions(logits: Tensor) -> bool:
+    """Returns whether outputs (B, K) are distributions over two classes or more, as after a softmax."""
+    if logits.shape[0] == 0 or logits.shape[1] < 2:
+        return False
+    is_one = (logits.sum(dim=1) - 1).abs() <= _SUM_TOLERANCE
+    return bool((is_one & ((logits >= 0) & (logits <= 1)).all(dim=1)).all())

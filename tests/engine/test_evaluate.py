@@ -16,8 +16,9 @@ from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.prediction_file import load_predictions, predictions_of, save_predictions
 from slowfast.engine.training.training_log import validation_metrics
-from slowfast.errors import DataError, NotFiniteError
+from slowfast.errors import ConfigError, DataError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.log import close_logging
 from slowfast.models.losses import LOSS_REGISTRY, bce_logit, cross_entropy
 from tests.support.processes import run_ranks
 from tests.support.tiny import Tiny, tiny_config
@@ -128,6 +129,32 @@ def test_softmax_scores_of_videos_with_several_classes_are_warned_about(
         cfg = tiny_config(colour_videos, tmp_path, *options, activation)
         build_evaluator(cfg, "test", Tiny(), World(), Interrupt())
         assert ("sigmoid is usual for videos of several classes" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("logits", "head_act", "warned"),
+    [
+        ([[1, 0, 0], [0, 1, 0]], "softmax", True),
+        ([[1, 0, 0], [0, 1, 0]], "none", False),
+        ([[1, 0, 0], [1, 1, 0]], "softmax", False),  # the second does not sum to 1
+        ([[1, 0, 0], [0, 3, 254]], "softmax", False),
+    ],
+)
+def test_outputs_that_are_scores_already_are_warned_about_once(
+    logits: list[list[int]], head_act: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PySlowFast's models apply the activation themselves in evaluation."""
+    close_logging()  # a new run
+    views = batch(*((video, 0, 0, row) for video, row in enumerate(logits)))
+    for _ in range(2):
+        evaluate(FirstPixels(), [views], num_classes=3, head_act=head_act, **PLAIN)
+    assert caplog.text.count("MODEL.HEAD_ACT softmax is applied to them once more") == warned
+
+
+def test_a_loss_of_each_clip_is_refused_with_the_remedy() -> None:
+    views = batch((0, 0, 0, [5, 0, 1]), (1, 0, 1, [0, 3, 0]))
+    with pytest.raises(ConfigError, match=r"MODEL.LOSS_FUNC: must return one value.*\(2,\).*losses.mean\(\)"):
+        run([views], loss=LOSS_REGISTRY.forms_of("cross_entropy").each)
 
 
 def test_a_signal_ends_an_evaluation_between_two_batches() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from fvcore.common.config import CfgNode
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from slowfast.engine.run import run
-from slowfast.errors import ConfigError, InputError
+from slowfast.errors import ConfigError, InputError, describe_error
 from slowfast.models.adapter import adapt_class
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.capabilities import FeatureModel, FrameByFrameModel, VideoModel
@@ -107,8 +109,59 @@ def test_positions_and_mask_are_passed_on_where_forward_has_them(registered: Any
     registered(Own)
     model = build_model(config(tmp_path))
     assert model(frames, positions, None).shape == (2, CLASSES)
-    with pytest.raises(InputError, match=r"Own\.forward: must take `mask`"):
-        model(frames, positions, mask)
+
+
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_the_last_frame_fills_up_shorter_clips_of_a_model_without_mask(lengths: list[int], seed: int) -> None:
+    frames = torch.randn(len(lengths), 3, max(lengths), 2, 2, generator=torch.Generator().manual_seed(seed))
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    model = adapt_class(Own, "Own")(CfgNode({"MODEL": {"NUM_CLASSES": CLASSES}}))
+    for row, logits in enumerate(model(frames, None, mask)):
+        clip = frames[row, :, : lengths[row]]
+        filled = torch.cat([clip, clip[:, -1:].expand(-1, max(lengths) - lengths[row], -1, -1)], dim=1)
+        torch.testing.assert_close(logits, model(filled[None])[0])
+
+
+def test_a_model_without_mask_trains_on_videos_of_different_lengths(
+    registered: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registered(Own)
+    videos = [(write_video(tmp_path / f"{i}.mp4", 3 + 6 * (i % 2), size=(40, 40)), i % 2) for i in range(4)]
+    for split in ("train", "val", "test"):
+        write_csv(tmp_path / f"{split}.csv", videos)
+    cfg = tiny_config(tmp_path, tmp_path / "run", "MODEL.MODEL_NAME", "Own", "SOLVER.MAX_EPOCH", 1)
+    assert run(cfg) == 0
+    assert caplog.text.count("Own.forward does not take `mask`") == 1
+
+
+class OfPathways(Own):
+    """A model whose ``forward`` takes PySlowFast's list of pathways."""
+
+    def forward(self, x: Any, bboxes: Any = None) -> Tensor:
+        return super().forward(x[0])
+
+
+def test_an_error_of_a_models_own_code_keeps_its_traceback_and_has_a_hint(
+    registered: Any, tmp_path: Path
+) -> None:
+    registered(OfPathways)
+    model = build_model(config(tmp_path))
+    with pytest.raises(IndexError) as caught:
+        model(torch.zeros(2, 3, 4, 8, 8))
+    text = describe_error(caught.value)
+    assert "super().forward(x[0])" in text  # the line of the user's code
+    assert "OfPathways.forward has received one tensor of shape (2, 3, 4, 8, 8)" in text.splitlines()[-1]
+
+
+def test_errors_with_a_remedy_of_their_own_get_no_hint(registered: Any, tmp_path: Path) -> None:
+    class Refusing(Own):
+        def forward(self, frames: Tensor) -> Tensor:
+            raise InputError("frames: must be larger")
+
+    registered(Refusing)
+    with pytest.raises(InputError) as caught:
+        build_model(config(tmp_path))(torch.zeros(2, 3, 4, 8, 8))
+    assert not hasattr(caught.value, "__notes__")
 
 
 def test_arguments_that_a_subclass_passes_on_are_accepted() -> None:

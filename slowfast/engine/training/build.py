@@ -26,6 +26,7 @@ from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.speed.cores import cores_of
 from slowfast.engine.speed.monitor import HeadroomMonitor
+from slowfast.engine.test import check_test_data
 from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.diagnosis import build_stall_detector
 from slowfast.engine.training.failure_budget import FailureBudget
@@ -93,11 +94,14 @@ def build_training_run(
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
     step = _build_step(cfg, model, dataset, world, precision, parallelism)
     evaluated.use(step.average if evaluates_average(cfg) else None)
+    evaluator = build_evaluator(cfg, "val", evaluated.network, world, interrupt)
+    if cfg.TEST.ENABLE:
+        check_test_data(cfg, evaluated.network, world, interrupt)
     return TrainingRun(
         step=step,
         loader=loader,
         mixer=_build_mixer(cfg, dataset, world, batch_size),
-        evaluator=build_evaluator(cfg, "val", evaluated.network, world, interrupt),
+        evaluator=evaluator,
         evaluated=evaluated,
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),

@@ -25,6 +25,7 @@ from slowfast.errors import DataError, InputError, TrainingError
 from slowfast.metrics import topk_correct
 from slowfast.models.capabilities import memory_remedies
 from slowfast.models.losses import LossFunction
+from slowfast.models.objective.training_loss import require_mean
 from slowfast.models.precision import Precision
 from slowfast.solver import set_learning_rate
 from slowfast.solver.ema import WeightAverage
@@ -194,7 +195,7 @@ class TrainStep:
             synchronization = nullcontext() if is_last else without_synchronization(self._network)
             with synchronization, self.precision.fast_attention():
                 micro_logits = self._forward(micro_batch)
-                loss = self._loss(micro_logits, micro_batch.label) * fraction
+                loss = require_mean(self._loss(micro_logits, micro_batch.label)) * fraction
                 self.scaler.scale(loss).backward()
             mean_loss = mean_loss + loss.detach()
             if fraction > 0:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slowfast.distributed.device import upload
+from slowfast.errors import ConfigError
 from slowfast.log import get_logger
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction
 from slowfast.models.objective.class_weights import (
@@ -116,6 +117,21 @@ class TrainingLoss:
         if self._independent:
             return self._weights[:, 0] + values * (self._weights[:, 1] - self._weights[:, 0])
         return values @ self._weights / values.sum(dim=1).clamp(min=1e-6)
+
+
+def require_mean(loss: Tensor) -> Tensor:
+    """Returns a loss of :func:`build_training_loss` or :func:`build_plain_loss` unchanged.
+
+    Raises:
+        ConfigError: for a loss with several values, whose gradient is not defined.
+    """
+    if loss.ndim:
+        raise ConfigError(
+            "MODEL.LOSS_FUNC: must return one value, the mean over the batch, and has returned a tensor of "
+            f"shape {tuple(loss.shape)}; end the function with `return losses.mean()`. Where class weights "
+            "need the losses of clips, register them by `each=`, see docs/EXTENDING.md"
+        )
+    return loss
 
 
 def build_plain_loss(cfg: CfgNode) -> LossFunction:

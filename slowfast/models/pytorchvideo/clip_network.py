@@ -10,12 +10,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from slowfast.errors import InputError
+from slowfast.models.adapter import fill_up
 
 
 class ClipNetwork(nn.Module):
@@ -96,32 +95,6 @@ class ClipNetwork(nn.Module):
         if block:
             return 1 + int(block[1]), blocks + 2
         return (blocks + 1 if name.startswith(("head.", "norm_embed.")) else 0), blocks + 2
-
-
-def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:
-    """Returns clips of ``num_frames`` frames; their last real frame replaces masked and missing frames.
-
-    Args:
-        frames: (B, 3, T, H, W).
-        mask: (B, T) bool, True where a frame is real; None: all frames are.
-
-    Returns:
-        (B, 3, num_frames, H, W).
-
-    Raises:
-        InputError: for a clip without a real frame.
-    """
-    index = torch.arange(num_frames, device=frames.device)
-    real = (index < frames.shape[2])[None]  # (1, num_frames)
-    if mask is not None:
-        # A GPU's mask is not asked, since the answer would be waited for; the loader checks its batches.
-        if mask.is_cpu and not mask.any(dim=1).all():
-            empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-            raise InputError(f"mask: clips {empty} of the batch must have a real frame; leave them out")
-        real = F.pad(mask, (0, num_frames - mask.shape[1]), value=False)  # (B, num_frames)
-    last = torch.where(real, index, 0).amax(dim=1, keepdim=True)  # (B, 1), the last real frame
-    source = torch.where(real, index, last)[:, None, :, None, None]  # (B, 1, num_frames, 1, 1)
-    return frames.gather(2, source.expand(*frames.shape[:2], num_frames, *frames.shape[3:]))
 
 
 def clip_options(cfg: CfgNode) -> dict[str, Any]:

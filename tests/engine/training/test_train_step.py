@@ -18,9 +18,9 @@ from slowfast.distributed.world import World
 from slowfast.engine.run import run
 from slowfast.engine.training.failure_budget import MAX_OVERFLOWS, FailureBudget
 from slowfast.engine.training.train_step import TrainStep
-from slowfast.errors import DeviceError, TrainingError
+from slowfast.errors import ConfigError, DeviceError, TrainingError
 from slowfast.models.build import MODEL_REGISTRY
-from slowfast.models.losses import cross_entropy
+from slowfast.models.losses import LOSS_REGISTRY, cross_entropy
 from slowfast.models.precision import Precision
 from slowfast.solver.ema import WeightAverage
 from tests.support.tiny import CLASSES, Tiny, tiny_config
@@ -55,6 +55,12 @@ def budget() -> FailureBudget:
 def take_steps(step: TrainStep, failures: FailureBudget, count: int) -> None:
     for _ in range(count):
         failures.check(TrainingProgress(), clips(), step(clips(), 0.1))
+
+
+def test_a_loss_of_each_clip_is_refused_with_the_remedy() -> None:
+    step = step_of(Tiny(), loss=LOSS_REGISTRY.forms_of("cross_entropy").each)
+    with pytest.raises(ConfigError, match=r"MODEL.LOSS_FUNC: must return one value.*\(2,\).*losses.mean\(\)"):
+        step(clips(), 0.1)
 
 
 class Attending(nn.Module):
