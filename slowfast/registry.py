@@ -62,6 +62,8 @@ class Registry(Generic[T]):
     Args:
         kind: the kind of component, for messages ("model", "data set").
         key: the config key whose value is a name in this registry, for messages.
+        foreign: well-known names of other frameworks that this registry may lack, in lower case -> the remedy
+            for messages, in place of similar names, which may be of another thing.
 
     >>> greetings = Registry("greeting", "DEMO.GREETING")
     >>> @greetings.register()
@@ -73,9 +75,10 @@ class Registry(Generic[T]):
     (['polite'], False)
     """
 
-    def __init__(self, kind: str, key: str) -> None:
+    def __init__(self, kind: str, key: str, foreign: Mapping[str, str] = MappingProxyType({})) -> None:
         self.kind = kind
         self.key = key
+        self.foreign = foreign
         self._entries: dict[str, T] = {}
 
     def register(self, name: str | None = None) -> Callable[[T], T]:
@@ -99,12 +102,14 @@ class Registry(Generic[T]):
         """Returns the object registered under ``name``; imports the projects' modules where it is unknown.
 
         Raises:
-            ConfigError: for an unknown name, with the nearest names or else all of them.
+            ConfigError: for an unknown name, with its remedy in ``foreign``, the nearest names or else all.
         """
         if name not in self._entries:
             import_project_modules()
         if name not in self._entries:
-            hint = did_you_mean(name, {n: n for n in self}, otherwise=f"choose one of {', '.join(self)}")
+            hint = self.foreign.get(name.lower()) or did_you_mean(
+                name, {n: n for n in self}, otherwise=f"choose one of {', '.join(self)}"
+            )
             raise ConfigError(f"{self.key} = {name!r}: must be a registered {self.kind}; {hint}")
         return self._entries[name]
 

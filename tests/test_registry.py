@@ -31,6 +31,16 @@ def test_an_unknown_name_gets_a_suggestion(registry: Registry) -> None:
         registry.get("X")
 
 
+def test_a_name_of_another_framework_gets_its_remedy_until_it_is_registered() -> None:
+    registry: Registry = Registry("model", "MODEL.MODEL_NAME", foreign={"mvit": "PTVMViT is version 1"})
+    registry.register("PTVMViT")(object)
+    with pytest.raises(ConfigError, match=r"'MViT': must be a registered model; PTVMViT is version 1$"):
+        registry.get("MViT")
+    assert list(registry) == ["PTVMViT"]
+    registry.register("MViT")(int)
+    assert registry.get("MViT") is int
+
+
 def test_two_objects_cannot_share_a_name(registry: Registry) -> None:
     registry.register("net")(object)
     registry.register("net")(object)  # the same object again, as after a reload, is accepted

@@ -110,10 +110,7 @@ def summarize(predictions: Predictions) -> str:
     videos = counted(len(predictions.scores), "video")
     if predictions.broken:
         videos += f", {len(predictions.broken)} broken"
-    if predictions.multi_label:
-        text = f"mAP {predictions.mean_average_precision:.4f} over {videos}"
-    else:
-        text = f"top-1 {predictions.top1:.2f} %, top-5 {predictions.top5:.2f} % over {videos}"
+    text = f"{predictions.describe_result()} over {videos}"
     return f"{text}; {predictions.describe_intervals()}" if predictions.intervals else text
 
 

@@ -30,7 +30,14 @@ from slowfast.video.image_folder import ImageFolder, check_template
 
 _logger = get_logger(__name__)
 
-DATASET_REGISTRY: Registry[Callable[[CfgNode, str], Any]] = Registry("data set", "TRAIN.DATASET")
+_FOREIGN = {
+    "ava": "detection (AVA) is not supported",
+    "charades": "use kinetics with DATA.MULTI_LABEL True, and lists with all labels of a video in its line",
+    "imagenet": "data sets of images are not supported",
+}
+"""Data sets of PySlowFast that are not here -> the remedy."""
+
+DATASET_REGISTRY: Registry[Callable[[CfgNode, str], Any]] = Registry("data set", "TRAIN.DATASET", _FOREIGN)
 """Functions or classes called as ``(cfg, split)``, where split is "train", "val" or "test".
 
 They return :class:`~slowfast.datasets.annotations.Annotations`, so that the framework reads the videos, or a

@@ -197,14 +197,9 @@ def _interval_metrics(evaluation: Evaluation) -> dict[str, float]:
 def _log_result(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
     """Logs the result of a test as a sentence, and the videos without scores."""
     log_broken(evaluation.broken, "test: not scored, or not in all views")
-    result = (
-        f"mAP {metrics['map']:.4f}"
-        if evaluation.multi_label
-        else f"top-1 {evaluation.top1:.2f} %, top-5 {evaluation.top5:.2f} %"
-    )
     logger.info(
         "test: %s over %d of %d videos, %d view%s each, %.3g s per video",
-        result,
+        evaluation.describe_result(),
         metrics["videos"],
         metrics["num_videos"],
         metrics["views"],

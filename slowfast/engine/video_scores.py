@@ -203,6 +203,16 @@ class VideoScores:
             raise DataError("an interval of top-1 requires videos with scores and one class each")
         return self.intervals["top1_acc"]
 
+    def describe_result(self) -> str:
+        """Returns the accuracy as text, or mean average precision where videos may have several classes.
+
+        Top-5 is left out for up to five classes, of which it is always 100 %.
+        """
+        if self.multi_label:
+            return f"mAP {self.mean_average_precision:.4f}"
+        top5 = f", top-5 {self.top5:.2f} %" if self.scores.shape[1] > 5 else ""
+        return f"top-1 {self.top1:.2f} %{top5}"
+
     def describe_intervals(self) -> str:
         """Returns all metrics with their 95 % intervals as one line of text."""
         titles = {"top1_acc": "top-1", "balanced_acc": "balanced accuracy", "macro_f1": "macro-F1"}

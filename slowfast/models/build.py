@@ -10,7 +10,14 @@ from torch import nn
 from slowfast.models.adapter import adapt_class, fill_in_defaults
 from slowfast.registry import Registry, import_user_modules
 
-MODEL_REGISTRY: Registry[Any] = Registry("model", "MODEL.MODEL_NAME")
+_FOREIGN = {
+    "mvit": "PTVMViT is MViT version 1, and version 2 is not available",
+    "maskmvit": "the training of self-supervised models is not supported",
+    "contrastivemodel": "the training of self-supervised models is not supported",
+}
+"""Models of PySlowFast that are not here -> the remedy."""
+
+MODEL_REGISTRY: Registry[Any] = Registry("model", "MODEL.MODEL_NAME", _FOREIGN)
 """Subclasses of ``torch.nn.Module`` by name.
 
 A class is built by its class method ``from_config(cfg, *, fetch_weights) -> nn.Module``. A class without one

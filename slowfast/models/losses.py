@@ -39,11 +39,17 @@ class LossForms:
     independent: bool = False
 
 
+_FOREIGN = {
+    "bce": "with DATA.MULTI_LABEL True use bce_logit, which takes the values before the sigmoid",
+}
+"""Losses of PySlowFast that are not here -> the remedy."""
+
+
 class LossRegistry(Registry[LossFunction]):
     """The registry of loss functions, with the properties of each of them."""
 
     def __init__(self) -> None:
-        super().__init__("loss", "MODEL.LOSS_FUNC")
+        super().__init__("loss", "MODEL.LOSS_FUNC", _FOREIGN)
         self._forms: dict[str, LossForms] = {}
 
     def register(

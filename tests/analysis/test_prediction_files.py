@@ -93,7 +93,7 @@ def test_the_command_prints_results_and_writes_the_requested_files(
     assert "first.npz: top-1 66.67 %" in lines[0]
     assert "second.npz: top-1 33.33 %" in lines[1]
     assert lines[2] == (
-        "fused: top-1 100.00 %, top-5 100.00 % over 3 videos; top-1 100.0 [43.8, 100.0] %, balanced "
+        "fused: top-1 100.00 % over 3 videos; top-1 100.0 [43.8, 100.0] %, balanced "
         "accuracy 100.0 [–] %, macro-F1 100.0 [–] %; 95 % intervals (of top-1 Wilson's, else by a bootstrap) "
         "over videos; [–]: no interval, since all resampled sets of videos gave the same value"
     )

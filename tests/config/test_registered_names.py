@@ -145,6 +145,27 @@ def test_a_run_is_refused_for_an_unknown_model_or_data_set(key: str, tmp_path: P
     assert ("did you mean kinetics" if "DATASET" in key else "did you mean PTVResNet") in problem
 
 
+@pytest.mark.parametrize(
+    ("key", "written", "remedy"),
+    [
+        ("TRAIN.DATASET", "charades", "use kinetics with DATA.MULTI_LABEL True"),
+        ("TEST.DATASET", "Charades", "use kinetics with DATA.MULTI_LABEL True"),
+        ("TRAIN.DATASET", "ava", "detection (AVA) is not supported"),
+        ("MODEL.MODEL_NAME", "MViT", "PTVMViT is MViT version 1, and version 2 is not available"),
+        ("MODEL.LOSS_FUNC", "bce", "with DATA.MULTI_LABEL True use bce_logit"),
+    ],
+)
+def test_a_name_of_pyslowfast_gets_what_takes_its_place(
+    key: str, written: str, remedy: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_for_run(tmp_path, key, written)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{key} (override) = {written!r}: must be a registered ")
+    assert remedy in problem
+    assert "did you mean" not in problem
+
+
 def test_the_data_set_of_a_part_that_is_switched_off_is_not_checked(tmp_path: Path) -> None:
     assert load_for_run(tmp_path, "TEST.DATASET", "xyz", "TEST.ENABLE", "False")
 

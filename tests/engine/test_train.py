@@ -52,10 +52,7 @@ def test_a_run_learns_and_writes_all_its_files(unbroken: Path) -> None:
     assert json.loads((unbroken / LAST).with_suffix(".json").read_text())["top1_err"] == 0.0
     assert "MODEL_NAME: Tiny" in (unbroken / "config.yaml").read_text()
     assert load_predictions(unbroken / "predictions.npz").num_views.tolist() == [2] * 7
-    assert (
-        "test: top-1 100.00 %, top-5 100.00 % over 7 of 7 videos, 2 views each"
-        in (unbroken / "stdout.log").read_text()
-    )
+    assert "test: top-1 100.00 % over 7 of 7 videos, 2 views each" in (unbroken / "stdout.log").read_text()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

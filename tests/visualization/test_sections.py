@@ -20,7 +20,7 @@ from slowfast.engine.testing.order_report import ExchangedPair, OrderAccuracy, O
 from slowfast.errors import DataError
 from slowfast.visualization.predictions_report import write_predictions_report
 from slowfast.visualization.report import Report, Result, render_report
-from slowfast.visualization.sections.calibration import measure_calibration
+from slowfast.visualization.sections.calibration import Calibration, measure_calibration, reliability_chart
 from slowfast.visualization.sections.class_metrics import MAX_MATRIX_CLASSES, class_rows, confusion_image
 from slowfast.visualization.sections.content import Table
 from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
@@ -116,6 +116,16 @@ def test_a_sure_and_right_model_is_calibrated_and_logits_are_not_scores() -> Non
     assert found is not None
     assert found.ece == 0
     assert measure_calibration(Predictions(**{**vars_of(predictions), "scores": 9 * sure - 4})) is None
+
+
+def test_bars_of_few_videos_are_pale(tmp_path: Path) -> None:
+    halves = np.array([0.2, 0.4, 0.6, 0.8])
+    found = Calibration(np.linspace(0, 1, 5), np.array([0, 9, 10, 200]), halves, halves)
+    pale = re.findall(r"var\(--c0\); opacity: 0\.\d", reliability_chart(found, "test"))
+    assert len(pale) == 1, "of three bins with videos one has fewer than 10"
+    write_predictions_report(tmp_path / "page.html", {"test": random_predictions(40, 3)})
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Pale bars are of fewer than 10 videos" in " ".join(page.split())
 
 
 def test_confusions_and_mistakes_are_ordered(tmp_path: Path) -> None:

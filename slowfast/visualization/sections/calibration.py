@@ -14,6 +14,8 @@ from slowfast.engine.prediction_file import Predictions
 from slowfast.visualization.charts import inline_svg, page_figure
 
 NUM_BINS = 15
+MIN_VIDEOS = 10
+"""Bins of fewer videos are drawn pale: one video that is right would look like a perfect bin."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def measure_calibration(predictions: Predictions, num_bins: int = NUM_BINS) -> C
 def reliability_chart(calibration: Calibration, name: str) -> str:
     """Returns the accuracy by confidence, with the videos per bin below it, as SVG for the page.
 
+    Bins of fewer than ``MIN_VIDEOS`` videos are pale.
+
     Args:
         name: of the test.
     """
@@ -79,11 +83,12 @@ def reliability_chart(calibration: Calibration, name: str) -> str:
         used = calibration.counts > 0
         width = 1.0 / len(calibration.counts)
         middles = (calibration.edges[:-1] + calibration.edges[1:]) / 2
-        upper.bar(middles[used], calibration.accuracy[used], width=0.9 * width, color="#000001")
+        few = calibration.counts < MIN_VIDEOS
+        for bins, alpha in ((used & ~few, None), (used & few, 0.3)):
+            confidence, accuracy = calibration.confidence[bins], calibration.accuracy[bins]
+            upper.bar(middles[bins], accuracy, width=0.9 * width, color="#000001", alpha=alpha)
+            upper.plot(confidence, accuracy, "o", color="#000002", markersize=4, alpha=alpha)
         upper.plot([0, 1], [0, 1], color="#000012", linestyle="--", linewidth=1)
-        upper.plot(
-            calibration.confidence[used], calibration.accuracy[used], "o", color="#000002", markersize=4
-        )
         upper.set_ylim(0, 1)
         upper.set_ylabel("accuracy")
         upper.grid()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from slowfast.visualization.sections.calibration import measure_calibration, reliability_chart
+from slowfast.visualization.sections.calibration import MIN_VIDEOS, measure_calibration, reliability_chart
 from slowfast.visualization.sections.class_metrics import MAX_MATRIX_CLASSES, class_rows, confusion_image
 from slowfast.visualization.sections.label_metrics import (
     WorstLabel,
@@ -80,6 +80,7 @@ def section_values(results: Sequence[Result], confusions: Sequence[Confusion] | 
         "max_matrix_classes": MAX_MATRIX_CLASSES,
         "matrix_image": confusion_image(main.predictions) if many else "",
         "calibrations": calibrations if chart else [],
+        "min_bin_videos": MIN_VIDEOS,
         "reliability": Markup(chart),
         "confusions": top_confusions(main.predictions) if confusions is None else confusions,
         "mistakes": surest_mistakes(main.predictions),

@@ -36,6 +36,12 @@ def two_classes(*, repeated: int = 1) -> VideoScores:
     return scores_of(np.repeat(labels, repeated), np.repeat(scores, repeated, axis=0), groups)
 
 
+@pytest.mark.parametrize(("K", "shown"), [(5, "top-1 50.00 %"), (6, "top-1 50.00 %, top-5 50.00 %")])
+def test_top5_is_left_out_of_texts_where_it_cannot_be_wrong(K: int, shown: str) -> None:
+    scores = np.tile(np.linspace(0.3, 0, K), (2, 1))  # the last class has the lowest score
+    assert scores_of(np.array([0, K - 1]), scores).describe_result() == shown
+
+
 def test_each_metric_lies_within_its_interval() -> None:
     found = two_classes()
     assert set(found.intervals) == {"top1_acc", "balanced_acc", "macro_f1", "auroc"}

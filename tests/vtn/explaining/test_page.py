@@ -17,7 +17,7 @@ from PIL import Image
 from slowfast.errors import InputError
 from slowfast.tracking.figure_text import as_figure_text
 from vtn import Predictor
-from vtn.explaining.explanation import Explanation
+from vtn.explaining.explanation import Explanation, MergedCrops
 from vtn.explaining.page.content import page_content
 from vtn.explaining.page.figure import draw_explanation
 from vtn.explaining.page.write import embed_json, render_page
@@ -62,6 +62,22 @@ def test_another_class_and_other_windows(published: Path, videos: Path) -> None:
     assert found.regions.maps == {}
     with pytest.raises(InputError, match=r"class 'jump': must be a name of a class \(left, right, still\)"):
         predictor.explain(videos / "missing.mp4", request=ExplanationRequest(label="jump"))  # not opened
+
+
+def test_classes_without_names_are_called_classes_in_texts_alone(explanation: Explanation) -> None:
+    numbers = replace(explanation.prediction, class_names=["0", "1", "2"])
+    merged = MergedCrops(3, explanation.prediction.scores)
+    unnamed = replace(explanation, prediction=numbers, notes=[merged.describe(numbers.class_names, 0)])
+    shown = f"class {unnamed.label}"
+    page = render_page(unnamed)
+    assert f"<h1>Why <em>{shown}</em>?</h1>" in page
+    assert f"predicts <strong>{shown}</strong> with a score" in page
+    assert f"merges 3 crops: {shown} " in page
+    assert page_content(unnamed)["classes"][0] == shown
+    assert f": {shown} " in unnamed.describe().splitlines()[0]
+    assert draw_explanation(unnamed).get_suptitle().startswith(f"{shown}, score")
+    assert unnamed.to_dict()["explained_class"] == str(unnamed.label)
+    assert unnamed.to_dict()["classes"] == ["0", "1", "2"]
 
 
 def test_names_of_classes_are_text_in_the_figure(explanation: Explanation, tmp_path: Path) -> None:

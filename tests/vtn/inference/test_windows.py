@@ -134,3 +134,18 @@ def test_windows_are_shown_with_the_precision_of_their_times(stride: float, expe
     starts = np.arange(len(scores)) * stride
     prediction = Prediction("v.mp4", 4.0, 8, ["a", "b"], scores[0], Timeline(starts, starts + 2, scores))
     assert [line.strip() for line in prediction.describe().splitlines()[3:]] == expected
+
+
+def test_classes_without_names_are_called_classes_in_texts_alone() -> None:
+    scores = np.array([0.3, 0.1, 0.6], np.float32)
+    timeline = Timeline(np.array([0.0]), np.array([4.0]), scores[None])
+    prediction = Prediction("v.mp4", 4.0, 8, ["0", "1", "2"], scores, timeline)
+    assert prediction.describe_in_a_line(2) == "v.mp4: class 2 0.600, class 0 0.300"
+    assert prediction.describe(2).splitlines()[1:] == [
+        "   1. class 2  0.600",
+        "   2. class 0  0.300",
+        "over time:",
+        "  0:00:00 to 0:00:04  class 2  0.600",
+    ]
+    assert prediction.to_dict(1)["top"][0]["class"] == "2"
+    assert prediction.to_csv().startswith("start,end,0,1,2\n")

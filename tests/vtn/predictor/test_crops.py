@@ -81,7 +81,7 @@ def test_an_explanation_is_of_the_predicted_class_and_says_what_it_shows(
 ) -> None:
     explanation, (best, *_) = three_crops.explain(wide), three_crops(wide).top(1)
     assert explanation.label == best.index
-    note = f"The prediction of the video merges 3 crops: {best.label} {best.score:.3f}"
+    note = f"The prediction of the video merges 3 crops: {best.text} {best.score:.3f}"
     assert explanation.notes[0].startswith(note)
     assert note in explanation.describe()
     page, *_ = explanation.write(tmp_path / "why.html")

@@ -139,7 +139,7 @@ def _follow(args: argparse.Namespace, predictor: Predictor, video: str) -> int:
             (now,) = update.top(1)
             if shows and now.label != best:
                 print(
-                    f"{format_duration(update.seconds)}  {printable(now.label)}  {now.score:.3f}", flush=True
+                    f"{format_duration(update.seconds)}  {printable(now.text)}  {now.score:.3f}", flush=True
                 )
             best = now.label
     return 0

@@ -17,7 +17,7 @@ from vtn.explaining.attribution import Occlusion
 from vtn.explaining.faithfulness import Faithfulness
 from vtn.explaining.pictures import Pictures
 from vtn.explaining.regions.build import Regions
-from vtn.inference.prediction import Prediction
+from vtn.inference.prediction import Prediction, class_text
 
 OCCLUSION, GRADIENT, ATTENTION, ROLLOUT = "occlusion", "gradient", "attention", "roll-out"
 
@@ -68,9 +68,9 @@ class MergedCrops:
     def describe(self, class_names: Sequence[str], label: int) -> str:
         """Returns how the prediction relates to the explanation of a class in the middle crop."""
         best = int(self.scores.argmax())
-        found = f"{class_names[best]} {self.scores[best]:.3f}"
+        found = f"{class_text(class_names[best], best)} {self.scores[best]:.3f}"
         if label != best:
-            found += f", {class_names[label]} {self.scores[label]:.3f}"
+            found += f", {class_text(class_names[label], label)} {self.scores[label]:.3f}"
         return (
             f"The prediction of the video merges {self.num_crops} crops: {found}. All scores of this "
             "explanation are of the middle crop alone."
@@ -123,13 +123,18 @@ class Explanation:
         return str(self.prediction.class_names[self.label])
 
     @property
+    def class_text(self) -> str:
+        """Name of the explained class for people to read, see :func:`vtn.inference.prediction.class_text`."""
+        return class_text(self.class_name, self.label)
+
+    @property
     def rankings(self) -> dict[str, NDArray[np.float32]]:
         """Name of each ranking -> (T,) float32, the values by which it orders the frames."""
         return rankings(self.occlusion, self.gradient, self.attention)
 
     def describe(self) -> str:
         """Returns the explained class, the frames that matter most, and the faithfulness, as text."""
-        name, score = self.class_name, self.prediction.scores[self.label]
+        name, score = self.class_text, self.prediction.scores[self.label]
         lines = [f"{self.prediction.video}: {name} {score:.3f}, {len(self.seconds)} frames"]
         for row in self.top.tolist():
             lines.append(

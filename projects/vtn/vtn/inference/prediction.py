@@ -25,6 +25,15 @@ TOP = 5
 """Number of best classes that are shown where the caller gives no other number."""
 
 
+def class_text(name: str, index: int) -> str:
+    """Returns the name of a class for people to read, in which a number alone could be a score.
+
+    >>> class_text("right", 1), class_text("1", 1)
+    ('right', 'class 1')
+    """
+    return f"class {index}" if name == str(index) else name
+
+
 @dataclass(frozen=True)
 class Score:
     """The score of one class.
@@ -38,6 +47,11 @@ class Score:
     label: str
     index: int
     score: float
+
+    @property
+    def text(self) -> str:
+        """The name of the class for people to read, see :func:`class_text`."""
+        return class_text(self.label, self.index)
 
 
 @dataclass(frozen=True)
@@ -86,12 +100,12 @@ class Prediction:
         """Returns the ``top`` classes of the whole video, and the best class over time, as text."""
         if self.error:
             return f"{self.video}: {self.error}"
-        width = max(map(len, self.class_names))
+        width = max(len(class_text(name, k)) for k, name in enumerate(self.class_names))
         undecodable = f", {self.num_undecodable} could not be decoded" if self.num_undecodable else ""
         duration = format_duration(self.seconds)
         lines = [f"{self.video}: {duration}, {counted(self.num_frames, 'frame')} scored{undecodable}"]
         for rank, best in enumerate(self.top(top), start=1):
-            lines.append(f"{rank:4}. {best.label:<{width}}  {best.score:.3f}")
+            lines.append(f"{rank:4}. {best.text:<{width}}  {best.score:.3f}")
         if self.timeline is not None:
             spans = self._describe_timeline()
             merged = (
@@ -105,7 +119,7 @@ class Prediction:
 
         That only one frame was scored is said, too: the file may be an image by mistake.
         """
-        found = ", ".join(f"{best.label} {best.score:.3f}" for best in self.top(top))
+        found = ", ".join(f"{best.text} {best.score:.3f}" for best in self.top(top))
         if self.num_frames == 1:
             found += " (1 frame)"
         return f"{self.video}: {self.error or found}"
@@ -185,7 +199,7 @@ class Prediction:
             text = "no frame could be decoded"
             if best is not None:
                 score = float(np.mean([scores[best] for _, _, scores in windows]))
-                text = f"{self.class_names[best]}  {score:.3f}"
+                text = f"{class_text(self.class_names[best], best)}  {score:.3f}"
             first, last = (format_duration(t, tenths=tenths) for t in (windows[0][0], windows[-1][1]))
             span = f"{first} to {last}"
             lines.append(f"{span:>20}  {text}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vtn.explaining.pictures import data_uri
 from vtn.explaining.regions.build import DESCRIPTIONS
+from vtn.inference.prediction import class_text
 
 if TYPE_CHECKING:
     from vtn.explaining.explanation import Explanation
@@ -27,7 +28,7 @@ def page_content(explanation: Explanation) -> dict[str, Any]:
     classes = shown_classes(found)
     prediction = found.prediction
     return {
-        "classes": [str(prediction.class_names[k]) for k in classes],
+        "classes": [class_text(prediction.class_names[k], k) for k in classes],
         "explained": classes.index(found.label),
         "scores": _rounded(prediction.scores[classes]),
         "duration": prediction.seconds,

@@ -14,6 +14,7 @@ from PIL import Image
 from slowfast.tracking.figure_text import as_figure_text
 from vtn.explaining.faithfulness import RANDOM
 from vtn.explaining.page.content import shown_classes
+from vtn.inference.prediction import class_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
         for column, kind in enumerate(("deletion", "insertion")):
             _draw_faithfulness(figure.add_subplot(rows[-1, column]), explanation, kind)
         score = explanation.prediction.scores[explanation.label]
-        figure.suptitle(as_figure_text(f"{explanation.class_name}, score {score:.3f}"), fontsize=13)
+        figure.suptitle(as_figure_text(f"{explanation.class_text}, score {score:.3f}"), fontsize=13)
     return figure
 
 
@@ -70,7 +71,7 @@ def _draw_scores(axes: Axes, explanation: Explanation) -> None:
     names = explanation.prediction.class_names
     growing = explanation.growing
     for k in shown_classes(explanation):
-        width, name = 2.2 if k == explanation.label else 1.2, as_figure_text(names[k])
+        width, name = 2.2 if k == explanation.label else 1.2, as_figure_text(class_text(names[k], k))
         axes.plot(explanation.seconds[growing.rows], growing.scores[:, k], label=name, linewidth=width)
     axes.set_title("scores of the video up to here", loc="left")
     axes.set_ylim(bottom=min(0.0, float(growing.scores.min())))
