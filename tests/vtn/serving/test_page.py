@@ -126,7 +126,7 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
 ) -> None:
     over_time = [[12.34, -11.5], [0.6, -0.1]] if activation == "none" else [[0.9, 0.1], [0.6, 0.4]]
     scores = [0.6, -9.75] if activation == "none" else [0.6, 0.4]
-    names = ["approach", "recede"]
+    names = ["approach", "1"]  # the second class has no name
     top = [{"class": name, "score": score} for name, score in zip(names, scores, strict=True)]
     answer = {
         "score_activation": activation, "video": "a.mp4", "seconds": 2.0, "frames": 8,
@@ -142,6 +142,8 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
     assert re.findall(r'text-anchor="end">([^<]*)<', dump) == axis
     assert re.search(rf'<i style="[^"]*width: {width}', dump)
     assert "NaN" not in dump
+    assert ">approach</span>" in dump
+    assert dump.count("class 1</") == 2, "its row, and the legend of the chart"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")

@@ -52,8 +52,10 @@ class Answer(BaseModel):
     )
     top: list[ClassScore] = Field(description="the five best classes, the best first")
     scores: list[float] = Field(description="per class, in the order of `classes`")
-    windows: list[Window] = Field(description="scores over time")
-    attention: FrameAttention | None = Field(description="null for models without attention to frames")
+    windows: list[Window] = Field(description="scores over time, in the middle crop of the frames")
+    attention: FrameAttention | None = Field(
+        description="in the middle crop of the frames; null for models without attention to frames"
+    )
     shown_frames: list[ShownFrame] = Field(
         description="the frames with the highest attention; evenly spaced ones for models without it"
     )
