@@ -306,7 +306,7 @@ def test_a_stopped_command_leaves_whole_shards_and_continues(
     process.send_signal(signum)
     _, messages = process.communicate(timeout=60)
     if signum == signal.SIGINT:
-        assert process.returncode == 130
+        assert process.returncode == 130, messages
         assert "the same command continues" in messages
     for name, content in hashes(target).items():
         assert content == hashes(tmp_path / "whole")[name]
