@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -299,7 +300,14 @@ def test_a_stopped_command_leaves_whole_shards_and_continues(
     target = tmp_path / "train"
     command = [sys.executable, "-m", "slowfast.cli.main", "prepare", "shard", str(listed), str(target)]
     options = ["--prefix", str(listed.parent), "--shard-size", "12KB", "--workers", "2"]
-    process = subprocess.Popen([*command, *options], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, *options],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts jobs in the background with SIGINT ignored, which processes inherit.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not list(target.glob("shard-*.index.json")) and time.monotonic() < deadline:
         time.sleep(0.001)
