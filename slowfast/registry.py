@@ -98,8 +98,11 @@ class Registry(Generic[T]):
 
         return add
 
-    def get(self, name: str) -> T:
+    def get(self, name: str, key: str = "") -> T:
         """Returns the object registered under ``name``; imports the projects' modules where it is unknown.
+
+        Args:
+            key: the config key that chooses it, for the message; empty: that of the registry.
 
         Raises:
             ConfigError: for an unknown name, with its remedy in ``foreign``, the nearest names or else all.
@@ -110,7 +113,7 @@ class Registry(Generic[T]):
             hint = self.foreign.get(name.lower()) or did_you_mean(
                 name, {n: n for n in self}, otherwise=f"choose one of {', '.join(self)}"
             )
-            raise ConfigError(f"{self.key} = {name!r}: must be a registered {self.kind}; {hint}")
+            raise ConfigError(f"{key or self.key} = {name!r}: must be a registered {self.kind}; {hint}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

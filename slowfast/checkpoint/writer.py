@@ -98,6 +98,7 @@ class CheckpointWriter:
         # Metrics of an earlier run, whose checkpoint was deleted or is about to be replaced.
         record_path(path).unlink(missing_ok=True)
         self._last = time.monotonic()
+        self._released = [released for released in self._released if released.exists()]
         released = tuple(self._released)  # the list may grow while the thread runs
         self._thread = threading.Thread(target=self._run, args=(state, released), name="checkpoint writer")
         self._thread.start()
@@ -146,10 +147,10 @@ class CheckpointWriter:
             # Checkpoints within an epoch are needed only until its end.
             for old in superfluous(self._output_dir, keep=0):
                 old.unlink(missing_ok=True)
-            for old in released:
-                # At least two are kept, so that a run can be resumed if the latest one is damaged.
-                if len(list_checkpoints(self._output_dir)) > 2:
-                    old.unlink(missing_ok=True)
+            # At least two are kept, so that a run can be resumed if the latest one is damaged.
+            spare = max(0, len(list_checkpoints(self._output_dir)) - 2)
+            for old in [old for old in released if old.exists()][:spare]:
+                old.unlink()
         except Exception as error:  # the next call in the main thread raises it
             self._failure = error
 

@@ -138,9 +138,9 @@ def _check_name(cfg: CfgNode, key: str) -> Iterator[str]:
     value, registry = _value(cfg, key), registry_of(key)
     for name in value if isinstance(value, tuple) else (value,):
         try:
-            registry.get(name)
-        except ConfigError as error:  # a registry of several keys names one of them
-            yield from (problem.replace(registry.key, key, 1) for problem in error.problems)
+            registry.get(name, key)
+        except ConfigError as error:
+            yield from error.problems
 
 
 def _value(cfg: CfgNode, key: str) -> Any:

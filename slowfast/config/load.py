@@ -58,9 +58,8 @@ def load_config(
     if complete and paired:
         differences = merge.check_fixed_keys()
         merge.problems += _new_problems(merge, check(merge.cfg, for_run=for_run))
-    if (
-        for_run and not merge.problems
-    ):  # last, since it imports torch, and other mistakes are answered at once
+    if for_run and not merge.problems:
+        # Last, since it imports torch, and other mistakes are answered at once.
         merge.problems += _new_problems(merge, [*check_run_names(merge.cfg)])
     if merge.problems:
         raise ConfigError(*merge.problems, source=str(path))

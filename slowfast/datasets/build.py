@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -169,14 +168,7 @@ def _build_registered(cfg: CfgNode, split: str) -> Any:
     # PySlowFast registers classes under their names and looks them up with a capital letter.
     if name not in DATASET_REGISTRY and name.capitalize() in DATASET_REGISTRY:
         name = name.capitalize()
-    return _registry_for(split).get(name)(cfg, split)
-
-
-def _registry_for(split: str) -> Registry[Callable[[CfgNode, str], Any]]:
-    """Returns the registry of data sets with the key that chooses that of ``split``, for messages."""
-    registry = copy.copy(DATASET_REGISTRY)  # a shallow copy, which shares the entries
-    registry.key = _key_of(split)
-    return registry
+    return DATASET_REGISTRY.get(name, _key_of(split))(cfg, split)
 
 
 def build_dataset(

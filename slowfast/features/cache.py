@@ -262,10 +262,11 @@ def broken_paths(folder: str | Path) -> list[Path]:
 
 def find_failure(folder: str | Path, names: FeatureNames, path: str) -> tuple[str, str]:
     """Returns why a cache has no features of a video, as reason and detail."""
+    name = names(path)
     for file in broken_paths(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             for video in json.loads(file.read_text(encoding="utf-8")):
-                if names(video["path"]) == names(path):
+                if names(video["path"]) == name:
                     return video["reason"], f"{video['detail']}; found by the extraction".removeprefix("; ")
     return "no features", f"{folder} has none of it; run `slowfast extract` again, which adds what is missing"
 

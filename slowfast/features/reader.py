@@ -77,11 +77,12 @@ class CacheReader:
         return from_stored(self._read(path, self.variants[0][0], row_times), self.dtype), row_times
 
     def _row_times(self, path: str) -> RowTimes:
-        file = times_path(self.folder, self.names(path))
-        if not file.is_file():
-            raise DecodeError(path, *find_failure(self.folder, self.names, path))
         try:
-            return RowTimes.from_table(read_array(str(file), path))
+            return RowTimes.from_table(read_array(str(times_path(self.folder, self.names(path))), path))
+        except DecodeError as error:
+            if error.reason == "no features":
+                raise DecodeError(path, *find_failure(self.folder, self.names, path)) from error
+            raise
         except ValueError as error:
             raise DecodeError(path, "damaged features", str(error)) from error
 

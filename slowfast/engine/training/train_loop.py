@@ -170,7 +170,7 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
             run.validate(progress, is_saved=is_saved)
             if run.selection.is_exhausted:
                 break
-        elif not schedule.saves_at(progress):
+        elif is_saved and not schedule.saves_at(progress):
             run.writer.release(progress)
     return progress
 

@@ -163,7 +163,7 @@ class TrainingRun:
         if self.world.is_main:
             self.writer.wait()  # a record is never older than its checkpoint
             record_validation(checkpoint_path(self.output_dir, progress), metrics)
-            if not (kept or self.schedule.saves_at(progress)):
+            if is_saved and not (kept or self.schedule.saves_at(progress)):
                 self.writer.release(progress)
             self.writer.prune()
 
