@@ -27,6 +27,7 @@ from slowfast.log import get_logger
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.progress import Progress
 from slowfast.video.decoding import OpenVideo, open_video
+from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import device_of, evaluating
@@ -74,6 +75,10 @@ class FrameView:
             interpolation=self.interpolation,
             picture_multiple=self.picture_multiple,
         )
+
+    def frames(self, times: FrameTimes) -> NDArray[np.int64]:
+        """Returns the frames (T,) int64 of a video with these times, ascending."""
+        return whole_video(times, 0, self.fps)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values that identify the view; those of pictures and crops only where it has them."""
@@ -123,49 +128,16 @@ def extract_video_features(
         "backbone": {**model.feature_source(), **model.feature_dtypes()},
     }
     with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
-        return extract_open_video(
+        (features,) = extract_crops(
             encoder,
             video,
-            view,
-            feature_path,
+            {view: feature_path},
             name=str(video_path),
             source=source,
+            indices=view.frames(video.times),
             show_progress=show_progress,
             interrupt=interrupt,
         )
-
-
-def extract_open_video(
-    encoder: FrameEncoder,
-    video: OpenVideo,
-    view: FrameView,
-    feature_path: str | Path,
-    *,
-    name: str,
-    source: Mapping[str, Any],
-    indices: NDArray[np.int64] | None = None,
-    show_progress: bool = False,
-    interrupt: Interrupt | None = None,
-) -> VideoFeatures:
-    """Encodes the frames of an open video, see :func:`extract_video_features`.
-
-    Args:
-        encoder: of a :class:`vtn.frame_model.FrameModel`.
-        name: of the video, for messages.
-        source: plain values that identify the video and the backbone; features of another source in the file
-            are replaced.
-        indices: (T,) int64, ascending, the frames to encode; None: those of ``view``.
-    """
-    (features,) = extract_crops(
-        encoder,
-        video,
-        {view: feature_path},
-        name=name,
-        source=source,
-        indices=whole_video(video.times, 0, view.fps) if indices is None else indices,
-        show_progress=show_progress,
-        interrupt=interrupt,
-    )
     return features
 
 
@@ -182,9 +154,15 @@ def extract_crops(
 ) -> list[VideoFeatures]:
     """Encodes frames of an open video in one or several crops, decoded once; returns the features per crop.
 
+    See :func:`extract_video_features`.
+
     Args:
+        encoder: of a :class:`vtn.frame_model.FrameModel`.
         paths: view of each crop -> its feature file. The views differ in their crop alone.
-        Others as for :func:`extract_open_video`.
+        name: of the video, for messages.
+        source: plain values that identify the video and the backbone; features of another source in the file
+            are replaced.
+        indices: (T,) int64, ascending, the frames to encode.
     """
     model, grid = cast(FrameModel, encoder.model), encoder.clip_grid
     rows = VideoRows.of(indices, grid)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
-from vtn.inference.extract import FrameView, extract_crops, extract_open_video
+from vtn.inference.extract import FrameView, extract_crops
 from vtn.inference.features import VideoFeatures
 
 DECODING_THREADS = 4
@@ -73,19 +74,8 @@ class FeaturePass:
             DecodeError, OSError: for a video that cannot be decoded.
             InputError, NotFiniteError: for frames that the model does not accept, and features that are NaN.
         """
-        with (
-            tempfile.TemporaryDirectory(prefix="vtn-") as folder,
-            open_video(DECODING_THREADS) as video,
-        ):
-            features = extract_open_video(
-                self.encoder,
-                video,
-                self.view,
-                Path(folder, "features.npy"),
-                name=name,
-                source={"video": name},
-                indices=self.test_frames(video.times) if of_test else None,
-            )
+        frames = self.test_frames if of_test else self.view.frames
+        with self._extract(name, open_video, [self.view], frames) as (video, (features,)):
             yield video, features
 
     @contextmanager
@@ -106,19 +96,31 @@ class FeaturePass:
         crops = [replace(self.view, crop=crop, num_crops=self.num_crops) for crop in range(self.num_crops)]
         # An even number of crops has none in the middle.
         views = crops if len(crops) % 2 else [*crops, self.view]
+        shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
+        with self._extract(name, open_video, views, self.test_frames, **shown) as (video, features):
+            middle = features[len(crops) // 2] if len(crops) % 2 else features[-1]
+            yield video, CropFeatures(features[: len(crops)], middle)
+
+    @contextmanager
+    def _extract(
+        self,
+        name: str,
+        open_video: Callable[[int], OpenVideo],
+        views: Sequence[FrameView],
+        frames: Callable[[FrameTimes], NDArray[np.int64]],
+        **shown: Any,
+    ) -> Iterator[tuple[OpenVideo, list[VideoFeatures]]]:
+        """Yields the open video and the features of its chosen frames in each view."""
         with (
             tempfile.TemporaryDirectory(prefix="vtn-") as folder,
             open_video(DECODING_THREADS) as video,
         ):
+            paths = {view: Path(folder, f"features-{number}.npy") for number, view in enumerate(views)}
             features = extract_crops(
-                self.encoder,
-                video,
-                {view: Path(folder, f"features-{number}.npy") for number, view in enumerate(views)},
+                *(self.encoder, video, paths),
                 name=name,
                 source={"video": name},
-                indices=self.test_frames(video.times),
-                show_progress=show_progress,
-                interrupt=interrupt,
+                indices=frames(video.times),
+                **shown,
             )
-            middle = features[len(crops) // 2] if len(crops) % 2 else features[-1]
-            yield video, CropFeatures(features[: len(crops)], middle)
+            yield video, features
