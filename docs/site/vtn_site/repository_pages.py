@@ -23,6 +23,7 @@ PAGE_OF_FILE: Mapping[str, str] = MappingProxyType(
         "CONTRIBUTING.md": "contributing.md",
         "CHANGELOG.md": "changelog.md",
         "docs/ARCHITECTURE.md": "architecture.md",
+        "docs/EXPERIMENTS.md": "experiments.md",
         "docs/EXTENDING.md": "extending.md",
         "projects/vtn/README.md": "paper.md",
         "slowfast/distributed/README.md": "distributed-runs.md",

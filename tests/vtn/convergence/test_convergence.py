@@ -1,7 +1,7 @@
 """A VTN learns the order of frames with AdamW, and stays at the class frequencies with SGD at a low rate.
 
 The frames of all classes are the same, in opposite orders and at two speeds, so that the encoder is needed.
-PERFORMANCE.md has the curves of the same comparison on the quickstart's videos.
+docs/EXPERIMENTS.md has the curves of the same comparison on the quickstart's videos.
 """
 
 from __future__ import annotations
