@@ -34,7 +34,7 @@ HEAD_OF = dict.fromkeys(SMALL, "blocks.5.proj") | {
 
 
 def whole_network(name: str, **options: Any) -> nn.Module:
-    """Returns the network with its head, with other weights than new ones, which make some of its parts idle."""
+    """Returns the network with its head, with weights that switch off none of its parts, as new ones do."""
     torch.manual_seed(0)
     network = getattr(hub, name)(head_activation=None, **options).eval()
     with torch.no_grad():
