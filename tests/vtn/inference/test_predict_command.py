@@ -18,6 +18,7 @@ import yaml
 from slowfast.errors import ModelError
 from slowfast.features.storage import FeatureFile
 from slowfast.models.frame_encoder import FrameEncoder
+from tests.support.inference.command import exit_status
 from tests.support.inference.video import VIEW
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, TINY, tiny
 from vtn import score_video
@@ -25,14 +26,6 @@ from vtn.cli.predict import main
 from vtn.inference import video_prediction
 from vtn.inference.extract import extract_video_features
 from vtn.inference.prediction import Prediction
-
-
-def exit_status(arguments: list[str]) -> int:
-    """Returns the exit status as a shell gets it, also where argparse exits."""
-    try:
-        return main(arguments)
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
 
 
 class TestCommandLine:
@@ -183,7 +176,7 @@ class TestCommandLine:
         message: str,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        assert exit_status([*arguments, *changes]) == status
+        assert exit_status(main, [*arguments, *changes]) == status
         assert message in capsys.readouterr().err
 
     @pytest.mark.parametrize("option", ["--features={}/f.npy", "--output={}/scores.csv"])
@@ -191,7 +184,7 @@ class TestCommandLine:
         self, arguments: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "file").touch()
-        assert exit_status([*arguments, option.format(tmp_path / "file")]) == 2
+        assert exit_status(main, [*arguments, option.format(tmp_path / "file")]) == 2
         assert f"{tmp_path / 'file'} is not a folder" in capsys.readouterr().err
 
     def test_a_folder_that_cannot_be_written_is_reported(
