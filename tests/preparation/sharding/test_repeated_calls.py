@@ -14,12 +14,7 @@ from typing import Any
 import pytest
 
 from slowfast.preparation.sharding import write
-from tests.support.sharding.shards import (
-    hashes_of,
-    read_annotations,
-    run_shard,
-    write_tar,
-)
+from tests.support.sharding.shards import hashes_of, read_annotations, run_shard, write_tar
 from tests.support.videos import write_video
 
 ROOT = Path(__file__).parents[3]

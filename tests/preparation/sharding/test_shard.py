@@ -14,13 +14,7 @@ import pytest
 from slowfast.datasets.readers.path_label import read_csv
 from slowfast.preparation.arguments import byte_count
 from slowfast.preparation.sharding import write
-from tests.support.sharding.shards import (
-    hashes_of,
-    originals,
-    prepare_shards,
-    read_annotations,
-    run_shard,
-)
+from tests.support.sharding.shards import hashes_of, originals, prepare_shards, read_annotations, run_shard
 
 
 def test_the_shards_hold_the_files_byte_by_byte(listed: Path, tmp_path: Path) -> None:

@@ -6,12 +6,7 @@ from pathlib import Path
 
 import webdataset
 
-from tests.support.sharding.shards import (
-    hashes_of,
-    originals,
-    read_annotations,
-    run_shard,
-)
+from tests.support.sharding.shards import hashes_of, originals, read_annotations, run_shard
 
 
 def test_webdataset_reads_what_we_write(listed: Path, tmp_path: Path) -> None:

@@ -130,5 +130,5 @@ def test_a_summary_counts_videos_that_beat_random_order() -> None:
 def test_mistakes_on_the_command_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_status(arguments) == 2
+    assert explain_on_cpu(arguments) == 2
     assert message in capsys.readouterr().err
