@@ -34,11 +34,11 @@ def load_changed(base: str, *changes: Any) -> CfgNode:
     return load_config(base, [str(part) for pair in settings.items() for part in pair])
 
 
-def set_keys(cfg: CfgNode, **values: object) -> None:
+def set_keys(cfg: dict[str, Any], **values: object) -> None:
     """Sets keys that are written with two underscores instead of a dot."""
     for key, value in values.items():
         *sections, leaf = key.split("__")
-        node = cfg
+        node: Any = cfg
         for name in sections:
             node = node[name]
         node[leaf] = value

@@ -12,5 +12,6 @@ SMALL: dict[str, Any] = {"img_size": 32, "embed_dim": 32, "depth": 1, "num_heads
 
 
 def features_of(network: nn.Module, images: Tensor) -> Tensor:
+    """Returns the output of a network in evaluation mode."""
     with torch.no_grad():
         return network.eval()(images)

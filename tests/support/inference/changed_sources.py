@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from slowfast.checkpoint.storage import read_checkpoint
+from tests.support.configs import set_keys
 
 
 def changed_checkpoint(checkpoint: Path, target: Path, **changes: Any) -> Path:
@@ -20,12 +21,7 @@ def changed_checkpoint(checkpoint: Path, target: Path, **changes: Any) -> Path:
     """
     content = read_checkpoint(checkpoint)
     config = yaml.safe_load(content["cfg"])
-    for key, value in changes.items():
-        *sections, leaf = key.split("__")
-        node = config
-        for section in sections:
-            node = node[section]
-        node[leaf] = value
+    set_keys(config, **changes)
     torch.save({**content, "cfg": yaml.safe_dump(config)}, target)
     return target
 
@@ -35,11 +31,6 @@ def changed_folder(published: Path, target: Path, **changes: Any) -> Path:
     shutil.copytree(published, target)
     file = target / "config.json"
     config = json.loads(file.read_text())
-    for key, value in changes.items():
-        *sections, leaf = key.split("__")
-        node = config
-        for section in sections:
-            node = node[section]
-        node[leaf] = value
+    set_keys(config, **changes)
     file.write_text(json.dumps(config))
     return target
