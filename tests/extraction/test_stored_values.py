@@ -1,4 +1,4 @@
-"""What an extraction writes: a manifest, the features in their dtype, and the videos without features."""
+"""Output of an extraction: a manifest, the features in their dtype, and the videos without features."""
 
 from __future__ import annotations
 

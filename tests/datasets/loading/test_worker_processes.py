@@ -1,4 +1,4 @@
-"""What loader workers leave behind, and what they leave alone."""
+"""Loader workers leave no processes and files behind, and leave the garbage of the main process alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run writes: metrics, checkpoints, logs, curves and predictions."""
+"""Output of a training run: metrics, checkpoints, logs, curves and predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run starts: from earlier checkpoints, from weights in a file, or not at all."""
+"""Starts of a run: from earlier checkpoints, from weights in a file, or not at all."""
 
 from __future__ import annotations
 

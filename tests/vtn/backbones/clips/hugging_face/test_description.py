@@ -1,4 +1,4 @@
-"""What is known about a clip encoder of `transformers`, and which ones are refused."""
+"""Descriptions of the clip encoders of `transformers`, and refusals."""
 
 from __future__ import annotations
 
