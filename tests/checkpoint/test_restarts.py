@@ -19,7 +19,7 @@ from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError, ConfigError
 from tests.support.processes import run_all, run_forked
-from tests.support.run_results import metrics_of, run_with_signal
+from tests.support.run_results import log_of, metrics_of, run_with_signal
 from tests.support.tiny import Tiny, tiny_config
 
 NO_TEST = ("TEST.ENABLE", False)
@@ -30,10 +30,6 @@ FIRST = "checkpoint_epoch_00001.pyth"
 def saved(output: Path) -> list[str]:
     """The names of a run's checkpoints."""
     return sorted(path.name for path in (output / "checkpoints").glob("*.pyth"))
-
-
-def log_of(output: Path) -> str:
-    return (output / "stdout.log").read_text()
 
 
 # ---------------------------------------------------------------------------------- checkpoints

@@ -1,35 +1,12 @@
 """Checks of a whole configuration: impossible values are refused with key, value and remedy."""
 
-from pathlib import Path
+from __future__ import annotations
 
 import pytest
 from fvcore.common.config import CfgNode
 
-from slowfast.config import get_default_config
 from slowfast.config.check import check
-from slowfast.config.check_training import check_batch_sizes
-
-
-@pytest.fixture
-def cfg(tmp_path: Path) -> CfgNode:
-    """A configuration that is ready to run, with data files and an output folder."""
-    config = get_default_config()
-    config.MODEL.MODEL_NAME = "a model of no project"
-    for name in ("train.csv", "val.csv", "test.csv"):
-        (tmp_path / name).write_text("a.mp4 0\n")
-    config.DATA.PATH_TO_DATA_DIR = str(tmp_path)
-    config.OUTPUT_DIR = str(tmp_path / "output")
-    return config
-
-
-def set_keys(cfg: CfgNode, **values: object) -> None:
-    """Sets keys that are written with two underscores instead of a dot."""
-    for key, value in values.items():
-        *sections, leaf = key.split("__")
-        node = cfg
-        for name in sections:
-            node = node[name]
-        node[leaf] = value
+from tests.support.configs import set_keys
 
 
 def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
@@ -232,80 +209,3 @@ def test_whole_pictures_are_one_view_of_the_size_of_the_crop(cfg: CfgNode) -> No
 def test_views_are_not_checked_without_a_test(cfg: CfgNode) -> None:
     set_keys(cfg, TEST__ENABLE=False, TRAIN__EVAL_FULL_VIDEO=True)
     assert check(cfg) == []
-
-
-class TestRun:
-    def test_a_model_without_a_run_needs_no_data(self, cfg: CfgNode) -> None:
-        cfg.DATA.PATH_TO_DATA_DIR = ""
-        assert check(cfg) == []
-        (problem,) = check(cfg, for_run=True)
-        assert problem.startswith("DATA.PATH_TO_DATA_DIR = ''")
-
-    def test_a_data_folder_must_exist(self, cfg: CfgNode) -> None:
-        cfg.DATA.PATH_TO_DATA_DIR = "/no/such/folder"
-        assert "does not exist" in check(cfg, for_run=True)[0]
-
-    def test_missing_csv_files_of_the_enabled_parts_are_listed(self, cfg: CfgNode) -> None:
-        for name in ("train.csv", "val.csv", "test.csv"):
-            Path(cfg.DATA.PATH_TO_DATA_DIR, name).unlink()
-        assert "train.csv, val.csv, test.csv" in check(cfg, for_run=True)[0]
-        cfg.TEST.ENABLE = False
-        assert "lacks train.csv, val.csv;" in check(cfg, for_run=True)[0]
-
-    def test_one_csv_file_is_accepted_for_all_splits(self, cfg: CfgNode) -> None:
-        cfg.DATA.PATH_TO_DATA_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv"))
-        assert check(cfg, for_run=True) == []
-
-    def test_a_run_without_training_and_test_is_refused(self, cfg: CfgNode) -> None:
-        set_keys(cfg, TRAIN__ENABLE=False, TEST__ENABLE=False)
-        assert "nothing to do" in check(cfg, for_run=True)[0]
-
-    def test_a_test_without_any_weights_is_refused(self, cfg: CfgNode) -> None:
-        cfg.TRAIN.ENABLE = False
-        (problem,) = check(cfg, for_run=True)
-        assert problem.startswith("TEST.CHECKPOINT_FILE_PATH = ''")
-
-    @pytest.mark.parametrize("place", ["TEST", "TRAIN", "OUTPUT_DIR"])
-    def test_weights_of_a_test_may_come_from_either_key_or_the_output_folder(
-        self, cfg: CfgNode, tmp_path: Path, place: str
-    ) -> None:
-        cfg.TRAIN.ENABLE = False
-        weights = tmp_path / "output" / "checkpoints" / "checkpoint_epoch_00001.pyth"
-        if place != "OUTPUT_DIR":
-            weights = tmp_path / "weights.pyth"
-            cfg[place].CHECKPOINT_FILE_PATH = str(weights)
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        weights.touch()
-        assert check(cfg, for_run=True) == []
-
-    def test_original_semantics_are_refused_in_training(self, cfg: CfgNode) -> None:
-        cfg.DATA.ORIGINAL_SEMANTICS = True
-        assert "set TRAIN.ENABLE False" in check(cfg, for_run=True)[0]
-
-    def test_missing_checkpoints_are_refused(self, cfg: CfgNode) -> None:
-        set_keys(cfg, TRAIN__CHECKPOINT_FILE_PATH="a.pyth", TEST__CHECKPOINT_FILE_PATH="b.pyth")
-        problems = check(cfg, for_run=True)
-        assert [problem.split(":")[0] for problem in problems] == [
-            "TRAIN.CHECKPOINT_FILE_PATH = 'a.pyth'",
-            "TEST.CHECKPOINT_FILE_PATH = 'b.pyth'",
-        ]
-
-    def test_a_missing_file_of_class_names_is_refused(self, cfg: CfgNode) -> None:
-        cfg.DATA.CLASS_NAMES = "classes.json"
-        assert "does not exist" in check(cfg, for_run=True)[0]
-
-    def test_a_file_in_place_of_the_output_folder_is_refused(self, cfg: CfgNode) -> None:
-        cfg.OUTPUT_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv", "run"))
-        assert "is not a folder" in check(cfg, for_run=True)[0]
-
-
-def test_batch_sizes_must_be_multiples_of_the_processes(cfg: CfgNode) -> None:
-    set_keys(cfg, TRAIN__BATCH_SIZE=16, TEST__BATCH_SIZE=8)
-    assert check_batch_sizes(cfg, 4) == []
-    train, test = check_batch_sizes(cfg, 3)
-    assert train.startswith("TRAIN.BATCH_SIZE = 16: must be a multiple of the 3 processes")
-    assert "use 15 or 18" in train
-    assert "use 6 or 9" in test
-    set_keys(cfg, TRAIN__BATCH_SIZE=1, TEST__ENABLE=False)
-    (problem,) = check_batch_sizes(cfg, 2)
-    assert "use 2," in problem

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from slowfast.cli.prepare import main
 from slowfast.datasets.readers.path_label import read_csv
+from tests.support.preparation.command import prepare
+from tests.support.videos import write_video
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +83,145 @@ def test_lists_are_read_with_their_separator(tmp_path: Path, separator: str) -> 
     assert make_csv(tmp_path, "--separator", separator) == f"a.mp4{written}0\nc.mp4{written}1\n"
     (tmp_path / "train.csv").write_text("a.mp4|0\n")
     make_csv(tmp_path, "--separator", separator, status=1)
+
+
+def test_make_csv_from_a_folder_of_classes(tmp_path: Path) -> None:
+    for name in ("wave/b.mp4", "wave/deep/a.mp4", "bow/c.avi", "bow/notes.txt"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).touch()
+    prepare("make-csv", tmp_path / "videos", "--out", tmp_path / "all.csv", "--relative-to", tmp_path)
+    expected = ["videos/bow/c.avi 0", "videos/wave/b.mp4 1", "videos/wave/deep/a.mp4 1"]
+    assert (tmp_path / "all.csv").read_text().splitlines() == expected
+    assert json.loads((tmp_path / "classes.json").read_text()) == {"bow": 0, "wave": 1}
+    assert json.loads((tmp_path / "report.json").read_text())["others"] == ["bow/notes.txt"]
+
+
+ODD_NAMES = [
+    '"x".mp4',
+    " y.mp4",
+    "z.mp4 ",
+    "# z.mp4",
+    "'q'.mp4",
+    "a, b.mp4",
+    "c,.mp4",
+    "d;.mp4,",
+    "\u00a0e.mp4",
+]
+
+
+@pytest.mark.parametrize("separator", [" ", ",", ";", "\\t", "|"])
+def test_make_csv_writes_lines_that_read_as_the_same_paths(tmp_path: Path, separator: str) -> None:
+    for name in ODD_NAMES:
+        (tmp_path / "bow").mkdir(exist_ok=True)
+        write_video(tmp_path / "bow" / name, 2, container_format="mp4")
+    options = ("--out", tmp_path / "all.csv", "--relative-to", tmp_path / "bow", "--separator", separator)
+    prepare("make-csv", tmp_path, *options)
+    found = read_csv(str(tmp_path / "all.csv"), num_classes=1, separator=separator)
+    assert list(found.paths) == sorted(ODD_NAMES)
+    prepare("split", tmp_path / "all.csv", tmp_path / "out", "--shares", "a=1", "--separator", separator)
+    copy = read_csv(str(tmp_path / "out/a.csv"), num_classes=1, separator=separator)
+    assert list(copy.paths) == sorted(ODD_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "status", "message"),
+    [
+        ("x\ny.mp4", (), 1, "cannot be a line of a list separated by ' '; rename the file"),
+        ("x.mp4", ("--separator", ", "), 2, "--separator ', ': must be one ASCII character"),
+    ],
+)
+def test_make_csv_refuses_lines_that_cannot_be_read(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    options: tuple[str, ...],
+    status: int,
+    message: str,
+) -> None:
+    (tmp_path / "bow").mkdir()
+    (tmp_path / "bow" / name).touch()
+    assert main(["make-csv", str(tmp_path), "--out", str(tmp_path / "all.csv"), *options]) == status
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "all.csv").exists()
+
+
+def test_make_csv_refuses_a_class_without_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("bow/a.mp4", "wave/a.mp4.part"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert main(["make-csv", str(tmp_path), "--out", str(tmp_path / "all.csv")]) == 1
+    assert "wave: this class folder must contain a video, but has only 1 file" in capsys.readouterr().err
+    assert not (tmp_path / "classes.json").exists()
+
+
+def test_make_csv_of_a_second_split_keeps_the_indices_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train/a/1.mp4", "train/b/2.mp4", "train/c/3.mp4", "val/a/4.mp4", "val/c/5.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    classes = {}
+    for split in ("train", "val"):
+        options = ("--out", tmp_path / f"{split}.csv", "--relative-to", tmp_path)
+        prepare("make-csv", tmp_path / split, *options)
+        classes[split] = json.loads((tmp_path / "classes.json").read_text())
+    assert (tmp_path / "val.csv").read_text() == "val/a/4.mp4 0\nval/c/5.mp4 2\n"
+    assert classes["train"] == classes["val"] == {"a": 0, "b": 1, "c": 2}
+    (tmp_path / "val/d").mkdir()
+    assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
+    assert "val: class 'd' is not in" in (error := capsys.readouterr().err)
+    assert "write --out into another folder, or delete classes.json to assign new indices" in error
+    (tmp_path / "classes.json").write_text('{"a": 0, "c": "2", "d": 3}')
+    assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
+    assert "classes.json: 'c' = '2' is not a valid class index" in capsys.readouterr().err
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_make_csv_mentions_the_file_of_the_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "videos" / "wave").mkdir(parents=True)
+    (tmp_path / "videos" / "wave" / "a.mp4").touch()
+    arguments = ["make-csv", str(tmp_path / "videos"), "--out", str(tmp_path / "all.csv")]
+    lines = [f"{tmp_path}/all.csv: 1 video", f"{tmp_path}/classes.json: 1 class"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"{lines[1]}, with the indices of an earlier list"
+
+
+def test_make_csv_ignores_hidden_folders(tmp_path: Path) -> None:
+    for name in (".ipynb_checkpoints/a.mp4", "wave/a.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True)
+        (tmp_path / "videos" / name).touch()
+    prepare("make-csv", tmp_path / "videos", "--out", tmp_path / "all.csv", "--relative-to", tmp_path)
+    assert (tmp_path / "all.csv").read_text() == "videos/wave/a.mp4 0\n"
+    assert json.loads((tmp_path / "classes.json").read_text()) == {"wave": 0}
+
+
+def test_make_csv_keeps_all_digits_of_segments(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("path label start end\na.mp4 1 36000.04 36000.08\n")
+    options = ("--dataset", "kinetics", "--num-classes", "2", "--out", tmp_path / "all.csv")
+    prepare("make-csv", tmp_path, *options)
+    assert (tmp_path / "all.csv").read_text().splitlines()[1] == "a.mp4 1 36000.04 36000.08"
+
+
+def test_make_csv_from_official_annotations(tmp_path: Path) -> None:
+    (tmp_path / "classInd.txt").write_text("1 Bow\n2 Wave\n")
+    (tmp_path / "testlist02.txt").write_text("Wave/a.avi\nBow/gone.avi\n")
+    (tmp_path / "Wave").mkdir()
+    (tmp_path / "Wave/a.avi").touch()
+    options = (
+        "--dataset",
+        "ucf101",
+        "--split",
+        "test",
+        "--fold",
+        "2",
+        "--num-classes",
+        "2",
+        "--existing-only",
+    )
+    report = prepare("make-csv", tmp_path, "--out", tmp_path / "test.csv", "--separator", ",", *options)
+    assert (tmp_path / "test.csv").read_text() == f"{tmp_path}/Wave/a.avi,1\n"
+    assert report["missing"] == 1

@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 
 from slowfast.cli.prepare import main
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
@@ -15,6 +16,7 @@ from slowfast.errors import DecodeError
 from slowfast.preparation.file_work.transcode import CONTAINERS, Copy, Encoding, transcode
 from slowfast.video.decoding import decode
 from slowfast.video.pyav_video import PyAVVideo
+from tests.support.preparation.command import prepare
 from tests.support.videos import read_stamps, write_csv, write_video
 
 # Colour matrices and ranges, ITU-T H.273 and FFmpeg's AVColorRange.
@@ -218,3 +220,67 @@ def test_names_that_begin_with_dots_are_inside_their_folder(tmp_path: Path) -> N
     assert (tmp_path / "out/..a.mp4").exists()
     write_csv(listed, [("../b.mp4", 0)])
     assert main(["resize", str(listed), str(tmp_path / "out"), *options]) == 1
+
+
+def test_resize_keeps_names_times_and_frames(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / "a").mkdir(parents=True)
+    ticks = np.cumsum([0, *([20, 60] * 10)]).tolist()[:20]
+    write_video(source / "a/wide.mp4", 20, size=(128, 258), ticks=ticks, bf="2")
+    write_video(source / "small.webm", 20, size=(48, 64), codec="libvpx")
+    write_video(source / "tall.avi", 20, size=(192, 96), codec="mpeg4")
+    (source / "bad.mp4").write_text("no video")
+    report = prepare("resize", source, tmp_path / "out", "--short-side", "64", "--gop", "5")
+    assert (report["copied"], report["problems"]) == (3, {"not a video": 1})
+    assert not (tmp_path / "out/bad.mp4").exists()
+    sizes = {"a/wide.mp4": (64, 128), "small.webm": (48, 64), "tall.avi": (128, 64)}
+    for name, size in sizes.items():
+        with PyAVVideo(source / name) as before, PyAVVideo(tmp_path / "out" / name) as after:
+            assert np.allclose(before.times.seconds, after.times.seconds, atol=2e-3)
+        frames = decode(tmp_path / "out" / name)
+        assert read_stamps(frames) == list(range(20))
+        assert frames.shape[1:3] == size
+    with av.open(str(tmp_path / "out/a/wide.mp4")) as copy:
+        keys = [i for i, packet in enumerate(copy.demux(video=0)) if packet.is_keyframe]
+    assert max(np.diff(keys)) <= 5  # a scene change starts a group early
+
+
+def test_resize_lets_the_encoder_choose_the_frame_types(tmp_path: Path) -> None:
+    """A decoded frame has a type, which an encoder would obey."""
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in/intra.mp4", 20, size=(128, 128), gop=1)
+    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64", "--gop", "20")
+    with av.open(str(tmp_path / "out/intra.mp4")) as copy:
+        intra = [frame.pict_type == PictureType.I for frame in copy.decode(video=0)]
+    assert sum(intra) < 10
+
+
+def test_resize_repeats_only_missing_copies(tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write_video(tmp_path / f"in/{i}.mp4", 5, size=(128, 128))
+    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out/1.mp4").unlink()
+    assert prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")["copied"] == 3
+    changed = [p.name for p in (tmp_path / "out").iterdir() if p.stat().st_mtime_ns != times[p.name]]
+    assert changed == ["1.mp4"]
+
+
+def test_resize_of_a_list_may_write_into_the_folder_of_its_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "a.mp4", 5, size=(128, 128))
+    write_csv(tmp_path / "all.csv", [("a.mp4", 0)])
+    assert prepare("resize", tmp_path / "all.csv", "small", "--short-side", "64")["copied"] == 1
+    assert (tmp_path / "small/a.mp4").exists()
+
+
+def test_resize_keeps_a_rotation(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in/turned.mp4", 5, size=(128, 192), rotation=90)
+    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")
+    before, after = decode(tmp_path / "in/turned.mp4", size=64), decode(tmp_path / "out/turned.mp4")
+    assert before.shape == after.shape == (5, 96, 64, 3)
+    assert np.abs(before.astype(int) - after.astype(int)).mean() < 8

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from slowfast.cli.prepare import main
 from slowfast.preparation.division import divide
+from tests.support.preparation.command import prepare
 
 
 def write_list(folder: Path, classes: int, videos: int) -> Path:
@@ -126,3 +127,47 @@ def test_the_largest_part_has_a_video_of_each_class(shares: list[float]) -> None
     parts = divide(labels, [str(n) for n in range(100)], shares, seed=3)
     largest = shares.index(max(shares))
     assert {label for label, part in zip(labels, parts, strict=True) if part == largest} == set(labels)
+
+
+def test_split_keeps_lines_classes_and_groups(tmp_path: Path) -> None:
+    lines = [f"g{group}_{i}.mp4 {group % 2} 0 1" for group in range(20) for i in range(5)]
+    (tmp_path / "all.csv").write_text("path label start end\n" + "\n".join(lines) + "\n")
+    shares = ("--shares", "train=0.8", "val=0.2", "--group-by", r"(g\d+)_")
+    report = prepare("split", tmp_path / "all.csv", tmp_path, *shares)
+    assert report["classes"] == {"train": {"0": 40, "1": 40}, "val": {"0": 10, "1": 10}}
+    parts = {name: (tmp_path / f"{name}.csv").read_text().splitlines() for name in ("train", "val")}
+    assert parts["train"][0] == parts["val"][0] == "path label start end"
+    assert sorted(parts["train"][1:] + parts["val"][1:]) == sorted(lines)
+    groups = {name: {line.split("_")[0] for line in part[1:]} for name, part in parts.items()}
+    assert not groups["train"] & groups["val"]
+
+
+def test_split_warns_of_missing_classes_and_says_what_it_replaces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "all.csv").write_text("".join(f"{i}.mp4 {i % 2}\n" for i in range(10)))
+    arguments = ["split", str(tmp_path / "all.csv"), str(tmp_path), "--shares", "train=0.9", "val=0.1"]
+    assert main(arguments) == 0
+    train, val = capsys.readouterr().out.splitlines()
+    assert train == f"{tmp_path}/train.csv: 9 videos (90.0%) in 2 classes"
+    assert "val.csv: 1 video (10.0%) in 1 class; warning: lacks 1 class (" in val
+    assert main(arguments) == 0
+    assert [
+        line.endswith("; an earlier list was replaced") for line in capsys.readouterr().out.splitlines()
+    ] == [
+        True,
+        True,
+    ]
+
+
+def test_divide_is_stratified_seeded_and_random() -> None:
+    rng = np.random.default_rng(0)
+    labels = [str(label) for label in rng.choice(10, 2000, p=np.arange(1, 11) / 55)]
+    videos = [str(i) for i in range(2000)]
+    parts = divide(labels, videos, [0.7, 0.2, 0.1], seed=1)
+    assert parts == divide(labels, videos, [0.7, 0.2, 0.1], seed=1)
+    assert parts != divide(labels, videos, [0.7, 0.2, 0.1], seed=2)
+    totals = Counter(labels)
+    for part, fraction in enumerate([0.7, 0.2, 0.1]):
+        held = Counter(label for label, p in zip(labels, parts, strict=True) if p == part)
+        assert all(abs(held[label] - fraction * totals[label]) <= 1 for label in totals)

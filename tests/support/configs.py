@@ -32,3 +32,13 @@ def load_changed(base: str, *changes: Any) -> CfgNode:
     """Returns a shipped configuration with ``KEY, value`` pairs; the last value of a key wins."""
     settings = dict(zip(changes[::2], changes[1::2], strict=True))
     return load_config(base, [str(part) for pair in settings.items() for part in pair])
+
+
+def set_keys(cfg: dict[str, Any], **values: object) -> None:
+    """Sets keys that are written with two underscores instead of a dot."""
+    for key, value in values.items():
+        *sections, leaf = key.split("__")
+        node: Any = cfg
+        for name in sections:
+            node = node[name]
+        node[leaf] = value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,13 @@ import pytest
 
 from slowfast.video.decoding import open_video
 from slowfast.video.frame_times import FrameTimes
+from tests.support.videos import stamp
+
+FRAMES = 60
+SIZE = (64, 96)
+OPEN_GROUPS = {"x264-params": "open-gop=1:keyint=12:b-adapt=0:scenecut=0"}
+H264 = {"codec": "libx264", "preset": "fast", "bf": "3"}
+HEVC = {"codec": "libx265", "x265-params": "log-level=none:bframes=3:keyint=12"}
 
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="the ffmpeg command is not installed"
@@ -117,3 +125,17 @@ def write_late_sound(path: Path) -> Path:
     content[4] = 1  # the header's list of streams: video
     path.write_bytes(content)
     return path
+
+
+def write_at_ticks(path: Path, ticks: list[int], codec: str) -> None:
+    """Writes a video of 25 ticks per second whose stamped frames are shown at the given ticks."""
+    with av.open(str(path), "w") as container:
+        track = container.add_stream(codec, rate=25, options={} if codec == "mjpeg" else {"bf": "2"})
+        track.width, track.height = 96, 64
+        track.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        track.codec_context.time_base = Fraction(1, 25)
+        for number, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(stamp(number, 64, 96), format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 25)
+            container.mux(track.encode(frame))
+        container.mux(track.encode())

@@ -18,6 +18,8 @@ from slowfast.engine.run import run
 from tests.support.processes import run_all
 from tests.support.tiny import Tiny, tiny_config
 
+NO_DROPOUT = ("MODEL.DROPOUT_RATE", 0.0, "TEST.ENABLE", False)
+
 
 def metrics_of(output: Path, kind: str) -> list[dict[str, Any]]:
     """Returns the lines of one type in ``metrics.jsonl``."""
@@ -25,12 +27,17 @@ def metrics_of(output: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["_type"] == kind]
 
 
+def train_nodes(size: int, data: Path, output: Path, *options: Any) -> list[int]:
+    """Runs ``size`` nodes of one process each; returns the exit codes."""
+    address = free_local_address()
+    shared = ("NUM_SHARDS", size, *options)
+    configs = [tiny_config(data, output, *shared, "SHARD_ID", shard) for shard in range(size)]
+    return run_all(run, [(cfg, address) for cfg in configs], seconds=120)
+
+
 def train_distributed(size: int, data: Path, output: Path, *options: Any) -> None:
     """Runs ``size`` nodes of one process each, with four clips per step over all of them."""
-    address = free_local_address()
-    shared = ("TRAIN.BATCH_SIZE", 4 // size, "NUM_SHARDS", size, *options)
-    configs = [tiny_config(data, output, *shared, "SHARD_ID", shard) for shard in range(size)]
-    assert run_all(run, [(cfg, address) for cfg in configs], seconds=120) == [0] * size
+    assert train_nodes(size, data, output, "TRAIN.BATCH_SIZE", 4 // size, *options) == [0] * size
 
 
 def losses_of(output: Path) -> list[float]:
@@ -75,3 +82,8 @@ def run_with_signal(cfg: CfgNode, signum: int, step: int, address: str = "") -> 
 
     Tiny.forward = forward_and_signal  # type: ignore[method-assign]
     return run(cfg, address)
+
+
+def log_of(output: Path) -> str:
+    """Returns the log of rank 0."""
+    return (output / "stdout.log").read_text()

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vtn.backbones.base import Backbone
+from vtn.backbones.build import build_backbone
+
 _SIZES: dict[str, Any] = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 32}
 TINY_CLIPS: dict[str, dict[str, Any]] = {
     "vjepa2": {
@@ -25,6 +28,8 @@ TINY_CLIPS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Model type -> changes of its configuration: clips of 4 time steps with 3 × 3 places."""
+FAMILIES = list(TINY_CLIPS)
+STEPS, PLACES = 4, (3, 3)
 
 
 def full_model(model_type: str, *, auto_class: str = "AutoModel", **changes: Any) -> Any:
@@ -57,3 +62,42 @@ def clips_of(frames: int, side: int, *, seed: int = 1, width: int = 0) -> Tensor
     """Returns two clips (2, 3, t, H, W)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(2, 3, frames, side, width or side, generator=generator)
+
+
+def side_of(model_type: str) -> int:
+    """Returns the height and width of frames of 3 × 3 places."""
+    return 54 if model_type.startswith("videoprism") else 48
+
+
+def build_clips(name: str, **options: Any) -> Backbone:
+    """Returns the backbone of a model type or a folder, in evaluation mode."""
+    built = build_backbone(name, pretrained=Path(name.removeprefix("hf:")).is_dir(), options=options)
+    built.network.eval()
+    return built
+
+
+def their_features(model: Any, model_type: str, clips: Tensor, **arguments: Any) -> Tensor:
+    """Returns the features (N, s, places, F) in the output of the full model for clips (N, 3, t, H, W)."""
+    frames = clips.transpose(1, 2)
+    if model_type == "vjepa2":
+        arguments["skip_predictor"] = True
+    with torch.no_grad():
+        tokens = model(frames, **arguments).last_hidden_state
+    return by_step(tokens, model_type)
+
+
+def by_step(tokens: Tensor, model_type: str) -> Tensor:
+    """Arranges tokens (N, L, F) of each library model's order as (N, s, places, F), without class tokens."""
+    places = PLACES[0] * PLACES[1]
+    if model_type == "timesformer":  # place by place, after a class token
+        return tokens[:, 1:].unflatten(1, (places, -1)).transpose(1, 2)
+    return tokens[:, model_type == "vivit" :].unflatten(1, (-1, places))
+
+
+def features_of(built: Backbone, clips: Tensor, stage: int = 0) -> Tensor:
+    """Returns the features (N, s, places, F) of a backbone's map."""
+    assert built.feature_map is not None
+    with torch.no_grad():
+        found = built.feature_map(built.network, clips, stage)
+    assert found.class_token is None
+    return found.places.flatten(2, 3)

@@ -10,6 +10,10 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from slowfast.distributed.world import World
+from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.run_model import build_seeded_model
+from slowfast.interrupt import Interrupt
 from slowfast.models.build import MODEL_REGISTRY
 from slowfast.models.weights_hash import weights_hash
 from tests.support.tiny import CLASSES, tiny_config
@@ -72,3 +76,23 @@ def feature_config(data: Path, output: Path, *changes: Any) -> CfgNode:
         "DATA.RANDOM_FLIP", False, "SOLVER.MAX_EPOCH", 1, "TEST.NUM_ENSEMBLE_VIEWS", 2,
     )  # fmt: skip
     return tiny_config(data, output, *options, *changes)
+
+
+def without_cache(cfg: CfgNode) -> CfgNode:
+    """Returns the configuration that computes the features from the frames."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATA.FEATURES = ""
+    return cfg
+
+
+def scores(cfg: CfgNode) -> Any:
+    """Returns the logits of the untrained model on the test split."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.HEAD_ACT = "none"
+    model: Any = build_seeded_model(cfg, World(), fetch_weights=True)
+    evaluation = build_evaluator(cfg, "test", model, World(), Interrupt()).run()
+    assert evaluation is not None
+    assert not evaluation.broken
+    return evaluation.scores

@@ -21,7 +21,8 @@ from slowfast.datasets.views.view_reader import ViewReader, WholeVideoViews
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.placement import full_frame
-from tests.support.broken_corpus import Case, make_corpus
+from tests.support.broken_corpus import make_corpus
+from tests.support.corpus.case import Case
 from tests.support.videos import read_stamps, write_video
 
 SECONDS = 8.0  # limit per file; on two busy cores

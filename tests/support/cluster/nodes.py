@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from slowfast.distributed.world import free_local_address
 from tests.support.cluster import faulty_run
 from tests.support.cluster.hosts import Hosts
 from tests.support.tiny import tiny_config
+
+HALF = ("TRAIN.BATCH_SIZE", 2)
+# Long enough for two busy cores, short enough for a test.
+PATIENCE = ("DIST_TIMEOUT", 15.0)
 
 
 @dataclass
@@ -97,3 +102,18 @@ def end_all(nodes: list[Node]) -> None:
         if node.process.poll() is None:
             node.process.kill()
         node.process.wait()
+
+
+@contextmanager
+def started(run: Run, *changes: object, **environment: object) -> Iterator[list[Node]]:
+    """Starts all nodes of a run; ends those that are left."""
+    nodes = run.start(*HALF, *changes, **environment)
+    try:
+        yield nodes
+    finally:
+        end_all(nodes)
+
+
+def is_at(run: Run, epoch: int, step: int) -> Callable[[], bool]:
+    """Returns a function that returns whether rank 0 has logged this step."""
+    return lambda: f'"epoch": "{epoch}/3"' in run.log() and f'"iter": "{step}/6"' in run.log()

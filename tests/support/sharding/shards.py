@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,3 +50,19 @@ def read_annotations(
 def originals(annotations: Annotations) -> list[str]:
     """Returns the name of the file of which each video is a copy."""
     return [path.original for path in annotations.paths if isinstance(path, TarMember)]
+
+
+def run_shard(listed: Path, target: Path, *options: str, status: int = 0) -> dict[str, Any]:
+    """Runs the command with its list's folder as prefix; returns the report."""
+    report = target.parent / "report.json"
+    own = ("--prefix", str(listed.parent), "--shard-size", "12KB", "--report", str(report))
+    assert prepare_shards(listed, target, *own, *options) == status
+    return json.loads(report.read_text()) if status == 0 else {}
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """Returns name -> hash of the shards in a folder."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("shard-*.tar"))
+    }

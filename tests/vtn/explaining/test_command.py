@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 
 from slowfast.errors import DataError
+from tests.support.inference.command import exit_status
 from vtn import Predictor
 from vtn.cli.explain import main
 from vtn.explaining.split import FaithfulnessRow, describe_summaries, summarize
 
 
-def exit_status(arguments: list[str]) -> int:
-    """Returns the exit status as a shell gets it, also where argparse exits."""
-    try:
-        return main([*arguments, "--device=cpu"])
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
+def explain_on_cpu(arguments: list[str]) -> int:
+    """Returns the exit status of ``vtn explain`` on the CPU."""
+    return exit_status(main, [*arguments, "--device=cpu"])
 
 
 def test_a_page_with_its_files(
@@ -27,7 +25,7 @@ def test_a_page_with_its_files(
 ) -> None:
     page = tmp_path / "pages" / "page.html"
     options = ["--output", str(page), "--class", "still", "--top=2", "--no-regions"]
-    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 0
+    assert explain_on_cpu([str(published), str(videos / "06.mp4"), *options]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{videos}/06.mp4: still 0.")
     assert shown.splitlines()[-3:] == [str(page.with_suffix(suffix)) for suffix in (".html", ".json", ".png")]
@@ -43,20 +41,20 @@ def test_files_of_others_beside_the_page_stay(
     results = tmp_path / f"results{suffix}"
     results.write_text('{"videos": []}')
     options = ["--output", str(tmp_path / "results.html"), "--no-regions"]
-    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 1
+    assert explain_on_cpu([str(published), str(videos / "06.mp4"), *options]) == 1
     shown = capsys.readouterr().err
     assert f"{results}: would be replaced by a file of the explanation, but is not of an earlier one" in shown
     assert [path.name for path in tmp_path.iterdir()] == [results.name]
     results.unlink()
-    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 0
-    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 0  # replaces its own files
+    assert explain_on_cpu([str(published), str(videos / "06.mp4"), *options]) == 0
+    assert explain_on_cpu([str(published), str(videos / "06.mp4"), *options]) == 0  # replaces its own files
 
 
 def test_an_unknown_class_is_a_wrong_argument(
     published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--output", str(tmp_path / "page.html"), "--class", "up"]
-    assert exit_status([str(published), str(videos / "06.mp4"), *options]) == 2
+    assert explain_on_cpu([str(published), str(videos / "06.mp4"), *options]) == 2
     assert "--class 'up': must be a name of a class (" in capsys.readouterr().err
 
 
@@ -65,7 +63,7 @@ def test_a_split_is_measured(
 ) -> None:
     """The broken video and that of one frame are named, and do not end the work."""
     output = tmp_path / "faithfulness.json"
-    assert exit_status([str(published), "--split", str(videos / "test.csv"), "--output", str(output)]) == 1
+    assert explain_on_cpu([str(published), "--split", str(videos / "test.csv"), "--output", str(output)]) == 1
     shown = capsys.readouterr()
     assert f"{videos}/broken.mp4: not a video" in shown.err
     assert f"{videos}/01.mp4: the video has 1 frame" in shown.err
@@ -89,7 +87,7 @@ def test_some_videos_of_a_split(published: Path, videos: Path, capsys: pytest.Ca
     split = videos / "few.csv"
     split.write_text("13.mp4 0\n06.mp4 1\n24.mp4 2\n")
     arguments = ["--split", str(split), "--prefix", str(videos), "--limit", "2"]
-    assert exit_status([str(published), *arguments]) == 0
+    assert explain_on_cpu([str(published), *arguments]) == 0
     assert capsys.readouterr().out.startswith("2 videos;")
 
 
@@ -97,7 +95,7 @@ def test_segments_of_a_split_are_refused(
     published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cut.csv").write_text("path label start end\n13.mp4 0 0 0.2\n")
-    assert exit_status([str(published), "--split", str(tmp_path / "cut.csv")]) == 1
+    assert explain_on_cpu([str(published), "--split", str(tmp_path / "cut.csv")]) == 1
     assert "has segments of files" in capsys.readouterr().err
 
 
@@ -132,5 +130,5 @@ def test_a_summary_counts_videos_that_beat_random_order() -> None:
 def test_mistakes_on_the_command_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_status(arguments) == 2
+    assert explain_on_cpu(arguments) == 2
     assert message in capsys.readouterr().err

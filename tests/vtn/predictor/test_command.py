@@ -1,4 +1,4 @@
-"""``vtn predict SOURCE VIDEO…``: folders, patterns and lists, files of results, failures, live sources."""
+"""``vtn predict SOURCE VIDEO…``: folders, patterns and lists, files of results, failures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.inference.command import exit_status, predict_on_cpu
 from tests.support.sharding.shards import write_tar
 from tests.support.tiny_models import CLASS_NAMES
-from tests.support.videos import write_video
 from vtn import Predictor
 from vtn.cli.predict import main
 from vtn.predictor.scoring import ViewScorer
-
-
-def exit_status(arguments: list[str]) -> int:
-    """Returns the exit status as a shell gets it, also where argparse exits."""
-    try:
-        return main([*arguments, "--device=cpu"])
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
 
 
 @pytest.fixture
@@ -53,7 +40,7 @@ def test_a_folder_with_a_broken_video(
 ) -> None:
     files = {kind: tmp_path / f"scores.{kind}" for kind in ("json", "csv", "jsonl")}
     options = [f"--{kind}={path}" for kind, path in files.items()]
-    assert exit_status([str(published), str(clips), "--top=2", *options]) == 1
+    assert predict_on_cpu([str(published), str(clips), "--top=2", *options]) == 1
     shown = capsys.readouterr()
     names = ["a.mp4", "below/b.mp4", "broken.mp4"]
     *expected, _ = Predictor(published, device="cpu").stream([clips / name for name in names])
@@ -84,24 +71,24 @@ def test_an_image_among_videos_is_shown_as_one_frame(
 ) -> None:
     Image.new("RGB", (48, 48)).save(clips / "photo.png")
     files = [str(clips / name) for name in ("photo.png", "a.mp4")]
-    assert exit_status([str(published), *files]) == 0
+    assert predict_on_cpu([str(published), *files]) == 0
     photo, video = capsys.readouterr().out.splitlines()
     assert photo.startswith(files[0])
     assert photo.endswith(" (1 frame)")
     assert "frame" not in video
-    assert exit_status([str(published), files[0]]) == 0
+    assert predict_on_cpu([str(published), files[0]]) == 0
     assert ", 1 frame scored" in capsys.readouterr().out
 
 
 def test_a_video_in_place_of_the_model_is_named(
     published: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_status([str(clips / "a.mp4"), str(published)]) == 1
+    assert predict_on_cpu([str(clips / "a.mp4"), str(published)]) == 1
     assert "a.mp4: is a video and not a model; give the model first, then videos" in capsys.readouterr().err
 
 
 def test_one_video_is_shown_in_full(published: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_status([str(published), str(clips / "a.mp4")]) == 0
+    assert predict_on_cpu([str(published), str(clips / "a.mp4")]) == 0
     shown = capsys.readouterr()
     assert shown.out == Predictor(published, device="cpu")(clips / "a.mp4").describe() + "\n"
     assert shown.err == ""
@@ -110,7 +97,7 @@ def test_one_video_is_shown_in_full(published: Path, clips: Path, capsys: pytest
 def test_a_video_in_a_shard_has_the_scores_of_the_file(published: Path, clips: Path, tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "shard-000000.tar", {"000007.mp4": (clips / "a.mp4").read_bytes()})
     name, scores = f"{shard}: 000007.mp4", tmp_path / "scores.json"
-    assert exit_status([str(published), name, str(clips / "a.mp4"), f"--json={scores}"]) == 0
+    assert predict_on_cpu([str(published), name, str(clips / "a.mp4"), f"--json={scores}"]) == 0
     one, other = json.loads(scores.read_text())["videos"]
     assert one.pop("video") == name
     assert other.pop("video") == str(clips / "a.mp4")
@@ -121,7 +108,7 @@ def test_a_video_in_a_shard_has_the_scores_of_the_file(published: Path, clips: P
 def test_modes_without_lines(
     mode: str, published: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_status([str(published), str(clips), mode]) == 1
+    assert predict_on_cpu([str(published), str(clips), mode]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "broken.mp4: not a video" in shown.err
@@ -130,7 +117,7 @@ def test_modes_without_lines(
 def test_standard_output_takes_one_file_instead_of_lines(
     published: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_status([str(published), str(clips / "a.mp4"), "--jsonl=-"]) == 0
+    assert predict_on_cpu([str(published), str(clips / "a.mp4"), "--jsonl=-"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["video"] == str(clips / "a.mp4")
 
@@ -146,7 +133,7 @@ def test_patterns_and_lists(
     lines = b"%s/a.mp4\n%s/b\xff[1].mp4\r\n\nhttp://127.0.0.1/x.mp4\n" % ((os.fsencode(clips),) * 2)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
     patterns = [f"{clips}/**/b.mp4", f"{clips}/none*.mp4"]
-    assert exit_status([str(published), *patterns, "-", "--top=1"]) == 1
+    assert predict_on_cpu([str(published), *patterns, "-", "--top=1"]) == 1
     shown = capsys.readouterr()
     assert [line.partition(": ")[0] for line in shown.out.splitlines()] == [
         f"{clips}/below/b.mp4",
@@ -169,7 +156,7 @@ def test_names_that_are_not_utf8_keep_their_bytes_in_results(
     output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     monkeypatch.setattr(sys, "stdout", output)
     target = tmp_path / "scores" if to_file else "-"
-    assert exit_status([str(published), str(folder), f"--{kind}={target}"]) == 1
+    assert predict_on_cpu([str(published), str(folder), f"--{kind}={target}"]) == 1
     output.flush()
     written = (tmp_path / "scores").read_bytes() if to_file else output.buffer.getvalue()  # type: ignore[attr-defined]
     assert os.fsencode(folder) + b"/b\xff.mp4" in written
@@ -182,7 +169,7 @@ def test_windows_of_several_videos(
 ) -> None:
     table = tmp_path / "scores.csv"
     names = [str(clips / "a.mp4"), str(clips / "below" / "b.mp4")]
-    assert exit_status([str(published), *names, "--window=1", "--fps=10", f"--csv={table}"]) == 0
+    assert predict_on_cpu([str(published), *names, "--window=1", "--fps=10", f"--csv={table}"]) == 0
     assert capsys.readouterr().out.count("over time:") == 2
     with table.open(newline="") as file:
         spans = [row[:3] for row in csv.reader(file)][1:]
@@ -195,7 +182,7 @@ def test_views_are_merged(
     published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "scores.json"
-    assert exit_status([str(published), str(clips / "a.mp4"), "--views", "2", "3", f"--json={path}"]) == 0
+    assert predict_on_cpu([str(published), str(clips / "a.mp4"), "--views", "2", "3", f"--json={path}"]) == 0
     (video,) = json.loads(path.read_text())["videos"]
     expected = Predictor(published, device="cpu", views=(2, 3))(clips / "a.mp4")
     assert video["scores"] == expected.scores.tolist()
@@ -218,11 +205,11 @@ def test_ctrl_c_keeps_earlier_files_and_the_lines_so_far(
     path, lines = tmp_path / "scores.json", tmp_path / "scores.jsonl"
     path.write_text("complete results of an earlier command")
     command = [str(published), str(clips), "--batch-size=1", f"--json={path}"]
-    assert exit_status(command) == 130
+    assert predict_on_cpu(command) == 130
     shown = capsys.readouterr().err
     assert f"stopped by Ctrl-C: 1 of 3 videos are done; {path} not written, so that an earlier file" in shown
     assert shown.endswith("; --jsonl FILE keeps the results so far\n")
-    assert exit_status([*command, f"--jsonl={lines}"]) == 130
+    assert predict_on_cpu([*command, f"--jsonl={lines}"]) == 130
     assert capsys.readouterr().err.endswith(f"; --jsonl {lines} has the results so far\n")
     assert path.read_text() == "complete results of an earlier command"
     assert len(lines.read_text().splitlines()) == 1
@@ -235,11 +222,11 @@ def test_results_replace_neither_a_video_nor_the_model(
     video, image = clips / "a.mp4", tmp_path / "image"
     Image.new("RGB", (32, 32)).save(image, "PNG")
     kept = {path: path.read_bytes() for path in (video, image, published / "config.json")}
-    assert exit_status([str(published), "--json", str(video), str(clips / "below" / "b.mp4")]) == 2
+    assert predict_on_cpu([str(published), "--json", str(video), str(clips / "below" / "b.mp4")]) == 2
     assert f"{video}: is the name of a video, and would be replaced; name the file" in capsys.readouterr().err
-    assert exit_status([str(published), str(image), "--csv", str(image)]) == 2
+    assert predict_on_cpu([str(published), str(image), "--csv", str(image)]) == 2
     assert f"--csv {image}: is one of the videos; name another file" in capsys.readouterr().err
-    assert exit_status([str(published), str(video), f"--json={published}/config.json"]) == 2
+    assert predict_on_cpu([str(published), str(video), f"--json={published}/config.json"]) == 2
     assert "config.json: belongs to the model; name another file" in capsys.readouterr().err
     assert kept == {path: path.read_bytes() for path in kept}
 
@@ -250,7 +237,7 @@ def test_lists_of_path_and_label_name_the_way_to_give_them(
     table = clips / "test.csv"
     table.write_text(f"{clips}/a.mp4 0\n{clips}/lost.mp4 1\n")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
-    assert exit_status([str(published), str(table), "-"]) == 1
+    assert predict_on_cpu([str(published), str(table), "-"]) == 1
     shown = capsys.readouterr().err
     remedy = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
     assert f"{table}: is a text and not a video; if it is a list of `path label`, {remedy}" in shown
@@ -284,86 +271,5 @@ def test_lists_of_path_and_label_name_the_way_to_give_them(
 def test_mistakes_in_the_command(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        status = main(arguments)
-    except SystemExit as stopped:
-        status = int(stopped.code or 0)
-    assert status == 2
+    assert exit_status(main, arguments) == 2
     assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("video", "message"),
-    [
-        ("rtsp://127.0.0.1/stream", "has no end; give --live SECONDS"),
-        ("7", "7: has no end; give --live SECONDS"),
-    ],
-)
-def test_endless_sources_need_live(
-    published: Path, video: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert exit_status([str(published), video]) == 1
-    assert message in capsys.readouterr().err
-
-
-def test_a_live_source(
-    published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = tmp_path / "live.jsonl"
-    video = str(videos / "70.mp4")
-    options = ["--live=2", "--fps=10", "--stride=0.5", f"--jsonl={lines}"]
-    assert exit_status([str(published), video, *options]) == 0
-    updates = [json.loads(line) for line in lines.read_text().splitlines()]
-    assert [update["seconds"] for update in updates] == pytest.approx([0.5 * n - 0.1 for n in range(1, 15)])
-    assert [update["frames"] for update in updates[:5]] == [5, 10, 15, 20, 20]
-    timeline = Predictor(published, device="cpu", fps=10)(
-        video, window_seconds=2, stride_seconds=0.5
-    ).timeline
-    assert timeline is not None
-    # An update of the last two seconds scores what a window scores that ends there.
-    np.testing.assert_allclose([update["scores"] for update in updates[3:]], timeline.scores, atol=1e-5)
-
-    best = [update["top"][0]["class"] for update in updates]
-    changes = [best[0], *(now for before, now in pairwise(best) if now != before)]
-    shown = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in shown] == changes
-    assert len(set(best)) > 1, "the best class must change"
-
-
-def test_a_camera_that_does_not_exist(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_status([str(published), "63", "--live=1"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("vtn predict: 63: ")
-
-
-class SilentHandler(SimpleHTTPRequestHandler):
-    """A handler of requests for files that prints no line per request."""
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server(videos: Path, tmp_path: Path) -> Iterator[str]:
-    """The address of a folder with a video and a playlist that names a file of this computer."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    write_video(folder / "video.mkv", 12, size=(48, 48), fps=10)
-    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{videos / '12.mp4'}\n#EXT-X-ENDLIST\n"
-    (folder / "playlist.m3u8").write_text(playlist)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_an_address(published: Path, server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    address = f"{server}/video.mkv"
-    assert exit_status([str(published), address]) == 0
-    local = Predictor(published, device="cpu")(tmp_path / "served" / "video.mkv")
-    shown = capsys.readouterr().out
-    assert shown == local.describe().replace(str(tmp_path / "served" / "video.mkv"), address) + "\n"
-    assert exit_status([str(published), f"{server}/missing.mkv", f"{server}/playlist.m3u8"]) == 1
-    missing, playlist, _ = capsys.readouterr().err.splitlines()
-    assert f"vtn predict: {server}/missing.mkv: " in missing
-    assert "playlist, a network stream or a list of other files, which are not followed" in playlist

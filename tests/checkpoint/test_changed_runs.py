@@ -1,0 +1,131 @@
+"""Runs that are resumed with another configuration, data set or model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from slowfast.checkpoint.data_fingerprint import fingerprint
+from slowfast.checkpoint.storage import last_checkpoint, read_checkpoint, read_training_state
+from slowfast.datasets.annotations import PathTable
+from slowfast.engine.run import run
+from slowfast.errors import CheckpointError
+from slowfast.models.build import MODEL_REGISTRY
+from tests.support.run_results import NO_DROPOUT, log_of, metrics_of
+from tests.support.tiny import CLASSES, Tiny, tiny_config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "difference"),
+    [
+        ("RNG_SEED", 2, "RNG_SEED: 1 → 2"),
+        ("SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.OPTIMIZING_METHOD: 'sgd' → 'adamw'"),
+        ("DATA.NUM_FRAMES", 3, "DATA.NUM_FRAMES: 4 → 3"),
+        ("MODEL.MODEL_NAME", "WiderTiny", "MODEL.MODEL_NAME: 'Tiny' → 'WiderTiny'"),
+        ("VTN.LONGFORMER.POSITION", "sinusoidal", "VTN.LONGFORMER.POSITION: 'learned' → 'sinusoidal'"),
+    ],
+)
+def test_changes_that_make_another_run_are_refused(
+    colour_videos: Path, stopped: Path, key: str, value: Any, difference: str
+) -> None:
+    with pytest.raises(CheckpointError, match=r"cannot be resumed with .*TRAIN\.FORCE_RESUME") as caught:
+        run(tiny_config(colour_videos, stopped, *NO_DROPOUT, key, value))
+    assert difference in str(caught.value)
+
+
+def test_changes_of_the_training_are_logged_and_take_effect(colour_videos: Path, stopped: Path) -> None:
+    changes = ("SOLVER.WEIGHT_DECAY", 0.3, "MODEL.DROPOUT_RATE", 0.1, "SOLVER.MAX_EPOCH", 1)
+    changes = (*changes, "MATMUL_PRECISION", "highest")
+    assert run(tiny_config(colour_videos, stopped, "TEST.ENABLE", False, *changes)) == 0
+    log = log_of(stopped)
+    for difference in (
+        "SOLVER.WEIGHT_DECAY: 0.0001 → 0.3",
+        "MODEL.DROPOUT_RATE: 0.0 → 0.1",
+        "MATMUL_PRECISION: 'high' → 'highest'",
+    ):
+        assert f"changed since the checkpoint: {difference}" in log
+    end = read_training_state(stopped / "checkpoints" / "checkpoint_epoch_00001.pyth")
+    assert end is not None
+    assert [group["weight_decay"] for group in end.optimizer_state["param_groups"]] == [0.3]
+
+
+def test_optimizer_states_are_restored_by_the_names_of_the_parameters(
+    colour_videos: Path, stopped: Path
+) -> None:
+    """Biases without weight decay are a second group, which changes the order of the parameters."""
+    path = stopped / "checkpoints" / "checkpoint_epoch_00000_step_000002.pyth"
+    changes = ("SOLVER.ZERO_WD_1D_PARAM", True, "SOLVER.BASE_LR", 1e-12, "SOLVER.MOMENTUM", 0.999)
+    assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT, *changes, "TRAIN.MAX_STEPS", 3)) == 0
+    after = path.with_name("checkpoint_epoch_00000_step_000003.pyth")
+    one, other = (read_checkpoint(p)["optimizer_state"] for p in (path, after))
+    assert [len(state["param_groups"]) for state in (one, other)] == [1, 2]
+    momenta = [
+        {
+            name: state["state"][number]["momentum_buffer"]
+            for group in state["param_groups"]
+            for name, number in zip(group["param_names"], group["params"], strict=True)
+        }
+        for state in (one, other)
+    ]
+    assert list(momenta[0]) != list(momenta[1])
+    assert {name: m.shape for name, m in momenta[0].items()} == {n: m.shape for n, m in momenta[1].items()}
+
+
+def test_a_forced_run_restores_the_fitting_part_and_logs_the_rest(colour_videos: Path, stopped: Path) -> None:
+    changes = ("SOLVER.OPTIMIZING_METHOD", "adamw", "RNG_SEED", 2, "SOLVER.MAX_EPOCH", 1)
+    assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT, *changes, "TRAIN.FORCE_RESUME", True)) == 0
+    log = log_of(stopped)
+    assert "only the fitting part of its optimiser state is loaded (it is not a state of AdamW)" in log
+    assert "step 2 of epoch 1 is not valid in the changed run: epoch 1 restarts" in log
+    assert [line["iter"] for line in metrics_of(stopped, "train_iter")] == [1, 2, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_forced_run_that_restarted_its_epoch_resumes_from_its_new_checkpoint(
+    colour_videos: Path, stopped: Path
+) -> None:
+    changed = (*NO_DROPOUT, "RNG_SEED", 2)
+    forced = ("TRAIN.FORCE_RESUME", True, "TRAIN.MAX_STEPS", 1)
+    assert run(tiny_config(colour_videos, stopped, *changed, *forced)) == 0
+    assert run(tiny_config(colour_videos, stopped, *changed, "TRAIN.MAX_STEPS", 3)) == 0
+    assert [line["iter"] for line in metrics_of(stopped, "train_iter")] == [1, 2, 1, 2, 3]
+
+
+@MODEL_REGISTRY.register("WiderTiny")
+class WiderTiny(Tiny):
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__(dropout)
+        self.hidden, self.head = nn.Linear(48, 20), nn.Linear(20, CLASSES)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_even_when_forced(
+    colour_videos: Path, stopped: Path
+) -> None:
+    options = (*NO_DROPOUT, "MODEL.MODEL_NAME", "WiderTiny", "TRAIN.FORCE_RESUME", True)
+    with pytest.raises(
+        CheckpointError, match=r"(?s)hidden.weight is \(16, 48\), .* of another model; restore"
+    ):
+        run(tiny_config(colour_videos, stopped, *options))
+
+
+def test_other_segments_of_the_same_files_are_another_list() -> None:
+    def digest(*segments: tuple[float, float]) -> str:
+        paths = PathTable.from_strings(["a.mp4", "b.mp4"])
+        bounds = np.array(segments) if segments else None
+        return fingerprint(SimpleNamespace(labels=np.zeros(2), paths=paths, segments=bounds))
+
+    digests = {digest(), digest((0, 1), (0, 1)), digest((0, 1), (0, 2))}
+    assert len(digests) == 3
+
+
+def test_a_run_from_the_state_in_a_file_starts_at_the_beginning_of_its_epoch(
+    colour_videos: Path, stopped: Path
+) -> None:
+    path, output = last_checkpoint(stopped), stopped / "other"
+    options = (*NO_DROPOUT, "TRAIN.CHECKPOINT_FILE_PATH", str(path), "TRAIN.MAX_STEPS", 1)
+    assert run(tiny_config(colour_videos, output, *options)) == 0
+    assert f"started from {path} (step 2 of epoch 1) at the start of epoch 1" in log_of(output)

@@ -1,0 +1,78 @@
+"""Runs that are resumed by another number of processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slowfast.checkpoint.resume import choose_global_batch
+from slowfast.checkpoint.state import TrainingProgress, TrainingState
+from slowfast.distributed.world import World
+from slowfast.errors import CheckpointError
+from tests.support.run_results import NO_DROPOUT, log_of, metrics_of, train_nodes
+from tests.support.tiny import tiny_config
+
+
+def test_a_run_resumed_in_two_and_then_four_processes_sees_the_same_samples(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    """The batch stays that of the first start, although the configuration has 4 clips per node."""
+    assert train_nodes(1, colour_videos, tmp_path / "one", *NO_DROPOUT) == [0]
+    for size, steps in ((1, 4), (2, 9), (4, 0)):
+        assert (
+            train_nodes(size, colour_videos, tmp_path / "more", *NO_DROPOUT, "TRAIN.MAX_STEPS", steps)
+            == [0] * size
+        )
+    one, more = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "more"))
+    assert [(line["epoch"], line["iter"]) for line in more] == [(line["epoch"], line["iter"]) for line in one]
+    assert [line["loss"] for line in more] == pytest.approx([line["loss"] for line in one], rel=1e-5)
+    assert [line["lr"] for line in more] == [line["lr"] for line in one]
+    log = log_of(tmp_path / "more")
+    assert "4 clips per step, as at the first start; TRAIN.BATCH_SIZE would now result in 16" in log
+    assert "training: 4 clips per step = 4 processes × 1" in log
+
+
+def test_learning_rates_scaled_by_nodes_stay_those_of_the_first_start(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    options = (*NO_DROPOUT, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True)
+    assert train_nodes(2, colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 1) == [0, 0]
+    assert train_nodes(1, colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 2) == [0]
+    rates = [line["lr"] for line in metrics_of(tmp_path, "train_iter")]
+    assert rates[0] == 0.1
+    assert rates[1] > 0.09
+    assert "learning rates are multiplied by 2" in log_of(tmp_path)
+    # A change of the key takes effect, for the nodes of the first start.
+    for scaled, lowest, highest in ((False, 0.04, 0.05), (True, 0.05, 0.1)):
+        steps = len(rates) + 1
+        options = (*NO_DROPOUT, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", scaled, "TRAIN.MAX_STEPS", steps)
+        assert train_nodes(1, colour_videos, tmp_path, *options) == [0]
+        rates = [line["lr"] for line in metrics_of(tmp_path, "train_iter")]
+        assert lowest < rates[-1] < highest
+
+
+def saved(config: str, global_batch: int) -> TrainingState:
+    """Returns the state of a run after some steps."""
+    return TrainingState(TrainingProgress(1, 2), {}, {}, {}, config, 0, global_batch, "")
+
+
+def test_a_number_of_processes_that_cannot_share_the_batch_evenly_is_refused(tmp_path: Path) -> None:
+    cfg = tiny_config(tmp_path, tmp_path, "TRAIN.BATCH_SIZE", 6)
+    state = saved(cfg.dump(), 12)
+    assert choose_global_batch(cfg, World(0, 4, 0, 1), None) == 24
+    assert choose_global_batch(cfg, World(0, 4, 0, 1), state) == 12
+    with pytest.raises(CheckpointError, match=r"5 processes .* 12 clips .*; start 1, 2, 3, 4, 6 or 12"):
+        choose_global_batch(cfg, World(0, 5, 0, 1), state)
+
+
+def test_another_batch_size_is_accepted_for_the_same_global_batch_only_unless_forced(tmp_path: Path) -> None:
+    state = saved(tiny_config(tmp_path, tmp_path, "TRAIN.BATCH_SIZE", 12).dump(), 12)
+    half = ("TRAIN.BATCH_SIZE", 6)
+    assert choose_global_batch(tiny_config(tmp_path, tmp_path, *half), World(0, 2, 0, 1), state) == 12
+    with pytest.raises(
+        CheckpointError, match=r"with 12, which made 12 clips per step .* now have 6; restore"
+    ):
+        choose_global_batch(tiny_config(tmp_path, tmp_path, *half), World(), state)
+    forced = tiny_config(tmp_path, tmp_path, *half, "TRAIN.FORCE_RESUME", True)
+    assert choose_global_batch(forced, World(), state) == 6

@@ -1,0 +1,89 @@
+"""Checks before a run: data, weights and folders must exist, and batches must be divisible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fvcore.common.config import CfgNode
+
+from slowfast.config.check import check
+from slowfast.config.check_training import check_batch_sizes
+from tests.support.configs import set_keys
+
+
+class TestRun:
+    def test_a_model_without_a_run_needs_no_data(self, cfg: CfgNode) -> None:
+        cfg.DATA.PATH_TO_DATA_DIR = ""
+        assert check(cfg) == []
+        (problem,) = check(cfg, for_run=True)
+        assert problem.startswith("DATA.PATH_TO_DATA_DIR = ''")
+
+    def test_a_data_folder_must_exist(self, cfg: CfgNode) -> None:
+        cfg.DATA.PATH_TO_DATA_DIR = "/no/such/folder"
+        assert "does not exist" in check(cfg, for_run=True)[0]
+
+    def test_missing_csv_files_of_the_enabled_parts_are_listed(self, cfg: CfgNode) -> None:
+        for name in ("train.csv", "val.csv", "test.csv"):
+            Path(cfg.DATA.PATH_TO_DATA_DIR, name).unlink()
+        assert "train.csv, val.csv, test.csv" in check(cfg, for_run=True)[0]
+        cfg.TEST.ENABLE = False
+        assert "lacks train.csv, val.csv;" in check(cfg, for_run=True)[0]
+
+    def test_one_csv_file_is_accepted_for_all_splits(self, cfg: CfgNode) -> None:
+        cfg.DATA.PATH_TO_DATA_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv"))
+        assert check(cfg, for_run=True) == []
+
+    def test_a_run_without_training_and_test_is_refused(self, cfg: CfgNode) -> None:
+        set_keys(cfg, TRAIN__ENABLE=False, TEST__ENABLE=False)
+        assert "nothing to do" in check(cfg, for_run=True)[0]
+
+    def test_a_test_without_any_weights_is_refused(self, cfg: CfgNode) -> None:
+        cfg.TRAIN.ENABLE = False
+        (problem,) = check(cfg, for_run=True)
+        assert problem.startswith("TEST.CHECKPOINT_FILE_PATH = ''")
+
+    @pytest.mark.parametrize("place", ["TEST", "TRAIN", "OUTPUT_DIR"])
+    def test_weights_of_a_test_may_come_from_either_key_or_the_output_folder(
+        self, cfg: CfgNode, tmp_path: Path, place: str
+    ) -> None:
+        cfg.TRAIN.ENABLE = False
+        weights = tmp_path / "output" / "checkpoints" / "checkpoint_epoch_00001.pyth"
+        if place != "OUTPUT_DIR":
+            weights = tmp_path / "weights.pyth"
+            cfg[place].CHECKPOINT_FILE_PATH = str(weights)
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.touch()
+        assert check(cfg, for_run=True) == []
+
+    def test_original_semantics_are_refused_in_training(self, cfg: CfgNode) -> None:
+        cfg.DATA.ORIGINAL_SEMANTICS = True
+        assert "set TRAIN.ENABLE False" in check(cfg, for_run=True)[0]
+
+    def test_missing_checkpoints_are_refused(self, cfg: CfgNode) -> None:
+        set_keys(cfg, TRAIN__CHECKPOINT_FILE_PATH="a.pyth", TEST__CHECKPOINT_FILE_PATH="b.pyth")
+        problems = check(cfg, for_run=True)
+        assert [problem.split(":")[0] for problem in problems] == [
+            "TRAIN.CHECKPOINT_FILE_PATH = 'a.pyth'",
+            "TEST.CHECKPOINT_FILE_PATH = 'b.pyth'",
+        ]
+
+    def test_a_missing_file_of_class_names_is_refused(self, cfg: CfgNode) -> None:
+        cfg.DATA.CLASS_NAMES = "classes.json"
+        assert "does not exist" in check(cfg, for_run=True)[0]
+
+    def test_a_file_in_place_of_the_output_folder_is_refused(self, cfg: CfgNode) -> None:
+        cfg.OUTPUT_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv", "run"))
+        assert "is not a folder" in check(cfg, for_run=True)[0]
+
+
+def test_batch_sizes_must_be_multiples_of_the_processes(cfg: CfgNode) -> None:
+    set_keys(cfg, TRAIN__BATCH_SIZE=16, TEST__BATCH_SIZE=8)
+    assert check_batch_sizes(cfg, 4) == []
+    train, test = check_batch_sizes(cfg, 3)
+    assert train.startswith("TRAIN.BATCH_SIZE = 16: must be a multiple of the 3 processes")
+    assert "use 15 or 18" in train
+    assert "use 6 or 9" in test
+    set_keys(cfg, TRAIN__BATCH_SIZE=1, TEST__ENABLE=False)
+    (problem,) = check_batch_sizes(cfg, 2)
+    assert "use 2," in problem

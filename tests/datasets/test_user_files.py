@@ -1,0 +1,133 @@
+"""Runs with data sets and samplers of a user, from a file named in IMPORTS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fvcore.common.config import CfgNode
+
+from slowfast.datasets import build_dataset, construct_loader
+from slowfast.datasets.build import DATASET_REGISTRY, read_annotations
+from slowfast.engine.prediction_file import load_predictions
+from slowfast.engine.run import run
+from slowfast.errors import ConfigError
+from tests.support.processes import run_forked
+from tests.support.run_results import metrics_of
+from tests.support.tiny import tiny_config
+
+USER_FILE = """
+import numpy as np
+import torch
+from slowfast.datasets import DATASET_REGISTRY, SAMPLER_REGISTRY
+from slowfast.datasets.loading.samplers import SampleRef
+
+COLOURS = torch.tensor([[200, 60, 60], [60, 200, 60], [60, 60, 200]]).view(3, 3, 1, 1, 1)
+
+@DATASET_REGISTRY.register()
+class {name}(torch.utils.data.Dataset):
+    '''As PySlowFast writes them.'''
+
+    def __init__(self, cfg, mode, num_retries=10):
+        self.mode, self._num_clips = mode, 1
+        if mode == "test":
+            self._num_clips = cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
+        self._labels = [i % 3 for i in range(24 if mode == "train" else 6) for _ in range(self._num_clips)]
+        self._path_to_videos = [f"{{mode}}/{{i}}.mp4" for i in range(len(self._labels))]
+
+    def __len__(self):
+        return len(self._labels)
+
+    @property
+    def num_videos(self):
+        return len(self._labels)
+
+    def __getitem__(self, index):
+        label = self._labels[index]
+        frames = (COLOURS[label] + 20 * torch.randn(3, 4, 32, 32)).clamp(0, 255) / 255
+        frames = (frames - 0.45) / 0.225
+        return [frames], label, index, torch.zeros(2), {{}}
+
+@SAMPLER_REGISTRY.register("{name} in order")
+class InOrder:
+    def __init__(self, dataset, global_batch, *, rank, world_size, seed, repeats):
+        self.steps, self.batch = len(dataset) // global_batch, global_batch
+        assert sorted(set(dataset.labels.tolist())) == [0, 1, 2] and world_size == 1
+
+    def __len__(self):
+        return self.steps
+
+    def set_position(self, epoch, step=0):
+        self.epoch, self.step = epoch, step
+
+    def __iter__(self):
+        for step in range(self.step, self.steps):
+            yield [SampleRef(self.epoch, step * self.batch + i) for i in range(self.batch)]
+"""
+
+
+@pytest.fixture
+def configure(tmp_path: Path, colour_videos: Path) -> Callable[..., CfgNode]:
+    """A configuration whose data set stands in a file of the user; the name differs from test to test."""
+
+    def build(name: str, *changes: Any) -> CfgNode:
+        file = tmp_path / f"{name}_file.py"
+        file.write_text(USER_FILE.format(name=name.capitalize()))
+        keys = ("IMPORTS", [str(file)], "TRAIN.DATASET", name, "TEST.DATASET", name, *changes)
+        return tiny_config(colour_videos, tmp_path / "output", *keys)
+
+    return build
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_set_class_of_a_users_file_trains_and_is_tested(
+    configure: Callable[..., CfgNode], tmp_path: Path, workers: int
+) -> None:
+    """PySlowFast looks classes up by the name with a capital letter."""
+    cfg = configure(f"mine{workers}", "DATA_LOADER.NUM_WORKERS", workers)
+    assert run_forked(run, cfg) == 0
+    steps = metrics_of(tmp_path / "output", "train_iter")
+    assert len(steps) == 3 * 6
+    assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
+    predictions = load_predictions(tmp_path / "output" / "predictions.npz")
+    assert predictions.num_views.tolist() == [2] * 6
+    assert metrics_of(tmp_path / "output", "test_final")[0]["top1_acc"] == 100.0
+
+
+def test_a_sampler_of_a_users_file_decides_the_order(configure: Callable[..., CfgNode]) -> None:
+    cfg = configure("ordered", "DATA_LOADER.TRAIN_SAMPLER", "Ordered in order")
+    loader = construct_loader(cfg, "train")
+    loader.batch_sampler.set_position(2, 4)  # type: ignore[attr-defined]
+    assert [batch.video_id.tolist() for batch in loader] == [[16, 17, 18, 19], [20, 21, 22, 23]]
+    cfg.defrost()
+    cfg.DATA_LOADER.TRAIN_SAMPLER = "shufle"
+    with pytest.raises(ConfigError, match=r"DATA_LOADER\.TRAIN_SAMPLER = 'shufle': .*did you mean shuffle"):
+        construct_loader(cfg, "train")
+
+
+def test_construct_loader_gives_each_view_once_in_evaluation(colour_videos: Path, tmp_path: Path) -> None:
+    loader = construct_loader(tiny_config(colour_videos, tmp_path), "test")
+    views = [pair for b in loader for pair in zip(b.video_id.tolist(), b.view_id.tolist(), strict=True)]
+    assert views == [(video, view) for video in range(7) for view in range(2)]
+
+
+def test_what_needs_annotations_refuses_clips(configure: Callable[..., CfgNode]) -> None:
+    cfg = configure("refused")
+    build_dataset(cfg, "train")
+    with pytest.raises(
+        ConfigError, match=r"DATASET = .refused.: Refused is a data set of clips.*Annotations"
+    ):
+        read_annotations(cfg, "train")
+    cfg.defrost()
+    cfg.DATA.FEATURES = "cache"
+    with pytest.raises(ConfigError, match=r"DATA.FEATURES = 'cache': must be ''"):
+        build_dataset(cfg, "train")
+    cfg.DATA.FEATURES, cfg.DATA.TEST_WHOLE_PICTURE, cfg.TEST.DATASET = "", True, "refused"
+    build_dataset(cfg, "train")
+    with pytest.raises(
+        ConfigError, match=r"WHOLE_PICTURE = True: must be False, because TEST\.DATASET = 'ref"
+    ):
+        build_dataset(cfg, "test")
+    assert "Refused" in DATASET_REGISTRY

@@ -1,0 +1,111 @@
+"""Output of a training run: metrics, checkpoints, logs, curves and predictions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from slowfast.engine.prediction_file import load_predictions
+from slowfast.engine.run import run
+from slowfast.engine.run_lock import FolderInUseError, lock_folder
+from tests.support.processes import run_forked
+from tests.support.run_results import assert_same_end, metrics_of, run_with_signal
+from tests.support.tiny import tiny_config
+
+LAST = "checkpoints/checkpoint_epoch_00003.pyth"
+
+
+def test_a_run_learns_and_writes_all_its_files(unbroken: Path) -> None:
+    steps = metrics_of(unbroken, "train_iter")
+    assert [(line["epoch"], line["iter"]) for line in steps] == [
+        (e, i) for e in (1, 2, 3) for i in range(1, 7)
+    ]
+    assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
+    assert steps[0]["lr"] == 0.05
+    assert [line["epoch"] for line in metrics_of(unbroken, "val_epoch")] == [1, 2, 3]
+    assert [line["iter"] for line in metrics_of(unbroken, "test_iter")] == [1, 2, 3, 4]
+    assert metrics_of(unbroken, "test_final")[0]["top1_acc"] == 100.0
+    assert (unbroken / LAST).exists()
+    assert json.loads((unbroken / LAST).with_suffix(".json").read_text())["top1_err"] == 0.0
+    assert "MODEL_NAME: Tiny" in (unbroken / "config.yaml").read_text()
+    assert load_predictions(unbroken / "predictions.npz").num_views.tolist() == [2] * 7
+    assert "test: top-1 100.00 % over 7 of 7 videos, 2 views each" in (unbroken / "stdout.log").read_text()
+
+
+@pytest.mark.parametrize(("num_gpus", "level"), [(1, "INFO"), (4, "WARNING")])
+def test_a_run_configured_for_gpus_uses_the_cpu_without_them(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_gpus: int, level: str
+) -> None:
+    """One GPU is the default, so that its absence is not worth a warning."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "NUM_GPUS", num_gpus)
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    log = (tmp_path / "stdout.log").read_text()
+    warning = f"NUM_GPUS is {num_gpus}, but this node has no GPU: using one CPU process"
+    assert f"[{level}] slowfast.engine.run: {warning}" in log
+
+
+def test_the_log_counts_left_out_videos_and_says_why_it_ends(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("TRAIN.BATCH_SIZE", 6, "TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False)
+    cfg = tiny_config(colour_videos, tmp_path, *options)
+    assert run(cfg) == 0
+    log = (tmp_path / "stdout.log").read_text()
+    videos = len((Path(cfg.DATA.PATH_TO_DATA_DIR) / "train.csv").read_text().splitlines())
+    assert f"{videos % 6} of {videos} videos are left out of each epoch, others each time" in log
+    steps = videos // 6 * cfg.SOLVER.MAX_EPOCH
+    assert f"training ended after 1 step of {steps} (TRAIN.MAX_STEPS = 1)" in log
+    assert log.count("decoder of videos: ") == 1
+
+
+def test_mixed_precision_and_clipped_gradients_work_on_the_cpu(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("TRAIN.MIXED_PRECISION", True, "SOLVER.CLIP_GRAD_L2NORM", 0.01, "TRAIN.MAX_STEPS", 3)
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    assert "mixed, bfloat16" in (tmp_path / "stdout.log").read_text()
+    losses = [line["loss"] for line in metrics_of(tmp_path, "train_iter")]
+    assert all(loss > 0.7 for loss in losses)  # steps of at most 0.05 × 0.01 change little
+
+
+def test_checkpoints_within_an_epoch_are_written_by_the_clock(
+    unbroken: Path, colour_videos: Path, tmp_path: Path
+) -> None:
+    often = ("TRAIN.CHECKPOINT_MINUTES", 1e-9, "TRAIN.CHECKPOINT_PERIOD", 3)
+    code = run_forked(run_with_signal, tiny_config(colour_videos, tmp_path, *often), signal.SIGKILL, 10)
+    assert code == -signal.SIGKILL
+    found = sorted(path.name for path in (tmp_path / "checkpoints").glob("*.pyth"))
+    # Their number depends on the disk: a checkpoint is skipped while the previous one is being written.
+    assert 1 <= len(found) <= 3
+    assert all("_step_" in name for name in found)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path)) == 0
+    assert_same_end(unbroken, tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_stops_before_it_writes(colour_videos: Path, tmp_path: Path) -> None:
+    cfg = tiny_config(colour_videos, tmp_path)
+    with lock_folder(tmp_path):
+        assert run_forked(_is_refused, cfg) == 0
+    assert not (tmp_path / "config.yaml").exists()
+    assert run_forked(_is_refused, cfg) == 1  # the lock is free again
+
+
+def _is_refused(cfg: CfgNode) -> int:
+    try:
+        run(cfg)
+    except FolderInUseError as error:
+        return 0 if f"another run is writing there (process {os.getppid()} on" in str(error) else 2
+    return 1
+
+
+def test_tensorboard_shows_curves_and_the_confusion_matrix(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("TENSORBOARD.ENABLE", True, "TENSORBOARD.CONFUSION_MATRIX.ENABLE", True, "TRAIN.MAX_STEPS", 2)
+    assert run(tiny_config(colour_videos, tmp_path, *options, "TEST.ENABLE", False)) == 0
+    events = EventAccumulator(str(tmp_path / "runs-kinetics")).Reload()
+    assert [event.step for event in events.Scalars("Train/loss")] == [1, 2]
+    assert events.Scalars("Val/top1_err")[0].step == 2
+    assert events.Images("Confusion Matrix")

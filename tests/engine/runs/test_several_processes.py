@@ -1,0 +1,74 @@
+"""Runs of several processes."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from fvcore.common.config import CfgNode
+
+from slowfast.distributed.world import free_local_address
+from slowfast.engine.prediction_file import load_predictions
+from slowfast.engine.run import run
+from slowfast.errors import ConfigError, DistributedError
+from tests.support.processes import run_all, run_forked
+from tests.support.run_results import metrics_of, run_with_signal
+from tests.support.tiny import tiny_config
+
+
+def test_two_processes_give_the_metrics_of_one(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("MODEL.DROPOUT_RATE", 0.0)
+    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *options)) == 0
+    address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *options)
+    configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
+    assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
+    one, two = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "two"))
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
+    assert [line["top1_err"] for line in two] == [line["top1_err"] for line in one]
+    for name in ("loss", "top1_err", "videos"):
+        one_val, two_val = (metrics_of(tmp_path / where, "val_epoch") for where in ("one", "two"))
+        assert [line[name] for line in two_val] == pytest.approx([line[name] for line in one_val], rel=1e-4)
+    ours, theirs = (load_predictions(tmp_path / name / "predictions.npz") for name in ("one", "two"))
+    assert ours.paths == theirs.paths
+    assert abs(ours.scores - theirs.scores).max() < 1e-5
+
+
+def test_a_signal_to_one_of_two_processes_stops_both(colour_videos: Path, tmp_path: Path) -> None:
+    address = free_local_address()
+    configs = [
+        tiny_config(colour_videos, tmp_path, "TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, "SHARD_ID", shard)
+        for shard in (0, 1)
+    ]
+    given = [(cfg, signal.SIGTERM, step, address) for cfg, step in zip(configs, (0, 9), strict=True)]
+    assert run_all(run_with_signal, given) == [143, 143]
+    assert (tmp_path / "checkpoints" / "checkpoint_epoch_00001_step_000003.pyth").exists()
+
+
+def test_processes_with_different_configurations_stop_at_the_start(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    address = free_local_address()
+    learning_rates = ((0, 0.1), (1, 0.2))
+    given = [
+        (tiny_config(colour_videos, tmp_path, "NUM_SHARDS", 2, "SHARD_ID", n, "SOLVER.BASE_LR", lr), address)
+        for n, lr in learning_rates
+    ]
+    assert run_all(_is_refused_as_different, given) == [0, 0]
+
+
+def _is_refused_as_different(cfg: CfgNode, address: str) -> int:
+    try:
+        run(cfg, address)
+    except DistributedError as error:
+        return (
+            0
+            if "rank 1 has another configuration than rank 0: SOLVER.BASE_LR: 0.1 → 0.2" in str(error)
+            else 2
+        )
+    return 1
+
+
+def test_several_nodes_need_an_address(colour_videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--init_method tcp://HOST:PORT"):
+        run(tiny_config(colour_videos, tmp_path, "NUM_SHARDS", 2))

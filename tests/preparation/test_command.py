@@ -1,0 +1,97 @@
+"""The command line of data preparation: its help and its errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slowfast.cli.prepare import COMMANDS, main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert f"slowfast prepare {command} " in capsys.readouterr().out
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys, runpy; sys.argv = ['prepare_data.py', 'scan', '--help']\n"
+    code += "try: runpy.run_path('tools/prepare_data.py', run_name='__main__')\n"
+    code += "except SystemExit: pass\n"
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scan", "none.csv"], "none.csv: cannot be read (No such file or directory)"),
+        (["scan", "bad.csv"], "bad.csv, line 2: 'pathonly' is not a path and a label; --separator is ' '"),
+        (["scan", "empty"], "empty: contains no video file"),
+        (["resize", "data", "data"], "would replace the videos; choose another folder"),
+        (["resize", "data", "data/small"], "data/small: is inside data, so that the next call would resize"),
+        (["scan", "data/a.mp4"], "data/a.mp4: is a video; give a list of videos, or the folder data for all"),
+        (["resize", "data", "link"], "link: is inside data, so that the next call would resize"),
+        (
+            ["split", "./good.csv", "", "--shares", "good=0.8", "val=0.2"],
+            "good.csv: is the list itself and would be overwritten; choose another folder",
+        ),
+        (
+            ["split", "good.csv", "out", "--shares", "a=1", "--group-by", "("],
+            "must be a regular expression",
+        ),
+        (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "z"], "does not match a.mp4"),
+        (["split", "data", "out", "--shares", "a=1"], "without labels; write a list with make-csv"),
+        (["make-csv", "empty", "--out", "x.csv"], "contains no class folder"),
+    ],
+)
+def test_errors_name_the_cause_without_a_traceback(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.mp4").touch()
+    (tmp_path / "link").symlink_to("data/small")
+    (tmp_path / "good.csv").write_text("a.mp4 1\n")
+    (tmp_path / "bad.csv").write_text("a.mp4 1\npathonly\n")
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert (tmp_path / "good.csv").read_text() == "a.mp4 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("split good.csv out --shares train=0.8 val=0.8", "their sum 1"),
+        ("split good.csv out --shares train", "--shares train: must be NAME=FRACTION"),
+        ("split good.csv out --folds 20", "--folds 20: must be at most the number of groups"),
+        ("split good.csv out --folds 2 --val-fraction 2", "--val-fraction 2.0: must be above 0"),
+        ("make-csv data --dataset ucf --out x.csv", "--dataset ucf: must be one of features, frames,"),
+        ("make-csv data --dataset ucf101 --out x.csv", "--num-classes: must be given"),
+    ],
+)
+def test_wrong_options_have_a_status_of_their_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.csv").write_text("a.mp4 1\nb.mp4 1\n")
+    assert main(arguments.split()) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Parts of the corpus of broken, odd and hostile files."""

@@ -1,0 +1,81 @@
+"""Decoded frames are turned, scaled, cropped and converted to RGB as the file and the caller ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.bitstream import BitStreamFilterContext
+
+from slowfast.errors import DecodeError
+from slowfast.video.decoding import decode, open_video
+from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.placement import Placement, full_frame
+from tests.support.videos import read_stamp, read_stamps, write_video
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "turned.mp4", 3, size=(64, 96), rotation=degrees)
+    frames = decode(path, size=48)
+    assert frames.shape[1:3] == ((72, 48) if degrees in (90, -90) else (48, 72))
+    upright = np.rot90(frames[2], k=-degrees // 90)
+    assert read_stamp(upright) == 2
+
+
+def test_scale_crop_and_flip_of_a_placement(stamped_video: Path) -> None:
+    place = Placement(height=32, width=48, top=4, left=10, crop_height=24, crop_width=30)
+    mirrored = Placement(*(list(vars(place).values())[:6]), flip=True)
+    with open_video(stamped_video) as video:
+        full = video.read([5], lambda h, w: Placement(32, 48, 0, 0, 32, 48))
+        crop = video.read([5], lambda h, w: place)
+        flipped = video.read([5], lambda h, w: mirrored)
+    np.testing.assert_array_equal(crop, full[:, 4:28, 10:40])
+    np.testing.assert_array_equal(flipped, crop[:, :, ::-1])
+
+
+def test_scaling_keeps_brightness(tmp_path: Path) -> None:
+    """Tests that scaling before the conversion to RGB does not darken: each grey keeps its level."""
+    for level in (30, 128, 220):
+        grey = [np.full((96, 128, 3), level, np.uint8)] * 2
+        path = write_video(tmp_path / f"{level}.mp4", grey)
+        assert abs(decode(path, size=48).mean() - decode(path).mean()) < 0.1
+
+
+def write_tagged(path: Path, matrix: int) -> Path:
+    """Writes an H.264 video that states its colour matrix (ITU-T H.273, table 4)."""
+    plain = write_video(path.with_name(f"plain_{path.name}"), 5)
+    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        tag = BitStreamFilterContext(
+            f"h264_metadata=matrix_coefficients={matrix}", old.streams.video[0], stream
+        )
+        for packet in old.demux(video=0):
+            for tagged in tag.filter(packet) if packet.size else tag.filter(None):
+                tagged.stream = stream
+                new.mux(tagged)
+    return path
+
+
+@pytest.mark.parametrize("size", [None, 48])
+@pytest.mark.parametrize(("matrix", "read_as"), [(3, 2), (8, 2), (10, 9)])
+def test_a_colour_matrix_unknown_to_swscale_is_read_as_a_similar_one(
+    matrix: int, read_as: int, size: int | None, tmp_path: Path
+) -> None:
+    """Tests a reserved value, YCgCo, and BT.2020 with constant luminance."""
+    frames = decode(write_tagged(tmp_path / "unknown.mp4", matrix), size=size)
+    assert read_stamps(frames) == list(range(5))
+    np.testing.assert_array_equal(frames, decode(write_tagged(tmp_path / "known.mp4", read_as), size=size))
+
+
+def test_a_frame_that_cannot_be_converted_has_its_own_class_of_error() -> None:
+    class Refusing:
+        def reformat(self, *_: object, **__: object) -> None:
+            raise av.error.OSError(95, "Operation not supported")
+
+    scaler = FrameScaler(1, full_frame(), "a.mp4")
+    scaler._converter = Refusing()
+    with pytest.raises(DecodeError, match=r"a\.mp4: not convertible \(yuv420p to RGB: .*not supported"):
+        scaler.put(av.VideoFrame(64, 64, "yuv420p"), [0])
