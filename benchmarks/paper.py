@@ -26,8 +26,8 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.decode import make_clip
 from benchmarks.measure import BenchmarkReport, Timing, ratio, synchronizing, time_interleaved
+from benchmarks.support.encoded_clips import make_clip
 from benchmarks.support.recorded_steps import as_overrides
 from slowfast.analysis.flops import views_of_test
 from slowfast.config import load_config
