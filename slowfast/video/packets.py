@@ -19,21 +19,21 @@ from typing import Any
 
 import numpy as np
 
+from slowfast.video.coded_stream import CodedStream
 from slowfast.video.container import Source
 from slowfast.video.frame_table.scan import make_table
 from slowfast.video.frame_table.table import FrameTable
 from slowfast.video.orientation import UPRIGHT, orientation_of
-from slowfast.video.video_stream import VideoStream
 
 # Decoders that obey `skip_frame` packet by packet. (Others read it only when they are opened.)
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
 
 
-class PacketSource(VideoStream):
+class PacketSource(CodedStream):
     """A video stream whose packets are numbered and known by a frame table.
 
     Args:
-        source, threads: see :class:`VideoStream`.
+        source, threads: see :class:`CodedStream`.
         table: the frame table, if another source of the same file has made it; None scans the packets.
 
     Attributes:

@@ -33,7 +33,7 @@ from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
 av.logging.set_level(None)
 
 
-class VideoStream:
+class CodedStream:
     """The video stream of an open file, and its decoder.
 
     One thread may close it while another reads: reading ends with a DecodeError, ``closed``, at the next
