@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slowfast.errors import CheckpointError, InputError, ModelError
 from slowfast.models.pytorchvideo.resnets import pathways
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.base import Backbone
 from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.pytorchvideo_clips import RECIPES
