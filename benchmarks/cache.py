@@ -29,8 +29,8 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
-from benchmarks.decode import make_clip
 from benchmarks.measure import BenchmarkReport, Timing, ratio
+from benchmarks.support.encoded_clips import make_clip
 from benchmarks.support.token_caches import measure_reading, write_cache
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset

@@ -30,7 +30,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from benchmarks.decode import make_clip
 from benchmarks.measure import (
     BenchmarkReport,
     keeping,
@@ -39,6 +38,7 @@ from benchmarks.measure import (
     time_interleaved,
     trimming,
 )
+from benchmarks.support.encoded_clips import make_clip
 from slowfast.datasets.views.spatial import fixed_crop
 from slowfast.distributed.device import is_cpu
 from slowfast.models.frame_encoder import FrameEncoder

@@ -26,9 +26,9 @@ import psutil
 import torch
 from fvcore.common.config import CfgNode
 
-from benchmarks.decode import make_clip
 from benchmarks.loading.ways import OURS, PEERS, TimedEpochs, build_ways, choose_peers, decibels, recipe
 from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved, use_cores
+from benchmarks.support.encoded_clips import make_clip
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import ClipLoader

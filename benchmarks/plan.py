@@ -18,8 +18,8 @@ from fvcore.common.config import CfgNode
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.decode import make_clip
 from benchmarks.measure import BenchmarkReport
+from benchmarks.support.encoded_clips import make_clip
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.models.complexity import count_gmacs, count_parameters

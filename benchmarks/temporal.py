@@ -30,8 +30,7 @@ from benchmarks.measure import (
 from benchmarks.support.attentive_probe import ProbeBenchmark
 from benchmarks.support.flex_attention import FlexBenchmark
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
-from slowfast.models.kernels.packed_linear import Product
-from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
+from benchmarks.support.matrix_products import inference_products, training_products
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 WIDTH, HEADS, LAYERS, INTERMEDIATE, WINDOW = 768, 12, 3, 3072, 18
@@ -81,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> BenchmarkReport:
-    """Measures inference for each dtype and length, then training."""
+    """Runs the comparison that the options choose."""
     torch.set_num_threads(1 if args.cpu_time else args.threads)
     if args.against == "probe":
         return ProbeBenchmark(
@@ -103,6 +102,11 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
             rounds=args.rounds,
             device=args.device,
         ).run()
+    return compare_encoders(args)
+
+
+def compare_encoders(args: argparse.Namespace) -> BenchmarkReport:
+    """Measures encoders of the same weights: inference for each dtype and length, then training."""
     report = BenchmarkReport(
         f"temporal encoder: {LAYERS} layers, width {WIDTH}, {HEADS} heads, window {WINDOW}; times in ms",
         ["mode", "dtype", "frames", "ours", "products", "Hugging Face", "full attention", "of the limit",
@@ -122,13 +126,9 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         attention_dropout=0.1,
     ).to(args.device)
     for dtype in args.dtypes:
-        limit = (
-            EMULATED_LIMIT
-            if dtype == "bfloat16" and args.device == "cpu" and not cpu_has_bfloat16()
-            else None
-        )
+        emulated = dtype == "bfloat16" and args.device == "cpu" and not cpu_has_bfloat16()
         for length in args.lengths:
-            if limit is None or length <= limit:
+            if not emulated or length <= EMULATED_LIMIT:
                 report.add(**inference_row(encoder, length, getattr(torch, dtype), args))
     for length in args.training:
         for dropout in (0.0, 0.1):
@@ -161,7 +161,7 @@ def inference_row(
     encoder.eval().pack(dtype)
     candidates: dict[str, Callable[[], Any]] = {
         "ours": lambda: encoder(features, cls, None, None),
-        "products": products_alone(encoder, length, dtype, args.device),
+        "products": inference_products(encoder, length, dtype, args.device),
     }
     quadratic = length <= QUADRATIC_LIMIT
     if quadratic:
@@ -210,7 +210,7 @@ def training_row(
 
     candidates = {
         "ours": lambda: step(encoder, None, None),
-        "products": products_forward_and_backward(encoder, TRAINING_BATCH * length, args.device),
+        "products": training_products(encoder, TRAINING_BATCH * length, args.device),
         "Hugging Face": lambda: step(theirs),
     }
     times = measure(candidates, 3 * TRAINING_BATCH * length, args)
@@ -236,60 +236,6 @@ def compare(times: dict[str, Timing]) -> dict[str, Any]:
         if name in times:
             row[column] = ratio(times[name], times["ours"])
     return row
-
-
-def layer_linears(layer: EncoderLayer) -> list[list[nn.Linear]]:
-    """Returns for each of a layer's matrix products over frames the linear layers that it consists of."""
-    attention = layer.attention["self"]
-    return [
-        [attention["query"], attention["key"], attention["value"]],
-        [layer.attention["output"]["dense"]],
-        [layer.intermediate["dense"]],
-        [layer.output["dense"]],
-    ]
-
-
-def products_alone(
-    encoder: TemporalEncoder, length: int, dtype: torch.dtype, device: str
-) -> Callable[[], None]:
-    """Returns a function that computes only the products of the encoder, a lower limit of its time.
-
-    These are the linear layers for frames in all layers but the last, and the linear layers for [CLS].
-    """
-    layers = [[Product(linears, dtype) for linears in layer_linears(layer)] for layer in encoder.layers[:-1]]
-    rows = min(length, CHUNK)
-    sizes = [linears[0].in_features for linears in layer_linears(encoder.layers[0])]
-    frames = [torch.randn(rows, size, device=device).to(dtype) for size in sizes]
-    cls = [torch.randn(1, size, device=device) for size in sizes]
-
-    def run() -> None:
-        for layer in encoder.layers:
-            for name in ("query_global", "key_global", "value_global"):
-                layer.attention["self"][name](cls[0])
-        for linears, x in zip(layer_linears(encoder.layers[-1])[1:], cls[1:], strict=True):
-            linears[0](x)
-        for products in layers:
-            for start in range(0, length, rows):
-                for product, x in zip(products, frames, strict=True):
-                    product(x[: min(rows, length - start)])
-
-    return run
-
-
-def products_forward_and_backward(encoder: TemporalEncoder, tokens: int, device: str) -> Callable[[], None]:
-    """Returns a function that computes the products of frames and their two products in the backward pass."""
-    pairs = []
-    for linears in layer_linears(encoder.layers[0]):
-        wide, narrow = len(linears) * linears[0].out_features, linears[0].in_features
-        pairs.append((torch.randn(tokens, narrow, device=device), torch.randn(wide, narrow, device=device)))
-
-    def run() -> None:
-        for _ in range(LAYERS - 1):
-            for x, weight in pairs:
-                y = x @ weight.T
-                _, _ = y @ weight, y.T @ x
-
-    return run
 
 
 def full_attention() -> nn.Module:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch.distributed as dist
 
-from slowfast.distributed.rendezvous import PeerInfo
+from slowfast.distributed.rendezvous.peers import PeerInfo
 
 RESUME_HINT = "the same command resumes from the last checkpoint"
 # Ranks whose location is listed in a report.

@@ -6,32 +6,24 @@ process into the common store and reads the failure of the run from it; a broken
 that the heartbeat thread is blocked.
 
 On a failure each process appends the stacks of all its threads to its log file and stores its code location.
-Rank 0, or the first rank that notices where rank 0 is gone, prints the failure once; then all processes end.
-``README.md`` in this folder explains what torchrun, ``monitored_barrier`` and the NCCL flight recorder lack.
+Rank 0, or the first rank that notices where rank 0 is gone, prints the failure once; then all processes end
+(:mod:`slowfast.distributed.shutdown`). ``README.md`` in this folder explains what torchrun,
+``monitored_barrier`` and the NCCL flight recorder lack.
 """
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
-import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
 
-from slowfast.distributed.blocking import current_blocking_call, error_location, main_thread_location
-from slowfast.distributed.failure import (
-    RESUME_HINT,
-    Failure,
-    StatusBoard,
-    describe_failure,
-    names_network,
-)
+from slowfast.distributed.blocking import current_blocking_call, error_location
+from slowfast.distributed.failure import RESUME_HINT, Failure, StatusBoard, names_network
+from slowfast.distributed.shutdown import Shutdown
 from slowfast.distributed.world import World
 from slowfast.errors import SlowFastError, describe_error, first_line
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
@@ -45,8 +37,6 @@ _HEARTBEAT_SECONDS, _CHECK_SECONDS = 1.0, 0.5
 SILENCE_SECONDS = 120.0
 # Seconds for which a failed collective waits for the report of the process that caused it.
 _CAUSE_SECONDS = 3.0
-# Seconds for the other ranks to store their location, and for the main thread to end by itself.
-_ANSWER_SECONDS, _GRACE_SECONDS = 4.0, 2.0
 # Seconds for which rank 0 waits for the others: after its own work is done, and after a stop.
 _LEAVE_SECONDS, _STOP_SECONDS = 60.0, 60.0
 
@@ -75,13 +65,10 @@ class Watchdog:
         self._world = world
         self._timeout = timeout
         self._silence = min(timeout, SILENCE_SECONDS)
-        self._log_file = log_file
+        self._shutdown = Shutdown(self._board, world, log_file)
         self._on_stop = on_stop
         self._own_failure: Failure | None = None
         self._failure: Failure | None = None
-        self._error_location = ""
-        self._printed = threading.Event()
-        self._ending_alone = threading.Lock()
         self._wake = threading.Event()
         self._leaving = threading.Event()
         self._last_exchange = time.monotonic()
@@ -115,7 +102,7 @@ class Watchdog:
         expected, text, code = isinstance(error, SlowFastError), describe_error(error), exit_status_of(error)
         if isinstance(error, KeyboardInterrupt):
             expected, text, code = True, "interrupted", EXIT_INTERRUPTED
-        self._error_location = error_location(error)
+        self._shutdown.error_location = error_location(error)
         log_to_file(text)
 
         # A failed collective is often the consequence of a failure elsewhere, which arrives a moment later.
@@ -129,7 +116,7 @@ class Watchdog:
 
         # Report it. Of several failures the first in the store is that of the run.
         self._report(Failure("error", self._world.rank, text, code, expected))
-        printed = self._printed.wait(3 * _ANSWER_SECONDS)
+        printed = self._shutdown.wait_until_printed()
         return self._failure.exit_code if printed and self._failure is not None else None
 
     def stop(self, signum: int) -> None:
@@ -159,7 +146,8 @@ class Watchdog:
         except RuntimeError as error:  # raised by torch where the store is gone
             if not self._leaving.is_set():
                 lost = f"rank 0, or torchrun on its node, is gone ({first_line(error)}); {RESUME_HINT}"
-                self._end_alone(self._failure.text if self._failure is not None else lost)
+                text = self._failure.text if self._failure is not None else lost
+                self._shutdown.end_alone(text, self._own_failure)
 
     def _exchange(self) -> bool:
         """Writes a heartbeat and reads the failure of the run; returns whether the run is over."""
@@ -169,7 +157,7 @@ class Watchdog:
         if self._failure is None and (failure := self._board.failure()) is not None:
             self._failure = failure
             if failure.kind != "stop":
-                self._respond(failure)
+                self._shutdown.end_together(failure)
                 return True
             if failure.rank != self._world.rank:
                 self._on_stop(failure.exit_code - 128)
@@ -202,78 +190,6 @@ class Watchdog:
                 return
             time.sleep(0.1)
 
-    # ---------------------------------------------------------------------------- after a failure
-
-    def _respond(self, failure: Failure) -> None:
-        """Writes stacks and location, sees that the failure is printed once, and ends this process."""
-        last_line = failure.text.rstrip().splitlines()[-1]
-        self._write_stacks(f"the run ends: failure of {self._board.name(failure.rank)}: {last_line}")
-        self._board.set_location(self._error_location or main_thread_location())
-        if self._world.is_main and self._board.claim_printing():
-            self._print_failure(failure)
-        else:
-            self._wait_until_printed(failure)
-        self._printed.set()
-        self._end(failure.exit_code)
-
-    def _wait_until_printed(self, failure: Failure) -> None:
-        """Waits until the failure is printed; prints it where rank 0 does not."""
-        if not self._is_printed_within(_ANSWER_SECONDS + 2.0):
-            if self._board.claim_printing():
-                self._print_failure(failure)
-                return
-            self._is_printed_within(_ANSWER_SECONDS + 2.0)
-        self._board.count_acknowledged(1)
-
-    def _is_printed_within(self, seconds: float) -> bool:
-        return any(self._board.is_printed() for _ in _polls(seconds))
-
-    def _print_failure(self, failure: Failure) -> None:
-        locations: dict[int, str] = {}
-        for _ in _polls(_ANSWER_SECONDS):
-            locations = self._board.locations()
-            if len(locations) == self._world.size:
-                break
-        self._print(describe_failure(failure, self._board, locations))
-        self._board.set_printed()
-        # The store may end with this process: wait until the others have read that the failure is printed.
-        for _ in _polls(2 * _HEARTBEAT_SECONDS):
-            if self._board.count_acknowledged() >= len(locations) - 1:
-                break
-
-    def _end_alone(self, text: str) -> None:
-        """Ends this process where the others cannot be reached."""
-        if not self._ending_alone.acquire(blocking=False):
-            return  # the other thread does it already
-        failure = self._own_failure
-        # A hang or an error of the network is the consequence of the loss, not its cause.
-        if failure is not None and (failure.kind == "hang" or names_network(failure.text)):
-            failure = failure if failure.expected else None
-        self._write_stacks("the run ends")
-        self._print(f"rank {self._world.rank}: {text if failure is None else failure.text}")
-        self._printed.set()
-        self._end(EXIT_ERROR if failure is None else failure.exit_code)
-
-    def _print(self, text: str) -> None:
-        log_to_file(text)
-        print(text, file=sys.stderr, flush=True)
-
-    def _end(self, exit_code: int) -> None:
-        """Ends the process, unless its main thread ends it first, which may be blocked for ever."""
-        time.sleep(_GRACE_SECONDS)
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os._exit(exit_code)
-
-    def _write_stacks(self, heading: str) -> None:
-        location = self._error_location or main_thread_location()
-        log_to_file(f"{heading}; location of this process: {location}; its threads:")
-        if self._log_file is None:
-            faulthandler.dump_traceback(sys.stderr)
-            return
-        with contextlib.suppress(OSError), self._log_file.open("a", encoding="utf-8") as file:
-            faulthandler.dump_traceback(file)
-
     # -------------------------------------------------------------------------- timeout thread
 
     def _run_timeouts(self) -> None:
@@ -286,10 +202,11 @@ class Watchdog:
             before = now
             silent = now - self._last_exchange
             if silent > self._silence + _HEARTBEAT_SECONDS:
-                self._end_alone(
+                text = (
                     f"rank 0 did not answer for {silent:.0f} s: its node or network is gone, or its process "
                     f"was suspended; {RESUME_HINT}"
                 )
+                self._shutdown.end_alone(text, self._own_failure)
             self._check_main_thread(now)
 
     def _check_main_thread(self, now: float) -> None:
@@ -301,7 +218,7 @@ class Watchdog:
         waited = now - call.since
         stopped = self._failure is not None and self._failure.kind == "stop"
         if stopped and waited > min(limit, _STOP_SECONDS):
-            self._end(self._failure.exit_code if self._failure else EXIT_ERROR)
+            self._shutdown.exit(self._failure.exit_code if self._failure else EXIT_ERROR)
         elif waited > limit and self._failure is None:
             text = f"waited {waited:.0f} s for {call.what}; {call.key} allows {limit:g} s"
             self._report(Failure("hang", self._world.rank, text, EXIT_ERROR))
@@ -310,10 +227,3 @@ class Watchdog:
 def _may_be_consequence(error: BaseException) -> bool:
     """Returns whether the end of another process may have caused ``error``."""
     return isinstance(error, dist.DistError) or (type(error) is RuntimeError and names_network(str(error)))
-
-
-def _polls(seconds: float) -> Iterator[None]:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        yield
-        time.sleep(0.1)

@@ -23,7 +23,9 @@ from torch import Tensor
 
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.device import CPU, accelerator, collective_backends, synchronize
-from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
+from slowfast.distributed.rendezvous.meeting import meet
+from slowfast.distributed.rendezvous.peers import PeerInfo
+from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.errors import ConfigError, DistributedError
 from slowfast.log import get_logger
 

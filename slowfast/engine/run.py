@@ -28,7 +28,9 @@ from slowfast.distributed.device import (
     use_device,
 )
 from slowfast.distributed.launch import launch
-from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
+from slowfast.distributed.rendezvous.meeting import meet
+from slowfast.distributed.rendezvous.peers import PeerInfo
+from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.watchdog import Watchdog
 from slowfast.distributed.world import (
     Processes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,13 +51,6 @@ _STILL_SUFFIXES = frozenset(
         *(".vbn", ".vst", ".webp", ".xbm", ".xface", ".xpm", ".xwd"),
     }
 )
-# Containers and decoders of JPEG files.
-_JPEG_FORMATS = frozenset({"image2", "jpeg_pipe", "jpegls_pipe"})
-_JPEG_CODECS = frozenset({"mjpeg", "jpegls"})
-# A marker behind the start of a scan, whose data have no such pair of bytes, apart from restart markers.
-_JPEG_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
-_JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
-_JPEG_END = 0xD9
 # Protocols of addresses, and those that they are carried by; `file` is not among them.
 _NETWORK = "http,https,tcp,tls,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,httpproxy"
 _NETWORK_SECONDS = 10.0
@@ -181,34 +173,6 @@ def is_end(packet: Any) -> bool:
     streams, which its list of streams lacks: it raises an IndexError.
     """
     return not packet.size and packet.pts is None and packet.dts is None
-
-
-def refuse_damage(container: Any, stream: Any) -> bool:
-    """Makes the decoder of a JPEG file refuse damaged data, which it would replace by a plain colour.
-
-    Returns:
-        True for a JPEG file. The decoder does not notice the loss of the last blocks: check its packet with
-        :func:`is_complete_jpeg`.
-    """
-    is_jpeg = stream.codec_context.name in _JPEG_CODECS and container.format.name in _JPEG_FORMATS
-    if is_jpeg:
-        stream.codec_context.options = {"err_detect": "explode"}
-    return is_jpeg
-
-
-def is_complete_jpeg(data: bytes) -> bool:
-    """Returns whether the data of a JPEG image reach its end marker (ITU-T T.81, annex B).
-
-    A thumbnail in front of the image has an end marker as well, but lies within a segment.
-    """
-    at = 0
-    while (match := _JPEG_MARKER.search(data, at)) is not None:
-        marker, at = data[match.start() + 1], match.end()
-        if marker == _JPEG_END:
-            return True
-        if marker not in _JPEG_WITHOUT_LENGTH:
-            at += int.from_bytes(data[at : at + 2], "big")
-    return False
 
 
 def open_error_text(error: Exception) -> str:

@@ -92,6 +92,25 @@ class FrameSearch:
                 if table.packet is None or not self._source.table.begins_with(table.packet[: last + 1]):
                     raise self._wrong_times() from None
 
+    def every_frame(self) -> Iterator[tuple[int, Any]]:
+        """Yields (index, frame) of all frames in display order.
+
+        Raises:
+            DecodeError: at the first frame that cannot be decoded.
+        """
+        source = self._source
+        index, count = 0, source.table.times.num_frames
+        for frame in source.decode_all():
+            packet = source.table.packet
+            if index == count or (packet is not None and packet[index] != frame.pts):
+                break
+            yield index, frame
+            index += 1
+        else:
+            if index == count:
+                return
+        raise DecodeError(source.name, "corrupt", f"frame {index} of {count} cannot be decoded")
+
     def _in_order(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Yields (index, frame) for ascending indices; holds frames back while one before them is missing.
 

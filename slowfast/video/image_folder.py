@@ -15,10 +15,11 @@ import numpy as np
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import DECODING, measure
-from slowfast.video.container import is_complete_jpeg, open_container, refuse_damage
+from slowfast.video.container import open_container
 from slowfast.video.frame_scaler import FrameScaler, SharedPlacement
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
+from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 

@@ -148,8 +148,9 @@ class PyAVVideo:
             return self._read(self.times.checked(indices, self.name), self._shared(placer))
 
     def _read(self, indices: np.ndarray, placement: SharedPlacement) -> np.ndarray:
-        parts = self._split_for_threads(indices)
-        if len(parts) > 1:
+        # Threads have a decoder each, on a file that they open again.
+        threads = self._threads if isinstance(self._source, str | os.PathLike) else 1
+        if len(parts := self._table.split(indices, threads)) > 1:
             return self._read_parts(indices, parts, placement)
         scaler = FrameScaler(len(indices), placement, self.name)
         missing = self._put(scaler, indices)
@@ -257,20 +258,9 @@ class PyAVVideo:
         Raises:
             DecodeError: with the reason ``corrupt`` at the first frame that cannot be decoded.
         """
-        index, seconds = 0, self.times.seconds
-        for frame in self._packets.decode_all():
-            if index == len(seconds) or (
-                self._table.packet is not None and self._table.packet[index] != frame.pts
-            ):
-                break
+        seconds = self.times.seconds
+        for index, frame in self._search.every_frame():
             yield float(seconds[index]), frame
-            index += 1
-        else:
-            if index == len(seconds):
-                return
-        raise DecodeError(self.name, "corrupt", f"frame {index} of {len(seconds)} cannot be decoded")
-
-    # -------------------------------------------------------------------------------- frames
 
     def _shared(self, placer: Placer | None) -> SharedPlacement:
         return SharedPlacement(placer or full_frame(), self._first_size)
@@ -293,21 +283,6 @@ class PyAVVideo:
     def _second(self) -> PyAVVideo:
         """Opens the same file with a decoder of its own, for frames apart from those this one is at."""
         return PyAVVideo(self._source, table=self._table)
-
-    def _split_for_threads(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Splits the wanted frames by groups of pictures, for threads with a decoder each."""
-        if (
-            self._threads == 1
-            or not len(indices)
-            or not isinstance(self._source, str | os.PathLike)
-            or self._table.packet is None
-        ):
-            return [indices]
-        wanted = np.unique(indices)
-        keys = self._table.key_packet[wanted]
-        starts = np.flatnonzero(np.diff(keys, prepend=-1))  # the first wanted frame of each group
-        parts = np.array_split(starts, min(self._threads, len(starts)))
-        return np.split(wanted, [part[0] for part in parts[1:]])
 
     def _read_parts(
         self, indices: np.ndarray, parts: list[np.ndarray], placement: SharedPlacement

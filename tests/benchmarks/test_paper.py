@@ -9,16 +9,18 @@ import torch
 
 from benchmarks import paper
 from benchmarks.measure import Timing
+from benchmarks.support.paper_models import CANDIDATES, OURS, THEIRS, Candidate, Published
+from slowfast.analysis.flops import views_of_test
 from slowfast.models import build_model
 from slowfast.models.complexity import clip_complexity, count_parameters
 
 SMALL = {
-    paper.OURS: paper.Candidate(
-        "QUICKSTART", paper.Published(1.0, None, 1, 2, "here"), ("TRAIN.EVAL_NUM_FRAMES", "24")
+    OURS: Candidate(
+        "QUICKSTART", Published(1.0, None, 1, 2, "here"), ("TRAIN.EVAL_NUM_FRAMES", "24")
     ),
-    paper.THEIRS: paper.Candidate(
+    THEIRS: Candidate(
         "C2D_8x8_R50",
-        paper.Published(None, 3.0, 4, 10, "here"),
+        Published(None, 3.0, 4, 10, "here"),
         (
             "RESNET.WIDTH_PER_GROUP", "8", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32",
             "TEST.NUM_ENSEMBLE_VIEWS", "2", "TEST.NUM_SPATIAL_CROPS", "2", "TRAIN.BATCH_SIZE", "2",
@@ -36,9 +38,9 @@ def arguments(*given: str) -> argparse.Namespace:
 @pytest.mark.parametrize("name", ["ViT-B-VTN", "ViT-B-VTN-1", "SlowFast-R101-NL"])
 def test_sizes_are_the_published_ones(name: str) -> None:
     """Parameters differ by at most 1 %, multiply-adds by 1 % for VTN and by 3 % for the 3D network."""
-    candidate, published = paper.CANDIDATES[name], paper.CANDIDATES[name].published
+    candidate, published = CANDIDATES[name], CANDIDATES[name].published
     cfg = candidate.load()
-    frames, views = paper.views_of_test(cfg)
+    frames, views = views_of_test(cfg)
     assert views == published.views
     with torch.device("meta"):
         model = build_model(cfg, fetch_weights=False)
@@ -49,10 +51,10 @@ def test_sizes_are_the_published_ones(name: str) -> None:
         assert macs.weights / 1e9 == pytest.approx(published.gmacs, rel=0.01 if ours else 0.03)
 
 
-@pytest.mark.parametrize("name", paper.CANDIDATES)
+@pytest.mark.parametrize("name", CANDIDATES)
 def test_views_of_the_test_are_the_published_ones(name: str) -> None:
-    candidate = paper.CANDIDATES[name]
-    assert paper.views_of_test(candidate.load())[1] == candidate.published.views
+    candidate = CANDIDATES[name]
+    assert views_of_test(candidate.load())[1] == candidate.published.views
 
 
 def test_a_complete_run_reports_all_columns_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +74,7 @@ def test_a_complete_run_reports_all_columns_and_ratios(monkeypatch: pytest.Monke
 
 def test_the_time_of_a_long_view_is_scaled_from_the_timed_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """16 of 24 frames take 5 seconds, 1 of them for the encoder: 4 × 24 / 16 + 1 = 7 seconds for the view."""
-    cfg = SMALL[paper.OURS].load()
+    cfg = SMALL[OURS].load()
     model = build_model(cfg, fetch_weights=False)
     encoder = {"": Timing((1.0,))}
     monkeypatch.setattr(paper, "time_interleaved", lambda calls: encoder)

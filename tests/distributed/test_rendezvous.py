@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from slowfast.distributed.code_version import describe_difference, running_code
-from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
+from slowfast.distributed.rendezvous.meeting import meet
+from slowfast.distributed.rendezvous.peers import PeerInfo
+from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World, choose_network, free_local_address
 from slowfast.errors import DistributedError
 
@@ -60,6 +62,17 @@ def test_a_difference_is_reported_by_all_ranks() -> None:
     assert meet_all([first, replace(second, problem="its disk is full")]) == 2 * [
         "rank 1 on node1 (process 101): its disk is full"
     ]
+
+
+def test_a_version_that_describes_itself_by_more_values_is_reported_like_any_other() -> None:
+    @dataclass(frozen=True)
+    class LaterPeer(PeerInfo):
+        zone: str = "a"
+
+    later = LaterPeer(1, 2, {**ALIKE, "slowfast": "1.1"}, "config", host="node1")
+    errors = meet_all([peers_of(2)[0], later], seconds=5.0)
+    assert errors[0] == errors[1]
+    assert "rank 1 has slowfast 1.1 instead of 1.0" in errors[0]
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -121,9 +134,9 @@ def test_an_invalid_address_is_refused(address: str) -> None:
 def test_code_is_compared_by_its_sources() -> None:
     code = running_code()
     assert describe_difference(code, code) == ""
-    assert "slowfast/distributed/rendezvous.py" in code
-    changed = {**code, "slowfast/distributed/rendezvous.py": "x"}
-    assert describe_difference(changed, code) == "other sources: slowfast/distributed/rendezvous.py"
+    assert "slowfast/distributed/rendezvous/peers.py" in code
+    changed = {**code, "slowfast/distributed/rendezvous/peers.py": "x"}
+    assert describe_difference(changed, code) == "other sources: slowfast/distributed/rendezvous/peers.py"
 
 
 def test_a_loopback_network_is_never_chosen() -> None:

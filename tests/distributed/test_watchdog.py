@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-import slowfast.distributed.watchdog
+from slowfast.distributed import shutdown, watchdog
 from slowfast.distributed.blocking import blocking_on, current_blocking_call, main_thread_location
 from slowfast.distributed.failure import Failure, StatusBoard, describe_failure
-from slowfast.distributed.rendezvous import Deadline, PeerInfo, meet
+from slowfast.distributed.rendezvous.meeting import meet
+from slowfast.distributed.rendezvous.peers import PeerInfo
+from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.watchdog import Watchdog
 from slowfast.distributed.world import World, free_local_address
 from slowfast.errors import ConfigError, DataError
@@ -25,10 +27,13 @@ from tests.support.processes import run_all
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("_HEARTBEAT_SECONDS", 0.1), ("_CHECK_SECONDS", 0.05), ("_CAUSE_SECONDS", 0.5)):
-        monkeypatch.setattr(slowfast.distributed.watchdog, name, seconds)
-    for name, seconds in (("_ANSWER_SECONDS", 1.0), ("_GRACE_SECONDS", 0.3), ("SILENCE_SECONDS", 3.0)):
-        monkeypatch.setattr(slowfast.distributed.watchdog, name, seconds)
+    quick = {
+        watchdog: {"_HEARTBEAT": 0.1, "_CHECK": 0.05, "_CAUSE": 0.5, "SILENCE": 3.0},
+        shutdown: {"_ANSWER": 1.0, "_GRACE": 0.3, "_READ": 0.2},
+    }
+    for module, periods in quick.items():
+        for name, seconds in periods.items():
+            monkeypatch.setattr(module, f"{name}_SECONDS", seconds)
 
 
 def ends(folder: Path, size: int, behaviour: Any) -> tuple[list[int], list[str], list[str]]:
@@ -48,11 +53,11 @@ def _process(rank: int, size: int, address: str, folder: Path, behaviour: Any) -
     setup_logging(folder, rank)
     store = meet(PeerInfo(rank, size), address, Deadline(20), differences=lambda *_: [])
     log = folder / ("stdout.log" if rank == 0 else f"stdout_rank{rank}.log")
-    with Watchdog(store, World(rank, size), timeout=10.0, log_file=log) as watchdog:
+    with Watchdog(store, World(rank, size), timeout=10.0, log_file=log) as dog:
         try:
             behaviour(rank)
         except Exception as error:
-            code = watchdog.fail(error)
+            code = dog.fail(error)
             return -1 if code is None else code
     return 0
 
@@ -65,6 +70,11 @@ def raise_an_exception(rank: int) -> None:
     if rank == 1:
         raise ValueError("a defect")
     time.sleep(20)
+
+
+def raise_an_exception_after_the_terminal_is_gone(rank: int) -> None:
+    sys.stderr.close()
+    raise_an_exception(rank)
 
 
 def raise_a_user_error(rank: int) -> None:
@@ -111,6 +121,12 @@ def test_rank_0_prints_an_exception_once_and_all_processes_end(tmp_path: Path) -
     assert "ValueError: a defect" in terminals[0]
     assert "ValueError: a defect" in logs[1]
     assert all("in _process" in log for log in logs)  # the stacks
+
+
+def test_all_processes_end_where_nothing_can_be_printed(tmp_path: Path) -> None:
+    codes, _, logs = ends(tmp_path, 2, raise_an_exception_after_the_terminal_is_gone)
+    assert codes == [1, 1]
+    assert "ValueError: a defect" in logs[0]
 
 
 def test_a_user_error_has_no_traceback_and_keeps_its_exit_code(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Requests for frames that do not exist are errors with a remedy, for every kind of video."""
+"""Requests that cannot be met, for frames that do not exist or after a close, are errors with a remedy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from slowfast.errors import InputError
+from slowfast.errors import DecodeError, InputError
 from slowfast.video.decoding import OpenVideo, decode, open_video
 from slowfast.video.image_folder import ImageFolder
+from slowfast.video.packets import PacketSource
 from slowfast.video.torchcodec_video import TorchCodecVideo
 from tests.support.heif import write_heic
 from tests.support.videos import read_stamps, stamp, write_video
@@ -70,3 +71,15 @@ def test_a_request_for_no_frames_gives_none(threads: int, tmp_path: Path) -> Non
     assert read_stamps(decode(path, indices=[5, 0], threads=threads)) == [5, 0]
     with pytest.raises(InputError, match="NaN"):
         decode(path, seconds=[np.nan], threads=threads)
+
+
+def test_a_video_that_is_closed_between_two_steps_of_its_reader_ends_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may close it after the decoder was reset and before the first packet is taken."""
+    source = PacketSource(write_video(tmp_path / "v.mp4", 20))
+    assert source.table.times.num_frames == 20  # the packets of a small file are kept from now on
+    plain = PacketSource.flush
+    monkeypatch.setattr(PacketSource, "flush", lambda self: [plain(self), self.close()])
+    with pytest.raises(DecodeError, match="closed"):
+        next(source.decode_all())

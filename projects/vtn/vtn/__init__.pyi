@@ -1,4 +1,4 @@
-from .arguments.groups import BackboneConfig as BackboneConfig
+from .arguments.backbone import BackboneConfig as BackboneConfig
 from .arguments.groups import EncoderConfig as EncoderConfig
 from .arguments.groups import FusionConfig as FusionConfig
 from .arguments.groups import HeadConfig as HeadConfig

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.arguments.model_arguments import ProbeArguments
 from vtn.arguments.probe import ProbeConfig
 from vtn.encoder.attentive_pooler import AttentivePooler

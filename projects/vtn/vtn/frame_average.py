@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from slowfast.errors import ModelError
 from slowfast.models.build import MODEL_REGISTRY
-from vtn.arguments.groups import BackboneConfig, FusionConfig, HeadConfig, InputConfig
+from vtn.arguments.backbone import BackboneConfig
+from vtn.arguments.groups import FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import FusedModelArguments
 from vtn.encoder.fusion import AttendTokens, ConcatTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state

@@ -28,7 +28,7 @@ class FrameModel(BackboneModel):
     """A video model that passes each frame through a 2D backbone; subclasses classify the features.
 
     Args:
-        arguments: groups of arguments, see :mod:`vtn.arguments.groups`.
+        arguments: groups of arguments, see :mod:`vtn.arguments`.
 
     Attributes:
         arguments: as given.

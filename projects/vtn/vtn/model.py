@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from slowfast.features.temporal_statistics import masked_mean_and_std
 from slowfast.models.build import MODEL_REGISTRY
-from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
+from vtn.arguments.backbone import BackboneConfig
+from vtn.arguments.groups import EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import VTNArguments
 from vtn.encoder.fusion import AttendTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state

@@ -58,6 +58,20 @@ class FrameTable:
             last = packet
         yield first, last
 
+    def split(self, frames: np.ndarray, parts: int) -> list[np.ndarray]:
+        """Splits the given frames into at most ``parts`` that can be decoded apart from each other.
+
+        Returns:
+            Ascending indices without repeats, each group of pictures in one part; the given frames themselves
+            where only one part is possible.
+        """
+        if parts == 1 or not len(frames) or self.packet is None:
+            return [frames]
+        wanted = np.unique(frames)
+        starts = np.flatnonzero(np.diff(self.key_packet[wanted], prepend=-1))  # the first frame of each group
+        groups = np.array_split(starts, min(parts, len(starts)))
+        return np.split(wanted, [group[0] for group in groups[1:]])
+
     @cached_property
     def _frame_of_packet(self) -> np.ndarray:
         """(P,) int64, the index of each packet's frame; -1: none."""

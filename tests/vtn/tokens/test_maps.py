@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.build import build_backbone
 from vtn.backbones.frames import token_reader
 from vtn.backbones.frames.token_reader import TokenReader, token_grid

@@ -1,143 +1,19 @@
-"""Groups of arguments, one frozen dataclass per part of the network.
+"""Groups of arguments for the parts of the network behind the backbone, one frozen dataclass each.
 
-Most fields have the name of their configuration key in lower case: ``VTN.BACKBONE.FROZEN`` is
-``BackboneConfig.frozen``.
+Most fields have the name of their configuration key in lower case: ``VTN.HEAD.SKIP`` is ``HeadConfig.skip``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
 from vtn.arguments.checks import check_at_least, check_position_rate, check_probabilities
-from vtn.config import FROZEN_DTYPES, FUSIONS, HEAD_POOLINGS, attention_windows, backbone_name, lora_options
-
-if TYPE_CHECKING:
-    from torch import nn
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """The image backbone: the network that maps each frame (3, H, W) to a feature (F,), and how it learns.
-
-    Attributes:
-        name: a name in ``BACKBONE_REGISTRY``, a timm model, ``hf:NAME`` or ``hf:FOLDER`` (Hugging Face),
-            ``torchvision:NAME``, ``detectron2:CONFIG``, ``pytorchvideo:NAME``; or a network (N, 3, H, W) ->
-            (N, F) with an integer attribute ``feature_dim``, which brings its own weights.
-        pretrained: True: start from the weights in ``checkpoint``, or without one from those that the
-            backbone's library publishes, which are downloaded. False: start from random weights.
-        checkpoint: path of a file with the backbone's weights, or with those of a whole model; empty: none.
-        pooling: ``cls``, ``mean`` or ``map`` makes one feature of the many of a transformer; empty: as its
-            authors did. Registered backbones and given networks accept only the empty string.
-        tokens: rows and columns of a grid of tokens on the backbone's feature map, each 1 or more; each token
-            is the mean over a cell. [1, 1] without ``class_token`` and ``stage``: the backbone's own pooling.
-        class_token: True adds the class token of a transformer to the grid, as token 0.
-        stage: the feature map after this stage (convolutional networks) or block (transformers), counted from
-            1; 0: the last map, after the final norm of a transformer. A norm in the head of a convolutional
-            network of timm, after its pooling, is not applied to maps.
-        frozen: True keeps the whole backbone in evaluation mode and without gradients.
-        frozen_blocks: the stem and this many of the first blocks are frozen; 0 or more. 0: nothing.
-        learning_norms: True lets the normalisation layers of the frozen part learn scales and offsets.
-        frozen_dtype: ``bfloat16`` or ``float16``, in which the frozen part computes; empty: like the rest.
-        lora: fields of :class:`vtn.backbones.tuning.lora.LoRA` (``rank``, ``alpha``, ``dropout``,
-            ``targets``); the backbone is then frozen except for the added matrices. None: no LoRA. Needs the
-            package ``peft`` and excludes ``frozen`` and ``frozen_blocks``.
-        args: further keyword arguments of the backbone's constructor, such as ``{"img_size": 32}``.
-        drop_rate: dropout probability in the backbone, 0 or more and below 1. 0: not passed on.
-        drop_path_rate: probability of skipping a residual branch (stochastic depth), in the same range.
-        chunk_frames: number of frames that pass the backbone at once, which bounds memory; 0: all of a batch.
-        clip_frames: frames per clip of a clip encoder, a multiple of its frames per time step; 0: as in its
-            training. Backbones of single images take 0 only.
-        clip_stride: frames from the start of a clip to the start of the next one; 0: ``clip_frames``. Where
-            clips overlap, a time step is taken from the clip in whose middle it is; where they leave gaps,
-            the frames between them are not read.
-        act_checkpoint: True recomputes the backbone's activations in the backward pass, which needs less
-            memory and more time.
-        act_checkpoint_every: k, with ``act_checkpoint``: of each k blocks the first is recomputed on its own;
-            0: the whole backbone at once, which saves memory with ``chunk_frames`` only.
-
-    Raises:
-        ModelError: for a value outside these ranges. Names, weights and arguments that the backbone does not
-            accept are reported when the model is built.
-    """
-
-    name: str | nn.Module = "vit_base_patch16_224"
-    pretrained: bool = True
-    checkpoint: str = ""
-    pooling: str = ""
-    tokens: Sequence[int] = (1, 1)
-    class_token: bool = False
-    stage: int = 0
-    frozen: bool = False
-    frozen_blocks: int = 0
-    learning_norms: bool = False
-    frozen_dtype: str = ""
-    lora: Mapping[str, Any] | None = None
-    args: Mapping[str, Any] = field(default_factory=dict)
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-    chunk_frames: int = 0
-    clip_frames: int = 0
-    clip_stride: int = 0
-    act_checkpoint: bool = False
-    act_checkpoint_every: int = 0
-
-    def __post_init__(self) -> None:
-        if self.args is None:  # None in config.json of older folders
-            object.__setattr__(self, "args", {})
-        object.__setattr__(self, "tokens", list(self.tokens))  # as in config.json
-        if len(self.tokens) != 2 or min(self.tokens) < 1:
-            raise ModelError(f"backbone.tokens = {self.tokens}: must be rows and columns, each 1 or more")
-        if self.pooling and (self.tokens != [1, 1] or self.class_token or self.stage):
-            raise ModelError(
-                f"backbone.pooling = {self.pooling!r}: must be '' where tokens, class_token or stage choose "
-                "parts of the feature map"
-            )
-        if self.frozen_dtype not in ("", *FROZEN_DTYPES):
-            raise ModelError(
-                f"backbone.frozen_dtype = {self.frozen_dtype!r}: must be {', '.join(FROZEN_DTYPES)} or ''"
-            )
-        check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
-        check_at_least(
-            0,
-            "backbone",
-            stage=self.stage,
-            clip_frames=self.clip_frames,
-            clip_stride=self.clip_stride,
-            act_checkpoint_every=self.act_checkpoint_every,
-        )
-        check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> Self:
-        """Returns the group that ``VTN.BACKBONE`` and ``MODEL.ARCH`` of a configuration describe."""
-        node = cfg.VTN.BACKBONE
-        return cls(
-            name=backbone_name(cfg),
-            pretrained=node.PRETRAINED or bool(node.CHECKPOINT),
-            checkpoint=node.CHECKPOINT,
-            pooling=node.POOLING,
-            tokens=list(node.TOKENS),
-            class_token=node.CLASS_TOKEN,
-            stage=node.STAGE,
-            frozen=node.FROZEN,
-            frozen_blocks=node.FROZEN_BLOCKS,
-            learning_norms=node.LEARNING_NORMS,
-            frozen_dtype=node.FROZEN_DTYPE,
-            lora=lora_options(cfg),
-            args=dict(node.ARGS),
-            drop_rate=node.DROP_RATE,
-            drop_path_rate=node.DROP_PATH_RATE,
-            chunk_frames=node.CHUNK_FRAMES,
-            clip_frames=node.CLIP_FRAMES,
-            clip_stride=node.CLIP_STRIDE,
-            act_checkpoint=node.ACT_CHECKPOINT,
-            act_checkpoint_every=node.ACT_CHECKPOINT_EVERY,
-        )
+from vtn.config import FUSIONS, HEAD_POOLINGS, attention_windows
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Any, Self, TypeVar
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError, did_you_mean
-from vtn.arguments.groups import BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig
+from vtn.arguments.backbone import BackboneConfig
+from vtn.arguments.groups import EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.probe import ProbeConfig
 
 FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(

@@ -58,16 +58,12 @@ def band_attention(
         Contexts (B, Q, D). Rows of masked queries are finite but have no meaning.
     """
     if torch.compiler.is_exporting():
-        frame_mask = key.new_ones(key.shape[:2], dtype=torch.bool) if key_mask is None else key_mask
         return _band_attention_of_free_length(
-            query, key, value, cls_key, cls_value, half_window, frame_mask, tokens_per_frame
+            query, key, value, cls_key, cls_value, half_window, key_mask, tokens_per_frame
         )
-    B, Q, N, E = query.shape
-    S = key.shape[1]
-    # Choose the block size, and the number of keys per block: the block itself and a halo on each side.
-    # Both are whole frames.
-    block = max(-(-BLOCK // tokens_per_frame), half_window) * tokens_per_frame
-    if block >= Q:  # one block with all keys of the span
+    (B, Q, N, E), S = query.shape, key.shape[1]
+    # Choose the number of keys per block: the block itself and a halo on each side, both whole frames.
+    if (block := _block_size(half_window, tokens_per_frame)) >= Q:  # one block with all keys of the span
         blocks, block, halo, keys = 1, Q, first, S
     else:
         blocks, halo = -(-Q // block), half_window * tokens_per_frame
@@ -89,9 +85,8 @@ def band_attention(
     allowed = _band(block, keys, halo, half_window, tokens_per_frame, key.device)  # (block, 1 + keys)
     if padded or key_mask is not None:
         real = key_mask if key_mask is not None else key.new_ones(1, S, dtype=torch.bool)
-        real = _real_keys(real, before, after, keys, block)  # (B or 1, blocks, 1 + keys)
-        real = real.expand(B, -1, -1).flatten(0, 1)  # (B·blocks, 1 + keys)
-        allowed = allowed & real[:, None, None]  # (B·blocks, 1, block, 1 + keys)
+        real = _real_keys(real, before, after, keys, block).expand(B, -1, -1)  # (B, blocks, 1 + keys)
+        allowed = allowed & real.flatten(0, 1)[:, None, None]  # (B·blocks, 1, block, 1 + keys)
 
     # Compute all blocks in one call, then join them and remove the queries added at the end.
     if products_are_faster(query, key, value):
@@ -143,7 +138,7 @@ def _band_attention_of_free_length(
     cls_key: Tensor,
     cls_value: Tensor,
     half_window: int,
-    key_mask: Tensor,
+    key_mask: Tensor | None,
     tokens_per_frame: int,
 ) -> Tensor:
     """Computes :func:`band_attention` without decisions that depend on the length, for exported graphs.
@@ -153,10 +148,11 @@ def _band_attention_of_free_length(
 
     Args:
         query, key, value: (B, S, N, E) of the same tokens.
-        key_mask: (B, S) bool.
+        key_mask: (B, S) bool; None means all frames are real.
     """
     B, S, N, E = query.shape
-    block = max(-(-BLOCK // tokens_per_frame), half_window) * tokens_per_frame
+    mask = key.new_ones(key.shape[:2], dtype=torch.bool) if key_mask is None else key_mask
+    block = _block_size(half_window, tokens_per_frame)
     halo = half_window * tokens_per_frame
     # One block more than needed, since a dimension that may be 1 is a condition for a tracer, too.
     starts = torch.arange((S + block - 1) // block + 1, device=query.device)[:, None] * block  # (blocks, 1)
@@ -169,7 +165,7 @@ def _band_attention_of_free_length(
         torch.cat([cls_x[:, None], x], dim=1)[:, columns].flatten(0, 1).transpose(1, 2)
         for x, cls_x in ((key, cls_key), (value, cls_value))
     )  # (B·blocks, N, 1 + keys, E)
-    real = F.pad(key_mask, (1, 0), value=True)[:, columns] & F.pad(inside, (1, 0), value=True)
+    real = F.pad(mask, (1, 0), value=True)[:, columns] & F.pad(inside, (1, 0), value=True)
     band = _band(block, block + 2 * halo, halo, half_window, tokens_per_frame, query.device)
     allowed = band & real.flatten(0, 1)[:, None, None]  # (B·blocks, 1, block, 1 + keys)
 
@@ -177,6 +173,11 @@ def _band_attention_of_free_length(
     context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed).transpose(1, 2)
     tokens = torch.arange(S, device=query.device)
     return context.reshape(B, -1, N * E)[:, tokens]
+
+
+def _block_size(half_window: int, tokens_per_frame: int) -> int:
+    """Returns the number of queries per block: those of whole frames, half a window or more."""
+    return max(-(-BLOCK // tokens_per_frame), half_window) * tokens_per_frame
 
 
 def _band(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from slowfast.errors import ModelError
 from slowfast.models.clip_grid import ClipGrid, ClipSpan
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.base import Backbone
 
 EncodeClips = Callable[[Tensor], Tensor]

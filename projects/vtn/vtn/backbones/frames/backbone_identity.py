@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slowfast.models.clip_grid import ClipGrid
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.frames.token_reader import token_grid
 from vtn.backbones.tuning.lora import LoRA
 

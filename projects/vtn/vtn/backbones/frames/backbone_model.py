@@ -18,7 +18,7 @@ from slowfast.errors import InputError
 from slowfast.models.capabilities import EncodingSetup, ExemptsWeightDecay, HasShardUnits, feature_shape
 from slowfast.models.inference.processor import images_per_pass
 from slowfast.models.weights_hash import weights_hash
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.splitting import build_splitter
 from vtn.backbones.frames.backbone_identity import constructor_options, describe_backbone

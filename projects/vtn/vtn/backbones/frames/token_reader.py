@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from slowfast.distributed.dtensor import is_sharded
 from slowfast.errors import ModelError
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.base import Backbone
 from vtn.backbones.frames.trial import runs, unused_parameters
 from vtn.backbones.maps.feature_map import MapFunction, MapTrial, try_map

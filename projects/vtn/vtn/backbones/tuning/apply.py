@@ -7,7 +7,7 @@ from dataclasses import fields
 from torch import nn
 
 from slowfast.errors import ModelError
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.tuning.freezing import batch_norms, freeze, unfreeze_norms
 from vtn.backbones.tuning.lora import LoRA, add_lora
 

@@ -1,0 +1,1 @@
+"""Peculiarities of image files, which FFmpeg reads as videos of one frame."""
