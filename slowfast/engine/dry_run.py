@@ -69,10 +69,6 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     """
     if not cfg.TRAIN.ENABLE:
         raise ConfigError("TRAIN.ENABLE = False: must be True for --dry-run, which tests a training run")
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.TENSORBOARD.ENABLE = False
-    cfg.freeze()
     fetch_weights = bool(cfg.DATA.FEATURES)
     if world.is_main and not fetch_weights:
         logger.info("dry run: with random weights; published ones are not fetched, and checkpoints not read")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import tracker_names
 from slowfast.config.values import flatten
 from slowfast.datasets.class_names import choose_class_names
 from slowfast.distributed.device import describe_device
@@ -21,13 +22,8 @@ RUN_ID_FILE = "run_id.txt"
 
 
 def build_trackers(cfg: CfgNode, world: World) -> Trackers:
-    """Starts the trackers in ``TRACKERS`` on rank 0; on other ranks the result is empty.
-
-    ``TENSORBOARD.ENABLE`` True is PySlowFast's way to name ``tensorboard``.
-    """
-    names = list(cfg.TRACKERS)
-    if cfg.TENSORBOARD.ENABLE and "tensorboard" not in names:
-        names.append("tensorboard")
+    """Starts the trackers of the configuration on rank 0; on other ranks the result is empty."""
+    names = tracker_names(cfg)
     if not (names and world.is_main):
         return Trackers()
     folder = Path(cfg.OUTPUT_DIR)

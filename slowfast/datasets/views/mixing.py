@@ -18,8 +18,8 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
 
+from slowfast.config.derived import clips_per_video
 from slowfast.datasets.clip import ClipBatch
-from slowfast.datasets.views.augment import clips_per_video
 from slowfast.distributed.device import CPU, upload
 from slowfast.registry import registry_of
 
