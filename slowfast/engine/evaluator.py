@@ -146,7 +146,7 @@ def _build_loss(cfg: CfgNode) -> LossFunction | None:
 
     Evaluation does not mix clips, so a loss of one value per class cannot be computed for class indices.
     """
-    needs_values = LOSS_REGISTRY.labels_of(cfg.MODEL.LOSS_FUNC) == "values"
+    needs_values = LOSS_REGISTRY.forms_of(cfg.MODEL.LOSS_FUNC).labels == "values"
     return None if needs_values and not cfg.DATA.MULTI_LABEL else build_plain_loss(cfg)
 
 

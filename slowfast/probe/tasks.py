@@ -21,6 +21,7 @@ import torch
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
+from slowfast.config.values import value_of
 from slowfast.errors import DataError, SlowFastError
 from slowfast.files import atomic_write
 from slowfast.interrupt import Interrupt
@@ -126,15 +127,11 @@ class TaskWorker:
         )
 
     def _plans_of(self, cfg: CfgNode, position_rate: float | None) -> Plans:
-        values = []
-        for key in _CLIP_KEYS:
-            section, name = key.split(".")
-            value = cfg[section][name]
-            values.append(tuple(value) if isinstance(value, list) else value)
-        key_of_clips = (*values, position_rate)
-        if key_of_clips not in self._plans:
-            self._plans[key_of_clips] = Plans.of(cfg, self._problem.table, position_rate)
-        return self._plans[key_of_clips]
+        values = [value_of(cfg, key) for key in _CLIP_KEYS]
+        setting = (*(tuple(v) if isinstance(v, list) else v for v in values), position_rate)
+        if setting not in self._plans:
+            self._plans[setting] = Plans.of(cfg, self._problem.table, position_rate)
+        return self._plans[setting]
 
 
 class ResultFiles:

@@ -17,10 +17,9 @@ from slowfast.errors import ModelError, first_line
 from slowfast.log import get_logger
 from slowfast.models.capabilities import EncodingSetup, PreparesEncoding, PreparesFrozenEncoding, clip_grid_of
 from slowfast.models.inference.processor import has_bfloat16
+from slowfast.models.precision import DTYPES
 
 logger = get_logger(__name__)
-
-DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 MAX_ERROR = 0.05
 """Largest distance of 16-bit features from those of float32 that ``auto`` accepts, relative to their norm."""
