@@ -12,7 +12,7 @@ import pytest
 from slowfast.config import load_config
 from slowfast.engine.run import run
 from slowfast.engine.training.stall import StallDetector
-from slowfast.engine.training.train_step import StepResult
+from slowfast.engine.training.train_step import Correct, StepResult
 from slowfast.solver import build_lr_policy
 from tests.support.run_results import metrics_of
 from tests.support.tiny import Tiny, tiny_config
@@ -22,7 +22,7 @@ BATCH: Any = None
 
 def result(loss: float, accuracy: float = 0.25) -> StepResult:
     """Returns a step of 16 clips."""
-    correct = (round(16 * accuracy), 16)
+    correct = Correct(round(16 * accuracy), 16)
     return StepResult(loss, 16, correct, grad_norm=0.5, broken=0, updated=True, stop=False)
 
 
