@@ -42,7 +42,7 @@ from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
-from slowfast.models.losses import get_loss
+from slowfast.models.losses import LOSS_REGISTRY
 from slowfast.models.precision import build_precision
 from slowfast.solver import build_optimizer
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
@@ -214,7 +214,7 @@ class Source:
         step = TrainStep(
             model.train(),
             build_optimizer(cfg, model),
-            loss=get_loss(cfg.MODEL.LOSS_FUNC),
+            loss=LOSS_REGISTRY.get(cfg.MODEL.LOSS_FUNC),
             world=World(),
             precision=build_precision(cfg, "train", World().device),
             mean=mean,

@@ -21,6 +21,7 @@ import torch
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
 from slowfast.distributed.host_memory import keep_freed_memory, trim_freed_memory
 from slowfast.errors import ConfigError
+from slowfast.visualization.text_table import align_columns
 
 Result = TypeVar("Result")
 
@@ -197,13 +198,9 @@ class BenchmarkReport:
 
     def __str__(self) -> str:
         cells = [[_text(row.get(name)) for name in self.columns] for row in self.rows]
-        widths = [
-            max(len(line[i]) for line in [list(self.columns), *cells]) for i in range(len(self.columns))
-        ]
-        lines = [self.title, "  ".join(f"{key}: {value}" for key, value in self.machine.items()), ""]
-        for line in [list(self.columns), ["-" * width for width in widths], *cells]:
-            lines.append("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-        return "\n".join([*lines, "", *self.notes])
+        header, *lines = align_columns([self.columns, *cells])
+        machine = "  ".join(f"{key}: {value}" for key, value in self.machine.items())
+        return "\n".join([self.title, machine, "", header, "-" * len(header), *lines, "", *self.notes])
 
     def write_json(self, path: str | Path) -> None:
         """Writes all attributes as JSON."""

@@ -125,8 +125,12 @@ class TrainingError(SlowFastError):
 
 
 def first_line(error: object) -> str:
-    """Returns the first line of an error's message; for an empty message the name of the error's type."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    """Returns the first line of an error's message; for an empty message the name of the error's type.
+
+    >>> first_line(ValueError("\\nwrong shape\\nin layer 3")), first_line(RuntimeError())
+    ('wrong shape', 'RuntimeError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def describe_error(error: BaseException) -> str:

@@ -23,8 +23,13 @@ READERS = [
     # Declaring or checking a key is not reading it.
     if not {"config", "config.py"} & set(path.relative_to(ROOT).parts)
 ]
-# Functions of a project's config that return the value of a key.
+# Functions of a config package that return the value of a key.
 READ_BY_FUNCTIONS = {
+    "AUG.NUM_SAMPLE": "clips_per_video",
+    "TENSORBOARD.ENABLE": "tracker_names",
+    "TRACKERS": "tracker_names",
+    "TEST.DATASET": "dataset_name",
+    "TRAIN.DATASET": "dataset_name",
     "VTN.BACKBONE.NAME": "backbone_name",
     "MODEL.ARCH": "backbone_name",
     "VTN.LONGFORMER.ATTENTION_WINDOW": "attention_windows",
@@ -135,7 +140,6 @@ DOORS = {
     "slowfast.config": "declares, merges and checks configurations",
     "slowfast.datasets.build": "builds data sets",
     "slowfast.datasets.loading.loader.construct_loader": "PySlowFast's name of build_loader",
-    "slowfast.datasets.views.augment.clips_per_video": "a number that builders share",
     "slowfast.engine.demo.run": "starts a demonstration",
     "slowfast.engine.dry_run.run_dry": "starts a run",
     "slowfast.engine.run": "starts a run",

@@ -53,7 +53,7 @@ from slowfast.features.batch import FeatureBatch
 from slowfast.features.cache import FeatureOrigin
 from slowfast.models.build import build_model
 from slowfast.models.feature_head import FeatureHead
-from slowfast.models.losses import get_loss
+from slowfast.models.losses import LOSS_REGISTRY
 from slowfast.models.precision import choose_precision
 from slowfast.solver import build_optimizer
 
@@ -173,7 +173,7 @@ def build_step(cfg: CfgNode, case: Case, model: Any, way: str, device: str) -> T
     return TrainStep(
         model,
         optimizer,
-        loss=get_loss(cfg.MODEL.LOSS_FUNC),
+        loss=LOSS_REGISTRY.get(cfg.MODEL.LOSS_FUNC),
         world=World(device=torch.device(device)),
         precision=choose_precision(precision, torch.device(device)),
         mean=(0.5,) * 3,

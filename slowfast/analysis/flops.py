@@ -17,6 +17,7 @@ import json
 from typing import TYPE_CHECKING
 
 from slowfast.files import output_file, write_text
+from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -102,13 +103,7 @@ def print_table(rows: list[tuple[str, int, int, int]], total: int) -> None:
         (name, f"{count:,}", _giga(weights), _giga(attention), _percent(weights + attention, total))
         for name, count, weights, attention in rows
     ]
-    widths = [max(len(line[i]) for line in [_HEADER, *cells]) for i in range(len(_HEADER))]
-    for line in [_HEADER, *cells]:
-        first, *others = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        print("  ".join([first, *others]))
+    print("\n".join(align_columns([_HEADER, *cells], left=(0,))))
 
 
 def _giga(count: int) -> str:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast.errors import DataError
 from slowfast.files import output_file, write_text
+from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:
     from slowfast.engine.prediction_file import Predictions
@@ -269,8 +270,7 @@ def _table(folds: Sequence[FoldResult], spreads: Mapping[str, Spread]) -> list[s
         rows.append(["spread", "", *(f"{spread.std:.{digits}f}" for spread, (_, digits) in columns)])
         limits = [f"{spread.low:.{digits}f} – {spread.high:.{digits}f}" for spread, (_, digits) in columns]
         rows.append(["95 %", "", *limits])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return align_columns(rows)
 
 
 def _summary(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from slowfast.analysis import IMAGE_SUFFIXES
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, output_file
+from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:
     from slowfast.visualization.run_log import RunLog
@@ -69,9 +70,8 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
         if i % stride == 0 or epoch == log.epochs[-1] or epoch == log.best
     ]
     rows = [COLUMNS, *(tuple(_cell(value) for value in asdict(epoch).values()) for epoch in shown)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    for row in rows:
-        print("  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    for line in align_columns(rows):
+        print(f"  {line}")
     if len(shown) < len(log.epochs):
         print(f"  {len(shown)} of {len(log.epochs)} epochs; --all prints all")
     if log.best is not None:

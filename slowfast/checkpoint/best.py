@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slowfast.checkpoint.state import TrainingProgress
-from slowfast.checkpoint.storage import list_checkpoints, recorded_validation
+from slowfast.checkpoint.storage import SavedCheckpoint, list_checkpoints, recorded_validation
 
-LOWER_IS_BETTER = ("loss", "top1_err", "top5_err")
-HIGHER_IS_BETTER = ("balanced_acc", "macro_f1", "auroc", "map")
-"""Names of validation metrics by which a checkpoint can be the best one."""
+_LOWER_IS_BETTER = ("loss", "top1_err", "top5_err")
+
+
+def compared_metric(metrics: Mapping[str, float], metric: str = "") -> str:
+    """Returns the name of the metric by which validations are compared.
+
+    Args:
+        metrics: of a validation.
+        metric: ``TRAIN.BEST_METRIC``; empty: ``top1_err``, or ``map`` for videos of several classes.
+    """
+    return metric or ("top1_err" if "top1_err" in metrics else "map")
 
 
 def badness(metrics: Mapping[str, float], metric: str = "") -> float:
@@ -19,24 +26,24 @@ def badness(metrics: Mapping[str, float], metric: str = "") -> float:
 
     Args:
         metrics: of a validation.
-        metric: one of the names above; empty: ``top1_err``, or ``map`` for videos of several classes.
+        metric: see :func:`compared_metric`.
     """
-    name = metric or ("top1_err" if "top1_err" in metrics else "map")
+    name = compared_metric(metrics, metric)
     value = float(metrics.get(name, math.nan))
     if math.isnan(value):
         return math.inf
-    return value if name in LOWER_IS_BETTER else -value
+    return value if name in _LOWER_IS_BETTER else -value
 
 
-def best_of(checkpoints: list[tuple[TrainingProgress, Path]], metric: str = "") -> Path | None:
+def best_of(checkpoints: Sequence[SavedCheckpoint], metric: str = "") -> Path | None:
     """Returns the checkpoint with the best recorded validation, the earliest of equals; None without one."""
-    validated = [
-        (badness(metrics, metric), progress, path)
-        for progress, path in checkpoints
-        if (metrics := recorded_validation(path)) is not None
-    ]
-    finite = [entry for entry in validated if math.isfinite(entry[0])]
-    return min(finite)[2] if finite else None
+    found = {
+        checkpoint: badness(metrics, metric)
+        for checkpoint in sorted(checkpoints)
+        if (metrics := recorded_validation(checkpoint.path)) is not None
+    }
+    best = min(found, key=lambda checkpoint: found[checkpoint], default=None)
+    return best.path if best is not None and math.isfinite(found[best]) else None
 
 
 def best_checkpoint(output_dir: str | Path, metric: str = "") -> Path | None:

@@ -15,7 +15,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +35,18 @@ and timm ``state_dict``."""
 _AVERAGE_KEYS = ("state_dict_ema", "model_ema")  # timm's train script, DeiT
 
 
+class SavedCheckpoint(NamedTuple):
+    """A checkpoint file of a run, intact or damaged.
+
+    Attributes:
+        progress: of the run when the file was written.
+        path: of the file.
+    """
+
+    progress: TrainingProgress
+    path: Path
+
+
 def checkpoint_folder(output_dir: str | Path) -> Path:
     """Returns the folder of a run's checkpoints."""
     return Path(output_dir) / "checkpoints"
@@ -46,24 +58,24 @@ def checkpoint_path(output_dir: str | Path, progress: TrainingProgress) -> Path:
     return checkpoint_folder(output_dir) / f"checkpoint_epoch_{progress.epoch:05d}{step}.pyth"
 
 
-def list_checkpoints(output_dir: str | Path) -> list[tuple[TrainingProgress, Path]]:
+def list_checkpoints(output_dir: str | Path) -> list[SavedCheckpoint]:
     """Returns a run's checkpoints, intact and damaged, the latest first."""
     found = []
     for path in checkpoint_folder(output_dir).glob("checkpoint_epoch_*.pyth"):
         if match := _NAME.fullmatch(path.name):
-            found.append((TrainingProgress(int(match[1]), int(match[2] or 0)), path))
+            found.append(SavedCheckpoint(TrainingProgress(int(match[1]), int(match[2] or 0)), path))
     return sorted(found, reverse=True)
 
 
 def good_checkpoints(output_dir: str | Path) -> Iterator[Path]:
     """Yields a run's intact checkpoints, the latest first; logs and skips the damaged ones."""
-    for _, path in list_checkpoints(output_dir):
+    for checkpoint in list_checkpoints(output_dir):
         try:
-            verify(path)
+            verify(checkpoint.path)
         except CheckpointError as error:
             logger.warning("%s; trying the previous checkpoint", error)
             continue
-        yield path
+        yield checkpoint.path
 
 
 def last_checkpoint(output_dir: str | Path) -> Path | None:

@@ -65,7 +65,8 @@ class CheckpointWriter:
         They and their metrics are renamed to ``….pyth.superseded`` and ``….json.superseded`` when the run has
         written its next checkpoint. Until then, a restarted run would resume from one of them.
         """
-        self._superseded = [path for at, path in list_checkpoints(self._output_dir) if at > progress]
+        found = list_checkpoints(self._output_dir)
+        self._superseded = [checkpoint.path for checkpoint in found if checkpoint.progress > progress]
 
     def is_due(self, steps_done: int) -> bool:
         """Returns whether a checkpoint within an epoch is due after ``steps_done`` steps of the run.
@@ -141,8 +142,8 @@ class CheckpointWriter:
             logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - started)
             for superseded in self._superseded:
                 if superseded != path:
-                    _set_aside(superseded)
-                    _set_aside(record_path(superseded))
+                    _mark_superseded(superseded)
+                    _mark_superseded(record_path(superseded))
             self._superseded = []
             # Checkpoints within an epoch are needed only until its end.
             for old in superfluous(self._output_dir, keep=0):
@@ -155,7 +156,7 @@ class CheckpointWriter:
             self._failure = error
 
 
-def _set_aside(path: Path) -> None:
+def _mark_superseded(path: Path) -> None:
     if path.exists():
         path.rename(f"{path}.superseded")
 
@@ -168,10 +169,10 @@ def superfluous(output_dir: str | Path, *, keep: int, best_metric: str = "") -> 
     ``keep`` 0 none of them.
     """
     found = list_checkpoints(output_dir)
-    ends = [each for each in found if not each[0].step or recorded_validation(each[1]) is not None]
-    within = [each[1] for each in found[2:] if each not in ends]
+    ends = [one for one in found if one.progress.step == 0 or recorded_validation(one.path) is not None]
+    within = [one.path for one in found[2:] if one not in ends]
     if keep == 0:
         return within
     best = best_of(ends, best_metric)
     # At least two are kept, so that a run can be resumed if the latest one is damaged.
-    return within + [path for _, path in ends[max(keep, 2) :] if path != best]
+    return within + [one.path for one in ends[max(keep, 2) :] if one.path != best]

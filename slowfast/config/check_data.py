@@ -8,6 +8,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import trains_on_features
 from slowfast.registry import registry_of
 
 # timm's name of a RandAugment policy, such as rand-m9-mstd0.5-inc1.
@@ -143,8 +144,7 @@ def check_augmentation(cfg: CfgNode) -> Iterator[str]:
             f"AUG.AA_TYPE = {cfg.AUG.AA_TYPE!r}: must be a RandAugment policy such as rand-m9-mstd0.5-inc1; "
             "use '' for colour jitter alone"
         )
-    has_features = cfg.DATA.FEATURES or cfg.TRAIN.DATASET == "features"
-    if cfg.AUG.NUM_SAMPLE > 1 and not (cfg.AUG.ENABLE or has_features):
+    if cfg.AUG.NUM_SAMPLE > 1 and not (cfg.AUG.ENABLE or trains_on_features(cfg)):
         yield (
             f"AUG.NUM_SAMPLE = {cfg.AUG.NUM_SAMPLE}: must be 1 without augmentation; set AUG.ENABLE True, "
             "or use 1"

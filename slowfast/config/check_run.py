@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import uses_tensorboard
 from slowfast.registry import registry_of
 
 # Data sets whose annotations are `train.csv`, `val.csv` and `test.csv` in one folder.
@@ -82,8 +83,7 @@ def check_weights(cfg: CfgNode) -> Iterator[str]:
 def check_wrong_predictions(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the filmstrips of wrong predictions."""
     options = cfg.TENSORBOARD.WRONG_PRED_VIS
-    has_tensorboard = cfg.TENSORBOARD.ENABLE or "tensorboard" in cfg.TRACKERS
-    if not (options.ENABLE and has_tensorboard and cfg.TEST.ENABLE):
+    if not (options.ENABLE and uses_tensorboard(cfg) and cfg.TEST.ENABLE):
         return
     key = "TENSORBOARD.WRONG_PRED_VIS"
     if not options.TAG.strip():
@@ -104,8 +104,7 @@ def check_wrong_predictions(cfg: CfgNode) -> Iterator[str]:
 
 def check_model_view(cfg: CfgNode) -> Iterator[str]:
     """Yields the problem of a view of the model where its test reads no frames."""
-    enabled = cfg.TENSORBOARD.MODEL_VIS.ENABLE and cfg.TEST.ENABLE
-    if not (enabled and (cfg.TENSORBOARD.ENABLE or "tensorboard" in cfg.TRACKERS)):
+    if not (cfg.TENSORBOARD.MODEL_VIS.ENABLE and uses_tensorboard(cfg) and cfg.TEST.ENABLE):
         return
     if cfg.DATA.FEATURES or cfg.TEST.DATASET == "features":
         yield (

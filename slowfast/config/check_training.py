@@ -114,7 +114,7 @@ def check_selection(cfg: CfgNode) -> Iterator[str]:
     metric, several = cfg.TRAIN.BEST_METRIC, cfg.DATA.MULTI_LABEL
     losses: Any = registry_of("MODEL.LOSS_FUNC")
     loss = cfg.MODEL.LOSS_FUNC
-    no_loss = loss in losses and losses.labels_of(loss) == "values" and not several
+    no_loss = loss in losses and losses.forms_of(loss).labels == "values" and not several
     problem = ""
     if several and metric not in ("", "loss", "map"):
         problem = "must be map or loss where DATA.MULTI_LABEL is True"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.values import value_of
 from slowfast.errors import ConfigError
 from slowfast.registry import REGISTRY_OF_KEY, REGISTRY_OF_RUN_KEY, registry_of
 
@@ -102,21 +102,21 @@ _UP_TO_ONE = ("DATA.MAX_BROKEN_FRACTION", "AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SW
 def check_values(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of keys with fixed choices and of numbers outside their range."""
     for key, choices in _CHOICES.items():
-        if _value(cfg, key) not in choices:
+        if (value := value_of(cfg, key)) not in choices:
             names = ", ".join(name or "''" for name in choices)
-            yield f"{key} = {_value(cfg, key)!r}: must be one of {names}"
+            yield f"{key} = {value!r}: must be one of {names}"
     for key, least in _AT_LEAST.items():
-        if _value(cfg, key) < least:
-            yield f"{key} = {_value(cfg, key)}: must be {least} or more"
+        if (value := value_of(cfg, key)) < least:
+            yield f"{key} = {value}: must be {least} or more"
     for key, remedy in _ABOVE_ZERO.items():
-        if _value(cfg, key) <= 0:
-            yield f"{key} = {_value(cfg, key)}: must be above 0; {remedy}"
+        if (value := value_of(cfg, key)) <= 0:
+            yield f"{key} = {value}: must be above 0; {remedy}"
     for key in _BELOW_ONE:
-        if not 0 <= _value(cfg, key) < 1:
-            yield f"{key} = {_value(cfg, key)}: must be a fraction, 0 or more and less than 1"
+        if not 0 <= (value := value_of(cfg, key)) < 1:
+            yield f"{key} = {value}: must be a fraction, 0 or more and less than 1"
     for key in _UP_TO_ONE:
-        if not 0 <= _value(cfg, key) <= 1:
-            yield f"{key} = {_value(cfg, key)}: must be a fraction from 0 to 1"
+        if not 0 <= (value := value_of(cfg, key)) <= 1:
+            yield f"{key} = {value}: must be a fraction from 0 to 1"
 
 
 def check_names(cfg: CfgNode) -> Iterator[str]:
@@ -135,17 +135,9 @@ def check_run_names(cfg: CfgNode) -> Iterator[str]:
 
 def _check_name(cfg: CfgNode, key: str) -> Iterator[str]:
     """Yields the problem of each name in the value of a key that its registry does not have."""
-    value, registry = _value(cfg, key), registry_of(key)
+    value, registry = value_of(cfg, key), registry_of(key)
     for name in value if isinstance(value, tuple) else (value,):
         try:
             registry.get(name, key)
         except ConfigError as error:
             yield from error.problems
-
-
-def _value(cfg: CfgNode, key: str) -> Any:
-    """Returns the value of a dotted key."""
-    value: Any = cfg
-    for name in key.split("."):
-        value = value[name]
-    return value

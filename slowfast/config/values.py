@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +44,18 @@ def flatten(section: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def value_of(settings: Mapping[str, Any], key: str) -> Any:
+    """Returns the value, or the section, of a dotted key.
+
+    Raises:
+        KeyError: for an unknown key.
+
+    >>> value_of({"backbone": {"stem": 0.1}}, "backbone.stem")
+    0.1
+    """
+    return functools.reduce(operator.getitem, key.split("."), settings)
 
 
 def convert(value: Any, default: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import dataset_key, dataset_name
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import Clip, ReadClip
 from slowfast.datasets.map_dataset import MapDataset
@@ -126,10 +127,10 @@ def _build_frame_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
 @READER_REGISTRY.register("original")
 def _build_original_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     if request.annotations.segments is not None or request.annotations.image_fps is not None:
-        name = cfg.TEST.DATASET if request.split == "test" else cfg.TRAIN.DATASET
         raise ConfigError(
             "DATA.ORIGINAL_SEMANTICS = True: the data set must consist of full video files, but "
-            f"{name!r} has segments of files, or folders of images; set it to False"
+            f"{dataset_name(cfg, request.split)!r} has segments of files, or folders of images; set it to "
+            "False"
         )
     scheme = request.scheme
     assert not isinstance(scheme, TrainingViews)  # build_dataset uses this reader in evaluation only
@@ -146,29 +147,25 @@ def read_annotations(cfg: CfgNode, split: str) -> Annotations:
     found = _build_registered(cfg, split)
     if not isinstance(found, Annotations):
         raise ConfigError(
-            f"{_name_of(cfg, split)}: {type(found).__name__} is a data set of clips, which are read by its "
-            "own code; register a function that returns slowfast.datasets.annotations.Annotations"
+            f"{_describe_choice(cfg, split)}: {type(found).__name__} is a data set of clips, which are read "
+            "by its own code; register a function that returns slowfast.datasets.annotations.Annotations"
         )
     return found
 
 
-def _key_of(split: str) -> str:
-    return "TEST.DATASET" if split == "test" else "TRAIN.DATASET"
-
-
-def _name_of(cfg: CfgNode, split: str) -> str:
-    section = "TEST" if split == "test" else "TRAIN"
-    return f"{_key_of(split)} = {cfg[section].DATASET!r}"
+def _describe_choice(cfg: CfgNode, split: str) -> str:
+    """Returns the key that names the data set of a split, with its value, for messages."""
+    return f"{dataset_key(split)} = {dataset_name(cfg, split)!r}"
 
 
 def _build_registered(cfg: CfgNode, split: str) -> Any:
     """Calls the entry of ``DATASET_REGISTRY`` that the configuration names."""
     import_user_modules(cfg.IMPORTS)
-    name = cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET
+    name = dataset_name(cfg, split)
     # PySlowFast registers classes under their names and looks them up with a capital letter.
     if name not in DATASET_REGISTRY and name.capitalize() in DATASET_REGISTRY:
         name = name.capitalize()
-    return DATASET_REGISTRY.get(name, _key_of(split))(cfg, split)
+    return DATASET_REGISTRY.get(name, dataset_key(split))(cfg, split)
 
 
 def build_dataset(
@@ -239,24 +236,24 @@ def _adapt_map_dataset(
 ) -> MapDataset:
     if cfg.DATA.FEATURES:
         raise ConfigError(
-            f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '', because {_name_of(cfg, split)} is a data "
-            "set of clips; or register a function that returns slowfast.datasets.annotations.Annotations"
+            f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '', because {_describe_choice(cfg, split)} is a "
+            "data set of clips; or register a function that returns slowfast.datasets.annotations.Annotations"
         )
     if cfg.DATA.TEST_WHOLE_PICTURE and split == "test":
         raise ConfigError(
-            f"DATA.TEST_WHOLE_PICTURE = True: must be False, because {_name_of(cfg, split)} is a data set of "
-            "clips, which chooses their size itself"
+            f"DATA.TEST_WHOLE_PICTURE = True: must be False, because {_describe_choice(cfg, split)} is a "
+            "data set of clips, which chooses their size itself"
         )
     if cfg.AUG.ENABLE and split == "train":
         _logger.warning(
             "%s is a data set of clips: AUG.AA_TYPE, AUG.COLOR_JITTER and AUG.RE_PROB do not apply",
-            _name_of(cfg, split),
+            _describe_choice(cfg, split),
         )
     # The frames of a clip are SAMPLING_RATE frames apart at TARGET_FPS.
     rate = 1.0 if position_rate is None else position_rate / cfg.DATA.TARGET_FPS
     return MapDataset(
         dataset,
-        name=cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET,
+        name=dataset_name(cfg, split),
         num_classes=cfg.MODEL.NUM_CLASSES,
         position_step=cfg.DATA.SAMPLING_RATE * rate,
         mean=cfg.DATA.MEAN,

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fvcore.common.config import CfgNode
+
 from slowfast.datasets.text_files import CLASSES_FILE, read_utf8
 from slowfast.errors import AnnotationError, ConfigError
 from slowfast.log import get_logger
@@ -78,7 +80,7 @@ def find_class_names(path: str, data_dir: str, num_classes: int) -> str:
 
 
 def named_classes(path: str | Path, num_classes: int) -> tuple[str, ...]:
-    """Returns the names of :func:`read_class_names`; without a path none, instead of the class indices."""
+    """Returns the names of :func:`read_class_names`; an empty tuple without a path."""
     return tuple(read_class_names(path, num_classes)) if path else ()
 
 
@@ -90,6 +92,16 @@ def choose_class_names(path: str, stored: Sequence[Any], num_classes: int, data_
     if not path and len(stored) == num_classes:
         return [str(name) for name in stored]
     return read_class_names(find_class_names(path, data_dir, num_classes), num_classes)
+
+
+def build_class_names(cfg: CfgNode, stored: Sequence[Any] = ()) -> list[str]:
+    """Returns the class names of a configuration, as :func:`choose_class_names` chooses them.
+
+    Args:
+        stored: names that a checkpoint stores.
+    """
+    data = cfg.DATA
+    return choose_class_names(data.CLASS_NAMES, stored, cfg.MODEL.NUM_CLASSES, data.PATH_TO_DATA_DIR)
 
 
 def _parse(text: str) -> dict[int, str]:

@@ -1,0 +1,1 @@
+"""Runs: training, validation, tests, dry runs and demonstrations."""

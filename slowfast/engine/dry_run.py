@@ -23,6 +23,7 @@ from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError, counted
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
+from slowfast.models.complexity import describe_parameters
 from slowfast.progress import format_duration
 
 logger = get_logger(__name__)
@@ -69,10 +70,6 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     """
     if not cfg.TRAIN.ENABLE:
         raise ConfigError("TRAIN.ENABLE = False: must be True for --dry-run, which tests a training run")
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.TENSORBOARD.ENABLE = False
-    cfg.freeze()
     fetch_weights = bool(cfg.DATA.FEATURES)
     if world.is_main and not fetch_weights:
         logger.info("dry run: with random weights; published ones are not fetched, and checkpoints not read")
@@ -118,14 +115,11 @@ def describe_results(training: TrainingRun, results: list[DryRunResult]) -> list
     """Returns the lines that rank 0 logs."""
     first = results[0]
     schedule = training.schedule
-    parameters = list(training.step.model.parameters())
-    total = sum(p.numel() for p in parameters)
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
     slowest = _slowest(results)
     seconds = slowest.headroom.step
     steps = schedule.steps_to(schedule.end)
     lines = [
-        f"{total:,} parameters, {trained:,} of them trained",
+        describe_parameters(training.step.model),
         f"memory of each rank during the entire run: weights {format_bytes(first.weights)}, "
         f"gradients {format_bytes(first.gradients)}, optimiser {format_bytes(first.optimizer)}",
         f"{counted(schedule.steps_per_epoch, 'step')} per epoch, {steps} in total; {seconds:.3g} s per step "

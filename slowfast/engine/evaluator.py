@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import split_section
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
 from slowfast.datasets.video_dataset import ViewDataset
@@ -88,7 +89,8 @@ def build_evaluator(
         interrupt: ends an evaluation after a signal.
         frame_order: see :func:`slowfast.datasets.build.build_dataset`.
     """
-    section = cfg.TRAIN if split == "val" else cfg.TEST
+    section = split_section(split)
+    views_per_step = cfg[section].BATCH_SIZE
     dataset = build_dataset(
         cfg,
         split,
@@ -104,7 +106,7 @@ def build_evaluator(
         split,
         rank=world.rank,
         world_size=world.size,
-        batch_size=section.BATCH_SIZE // world.local_size,
+        batch_size=views_per_step // world.local_size,
         pin_memory=uses_pinned_memory(world.device),
     )
     mean, std = frame_normalization(cfg, model)
@@ -133,7 +135,7 @@ def build_evaluator(
         world.device,
         (
             *memory_remedies(model, training=False),
-            f"{'TRAIN' if split == 'val' else 'TEST'}.BATCH_SIZE below {section.BATCH_SIZE}",
+            f"{section}.BATCH_SIZE below {views_per_step}",
             f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}",
         ),
     )
@@ -144,7 +146,7 @@ def _build_loss(cfg: CfgNode) -> LossFunction | None:
 
     Evaluation does not mix clips, so a loss of one value per class cannot be computed for class indices.
     """
-    needs_values = LOSS_REGISTRY.labels_of(cfg.MODEL.LOSS_FUNC) == "values"
+    needs_values = LOSS_REGISTRY.forms_of(cfg.MODEL.LOSS_FUNC).labels == "values"
     return None if needs_values and not cfg.DATA.MULTI_LABEL else build_plain_loss(cfg)
 
 

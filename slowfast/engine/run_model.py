@@ -9,7 +9,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.seeding import seed_generators
 from slowfast.log import get_logger
 from slowfast.models.build import build_model
-from slowfast.models.complexity import count_gmacs, count_parameters
+from slowfast.models.complexity import count_gmacs, describe_parameters
 
 logger = get_logger(__name__)
 
@@ -26,8 +26,6 @@ def build_seeded_model(cfg: CfgNode, world: World, *, fetch_weights: bool) -> nn
 
 def log_model_info(model: nn.Module, clip: tuple[int, ...]) -> None:
     """Logs the number of parameters, and the multiply-adds for a clip of shape (3, T, H, W) or (T, F)."""
-    total = count_parameters(model)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    logger.info("model: %s", f"{total:,} parameters, {trained:,} of them trained")
+    logger.info("model: %s", describe_parameters(model))
     shown = " × ".join(map(str, clip))
     logger.info("model: %.4g GMACs for a clip of %s", count_gmacs(model, clip), shown)

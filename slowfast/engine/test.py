@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from slowfast.checkpoint.best import best_checkpoint
 from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
-from slowfast.datasets.class_names import choose_class_names
+from slowfast.datasets.class_names import build_class_names
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
@@ -79,10 +79,7 @@ def run_test(
     if evaluation is not None and (groups := find_groups(cfg, evaluator.dataset)) is not None:
         of_videos = tuple(groups[video] for video in evaluation.video_ids)
         evaluation = dataclasses.replace(evaluation, groups=of_videos)
-    data = cfg.DATA
-    names = choose_class_names(
-        data.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES, data_dir=data.PATH_TO_DATA_DIR
-    )
+    names = build_class_names(cfg, stored_names)
     if evaluation is not None:
         metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
         (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})

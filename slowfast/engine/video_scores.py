@@ -192,17 +192,6 @@ class VideoScores:
             found["auroc"] = interval.unless_limits_agree()
         return found
 
-    @cached_property
-    def top1_interval(self) -> Interval:
-        """Top-1 accuracy in 0 … 1 with its 95 % interval, see :attr:`intervals`.
-
-        Raises:
-            DataError: if videos may have several classes, or none has scores.
-        """
-        if self.multi_label or len(self.labels) == 0:
-            raise DataError("an interval of top-1 requires videos with scores and one class each")
-        return self.intervals["top1_acc"]
-
     def describe_result(self) -> str:
         """Returns the accuracy as text, or mean average precision where videos may have several classes.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.views.mixing import BatchMixer
+from slowfast.datasets.views.soft_labels import mix_labels
 from slowfast.distributed.device import CPU
 from slowfast.features.batch import FeatureBatch
 
@@ -52,15 +53,6 @@ class FeatureMixer:
         """Returns for each pair the fraction of a clip that remains its own."""
         first = self.mixer.first_pair
         return [self.mixer.draw(epoch, step, first + pair, 1, 1).fraction for pair in range(pairs)]
-
-
-def mix_labels(labels: Tensor, fractions: Sequence[float]) -> Tensor:
-    """Returns the labels (B, K) of mixed pairs; a last odd clip keeps its own."""
-    mixed = labels.clone()
-    for number, fraction in enumerate(fractions):
-        pair = slice(2 * number, 2 * number + 2)
-        mixed[pair] = fraction * labels[pair] + (1 - fraction) * labels[pair].flip(0)
-    return mixed
 
 
 def mix_features(features: Tensor, mask: Tensor | None, fractions: Sequence[float]) -> Tensor:

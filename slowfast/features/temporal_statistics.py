@@ -17,6 +17,20 @@ LAGS = (1, 4)
 """Distances in rows of the differences in :func:`temporal_statistics`."""
 
 
+def zero_masked(features: Tensor, mask: Tensor | None, *, in_place: bool = False) -> Tensor:
+    """Returns the features with 0 in masked frames, which may be NaN; unchanged where ``mask`` is None.
+
+    Args:
+        features: (B, T, F) or (B, T, M, F).
+        mask: (B, T) bool, True where a frame is real; None: all are real.
+        in_place: overwrite ``features``.
+    """
+    if mask is None:
+        return features
+    lost = ~_like(mask, features)
+    return features.masked_fill_(lost, 0) if in_place else features.masked_fill(lost, 0)
+
+
 def absolute_differences(features: Tensor, mask: Tensor | None = None, lag: int = 1) -> Tensor:
     """Returns |x(t) − x(t − lag)| in the shape of ``features``; 0 where either frame is missing.
 

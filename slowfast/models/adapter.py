@@ -88,7 +88,7 @@ def _optional_arguments(model_class: Any) -> set[str] | None:
         return None
     _, *parameters = inspect.signature(model_class.forward).parameters.values()
     variadic = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
-    if variadic and model_class.forward is not nn.Module.forward:
+    if variadic:
         return _OPTIONAL  # `forward(self, *args)`, usually of a subclass that passes its arguments on
     if not parameters or parameters[0].kind not in _POSITIONAL:
         return None

@@ -98,6 +98,12 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def describe_parameters(model: nn.Module) -> str:
+    """Returns the number of a model's parameters, and how many of them are trained, as text."""
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return f"{count_parameters(model):,} parameters, {trained:,} of them trained"
+
+
 def _attention_flops(queries: torch.Size, keys: torch.Size, values: torch.Size, *_: Any, **__: Any) -> int:
     """Returns the floating-point operations of fused attention from the shapes of its arguments."""
     return sdpa_flop_count(queries, keys, values)

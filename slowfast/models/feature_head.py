@@ -30,8 +30,8 @@ class FeatureHead(nn.Module):
         super().__init__()
         self.model = model
         self._origin = origin
-        self._normalization = {"mean": tuple(mean), "std": tuple(std)}
-        self._is_checked = origin.manifest is None
+        self._mean, self._std = tuple(mean), tuple(std)
+        self._is_checked = False
 
     def forward(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
@@ -43,17 +43,29 @@ class FeatureHead(nn.Module):
         """
         # At the first batch, since the weights of a checkpoint are loaded after the run is built.
         if not self._is_checked:
-            self._check_origin()
+            check_origin(self._origin, self.model, self._mean, self._std)
+            self._is_checked = True
         return self.model.classify(features, positions, mask)
 
-    def _check_origin(self) -> None:
-        manifest = self._origin.manifest
-        assert manifest is not None
-        cached = {**manifest.source, "mean": manifest.mean, "std": manifest.std}
-        needed = {**self.model.feature_source(), **self._normalization}
-        if different := describe_differences(cached, needed):
-            raise ConfigError(describe_mismatch(self._origin.folder, different))
-        self._is_checked = True
+
+def check_origin(
+    origin: FeatureOrigin, model: FeatureModel, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    """Checks that the features of a cache are those of a model; files of other programs are not checked.
+
+    Args:
+        mean, std: the normalisation that the frames of the features must have had, per channel.
+
+    Raises:
+        ConfigError: where other weights or another normalisation made the features.
+    """
+    manifest = origin.manifest
+    if manifest is None:
+        return
+    cached = {**manifest.source, "mean": manifest.mean, "std": manifest.std}
+    needed = {**model.feature_source(), "mean": mean, "std": std}
+    if different := describe_differences(cached, needed):
+        raise ConfigError(describe_mismatch(origin.folder, different))
 
 
 def measured_network(model: Any, dataset: Any, frames: int, size: int) -> tuple[nn.Module, tuple[int, ...]]:

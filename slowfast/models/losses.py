@@ -75,14 +75,6 @@ class LossRegistry(Registry[LossFunction]):
 
         return add
 
-    def labels_of(self, name: str) -> LabelKind:
-        """Returns the kind of labels that the loss ``name`` takes.
-
-        Raises:
-            ConfigError: for an unknown name.
-        """
-        return self.forms_of(name).labels
-
     def forms_of(self, name: str) -> LossForms:
         """Returns the properties of the loss ``name``.
 
@@ -206,12 +198,3 @@ def focal_logit(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor
         gamma: γ, 0 or more; 0 is :func:`bce_logit`.
     """
     return _binary_focal_losses(logits, labels, gamma=gamma).mean()
-
-
-def get_loss(name: str) -> LossFunction:
-    """Returns the loss function that ``MODEL.LOSS_FUNC`` names.
-
-    Raises:
-        ConfigError: for an unknown name.
-    """
-    return LOSS_REGISTRY.get(name)

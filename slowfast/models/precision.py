@@ -44,7 +44,8 @@ class Precision:
         return "float32" if self.dtype is None else f"mixed, {str(self.dtype).removeprefix('torch.')}"
 
 
-_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Name of a precision -> dtype of matrix products; None: float32 throughout."""
 
 
 def build_precision(cfg: CfgNode, split: str, device: torch.device) -> Precision:
@@ -74,4 +75,4 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         name = "bfloat16" if supports_bfloat16(device) else "float16"
     if name == "bfloat16" and not supports_bfloat16(device):
         raise ValueError(f"must be another dtype on this {device.type} device, which does not support it")
-    return Precision(device.type, _DTYPES[name])
+    return Precision(device.type, DTYPES[name])

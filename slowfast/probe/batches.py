@@ -14,10 +14,11 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slowfast.config.derived import clips_per_video
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, TrainingSampler
-from slowfast.datasets.views.augment import clips_per_video
 from slowfast.datasets.views.mixing import build_mixer
-from slowfast.features.mixing import FeatureMixer, mix_features, mix_labels
+from slowfast.datasets.views.soft_labels import mix_labels
+from slowfast.features.mixing import FeatureMixer, mix_features
 from slowfast.probe.feature_table import DRAWS, ClipInputs, ClipPlan, FeatureTable
 
 

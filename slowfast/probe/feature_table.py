@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -145,7 +146,9 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
     if lost:
         logger.warning(
             "left out: %d rows of %d of %d videos, which are NaN since their frames could not be decoded",
-            *(sum(lost), len(lost), len(wanted)),
+            sum(lost),
+            len(lost),
+            len(wanted),
         )
     lengths = torch.tensor([0, *(len(part) for part in parts)])
     return FeatureTable(
@@ -234,12 +237,12 @@ def concatenate(tables: Sequence[FeatureTable]) -> FeatureTable:
     )
 
 
-def training_plan(cfg: Any, table: FeatureTable, position_rate: float | None) -> ClipPlan:
+def training_plan(cfg: CfgNode, table: FeatureTable, position_rate: float | None) -> ClipPlan:
     """Returns ``DRAWS`` random clips of each video, as the configuration reads them in training."""
     return _plan(build_views(cfg, "train"), table, position_rate, DRAWS, cfg.RNG_SEED)
 
 
-def evaluation_plan(cfg: Any, table: FeatureTable, position_rate: float | None) -> ClipPlan:
+def evaluation_plan(cfg: CfgNode, table: FeatureTable, position_rate: float | None) -> ClipPlan:
     """Returns the clip of each video that the configuration reads in validation."""
     return _plan(build_views(cfg, "val"), table, position_rate, 1, cfg.RNG_SEED)
 

@@ -19,8 +19,9 @@ from slowfast.probe.baselines import MAJORITY
 from slowfast.probe.candidate import Candidate
 from slowfast.probe.metrics import Metric, metric_interval
 from slowfast.probe.search import MethodResult, SearchResult
-from slowfast.probe.tasks import Problem
+from slowfast.probe.tasks import TEST_LIST, Problem
 from slowfast.visualization.charts import line_chart
+from slowfast.visualization.text_table import align_columns
 
 TABLE, PAGE, CHOSEN = "probe.json", "probe.html", "chosen.yaml"
 # Candidates that a table shows.
@@ -126,13 +127,7 @@ class ProbeReport:
             cells += [_points(row.seed_spread), f"{row.seconds:.2g}"]
             cells += [row.test.percent() if row.test else "–"] if has_test else []
             lines.append([*cells, row.setting])
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
-        return "\n".join(
-            "  ".join(
-                [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
-            ).rstrip()
-            for line in lines
-        )
+        return "\n".join(align_columns(lines, left=range(len(lines[0]))))
 
     def sentences(self) -> list[str]:
         """Returns the conclusions in words."""
@@ -179,7 +174,7 @@ def build_report(
     Args:
         test_scores: scores (test videos, K) of the methods that were also tested on the test list.
     """
-    videos, test_videos = problem.division(-1)
+    videos, test_videos = problem.division(TEST_LIST)
     evaluated = _Evaluated(problem, videos, metric)
     tested = _Evaluated(problem, test_videos, metric)
     shown = [*result.baselines, *result.candidates[:_MAX_ROWS]]

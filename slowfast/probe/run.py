@@ -21,13 +21,13 @@ from slowfast.distributed.world import World
 from slowfast.engine.run_lock import lock_folder
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import ConfigError, DataError
-from slowfast.features.build import describe_mismatch
-from slowfast.features.cache import Manifest, describe_differences
+from slowfast.features.cache import Manifest
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.capabilities import FeatureModel
-from slowfast.models.frame_format import adopt_frame_format
+from slowfast.models.feature_head import check_origin
+from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.probe.baselines import (
     LINEAR_MEAN,
     LINEAR_STATISTICS,
@@ -48,7 +48,7 @@ from slowfast.probe.metrics import METRICS
 from slowfast.probe.output_folder import claim_folder
 from slowfast.probe.report import CHOSEN, ProbeReport, build_report
 from slowfast.probe.search import SearchResult, search
-from slowfast.probe.tasks import Problem, ResultFiles, Runner, Task
+from slowfast.probe.tasks import TEST_LIST, Problem, ResultFiles, Runner, Task
 
 logger = get_logger(__name__)
 
@@ -159,7 +159,7 @@ def _load_problem(
         check_disjoint(groups, test_groups)
         test = [load_table(test_set)]
         groups += _groups(test[0].paths, test[0].groups, options)
-        folds = np.concatenate([folds, np.full(len(test[0]), -1)])
+        folds = np.concatenate([folds, np.full(len(test[0]), TEST_LIST)])
     table = concatenate([training, *test])
     placeholder = source.without_frame_encoder(own, feature_dim=table.row_shape[-1])
     device = choose_device(own.NUM_GPUS)
@@ -200,12 +200,8 @@ def _check_origin(cfg: CfgNode, model: Any, dataset: Any) -> Manifest | None:
             f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model with a frozen frame encoder, "
             "whose features do not change; freeze it"
         )
-    manifest: Manifest = origin.manifest
-    cached = {**manifest.source, "mean": manifest.mean, "std": manifest.std}
-    needed = {**model.feature_source(), "mean": tuple(cfg.DATA.MEAN), "std": tuple(cfg.DATA.STD)}
-    if different := describe_differences(cached, needed):
-        raise ConfigError(describe_mismatch(origin.folder, different))
-    return manifest
+    check_origin(origin, model, *frame_normalization(cfg, model))
+    return origin.manifest
 
 
 def _groups(paths: Sequence[str], listed: Sequence[str], options: ProbeOptions) -> list[str]:
@@ -251,8 +247,8 @@ def _choose_workers(wanted: int, device: torch.device) -> int:
 def _test(runner: Runner, result: SearchResult, num_seeds: int) -> dict[Candidate | str, NDArray[np.float32]]:
     """Returns scores on the test list of the baselines and of the best candidate of each family."""
     best = [result.best(family) for family in result.families()]
-    tasks = [Task(r.method, -1) for r in result.baselines]
-    tasks += [Task(r.method, -1, seed) for r in best if r is not None for seed in range(num_seeds)]
+    tasks = [Task(r.method, TEST_LIST) for r in result.baselines]
+    tasks += [Task(r.method, TEST_LIST, seed) for r in best if r is not None for seed in range(num_seeds)]
     trained = runner.run(tasks, "test")
     methods = list(dict.fromkeys(task.method for task in trained))
     return {
@@ -271,7 +267,7 @@ def _write_chosen(cfg: CfgNode, result: SearchResult, folder: Path) -> None:
 
 
 def _log_problem(problem: Problem, options: ProbeOptions, num_candidates: int) -> None:
-    train, test = problem.division(-1)
+    train, test = problem.division(TEST_LIST)
     counts = np.bincount(problem.table.labels.numpy()[train])
     logger.info(
         "%d videos of %d classes (%d to %d each) in %d groups, %d folds; %d test videos; %d candidates",

@@ -21,6 +21,7 @@ import torch
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
+from slowfast.config.values import value_of
 from slowfast.errors import DataError, SlowFastError
 from slowfast.files import atomic_write
 from slowfast.interrupt import Interrupt
@@ -42,13 +43,17 @@ _CLIP_KEYS = (
 )  # fmt: skip
 
 
+TEST_LIST = -1
+"""Number of the fold that consists of the test list; the training videos are all others."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One training, or one fit of a baseline.
 
     Attributes:
         method: a candidate, or the name of a baseline.
-        fold: the fold that is tested; −1: the test list, after training on all folds.
+        fold: the fold that is tested, or ``TEST_LIST``.
         seed: of a training; baselines have only seed 0.
     """
 
@@ -71,7 +76,7 @@ class Problem:
     Attributes:
         cfg: the configuration of the search, without a frame encoder.
         table: features of all videos, those of a test list after those of training.
-        folds: (V,) int64, fold of each video; −1 for the videos of a test list.
+        folds: (V,) int64, fold of each video; ``TEST_LIST`` for the videos of a test list.
         groups: group of each video.
         device: on which candidates are trained.
     """
@@ -84,9 +89,8 @@ class Problem:
 
     def division(self, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns the videos to train on and those to test on, as indices."""
-        if fold < 0:
-            return np.flatnonzero(self.folds >= 0), np.flatnonzero(self.folds < 0)
-        return np.flatnonzero((self.folds >= 0) & (self.folds != fold)), np.flatnonzero(self.folds == fold)
+        learned = (self.folds != TEST_LIST) & (self.folds != fold)
+        return np.flatnonzero(learned), np.flatnonzero(self.folds == fold)
 
 
 class TaskWorker:
@@ -126,15 +130,11 @@ class TaskWorker:
         )
 
     def _plans_of(self, cfg: CfgNode, position_rate: float | None) -> Plans:
-        values = []
-        for key in _CLIP_KEYS:
-            section, name = key.split(".")
-            value = cfg[section][name]
-            values.append(tuple(value) if isinstance(value, list) else value)
-        key_of_clips = (*values, position_rate)
-        if key_of_clips not in self._plans:
-            self._plans[key_of_clips] = Plans.of(cfg, self._problem.table, position_rate)
-        return self._plans[key_of_clips]
+        values = [value_of(cfg, key) for key in _CLIP_KEYS]
+        setting = (*(tuple(v) if isinstance(v, list) else v for v in values), position_rate)
+        if setting not in self._plans:
+            self._plans[setting] = Plans.of(cfg, self._problem.table, position_rate)
+        return self._plans[setting]
 
 
 class ResultFiles:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import tracker_names
 from slowfast.config.values import flatten
-from slowfast.datasets.class_names import choose_class_names
+from slowfast.datasets.class_names import build_class_names
 from slowfast.distributed.device import describe_device
 from slowfast.distributed.world import World
 from slowfast.files import write_text
@@ -21,13 +22,8 @@ RUN_ID_FILE = "run_id.txt"
 
 
 def build_trackers(cfg: CfgNode, world: World) -> Trackers:
-    """Starts the trackers in ``TRACKERS`` on rank 0; on other ranks the result is empty.
-
-    ``TENSORBOARD.ENABLE`` True is PySlowFast's way to name ``tensorboard``.
-    """
-    names = list(cfg.TRACKERS)
-    if cfg.TENSORBOARD.ENABLE and "tensorboard" not in names:
-        names.append("tensorboard")
+    """Starts the trackers of the configuration on rank 0; on other ranks the result is empty."""
+    names = tracker_names(cfg)
     if not (names and world.is_main):
         return Trackers()
     folder = Path(cfg.OUTPUT_DIR)
@@ -38,9 +34,7 @@ def build_trackers(cfg: CfgNode, world: World) -> Trackers:
         run_id=_find_run_id(folder),
         config=flatten(cfg),
         environment=describe_environment(describe_device(world.device)),
-        class_names=tuple(
-            choose_class_names(cfg.DATA.CLASS_NAMES, (), cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_TO_DATA_DIR)
-        ),
+        class_names=tuple(build_class_names(cfg)),
     )
     return Trackers([(name, TRACKER_REGISTRY.get(name)) for name in names], description)
 

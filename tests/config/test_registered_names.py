@@ -196,7 +196,7 @@ def test_a_loss_of_class_indices_is_the_default() -> None:
     loss = lambda logits, labels: cross_entropy(logits, labels)  # noqa: E731
     try:
         LOSS_REGISTRY.register("of_indices")(loss)
-        assert LOSS_REGISTRY.labels_of("of_indices") == "indices"
+        assert LOSS_REGISTRY.forms_of("of_indices").labels == "indices"
     finally:
         LOSS_REGISTRY._entries.pop("of_indices")
 

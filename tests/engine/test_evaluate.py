@@ -239,4 +239,5 @@ def test_metrics_of_unequal_classes_are_in_the_log_lines() -> None:
     assert logged["balanced_acc"] == pytest.approx(50.0)
     assert logged["macro_f1"] == pytest.approx(100 * (2 * 9 / 19) / 2)
     assert logged["auroc"] == 1.0
-    assert found.top1_interval.low < 0.9 < found.top1_interval.high
+    top1 = found.intervals["top1_acc"]
+    assert top1.low < 0.9 < top1.high

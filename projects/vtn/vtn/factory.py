@@ -19,7 +19,7 @@ from slowfast.checkpoint.storage import class_names_in, read_checkpoint, weights
 from slowfast.checkpoint.weights import load_weights
 from slowfast.config import load_config
 from slowfast.config.load import find_config
-from slowfast.errors import CheckpointError, ConfigError
+from slowfast.errors import CheckpointError, ConfigError, first_line
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import import_user_modules
@@ -141,7 +141,7 @@ def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
             with hub_access(str(name)):
                 return Path(hf_hub_download(str(name), CONFIG_NAME, **options))
         except (OSError, ValueError) as failure:
-            problem = f"{error.problems[0]}; the Hugging Face hub was asked too: {_first_line(failure)}"
+            problem = f"{error.problems[0]}; the Hugging Face hub was asked too: {first_line(failure)}"
             raise ConfigError(problem) from failure
     return None
 
@@ -183,7 +183,3 @@ def load_checkpoint(
     model.class_names = class_names_in(content, checkpoint)
     if "normalization" in content:
         model.frame_mean, model.frame_std = (tuple(content["normalization"][k]) for k in ("mean", "std"))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from slowfast.errors import ModelError
+from slowfast.features.temporal_statistics import zero_masked
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
 from vtn.arguments.groups import FusionConfig, HeadConfig, InputConfig
@@ -92,18 +92,12 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
         if self.feature_input is not None:
             features = self.feature_input(self.feature_input.prepare(features, mask))
         features = features.to(self.mlp_head[0].weight.dtype)
-        real = None if mask is None else mask[..., None]
-        if self.fusion is not None:
-            if mask is not None:
-                features = torch.where(mask.view(*mask.shape, *(1 for _ in self.feature_shape)), features, 0)
-            fused = self.fusion(features)
-        else:
-            fused = features
-        if real is None:
+        # Masked features may be NaN, which a product with 0 would keep.
+        fused = features if self.fusion is None else self.fusion(zero_masked(features, mask))  # (B, T, D)
+        if mask is None:
             mean = fused.mean(dim=1)
         else:
-            # Masked features may be NaN, which a product with 0 would keep.
-            mean = torch.where(real, fused, 0).sum(dim=1) / real.sum(dim=1)
+            mean = zero_masked(fused, mask).sum(dim=1) / mask.sum(dim=1, keepdim=True)
         if not self.training:
             check_state(mean, given, mask, positions)
         return self.mlp_head(mean)

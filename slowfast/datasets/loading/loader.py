@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import clips_per_video, split_section
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Batch, BrokenVideo, Clip, ReadClip, StreamedClip
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, EvalSampler, TrainingSampler
 from slowfast.datasets.loading.workers import WorkerPool
 from slowfast.datasets.missing_videos import check_videos_exist
 from slowfast.datasets.video_dataset import Item, VideoDataset, ViewDataset
-from slowfast.datasets.views.augment import clips_per_video
 from slowfast.timing.stage_times import COLLATING, StageTimes, measure, take_times
 
 
@@ -204,6 +204,5 @@ def construct_loader(
         SlowFastError: as :func:`slowfast.datasets.build.build_dataset` and :func:`build_loader`.
     """
     dataset = build_dataset(cfg, split, position_rate=position_rate)
-    section = cfg.TEST if split == "test" else cfg.TRAIN
-    batch_size = section.BATCH_SIZE // world_size
+    batch_size = cfg[split_section(split)].BATCH_SIZE // world_size
     return build_loader(cfg, dataset, split, batch_size=batch_size, rank=rank, world_size=world_size)

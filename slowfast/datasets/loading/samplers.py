@@ -145,19 +145,24 @@ class TrainSampler:
         order = self._order(epoch)
         for step in range(self._step, len(self)):
             start = step * self.global_batch + self._rank * self._batch
-            indices = order[start : start + self._batch].tolist()
+            entries = order[start : start + self._batch].tolist()
             yield [
-                SampleRef(epoch * self._repeats + repeat + _AGAIN * (index // self._num_samples), sample)
+                self._sample(epoch, repeat, entry)
                 for pair in range(0, self._batch, 2)
                 for repeat in range(self._repeats)
-                for index in indices[pair : pair + 2]
-                for sample in (index % self._num_samples,)
+                for entry in entries[pair : pair + 2]
             ]
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """Returns the samples of an epoch in their order, (N,) int64.
+    def _sample(self, epoch: int, repeat: int, entry: int) -> SampleRef:
+        """Returns clip ``repeat`` of an entry of :meth:`_order`."""
+        occurrence, sample = divmod(entry, self._num_samples)
+        return SampleRef(epoch * self._repeats + repeat + _AGAIN * occurrence, sample)
 
-        The k-th further occurrence of sample i is ``i + k × N``; its clip is drawn anew.
+    def _order(self, epoch: int) -> np.ndarray:
+        """Returns one entry per sample of an epoch in their order, (N,) int64.
+
+        The entry of sample i is ``i``, and that of its k-th further occurrence ``i + k × N``, whose clip is
+        drawn anew.
         """
         return np.random.default_rng((self._seed, epoch)).permutation(self._num_samples)
 
@@ -238,28 +243,19 @@ def describe_left_out(sampler: object, num_samples: int) -> str:
 
 
 @SAMPLER_REGISTRY.register("shuffle")
-def _build_shuffle(
-    dataset: ViewDataset, global_batch: int, *, rank: int, world_size: int, seed: int, repeats: int
-) -> TrainSampler:
-    others = {"rank": rank, "world_size": world_size, "seed": seed, "repeats": repeats}
+def _build_shuffle(dataset: ViewDataset, global_batch: int, **others: int) -> TrainSampler:
     if (shards := getattr(dataset, "shards", None)) is not None:  # a user's data set may lack it
         return ShardSampler(shards, global_batch, **others)
     return TrainSampler(len(dataset), global_batch, **others)
 
 
 @SAMPLER_REGISTRY.register("balanced")
-def _build_balanced(
-    dataset: ViewDataset, global_batch: int, *, rank: int, world_size: int, seed: int, repeats: int
-) -> ClassSampler:
-    others = {"rank": rank, "world_size": world_size, "seed": seed, "repeats": repeats}
+def _build_balanced(dataset: ViewDataset, global_batch: int, **others: int) -> ClassSampler:
     return ClassSampler(np.asarray(dataset.labels), global_batch, power=0.0, **others)
 
 
 @SAMPLER_REGISTRY.register("square_root")
-def _build_square_root(
-    dataset: ViewDataset, global_batch: int, *, rank: int, world_size: int, seed: int, repeats: int
-) -> ClassSampler:
-    others = {"rank": rank, "world_size": world_size, "seed": seed, "repeats": repeats}
+def _build_square_root(dataset: ViewDataset, global_batch: int, **others: int) -> ClassSampler:
     return ClassSampler(np.asarray(dataset.labels), global_batch, power=0.5, **others)
 
 

@@ -62,7 +62,7 @@ def run_worker(
                     return
             number, items = connection.recv()
             _send_batch(connection, number, _build_batch(dataset, collate, items))
-    except (EOFError, OSError):
+    except (EOFError, OSError):  # the main process is gone
         return
 
 
@@ -92,16 +92,20 @@ def _portable(error: Exception) -> Exception:
 
 
 def _send_batch(connection: Connection, number: int, batch: Any) -> None:
-    """Sends a batch, and with it the time since the last one, whose sending it includes."""
+    """Sends a batch, or the error that prevents it, with the seconds of each stage since the last call.
+
+    The time of sending the previous batch is among them.
+    """
     times = take_times()
     with measure(COPYING):
         try:
             connection.send((number, batch, times))
-        except (pickle.PicklingError, TypeError, AttributeError) as error:
-            problem = RuntimeError(f"a batch cannot be sent from its worker: {error}: {batch!r}")
+        except ConnectionError:  # the main process is gone
+            raise
+        except Exception as error:
+            # Pickling, which moves tensors into shared memory, ends before the first byte is sent. Therefore
+            # an error can be sent in place of the batch.
+            problem = find_shortage(error) or RuntimeError(
+                f"a batch cannot be sent from its worker: {error}: {batch!r}"
+            )
             connection.send((number, problem, times))
-        except (RuntimeError, OSError) as error:
-            # Tensors move into shared memory before the first byte is sent, so that an error can be sent.
-            if (shortage := find_shortage(error)) is None:
-                raise
-            connection.send((number, shortage, times))

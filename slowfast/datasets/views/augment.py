@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fvcore.common.config import CfgNode
 
 # Random erasing: fraction of the image area, and height divided by width.
 _ERASED_AREA = (0.02, 1 / 3)
@@ -94,15 +93,6 @@ class Augmentation:
             filling = np.clip(np.round(255 * colors), 0, 255).astype(np.uint8)
             changed[:, top : top + height, left : left + width] = filling
         return changed
-
-
-def clips_per_video(cfg: CfgNode) -> int:
-    """Returns the clips of each video per training step: ``AUG.NUM_SAMPLE``, or 1 without augmentation.
-
-    Features are not augmented, and have several clips all the same: the times of the clips differ.
-    """
-    has_features = cfg.DATA.FEATURES or cfg.TRAIN.DATASET == "features"
-    return cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE or has_features else 1
 
 
 def jitter_color(frames: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -18,8 +18,9 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
 
+from slowfast.config.derived import clips_per_video
 from slowfast.datasets.clip import ClipBatch
-from slowfast.datasets.views.augment import clips_per_video
+from slowfast.datasets.views.soft_labels import mix_labels, smooth_labels
 from slowfast.distributed.device import CPU, upload
 from slowfast.registry import registry_of
 
@@ -81,18 +82,18 @@ class BatchMixer:
         Args:
             batch: in host memory, labels (B,) int64 or (B, K) float.
         """
-        labels = self.distributions(batch.label)
-        mixed_labels = labels.clone()
         on_device = batch.to(device)
         frames = on_device.frames.clone()
+        fractions = []
         for number in range(frames.shape[0] // 2):
             pair = slice(2 * number, 2 * number + 2)
-            if batch.mask is not None and not torch.equal(*batch.mask[pair]):
-                continue
-            mix = self.draw(epoch, step, self.first_pair + number, *frames.shape[-2:])
-            frames[pair] = _mix_frames(on_device.frames[pair], mix)
-            mixed_labels[pair] = mix.fraction * labels[pair] + (1 - mix.fraction) * labels[pair].flip(0)
-        return on_device._replace(frames=frames, label=upload(mixed_labels, device))
+            mix = Mix()
+            if batch.mask is None or torch.equal(*batch.mask[pair]):
+                mix = self.draw(epoch, step, self.first_pair + number, *frames.shape[-2:])
+                frames[pair] = _mix_frames(on_device.frames[pair], mix)
+            fractions.append(mix.fraction)
+        labels = mix_labels(self.distributions(batch.label), fractions)
+        return on_device._replace(frames=frames, label=upload(labels, device))
 
     def draw(self, epoch: int, step: int, pair: int, height: int, width: int) -> Mix:
         """Draws the mixture of the pair with that number in the global batch."""
@@ -111,9 +112,7 @@ class BatchMixer:
     def distributions(self, labels: Tensor) -> Tensor:
         """Returns class indices (B,), or values per class (B, K), as smoothed values (B, K) float32."""
         values = labels if labels.ndim == 2 else F.one_hot(labels, self.num_classes)
-        values = values.float()
-        part = 0.5 if self.independent else values.sum(dim=1, keepdim=True) / self.num_classes
-        return values * (1 - self.label_smoothing) + self.label_smoothing * part
+        return smooth_labels(values.float(), self.label_smoothing, independent=self.independent)
 
 
 def build_mixer(cfg: CfgNode, *, rank: int, batch_size: int) -> BatchMixer | None:

@@ -19,11 +19,27 @@ _KEEP_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
+class _UncroppedView:
+    """The frames of a view before they are cropped.
+
+    Attributes:
+        height, width: of the frames in the file, pixels.
+        frames: (T, h, w, 3) uint8, scaled.
+        positions: (T,) int64.
+    """
+
+    height: int
+    width: int
+    frames: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
 class SharedCropsReader(ViewReader):
     """A reader that keeps the uncropped frames of the last view, since its crops are read in a row."""
 
-    # (path, view, segment) -> size of the source (H, W), frames (T, h, w, 3), positions (T,); one entry.
-    _last: dict[tuple[str, int, Segment | None], tuple[tuple[int, int], np.ndarray, np.ndarray]] = field(
+    # (path, view, segment) -> the view; one entry.
+    _last: dict[tuple[str, int, Segment | None], _UncroppedView] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -36,17 +52,19 @@ class SharedCropsReader(ViewReader):
     ) -> tuple[Tensor, Tensor]:
         """Returns frames and positions as :meth:`ViewReader.read` does."""
         key = (path, view, segment)
-        if key not in self._last:
+        uncropped = self._last.get(key)
+        if uncropped is None:
             self._last.clear()
-            decoded = self._decode_uncropped(path, view, rng, segment)
-            if decoded[1].nbytes > _KEEP_BYTES:
-                return self._crop(crop, rng, *decoded)
-            self._last[key] = decoded
-        return self._crop(crop, rng, *self._last[key])
+            uncropped = self._decode_uncropped(path, view, rng, segment)
+            if uncropped.frames.nbytes <= _KEEP_BYTES:
+                self._last[key] = uncropped
+        place = self.scheme.placer(crop, rng)(uncropped.height, uncropped.width)
+        cropped = place.crop(uncropped.frames)  # (T, H, W, 3)
+        return torch.from_numpy(cropped).permute(3, 0, 1, 2), torch.from_numpy(uncropped.positions)
 
     def _decode_uncropped(
         self, path: str, view: int, rng: np.random.Generator, segment: Segment | None
-    ) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
+    ) -> _UncroppedView:
         sizes: list[tuple[int, int]] = []
 
         def place_uncropped(height: int, width: int) -> Placement:
@@ -56,16 +74,5 @@ class SharedCropsReader(ViewReader):
         with self.open_source(path) as video:
             indices, positions = self.plan(video.times, path, view, rng, segment)
             frames = video.read(indices, place_uncropped)
-        return sizes[0], frames, positions
-
-    def _crop(
-        self,
-        crop: int,
-        rng: np.random.Generator,
-        size: tuple[int, int],
-        frames: np.ndarray,
-        positions: np.ndarray,
-    ) -> tuple[Tensor, Tensor]:
-        place = self.scheme.placer(crop, rng)(*size)
-        cropped = torch.from_numpy(place.crop(frames)).permute(3, 0, 1, 2)  # (T, h, w, 3) -> (3, T, H, W)
-        return cropped, torch.from_numpy(positions)
+        height, width = sizes[0]  # of the first frame, by which the decoder places all
+        return _UncroppedView(height, width, frames, positions)

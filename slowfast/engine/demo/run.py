@@ -11,7 +11,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.weights import load_model_weights
-from slowfast.datasets.class_names import choose_class_names, read_class_names
+from slowfast.datasets.class_names import build_class_names, read_class_names
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader
 from slowfast.distributed.device import device_errors
 from slowfast.distributed.world import World
@@ -109,10 +109,10 @@ def demo_output(cfg: CfgNode) -> OutputFormat:
 
 
 def _class_names(cfg: CfgNode, stored: Sequence[Any]) -> list[str]:
-    classes = cfg.MODEL.NUM_CLASSES
     if cfg.DEMO.LABEL_FILE_PATH:
-        return read_class_names(cfg.DEMO.LABEL_FILE_PATH, classes, key="DEMO.LABEL_FILE_PATH")
-    return choose_class_names(cfg.DATA.CLASS_NAMES, stored, classes, data_dir=cfg.DATA.PATH_TO_DATA_DIR)
+        key = "DEMO.LABEL_FILE_PATH"
+        return read_class_names(cfg.DEMO.LABEL_FILE_PATH, cfg.MODEL.NUM_CLASSES, key=key)
+    return build_class_names(cfg, stored)
 
 
 def _window_lengths(cfg: CfgNode) -> tuple[float, float]:

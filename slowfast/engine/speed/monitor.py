@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from slowfast.engine.speed.cores import Cores
 from slowfast.engine.speed.headroom import Headroom
@@ -10,6 +11,18 @@ from slowfast.timing.stage_times import StageTimes
 
 # Steps over which times are averaged, at least.
 _STEPS = 20
+
+
+class StepTimes(NamedTuple):
+    """The seconds of one training step.
+
+    Attributes:
+        waiting: for the batch of the step.
+        computing: the step itself.
+    """
+
+    waiting: float
+    computing: float
 
 
 class HeadroomMonitor:
@@ -38,16 +51,11 @@ class HeadroomMonitor:
         turns = -(-_STEPS // max(workers, 1))
         self._averaged = turns * max(workers, 1)
         self._done = 0
-        self._data_seconds = self._step_seconds = 0.0
+        self._waiting = self._computing = 0.0
         self._before = StageTimes()
 
-    def observe(self, data_seconds: float, step_seconds: float) -> Headroom | None:
-        """Adds a step; returns the headroom once, after the last of the averaged steps.
-
-        Args:
-            data_seconds: of waiting for the step's batch.
-            step_seconds: of the step itself.
-        """
+    def observe(self, times: StepTimes) -> Headroom | None:
+        """Adds a step; returns the headroom once, after the last of the averaged steps."""
         self._done += 1
         if self._done <= self._skipped:
             if self._done == self._skipped:
@@ -55,14 +63,14 @@ class HeadroomMonitor:
             return None
         if self._done > self._skipped + self._averaged:
             return None
-        self._data_seconds += data_seconds
-        self._step_seconds += step_seconds
+        self._waiting += times.waiting
+        self._computing += times.computing
         if self._done < self._skipped + self._averaged:
             return None
-        compute = self._step_seconds / self._averaged
+        compute = self._computing / self._averaged
         return Headroom(
             compute=compute,
-            step=compute + self._data_seconds / self._averaged,
+            step=compute + self._waiting / self._averaged,
             loading=(self._loading_times() - self._before) / self._averaged,
             workers=self._workers,
             cores=self._cores,

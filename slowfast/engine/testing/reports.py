@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import uses_tensorboard
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.engine.prediction_file import Predictions
 
@@ -24,7 +25,7 @@ def build_test_reports(cfg: CfgNode, predictions: Predictions) -> None:
     Raises:
         OSError: where a file cannot be read or written.
     """
-    if cfg.TENSORBOARD.WRONG_PRED_VIS.ENABLE and (cfg.TENSORBOARD.ENABLE or "tensorboard" in cfg.TRACKERS):
+    if cfg.TENSORBOARD.WRONG_PRED_VIS.ENABLE and uses_tensorboard(cfg):
         _call(_WRONG_PREDICTIONS, cfg, predictions)
 
 
@@ -36,7 +37,7 @@ def build_model_reports(
     Raises:
         OSError: where a file cannot be written.
     """
-    if cfg.TENSORBOARD.MODEL_VIS.ENABLE and (cfg.TENSORBOARD.ENABLE or "tensorboard" in cfg.TRACKERS):
+    if cfg.TENSORBOARD.MODEL_VIS.ENABLE and uses_tensorboard(cfg):
         _call(_MODEL_VIEW, cfg, model, dataset, class_names, device)
 
 

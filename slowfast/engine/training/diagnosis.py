@@ -16,7 +16,7 @@ from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.stall import StallDetector
-from slowfast.errors import InputError
+from slowfast.errors import InputError, first_line
 from slowfast.models.capabilities import DescribesStates, FrameByFrameModel, clip_grid_of
 from slowfast.models.frame_format import frame_normalization
 
@@ -94,7 +94,7 @@ def _measure(
         features = inputs if has_features else model.encode_frames(inputs)
         return model.describe_states(features, clips.positions, clips.mask)
     except (InputError, RuntimeError) as error:  # a hint must not end a run
-        return (f"the states could not be measured ({str(error).splitlines()[0]})",)
+        return (f"the states could not be measured ({first_line(error)})",)
     finally:
         network.train(was_training)
 

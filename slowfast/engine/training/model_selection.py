@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from slowfast.checkpoint.best import badness
+from slowfast.checkpoint.best import badness, compared_metric
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.log import get_logger
 
@@ -59,7 +59,7 @@ class ModelSelection:
         if metrics.get("videos", 1) == 0:
             logger.warning("no video of this validation has scores: it is not compared with others")
             return False
-        self._compare_by(self.metric or ("top1_err" if "top1_err" in metrics else "map"))
+        self._compare_by(compared_metric(metrics, self.metric))
         value = badness(metrics, self.metric)
         if value < self._best - self.min_improvement or (math.isinf(self._best) and math.isfinite(value)):
             self._best, self._since, self.best_progress = value, 0, progress

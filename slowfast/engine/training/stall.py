@@ -36,7 +36,7 @@ class _Window:
         self.norms.append(result.grad_norm)
         self.clips += result.clips
         self.by_index &= result.correct is not None
-        self.correct += result.correct[0] if result.correct is not None else 0
+        self.correct += result.correct.top1 if result.correct is not None else 0
 
 
 class StallDetector:

@@ -22,6 +22,7 @@ from slowfast.checkpoint.storage import checkpoint_path, recorded_validation
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.world import World
 from slowfast.engine.seeding import seed_generators
+from slowfast.engine.speed.monitor import StepTimes
 from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.files import write_text
@@ -145,13 +146,13 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
                     result = run.step(
                         batch, lr, stop_requested=run.interrupt.requested, save_requested=is_due
                     )
-                times = (received - before, time.perf_counter() - received)  # waiting for data, computing
+                times = StepTimes(waiting=received - before, computing=time.perf_counter() - received)
                 run.failure_budget.check(progress, batch, result)
                 log.add_step(epoch, progress.step, result, lr=lr, times=times)
                 if hint := run.stall_detector.observe(result, batch, lr):
                     logger.warning("%s", hint)
-                data, compute = (f"{seconds:.3g} s" for seconds in times)
-                bar.update(1, loss=result.loss, data=data, compute=compute)
+                waiting, computing = (f"{seconds:.3g} s" for seconds in times)
+                bar.update(1, loss=result.loss, data=waiting, compute=computing)
                 progress = schedule.after(progress)
                 if progress.epoch > epoch or progress >= schedule.end:
                     break

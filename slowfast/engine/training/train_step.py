@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,18 @@ from slowfast.solver.ema import WeightAverage
 from slowfast.solver.norm_statistics import NormStatistics, warn_of_micro_batches
 
 
+class Correct(NamedTuple):
+    """Numbers of clips that are classified correctly.
+
+    Attributes:
+        top1: clips whose label has the highest score.
+        top5: clips whose label is among the five highest scores.
+    """
+
+    top1: int
+    top5: int
+
+
 @dataclass(frozen=True)
 class StepResult:
     """The result of one step, the same on all ranks.
@@ -39,8 +52,7 @@ class StepResult:
     Attributes:
         loss: mean over the global batch.
         clips: number of clips in the global batch.
-        correct: clips whose label has the highest score, and whose label is among the five highest; None if
-            labels are not class indices.
+        correct: clips that are classified correctly; None if labels are not class indices.
         grad_norm: norm of the gradient over all parameters, before clipping.
         broken: number of broken videos found while the global batch was loaded.
         updated: False if the loss or a gradient was not finite, and the weights were not changed.
@@ -52,7 +64,7 @@ class StepResult:
 
     loss: float
     clips: int
-    correct: tuple[int, int] | None
+    correct: Correct | None
     grad_norm: float
     broken: int
     updated: bool
@@ -242,7 +254,7 @@ class TrainStep:
         return StepResult(
             loss=total_loss / total,
             clips=int(total),
-            correct=(int(correct[0]), int(correct[1])) if by_index else None,
+            correct=Correct(*map(int, correct)) if by_index else None,
             grad_norm=norm_value,
             broken=int(broken),
             updated=_is_finite(total_loss) and _is_finite(norm_value),

@@ -13,7 +13,7 @@ import torch
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.speed.monitor import HeadroomMonitor
+from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
 from slowfast.engine.training.train_step import StepResult
 from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.progress import Progress, format_duration
@@ -40,10 +40,10 @@ class _Sums:
     step_seconds: float = 0.0
     grad_norm: float = 0.0  # of the last step
 
-    def add(self, result: StepResult, data_seconds: float, step_seconds: float) -> None:
+    def add(self, result: StepResult, times: StepTimes) -> None:
         self.steps += 1
-        self.data_seconds += data_seconds
-        self.step_seconds += step_seconds
+        self.data_seconds += times.waiting
+        self.step_seconds += times.computing
         self.grad_norm = result.grad_norm
         if not result.updated:  # its loss or gradient is not finite
             return
@@ -52,8 +52,8 @@ class _Sums:
         if result.correct is None:
             self.by_index = False
         else:
-            self.correct1 += result.correct[0]
-            self.correct5 += result.correct[1]
+            self.correct1 += result.correct.top1
+            self.correct5 += result.correct.top5
 
     def metrics(self) -> dict[str, Any]:
         """Returns means by PySlowFast's names: loss, errors in percent, and seconds per step.
@@ -131,19 +131,13 @@ class TrainingLog:
         remaining = min(self._steps_per_epoch - step, self._last_step - epoch * self._steps_per_epoch - step)
         return Progress(remaining, f"epoch {epoch + 1}/{self._max_epoch}", "step", enabled=self._enabled)
 
-    def add_step(
-        self, epoch: int, step: int, result: StepResult, *, lr: float, times: tuple[float, float]
-    ) -> None:
-        """Adds step ``step`` (from 0) of an epoch, and logs a line every ``period`` steps.
-
-        Args:
-            times: seconds of waiting for the data of the step, and of the step itself.
-        """
-        self._window.add(result, *times)
-        self._epoch_sums.add(result, *times)
+    def add_step(self, epoch: int, step: int, result: StepResult, *, lr: float, times: StepTimes) -> None:
+        """Adds step ``step`` (from 0) of an epoch, and logs a line every ``period`` steps."""
+        self._window.add(result, times)
+        self._epoch_sums.add(result, times)
         if not self._enabled:
             return
-        if self._headroom is not None and (headroom := self._headroom.observe(*times)) is not None:
+        if self._headroom is not None and (headroom := self._headroom.observe(times)) is not None:
             logger.info("speed: %s", headroom.describe())
             log_json_stats(headroom.stats())
         if (step + 1) % self._period:

@@ -13,14 +13,13 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast.errors import ModelError
+from slowfast.errors import ModelError, first_line
 from slowfast.log import get_logger
 from slowfast.models.capabilities import EncodingSetup, PreparesEncoding, PreparesFrozenEncoding, clip_grid_of
 from slowfast.models.inference.processor import has_bfloat16
+from slowfast.models.precision import DTYPES
 
 logger = get_logger(__name__)
-
-DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 MAX_ERROR = 0.05
 """Largest distance of 16-bit features from those of float32 that ``auto`` accepts, relative to their norm."""
@@ -201,7 +200,7 @@ def _try_compile(
         difference = float((_encode(model, sample) - plain).norm() / plain.norm().clamp(min=1e-12))
         fast = _frames_per_second(model, sample)
     except Exception as error:  # torch.compile raises errors of many libraries
-        detail = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        detail = f"{type(error).__name__}: {first_line(error)}"
         if required:
             raise ModelError(
                 f"INFERENCE.COMPILE = on: the network cannot be compiled ({detail}); set it to off, or "

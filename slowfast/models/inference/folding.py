@@ -7,13 +7,27 @@ that apply their activation themselves. Here one run of the network shows them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _Conv: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+class _Pair(NamedTuple):
+    """A convolution and the batch norm of its result.
+
+    Attributes:
+        conv: the convolution.
+        owner: the parent of the norm.
+        name: of the norm in its parent.
+    """
+
+    conv: _Conv
+    owner: nn.Module
+    name: str
 
 
 @torch.no_grad()
@@ -33,9 +47,7 @@ def fold_batch_norms(network: nn.Module, run: Callable[[], Tensor], *, tolerance
     pairs, expected = _find_pairs(network, run)
     if not pairs:
         return 0
-    undo: list[Callable[[], None]] = []
-    for conv, owner, name in pairs:
-        undo.append(_fold(conv, owner, name))
+    undo = [_fold(pair) for pair in pairs]
     difference = (run() - expected).abs().max() / expected.abs().max().clamp(min=1e-12)
     if not difference <= tolerance:
         for restore in reversed(undo):
@@ -44,10 +56,8 @@ def fold_batch_norms(network: nn.Module, run: Callable[[], Tensor], *, tolerance
     return len(pairs)
 
 
-def _find_pairs(
-    network: nn.Module, run: Callable[[], Tensor]
-) -> tuple[list[tuple[_Conv, nn.Module, str]], Tensor]:
-    """Returns (convolution, parent of the norm, name of the norm in it) of each pair, and the result."""
+def _find_pairs(network: nn.Module, run: Callable[[], Tensor]) -> tuple[list[_Pair], Tensor]:
+    """Returns the pairs that can be folded, and the result of the network."""
     makers: dict[int, tuple[_Conv, Tensor]] = {}
     calls: dict[nn.Module, int] = {}
     sources: dict[nn.Module, _Conv] = {}
@@ -66,12 +76,12 @@ def _find_pairs(
     finally:
         for hook in hooks:
             hook.remove()
-    pairs: list[tuple[_Conv, nn.Module, str]] = []
+    pairs: list[_Pair] = []
     for owner in network.modules():
         for name, norm in owner.named_children():
             conv = sources.get(norm)
             if conv is not None and _is_foldable(norm) and calls[norm] == 1 and calls[conv] == 1:
-                pairs.append((conv, owner, name))
+                pairs.append(_Pair(conv, owner, name))
     return pairs, expected
 
 
@@ -82,8 +92,9 @@ def _is_foldable(norm: nn.Module) -> bool:
     return type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) or hasattr(norm, "act")
 
 
-def _fold(conv: _Conv, owner: nn.Module, name: str) -> Callable[[], None]:
+def _fold(pair: _Pair) -> Callable[[], None]:
     """Folds a norm into a convolution; returns a function that restores both."""
+    conv, owner, name = pair
     norm = owner.get_submodule(name)
     assert isinstance(norm, _BatchNorm)
     assert norm.running_mean is not None

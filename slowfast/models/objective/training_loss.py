@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from slowfast.datasets.views.soft_labels import smooth_labels
 from slowfast.distributed.device import upload
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
@@ -46,8 +47,8 @@ class TrainingLoss:
             such values itself, or is averaged over all class indices.
         weights: (K,) by class, or (K, 2) of a class's absence and presence if ``independent``; None: equal.
         adjustment: (K,), added to the logits; None: nothing is added.
-        smoothing: fraction ε of each label that is divided equally among all classes, or in an
-            ``independent`` loss among absence and presence (Szegedy et al., 2016, section 7).
+        smoothing: fraction of each label that is divided equally, see
+            :func:`slowfast.datasets.views.soft_labels.smooth_labels`.
         independent: see :class:`slowfast.models.losses.LossForms`.
     """
 
@@ -95,12 +96,10 @@ class TrainingLoss:
         if epsilon == 0:
             return self._loss(logits, labels)
         if labels.ndim == 2:
-            # Of a distribution each class gets an equal part; of a decision absence and presence do.
-            part = 0.5 if self._independent else labels.sum(dim=1, keepdim=True) / num_classes
-            return self._loss(logits, (1 - epsilon) * labels + epsilon * part)
+            return self._loss(logits, smooth_labels(labels, epsilon, independent=self._independent))
         if self._soft is not None:
-            values = F.one_hot(labels, num_classes) * (1 - epsilon) + epsilon / num_classes
-            return self._soft(logits, values)
+            values = F.one_hot(labels, num_classes).float()
+            return self._soft(logits, smooth_labels(values, epsilon, independent=False))
         # The mean over all K labels, for a loss that takes only indices.
         every = torch.arange(num_classes, device=labels.device).repeat(len(labels))  # (B × K,)
         losses = self._loss(logits.repeat_interleave(num_classes, dim=0), every)

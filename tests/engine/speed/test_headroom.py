@@ -9,7 +9,7 @@ import pytest
 
 from slowfast.engine.speed.cores import Cores
 from slowfast.engine.speed.headroom import Headroom, estimate_step
-from slowfast.engine.speed.monitor import HeadroomMonitor
+from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
 from slowfast.timing.stage_times import StageTimes
 
 EIGHT_CORES = Cores(8)
@@ -124,7 +124,7 @@ def test_the_monitor_averages_the_steps_after_those_loaded_in_advance() -> None:
     for step in range(60):
         batches += 1
         # The first five steps are slow and have their batches at once; they must not count.
-        found.append(monitor.observe(0.0, 9.0) if step < 5 else monitor.observe(0.05, 0.1))
+        found.append(monitor.observe(StepTimes(0.0, 9.0) if step < 5 else StepTimes(0.05, 0.1)))
     (result,) = [one for one in found if one is not None]
     assert found.index(result) == 24  # 1 + 2 × 2 skipped, 20 averaged
     assert (result.compute, result.step) == (pytest.approx(0.1), pytest.approx(0.15))

@@ -12,17 +12,17 @@ import pytest
 from slowfast.config import load_config
 from slowfast.engine.run import run
 from slowfast.engine.training.stall import StallDetector
-from slowfast.engine.training.train_step import StepResult
+from slowfast.engine.training.train_step import Correct, StepResult
 from slowfast.solver import build_lr_policy
 from tests.support.run_results import metrics_of
-from tests.support.tiny import tiny_config
+from tests.support.tiny import Tiny, tiny_config
 
 BATCH: Any = None
 
 
 def result(loss: float, accuracy: float = 0.25) -> StepResult:
     """Returns a step of 16 clips."""
-    correct = (round(16 * accuracy), 16)
+    correct = Correct(round(16 * accuracy), 16)
     return StepResult(loss, 16, correct, grad_norm=0.5, broken=0, updated=True, stop=False)
 
 
@@ -86,6 +86,20 @@ def test_a_run_logs_the_hint_and_is_not_changed_by_it(colour_videos: Path, tmp_p
     assert "has not moved" not in logs[1]
     one, other = ([line["loss"] for line in metrics_of(tmp_path / name, "train_iter")] for name in "ab")
     assert one == other
+
+
+def test_an_error_without_a_message_in_the_measurement_does_not_end_the_run(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError
+
+    for method in ("encode_frames", "classify", "describe_states"):
+        monkeypatch.setattr(Tiny, method, fail, raising=False)
+    stuck = ("SOLVER.BASE_LR", 1e-9, "RNG_SEED", 2)
+    short = ("TRAIN.MAX_STEPS", 8, "TRAIN.STALL_STEPS", 4, "TEST.ENABLE", False)
+    assert run(tiny_config(colour_videos, tmp_path, *stuck, *short)) == 0
+    assert "the states could not be measured (RuntimeError)" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["sgd", "adamw"])

@@ -7,8 +7,6 @@ They travel with the weights: a checkpoint holds them in its configuration, a pu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -17,6 +15,7 @@ from slowfast.config.check_data import check_pixels, check_views
 from slowfast.config.check_values import check_names, check_values
 from slowfast.config.defaults import get_default_config
 from slowfast.config.merge import Merge
+from slowfast.config.values import value_of
 from slowfast.config.yaml_file import entries_of
 from slowfast.errors import ConfigError
 from slowfast.registry import projects
@@ -41,8 +40,8 @@ EVALUATION_KEYS = (
 )
 """Keys of a configuration that an evaluation depends on."""
 
-# Pixels and frames above these are not evaluated, since the values may come from a file of somebody else and
-# decide how much memory frames take.
+# Pixels and frames above these are not evaluated: the values decide how much memory frames take, and may come
+# from a downloaded file.
 _LARGEST = {
     "DATA.NUM_FRAMES": 16_384,
     "DATA.TRAIN_JITTER_SCALES": 8192,
@@ -62,7 +61,7 @@ def build_evaluation(cfg: CfgNode) -> dict[str, Any]:
         cfg: with the model's frame format filled in, see
             ``slowfast.models.frame_format.adopt_frame_format``.
     """
-    values = {key: _value(cfg, key) for key in EVALUATION_KEYS}
+    values = {key: value_of(cfg, key) for key in EVALUATION_KEYS}
     return {key: list(value) if isinstance(value, list | tuple) else value for key, value in values.items()}
 
 
@@ -101,10 +100,6 @@ def build_evaluation_config(evaluation: Mapping[str, Any], model: Any, *, source
 
 def _check_largest(cfg: CfgNode) -> Iterator[str]:
     for key, largest in _LARGEST.items():
-        value = _value(cfg, key)
+        value = value_of(cfg, key)
         if max(value if isinstance(value, list | tuple) else [value]) > largest:
             yield f"{key} = {value}: must be {largest} or less"
-
-
-def _value(settings: Any, key: str) -> Any:
-    return reduce(getitem, key.split("."), settings)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
+from slowfast.features.temporal_statistics import zero_masked
 from vtn.encoder.positions import build_positions
 
 NORM_EPSILON = 1e-6
@@ -89,8 +90,7 @@ class AttentivePooler(nn.Module):
         features = features.to(self.query.dtype)
         if features.ndim == 3:
             features = features[:, :, None]  # (B, T, M, F)
-        if mask is not None:  # a masked frame may contain NaN, and attention weight 0 times NaN is NaN
-            features = torch.where(mask[..., None, None], features, 0)
+        features = zero_masked(features, mask)  # attention weight 0 times NaN is NaN
         T, M = features.shape[1:3]
         tokens = self.projection(features)
         if positions is None:

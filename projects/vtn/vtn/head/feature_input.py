@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
-from slowfast.features.temporal_statistics import append_differences
+from slowfast.features.temporal_statistics import append_differences, zero_masked
 
 LIMIT = 5.0
 """Standardised features are clipped to −5 … 5, so that rare outliers of a channel have a bounded effect."""
@@ -83,11 +83,8 @@ class FeatureInput(nn.Module):
         features = features.to(torch.promote_types(features.dtype, torch.float32))
         if self.standardization is not None:
             features = self.standardization(features)
-        if mask is not None:  # a masked frame may be NaN
-            lost = ~mask.view(*mask.shape, *(1 for _ in features.shape[2:]))
-            is_new = self.standardization is not None
-            features = features.masked_fill_(lost, 0) if is_new else features.masked_fill(lost, 0)
-        return features
+        is_new = self.standardization is not None
+        return zero_masked(features, mask, in_place=is_new)
 
     def forward(self, prepared: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps the result of :meth:`prepare` to the encoder's input (B, T, width) or (B, T, M, width)."""

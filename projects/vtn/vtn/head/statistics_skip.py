@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slowfast.features.temporal_statistics import LAGS, temporal_statistics
+from slowfast.features.temporal_statistics import LAGS, temporal_statistics, zero_masked
 
 
 class StatisticsSkip(nn.Module):
@@ -32,9 +32,8 @@ class StatisticsSkip(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """Maps features (B, T, F) or (B, T, M, F) and their mask (B, T) to logits (B, K)."""
-        if mask is not None and not self._takes_zeros:  # a masked frame may be NaN
-            lost = ~mask.view(*mask.shape, *(1 for _ in features.shape[2:]))
-            features = features.masked_fill(lost, 0)
+        if not self._takes_zeros:
+            features = zero_masked(features, mask)
         # Squares of float16 overflow above 256 and vanish below 2e-4.
         features = features.to(torch.promote_types(features.dtype, torch.float32))
         return self.linear(temporal_statistics(features, mask).to(self.linear.weight.dtype))

@@ -17,7 +17,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.config import load_config
-from slowfast.datasets.class_names import choose_class_names
+from slowfast.datasets.class_names import build_class_names
 from slowfast.distributed.device import choose_device, device_errors, use_device
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
@@ -138,11 +138,7 @@ def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel,
             "or AttentiveProbe"
         )
     stored_names = load_model_weights(model, checkpoint, averaged=evaluates_average(cfg))
-    data = cfg.DATA
-    names = choose_class_names(
-        data.CLASS_NAMES, stored_names, cfg.MODEL.NUM_CLASSES, data_dir=data.PATH_TO_DATA_DIR
-    )
-    return model, names
+    return model, build_class_names(cfg, stored_names)
 
 
 def build_frame_view(cfg: CfgNode, model: FrameModel, fps: float | None = None) -> FrameView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slowfast.errors import ConfigError, did_you_mean
+from slowfast.visualization.text_table import align_columns
 from vtn.publishing.zoo import Weights, ZooEntry
 
 _COLUMNS = ("config", "data", "top-1", "top-5", "parameters (M)", "GMACs", "weights")
@@ -13,11 +14,7 @@ _COLUMNS = ("config", "data", "top-1", "top-5", "parameters (M)", "GMACs", "weig
 def render_table(entries: Sequence[ZooEntry]) -> str:
     """Returns a table of all models, for the terminal."""
     rows = [_COLUMNS, *(_text_row(entry) for entry in entries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    return "\n".join(lines)
+    return "\n".join(align_columns(rows, left=range(len(_COLUMNS))))
 
 
 def _text_row(entry: ZooEntry) -> tuple[str, ...]:

@@ -39,7 +39,6 @@ class Family:
         network: module and name of the class, a :class:`ClipTransformer`.
         normalization: mean and standard deviation of pixels scaled to 0 … 1, where no file states them.
         size: entry of the configuration with the side of the frames in pixels.
-        any_size: whether frames may have any size that is a multiple of the patch.
         unused: first parts of the names of the model's weights that are not used.
         arguments: keyword arguments of the model's constructor.
         renamed: regular expression -> replacement, for names in published files of larger models.
@@ -48,7 +47,6 @@ class Family:
     network: tuple[str, str]
     normalization: tuple[Triple, Triple]
     size: str = "image_size"
-    any_size: bool = False
     unused: tuple[str, ...] = ("pooler.",)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +61,7 @@ class Family:
 # 0.225; ViViT's frames are scaled to -1 … 1 and VideoPrism's to 0 … 1.
 FAMILIES: Mapping[str, Family] = {
     "vjepa2": Family(
-        ("vjepa2", "VJEPA2Clips"), _IMAGENET, size="crop_size", any_size=True,
+        ("vjepa2", "VJEPA2Clips"), _IMAGENET, size="crop_size",
         unused=("predictor.", "pooler.", "classifier."),
     ),
     "videomae": Family(("videomae", "VideoMAEClips"), _IMAGENET, unused=("classifier.",)),

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from slowfast.errors import ModelError, first_line
 from slowfast.models.capabilities import EncodingSetup
-from slowfast.models.inference.encoding import DTYPES
 from slowfast.models.inference.folding import fold_batch_norms
 from slowfast.models.inference.processor import images_per_pass
 from slowfast.models.kernels.packed_linear import pack_linears
+from slowfast.models.precision import DTYPES
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Convolutions that overlap; fewer of them belong to the patch embedding of a transformer.
