@@ -21,7 +21,6 @@ from av.video.frame import PictureType
 from torch.nn import functional as F
 
 from benchmarks.measure import BenchmarkReport, peak_memory, ratio, time_interleaved, use_cores
-from benchmarks.support.long_files import repeat_packets
 from slowfast.datasets.views import spatial
 from slowfast.video.decoding import decode, open_video, stream
 
@@ -297,4 +296,23 @@ def make_clip(folder: Path, size: tuple[int, int], num_frames: int, gop: int) ->
             image.pict_type = PictureType.NONE
             target.mux(video.encode(image))
         target.mux(video.encode())
+    return path
+
+
+def repeat_packets(clip: Path, path: Path, times: int) -> Path:
+    """Writes a file that repeats the packets of a clip, unless it exists; returns its path."""
+    if path.exists():
+        return path
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        video = source.streams.video[0]
+        out = target.add_stream_from_template(video)
+        packets = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in source.demux(video) if p.size]
+        length = len(packets) * round(1 / (25 * video.time_base))
+        for repetition in range(times):
+            offset = repetition * length
+            for data, pts, dts, is_key in packets:
+                packet = av.Packet(data)
+                packet.pts, packet.dts = pts + offset, dts + offset
+                packet.time_base, packet.stream, packet.is_keyframe = video.time_base, out, is_key
+                target.mux(packet)
     return path
