@@ -21,6 +21,7 @@ import torch
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
 from slowfast.distributed.host_memory import keep_freed_memory, trim_freed_memory
 from slowfast.errors import ConfigError
+from slowfast.models.inference.processor import has_bfloat16
 from slowfast.visualization.text_table import align_columns
 
 Result = TypeVar("Result")
@@ -167,9 +168,7 @@ def describe_machine() -> dict[str, str]:
 
 def cpu_has_bfloat16() -> bool:
     """Returns whether the processor has bfloat16 instructions; if not, torch emulates them slowly."""
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
-    return any(name in flags for name in ("avx512_bf16", "amx_bf16", "bf16 "))
+    return has_bfloat16(torch.device("cpu"))
 
 
 @dataclass

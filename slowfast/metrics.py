@@ -17,6 +17,15 @@ from torch import Tensor
 BOOTSTRAP_SAMPLES = 2000
 
 
+def none_if_nan(value: float) -> float | None:
+    """Returns a metric as a plain float, or None where it has no value, since JSON has no NaN.
+
+    >>> none_if_nan(0.5), none_if_nan(float("nan"))
+    (0.5, None)
+    """
+    return None if math.isnan(value) else float(value)
+
+
 def topk_correct(scores: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tensor]:
     """Counts the samples whose label is among their k highest scores.
 

@@ -277,9 +277,14 @@ def _summary(
     folds: Sequence[FoldResult], spreads: Mapping[str, Spread], pooled: Predictions | None
 ) -> dict[str, Any]:
     """Returns the content of the JSON file; NaN becomes null."""
+    from slowfast.metrics import none_if_nan  # here, since it imports torch
+
     known = {
-        name: {key: _number(value) for key, value in asdict(s).items()} | {"folds": [*_values(folds, name)]}
-        for name, s in spreads.items()
+        name: {
+            **{key: none_if_nan(value) for key, value in asdict(spread).items()},
+            "folds": [*_values(folds, name)],
+        }
+        for name, spread in spreads.items()
     }
     summary: dict[str, Any] = {
         "folds": [{"fold": fold.number, **fold.metrics} for fold in folds],
@@ -287,7 +292,7 @@ def _summary(
     }
     if pooled is not None:
         intervals = {
-            name: {key: _number(value) for key, value in interval._asdict().items()}
+            name: {key: none_if_nan(value) for key, value in interval._asdict().items()}
             for name, interval in pooled.intervals.items()
         }
         summary["pooled"] = {
@@ -296,7 +301,3 @@ def _summary(
             "intervals": intervals,
         }
     return summary
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else value

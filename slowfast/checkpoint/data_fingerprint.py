@@ -17,18 +17,18 @@ _RELATIVE = "relative:"
 
 def fingerprint(dataset: ViewDataset) -> str:
     """Returns a hash of a data set's relative paths, labels and segments in their order."""
-    return _RELATIVE + _hash(dataset, dataset.paths.relative_digest())
+    return _RELATIVE + _hash(dataset, dataset.paths.relative_hash())
 
 
 def former_fingerprint(dataset: ViewDataset, saved: str) -> str:
     """Returns a hash of full paths if ``saved``, that of a checkpoint, is of that kind; otherwise empty."""
     if not saved or saved.startswith(_RELATIVE):
         return ""
-    return _hash(dataset, dataset.paths.digest())
+    return _hash(dataset, dataset.paths.content_hash())
 
 
 def _hash(dataset: ViewDataset, paths: bytes) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(dataset.labels).tobytes() + paths)
+    found = hashlib.sha256(np.ascontiguousarray(dataset.labels).tobytes() + paths)
     if dataset.segments is not None:
-        digest.update(np.ascontiguousarray(dataset.segments).tobytes())
-    return digest.hexdigest()
+        found.update(np.ascontiguousarray(dataset.segments).tobytes())
+    return found.hexdigest()

@@ -37,6 +37,9 @@ from slowfast.registry import import_user_modules, projects
 def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
     """Returns the problems of a merged configuration, including those that the projects find.
 
+    A problem is one sentence, ``KEY = value: what is wrong; remedy``. ``load_config`` adds the place where
+    KEY was set, which it knows by the text in front of " = ".
+
     The modules in ``IMPORTS`` are imported first, so that the components they register are known.
 
     Args:

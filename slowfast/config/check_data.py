@@ -9,18 +9,18 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.config.derived import trains_on_features
+from slowfast.config.values import value_of
 from slowfast.registry import registry_of
 
 # timm's name of a RandAugment policy, such as rand-m9-mstd0.5-inc1.
 _RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]))*")
 
-
-# Keys of a least and a largest value, or an empty list, and the limit of the values.
+# Keys of a least and a largest number, or of an empty list -> the limit of the numbers; None: no limit.
 _RANGES = {
-    "TRAIN_JITTER_SCALES_RELATIVE": 1.0,
-    "TRAIN_JITTER_ASPECT_RELATIVE": None,
-    "TRAIN_JITTER_NUM_FRAMES": None,
-    "TRAIN_JITTER_DURATION": 1.0,
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE": 1.0,
+    "DATA.TRAIN_JITTER_ASPECT_RELATIVE": None,
+    "DATA.TRAIN_JITTER_NUM_FRAMES": None,
+    "DATA.TRAIN_JITTER_DURATION": 1.0,
 }
 
 
@@ -154,12 +154,12 @@ def check_augmentation(cfg: CfgNode) -> Iterator[str]:
             "MIXUP.ALPHA = 0: must be above 0 where MIXUP.CUTMIX_ALPHA is 0 too; set one of them, or "
             "MIXUP.ENABLE False"
         )
-    for name, largest in _RANGES.items():
-        values = cfg.DATA[name]
+    for key, largest in _RANGES.items():
+        values = value_of(cfg, key)
         if values and (len(values) != 2 or not 0 < values[0] <= values[1] <= (largest or values[1])):
             limit = " and at most 1" if largest else ""
             yield (
-                f"DATA.{name} = {values}: must be the least and the largest value, above 0{limit}; use [] to "
+                f"{key} = {values}: must be the least and the largest value, above 0{limit}; use [] to "
                 "switch it off"
             )
     yield from _check_clip_jitter(cfg)

@@ -27,8 +27,9 @@ class Merge:
     Attributes:
         problems: the problems so far, one sentence each.
         ignored: keys of PySlowFast that were given but are not read here, in the order given.
-        fixed: keys with one value here -> the entry that was given last.
-        replaced: keys with a value of PySlowFast that another one replaces -> the entry that was given last.
+        fixed: given keys of PySlowFast of which this program has one value -> the entry given last.
+        replaced: keys that were given a value of PySlowFast in whose place another one is used -> the entry
+            given last.
         failed: keys (current names) that kept an earlier value because their setting was refused.
         origins: dotted key -> place of its setting, for the keys that were set.
     """

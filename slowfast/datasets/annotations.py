@@ -82,12 +82,12 @@ class PathTable(Sequence[str]):
             found = found[text[starts[found] + offset] == path[offset]]
         return found
 
-    def digest(self) -> bytes:
+    def content_hash(self) -> bytes:
         """Returns the SHA-256 hash of prefix and paths in their order; takes seconds for ten million."""
         head = os.fsencode(self._prefix) + b"\0"
         return _hash_rows(self._text.numpy(), self._starts.numpy(), self._lengths.numpy(), head)
 
-    def relative_digest(self) -> bytes:
+    def relative_hash(self) -> bytes:
         """Returns the SHA-256 hash of all paths in their order, relative to the folder of them all.
 
         The hash stays the same where all videos are moved together, and for ``./v.mp4`` in place of
@@ -117,14 +117,14 @@ def _hash_rows(
     text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32], head: bytes
 ) -> bytes:
     """Returns the SHA-256 hash of ``head``, of the lengths of all paths, and of their bytes."""
-    digest = hashlib.sha256(head + lengths.tobytes())
+    found = hashlib.sha256(head + lengths.tobytes())
     for first in range(0, len(starts), _HASHED_ROWS):
         size = lengths[first : first + _HASHED_ROWS].astype(np.int64)
         before = np.cumsum(size) - size
         # Offsets of all bytes of these paths, one path after another.
         offsets = np.repeat(starts[first : first + _HASHED_ROWS] - before, size) + np.arange(size.sum())
-        digest.update(text[offsets])
-    return digest.digest()
+        found.update(text[offsets])
+    return found.digest()
 
 
 def _has_redundant_parts(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> bool:

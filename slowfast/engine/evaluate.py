@@ -154,7 +154,13 @@ def evaluate(
     if ensemble not in ("sum", "max"):
         raise ConfigError(f"DATA.ENSEMBLE_METHOD = {ensemble!r}: must be sum or max")
     scorer = _Scorer(
-        model, SCORE_ACTIVATION_REGISTRY.get(head_act), tuple(mean), tuple(std), loss, world.device, precision
+        model=model,
+        activation=SCORE_ACTIVATION_REGISTRY.get(head_act),
+        mean=tuple(mean),
+        std=tuple(std),
+        loss=loss,
+        device=world.device,
+        precision=precision,
     )
     scores = _Scores(ensemble)
     was_training = model.training
@@ -180,7 +186,7 @@ def evaluate(
     return _finish(scores, num_classes, max(seconds for _, seconds in gathered))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Scorer:
     """Scores the views of a batch; the attributes are arguments of :func:`evaluate`."""
 

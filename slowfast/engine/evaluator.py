@@ -31,7 +31,7 @@ from slowfast.progress import Progress, format_duration
 logger = get_logger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitEvaluator:
     """Evaluates a model on one split, any number of times.
 
@@ -126,14 +126,14 @@ def build_evaluator(
     )
     _check_scores(cfg)
     return SplitEvaluator(
-        split,
-        dataset,
-        len(loader),
-        evaluate_split,
-        cfg.LOG_PERIOD,
-        world.is_main,
-        world.device,
-        (
+        split=split,
+        dataset=dataset,
+        num_batches=len(loader),
+        evaluate=evaluate_split,
+        log_period=cfg.LOG_PERIOD,
+        is_main=world.is_main,
+        device=world.device,
+        memory_remedies=(
             *memory_remedies(model, training=False),
             f"{section}.BATCH_SIZE below {views_per_step}",
             f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}",

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,9 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
         atomic_write(path.with_suffix(".csv")) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        csv.writer(file).writerows(_rows(predictions))
+        table = csv.DictWriter(file, _columns(predictions), restval="")
+        table.writeheader()
+        table.writerows(_rows(predictions))
 
 
 def load_predictions(path: str | Path) -> Predictions:
@@ -164,37 +166,33 @@ def _reason(path: str | Path, error: Exception) -> str:
     return "its name must end in .npz" + (f"; give {meant}, which lies beside it" if meant.is_file() else "")
 
 
-def _rows(predictions: Predictions) -> list[list[Any]]:
-    """Returns the table: a header, one row per video with scores, then one per broken video."""
-    names, multi_label = predictions.class_names, predictions.labels.ndim == 2
-    table: list[list[Any]] = [
-        ["video_id", "path", "label", "predicted", "score", "right", "num_views", "problem"]
-    ]
+def _columns(predictions: Predictions) -> list[str]:
+    """Returns the columns of the table; those of segments and shards are the last ones."""
+    columns = ["video_id", "path", "label", "predicted", "score", "right", "num_views", "problem"]
+    columns += ["start", "end"] if predictions.segments is not None else []
+    return [*columns, "original"] if predictions.originals else columns
+
+
+def _rows(predictions: Predictions) -> Iterator[dict[str, Any]]:
+    """Yields one row of the table per video with scores, then one per broken video."""
+    names = predictions.class_names
     for row, guess in enumerate(predictions.predicted.tolist()):
         label = predictions.labels[row]
-        true = np.flatnonzero(label > 0).tolist() if multi_label else [int(label)]
-        table.append(
-            [
-                int(predictions.video_ids[row]),
-                predictions.paths[row],
-                ";".join(names[k] for k in true),
-                names[guess],
-                f"{predictions.scores[row, guess]:.6g}",
-                int(guess in true),
-                int(predictions.num_views[row]),
-                "",
-            ]
-        )
+        true = np.flatnonzero(label > 0).tolist() if predictions.multi_label else [int(label)]
+        cells = {
+            "video_id": int(predictions.video_ids[row]),
+            "path": predictions.paths[row],
+            "label": ";".join(names[k] for k in true),
+            "predicted": names[guess],
+            "score": f"{predictions.scores[row, guess]:.6g}",
+            "right": int(guess in true),
+            "num_views": int(predictions.num_views[row]),
+        }
+        if (segment := predictions.segment(row)) is not None:
+            cells["start"], cells["end"] = (f"{seconds:g}" for seconds in segment)
+        if predictions.originals:
+            cells["original"] = predictions.originals[row]
+        yield cells
     for video in predictions.broken:
         problem = f"{video.reason}: {video.detail}" if video.detail else video.reason
-        table.append([video.video_id, video.path, "", "", "", "", "", problem])
-    # Further columns are the last ones, so that the others stay in their places.
-    if predictions.segments is not None:
-        table[0] += ["start", "end"]
-        for line, segment in zip(table[1:], predictions.segments.tolist(), strict=False):
-            line += [f"{seconds:g}" for seconds in segment]
-    if predictions.originals:
-        table[0].append("original")
-        for line, original in zip(table[1:], predictions.originals, strict=False):
-            line.append(original)
-    return table
+        yield {"video_id": video.video_id, "path": video.path, "problem": problem}

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from slowfast.files import write_text
-from slowfast.metrics import Interval, bootstrap_interval
+from slowfast.metrics import Interval, bootstrap_interval, none_if_nan
 from slowfast.probe.baselines import MAJORITY
 from slowfast.probe.candidate import Candidate
 from slowfast.probe.metrics import Metric, metric_interval
@@ -265,8 +265,8 @@ def _row(result: MethodResult, interval: Interval, test: Interval | None) -> Row
         name=method.family if isinstance(method, Candidate) else method,
         setting=method.describe() if isinstance(method, Candidate) else "",
         mean=result.mean,
-        fold_spread=_number(result.spread()),
-        seed_spread=_number(result.seed_spread()) if is_candidate else None,
+        fold_spread=none_if_nan(result.spread()),
+        seed_spread=none_if_nan(result.seed_spread()) if is_candidate else None,
         interval=interval,
         seconds=result.seconds,
         test=test,
@@ -280,10 +280,6 @@ def _curve(result: MethodResult) -> tuple[str, tuple[float, ...]]:
     epochs = max(len(own) for own in losses)
     means = [float(np.mean([own[epoch] for own in losses if epoch < len(own)])) for epoch in range(epochs)]
     return f"{result.method.family}: {result.method.describe()}", tuple(means)
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def _points(value: float | None) -> str:

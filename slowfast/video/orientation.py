@@ -48,12 +48,6 @@ class Orientation:
         return self.matrix[0] == 0
 
     @property
-    def is_mirrored(self) -> bool:
-        """True if no turn alone shows the frame as intended."""
-        a, b, c, d = self.matrix
-        return a * d - b * c < 0
-
-    @property
     def filters(self) -> tuple[str, ...]:
         """FFmpeg's filters, as (name, …), that make a stored frame upright."""
         a, b, c, d = self.matrix

@@ -27,7 +27,7 @@ LAST = "checkpoint_epoch_00001.pyth"
 
 
 def relative_hash(*paths: str, prefix: str = "") -> bytes:
-    return PathTable.from_strings(paths, prefix).relative_digest()
+    return PathTable.from_strings(paths, prefix).relative_hash()
 
 
 @pytest.mark.parametrize(

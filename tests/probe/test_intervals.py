@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
+from slowfast.cli import probe
 from slowfast.metrics import bootstrap_interval, mean_interval
 from slowfast.probe.metrics import METRICS, metric_interval
 
@@ -43,3 +44,8 @@ def test_a_search_without_mistakes_still_has_an_interval_of_the_accuracy() -> No
     accuracy = metric_interval(METRICS["accuracy"], scores, labels, groups)
     assert accuracy.percent() == "100.0 [72.2, 100.0]"  # Wilson's for ten of ten
     assert metric_interval(METRICS["macro_f1"], scores, labels, groups).percent() == "100.0 [–]"
+
+
+def test_the_command_offers_all_metrics() -> None:
+    """It lists them itself, since its help is printed without torch."""
+    assert tuple(METRICS) == probe.METRICS

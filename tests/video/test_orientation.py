@@ -143,7 +143,6 @@ def test_smaller_copies_are_upright_in_every_container(suffix: str, orientation:
 def test_filters_turn_as_arrays_are_turned(orientation: int) -> None:
     turned = Orientation(EXIF[orientation])
     assert_alike(turned.apply(IMAGE), upright(IMAGE, orientation))
-    assert turned.is_mirrored == (orientation in (2, 4, 5, 7))
     graph = av.filter.Graph()
     source = graph.add_buffer(width=64, height=48, format="rgb24", time_base=1)
     nodes = [source, *(graph.add(name) for name in turned.filters), graph.add("buffersink")]

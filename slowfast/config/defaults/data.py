@@ -28,8 +28,9 @@ KEYS.DATA.IMAGE_FPS = 30.0
 # images; then a folder must not contain several sequences.
 KEYS.DATA.IMAGE_TEMPLATE = ""
 KEYS.DATA.NUM_FRAMES = 8
-# Distance between neighbouring frames of a clip, in frames at TARGET_FPS. For models that encode clips
-# NUM_FRAMES 0 is one clip, and SAMPLING_RATE 0 the frame rate of their training, which becomes TARGET_FPS.
+# Distance between neighbouring frames of a clip, in frames at TARGET_FPS. For models that encode clips,
+# NUM_FRAMES 0 means the length of one clip, and SAMPLING_RATE 0 means the frame rate of the model's training,
+# which then replaces TARGET_FPS.
 KEYS.DATA.SAMPLING_RATE = 8
 KEYS.DATA.TARGET_FPS = 30
 KEYS.DATA.INPUT_CHANNEL_NUM = [3, 3]
@@ -109,8 +110,8 @@ KEYS.MIXUP.CUTMIX_ALPHA = 1.0
 # Fraction of the pairs of clips that are mixed, and fraction of those that are mixed by CutMix.
 KEYS.MIXUP.PROB = 1.0
 KEYS.MIXUP.SWITCH_PROB = 0.5
-# Fraction of each label that is divided equally among all classes (of several classes per video: moved
-# towards 0.5), as LOSS.LABEL_SMOOTHING does without MIXUP.
+# Fraction of each label that is divided equally among all classes, as LOSS.LABEL_SMOOTHING does without
+# MIXUP. For several classes per video the label of each class is moved towards 0.5 by this fraction.
 KEYS.MIXUP.LABEL_SMOOTH_VALUE = 0.1
 
 KEYS.DATA_LOADER = CfgNode()

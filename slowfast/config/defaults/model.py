@@ -32,6 +32,6 @@ KEYS.LOSS.CLASS_WEIGHT_ARGS = CfgNode(new_allowed=True)
 # Factor of log(fraction of a class in the training list), which is added to its logit in training (logit
 # adjustment, Menon et al., 2021, eq. 10); 1 makes the mean accuracy over the classes the goal, 0: off.
 KEYS.LOSS.LOGIT_ADJUSTMENT = 0.0
-# Fraction of each label that is divided equally among all classes (of several classes per video: moved
-# towards 0.5).
+# Fraction of each label that is divided equally among all classes. For several classes per video the label of
+# each class is moved towards 0.5 by this fraction.
 KEYS.LOSS.LABEL_SMOOTHING = 0.0

@@ -145,13 +145,13 @@ def _build_scorer(cfg: CfgNode, model: Any, world: World) -> WindowScorer:
     )
     mean, std = frame_normalization(cfg, model)
     return WindowScorer(
-        model,
-        ViewReader(scheme, model.position_rate, clip_grid=clip_grid_of(model)),
-        mean,
-        std,
-        SCORE_ACTIVATION_REGISTRY.get(cfg.MODEL.HEAD_ACT),
-        world.device,
-        build_precision(cfg, "test", world.device),
-        cfg.TEST.BATCH_SIZE,
-        data.REVERSE_INPUT_CHANNEL,
+        model=model,
+        reader=ViewReader(scheme, model.position_rate, clip_grid=clip_grid_of(model)),
+        mean=mean,
+        std=std,
+        activation=SCORE_ACTIVATION_REGISTRY.get(cfg.MODEL.HEAD_ACT),
+        device=world.device,
+        precision=build_precision(cfg, "test", world.device),
+        batch_size=cfg.TEST.BATCH_SIZE,
+        reverse_channels=data.REVERSE_INPUT_CHANNEL,
     )

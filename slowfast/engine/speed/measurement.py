@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -111,33 +112,58 @@ class _Steps:
     loading: StageTimes | None = None
 
 
+class _Timeline:
+    """Steps on new batches, with the time and the sums of the loader at the end of each.
+
+    Attributes:
+        batch: the last batch.
+    """
+
+    def __init__(self, training: TrainingRun, batches: Iterator[Batch], batch: Batch) -> None:
+        self._training, self._batches = training, batches
+        self.batch = batch
+        self._ends, self._loaded = [time.perf_counter()], [training.loader.times]
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def take(self, count: int) -> None:
+        """Takes steps, fewer than ``count`` where the epoch ends."""
+        for batch in islice(self._batches, count):
+            self.batch = batch
+            _take_step(self._training, batch)
+            self._ends.append(time.perf_counter())
+            self._loaded.append(self._training.loader.times)
+
+    def step_seconds(self, last: int) -> float:
+        """Returns the mean time of the last steps."""
+        return (self._ends[-1] - self._ends[-1 - last]) / last
+
+    def loading(self, last: int) -> StageTimes:
+        """Returns the mean times of loading the batches of the last steps."""
+        return (self._loaded[-1] - self._loaded[-1 - last]) / last
+
+
 def _steps_with_loading(
     training: TrainingRun, batches: Iterator[Batch], batch: Batch, load_seconds: float
 ) -> _Steps:
     """Takes steps after a first one on ``batch``, which was loaded in ``load_seconds``."""
-    loader = training.loader
-    turn = max(loader.num_workers, 1)
-    ahead = _TURNS_AHEAD * loader.num_workers
-    ends, times = [time.perf_counter()], [loader.times]
-    wanted = 1
-    while len(ends) <= wanted and (following := next(batches, None)) is not None:
-        batch = following
-        _take_step(training, batch)
-        ends.append(time.perf_counter())
-        times.append(loader.times)
-        if len(ends) == 2:
-            # This step tells how many more fit into the budget; all ranks must take equally many.
-            slow = max(ends[1] - ends[0], load_seconds / turn)
-            fitting = min(int(_BUDGET_SECONDS / slow), ahead + _TURNS * turn)
-            wanted = max(min(training.world.all_gather_objects(fitting)), 1)
-    count = len(ends) - 1
-    measured = count - ahead
+    workers = training.loader.num_workers
+    turn = max(workers, 1)
+    ahead = _TURNS_AHEAD * workers
+    timeline = _Timeline(training, batches, batch)
+    timeline.take(1)
+    if len(timeline):
+        slow = max(timeline.step_seconds(1), load_seconds / turn)
+        fitting = min(int(_BUDGET_SECONDS / slow), ahead + _TURNS * turn)
+        # All ranks must take equally many.
+        timeline.take(max(min(training.world.all_gather_objects(fitting)), 1) - 1)
+    measured = len(timeline) - ahead
     if measured < 1:
-        return _Steps(count, batch)
+        return _Steps(len(timeline), timeline.batch)
     # Batches arrive in bursts of one per worker: whole turns have the mean time.
     measured = measured // turn * turn or measured
-    seconds = (ends[-1] - ends[-1 - measured]) / measured
-    return _Steps(count, batch, seconds, (times[-1] - times[-1 - measured]) / measured)
+    return _Steps(len(timeline), timeline.batch, timeline.step_seconds(measured), timeline.loading(measured))
 
 
 def _take_step(training: TrainingRun, batch: Batch) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.engine.video_scores import VideoScores
-from slowfast.metrics import confusion_matrix, per_class_accuracy
+from slowfast.metrics import confusion_matrix, none_if_nan, per_class_accuracy
 
 ORDER_NAMES = {
     GIVEN: "as they are",
@@ -96,7 +96,7 @@ class OrderReport:
                 one.order: {
                     "top1_acc": one.top1,
                     "per_class_acc": {
-                        name: None if np.isnan(value) else 100.0 * float(value)
+                        name: none_if_nan(100.0 * value)
                         for name, value in zip(self.class_names, one.per_class, strict=True)
                     },
                 }

@@ -54,6 +54,8 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
     run.prepare_frozen_encoding()
     if resumed_from is not None and is_unchanged:
         _make_up_validation(run, resumed_from, start)
+        if start >= run.schedule.end:
+            logger.info("training is complete")
     try:
         end = start if run.selection.is_exhausted else run_epochs(run, start)
         if run.selection.is_exhausted:
@@ -181,5 +183,3 @@ def _make_up_validation(run: TrainingRun, checkpoint: Path, start: TrainingProgr
     if run.schedule.validates_at(start) and recorded_validation(checkpoint) is None:
         logger.info("the run was stopped before its validation at %s", start)
         run.validate(start, is_saved=True)
-    if start >= run.schedule.end:
-        logger.info("training is complete")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from slowfast.engine.prediction_file import Predictions
-from slowfast.metrics import precision_recall_f1
+from slowfast.metrics import none_if_nan, precision_recall_f1
 
 MAX_MATRIX_CLASSES = 24
 """Larger confusion matrices are images, and tables of more classes are sorted by F1."""
@@ -63,7 +63,7 @@ def class_rows(predictions: Predictions, others: Sequence[Predictions] = ()) -> 
             float(precision[k]) if predicted[k] else None,
             float(recall[k]) if videos[k] else None,
             float(f1[k]) if videos[k] and predicted[k] else None,
-            tuple(None if np.isnan(values[k]) else float(values[k]) for values in recalls),
+            tuple(none_if_nan(values[k]) for values in recalls),
         )
         for k, name in enumerate(predictions.class_names)
     ]

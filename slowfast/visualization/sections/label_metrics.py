@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from slowfast.engine.prediction_file import Predictions
 from slowfast.errors import DecodeError
 from slowfast.log import get_logger
+from slowfast.metrics import none_if_nan
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 
 logger = get_logger(__name__)
@@ -149,7 +150,7 @@ def worst_labels(
 
 
 def _percent(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(value) else 100.0 * float(value) for value in values]
+    return [none_if_nan(100.0 * value) for value in values]
 
 
 def _examples(
