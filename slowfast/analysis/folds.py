@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.analysis.spread import Spread, spread_of
 from slowfast.errors import DataError
 from slowfast.files import output_file, write_text
 from slowfast.visualization.text_table import align_columns
@@ -41,22 +42,6 @@ METRICS = {
 _FOLD = re.compile(r"fold_(\d+)")
 # In the table, for a metric that a fold lacks.
 _MISSING = "–"
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A metric over the K folds that have it.
-
-    Attributes:
-        mean: of the folds.
-        std: standard deviation between folds, with K − 1 in the denominator; NaN for one fold.
-        low, high: limits of the 95 % interval of the mean; NaN for one fold.
-    """
-
-    mean: float
-    std: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -147,42 +132,6 @@ def _predictions_file(folder: Path) -> Path | None:
     others = {f"{stem}_{order}" for stem in files for order in (SHUFFLED, REVERSED, STILL)}
     chosen = [path for stem, path in files.items() if stem not in others]
     return chosen[0] if len(chosen) == 1 else None
-
-
-def spread_of(values: Sequence[float], largest: float = 100.0) -> Spread:
-    """Returns mean, standard deviation and the 95 % interval of the mean by Student's t.
-
-    Args:
-        largest: possible value of the metric, at which the interval is cut off, as at 0.
-
-    >>> spread = spread_of([70.0, 80.0, 75.0])
-    >>> [round(value, 2) for value in (spread.mean, spread.std, spread.low, spread.high)]
-    [75.0, 5.0, 62.58, 87.42]
-    """
-    import numpy as np
-
-    count, mean = len(values), float(np.mean(values))
-    if count < 2:
-        return Spread(mean, float("nan"), float("nan"), float("nan"))
-    std = float(np.std(values, ddof=1))
-    half = _student_quantile(count - 1) * std / count**0.5
-    return Spread(mean, std, max(mean - half, 0.0), min(mean + half, largest))
-
-
-def _student_quantile(freedom: int) -> float:
-    """Returns the 97.5 % quantile of Student's t, to 0.001 or better.
-
-    For more than six degrees of freedom by the expansion around the normal quantile (Abramowitz and Stegun
-    1964, 26.7.5).
-    """
-    few = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)
-    if freedom <= len(few):
-        return few[freedom - 1]
-    z = 1.959964
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def pool_predictions(folds: Sequence[FoldResult], group_by: str) -> Predictions | None:

@@ -36,24 +36,6 @@ logger = get_logger(__name__)
 
 # The option with which a new run keeps the initial weights of the last layer, for messages.
 RESET_OPTION = "TRAIN.CHECKPOINT_RESET_HEAD True"
-# Keys that decide where a run writes and how long it runs, not what it computes.
-_HARMLESS = (
-    "OUTPUT_DIR",
-    "LOG_",
-    "TENSORBOARD.",
-    "DEMO.",
-    "TRACKER",
-    "TEST.",
-    "SHARD_ID",
-    "DIST_START_TIMEOUT",
-    "DIST_TIMEOUT",
-    "DATA_LOADER.NUM_WORKERS",
-    "DATA_LOADER.PIN_MEMORY",
-    "DATA_LOADER.SAMPLE_TIMEOUT",
-    "TRAIN.MAX_STEPS",
-    "TRAIN.AUTO_RESUME",
-    "TRAIN.FORCE_RESUME",
-)
 
 NODE_KEYS = (
     "OUTPUT_DIR",
@@ -69,6 +51,9 @@ NODE_KEYS = (
     "DIST_TIMEOUT",
 )
 """Beginnings of the keys that may differ between the nodes of one run."""
+
+# Keys that decide where a run writes and how long it runs, not what it computes.
+_HARMLESS = (*NODE_KEYS, "TEST.", "TRAIN.MAX_STEPS", "TRAIN.AUTO_RESUME", "TRAIN.FORCE_RESUME")
 
 # Keys that users change on purpose in the middle of a run: they control training, or how it is computed.
 _ADJUSTABLE = (

@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from slowfast.checkpoint.best import best_of
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import (
@@ -20,6 +22,7 @@ from slowfast.checkpoint.storage import (
     recorded_validation,
     save_checkpoint,
 )
+from slowfast.distributed.world import World
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -154,6 +157,17 @@ class CheckpointWriter:
                 old.unlink()
         except Exception as error:  # the next call in the main thread raises it
             self._failure = error
+
+
+def build_checkpoint_writer(cfg: CfgNode, world: World) -> CheckpointWriter:
+    """Builds the writer of checkpoints; only rank 0 decides when a checkpoint within an epoch is due."""
+    return CheckpointWriter(
+        cfg.OUTPUT_DIR,
+        minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
+        steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
+        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
+        best_metric=cfg.TRAIN.BEST_METRIC,
+    )
 
 
 def _mark_superseded(path: Path) -> None:

@@ -118,8 +118,8 @@ class ListFormat:
         if problem := _line_problem(text, self.header):
             raise self.error(line, text, problem)
         cells = self._split(line, text, len(self.columns))
-        places = [0, *self._places, *([self._group_place] if self._group_place else [])]
-        if len(cells) <= len(self.columns) or ("" in cells and not all(cells[i] for i in places)):
+        is_short = len(cells) <= len(self.columns)
+        if is_short or ("" in cells and not all(cells[i] for i in (0, *self._places.values()))):
             why = f"is not {self._describe()}"
             if text[-1] == self.separator:
                 why += (
@@ -130,22 +130,15 @@ class ListFormat:
         if self.separator == " " and path[-1] in ",;" and text[0] != '"':
             hint = f"the columns are separated by {path[-1]!r}; set {self.key} to it"
             raise self.error(line, text, f"is not {self._describe()} separated by a space: {hint}")
-        row = ListRow(line, text, path, *[cells[i] for i in self._places])
-        if self._group_place:
-            row = row._replace(group=cells[self._group_place])
+        row = ListRow(line, text, path, **{column: cells[i] for column, i in self._places.items()})
         if problem := _row_problem(row):
             raise self.error(line, text, problem)
         return row
 
     @cached_property
-    def _places(self) -> list[int]:
-        """Indices of label, start and end among the cells of a line."""
-        return [self.columns.index(column) + 1 for column in (LABEL, START, END) if column in self.columns]
-
-    @cached_property
-    def _group_place(self) -> int:
-        """Index of the group among the cells of a line; 0 without such a column."""
-        return self.columns.index(GROUP) + 1 if GROUP in self.columns else 0
+    def _places(self) -> dict[str, int]:
+        """Column -> index of its cell in a line, for the columns after the path that are read."""
+        return {column: place for place, column in enumerate(self.columns, 1) if column != UNUSED}
 
     def error(self, line: int, text: str, why: str, *, hint: bool = False) -> AnnotationError:
         """Returns the error that names a line and what is wrong with it.

@@ -88,25 +88,28 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         input: InputConfig | Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> None:
-        groups = {
-            "backbone": backbone,
-            "num_classes": num_classes,
-            "encoder": encoder,
-            "head": head,
-            "fusion": fusion,
-            "input": input,
-        }
-        arguments = VTNArguments().changed({**groups, **fields})
+        groups = {"backbone": backbone, "encoder": encoder, "head": head, "fusion": fusion, "input": input}
+        arguments = VTNArguments().changed({**groups, "num_classes": num_classes, **fields})
         super().__init__(arguments)
-        config = arguments.encoder
-        self.position_rate = config.position_rate
-        self.num_layers = config.num_layers
+        self.position_rate = arguments.encoder.position_rate
+        self.num_layers = arguments.encoder.num_layers
         # The order of these three decides which random numbers initialise which parameters.
-        self.cls_token = nn.Parameter(torch.randn(1, 1, config.hidden_dim))
+        self.cls_token = nn.Parameter(torch.randn(1, 1, arguments.encoder.hidden_dim))
         self.feature_input = build_feature_input(self.feature_dim, **vars(arguments.input))
+        self.temporal_encoder = self._build_encoder(arguments)
+        self.mlp_head = build_head(self.temporal_encoder.state_dim, arguments.head, arguments.num_classes)
+        self.statistics_skip: StatisticsSkip | None = None
+        if arguments.head.skip:
+            self.statistics_skip = StatisticsSkip(
+                self.feature_dim, arguments.num_classes, takes_zeros=self.feature_input is not None
+            )
+
+    def _build_encoder(self, arguments: VTNArguments) -> TemporalEncoder:
+        """Builds the temporal encoder for the features that ``feature_input`` returns."""
+        config = arguments.encoder
         width = self.feature_dim if self.feature_input is None else self.feature_input.width
         in_sequence = arguments.fusion.kind == "sequence"
-        self.temporal_encoder = TemporalEncoder(
+        encoder = TemporalEncoder(
             feature_dim=width,
             hidden_dim=config.hidden_dim,
             num_layers=config.num_layers,
@@ -130,22 +133,16 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
             takes_zeros=self.feature_input is not None,
         )
         if arguments.input.standardize:
-            _scale_projection(self.temporal_encoder)
+            encoder.scale_projection()
         if config.checkpoint:
-            start_from_longformer(self.temporal_encoder, config.checkpoint)
-        self.mlp_head = build_head(self.temporal_encoder.state_dim, arguments.head, arguments.num_classes)
-        self.statistics_skip: StatisticsSkip | None = None
-        if arguments.head.skip:
-            self.statistics_skip = StatisticsSkip(
-                self.feature_dim, arguments.num_classes, takes_zeros=self.feature_input is not None
-            )
+            start_from_longformer(encoder, config.checkpoint)
+        return encoder
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Maps features (B, T, F) or (B, T, M, F) to logits (B, K), see :meth:`FrameModel.classify`."""
-        check_sequence(features, positions, mask, self.feature_shape)
-        prepared = self._prepare(features, mask)
+        prepared = self._prepare(features, positions, mask)
         logits = self.mlp_head(self._encode_prepared(prepared, features, positions, mask))
         return logits if self.statistics_skip is None else logits + self.statistics_skip(prepared, mask)
 
@@ -161,22 +158,25 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
                 evaluation mode for features that are not finite. In training mode these give a result that
                 is not finite.
         """
-        check_sequence(features, positions, mask, self.feature_shape)
-        return self._encode_prepared(self._prepare(features, mask), features, positions, mask)
+        return self._encode_prepared(self._prepare(features, positions, mask), features, positions, mask)
 
-    def _prepare(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        """Returns the standardised features; the given ones where the model uses them as they are."""
+    def _prepare(self, features: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Checks features and returns them standardised, or as they are where the model uses them so."""
+        check_sequence(features, positions, mask, self.feature_shape)
         return features if self.feature_input is None else self.feature_input.prepare(features, mask)
 
     def _encode_prepared(
         self, prepared: Tensor, features: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
         """Returns the state of a clip; ``features`` are those given by the caller, for messages."""
-        inputs = prepared if self.feature_input is None else self.feature_input(prepared, mask)
-        state = self.temporal_encoder(inputs, self.cls_token, positions, mask)
+        state = self.temporal_encoder(self._inputs_of(prepared, mask), self.cls_token, positions, mask)
         if not self.training:
             check_state(state, features, mask, positions)
         return state
+
+    def _inputs_of(self, prepared: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns prepared features as the temporal encoder takes them."""
+        return prepared if self.feature_input is None else self.feature_input(prepared, mask)
 
     def adapt_weight(self, name: str, weight: Tensor, shape: torch.Size) -> Tensor | str:
         """Returns a position table with another number of rows, if ``encoder.adapt_positions`` is True.
@@ -252,9 +252,7 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
 
     def _encoder_inputs(self, features: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
         """Returns the features as the temporal encoder takes them."""
-        check_sequence(features, positions, mask, self.feature_shape)
-        inputs = self._prepare(features, mask)
-        return inputs if self.feature_input is None else self.feature_input(inputs, mask)
+        return self._inputs_of(self._prepare(features, positions, mask), mask)
 
     def describe_states(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
@@ -297,13 +295,3 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
             "temporal_encoder.fusion.queries",
         }
         return (own | super().no_weight_decay()) & {name for name, _ in self.named_parameters()}
-
-
-def _scale_projection(encoder: TemporalEncoder) -> None:
-    """Initialises the projection so that standardised features of any width have deviation 1 after it.
-
-    BERT's deviation of 0.02 does the same for a width of 2,500; a few channels would vanish beside positions.
-    """
-    projection = getattr(encoder, "feature_projection", None)
-    if projection is not None:
-        nn.init.normal_(projection.weight, std=projection.in_features**-0.5)

@@ -11,7 +11,7 @@ from torch import nn
 from slowfast.checkpoint.data_fingerprint import fingerprint, former_fingerprint
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState
-from slowfast.checkpoint.writer import CheckpointWriter
+from slowfast.checkpoint.writer import build_checkpoint_writer
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import find_class_names, named_classes
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
@@ -22,17 +22,17 @@ from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
-from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.speed.cores import cores_of
 from slowfast.engine.speed.monitor import HeadroomMonitor
 from slowfast.engine.test import check_test_data
 from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.diagnosis import build_stall_detector
-from slowfast.engine.training.failure_budget import FailureBudget
+from slowfast.engine.training.failure_budget import build_failure_budget
 from slowfast.engine.training.feature_statistics import set_feature_statistics
-from slowfast.engine.training.model_selection import ModelSelection
-from slowfast.engine.training.schedule import Schedule
+from slowfast.engine.training.model_selection import build_model_selection
+from slowfast.engine.training.schedule import Schedule, build_schedule
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
 from slowfast.engine.training.training_run import TrainingRun
@@ -78,25 +78,18 @@ def build_training_run(
     global_batch = choose_global_batch(cfg, world, saved)
     batch_size = global_batch // world.size
     dataset, loader = _build_data(cfg, model, world, batch_size)
-    schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
+    schedule = build_schedule(cfg, steps_per_epoch=len(loader))
     scale = _choose_lr_scale(cfg, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
     if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
-        mean, std = frame_normalization(cfg, model)
-        set_feature_statistics(
-            model, loader, world, mean=mean, std=std, precision=precision, interrupt=interrupt
-        )
-    _log_setup(cfg, world, precision, batch_size=batch_size, steps_per_epoch=len(loader), scale=scale)
-    if left_out := describe_left_out(loader.batch_sampler, len(dataset)):
-        logger.info("%s", left_out)
+        _set_feature_statistics(cfg, model, loader, world, precision, interrupt)
+    _log_setup(cfg, world, precision, loader, batch_size=batch_size, scale=scale)
     # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
     step = _build_step(cfg, model, dataset, world, precision, parallelism)
     evaluated.use(step.average if evaluates_average(cfg) else None)
-    evaluator = build_evaluator(cfg, "val", evaluated.network, world, interrupt)
-    if cfg.TEST.ENABLE:
-        check_test_data(cfg, evaluated.network, world, interrupt)
+    evaluator = _build_evaluator(cfg, evaluated.network, world, interrupt)
     return TrainingRun(
         step=step,
         loader=loader,
@@ -107,9 +100,9 @@ def build_training_run(
         lr_policy=build_lr_policy(cfg, scale),
         identity=_build_identity(cfg, dataset, global_batch, scale, saved),
         log=_build_log(cfg, schedule, world, loader, trackers or Trackers()),
-        failure_budget=_build_failure_budget(cfg, dataset, world),
-        writer=_build_writer(cfg, world),
-        selection=_build_selection(cfg),
+        failure_budget=build_failure_budget(cfg, dataset, world),
+        writer=build_checkpoint_writer(cfg, world),
+        selection=build_model_selection(cfg),
         stall_detector=build_stall_detector(
             cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
         ),
@@ -158,6 +151,26 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
     return dataset, loader
 
 
+def _set_feature_statistics(
+    cfg: CfgNode,
+    model: nn.Module,
+    loader: ClipLoader,
+    world: World,
+    precision: Precision,
+    interrupt: Interrupt,
+) -> None:
+    mean, std = frame_normalization(cfg, model)
+    set_feature_statistics(model, loader, world, mean=mean, std=std, precision=precision, interrupt=interrupt)
+
+
+def _build_evaluator(cfg: CfgNode, model: nn.Module, world: World, interrupt: Interrupt) -> SplitEvaluator:
+    """Builds the evaluator of the validations, and checks the data of the test that follows the training."""
+    evaluator = build_evaluator(cfg, "val", model, world, interrupt)
+    if cfg.TEST.ENABLE:
+        check_test_data(cfg, model, world, interrupt)
+    return evaluator
+
+
 def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:
     """Returns the factor of the learning rates: that of the first start, unless its key was changed since."""
     if saved is not None:
@@ -194,19 +207,10 @@ def _build_class_names(cfg: CfgNode) -> tuple[str, ...]:
     return named_classes(find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, classes), classes)
 
 
-def _build_failure_budget(cfg: CfgNode, dataset: ViewDataset, world: World) -> FailureBudget:
-    return FailureBudget(
-        max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
-        max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
-        paths=dataset.paths,
-        world=world,
-    )
-
-
 def _log_setup(
-    cfg: CfgNode, world: World, precision: Precision, *, batch_size: int, steps_per_epoch: int, scale: float
+    cfg: CfgNode, world: World, precision: Precision, loader: ClipLoader, *, batch_size: int, scale: float
 ) -> None:
-    """Logs the size of a step; ``batch_size`` is the clips of each process."""
+    """Logs the size of a step and of an epoch; ``batch_size`` is the clips of each process."""
     micro_batches = cfg.TRAIN.GRAD_ACCUM_STEPS
     logger.info(
         "training: %s per step = %s × %d%s; %s per epoch; %s",
@@ -214,32 +218,13 @@ def _log_setup(
         counted(world.size, "process", "processes"),
         batch_size,
         f", in {micro_batches} micro-batches" if micro_batches > 1 else "",
-        counted(steps_per_epoch, "step"),
+        counted(len(loader), "step"),
         precision,
     )
     if scale != 1:
         logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
-
-
-def _build_writer(cfg: CfgNode, world: World) -> CheckpointWriter:
-    """Builds the writer of checkpoints; only rank 0 decides when a checkpoint within an epoch is due."""
-    return CheckpointWriter(
-        cfg.OUTPUT_DIR,
-        minutes=cfg.TRAIN.CHECKPOINT_MINUTES if world.is_main else 0.0,
-        steps=cfg.TRAIN.CHECKPOINT_STEPS if world.is_main else 0,
-        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
-        best_metric=cfg.TRAIN.BEST_METRIC,
-    )
-
-
-def _build_selection(cfg: CfgNode) -> ModelSelection:
-    train = cfg.TRAIN
-    return ModelSelection(
-        train.BEST_METRIC,
-        patience=train.PATIENCE,
-        min_improvement=train.MIN_IMPROVEMENT,
-        saves_best=bool(train.PATIENCE or train.BEST_METRIC) or cfg.TEST.WEIGHTS == "best",
-    )
+    if left_out := describe_left_out(loader.batch_sampler, len(loader.dataset)):
+        logger.info("%s", left_out)
 
 
 def _build_step(
@@ -269,16 +254,6 @@ def _build_step(
         network=network,
         micro_batches=cfg.TRAIN.GRAD_ACCUM_STEPS,
         average=build_average(cfg, model),
-    )
-
-
-def _build_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> Schedule:
-    return Schedule(
-        max_epoch=cfg.SOLVER.MAX_EPOCH,
-        steps_per_epoch=steps_per_epoch,
-        max_steps=cfg.TRAIN.MAX_STEPS,
-        eval_period=cfg.TRAIN.EVAL_PERIOD,
-        checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
     )
 
 

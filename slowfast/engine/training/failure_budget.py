@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fvcore.common.config import CfgNode
+
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.datasets.clip import Batch, BrokenVideo
+from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.training.train_step import StepResult
 from slowfast.engine.training.training_log import describe_broken
@@ -128,3 +131,13 @@ class FailureBudget:
                 f"SOLVER.MAX_SKIPPED_STEPS allows; the first: {self.first_skipped}. Lower SOLVER.BASE_LR, "
                 "set SOLVER.CLIP_GRAD_L2NORM, or check these videos"
             )
+
+
+def build_failure_budget(cfg: CfgNode, dataset: ViewDataset, world: World) -> FailureBudget:
+    """Builds the budget of a configuration for the videos of a training set."""
+    return FailureBudget(
+        max_broken=cfg.DATA.MAX_BROKEN_FRACTION * dataset.num_videos,
+        max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
+        paths=dataset.paths,
+        world=world,
+    )

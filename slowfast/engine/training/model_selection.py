@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fvcore.common.config import CfgNode
+
 from slowfast.checkpoint.best import badness, compared_metric
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.log import get_logger
@@ -127,3 +129,14 @@ class ModelSelection:
             f"(1.96 √(2 p (1 − p) / V) with p = {p:.2f}); {wanted:g} points need {needed} videos. Use more "
             "videos for validation, or folds (`slowfast prepare split --folds`)"
         )
+
+
+def build_model_selection(cfg: CfgNode) -> ModelSelection:
+    """Builds the selection that the section ``TRAIN`` of a configuration describes."""
+    train = cfg.TRAIN
+    return ModelSelection(
+        train.BEST_METRIC,
+        patience=train.PATIENCE,
+        min_improvement=train.MIN_IMPROVEMENT,
+        saves_best=bool(train.PATIENCE or train.BEST_METRIC) or cfg.TEST.WEIGHTS == "best",
+    )

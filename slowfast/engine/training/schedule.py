@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fvcore.common.config import CfgNode
+
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.errors import counted
 
@@ -57,3 +59,14 @@ class Schedule:
     def saves_at(self, progress: TrainingProgress) -> bool:
         """Returns whether a checkpoint is due at ``progress``; always at the end of the run."""
         return progress >= self.end or (progress.step == 0 and progress.epoch % self.checkpoint_period == 0)
+
+
+def build_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> Schedule:
+    """Builds the schedule of a configuration for epochs of that many steps."""
+    return Schedule(
+        max_epoch=cfg.SOLVER.MAX_EPOCH,
+        steps_per_epoch=steps_per_epoch,
+        max_steps=cfg.TRAIN.MAX_STEPS,
+        eval_period=cfg.TRAIN.EVAL_PERIOD,
+        checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
+    )

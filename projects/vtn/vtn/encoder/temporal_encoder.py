@@ -109,6 +109,16 @@ class TemporalEncoder(nn.Module):
             self.spatial_positions = nn.Parameter(torch.randn(tokens_per_frame, hidden_dim) * 0.02)
         self.apply(_initialize)
 
+    def scale_projection(self) -> None:
+        """Initialises the projection so that standardised features of any width have deviation 1 after it.
+
+        BERT's deviation of 0.02 does the same for a width of 2,500; a few channels would vanish beside
+        positions.
+        """
+        if hasattr(self, "feature_projection"):
+            projection = self.feature_projection
+            nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
+
     @property
     def layers(self) -> list[EncoderLayer]:
         """Returns the L layers in order."""
