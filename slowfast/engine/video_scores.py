@@ -5,7 +5,6 @@ V videos with scores, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from slowfast.datasets.clip import BrokenVideo
+from slowfast.engine.class_intervals import class_intervals
 from slowfast.errors import DataError
 from slowfast.metrics import (
     BOOTSTRAP_SAMPLES,
@@ -177,15 +177,8 @@ class VideoScores:
             return {"map": interval.unless_limits_agree()}
         predicted, labels = self.predicted, self.labels.astype(np.int64)
         found = {"top1_acc": accuracy_interval(predicted == labels, self.groups)}
-
-        def interval_of(metric: Callable[[NDArray[np.int64]], float]) -> Interval:
-            interval = bootstrap_interval(
-                lambda drawn: metric(confusion_matrix(predicted[drawn], labels[drawn], num_classes)), groups
-            )
-            return interval.unless_limits_agree()
-
-        found["balanced_acc"] = interval_of(balanced_accuracy)
-        found["macro_f1"] = interval_of(macro_f1)
+        for name, interval in class_intervals(predicted, labels, num_classes, groups).items():
+            found[name] = interval.unless_limits_agree()
         if "auroc" in self.class_metrics:
             margin, positive = self.scores[:, 1] - self.scores[:, 0], labels == 1
             interval = bootstrap_interval(lambda drawn: auroc(margin[drawn], positive[drawn]), groups)

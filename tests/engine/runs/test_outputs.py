@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -72,12 +73,27 @@ def test_mixed_precision_and_clipped_gradients_work_on_the_cpu(colour_videos: Pa
     assert all(loss > 0.7 for loss in losses)  # steps of at most 0.05 × 0.01 change little
 
 
+def be_killed_after_a_checkpoint(cfg: CfgNode) -> int:
+    """Runs until step 10, and on a slow disk until the first checkpoint is complete."""
+    kill = os.kill
+
+    def wait_and_kill(process: int, signum: int) -> None:
+        while not list(Path(cfg.OUTPUT_DIR, "checkpoints").glob("checkpoint*.pyth")):
+            time.sleep(0.01)
+        kill(process, signum)
+
+    os.kill = wait_and_kill
+    return run_with_signal(cfg, signal.SIGKILL, 10)
+
+
 def test_checkpoints_within_an_epoch_are_written_by_the_clock(
     unbroken: Path, colour_videos: Path, tmp_path: Path
 ) -> None:
     often = ("TRAIN.CHECKPOINT_MINUTES", 1e-9, "TRAIN.CHECKPOINT_PERIOD", 3)
-    code = run_forked(run_with_signal, tiny_config(colour_videos, tmp_path, *often), signal.SIGKILL, 10)
-    assert code == -signal.SIGKILL
+    assert (
+        run_forked(be_killed_after_a_checkpoint, tiny_config(colour_videos, tmp_path, *often))
+        == -signal.SIGKILL
+    )
     found = sorted(path.name for path in (tmp_path / "checkpoints").glob("*.pyth"))
     # Their number depends on the disk: a checkpoint is skipped while the previous one is being written.
     assert 1 <= len(found) <= 3
