@@ -92,7 +92,7 @@ def chunked_reference(encoder: TemporalEncoder, features: Tensor, cls: Tensor, c
             # [CLS] is token 0 of the span. Its distance to the frames does not matter, since it is always
             # in the window.
             span = torch.cat([tokens[:, :1], tokens[:, low:high]], dim=1)
-            real = torch.ones(1, span.shape[1], dtype=torch.bool)
+            real = span.new_ones(1, span.shape[1], dtype=torch.bool)
             stop = min(start + chunk, tokens.shape[1])
             frames = slice(1 + start - low, 1 + stop - low)
             contexts = reference_attention(span, layer.attention["self"], layer.num_heads, half, real)

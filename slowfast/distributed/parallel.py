@@ -122,6 +122,11 @@ def as_user_error(error: RuntimeError) -> TrainingError | None:
             "some parameters had no gradient in the last step, which DDP does not accept; set "
             f"PARALLEL.FIND_UNUSED_PARAMETERS True, or requires_grad False for them ({text.splitlines()[0]})"
         )
+    if "CUBLAS_WORKSPACE_CONFIG" in text:
+        return TrainingError(
+            "DETERMINISTIC = True: this process has multiplied matrices on the GPU before, which settles how "
+            "it does so; set the environment variable CUBLAS_WORKSPACE_CONFIG=:4096:8 before it starts"
+        )
     if "deterministic" in text and "implementation" in text:
         return TrainingError(
             f"DETERMINISTIC = True: an operation of the model has no deterministic implementation "

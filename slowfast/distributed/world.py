@@ -220,8 +220,8 @@ def join(world: World, store: dist.Store, *, backend: str = "nccl", timeout: flo
             timeout=datetime.timedelta(seconds=timeout + _SLACK_SECONDS),
         )
         # A first sum shows a broken network before the work begins, not in the first step. It is read,
-        # because a GPU's sum only enters a queue when it is called.
-        sums = [_sum_of_ones(device) for device in {world.device, CPU}]
+        # because a GPU's sum only enters a queue when it is called. All ranks must have the same order.
+        sums = [_sum_of_ones(device) for device in dict.fromkeys((CPU, world.device))]
     except (RuntimeError, ValueError) as error:
         raise DistributedError(
             f"rank {world.rank} of {world.size} reached rank 0, but not all other ranks ({error}); all ports "

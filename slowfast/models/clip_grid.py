@@ -116,17 +116,25 @@ class ClipGrid:
         """Returns the last clip whose first step is that step or an earlier one."""
         return max(0, (step - self.lead) // (self.hop // self.tubelet))
 
-    def step_positions(self, positions: Tensor | None, mask: Tensor | None, num_frames: int) -> Tensor:
+    def step_positions(
+        self,
+        positions: Tensor | None,
+        mask: Tensor | None,
+        num_frames: int,
+        device: torch.device | None = None,
+    ) -> Tensor:
         """Returns the positions (B, S) of the steps, the middle of first and last frame, rounded down.
 
         Args:
             positions: (B, T) of an integer dtype; None: 0 … T − 1.
             mask: (B, T) bool, True where a frame is real; None: all. Only real frames count.
             num_frames: T.
+            device: of the result where neither positions nor mask are given; None: the CPU.
         """
         if positions is None:
             shape = (1, num_frames) if mask is None else mask.shape
-            positions = torch.arange(num_frames, device=None if mask is None else mask.device).expand(shape)
+            device = device if mask is None else mask.device
+            positions = torch.arange(num_frames, device=device).expand(shape)
         frames = self._by_step(positions.long())  # (B, S, u); sums would overflow smaller dtypes
         if mask is None:
             return (frames[..., 0] + frames[..., -1]) // 2

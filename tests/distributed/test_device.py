@@ -208,6 +208,21 @@ def test_a_first_sum_that_does_not_arrive_is_an_error_and_not_a_later_hang() -> 
     assert run_all(_joins_without_a_sum, [(rank, address) for rank in range(2)]) == [0, 0]
 
 
+def test_all_ranks_try_their_devices_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank that waits for the sum of the GPUs, and one that waits for that of the CPUs, wait for ever."""
+    tried: list[str] = []
+
+    def sum_of_ones(device: torch.device) -> float:
+        tried.append(device.type)
+        return 8.0
+
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(world_module, "_sum_of_ones", sum_of_ones)
+    for rank in range(8):
+        join(World(rank, 8, rank, 8, torch.device("cuda", rank)), dist.HashStore())
+    assert tried == ["cpu", "cuda"] * 8
+
+
 def _synchronizes(world: World) -> int:
     """Counts the waits for the device at the end of what all ranks take part in."""
     waits: list[str] = []

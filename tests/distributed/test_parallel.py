@@ -15,7 +15,12 @@ from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.clip import ClipBatch
 from slowfast.distributed.dtensor import to_full
-from slowfast.distributed.parallel import Parallelism, distribute, synchronize_batch_norms
+from slowfast.distributed.parallel import (
+    Parallelism,
+    as_user_error,
+    distribute,
+    synchronize_batch_norms,
+)
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.run import run
@@ -290,3 +295,12 @@ def _has_rank_0s_statistics(world: World) -> int:
 def test_all_ranks_evaluate_with_the_statistics_that_are_saved() -> None:
     """Batch norms count what their own rank saw; unlike weights, these statistics differ between ranks."""
     assert run_ranks(_has_rank_0s_statistics, 2) == [0, 0]
+
+
+def test_a_gpu_that_was_used_before_a_deterministic_run_is_an_error_with_the_remedy() -> None:
+    """As in a notebook: torch reads the variable once, at the first product of the process."""
+    text = "Deterministic behavior was enabled, but … you must set … CUBLAS_WORKSPACE_CONFIG=:4096:8"
+    error = as_user_error(RuntimeError(text))
+    assert "DETERMINISTIC = True: this process has multiplied matrices on the GPU before" in str(error)
+    assert "CUBLAS_WORKSPACE_CONFIG=:4096:8 before it starts" in str(error)
+    assert as_user_error(RuntimeError("shapes do not fit")) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import torch
 
 from slowfast.distributed.device import accelerator, choose_device, count_accelerators, is_cpu
 from tests.support.golden_cases import Golden, load_golden
+
+# For the deterministic runs. Torch reads it once, at the first matrix product of the process. The workspace has
+# the size that it has on an H100 anyway.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,7 +16,9 @@ from tests.support import tiny
 from tests.support.run_results import assert_same_metrics
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 
-VTN = (*SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3, "TEST.ENABLE", False)
+VTN = (
+    *SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3, "TEST.ENABLE", False, "MATMUL_PRECISION", "highest",
+)  # fmt: skip
 # A backbone with batch norms.
 RESNET = (*VTN, "VTN.BACKBONE.NAME", "test_resnet", "VTN.BACKBONE.ARGS", {})
 

@@ -84,9 +84,8 @@ class FrameModel(BackboneModel):
         """
         features = self.encode_frames(frames, mask)
         if self.clip_grid is not None:
-            positions = self.clip_grid.step_positions(positions, mask, frames.shape[2]).expand(
-                len(frames), -1
-            )
+            steps = self.clip_grid.step_positions(positions, mask, frames.shape[2], frames.device)
+            positions = steps.expand(len(frames), -1)
             mask = self.clip_grid.step_mask(mask)
         return self.classify(features, positions, mask)
 

@@ -147,7 +147,8 @@ class VideoStream:
             raise InputError(f"features have shape {tuple(features.shape)}: must be (frames, {expected})")
         times, numbers = self._check_times(len(features), seconds, indices)
         self._note_times(times, numbers)
-        self._add(StreamRows(features.detach(), times, numbers, times, numbers))
+        features = features.detach().to(device_of(self.model))  # beside those of pushed frames
+        self._add(StreamRows(features, times, numbers, times, numbers))
 
     def follow(self, source: Iterable[tuple[np.ndarray, Times]]) -> Generator[float, None, None]:
         """Pushes each (frames, seconds) of a source; yields the time of the newest frame after each push.
