@@ -19,7 +19,13 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
 from slowfast.log import CountOf, get_logger, log_json_stats
-from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of, feature_shape_of, memory_remedies
+from slowfast.models.capabilities import (
+    FillsShortClips,
+    FrameByFrameModel,
+    clip_grid_of,
+    feature_shape_of,
+    memory_remedies,
+)
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction
@@ -106,6 +112,7 @@ def build_evaluator(
         world_size=world.size,
         batch_size=section.BATCH_SIZE // world.local_size,
         pin_memory=uses_pinned_memory(world.device),
+        by_length=isinstance(model, FillsShortClips),
     )
     mean, std = frame_normalization(cfg, model)
     evaluate_split = functools.partial(

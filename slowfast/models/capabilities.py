@@ -49,6 +49,20 @@ class VideoModel(Protocol):
 
 
 @runtime_checkable
+class FillsShortClips(Protocol):
+    """A model that cannot leave out frames: the last frame of a shorter clip is repeated instead.
+
+    In evaluation, clips of different lengths are in different batches, so that scores do not depend on the
+    batch.
+
+    Attributes:
+        filled_frames: number of frames to which all shorter clips are filled.
+    """
+
+    filled_frames: int
+
+
+@runtime_checkable
 class FrameByFrameModel(VideoModel, Protocol):
     """A model that encodes each frame on its own first. Long videos are encoded in chunks."""
 

@@ -123,8 +123,8 @@ def device_of(model: FrameModel) -> torch.device:
 def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the starts and ends (W,) of the windows of a video, in seconds.
 
-    Windows start at multiples of ``stride`` until the end of the video is reached. A last window that would be
-    shorter than half of ``seconds`` has too few frames to be scored: it becomes a part of the window before
+    Windows start at multiples of ``stride`` until the end of the video is reached. A last window that would
+    be shorter than half of ``seconds`` has too few frames to be scored: it becomes a part of the window before
     it, or is left out where ``stride`` leaves gaps between windows.
 
     >>> starts, ends = window_spans(9.04, 4.0, 4.0)
