@@ -13,7 +13,7 @@ from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState
 from slowfast.checkpoint.writer import CheckpointWriter
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.class_names import find_class_names, named_classes
+from slowfast.datasets.class_names import find_class_names
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.loading.samplers import describe_left_out
 from slowfast.datasets.video_dataset import ViewDataset
@@ -115,7 +115,9 @@ def build_training_run(
         ),
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
         output_dir=cfg.OUTPUT_DIR,
-        class_names=_build_class_names(cfg),
+        class_names=find_class_names(
+            cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES
+        ),
         world=world,
         interrupt=interrupt,
     )
@@ -187,11 +189,6 @@ def _build_identity(
         scale,
         former_fingerprint(dataset, saved.data_fingerprint if saved else ""),
     )
-
-
-def _build_class_names(cfg: CfgNode) -> tuple[str, ...]:
-    classes = cfg.MODEL.NUM_CLASSES
-    return named_classes(find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, classes), classes)
 
 
 def _build_failure_budget(cfg: CfgNode, dataset: ViewDataset, world: World) -> FailureBudget:
