@@ -12,7 +12,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.loading.loader import build_loader
+from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.device import device_errors, uses_pinned_memory
 from slowfast.distributed.world import World
@@ -84,27 +84,25 @@ class SplitEvaluator:
         return evaluation
 
 
-def build_evaluator(
-    cfg: CfgNode, split: str, model: Any, world: World, interrupt: Interrupt, *, frame_order: str = ""
-) -> SplitEvaluator:
-    """Builds the evaluation of ``model`` on ``split`` (``val`` or ``test``).
+def build_evaluation_loader(
+    cfg: CfgNode, split: str, model: Any, world: World, *, dataset: ViewDataset | None = None
+) -> ClipLoader:
+    """Reads the list of ``split`` (``val`` or ``test``), and builds the loader of this process's views.
 
     Args:
-        model: a :class:`slowfast.models.capabilities.VideoModel` on the device of ``world``.
-        interrupt: ends an evaluation after a signal.
-        frame_order: see :func:`slowfast.datasets.build.build_dataset`.
+        model: see :func:`build_evaluator`; another one of the same class may be evaluated.
+        dataset: used in place of that of the configuration.
     """
     section = cfg.TRAIN if split == "val" else cfg.TEST
-    dataset = build_dataset(
+    dataset = dataset or build_dataset(
         cfg,
         split,
         position_rate=model.position_rate,
         streamed_views=isinstance(model, FrameByFrameModel),
         feature_shape=feature_shape_of(model),
         clip_grid=clip_grid_of(model),
-        frame_order=frame_order,
     )
-    loader = build_loader(
+    return build_loader(
         cfg,
         dataset,
         split,
@@ -114,10 +112,29 @@ def build_evaluator(
         pin_memory=uses_pinned_memory(world.device),
         by_length=isinstance(model, FillsShortClips),
     )
+
+
+def build_evaluator(
+    cfg: CfgNode,
+    split: str,
+    model: Any,
+    world: World,
+    interrupt: Interrupt,
+    *,
+    loader: ClipLoader | None = None,
+) -> SplitEvaluator:
+    """Builds the evaluation of ``model`` on ``split`` (``val`` or ``test``).
+
+    Args:
+        model: a :class:`slowfast.models.capabilities.VideoModel` on the device of ``world``.
+        interrupt: ends an evaluation after a signal.
+        loader: the result of :func:`build_evaluation_loader`; None: it is built here.
+    """
+    loader = loader or build_evaluation_loader(cfg, split, model, world)
     mean, std = frame_normalization(cfg, model)
     evaluate_split = functools.partial(
         evaluate,
-        network_for(model, dataset, mean=mean, std=std),
+        network_for(model, loader.dataset, mean=mean, std=std),
         loader,
         num_classes=cfg.MODEL.NUM_CLASSES,
         ensemble=cfg.DATA.ENSEMBLE_METHOD,
@@ -130,9 +147,10 @@ def build_evaluator(
         interrupt=interrupt,
     )
     _check_scores(cfg)
+    section = "TRAIN" if split == "val" else "TEST"
     return SplitEvaluator(
         split,
-        dataset,
+        loader.dataset,
         len(loader),
         evaluate_split,
         cfg.LOG_PERIOD,
@@ -140,7 +158,7 @@ def build_evaluator(
         world.device,
         (
             *memory_remedies(model, training=False),
-            f"{'TRAIN' if split == 'val' else 'TEST'}.BATCH_SIZE below {section.BATCH_SIZE}",
+            f"{section}.BATCH_SIZE below {cfg[section].BATCH_SIZE}",
             f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}",
         ),
     )

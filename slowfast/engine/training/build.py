@@ -22,7 +22,7 @@ from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
-from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.speed.cores import cores_of
 from slowfast.engine.speed.monitor import HeadroomMonitor
@@ -78,6 +78,11 @@ def build_training_run(
     global_batch = choose_global_batch(cfg, world, saved)
     batch_size = global_batch // world.size
     dataset, loader = _build_data(cfg, model, world, batch_size)
+    # All lists are checked before the statistics of the training features, which may take long.
+    val_loader = build_evaluation_loader(cfg, "val", model, world)
+    if cfg.TEST.ENABLE:
+        check_test_data(cfg, model, world, interrupt)
+    class_names = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
     schedule = _build_schedule(cfg, steps_per_epoch=len(loader))
     scale = _choose_lr_scale(cfg, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
@@ -94,9 +99,7 @@ def build_training_run(
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
     step = _build_step(cfg, model, dataset, world, precision, parallelism)
     evaluated.use(step.average if evaluates_average(cfg) else None)
-    evaluator = build_evaluator(cfg, "val", evaluated.network, world, interrupt)
-    if cfg.TEST.ENABLE:
-        check_test_data(cfg, evaluated.network, world, interrupt)
+    evaluator = build_evaluator(cfg, "val", evaluated.network, world, interrupt, loader=val_loader)
     return TrainingRun(
         step=step,
         loader=loader,
@@ -115,9 +118,7 @@ def build_training_run(
         ),
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
         output_dir=cfg.OUTPUT_DIR,
-        class_names=find_class_names(
-            cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES
-        ),
+        class_names=class_names,
         world=world,
         interrupt=interrupt,
     )
