@@ -176,7 +176,6 @@ def build_dataset(
     streamed_views: bool = False,
     feature_shape: tuple[int, ...] | None = None,
     clip_grid: ClipGrid | None = None,
-    frame_order: str = "",
 ) -> ViewDataset:
     """Builds the data set of a split ("train", "val", "test").
 
@@ -186,8 +185,6 @@ def build_dataset(
             not decoded, and their items are :class:`slowfast.datasets.clip.StreamedClip`.
         feature_shape: shape (F,) or (M, F) of a frame's features in the model, for data sets of features.
         clip_grid: clips and time steps of a model that encodes clips; None: single frames.
-        frame_order: order of the frames of each view, see
-            :func:`slowfast.datasets.views.frame_order.order_frames`; empty: as configured.
 
     Returns:
         A :class:`VideoDataset`; for a user's data set of clips a :class:`MapDataset`.
@@ -199,7 +196,7 @@ def build_dataset(
     """
     annotations = _build_registered(cfg, split)
     if not isinstance(annotations, Annotations):
-        return _adapt_map_dataset(cfg, split, annotations, position_rate, frame_order)
+        return _adapt_map_dataset(cfg, split, annotations, position_rate)
     scheme = build_views(cfg, split)
     if annotations.features:
         source = "feature_files"
@@ -220,7 +217,7 @@ def build_dataset(
         num_crops=scheme.num_crops,
         substitute=split == "train",
         seed=cfg.RNG_SEED,
-        frame_order=frame_order or _configured_order(cfg, split),
+        frame_order=_configured_order(cfg, split),
         reverse_channels=cfg.DATA.REVERSE_INPUT_CHANNEL and built.features is None,
         make_clip=built.make_clip,
         features=built.features,
@@ -231,9 +228,7 @@ def _configured_order(cfg: CfgNode, split: str) -> str:
     return SHUFFLED if split == "test" and cfg.TEST.SHUFFLE_FRAMES else GIVEN
 
 
-def _adapt_map_dataset(
-    cfg: CfgNode, split: str, dataset: Any, position_rate: float | None, frame_order: str
-) -> MapDataset:
+def _adapt_map_dataset(cfg: CfgNode, split: str, dataset: Any, position_rate: float | None) -> MapDataset:
     if cfg.DATA.FEATURES:
         raise ConfigError(
             f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: must be '', because {_describe_choice(cfg, split)} is a "
@@ -260,7 +255,7 @@ def _adapt_map_dataset(
         std=cfg.DATA.STD,
         substitute=split == "train",
         seed=cfg.RNG_SEED,
-        frame_order=frame_order or _configured_order(cfg, split),
+        frame_order=_configured_order(cfg, split),
     )
 
 

@@ -59,24 +59,26 @@ def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLA
     return ordered
 
 
-def find_class_names(path: str, data_dir: str, num_classes: int) -> str:
-    """Returns the file of class names: ``path``, else ``classes.json`` in the folder of the lists.
+def find_class_names(path: str, data_dir: str, num_classes: int) -> tuple[str, ...]:
+    """Returns the K names in the file ``path``, else in ``classes.json`` in the folder of the lists, else ().
 
-    That file is not used, and a warning says why, where it does not name K classes.
+    The latter file is not used, and a warning says why, where it does not name K classes.
 
     Args:
         path: ``DATA.CLASS_NAMES``.
         data_dir: ``DATA.PATH_TO_DATA_DIR``.
+
+    Raises:
+        ConfigError: for a file ``path`` that does not name K classes.
     """
     beside = Path(data_dir, CLASSES_FILE)
     if path or not data_dir or not beside.is_file():
-        return path
+        return named_classes(path, num_classes)
     try:
-        read_class_names(beside, num_classes)
+        return named_classes(beside, num_classes)
     except ConfigError as error:
         logger.warning("class names: %s is not used; %s", beside, error)
-        return ""
-    return str(beside)
+        return ()
 
 
 def named_classes(path: str | Path, num_classes: int) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ def choose_class_names(path: str, stored: Sequence[Any], num_classes: int, data_
     """
     if not path and len(stored) == num_classes:
         return [str(name) for name in stored]
-    return read_class_names(find_class_names(path, data_dir, num_classes), num_classes)
+    return list(find_class_names(path, data_dir, num_classes)) or read_class_names("", num_classes)
 
 
 def build_class_names(cfg: CfgNode, stored: Sequence[Any] = ()) -> list[str]:

@@ -60,13 +60,22 @@ class Clip:
     view_id: int = 0
     broken: tuple[BrokenVideo, ...] = ()
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, H, W)."""
+        return tuple(self.frames.shape[1:])
+
     def reordered(self, order: Tensor) -> Clip:
         """Returns the clip with frame ``order[i]`` at index i; the positions keep their order."""
         return replace(self, frames=self.frames[:, order])
 
     @staticmethod
     def collate(
-        clips: Sequence[Clip], broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
+        clips: Sequence[Clip],
+        broken: Sequence[BrokenVideo] = (),
+        streamed: Sequence[StreamedClip] = (),
+        *,
+        is_continued: bool = False,
     ) -> ClipBatch:
         """Returns a batch; shorter clips are padded with zeros and masked.
 
@@ -99,19 +108,8 @@ class Clip:
             **collate_common(clips, lengths),
             broken=tuple(broken),
             streamed=tuple(streamed),
+            is_continued=is_continued,
         )
-
-    @staticmethod
-    def collate_by_size(
-        clips: Sequence[Clip], broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
-    ) -> list[ClipBatch]:
-        """Returns one batch for each size of frames, at least one; see :meth:`ReadClip.collate_by_size`."""
-        groups: dict[tuple[int, ...], list[Clip]] = {}
-        for clip in clips:
-            groups.setdefault(tuple(clip.frames.shape[2:]), []).append(clip)
-        *others, last = [*groups.values()] or [[]]
-        batches = [Clip.collate(group)._replace(is_continued=True) for group in others]
-        return [*batches, Clip.collate(last, broken, streamed)]
 
 
 @dataclass(frozen=True)
@@ -135,22 +133,24 @@ class ReadClip(Protocol):
     @property
     def broken(self) -> tuple[BrokenVideo, ...]: ...
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """T, then the size of the frames; of features, which have one size, T alone."""
+        ...
+
     def reordered(self, order: Tensor) -> Self:
         """Returns the clip with its frames in another order; the positions keep theirs."""
         ...
 
     @staticmethod
     def collate(
-        clips: Any, broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
+        clips: Any,
+        broken: Sequence[BrokenVideo] = (),
+        streamed: Sequence[StreamedClip] = (),
+        *,
+        is_continued: bool = False,
     ) -> Batch:
-        """Returns a batch of clips of this type."""
-        ...
-
-    @staticmethod
-    def collate_by_size(
-        clips: Any, broken: Sequence[BrokenVideo] = (), streamed: Sequence[StreamedClip] = ()
-    ) -> Sequence[Batch]:
-        """Returns the clips in batches of frames of one size; all but the last have ``is_continued`` True."""
+        """Returns a batch of clips of this type; for ``is_continued`` see :class:`ClipBatch`."""
         ...
 
 
@@ -204,8 +204,8 @@ class ClipBatch(NamedTuple):
         view_id: (B,) int64.
         broken: videos found unusable while this batch was built.
         streamed: views of the batch that are not in ``frames``; the model reads them chunk by chunk.
-        is_continued: whether the next batch belongs to the same step of the loader; its frames have another
-            size.
+        is_continued: whether the next batch belongs to the same step of the loader; its clips have another
+            shape.
     """
 
     frames: Tensor

@@ -5,11 +5,12 @@ N videos, K classes, T frames, H W pixels.
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,13 @@ class ViewDataset(Dataset[Item]):
     def shards(self) -> ShardOrder | None:
         """The tar archives that contain the videos; None for files."""
         return None
+
+    def in_order(self, frame_order: str) -> Self:
+        """Returns a data set of the same views, their frames in another order; it has no banned videos."""
+        other = copy.copy(self)
+        other._frame_order = frame_order
+        other.quarantine = Quarantine(self.num_videos)
+        return other
 
     def find_same_file(self, video_id: int) -> NDArray[np.int64]:
         """Returns all videos that are read from the file of one, itself included; by default only itself."""

@@ -13,14 +13,20 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config.derived import split_section
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.loading.loader import build_loader
+from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.device import device_errors, uses_pinned_memory
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.interrupt import Interrupt
 from slowfast.log import CountOf, get_logger, log_json_stats
-from slowfast.models.capabilities import FrameByFrameModel, clip_grid_of, feature_shape_of, memory_remedies
+from slowfast.models.capabilities import (
+    FillsShortClips,
+    FrameByFrameModel,
+    clip_grid_of,
+    feature_shape_of,
+    memory_remedies,
+)
 from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction
@@ -79,28 +85,25 @@ class SplitEvaluator:
         return evaluation
 
 
-def build_evaluator(
-    cfg: CfgNode, split: str, model: Any, world: World, interrupt: Interrupt, *, frame_order: str = ""
-) -> SplitEvaluator:
-    """Builds the evaluation of ``model`` on ``split`` (``val`` or ``test``).
+def build_evaluation_loader(
+    cfg: CfgNode, split: str, model: Any, world: World, *, dataset: ViewDataset | None = None
+) -> ClipLoader:
+    """Reads the list of ``split`` (``val`` or ``test``), and builds the loader of this process's views.
 
     Args:
-        model: a :class:`slowfast.models.capabilities.VideoModel` on the device of ``world``.
-        interrupt: ends an evaluation after a signal.
-        frame_order: see :func:`slowfast.datasets.build.build_dataset`.
+        model: see :func:`build_evaluator`; another one of the same class may be evaluated.
+        dataset: used in place of that of the configuration.
     """
-    section = split_section(split)
-    views_per_step = cfg[section].BATCH_SIZE
-    dataset = build_dataset(
+    views_per_step = cfg[split_section(split)].BATCH_SIZE
+    dataset = dataset or build_dataset(
         cfg,
         split,
         position_rate=model.position_rate,
         streamed_views=isinstance(model, FrameByFrameModel),
         feature_shape=feature_shape_of(model),
         clip_grid=clip_grid_of(model),
-        frame_order=frame_order,
     )
-    loader = build_loader(
+    return build_loader(
         cfg,
         dataset,
         split,
@@ -108,11 +111,31 @@ def build_evaluator(
         world_size=world.size,
         batch_size=views_per_step // world.local_size,
         pin_memory=uses_pinned_memory(world.device),
+        by_length=isinstance(model, FillsShortClips),
     )
+
+
+def build_evaluator(
+    cfg: CfgNode,
+    split: str,
+    model: Any,
+    world: World,
+    interrupt: Interrupt,
+    *,
+    loader: ClipLoader | None = None,
+) -> SplitEvaluator:
+    """Builds the evaluation of ``model`` on ``split`` (``val`` or ``test``).
+
+    Args:
+        model: a :class:`slowfast.models.capabilities.VideoModel` on the device of ``world``.
+        interrupt: ends an evaluation after a signal.
+        loader: the result of :func:`build_evaluation_loader`; None: it is built here.
+    """
+    loader = loader or build_evaluation_loader(cfg, split, model, world)
     mean, std = frame_normalization(cfg, model)
     evaluate_split = functools.partial(
         evaluate,
-        network_for(model, dataset, mean=mean, std=std),
+        network_for(model, loader.dataset, mean=mean, std=std),
         loader,
         num_classes=cfg.MODEL.NUM_CLASSES,
         ensemble=cfg.DATA.ENSEMBLE_METHOD,
@@ -125,9 +148,10 @@ def build_evaluator(
         interrupt=interrupt,
     )
     _check_scores(cfg)
+    section = split_section(split)
     return SplitEvaluator(
         split=split,
-        dataset=dataset,
+        dataset=loader.dataset,
         num_batches=len(loader),
         evaluate=evaluate_split,
         log_period=cfg.LOG_PERIOD,
@@ -135,7 +159,7 @@ def build_evaluator(
         device=world.device,
         memory_remedies=(
             *memory_remedies(model, training=False),
-            f"{section}.BATCH_SIZE below {views_per_step}",
+            f"{section}.BATCH_SIZE below {cfg[section].BATCH_SIZE}",
             f"TRAIN.EVAL_STREAM_FRAMES below {cfg.TRAIN.EVAL_STREAM_FRAMES}",
         ),
     )

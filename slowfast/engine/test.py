@@ -38,6 +38,9 @@ _NEEDED_LATER = "(needed for the test after the training; TEST.ENABLE False trai
 def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt) -> None:
     """Builds the evaluation of a later test and discards it, so that its errors appear before the training.
 
+    The list is not kept for the test, which reads it again: of a large one, each rank would hold gigabytes
+    during the training to save seconds.
+
     Args:
         model: of the training; a test builds its own.
 
@@ -85,7 +88,7 @@ def run_test(
         (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})
         build_model_reports(cfg, model, evaluator.dataset, names, world.device)
     if cfg.TEST.ORDER_REPORT:
-        run_order_tests(cfg, model, world, interrupt, evaluation, names)
+        run_order_tests(cfg, model, evaluator.dataset, world, interrupt, evaluation, names)
     return evaluation
 
 

@@ -34,6 +34,11 @@ class FeatureClip:
     view_id: int = 0
     broken: tuple[BrokenVideo, ...] = ()
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T,)."""
+        return (len(self.features),)
+
     def reordered(self, order: Tensor) -> FeatureClip:
         """Returns the clip with row ``order[i]`` at index i; the positions stay."""
         return replace(self, features=self.features[order])
@@ -43,6 +48,8 @@ class FeatureClip:
         clips: Sequence[FeatureClip],
         broken: Sequence[BrokenVideo] = (),
         streamed: Sequence[StreamedClip] = (),
+        *,
+        is_continued: bool = False,
     ) -> FeatureBatch:
         """Returns a batch of at least one clip; shorter clips are padded with zeros and masked.
 
@@ -59,16 +66,8 @@ class FeatureClip:
             **collate_common(clips, lengths),
             broken=tuple(broken),
             streamed=tuple(streamed),
+            is_continued=is_continued,
         )
-
-    @staticmethod
-    def collate_by_size(
-        clips: Sequence[FeatureClip],
-        broken: Sequence[BrokenVideo] = (),
-        streamed: Sequence[StreamedClip] = (),
-    ) -> list[FeatureBatch]:
-        """Returns one batch: features have the same shape for frames of any size."""
-        return [FeatureClip.collate(clips, broken, streamed)]
 
 
 class FeatureBatch(NamedTuple):
@@ -76,7 +75,7 @@ class FeatureBatch(NamedTuple):
 
     Attributes:
         features: (B, T, F) or (B, T, M, F) of a float dtype; 0 where padded.
-        positions, mask, label, video_id, view_id, broken, streamed: as in ``ClipBatch``.
+        positions, mask, label, video_id, view_id, broken, streamed, is_continued: as in ``ClipBatch``.
     """
 
     features: Tensor
@@ -87,11 +86,7 @@ class FeatureBatch(NamedTuple):
     view_id: Tensor
     broken: tuple[BrokenVideo, ...] = ()
     streamed: tuple[StreamedClip, ...] = ()
-
-    @property
-    def is_continued(self) -> bool:
-        """False: a step of the loader is one batch."""
-        return False
+    is_continued: bool = False
 
     @property
     def num_clips(self) -> int:

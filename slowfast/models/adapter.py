@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from slowfast.errors import ConfigError, InputError, SlowFastError
 from slowfast.log import get_logger, log_once
+from slowfast.models.capabilities import FillsShortClips
 
 logger = get_logger(__name__)
 
@@ -22,8 +23,8 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 # Arguments of forward() after the frames.
 _OPTIONAL = {"positions", "mask"}
 _FILLED = (
-    "{}.forward does not take `mask`: in batches of clips of different lengths, the last frame of a shorter "
-    "clip is repeated"
+    "{}.forward does not take `mask`: the last frame of a clip that is shorter than others of its batch, or "
+    "than DATA.NUM_FRAMES, is repeated"
 )
 
 
@@ -54,14 +55,17 @@ def adapt_class(model_class: Any, name: str) -> Any:
 
 
 def fill_in_defaults(
-    model: nn.Module, *, num_classes: int, mean: tuple[float, ...], std: tuple[float, ...]
+    model: nn.Module, *, num_classes: int, mean: tuple[float, ...], std: tuple[float, ...], num_frames: int
 ) -> None:
     """Sets those attributes of :class:`slowfast.models.capabilities.VideoModel` that a model lacks.
 
     Args:
         num_classes: K.
         mean, std: normalisation of frames, per channel.
+        num_frames: T of training clips, to which a class without ``mask`` fills shorter clips.
     """
+    if isinstance(model, FillsShortClips):
+        model.filled_frames = num_frames
     defaults: Mapping[str, Any] = {
         "frame_mean": mean,
         "frame_std": std,
@@ -99,16 +103,20 @@ def _optional_arguments(model_class: Any) -> set[str] | None:
 def _with_all_arguments(model_class: Any, accepted: set[str]) -> type[nn.Module]:
     """Returns a subclass whose ``forward`` has all arguments and passes on the ``accepted`` ones.
 
-    Without ``mask``, the last frame of a shorter clip is repeated. Errors of the model's own code get a hint.
+    Without ``mask``, the result is a :class:`slowfast.models.capabilities.FillsShortClips`. Errors of the
+    model's own code get a hint.
     """
+    takes_mask = "mask" in accepted
 
     def forward(
         self: nn.Module, frames: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Any:
-        if mask is not None and "mask" not in accepted:
-            if not torch.compiler.is_compiling():
-                log_once(logger, _FILLED.format(model_class.__name__))
-            frames, mask = fill_up(frames, mask, frames.shape[2]), None
+        if not takes_mask:
+            num_frames = max(frames.shape[2], self.filled_frames)  # type: ignore[operator]
+            if mask is not None or frames.shape[2] < num_frames:
+                if not torch.compiler.is_compiling():
+                    log_once(logger, _FILLED.format(model_class.__name__))
+                frames, mask = fill_up(frames, mask, num_frames), None
         given = {"positions": positions, "mask": mask}
         arguments = {key: given[key] for key in accepted}
         if torch.compiler.is_compiling():  # torch.compile reports errors itself
@@ -122,7 +130,8 @@ def _with_all_arguments(model_class: Any, accepted: set[str]) -> type[nn.Module]
 
     # The same names, since hashes and messages contain them.
     names = {key: getattr(model_class, key) for key in ("__module__", "__qualname__", "__doc__")}
-    return type(model_class.__name__, (model_class,), {**names, "forward": forward})
+    filled = {} if takes_mask else {"filled_frames": 0}
+    return type(model_class.__name__, (model_class,), {**names, **filled, "forward": forward})
 
 
 def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:

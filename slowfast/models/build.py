@@ -56,6 +56,10 @@ def build_model(cfg: CfgNode, *, fetch_weights: bool = True) -> nn.Module:
     else:
         model = adapted(cfg)
     fill_in_defaults(
-        model, num_classes=cfg.MODEL.NUM_CLASSES, mean=tuple(cfg.DATA.MEAN), std=tuple(cfg.DATA.STD)
+        model,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        mean=tuple(cfg.DATA.MEAN),
+        std=tuple(cfg.DATA.STD),
+        num_frames=cfg.DATA.NUM_FRAMES,
     )
     return model

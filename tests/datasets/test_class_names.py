@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from slowfast.datasets import class_names
 from slowfast.datasets.class_names import choose_class_names, named_classes, read_class_names
 from slowfast.errors import ConfigError
 
@@ -104,6 +105,15 @@ def test_names_beside_the_lists_are_used_where_no_others_are(
     assert choose_class_names("", ["a", "b", "c"], 3, data_dir=str(tmp_path)) == ["a", "b", "c"]
     assert choose_class_names("", (), 2, data_dir=str(tmp_path)) == ["0", "1"]
     assert f"{tmp_path}/classes.json is not used" in caplog.text
+
+
+def test_the_file_beside_the_lists_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "classes.json").write_text(json.dumps(NAMES))
+    read: list[str] = []
+    read_utf8 = class_names.read_utf8
+    monkeypatch.setattr(class_names, "read_utf8", lambda path: read.append(path) or read_utf8(path))
+    assert choose_class_names("", (), 3, data_dir=str(tmp_path)) == NAMES
+    assert read == [str(tmp_path / "classes.json")]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 from slowfast.distributed.device import accelerator, choose_device, count_accelerators, is_cpu
 from tests.support.golden_cases import Golden, load_golden
 
-# For the deterministic runs. Torch reads it once, at the first matrix product of the process. The workspace has
-# the size that it has on an H100 anyway.
+# For the deterministic runs. Torch reads it once, at the first matrix product of the process. The workspace
+# has the size that it has on an H100 anyway.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 

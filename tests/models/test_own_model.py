@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fvcore.common.config import CfgNode
@@ -12,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from slowfast.distributed.world import World
+from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, InputError, describe_error
+from slowfast.interrupt import Interrupt
 from slowfast.models.adapter import adapt_class
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.capabilities import FeatureModel, FrameByFrameModel, VideoModel
@@ -132,6 +136,49 @@ def test_a_model_without_mask_trains_on_videos_of_different_lengths(
     cfg = tiny_config(tmp_path, tmp_path / "run", "MODEL.MODEL_NAME", "Own", "SOLVER.MAX_EPOCH", 1)
     assert run(cfg) == 0
     assert caplog.text.count("Own.forward does not take `mask`") == 1
+
+
+@pytest.mark.parametrize("full_videos", [True, False])
+def test_scores_of_a_model_without_mask_do_not_depend_on_the_batch(
+    full_videos: bool, registered: Any, tmp_path: Path
+) -> None:
+    """Videos of 1 to 20 frames, of which an evaluation sees every frame, or clips of up to four."""
+    registered(Own)
+    rng = np.random.default_rng(0)
+    videos = []
+    for i, count in enumerate((1, 3, 5, 7, 9, 20, 7)):
+        images = [np.full((40, 40, 3), rng.integers(256, size=3), np.uint8) for _ in range(count)]
+        videos.append((write_video(tmp_path / f"{i}.mp4", images, fps=10), 0))
+    write_csv(tmp_path / "test.csv", videos)
+    found = []
+    for batch_size in (1, 7):
+        cfg = config(
+            tmp_path, "TRAIN.EVAL_FULL_VIDEO", full_videos, "TEST.NUM_ENSEMBLE_VIEWS", 1,
+            "TEST.BATCH_SIZE", batch_size, "DATA.TARGET_FPS", 10,
+        )  # fmt: skip
+        torch.manual_seed(0)
+        evaluation = build_evaluator(cfg, "test", build_model(cfg), World(), Interrupt()).run()
+        assert evaluation is not None
+        found.append(evaluation.scores)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-6)
+    assert np.ptp(found[0], axis=0).min() > 0.01
+
+
+def test_a_shorter_clip_is_filled_to_the_length_of_training_clips(registered: Any, tmp_path: Path) -> None:
+    """As in PySlowFast, so that networks for one length accept the clips of short videos."""
+    lengths = []
+
+    class OneLength(Own):
+        def forward(self, frames: Tensor) -> Tensor:
+            lengths.append(frames.shape[2])
+            return super().forward(frames)
+
+    registered(OneLength)
+    model = build_model(config(tmp_path, "DATA.NUM_FRAMES", 4))
+    clip = torch.randn(1, 3, 3, 8, 8)
+    torch.testing.assert_close(model(clip), model(torch.cat([clip, clip[:, :, 2:]], dim=2)))
+    model(torch.randn(1, 3, 6, 8, 8))
+    assert lengths == [4, 4, 6]
 
 
 class OfPathways(Own):

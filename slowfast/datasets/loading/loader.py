@@ -5,7 +5,8 @@ B clips, T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from fvcore.common.config import CfgNode
@@ -21,7 +22,7 @@ from slowfast.timing.stage_times import COLLATING, StageTimes, measure, take_tim
 
 
 class Step(tuple[Batch, ...]):
-    """The batches of one step of a loader: one, or one for each size of frames."""
+    """The batches of one step of a loader: one, or one for each shape of clips."""
 
     def pin_memory(self) -> Step:
         """Returns the batches with their tensors in pinned memory."""
@@ -41,10 +42,19 @@ def collate(items: Sequence[Item]) -> Batch:
     return kind.collate(clips, broken, streamed)
 
 
-def collate_by_size(items: Sequence[Item]) -> Step:
-    """Returns the clips among ``items`` as :func:`collate` does, in one batch for each size of frames."""
+def collate_by_size(items: Sequence[Item], *, by_length: bool = False) -> Step:
+    """Returns the clips among ``items`` as :func:`collate` does, in one batch for each size of frames.
+
+    Args:
+        by_length: True: clips of different lengths are in different batches, too.
+    """
     kind, clips, broken, streamed = _sort(items)
-    return Step(kind.collate_by_size(clips, broken, streamed))
+    groups: dict[tuple[int, ...], list[ReadClip]] = {}
+    for clip in clips:
+        groups.setdefault(clip.shape if by_length else clip.shape[1:], []).append(clip)
+    *others, last = [*groups.values()] or [[]]
+    batches = [kind.collate(group, is_continued=True) for group in others]
+    return Step([*batches, kind.collate(last, broken, streamed)])
 
 
 def collate_one_size(items: Sequence[Item]) -> Step:
@@ -80,6 +90,7 @@ class ClipLoader(Iterable[Batch]):
         sample_timeout, pin_memory: see :class:`WorkerPool`.
         several_sizes: whether frames may differ in size; the views of one list of items are then several
             batches, one for each size. The length of the loader counts the lists.
+        by_length: with ``several_sizes``, one batch for each size and length of clips.
 
     Attributes:
         num_workers: as given.
@@ -94,10 +105,13 @@ class ClipLoader(Iterable[Batch]):
         sample_timeout: float = 0.0,
         pin_memory: bool = False,
         several_sizes: bool = False,
+        by_length: bool = False,
     ) -> None:
         self.dataset = dataset
         self.batch_sampler = batch_sampler
-        self._collate = collate_by_size if several_sizes else collate_one_size
+        self._collate: Callable[[Sequence[Item]], Step] = collate_one_size
+        if several_sizes:
+            self._collate = functools.partial(collate_by_size, by_length=by_length)
         self._pin_memory = pin_memory
         self.num_workers = num_workers
         self._own_times = StageTimes()
@@ -143,6 +157,7 @@ def build_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = False,
+    by_length: bool = False,
 ) -> ClipLoader:
     """Builds the loader of one process.
 
@@ -153,6 +168,8 @@ def build_loader(
         batch_size: clips per batch of this process.
         rank, world_size: this process and the number of processes, over all nodes.
         pin_memory: True where batches are copied to a GPU.
+        by_length: in evaluation, whether clips of different lengths are in different batches, for models that
+            cannot leave out padded frames.
 
     Raises:
         ConfigError: where ``DATA_LOADER.TRAIN_SAMPLER`` is unknown or the batch cannot be divided.
@@ -182,6 +199,7 @@ def build_loader(
         sample_timeout=cfg.DATA_LOADER.SAMPLE_TIMEOUT,
         pin_memory=pin_memory and cfg.DATA_LOADER.PIN_MEMORY,
         several_sizes=split != "train",
+        by_length=by_length,
     )
 
 

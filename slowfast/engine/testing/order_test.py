@@ -12,7 +12,7 @@ from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.evaluator import build_evaluator
+from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.prediction_file import Predictions, predictions_of, save_predictions
 from slowfast.engine.testing.order_report import OrderReport, compare_orders
 from slowfast.interrupt import Interrupt
@@ -26,6 +26,7 @@ OTHER_ORDERS = (SHUFFLED, REVERSED, STILL)
 def run_order_tests(
     cfg: CfgNode,
     model: Any,
+    dataset: ViewDataset,
     world: World,
     interrupt: Interrupt,
     given: Evaluation | None,
@@ -37,6 +38,7 @@ def run_order_tests(
 
     Args:
         model: on its device, with the weights that are tested.
+        dataset: of the test, whose list is not read again.
         given: the evaluation of the frames as they are on rank 0, None on the others.
         class_names: K names; used on rank 0.
 
@@ -46,7 +48,8 @@ def run_order_tests(
     found = {}
     for order in OTHER_ORDERS:
         logger.info("test with frames %s", order)
-        evaluator = build_evaluator(cfg, "test", model, world, interrupt, frame_order=order)
+        loader = build_evaluation_loader(cfg, "test", model, world, dataset=dataset.in_order(order))
+        evaluator = build_evaluator(cfg, "test", model, world, interrupt, loader=loader)
         evaluation = evaluator.run()
         if evaluation is None:
             continue

@@ -13,7 +13,7 @@ from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState
 from slowfast.checkpoint.writer import build_checkpoint_writer
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.class_names import find_class_names, named_classes
+from slowfast.datasets.class_names import find_class_names
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.loading.samplers import describe_left_out
 from slowfast.datasets.video_dataset import ViewDataset
@@ -22,7 +22,7 @@ from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
-from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
+from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.speed.cores import cores_of
 from slowfast.engine.speed.monitor import HeadroomMonitor
@@ -78,6 +78,11 @@ def build_training_run(
     global_batch = choose_global_batch(cfg, world, saved)
     batch_size = global_batch // world.size
     dataset, loader = _build_data(cfg, model, world, batch_size)
+    # All lists are checked before the statistics of the training features, which may take long.
+    val_loader = build_evaluation_loader(cfg, "val", model, world)
+    if cfg.TEST.ENABLE:
+        check_test_data(cfg, model, world, interrupt)
+    class_names = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
     schedule = build_schedule(cfg, steps_per_epoch=len(loader))
     scale = _choose_lr_scale(cfg, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
@@ -89,7 +94,7 @@ def build_training_run(
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
     step = _build_step(cfg, model, dataset, world, precision, parallelism)
     evaluated.use(step.average if evaluates_average(cfg) else None)
-    evaluator = _build_evaluator(cfg, evaluated.network, world, interrupt)
+    evaluator = build_evaluator(cfg, "val", evaluated.network, world, interrupt, loader=val_loader)
     return TrainingRun(
         step=step,
         loader=loader,
@@ -108,7 +113,7 @@ def build_training_run(
         ),
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
         output_dir=cfg.OUTPUT_DIR,
-        class_names=_build_class_names(cfg),
+        class_names=class_names,
         world=world,
         interrupt=interrupt,
     )
@@ -163,14 +168,6 @@ def _set_feature_statistics(
     set_feature_statistics(model, loader, world, mean=mean, std=std, precision=precision, interrupt=interrupt)
 
 
-def _build_evaluator(cfg: CfgNode, model: nn.Module, world: World, interrupt: Interrupt) -> SplitEvaluator:
-    """Builds the evaluator of the validations, and checks the data of the test that follows the training."""
-    evaluator = build_evaluator(cfg, "val", model, world, interrupt)
-    if cfg.TEST.ENABLE:
-        check_test_data(cfg, model, world, interrupt)
-    return evaluator
-
-
 def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:
     """Returns the factor of the learning rates: that of the first start, unless its key was changed since."""
     if saved is not None:
@@ -200,11 +197,6 @@ def _build_identity(
         scale,
         former_fingerprint(dataset, saved.data_fingerprint if saved else ""),
     )
-
-
-def _build_class_names(cfg: CfgNode) -> tuple[str, ...]:
-    classes = cfg.MODEL.NUM_CLASSES
-    return named_classes(find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, classes), classes)
 
 
 def _log_setup(

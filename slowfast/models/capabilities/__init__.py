@@ -37,7 +37,7 @@ from slowfast.models.capabilities.parameters import (
     HasShardUnits,
     memory_remedies,
 )
-from slowfast.models.capabilities.video_model import VideoModel
+from slowfast.models.capabilities.video_model import FillsShortClips, VideoModel
 
 __all__ = [
     "AdaptsWeights",
@@ -48,6 +48,7 @@ __all__ = [
     "EncodingSetup",
     "ExemptsWeightDecay",
     "FeatureModel",
+    "FillsShortClips",
     "FrameByFrameModel",
     "HasClasses",
     "HasFrameInterpolation",

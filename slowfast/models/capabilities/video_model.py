@@ -1,4 +1,4 @@
-"""The capability that every model has: it maps frames to logits.
+"""The capability that every model has, which maps frames to logits, and that of models without a mask.
 
 B clips, T frames, H W pixels, K classes.
 """
@@ -37,3 +37,17 @@ class VideoModel(Protocol):
             mask: (B, T) bool, True where a frame is real; None: all frames are real.
         """
         ...
+
+
+@runtime_checkable
+class FillsShortClips(Protocol):
+    """A model that cannot leave out frames: the last frame of a shorter clip is repeated instead.
+
+    In evaluation, clips of different lengths are in different batches, so that scores do not depend on the
+    batch.
+
+    Attributes:
+        filled_frames: number of frames to which all shorter clips are filled.
+    """
+
+    filled_frames: int

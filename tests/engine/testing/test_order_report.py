@@ -18,11 +18,14 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip, normalize
 from slowfast.datasets.map_dataset import MapDataset
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
-from slowfast.distributed.world import free_local_address
+from slowfast.distributed.world import World, free_local_address
+from slowfast.engine import evaluator
+from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.prediction_file import VideoScores, load_predictions
 from slowfast.engine.run import run
 from slowfast.engine.testing.order_report import compare_orders
-from slowfast.engine.testing.order_test import order_path
+from slowfast.engine.testing.order_test import order_path, run_order_tests
+from slowfast.interrupt import Interrupt
 from slowfast.models.build import MODEL_REGISTRY
 from tests.support.processes import run_all, run_forked
 from tests.support.run_results import metrics_of
@@ -83,7 +86,7 @@ def test_videos_without_scores_in_one_order_are_left_out_of_all() -> None:
 def test_frames_of_each_order(colour_videos: Path, tmp_path: Path) -> None:
     cfg = tiny_config(colour_videos, tmp_path, *FULL_VIDEO)
     given, reverse, still = (
-        build_dataset(cfg, "test", frame_order=order)[1] for order in (GIVEN, REVERSED, STILL)
+        build_dataset(cfg, "test").in_order(order)[1] for order in (GIVEN, REVERSED, STILL)
     )
     for clip in (given, reverse, still):
         assert isinstance(clip, Clip)
@@ -110,7 +113,7 @@ class OwnClips(torch.utils.data.Dataset):
     ("order", "expected"), [(GIVEN, [0, 1, 2, 3, 4]), (REVERSED, [4, 3, 2, 1, 0]), (STILL, [2] * 5)]
 )
 def test_frames_of_a_data_set_of_clips(order: str, expected: list[int]) -> None:
-    clip = MapDataset(OwnClips(), name="own", num_classes=2, frame_order=order)[0]
+    clip = MapDataset(OwnClips(), name="own", num_classes=2).in_order(order)[0]
     assert isinstance(clip, Clip)
     assert clip.frames[0, :, 0, 0].tolist() == expected
     assert clip.positions.tolist() == [0, 1, 2, 3, 4]
@@ -171,6 +174,19 @@ def test_a_run_reports_all_orders(colour_videos: Path, tmp_path: Path) -> None:
             expected = model(frames[:, :, [index]]).softmax(1)[0]
             np.testing.assert_allclose(files[order].scores[2], expected.numpy(), atol=1e-5)
     assert "top-1 by the order of frames over" in (tmp_path / "stdout.log").read_text()
+
+
+def test_the_list_is_not_read_again_for_other_orders(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = first_frame_config(colour_videos, tmp_path)
+    dataset, model = build_dataset(cfg, "test"), FirstFrame.from_config(cfg)
+    given = build_evaluator(cfg, "test", model, World(), Interrupt()).run()
+    monkeypatch.setattr(evaluator, "build_dataset", lambda *_, **__: pytest.fail("the list is read again"))
+    names = [str(k) for k in range(cfg.MODEL.NUM_CLASSES)]
+    report = run_order_tests(cfg, model, dataset, World(), Interrupt(), given, names)
+    assert report is not None
+    assert report.num_videos == dataset.num_videos
 
 
 def test_several_processes_report_the_same(colour_videos: Path, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from slowfast.config import load_config
 from slowfast.datasets.clip import Clip, ClipBatch
 from slowfast.distributed.world import World
 from slowfast.engine.run import run
+from slowfast.engine.training import build
 from slowfast.engine.training.feature_statistics import set_feature_statistics
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, DataError
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models.precision import Precision
 from tests.support.tiny_models import tiny
@@ -67,6 +68,17 @@ def test_the_statistics_of_the_training_features_are_in_the_checkpoint(videos: P
     assert int(statistics["num_features"]) == len(rows)
     np.testing.assert_allclose(statistics["mean"], rows.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(statistics["std"], rows.std(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_all_lists_are_checked_before_the_statistics_are_computed(
+    split: str, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pass over the training features may take an hour."""
+    monkeypatch.setattr(build, "set_feature_statistics", lambda *_, **__: pytest.fail("too early"))
+    (videos / f"{split}.csv").write_text(f"{videos}/absent.npy 0\n")
+    with pytest.raises(DataError, match=r"absent\.npy"):
+        run(config(videos, "TEST.ENABLE", True), "")
 
 
 def test_a_resumed_run_keeps_its_statistics(videos: Path) -> None:

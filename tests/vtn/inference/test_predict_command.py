@@ -121,7 +121,7 @@ class TestCommandLine:
         assert main([str(damaged_video), *rest]) == 0
         shown = capsys.readouterr().out
         assert "22 frames scored, 14 could not be decoded" in shown
-        assert "0:00:02.0 to 0:00:04.0  no frame could be decoded" in shown
+        assert "0:00:02 to 0:00:04  no frame could be decoded" in shown
         written = json.loads(scores.read_text())
         assert written["undecodable_frames"] == 14
         assert [window["scores"] is None for window in written["windows"][:5]] == [0, 0, 1, 1, 0]

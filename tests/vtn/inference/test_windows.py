@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slowfast.errors import InputError
 from slowfast.video.frame_times import FrameTimes
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, tiny, tiny_average, video_features
 from vtn import VideoFeatures, score_video, score_windows
 from vtn.inference.prediction import Prediction
-from vtn.inference.windows import Timeline, evaluating
+from vtn.inference.windows import Timeline, evaluating, window_spans
 
 
 def scores_alone(model: torch.nn.Module, video: VideoFeatures, start: float, end: float) -> np.ndarray:
@@ -67,12 +69,54 @@ def test_a_window_longer_than_the_video_covers_the_video() -> None:
         (2.0, 2.0, [0, 2, 4, 6, 8]),  # adjacent windows, none of them empty
         (2.0, 3.0, [0, 3, 6, 9]),  # the last window has half the length
         (0.1, 4.0, [0, 4, 8]),  # shorter than a frame: the displayed frame
+        (3.0, 3.0, [0, 3, 6]),  # the rest of a second belongs to the third window
+        (4.0, 3.3, [0, 3.3, 6.6]),
+        (2.0, 4.8, [0, 4.8]),  # a short rest after a gap is left out
     ],
 )
 def test_starts_of_windows(seconds: float, stride: float, starts: list[float]) -> None:
     timeline = score_windows(tiny(), video_features(50), seconds, stride)
     assert timeline.starts.tolist() == starts
     assert timeline.scores.shape == (len(starts), CLASSES)
+
+
+@given(
+    num_frames=st.integers(1, 400),
+    seconds=st.floats(0.05, 20.0),
+    stride_fraction=st.floats(0.1, 1.0),
+)
+def test_windows_cover_the_video_and_the_last_one_is_never_a_sliver(
+    num_frames: int, seconds: float, stride_fraction: float
+) -> None:
+    duration, stride = num_frames / 5, seconds * stride_fraction
+    starts, ends = window_spans(duration, seconds, stride)
+    assert starts[0] == 0
+    assert ends[-1] == duration
+    np.testing.assert_allclose(starts, np.arange(len(starts)) * stride)
+    assert (starts[1:] <= ends[:-1] + 1e-9).all(), "no frame between two windows is left out"
+    np.testing.assert_allclose((ends - starts)[:-1], seconds)
+    if len(starts) > 1:
+        assert seconds / 2 - 1e-5 <= ends[-1] - starts[-1] <= 1.5 * seconds + 1e-5
+
+
+@given(num_frames=st.integers(1, 400), seconds=st.floats(0.05, 20.0), gap=st.floats(0.01, 10.0))
+def test_windows_with_gaps_have_their_length_or_more_than_half_of_it(
+    num_frames: int, seconds: float, gap: float
+) -> None:
+    starts, ends = window_spans(num_frames / 5, seconds, seconds + gap)
+    np.testing.assert_allclose((ends - starts)[:-1], seconds)
+    assert ends[-1] - starts[-1] <= seconds + 1e-9
+    if len(starts) > 1:
+        assert ends[-1] - starts[-1] >= seconds / 2 - 1e-5
+
+
+@torch.no_grad()
+def test_a_rest_of_one_frame_is_scored_with_the_window_before_it() -> None:
+    model, video = tiny(), video_features(41)  # 8.2 seconds
+    timeline = score_windows(model, video, 4.0, 4.0)
+    assert timeline.starts.tolist() == [0, 4]
+    np.testing.assert_allclose(timeline.ends, [4, 8.2])
+    np.testing.assert_allclose(timeline.scores[1], scores_alone(model, video, 4.0, 8.2), atol=1e-5)
 
 
 def test_other_activations_and_models() -> None:

@@ -23,6 +23,9 @@ from vtn.inference.features import VideoFeatures
 BATCH_FRAMES = 4096
 """Number of frames of the windows that are encoded together."""
 
+# Seconds, so that 10 s in windows of 2 s are five windows whatever the rounding.
+_TOLERANCE = 1e-6
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -65,7 +68,7 @@ def score_windows(
     """Scores windows that slide over a video, from its features: the backbone is not used.
 
     Each window is scored as a video of its own, whose positions start at 0. The last window ends with the
-    video and may be shorter than the others.
+    video and lasts 0.5 to 1.5 times as long as the others, see :func:`window_spans`.
 
     Args:
         model: as in :func:`score_video`.
@@ -90,13 +93,13 @@ def score_windows(
     """
     if not (0 < seconds < math.inf and 0 < stride < math.inf):
         raise InputError(f"windows of {seconds} s every {stride} s: lengths must be above 0 and finite")
-    starts = _window_starts(video.duration, seconds, stride)
+    starts, ends = window_spans(video.duration, seconds, stride)
     scores: list[np.ndarray] = []
     with evaluating(model):
-        for windows in _batches((video.part(start, start + seconds) for start in starts), batch_frames):
+        for windows in _batches(map(video.part, starts, ends), batch_frames):
             scores.append(_score_batch(model, windows, head_act))
             on_batch(len(windows))
-    return Timeline(starts, np.minimum(starts + seconds, video.duration), np.concatenate(scores))
+    return Timeline(starts, ends, np.concatenate(scores))
 
 
 @contextmanager
@@ -117,12 +120,26 @@ def device_of(model: FrameModel) -> torch.device:
     return next(model.parameters(), torch.empty(0)).device
 
 
-def _window_starts(duration: float, seconds: float, stride: float) -> np.ndarray:
-    """Returns the starts (W,) of windows in seconds: multiples of ``stride`` until the end is reached."""
-    # A microsecond of tolerance, so that 10 s in windows of 2 s are five windows whatever the rounding.
-    count = max(0, math.ceil((duration - seconds - 1e-6) / stride)) + 1
+def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the starts and ends (W,) of the windows of a video, in seconds.
+
+    Windows start at multiples of ``stride`` until the end of the video is reached. A last window that would
+    be shorter than half of ``seconds`` has too few frames to be scored: it becomes a part of the window
+    before it, or is left out where ``stride`` leaves gaps between windows.
+
+    >>> starts, ends = window_spans(9.04, 4.0, 4.0)
+    >>> starts.tolist(), ends.tolist()
+    ([0.0, 4.0], [4.0, 9.04])
+    """
+    count = max(0, math.ceil((duration - seconds - _TOLERANCE) / stride)) + 1
     starts = np.arange(count) * stride
-    return starts[starts < duration]
+    starts = starts[starts < duration]
+    ends = np.minimum(starts + seconds, duration)
+    if len(starts) > 1 and ends[-1] - starts[-1] < seconds / 2 - _TOLERANCE:
+        starts, ends = starts[:-1], ends[:-1]
+    if stride <= seconds:
+        ends[-1] = duration
+    return starts, ends
 
 
 def _batches(windows: Iterator[VideoFeatures], batch_frames: int) -> Iterator[list[VideoFeatures]]:
