@@ -122,7 +122,8 @@ def _find_card(api: HfApi, repo_id: str) -> ModelCard | None:
 
 
 def _tagged(card: ModelCard, tags: Sequence[str]) -> ModelCard:
-    present = card.data.tags or []
+    data: Any = card.data
+    present = data.tags or []
     if missing := [tag for tag in dict.fromkeys(tags) if tag not in present]:
-        card.data.tags = [*present, *missing]
+        data.tags = [*present, *missing]
     return card
