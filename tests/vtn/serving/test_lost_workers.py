@@ -17,7 +17,7 @@ from vtn.serving.uploads import UploadFolder
 from vtn.serving.worker_pool import WorkerPool
 
 # Imported with the model: the process ends at videos in a way that depends on their number of frames. Like
-# some packages, the module makes a temporary folder when it is imported, which a killed process cannot remove.
+# some packages, the module makes a temporary folder when it is imported; a killed process cannot remove it.
 DEADLY = """
 import os, signal, tempfile
 from multiprocessing.connection import Connection
