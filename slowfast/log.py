@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,7 +29,10 @@ _TIME_FORMAT = "%m/%d %H:%M:%S"
 _handlers: list[logging.Handler] = []
 _metrics_path: Path | None = None
 _reported: set[str] = set()
-_logged: set[str] = set()
+# Logger -> the messages that it has logged once. The bound is per logger, so that lines about very many files
+# neither fill the memory nor keep the line of another module from being logged.
+_logged: defaultdict[str, set[str]] = defaultdict(set)
+_MOST_LOGGED = 10_000
 
 
 class CountOf(int):
@@ -146,9 +150,13 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
 
 
 def log_once(logger: logging.Logger, message: str, level: int = logging.INFO) -> None:
-    """Logs a line, at most once per run of this process (per :func:`setup_logging`)."""
-    if message not in _logged:
-        _logged.add(message)
+    """Logs a line, at most once per run of this process (per :func:`setup_logging`).
+
+    After 10,000 different lines of a logger, its others are left out.
+    """
+    logged = _logged[logger.name]
+    if message not in logged and len(logged) < _MOST_LOGGED:
+        logged.add(message)
         logger.log(level, "%s", message)
 
 

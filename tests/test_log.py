@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slowfast.log import close_logging, get_logger, log_file, log_json_stats, log_to_file, setup_logging
+from slowfast import log
+from slowfast.log import (
+    close_logging,
+    get_logger,
+    log_file,
+    log_json_stats,
+    log_once,
+    log_to_file,
+    setup_logging,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +75,28 @@ def test_other_libraries_log_warnings_but_no_information(tmp_path: Path) -> None
     logging.getLogger("another.library").warning("beware")
     (line,) = lines_of(tmp_path / "stdout.log")
     assert "beware" in line
+
+
+def test_a_line_appears_once_per_run(tmp_path: Path) -> None:
+    logger = get_logger("slowfast.somewhere")
+    for run in ("first", "second"):
+        setup_logging(tmp_path / run)
+        for level in (logging.INFO, logging.WARNING):
+            log_once(logger, "100 % of the frames", level)
+        (line,) = lines_of(tmp_path / run / "stdout.log")
+        assert "[INFO] slowfast.somewhere: 100 % of the frames" in line
+
+
+def test_lines_of_very_many_files_are_bounded_and_hide_no_other_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_MOST_LOGGED", 3)
+    setup_logging(tmp_path)
+    for file in range(9):
+        log_once(get_logger("slowfast.videos"), f"{file}.mp4")
+    log_once(get_logger("slowfast.engine"), "another line")
+    lines = lines_of(tmp_path / "stdout.log")
+    assert [line.rpartition(" ")[2] for line in lines] == ["0.mp4", "1.mp4", "2.mp4", "line"]
 
 
 def test_a_resumed_run_continues_its_files_without_repeated_lines(tmp_path: Path) -> None:

@@ -23,6 +23,20 @@ _NUMBERED = re.compile(r"(?P<number>\d+)[\s,:;.]+(?P<name>\S.*)", re.ASCII)
 _NUMBERED_LAST = re.compile(r"(?P<name>.*[^\s,:;])[\s,:;]+(?P<number>\d+)", re.ASCII)
 
 
+def class_text(name: str, index: int) -> str:
+    """Returns the name of a class for people to read, in which a number alone could be a score.
+
+    >>> class_text("right", 1), class_text("1", 1)
+    ('right', 'class 1')
+    """
+    return f"class {index}" if name == str(index) else name
+
+
+def class_texts(names: Sequence[str]) -> list[str]:
+    """Returns :func:`class_text` of all classes, in their order."""
+    return [class_text(name, index) for index, name in enumerate(names)]
+
+
 def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLASS_NAMES") -> list[str]:
     """Reads the K class names of a file; without a path the names are the class indices.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO
 import av
 
 from slowfast.errors import DecodeError
-from slowfast.log import get_logger
+from slowfast.log import get_logger, log_once
 from slowfast.video.archive.member import TarMember
 
 
@@ -55,17 +56,6 @@ _STILL_SUFFIXES = frozenset(
 _NETWORK = "http,https,tcp,tls,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,httpproxy"
 _NETWORK_SECONDS = 10.0
 _PATTERN_LETTERS = frozenset("%*?[{")
-
-# Messages that were logged by this process, so that a video that is read often is mentioned once.
-_logged: set[str] = set()
-_MOST_LOGGED = 10_000
-
-
-def log_once(message: str) -> None:
-    """Logs a warning unless this process has logged it before."""
-    if message not in _logged and len(_logged) < _MOST_LOGGED:
-        _logged.add(message)
-        _logger.warning("%s", message)
 
 
 def open_container(source: Source) -> Any:
@@ -205,7 +195,8 @@ def choose_video_stream(container: Any, name: str) -> Any:
     chosen = best if best in moving else next((s for s in moving if _is_default(s)), moving[0])
     if len(streams) > 1 and not is_dependent(chosen):
         others = [_describe_stream(stream) for stream in streams if stream.index != chosen.index]
-        log_once(f"{name}: reads video stream {_describe_stream(chosen)}; not {', '.join(others)}")
+        text = f"{name}: reads video stream {_describe_stream(chosen)}; not {', '.join(others)}"
+        log_once(_logger, text, logging.WARNING)
     return chosen
 
 

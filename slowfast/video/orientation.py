@@ -5,13 +5,16 @@ Of a frame's display matrix, PyAV only offers the angle, which does not tell mir
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from av.sidedata.sidedata import Type
 
-from slowfast.video.container import log_once
+from slowfast.log import get_logger, log_once
+
+_logger = get_logger(__name__)
 
 # (a, b, c, d) of the matrices that map a pixel (x, y) to (a x + c y, b x + d y), y downwards.
 _ORIENTATIONS = (
@@ -81,5 +84,6 @@ def orientation_of(frame: Any) -> Orientation:
     if max(fits) <= 0:
         return UPRIGHT
     if max(fits) < _LEAST_FIT * np.sqrt(2 * np.dot((a, b, c, d), (a, b, c, d))):
-        log_once("a display matrix is far from all turns by 90 degrees; frames are shown by the nearest one")
+        text = "a display matrix is far from all turns by 90 degrees; frames are shown by the nearest one"
+        log_once(_logger, text, logging.WARNING)
     return Orientation(_ORIENTATIONS[int(np.argmax(fits))])

@@ -14,6 +14,7 @@ import torch
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
+from slowfast.datasets.class_names import class_text
 from slowfast.datasets.clip import Clip
 from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.video_dataset import ViewDataset
@@ -70,7 +71,7 @@ def build_model_view(
                 continue
             scores = activation(logits[None])[0].cpu().numpy()
             order = np.argsort(-scores, kind="stable")[: options.TOPK_PREDS]
-            best = ", ".join(f"{class_names[k]} {scores[k]:.3f}" for k in order)
+            best = ", ".join(f"{class_text(class_names[k], int(k))} {scores[k]:.3f}" for k in order)
             frames = clip.frames.permute(1, 2, 3, 0).byte().numpy() if options.INPUT_VIDEO else None
             if frames is not None and cfg.DATA.REVERSE_INPUT_CHANNEL:
                 frames = frames[..., ::-1]

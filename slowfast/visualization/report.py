@@ -16,6 +16,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
 from slowfast.engine.testing.order_report import ORDER_NAMES, OrderReport
 from slowfast.files import write_text
@@ -145,6 +146,9 @@ def render_report(report: Report) -> str:
     )
     environment.filters["duration"] = format_seconds
     main = report.results[0]
+    # Unnamed classes have numbers as names, which alone could be counts or scores.
+    texts = dict(zip(main.predictions.class_names, class_texts(main.predictions.class_names), strict=True))
+    environment.filters["class_text"] = lambda name: texts.get(name, name)
     multi_label = main.predictions.multi_label
     if multi_label:
         sections = label_values(report.results, report.worst_labels)

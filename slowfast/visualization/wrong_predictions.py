@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from slowfast.datasets.class_names import class_texts
 from slowfast.datasets.text_files import read_text
 from slowfast.engine.prediction_file import Predictions
 from slowfast.errors import DecodeError
@@ -72,6 +74,7 @@ def write_wrong_predictions(
             "them is %r; they are ignored",
             *(len(unknown), len(classes), unknown[0]),
         )
+    texts = dict(zip(predictions.class_names, class_texts(predictions.class_names), strict=True))
     steps: Counter[str] = Counter()
     with SummaryWriter(str(folder)) as writer:
         for mistake in surest_mistakes(predictions, len(predictions.paths)):
@@ -84,8 +87,9 @@ def write_wrong_predictions(
             except (DecodeError, OSError) as error:
                 logger.warning("no filmstrip: %s", error)
                 continue
-            name = f"{tag}/true {mistake.true}/predicted {mistake.predicted}"
-            writer.add_image(name, _captioned(strip, mistake), steps[name], dataformats="HWC")
+            shown = replace(mistake, true=texts[mistake.true], predicted=texts[mistake.predicted])
+            name = f"{tag}/true {shown.true}/predicted {shown.predicted}"
+            writer.add_image(name, _captioned(strip, shown), steps[name], dataformats="HWC")
             steps[name] += 1
     return steps.total()
 

@@ -6,6 +6,7 @@ V videos, K classes.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,15 @@ def test_the_worst_classes_show_the_videos_that_lower_their_precision(tmp_path: 
     assert first.strip is not None
     assert len(first.strip.seconds) == 4
     assert second.strip is None
+
+
+def test_classes_without_names_are_not_bare_numbers() -> None:
+    predictions = replace(random_predictions(60, 4), class_names=["0", "1", "jump", "3"])
+    page = render_report(Report("", "", [Result("test", predictions)]))
+    for name in ("class 0", "class 1", "jump", "class 3"):
+        assert f'<th scope="row">{name}</th>' in page
+    assert re.search(r"place \d+; (class 0|class 1|jump)", page)
+    assert not re.search(r"place \d+; \d", page)
 
 
 def test_the_page_and_the_json_have_the_same_values(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from slowfast.engine.prediction_file import Predictions
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, render_report, write_report
 from slowfast.visualization.run_log import read_run_log
+from slowfast.visualization.sections.mistakes import top_confusions
 
 NAMES = ["walk", "run <fast>", "jump"]
 
@@ -118,6 +119,21 @@ def test_text_is_escaped(page: str) -> None:
     assert "NAME: &lt;none&gt;" in page
     assert "<fast>" not in page
     assert "VTN <a>" not in page
+
+
+def test_a_class_without_a_name_is_not_a_bare_number(stamped_video: Path) -> None:
+    unnamed = replace(
+        predictions([0, 0, 2, 2, 2, 2]), class_names=["0", "run", "2"], paths=6 * [str(stamped_video)]
+    )
+    page = render_report(
+        Report("", "", [Result("test", unnamed)], confusions=top_confusions(unnamed, strips=1))
+    )
+    heads = re.findall(r'<th scope="(?:col|row)">([^<]*)</th>', page)
+    assert {"class 0", "run", "class 2"} <= set(heads)
+    assert not any(head.isdigit() for head in heads)
+    assert '<strong>run</strong> predicted as\n        <span class="wrong">class 2</span>' in page
+    assert "true class run, predicted class 2" in page  # in words, for those who do not see the frames
+    assert ">2</span>" not in page.replace("<span>2</span>", "")
 
 
 def test_a_report_of_one_test_has_no_empty_sections() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def test_each_wrong_prediction_is_a_filmstrip(
     caption = np.asarray(images["Wrong/true jump/predicted run"][0])[:20]
     assert caption.min() < 100
     assert caption.max() == 255
+
+
+def test_classes_without_names_are_not_bare_numbers(predictions: Predictions, tmp_path: Path) -> None:
+    unnamed = replace(predictions, class_names=["0", "1", "2"])
+    write_wrong_predictions(unnamed, tmp_path / "events", tag="Wrong", count=10)
+    assert set(images_of(tmp_path / "events")) == {
+        "Wrong/true class 0/predicted class 1",
+        "Wrong/true class 2/predicted class 0",
+    }
 
 
 def test_they_can_be_limited(

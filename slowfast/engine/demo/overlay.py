@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from slowfast.datasets.class_names import class_text
+
 _BACKGROUND = (0, 0, 0, 150)
 _BAR = (64, 132, 214, 220)
 _TEXT = (255, 255, 255, 255)
@@ -59,7 +61,7 @@ class Overlay:
 
     def _best(self, scores: NDArray[np.float32]) -> list[tuple[str, float]]:
         order = np.argsort(-scores, kind="stable")[: self._count]
-        return [(" ".join(self._names[k].split()), float(scores[k])) for k in order]
+        return [(" ".join(class_text(self._names[k], int(k)).split()), float(scores[k])) for k in order]
 
     def _shortened(self, name: str, width: float) -> str:
         """Returns as much of a name as fits into ``width`` pixels."""

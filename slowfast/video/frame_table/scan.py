@@ -6,6 +6,7 @@ N displayed frames, P packets in stream order.
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slowfast.errors import DecodeError
-from slowfast.video.container import log_once
+from slowfast.log import get_logger, log_once
 from slowfast.video.frame_table.display_order import (
     Clock,
     Trust,
@@ -27,6 +28,8 @@ from slowfast.video.frame_table.table import FrameTable, build_counted_table, bu
 
 if TYPE_CHECKING:
     from slowfast.video.packets import PacketSource
+
+_logger = get_logger(__name__)
 
 # The scan keeps the packets of a file with at most this many bytes of them, so that it is read once.
 _KEEP_BYTES = 8 << 20
@@ -231,10 +234,11 @@ class _TableMaker:
 
     def _build(self, order: np.ndarray, head: int) -> FrameTable:
         if head:
-            log_once(
+            text = (
                 f"{self.source.name}: begins between key frames; {head} frames at its start refer to frames "
                 "that are not in the file and are left out, so that frame 0 is the first decodable one"
             )
+            log_once(_logger, text, logging.WARNING)
         return build_table(
             self.facts,
             self.joined,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
 from slowfast.errors import DecodeError
 from slowfast.log import get_logger
@@ -158,13 +159,15 @@ def _examples(
 ) -> tuple[LabelExample, ...]:
     """Returns the examples of class ``k``, the first ``strips`` of them with frames."""
     names, scores = predictions.class_names, predictions.scores[:, k]
-    found = []
+    texts, found = class_texts(names), []
     for number, row in enumerate(rows.tolist()):
         score, name = float(scores[row]), predictions.short_name(row)
-        labels = tuple(names[label] for label in np.flatnonzero(predictions.labels[row] > 0))
+        present = np.flatnonzero(predictions.labels[row] > 0)
+        labels = tuple(names[label] for label in present)
         strip = None
         if number < strips:
-            strip = _cut_strip(predictions, row, ", ".join(labels) or "no class", names[k], score, num_frames)
+            true = ", ".join(texts[label] for label in present) or "no class"
+            strip = _cut_strip(predictions, row, true, texts[k], score, num_frames)
         rank = int((scores > scores[row]).sum()) + 1
         found.append(LabelExample(predictions.paths[row], name, score, rank, labels, strip))
     return tuple(found)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
 from slowfast.errors import DecodeError
 from slowfast.log import get_logger
@@ -129,7 +130,7 @@ def _mistake(predictions: Predictions, row: int) -> Mistake:
 
 
 def _cut_strips(predictions: Predictions, rows: Sequence[int], num_frames: int) -> tuple[Filmstrip, ...]:
-    strips = []
+    texts, strips = class_texts(predictions.class_names), []
     for row in rows:
         mistake = _mistake(predictions, row)
         try:
@@ -137,7 +138,6 @@ def _cut_strips(predictions: Predictions, rows: Sequence[int], num_frames: int) 
         except (DecodeError, OSError) as error:
             logger.warning("no filmstrip: %s", error)
             continue
-        strips.append(
-            Filmstrip(mistake.name, mistake.true, mistake.predicted, mistake.predicted_score, image, seconds)
-        )
+        true, predicted = texts[predictions.labels[row]], texts[predictions.predicted[row]]
+        strips.append(Filmstrip(mistake.name, true, predicted, mistake.predicted_score, image, seconds))
     return tuple(strips)

@@ -186,6 +186,15 @@ def test_the_panel_fits_any_frame() -> None:
         assert (frame == 255).all()
 
 
+def test_a_class_without_a_name_is_not_a_bare_number() -> None:
+    scores = np.array([0.1, 0.7, 0.2], np.float32)
+    drawn, expected = (
+        np.asarray(Overlay(names, 3, 200, 400).panel(scores))
+        for names in (["0", "run", "2"], ["class 0", "run", "class 2"])
+    )
+    assert np.array_equal(drawn, expected)
+
+
 def test_the_bar_of_a_class_is_as_long_as_its_score() -> None:
     overlay = Overlay(["", "", ""], 3, 200, 400)
     panel = np.asarray(overlay.panel(np.array([0.25, 0.75, 0.0], np.float32)))

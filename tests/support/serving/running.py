@@ -41,7 +41,8 @@ class Running:
 
     def files(self) -> list[Path]:
         """Returns all temporary files and folders of requests."""
-        return list(self.service.folder.path.rglob("*"))
+        folder = self.service.folder
+        return [path for path in folder.path.rglob("*") if not path.is_relative_to(folder.worker_path)]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:

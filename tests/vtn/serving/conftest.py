@@ -13,10 +13,10 @@ import uvicorn
 from tests.support.serving.running import LIMITS, Running, wait_for
 from tests.support.videos import write_csv, write_video
 from vtn.serving.app import create_app
+from vtn.serving.messages import ModelSource
 from vtn.serving.protection import LOOPBACK_NAMES
 from vtn.serving.service import Service
 from vtn.serving.uploads import UploadFolder
-from vtn.serving.worker import ModelSource
 from vtn.serving.worker_pool import WorkerPool
 
 
@@ -34,10 +34,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def running(published: Path, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The server; it is checked to leave nothing behind."""
-    pool = WorkerPool(ModelSource(str(published), {"device": "cpu"}), 1)
     base = tmp_path_factory.mktemp("server")
     base.chmod(0o700)
-    service = Service("TINY", pool, UploadFolder(base), LIMITS, sorted(videos.glob("*.mp4")))
+    folder = UploadFolder(base)
+    pool = WorkerPool(ModelSource(str(published), {"device": "cpu"}), 1, folder.worker_path)
+    service = Service("TINY", pool, folder, LIMITS, sorted(videos.glob("*.mp4")))
     service.pool.start()
     app = create_app(service, hosts=LOOPBACK_NAMES)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,56 @@ def test_the_command_serves_and_ends(published: Path, videos: Path, tmp_path: Pa
         assert errors == ""
     assert list(base.iterdir()) == []
     wait_for(lambda: not any(child.is_running() for child in children))
+
+
+BLOCKING = """
+import time
+from pathlib import Path
+while not Path(__file__).with_name("go").exists():
+    time.sleep(0.01)
+"""
+
+
+def free_port() -> int:
+    """Returns the number of a port that no program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def is_loading(client: httpx.Client) -> bool:
+    """Returns whether the server answers that it is not ready."""
+    try:
+        return client.get("/health/ready").status_code == 503
+    except httpx.TransportError:  # it does not listen yet
+        return False
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_probes_are_answered_while_the_model_is_loaded(
+    published: Path, tmp_path: Path, is_stopped: bool
+) -> None:
+    (tmp_path / "blocking.py").write_text(BLOCKING)
+    port, base = free_port(), tmp_path / "folder"
+    options = ["--port", port, "--device", "cpu", "--folder", base, "--imports", tmp_path / "blocking.py"]
+    command = [*COMMAND, str(published), *map(str, options)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        try:
+            wait_for(lambda: is_loading(client))
+            assert client.get("/health/live").status_code == 200
+            if not is_stopped:
+                (tmp_path / "go").touch()
+                assert process.stdout is not None
+                assert f"http://127.0.0.1:{port} (Ctrl-C" in process.stdout.readline()
+                assert client.get("/health/ready").json() == {"status": "ok"}
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (0, "")
+    assert list(base.iterdir()) == []
 
 
 @pytest.mark.faults

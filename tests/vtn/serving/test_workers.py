@@ -16,15 +16,16 @@ import pytest
 
 from slowfast.errors import ModelError
 from tests.support.serving.running import wait_for
-from vtn.serving.worker import Done, Job, ModelSource
-from vtn.serving.worker_pool import OutOfTime, Worker, WorkerPool, WorkerUnavailable
+from vtn.serving.messages import Done, Job, ModelSource
+from vtn.serving.worker_pool import WorkerPool
+from vtn.serving.worker_process import OutOfTime, WorkerProcess, WorkerUnavailable
 
 SECONDS = 60.0
 
 
 @pytest.fixture
-def worker(published: Path) -> Iterator[Worker]:
-    worker = Worker(ModelSource(str(published), {"device": "cpu"}))
+def worker(published: Path) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(ModelSource(str(published), {"device": "cpu"}))
     yield worker
     worker.close()
 
@@ -53,7 +54,7 @@ def fail_to_start(process: SpawnProcess) -> None:
 
 
 def test_a_start_that_failed_is_tried_again(
-    worker: Worker, job: Job, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerProcess, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(SpawnProcess, "start", fail_to_start)
@@ -110,7 +111,7 @@ def test_a_process_that_ended_while_it_was_idle_does_not_blame_the_video(pool: W
 
 
 def test_a_process_that_ends_before_every_job_is_not_available(
-    worker: Worker, job: Job, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerProcess, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(connection: Connection, value: object) -> None:
         raise BrokenPipeError

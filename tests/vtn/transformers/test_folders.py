@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import transformers.utils.hub as hub_of_transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -161,47 +159,6 @@ def test_weights_given_by_the_trainer(tmp_path: Path) -> None:
     assert VTN.from_pretrained(tmp_path).cls_token.unique().tolist() == [2]
     with pytest.raises(InputError, match="variant: a folder of this model has one file of weights"):
         model.save_pretrained(tmp_path, variant="fp16")
-
-
-def test_saving_and_uploading_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uploaded: list[tuple[str, set[str]]] = []
-
-    def upload(self: Any, repo_id: str, **_: Any) -> None:
-        self.save_pretrained(tmp_path / "upload")
-        uploaded.append((repo_id, {path.name for path in (tmp_path / "upload").iterdir()}))
-
-    monkeypatch.setattr(VTNForVideoClassification, "push_to_hub", upload)
-    model = VTNForVideoClassification.from_vtn(tiny())
-    model.save_pretrained(tmp_path / "mine", push_to_hub=True)
-    model.save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="somebody/else")
-    files = {
-        *("model.safetensors", "config.json", "README.md"),
-        *("video_preprocessor_config.json", "modeling_vtn.py"),
-    }
-    assert uploaded == [("mine", files), ("somebody/else", files)]
-
-
-def test_options_of_an_upload_reach_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A private repository must not become a public one."""
-    calls: list[dict[str, Any]] = []
-
-    class Hub:
-        def create_repo(self, repo_id: str, **options: Any) -> Any:
-            calls.append({"repo_id": repo_id, **options})
-            return SimpleNamespace(repo_id=repo_id)
-
-    card = SimpleNamespace(save=lambda path: None)
-    monkeypatch.setattr(hub_of_transformers, "hf_api", lambda *_, **__: Hub())
-    monkeypatch.setattr(hub_of_transformers, "create_and_tag_model_card", lambda *_, **__: card)
-    monkeypatch.setattr(
-        VTNForVideoClassification, "_upload_modified_files", lambda *_, **given: calls.append(given)
-    )
-    upload = {"commit_message": "hello", "revision": "dev", "create_pr": True}
-    model = VTNForVideoClassification.from_vtn(tiny())
-    model.save_pretrained(tmp_path, push_to_hub=True, repo_id="me/x", private=True, **upload)
-    created, uploaded = calls
-    assert (created["repo_id"], created["private"]) == ("me/x", True)
-    assert upload.items() <= uploaded.items()
 
 
 def test_options_of_saving_that_do_not_exist(tmp_path: Path) -> None:

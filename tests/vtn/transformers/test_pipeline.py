@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from transformers import pipeline
 
 import vtn
-from slowfast.errors import InputError
+from slowfast.errors import ConfigError, InputError
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
+from vtn.transformers import VTNForVideoClassification
 
 
 def scores_by_pipeline(classify: Any, video: Path, names: list[str], **options: Any) -> np.ndarray:
@@ -53,6 +56,47 @@ def test_scores_are_those_of_the_predictor(
     for video in videos.values():
         scores = scores_by_pipeline(classify, video, predictor.class_names)
         np.testing.assert_allclose(scores, predictor(video).scores, atol=1e-4)
+
+
+@pytest.fixture
+def squares(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a score activation as users register them."""
+    monkeypatch.setattr(SCORE_ACTIVATION_REGISTRY, "_entries", dict(SCORE_ACTIVATION_REGISTRY._entries))
+    SCORE_ACTIVATION_REGISTRY.register("squares")(lambda logits: logits.square().add(1))
+    return "squares"
+
+
+@pytest.mark.parametrize("num_crops", [1, 3])
+def test_a_score_activation_of_the_user_is_the_only_one(
+    squares: str, num_crops: int, publish_model: Callable[..., Path], videos: dict[int, Path]
+) -> None:
+    folder = publish_model("TEST.NUM_SPATIAL_CROPS", num_crops, "MODEL.HEAD_ACT", squares)
+    predictor = vtn.Predictor(folder, device="cpu")
+    classify = pipeline("video-classification", model=str(folder), device="cpu")
+    scores = scores_by_pipeline(classify, videos[12], predictor.class_names)
+    np.testing.assert_allclose(scores, predictor(videos[12]).scores, atol=1e-4)
+    chosen = scores_by_pipeline(classify, videos[12], predictor.class_names, function_to_apply="none")
+    np.testing.assert_allclose(chosen, scores)
+
+
+def test_losses_and_training_need_logits(squares: str, publish_model: Callable[..., Path]) -> None:
+    model = VTNForVideoClassification.from_pretrained(publish_model("MODEL.HEAD_ACT", squares))
+    frames, labels = torch.zeros(2, 4, 3, 64, 64), torch.tensor([0, 2])
+    expected = model.vtn(frames.transpose(1, 2))
+    torch.testing.assert_close(model(frames, labels=labels).logits, expected)
+    torch.testing.assert_close(model(frames).logits, expected.square() + 1)
+    model.vtn.train = lambda mode=True: model.vtn  # dropout would change the logits
+    torch.testing.assert_close(model.train()(frames).logits, expected)
+
+
+def test_a_score_activation_that_is_not_registered(
+    squares: str, publish_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = VTNForVideoClassification.from_pretrained(publish_model("MODEL.HEAD_ACT", squares))
+    entries = {"softmax": SCORE_ACTIVATION_REGISTRY.get("softmax")}
+    monkeypatch.setattr(SCORE_ACTIVATION_REGISTRY, "_entries", entries)
+    with pytest.raises(ConfigError, match=r"MODEL\.HEAD_ACT = 'squares': must be a registered"):
+        model(torch.zeros(2, 4, 3, 64, 64))
 
 
 def test_the_end_of_a_video_counts(published: Path, videos: dict[int, Path]) -> None:

@@ -2,9 +2,11 @@
 
 SOURCE is as for `vtn predict`, except a model exported to one file. The page takes a video, or one of the
 examples, and shows the best classes, their scores over time and the frames with the highest attention of
-[CLS]. POST /predict answers programs, GET /openapi.json has its schema, and GET /health the state. Only
-programs of this computer reach the server unless --host names another address; it has no passwords. Needs pip
-install "slowfast-vtn[serve]".
+[CLS]. POST /predict answers programs, GET /openapi.json has its schema, and GET /health the state. For
+probes, as of Kubernetes: GET /health/ready answers 200 while videos can be scored and else 503, as while the
+model is loaded, and GET /health/live 503 where no process could load it again. Only programs of this computer
+reach the server unless --host names another address; it has no passwords. Needs pip install
+"slowfast-vtn[serve]".
 Exit status: 0 ended by Ctrl-C, 1 the model, the address or a folder cannot be used, 2 the command is wrong.
 
 examples:
@@ -20,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +38,8 @@ from vtn.cli.model_options import (
 
 if TYPE_CHECKING:
     import socket
+
+    import uvicorn
 
     from vtn.serving.service import Service
 
@@ -147,12 +152,47 @@ def _serve(args: argparse.Namespace, program: str) -> int:
                     file=sys.stderr,
                 )
             host = f"[{args.host}]" if ":" in args.host else args.host
-            print(f"http://{host}:{listener.getsockname()[1]} (Ctrl-C ends the server)", flush=True)
+            server = uvicorn.Server(config)
+            loading = _Loading(service, server, f"http://{host}:{listener.getsockname()[1]}")
+            loading.start()
             with suppress(KeyboardInterrupt):  # uvicorn may raise it again after its orderly end
-                uvicorn.Server(config).run(sockets=[listener])
+                server.run(sockets=[listener])
         finally:
             service.close()
+    loading.finish()
     return 0
+
+
+class _Loading(threading.Thread):
+    """The loading of the model while the server already answers probes, which ends the server if it fails.
+
+    Args:
+        service: whose workers are started.
+        server: that answers.
+        address: printed as soon as the model is loaded.
+    """
+
+    def __init__(self, service: Service, server: uvicorn.Server, address: str) -> None:
+        super().__init__(name="loading", daemon=True)
+        self._service = service
+        self._server = server
+        self._address = address
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._service.pool.start()
+            print(f"{self._address} (Ctrl-C ends the server)", flush=True)
+        except BaseException as error:  # raised again in the main thread
+            # The end of the server also ends the loading.
+            self._failure = None if self._server.should_exit else error
+            self._server.should_exit = True
+
+    def finish(self) -> None:
+        """Waits for the end of the thread; raises the error with which it has ended the server."""
+        self.join()
+        if self._failure is not None:
+            raise self._failure
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -177,11 +217,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _build_service(args: argparse.Namespace) -> Service:
-    """Returns a service whose workers have loaded the model."""
+    """Returns a service whose workers have not been started."""
     from vtn.serving.limits import MEGABYTE, Limits
+    from vtn.serving.messages import ModelSource
     from vtn.serving.service import Service
     from vtn.serving.uploads import UploadFolder
-    from vtn.serving.worker import ModelSource
     from vtn.serving.worker_pool import WorkerPool
 
     limits = Limits(
@@ -192,19 +232,8 @@ def _build_service(args: argparse.Namespace) -> Service:
     )
     examples = _find_examples(args.examples) if args.examples else []
     folder = UploadFolder(Path(args.folder) if args.folder else None)
-    service = Service(
-        Path(args.source).name,
-        WorkerPool(ModelSource(args.source, predictor_options(args)), args.workers),
-        folder,
-        limits,
-        examples,
-    )
-    try:
-        service.pool.start()
-    except BaseException:
-        service.close()
-        raise
-    return service
+    pool = WorkerPool(ModelSource(args.source, predictor_options(args)), args.workers, folder.worker_path)
+    return Service(Path(args.source).name, pool, folder, limits, examples)
 
 
 def _find_examples(folder: str) -> list[Path]:

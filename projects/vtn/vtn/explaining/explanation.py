@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.datasets.class_names import class_text
 from vtn.explaining.attribution import Occlusion
 from vtn.explaining.faithfulness import Faithfulness
 from vtn.explaining.pictures import Pictures
 from vtn.explaining.regions.build import Regions
-from vtn.inference.prediction import Prediction, class_text
+from vtn.inference.prediction import Prediction
 
 OCCLUSION, GRADIENT, ATTENTION, ROLLOUT = "occlusion", "gradient", "attention", "roll-out"
 
@@ -124,7 +125,7 @@ class Explanation:
 
     @property
     def class_text(self) -> str:
-        """Name of the explained class for people to read, see :func:`vtn.inference.prediction.class_text`."""
+        """Name of the explained class for people to read: a number alone is preceded by "class"."""
         return class_text(self.class_name, self.label)
 
     @property

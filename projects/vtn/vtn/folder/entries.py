@@ -76,14 +76,24 @@ def default_labels(num_classes: int) -> list[str]:
     return [f"LABEL_{index}" for index in range(num_classes)]
 
 
-# Score activation -> the problem type for which the pipeline of ``transformers`` applies it. It applies
-# nothing to "regression", and softmax without a type; the loss of these models is not affected.
-_PROBLEM_TYPES = {"sigmoid": "multi_label_classification", "none": "regression"}
+# Built-in score activation -> the problem type for which the pipeline of `transformers` applies it: softmax
+# without a type, and nothing to "regression"; the loss of these models is not affected.
+LOGITS_ARE_SCORES = "regression"
+_PROBLEM_TYPES = {"softmax": None, "sigmoid": "multi_label_classification", "none": LOGITS_ARE_SCORES}
 
 
 def problem_type_of(evaluation: Mapping[str, Any]) -> str | None:
-    """Returns the problem type by which ``transformers`` chooses the score activation of an evaluation."""
-    return _PROBLEM_TYPES.get(evaluation.get("MODEL.HEAD_ACT", ""))
+    """Returns the problem type by which ``transformers`` chooses the score activation of an evaluation.
+
+    The pipeline must apply nothing to the scores of a user's own activation, which the model applies.
+    """
+    return _PROBLEM_TYPES.get(evaluation.get("MODEL.HEAD_ACT", "softmax"), LOGITS_ARE_SCORES)
+
+
+def own_activation_of(evaluation: Mapping[str, Any]) -> str:
+    """Returns the name of a score activation that the user has registered; empty: it is a built-in one."""
+    name: str = evaluation.get("MODEL.HEAD_ACT", "softmax")
+    return "" if name in _PROBLEM_TYPES else name
 
 
 def arguments_as_json(arguments: ModelArguments) -> dict[str, Any]:

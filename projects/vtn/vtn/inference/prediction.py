@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from slowfast.datasets.class_names import class_text
 from slowfast.errors import counted
 from slowfast.files import write_text
 from slowfast.progress import format_duration
@@ -23,15 +24,6 @@ from vtn.inference.windows import Timeline
 
 TOP = 5
 """Number of best classes that are shown where the caller gives no other number."""
-
-
-def class_text(name: str, index: int) -> str:
-    """Returns the name of a class for people to read, in which a number alone could be a score.
-
-    >>> class_text("right", 1), class_text("1", 1)
-    ('right', 'class 1')
-    """
-    return f"class {index}" if name == str(index) else name
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Score:
 
     @property
     def text(self) -> str:
-        """The name of the class for people to read, see :func:`class_text`."""
+        """The name of the class for people to read, see :func:`slowfast.datasets.class_names.class_text`."""
         return class_text(self.label, self.index)
 
 

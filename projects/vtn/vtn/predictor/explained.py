@@ -37,6 +37,13 @@ class ExplainsVideos:
     _scorer: ViewScorer
     _source: Callable[[Video | VideoSource], VideoSource]
 
+    @property
+    def score_activation(self) -> str:
+        """Name of the function from logits to scores, which an exported model applies itself."""
+        if isinstance(self.model, ExportedModel):
+            return self.model.description.score_activation
+        return self._scorer.head_act
+
     def explain(
         self,
         video: Video | VideoSource,

@@ -68,13 +68,19 @@ class Problem(BaseModel):
     remedy: str
 
 
-class Health(BaseModel):
-    """The state of the server."""
+class Probe(BaseModel):
+    """The answer to a probe; its status of HTTP is what counts."""
 
     status: str = Field(
-        description="`ok`; `starting` while a process with the model is replaced; `failed` after that was "
-        "not possible; the next request tries it again"
+        description="`ok`; `starting` while a process loads the model, at the start or in place of one that "
+        "was lost; `failed` after that was not possible; the next request tries it again"
     )
+
+
+class Health(Probe):
+    """The state of the server."""
+
+    is_ready: bool = Field(description="whether a process with the model waits for videos or scores one")
     model: str
     classes: int
     workers: int

@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import slowfast
-from vtn.serving.answers import Answer, Example, Health, Problem
+from vtn.serving.answers import Answer, Example, Health, Probe, Problem
 from vtn.serving.form import FIELD
 from vtn.serving.limits import Refusal
-from vtn.serving.protection import Protection, page_policy
+from vtn.serving.protection import LIVE_PATH, READY_PATH, Protection, page_policy
 from vtn.serving.service import Service
 
 _logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "The video cannot be decoded, or is too long."},
     429: {"model": Problem, "description": "Too many requests are being answered."},
     500: {"model": Problem, "description": "The model or the server has a defect."},
-    503: {"model": Problem, "description": "The model is not available."},
+    503: {"model": Problem, "description": "The model is not available now; see the header Retry-After."},
     504: {"model": Problem, "description": "Decoding and scoring take too long."},
 }
 
@@ -76,6 +76,7 @@ def create_app(service: Service, *, hosts: Collection[str] = (), origins: Collec
     _handle_errors(app)
     _add_page(app)
     _add_endpoints(app, service)
+    _add_probes(app, service)
     _add_examples(app, service)
     return app
 
@@ -105,11 +106,20 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
         content_type = request.headers.get("content-type", "")
         return await service.classify(aiter(request.stream()), content_type, wait_for_departure)
 
-    @app.get("/health", response_model=Health)
-    async def show_health() -> Health:
-        """Returns the state of the server."""
+
+def _add_probes(app: FastAPI, service: Service) -> None:
+    def unavailable(model: type[Probe], description: str) -> dict[int | str, dict[str, Any]]:
+        return {503: {"model": model, "description": description}}
+
+    not_ready = "No process has the model now."
+
+    @app.get("/health", response_model=Health, responses=unavailable(Health, not_ready))
+    async def show_health(response: Response) -> Health:
+        """Returns the state of the server, with the status of HTTP that /health/ready has."""
+        response.status_code = 200 if service.pool.is_ready else 503
         return Health(
             status=service.pool.status,
+            is_ready=service.pool.is_ready,
             model=service.name,
             classes=len(service.pool.class_names),
             workers=len(service.pool.workers),
@@ -119,6 +129,20 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
             max_upload_bytes=service.limits.upload_bytes,
             max_video_seconds=service.limits.video_seconds,
         )
+
+    @app.get(READY_PATH, response_model=Probe, responses=unavailable(Probe, not_ready))
+    async def show_readiness(response: Response) -> Probe:
+        """Answers a readiness probe: 200 while videos can be scored, 503 while none should be sent."""
+        response.status_code = 200 if service.pool.is_ready else 503
+        return Probe(status=service.pool.status)
+
+    no_model = "No process could load the model."
+
+    @app.get(LIVE_PATH, response_model=Probe, responses=unavailable(Probe, no_model))
+    async def show_liveness(response: Response) -> Probe:
+        """Answers a liveness probe: 200 while the server starts or works, 503 where it must be restarted."""
+        response.status_code = 200 if service.pool.is_alive else 503
+        return Probe(status=service.pool.status)
 
 
 def _add_examples(app: FastAPI, service: Service) -> None:

@@ -63,6 +63,11 @@ def too_large(limits: Limits) -> Refusal:
     )
 
 
+def not_ready() -> Refusal:
+    """Returns the answer to a request before the model is loaded for the first time."""
+    return Refusal(503, "the model is being loaded", "try again in a few seconds")
+
+
 def too_busy(count: int, kind: str) -> Refusal:
     """Returns the answer to a request while as many are uploaded, or answered, as the limits allow."""
     return Refusal(429, f"{count} requests are being {kind} already", "try again in a few seconds")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from vtn.serving.form import drain, receive_video
-from vtn.serving.limits import Limits, Refusal, too_busy, too_slow
+from vtn.serving.limits import Limits, Refusal, not_ready, too_busy, too_slow
+from vtn.serving.messages import UPLOAD_NAME, Failed, Job
 from vtn.serving.uploads import UploadFolder
-from vtn.serving.worker import UPLOAD_NAME, Failed, Job
-from vtn.serving.worker_pool import ClientLeft, OutOfTime, WorkerLost, WorkerPool, WorkerUnavailable
+from vtn.serving.worker_pool import ClientLeft, WorkerPool
+from vtn.serving.worker_process import OutOfTime, WorkerLost, WorkerUnavailable
 
 
 @dataclass
@@ -66,13 +67,15 @@ class Service:
                     job = Job(folder, name, self.limits.video_seconds)
                     return await self._compute(job, wait_for_departure)
         except Refusal as refusal:
-            if refusal.status in (400, 413, 415, 429):  # the upload has not been read to its end
+            if refusal.status in (400, 413, 415, 429, 503):  # the upload has not been read to its end
                 await drain(chunks, self.limits)
             raise
 
     @contextmanager
     def _count_upload(self) -> Iterator[None]:
         """Counts an upload; a video that has arrived is always computed."""
+        if not self.pool.has_started:
+            raise not_ready()
         if self.num_jobs >= self.limits.queue_length:
             raise too_busy(self.limits.queue_length, "answered")
         if self.num_uploads >= self.limits.num_uploads:
@@ -98,12 +101,8 @@ class Service:
             raise Refusal(499, "the client closed the connection", "send the video again") from None
         except OutOfTime:
             raise too_slow(self.limits) from None
-        except WorkerLost:
-            raise Refusal(
-                422,
-                "the video ended the process that decodes it",
-                "encode the video again, for instance with ffmpeg -i VIDEO -c:v libx264 new.mp4",
-            ) from None
+        except WorkerLost as lost:
+            raise _explain_loss(lost) from None
         except WorkerUnavailable:
             raise Refusal(503, "the model is not available", "try again later") from None
         if isinstance(found, Failed):
@@ -114,6 +113,27 @@ class Service:
         """Ends the workers and removes all temporary files."""
         self.pool.close()
         self.folder.close()
+
+
+def _explain_loss(lost: WorkerLost) -> Refusal:
+    """Returns the answer to a video whose process ended: only a crash is a fault of the video."""
+    if lost.is_crash:
+        return Refusal(
+            422,
+            "the video ended the process that decodes it",
+            "encode the video again, for instance with ffmpeg -i VIDEO -c:v libx264 new.mp4",
+        )
+    if lost.is_error:
+        return Refusal(
+            500,
+            "the model failed while it scored the video",
+            "tell the operator of the server; its log has the details",
+        )
+    return Refusal(
+        503,
+        "the process with the model was ended while it worked on the video",
+        "try again in a few seconds; if it is ended again, send a shorter video or one of lower resolution",
+    )
 
 
 def _explain(failed: Failed, limits: Limits) -> Refusal:

@@ -55,6 +55,12 @@ class UploadFolder:
             self._lock.release(force=True)  # of the file that was removed
             self._lock.acquire(timeout=0)  # first, so that another server never finds the folder without it
         self.path.mkdir(mode=0o700, exist_ok=True)
+        self.worker_path.mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def worker_path(self) -> Path:
+        """Folder for files that workers make outside a request."""
+        return self.path / "workers"
 
     @contextmanager
     def request(self) -> Iterator[Path]:

@@ -1,90 +1,38 @@
 """The process that decodes and scores videos, apart from the server: hostile files can only end this process.
 
-The parent sends a :class:`Job` through a pipe and receives a :class:`Done` or a :class:`Failed`; the first
-message from the worker is :class:`Ready` or :class:`Failed`.
+See :mod:`vtn.serving.messages` for what the server and the process send each other.
 """
 
 from __future__ import annotations
 
 import base64
+import errno
 import signal
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from slowfast.errors import NotFiniteError, SlowFastError
+from vtn.serving.messages import UPLOAD_NAME, Done, Failed, Job, ModelSource, Ready, Taken
 
-UPLOAD_NAME = "upload"
-"""Name of the video file in the folder of a request."""
+# Errors of the system that no video causes: no room on the disk, no file left to open, a read-only disk.
+_OF_SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS})
 
 
-@dataclass(frozen=True)
-class ModelSource:
-    """The model that answers.
+def run_worker(model: ModelSource, folder: Path | None, connection: Connection) -> None:
+    """Loads the model and answers jobs until the parent closes the pipe or ends.
 
-    Attributes:
-        source: as for :class:`vtn.Predictor`.
-        options: keyword arguments of :class:`vtn.Predictor`.
+    Args:
+        model: to load.
+        folder: for temporary files, which a killed process cannot remove; None: that of the system.
+        connection: to the parent.
     """
-
-    source: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A video to classify.
-
-    Attributes:
-        folder: folder of the request, with the video; other temporary files are written there, too.
-        name: of the video for the answer.
-        max_seconds: longest duration that is accepted.
-    """
-
-    folder: Path
-    name: str
-    max_seconds: float
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The message of a worker whose model is loaded.
-
-    Attributes:
-        class_names: of the model.
-    """
-
-    class_names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Done:
-    """The content of an answer."""
-
-    content: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The reason why a video, or the model itself, has no answer.
-
-    Attributes:
-        reason: one line without paths of the server.
-        is_too_long: the video is longer than the limit.
-        of_server: the video is not the cause.
-    """
-
-    reason: str
-    is_too_long: bool = False
-    of_server: bool = False
-
-
-def run_worker(model: ModelSource, connection: Connection) -> None:
-    """Loads the model and answers jobs until the parent closes the pipe or ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
+    if folder is not None and folder.is_dir():
+        # Also for packages that make temporary folders when they are imported, as Weights & Biases does,
+        # which timm imports where it is installed.
+        tempfile.tempdir = str(folder)
     from vtn.predictor.predictor import Predictor
 
     try:
@@ -99,7 +47,8 @@ def run_worker(model: ModelSource, connection: Connection) -> None:
             job = connection.recv()
         except EOFError:
             return
-        tempfile.tempdir = str(job.folder)  # so that a killed worker leaves nothing elsewhere
+        connection.send(Taken())
+        tempfile.tempdir = str(job.folder)  # removed at the end of the request
         connection.send(_answer(predictor, job))
 
 
@@ -118,11 +67,12 @@ def _answer(predictor: Any, job: Job) -> Done | Failed:
         found = predictor.overview(path)
     except FAILURES as error:
         reason = describe_failure(error, path).replace(path, job.name).replace(str(job.folder), "")
-        return Failed(reason, of_server=isinstance(error, NotFiniteError))
+        is_of_system = isinstance(error, OSError) and error.errno in _OF_SYSTEM
+        return Failed(reason, of_server=is_of_system or isinstance(error, NotFiniteError))
     content = found.to_dict()
     content["video"] = job.name
     content["classes"] = list(predictor.class_names)
-    content["score_activation"] = _score_activation(predictor.model)
+    content["score_activation"] = predictor.score_activation
     content["shown_frames"] = [
         {
             "seconds": float(found.seconds[row]),
@@ -132,9 +82,3 @@ def _answer(predictor: Any, job: Job) -> Done | Failed:
         for row in found.shown.tolist()
     ]
     return Done(content)
-
-
-def _score_activation(model: Any) -> str:
-    """Returns the name of the score activation; an exported model applies it itself."""
-    description = getattr(model, "description", None)
-    return description.score_activation if description else model.evaluation.get("MODEL.HEAD_ACT", "softmax")

@@ -5,47 +5,36 @@ B clips, V views of each, T frames, H W pixels, M tokens of a frame, F width of 
 
 from __future__ import annotations
 
-import math
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.modeling_utils import PreTrainedModel
 
-from slowfast.errors import CheckpointError, InputError, first_line
+from slowfast.errors import InputError
 from vtn.folder.entries import arguments_as_json
 from vtn.folder.layout import write_folder
-from vtn.folder.untrusted import check_backbone, count_safetensors
-from vtn.predictor.source import check_model, find_model_class
 from vtn.transformers.configuration import VTNConfig, take_arguments
+from vtn.transformers.loading import (
+    DOWNLOAD_OPTIONS,
+    accept_names_of_folder,
+    build_network,
+    load_network,
+    take_placement,
+)
+from vtn.transformers.scores import apply_own_activation, compute_loss, has_own_activation, merge_views
+from vtn.transformers.upload import CARD_NAME, take_upload_options, upload_model
 
-_DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 # Options of from_pretrained that do not matter to these models, or have been acted on by the Auto classes.
 _WITHOUT_EFFECT = (
     *("trust_remote_code", "code_revision", "low_cpu_mem_usage", "use_safetensors", "weights_only"),
     *("_from_auto", "_from_pipeline", "_commit_hash"),
 )
-# Options of save_pretrained that do not matter to one file of weights, and those of the upload.
-_OF_SHARDS = (
-    "max_shard_size",
-    "safe_serialization",
-    "save_function",
-    "save_original_format",
-    "save_peft_format",
-)
-_OF_UPLOAD = (
-    *("repo_id", "private", "token", "revision", "create_pr", "tags"),
-    *("commit_message", "commit_description"),
-)
-_MULTI_LABEL = "multi_label_classification"
-_LOGITS_ARE_SCORES = "regression"  # the problem type of MODEL.HEAD_ACT none, see vtn.folder.entries
 
 
 class VTNForVideoClassification(PreTrainedModel):
@@ -83,7 +72,7 @@ class VTNForVideoClassification(PreTrainedModel):
         super().__init__(config)
         # transformers may be loading with "meta" as the default device, on which buffers have no values.
         with torch.device("cpu"):
-            self.vtn = _build_network(config) if network is None else network
+            self.vtn = build_network(config) if network is None else network
         config.arguments = arguments_as_json(self.vtn.arguments.without_weights())
         del config.arguments["num_classes"]
         if config.frame_mean is None or config.frame_std is None:
@@ -91,7 +80,7 @@ class VTNForVideoClassification(PreTrainedModel):
         self._describe_network()
         for module in self.modules():
             module._is_hf_initialized = True  # type: ignore[assignment]  # keep the weights as they are
-        self.register_load_state_dict_pre_hook(_accept_names_of_folder)
+        self.register_load_state_dict_pre_hook(accept_names_of_folder)
         self.post_init()
 
     @classmethod
@@ -136,7 +125,7 @@ class VTNForVideoClassification(PreTrainedModel):
             InputError: for options that this model does not have.
         """
         source = str(pretrained_model_name_or_path)
-        download = {name: options.pop(name) for name in _DOWNLOAD_OPTIONS if name in options}
+        download = {name: options.pop(name) for name in DOWNLOAD_OPTIONS if name in options}
         if subfolder := options.pop("subfolder", ""):
             raise InputError(
                 f"subfolder = {subfolder!r}: must be left out; give the path of the folder itself"
@@ -145,7 +134,7 @@ class VTNForVideoClassification(PreTrainedModel):
             config, options = VTNConfig.from_pretrained(
                 source, return_unused_kwargs=True, **download, **options
             )
-        placement = _take_placement(options, config)
+        placement = take_placement(options, config)
         if (options.pop("adapter_kwargs", None) or {}).get("_adapter_model_path"):
             raise InputError(
                 f"{source}: has adapters of PEFT; load the model, then peft.PeftModel.from_pretrained(model, "
@@ -161,7 +150,7 @@ class VTNForVideoClassification(PreTrainedModel):
             config.arguments.setdefault(group, {}).update(fields)
         config.name_or_path = source
         backbone = chosen.get("backbone", {}).get("name", config.chosen_backbone)
-        network = _load_network(config, source, download, backbone, reset_head=ignore_mismatched_sizes)
+        network = load_network(config, source, download, backbone, reset_head=ignore_mismatched_sizes)
         return cls(config, network).to(**placement).eval()  # type: ignore[arg-type]
 
     def save_pretrained(  # type: ignore[override]
@@ -193,22 +182,42 @@ class VTNForVideoClassification(PreTrainedModel):
         for name in ("variant", "distributed_checkpoint"):
             if options.pop(name, None):
                 raise InputError(f"{name}: a folder of this model has one file of weights; leave it out")
-        upload = {name: options.pop(name) for name in _OF_UPLOAD if name in options}
-        if options := {name: value for name, value in options.items() if name not in _OF_SHARDS}:
-            raise InputError(
-                f"{', '.join(options)}: VTNForVideoClassification.save_pretrained has no such option; "
-                f"leave it out, or give push_to_hub=True with {', '.join(_OF_UPLOAD)}"
-            )
+        repo_id = options.pop("repo_id", folder.name)
+        hint = "give push_to_hub=True with repo_id, "
+        upload = take_upload_options(options, "save_pretrained", hint, self.model_tags)
         if not is_main_process:
             return
         self._describe_network()
         if state_dict is not None:
             state_dict = {name.removeprefix("vtn."): weight for name, weight in state_dict.items()}
         write_folder(self.vtn, folder, weights=state_dict, problem_type=self.config.problem_type)
-        if not (card := folder / "README.md").exists():
-            self.vtn.generate_model_card().save(card)
+        has_card = (folder / CARD_NAME).exists()
+        if not has_card:
+            self.vtn.generate_model_card().save(folder / CARD_NAME)
         if push_to_hub:
-            self.push_to_hub(**{"repo_id": folder.name, **upload})
+            upload_model(folder, repo_id, replaces_card=has_card, **upload)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:  # type: ignore[override]
+        """Uploads the folder that :meth:`save_pretrained` writes; with adapters, these alone.
+
+        A model card that the repository has already is kept.
+
+        Args:
+            repo_id: name on the hub; the repository is created where it does not exist.
+            options: of ``PushToHubMixin.push_to_hub``, such as ``private`` and ``commit_message``.
+
+        Returns:
+            The commit.
+
+        Raises:
+            InputError: for options that this model does not have.
+        """
+        if getattr(self, "_hf_peft_config_loaded", False):
+            return super().push_to_hub(repo_id, **options)
+        upload = take_upload_options(options, "push_to_hub", "give ", self.model_tags)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return upload_model(Path(folder), repo_id, replaces_card=False, **upload)
 
     def forward(
         self,
@@ -229,18 +238,25 @@ class VTNForVideoClassification(PreTrainedModel):
                 ``multi_label_classification`` 0 or 1 for each class.
 
         Returns:
-            ``logits`` (B, K), and ``loss`` where there are labels.
+            ``logits`` (B, K), and ``loss`` where there are labels. In evaluation without labels, as in the
+            pipeline, ``logits`` are scores where ``MODEL.HEAD_ACT`` is an activation of the user's own: the
+            pipeline can only apply softmax and sigmoid.
 
         Raises:
             InputError: for frames and features together, for neither, and for shapes that do not fit.
+            ConfigError: where the activation of the user's own is not registered.
         """
         if (pixel_values_videos is None) == (features is None):
             raise InputError("pixel_values_videos, features: exactly one of the two must be given")
         if pixel_values_videos is None:
-            logits = self.vtn.classify(features, positions, mask)
+            views = self.vtn.classify(features, positions, mask)[:, None]
         else:
-            logits = self._classify_frames(pixel_values_videos, positions, mask)
-        loss = None if labels is None else self._loss(logits, labels)
+            views = self._classify_frames(pixel_values_videos, positions, mask)
+        if labels is None and not self.training and has_own_activation(self.config):
+            return ImageClassifierOutput(logits=apply_own_activation(views, self.config))
+        problem_type = self.config.problem_type
+        logits = views[:, 0] if views.shape[1] == 1 else merge_views(views, problem_type)
+        loss = None if labels is None else compute_loss(logits, labels, problem_type)
         return ImageClassifierOutput(loss=loss, logits=logits)
 
     @property
@@ -255,33 +271,19 @@ class VTNForVideoClassification(PreTrainedModel):
         """Does nothing: a folder already names its classes, and needs no copy of this file."""
 
     def _classify_frames(self, frames: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
-        if frames.ndim == 5:
-            return self.vtn(frames.transpose(1, 2), positions, mask)  # (B, T, 3, H, W) -> (B, 3, T, H, W)
-        if frames.ndim != 6:
+        """Returns the logits (B, V, K) of frames (B, T, 3, H, W), V = 1, or of views (B, V, T, 3, H, W)."""
+        if frames.ndim not in (5, 6):
             raise InputError(
                 f"pixel_values_videos has shape {tuple(frames.shape)}: must be (clips, frames, 3, height, "
                 "width)"
             )
-        num_views = frames.shape[1]
+        num_views = 1 if frames.ndim == 5 else frames.shape[1]
+        clips = frames if frames.ndim == 5 else frames.flatten(0, 1)  # (B·V, T, 3, H, W)
         positions, mask = (
             None if each is None else each.repeat_interleave(num_views, dim=0) for each in (positions, mask)
         )
-        logits = self.vtn(frames.flatten(0, 1).transpose(1, 2), positions, mask)
-        return self._merge_views(logits.unflatten(0, (-1, num_views)))
-
-    def _merge_views(self, logits: Tensor) -> Tensor:
-        """Maps logits (B, V, K) to those (B, K) whose scores are the mean of the views' scores."""
-        if self.config.problem_type == _MULTI_LABEL:
-            # The logit of the mean; a score by itself would be 1 in float32 from logits of 17 on.
-            return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
-        if self.config.problem_type == _LOGITS_ARE_SCORES:
-            return logits.mean(1)
-        return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if self.config.problem_type == _MULTI_LABEL:
-            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-        return F.cross_entropy(logits, labels.to(logits.dtype) if labels.is_floating_point() else labels)
+        logits: Tensor = self.vtn(clips.transpose(1, 2), positions, mask)  # (B·V, K)
+        return logits.unflatten(0, (-1, num_views))
 
     def _init_weights(self, module: nn.Module) -> None:
         """Does nothing: modules initialise their weights when they are built."""
@@ -295,71 +297,3 @@ class VTNForVideoClassification(PreTrainedModel):
         self.vtn.class_names = config.class_names
         self.vtn.evaluation = dict(config.evaluation)
         self.vtn.frame_mean, self.vtn.frame_std = tuple(config.frame_mean), tuple(config.frame_std)
-
-
-def _build_network(config: VTNConfig) -> Any:
-    """Returns a new network.
-
-    Raises:
-        CheckpointError: for a class that is unknown, and for a backbone that a file must not choose.
-    """
-    source = config.name_or_path or "VTNConfig"
-    model_class = find_model_class(config.architecture, source)
-    arguments = model_class.arguments_type().changed({**config.arguments, "num_classes": config.num_classes})
-    if isinstance(arguments.backbone.name, str) and arguments.backbone.name != config.chosen_backbone:
-        check_backbone(arguments.backbone.name, arguments.backbone.args, source=source)
-    return model_class(**arguments.as_keywords())
-
-
-def _load_network(
-    config: VTNConfig, source: str, download: Mapping[str, Any], backbone: str, *, reset_head: bool
-) -> Any:
-    """Returns the network of a folder or hub model with its weights.
-
-    Args:
-        backbone: name of the backbone that the user has chosen; empty: the file's own.
-    """
-    model_class = find_model_class(config.architecture, source)
-    arguments = model_class.arguments_type().changed({**config.arguments, "num_classes": config.num_classes})
-    path = Path(source, SAFETENSORS_SINGLE_FILE)
-    if not Path(source).is_dir():
-        try:
-            path = Path(hf_hub_download(source, SAFETENSORS_SINGLE_FILE, **download))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{source}: the Hugging Face hub does not give its {SAFETENSORS_SINGLE_FILE}: "
-                f"{first_line(error)}"
-            ) from error
-    check_model(model_class, arguments, count_safetensors(path), source, backbone)
-    fields = arguments.without_weights().as_keywords()
-    with torch.device("cpu"):
-        return model_class.from_pretrained(source, reset_head=reset_head, **download, **fields)
-
-
-def _take_placement(options: dict[str, Any], config: VTNConfig) -> dict[str, Any]:
-    """Removes dtype and device from the options, and returns them as arguments of ``Module.to``.
-
-    Raises:
-        InputError: for several devices.
-    """
-    dtype = options.pop("torch_dtype", None)
-    dtype = options.pop("dtype", None) or dtype
-    if dtype in (None, "auto"):
-        dtype = config.dtype
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
-    device = options.pop("device_map", None)
-    if isinstance(device, Mapping) and [*device] == [""]:
-        device = device[""]
-    if isinstance(device, Mapping) or device in ("auto", "balanced", "balanced_low_0", "sequential"):
-        raise InputError(f"device_map = {device!r}: must be one device, such as cpu or cuda:0")
-    placement = {"dtype": dtype, "device": device}
-    return {name: value for name, value in placement.items() if value is not None}
-
-
-def _accept_names_of_folder(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Renames weights from a folder, whose names do not begin with ``vtn.``, as the trainer loads them."""
-    for name in [name for name in state_dict if name.startswith(prefix)]:
-        own = name.removeprefix(prefix)
-        if not own.startswith("vtn."):
-            state_dict[f"{prefix}vtn.{own}"] = state_dict.pop(name)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.datasets.class_names import class_text
 from vtn.explaining.pictures import data_uri
 from vtn.explaining.regions.build import DESCRIPTIONS
-from vtn.inference.prediction import class_text
 
 if TYPE_CHECKING:
     from vtn.explaining.explanation import Explanation

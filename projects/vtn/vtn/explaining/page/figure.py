@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from slowfast.datasets.class_names import class_text
 from slowfast.tracking.figure_text import as_figure_text
 from vtn.explaining.faithfulness import RANDOM
 from vtn.explaining.page.content import shown_classes
-from vtn.inference.prediction import class_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
