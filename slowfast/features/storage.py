@@ -12,24 +12,24 @@ T frames, t frames of a chunk, M tokens of a frame, F width of a feature.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.errors import DataError
-from slowfast.files import atomic_write, write_text
+from slowfast.files import atomic_write, hold_lock, write_text
 from slowfast.log import get_logger
 from slowfast.video.archive.member import TarMember
 
@@ -103,7 +103,7 @@ class FeatureFile:
             self._refuse_foreign_files(description)
             self._file, self.count = self._open(dict(description))
         except BaseException:
-            _unlock(self._lock)
+            self._lock.close()
             raise
 
     def __enter__(self) -> Self:
@@ -115,7 +115,7 @@ class FeatureFile:
         try:
             self._file.close()
         finally:  # it fails on a full disk, which may have room for the next file
-            _unlock(self._lock)
+            self._lock.close()
 
     def append(self, features: Tensor) -> None:
         """Adds features (t, F) or (t, M, F). When this returns they are on the disk."""
@@ -251,25 +251,18 @@ def describe_file(path: str | Path) -> dict[str, Any]:
     return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _lock(path: Path) -> FileLock:
-    """Locks a feature file for this :class:`FeatureFile` alone.
+def _lock(path: Path) -> ExitStack:
+    """Locks a feature file for this :class:`FeatureFile` alone; closing the result releases it.
 
     Raises:
         DataError: where another one holds the lock.
     """
-    lock = FileLock(f"{os.path.realpath(path)}.lock", timeout=_LOCK_SECONDS, thread_local=False)
+    held = ExitStack()
     try:
-        lock.acquire()
+        held.enter_context(hold_lock(Path(f"{os.path.realpath(path)}.lock"), _LOCK_SECONDS))
     except Timeout as error:
         raise DataError(f"{path} is being written by another process; wait until it has finished") from error
-    return lock
-
-
-def _unlock(lock: FileLock) -> None:
-    # Deleted while it is held: a process that has opened the deleted file does not get the lock with it.
-    with contextlib.suppress(OSError):
-        os.unlink(lock.lock_file)
-    lock.release()
+    return held
 
 
 def _read_json(path: Path) -> Any:
