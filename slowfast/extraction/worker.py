@@ -64,8 +64,9 @@ class ExtractionWork:
     """The work of this process, done by threads that decode at the same time.
 
     Attributes:
-        broken: videos that could not be read, with their rows in the annotations of their split.
+        broken: videos that could not be read, by their names in the cache.
         videos: number of videos that are done: extracted, found complete, or broken.
+        complete: number of videos with all of their features.
         total: number of videos of this process.
         frames: number of frames that were encoded.
     """
@@ -73,8 +74,8 @@ class ExtractionWork:
     def __init__(
         self, extractor: CachedVideoExtractor, splits: Sequence[SplitVideos], interrupt: Interrupt
     ) -> None:
-        self.broken: list[BrokenVideo] = []
-        self.videos = self.frames = 0
+        self.broken: dict[str, BrokenVideo] = {}
+        self.videos = self.frames = self.complete = 0
         self.total = sum(len(split.rows) for split in splits)
         self._extractor = extractor
         self._interrupt = interrupt
@@ -84,7 +85,7 @@ class ExtractionWork:
         self._in_progress: set[str] = set()
         self._one_is_done = threading.Condition()
         self._failed = False
-        self._num_complete = self._num_unusable = 0
+        self._num_unusable = 0
 
     def finish(self, world: World, *, threads: int) -> None:
         """Works until all processes are done; every process must call it.
@@ -154,20 +155,20 @@ class ExtractionWork:
     def _extract(self, split: SplitVideos, row: int) -> int:
         """Extracts the features of one video; returns how many frames were encoded."""
         path = split.annotations.paths[row]
+        name = split.names(path)
         try:
-            name = split.names(path)
             with self._exclusive(name):
                 missing = self._extractor.missing(path, name, split.variants)
                 encoded = self._extractor.extract(path, name, missing, split.open_source) if missing else 0
             with self._lock:
-                self._num_complete += 1
+                self.complete += 1
             return encoded
         except DecodeError as error:
             broken = BrokenVideo(row, path, error.reason, error.detail)
         except (NotFiniteError, OutOfRangeError) as error:
             with self._lock:
                 self._num_unusable += 1
-                if self._num_unusable >= _MAX_UNUSABLE and not self._num_complete:
+                if self._num_unusable >= _MAX_UNUSABLE and not self.complete:
                     raise
             broken = BrokenVideo(row, path, "not finite", str(error).removeprefix(f"{path}: "))
         except FileNotFoundError:
@@ -179,7 +180,7 @@ class ExtractionWork:
                 ) from error
             broken = BrokenVideo(row, path, "unreadable", repr(error))
         with self._lock:
-            self.broken.append(broken)
+            self.broken[name] = broken
         return 0
 
     @contextmanager

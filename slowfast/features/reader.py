@@ -19,7 +19,8 @@ from torch import Tensor
 from slowfast.datasets.views.view_reader import Scheme, Segment, ViewReader
 from slowfast.errors import DecodeError
 from slowfast.features.array_file import ArrayFile, map_array, read_array
-from slowfast.features.cache import FeatureNames, Variant, features_path, find_failure, times_path
+from slowfast.features.broken_list import find_failure
+from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
 from slowfast.features.row_times import RowTimes
 from slowfast.features.storage import STORED, from_stored
 from slowfast.video.frame_times import FrameTimes

@@ -251,7 +251,7 @@ def test_one_video_whose_features_cannot_be_stored_is_listed(
 
     monkeypatch.setattr(TinyFeatures, "encode_frames", encode_frames)
     make(dtype="float16")
-    (found,) = json.loads((tmp_path / "cache/broken-0.json").read_text())  # once, though in each split
+    (found,) = json.loads((tmp_path / "cache/broken.json").read_text())  # once, though in each split
     assert (found["reason"], Path(found["path"]).name) == ("not finite", "3.mp4")
     assert reason in found["detail"]
     assert found["path"] not in found["detail"]
@@ -315,13 +315,13 @@ def test_broken_videos_are_listed_and_the_others_extracted(make: Any, videos: Pa
     for split in ("train", "val", "test"):
         write_csv(data / f"{split}.csv", listed)
     cfg = make("DATA.PATH_PREFIX", "", data=data)
-    found = json.loads((tmp_path / "cache/broken-0.json").read_text())
+    found = json.loads((tmp_path / "cache/broken.json").read_text())
     assert sorted(Path(video["path"]).name for video in found) == ["gone.mp4", "text.mp4"]
     dataset = build_dataset(cfg, "test")
     text, gone = dataset[2 * 6], dataset[2 * 7]  # two views of each video
     assert (text.reason, gone.reason) == ("not a video", "missing")
     assert text.detail.endswith("; found by the extraction")
-    (tmp_path / "cache/broken-0.json").unlink()
+    (tmp_path / "cache/broken.json").unlink()
     assert "run `slowfast extract` again" in dataset[2 * 7].detail
 
 
@@ -438,11 +438,12 @@ def _log(folder: Path, rank: int) -> list[str]:
 def test_a_process_with_broken_videos_alone_does_not_end_the_extraction(
     videos: Path, tmp_path: Path, good: int
 ) -> None:
-    """Unless no process could read any video. Lists of broken videos by more processes are deleted."""
+    """Unless no process could read any video. Both processes add to one list, with that of an earlier version."""
     data, cache, address = tmp_path / "data", tmp_path / "cache", free_local_address()
     data.mkdir()
     cache.mkdir()
-    (cache / "broken-2.json").write_text("[]")
+    older = [{"path": f"{name}.mp4", "reason": "missing", "detail": ""} for name in ("gone3", "other")]
+    (cache / "broken-2.json").write_text(json.dumps(older))
     listed = [(f"gone{i}.mp4", 0) for i in range(12)] + [(videos / "clips/0.mp4", 0)] * good
     for split in ("train", "val", "test"):
         write_csv(data / f"{split}.csv", listed)
@@ -456,7 +457,9 @@ def test_a_process_with_broken_videos_alone_does_not_end_the_extraction(
     assert run_all(_run_extraction, [(cfg, address) for cfg in configs]) == expected
     counts = [line for s in (0, 1) for line in _log(tmp_path / str(s), s) if "videos of this process" in line]
     assert any("features: 0 of" in line for line in counts)
-    assert sorted(path.name for path in cache.glob("broken-*")) == ["broken-0.json", "broken-1.json"]
+    assert [path.name for path in cache.glob("broken*")] == ["broken.json"]
+    names = [Path(video["path"]).name for video in json.loads((cache / "broken.json").read_text())]
+    assert sorted(names) == sorted([*(f"gone{i}.mp4" for i in range(12)), "other.mp4"])
 
 
 # ----------------------------------------------------------------------------- refusals
