@@ -105,7 +105,7 @@ def build_cache_reader(
     )
     _check_some(
         annotations,
-        lambda path: times_path(folder, reader.names(path)).stat(),
+        reader.check_present,
         f"DATA.FEATURES = {folder!r}: has none of the first videos of this split; extract them with "
         "`slowfast extract`, with TRAIN.ENABLE True for train and val, and TEST.ENABLE True for test",
     )

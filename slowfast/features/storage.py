@@ -31,7 +31,6 @@ from torch import Tensor
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, hold_lock, write_text
 from slowfast.log import get_logger
-from slowfast.video.archive.member import TarMember
 
 logger = get_logger(__name__)
 
@@ -156,7 +155,7 @@ class FeatureFile:
 
     def _refuse_foreign_files(self, description: Mapping[str, Any]) -> None:
         """Raises ``DataError`` where a file that this class did not write would be replaced."""
-        found = _read_json(self._json)
+        found = read_description(self._json)
         if isinstance(found, dict) and found.keys() >= description.keys():
             return
         has_content = self.path.exists() and self.path.stat().st_size > 0
@@ -169,7 +168,7 @@ class FeatureFile:
     def _open(self, description: dict[str, Any]) -> tuple[BinaryIO, int]:
         """Opens the array for appending; returns the file and the number of rows that are kept."""
         present = self._count_rows()
-        difference = _difference(_read_json(self._json), description) if present else ""
+        difference = _difference(read_description(self._json), description) if present else ""
         if not present or difference:
             if difference:
                 logger.warning("%s is replaced: %s", self.path, difference)
@@ -236,21 +235,6 @@ def feature_paths(path: str | Path) -> tuple[Path, Path]:
     return array, array.with_suffix(".json")
 
 
-def describe_file(path: str | Path) -> dict[str, Any]:
-    """Returns name, bytes and time of the last change of a file; they differ once the file has changed.
-
-    For a member of an archive these are its name and bytes, with its place in the archive, and the time of
-    the archive. A folder of images has changed once a file was added, removed or renamed; that an image was
-    overwritten in place is not seen, which would take a look at every image.
-    """
-    if isinstance(path, TarMember):
-        status = os.stat(path.archive)
-        name = os.path.basename(path)
-        return {"name": name, "bytes": path.size, "start": path.start, "mtime_ns": status.st_mtime_ns}
-    status = os.stat(path)
-    return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
 def _lock(path: Path) -> ExitStack:
     """Locks a feature file for this :class:`FeatureFile` alone; closing the result releases it.
 
@@ -265,11 +249,11 @@ def _lock(path: Path) -> ExitStack:
     return held
 
 
-def _read_json(path: Path) -> Any:
-    """Returns the content of a JSON file; None where it is missing or damaged."""
+def read_description(path: Path) -> Any:
+    """Returns the content of a description, a JSON file; None where it is missing or cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
