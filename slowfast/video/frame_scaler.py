@@ -13,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import TRANSFORMING, measure
+from slowfast.video.container import log_once
 from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import Placement, Placer
 
@@ -86,7 +87,12 @@ class FrameScaler:
         self._refused: set[int] = set()  # colour matrices
 
     def put(self, frame: Any, slots: list[int]) -> None:
-        """Writes a decoded frame into the given slots (0 … T − 1)."""
+        """Writes a decoded frame into the given slots (0 … T − 1); the first damaged one is logged."""
+        if frame.is_corrupt:
+            log_once(
+                f"{self._name}: has a damaged frame, which is used as the decoder repaired it; `slowfast prepare "
+                "scan` finds such videos"
+            )
         with measure(TRANSFORMING):
             image = self.view(frame)
             if len(self._frames) != self._count:
