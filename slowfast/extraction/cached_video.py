@@ -83,8 +83,8 @@ class CachedVideoExtractor:
         Raises:
             DecodeError: where the video, or one of its frames, cannot be decoded.
             NotFiniteError: for features that are NaN or infinite.
-            DataError: for features beyond the range of the cache's dtype, and where another process writes
-                the same file.
+            DataError: for features beyond the range of the cache's dtype.
+            FileInUseError: where another process writes the same file.
             Interrupted: after a signal; the same call continues after the last chunk.
         """
         encoded = 0

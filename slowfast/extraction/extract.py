@@ -244,9 +244,7 @@ def _report(work: ExtractionWork, splits: Sequence[SplitVideos], folder: Path, w
 
 def _list_broken(work: ExtractionWork, splits: Sequence[SplitVideos], folder: Path) -> None:
     """Writes the broken videos of this process to the list in the folder."""
-    found = [
-        BrokenEntry(video.path, video.reason, video.detail, name) for name, video in work.broken.items()
-    ]
+    found = [BrokenEntry(video.path, video.reason, video.detail, name) for name, video in work.broken.items()]
     handled = (split.names(split.annotations.paths[row]) for split in splits for row in split.rows)
     try:
         path = update_broken(folder, splits[0].names, found, handled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -17,9 +18,13 @@ from slowfast.errors import DataError, DecodeError, NotFiniteError
 from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.video import OutOfRangeError
 from slowfast.features.cache import FeatureNames, Variant
+from slowfast.features.storage import FileInUseError
 from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.log import get_logger, log_once
 from slowfast.progress import Progress
 from slowfast.video.decoding import OpenVideo
+
+_logger = get_logger(__name__)
 
 # Seconds between two exchanges of progress between the processes.
 _EXCHANGE_SECONDS = 2.0
@@ -80,6 +85,8 @@ class ExtractionWork:
         self._extractor = extractor
         self._interrupt = interrupt
         self._remaining = ((split, row) for split in splits for row in split.rows)
+        # Videos that another extraction into the same folder was writing; tried again at the end.
+        self._postponed: deque[tuple[SplitVideos, int]] = deque()
         self._lock = threading.Lock()
         # Splits may share a video: one thread extracts it, and another one that gets it waits.
         self._in_progress: set[str] = set()
@@ -142,12 +149,19 @@ class ExtractionWork:
         while not self._interrupt.requested() and not self._failed:
             with self._lock:
                 job = next(self._remaining, None)
+                if job is None and self._postponed:
+                    job = self._postponed.popleft()
             if job is None:
                 return
             try:
                 encoded = self._extract(*job)
             except Interrupted:
                 return
+            except FileInUseError:
+                log_once(_logger, "features: videos that another extraction is writing are tried again later")
+                with self._lock:
+                    self._postponed.append(job)
+                continue
             with self._lock:
                 self.videos += 1
                 self.frames += encoded

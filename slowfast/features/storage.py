@@ -63,6 +63,10 @@ def from_stored(array: NDArray[Any], dtype: str) -> Tensor:
     return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 
 
+class FileInUseError(DataError):
+    """A feature file that another process is writing."""
+
+
 class FeatureFile:
     """A growing file of features; use it in a ``with`` statement.
 
@@ -81,7 +85,8 @@ class FeatureFile:
         count: number of rows in the file.
 
     Raises:
-        DataError: where another process is writing the file, and for a file that this class did not write.
+        FileInUseError: where another process is writing the file.
+        DataError: for a file that this class did not write.
     """
 
     def __init__(
@@ -239,13 +244,14 @@ def _lock(path: Path) -> ExitStack:
     """Locks a feature file for this :class:`FeatureFile` alone; closing the result releases it.
 
     Raises:
-        DataError: where another one holds the lock.
+        FileInUseError: where another one holds the lock.
     """
     held = ExitStack()
     try:
         held.enter_context(hold_lock(Path(f"{os.path.realpath(path)}.lock"), _LOCK_SECONDS))
     except Timeout as error:
-        raise DataError(f"{path} is being written by another process; wait until it has finished") from error
+        message = f"{path} is being written by another process; wait until it has finished"
+        raise FileInUseError(message) from error
     return held
 
 

@@ -526,7 +526,9 @@ def test_a_replaced_video_loses_its_features_of_other_crops(
     write_video(own_videos / "clips/2.mp4", 16, size=(40, 40), crf="1")
     make(*place, data=own_videos)
     mirrored = tmp_path / "cache/short32-crop32-1of1-flip/clips"
-    assert sorted(path.name for path in mirrored.glob("*.npy")) == [f"{i}.mp4.npy" for i in range(8) if i != 2]
+    assert sorted(path.name for path in mirrored.glob("*.npy")) == [
+        f"{i}.mp4.npy" for i in range(8) if i != 2
+    ]
 
 
 # ----------------------------------------------------------------------------- refusals

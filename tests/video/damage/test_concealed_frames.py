@@ -77,7 +77,9 @@ def test_frames_beside_a_repaired_one_are_not_logged(
 def test_sound_videos_are_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, codec: str, options: dict[str, str]
 ) -> None:
-    path = write_video(tmp_path / "sound.mp4", noise(FRAMES), codec=codec, size=(96, 96), gop=GROUP, **options)
+    path = write_video(
+        tmp_path / "sound.mp4", noise(FRAMES), codec=codec, size=(96, 96), gop=GROUP, **options
+    )
     with caplog.at_level(logging.WARNING):
         for index in (FRAMES - 1, 3, GROUP + 1):
             decode(path, indices=[index])
