@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 import multiprocessing.util
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from slowfast.log import get_logger
+from slowfast.log import get_logger, log_once
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 logger = get_logger(__name__)
 
@@ -96,7 +101,7 @@ def delete_unfinished(folder: str | Path) -> None:
 def hold_lock(path: Path, seconds: float) -> Iterator[None]:
     """Holds the lock of a file while the block runs; the file is deleted at the end.
 
-    On a file system without locks a warning is logged, and the block runs.
+    See :func:`acquire_lock` for a file system without locks.
 
     Args:
         path: of the lock's file, whose folder must exist.
@@ -108,16 +113,34 @@ def hold_lock(path: Path, seconds: float) -> Iterator[None]:
     from filelock import FileLock  # here, so that `--help` stays fast
 
     lock = FileLock(path, timeout=seconds, is_singleton=False, thread_local=False)
-    try:
-        lock.acquire()
-    except NotImplementedError as error:
-        logger.warning("%s: its file system has no locks (%s); start one process there", path.parent, error)
+    acquire_lock(lock)
     try:
         yield
     finally:
         # Deleted while it is held: a process that has opened the deleted file does not get the lock with it.
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         lock.release()
+
+
+def acquire_lock(lock: BaseFileLock) -> None:
+    """Acquires a lock; on a file system without locks a warning is logged instead, once per folder.
+
+    Where the lock's file cannot be created at all, writing to the folder fails afterwards for the same reason.
+
+    Raises:
+        filelock.Timeout: where another process holds it.
+    """
+    from filelock import Timeout
+
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except (NotImplementedError, OSError) as error:  # ENOLCK, ENOTSUP …: each file system has its own
+        folder = os.path.dirname(lock.lock_file)
+        message = f"{folder}: cannot be locked ({error}); start one process there at a time"
+        log_once(logger, message, logging.WARNING)
 
 
 def share_temporary_folder() -> None:

@@ -30,10 +30,14 @@ from slowfast.video.image_folder import ImageFolder, check_template
 
 _logger = get_logger(__name__)
 
+_CHARADES = "use kinetics with DATA.MULTI_LABEL True, and lists with all labels of a video in its line"
 _FOREIGN = {
     "ava": "detection (AVA) is not supported",
-    "charades": "use kinetics with DATA.MULTI_LABEL True, and lists with all labels of a video in its line",
+    "charades": _CHARADES,
     "imagenet": "data sets of images are not supported",
+    "ptvcharades": _CHARADES,
+    "ptvkinetics": "use kinetics, which reads the same lists",
+    "ptvssv2": "use ssv2, which reads the same files",
 }
 """Data sets of PySlowFast that are not here -> the remedy."""
 

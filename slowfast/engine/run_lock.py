@@ -14,10 +14,7 @@ from filelock import FileLock, Timeout
 
 from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, SlowFastError
-from slowfast.files import write_text
-from slowfast.log import get_logger
-
-logger = get_logger(__name__)
+from slowfast.files import acquire_lock, write_text
 
 # Seconds until a node surely sees a new file; network file systems remember for a while what a folder has.
 SHARING_SECONDS = 60.0
@@ -44,14 +41,12 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
     # Each call has its own lock, so that a second run in the same process is refused as well.
     lock = FileLock(path, timeout=0, is_singleton=False)
     try:
-        lock.acquire()
+        acquire_lock(lock)
     except Timeout:
         raise FolderInUseError(
             f"{folder}: another run is writing there ({_read_owner(owner)}); wait for it, stop it, or choose "
             "another OUTPUT_DIR"
         ) from None
-    except (NotImplementedError, OSError) as error:
-        logger.warning("%s: its file system has no locks (%s); start only one run there", folder, error)
     try:
         write_text(owner, f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
         yield

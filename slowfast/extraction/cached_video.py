@@ -5,7 +5,6 @@ T frames, F width of a feature.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from slowfast.features.cache import (
     features_path,
     times_path,
 )
-from slowfast.features.row_times import RowTimes
-from slowfast.features.storage import FeatureFile, describe_file
+from slowfast.features.row_times import RowTimes, holds_table, write_table
+from slowfast.features.source import describe_source, is_same_source
+from slowfast.features.storage import FeatureFile, read_description
 from slowfast.interrupt import Interrupt
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.frame_encoder import FrameEncoder
@@ -71,10 +71,9 @@ class CachedVideoExtractor:
             path: path of the video.
             name: name of the video in the cache.
         """
-        description = self._description(path)
         if not times_path(self.folder, name).is_file():
             return list(variants)
-        return [variant for variant in variants if self._recorded(name, variant) != description]
+        return [variant for variant in variants if not self._is_complete(path, name, variant)]
 
     def extract(
         self, path: str, name: str, variants: Sequence[Variant], open_source: Callable[[str], OpenVideo]
@@ -84,8 +83,8 @@ class CachedVideoExtractor:
         Raises:
             DecodeError: where the video, or one of its frames, cannot be decoded.
             NotFiniteError: for features that are NaN or infinite.
-            DataError: for features beyond the range of the cache's dtype, and where another process writes
-                the same file.
+            DataError: for features beyond the range of the cache's dtype.
+            FileInUseError: where another process writes the same file.
             Interrupted: after a signal; the same call continues after the last chunk.
         """
         encoded = 0
@@ -93,8 +92,7 @@ class CachedVideoExtractor:
             times = video.times
             rows = cached_rows(times, self.manifest.fps, self.encoder.clip_grid)
             # Written first, so that complete features always have their times.
-            row_times = RowTimes.of_frames(times, rows.indices, rows.clip_grid)
-            row_times.write(times_path(self.folder, name), times.num_frames)
+            self._write_times(name, RowTimes.of_frames(times, rows.indices, rows.clip_grid), times.num_frames)
             for group in by_scaling(variants):
                 with ExitStack() as stack:
                     files = {v: stack.enter_context(self._open_part(path, name, v)) for v in group}
@@ -108,6 +106,15 @@ class CachedVideoExtractor:
                         file.finish(features_path(self.folder, variant, name), self._description(path))
         return encoded
 
+    def _write_times(self, name: str, row_times: RowTimes, num_frames: int) -> None:
+        """Writes the times of the rows, and deletes features of other times, those of a replaced video."""
+        path, table = times_path(self.folder, name), row_times.table(num_frames)
+        if holds_table(path, table):
+            return
+        for variant in self.manifest.variants:
+            features_path(self.folder, variant, name).unlink(missing_ok=True)
+        write_table(path, table)
+
     def _open_part(self, path: str, name: str, variant: Variant) -> FeatureFile:
         """Opens the file of incomplete features."""
         part = features_path(self.folder, variant, name).with_suffix(".part.npy")
@@ -117,12 +124,11 @@ class CachedVideoExtractor:
 
     def _description(self, path: str) -> dict[str, Any]:
         """Returns the values that identify the video and the settings; they are stored with the features."""
-        return {"video": describe_file(path), "settings": self.settings}
+        return {"video": describe_source(path), "settings": self.settings}
 
-    def _recorded(self, name: str, variant: Variant) -> Any:
-        """Returns the description of complete features; None where they are missing or incomplete."""
-        path = features_path(self.folder, variant, name)
-        try:
-            return json.loads(path.with_suffix(".json").read_text()) if path.is_file() else None
-        except (OSError, ValueError):
-            return None
+    def _is_complete(self, path: str, name: str, variant: Variant) -> bool:
+        features = features_path(self.folder, variant, name)
+        found = read_description(features.with_suffix(".json")) if features.is_file() else None
+        if not isinstance(found, dict) or found.get("settings") != self.settings:
+            return False
+        return is_same_source(path, found.get("video"))

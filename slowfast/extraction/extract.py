@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from array import array
 from collections.abc import Iterator, Sequence
@@ -29,9 +28,9 @@ from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.claim import claim_folder, settings_hash
 from slowfast.extraction.plan import build_encoding, estimate_rows, log_size
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
+from slowfast.features.broken_list import BrokenEntry, update_broken
 from slowfast.features.build import build_feature_names, channel_order, evaluation_variants
-from slowfast.features.cache import Manifest, Variant, broken_path, broken_paths
-from slowfast.files import write_text
+from slowfast.features.cache import Manifest, Variant
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.capabilities import (
@@ -77,7 +76,7 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
 
     The splits are train and val where ``TRAIN.ENABLE`` is True, test where ``TEST.ENABLE`` is True. Videos
     are distributed over the processes by a hash of their names. Videos that cannot be decoded are logged, and
-    listed in ``broken-RANK.json`` in the folder.
+    listed in ``broken.json`` in the folder.
 
     Raises:
         ConfigError: where the folder holds features of other weights, frames or frame rates; lists what
@@ -113,7 +112,7 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
         remedies = (*memory_remedies(model, training=False), "fewer DATA_LOADER.NUM_WORKERS")
         with device_errors(world.device, *remedies):
             work.finish(world, threads=threads)
-        _report(work, folder, world)
+        _report(work, splits, folder, world)
 
 
 def _build_model(cfg: CfgNode, world: World, request: ExtractionRequest) -> Any:
@@ -224,39 +223,33 @@ def _build_manifest(
     )
 
 
-def _report(work: ExtractionWork, folder: Path, world: World) -> None:
+def _report(work: ExtractionWork, splits: Sequence[SplitVideos], folder: Path, world: World) -> None:
     """Logs the result of this process and writes the list of broken videos; all ranks must call it.
 
     Raises:
         DataError: where no process could read any video.
     """
-    path = broken_path(folder, world.rank)
-    # A video may stand in several lists, or in several rows of one.
-    broken = list({video.path: video for video in work.broken}.values())
-    log_broken(broken, "features: not extracted")
-    if broken:
-        content = [{"path": video.path, "reason": video.reason, "detail": video.detail} for video in broken]
-        write_text(path, json.dumps(content, indent=1) + "\n")
-        logger.info("features: broken videos are listed in %s", path)
-    else:
-        path.unlink(missing_ok=True)
-    if world.is_main:
-        _delete_other_lists(folder, world)
-    complete = work.videos - len(work.broken)
+    log_broken(work.broken.values(), "features: not extracted")
+    _list_broken(work, splits, folder)
     logger.info(
         "features: %d of %d videos of this process are in %s, %d frames encoded",
-        complete,
+        work.complete,
         work.total,
         folder,
         work.frames,
     )
-    if not any(world.all_gather_objects(complete)) and any(world.all_gather_objects(work.total)):
+    if not any(world.all_gather_objects(work.complete)) and any(world.all_gather_objects(work.total)):
         raise DataError("no video could be read: check the paths of the data set; the log lists the reasons")
 
 
-def _delete_other_lists(folder: Path, world: World) -> None:
-    """Deletes the lists of broken videos of ranks that an earlier extraction had and this one has not."""
-    own = {broken_path(folder, rank) for rank in range(world.size)}
-    for path in broken_paths(folder):
-        if path not in own:
-            path.unlink(missing_ok=True)
+def _list_broken(work: ExtractionWork, splits: Sequence[SplitVideos], folder: Path) -> None:
+    """Writes the broken videos of this process to the list in the folder."""
+    found = [BrokenEntry(video.path, video.reason, video.detail, name) for name, video in work.broken.items()]
+    handled = (split.names(split.annotations.paths[row]) for split in splits for row in split.rows)
+    try:
+        path = update_broken(folder, splits[0].names, found, handled)
+    except OSError as error:  # of the disk, or of the lock; the features themselves are complete
+        logger.warning("features: the list of broken videos cannot be written (%s)", error)
+        return
+    if found:
+        logger.info("features: broken videos are listed in %s", path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -17,9 +18,13 @@ from slowfast.errors import DataError, DecodeError, NotFiniteError
 from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.video import OutOfRangeError
 from slowfast.features.cache import FeatureNames, Variant
+from slowfast.features.storage import FileInUseError
 from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.log import get_logger, log_once
 from slowfast.progress import Progress
 from slowfast.video.decoding import OpenVideo
+
+_logger = get_logger(__name__)
 
 # Seconds between two exchanges of progress between the processes.
 _EXCHANGE_SECONDS = 2.0
@@ -64,8 +69,9 @@ class ExtractionWork:
     """The work of this process, done by threads that decode at the same time.
 
     Attributes:
-        broken: videos that could not be read, with their rows in the annotations of their split.
+        broken: videos that could not be read, by their names in the cache.
         videos: number of videos that are done: extracted, found complete, or broken.
+        complete: number of videos with all of their features.
         total: number of videos of this process.
         frames: number of frames that were encoded.
     """
@@ -73,18 +79,20 @@ class ExtractionWork:
     def __init__(
         self, extractor: CachedVideoExtractor, splits: Sequence[SplitVideos], interrupt: Interrupt
     ) -> None:
-        self.broken: list[BrokenVideo] = []
-        self.videos = self.frames = 0
+        self.broken: dict[str, BrokenVideo] = {}
+        self.videos = self.frames = self.complete = 0
         self.total = sum(len(split.rows) for split in splits)
         self._extractor = extractor
         self._interrupt = interrupt
         self._remaining = ((split, row) for split in splits for row in split.rows)
+        # Videos that another extraction into the same folder was writing; tried again at the end.
+        self._postponed: deque[tuple[SplitVideos, int]] = deque()
         self._lock = threading.Lock()
         # Splits may share a video: one thread extracts it, and another one that gets it waits.
         self._in_progress: set[str] = set()
         self._one_is_done = threading.Condition()
         self._failed = False
-        self._num_complete = self._num_unusable = 0
+        self._num_unusable = 0
 
     def finish(self, world: World, *, threads: int) -> None:
         """Works until all processes are done; every process must call it.
@@ -141,12 +149,19 @@ class ExtractionWork:
         while not self._interrupt.requested() and not self._failed:
             with self._lock:
                 job = next(self._remaining, None)
+                if job is None and self._postponed:
+                    job = self._postponed.popleft()
             if job is None:
                 return
             try:
                 encoded = self._extract(*job)
             except Interrupted:
                 return
+            except FileInUseError:
+                log_once(_logger, "features: videos that another extraction is writing are tried again later")
+                with self._lock:
+                    self._postponed.append(job)
+                continue
             with self._lock:
                 self.videos += 1
                 self.frames += encoded
@@ -154,20 +169,20 @@ class ExtractionWork:
     def _extract(self, split: SplitVideos, row: int) -> int:
         """Extracts the features of one video; returns how many frames were encoded."""
         path = split.annotations.paths[row]
+        name = split.names(path)
         try:
-            name = split.names(path)
             with self._exclusive(name):
                 missing = self._extractor.missing(path, name, split.variants)
                 encoded = self._extractor.extract(path, name, missing, split.open_source) if missing else 0
             with self._lock:
-                self._num_complete += 1
+                self.complete += 1
             return encoded
         except DecodeError as error:
             broken = BrokenVideo(row, path, error.reason, error.detail)
         except (NotFiniteError, OutOfRangeError) as error:
             with self._lock:
                 self._num_unusable += 1
-                if self._num_unusable >= _MAX_UNUSABLE and not self._num_complete:
+                if self._num_unusable >= _MAX_UNUSABLE and not self.complete:
                     raise
             broken = BrokenVideo(row, path, "not finite", str(error).removeprefix(f"{path}: "))
         except FileNotFoundError:
@@ -179,7 +194,7 @@ class ExtractionWork:
                 ) from error
             broken = BrokenVideo(row, path, "unreadable", repr(error))
         with self._lock:
-            self.broken.append(broken)
+            self.broken[name] = broken
         return 0
 
     @contextmanager

@@ -19,7 +19,6 @@ from slowfast.features.cache import (
     Variant,
     describe_differences,
     features_path,
-    times_path,
 )
 from slowfast.features.reader import CacheReader, FeatureFileReader
 from slowfast.log import get_logger
@@ -105,7 +104,7 @@ def build_cache_reader(
     )
     _check_some(
         annotations,
-        lambda path: times_path(folder, reader.names(path)).stat(),
+        reader.check_present,
         f"DATA.FEATURES = {folder!r}: has none of the first videos of this split; extract them with "
         "`slowfast extract`, with TRAIN.ENABLE True for train and val, and TEST.ENABLE True for test",
     )

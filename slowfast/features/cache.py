@@ -2,7 +2,7 @@
 
 ``manifest.json`` describes the features. ``VARIANT/NAME.npy`` holds the rows of a video, where a variant is
 one crop, mirrored or not; ``times/NAME.npy`` holds the display time of the frame of each row. NAME is the
-path of the video within its data set. ``broken-RANK.json`` lists the videos without features.
+path of the video within its data set. ``broken.json`` lists the videos without features.
 
 T rows, M tokens of a frame, F width of a feature. A row is (F,), and (M, F) for M > 1.
 """
@@ -248,27 +248,6 @@ def features_path(folder: str | Path, variant: Variant, name: str) -> Path:
 def times_path(folder: str | Path, name: str) -> Path:
     """Returns the path of the display times of a video in a cache."""
     return Path(folder, TIMES, f"{name}.npy")
-
-
-def broken_path(folder: str | Path, rank: int) -> Path:
-    """Returns the path of the list of videos that a process could not extract."""
-    return Path(folder, f"broken-{rank}.json")
-
-
-def broken_paths(folder: str | Path) -> list[Path]:
-    """Returns the existing lists of all processes of an extraction."""
-    return sorted(Path(folder).glob("broken-*.json"))
-
-
-def find_failure(folder: str | Path, names: FeatureNames, path: str) -> tuple[str, str]:
-    """Returns why a cache has no features of a video, as reason and detail."""
-    name = names(path)
-    for file in broken_paths(folder):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            for video in json.loads(file.read_text(encoding="utf-8")):
-                if names(video["path"]) == name:
-                    return video["reason"], f"{video['detail']}; found by the extraction".removeprefix("; ")
-    return "no features", f"{folder} has none of it; run `slowfast extract` again, which adds what is missing"
 
 
 def by_scaling(variants: Sequence[Variant]) -> Iterator[list[Variant]]:

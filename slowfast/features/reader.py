@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,15 @@ from torch import Tensor
 from slowfast.datasets.views.view_reader import Scheme, Segment, ViewReader
 from slowfast.errors import DecodeError
 from slowfast.features.array_file import ArrayFile, map_array, read_array
-from slowfast.features.cache import FeatureNames, Variant, features_path, find_failure, times_path
+from slowfast.features.broken_list import find_failure
+from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
 from slowfast.features.row_times import RowTimes
-from slowfast.features.storage import STORED, from_stored
+from slowfast.features.source import find_change
+from slowfast.features.storage import STORED, from_stored, read_description
 from slowfast.video.frame_times import FrameTimes
+
+# Videos that a process remembers as unchanged, in about 10 MB.
+_MOST_REMEMBERED = 200_000
 
 LAYOUTS = ("frames_first", "frames_last")
 """Layouts of the arrays of other programs, (T, F) or (F, T); arrays (T, M, F) have the frames first."""
@@ -49,6 +54,7 @@ class CacheReader:
     row_shape: tuple[int, ...]
     dtype: str
     variants: Mapping[int, tuple[Variant, ...]]
+    _unchanged: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
@@ -58,7 +64,8 @@ class CacheReader:
         They belong to the frames that a decoder would have read.
 
         Raises:
-            DecodeError: where the features of the video are missing, incomplete or damaged.
+            DecodeError: where the features of the video are missing, incomplete or damaged, or were
+                extracted before the video changed.
         """
         row_times = self._row_times(path)
         rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
@@ -76,6 +83,29 @@ class CacheReader:
         row_times = self._row_times(path)
         return from_stored(self._read(path, self.variants[0][0], row_times), self.dtype), row_times
 
+    def check_present(self, path: str) -> None:
+        """Raises ``DecodeError`` or ``OSError`` for a video without features, or with those of an older file."""
+        times_path(self.folder, self.names(path)).stat()
+        for variant in self.variants[0]:
+            self.check_unchanged(path, variant)
+
+    def check_unchanged(self, path: str, variant: Variant) -> None:
+        """Raises ``DecodeError`` for a video that has changed since its features were extracted.
+
+        Looked up once per video and process, which reads two small entries of the file system. A video that
+        is not there is not checked, and one that changes while the process runs may pass.
+        """
+        key = hash((self.names(path), variant.name))
+        if key in self._unchanged:
+            return
+        description = features_path(self.folder, variant, self.names(path)).with_suffix(".json")
+        found = read_description(description)
+        if change := find_change(path, found.get("video") if isinstance(found, dict) else None):
+            detail = f"{change} when its features were extracted; run `slowfast extract` again"
+            raise DecodeError(path, "changed video", detail)
+        if len(self._unchanged) < _MOST_REMEMBERED:
+            self._unchanged.add(key)
+
     def _row_times(self, path: str) -> RowTimes:
         try:
             return RowTimes.from_table(read_array(str(times_path(self.folder, self.names(path))), path))
@@ -90,6 +120,7 @@ class CacheReader:
         self, path: str, variant: Variant, row_times: RowTimes, rows: NDArray[np.int64] | None = None
     ) -> NDArray[Any]:
         """Returns rows (n, …) of a video; None: all."""
+        self.check_unchanged(path, variant)
         with ArrayFile(str(features_path(self.folder, variant, self.names(path))), path) as file:
             wanted = (row_times.times.num_frames, *self.row_shape)
             if file.shape != wanted or file.dtype != STORED[self.dtype][1]:

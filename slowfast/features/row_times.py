@@ -66,12 +66,12 @@ class RowTimes:
             return np.asarray(self.numbers if self.centres is None else self.centres, np.int64) - base
         return np.round(self.times.position_seconds * rate).astype(np.int64)
 
-    def write(self, path: Path, num_frames: int) -> None:
-        """Writes the rows to a file, atomically.
+    def table(self, num_frames: int) -> NDArray[np.float64]:
+        """Returns the rows as the array of a file.
 
-        The file is an array (2, R + 1) of float64: the seconds of each row, then the duration of the video;
-        and the frame number of each row, then the number of all frames. Where rows stand for several frames,
-        two more rows hold the same of their middle.
+        It is (2, R + 1): the seconds of each row, then the duration of the video; and the frame number of
+        each row, then the number of all frames. Where rows stand for several frames, two more rows hold the
+        same of their middle.
 
         Args:
             num_frames: number of frames in the video.
@@ -80,12 +80,11 @@ class RowTimes:
         if self.centres is not None:
             table.append(np.append(self.times.position_seconds, self.times.duration))
             table.append(np.append(self.centres, num_frames))
-        with atomic_write(path) as temporary:
-            np.save(temporary, np.stack([row.astype(np.float64) for row in table]))
+        return np.stack([row.astype(np.float64) for row in table])
 
     @classmethod
     def from_table(cls, table: NDArray[np.float64]) -> Self:
-        """Returns the rows in an array that :meth:`write` wrote.
+        """Returns the rows in an array of :meth:`table`.
 
         Raises:
             ValueError: for an array of another shape.
@@ -96,3 +95,17 @@ class RowTimes:
         times = FrameTimes(table[0, :-1], float(table[0, -1]), None if centres is None else centres[0])
         numbers = table[1, :-1].astype(np.int64)
         return cls(times, numbers, None if centres is None else centres[1].astype(np.int64))
+
+
+def write_table(path: Path, table: NDArray[np.float64]) -> None:
+    """Writes an array of :meth:`RowTimes.table` to a file, atomically."""
+    with atomic_write(path) as temporary:
+        np.save(temporary, table)
+
+
+def holds_table(path: Path, table: NDArray[np.float64]) -> bool:
+    """Returns whether a file holds the same array; False where it is missing or damaged."""
+    try:
+        return np.array_equal(np.load(path, allow_pickle=False), table)
+    except (OSError, ValueError, EOFError):
+        return False

@@ -12,26 +12,25 @@ T frames, t frames of a chunk, M tokens of a frame, F width of a feature.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.errors import DataError
-from slowfast.files import atomic_write, write_text
+from slowfast.files import atomic_write, hold_lock, write_text
 from slowfast.log import get_logger
-from slowfast.video.archive.member import TarMember
 
 logger = get_logger(__name__)
 
@@ -64,6 +63,10 @@ def from_stored(array: NDArray[Any], dtype: str) -> Tensor:
     return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 
 
+class FileInUseError(DataError):
+    """A feature file that another process is writing."""
+
+
 class FeatureFile:
     """A growing file of features; use it in a ``with`` statement.
 
@@ -82,7 +85,8 @@ class FeatureFile:
         count: number of rows in the file.
 
     Raises:
-        DataError: where another process is writing the file, and for a file that this class did not write.
+        FileInUseError: where another process is writing the file.
+        DataError: for a file that this class did not write.
     """
 
     def __init__(
@@ -103,7 +107,7 @@ class FeatureFile:
             self._refuse_foreign_files(description)
             self._file, self.count = self._open(dict(description))
         except BaseException:
-            _unlock(self._lock)
+            self._lock.close()
             raise
 
     def __enter__(self) -> Self:
@@ -115,7 +119,7 @@ class FeatureFile:
         try:
             self._file.close()
         finally:  # it fails on a full disk, which may have room for the next file
-            _unlock(self._lock)
+            self._lock.close()
 
     def append(self, features: Tensor) -> None:
         """Adds features (t, F) or (t, M, F). When this returns they are on the disk."""
@@ -156,7 +160,7 @@ class FeatureFile:
 
     def _refuse_foreign_files(self, description: Mapping[str, Any]) -> None:
         """Raises ``DataError`` where a file that this class did not write would be replaced."""
-        found = _read_json(self._json)
+        found = read_description(self._json)
         if isinstance(found, dict) and found.keys() >= description.keys():
             return
         has_content = self.path.exists() and self.path.stat().st_size > 0
@@ -169,7 +173,7 @@ class FeatureFile:
     def _open(self, description: dict[str, Any]) -> tuple[BinaryIO, int]:
         """Opens the array for appending; returns the file and the number of rows that are kept."""
         present = self._count_rows()
-        difference = _difference(_read_json(self._json), description) if present else ""
+        difference = _difference(read_description(self._json), description) if present else ""
         if not present or difference:
             if difference:
                 logger.warning("%s is replaced: %s", self.path, difference)
@@ -236,47 +240,26 @@ def feature_paths(path: str | Path) -> tuple[Path, Path]:
     return array, array.with_suffix(".json")
 
 
-def describe_file(path: str | Path) -> dict[str, Any]:
-    """Returns name, bytes and time of the last change of a file; they differ once the file has changed.
-
-    For a member of an archive these are its name and bytes, with its place in the archive, and the time of
-    the archive. A folder of images has changed once a file was added, removed or renamed; that an image was
-    overwritten in place is not seen, which would take a look at every image.
-    """
-    if isinstance(path, TarMember):
-        status = os.stat(path.archive)
-        name = os.path.basename(path)
-        return {"name": name, "bytes": path.size, "start": path.start, "mtime_ns": status.st_mtime_ns}
-    status = os.stat(path)
-    return {"name": Path(path).name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
-def _lock(path: Path) -> FileLock:
-    """Locks a feature file for this :class:`FeatureFile` alone.
+def _lock(path: Path) -> ExitStack:
+    """Locks a feature file for this :class:`FeatureFile` alone; closing the result releases it.
 
     Raises:
-        DataError: where another one holds the lock.
+        FileInUseError: where another one holds the lock.
     """
-    lock = FileLock(f"{os.path.realpath(path)}.lock", timeout=_LOCK_SECONDS, thread_local=False)
+    held = ExitStack()
     try:
-        lock.acquire()
+        held.enter_context(hold_lock(Path(f"{os.path.realpath(path)}.lock"), _LOCK_SECONDS))
     except Timeout as error:
-        raise DataError(f"{path} is being written by another process; wait until it has finished") from error
-    return lock
+        message = f"{path} is being written by another process; wait until it has finished"
+        raise FileInUseError(message) from error
+    return held
 
 
-def _unlock(lock: FileLock) -> None:
-    # Deleted while it is held: a process that has opened the deleted file does not get the lock with it.
-    with contextlib.suppress(OSError):
-        os.unlink(lock.lock_file)
-    lock.release()
-
-
-def _read_json(path: Path) -> Any:
-    """Returns the content of a JSON file; None where it is missing or damaged."""
+def read_description(path: Path) -> Any:
+    """Returns the content of a description, a JSON file; None where it is missing or cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 

@@ -12,8 +12,10 @@ from slowfast.registry import Registry, import_user_modules
 
 _FOREIGN = {
     "mvit": "PTVMViT is MViT version 1, and version 2 is not available",
-    "maskmvit": "the training of self-supervised models is not supported",
-    "contrastivemodel": "the training of self-supervised models is not supported",
+    "maskmvit": "training without labels is not supported",
+    "contrastivemodel": "training without labels is not supported",
+    "ptvcsn": "use PTVX3D, whose convolutions are channel-separated as well",
+    "ptvr2plus1d": "use PTVResNet with MODEL.ARCH i3d, whose convolutions are not divided into space and time",
 }
 """Models of PySlowFast that are not here -> the remedy."""
 

@@ -41,6 +41,9 @@ class LossForms:
 
 _FOREIGN = {
     "bce": "with DATA.MULTI_LABEL True use bce_logit, which takes the values before the sigmoid",
+    "contrastive_loss": "training without labels is not supported; use cross_entropy",
+    "mse": "the models here classify; use cross_entropy or soft_cross_entropy",
+    "multi_mse": "training without labels is not supported; use cross_entropy",
 }
 """Losses of PySlowFast that are not here -> the remedy."""
 

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 LayerId = Callable[[str], tuple[int, int]]
 ParameterGroup = dict[str, Any]
 
+_FOREIGN = {"mt_adamw": "use adamw, which updates all weights together where it can"}
+"""Optimisers of PySlowFast that are not here -> the remedy."""
+
 OPTIMIZER_REGISTRY: Registry[Callable[[CfgNode, list[ParameterGroup]], Optimizer]] = Registry(
-    "optimiser", "SOLVER.OPTIMIZING_METHOD"
+    "optimiser", "SOLVER.OPTIMIZING_METHOD", _FOREIGN
 )
 """Functions of the configuration and the parameter groups that return a ``torch.optim.Optimizer``.
 

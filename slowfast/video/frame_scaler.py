@@ -13,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import TRANSFORMING, measure
+from slowfast.video.container import log_once
 from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import Placement, Placer
 
@@ -45,9 +46,17 @@ class SharedPlacement:
         self._stored_size = stored_size
         self._lock = threading.Lock()
         self._placement: Placement | None = None
+        self._swaps_sides: bool | None = None
 
-    def of(self, frame: Any, orientation: Orientation) -> Placement:
-        """Returns the placement of a decoded frame."""
+    def of(self, frame: Any, orientation: Orientation, name: str = "a video") -> Placement:
+        """Returns the placement of a decoded frame; a turn by 90 degrees after other frames is logged."""
+        if self._swaps_sides is None:
+            self._swaps_sides = orientation.swaps_sides
+        elif self._swaps_sides != orientation.swaps_sides:
+            log_once(
+                f"{name}: is turned by 90 degrees midway; its frames are all scaled to the shape of the first "
+                "one; cut the video there with other programs"
+            )
         if self._placement is None:
             height, width = self._stored_size(frame) if self._stored_size else (frame.height, frame.width)
             return self.of_size(*((width, height) if orientation.swaps_sides else (height, width)))
@@ -86,7 +95,12 @@ class FrameScaler:
         self._refused: set[int] = set()  # colour matrices
 
     def put(self, frame: Any, slots: list[int]) -> None:
-        """Writes a decoded frame into the given slots (0 … T − 1)."""
+        """Writes a decoded frame into the given slots (0 … T − 1); the first damaged one is logged."""
+        if frame.is_corrupt:
+            log_once(
+                f"{self._name}: has a damaged frame, which is used as the decoder repaired it; `slowfast prepare "
+                "scan` finds such videos"
+            )
         with measure(TRANSFORMING):
             image = self.view(frame)
             if len(self._frames) != self._count:
@@ -99,7 +113,7 @@ class FrameScaler:
         # The placement is stated for the upright frame; the scaling works on the stored one.
         orientation = orientation_of(frame)
         is_swapped = orientation.swaps_sides
-        place = self._placement = self._shared.of(frame, orientation)
+        place = self._placement = self._shared.of(frame, orientation, self._name)
         height, width = (place.width, place.height) if is_swapped else (place.height, place.width)
 
         image = self._to_rgb(frame, height, width, place.interpolation)

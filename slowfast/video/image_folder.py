@@ -42,7 +42,7 @@ class ImageFolder:
         self.name = path
         self._fps = fps
         try:
-            names = [name for name in os.listdir(path) if _is_image(name)]
+            names = [name for name in os.listdir(path) if is_image(name)]
         except FileNotFoundError as error:
             raise DecodeError(path, "missing", str(error)) from error
         except OSError as error:
@@ -132,7 +132,7 @@ class ImageFolder:
             raise DecodeError(self.name, "corrupt", f"{name}: {error or 'not an image'}") from error
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
     """Returns whether a name is that of an image; hidden files, such as macOS' ``._img_1.jpg``, are not."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
@@ -150,7 +150,7 @@ def check_template(template: str) -> str:
         return f"is not a format of image names ({error}); use a name such as 'img_{{:05d}}.jpg'"
     if len(names) == 1:
         return "has no field for the number; use a name such as 'img_{:05d}.jpg'"
-    if not _is_image(names.pop()):
+    if not is_image(names.pop()):
         return f"does not end as images do; use {', '.join(sorted(IMAGE_SUFFIXES))}"
     return ""
 

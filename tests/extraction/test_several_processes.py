@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,12 @@ def _log(folder: Path, rank: int) -> list[str]:
 def test_a_process_with_broken_videos_alone_does_not_end_the_extraction(
     videos: Path, tmp_path: Path, good: int
 ) -> None:
-    """Unless no process could read any video. Lists of broken videos by more processes are deleted."""
+    """Unless no process could read any video. Both processes add to one list, with that of an earlier version."""
     data, cache, address = tmp_path / "data", tmp_path / "cache", free_local_address()
     data.mkdir()
     cache.mkdir()
-    (cache / "broken-2.json").write_text("[]")
+    older = [{"path": f"{name}.mp4", "reason": "missing", "detail": ""} for name in ("gone3", "other")]
+    (cache / "broken-2.json").write_text(json.dumps(older))
     listed = [(f"gone{i}.mp4", 0) for i in range(12)] + [(videos / "clips/0.mp4", 0)] * good
     for split in ("train", "val", "test"):
         write_csv(data / f"{split}.csv", listed)
@@ -73,4 +75,6 @@ def test_a_process_with_broken_videos_alone_does_not_end_the_extraction(
     assert run_all(_run_extraction, [(cfg, address) for cfg in configs]) == expected
     counts = [line for s in (0, 1) for line in _log(tmp_path / str(s), s) if "videos of this process" in line]
     assert any("features: 0 of" in line for line in counts)
-    assert sorted(path.name for path in cache.glob("broken-*")) == ["broken-0.json", "broken-1.json"]
+    assert [path.name for path in cache.glob("broken*")] == ["broken.json"]
+    names = [Path(video["path"]).name for video in json.loads((cache / "broken.json").read_text())]
+    assert sorted(names) == sorted([*(f"gone{i}.mp4" for i in range(12)), "other.mp4"])

@@ -91,7 +91,7 @@ def test_one_video_whose_features_cannot_be_stored_is_listed(
 
     monkeypatch.setattr(TinyFeatures, "encode_frames", encode_frames)
     make(dtype="float16")
-    (found,) = json.loads((tmp_path / "cache/broken-0.json").read_text())  # once, though in each split
+    (found,) = json.loads((tmp_path / "cache/broken.json").read_text())  # once, though in each split
     assert (found["reason"], Path(found["path"]).name) == ("not finite", "3.mp4")
     assert reason in found["detail"]
     assert found["path"] not in found["detail"]
@@ -123,13 +123,13 @@ def test_broken_videos_are_listed_and_the_others_extracted(make: Any, videos: Pa
     for split in ("train", "val", "test"):
         write_csv(data / f"{split}.csv", listed)
     cfg = make("DATA.PATH_PREFIX", "", data=data)
-    found = json.loads((tmp_path / "cache/broken-0.json").read_text())
+    found = json.loads((tmp_path / "cache/broken.json").read_text())
     assert sorted(Path(video["path"]).name for video in found) == ["gone.mp4", "text.mp4"]
     dataset = build_dataset(cfg, "test")
     text, gone = dataset[2 * 6], dataset[2 * 7]  # two views of each video
     assert (text.reason, gone.reason) == ("not a video", "missing")
     assert text.detail.endswith("; found by the extraction")
-    (tmp_path / "cache/broken-0.json").unlink()
+    (tmp_path / "cache/broken.json").unlink()
     assert "run `slowfast extract` again" in dataset[2 * 7].detail
 
 

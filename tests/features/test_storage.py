@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from slowfast.errors import DataError
 from slowfast.features.storage import FeatureFile
@@ -207,6 +209,24 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     ):
         FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION)
     write(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("flock"), OSError(errno.ENOLCK, "No locks available")])
+def test_features_are_written_on_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """One warning per folder says that nothing keeps a second process away."""
+
+    def acquire(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with caplog.at_level(logging.WARNING):
+        for name in "ab":
+            write(tmp_path / f"{name}.npy", rows(0, 3))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows(0, 3))
+    (line,) = [line for line in caplog.messages if str(tmp_path) in line]
+    assert line.endswith("start one process there at a time")
 
 
 def test_features_of_a_replaced_video_never_stand_beside_those_of_the_old_one(

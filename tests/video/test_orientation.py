@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +87,15 @@ def test_videos_are_shown_as_their_matrix_says(suffix: str, orientation: int, tm
     assert decode(path, size=24).shape[1:3] == ((24, 32) if orientation < 5 else (32, 24))
 
 
-@pytest.mark.parametrize("flips", [(None, "vertical"), ("vertical", None)], ids=str)
-def test_an_orientation_that_changes_is_noticed_where_the_angle_stays(
-    flips: tuple[str | None, str | None], tmp_path: Path
-) -> None:
-    """Tests a stream whose parts are mirrored or not, by a message with the first frame of a part."""
-    plain = write_video(tmp_path / "plain.mp4", [IMAGE], crf="5")
-    path = tmp_path / "changing.ts"
-    for number, flip in enumerate(flips):
-        part = tmp_path / f"{number}.ts"
+def write_changing(path: Path, changes: tuple[str | None, ...]) -> Path:
+    """Writes a stream of parts with one frame, each of which has a message with its orientation, or none."""
+    plain = write_video(path.with_name("plain.mp4"), [IMAGE], crf="5")
+    for number, message in enumerate(changes):
+        part = path.with_name(f"{number}.ts")
         with av.open(str(plain)) as old, av.open(str(part), "w") as new:
             track = old.streams.video[0]
             stream = new.add_stream_from_template(track)
-            orientation = f"insert:flip={flip}" if flip else "remove"
+            orientation = f"insert:{message}" if message else "remove"
             change = BitStreamFilterContext(f"h264_metadata=display_orientation={orientation}", track, stream)
             for packet in old.demux(track):
                 for changed in change.filter(packet) if packet.size else change.filter(None):
@@ -106,8 +103,32 @@ def test_an_orientation_that_changes_is_noticed_where_the_angle_stays(
                     new.mux(changed)
         with open(path, "ab") as file:
             file.write(part.read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("flips", [(None, "flip=vertical"), ("flip=vertical", None)], ids=str)
+def test_an_orientation_that_changes_is_noticed_where_the_angle_stays(
+    flips: tuple[str | None, str | None], tmp_path: Path
+) -> None:
+    path = write_changing(tmp_path / "changing.ts", flips)
     for frame, flip in zip(decode(path), flips, strict=True):
         assert_alike(frame, IMAGE[::-1] if flip else IMAGE)
+
+
+@pytest.mark.parametrize("turns", [(None, "rotate=90"), ("rotate=90", None)], ids=str)
+def test_frames_that_are_turned_midway_have_the_shape_of_the_first_and_are_logged(
+    turns: tuple[str | None, str | None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise one view would have frames of two sizes."""
+    path = write_changing(tmp_path / "changing.ts", turns)
+    with caplog.at_level(logging.WARNING):
+        frames = decode(path)
+    height, width = SIZE if turns[0] is None else SIZE[::-1]
+    assert frames.shape == (2, height, width, 3)
+    for frame, turn in zip(frames, turns, strict=True):
+        shown = Image.fromarray(np.rot90(IMAGE) if turn else IMAGE)
+        assert_alike(frame, np.asarray(shown.resize((width, height))))
+    assert [line for line in caplog.messages if line.startswith(f"{path}: is turned by 90 degrees midway")]
 
 
 @pytest.mark.parametrize("degrees", [0.4, 89.3, 90.9, 179.6, 180.4, 270.4, 359.5])

@@ -21,7 +21,8 @@ from slowfast.errors import DecodeError
 from slowfast.extraction.video import VideoRows, append_features
 from slowfast.features.cache import Variant
 from slowfast.features.row_times import RowTimes
-from slowfast.features.storage import FeatureFile, describe_file
+from slowfast.features.source import describe_source
+from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.models.frame_encoder import FrameEncoder
@@ -124,7 +125,7 @@ def extract_video_features(
     """
     encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
     source = {
-        "video": describe_file(video_path),
+        "video": describe_source(video_path),
         "backbone": {**model.feature_source(), **model.feature_dtypes()},
     }
     with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:

@@ -1,0 +1,70 @@
+"""The list of videos without features belongs to all extractions into a cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from slowfast.features.broken_list import BrokenEntry, find_failure, update_broken
+from slowfast.features.cache import FeatureNames
+from tests.support.processes import run_all
+
+NAMES = FeatureNames(["/data"])
+
+
+def entry(name: str, reason: str = "missing") -> BrokenEntry:
+    return BrokenEntry(f"/data/{name}", reason, "", name)
+
+
+def listed(folder: Path) -> list[str]:
+    """Returns the names in the list; "" where there is no list."""
+    path = folder / "broken.json"
+    return sorted(video["name"] for video in json.loads(path.read_text())) if path.exists() else []
+
+
+def add(folder: Path, names: Sequence[str]) -> int:
+    for name in names:
+        update_broken(folder, NAMES, [entry(name)], [name])
+    return 0
+
+
+def test_extractions_at_the_same_time_keep_each_others_entries(tmp_path: Path) -> None:
+    names = [[f"{process}-{i}.mp4" for i in range(20)] for process in range(2)]
+    assert run_all(add, [(tmp_path, own) for own in names]) == [0, 0]
+    assert listed(tmp_path) == sorted(sum(names, []))
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.json"]
+
+
+def test_entries_of_handled_videos_are_replaced_and_those_of_others_stay(tmp_path: Path) -> None:
+    """As when the test split is extracted after the training split."""
+    update_broken(tmp_path, NAMES, [entry("train/a.mp4"), entry("train/b.mp4")], [])
+    update_broken(tmp_path, NAMES, [entry("test/c.mp4")], ["test/c.mp4", "test/d.mp4"])
+    assert listed(tmp_path) == ["test/c.mp4", "train/a.mp4", "train/b.mp4"]
+    update_broken(tmp_path, NAMES, [entry("train/b.mp4", "corrupt")], ["train/a.mp4", "train/b.mp4"])
+    assert listed(tmp_path) == ["test/c.mp4", "train/b.mp4"]
+    assert find_failure(tmp_path, NAMES, "/data/train/b.mp4") == ("corrupt", "found by the extraction")
+    assert find_failure(tmp_path, NAMES, "/data/train/a.mp4")[0] == "no features"
+    update_broken(tmp_path, NAMES, [], ["train/b.mp4", "test/c.mp4"])
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '[{"name": 1}]', '{"path": "a"}'])
+def test_a_damaged_list_is_replaced(tmp_path: Path, content: str) -> None:
+    (tmp_path / "broken.json").write_text(content)
+    assert find_failure(tmp_path, NAMES, "/data/a.mp4")[0] == "no features"
+    update_broken(tmp_path, NAMES, [entry("a.mp4")], ["a.mp4"])
+    assert listed(tmp_path) == ["a.mp4"]
+
+
+def test_lists_of_earlier_versions_are_read_and_joined(tmp_path: Path) -> None:
+    for rank, name in enumerate(["a.mp4", "b.mp4"]):
+        content = [{"path": f"/data/{name}", "reason": "empty", "detail": "x"}]
+        (tmp_path / f"broken-{rank}.json").write_text(json.dumps(content))
+    assert find_failure(tmp_path, NAMES, "/data/b.mp4") == ("empty", "x; found by the extraction")
+    update_broken(tmp_path, NAMES, [], ["a.mp4"])
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.json"]
+    assert find_failure(tmp_path, NAMES, "/data/b.mp4")[0] == "empty"
+    assert find_failure(tmp_path, NAMES, "/data/a.mp4")[0] == "no features"
