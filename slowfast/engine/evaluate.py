@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import Batch, BrokenVideo, StreamedClip, map_tensors
+from slowfast.datasets.clip import Batch, BrokenVideo, StreamedClip
 from slowfast.distributed.world import World
 from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
@@ -26,6 +26,7 @@ from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_once
 from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.losses import LossFunction
 from slowfast.models.objective.training_loss import require_mean
 from slowfast.models.precision import Precision
@@ -200,16 +201,15 @@ class _Scorer:
 
     def score(self, batch: Batch, *, into: _Scores) -> None:
         """Adds the scores of all clips of a batch; clips that the model rejects are added as broken."""
-        on_device = batch.to(self.device)
-        try:
-            with self.precision.autocast():
-                inputs = on_device.inputs(self.mean, self.std)
-                logits = self.model(inputs, on_device.positions, on_device.mask)  # (B, K)
-        except NotFiniteError as error:
-            self._leave_out(batch, error, into)
-            return
+        found = compute_logits(
+            self.model, batch.to(self.device), mean=self.mean, std=self.std, precision=self.precision
+        )
         keys = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
-        self._add(logits.float(), batch.label, keys, into)
+        for row, error in found.errors.items():
+            video, view = keys[row]
+            into.broken[video] = _not_finite(video, view, error)
+        if found.rows:
+            self._add(found.logits, batch.label[found.rows], [keys[row] for row in found.rows], into)
 
     def score_streamed(self, clip: StreamedClip, *, into: _Scores, interrupt: Interrupt | None) -> None:
         """Adds the scores of a streamed view, or its video as broken."""
@@ -231,17 +231,6 @@ class _Scorer:
         else:
             label = torch.as_tensor(clip.label)[None]
             self._add(logits.float(), label, [(clip.video_id, clip.view_id)], into)
-
-    def _leave_out(self, batch: Batch, error: NotFiniteError, into: _Scores) -> None:
-        """Adds the clips without a finite result as broken, and scores the others again."""
-        if not error.clips:
-            raise error
-        for row in error.clips:
-            video = int(batch.video_id[row])
-            into.broken[video] = _not_finite(video, int(batch.view_id[row]), error)
-        rest = [row for row in range(batch.num_clips) if row not in error.clips]
-        if rest:
-            self.score(map_tensors(batch, lambda tensor: tensor[rest]), into=into)
 
     def _add(self, logits: Tensor, labels: Tensor, keys: list[tuple[int, int]], into: _Scores) -> None:
         """Adds the logits (B, K) of B views; ``keys`` are their (video, view)."""

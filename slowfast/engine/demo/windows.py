@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from slowfast.datasets.clip import Clip
 from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.views.view_reader import ViewReader
-from slowfast.errors import DecodeError, NotFiniteError
+from slowfast.errors import DecodeError
+from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.precision import Precision
 from slowfast.models.score_activations import ScoreActivation
 from slowfast.video.decoding import OpenVideo
@@ -93,17 +94,13 @@ class WindowScorer:
         if not clips:
             return []
         batch = collate(list(clips)).to(self.device)
-        try:
-            with self.precision.autocast():
-                logits = self.model(batch.inputs(self.mean, self.std), batch.positions, batch.mask)  # (B, K)
-        except NotFiniteError as error:
-            if not error.clips:
-                raise
-            kept = [row for row in range(len(clips)) if row not in error.clips]
-            scores = iter(self._score([clips[row] for row in kept]))
-            return [next(scores) if row in kept else None for row in range(len(clips))]
-        rows = self.activation(logits.float()).cpu().numpy()
-        return [row if np.isfinite(row).all() else None for row in rows]
+        found = compute_logits(self.model, batch, mean=self.mean, std=self.std, precision=self.precision)
+        scores: list[NDArray[np.float32] | None] = [None] * len(clips)
+        if found.rows:
+            values = self.activation(found.logits).cpu().numpy()
+            for row, own in zip(found.rows, values, strict=True):
+                scores[row] = own if np.isfinite(own).all() else None
+        return scores
 
 
 def window_spans(duration: float, seconds: float, stride: float) -> Iterator[tuple[float, float]]:

@@ -1,1 +1,1 @@
-"""The fast computation of features without gradients: precision, images per pass, folding, compilation."""
+"""Computation without gradients: logits, images per pass, folded layers, precision and compilation."""
