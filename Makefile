@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Number of test processes, of one thread each; auto: one per CPU core.
 TEST_WORKERS ?= auto
-# For `make gpu` without a network: a folder of wheels. The packages of PYTHON, such as its torch, are used, and those
-# that are missing come from the folder.
+# For `make gpu` without a network: a folder of wheels. The packages of PYTHON, such as its torch, are used, also where
+# it is in a virtual environment, and those that are missing come from the folder.
 WHEELS ?=
 VENV_OPTIONS := $(if $(WHEELS),--system-site-packages)
 PIP_OPTIONS := --disable-pip-version-check $(if $(WHEELS),--no-index --no-build-isolation --find-links $(WHEELS))
@@ -25,7 +25,12 @@ help:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than 3.11; give a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
+	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)$(if $(WHEELS), || $(PYTHON) -m venv --without-pip $(VENV_OPTIONS) $(VENV))
+ifneq ($(WHEELS),)
+	@# The option above shows the packages of the system only.
+	$(PYTHON) -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/packages_of_python.pth"
+endif
 
 # These files mark a finished installation, which is repeated only when pyproject.toml changes.
 $(VENV)/installed-quickstart: pyproject.toml | $(BIN)/python
@@ -33,6 +38,10 @@ $(VENV)/installed-quickstart: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/installed-gpu: pyproject.toml | $(BIN)/python
+ifneq ($(WHEELS),)
+	@# Builds this package, which pip does before it installs what the package needs.
+	$(BIN)/python -m pip install $(PIP_OPTIONS) 'setuptools>=77'
+endif
 	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[gpu]'
 	@touch $@
 

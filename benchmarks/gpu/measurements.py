@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.paths import ROOT, environment
+from benchmarks.gpu.paths import ROOT, run_for
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ PLANS = (
     ),
     Plan(
         "extract",
-        ("--sources", "340x256", "--frames", "128"),
+        ("--sources", "340x256", "--frames", "128", "--rounds", "3"),
         ("--sources", "340x256", "--frames", "16", "--backbones", "ResNet-50", "--rounds", "1"),
     ),
     Plan(  # few shapes, since flex attention is compiled for each
@@ -83,6 +82,10 @@ PLANS = (
         ("--processes", "1", "--rounds", "2"),
     ),
 )
+
+
+# Messages of torch where a kernel cannot be built: Triton needs a C compiler and the headers of Python.
+_NO_COMPILER = ("Failed to find C compiler", "InvalidCxxCompiler", "Python.h: No such file")
 
 
 def run_benchmarks(output: Path, device: str, *, until: float) -> Iterator[Measurement]:
@@ -117,15 +120,13 @@ def _run(name: str, arguments: tuple[str, ...], output: Path, seconds: float) ->
     result.unlink(missing_ok=True)
     command = [sys.executable, "tools/benchmark.py", *arguments, "--json", str(result.resolve())]
     start = time.monotonic()
-    with log.open("w") as file:
-        try:
-            subprocess.run(
-                command, cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT, timeout=seconds
-            )
-        except subprocess.TimeoutExpired:
-            return Measurement(name, "failed", seconds, f"not finished in time, see {log.name}")
+    if not run_for(command, log, seconds):
+        return Measurement(name, "failed", seconds, f"not finished in time, see {log.name}")
     taken = time.monotonic() - start
     if not result.exists():
-        last = (log.read_text().strip().splitlines() or ["no output"])[-1]
+        shown = log.read_text()
+        if any(sign in shown for sign in _NO_COMPILER):
+            return Measurement(name, "skipped", taken, f"torch.compile finds no compiler, see {log.name}")
+        last = (shown.strip().splitlines() or ["no output"])[-1]
         return Measurement(name, "failed", taken, f"{last} (see {log.name})")
     return Measurement(name, "measured", taken, report=json.loads(result.read_text()))

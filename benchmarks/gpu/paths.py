@@ -1,8 +1,12 @@
-"""The checkout in which the commands run, and their environment."""
+"""The checkout in which the commands run, their environment and their time."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -12,3 +16,38 @@ def environment() -> dict[str, str]:
     """Returns the environment of a command: it finds this checkout and asks no model hub."""
     paths = [str(ROOT), str(ROOT / "projects" / "vtn"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "HF_HUB_OFFLINE": "1"}
+
+
+# Seconds for a command that is interrupted to write what it has.
+_GRACE_SECONDS = 20.0
+
+
+def run_for(command: Sequence[str], log: Path, seconds: float) -> bool:
+    """Runs a command in the checkout for at most that time; returns whether it ended by itself.
+
+    Otherwise it is interrupted, and ended with all processes that it has started.
+
+    Args:
+        log: file that gets its output.
+    """
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_SECONDS)
+            return False
+        finally:
+            with suppress(ProcessLookupError):  # all have ended
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return True

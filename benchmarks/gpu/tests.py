@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from benchmarks.gpu.paths import ROOT, environment
+from benchmarks.gpu.paths import run_for
 
 
 @dataclass(frozen=True)
@@ -32,26 +31,25 @@ class TestResult:
     measured: dict[str, str] = field(default_factory=dict)
 
 
-def run_tests(output: Path, seconds: float) -> list[TestResult]:
+def run_tests(output: Path, seconds: float, folder: str = "tests/gpu") -> list[TestResult]:
     """Runs the tests for at most that time; writes the output of pytest beside the results.
+
+    Where the time does not suffice, the results of the tests that have ended are returned.
 
     Args:
         output: folder, gets ``tests.xml`` and ``tests.log``.
+        folder: of the tests.
     """
     report, log = output / "tests.xml", output / "tests.log"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "tests/gpu", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", folder, "-p", "no:cacheprovider"]
     command += [f"--junitxml={report}", "-o", "junit_family=xunit1"]
-    with log.open("w") as file:
-        try:
-            subprocess.run(
-                command, cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT, timeout=seconds
-            )
-        except subprocess.TimeoutExpired:
-            return [TestResult("all tests", "failed", seconds, f"not finished in time, see {log.name}")]
-    if not report.exists():
-        return [TestResult("all tests", "failed", 0.0, f"pytest did not start, see {log.name}")]
-    return read_results(report)
+    is_complete = run_for(command, log, seconds)
+    results = read_results(report) if report.exists() else []
+    if not is_complete:
+        left = TestResult("all other tests", "failed", seconds, f"not finished in time, see {log.name}")
+        return [*results, left]
+    return results or [TestResult("all tests", "failed", 0.0, f"pytest did not start, see {log.name}")]
 
 
 def read_results(report: Path) -> list[TestResult]:

@@ -55,6 +55,29 @@ def test_without_a_gpu_all_tests_are_skipped_and_the_report_says_why(tmp_path: P
     assert not report.has_failed
 
 
+LONG = """
+import time
+import pytest
+
+pytestmark = pytest.mark.gpu
+
+def test_that_passes():
+    pass
+
+def test_that_does_not_end():
+    time.sleep(600)
+"""
+
+
+@pytest.mark.faults  # it waits for the end of the time
+def test_where_the_time_does_not_suffice_the_results_so_far_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "test_long.py").write_text(LONG)
+    passed, *others = run_tests(tmp_path, seconds=30, folder=str(tmp_path))
+    assert (passed.name, passed.outcome) == ("long: that passes", "passed")
+    assert (others[-1].name, others[-1].outcome) == ("all other tests", "failed")
+    assert others[-1].detail == "not finished in time, see tests.log"
+
+
 def test_the_report_is_one_table_and_one_json_file(tmp_path: Path) -> None:
     tests = [TestResult("parity: golden", "passed", 1.25, measured={"largest difference": "1e-6"})]
     rows = [{"frames": 16, "ours": 1.23456789}, {"frames": 250, "ours": 4.0}]

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from slowfast.distributed.device import accelerator, choose_device, count_accelerators, is_cpu
+from slowfast.errors import first_line
 from tests.support.golden_cases import Golden, load_golden
 
 # For the deterministic runs. Torch reads it once, at the first matrix product of the process. The workspace
-# has the size that it has on an H100 anyway.
+# has the size of an H100's own.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
@@ -37,6 +38,15 @@ def two_gpus() -> list[torch.device]:
     if (count := count_accelerators()) < 2:
         pytest.skip(f"needs two GPUs; this machine has {count}")
     return [accelerator(0), accelerator(1)]
+
+
+@pytest.fixture(scope="session")
+def compiler(device: torch.device) -> None:
+    """Skips a test where torch.compile works for nothing: it needs a C compiler and the headers of Python."""
+    try:
+        torch.compile(lambda x: x.sin() * 2)(torch.ones(8, device=device))
+    except Exception as error:  # torch.compile raises errors of many libraries
+        pytest.skip(f"needs torch.compile, which does not work here: {first_line(error)}")
 
 
 @pytest.fixture(scope="session")

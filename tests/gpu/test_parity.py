@@ -96,6 +96,7 @@ def test_gradients_have_the_values_of_the_cpu(golden: Golden, device: torch.devi
         assert (gradients[1][name] - expected).abs().max() < 1e-3 * scale + 1e-6, name
 
 
+@pytest.mark.usefixtures("compiler")
 @torch.no_grad()
 def test_a_compiled_model_has_the_same_logits(golden: Golden, device: torch.device) -> None:
     model = golden.model([18, 18, 18]).to(device)
@@ -105,6 +106,7 @@ def test_a_compiled_model_has_the_same_logits(golden: Golden, device: torch.devi
     )
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("window", [18, 128])
 def test_blocked_attention_equals_flex_attention(device: torch.device, window: int) -> None:
     """Both are timed by ``benchmark.py temporal --against flex``, so that the faster one can be chosen."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from slowfast.distributed.device import count_accelerators
 from slowfast.distributed.world import free_local_address
 from tests.support import tiny
 from tests.support.run_results import assert_same_metrics
@@ -40,12 +41,15 @@ def train(data: Path, output: Path, *options: Any) -> Path:
 
 def train_as_torchrun(data: Path, output: Path, gpus: list[int], *options: Any) -> Path:
     """Trains in one process per entry of ``gpus``, which sees that GPU only."""
+    # The GPUs of this process may have other numbers on the node.
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    names = visible or [str(number) for number in range(count_accelerators())]
     host, port = free_local_address().removeprefix("tcp://").split(":")
     processes = [
         start(
             data, output, "NUM_GPUS", len(gpus), *options,
             RANK=str(rank), WORLD_SIZE=str(len(gpus)), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(len(gpus)),
-            MASTER_ADDR=host, MASTER_PORT=port, CUDA_VISIBLE_DEVICES=str(gpu),
+            MASTER_ADDR=host, MASTER_PORT=port, CUDA_VISIBLE_DEVICES=names[gpu],
         )
         for rank, gpu in enumerate(gpus)
     ]  # fmt: skip
