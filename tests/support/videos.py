@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -68,11 +71,47 @@ def write_video(
         rotation: display rotation in degrees, as stored in the container.
         options: options of the encoder, for instance ``bf="2"``.
     """
-    images = [stamp(i, *size) for i in range(frames)] if isinstance(frames, int) else frames
+    settings = {
+        "fps": Fraction(fps), "codec": codec, "pix_fmt": pix_fmt, "gop": gop, "rotation": rotation,
+        "ticks": None if ticks is None else tuple(ticks), "container_format": container_format,
+        "container_options": tuple(sorted((container_options or {}).items())),
+        "options": tuple(options.items()),
+    }  # fmt: skip
+    path = Path(path)
+    if isinstance(frames, int):
+        path.write_bytes(_stamped(path.suffix, frames, size, **settings))
+    else:
+        _encode(path, frames, **settings)
+    return path
+
+
+@lru_cache(maxsize=512)
+def _stamped(suffix: str, frames: int, size: tuple[int, int], **settings: Any) -> bytes:
+    """Returns the file of stamped frames, which is encoded once per process: many tests ask for the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"video{suffix}")
+        _encode(path, [stamp(i, *size) for i in range(frames)], **settings)
+        return path.read_bytes()
+
+
+def _encode(
+    path: Path,
+    images: Sequence[np.ndarray],
+    *,
+    fps: Fraction,
+    codec: str,
+    pix_fmt: str,
+    gop: int,
+    ticks: Sequence[int] | None,
+    rotation: int,
+    container_format: str | None,
+    container_options: tuple[tuple[str, str], ...],
+    options: tuple[tuple[str, str], ...],
+) -> None:
     height, width = images[0].shape[:2]
-    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
+    with av.open(str(path), "w", format=container_format, options=dict(container_options)) as container:
         defaults = {"preset": "ultrafast"} if codec in ("libx264", "libx265") else {}
-        stream = container.add_stream(codec, rate=fps, options=defaults | options)
+        stream = container.add_stream(codec, rate=fps, options=defaults | dict(options))
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.gop_size = gop
         if ticks is not None:
@@ -85,7 +124,6 @@ def write_video(
                 frame.pts, frame.time_base = ticks[i], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return Path(path)
 
 
 def write_csv(path: Path | str, videos: Iterable[tuple[Path | str, int]], separator: str = " ") -> Path:
