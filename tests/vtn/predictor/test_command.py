@@ -210,7 +210,9 @@ def test_ctrl_c_keeps_earlier_files_and_the_lines_so_far(
     assert f"stopped by Ctrl-C: 1 of 3 videos are done; {path} not written, so that an earlier file" in shown
     assert shown.endswith("; --jsonl FILE keeps the results so far\n")
     assert predict_on_cpu([*command, f"--jsonl={lines}"]) == 130
-    assert capsys.readouterr().err.endswith(f"; --jsonl {lines} has the results so far\n")
+    assert capsys.readouterr().err.endswith(
+        f"; --jsonl {lines} has the results so far; add --resume to continue\n"
+    )
     assert path.read_text() == "complete results of an earlier command"
     assert len(lines.read_text().splitlines()) == 1
 

@@ -14,6 +14,9 @@ examples:
   the classes of all videos in a folder, and a table of all scores
     vtn predict published/MINE clips --csv scores.csv
 
+  many videos: a line as soon as each is predicted; the same command continues after a stop
+    vtn predict published/MINE clips --jsonl scores.jsonl --resume --quiet
+
   scores over time of a long video, from one frame per second
     vtn predict published/MINE film.mp4 --fps 1 --window 10 --stride 5 --json film.json
 
@@ -47,9 +50,9 @@ TOP = 5
 
 # Options of one of the two forms of the command, with the values that mean that they are not given.
 _OF_SOURCE: dict[str, Any] = {
-    "views": None, "live": None, "json": "", "csv": "", "jsonl": "", "quiet": False, "progress": False,
-    "imports": [], "backbone": "", "trust_code": False, "device": None, "precision": "float32",
-    "batch_size": 8, "workers": None,
+    "views": None, "live": None, "json": "", "csv": "", "jsonl": "", "resume": False, "quiet": False,
+    "progress": False, "imports": [], "backbone": "", "trust_code": False, "device": None,
+    "precision": "float32", "batch_size": 8, "workers": None,
 }  # fmt: skip
 _OF_CHECKPOINT: dict[str, Any] = {"output": None, "features": ""}
 
@@ -121,6 +124,11 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         ("--jsonl", "write a line of JSON per video as soon as it is predicted"),
     ):
         group.add_argument(option, type=_results_file, default="", metavar="F", help=description)
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep the scores in the file of --jsonl, and predict the videos that have none there",
+    )
     group.add_argument("--quiet", action="store_true", help="print failures only")
     group.add_argument("--progress", action="store_true", help="show a progress bar instead of the classes")
 
@@ -225,6 +233,8 @@ def _check_source_form(parser: argparse.ArgumentParser, args: argparse.Namespace
         parser.error("--live: excludes --window, --json, --csv and --progress; use --jsonl")
     if args.live and len(args.arguments) != 2:
         parser.error("--live: follows one VIDEO; give exactly one")
+    if args.resume and (not args.jsonl or args.jsonl == "-" or args.json or args.csv or args.live):
+        parser.error("--resume: needs --jsonl FILE, and excludes --json, --csv and --live")
     if [args.json, args.csv, args.jsonl].count("-") > 1:
         parser.error("-: only one of --json, --csv and --jsonl can be standard output")
     files: dict[Path, str] = {}

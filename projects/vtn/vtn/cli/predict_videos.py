@@ -7,9 +7,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from slowfast.exit_status import EXIT_ERROR
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.progress import Progress, format_duration
 from vtn.cli.model_options import predictor_options
+from vtn.cli.resumed_lines import describe_settings, keep_scored_videos
 from vtn.predictor.predictor import Predictor
 from vtn.predictor.texts import printable
 from vtn.predictor.videos import VideoSource, expand_arguments, is_endless
@@ -46,36 +48,51 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         batch_size=args.batch_size,
         workers=args.workers,
     )
+    settings = describe_settings(args, predictor) if args.json or args.jsonl else None
     if args.live:
         _check_outputs(args, source, videos)
-        return _follow(args, predictor, videos[0])
+        return _follow(args, predictor, videos[0], settings)
     ignored: list[str] = []
     sources = list(expand_arguments(videos, _standard_input(), ignored=ignored))
+    if not sources:
+        print(f"{program}: no VIDEO was given: the list on standard input is empty", file=sys.stderr)
+        return EXIT_ERROR
     _check_outputs(args, source, [one.name for one in sources])
-    return _predict_all(args, predictor, sources, len(ignored), program)
+    scored = keep_scored_videos(args, predictor, settings or {}) if args.resume else set()
+    remaining = [one for one in sources if one.name not in scored]
+    notes = [f"; {counted(len(ignored), 'other file')} ignored"] if ignored else []
+    if args.resume:
+        notes.append(f"; {counted(len(sources) - len(remaining), 'video')} had scores in {args.jsonl}")
+    return _predict_all(args, predictor, remaining, program, settings=settings, notes="".join(notes))
 
 
 def _predict_all(
     args: argparse.Namespace,
     predictor: Predictor,
     sources: Sequence[VideoSource],
-    ignored: int,
     program: str,
+    *,
+    settings: Mapping[str, Any] | None,
+    notes: str,
 ) -> int:
     """Predicts, prints and writes; a failure is one line on stderr and one entry in the files.
 
     Args:
-        ignored: number of files in folders that are not videos.
+        settings: how the predictions are made, for the files.
+        notes: the end of the summary.
     """
-    if not sources:
-        print(f"{program}: no VIDEO was given: the list on standard input is empty", file=sys.stderr)
-        return EXIT_ERROR
     done, failed, started = 0, 0, time.monotonic()
     shows = not (args.quiet or args.progress or STANDARD_OUTPUT in (args.json, args.csv, args.jsonl))
     results = predictor.stream(sources, window_seconds=args.window, stride_seconds=args.stride)
     with (
         open_writers(
-            predictor.class_names, args.top, json_path=args.json, csv_path=args.csv, lines_path=args.jsonl
+            predictor.class_names,
+            args.top,
+            json_path=args.json,
+            csv_path=args.csv,
+            lines_path=args.jsonl,
+            settings=settings,
+            append_lines=args.resume,
         ) as write,
         Progress(len(sources), "predicted", "video", enabled=args.progress) as progress,
         Interrupt() as interrupt,
@@ -94,11 +111,10 @@ def _predict_all(
             progress.update()
             if interrupt.requested() and done < len(sources):
                 raise Interrupted(interrupt.signum, _describe_progress(args, done, len(sources)))
-    if (len(sources) > 1 or ignored) and not args.quiet:
+    if (len(sources) > 1 or notes) and not args.quiet:
         found = f"{done - failed} of {counted(len(sources), 'video')} predicted"
         failures = f", {failed} failed" if failed else ""
-        others = f"; {counted(ignored, 'other file')} ignored" if ignored else ""
-        print(f"{found}{failures}, {time.monotonic() - started:.1f} s{others}", file=sys.stderr)
+        print(f"{found}{failures}, {time.monotonic() - started:.1f} s{notes}", file=sys.stderr)
     return EXIT_ERROR if failed else 0
 
 
@@ -106,7 +122,8 @@ def _describe_progress(args: argparse.Namespace, done: int, total: int) -> str:
     """Returns what an interrupted prediction has done, and where its results are."""
     kept = [path for path in (args.json, args.csv) if path and path != STANDARD_OUTPUT]
     unchanged = f"; {', '.join(kept)} not written, so that an earlier file stays" if kept else ""
-    lines = f"; --jsonl {args.jsonl} has the results so far" if args.jsonl else ""
+    lines = f"; --jsonl {args.jsonl} has the results so far; add --resume to continue"
+    lines = lines if args.jsonl not in ("", STANDARD_OUTPUT) else ""
     remedy = "; --jsonl FILE keeps the results so far" if kept and not lines else ""
     return f"{done} of {total} videos are done{unchanged}{lines}{remedy}"
 
@@ -125,13 +142,15 @@ def _check_outputs(args: argparse.Namespace, source: str, videos: Sequence[str])
             raise UsageError(f"--{option} {path}: is one of the videos; name another file")
 
 
-def _follow(args: argparse.Namespace, predictor: Predictor, video: str) -> int:
+def _follow(
+    args: argparse.Namespace, predictor: Predictor, video: str, settings: Mapping[str, Any] | None
+) -> int:
     """Follows one source until it ends; prints a line whenever the best class changes."""
     updates = predictor.follow(video, last_seconds=args.live, every_seconds=args.stride or 1.0)
     best = None
     shows = not (args.quiet or args.jsonl == STANDARD_OUTPUT)
     with (
-        open_writers(predictor.class_names, args.top, lines_path=args.jsonl) as write,
+        open_writers(predictor.class_names, args.top, lines_path=args.jsonl, settings=settings) as write,
         closing(updates),
     ):
         for update in updates:

@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Literal, TextIO
 
-from slowfast.files import atomic_write
+from slowfast.files import atomic_write, write_text
 from vtn.inference.prediction import Prediction
 
 STANDARD_OUTPUT = "-"
@@ -20,10 +20,20 @@ Write = Callable[[Prediction], None]
 """Writes one prediction."""
 
 
+def head_of_results(class_names: Sequence[str], settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns what holds for all predictions of a file: the names of the classes, and the settings."""
+    return {"classes": list(class_names)} | ({} if settings is None else {"settings": dict(settings)})
+
+
+def settings_path(lines_path: str | Path) -> Path:
+    """Returns the file beside JSON lines that has :func:`head_of_results`."""
+    return Path(f"{lines_path}.settings.json")
+
+
 @contextmanager
-def json_writer(file: TextIO, class_names: Sequence[str], top: int) -> Iterator[Write]:
-    """Yields a function that adds predictions to one object with ``classes`` and ``videos``."""
-    file.write('{\n"classes": ' + json.dumps(list(class_names), ensure_ascii=False) + ',\n"videos": [')
+def json_writer(file: TextIO, head: Mapping[str, Any], top: int) -> Iterator[Write]:
+    """Yields a function that adds predictions to one object: ``head``, and the entry ``videos``."""
+    file.write(_head_as_json(head) + ',\n"videos": [')
     separator = "\n"
 
     def write(prediction: Prediction) -> None:
@@ -35,8 +45,14 @@ def json_writer(file: TextIO, class_names: Sequence[str], top: int) -> Iterator[
     file.write("\n]}\n")
 
 
+def _head_as_json(head: Mapping[str, Any]) -> str:
+    """Returns the beginning of an object, one entry per line."""
+    entries = (f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items())
+    return "{\n" + ",\n".join(entries)
+
+
 @contextmanager
-def json_lines_writer(file: TextIO, class_names: Sequence[str], top: int) -> Iterator[Write]:
+def json_lines_writer(file: TextIO, top: int) -> Iterator[Write]:
     """Yields a function that writes one object per line, complete on the disk when it returns."""
 
     def write(prediction: Prediction) -> None:
@@ -47,7 +63,7 @@ def json_lines_writer(file: TextIO, class_names: Sequence[str], top: int) -> Ite
 
 
 @contextmanager
-def csv_writer(file: TextIO, class_names: Sequence[str], top: int) -> Iterator[Write]:
+def csv_writer(file: TextIO, class_names: Sequence[str]) -> Iterator[Write]:
     """Yields a function that writes a row per video and per window: video, start, end, error, K scores."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["video", "start", "end", "error", *class_names])
@@ -65,7 +81,14 @@ def csv_writer(file: TextIO, class_names: Sequence[str], top: int) -> Iterator[W
 
 @contextmanager
 def open_writers(
-    class_names: Sequence[str], top: int, *, json_path: str = "", csv_path: str = "", lines_path: str = ""
+    class_names: Sequence[str],
+    top: int,
+    *,
+    json_path: str = "",
+    csv_path: str = "",
+    lines_path: str = "",
+    settings: Mapping[str, Any] | None = None,
+    append_lines: bool = False,
 ) -> Iterator[Write]:
     """Yields a function that writes each prediction to all files that have a path.
 
@@ -75,16 +98,25 @@ def open_writers(
     Args:
         class_names: K names.
         top: best classes of each video that are written by name.
+        settings: how the predictions are made, for the JSON file and for a file beside the lines; None: not
+            written.
+        append_lines: whether the JSON lines are added to those that the file has.
     """
+    head = head_of_results(class_names, settings)
     with ExitStack() as stack:
         writers = []
-        for path, writer in ((json_path, json_writer), (csv_path, csv_writer)):
-            if path:
-                file = stack.enter_context(_open(path, in_place=False))
-                writers.append(stack.enter_context(writer(file, class_names, top)))
+        if json_path:
+            file = stack.enter_context(_open(json_path))
+            writers.append(stack.enter_context(json_writer(file, head, top)))
+        if csv_path:
+            file = stack.enter_context(_open(csv_path))
+            writers.append(stack.enter_context(csv_writer(file, class_names)))
         if lines_path:
-            file = stack.enter_context(_open(lines_path, in_place=True))
-            writers.append(stack.enter_context(json_lines_writer(file, class_names, top)))
+            file = stack.enter_context(_open(lines_path, in_place="a" if append_lines else "w"))
+            writers.append(stack.enter_context(json_lines_writer(file, top)))
+            # After the lines of an earlier command are gone: they were made with other settings.
+            if settings is not None and Path(lines_path).is_file():
+                write_text(settings_path(lines_path), _head_as_json(head) + "\n}\n")
 
         def write(prediction: Prediction) -> None:
             for write_one in writers:
@@ -94,18 +126,18 @@ def open_writers(
 
 
 @contextmanager
-def _open(path: str, *, in_place: bool) -> Iterator[TextIO]:
+def _open(path: str, *, in_place: Literal["", "w", "a"] = "") -> Iterator[TextIO]:
     """Opens a text file; file names in it that are not UTF-8 keep their bytes.
 
     Args:
-        in_place: True: the file grows under its own name; False: it appears when it is complete.
+        in_place: ``w`` or ``a``: the file grows under its own name; empty: it appears when it is complete.
     """
     if path == STANDARD_OUTPUT:
         with _keeping_bytes(sys.stdout) as file:
             yield file
     elif in_place:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, in_place, encoding="utf-8", errors="surrogateescape") as file:
             yield file
     else:
         with (
