@@ -63,8 +63,11 @@ def scan_tar(path: str) -> Iterator[Entry]:
                     elif not info.isdir():
                         raise TarError(f"contains {info.name}, which must be a regular file, not a link")
                 end = archive.offset
-        except tarfile.TarError as error:
-            raise TarError(f"is not a complete tar archive ({error})") from error
+        except TarError:
+            raise
+        except (tarfile.TarError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+            # `tarfile` trusts the sizes of extended headers, and follows these by recursion.
+            raise TarError(f"is not a complete tar archive ({str(error) or type(error).__name__})") from error
         file.seek(end)
         if file.read(_BLOCK) != bytes(_BLOCK):
             raise TarError(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from slowfast.errors import DecodeError
 from slowfast.video.archive.member import MemberFile, TarMember
@@ -181,3 +183,68 @@ def test_compressed_archives_and_links_are_refused(tmp_path: Path) -> None:
         linked.addfile(info)
     with pytest.raises(TarError, match=r"b\.mp4, which must be a regular file"):
         list(scan_tar(str(tmp_path / "link.tar")))
+
+
+def set_checksum(header: bytearray) -> None:
+    """Makes the checksum of a header of 512 bytes valid, so that the reader looks at its values."""
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+
+
+LONG_NAME, PAX, SPARSE = tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.GNUTYPE_SPARSE
+ODD_SIZES = [
+    b"\x80" + b"\xff" * 11,
+    b"\xff" * 12,
+    b"\x80" + b"\0" * 3 + b"\x7f" * 8,
+    b"77777777777\0",
+    b"-0000000001\0",
+]
+
+
+@given(
+    number=st.integers(0, 2),
+    kind=st.sampled_from([LONG_NAME, PAX, SPARSE, tarfile.REGTYPE, tarfile.LNKTYPE, b"Z"]),
+    size=st.sampled_from(ODD_SIZES) | st.binary(min_size=12, max_size=12),
+    content=st.binary(max_size=40),
+)
+@example(number=1, kind=PAX, size=ODD_SIZES[0], content=b"")
+@example(number=1, kind=PAX, size=ODD_SIZES[2], content=b"")
+def test_odd_headers_are_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, number: int, kind: bytes, size: bytes, content: bytes
+) -> None:
+    """Tests sizes that no file has, kinds that are no files, and extended headers of any content."""
+    path = write_tar(
+        tmp_path_factory.getbasetemp() / "odd.tar", {f"{i}.mp4": content.ljust(512, b"x") for i in range(3)}
+    )
+    archive = bytearray(path.read_bytes())
+    header = archive[number * 1024 : number * 1024 + 512]
+    header[124:136], header[156:157] = size, kind
+    set_checksum(header)
+    archive[number * 1024 : number * 1024 + 512] = header
+    path.write_bytes(archive)
+    try:
+        entries = list(scan_tar(str(path)))
+    except TarError as error:
+        assert str(error)
+        return
+    assert all(0 < entry.start <= entry.start + entry.size <= len(archive) for entry in entries)
+
+
+def test_endless_extended_headers_are_refused(tmp_path: Path) -> None:
+    """Each of them says that another header follows, which a reader would follow by recursion."""
+    header = bytearray(tarfile.TarInfo("a.mp4").tobuf())
+    header[156:157] = LONG_NAME
+    set_checksum(header)
+    (tmp_path / "a.tar").write_bytes(bytes(header) * 5000 + bytes(1024))
+    with pytest.raises(TarError, match="not a complete tar archive"):
+        list(scan_tar(str(tmp_path / "a.tar")))
+
+
+@pytest.mark.parametrize("name", ["../../etc/a.mp4", "/etc/a.mp4", "a\nb.mp4", "./a.mp4", "d/../a.mp4"])
+def test_names_of_members_are_no_paths_of_this_computer(tmp_path: Path, name: str) -> None:
+    """A member is read from its bytes in the archive, whatever it is called."""
+    archive = write_tar(tmp_path / "a.tar", {name: b"content"})
+    (entry,) = scan_tar(str(archive))
+    assert entry.name == name
+    with TarMember.at(str(archive), *entry).open() as file:
+        assert file.read() == b"content"
