@@ -120,12 +120,32 @@ def device_of(model: FrameModel) -> torch.device:
     return next(model.parameters(), torch.empty(0)).device
 
 
+def window_lengths(seconds: float | None, stride: float | None) -> tuple[float, float] | None:
+    """Returns the length of windows and from one start to the next; None where no windows were asked for.
+
+    Args:
+        seconds: length of a window; None: no windows.
+        stride: from the start of a window to the start of the next; None: ``seconds``.
+
+    Raises:
+        InputError: for lengths that are not above 0, and for a stride alone.
+    """
+    if seconds is None:
+        if stride is not None:
+            raise InputError(f"stride_seconds = {stride}: needs window_seconds; give both")
+        return None
+    stride = seconds if stride is None else stride
+    if not (0 < seconds < math.inf and 0 < stride < math.inf):
+        raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0")
+    return seconds, stride
+
+
 def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the starts and ends (W,) of the windows of a video, in seconds.
 
     Windows start at multiples of ``stride`` until the end of the video is reached. A last window that would
-    be shorter than half of ``seconds`` has too few frames to be scored: it becomes a part of the window before
-    it, or is left out where ``stride`` leaves gaps between windows.
+    be shorter than half of ``seconds`` has too few frames to be scored: it becomes a part of the window
+    before it, or is left out where ``stride`` leaves gaps between windows.
 
     >>> starts, ends = window_spans(9.04, 4.0, 4.0)
     >>> starts.tolist(), ends.tolist()
