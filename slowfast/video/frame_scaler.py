@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,12 @@ import torch
 from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
+from slowfast.log import get_logger, log_once
 from slowfast.timing.stage_times import TRANSFORMING, measure
-from slowfast.video.container import log_once
 from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import Placement, Placer
+
+_logger = get_logger(__name__)
 
 # Pixel formats that are scaled before the conversion to RGB; frames of other formats are scaled and
 # converted in one step. (For 4:2:0, that one step darkens a frame by about one of 255.)
@@ -54,8 +57,10 @@ class SharedPlacement:
             self._swaps_sides = orientation.swaps_sides
         elif self._swaps_sides != orientation.swaps_sides:
             log_once(
-                f"{name}: is turned by 90 degrees midway; its frames are all scaled to the shape of the first "
-                "one; cut the video there with other programs"
+                _logger,
+                f"{name}: is turned by 90 degrees midway; its frames are all scaled to the shape of the "
+                "first one; cut the video there with other programs",
+                logging.WARNING,
             )
         if self._placement is None:
             height, width = self._stored_size(frame) if self._stored_size else (frame.height, frame.width)
@@ -98,8 +103,10 @@ class FrameScaler:
         """Writes a decoded frame into the given slots (0 … T − 1); the first damaged one is logged."""
         if frame.is_corrupt:
             log_once(
-                f"{self._name}: has a damaged frame, which is used as the decoder repaired it; `slowfast prepare "
-                "scan` finds such videos"
+                _logger,
+                f"{self._name}: has a damaged frame, which is used as the decoder repaired it; `slowfast "
+                "prepare scan` finds such videos",
+                logging.WARNING,
             )
         with measure(TRANSFORMING):
             image = self.view(frame)

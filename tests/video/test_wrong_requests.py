@@ -16,7 +16,7 @@ from slowfast.video.packets import PacketSource
 from slowfast.video.torchcodec_video import TorchCodecVideo
 from tests.support.heif import write_heic
 from tests.support.videos import read_stamps, stamp, write_video
-from vtn.predictor.array_video import ArrayVideo
+from vtn.predictor.videos import ArrayVideo
 
 FRAMES = 12
 

@@ -224,8 +224,7 @@ def test_odd_headers_are_refused_or_read(
     path.write_bytes(archive)
     try:
         entries = list(scan_tar(str(path)))
-    except TarError as error:
-        assert str(error)
+    except TarError:
         return
     assert all(0 < entry.start <= entry.start + entry.size <= len(archive) for entry in entries)
 

@@ -23,9 +23,9 @@ from tests.support.inference.video import VIEW
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, TINY, tiny
 from vtn import score_video
 from vtn.cli.predict import main
-from vtn.inference import video_prediction
 from vtn.inference.extract import extract_video_features
 from vtn.inference.prediction import Prediction
+from vtn.predictor import single_video
 
 
 class TestCommandLine:
@@ -55,9 +55,11 @@ class TestCommandLine:
                 "TRAIN_JITTER_SCALES": [16, 20],
                 "TRAIN_CROP_SIZE": 16,
                 "TEST_CROP_SIZE": 16,
-                "TARGET_FPS": 25,
-                "SAMPLING_RATE": 5,
+                "TARGET_FPS": 5,
+                "SAMPLING_RATE": 1,
             },
+            "TRAIN": {"EVAL_FULL_VIDEO": True, "EVAL_NUM_FRAMES": 0},
+            "TEST": {"NUM_ENSEMBLE_VIEWS": 1, "NUM_SPATIAL_CROPS": 1},
             "TENSORBOARD": {"CLASS_NAMES_PATH": str(folder / "classes.json")},
         }
         (folder / "model.yaml").write_text(yaml.safe_dump(config))
@@ -102,11 +104,15 @@ class TestCommandLine:
         assert "b\\udcff.mp4: 0:00:07, 36 frames scored" in capsys.readouterr().out
         assert b"/b\xff.mp4" in scores.read_bytes()
 
-    def test_a_table_from_existing_features(self, arguments: list[str], tmp_path: Path) -> None:
+    def test_a_table_from_existing_features(
+        self, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         table, features = tmp_path / "scores.csv", f"--features={tmp_path / 'f.npy'}"
         assert main([*arguments, features]) == 0
         made = (tmp_path / "f.npy").stat().st_mtime_ns
-        assert main([*arguments, features, "--window=4", f"--output={table}"]) == 0
+        with monkeypatch.context() as patch:
+            patch.setattr(FrameEncoder, "encode", lambda *_: pytest.fail("a frame is encoded again"))
+            assert main([*arguments, features, "--window=4", f"--output={table}"]) == 0
         assert np.load(tmp_path / "f.npy").shape == (36, FEATURE_DIM)
         assert (tmp_path / "f.npy").stat().st_mtime_ns >= made
         rows = [line.split(",") for line in table.read_text().splitlines()]
@@ -231,13 +237,13 @@ class TestCommandLine:
         used: list[torch.device] = []
         monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
         monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_: torch.device("meta"))
-        monkeypatch.setattr(video_prediction, "use_device", used.append)
+        monkeypatch.setattr(single_video, "use_device", used.append)
         with monkeypatch.context() as patch:
             patch.setattr(FrameEncoder, "encode", full)
             assert main([*arguments, "NUM_GPUS", "0"]) == 1
         assert "is full; any of these needs less: VTN.BACKBONE.CHUNK" in capsys.readouterr().err
-        monkeypatch.setattr(video_prediction, "_predict", lambda model, *_: _raise_device(model))
-        monkeypatch.setattr(video_prediction, "choose_encoding", lambda *_: None)
+        monkeypatch.setattr(single_video, "build_frame_view", lambda cfg, model, fps: _raise_device(model))
+        monkeypatch.setattr(single_video, "choose_encoding", lambda *_: None)
         assert main([*arguments, "NUM_GPUS", "1"]) == 1
         assert "the model is on meta" in capsys.readouterr().err
         assert used == [torch.device("cpu"), torch.device("meta", 0)]

@@ -33,7 +33,7 @@ from tests.support.clips import backbone as clip_backbone  # noqa: F401 (registe
 from tests.support.tiny_models import scores_of_test_split, small_run_config
 from tests.support.videos import write_csv, write_video
 from vtn import VTN
-from vtn.inference.video_prediction import PredictionRequest, predict_video
+from vtn.predictor.single_video import PredictionRequest, predict_video
 
 SIZE = 64
 CONVOLUTIONAL = ("VTN.BACKBONE.NAME", "test_efficientnet", "VTN.BACKBONE.ARGS", {})

@@ -7,8 +7,9 @@ for a list of paths on standard input, an http(s):// address, and with --live a 
 address.
 Exit status: 0 done, 1 a video or more failed, 2 the command or the configuration is wrong, 130 interrupted.
 
-With --checkpoint instead of SOURCE, one video is predicted and its features are kept on the disk: Ctrl-C
-keeps those computed so far, the same command continues from there, and other windows need no second decoding.
+With --checkpoint instead of SOURCE, one video is predicted as the test of the configuration does, with all
+its clips and crops. Features of full videos are kept on the disk: Ctrl-C keeps those computed so far, the
+same command continues from there, and other windows need no second decoding. Windows are of the middle crop.
 
 examples:
   the classes of all videos in a folder, and a table of all scores
@@ -183,8 +184,8 @@ def _add_checkpoint(group: argparse._ArgumentGroup) -> None:
         type=output_file(),
         default="",
         metavar="F",
-        help="file of the frames' features, .npy, with a .json beside it (default: a file in "
-        "OUTPUT_DIR/features)",
+        help="file of the features of a full video, .npy, with a .json beside it (default: a file in "
+        "OUTPUT_DIR/features); several crops have crop0, crop1 … in the names of their files",
     )
 
 
@@ -272,7 +273,7 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
 
 def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
     """Predicts one video, prints the best classes, and writes the scores where asked for."""
-    from vtn.inference.video_prediction import PredictionRequest, naming_file, predict_video
+    from vtn.predictor.single_video import PredictionRequest, naming_file, predict_video
     from vtn.predictor.texts import printable
 
     video, *overrides = args.arguments

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.frame_format import frame_normalization
 from slowfast.progress import Progress
 from slowfast.video.decoding import OpenVideo, open_video
 from slowfast.video.frame_times import FrameTimes
@@ -81,6 +83,10 @@ class FrameView:
         """Returns the frames (T,) int64 of a video with these times, ascending."""
         return whole_video(times, 0, self.fps)
 
+    def crops(self, count: int) -> list[FrameView]:
+        """Returns the view in each of ``count`` crops; of one, the view itself."""
+        return [replace(self, crop=crop, num_crops=count) for crop in range(count)] if count > 1 else [self]
+
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values that identify the view; those of pictures and crops only where it has them."""
         content = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
@@ -91,12 +97,36 @@ class FrameView:
         return content
 
 
+def build_frame_view(cfg: CfgNode, model: FrameModel, fps: float | None = None) -> FrameView:
+    """Returns the frames of a video that the model encodes in the middle crop, their size and normalisation.
+
+    Args:
+        cfg: the configuration, with the model's frame format filled in.
+        model: the model.
+        fps: frames per second; None: ``DATA.TARGET_FPS / DATA.SAMPLING_RATE``, as in training.
+    """
+    mean, std = frame_normalization(cfg, model)
+    whole = cfg.DATA.TEST_WHOLE_PICTURE
+    # As the test of full videos scales them: several crops come from smaller frames than one crop does.
+    fills_crop = whole or (cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_SPATIAL_CROPS > 1)
+    return FrameView(
+        fps=fps or cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE,
+        short_side=cfg.DATA.TEST_CROP_SIZE if fills_crop else min(cfg.DATA.TRAIN_JITTER_SCALES),
+        crop_size=cfg.DATA.TEST_CROP_SIZE,
+        mean=mean,
+        std=std,
+        interpolation=cfg.DATA.INTERPOLATION,
+        picture_multiple=cfg.DATA.TEST_PICTURE_MULTIPLE if whole else 0,
+    )
+
+
 def extract_video_features(
     model: FrameModel,
     video_path: str | Path,
     view: FrameView,
     feature_path: str | Path,
     *,
+    channels: str = "RGB",
     show_progress: bool = False,
     interrupt: Interrupt | None = None,
 ) -> VideoFeatures:
@@ -111,6 +141,7 @@ def extract_video_features(
         model: encodes ``model.chunk_frames`` frames at a time; 0:
             ``slowfast.models.frame_encoder.CHUNK_FRAMES``.
         feature_path: the ``.npy`` file, see :class:`slowfast.features.storage.FeatureFile`.
+        channels: the order in which the model takes the channels of the frames, ``RGB`` or ``BGR``.
         show_progress: show a progress bar, or log lines, with the remaining time.
         interrupt: checked after each chunk.
 
@@ -123,23 +154,35 @@ def extract_video_features(
         NotFiniteError: for features that are NaN or infinite; earlier chunks are kept.
         Interrupted: after a signal; the message states what is kept.
     """
-    encoder = FrameEncoder(model, view.mean, view.std, device_of(model), chunk_frames=model.chunk_frames)
-    source = {
-        "video": describe_source(video_path),
-        "backbone": {**model.feature_source(), **model.feature_dtypes()},
-    }
+    encoder = build_encoder(model, view, channels)
     with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
         (features,) = extract_crops(
             encoder,
             video,
             {view: feature_path},
             name=str(video_path),
-            source=source,
+            source=describe_features(encoder, video_path),
             indices=view.frames(video.times),
             show_progress=show_progress,
             interrupt=interrupt,
         )
     return features
+
+
+def build_encoder(model: FrameModel, view: FrameView, channels: str = "RGB") -> FrameEncoder:
+    """Returns the encoder of the RGB frames of a view; ``channels`` is the order that the model takes."""
+    return FrameEncoder(
+        model, view.mean, view.std, device_of(model), channels=channels, chunk_frames=model.chunk_frames
+    )
+
+
+def describe_features(encoder: FrameEncoder, video_path: str | Path) -> dict[str, Any]:
+    """Returns plain values that identify a video file and the way in which its features are computed."""
+    model = cast(FrameModel, encoder.model)
+    backbone = {**model.feature_source(), **model.feature_dtypes()}
+    if encoder.channels != "RGB":
+        backbone["channels"] = encoder.channels
+    return {"video": describe_source(video_path), "backbone": backbone}
 
 
 def extract_crops(
@@ -162,7 +205,7 @@ def extract_crops(
         paths: view of each crop -> its feature file. The views differ in their crop alone.
         name: of the video, for messages.
         source: plain values that identify the video and the backbone; features of another source in the file
-            are replaced.
+            are replaced. ``frames`` may describe the choice of frames; it is by default their number.
         indices: (T,) int64, ascending, the frames to encode.
     """
     model, grid = cast(FrameModel, encoder.model), encoder.clip_grid

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class FeaturePass:
             name, open_video: as for :meth:`read`, with the same errors.
             show_progress, interrupt: see :func:`vtn.inference.extract.extract_video_features`.
         """
-        crops = [replace(self.view, crop=crop, num_crops=self.num_crops) for crop in range(self.num_crops)]
+        crops = self.view.crops(self.num_crops)
         # An even number of crops has none in the middle.
         views = crops if len(crops) % 2 else [*crops, self.view]
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}

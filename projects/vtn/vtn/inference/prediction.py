@@ -47,6 +47,39 @@ class Score:
 
 
 @dataclass(frozen=True)
+class ScoredViews:
+    """The views of a video that are scored.
+
+    Attributes:
+        clips: number of clips whose scores are merged; 1 for the full video.
+        crops: number of crops of each frame whose scores are merged.
+        is_middle: whether the only crop is the middle one of several that the test merges.
+    """
+
+    clips: int = 1
+    crops: int = 1
+    is_middle: bool = False
+
+    @property
+    def text(self) -> str:
+        """The views in words; empty for one clip or the full video in the only crop of the test.
+
+        >>> ScoredViews(10, 3).text, ScoredViews(crops=3).text, ScoredViews(is_middle=True).text
+        ('10 clips × 3 crops', '3 crops', 'the middle crop')
+        """
+        if self.is_middle:
+            return "the middle crop"
+        counts = ((self.clips, "clips"), (self.crops, "crops"))
+        return " × ".join(f"{count} {name}" for count, name in counts if count > 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the entries of a prediction that describe the views; none where ``text`` is empty."""
+        if self.is_middle:
+            return {"crop": "middle"}
+        return {"merged": {"clips": self.clips, "crops": self.crops}} if self.text else {}
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Scores of one video.
 
@@ -59,6 +92,7 @@ class Prediction:
         scores: (K,) float32, of the whole video; NaN for a video that could not be predicted.
         timeline: scores over time; None: not computed.
         error: the reason why the video has no scores, in one line; empty: it has scores.
+        views: the clips and crops that ``scores`` are merged from. ``timeline`` is of the middle crop.
 
     >>> prediction = Prediction("a.mp4", 1.5, 12, ["left", "right"], np.array([0.25, 0.75], np.float32))
     >>> prediction.top(1)
@@ -77,6 +111,7 @@ class Prediction:
     timeline: Timeline | None = None
     num_undecodable: int = 0
     error: str = ""
+    views: ScoredViews = ScoredViews()
 
     @classmethod
     def failed(cls, video: str, class_names: Sequence[str], error: str) -> Prediction:
@@ -95,7 +130,9 @@ class Prediction:
         width = max(len(class_text(name, k)) for k, name in enumerate(self.class_names))
         undecodable = f", {self.num_undecodable} could not be decoded" if self.num_undecodable else ""
         duration = format_duration(self.seconds)
-        lines = [f"{self.video}: {duration}, {counted(self.num_frames, 'frame')} scored{undecodable}"]
+        views = f" in {self.views.text}" if self.views.text else ""
+        scored = f"{counted(self.num_frames, 'frame')} scored{views}{undecodable}"
+        lines = [f"{self.video}: {duration}, {scored}"]
         for rank, best in enumerate(self.top(top), start=1):
             lines.append(f"{rank:4}. {best.text:<{width}}  {best.score:.3f}")
         if self.timeline is not None:
@@ -129,6 +166,7 @@ class Prediction:
             "seconds": self.seconds,
             "frames": self.num_frames,
             "undecodable_frames": self.num_undecodable,
+            **self.views.to_dict(),
             "top": self._named(self.scores, top),
             "scores": self.scores.tolist(),
         }

@@ -120,6 +120,26 @@ def device_of(model: FrameModel) -> torch.device:
     return next(model.parameters(), torch.empty(0)).device
 
 
+def window_lengths(seconds: float | None, stride: float | None) -> tuple[float, float] | None:
+    """Returns the length of windows and from one start to the next; None where no windows were asked for.
+
+    Args:
+        seconds: length of a window; None: no windows.
+        stride: from the start of a window to the start of the next; None: ``seconds``.
+
+    Raises:
+        InputError: for lengths that are not above 0, and for a stride alone.
+    """
+    if seconds is None:
+        if stride is not None:
+            raise InputError(f"stride_seconds = {stride}: needs window_seconds; give both")
+        return None
+    stride = seconds if stride is None else stride
+    if not (0 < seconds < math.inf and 0 < stride < math.inf):
+        raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0")
+    return seconds, stride
+
+
 def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the starts and ends (W,) of the windows of a video, in seconds.
 

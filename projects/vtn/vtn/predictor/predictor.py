@@ -9,36 +9,28 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from slowfast.distributed.device import choose_device
-from slowfast.errors import DecodeError, InputError, first_line
-from slowfast.models.frame_encoder import FrameEncoder
-from slowfast.models.precision import Precision
-from vtn.arguments.evaluation import build_evaluation_config
+from slowfast.errors import DecodeError, InputError
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
-from vtn.inference.feature_pass import DECODING_THREADS, FeaturePass
+from vtn.inference.feature_pass import DECODING_THREADS
 from vtn.inference.features import VideoFeatures
-from vtn.inference.prediction import Prediction
+from vtn.inference.prediction import Prediction, ScoredViews
 from vtn.inference.stream import VideoStream
-from vtn.inference.video_prediction import build_frame_view
-from vtn.inference.windows import Timeline, score_video, score_windows
+from vtn.inference.windows import Timeline, score_video, score_windows, window_lengths
 from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
-from vtn.predictor.scoring import FAILURES, ViewScorer, merge_views
+from vtn.predictor.prepared import PRECISIONS, prepare_model
+from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.source import adopt_config, load_source
-from vtn.predictor.texts import describe_failure, safe_names
+from vtn.predictor.texts import describe_failure
 from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
-from vtn.predictor.views import build_view_plan
-
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 Windows: TypeAlias = tuple[float, float] | None
 """Length of windows and from one start to the next, in seconds; None: no windows."""
@@ -117,36 +109,12 @@ class Predictor(ExplainsVideos):
         elif config:
             adopt_config(model, config)
         name = str(source) if isinstance(source, str | Path) else type(model).__name__
-        if not model.evaluation:
-            raise InputError(
-                f"{name}: does not come with the sampling of its frames; give the configuration that it was "
-                "trained with: --cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE, or set model.evaluation)"
-            )
-        if isinstance(model, ExportedModel) and precision != "float32":
-            raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
-        place = _move(model, device)
-        self.model: Any = model.eval()
-        self.class_names = safe_names(model.class_names, model.num_classes)
-        self._cfg = build_evaluation_config(model.evaluation, model, source=name)
-        self._plan = build_view_plan(self._cfg, model, views=views, fps=fps)
+        prepared = prepare_model(model, name, device=device, precision=precision, views=views, fps=fps)
+        self.model: Any = prepared.model
+        self.class_names = prepared.class_names
+        self._cfg, self._plan = prepared.cfg, prepared.plan
+        self._features, self._scorer = prepared.features, prepared.scorer
         self._workers = workers or min(4, os.cpu_count() or 1)
-        dtype = None if precision == "float32" else getattr(torch, precision)
-        encoder = FrameEncoder(
-            model,
-            tuple(model.frame_mean),
-            tuple(model.frame_std),
-            place,
-            Precision(place.type, dtype),
-        )
-        # Views come in the order of channels that the model takes, other frames in RGB.
-        channels = "BGR" if self._cfg.DATA.REVERSE_INPUT_CHANNEL else "RGB"
-        self._features = FeaturePass(
-            replace(encoder, channels=channels),
-            self._plan.frames,
-            build_frame_view(self._cfg, model, fps),
-            self._plan.num_crops,
-        )
-        self._scorer = ViewScorer(model, encoder, self._cfg.MODEL.HEAD_ACT)
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
 
     def __call__(
@@ -172,7 +140,7 @@ class Predictor(ExplainsVideos):
             InputError: for unsuitable arguments.
             NotFiniteError: for scores that are NaN or infinite.
         """
-        windows = _window_lengths(window_seconds, stride_seconds)
+        windows = window_lengths(window_seconds, stride_seconds)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         (result,) = self._predict([source], windows, workers=1, threads=DECODING_THREADS)
         if isinstance(result, Exception):
@@ -201,7 +169,7 @@ class Predictor(ExplainsVideos):
         Raises:
             InputError: for lengths that are not above 0.
         """
-        windows = _window_lengths(window_seconds, stride_seconds)
+        windows = window_lengths(window_seconds, stride_seconds)
         sources = (self._source(video) for video in videos)
         names: deque[str] = deque()
 
@@ -257,7 +225,9 @@ class Predictor(ExplainsVideos):
                         return
                     scores = stream.scores()
                 frames.count_taken()
-                yield Prediction(video, now, len(stream), self.class_names, scores)
+                yield Prediction(
+                    video, now, len(stream), self.class_names, scores, views=self._plan.middle_crop
+                )
 
     def _source(self, video: Video | VideoSource) -> VideoSource:
         try:
@@ -288,8 +258,10 @@ class Predictor(ExplainsVideos):
             return error or InputError(f"{video.source.name}: was not read")
         scores = [scores for scores in video.scores if isinstance(scores, np.ndarray)]
         merged = merge_views(scores, self._cfg.DATA.ENSEMBLE_METHOD)
+        read = video.read
         return Prediction(
-            video.source.name, video.read.seconds, video.read.num_frames, self.class_names, merged
+            *(video.source.name, read.seconds, read.num_frames, self.class_names, merged),
+            views=self._plan.scored_views,
         )
 
     def _predict_windows(self, source: VideoSource, windows: tuple[float, float]) -> Prediction | Exception:
@@ -299,7 +271,7 @@ class Predictor(ExplainsVideos):
             with self._features.read(source.name, source.open, of_test=False) as (_, features):
                 scores = score_video(self.model, features, head_act=head_act)
                 timeline = score_windows(self.model, features, *windows, head_act=head_act)
-                return self._prediction(source.name, features, scores, timeline)
+                return self._prediction(source.name, features, scores, self._plan.middle_crop, timeline)
         except FAILURES as error:
             return error
 
@@ -307,12 +279,18 @@ class Predictor(ExplainsVideos):
         """Predicts a video as its test would, without the frames that cannot be decoded."""
         try:
             with self._features.read_crops(source.name, source.open) as (_, features):
-                return self._prediction(source.name, features.middle, self._merged_scores(features))
+                scores = self._merged_scores(features)
+                return self._prediction(source.name, features.middle, scores, self._plan.scored_views)
         except FAILURES as error:
             return error
 
     def _prediction(
-        self, name: str, features: VideoFeatures, scores: np.ndarray, timeline: Timeline | None = None
+        self,
+        name: str,
+        features: VideoFeatures,
+        scores: np.ndarray,
+        views: ScoredViews,
+        timeline: Timeline | None = None,
     ) -> Prediction:
         return Prediction(
             name,
@@ -322,39 +300,5 @@ class Predictor(ExplainsVideos):
             scores,
             timeline,
             len(features.features) - features.num_decoded,
+            views=views,
         )
-
-
-def _window_lengths(seconds: float | None, stride: float | None) -> Windows:
-    """Returns the length of windows and from one start to the next; None where no windows were asked for.
-
-    Raises:
-        InputError: for lengths that are not above 0, and for a stride alone.
-    """
-    if seconds is None:
-        if stride is not None:
-            raise InputError(f"stride_seconds = {stride}: needs window_seconds; give both")
-        return None
-    stride = seconds if stride is None else stride
-    if not (0 < seconds < float("inf") and 0 < stride < float("inf")):
-        raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0")
-    return seconds, stride
-
-
-def _move(model: FrameModel | ExportedModel, device: str | torch.device | None) -> torch.device:
-    """Moves a model to a device, None: a GPU where there is one, and returns the device.
-
-    An exported model stays on the CPU.
-
-    Raises:
-        InputError: for a device that does not exist here.
-    """
-    try:
-        num_gpus = 0 if isinstance(model, ExportedModel) else 1
-        place = torch.device(device) if device else choose_device(num_gpus)
-        model.to(place)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device = {device!r}: {first_line(error)}; give cpu, or a GPU such as cuda:0"
-        ) from None
-    return place

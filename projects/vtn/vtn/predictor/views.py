@@ -23,6 +23,7 @@ from slowfast.models.clip_grid import ClipGrid
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
+from vtn.inference.prediction import ScoredViews
 from vtn.predictor.videos import VideoSource
 
 DEFAULT_STREAM_FRAMES = 512
@@ -74,6 +75,21 @@ class ViewPlan:
     def is_full_video(self) -> bool:
         """Whether the only temporal view is the full video."""
         return isinstance(self.scheme, WholeVideoViews)
+
+    @property
+    def channels(self) -> str:
+        """The order in which the model takes the channels, ``RGB`` or ``BGR``."""
+        return "BGR" if self.reverse_channels else "RGB"
+
+    @property
+    def scored_views(self) -> ScoredViews:
+        """The views of each video, for its prediction."""
+        return ScoredViews(self.scheme.num_temporal, self.num_crops)
+
+    @property
+    def middle_crop(self) -> ScoredViews:
+        """The middle crop alone, for predictions that do not merge crops."""
+        return ScoredViews(is_middle=self.num_crops > 1)
 
     def frames(self, times: FrameTimes) -> NDArray[np.int64]:
         """Returns the frames (T,) of the first temporal view, ascending."""
