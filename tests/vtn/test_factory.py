@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -160,6 +161,13 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         vtn.create_model(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="does not name an architecture"):
+        vtn.create_model(tmp_path)
+
+
+@pytest.mark.parametrize("architecture", [["VTN"], {"VTN": 1}, 5, None, "", "Missing", "SlowFast", "MViT"])
+def test_a_folder_of_no_model_of_this_package(architecture: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path))):
         vtn.create_model(tmp_path)
 
 

@@ -150,18 +150,40 @@ def _load_published(name: str | Path, config: Path, fields: dict[str, Any]) -> F
     """Loads a folder or a model of the hub by the class that its ``config.json`` names."""
     try:
         architecture = json.loads(config.read_text(encoding="utf-8"))["architecture"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError):
+        architecture = None
+    return find_model_class(architecture, str(name)).from_pretrained(str(name), **fields)
+
+
+def find_model_class(architecture: object, source: str) -> Any:
+    """Returns the class of a model of this project by the name that a file gives.
+
+    Args:
+        architecture: the name in the registry of models; anything else that a damaged file holds is refused.
+        source: of the name, for messages.
+
+    Raises:
+        CheckpointError: for what is no name, for an unknown class, and for a model of another kind.
+    """
+    if not isinstance(architecture, str):
         raise CheckpointError(
-            f"{name}: {CONFIG_NAME} does not name an architecture; give a folder that save_pretrained or "
+            f"{source}: {CONFIG_NAME} does not name an architecture; give a folder that save_pretrained or "
             "`vtn publish` wrote"
-        ) from error
-    model_class = MODEL_REGISTRY.get(architecture)
-    if not (issubclass(model_class, FrameModel) and issubclass(model_class, HubModel)):
-        raise CheckpointError(
-            f"{name}: is a {architecture}, which is not a model of this package; give a folder that "
-            "save_pretrained or `vtn publish` wrote"
         )
-    return model_class.from_pretrained(str(name), **fields)
+    try:
+        model_class = MODEL_REGISTRY.get(architecture)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{source}: {error.problems[0]}. If it is a model of your own, import the file that registers it "
+            "first (on the command line: --imports FILE; for vtn.Predictor: imports=[FILE])"
+        ) from error
+    is_class = isinstance(model_class, type)
+    if not (is_class and issubclass(model_class, FrameModel) and issubclass(model_class, HubModel)):
+        raise CheckpointError(
+            f"{source}: is a {architecture}, which does not encode single frames; use VTN, FrameAverage or "
+            "AttentiveProbe, and test other models with `slowfast run`"
+        )
+    return model_class
 
 
 def load_checkpoint(

@@ -58,5 +58,5 @@ def test_views_that_may_be_streamed_share_a_decoding_too(stamped_video: Path) ->
         StreamedViewReader(reader, 8).read(str(stamped_video), 1, c, np.random.default_rng(0))
         for c in range(3)
     ]
-    kept = next(iter(reader._last.values()))[1]
+    kept = next(iter(reader._last.values())).frames
     assert all(isinstance(crop, tuple) and np.shares_memory(crop[0].numpy(), kept) for crop in crops)

@@ -87,6 +87,7 @@ def test_a_backbone_of_the_users_own_configuration_is_used(published: Path, tmp_
         {"backbone__args": {"img_size": 32, "act_layer": "/tmp/file"}},
         {"architecture": "Tiny"},
         {"architecture": "Missing"},
+        {"architecture": ["VTN"]},
         {"encoder": "large"},
         {"num_classes": 5},
         {"rotary": True},

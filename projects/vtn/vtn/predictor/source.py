@@ -20,7 +20,7 @@ from slowfast.config import load_config
 from slowfast.config.load import find_config
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
-from slowfast.models.build import MODEL_REGISTRY, build_model
+from slowfast.models.build import build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
@@ -29,7 +29,7 @@ from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.hub_access import hub_access
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
-from vtn.factory import load_checkpoint
+from vtn.factory import find_model_class, load_checkpoint
 from vtn.folder.entries import NEEDED_ENTRIES
 from vtn.folder.untrusted import (
     NOTHING_TO_RUN,
@@ -41,8 +41,7 @@ from vtn.folder.untrusted import (
     count_stored,
     read_config_text,
 )
-from vtn.frame_model import FrameModel
-from vtn.hub import HubModel, read_arguments
+from vtn.hub import read_arguments
 from vtn.publishing.zoo import find_published
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -119,7 +118,9 @@ def _load_folder(
 ) -> Any:
     """Loads a folder, or a model of the hub, by the class that its ``config.json`` names."""
     content = _read_config_json(name, config_path)
-    model_class = find_model_class(content["architecture"], str(name))
+    model_class = find_model_class(content.get("architecture"), str(name))
+    if missing := [key for key in NEEDED_ENTRIES if key not in content]:
+        raise CheckpointError(f"{name}: {CONFIG_NAME} lacks {', '.join(missing)}; publish the model again")
     arguments = read_arguments(model_class.arguments_type, content, str(name))
     check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
     fields = {"backbone": backbone} if backbone else {}
@@ -137,14 +138,7 @@ def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
             f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
             "`vtn publish` wrote, or a checkpoint file"
         ) from error
-    if not isinstance(content, Mapping) or not isinstance(content.get("architecture"), str):
-        raise CheckpointError(
-            f"{name}: {CONFIG_NAME} does not name an architecture; give a folder that `vtn publish` or "
-            "save_pretrained wrote"
-        )
-    if missing := [key for key in NEEDED_ENTRIES if key not in content]:
-        raise CheckpointError(f"{name}: {CONFIG_NAME} lacks {', '.join(missing)}; publish the model again")
-    return content
+    return content if isinstance(content, Mapping) else {}
 
 
 def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
@@ -183,28 +177,6 @@ def adopt_config(model: Any, config: str | Path) -> None:
 
 def _build_evaluation(cfg: Any, model: Any) -> dict[str, Any]:
     return build_evaluation(adopt_frame_format(cfg, model))
-
-
-def find_model_class(name: str, source: str) -> Any:
-    """Returns the class of a model of this project by its name in the registry.
-
-    Raises:
-        CheckpointError: for an unknown class, and for a model of another kind.
-    """
-    try:
-        model_class = MODEL_REGISTRY.get(name)
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{source}: {error.problems[0]}. If it is a model of your own, give the file that registers it "
-            "by --imports FILE (in Python: imports=[FILE])"
-        ) from error
-    is_class = isinstance(model_class, type)
-    if not (is_class and issubclass(model_class, FrameModel) and issubclass(model_class, HubModel)):
-        raise CheckpointError(
-            f"{source}: is a {name}, which does not encode single frames; use VTN, FrameAverage or "
-            "AttentiveProbe, and test other models with `slowfast run`"
-        )
-    return model_class
 
 
 def check_model(
