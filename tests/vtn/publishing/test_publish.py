@@ -69,7 +69,8 @@ def test_other_files_in_the_folder_stay_as_they_are(trained: Path, tmp_path: Pat
     assert (tmp_path / "other.pyth").read_text() == "another file"
     assert published.folder is not None
     found = {path.name for path in tmp_path.iterdir()}
-    assert found == {source.name, "other.pyth", published.checkpoint.name, published.folder.name}
+    record = f".{name or source.stem}.published.json"
+    assert found == {source.name, "other.pyth", published.checkpoint.name, published.folder.name, record}
 
 
 def test_published_weights_cannot_be_overwritten_by_themselves(trained: Path, tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ def publish(
 ) -> Published:
     """Writes a checkpoint in the forms in which other users can load it.
 
+    An earlier publication of the same name is replaced as a whole; files that it did not write, or that were
+    changed since, stay, as does a model card that was edited.
+
     Args:
         checkpoint: checkpoint of a training run, or any file of weights.
         output: folder to write to; made where it is missing.
@@ -82,6 +85,7 @@ def publish(
     from slowfast.solver.ema import evaluates_average
     from vtn.arguments.evaluation import build_evaluation
     from vtn.hub import HubModel
+    from vtn.publishing.replacement import install, staging_folder
 
     _check_file(checkpoint)
     content = read_checkpoint(checkpoint)
@@ -110,11 +114,13 @@ def publish(
         "normalization": {"mean": list(mean), "std": list(std)},
         "weights_digest": weights_hash(model),
     }
-    with _explained_write_errors(output):
-        path, sha256 = _write_checkpoint(published, output, name)
+    place = output / name  # a name may contain folders
+    with _explained_write_errors(output), staging_folder(place.parent, place.name) as staged:
+        file, sha256 = _write_checkpoint(published, staged, place.name)
         if folder:
-            model.save_pretrained(folder)
-    return Published(path, sha256, folder, names)
+            model.save_pretrained(staged / place.name)
+        install(staged, place.name, kept=Path(checkpoint))
+    return Published(place.with_name(file), sha256, folder, names)
 
 
 def _check_file(checkpoint: str | Path) -> None:
@@ -192,33 +198,24 @@ def _check_paths(cfg: CfgNode, source: str, backbone: str) -> None:
             )
 
 
-def _write_checkpoint(content: Mapping[str, Any], output: Path, name: str) -> tuple[Path, str]:
-    """Writes the ``.pyth`` file, whose name ends with its own hash; returns its path and SHA-256.
-
-    Until the hash is known, the file has a name that only this process uses: ``NAME.pyth`` may be another
-    file of the user, or in the checkpoint's own folder the checkpoint itself.
-    """
+def _write_checkpoint(content: Mapping[str, Any], folder: Path, name: str) -> tuple[str, str]:
+    """Writes the ``.pyth`` file, whose name ends with its own hash; returns its name and SHA-256."""
     import torch
 
     from slowfast import __version__
-    from slowfast.files import TEMPORARY_MARK, atomic_write
     from vtn.publishing.zoo import file_sha256
 
-    folder, stem = (output / name).parent, Path(name).name
-    folder.mkdir(parents=True, exist_ok=True)
-    unnamed = folder / f".{stem}{TEMPORARY_MARK}{os.getpid()}-unnamed.pyth"
-    try:
-        # Given a path, torch would store the file's temporary name inside the archive, and the hash would
-        # depend on it.
-        with unnamed.open("wb") as file:
-            torch.save({**content, "version": __version__}, file)
-        sha256 = file_sha256(unnamed)
-        path = folder / f"{stem}-{sha256[:8]}.pyth"
-        with atomic_write(path) as temporary:
-            os.replace(unnamed, temporary)
-    finally:
-        unnamed.unlink(missing_ok=True)
-    return path, sha256
+    unnamed = folder / "unnamed.pyth"
+    # Given a path, torch would store the file's temporary name inside the archive, and the hash would depend
+    # on it.
+    with unnamed.open("wb") as file:
+        torch.save({**content, "version": __version__}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    sha256 = file_sha256(unnamed)
+    path = folder / f"{name}-{sha256[:8]}.pyth"
+    unnamed.rename(path)
+    return path.name, sha256
 
 
 @contextmanager
@@ -228,14 +225,18 @@ def _explained_write_errors(output: Path) -> Iterator[None]:
     Raises:
         CheckpointError: in place of the error.
     """
+    from vtn.publishing.replacement import without_staging
+
     try:
         yield
+    except CheckpointError as error:
+        raise CheckpointError(without_staging(str(error))) from error
     except (OSError, RuntimeError) as error:
         # torch reports a failed write as a RuntimeError about positions in the file.
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
-        where = cause.filename or output
+        where = without_staging(str(cause.filename or output))
         raise CheckpointError(
             f"{where}: cannot be written ({cause.strerror or cause}); make room there or give another folder"
         ) from error
