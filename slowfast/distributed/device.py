@@ -128,6 +128,16 @@ def use_device(device: torch.device) -> None:
         ) from error
 
 
+def use_device_in_thread(device: torch.device) -> None:
+    """Makes an accelerator the current one of the calling thread; in a new thread that is the first one.
+
+    Kernels run on the device of their tensors in any case. But what asks for the current device would take
+    memory of the first one in every process of a node.
+    """
+    if not is_cpu(device) and device.index is not None and device.type in _WITH_COLLECTIVES:
+        torch.accelerator.set_device_index(device.index)
+
+
 def is_cpu(device: torch.device) -> bool:
     """Returns whether the device is the CPU, whose tensors can be read without waiting."""
     return device.type == "cpu"

@@ -32,7 +32,11 @@ class EvaluatedModel:
         self._trained = model
         self._average: WeightAverage | None = None
         self.is_copy = sharded
-        self.network = copy.deepcopy(model).to("cpu") if sharded else model
+        self.network = model
+        if sharded:
+            # Copied in host memory: a model that needs sharding does not fit on the device twice.
+            self.network = copy.deepcopy(model.to("cpu"))
+            model.to(world.device)
 
     def use(self, average: WeightAverage | None) -> None:
         """Evaluates the averaged weights from now on; None: the model's own."""

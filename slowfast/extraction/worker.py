@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import BrokenVideo
+from slowfast.distributed.device import use_device_in_thread
 from slowfast.distributed.world import World
 from slowfast.errors import DataError, DecodeError, NotFiniteError
 from slowfast.extraction.cached_video import CachedVideoExtractor
@@ -107,7 +108,7 @@ class ExtractionWork:
         compute = self._extractor.encoder.compute
         with (
             Progress(total, "features", "video", enabled=world.is_main) as progress,
-            ThreadPoolExecutor(threads, "extract") as pool,
+            ThreadPoolExecutor(threads, "extract", use_device_in_thread, (world.device,)) as pool,
         ):
             futures = [pool.submit(self._work) for _ in range(threads)]
             for future in futures:

@@ -121,15 +121,16 @@ def prepare_frozen_encoding(
     """
     if not isinstance(model, PreparesFrozenEncoding):
         return
+    setup, lacks_memory = None, False
     try:
         setup = model.prepare_frozen_encoding(dtype, _sample(model, size, device))
     except ModelError as error:
         logger.warning("frozen backbone: used as it is; %s", error)
-        return
     except torch.OutOfMemoryError:
+        lacks_memory = True
+    if lacks_memory:  # after the error is gone, which keeps the tensors of the functions that it has left
         logger.warning("frozen backbone: used as it is; the device lacks memory for a prepared copy")
         torch.get_device_module(device).empty_cache()
-        return
     if setup is not None:
         logger.info(
             "frozen backbone: encoded by a prepared copy in %s%s, which takes the memory of its weights",
@@ -194,7 +195,8 @@ def _try_compile(
         ModelError: where compilation fails although it is required.
     """
     plain = _encode(model, sample)
-    compiled = replace(setup, compile=True)
+    compiled, detail = replace(setup, compile=True), ""
+    difference = fast = 0.0
     try:
         model.prepare_encoding(compiled, sample)
         difference = float((_encode(model, sample) - plain).norm() / plain.norm().clamp(min=1e-12))
@@ -206,6 +208,7 @@ def _try_compile(
                 f"INFERENCE.COMPILE = on: the network cannot be compiled ({detail}); set it to off, or "
                 "install a C++ compiler"
             ) from error
+    if detail:  # after the error is gone, which keeps the tensors of the functions that it has left
         model.prepare_encoding(setup, sample)
         return setup, rate, f"not compiled ({detail})"
     if difference > MAX_ERROR or (fast < rate and not required):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slowfast.distributed.device import is_cpu
 from slowfast.errors import ModelError, first_line
 from slowfast.models.capabilities import EncodingSetup
 from slowfast.models.inference.folding import fold_batch_norms
@@ -82,6 +83,7 @@ class EncodingNetwork:
             _cast_products(self._network, self.dtype, setup.exact_layers)
             if not setup.compile:  # the compiler arranges the weights itself
                 pack_linears(self._network, self.dtype)
+        self._most_images = 0
         self._compiled = self._compile()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,6 +101,8 @@ class EncodingNetwork:
             return self._compute(images)
         # Each number of images is compiled anew: all passes get the same one.
         count = self.images_per_pass(images)
+        if not is_cpu(images.device):  # takes more than callers have, which would be filled up in vain
+            count = self._most_images = min(count, max(self._most_images, len(images)))
         parts = []
         for part in images.split(count):
             missing = count - len(part)
