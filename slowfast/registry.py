@@ -183,6 +183,8 @@ class Project:
         commands: sub-command of ``slowfast`` -> module, see ``slowfast.cli.main``.
         probe: module of candidates for ``slowfast probe``, see ``slowfast.probe.candidate.CandidateSource``;
             empty: the project has none.
+        weights: module with a function ``find_weights(cfg)``, see ``slowfast.checkpoint.needed_weights``;
+            empty: the project's models start from random weights or from a checkpoint of a run.
     """
 
     name: str
@@ -197,6 +199,7 @@ class Project:
     analyses: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     probe: str = ""
+    weights: str = ""
 
 
 # The framework's own networks are a project too; it is known even where the package is not installed.

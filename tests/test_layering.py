@@ -136,12 +136,13 @@ def _chains(node: ast.expr, variables: dict[str, set[str]]) -> set[str]:
 DOOR_NAMES = ("build", "from_config", "check")
 DOORS = {
     "slowfast.analysis.flops.views_of_test": "a number that a command measures",
+    "slowfast.checkpoint.needed_weights.find_needed_weights": "reads the keys that name weights",
     "slowfast.checkpoint.resume.choose_global_batch": "compares it with the one of the checkpoint",
     "slowfast.config": "declares, merges and checks configurations",
     "slowfast.datasets.build": "builds data sets",
     "slowfast.datasets.loading.loader.construct_loader": "PySlowFast's name of build_loader",
     "slowfast.engine.demo.run": "starts a demonstration",
-    "slowfast.engine.dry_run.run_dry": "starts a run",
+    "slowfast.engine.dry_run": "starts a run",
     "slowfast.engine.run": "starts a run",
     "slowfast.engine.test": "starts a test",
     "slowfast.engine.testing.order_test.run_order_tests": "starts tests",
@@ -154,6 +155,7 @@ DOORS = {
     "slowfast.probe": "a candidate of a search is a configuration",
     "slowfast.solver.ema.evaluates_average": "a choice that builders share",
     "slowfast.solver.lr_policy.lr_scale": "a number that builders share",
+    "vtn.backbones.at_hand.find_weights": "reads the keys that name weights",
     "vtn.backbones.detectron2_models": "configurations of detectron2",
     "vtn.config": "declares and checks keys",
     "vtn.probing": "proposes configurations",

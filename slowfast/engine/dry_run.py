@@ -12,6 +12,8 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
+from slowfast.checkpoint.needed_weights import find_needed_weights
+from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.distributed.device import peak_memory
 from slowfast.distributed.dtensor import to_local
 from slowfast.distributed.world import World
@@ -59,20 +61,22 @@ class DryRunResult:
 def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResult]:
     """Builds the training run that ``cfg`` describes and takes a few steps.
 
-    No file is written. Pretrained weights are only fetched where ``DATA.FEATURES`` is set, since a cache is
-    used with the weights that it was extracted with.
+    No file is written. The log says which weights the run would download. They are only fetched where
+    ``DATA.FEATURES`` is set, since a cache is used with the weights that it was extracted with.
 
     Returns:
         The results of all ranks on rank 0, which also logs them; an empty list on the others.
 
     Raises:
         ConfigError: if ``TRAIN.ENABLE`` is False.
+        CheckpointError: for a file of weights that the configuration names and that does not exist.
     """
     if not cfg.TRAIN.ENABLE:
         raise ConfigError("TRAIN.ENABLE = False: must be True for --dry-run, which tests a training run")
     fetch_weights = bool(cfg.DATA.FEATURES)
-    if world.is_main and not fetch_weights:
-        logger.info("dry run: with random weights; published ones are not fetched, and checkpoints not read")
+    for line in _describe_start(cfg, fetch_weights):
+        if world.is_main:
+            logger.info("dry run: %s", line)
     training = build_training_run(cfg, world, interrupt, fetch_weights=fetch_weights)
     if world.is_main:
         logger.info("dry run: taking a few steps")
@@ -84,6 +88,19 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
             logger.info("dry run: %s", line)
         log_json_stats(_slowest(results).headroom.stats())
     return results
+
+
+def _describe_start(cfg: CfgNode, fetch_weights: bool) -> list[str]:
+    """Returns lines about the weights of the dry run, and of the run that it stands for."""
+    lines = [
+        "published weights are fetched, since DATA.FEATURES is checked against them"
+        if fetch_weights
+        else "with random weights; published ones are not fetched, and checkpoints not read"
+    ]
+    start = cfg.TRAIN.CHECKPOINT_FILE_PATH or (cfg.TRAIN.AUTO_RESUME and last_checkpoint(cfg.OUTPUT_DIR))
+    if start:  # a checkpoint holds all weights
+        return [*lines, f"the run would start from {start}"]
+    return [*lines, *(weights.describe() for weights in find_needed_weights(cfg))]
 
 
 def _run_steps(training: TrainingRun, world: World) -> DryRunResult:

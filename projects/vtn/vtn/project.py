@@ -17,4 +17,5 @@ PROJECT = Project(
     analyses={"backbones": "vtn.analysis.backbones"},
     commands={"zoo": "vtn.cli.zoo"},
     probe="vtn.probing.candidates",
+    weights="vtn.backbones.at_hand",
 )

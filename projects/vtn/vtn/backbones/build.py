@@ -66,17 +66,23 @@ def build_backbone(
     elif _is_registered(backbone):
         built = _build_registered(backbone, fetch, options, pooling)
     else:
-        source, colon, name = backbone.partition(":")
-        if not colon or source not in _SOURCES:
-            source, name = "timm", backbone
+        module, name = module_of(backbone)
         if pooling and pooling not in POOLINGS:
             raise ModelError(f"VTN.BACKBONE.POOLING = {pooling!r}: must be {', '.join(POOLINGS)} or ''")
-        built = import_module(_SOURCES[source]).build(
-            name, pretrained=fetch, options=options, pooling=pooling
-        )
+        built = import_module(module).build(name, pretrained=fetch, options=options, pooling=pooling)
     if pretrained and checkpoint:
         load_backbone_weights(built, checkpoint)
     return built
+
+
+def module_of(backbone: str) -> tuple[str, str]:
+    """Returns the module that builds a backbone which is not registered, and its name there.
+
+    >>> module_of("torchvision:resnet18")
+    ('vtn.backbones.torchvision_models', 'resnet18')
+    """
+    source, colon, name = backbone.partition(":")
+    return (_SOURCES[source], name) if colon and source in _SOURCES else (_SOURCES["timm"], backbone)
 
 
 def _is_registered(name: str) -> bool:

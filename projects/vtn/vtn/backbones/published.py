@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import time
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from slowfast.errors import ModelError, SlowFastError
@@ -61,6 +64,39 @@ def fetch(load: Callable[[], T], *, backbone: str, remedy: str, hub_name: str = 
                 f"backbone {backbone!r}: cannot get the published weights ({reason}).\n{remedy}"
             ) from error
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def cached_download(url: str) -> str:
+    """Returns the path of torch's copy of a file that was downloaded; empty without one."""
+    import torch
+
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    return str(path) if path.is_file() else ""
+
+
+def cached_on_hub(name: str, files: Sequence[str]) -> str:
+    """Returns the path of the first of these files that is complete; empty without one.
+
+    Args:
+        name: ``OWNER/NAME`` on the Hugging Face hub, whose cache is searched, or a folder.
+        files: names of files of weights, or of indices of their parts.
+    """
+
+    def find(file: str) -> str:
+        if Path(name).is_dir():
+            path: Any = str(Path(name, file)) if Path(name, file).is_file() else ""
+        else:
+            path = try_to_load_from_cache(name, file)
+        return path if isinstance(path, str) else ""
+
+    for file in files:
+        path = find(file)
+        if path and file.endswith(".index.json"):
+            parts = set(json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"].values())
+            path = path if all(map(find, parts)) else ""
+        if path:
+            return path
+    return ""
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -9,15 +9,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from slowfast.checkpoint.needed_weights import NeededWeights
 from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.base import ARGS_REMEDY, BACKBONE_REGISTRY, Backbone, interpolation_of
 from vtn.backbones.maps.timm_map import timm_map
-from vtn.backbones.published import fetch
+from vtn.backbones.published import cached_download, cached_on_hub, fetch
 
 _POOL = {"cls": "token", "mean": "avg", "map": "map"}
 # Prefixes of timm for models that timm.list_models() does not contain: on a hub, or in a local folder.
 _ON_HUB = ("hf-hub:", "hf_hub:")
 _UNLISTED = (*_ON_HUB, "local-dir:")
+_HUB = "https://huggingface.co"
+# Files of weights in the order in which timm looks for them.
+_HUB_FILES = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
 _RESIZE_HINT = (
     "set VTN.BACKBONE.ARGS.img_size to the crop size (position embeddings are resized to it), or "
     "VTN.BACKBONE.ARGS.dynamic_img_size True (for any size) where the model has it"
@@ -65,6 +74,24 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     if pooling:
         _choose_pooling(network, name, pooling)
     return _backbone(network, options)
+
+
+def locate_weights(name: str) -> NeededWeights:
+    """Returns the published weights of the model, and a copy of the user, of torch or of the hub's client."""
+    from timm.models import get_pretrained_cfg
+
+    if (local := _local_file(name)).is_file():
+        return NeededWeights(name, path=str(local))
+    hub_name = _hub_name(name)
+    published = None if name.startswith(_UNLISTED) else get_pretrained_cfg(name)
+    url = (published.url or "") if published is not None else ""
+    if url and (path := cached_download(url)):
+        return NeededWeights(name, url, path)
+    if hub_name:
+        own = (published.hf_hub_filename,) if published is not None and published.hf_hub_filename else ()
+        return NeededWeights(name, f"{_HUB}/{hub_name}", cached_on_hub(hub_name, own or _HUB_FILES))
+    folder = name.removeprefix("local-dir:") if name.startswith("local-dir:") else ""
+    return NeededWeights(name, url, folder)
 
 
 def _choose_pooling(network: nn.Module, name: str, pooling: str) -> None:

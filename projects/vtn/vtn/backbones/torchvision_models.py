@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from slowfast.checkpoint.needed_weights import NeededWeights
 from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.base import ARGS_REMEDY, DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
 from vtn.backbones.maps.torchvision_map import torchvision_map
-from vtn.backbones.published import fetch
+from vtn.backbones.published import cached_download, fetch
 
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 """Models with further classifiers for training -> the classifiers' names. They are built without these."""
@@ -73,6 +74,15 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         classifier=(classifier, *_AUXILIARY.get(name, ())),
         feature_map=torchvision_map,
     )
+
+
+def locate_weights(name: str) -> NeededWeights:
+    """Returns the published weights of the model, and torch's copy of them."""
+    from torchvision.models import get_model_weights
+
+    published = get_model_weights(name).DEFAULT
+    size = int(published.meta.get("_file_size", 0) * 2**20)  # of mebibytes
+    return NeededWeights(name, published.url, cached_download(published.url), size)
 
 
 def _remove_classifier(network: nn.Module, name: str) -> tuple[int, str]:

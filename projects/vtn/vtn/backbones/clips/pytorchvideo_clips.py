@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from slowfast.checkpoint.needed_weights import NeededWeights
 from slowfast.errors import CheckpointError, ModelError, did_you_mean
 from slowfast.models.pytorchvideo.clip_network import ClipNetwork, importing_pytorchvideo
 from vtn.backbones.base import ARGS_REMEDY, Backbone
@@ -33,7 +34,7 @@ from vtn.backbones.clips.pytorchvideo_encoders import (
     drop_head,
 )
 from vtn.backbones.maps.feature_map import meta_copy, own_map
-from vtn.backbones.published import fetch
+from vtn.backbones.published import cached_download, fetch
 from vtn.backbones.weight_files import load_backbone_weights
 
 FRAME_RATE = 30.0
@@ -242,6 +243,18 @@ def _try(name: str, encoder: ClipEncoder, crop: int, options: Mapping[str, Any])
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def locate_weights(name: str) -> NeededWeights:
+    """Returns the published weights of the encoder, and torch's copy of them.
+
+    Raises:
+        KeyError: for an unknown name.
+    """
+    if name not in RECIPES:
+        raise KeyError(name)
+    url = published_url(name)
+    return NeededWeights(name, url, cached_download(url))
 
 
 def _load_published(name: str, backbone: Backbone, options: Mapping[str, Any]) -> None:

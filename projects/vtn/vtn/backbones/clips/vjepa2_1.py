@@ -83,11 +83,16 @@ def build_vjepa2_1(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
     return network
 
 
+def published_url(name: str) -> str:
+    """Returns the address of Meta's weights."""
+    return f"{_URL}/{SIZES[name].file}"
+
+
 def _download(name: str) -> Path:
     """Returns the path of Meta's weights, after downloading them into torch's cache if they are not there."""
     import torch
 
-    url = f"{_URL}/{SIZES[name].file}"
+    url = published_url(name)
     path = Path(torch.hub.get_dir()) / "checkpoints" / SIZES[name].file
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from slowfast.checkpoint.needed_weights import NeededWeights
 from vtn.backbones.base import Backbone
 from vtn.backbones.clips.hugging_face_clips import FAMILIES, build_clip_encoder
-from vtn.backbones.hugging_face.files import read_configuration
+from vtn.backbones.hugging_face.files import WEIGHT_FILES, read_configuration
 from vtn.backbones.hugging_face.images import build_image_model
+from vtn.backbones.published import cached_on_hub
+
+
+def locate_weights(name: str) -> NeededWeights:
+    """Returns the weights on the hub, and the copy of the hub's client; or those in a folder."""
+    return NeededWeights(name, f"https://huggingface.co/{name}", cached_on_hub(name, WEIGHT_FILES))
 
 
 def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: str) -> Backbone:

@@ -13,6 +13,14 @@ from torch import nn
 from slowfast.errors import ModelError, first_line
 from vtn.backbones.published import fetch
 
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Files of weights, or indices of their parts, in the order in which ``transformers`` looks for them."""
+
 # Entries of a configuration that are computed from other entries.
 _DERIVED = frozenset({"stage_names", "out_features", "out_indices", "_out_features", "_out_indices"})
 # PIL's numbers for LANCZOS and BICUBIC, as preprocessor_config.json contains them.
