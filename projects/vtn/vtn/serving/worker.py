@@ -85,8 +85,10 @@ class Failed:
 def run_worker(model: ModelSource, connection: Connection) -> None:
     """Loads the model and answers jobs until the parent closes the pipe or ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
+    from slowfast.distributed.device import limit_threads
     from vtn.predictor.predictor import Predictor
 
+    limit_threads()
     try:
         predictor = Predictor(model.source, **model.options)
         predictor.check_overview()
