@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
-from slowfast.distributed.host_memory import keep_freed_memory, trim_freed_memory
+from slowfast.distributed.host import keep_freed_memory, trim_freed_memory
 from slowfast.errors import ConfigError
 from slowfast.models.inference.processor import has_bfloat16
 from slowfast.visualization.text_table import align_columns

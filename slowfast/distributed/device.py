@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from slowfast.distributed.host_memory import keep_freed_memory
+from slowfast.distributed.host import keep_freed_memory, usable_cores
 from slowfast.errors import ConfigError, DeviceError, first_line
 
 CPU = torch.device("cpu")
@@ -109,13 +109,15 @@ def set_matmul_precision(device: torch.device, precision: str) -> str:
 def use_device(device: torch.device) -> None:
     """Prepares this process for a device: makes an accelerator the current one, and tries it.
 
-    For the CPU, makes the process keep freed memory, see :func:`keep_freed_memory`.
+    For the CPU, makes the process keep freed memory, see :func:`keep_freed_memory`, and limits its threads,
+    see :func:`limit_threads`.
 
     Raises:
         DeviceError: where it cannot be used, for instance because of the driver or of another process.
     """
     if is_cpu(device):
         keep_freed_memory()
+        limit_threads()
         return
     try:
         if device.index is not None and device.type in _WITH_COLLECTIVES:
@@ -187,9 +189,14 @@ def synchronize(device: torch.device) -> None:
         torch.get_device_module(device).synchronize()
 
 
-def usable_cores() -> int:
-    """Returns the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def limit_threads() -> None:
+    """Lowers the number of PyTorch's threads to that of the cores, unless ``OMP_NUM_THREADS`` sets it.
+
+    PyTorch starts a thread per core of the node, also in a container that may use only some of their time.
+    More threads than cores wait for each other.
+    """
+    if not os.environ.get("OMP_NUM_THREADS") and torch.get_num_threads() > (cores := usable_cores()):
+        torch.set_num_threads(cores)
 
 
 def describe_device(device: torch.device) -> str:

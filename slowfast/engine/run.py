@@ -24,9 +24,9 @@ from slowfast.distributed.device import (
     describe_device,
     is_cpu,
     set_matmul_precision,
-    usable_cores,
     use_device,
 )
+from slowfast.distributed.host import usable_cores
 from slowfast.distributed.launch import launch
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo

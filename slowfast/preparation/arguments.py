@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slowfast.distributed.host import usable_cores
 from slowfast.files import output_file
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -50,7 +51,7 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) -> None:
     """Adds the options of work on many files; ``time_limit`` is the default in seconds per file."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     parser.add_argument(
         "--workers", type=int, default=cores, metavar="N", help=f"processes; default: {cores}"
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from slowfast.distributed.device import is_cpu, usable_cores
+from slowfast.distributed.device import is_cpu
+from slowfast.distributed.host import usable_cores
 from slowfast.distributed.world import World
 
 

@@ -13,17 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vtn
+from tests.support.inference.command import predict_on_cpu
 from tests.support.tiny_models import CLASS_NAMES
-from vtn.cli.predict import main
 from vtn.predictor.scoring import ViewScorer
 
 
-def exit_status(*arguments: object) -> int:
-    """Returns the exit status as a shell gets it, also where argparse exits."""
-    try:
-        return main([*map(str, arguments), "--device=cpu"])
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
+def predict(*arguments: object) -> int:
+    """Returns the exit status of ``vtn predict``."""
+    return predict_on_cpu([*map(str, arguments)])
 
 
 @pytest.fixture
@@ -62,14 +59,14 @@ def test_a_stopped_prediction_continues(
 
     with monkeypatch.context() as patch:
         patch.setattr(ViewScorer, "score", press_ctrl_c)
-        assert exit_status(*command) == 130
+        assert predict(*command) == 130
     assert f"--jsonl {lines} has the results so far; add --resume to continue" in capsys.readouterr().err
     done = videos_of(lines)
     assert 0 < len(done) < 4
     assert done[0] == "a"
     first = lines.read_text().splitlines()[0]
 
-    assert exit_status(*command) == 1  # the broken video is tried again
+    assert predict(*command) == 1  # the broken video is tried again
     shown = capsys.readouterr()
     assert "a.mp4" not in shown.out
     assert f"had scores in {lines}" in shown.err
@@ -77,10 +74,10 @@ def test_a_stopped_prediction_continues(
     assert lines.read_text().splitlines()[0] == first
 
     (clips / "b.mp4").write_bytes((clips / "a.mp4").read_bytes())
-    assert exit_status(*command) == 0
+    assert predict(*command) == 0
     assert "1 of 1 video predicted" in capsys.readouterr().err
     assert sorted(videos_of(lines)) == ["a", "b", "c", "d"]
-    assert exit_status(*command) == 0
+    assert predict(*command) == 0
     assert f"0 of 0 videos predicted, 0.0 s; 4 videos had scores in {lines}" in capsys.readouterr().err
 
 
@@ -92,11 +89,11 @@ def test_a_killed_prediction_continues_from_any_byte(
     lines = tmp_path / "scores.jsonl"
     command = (published, clips, f"--jsonl={lines}", "--quiet")
     if not (complete := tmp_path / "complete.jsonl").exists():
-        assert exit_status(published, clips, f"--jsonl={complete}", "--quiet") == 1
-    assert exit_status(*command) == 1
+        assert predict(published, clips, f"--jsonl={complete}", "--quiet") == 1
+    assert predict(*command) == 1
     content = lines.read_bytes()
     lines.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    assert exit_status(*command, "--resume") == 1
+    assert predict(*command, "--resume") == 1
     found, expected = (
         {json.loads(line)["video"]: json.loads(line) for line in path.open()} for path in (lines, complete)
     )
@@ -112,16 +109,16 @@ def test_names_that_are_not_utf8_are_found_again(published: Path, clips: Path, t
     (clips / "a.mp4").rename(clips / os.fsdecode(b"a\xff.mp4"))
     lines = tmp_path / "scores.jsonl"
     command = (published, clips, f"--jsonl={lines}", "--resume")
-    assert exit_status(*command) == 0
+    assert predict(*command) == 0
     written = lines.read_bytes()
-    assert exit_status(*command) == 0
+    assert predict(*command) == 0
     assert lines.read_bytes() == written
 
 
 def test_the_files_say_how_they_were_made(published: Path, clips: Path, tmp_path: Path) -> None:
     lines, whole = tmp_path / "scores.jsonl", tmp_path / "scores.json"
     video = clips / "a.mp4"
-    assert exit_status(published, video, f"--jsonl={lines}", f"--json={whole}", "--window=1") == 0
+    assert predict(published, video, f"--jsonl={lines}", f"--json={whole}", "--window=1") == 0
     content = json.loads(whole.read_text())
     described = json.loads(Path(f"{lines}.settings.json").read_text())
     assert described == {"classes": content["classes"], "settings": content["settings"]}
@@ -140,19 +137,19 @@ def test_scores_of_other_settings_are_not_mixed(
 ) -> None:
     lines = tmp_path / "scores.jsonl"
     command = (published, clips / "a.mp4", f"--jsonl={lines}", "--resume")
-    assert exit_status(*command, "--fps=5") == 0
+    assert predict(*command, "--fps=5") == 0
     before = lines.read_bytes()
-    assert exit_status(*command) == 2
+    assert predict(*command) == 2
     shown = capsys.readouterr().err
     assert (
         "scores.jsonl were made with other settings: fps was 5.0 and is now None. Restore them, or" in shown
     )
     Path(f"{lines}.settings.json").unlink()
-    assert exit_status(*command, "--fps=5") == 2
+    assert predict(*command, "--fps=5") == 2
     assert "scores.jsonl.settings.json is missing or damaged" in capsys.readouterr().err
     assert lines.read_bytes() == before
     lines.write_text('{"video": "a.mp4", "scores": []}\n[1]\n')
-    assert exit_status(*command) == 1
+    assert predict(*command) == 1
     assert "scores.jsonl, line 2: was not written by `vtn predict --jsonl`" in capsys.readouterr().err
 
 
@@ -161,11 +158,11 @@ def test_scores_of_other_settings_are_not_mixed(
     [[], ["--jsonl=-"], ["--jsonl=f", "--csv=g"], ["--jsonl=f", "--json=g"], ["--jsonl=f", "--live=5"]],
 )
 def test_resume_needs_a_file_of_lines_alone(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_status("SOURCE", "a", "--resume", *options) == 2
+    assert predict("SOURCE", "a", "--resume", *options) == 2
     assert "--resume: needs --jsonl FILE, and excludes --json, --csv and --live" in capsys.readouterr().err
 
 
 def test_a_device_gets_lines_and_no_settings(published: Path, clips: Path) -> None:
-    assert exit_status(published, clips / "a.mp4", "--jsonl=/dev/null") == 0
+    assert predict(published, clips / "a.mp4", "--jsonl=/dev/null") == 0
     assert not Path("/dev/null.settings.json").exists()
-    assert exit_status(published, clips / "a.mp4", "--jsonl=/dev/null", "--resume") == 2
+    assert predict(published, clips / "a.mp4", "--jsonl=/dev/null", "--resume") == 2

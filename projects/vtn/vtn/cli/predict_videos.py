@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from slowfast.distributed.device import limit_threads
 from slowfast.errors import InputError, UsageError, counted
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.interrupt import Interrupt, Interrupted
@@ -40,6 +41,7 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
     source, *videos = args.arguments
     if not args.live:
         _check_ends(videos)
+    limit_threads()
     predictor = Predictor(
         source,
         **predictor_options(args),

@@ -17,6 +17,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.distributed.host import usable_cores
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, delete_unfinished, write_text
 from slowfast.progress import Progress
@@ -171,7 +172,7 @@ def generate_dataset(folder: Path, settings: DatasetSettings, *, workers: int | 
         delete_unfinished(videos)
     missing = [plan for plan in plans if not (folder / plan.path).is_file()]
     if missing:
-        _write_clips(folder, missing, workers or len(os.sched_getaffinity(0)))
+        _write_clips(folder, missing, workers or usable_cores())
     _write_annotations(folder, plans)
     return len(missing)
 

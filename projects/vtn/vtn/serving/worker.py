@@ -33,8 +33,10 @@ def run_worker(model: ModelSource, folder: Path | None, connection: Connection) 
         # Also for packages that make temporary folders when they are imported, as Weights & Biases does,
         # which timm imports where it is installed.
         tempfile.tempdir = str(folder)
+    from slowfast.distributed.device import limit_threads
     from vtn.predictor.predictor import Predictor
 
+    limit_threads()
     try:
         predictor = Predictor(model.source, **model.options)
         predictor.check_overview()
