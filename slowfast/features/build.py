@@ -19,7 +19,6 @@ from slowfast.features.cache import (
     Variant,
     describe_differences,
     features_path,
-    times_path,
 )
 from slowfast.features.reader import CacheReader, FeatureFileReader
 from slowfast.log import get_logger

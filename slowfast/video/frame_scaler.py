@@ -54,8 +54,8 @@ class SharedPlacement:
             self._swaps_sides = orientation.swaps_sides
         elif self._swaps_sides != orientation.swaps_sides:
             log_once(
-                f"{name}: is turned by 90 degrees midway; its frames are all scaled to the shape of the first "
-                "one; cut the video there with other programs"
+                f"{name}: is turned by 90 degrees midway; all frames are scaled to the shape of the first; "
+                "cut the video there with another program"
             )
         if self._placement is None:
             height, width = self._stored_size(frame) if self._stored_size else (frame.height, frame.width)
@@ -98,8 +98,8 @@ class FrameScaler:
         """Writes a decoded frame into the given slots (0 … T − 1); the first damaged one is logged."""
         if frame.is_corrupt:
             log_once(
-                f"{self._name}: has a damaged frame, which is used as the decoder repaired it; `slowfast prepare "
-                "scan` finds such videos"
+                f"{self._name}: has a damaged frame, which is used as the decoder repaired it; "
+                "`slowfast prepare scan` finds such videos"
             )
         with measure(TRANSFORMING):
             image = self.view(frame)
