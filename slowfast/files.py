@@ -126,8 +126,7 @@ def hold_lock(path: Path, seconds: float) -> Iterator[None]:
 def acquire_lock(lock: BaseFileLock) -> None:
     """Acquires a lock; on a file system without locks a warning is logged instead, once per folder.
 
-    Where the lock's file cannot be created at all, writing to the folder fails afterwards for the same
-    reason.
+    Where the file of the lock cannot be created at all, writing to the folder fails for the same reason.
 
     Raises:
         filelock.Timeout: where another process holds it.

@@ -84,7 +84,7 @@ class CacheReader:
         return from_stored(self._read(path, self.variants[0][0], row_times), self.dtype), row_times
 
     def check_present(self, path: str) -> None:
-        """Raises ``DecodeError`` or ``OSError`` for a video without features or with those of another."""
+        """Raises ``DecodeError`` or ``OSError`` for a video without features or with older ones."""
         times_path(self.folder, self.names(path)).stat()
         for variant in self.variants[0]:
             self.check_unchanged(path, variant)

@@ -15,7 +15,7 @@ _FOREIGN = {
     "maskmvit": "training without labels is not supported",
     "contrastivemodel": "training without labels is not supported",
     "ptvcsn": "use PTVX3D, whose convolutions are channel-separated as well",
-    "ptvr2plus1d": "use PTVResNet with MODEL.ARCH i3d; its convolutions are not divided into space and time",
+    "ptvr2plus1d": "use PTVResNet with MODEL.ARCH i3d, whose convolutions are not divided",
 }
 """Models of PySlowFast that are not here -> the remedy."""
 

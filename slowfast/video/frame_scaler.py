@@ -58,8 +58,8 @@ class SharedPlacement:
         elif self._swaps_sides != orientation.swaps_sides:
             log_once(
                 _logger,
-                f"{name}: is turned by 90 degrees midway; its frames are all scaled to the shape of the "
-                "first one; cut the video there with other programs",
+                f"{name}: is turned by 90 degrees midway; all frames are scaled to the shape of the first; "
+                "cut the video there with another program",
                 logging.WARNING,
             )
         if self._placement is None:
@@ -104,8 +104,8 @@ class FrameScaler:
         if frame.is_corrupt:
             log_once(
                 _logger,
-                f"{self._name}: has a damaged frame, which is used as the decoder repaired it; `slowfast "
-                "prepare scan` finds such videos",
+                f"{self._name}: has a damaged frame, which is used as the decoder repaired it; "
+                "`slowfast prepare scan` finds such videos",
                 logging.WARNING,
             )
         with measure(TRANSFORMING):

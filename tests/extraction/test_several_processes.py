@@ -56,7 +56,7 @@ def _log(folder: Path, rank: int) -> list[str]:
 def test_a_process_with_broken_videos_alone_does_not_end_the_extraction(
     videos: Path, tmp_path: Path, good: int
 ) -> None:
-    """Unless no process could read any video. Both add to one list, with that of an earlier version."""
+    """Unless no process could read any video. Both processes add to the list of an earlier version."""
     data, cache, address = tmp_path / "data", tmp_path / "cache", free_local_address()
     data.mkdir()
     cache.mkdir()

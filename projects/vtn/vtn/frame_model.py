@@ -35,7 +35,7 @@ class FrameModel(BackboneModel):
         arguments_type: class of ``arguments``; subclasses with further groups have their own.
         num_classes: K.
         position_rate: see ``slowfast.models.capabilities.VideoModel``.
-        Others as in :class:`vtn.backbones.frames.backbone_model.BackboneModel`.
+        Others as in :class:`vtn.backbones.frames.tuned_backbone.TunedBackbone`.
 
     Raises:
         ModelError: for a backbone that is unknown or does not accept its arguments.

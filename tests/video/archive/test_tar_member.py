@@ -6,6 +6,7 @@ import gzip
 import os
 import pickle
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -222,10 +223,9 @@ def test_odd_headers_are_refused_or_read(
     set_checksum(header)
     archive[number * 1024 : number * 1024 + 512] = header
     path.write_bytes(archive)
-    try:
+    entries = []
+    with suppress(TarError):
         entries = list(scan_tar(str(path)))
-    except TarError:
-        return
     assert all(0 < entry.start <= entry.start + entry.size <= len(archive) for entry in entries)
 
 

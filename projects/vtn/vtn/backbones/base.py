@@ -52,6 +52,8 @@ class Backbone:
         clip: the clips that the network encodes; None: it encodes single images. A clip encoder maps clips
             (N, 3, t, H, W) to (N, s, F), the mean over the places of each of s time steps, and its feature
             map has places (N, s, h, w, F).
+        reading: version of the code that turns pixels into features of this kind of network. It is raised
+            when a mistake in it is mended, so that features of the earlier code are refused.
     """
 
     network: nn.Module
@@ -66,6 +68,7 @@ class Backbone:
     classifier: tuple[str, ...] = ()
     feature_map: MapFunction | None = None
     clip: ClipDescription | None = None
+    reading: int = 1
 
     def size_problem(self, height: int, width: int) -> str:
         """Returns an error message with a remedy if images of that size are not accepted, else ``""``."""

@@ -14,9 +14,12 @@ import transformers
 from torch import Tensor, nn
 
 from slowfast.errors import ModelError
+from slowfast.features.cache import describe_differences
 from tests.support.tiny_clips import randomize, save
+from vtn.arguments.groups import BackboneConfig
 from vtn.backbones.base import Backbone
 from vtn.backbones.build import build_backbone
+from vtn.backbones.frames.backbone_model import BackboneModel
 from vtn.backbones.hugging_face.token_layout import TokenLayout, check_patches
 
 SIZE = 64
@@ -285,3 +288,20 @@ def test_a_folder_of_timm_has_timm_s_preprocessing_and_tokens(architecture: str,
     places, class_token = map_of(built, images)
     torch.testing.assert_close(places, theirs.last_hidden_state[:, 1:])
     assert (class_token is None) == (architecture == "test_vit2")
+
+
+class TestReadingOfImages:
+    """Features of a model type whose reading was corrected are refused, and those of others stay usable."""
+
+    @pytest.mark.parametrize(
+        ("model_type", "pooling", "recorded"), [("vit", "mean", None), ("vit_mae", "", "version 2")]
+    )
+    def test_it_is_part_of_the_source_of_features_once_it_was_corrected(
+        self, model_type: str, pooling: str, recorded: str | None
+    ) -> None:
+        config = BackboneConfig(f"hf:{model_type}", pretrained=False, args=VIT, pooling=pooling)
+        source = BackboneModel(config).feature_source()
+        assert source.get("reading of images") == recorded
+        earlier = {name: value for name, value in source.items() if name != "reading of images"}
+        expected = "reading of images: the cache has None, needed is version 2"
+        assert describe_differences(earlier, source) == ([expected] if recorded else [])

@@ -86,7 +86,11 @@ def test_the_model_gets_the_pixels_of_its_processor(processor: dict[str, Any], t
     name = write(tmp_path, processor)
     theirs = transformers.AutoImageProcessor.from_pretrained(tmp_path)
     expected = theirs(IMAGE, return_tensors="pt", **UNCHANGED)["pixel_values"]
-    torch.testing.assert_close(pixels_of(build(name)), expected.float(), atol=2e-5, rtol=2e-5)
+    built = build(name)
+    torch.testing.assert_close(pixels_of(built), expected.float(), atol=2e-5, rtol=2e-5)
+    assert built.reading == (2 if "do_flip_channel_order" in processor else 1), (
+        "version 1 did not exchange them"
+    )
 
 
 def test_values_that_the_class_states_are_exact(tmp_path: Path) -> None:

@@ -18,9 +18,15 @@ def constructor_options(config: BackboneConfig) -> dict[str, Any]:
 
 
 def describe_backbone(
-    config: BackboneConfig, options: Mapping[str, Any], clip_grid: ClipGrid | None
+    config: BackboneConfig, options: Mapping[str, Any], clip_grid: ClipGrid | None, reading: int = 1
 ) -> dict[str, str]:
-    """Returns what determines the backbone's features besides its weights, as written to feature files."""
+    """Returns what determines the backbone's features besides its weights, as written to feature files.
+
+    Args:
+        options: keyword arguments of the backbone's constructor.
+        clip_grid: clips and time steps of a clip encoder.
+        reading: see :class:`vtn.backbones.base.Backbone`; not written where it is 1, as in earlier files.
+    """
     name = config.name if isinstance(config.name, str) else type(config.name).__qualname__
     described = {**options, **({"pooling": config.pooling} if config.pooling else {})}
     identity = {"backbone": name, "backbone options": str(described or "none")}
@@ -29,6 +35,8 @@ def describe_backbone(
         identity["tokens"] = grid.describe()
     if clip_grid is not None:
         identity["clips"] = clip_grid.describe()
+    if reading > 1:
+        identity["reading of images"] = f"version {reading}"
     if config.lora is not None:
         lora = LoRA(**config.lora)
         identity["lora"] = f"rank {lora.rank}, alpha {lora.alpha:g}"
