@@ -1,7 +1,8 @@
 """The hash by which a resumed run recognises its list of training videos, wherever the videos are stored.
 
 A checkpoint contains the hash of the labels, of the segments, and of the paths relative to the common folder
-of all videos. Version 0.1.0 hashed full paths; its hashes have no prefix, and are compared with such a hash.
+of all videos. Checkpoints of the first development versions contain a hash of full paths, which has no prefix
+``relative:``; they are compared with such a hash.
 """
 
 from __future__ import annotations
