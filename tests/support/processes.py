@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import multiprocessing
 from collections.abc import Callable
@@ -19,9 +20,12 @@ def run_forked(function: Callable[..., Any], *arguments: Any) -> int:
 
 
 def run_all(function: Callable[..., Any], arguments: list[tuple[Any, ...]], seconds: float = 60) -> list[int]:
-    """Runs ``function`` once per tuple, all at the same time, and returns the exit codes."""
+    """Runs ``function`` once per tuple, all at the same time, and returns the exit codes.
+
+    A process that hangs prints the stacks of its threads before it is killed.
+    """
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_exit_with, args=(function, given)) for given in arguments]
+    processes = [context.Process(target=_exit_with, args=(function, given, seconds)) for given in arguments]
     for process in processes:
         process.start()
     for process in processes:
@@ -46,7 +50,8 @@ def _connected(function: Callable[..., Any], world: World, address: str, *argume
         disconnect()
 
 
-def _exit_with(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _exit_with(function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float) -> None:
+    faulthandler.dump_traceback_later(0.9 * seconds, file=2)
     gc.freeze()  # earlier tests leave garbage whose threads do not exist here: collecting it would abort
     # Replaces torch's pool of threads, which do not exist here either, before several threads do so at once.
     torch.set_num_threads(torch.get_num_threads())

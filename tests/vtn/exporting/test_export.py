@@ -96,12 +96,19 @@ def test_positions_may_be_numbers_of_frames(make_model: Any) -> None:
     assert part.description.position_unit == "number of the frame in its video, from 0"
 
 
-def test_an_archive_of_torch_export_must_be_trusted(tmp_path: Path, make_model: Any) -> None:
-    model = make_model(num_layers=1)
-    export_model(model, make_request(tmp_path / "mine.pt2", format="torch-export"))
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, make_model: Any) -> tuple[Any, Path]:
+    """A model, and its archive of torch.export."""
+    model, path = make_model(num_layers=1), tmp_path_factory.mktemp("archive") / "mine.pt2"
+    export_model(model, make_request(path, format="torch-export"))
+    return model, path
+
+
+def test_an_archive_of_torch_export_must_be_trusted(archive: tuple[Any, Path]) -> None:
+    model, path = archive
     with pytest.raises(CheckpointError, match=r"can run any code when it is opened.*--trust-code"):
-        load_exported(tmp_path / "mine.pt2")
-    loaded = load_exported(tmp_path / "mine.pt2", trust_code=True)
+        load_exported(path)
+    loaded = load_exported(path, trust_code=True)
     frames, mask = torch.randn(2, 3, 5, 32, 32), torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
     with torch.no_grad():
         torch.testing.assert_close(loaded(frames, mask=mask), model(frames, mask=mask), atol=1e-4, rtol=0)
@@ -274,9 +281,8 @@ def test_the_report_is_text_and_json(exported: Any, tmp_path: Path) -> None:
     assert "not compared" in replace(report, parity=[Parity("model", 9, 1, None)]).describe()
 
 
-def test_an_archive_refuses_the_values_that_the_model_refuses(tmp_path: Path, make_model: Any) -> None:
-    export_model(make_model(num_layers=1), make_request(tmp_path / "mine.pt2", format="torch-export"))
-    loaded, frames = load_exported(tmp_path / "mine.pt2", trust_code=True), torch.randn(1, 3, 5, 32, 32)
+def test_an_archive_refuses_the_values_that_the_model_refuses(archive: tuple[Any, Path]) -> None:
+    loaded, frames = load_exported(archive[1], trust_code=True), torch.randn(1, 3, 5, 32, 32)
     for given, message in (
         ({"mask": torch.zeros(1, 5, dtype=torch.bool)}, "have no real frame"),
         ({"mask": torch.ones(1, 5, dtype=torch.int64)}, "must be torch.bool"),
