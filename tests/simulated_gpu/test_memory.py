@@ -1,4 +1,4 @@
-"""What a GPU must not lose memory and time by."""
+"""Memory and time that a GPU must not lose."""
 
 from __future__ import annotations
 
