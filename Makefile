@@ -7,7 +7,7 @@ TEST_WORKERS ?= auto
 # For `make gpu` without a network: a folder of wheels. The packages of PYTHON, such as its torch, are used, also where
 # it is in a virtual environment, and those that are missing come from the folder.
 WHEELS ?=
-VENV_OPTIONS := $(if $(WHEELS),--system-site-packages)
+VENV_OPTIONS := $(if $(WHEELS),--system-site-packages --without-pip)
 PIP_OPTIONS := --disable-pip-version-check $(if $(WHEELS),--no-index --no-build-isolation --find-links $(WHEELS))
 
 .PHONY: help quickstart test lint types unit test-faults gpu docs format clean
@@ -25,11 +25,13 @@ help:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than 3.11; give a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)$(if $(WHEELS), || $(PYTHON) -m venv --without-pip $(VENV_OPTIONS) $(VENV))
+	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
 ifneq ($(WHEELS),)
-	@# The option above shows the packages of the system only.
+	@# The option shows the packages of the system only. The pip of Python 3.11 would bring an old setuptools.
 	$(PYTHON) -c 'import site; print(*site.getsitepackages(), sep="\n")' \
 	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/packages_of_python.pth"
+	$(BIN)/python -m pip --version || \
+	  { $(BIN)/python -m ensurepip && $(BIN)/python -m pip uninstall --yes setuptools; }
 endif
 
 # These files mark a finished installation, which is repeated only when pyproject.toml changes.

@@ -106,6 +106,27 @@ def set_matmul_precision(device: torch.device, precision: str) -> str:
     return f"; float32 matrix products: {precision}" + (" (TensorFloat32)" if precision != "highest" else "")
 
 
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Lets an accelerator compute float32 products in float32 while the block runs.
+
+    Settings that the user has made by torch's newer names (``fp32_precision``) stay as they are.
+    """
+    try:
+        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # torch's answer to both kinds of names
+        before = None
+    if is_cpu(device) or before is None:
+        yield
+        return
+    set_matmul_precision(device, "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
 def use_device(device: torch.device) -> None:
     """Prepares this process for a device: makes an accelerator the current one, and tries it.
 

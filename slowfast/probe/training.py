@@ -23,6 +23,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from torch import nn
 
+from slowfast.distributed.device import widest_float
 from slowfast.engine.seeding import seed_generators
 from slowfast.errors import ModelError
 from slowfast.models.build import build_model
@@ -123,7 +124,7 @@ def _train(
     losses: list[float] = []
     model.train()
     for epoch in range(cfg.SOLVER.MAX_EPOCH):
-        total = 0.0
+        total = torch.zeros((), dtype=widest_float(learned[0].device), device=learned[0].device)
         for step, (inputs, labels) in enumerate(batches.epoch(epoch)):
             loss = loss_function(model.classify(*inputs), labels)
             optimizer.zero_grad()
@@ -133,8 +134,8 @@ def _train(
             optimizer.step()
             if average is not None:
                 average.update()
-            total += float(loss.detach())
-        losses.append(total / len(batches))
+            total += loss.detach()
+        losses.append(float(total) / len(batches))  # read once: a GPU waits for each reading
         if not np.isfinite(losses[-1]):
             raise ModelError(
                 f"the loss is {losses[-1]} in epoch {epoch + 1}; use a smaller SOLVER.BASE_LR = "

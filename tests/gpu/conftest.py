@@ -40,6 +40,13 @@ def two_gpus() -> list[torch.device]:
     return [accelerator(0), accelerator(1)]
 
 
+@pytest.fixture
+def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids TensorFloat32 in matrix products and convolutions during a test."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 @pytest.fixture(scope="session")
 def compiler(device: torch.device) -> None:
     """Skips a test where torch.compile works for nothing: it needs a C compiler and the headers of Python."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from slowfast.models.frame_encoder import FrameEncoder
@@ -17,6 +18,7 @@ from vtn.explaining.regions.build import GRAD_CAM, find_regions
 BACKBONE = {"image_size": 32, "width": 4, "feature_dim": 24}
 
 
+@pytest.mark.usefixtures("exact_products")
 def test_influence_and_regions(device: torch.device) -> None:
     frames = torch.randint(0, 256, (6, 32, 32, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     rows = np.array([4, 1])

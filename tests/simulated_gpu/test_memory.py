@@ -1,4 +1,4 @@
-"""What a GPU must not lose memory and time by."""
+"""Memory and time that a GPU must not lose."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt
 from slowfast.models.capabilities import EncodingSetup
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding, prepare_frozen_encoding
+from slowfast.models.inference.folding import fold_batch_norms
 from tests.support.run_results import losses_of
 from tests.support.tiny_models import small_run_config, tiny
 
@@ -82,6 +83,23 @@ def test_memory_of_a_failed_trial_is_free_before_the_next_one(
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(model.held() is None))  # type: ignore[misc]
     prepare_frozen_encoding(model, (16, 16), gpu, None)
     assert freed == [True]
+
+
+def test_folded_norms_are_compared_in_float32(gpu: torch.device) -> None:
+    """In TensorFloat32, the default for convolutions, the comparison would fail, and nothing be folded."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval().to(gpu)
+    sample = torch.randn(2, 3, 8, 8).to(gpu)
+    allowed: list[tuple[str, bool]] = []
+
+    def run() -> Tensor:
+        allowed.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return network(sample)
+
+    run()
+    assert fold_batch_norms(network, run) == 1
+    run()
+    assert allowed[0] == allowed[-1] == ("highest", True)  # torch's defaults
+    assert set(allowed[1:-1]) == {("highest", False)}
 
 
 def test_the_copy_of_a_sharded_model_is_made_in_host_memory(
