@@ -62,7 +62,7 @@ class Trackers:
         """Notes how the block ends, for :meth:`finish`; without such a block a run counts as failed."""
         try:
             yield
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):  # the second Ctrl-C ends a run at once
             self._outcome = Outcome.INTERRUPTED
             raise
         self._outcome = Outcome.COMPLETE

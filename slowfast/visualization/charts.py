@@ -36,7 +36,8 @@ PAGE_COLORS = {
 """Placeholder in a matplotlib figure -> CSS variable of the page."""
 _PAGE_STYLE: Any = {  # matplotlib types its keys one by one
     "svg.fonttype": "none",
-    "font.size": 13,
+    "font.size": 15,  # as in the style sheet of the page
+    "axes.axisbelow": True,  # lines of the grid would cut bars into pieces
     "axes.edgecolor": "#000012",
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from slowfast.config import load_config
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError, ConfigError
+from slowfast.interrupt import Interrupted
 from slowfast.tracking.environment import describe_environment, describe_git
 from slowfast.tracking.kinds import MLflow
 from slowfast.tracking.tensorboard import TensorBoard
@@ -147,6 +149,28 @@ def test_trackers_are_told_how_the_run_ended(
         run(tiny_config(colour_videos, tmp_path, *options, "MODEL.NUM_CLASSES", 9))
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
     assert outcomes == [Outcome.INTERRUPTED, Outcome.FAILED, Outcome.COMPLETE]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, Outcome.COMPLETE),
+        (Interrupted(signal.SIGTERM), Outcome.INTERRUPTED),
+        (KeyboardInterrupt(), Outcome.INTERRUPTED),
+        (RuntimeError("a defect"), Outcome.FAILED),
+        (SystemExit(1), Outcome.FAILED),
+    ],
+    ids=repr,
+)
+def test_each_end_of_a_run_has_its_outcome(error: BaseException | None, outcome: Outcome) -> None:
+    outcomes: list[Outcome] = []
+    description = RunDescription("a", "b", Path(), "c", {}, {})
+    trackers = Trackers([("noting", TrackerKind(lambda _: Noting(outcomes)))], description)
+    with contextlib.suppress(BaseException), trackers.noting_outcome():
+        if error is not None:
+            raise error
+    trackers.finish()
+    assert outcomes == [outcome]
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("interrupted", "KILLED"), ("failed", "FAILED")])

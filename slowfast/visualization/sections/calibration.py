@@ -87,8 +87,8 @@ def reliability_chart(calibration: Calibration, name: str) -> str:
         for bins, alpha in ((used & ~few, None), (used & few, 0.3)):
             confidence, accuracy = calibration.confidence[bins], calibration.accuracy[bins]
             upper.bar(middles[bins], accuracy, width=0.9 * width, color="#000001", alpha=alpha)
-            upper.plot(confidence, accuracy, "o", color="#000002", markersize=4, alpha=alpha)
-        upper.plot([0, 1], [0, 1], color="#000012", linestyle="--", linewidth=1)
+            upper.plot(confidence, accuracy, "o", color="#000002", markersize=5, alpha=alpha)
+        upper.plot([0, 1], [0, 1], color="#000012", linestyle="--", linewidth=1.5)
         upper.set_ylim(0, 1)
         upper.set_ylabel("accuracy")
         upper.grid()

@@ -9,7 +9,9 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,6 +32,23 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 @pytest.fixture(scope="module")
 def explanation(published: Path, videos: Path) -> Explanation:
     return Predictor(published, device="cpu").explain(videos / "13.mp4")
+
+
+def test_a_video_for_the_page_is_opened_without_references_to_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[dict[str, str]] = []
+    original = av.open
+
+    def note(source: Any, **options: Any) -> Any:
+        opened.append(options["options"])
+        return original(source, **options)
+
+    monkeypatch.setattr(av, "open", note)
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n")
+    assert playable_video(tmp_path / "list.mp4") == ""
+    assert opened
+    assert all("hls" not in options["format_whitelist"].split(",") for options in opened)
 
 
 def test_the_explanation_is_of_the_prediction(

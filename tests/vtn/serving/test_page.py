@@ -136,7 +136,9 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
     }  # fmt: skip
     page = resources.files("vtn.serving").joinpath("page.html").read_text()
     file = tmp_path / "page.html"
-    file.write_text(page.replace("start().catch(", f'show({json.dumps(answer)}, "a.mp4");\nstart().catch('))
+    file.write_text(
+        page.replace("start().catch(explain);\n</script>", f'show({json.dumps(answer)}, "a.mp4");\n</script>')
+    )
     dump = dump_page(file.as_uri(), tmp_path / "profile")
     assert f'id="facts">score {shown}</p>' in dump
     assert re.findall(r'text-anchor="end">([^<]*)<', dump) == axis
@@ -144,6 +146,41 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
     assert "NaN" not in dump
     assert ">approach</span>" in dump
     assert dump.count("class 1</") == 2, "its row, and the legend of the chart"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize(
+    ("answers", "shown"),
+    [
+        ([{"classes": 0, "is_ready": False}], "The model is being loaded …</div>"),
+        ([{"classes": 0, "is_ready": False}, {"classes": 7, "model": "M"}], '<div id="status" role="status"'),
+        (
+            [{"error": "the host name is refused", "remedy": "open another"}],
+            "<b>the host name is refused</b>",
+        ),
+        ([], "<b>the server cannot be reached</b>"),
+    ],
+    ids=["loading", "loaded", "refused", "gone"],
+)
+def test_the_page_tells_the_state_of_the_server(
+    answers: list[dict[str, object]], shown: str, tmp_path: Path
+) -> None:
+    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    fetch = f"""const answers = {json.dumps(answers)};
+fetch = async path => {{
+  if (!answers.length) throw new TypeError("no connection");
+  const content = path === "/examples" ? [] : answers.length > 1 ? answers.shift() : answers[0];
+  return {{ ok: true, json: async () => content }};
+}};
+"""
+    file = tmp_path / "page.html"
+    file.write_text(
+        page.replace("start().catch(explain);\n</script>", f"{fetch}start().catch(explain);\n</script>")
+    )
+    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    assert shown in dump
+    assert ("M · 7 classes" in dump) is (len(answers) == 2)
+    assert "undefined" not in dump[dump.index("<body>") : dump.index("<script>")]
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")

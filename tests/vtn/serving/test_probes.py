@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from vtn.serving.app import create_app
+from vtn.serving.form import VideoForm
 from vtn.serving.limits import Limits
 from vtn.serving.messages import ModelSource
 from vtn.serving.protection import LOOPBACK_NAMES
@@ -74,6 +76,32 @@ def test_probes_name_the_address_of_a_container(service: Service) -> None:
     assert client.get("/health/live").status_code == 200
     assert client.get("/health/ready").status_code == 503
     assert client.get("/health").status_code == 403  # it tells more
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/examples", "/favicon.ico"])
+def test_head_has_the_status_and_headers_of_get(client: TestClient, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+    assert head.status_code == get.status_code
+    assert head.headers == get.headers
+
+
+def test_a_wrong_method_names_the_right_one(client: TestClient) -> None:
+    answer = client.get("/predict")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_an_upload_to_a_full_disk_is_not_a_defect(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(form: VideoForm, data: bytes, start: int, end: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    service.pool.has_started = True
+    monkeypatch.setattr(VideoForm, "_write", fail)
+    answer = client.post("/predict", files={"video": b"content"})
+    assert (answer.status_code, answer.json()["error"]) == (503, "the server has no room for the upload")
+    assert answer.headers["retry-after"]
+    assert list(service.folder.path.iterdir()) == [service.folder.worker_path]
 
 
 def test_the_schema_has_both_answers(client: TestClient) -> None:

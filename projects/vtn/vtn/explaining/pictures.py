@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from slowfast.video.container import open_container
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.placement import Placement, Placer
 
@@ -112,13 +113,13 @@ def playable_video(path: str | Path) -> str:
     try:
         if Path(path).stat().st_size > MAX_VIDEO_BYTES:
             return ""
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             codec = container.streams.video[0].codec_context.name.removeprefix("lib").split("-")[0]
             format_name, media_type = _PLAYABLE.get(codec, ("", ""))
             if not format_name or format_name not in container.format.name:
                 return ""
         return data_uri(Path(path).read_bytes(), media_type)
-    except (OSError, IndexError, av.FFmpegError):
+    except (OSError, ValueError, IndexError, av.FFmpegError):
         return ""
 
 

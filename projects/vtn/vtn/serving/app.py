@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,7 +19,7 @@ import slowfast
 from vtn.serving.answers import Answer, Example, Health, Probe, Problem
 from vtn.serving.form import FIELD
 from vtn.serving.limits import Refusal
-from vtn.serving.protection import LIVE_PATH, READY_PATH, Protection, page_policy
+from vtn.serving.protection import LIVE_PATH, READY_PATH, HeadAsGet, Protection, page_policy
 from vtn.serving.service import Service
 
 _logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def create_app(service: Service, *, hosts: Collection[str] = (), origins: Collec
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Protection, hosts=hosts, origins=origins)
     _handle_errors(app)
     _add_page(app)
@@ -165,9 +167,11 @@ def _add_examples(app: FastAPI, service: Service) -> None:
 def _handle_errors(app: FastAPI) -> None:
     """Makes all errors answers of the same form, without details of the server."""
 
-    def answer(status: int, error: str, remedy: str) -> JSONResponse:
-        headers = {"Retry-After": "2"} if status in (429, 503) else None
-        return JSONResponse({"error": error, "remedy": remedy}, status, headers=headers)
+    def answer(
+        status: int, error: str, remedy: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> JSONResponse:
+        retry = {"Retry-After": "2"} if status in (429, 503) else {}
+        return JSONResponse({"error": error, "remedy": remedy}, status, headers={**headers, **retry})
 
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
@@ -175,7 +179,8 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refuse_route(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail).lower(), "see /openapi.json for what exists here")
+        remedy = "see /openapi.json for what exists here"
+        return answer(error.status_code, str(error.detail).lower(), remedy, error.headers or {})
 
     @app.exception_handler(RequestValidationError)
     async def refuse_values(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -14,7 +14,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from vtn.predictor.texts import safe_text
-from vtn.serving.limits import Limits, Refusal, too_large
+from vtn.serving.limits import FULL_DISK, Limits, Refusal, too_large
 
 FIELD = "video"
 _FORM_BYTES = 65_536  # beside the video: boundaries, headers, other fields
@@ -27,7 +27,7 @@ async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: P
 
     Raises:
         Refusal: 413 for too many bytes, 415 for another type of content, 408 for an upload that takes too
-            long or stops, 400 for a form that is damaged, incomplete or has no video.
+            long or stops, 400 for a form that is damaged, incomplete or has no video, 503 for a full disk.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -44,6 +44,12 @@ async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: P
         raise Refusal(
             408, f"the upload took longer than {limits.upload_seconds:g} seconds", "send a smaller file"
         ) from None
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise Refusal(
+            503, "the server has no room for the upload", "try again later, or tell its operator"
+        ) from error
 
 
 async def _check_arrival(chunks: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:

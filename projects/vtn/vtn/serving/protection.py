@@ -1,4 +1,4 @@
-"""Checks of the sender of a request, and headers by which browsers protect their user."""
+"""Middleware: checks of senders, headers by which browsers protect their user, and the method HEAD."""
 
 from __future__ import annotations
 
@@ -60,6 +60,22 @@ def page_policy(page: str) -> str:
             "frame-ancestors 'none'",
         ]
     )
+
+
+class HeadAsGet:
+    """Middleware that answers HEAD wherever GET is answered; the server sends no content then.
+
+    Args:
+        app: answers the requests.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, see the specification of ASGI."""
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
 
 class Protection:

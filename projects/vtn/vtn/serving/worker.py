@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.errors import NotFiniteError, SlowFastError
+from vtn.serving.limits import FULL_DISK
 from vtn.serving.messages import UPLOAD_NAME, Done, Failed, Job, ModelSource, Ready, Taken
 
-# Errors of the system that no video causes: no room on the disk, no file left to open, a read-only disk.
-_OF_SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS})
+# Errors of the system that no video causes: a full or read-only disk, no file left to open.
+_OF_SYSTEM = FULL_DISK | {errno.EMFILE, errno.ENFILE, errno.EROFS}
 
 
 def run_worker(model: ModelSource, folder: Path | None, connection: Connection) -> None:
