@@ -38,8 +38,8 @@ _NEEDED_LATER = "(needed for the test after the training; TEST.ENABLE False trai
 def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt) -> None:
     """Builds the evaluation of a later test and discards it, so that its errors appear before the training.
 
-    The list is not kept for the test, which reads it again: of a large one, each rank would hold gigabytes
-    during the training to save seconds.
+    The list is not kept for the test, which reads it again: for ten million rows, each rank would hold 0.8 GB
+    during the training to save 20 seconds.
 
     Args:
         model: of the training; a test builds its own.

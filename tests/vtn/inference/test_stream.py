@@ -156,10 +156,11 @@ def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> N
         stream.push(frames[2], 0.4, [1])
     with pytest.raises(InputError, match=rf"must be .frames, {FEATURE_DIM}."):
         stream.push_features(torch.zeros(1, 3), 0.4)
-    with pytest.raises(InputError, match="last = 0"):
-        stream.scores(last=0)
-    with pytest.raises(InputError, match="keep_seconds"):
-        VideoStream(tiny(), keep_seconds=0)
+    for wrong in (0.0, float("nan")):
+        with pytest.raises(InputError, match=f"last = {wrong}"):
+            stream.scores(last=wrong)
+        with pytest.raises(InputError, match=f"keep_seconds = {wrong}"):
+            VideoStream(tiny(), keep_seconds=wrong)
     assert len(stream) == 2
 
 

@@ -78,6 +78,10 @@ def scores_of_test(cfg: CfgNode) -> np.ndarray:
         ((*CLIPS, 2, "MODEL.HEAD_ACT", "none"), {"clips": 2, "crops": 1}),
         ((CROPS, 3, "DATA.REVERSE_INPUT_CHANNEL", True), {"clips": 1, "crops": 3}),
         ((*CLIPS, 2, CROPS, 3, "DATA.REVERSE_INPUT_CHANNEL", True), {"clips": 2, "crops": 3}),
+        (
+            (*CLIPS, 2, "DATA.REVERSE_INPUT_CHANNEL", True, "TRAIN.EVAL_STREAM_FRAMES", 3),
+            {"clips": 2, "crops": 1},
+        ),
     ],
 )
 def test_scores_are_those_of_the_test(
@@ -112,6 +116,12 @@ def test_windows_are_of_the_middle_crop_and_say_so(
     assert found.to_dict()["crop"] == "middle"
     assert "merged" not in found.to_dict()
     assert np.abs(found.scores - predict(cfg, films / "40.mp4").scores).max() > 1e-3
+
+
+def test_the_full_video_in_place_of_clips_is_of_the_middle_crop(films: Path, tmp_path: Path) -> None:
+    cfg = config(films, tmp_path / "run", *CLIPS, 2, CROPS, 3)
+    for options in ({"fps": 5.0}, {"window": 2.0}):
+        assert predict(cfg, films / "40.mp4", **options).to_dict()["crop"] == "middle"
 
 
 def test_another_frame_rate_merges_the_crops_as_well(films: Path, tmp_path: Path) -> None:

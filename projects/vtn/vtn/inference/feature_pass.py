@@ -19,10 +19,8 @@ from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
-from vtn.inference.extract import FrameView, extract_crops
+from vtn.inference.extract import DECODING_THREADS, FrameView, extract_crops
 from vtn.inference.features import VideoFeatures
-
-DECODING_THREADS = 4
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class VideoStream:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        if keep_seconds is not None and keep_seconds <= 0:
+        if keep_seconds is not None and not keep_seconds > 0:  # NaN is not, either
             raise InputError(f"keep_seconds = {keep_seconds}: must be above 0, or None to keep all frames")
         self.model = model
         self.keep_seconds = keep_seconds
@@ -167,7 +167,7 @@ class VideoStream:
         Raises:
             InputError: before the first push, and for a ``last`` that is not above 0.
         """
-        if last is not None and last <= 0:
+        if last is not None and not last > 0:
             raise InputError(f"last = {last}: must be above 0 seconds")
         video = _last_seconds(self.video(), last)
         return score_video(self.model, video, head_act=self.head_act)

@@ -18,7 +18,7 @@ import torch
 from slowfast.errors import DecodeError, InputError
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
-from vtn.inference.feature_pass import DECODING_THREADS
+from vtn.inference.extract import DECODING_THREADS
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction, ScoredViews
 from vtn.inference.stream import VideoStream

@@ -28,7 +28,6 @@ from slowfast.errors import ConfigError, InputError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.build import build_model
-from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
 from slowfast.solver.ema import evaluates_average
@@ -145,18 +144,10 @@ class _VideoScorer:
             return self._predict_windows(self.request.window)
         return self._predict_crops() if self.plan.is_full_video else self._predict_clips()
 
-    @property
-    def _encoder(self) -> FrameEncoder:
-        return build_encoder(self.model, self.view, self.plan.channels)
-
     def _predict_windows(self, window: float) -> Prediction:
         """Scores the video and its windows in the middle crop."""
         views, path = self.plan.middle_crop, self._feature_file()
-        logger.info(
-            "scored at %g frames per second%s",
-            self.view.fps,
-            f", in {views.text} of the {self.plan.num_crops} that the test merges" if views.text else "",
-        )
+        self._log_frame_rate(views)
         with naming_file(path):
             features = extract_video_features(
                 *(self.model, self.request.video, self.view, path),
@@ -177,13 +168,16 @@ class _VideoScorer:
     def _predict_crops(self) -> Prediction:
         """Merges the scores of the crops of a full video, as its test does."""
         views, video = self.plan.scored_views, self.request.video
-        if views.text:
+        path = self._feature_file(".crop*" if views.crops > 1 else "")
+        if self.request.fps is not None:
+            self._log_frame_rate(views)
+        elif views.text:
             logger.info("the scores of %s are merged, as in the test", views.text)
-        encoder, path = self._encoder, self._feature_file()
         paths: dict[FrameView, Path] = {
             crop: path if views.crops == 1 else path.with_stem(f"{path.stem}.crop{crop.crop}")
             for crop in self.view.crops(views.crops)
         }
+        encoder = build_encoder(self.model, self.view, self.plan.channels)
         with naming_file(path), open_video(video, threads=_threads()) as opened:
             source, indices = describe_features(encoder, video), self.plan.frames(opened.times)
             if not np.array_equal(indices, self.view.frames(opened.times)):  # perhaps as many, but others
@@ -206,7 +200,8 @@ class _VideoScorer:
             "the scores of %s are merged, as in the test; features are not kept", views.text or "1 clip"
         )
         read = self.plan.read(FileSource(video, video), _threads())
-        scorer = ViewScorer(self.model, self._encoder, self.cfg.MODEL.HEAD_ACT)
+        # The clips are in the order of channels that the model takes.
+        scorer = ViewScorer(self.model, build_encoder(self.model, self.view), self.cfg.MODEL.HEAD_ACT)
         found: list[np.ndarray] = []
         for clip in read.clips:
             self.interrupt.raise_if_requested()
@@ -224,12 +219,22 @@ class _VideoScorer:
     def _merged(self, scores: Sequence[np.ndarray]) -> np.ndarray:
         return merge_views(scores, self.cfg.DATA.ENSEMBLE_METHOD)
 
-    def _feature_file(self) -> Path:
-        """Returns the path of the features, and logs it where the user has not chosen it."""
+    def _log_frame_rate(self, views: ScoredViews) -> None:
+        """Logs the frame rate that was asked for in place of the frames of the test, and the crops."""
+        of_test = f" of the {self.plan.crops_of_test} that the test merges" if views.is_middle else ""
+        crops = f", in {views.text}{of_test}" if views.text else ""
+        logger.info("scored at %g frames per second%s", self.view.fps, crops)
+
+    def _feature_file(self, part: str = "") -> Path:
+        """Returns the path of the features, and logs it where the user has not chosen it.
+
+        Args:
+            part: end of the names of the files of several crops, for the log.
+        """
         if self.request.features:
             return Path(self.request.features)
         path = feature_path(self.request.video, self.cfg.OUTPUT_DIR)
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        shown = os.fsencode(path.with_stem(path.stem + part)).decode("utf-8", "backslashreplace")
         logger.info("features of the frames are kept in %s", shown)
         return path
 

@@ -53,6 +53,7 @@ class ViewPlan:
         position_rate, clip_grid: of the model, see ``slowfast.models.capabilities``.
         stream_frames: views of more frames are decoded chunk by chunk while the model runs.
         reverse_channels: frames are BGR instead of RGB.
+        crops_of_test: different crops whose scores the test merges; the plan may have the middle one alone.
     """
 
     scheme: WholeVideoViews | ClipViews
@@ -60,6 +61,7 @@ class ViewPlan:
     clip_grid: ClipGrid | None
     stream_frames: int
     reverse_channels: bool
+    crops_of_test: int = 1
 
     @property
     def num_views(self) -> int:
@@ -84,12 +86,13 @@ class ViewPlan:
     @property
     def scored_views(self) -> ScoredViews:
         """The views of each video, for its prediction."""
-        return ScoredViews(self.scheme.num_temporal, self.num_crops)
+        is_middle = self.num_crops == 1 and self.crops_of_test > 1
+        return ScoredViews(self.scheme.num_temporal, self.num_crops, is_middle)
 
     @property
     def middle_crop(self) -> ScoredViews:
         """The middle crop alone, for predictions that do not merge crops."""
-        return ScoredViews(is_middle=self.num_crops > 1)
+        return ScoredViews(is_middle=self.crops_of_test > 1)
 
     def frames(self, times: FrameTimes) -> NDArray[np.int64]:
         """Returns the frames (T,) of the first temporal view, ascending."""
@@ -170,9 +173,11 @@ def build_view_plan(
         raise InputError(f"views = {views}: must be clips per video and crops per clip, each 1 or more")
     if fps is not None and not 0 < fps < float("inf"):
         raise InputError(f"fps = {fps}: must be above 0 frames per second")
+    crops_of_test = 1 if cfg.DATA.TEST_WHOLE_PICTURE else cfg.TEST.NUM_SPATIAL_CROPS
     cfg = cfg.clone()
     cfg.defrost()
     if views is not None:
+        crops_of_test = views[1]
         cfg.TRAIN.EVAL_FULL_VIDEO = False
         cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS = views
     elif fps is not None or not cfg.TRAIN.EVAL_FULL_VIDEO:
@@ -189,6 +194,7 @@ def build_view_plan(
         clip_grid_of(model),
         cfg.TRAIN.EVAL_STREAM_FRAMES or DEFAULT_STREAM_FRAMES,
         cfg.DATA.REVERSE_INPUT_CHANNEL,
+        crops_of_test,
     )
 
 

@@ -124,7 +124,11 @@ class HuggingFaceBackbone(nn.Module):
             options["interpolate_pos_encoding"] = True
         if self.masks_patches:
             options["noise"] = _order(images, self.model.config.patch_size)
-        return self.encoder(pixel_values=images, **options)
+        output = self.encoder(pixel_values=images, **options)
+        # A model type that transformers has for detectors alone, such as HGNetV2, returns its chosen maps.
+        if (maps := output.get("feature_maps")) and "last_hidden_state" not in output:
+            return {**output, "last_hidden_state": maps[-1]}
+        return output
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) to features (N, F)."""
