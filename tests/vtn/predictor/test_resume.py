@@ -124,7 +124,7 @@ def test_the_documented_entries_are_there(published: Path, clips: Path, tmp_path
     lines = tmp_path / "scores.jsonl"
     assert predict(published, clips, f"--jsonl={lines}", "--window=1") == 1
     read = {Path(one["video"]).stem: one for one in map(json.loads, lines.read_text().splitlines())}
-    assert read["b"].keys() >= {"video", "error"}
+    assert read["b"].keys() == {"video", "error", "reason"}
     guide = Path(__file__).parents[3].joinpath("GETTING_STARTED.md").read_text(encoding="utf-8")
     (row,) = (line for line in guide.splitlines() if line.startswith("| `--jsonl` | an object per video"))
     assert [name for name in read["a"] if f"`{name}`" not in row] == []
