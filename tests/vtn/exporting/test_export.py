@@ -273,6 +273,7 @@ def test_the_report_is_text_and_json(exported: Any, tmp_path: Path) -> None:
     assert "largest difference from eager (accepted: 0.0001)" in text
     assert "4096 frames" in text
     assert "times as fast" in text
+    assert "time of one clip, 1 thread\n" in replace(report, threads=1).describe()
     report.write(tmp_path / "report.json")
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["description"]["class_names"] == ["left", "right", "still"]

@@ -149,7 +149,11 @@ def test_a_broken_video_is_an_exception_of_a_call_and_a_result_of_a_stream(
     assert result.error.startswith("not a video")
     assert result.top() == []
     assert np.isnan(result.scores).all()
-    assert result.to_dict() == {"video": str(videos / "broken.mp4"), "error": result.error}
+    assert result.to_dict() == {
+        "video": str(videos / "broken.mp4"),
+        "error": result.error,
+        "reason": "not a video",
+    }
 
 
 def test_results_come_while_later_videos_are_still_unknown(published: Path, videos: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import vtn
 from tests.support.inference.command import predict_on_cpu
 from tests.support.tiny_models import CLASS_NAMES
+from vtn.cli.resumed_lines import hold_lines
 from vtn.predictor.scoring import ViewScorer
 
 
@@ -102,6 +103,33 @@ def test_a_killed_prediction_continues_from_any_byte(
     for name, one in found.items():
         assert one.get("error") == expected[name].get("error")
         assert one.get("scores", []) == pytest.approx(expected[name].get("scores", []), abs=1e-5)
+
+
+def test_two_commands_do_not_continue_one_file(
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "new" / "scores.jsonl"
+    command = (published, clips / "a.mp4", f"--jsonl={lines}", "--resume")
+    with hold_lines(str(lines)):
+        assert predict(*command) == 2
+    assert "scores.jsonl: another command is writing there; wait, or name" in capsys.readouterr().err
+    assert predict(*command) == 0
+    assert sorted(path.name for path in lines.parent.iterdir()) == [
+        "scores.jsonl",
+        "scores.jsonl.settings.json",
+    ]
+
+
+def test_the_documented_entries_are_there(published: Path, clips: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "scores.jsonl"
+    assert predict(published, clips, f"--jsonl={lines}", "--window=1") == 1
+    read = {Path(one["video"]).stem: one for one in map(json.loads, lines.read_text().splitlines())}
+    assert read["b"].keys() == {"video", "error", "reason"}
+    guide = Path(__file__).parents[3].joinpath("GETTING_STARTED.md").read_text(encoding="utf-8")
+    (row,) = (line for line in guide.splitlines() if line.startswith("| `--jsonl` | an object per video"))
+    assert [name for name in read["a"] if f"`{name}`" not in row] == []
+    assert [name for name in read["a"]["windows"][0] if f"`{name}`" not in row] == []
+    assert [name for name in read["a"]["top"][0] if f"`{name}`" not in row] == []
 
 
 def test_names_that_are_not_utf8_are_found_again(published: Path, clips: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from slowfast.exit_status import EXIT_ERROR
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.progress import Progress, format_duration
 from vtn.cli.model_options import predictor_options
-from vtn.cli.resumed_lines import describe_settings, keep_scored_videos
+from vtn.cli.resumed_lines import describe_settings, hold_lines, keep_scored_videos
 from vtn.predictor.predictor import Predictor
 from vtn.predictor.texts import printable
 from vtn.predictor.videos import VideoSource, expand_arguments, is_endless
@@ -60,12 +60,14 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         print(f"{program}: no VIDEO was given: the list on standard input is empty", file=sys.stderr)
         return EXIT_ERROR
     _check_outputs(args, source, [one.name for one in sources])
-    scored = keep_scored_videos(args, predictor, settings or {}) if args.resume else set()
-    remaining = [one for one in sources if one.name not in scored]
-    notes = [f"; {counted(len(ignored), 'other file')} ignored"] if ignored else []
-    if args.resume:
-        notes.append(f"; {counted(len(sources) - len(remaining), 'video')} had scores in {args.jsonl}")
-    return _predict_all(args, predictor, remaining, program, settings=settings, notes="".join(notes))
+    notes = f"; {counted(len(ignored), 'other file')} ignored" if ignored else ""
+    if not args.resume:
+        return _predict_all(args, predictor, sources, program, settings=settings, notes=notes)
+    with hold_lines(args.jsonl):
+        scored = keep_scored_videos(args, predictor, settings or {})
+        remaining = [one for one in sources if one.name not in scored]
+        notes += f"; {counted(len(sources) - len(remaining), 'video')} had scores in {args.jsonl}"
+        return _predict_all(args, predictor, remaining, program, settings=settings, notes=notes)
 
 
 def _predict_all(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from slowfast import __version__
 from slowfast.errors import InputError, UsageError
-from slowfast.files import atomic_write
+from slowfast.files import atomic_write, hold_lock
 from slowfast.models.weights_hash import weights_hash
 from vtn.exported.model import ExportedModel
 from vtn.predictor.predictor import Predictor
@@ -43,6 +44,28 @@ def describe_settings(args: argparse.Namespace, predictor: Predictor) -> dict[st
     }
 
 
+@contextmanager
+def hold_lines(lines_path: str) -> Iterator[None]:
+    """Lets no other command continue the same file while the block runs.
+
+    Raises:
+        UsageError: where another one does, and for a path that is not that of a file.
+    """
+    from filelock import Timeout  # here, so that other predictions start without it
+
+    path = Path(lines_path)
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--jsonl {path}: must be a file for --resume")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with hold_lock(Path(f"{path}.lock"), 0):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"--jsonl {path}: another command is writing there; wait, or name another file"
+        ) from None
+
+
 def keep_scored_videos(
     args: argparse.Namespace, predictor: Predictor, settings: Mapping[str, Any]
 ) -> set[str]:
@@ -57,8 +80,6 @@ def keep_scored_videos(
     path = Path(args.jsonl)
     if not path.exists():
         return set()
-    if not path.is_file():
-        raise UsageError(f"--jsonl {path}: must be a file for --resume")
     names: set[str] = set()
     with (
         atomic_write(path) as temporary,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slowfast.errors import counted
 from slowfast.files import write_text
 from vtn.exported.description import Description
 from vtn.exporting.accuracy import Accuracy
@@ -60,7 +61,7 @@ class ExportReport:
         for part in dict.fromkeys(row.part for row in self.parity):
             rows = [row for row in self.parity if row.part == part]
             lines.append(f"  {part}: " + ", ".join(map(_describe_parity, rows)))
-        lines.append(f"\ntime of one clip, {self.threads} threads")
+        lines.append(f"\ntime of one clip, {counted(self.threads, 'thread')}")
         for speed in self.speed:
             lines.append(
                 f"  {speed.file}, {_frames(speed.frames)}: {speed.file_seconds * 1000:.1f} ms, eager "

@@ -93,6 +93,7 @@ class Prediction:
         timeline: scores over time; None: not computed.
         error: the reason why the video has no scores, in one line; empty: it has scores.
         views: the clips and crops that ``scores`` are merged from. ``timeline`` is of the middle crop.
+        reason: category of the error for programs, see ``vtn.predictor.texts.failure_reason``.
 
     >>> prediction = Prediction("a.mp4", 1.5, 12, ["left", "right"], np.array([0.25, 0.75], np.float32))
     >>> prediction.top(1)
@@ -100,7 +101,7 @@ class Prediction:
     >>> prediction.to_dict()["top"][0]
     {'class': 'right', 'score': 0.75}
     >>> Prediction.failed("b.mp4", ["left", "right"], "not a video").to_dict()
-    {'video': 'b.mp4', 'error': 'not a video'}
+    {'video': 'b.mp4', 'error': 'not a video', 'reason': ''}
     """
 
     video: str
@@ -112,12 +113,18 @@ class Prediction:
     num_undecodable: int = 0
     error: str = ""
     views: ScoredViews = ScoredViews()
+    reason: str = ""
 
     @classmethod
-    def failed(cls, video: str, class_names: Sequence[str], error: str) -> Prediction:
-        """Returns the prediction of a video without scores, for the reason ``error``."""
+    def failed(cls, video: str, class_names: Sequence[str], error: str, reason: str = "") -> Prediction:
+        """Returns the prediction of a video without scores.
+
+        Args:
+            error: the problem, for people.
+            reason: its category, for programs.
+        """
         nothing = np.full(len(class_names), np.nan, np.float32)
-        return cls(video, 0.0, 0, class_names, nothing, error=" ".join(error.split()))
+        return cls(video, 0.0, 0, class_names, nothing, error=" ".join(error.split()), reason=reason)
 
     def top(self, count: int = TOP) -> list[Score]:
         """Returns the ``count`` classes with the highest scores, the best first; [] without scores."""
@@ -157,10 +164,10 @@ class Prediction:
         """Returns all scores, and the ``top`` classes by name, as plain values for JSON.
 
         Scores are in the order of ``class_names``. Windows without scores have None and []. A video that
-        could not be predicted has ``video`` and ``error`` alone.
+        could not be predicted has ``video``, ``error`` and ``reason`` alone.
         """
         if self.error:
-            return {"video": self.video, "error": self.error}
+            return {"video": self.video, "error": self.error, "reason": self.reason}
         content: dict[str, Any] = {
             "video": self.video,
             "seconds": self.seconds,

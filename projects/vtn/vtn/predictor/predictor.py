@@ -29,7 +29,7 @@ from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.prepared import PRECISIONS, prepare_model
 from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.source import adopt_config, load_source
-from vtn.predictor.texts import describe_failure
+from vtn.predictor.texts import describe_failure, failure_reason
 from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
 
 Windows: TypeAlias = tuple[float, float] | None
@@ -181,7 +181,8 @@ class Predictor(ExplainsVideos):
         for result in self._predict(named(), windows, workers=self._workers, threads=1):
             name = names.popleft()
             if isinstance(result, Exception):
-                yield Prediction.failed(name, self.class_names, describe_failure(result, name))
+                problem = describe_failure(result, name)
+                yield Prediction.failed(name, self.class_names, problem, failure_reason(result))
             else:
                 yield result
 

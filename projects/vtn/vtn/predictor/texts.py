@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from slowfast.errors import DecodeError, first_line
+from slowfast.errors import DecodeError, NotFiniteError, first_line
 
 # Control characters, halves of pairs, and separators of lines and paragraphs.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -67,3 +67,21 @@ def describe_failure(error: BaseException, name: str) -> str:
             found = [message, *(part.strip() for part in (cause.log or ())[2:])]
             return f"{error.reason} ({'; '.join(found)})"
     return first_line(error).removeprefix(f"{name}: ")
+
+
+def failure_reason(error: BaseException) -> str:
+    """Returns the category of a failure, by which programs decide whether to try a video again.
+
+    That of ``slowfast.errors.DecodeError``, such as ``missing``, ``not a video`` or ``corrupt``; ``missing``,
+    ``not permitted`` or ``unreadable`` for other errors of files, and ``memory``; ``not finite`` for scores
+    that are NaN or infinite; ``input`` for what is not a video's path, file or frames.
+    """
+    if isinstance(error, DecodeError):
+        return error.reason
+    if isinstance(error, NotFiniteError):
+        return "not finite"
+    if isinstance(error, OSError | MemoryError):
+        from slowfast.video.container import reason_of  # here, as in describe_failure
+
+        return reason_of(error)
+    return "input"
