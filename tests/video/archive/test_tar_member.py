@@ -213,7 +213,7 @@ ODD_SIZES = [
 def test_odd_headers_are_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, number: int, kind: bytes, size: bytes, content: bytes
 ) -> None:
-    """Tests sizes that no file has, kinds of entries other than files, and extended headers of any content."""
+    """Tests sizes that no file has, entries other than files, and extended headers of any content."""
     path = write_tar(
         tmp_path_factory.getbasetemp() / "odd.tar", {f"{i}.mp4": content.ljust(512, b"x") for i in range(3)}
     )
