@@ -487,28 +487,6 @@ def test_features_of_a_replaced_video_are_not_used(make: Any, own_videos: Path) 
     assert np.abs(scores(cfg) - scores(without_cache(cfg))).max() < 1e-5
 
 
-def test_a_video_that_is_replaced_while_it_is_extracted_is_extracted_again(
-    make: Any, own_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The open file keeps its old frames, whose features must not count as those of the new one."""
-    encode = TinyFeatures.encode_frames
-    place = ("DATA.PATH_PREFIX", str(own_videos), "TRAIN.ENABLE", False)
-    write_video(tmp_path / "new.mp4", 14, size=(40, 40), crf="1")
-
-    def replacing(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
-        if frames.shape[2] == 14:
-            shutil.copy(tmp_path / "new.mp4", tmp_path / "copy.mp4")
-            (tmp_path / "copy.mp4").replace(own_videos / "clips/2.mp4")
-        return encode(self, frames)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TinyFeatures, "encode_frames", replacing)
-        cfg = make(*place, data=own_videos)
-    assert build_dataset(cfg, "test")[2 * 2].reason == "changed video"
-    make(*place, data=own_videos)
-    assert isinstance(build_dataset(cfg, "test")[2 * 2], FeatureClip)
-
-
 def test_features_are_used_with_copies_of_the_videos_and_without_them(
     make: Any, own_videos: Path, tmp_path: Path
 ) -> None:
