@@ -5,7 +5,7 @@ T frames, F width of a feature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -86,8 +86,13 @@ class CachedVideoExtractor:
             DataError: for features beyond the range of the cache's dtype.
             FileInUseError: where another process writes the same file.
             Interrupted: after a signal; the same call continues after the last chunk.
+            OSError: where the video does not exist or the disk is full.
         """
         encoded = 0
+        # Before the video is opened: one that is replaced later on must not count as what was encoded.
+        source = describe_source(path)
+        description = {"video": source, "settings": self.settings}
+        part = {"video": source, "settings": f"{self.settings}, {self.encoding}"}
         with open_source(path) as video:
             times = video.times
             rows = cached_rows(times, self.manifest.fps, self.encoder.clip_grid)
@@ -95,7 +100,7 @@ class CachedVideoExtractor:
             self._write_times(name, RowTimes.of_frames(times, rows.indices, rows.clip_grid), times.num_frames)
             for group in by_scaling(variants):
                 with ExitStack() as stack:
-                    files = {v: stack.enter_context(self._open_part(path, name, v)) for v in group}
+                    files = {v: stack.enter_context(self._open_part(name, v, part)) for v in group}
                     chunks = stack.enter_context(
                         closing(append_features(self.encoder, video, rows, files, name=path))
                     )
@@ -103,7 +108,7 @@ class CachedVideoExtractor:
                         encoded += count
                         self.interrupt.raise_if_requested()
                     for variant, file in files.items():
-                        file.finish(features_path(self.folder, variant, name), self._description(path))
+                        file.finish(features_path(self.folder, variant, name), description)
         return encoded
 
     def _write_times(self, name: str, row_times: RowTimes, num_frames: int) -> None:
@@ -115,16 +120,10 @@ class CachedVideoExtractor:
             features_path(self.folder, variant, name).unlink(missing_ok=True)
         write_table(path, table)
 
-    def _open_part(self, path: str, name: str, variant: Variant) -> FeatureFile:
+    def _open_part(self, name: str, variant: Variant, description: Mapping[str, Any]) -> FeatureFile:
         """Opens the file of incomplete features."""
         part = features_path(self.folder, variant, name).with_suffix(".part.npy")
-        description = self._description(path)
-        description["settings"] = f"{self.settings}, {self.encoding}"
         return FeatureFile(part, self.manifest.row_shape, description, self.manifest.dtype)
-
-    def _description(self, path: str) -> dict[str, Any]:
-        """Returns the values that identify the video and the settings; they are stored with the features."""
-        return {"video": describe_source(path), "settings": self.settings}
 
     def _is_complete(self, path: str, name: str, variant: Variant) -> bool:
         features = features_path(self.folder, variant, name)

@@ -18,6 +18,7 @@ from slowfast.extraction.cached_video import cached_rows
 from slowfast.extraction.worker import SplitVideos
 from slowfast.features.cache import MANIFEST, Manifest
 from slowfast.features.storage import STORED
+from slowfast.files import TEMPORARY_MARK
 from slowfast.log import get_logger
 from slowfast.models.capabilities import EncodingSetup, clip_grid_of
 from slowfast.models.clip_grid import ClipGrid
@@ -91,4 +92,4 @@ def log_size(manifest: Manifest, splits: Sequence[SplitVideos], world: World, ro
 def holds_features(folder: Path, manifest: Manifest) -> bool:
     """Returns whether the features of any video are complete."""
     files = (path for variant in manifest.variants for path in Path(folder, variant.name).rglob("*.npy"))
-    return any(not path.name.endswith(".part.npy") for path in files)
+    return any(not path.name.endswith(".part.npy") and TEMPORARY_MARK not in path.name for path in files)

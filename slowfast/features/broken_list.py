@@ -40,7 +40,7 @@ def update_broken(
 ) -> Path:
     """Replaces the entries of the handled videos by those that were found now; returns the list's path.
 
-    Entries of other videos stay. Without any entry there is no list.
+    Entries of other videos stay. A list without entries is deleted.
 
     Args:
         names: maps the paths in lists of earlier versions to names in the cache.

@@ -95,7 +95,7 @@ class CacheReader:
         Looked up once per video and process, which reads two small entries of the file system. A video that
         is not there is not checked, and one that changes while the process runs may pass.
         """
-        key = hash((self.names(path), variant.name))
+        key = hash((path, variant.name))
         if key in self._unchanged:
             return
         description = features_path(self.folder, variant, self.names(path)).with_suffix(".json")

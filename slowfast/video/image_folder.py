@@ -51,7 +51,8 @@ class ImageFolder:
             names = _matching(names, template)
         if not names:
             named = f" named {template} (DATA.IMAGE_TEMPLATE)" if template else ""
-            raise DecodeError(path, "no frames", f"the folder contains no image{named}")
+            endings = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise DecodeError(path, "no frames", f"the folder contains no image{named}; names end in {endings}")
         if not template and (families := _ambiguous_families(names)):
             raise DecodeError(
                 path,

@@ -13,6 +13,7 @@ from slowfast.distributed.world import World
 from slowfast.errors import ConfigError
 from slowfast.extraction.claim import claim_folder
 from slowfast.features.cache import Manifest, Variant, features_path
+from slowfast.files import atomic_write
 from tests.support.processes import run_forked
 
 SMALL, LARGE = Variant(32, 24), Variant(64, 56)
@@ -54,6 +55,16 @@ def test_other_features_are_refused_where_videos_are_complete(tmp_path: Path) ->
     path.touch()
     with pytest.raises(ConfigError, match="holds other features: weights: the cache has a"):
         claimed(tmp_path, OTHER)
+
+
+def test_files_that_a_killed_extraction_has_not_finished_are_not_features(tmp_path: Path) -> None:
+    claimed(tmp_path, WANTED)
+    folder = features_path(tmp_path, SMALL, "a.mp4").parent
+    folder.mkdir()
+    (folder / "a.mp4.part.npy").touch()
+    writer = atomic_write(folder / "a.mp4.part.npy")
+    writer.__enter__().touch()
+    assert claimed(tmp_path, OTHER) == OTHER
 
 
 def test_extractions_of_other_variants_run_together(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -12,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fvcore.common.config import CfgNode
 
+from slowfast.datasets.build import build_dataset
 from slowfast.distributed.world import World
 from slowfast.errors import DataError
 from slowfast.extraction.extract import ExtractionRequest, extract_features
+from slowfast.features.batch import FeatureClip
 from slowfast.files import TEMPORARY_MARK, hold_lock
 from slowfast.interrupt import Interrupt
 from slowfast.models import frame_encoder
 from tests.support.processes import run_all, run_forked
-from tests.support.tiny_features import feature_config
+from tests.support.tiny_features import TinyFeatures, feature_config
 from tests.support.videos import write_csv, write_video
 
 VIDEOS, FRAMES, CHUNK = 2, 8, 4
@@ -124,6 +128,26 @@ def test_a_video_that_another_extraction_writes_is_left_to_the_end(data: Path, t
             assert not running.done()
         assert running.result(60) == 0
     assert content(cache) == expected
+
+
+def test_a_video_that_is_replaced_while_it_is_extracted_is_extracted_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The open file keeps its old frames, whose features must not count as those of the new one."""
+    videos = Path(shutil.copytree(data, tmp_path / "videos"))
+    write_csv(videos / "test.csv", [(videos / f"{i}.mp4", 0) for i in range(VIDEOS)])
+    encode, cfg = TinyFeatures.encode_frames, config(videos, tmp_path / "cache")
+
+    def replacing(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        write_video(tmp_path / "new.mp4", FRAMES, size=(40, 40), crf="1").replace(videos / "0.mp4")
+        return encode(self, frames)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TinyFeatures, "encode_frames", replacing)
+        extract(cfg)
+    assert build_dataset(cfg, "test")[0].reason == "changed video"
+    extract(cfg)
+    assert isinstance(build_dataset(cfg, "test")[0], FeatureClip)
 
 
 @pytest.mark.parametrize("moment", [3, 8, 12, 20])

@@ -20,7 +20,7 @@ def entry(name: str, reason: str = "missing") -> BrokenEntry:
 
 
 def listed(folder: Path) -> list[str]:
-    """Returns the names in the list; "" where there is no list."""
+    """Returns the names in the list; empty where it does not exist."""
     path = folder / "broken.json"
     return sorted(video["name"] for video in json.loads(path.read_text())) if path.exists() else []
 

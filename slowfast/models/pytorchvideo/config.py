@@ -117,6 +117,12 @@ FIXED_KEYS: Mapping[str, FixedKey] = MappingProxyType(
 
 def add_network_config(cfg: CfgNode) -> None:
     """Adds the sections of pytorchvideo's networks to a configuration, in place."""
+    _add_resnet_config(cfg)
+    _add_x3d_config(cfg)
+    _add_mvit_config(cfg)
+
+
+def _add_resnet_config(cfg: CfgNode) -> None:
     from fvcore.common.config import CfgNode
 
     cfg.RESNET = CfgNode()
@@ -144,6 +150,10 @@ def add_network_config(cfg: CfgNode) -> None:
     cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO = 2
     cfg.SLOWFAST.FUSION_KERNEL_SZ = 5
 
+
+def _add_x3d_config(cfg: CfgNode) -> None:
+    from fvcore.common.config import CfgNode
+
     cfg.X3D = CfgNode()
     # Factors of the channels, the number of blocks, and the inner channels of a block.
     cfg.X3D.WIDTH_FACTOR = 1.0
@@ -152,6 +162,10 @@ def add_network_config(cfg: CfgNode) -> None:
     # Channels of the stem before WIDTH_FACTOR is applied, and channels of the head.
     cfg.X3D.DIM_C1 = 12
     cfg.X3D.DIM_C5 = 2048
+
+
+def _add_mvit_config(cfg: CfgNode) -> None:
+    from fvcore.common.config import CfgNode
 
     # MViT, version 1; the values that PySlowFast leaves empty are those of MViT-B.
     cfg.MVIT = CfgNode()

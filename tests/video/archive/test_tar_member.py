@@ -213,7 +213,7 @@ ODD_SIZES = [
 def test_odd_headers_are_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, number: int, kind: bytes, size: bytes, content: bytes
 ) -> None:
-    """Tests sizes that no file has, kinds that are no files, and extended headers of any content."""
+    """Tests sizes that no file has, entries other than files, and extended headers of any content."""
     path = write_tar(
         tmp_path_factory.getbasetemp() / "odd.tar", {f"{i}.mp4": content.ljust(512, b"x") for i in range(3)}
     )
@@ -240,7 +240,7 @@ def test_endless_extended_headers_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/a.mp4", "/etc/a.mp4", "a\nb.mp4", "./a.mp4", "d/../a.mp4"])
-def test_names_of_members_are_no_paths_of_this_computer(tmp_path: Path, name: str) -> None:
+def test_names_of_members_do_not_lead_to_files_of_this_computer(tmp_path: Path, name: str) -> None:
     """A member is read from its bytes in the archive, whatever it is called."""
     archive = write_tar(tmp_path / "a.tar", {name: b"content"})
     (entry,) = scan_tar(str(archive))

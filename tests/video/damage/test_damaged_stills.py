@@ -52,6 +52,14 @@ def test_a_truncated_image_is_corrupt(name: str, kept: float, tmp_path: Path) ->
     assert read_stamps(folder.read([2, 0])) == [2, 0]
 
 
+@pytest.mark.parametrize("suffix", ["gif", "qoi", "sun", "exr"])
+def test_images_whose_damage_cannot_be_seen_are_not_read_from_folders(suffix: str, tmp_path: Path) -> None:
+    """FFmpeg fills a truncated image of these types without an error."""
+    (tmp_path / f"0.{suffix}").write_bytes(b"any")
+    with pytest.raises(DecodeError, match=r"contains no image; names end in \.bmp, \.jpeg, \.jpg, \.png"):
+        ImageFolder(str(tmp_path), fps=25)
+
+
 def test_the_reason_of_a_truncated_jpeg(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     image().save(path)
