@@ -52,7 +52,9 @@ class ImageFolder:
         if not names:
             named = f" named {template} (DATA.IMAGE_TEMPLATE)" if template else ""
             endings = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise DecodeError(path, "no frames", f"the folder contains no image{named}; names end in {endings}")
+            raise DecodeError(
+                path, "no frames", f"the folder contains no image{named}; names end in {endings}"
+            )
         if not template and (families := _ambiguous_families(names)):
             raise DecodeError(
                 path,
