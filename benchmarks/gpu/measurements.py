@@ -68,7 +68,18 @@ PLANS = (
     Plan(
         "extract",
         ("--sources", "340x256", "--frames", "128", "--rounds", "3"),
-        ("--sources", "340x256", "--frames", "16", "--backbones", "ResNet-50", "--rounds", "1"),
+        (
+            "--sources",
+            "340x256",
+            "--frames",
+            "8",
+            "--files",
+            "1",
+            "--backbones",
+            "ResNet-50",
+            "--rounds",
+            "1",
+        ),
     ),
     Plan(  # few shapes, since flex attention is compiled for each
         "flex attention",

@@ -13,7 +13,8 @@ from tests.support.simulation.gpu import simulated_gpu
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 
-VTN = (*SMALL_VTN, *NO_DROPOUT)
+# AdamW would make steps as large of gradients that are 0 up to rounding.
+VTN = (*SMALL_VTN, *NO_DROPOUT, "SOLVER.OPTIMIZING_METHOD", "sgd")
 FROZEN_RESNET = (
     *VTN, "VTN.BACKBONE.NAME", "test_resnet", "VTN.BACKBONE.ARGS", {}, "VTN.BACKBONE.FROZEN", True,
 )  # fmt: skip
@@ -40,13 +41,13 @@ def test_the_losses_are_those_of_the_cpu(colour_videos: Path, tmp_path: Path, na
         assert run(tiny_config(colour_videos, tmp_path / "gpu", *options, "NUM_GPUS", 1)) == 0
     assert losses_of(tmp_path / "gpu") == pytest.approx(losses_of(tmp_path / "cpu"), rel=1e-3)
     losses = [metrics_of(tmp_path / place, "val_epoch")[-1]["loss"] for place in ("cpu", "gpu")]
-    assert losses[0] == losses[1] or losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert losses[0] == losses[1] or losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert "this is rank 0 on cuda:0" in (tmp_path / "gpu" / "stdout.log").read_text()
 
 
 @pytest.mark.parametrize("first", ["cpu", "gpu"])
 def test_a_run_is_resumed_on_the_other_device(colour_videos: Path, tmp_path: Path, first: str) -> None:
-    options = (*VTN, "MODEL_EMA.ENABLE", True)
+    options = (*VTN, "MODEL_EMA.ENABLE", True, "SOLVER.OPTIMIZING_METHOD", "adamw")
     unbroken = tmp_path / "unbroken"
     assert run(tiny_config(colour_videos, unbroken, *options, "TRAIN.MAX_STEPS", 4)) == 0
     for place, steps in ((first, 2), ({"cpu": "gpu", "gpu": "cpu"}[first], 4)):
