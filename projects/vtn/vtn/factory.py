@@ -163,7 +163,7 @@ def find_model_class(architecture: object, source: str) -> Any:
         source: of the name, for messages.
 
     Raises:
-        CheckpointError: for what is no name, for an unknown class, and for a model of another kind.
+        CheckpointError: for anything but a name, for an unknown class, and for a model of another kind.
     """
     if not isinstance(architecture, str):
         raise CheckpointError(
