@@ -159,11 +159,11 @@ def find_model_class(architecture: object, source: str) -> Any:
     """Returns the class of a model of this project by the name that a file gives.
 
     Args:
-        architecture: a name in the registry of models. A damaged file can hold anything, which is refused.
+        architecture: the name in the registry of models; anything else that a damaged file holds is refused.
         source: of the name, for messages.
 
     Raises:
-        CheckpointError: for a value that is not a name, for an unknown class, and for a model of another kind.
+        CheckpointError: for anything but a name, for an unknown class, and for a model of another kind.
     """
     if not isinstance(architecture, str):
         raise CheckpointError(
