@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from slowfast.errors import ModelError, SlowFastError
@@ -81,6 +80,7 @@ def cached_on_hub(name: str, files: Sequence[str]) -> str:
         name: ``OWNER/NAME`` on the Hugging Face hub, whose cache is searched, or a folder.
         files: names of files of weights, or of indices of their parts.
     """
+    from huggingface_hub import try_to_load_from_cache  # imports a client of the network
 
     def find(file: str) -> str:
         if Path(name).is_dir():
