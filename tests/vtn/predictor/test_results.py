@@ -1,22 +1,27 @@
-"""``vtn predict --jsonl FILE --resume``: a stopped prediction continues; files say how they were made."""
+"""Files of ``vtn predict``: continuation of a stopped one, settings, reasons of failures."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vtn
+from slowfast.errors import DecodeError, InputError, NotFiniteError
 from tests.support.inference.command import predict_on_cpu
 from tests.support.tiny_models import CLASS_NAMES
+from vtn import Predictor
 from vtn.cli.resumed_lines import hold_lines
 from vtn.predictor.scoring import ViewScorer
+from vtn.predictor.texts import failure_reason
 
 
 def predict(*arguments: object) -> int:
@@ -194,3 +199,48 @@ def test_a_device_gets_lines_and_no_settings(published: Path, clips: Path) -> No
     assert predict(published, clips / "a.mp4", "--jsonl=/dev/null") == 0
     assert not Path("/dev/null.settings.json").exists()
     assert predict(published, clips / "a.mp4", "--jsonl=/dev/null", "--resume") == 2
+
+
+def test_failures_of_a_stream_have_reasons(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu")
+    names = [
+        "missing.mp4",
+        *(str(videos / name) for name in ("broken.mp4", "empty.mp4", "05.mp4")),
+        str(videos),
+    ]
+    results = list(predictor.stream([*names, np.zeros((1, 2))]))
+    expected = ["missing", "not a video", "empty", "", "not a file", "input"]
+    assert [result.reason for result in results] == expected
+    assert [bool(result.error) for result in results] == [bool(reason) for reason in expected]
+    for name, result in zip(names, results, strict=False):
+        if result.reason:
+            assert result.to_dict() == {"video": name, "error": result.error, "reason": result.reason}
+            with pytest.raises(DecodeError) as raised:
+                predictor(name)
+            assert raised.value.reason == result.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (DecodeError("a.mp4", "corrupt", "frame 3"), "corrupt"),
+        (PermissionError(13, "Permission denied"), "not permitted"),
+        (ConnectionResetError(104, "Connection reset by peer"), "unreadable"),
+        (MemoryError(), "memory"),
+        (NotFiniteError("scores are NaN", [0]), "not finite"),
+        (InputError("a.mp4 3: does not exist"), "input"),
+    ],
+)
+def test_errors_of_other_kinds(error: Exception, reason: str) -> None:
+    assert failure_reason(error) == reason
+
+
+def test_the_guide_names_the_reasons_of_the_code() -> None:
+    root = Path(__file__).parents[3]
+    guide = (root / "GETTING_STARTED.md").read_text(encoding="utf-8")
+    (paragraph,) = re.findall(r"`reason` is for programs: .*?are the others", guide, re.DOTALL)
+    documented = set(re.findall(r"`([a-z ]+)`", paragraph)) - {"reason"}
+    code = "".join(path.read_text(encoding="utf-8") for path in (root / "slowfast" / "video").rglob("*.py"))
+    used = set(re.findall(r"DecodeError\(\s*[^,]+,\s*\"([a-z ]+)\"", code))
+    # A segment is of a list of training, and a closed video is a mistake of a program.
+    assert used - {"segment outside", "closed"} <= documented
