@@ -52,9 +52,8 @@ class ImageFolder:
         if not names:
             named = f" named {template} (DATA.IMAGE_TEMPLATE)" if template else ""
             endings = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise DecodeError(
-                path, "no frames", f"the folder contains no image{named}; names end in {endings}"
-            )
+            detail = f"the folder contains no image{named}; names end in {endings}"
+            raise DecodeError(path, "no frames", detail)
         if not template and (families := _ambiguous_families(names)):
             raise DecodeError(
                 path,

@@ -160,7 +160,9 @@ class _Sample:
         return values
 
     def _check_text(self, name: str, text: str) -> None:
-        """Refuses a text that cannot be stored; bytes of file names that are not UTF-8 can be."""
+        """Refuses a text that cannot be stored or name a file; bytes that are not UTF-8 can."""
+        if "\0" in text:
+            raise self._error(JSON_SUFFIX, f"{name!r} = {text!r} must be a text without zero bytes")
         try:
             os.fsencode(text)
         except UnicodeEncodeError as error:

@@ -75,6 +75,7 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
             r"0\.json: 'path' = '\\ud83d' must be valid Unicode",
         ),
         ({"0.mp4": b"v", "0.json": as_json(label=1, group="\ud83d")}, r"'group' = '\\ud83d' must be valid"),
+        ({"0.mp4": b"v", "0.json": as_json(label=1, path="a\0b")}, r"'path' = 'a\\x00b' must be a text w"),
         (
             {"0.cls": b"1", "0.jpg": b""},
             r"'0' must have one video.*has 0 \(its members: 0\.cls, 0\.jpg\)",
