@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import BenchmarkReport, peak_memory
+from benchmarks.support.encoded_clips import repeat_packets
 from slowfast.video.pyav_video import PyAVVideo
 from vtn import VTN, BackboneConfig, EncoderConfig, score_video, score_windows
 from vtn.inference.extract import FrameView, extract_video_features
@@ -180,19 +181,7 @@ def make_video(path: Path, seconds: int) -> None:
     scene = path.with_name("scene.mp4")
     if not scene.exists():
         encode_scene(scene)
-    length = SCENE_SECONDS * FPS
-    with av.open(str(scene)) as source, av.open(str(path), "w") as target:
-        template = source.streams.video[0]
-        stream = target.add_stream_from_template(template)
-        step = round(1 / (FPS * template.time_base))  # ticks per frame
-        for repetition in range(seconds // SCENE_SECONDS):
-            source.seek(0)
-            for packet in source.demux(template):
-                if packet.size:
-                    packet.stream = stream
-                    packet.pts += repetition * length * step
-                    packet.dts += repetition * length * step
-                    target.mux(packet)
+    repeat_packets(scene, path, seconds // SCENE_SECONDS)
 
 
 def encode_scene(path: Path) -> None:

@@ -19,6 +19,7 @@ from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import finish_merge, merge_view
 from slowfast.errors import DecodeError, InputError, NotFiniteError
 from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from vtn.frame_model import FrameModel
 
@@ -66,23 +67,15 @@ class ViewScorer:
         return [scores[row] for row in range(len(clips))]
 
     def _score_batch(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
-        """Scores clips in memory; those without a finite result are left out, and the others scored again."""
-        if not clips:
-            return []
-        batch = collate(list(clips)).to(self.encoder.device)
-        try:
-            with self.encoder.precision.autocast():
-                inputs = batch.inputs(self.encoder.mean, self.encoder.std)
-                logits = self.model(inputs, batch.positions, batch.mask)  # (B, K)
-        except NotFiniteError as error:
-            if not error.clips:
-                raise
-            kept = [row for row in range(len(clips)) if row not in error.clips]
-            scores: list[ViewScores] = [error] * len(clips)
-            for row, result in zip(kept, self._score_batch([clips[row] for row in kept]), strict=True):
-                scores[row] = result
-            return scores
-        return self._activated(logits)
+        """Scores clips in memory; those without a finite result have the error of the model."""
+        encoder = self.encoder
+        batch = collate(list(clips)).to(encoder.device)
+        found = compute_logits(
+            self.model, batch, mean=encoder.mean, std=encoder.std, precision=encoder.precision
+        )
+        scores: dict[int, ViewScores] = {**found.errors}
+        scores.update(zip(found.rows, self._activated(found.logits), strict=True))
+        return [scores[row] for row in range(len(clips))]
 
     def _score_streamed(self, clip: StreamedClip) -> ViewScores:
         try:
