@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from slowfast.datasets.clip import BrokenVideo
-from slowfast.engine.class_intervals import class_intervals
+from slowfast.engine.testing.class_intervals import class_intervals
 from slowfast.errors import DataError
 from slowfast.metrics import (
     BOOTSTRAP_SAMPLES,

@@ -32,7 +32,9 @@ def test_a_page_with_its_files(
     values = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     assert values["explained_class"] == "still"
     assert len(values["top_frames"]) <= 2
-    assert explain_on_cpu([str(published), str(videos / "06.mp4"), *options]) == 0, "it replaces its own files"
+    assert explain_on_cpu([str(published), str(videos / "06.mp4"), *options]) == 0, (
+        "it replaces its own files"
+    )
 
 
 @pytest.mark.parametrize("suffix", [".json", ".png"])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slowfast.engine import class_intervals as module
-from slowfast.engine.class_intervals import class_intervals
+from slowfast.engine.testing import class_intervals as module
+from slowfast.engine.testing.class_intervals import class_intervals
 from slowfast.metrics import balanced_accuracy, bootstrap_interval, confusion_matrix, macro_f1
 
 
