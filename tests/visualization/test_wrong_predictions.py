@@ -100,7 +100,7 @@ def test_a_run_shows_what_its_test_predicts_wrongly(colour_videos: Path, tmp_pat
     found = images_of(tmp_path / "runs-kinetics")
     assert sum(map(len, found.values())) == wrong.sum()
     assert set(found) == {
-        f"Incorrectly classified videos./true {true}/predicted {predicted}"
+        f"Incorrectly classified videos./true class {true}/predicted class {predicted}"
         for true, predicted in zip(predictions.labels[wrong], predictions.predicted[wrong], strict=True)
     }
 

@@ -273,9 +273,8 @@ def test_a_worker_that_takes_too_long_or_dies_is_replaced(
         waiting = clients.submit(server.send, content)
         wait_for(lambda: server.files() != [])
         os.kill(second, signal.SIGKILL)
-        assert (
-            waiting.result().status_code == 200
-        )  # by a third process, since the second did not take the video
+        # By a third process, since the second took no video.
+        assert waiting.result().status_code == 200
     assert pool.num_replaced == before + 2
     wait_for(lambda: health(server)["status"] == "ok")  # without a request
     assert server.send(content).status_code == 200

@@ -117,7 +117,7 @@ def test_a_process_that_ends_before_every_job_is_not_available(
         raise BrokenPipeError
 
     monkeypatch.setattr(Connection, "send", refuse)
-    with pytest.raises(WorkerUnavailable, match="ended before it received a video"):
+    with pytest.raises(WorkerUnavailable, match="ended before it took a video"):
         worker.run(job, SECONDS)
     assert worker.num_replaced == 2
 
