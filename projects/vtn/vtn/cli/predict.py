@@ -161,13 +161,13 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         type=positive_integer,
         default=8,
         metavar="N",
-        help="views scored together (default: 8)",
+        help="views scored together (default: 8); without effect with --window",
     )
     group.add_argument(
         "--workers",
         type=positive_integer,
         metavar="N",
-        help="videos decoded at the same time (default: 1 to 4)",
+        help="videos decoded at the same time (default: 1 to 4; with --window 1)",
     )
 
 

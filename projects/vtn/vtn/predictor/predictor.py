@@ -163,7 +163,7 @@ class Predictor(ExplainsVideos):
             videos: as for :meth:`__call__`; may be an iterator without an end.
             window_seconds: also score windows of this length. The frames of the video and of its windows are
                 then those at ``fps``, by default at the frame rate of the clips that the model was trained
-                with.
+                with. Videos are then decoded and scored one after another.
             stride_seconds: from the start of a window to the start of the next; None: ``window_seconds``.
 
         Raises:
