@@ -5,7 +5,6 @@ T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from slowfast.distributed.host import usable_cores
 from slowfast.errors import DecodeError, InputError
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
@@ -114,7 +114,7 @@ class Predictor(ExplainsVideos):
         self.class_names = prepared.class_names
         self._cfg, self._plan = prepared.cfg, prepared.plan
         self._features, self._scorer = prepared.features, prepared.scorer
-        self._workers = workers or min(4, os.cpu_count() or 1)
+        self._workers = workers or min(4, usable_cores())
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
 
     def __call__(
