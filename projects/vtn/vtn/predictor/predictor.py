@@ -5,6 +5,7 @@ T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from slowfast.errors import ModelError
 from slowfast.features.cache import describe_differences
 from tests.support.tiny_clips import randomize, save
-from vtn.arguments.groups import BackboneConfig
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.base import Backbone
 from vtn.backbones.build import build_backbone
 from vtn.backbones.frames.backbone_model import BackboneModel
