@@ -4,13 +4,16 @@ Two rules, as no content is read:
 
 - An extraction takes a source for another one if anything differs, also the time of the last change alone.
 - A reader refuses features only if the source holds other data for certain, by its size: a data set that was
-  copied to another disk has other times.
+  copied to another disk has other times. Of a folder it compares the names and the size of the first image,
+  since each file that is looked at is a request to a network disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +56,27 @@ def find_change(path: str | Path, recorded: Any) -> str:
     if not isinstance(recorded, dict):
         return ""
     try:
-        found = {"bytes": path.size} if isinstance(path, TarMember) else describe_source(path)
+        found = _glance(path)
     except OSError:
         return ""
     if ("images" in recorded) != ("images" in found):
         return ""  # a folder that an earlier version recorded, or other features of the same name
-    for key in ("images", "bytes"):
-        if key in recorded and recorded[key] != found[key]:
-            return f"it has {found[key]} {key}, and had {recorded[key]}"
-    return "its images have other names" if recorded.get("names") != found.get("names") else ""
+    if recorded.get("images") == found.get("images") and recorded.get("names") != found.get("names"):
+        return "its images have other names"
+    for key, unit in (("images", "images"), ("first_bytes", "bytes in its first image"), ("bytes", "bytes")):
+        if key in recorded and key in found and recorded[key] != found[key]:
+            return f"it has {found[key]} {unit}, and had {recorded[key]}"
+    return ""
+
+
+def _glance(path: str | Path) -> dict[str, Any]:
+    """Returns what tells sources apart and costs little: of a folder, one file is looked at, not each."""
+    if isinstance(path, TarMember):
+        return {"bytes": path.size}
+    if not os.path.isdir(path):
+        return _describe_entry(path)
+    images = _list_images(path)
+    return {**_describe_names(images), "first_bytes": images[0].stat().st_size if images else 0}
 
 
 def _describe_entry(path: str | Path) -> dict[str, Any]:
@@ -71,14 +86,27 @@ def _describe_entry(path: str | Path) -> dict[str, Any]:
 
 
 def _describe_images(folder: str | Path) -> dict[str, Any]:
-    """Returns number, bytes, a hash of the names and the newest change of all images of a folder."""
-    with os.scandir(folder) as entries:
-        images = sorted((e.name, e.stat()) for e in entries if is_image(e.name) and e.is_file())
-    names = "\0".join(name for name, _ in images).encode(errors="surrogateescape")
+    """Returns number, names, bytes and the newest change of all images of a folder."""
+    images = _list_images(folder)
+    found = [image.stat() for image in images]
     return {
         "name": Path(folder).name,
-        "images": len(images),
-        "bytes": sum(status.st_size for _, status in images),
-        "names": hashlib.blake2b(names, digest_size=8).hexdigest(),
-        "mtime_ns": max((status.st_mtime_ns for _, status in images), default=0),
+        **_describe_names(images),
+        "first_bytes": found[0].st_size if found else 0,
+        "bytes": sum(status.st_size for status in found),
+        "mtime_ns": max((status.st_mtime_ns for status in found), default=0),
     }
+
+
+def _list_images(folder: str | Path) -> list[os.DirEntry[str]]:
+    """Returns the images of a folder in the order of their names."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            (entry for entry in entries if is_image(entry.name) and entry.is_file()), key=attrgetter("name")
+        )
+
+
+def _describe_names(images: Sequence[os.DirEntry[str]]) -> dict[str, Any]:
+    """Returns the number of images and a hash of their names."""
+    names = "\0".join(image.name for image in images).encode(errors="surrogateescape")
+    return {"images": len(images), "names": hashlib.blake2b(names, digest_size=8).hexdigest()}

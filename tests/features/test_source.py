@@ -31,7 +31,8 @@ def remove_image(folder: Path) -> None:
 
 
 def overwrite_in_place(folder: Path) -> None:
-    (folder / "img_1.jpg").write_bytes(bytes(99))
+    for image in folder.iterdir():
+        image.write_bytes(bytes(99))
 
 
 def exchange_names(folder: Path) -> None:
@@ -43,7 +44,7 @@ def exchange_names(folder: Path) -> None:
     [
         (add_image, "it has 4 images, and had 3"),
         (remove_image, "it has 2 images, and had 3"),
-        (overwrite_in_place, "it has 121 bytes, and had 33"),
+        (overwrite_in_place, "it has 99 bytes in its first image, and had 10"),
         (exchange_names, "its images have other names"),
     ],
 )
@@ -55,6 +56,15 @@ def test_a_changed_folder_of_images_is_another_source(
     change(folder)
     assert not is_same_source(folder, recorded)
     assert find_change(folder, recorded).startswith(said)
+
+
+def test_a_reader_looks_at_one_image_of_a_folder(tmp_path: Path) -> None:
+    """On a network disk each file that is looked at is a request; the extraction looks at all of them."""
+    folder = make_folder(tmp_path / "video")
+    recorded = describe_source(folder)
+    (folder / "img_1.jpg").write_bytes(bytes(99))
+    assert find_change(folder, recorded) == ""
+    assert not is_same_source(folder, recorded)
 
 
 def test_images_overwritten_by_others_of_one_size_are_extracted_again(tmp_path: Path) -> None:
