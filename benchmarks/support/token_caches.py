@@ -19,7 +19,7 @@ from benchmarks.measure import Timing, ratio, time_interleaved
 from slowfast.datasets.views.view_reader import ClipViews, Scheme, WholeVideoViews
 from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
 from slowfast.features.reader import CacheReader
-from slowfast.features.row_times import RowTimes
+from slowfast.features.row_times import RowTimes, write_table
 from slowfast.features.storage import FeatureFile
 from slowfast.video.frame_times import FrameTimes
 
@@ -83,7 +83,7 @@ def write_cache(folder: Path, row_shape: tuple[int, int], megabytes: int) -> Tok
             features.append(rows)
         target = times_path(str(folder), Path(path).name)
         target.parent.mkdir(exist_ok=True)
-        RowTimes(times, np.arange(ROWS)).write(target, ROWS)
+        write_table(target, RowTimes(times, np.arange(ROWS)).table(ROWS))
     return cache
 
 

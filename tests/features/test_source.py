@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slowfast.features.source import describe_source, find_change, is_same_source
@@ -115,6 +115,7 @@ def test_records_of_earlier_versions_are_understood(tmp_path: Path) -> None:
         assert find_change(folder, nothing) == ""
 
 
+@settings(deadline=None)  # the first call makes the folder of the test
 @given(before=st.integers(0, 50), after=st.integers(0, 50))
 def test_a_file_has_changed_where_its_size_has(
     tmp_path_factory: pytest.TempPathFactory, before: int, after: int

@@ -68,7 +68,8 @@ def test_no_process_is_left_when_the_caller_stops() -> None:
 
 def test_ctrl_c_during_the_imports_of_the_server_prints_one_line(tmp_path: Path) -> None:
     """Ctrl-C goes to all processes of the terminal, the server of processes among them."""
-    (tmp_path / "a.mp4").write_bytes(b"no video")
+    for number in range(200):  # more than are scanned within a moment
+        (tmp_path / f"{number}.mp4").write_bytes(b"no video")
     command = [sys.executable, "-m", "slowfast.cli.main", "prepare", "scan", str(tmp_path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -25,7 +25,8 @@ PLAIN = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def figures_of(folder: Path) -> list[Image.Image]:
-    events = EventAccumulator(str(folder), size_guidance={"images": 0})
+    # Files of one second are read in the order of their names, 10 before 9: no file must hide another.
+    events = EventAccumulator(str(folder), size_guidance={"images": 0}, purge_orphaned_data=False)
     events.Reload()
     if "Model Visualization" not in events.Tags()["images"]:
         return []

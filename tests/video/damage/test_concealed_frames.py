@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from slowfast.video import container
+from slowfast import log
 from slowfast.video.decoding import decode, open_video
 from tests.support.videos import write_video
 
@@ -18,7 +19,7 @@ FRAMES, GROUP, DAMAGED = 24, 12, 17
 
 @pytest.fixture(autouse=True)
 def nothing_logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container, "_logged", set())
+    monkeypatch.setattr(log, "_logged", defaultdict(set))
 
 
 def noise(count: int) -> list[np.ndarray]:

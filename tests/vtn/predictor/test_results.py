@@ -238,7 +238,7 @@ def test_errors_of_other_kinds(error: Exception, reason: str) -> None:
 def test_the_guide_names_the_reasons_of_the_code() -> None:
     root = Path(__file__).parents[3]
     guide = (root / "GETTING_STARTED.md").read_text(encoding="utf-8")
-    (paragraph,) = re.findall(r"`reason` is for programs: .*?are the others", guide, re.DOTALL)
+    (paragraph,) = re.findall(r"`reason` is for programs: .*?are the\s+others", guide, re.DOTALL)
     documented = set(re.findall(r"`([a-z ]+)`", paragraph)) - {"reason"}
     code = "".join(path.read_text(encoding="utf-8") for path in (root / "slowfast" / "video").rglob("*.py"))
     used = set(re.findall(r"DecodeError\(\s*[^,]+,\s*\"([a-z ]+)\"", code))
