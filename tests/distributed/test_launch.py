@@ -103,9 +103,10 @@ def does_not_stop(rank: int) -> int:
 
 
 def test_a_second_ctrl_c_ends_all_processes() -> None:
+    others = set(multiprocessing.active_children())
     with pytest.raises(KeyboardInterrupt):
         launch(does_not_stop, 1, ())
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= others
 
 
 def is_interrupted_early(rank: int) -> int:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,13 @@ def test_ctrl_c_during_the_imports_of_the_server_prints_one_line(tmp_path: Path)
         (tmp_path / f"{number}.mp4").write_bytes(b"no video")
     command = [sys.executable, "-m", "slowfast.cli.main", "prepare", "scan", str(tmp_path)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell starts jobs in the background with SIGINT ignored, which processes inherit.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 60
         while not _has_server(process.pid) and process.poll() is None and time.monotonic() < deadline:

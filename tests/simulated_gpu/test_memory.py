@@ -86,9 +86,11 @@ def test_memory_of_a_failed_trial_is_free_before_the_next_one(
 
 
 def test_folded_norms_are_compared_in_float32(gpu: torch.device) -> None:
-    """In TensorFloat32, the default for convolutions, the comparison would fail, and nothing be folded."""
+    """In TensorFloat32 the comparison would fail, and nothing be folded."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval().to(gpu)
     sample = torch.randn(2, 3, 8, 8).to(gpu)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
     allowed: list[tuple[str, bool]] = []
 
     def run() -> Tensor:
@@ -98,7 +100,7 @@ def test_folded_norms_are_compared_in_float32(gpu: torch.device) -> None:
     run()
     assert fold_batch_norms(network, run) == 1
     run()
-    assert allowed[0] == allowed[-1] == ("highest", True)  # torch's defaults
+    assert allowed[0] == allowed[-1] == ("high", True)
     assert set(allowed[1:-1]) == {("highest", False)}
 
 
