@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 FRAMES = 40
+X264_OPEN = "open-gop=1:keyint=12:b-adapt=0:scenecut=0"
 X265 = "log-level=none:bframes=3:keyint=12"
 ENCODINGS = {
     "h264.mp4": {"codec": "libx264"},
@@ -17,16 +18,8 @@ ENCODINGS = {
     "h264-b.ts": {"codec": "libx264", "bf": "3"},
     "h264-b.flv": {"codec": "libx264", "bf": "3"},
     "h264-b.avi": {"codec": "libx264", "bf": "3"},
-    "h264-open.mp4": {
-        "codec": "libx264",
-        "bf": "2",
-        "x264-params": "open-gop=1:keyint=12:b-adapt=0:scenecut=0",
-    },
-    "h264-open.mkv": {
-        "codec": "libx264",
-        "bf": "2",
-        "x264-params": "open-gop=1:keyint=12:b-adapt=0:scenecut=0",
-    },
+    "h264-open.mp4": {"codec": "libx264", "bf": "2", "x264-params": X264_OPEN},
+    "h264-open.mkv": {"codec": "libx264", "bf": "2", "x264-params": X264_OPEN},
     "h264-444.mp4": {"codec": "libx264", "pix_fmt": "yuv444p"},
     "h264-10bit.mp4": {"codec": "libx264", "pix_fmt": "yuv422p10le"},
     "hevc.mp4": {"codec": "libx265", "x265-params": X265},

@@ -65,11 +65,36 @@ def fetch(load: Callable[[], T], *, backbone: str, remedy: str, hub_name: str = 
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def cached_download(url: str) -> str:
-    """Returns the path of torch's copy of a file that was downloaded; empty without one."""
+def download_path(url: str) -> Path:
+    """Returns the path at which torch keeps its copy of a file that is downloaded."""
     import torch
 
-    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    return Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+
+
+def download_once(url: str, *, backbone: str, remedy: str, progress: bool) -> Path:
+    """Returns the path of torch's copy of a file, which is downloaded unless it is there.
+
+    Args:
+        backbone, remedy: see :func:`fetch`.
+        progress: show torch's progress bar.
+    """
+    import torch
+
+    path = download_path(url)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fetch(
+            lambda: torch.hub.download_url_to_file(url, str(path), progress=progress),
+            backbone=backbone,
+            remedy=remedy,
+        )
+    return path
+
+
+def cached_download(url: str) -> str:
+    """Returns the path of torch's copy of a file that was downloaded; empty without one."""
+    path = download_path(url)
     return str(path) if path.is_file() else ""
 
 

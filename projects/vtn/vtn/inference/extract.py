@@ -155,7 +155,7 @@ def extract_video_features(
         Interrupted: after a signal; the message states what is kept.
     """
     encoder = build_encoder(model, view, channels)
-    with open_video(str(video_path), threads=min(DECODING_THREADS, torch.get_num_threads())) as video:
+    with open_video(str(video_path), threads=decoding_threads()) as video:
         (features,) = extract_crops(
             encoder,
             video,
@@ -167,6 +167,11 @@ def extract_video_features(
             interrupt=interrupt,
         )
     return features
+
+
+def decoding_threads() -> int:
+    """Returns the number of threads that decode one video."""
+    return min(DECODING_THREADS, torch.get_num_threads())
 
 
 def build_encoder(model: FrameModel, view: FrameView, channels: str = "RGB") -> FrameEncoder:

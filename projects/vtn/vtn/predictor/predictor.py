@@ -17,6 +17,7 @@ import torch
 
 from slowfast.distributed.host import usable_cores
 from slowfast.errors import DecodeError, InputError
+from slowfast.models.precision import DTYPES
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import DECODING_THREADS
@@ -27,7 +28,7 @@ from vtn.inference.windows import Timeline, score_video, score_windows, window_l
 from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
-from vtn.predictor.prepared import PRECISIONS, prepare_model
+from vtn.predictor.prepared import prepare_model
 from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.texts import describe_failure, failure_reason
@@ -98,8 +99,8 @@ class Predictor(ExplainsVideos):
         batch_size: int = 8,
         workers: int | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise InputError(f"precision = {precision!r}: must be one of {', '.join(PRECISIONS)}")
+        if precision not in DTYPES:
+            raise InputError(f"precision = {precision!r}: must be one of {', '.join(DTYPES)}")
         if batch_size < 1 or (workers is not None and workers < 1):
             raise InputError(f"batch_size = {batch_size}, workers = {workers}: must be 1 or more")
         model: Any = source

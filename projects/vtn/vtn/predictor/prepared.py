@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from slowfast.distributed.device import choose_device
 from slowfast.errors import InputError, first_line
 from slowfast.models.frame_encoder import FrameEncoder
-from slowfast.models.precision import Precision
+from slowfast.models.precision import DTYPES, Precision
 from vtn.arguments.evaluation import build_evaluation_config
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
@@ -21,8 +21,6 @@ from vtn.inference.feature_pass import FeaturePass
 from vtn.predictor.scoring import ViewScorer
 from vtn.predictor.texts import safe_names
 from vtn.predictor.views import ViewPlan, build_view_plan
-
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,8 @@ def prepare_model(
     class_names = safe_names(model.class_names, model.num_classes)
     cfg = build_evaluation_config(model.evaluation, model, source=name)
     plan = build_view_plan(cfg, model, views=views, fps=fps)
-    dtype = None if precision == "float32" else getattr(torch, precision)
     mean, std = tuple(model.frame_mean), tuple(model.frame_std)
-    encoder = FrameEncoder(model, mean, std, place, Precision(place.type, dtype))
+    encoder = FrameEncoder(model, mean, std, place, Precision(place.type, DTYPES[precision]))
     # Views come in the order of channels that the model takes, other frames in RGB.
     features = FeaturePass(
         replace(encoder, channels=plan.channels),

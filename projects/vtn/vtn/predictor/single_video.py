@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.weights import load_model_weights
@@ -34,10 +33,10 @@ from slowfast.solver.ema import evaluates_average
 from slowfast.video.decoding import open_video
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import (
-    DECODING_THREADS,
     FrameView,
     build_encoder,
     build_frame_view,
+    decoding_threads,
     describe_features,
     extract_crops,
     extract_video_features,
@@ -178,7 +177,7 @@ class _VideoScorer:
             for crop in self.view.crops(views.crops)
         }
         encoder = build_encoder(self.model, self.view, self.plan.channels)
-        with naming_file(path), open_video(video, threads=_threads()) as opened:
+        with naming_file(path), open_video(video, threads=decoding_threads()) as opened:
             source, indices = describe_features(encoder, video), self.plan.frames(opened.times)
             if not np.array_equal(indices, self.view.frames(opened.times)):  # perhaps as many, but others
                 count = self.cfg.TRAIN.EVAL_NUM_FRAMES or "all"
@@ -199,7 +198,7 @@ class _VideoScorer:
         logger.info(
             "the scores of %s are merged, as in the test; features are not kept", views.text or "1 clip"
         )
-        read = self.plan.read(FileSource(video, video), _threads())
+        read = self.plan.read(FileSource(video, video), decoding_threads())
         # The clips are in the order of channels that the model takes.
         scorer = ViewScorer(self.model, build_encoder(self.model, self.view), self.cfg.MODEL.HEAD_ACT)
         found: list[np.ndarray] = []
@@ -255,10 +254,6 @@ class _VideoScorer:
             timeline=timeline,
             views=views,
         )
-
-
-def _threads() -> int:
-    return min(DECODING_THREADS, torch.get_num_threads())
 
 
 def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel, list[str]]:

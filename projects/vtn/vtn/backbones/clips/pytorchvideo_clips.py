@@ -13,7 +13,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -34,7 +34,7 @@ from vtn.backbones.clips.pytorchvideo_encoders import (
     drop_head,
 )
 from vtn.backbones.maps.feature_map import meta_copy, own_map
-from vtn.backbones.published import cached_download, fetch
+from vtn.backbones.published import cached_download, download_once, download_path
 from vtn.backbones.weight_files import load_backbone_weights
 
 FRAME_RATE = 30.0
@@ -263,11 +263,8 @@ def _load_published(name: str, backbone: Backbone, options: Mapping[str, Any]) -
     pytorchvideo's own loading may run code that a file contains; here only tensors are read.
     """
     url = published_url(name)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        download: Callable[[], None] = lambda: torch.hub.download_url_to_file(url, str(path))  # noqa: E731
-        fetch(download, backbone=f"pytorchvideo:{name}", remedy=_remedy(url, path.parent))
+    remedy = _remedy(url, download_path(url).parent)
+    path = download_once(url, backbone=f"pytorchvideo:{name}", remedy=remedy, progress=True)
     try:
         load_backbone_weights(backbone, path)
     except CheckpointError as error:

@@ -15,7 +15,7 @@ from torch import nn
 
 from slowfast.errors import ModelError
 from vtn.backbones.base import BACKBONE_REGISTRY, backbone_from_attributes
-from vtn.backbones.published import fetch
+from vtn.backbones.published import download_once
 from vtn.backbones.weight_files import load_backbone_weights
 
 _URL = "https://dl.fbaipublicfiles.com/vjepa2"
@@ -90,22 +90,16 @@ def published_url(name: str) -> str:
 
 def _download(name: str) -> Path:
     """Returns the path of Meta's weights, after downloading them into torch's cache if they are not there."""
-    import torch
-
     url = published_url(name)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / SIZES[name].file
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fetch(
-            lambda: torch.hub.download_url_to_file(url, str(path), progress=False),
-            backbone=name,
-            remedy=(
-                f"On a machine with internet access download\n  {url}\ncopy it to this machine, and set "
-                "VTN.BACKBONE.CHECKPOINT to its path. VTN.BACKBONE.PRETRAINED False starts from random "
-                "weights."
-            ),
-        )
-    return path
+    return download_once(
+        url,
+        backbone=name,
+        remedy=(
+            f"On a machine with internet access download\n  {url}\ncopy it to this machine, and set "
+            "VTN.BACKBONE.CHECKPOINT to its path. VTN.BACKBONE.PRETRAINED False starts from random weights."
+        ),
+        progress=False,
+    )
 
 
 def _factory(name: str) -> Callable[..., nn.Module]:

@@ -122,7 +122,7 @@ class TestWeights:
     ) -> None:
         (whole, _), urls = small_pair("slow_r50"), []
 
-        def download(url: str, path: str) -> None:
+        def download(url: str, path: str, **_: object) -> None:
             urls.append(url)
             torch.save({"model_state": whole.state_dict()}, path)
 
@@ -138,7 +138,7 @@ class TestWeights:
     def test_without_a_network_the_error_names_the_file_and_its_folder(
         self, hub_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def offline(*_: object) -> None:
+        def offline(*_: object, **__: object) -> None:
             raise urllib.error.URLError("no route")
 
         monkeypatch.setattr("torch.hub.download_url_to_file", offline)
