@@ -49,6 +49,11 @@ SMALL_VTN = (
     "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.CLIP_GRAD_L2NORM", 1.0, "TRAIN.EVAL_FULL_VIDEO", True,
     "TEST.ENABLE", False, "TEST.NUM_ENSEMBLE_VIEWS", 1, "LOG_MODEL_INFO", False,
 )  # fmt: skip
+# Further changes, to a backbone whose programs start without timm and the compiler of torch.
+SHALLOW = (
+    "VTN.BACKBONE.NAME", "shallow_conv",
+    "VTN.BACKBONE.ARGS", {"image_size": 32, "width": 4, "feature_dim": 24},
+)  # fmt: skip
 NO_DROPOUT = (
     "MODEL.DROPOUT_RATE", 0.0, "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB", 0.0,
     "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB", 0.0,

@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from tests.support.serving.running import LIMITS, Running, wait_for
+from tests.support.tiny_models import SHALLOW, publish_tiny
 from tests.support.videos import write_csv, write_video
 from vtn.serving.app import create_app
 from vtn.serving.messages import ModelSource
@@ -18,6 +19,12 @@ from vtn.serving.protection import LOOPBACK_NAMES
 from vtn.serving.service import Service
 from vtn.serving.uploads import UploadFolder
 from vtn.serving.worker_pool import WorkerPool
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that ``vtn publish`` writes, of a tiny VTN that a worker process loads in the least time."""
+    return publish_tiny(tmp_path_factory.mktemp("published"), *SHALLOW)
 
 
 @pytest.fixture(scope="session")

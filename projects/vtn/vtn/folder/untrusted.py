@@ -8,10 +8,8 @@ the memory.
 from __future__ import annotations
 
 import tempfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,9 @@ import yaml
 from fvcore.common.config import CfgNode
 from safetensors import safe_open
 from torch import Tensor
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
 
 from slowfast.config import load_config
-from slowfast.errors import CheckpointError, ConfigError, SlowFastError, first_line
+from slowfast.errors import CheckpointError, ConfigError, first_line
 from vtn.arguments.evaluation import EVALUATION_KEYS
 from vtn.backbones.base import BACKBONE_REGISTRY
 
@@ -55,8 +49,6 @@ _LOADING_ARGUMENTS = frozenset(
 )
 # No width, number of layers, or other size of a network is larger; libraries make lists of some of them.
 _LARGEST_SIZE = 1 << 17
-_MOST_TIMES = 4  # the size of a model, compared with its file
-_FREE_NUMBERS, _FREE_WEIGHTS = 1 << 20, 1024
 
 
 def read_config_text(
@@ -236,52 +228,3 @@ def check_numbers(groups: Mapping[str, Any], *, source: str) -> None:
                     f"{source}: {key} = {value!r}: must be {_LARGEST_SIZE:,} or less, since it is a size of "
                     "the network"
                 )
-
-
-def check_size(build: Callable[[], object], stored: tuple[int, int], *, source: str) -> None:
-    """Builds a model without memory for its weights, and refuses one that is far larger than its file.
-
-    Args:
-        build: builds the model that the file describes.
-        stored: number of weights in the file, and number of their values.
-        source: the file, for messages.
-
-    Raises:
-        CheckpointError: as soon as the model has more than four times the weights of the file.
-    """
-    most_weights, most_values = (_MOST_TIMES * count for count in stored)
-    try:
-        with _limited(most_weights, most_values, source), torch.device("meta"):
-            build()
-    except SlowFastError:
-        raise
-    except Exception:  # some networks need memory while they are built; each weight is counted then, too
-        with _limited(most_weights, most_values, source):
-            build()
-
-
-@contextmanager
-def _limited(most_weights: int, most_values: int, source: str) -> Iterator[None]:
-    """Ends the building of a model in this thread once it has more weights, or values in them."""
-    thread, weights, values = threading.get_ident(), 0, 0
-
-    def count(module: object, name: str, tensor: Tensor | None) -> None:
-        nonlocal weights, values
-        if tensor is None or threading.get_ident() != thread:
-            return
-        weights, values = weights + 1, values + tensor.numel()
-        if weights > most_weights + _FREE_WEIGHTS or values > most_values + _FREE_NUMBERS:
-            raise CheckpointError(
-                f"{source}: its configuration describes a model of more than {values:,} values in "
-                f"{weights:,} weights, but the file has far fewer; the two do not belong together"
-            )
-
-    handles = [
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

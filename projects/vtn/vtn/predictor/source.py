@@ -26,17 +26,18 @@ from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.backbones.frames.trial import without_training
 from vtn.backbones.hub_access import hub_access
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
 from vtn.factory import find_model_class, load_checkpoint
 from vtn.folder.entries import NEEDED_ENTRIES
+from vtn.folder.model_size import check_size
 from vtn.folder.untrusted import (
     NOTHING_TO_RUN,
     check_archive,
     check_backbone,
     check_numbers,
-    check_size,
     count_safetensors,
     count_stored,
     read_config_text,
@@ -77,6 +78,13 @@ def load_source(
             raise InputError(f"{source}: is an exported model, which takes no --cfg, --imports or --backbone")
         return load_exported(path, trust_code=trust_code)
     import_user_modules(imports)
+    with without_training():
+        return _load_trained(source, config, backbone)
+
+
+def _load_trained(source: str | Path, config: str | Path, backbone: str) -> Any:
+    """Returns the model of a folder, checkpoint or name on the hub."""
+    path = Path(source)
     if path.is_dir():
         return _load_folder(path, path / CONFIG_NAME, path / SAFETENSORS_SINGLE_FILE, config, backbone)
     if path.is_file():

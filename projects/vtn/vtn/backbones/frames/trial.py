@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,21 @@ from torch import Tensor, nn
 from vtn.backbones.maps.feature_map import meta_copy
 
 ReadFeatures = Callable[[nn.Module, Tensor], Tensor]
+
+_TRAINS = ContextVar("_TRAINS", default=True)
+
+
+@contextmanager
+def without_training() -> Iterator[None]:
+    """Leaves out the search for parameters without influence, which matters to training alone.
+
+    Convolutions and norms on the meta device let torch import its compiler and sympy: a second and 150 MB.
+    """
+    token = _TRAINS.set(False)
+    try:
+        yield
+    finally:
+        _TRAINS.reset(token)
 
 
 def runs(network: nn.Module, compute: ReadFeatures, size: Sequence[int]) -> bool:
@@ -25,12 +42,14 @@ def runs(network: nn.Module, compute: ReadFeatures, size: Sequence[int]) -> bool
 def unused_parameters(network: nn.Module, compute: ReadFeatures, size: Sequence[int]) -> set[str]:
     """Returns the names of the parameters, frozen ones included, that have no influence on the features.
 
-    The result is empty for a network that does not run on the meta device.
+    The result is empty for a network that does not run on the meta device, and in :func:`without_training`.
 
     Args:
         compute: maps (network, images (1, 3, H, W), or a clip) to features.
         size: (H, W) of the image in pixels, or (t, H, W) of a clip.
     """
+    if not _TRAINS.get():
+        return set()
     try:
         trial = meta_copy(network)
         weights = {name: weight for name, weight in trial.named_parameters() if weight.is_floating_point()}
