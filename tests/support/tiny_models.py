@@ -21,6 +21,7 @@ from slowfast.video.frame_times import FrameTimes
 from tests.support.configs import load_changed
 from tests.support.tiny import tiny_config
 from vtn import VTN, AttentiveProbe, BackboneConfig, EncoderConfig, FrameAverage, HeadConfig
+from vtn.backbones.frames.trial import without_training
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.publishing.publish import publish
@@ -116,7 +117,8 @@ CLASS_NAMES = ("left", "right", "still")
 
 def trained_checkpoint(cfg: CfgNode, folder: Path) -> Path:
     """Writes a checkpoint of a model of three classes, as a training run does; returns its path."""
-    model: Any = with_large_weights(build_model(cfg, fetch_weights=False))
+    with without_training():
+        model: Any = with_large_weights(build_model(cfg, fetch_weights=False))
     with torch.no_grad():
         head = model.mlp_head[-1] if hasattr(model, "mlp_head") else model.classifier
         head.weight.mul_(5)  # so that videos have different scores

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
@@ -19,7 +19,7 @@ from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.build import build_backbone
 from vtn.backbones.frames import token_reader
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
-from vtn.backbones.maps.feature_map import FeatureMap, grid_of
+from vtn.backbones.maps.feature_map import FeatureMap, grid_of, without_influence
 from vtn.backbones.maps.token_grid import TokenGrid, average_cells
 
 
@@ -225,3 +225,44 @@ def test_pooling_and_a_grid_exclude_each_other() -> None:
         with pytest.raises(ModelError, match="must be rows and columns"):
             BackboneConfig(tokens=wrong)
     assert token_grid(BackboneConfig(tokens=[3, 2], class_token=True)).num_tokens == 7
+
+
+class _Stopped(torch.autograd.Function):
+    """Passes its input on, and no gradient back."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> None:
+        return None
+
+
+@given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)), max_size=8))
+@settings(deadline=None, max_examples=40)
+def test_weights_without_influence_are_those_without_gradient(steps: list[tuple[int, int, int]]) -> None:
+    """Programs on four values: sums, products, halves, copies without gradient, functions that stop it."""
+    weights = {f"w{i}": torch.ones(4, device="meta", requires_grad=True) for i in range(4)}
+    values: list[Tensor] = list(weights.values())
+    for target, source, kind in steps:
+        a, b = values[target], values[source]
+        split = torch.cat([a.chunk(2)[0], b.chunk(2)[1]])
+        values[target] = (a + b, a * b, split, b.detach(), a + _Stopped.apply(b))[kind]
+    total = values[0].sum()
+    if total.requires_grad:
+        gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True, retain_graph=True)
+        expected = [name for name, found in zip(weights, gradients, strict=True) if found is None]
+    else:
+        expected = list(weights)
+    assert without_influence(total, weights) == expected
+
+
+def test_weights_in_a_function_that_recomputes_are_not_taken_for_unused() -> None:
+    weights = {"inside": torch.ones(4, requires_grad=True), "before": torch.ones(4, requires_grad=True)}
+    inside = weights["inside"]
+    total = torch.utils.checkpoint.checkpoint(
+        lambda x: x * inside, weights["before"], use_reentrant=True
+    ).sum()
+    with pytest.raises(RuntimeError, match="compatible"):
+        without_influence(total, weights)

@@ -31,6 +31,7 @@ from slowfast.models.frame_format import adopt_frame_format
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
 from slowfast.solver.ema import evaluates_average
 from slowfast.video.decoding import open_video
+from vtn.backbones.frames.trial import without_training
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import (
     FrameView,
@@ -263,7 +264,8 @@ def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel,
         ConfigError: where the model does not encode single frames.
         CheckpointError: where the weights cannot be loaded.
     """
-    model = build_model(cfg, fetch_weights=False)
+    with without_training():
+        model = build_model(cfg, fetch_weights=False)
     if not isinstance(model, FrameModel):
         raise ConfigError(
             f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must encode single frames; use VTN, FrameAverage "

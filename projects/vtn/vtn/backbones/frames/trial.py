@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from vtn.backbones.maps.feature_map import meta_copy
+from vtn.backbones.maps.feature_map import meta_copy, without_influence
 
 ReadFeatures = Callable[[nn.Module, Tensor], Tensor]
 
@@ -57,10 +57,9 @@ def unused_parameters(network: nn.Module, compute: ReadFeatures, size: Sequence[
             weight.requires_grad_(True)
         with torch.enable_grad():
             features = _compute(trial, compute, size)
-        gradients = torch.autograd.grad(features.sum(), list(weights.values()), allow_unused=True)
+        return set(without_influence(features.sum(), weights)) if features.requires_grad else set()
     except Exception:  # as above
         return set()
-    return {name for name, gradient in zip(weights, gradients, strict=True) if gradient is None}
 
 
 def _compute(trial: nn.Module, compute: ReadFeatures, size: Sequence[int]) -> Tensor:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 
 from slowfast.errors import ModelError
 
@@ -161,14 +162,30 @@ def _try_map(
             total = found.places.sum()
             if class_token and found.class_token is not None:
                 total = total + found.class_token.sum()
-            gradients = (
-                torch.autograd.grad(total, list(learning.values()), allow_unused=True)
-                if total.requires_grad
-                else [None] * len(learning)
-            )
-            unused = tuple(name for name, g in zip(learning, gradients, strict=True) if g is None)
+            unused = tuple(without_influence(total, learning))
     *_, h, w, feature_dim = found.places.shape
     return MapTrial(h, w, feature_dim, found.class_token is not None, unused)
+
+
+def without_influence(total: Tensor, weights: Mapping[str, Tensor]) -> list[str]:
+    """Returns the names of the weights from which a tensor was not computed.
+
+    The graph of the computation is searched: gradients on the meta device take longer than all else.
+    """
+    reached: set[int] = set()
+    pending, visited = [total.grad_fn], {None}
+    while pending:
+        node = pending.pop()
+        if node in visited:
+            continue
+        visited.add(node)
+        if isinstance(node, BackwardCFunction):
+            # A function of Python may pass no gradient on, and one that recomputes hides its weights.
+            gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
+            return [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]
+        reached.add(id(getattr(node, "variable", None)))
+        pending += [following for following, _ in node.next_functions]
+    return [name for name, weight in weights.items() if id(weight) not in reached]
 
 
 def meta_copy(network: nn.Module) -> nn.Module:
