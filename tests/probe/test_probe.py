@@ -25,6 +25,7 @@ from slowfast.probe.report import ProbeReport
 from slowfast.probe.run import ProbeOptions, probe
 from slowfast.probe.tasks import ResultFiles
 from tests.support.probing.feature_files import FPS, WIDTH, write_ordered_videos
+from tests.support.probing.short import short_trainings
 
 GROUP = r"(p\d+)_"
 OPTIONS = ProbeOptions(
@@ -82,7 +83,8 @@ def test_groups_are_those_of_the_lists_where_no_option_names_them(videos: Path, 
         lines = [f"{path},{label},{Path(path).name.split('_')[0]}\n" for path, label in rows]
         (tmp_path / f"{split}.csv").write_text("path,label,group\n" + "".join(lines))
     changes = ("DATA.PATH_TO_DATA_DIR", tmp_path, "DATA.PATH_LABEL_SEPARATOR", ",")
-    search(videos, tmp_path / "output", *changes, group_by="", num_candidates=1, test=False)
+    with short_trainings():
+        search(videos, tmp_path / "output", *changes, group_by="", num_candidates=1, test=False)
     assert json.loads((tmp_path / "output" / "probe.json").read_text())["data"]["groups"] == 20
 
     lines = (tmp_path / "test.csv").read_text().splitlines()
@@ -162,11 +164,12 @@ def test_a_stopped_search_keeps_what_is_finished(
         interrupt.request(signal.SIGINT)
 
     monkeypatch.setattr(ResultFiles, "write", write_and_stop)
-    with pytest.raises(Interrupted):
+    with short_trainings(), pytest.raises(Interrupted):
         probe(cfg, replace(OPTIONS, test=False, num_candidates=1), interrupt)
     assert len(list((tmp_path / "trainings").iterdir())) == 1
     monkeypatch.undo()
-    report = search(videos, tmp_path, test=False, num_candidates=1)
+    with short_trainings():
+        report = search(videos, tmp_path, test=False, num_candidates=1)
     assert report.trainings > 1
     assert len(list((tmp_path / "trainings").iterdir())) == report.trainings + 1
 
@@ -184,20 +187,20 @@ def test_a_folder_with_a_search_of_other_data_is_refused(
 def test_a_folder_with_a_search_of_other_features_is_refused(tmp_path: Path) -> None:
     """Files of other programs say nothing of their origin, so that only their content tells."""
     write_ordered_videos(tmp_path, num_videos=8, test_videos=0)
-    short = ("SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.0)
     fast = {"test": False, "num_candidates": 1}
-    search(tmp_path, tmp_path / "output", *short, **fast)
+    with short_trainings():
+        search(tmp_path, tmp_path / "output", **fast)
     features = np.load(tmp_path / "p3_7.npy")
     features[0, 0] += 1
     np.save(tmp_path / "p3_7.npy", features)
     with pytest.raises(ConfigError, match="its search has other features"):
-        search(tmp_path, tmp_path / "output", *short, **fast)
+        search(tmp_path, tmp_path / "output", **fast)
 
 
 def test_a_second_search_in_the_same_folder_is_refused(videos: Path, tmp_path: Path) -> None:
     """Both would write ``rows.pt``, and the first to end would delete the features of the other."""
     with lock_folder(tmp_path), pytest.raises(FolderInUseError, match="another run is writing there"):
-        search(videos, tmp_path, "SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.0, num_candidates=1)
+        search(videos, tmp_path, num_candidates=1)
 
 
 def test_a_test_list_that_shares_groups_is_refused(videos: Path, tmp_path: Path) -> None:
@@ -236,5 +239,6 @@ def test_a_cache_of_a_random_backbone_is_recognised(colour_videos: Path, tmp_pat
     )  # fmt: skip
     cfg = load_config("PRETRAINED_DEMO", [str(value) for value in own])
     extract_features(cfg, World(), Interrupt(), ExtractionRequest())
-    report = probe(cfg, replace(OPTIONS, group_by="", test=False, num_candidates=1), Interrupt())
+    with short_trainings():
+        report = probe(cfg, replace(OPTIONS, group_by="", test=False, num_candidates=1), Interrupt())
     assert {row.name for row in report.rows} >= {MAJORITY, LINEAR_STATISTICS}

@@ -1,1 +1,1 @@
-"""Features for tests of the search on cached features."""
+"""Features for tests of the search on cached features, and searches of little work."""
