@@ -99,7 +99,8 @@ def test_checkpoints_within_an_epoch_are_written_by_the_clock(
     assert 1 <= len(found) <= 3
     # That of the first epoch, which was written before the validation, stays while it is one of the last two.
     within = [name for name in found if "_step_" in name]
-    assert within and set(found) - set(within) <= {"checkpoint_epoch_00001.pyth"}
+    assert within
+    assert set(found) - set(within) <= {"checkpoint_epoch_00001.pyth"}
     assert run_forked(run, tiny_config(colour_videos, tmp_path)) == 0
     assert_same_end(unbroken, tmp_path)
 
