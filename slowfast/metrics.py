@@ -237,21 +237,42 @@ def accuracy_interval(correct: NDArray[np.bool_], groups: Sequence[str] = ()) ->
     """Returns the fraction of correct videos with Wilson's interval, which is also valid near 0 and 1.
 
     Videos of one group are not independent. Their number is then replaced by that of as many independent
-    videos as give the variance of the fraction over the groups (Korn and Graubard 1998), Σ_g (c_g − n_g p)² /
-    V² for groups of n_g videos, c_g of them correct; without any variance it is the number of groups.
+    videos as give the variance of the fraction over the G groups, times (t_{V−1} / t_{G−1})², which allows
+    for a variance that is estimated from few groups (Korn and Graubard 1998; t are quantiles of Student's
+    distribution). The variance is G / (G − 1) Σ_g (c_g − n_g p)² / V² for groups of n_g videos, c_g of them
+    correct. Where all videos agree it says nothing, and the number is that of the groups.
 
     Args:
         correct: (V,), V > 0.
         groups: (V,) the group of each video; empty: each is a group of its own.
     """
-    count, fraction = float(len(correct)), float(correct.mean())
+    count, fraction = len(correct), float(correct.mean())
+    effective = float(count)
     if groups:
         _, number = np.unique(np.asarray(groups), return_inverse=True)
-        excess = np.bincount(number, weights=correct - fraction)
-        variance = float((excess**2).sum()) / count**2
-        effective = fraction * (1 - fraction) / variance if variance else float(len(excess))
-        count = min(count, max(1.0, effective))
-    return Interval(fraction, *wilson_interval(fraction, count))
+        excess = np.bincount(number, weights=correct - fraction).astype(np.float64)
+        effective = _independent_videos(fraction, count, excess)
+    return Interval(fraction, *wilson_interval(fraction, effective))
+
+
+def _independent_videos(fraction: float, count: int, excess: NDArray[np.float64]) -> float:
+    """Returns the number of independent videos, 1 … V, that know a fraction as well as groups of videos do.
+
+    Args:
+        fraction: of correct videos.
+        count: V.
+        excess: (G,), by how much the correct videos of each group exceed the fraction.
+    """
+    num_groups = len(excess)
+    if num_groups == 1 or fraction in (0.0, 1.0):
+        return float(num_groups)
+    variance = num_groups / (num_groups - 1) * float((excess**2).sum()) / count**2
+    if variance * count**2 < 1e-9:  # all groups have the same fraction, but for rounding
+        return float(count)
+    # n independent videos have the variance p (1 − p) / (n − 1).
+    effective = 1 + fraction * (1 - fraction) / variance
+    effective *= (student_quantile(count - 1) / student_quantile(num_groups - 1)) ** 2
+    return min(float(count), max(1.0, effective))
 
 
 def wilson_interval(fraction: float, count: float, z: float = 1.96) -> tuple[float, float]:
@@ -269,6 +290,22 @@ def wilson_interval(fraction: float, count: float, z: float = 1.96) -> tuple[flo
     margin = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
     return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
+
+
+def student_quantile(freedom: int) -> float:
+    """Returns the 97.5 % quantile of Student's t, to 0.001 or better.
+
+    For more than six degrees of freedom by the expansion around the normal quantile (Abramowitz and Stegun
+    1964, 26.7.5).
+    """
+    few = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)
+    if freedom <= len(few):
+        return few[freedom - 1]
+    z = 1.959964
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def mean_interval(values: NDArray[np.floating], groups: Sequence[str]) -> Interval:

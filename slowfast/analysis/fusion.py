@@ -5,6 +5,7 @@ Shapes: V videos, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,17 +20,17 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
 
     Args:
         predictions: one for each test, with the same classes; videos are matched by their id and path.
-        weights: one per test, above 0; None: equal weights.
+        weights: one per test, above 0 and finite; None: equal weights.
 
     Raises:
         DataError: if classes or labels differ, the weights are invalid, or no video has scores in all tests.
     """
     first = predictions[0]
     weights = [1.0] * len(predictions) if weights is None else list(weights)
-    if len(weights) != len(predictions) or min(weights) <= 0:
+    if len(weights) != len(predictions) or not all(0 < weight < math.inf for weight in weights):
         raise DataError(
-            f"--weights {' '.join(map(str, weights))}: must be {len(predictions)} numbers above 0, one per "
-            "predictions file"
+            f"--weights {' '.join(map(str, weights))}: must be {len(predictions)} finite numbers above 0, "
+            "one per predictions file"
         )
 
     # Find the videos that all tests have, and their rows (V,) in each test.

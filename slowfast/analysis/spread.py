@@ -34,25 +34,11 @@ def spread_of(values: Sequence[float], largest: float = 100.0) -> Spread:
     """
     import numpy as np
 
+    from slowfast.metrics import student_quantile  # here, since it imports torch
+
     count, mean = len(values), float(np.mean(values))
     if count < 2:
         return Spread(mean, float("nan"), float("nan"), float("nan"))
     std = float(np.std(values, ddof=1))
-    half = _student_quantile(count - 1) * std / count**0.5
+    half = student_quantile(count - 1) * std / count**0.5
     return Spread(mean, std, max(mean - half, 0.0), min(mean + half, largest))
-
-
-def _student_quantile(freedom: int) -> float:
-    """Returns the 97.5 % quantile of Student's t, to 0.001 or better.
-
-    For more than six degrees of freedom by the expansion around the normal quantile (Abramowitz and Stegun
-    1964, 26.7.5).
-    """
-    few = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469)
-    if freedom <= len(few):
-        return few[freedom - 1]
-    z = 1.959964
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3

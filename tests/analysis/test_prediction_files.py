@@ -71,7 +71,9 @@ def test_fusion_has_the_videos_that_all_tests_have() -> None:
             None,
             "class 1 is 'bowling' in one and 'cooking' in another",
         ),
-        (SECOND, [1.0], "must be 2 numbers above 0"),
+        (SECOND, [1.0], "must be 2 finite numbers above 0"),
+        (SECOND, [float("nan"), 1.0], "must be 2 finite numbers above 0"),
+        (SECOND, [1.0, float("inf")], "must be 2 finite numbers above 0"),
     ],
 )
 def test_predictions_that_do_not_fit_together_are_not_fused(

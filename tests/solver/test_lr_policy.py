@@ -1,10 +1,13 @@
-"""Learning rates against values computed by hand."""
+"""Learning rates against values computed by hand, and against PySlowFast's definition."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slowfast.config import get_default_config
 from slowfast.solver import build_lr_policy, lr_scale
@@ -57,3 +60,51 @@ def test_learning_rates_are_scaled_by_the_number_of_nodes_on_request() -> None:
     lr = build_lr_policy(cfg, lr_scale(cfg, nodes=4))
     assert lr(0.0) == pytest.approx(4 * cfg.SOLVER.BASE_LR)
     assert lr(cfg.SOLVER.MAX_EPOCH) == pytest.approx(0.04)
+
+
+def defined_lr(solver: dict[str, Any], epoch: float, scale: float) -> float:
+    """Returns the learning rate by PySlowFast's definition: a search for the step, and warm-up before it."""
+    warmup, base = solver["WARMUP_EPOCHS"], scale * solver["BASE_LR"]
+
+    def plain(at: float) -> float:
+        if solver["LR_POLICY"] == "cosine":
+            end, offset = scale * solver["COSINE_END_LR"], warmup if solver["COSINE_AFTER_WARMUP"] else 0.0
+            fraction = (at - offset) / (solver["MAX_EPOCH"] - offset)
+            return end + (base - end) * (math.cos(math.pi * fraction) + 1) / 2
+        index = max(number for number, step in enumerate(solver["STEPS"]) if step <= at)
+        return base * solver["LRS"][index]
+
+    if epoch >= warmup:
+        return plain(epoch)
+    start = scale * solver["WARMUP_START_LR"]
+    return start + (plain(warmup) - start) / warmup * epoch
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from(["cosine", "steps_with_relative_lrs"]),
+    warmup=st.sampled_from([0.0, 0.5, 2.0, 3.7, 5.0]),
+    after=st.booleans(),
+    scale=st.sampled_from([1.0, 4.0]),
+    quarters=st.integers(0, 40),
+)
+def test_learning_rates_follow_the_definition(
+    name: str, warmup: float, after: bool, scale: float, quarters: int
+) -> None:
+    """At the end of the warm-up and at each step, too: all of them are quarters of an epoch."""
+    solver = {
+        "LR_POLICY": name,
+        "BASE_LR": 0.1,
+        "COSINE_END_LR": 0.003,
+        "MAX_EPOCH": 10,
+        "WARMUP_EPOCHS": warmup,
+        "WARMUP_START_LR": 0.02,
+        "COSINE_AFTER_WARMUP": after,
+        "STEPS": [0, 2, 5, 7],
+        "LRS": [1, 0.5, 0.1, 0.01],
+    }
+    cfg = get_default_config()
+    for key, value in solver.items():
+        cfg.SOLVER[key] = value
+    lr = build_lr_policy(cfg, scale)
+    assert lr(quarters / 4) == pytest.approx(defined_lr(solver, quarters / 4, scale))

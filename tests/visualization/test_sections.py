@@ -109,6 +109,14 @@ def test_the_expected_calibration_error_is_its_definition() -> None:
     assert found.mean_confidence == pytest.approx(predictions.scores.max(1).mean(), rel=1e-5)
 
 
+def test_a_score_at_an_edge_belongs_to_the_bin_below_it() -> None:
+    scores = np.array([[0.5, 0.5, 0], [0.75, 0.25, 0], [1, 0, 0]], np.float32)
+    predictions = Predictions(**{**vars_of(random_predictions(3, 3)), "scores": scores})
+    found = measure_calibration(predictions, 4)
+    assert found is not None
+    assert found.counts.tolist() == [0, 1, 1, 1]
+
+
 def test_a_sure_and_right_model_is_calibrated_and_logits_are_not_scores() -> None:
     predictions = random_predictions(40, 3)
     sure = np.eye(3, dtype=np.float32)[predictions.labels]

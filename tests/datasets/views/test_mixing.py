@@ -138,3 +138,13 @@ def test_fractions_follow_the_beta_distribution_and_switching() -> None:
     plain = np.array([mix.fraction for mix in draws if mix.box is None])
     assert plain.mean() == pytest.approx(0.5, abs=0.03)
     assert plain.var() == pytest.approx(1 / (4 * (2 * 0.8 + 1)), abs=0.01)  # of Beta(0.8, 0.8)
+
+
+def test_boxes_have_the_mean_area_of_the_definition() -> None:
+    """A box of side c, whose centre is uniform, has c − c² / 4 of each side inside the image in the mean.
+
+    With c² uniform, as for alpha 1, its area is 1/2 − 1/5 + 1/48 of the image in the mean.
+    """
+    draws = [mixer(mixup_alpha=0.0).draw(0, step, 0, 224, 224) for step in range(4000)]
+    foreign = np.array([1 - mix.fraction for mix in draws])
+    assert foreign.mean() == pytest.approx(1 / 2 - 1 / 5 + 1 / 48, abs=0.01)

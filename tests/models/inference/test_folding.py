@@ -38,6 +38,16 @@ def test_norms_of_real_networks_are_folded_without_changing_the_result() -> None
         torch.testing.assert_close(network(images), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_the_bias_of_a_convolution_is_scaled_with_its_weight() -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    network, images = with_statistics(nn.Sequential(conv, nn.BatchNorm2d(4))), torch.randn(2, 3, 8, 8)
+    assert conv.bias is not None
+    conv.bias.normal_()
+    expected = network(images)
+    assert fold_batch_norms(network, lambda: network(images)) == 1
+    torch.testing.assert_close(network(images), expected)
+
+
 class _Branch(nn.Module):
     """A convolution whose output is also used without its norm."""
 

@@ -95,6 +95,8 @@ def test_the_encoder_starts_from_a_vtn_with_fewer_positions(tmp_path: Path) -> N
     assert torch.equal(new[:286], old[:286])
     assert torch.equal(new[286:500], old[:214])
     assert torch.equal(new[500], old[286])
+    types = [m.temporal_encoder.embeddings.token_type_embeddings.weight for m in (model, source)]
+    assert torch.equal(*types)  # both rows: frames and [CLS] have types of their own
 
 
 def test_a_smaller_position_table_has_the_first_rows() -> None:

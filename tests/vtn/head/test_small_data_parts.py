@@ -55,6 +55,13 @@ def test_standardised_features_give_the_logits_of_features_that_were_standardise
     torch.testing.assert_close(model.classify(features), plain.classify(standardized(features)))
 
 
+def test_a_channel_that_does_not_vary_becomes_0_and_its_noise_is_not_amplified() -> None:
+    model = tiny(input_standardize=True)
+    model.set_feature_statistics(MEAN, torch.zeros(FEATURE_DIM), 7)
+    prepared = model.feature_input.prepare((MEAN + 1e-6).expand(1, 3, -1), None)
+    assert prepared.abs().max() < 1e-5
+
+
 def test_differences_are_further_channels() -> None:
     model = tiny(input_differences=True)
     plain = tiny(backbone_args={"image_size": 16, "width": 4, "feature_dim": 2 * FEATURE_DIM})
