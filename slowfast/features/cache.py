@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -118,6 +119,15 @@ class Manifest:
     def row_shape(self) -> tuple[int, ...]:
         """(F,), or (M, F) for several tokens."""
         return feature_shape(self.num_tokens, self.feature_dim)
+
+    @property
+    def settings_hash(self) -> str:
+        """Hash of all that decides the features of a variant; each video's description holds it.
+
+        Variants are left out: when some are added, complete features of the others stay valid.
+        """
+        settings = replace(self, variants=(), made_by={})
+        return hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()[:16]
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
