@@ -105,9 +105,7 @@ class CacheReader:
         found = found if isinstance(found, dict) else {}
         if self.settings and found.get("settings", self.settings) != self.settings:
             # As where a cache was copied into the folder of another one, and not to the end.
-            detail = (
-                f"of other weights or settings than {MANIFEST} states; run `slowfast extract` again"
-            )
+            detail = f"of other weights or settings than {MANIFEST} states; run `slowfast extract` again"
             raise DecodeError(path, "other features", detail)
         if change := find_change(path, found.get("video")):
             detail = f"{change} when its features were extracted; run `slowfast extract` again"
