@@ -15,7 +15,7 @@ from pathlib import Path
 import slowfast
 from slowfast.errors import ConfigError, SlowFastError, UsageError
 from slowfast.interrupt import Interrupted
-from slowfast.log import discard_output
+from slowfast.log import discard_output, printable
 
 EXIT_ERROR = 1
 EXIT_CONFIG_ERROR = 2
@@ -93,10 +93,10 @@ def run_command(
         discard_output(sys.stdout)
         return EXIT_ERROR
     except Interrupted as stopped:
-        print(f"{program}: {stopped}", file=sys.stderr)
+        print(printable(f"{program}: {stopped}"), file=sys.stderr)
         return stopped.exit_code
     except expected as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(printable(f"{program}: {error}"), file=sys.stderr)
         return exit_status_of(error)
     except KeyboardInterrupt:
         print(f"{program}: {if_interrupted}", file=sys.stderr)

@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,11 @@ _reported: set[str] = set()
 # neither fill the memory nor keep the line of another module from being logged.
 _logged: defaultdict[str, set[str]] = defaultdict(set)
 _MOST_LOGGED = 10_000
+
+# Control characters, halves of pairs, and separators of lines and paragraphs.
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Characters that change the direction of the text after them, beyond their own word.
+_UNSAFE_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 class CountOf(int):
@@ -67,11 +73,30 @@ def discard_output(stream: TextIO) -> None:
         os.close(descriptor)
 
 
+def printable(text: str) -> str:
+    """Returns a text of several lines with escapes for the characters that a terminal would act on.
+
+    Names of files and classes may hold them, and would clear the screen or hide what stands before them.
+
+    >>> printable("clips/\\x1b[2J.mp4")
+    'clips/\\\\x1b[2J.mp4'
+    """
+    return "".join(c if c == "\n" or is_safe(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_safe(character: str) -> bool:
+    """Returns whether a character is one to show, and not one that moves, hides or reorders others."""
+    return (
+        unicodedata.category(character) not in _UNSAFE_CATEGORIES
+        and unicodedata.bidirectional(character) not in _UNSAFE_DIRECTIONS
+    )
+
+
 class _Formatter(logging.Formatter):
     """A formatter of lines with the names of any files, also of those that are not UTF-8."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).encode("utf-8", "backslashreplace").decode("utf-8")
+        return printable(super().format(record))
 
 
 def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:

@@ -147,6 +147,17 @@ def test_names_that_are_not_utf_8_are_written(
     assert "Logging error" not in capfd.readouterr().err
 
 
+def test_names_of_files_do_not_act_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list from elsewhere could clear the screen, or show other text than the line holds."""
+    setup_logging(tmp_path)
+    get_logger("slowfast").warning("broken: %s", "a\x1b[2J\r\u202eb\xa0c.mp4\nby hand")
+    written = "broken: a\\x1b[2J\\r\\u202eb\xa0c.mp4\nby hand\n"
+    assert capsys.readouterr().out.endswith(written)
+    assert (tmp_path / "stdout.log").read_text(encoding="utf-8").endswith(written)
+
+
 def test_a_closed_terminal_ends_its_lines_only(tmp_path: Path) -> None:
     """The reader of ``slowfast run | head`` goes; the run and its file go on, and nothing is printed."""
     code = (

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from slowfast.analysis import IMAGE_SUFFIXES
 from slowfast.errors import DataError, UsageError, counted
 from slowfast.files import atomic_write, output_file
+from slowfast.log import printable
 
 if TYPE_CHECKING:
     from slowfast.engine.prediction_file import Predictions
@@ -159,8 +160,9 @@ def _print_rows(rows: Sequence[tuple[str, str, str]]) -> None:
     if not rows:
         print("  none")
         return
-    width = max(len(row[0]) for row in rows)
-    for name, value, remark in rows:
+    names = [printable(row[0]) for row in rows]
+    width = max(map(len, names))
+    for name, (_, value, remark) in zip(names, rows, strict=True):
         print(f"  {name:<{width}}  {value:>9}  {remark}".rstrip())
 
 

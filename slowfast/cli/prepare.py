@@ -13,7 +13,6 @@ examples:
 from __future__ import annotations
 
 import importlib
-import io
 import sys
 from collections.abc import Sequence
 
@@ -51,15 +50,13 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
 
     from slowfast.errors import SlowFastError
     from slowfast.exit_status import run_command
-    from slowfast.log import setup_logging
+    from slowfast.log import printable, setup_logging
 
     setup_logging(None)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may hold bytes that are not valid text
-        sys.stdout.reconfigure(errors="backslashreplace")
 
     def work() -> int:
         report = module.run(args)
-        print(report)
+        print(printable(str(report)))
         if args.report:
             report.write_json(args.report)
         return 0

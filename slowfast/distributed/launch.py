@@ -16,6 +16,7 @@ from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
 from slowfast.files import share_temporary_folder
 from slowfast.interrupt import Interrupt
+from slowfast.log import printable
 
 # Seconds for the other processes to report and end by themselves after one has failed.
 GRACE_SECONDS = 20.0
@@ -57,7 +58,9 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
                 process.join()
             raise
     if not errors.empty():
-        print(errors.get(), file=sys.stderr)  # the first error is the cause, the others follow from it
+        print(
+            printable(errors.get()), file=sys.stderr
+        )  # the first error is the cause, the others follow from it
     elif killed := [
         f"{number} by {_signal_name(process)}"
         for number, process in enumerate(processes)

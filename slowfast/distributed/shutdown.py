@@ -15,7 +15,7 @@ from slowfast.distributed.blocking import main_thread_location
 from slowfast.distributed.failure import Failure, StatusBoard, describe_failure, names_network
 from slowfast.distributed.world import World
 from slowfast.exit_status import EXIT_ERROR
-from slowfast.log import log_to_file
+from slowfast.log import log_to_file, printable
 
 # Seconds for the other ranks to store their location, and for the main thread to end by itself.
 _ANSWER_SECONDS, _GRACE_SECONDS = 4.0, 2.0
@@ -103,7 +103,7 @@ class Shutdown:
     def _print(self, text: str) -> None:
         log_to_file(text)
         with contextlib.suppress(OSError, ValueError):  # the terminal may be gone; the process must end
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     def exit(self, exit_code: int) -> None:
         """Ends the process, unless its main thread ends it first, which may be blocked for ever."""

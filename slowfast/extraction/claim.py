@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -23,15 +21,6 @@ from slowfast.files import hold_lock
 _MARK = ".extracting-"
 # Seconds to wait for an extraction that reads or writes the manifest.
 _LOCK_SECONDS = 60.0
-
-
-def settings_hash(manifest: Manifest) -> str:
-    """Returns a hash of all that decides the features of a variant.
-
-    Variants are left out: when some are added, complete features of the others stay valid.
-    """
-    settings = replace(manifest, variants=(), made_by={})
-    return hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -65,7 +54,7 @@ def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
             manifest = _merge(folder, wanted)
             manifest.write(folder)
             # A name of its own: several extractions may have the same settings.
-            mark = folder / f"{_MARK}{settings_hash(manifest)}-{os.getpid()}-{secrets.token_hex(4)}"
+            mark = folder / f"{_MARK}{manifest.settings_hash}-{os.getpid()}-{secrets.token_hex(4)}"
             stack.enter_context(hold_lock(mark, 0))
     except Timeout as error:
         raise DataError(

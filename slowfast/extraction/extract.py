@@ -25,7 +25,7 @@ from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import ConfigError, DataError
 from slowfast.extraction.cached_video import CachedVideoExtractor
-from slowfast.extraction.claim import claim_folder, settings_hash
+from slowfast.extraction.claim import claim_folder
 from slowfast.extraction.plan import build_encoding, estimate_rows, log_size
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
 from slowfast.features.broken_list import BrokenEntry, update_broken
@@ -106,7 +106,7 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
             channels=manifest.channels,
             compute=ComputeThreads(threads if is_cpu(world.device) and not setup.compile else 1),
         )
-        settings, encoding = settings_hash(manifest), replace(setup, compile=False).describe()
+        settings, encoding = manifest.settings_hash, replace(setup, compile=False).describe()
         extractor = CachedVideoExtractor(encoder, str(folder), manifest, settings, encoding, interrupt)
         work = ExtractionWork(extractor, splits, interrupt)
         remedies = (*memory_remedies(model, training=False), "fewer DATA_LOADER.NUM_WORKERS")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from slowfast.errors import DecodeError
+from slowfast.errors import DecodeError, first_line
 
 # Bytes of magic number, version and header length at the start of a .npy file.
 _PREAMBLE = 10
@@ -53,9 +53,6 @@ class ArrayFile:
             if header is None or header[1]:
                 raise ValueError("it is not an array in C order of version 1.0; extract it again")
             self.shape, _, self.dtype, self._start = header
-            end = self._start + math.prod(self.shape) * self.dtype.itemsize
-            if os.fstat(self._file.fileno()).st_size < end:
-                raise ValueError(f"it ends before its {self.shape[0]} rows; extract it again")
         except (ValueError, EOFError) as error:
             self._file.close()
             raise self._damaged(str(error)) from error
@@ -137,16 +134,25 @@ def _read_header(file: io.FileIO) -> tuple[tuple[int, ...], bool, np.dtype[Any],
     """Returns shape, Fortran order, dtype and first byte of the values; None for other versions than 1.0.
 
     Raises:
-        ValueError: for a file that is damaged or holds Python objects.
+        ValueError: for a file that is damaged, incomplete, or holds Python objects.
     """
     preamble = file.read(_PREAMBLE)
     if preamble[:8] != _VERSION_1:
         return None
     length = int.from_bytes(preamble[8:], "little")
-    shape, fortran_order, dtype = _parse_header(preamble[8:] + file.read(length))
+    header = preamble[8:] + file.read(length)
+    try:
+        shape, fortran_order, dtype = _parse_header(header)
+    except Exception as error:  # the parsers of Python and numpy have errors of their own for damaged text
+        raise ValueError(f"its header cannot be read: {first_line(error)}") from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
-    return shape, fortran_order, dtype, _PREAMBLE + length
+    if any(size < 0 for size in shape):
+        raise ValueError(f"its header states the shape {shape}")
+    start = _PREAMBLE + length
+    if os.fstat(file.fileno()).st_size < start + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"it ends before its {shape[0] if shape else 1} rows; extract it again")
+    return tuple(map(int, shape)), fortran_order, dtype, start
 
 
 @lru_cache(maxsize=1024)

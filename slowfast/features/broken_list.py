@@ -84,6 +84,7 @@ def _lists(folder: str | Path) -> list[Path]:
 
 def _read(file: Path) -> Iterator[BrokenEntry]:
     """Yields the entries of a list; none where it is missing or damaged."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         for entry in json.loads(file.read_text(encoding="utf-8")):
-            yield BrokenEntry(**entry)
+            if all(isinstance(value, str) for value in entry.values()):
+                yield BrokenEntry(**entry)

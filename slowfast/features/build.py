@@ -101,6 +101,7 @@ def build_cache_reader(
         manifest.row_shape,
         manifest.dtype,
         variants,
+        manifest.settings_hash,
     )
     _check_some(
         annotations,

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -119,6 +120,15 @@ class Manifest:
         """(F,), or (M, F) for several tokens."""
         return feature_shape(self.num_tokens, self.feature_dim)
 
+    @property
+    def settings_hash(self) -> str:
+        """Hash of all that decides the features of a variant; each video's description holds it.
+
+        Variants are left out: when some are added, complete features of the others stay valid.
+        """
+        settings = replace(self, variants=(), made_by={})
+        return hashlib.sha256(json.dumps(settings.as_dict()).encode()).hexdigest()[:16]
+
     @classmethod
     def read(cls, folder: str | Path) -> Self:
         """Reads the manifest of a folder.
@@ -141,7 +151,7 @@ class Manifest:
                 f"{folder}: must be a feature cache, with a file {MANIFEST}; extract one with "
                 "`slowfast extract`, or read features of other programs with the data set 'features'"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); extract the features again"
             ) from error

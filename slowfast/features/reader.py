@@ -20,7 +20,7 @@ from slowfast.datasets.views.view_reader import Scheme, Segment, ViewReader
 from slowfast.errors import DecodeError
 from slowfast.features.array_file import ArrayFile, map_array, read_array
 from slowfast.features.broken_list import find_failure
-from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
+from slowfast.features.cache import MANIFEST, FeatureNames, Variant, features_path, times_path
 from slowfast.features.row_times import RowTimes
 from slowfast.features.source import find_change
 from slowfast.features.storage import STORED, from_stored, read_description
@@ -45,6 +45,7 @@ class CacheReader:
         row_shape: (F,) or (M, F).
         dtype: dtype of the cache, a key of ``slowfast.features.storage.STORED``.
         variants: variants by the crop of a view; where a crop has several, one is drawn at random (training).
+        settings: hash of the manifest, which the description of each video must have; empty: not checked.
     """
 
     scheme: Scheme
@@ -54,6 +55,7 @@ class CacheReader:
     row_shape: tuple[int, ...]
     dtype: str
     variants: Mapping[int, tuple[Variant, ...]]
+    settings: str = ""
     _unchanged: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def read(
@@ -65,7 +67,7 @@ class CacheReader:
 
         Raises:
             DecodeError: where the features of the video are missing, incomplete or damaged, or were
-                extracted before the video changed.
+                extracted before the video changed or with other settings.
         """
         row_times = self._row_times(path)
         rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
@@ -90,7 +92,7 @@ class CacheReader:
             self.check_unchanged(path, variant)
 
     def check_unchanged(self, path: str, variant: Variant) -> None:
-        """Raises ``DecodeError`` for a video that has changed since its features were extracted.
+        """Raises ``DecodeError`` for features of another model, and of a video that has changed since.
 
         Looked up once per video and process, which reads two small entries of the file system. A video that
         is not there is not checked, and one that changes while the process runs may pass.
@@ -100,7 +102,12 @@ class CacheReader:
             return
         description = features_path(self.folder, variant, self.names(path)).with_suffix(".json")
         found = read_description(description)
-        if change := find_change(path, found.get("video") if isinstance(found, dict) else None):
+        found = found if isinstance(found, dict) else {}
+        if self.settings and found.get("settings", self.settings) != self.settings:
+            # As where a cache was copied into the folder of another one, and not to the end.
+            detail = f"of other weights or settings than {MANIFEST} states; run `slowfast extract` again"
+            raise DecodeError(path, "other features", detail)
+        if change := find_change(path, found.get("video")):
             detail = f"{change} when its features were extracted; run `slowfast extract` again"
             raise DecodeError(path, "changed video", detail)
         if len(self._unchanged) < _MOST_REMEMBERED:

@@ -259,7 +259,7 @@ def read_description(path: Path) -> Any:
     """Returns the content of a description, a JSON file; None where it is missing or cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from slowfast.datasets.build import build_dataset
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, DataError
+from slowfast.features.batch import FeatureClip
 from tests.support.tiny_features import scores
 from tests.support.videos import write_csv
 
@@ -53,6 +55,23 @@ def test_another_training_crop_is_refused(make: Any) -> None:
     cfg.DATA.TRAIN_JITTER_SCALES = [33, 40]
     with pytest.raises(ConfigError, match=r"transform: the cache has short32.*33 to 40"):
         build_dataset(cfg, "train")
+
+
+def test_features_of_another_cache_in_the_folder_are_refused(make: Any, tmp_path: Path) -> None:
+    """A cache that is copied over one of other weights, and not to the end, has the shapes of both."""
+    make("RNG_SEED", 7)
+    (tmp_path / "cache").rename(tmp_path / "older")
+    cfg = make()
+    variant = "short32-crop32-1of1/clips/2.mp4"
+    for suffix in (".npy", ".json"):
+        os.replace(tmp_path / f"older/{variant}{suffix}", tmp_path / f"cache/{variant}{suffix}")
+    dataset = build_dataset(cfg, "test")
+    broken = dataset[2 * 2]  # two views of each video
+    assert (broken.reason, Path(broken.path).name) == ("other features", "2.mp4")
+    assert "of other weights or settings than manifest.json" in broken.detail
+    assert isinstance(dataset[2 * 3], FeatureClip)
+    make()
+    assert isinstance(build_dataset(cfg, "test")[2 * 2], FeatureClip)
 
 
 def test_nothing_is_added_to_a_folder_of_other_features(make: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +54,29 @@ def test_incomplete_files_are_refused(tmp_path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DecodeError, match="damaged features"):
         read_array(str(path), "clip.mp4")
+
+
+@pytest.mark.parametrize("read", [read_array, map_array])
+def test_a_damaged_byte_in_the_header_costs_one_video(tmp_path: Path, read: Any) -> None:
+    """The parsers that numpy calls have errors of their own, which would end a run."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((4, 2), np.float32))
+    whole = path.read_bytes()
+    for place in range(6, 72):
+        for byte in b"(-[#\"'0L\x00\xff":
+            path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            with suppress(DecodeError):
+                assert read(str(path), "clip.mp4").dtype.itemsize < 9
+
+
+@pytest.mark.parametrize("read", [read_array, map_array])
+@pytest.mark.parametrize("shape", ["(9223372036854775807, 4)", "(-1, 4)", "(-2, -2)", "(" * 4000, "-" * 9000])
+def test_headers_that_no_array_has_are_refused(tmp_path: Path, shape: str, read: Any) -> None:
+    path = tmp_path / "a.npy"
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64))
+    with pytest.raises(DecodeError, match=r"clip\.mp4: damaged features"):
+        read(str(path), "clip.mp4")
 
 
 def test_missing_files_and_other_orders_are_refused(tmp_path: Path) -> None:

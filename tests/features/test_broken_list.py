@@ -51,7 +51,13 @@ def test_entries_of_handled_videos_are_replaced_and_those_of_others_stay(tmp_pat
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '[{"name": 1}]', '{"path": "a"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[1]", '[{"name": 1}]', '{"path": "a"}', "[" * 200_000),
+        '[{"path": "a", "reason": "missing", "detail": "", "name": ["a"]}]',
+    ],
+)
 def test_a_damaged_list_is_replaced(tmp_path: Path, content: str) -> None:
     (tmp_path / "broken.json").write_text(content)
     assert find_failure(tmp_path, NAMES, "/data/a.mp4")[0] == "no features"

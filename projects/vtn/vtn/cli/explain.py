@@ -141,10 +141,10 @@ def _load(args: argparse.Namespace) -> Predictor:
 def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Explains one video, prints the main facts, and writes the files."""
     from slowfast.errors import InputError, UsageError
+    from slowfast.log import printable
     from vtn.explaining.explain import find_label
     from vtn.explaining.page.write import check_page_path
     from vtn.explaining.video import ExplanationRequest
-    from vtn.predictor.texts import printable
 
     try:
         find_label(predictor.class_names, args.label)
@@ -171,9 +171,9 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
     from slowfast.datasets.readers.path_label import read_csv
     from slowfast.errors import AnnotationError
     from slowfast.interrupt import Interrupted
+    from slowfast.log import printable
     from slowfast.progress import Progress
     from vtn.explaining.split import choose_videos, describe_summaries, summarize, summary_dict, write_summary
-    from vtn.predictor.texts import printable
 
     num_classes = len(predictor.class_names)
     annotations = read_csv(args.split, num_classes=num_classes, prefix=args.prefix)

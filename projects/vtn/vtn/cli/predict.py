@@ -273,8 +273,8 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
 
 def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
     """Predicts one video, prints the best classes, and writes the scores where asked for."""
+    from slowfast.log import printable
     from vtn.predictor.single_video import PredictionRequest, naming_file, predict_video
-    from vtn.predictor.texts import printable
 
     video, *overrides = args.arguments
     request = PredictionRequest(

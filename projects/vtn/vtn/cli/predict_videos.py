@@ -18,11 +18,11 @@ from slowfast.distributed.device import limit_threads
 from slowfast.errors import InputError, UsageError, counted
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.log import printable
 from slowfast.progress import Progress, format_duration
 from vtn.cli.model_options import predictor_options
 from vtn.cli.resumed_lines import describe_settings, hold_lines, keep_scored_videos
 from vtn.predictor.predictor import Predictor
-from vtn.predictor.texts import printable
 from vtn.predictor.videos import VideoSource, expand_arguments, is_endless
 from vtn.predictor.writers import STANDARD_OUTPUT, open_writers
 

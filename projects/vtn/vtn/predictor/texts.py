@@ -1,16 +1,11 @@
-"""Texts that come from files, such as class names and file names, for terminals and messages."""
+"""Texts that come from files, such as class names and file names, for pages, tables and messages."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from slowfast.errors import DecodeError, NotFiniteError, first_line
-
-# Control characters, halves of pairs, and separators of lines and paragraphs.
-_UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Characters that change the direction of the text after them, beyond their own word.
-_UNSAFE_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+from slowfast.log import is_safe
 
 
 def safe_text(text: str) -> str:
@@ -21,14 +16,7 @@ def safe_text(text: str) -> str:
     >>> safe_text("می\u200cروم prix\xa0fixe") == "می\u200cروم prix\xa0fixe", safe_text("a\x1b[2J\u202eb")
     (True, 'a�[2J�b')
     """
-    return "".join(c if _is_safe(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _is_safe(character: str) -> bool:
-    return (
-        unicodedata.category(character) not in _UNSAFE_CATEGORIES
-        and unicodedata.bidirectional(character) not in _UNSAFE_DIRECTIONS
-    )
+    return "".join(c if is_safe(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def safe_names(names: Sequence[str], num_classes: int) -> list[str]:
@@ -36,20 +24,6 @@ def safe_names(names: Sequence[str], num_classes: int) -> list[str]:
     if len(names) != num_classes:
         return [str(number) for number in range(num_classes)]
     return [safe_text(name) for name in names]
-
-
-def printable(text: str) -> str:
-    """Returns a text of several lines with escapes for the characters that :func:`safe_text` replaces.
-
-    >>> printable("clips/\\x1b[2J.mp4")
-    'clips/\\\\x1b[2J.mp4'
-    """
-    lines = text.split("\n")
-    return "\n".join("".join(c if _is_safe(c) else _escape(c) for c in line) for line in lines)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def describe_failure(error: BaseException, name: str) -> str:

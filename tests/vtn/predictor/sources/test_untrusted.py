@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from slowfast.errors import CheckpointError, ConfigError
+from slowfast.log import printable
 from slowfast.registry import REGISTRY_OF_KEY
 from tests.support.inference.changed_sources import changed_checkpoint, changed_folder
 from vtn import Predictor
 from vtn.explaining.explain import find_label
 from vtn.predictor.source import load_source
-from vtn.predictor.texts import printable
 
 OWN_MODEL = """
 from pathlib import Path
