@@ -194,4 +194,6 @@ def test_other_names_of_classes_are_kept_and_reported(
     kept.write_text('{"run": 0, "jump": 1}')
     prepare("split", listed, tmp_path / "out", "--shares", "train=0.5", "val=0.5")
     assert kept.read_text() == '{"run": 0, "jump": 1}'
-    assert f"warning: {kept} differs from {tmp_path / 'classes.json'}; delete the one" in capsys.readouterr().out
+    assert (
+        f"warning: {kept} differs from {tmp_path / 'classes.json'}; delete the one" in capsys.readouterr().out
+    )
