@@ -133,7 +133,7 @@ def _refuse_spaced_labels(text: np.ndarray, path: str) -> None:
 
     All but the last would be taken for a part of the path, and the video would be missing.
     """
-    if match := _SPACED_LABELS.search(memoryview(text)):
+    if match := _SPACED_LABELS.search(text.data):
         line = int(np.count_nonzero(text[: match.start()] == _NEWLINE)) + 1
         name, labels = (match[group].decode(errors="surrogateescape") for group in ("path", "labels"))
         raise AnnotationError(
