@@ -162,9 +162,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # The message of torch advises to switch the protection off.
+        remedy = "if you trust the file, save only its state_dict()"
+        if path.suffix == ".pkl":
+            remedy = "a .pkl file of PySlowFast's model zoo is of Caffe2: take weights in a .pyth file"
         raise CheckpointError(
             f"{path} cannot be read: it is not a checkpoint, or contains more than tensors and plain values, "
-            "which is never loaded because it can run code; if you trust the file, save only its state_dict()"
+            f"which is never loaded because it can run code; {remedy}"
         ) from error
     except Exception as error:  # a damaged file can raise any error
         raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error

@@ -58,7 +58,8 @@ class Merge:
             key = self._aliases.get(written, written)
             if key in given and given[key][1].value != entry.value:
                 earlier = f"{given[key][0]} ({given[key][1].where}) = {given[key][1].value!r}"
-                self._fail(key, written, entry, f"contradicts {earlier}; keep one of them")
+                last = ", of which PySlowFast takes the last one" if given[key][0] == written else ""
+                self._fail(key, written, entry, f"contradicts {earlier}; keep one of them{last}")
                 continue
             given[key] = (written, entry)
             self._set(key, written, entry)
@@ -115,8 +116,7 @@ class Merge:
                 continue
             given = f"{key} ({entry.where}) = {entry.value!r}"
             if fixed.is_refused:
-                value = repr(fixed.value)
-                self.problems.append(f"{given}: must be {value}, since {fixed.reason}; use {value} for that")
+                self.problems.append(f"{given}: must be {fixed.value!r}, since {fixed.reason}")
             else:
                 differences.append(f"{given}: {fixed.reason}")
         for key, entry in self.replaced.items():
@@ -129,15 +129,18 @@ class Merge:
         node = _find(self.cfg, section) if section else self.cfg
         free = self._is_free(key)
         if not free and not (isinstance(node, CfgNode) and leaf in node):
-            self.problems.append(f"{written} ({entry.where}): unknown key{self._suggestion(written)}")
+            kind = "section" if entry.children else "key"
+            self.problems.append(
+                f"{written} ({entry.where}): unknown {kind}{self._suggestion(written, kind)}"
+            )
             return
         if free:
             _set_free(self.cfg, key.split("."), entry.value)
         else:
             try:
                 default = _find(self._defaults, key)
-                value = convert(entry.value, float(default) if key in _FRACTIONS else default)
-                value = self._replace(key, value, entry)
+                value = self._replacement(key, entry)
+                value = convert(value, float(default) if key in _FRACTIONS else default)
                 is_whole = key in _FRACTIONS and value == int(value)
                 node[leaf] = int(value) if is_whole else value
             except ValueError as error:
@@ -146,14 +149,15 @@ class Merge:
         self.origins[key] = entry.where
         self.failed.discard(key)
 
-    def _replace(self, key: str, value: Any, entry: YamlEntry) -> Any:
+    def _replacement(self, key: str, entry: YamlEntry) -> Any:
         """Returns the value that replaces one of PySlowFast, which is recorded; any other value unchanged."""
         self.replaced.pop(key, None)
         values = obsolete.VALUES.get(key, {})
-        if not isinstance(value, str) or value not in values:
-            return value
+        name = str(entry.value)  # None is written as null, None or 'None'
+        if name not in values:
+            return entry.value
         self.replaced[key] = entry
-        return values[value]
+        return values[name]
 
     def _fail(self, key: str, written: str, entry: YamlEntry, problem: str) -> None:
         self.problems.append(f"{written} ({entry.where}) = {entry.value!r}: {problem}")
@@ -170,15 +174,20 @@ class Merge:
         sections = (".".join(parts[:n]) for n in range(1, len(parts) + 1))
         return key in self._fixed or any(section in self._obsolete for section in sections)
 
-    def _suggestion(self, written: str) -> str:
-        """Returns the end of a message about an unknown key: the nearest known keys."""
+    def _suggestion(self, written: str, kind: str) -> str:
+        """Returns the end of a message about an unknown key or section: the nearest known ones."""
         leaf = written.rpartition(".")[2].upper()
-        # A name with a dot is meant as a key within a section, not as a section.
-        known = [key for key in self._known if "." not in written or key not in self._sections]
+        if kind == "section":
+            known, cutoff = self._sections, 0.75  # nearer, since most are of models that are not here
+            otherwise = "; its keys are of a model or program that is not part of this one: remove it"
+        else:
+            # A name with a dot is meant as a key within a section, not as a section.
+            known = [key for key in self._known if "." not in written or key not in self._sections]
+            cutoff, otherwise = 0.6, "; see slowfast/config/defaults"
         exact = [key for key in known if key == written.upper()]
         same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
-        near = exact or same_leaf or difflib.get_close_matches(written.upper(), known, n=2, cutoff=0.6)
-        return f"; did you mean {' or '.join(near[:3])}?" if near else "; see slowfast/config/defaults"
+        near = exact or same_leaf or difflib.get_close_matches(written.upper(), known, n=2, cutoff=cutoff)
+        return f"; did you mean {' or '.join(near[:3])}?" if near else otherwise
 
 
 def _nested(entry: YamlEntry, written: str) -> Iterator[tuple[str, YamlEntry]]:

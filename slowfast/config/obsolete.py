@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -186,7 +187,10 @@ FIXED_KEYS: Mapping[str, FixedKey] = MappingProxyType(
 )
 """Keys of PySlowFast that change its results -> the value that describes this program."""
 
-VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {"DATA.DECODING_BACKEND": MappingProxyType({"torchvision": "pyav"})}
+VALUES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "AUG.COLOR_JITTER": MappingProxyType({"None": 0.0}),
+        "DATA.DECODING_BACKEND": MappingProxyType({"torchvision": "pyav"}),
+    }
 )
 """Key -> value of PySlowFast -> the value here that gives the same results."""

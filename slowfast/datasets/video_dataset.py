@@ -172,6 +172,8 @@ class ViewDataset(Dataset[Item]):
             path, detail = self.paths[video_id], error.detail
             if error.reason == "missing" and not os.path.isabs(path) and self.shards is None:
                 detail = f"{detail}; {describe_base_folder(self.paths.prefix)}"
+            elif error.reason == "not a file" and os.path.isdir(path):
+                detail = "a folder; TRAIN.DATASET frames and TEST.DATASET frames read folders of images"
             return BrokenVideo(video_id, path, error.reason, detail)
         except (OSError, MemoryError) as error:
             return BrokenVideo(video_id, self.paths[video_id], "unreadable", repr(error))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast.datasets import video_list
+from slowfast.datasets.text_files import CLASSES_FILE
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES, find_videos
 from slowfast.errors import AnnotationError
 from slowfast.files import atomic_write, write_text
@@ -70,6 +71,24 @@ class VideoList:
                 temporary.write_text(self._text(entries), encoding="utf-8", errors="surrogateescape")
             for path in lists:
                 Path(path).unlink(missing_ok=True)
+
+    def copy_class_names(self, lists: Iterable[str]) -> list[str]:
+        """Copies the names of the classes, which training looks for beside its lists, to the new lists.
+
+        Returns:
+            A line of the report for each folder that keeps a file with other names.
+        """
+        names = Path(self.source).with_name(CLASSES_FILE)
+        if os.path.isdir(self.source) or not names.is_file():
+            return []
+        content, warnings = names.read_bytes(), []
+        for copy in dict.fromkeys(Path(path).with_name(CLASSES_FILE) for path in lists):
+            if not copy.exists():
+                with atomic_write(copy) as temporary:
+                    temporary.write_bytes(content)
+            elif copy.read_bytes() != content:
+                warnings.append(f"warning: {copy} differs from {names}; delete the one that is wrong")
+        return warnings
 
     def _text(self, entries: Iterable[Entry]) -> str:
         lines = [self.header] if self.header else []

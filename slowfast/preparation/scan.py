@@ -65,9 +65,11 @@ def run(args: argparse.Namespace) -> CommandReport:
     refused = {fact.path for fact in facts if fact.problem}
     refused_rows = {id(row.entry) for row in rows}
     valid = [e for e in videos.entries if e.path not in refused and id(e) not in refused_rows]
+    report = _report(args, videos, facts, rows, valid)
     if args.clean:
         videos.write(args.clean, valid)
-    return _report(args, videos, facts, rows, valid)
+        report.lines.extend(videos.copy_class_names([args.clean]))
+    return report
 
 
 def _report(

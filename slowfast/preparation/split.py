@@ -121,7 +121,8 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
             f"{counted(len(counts[name]), 'class', 'classes')}{_describe_missing(counts[name], labels)}"
             + ("; an earlier list was replaced" if name in replaced else "")
             for name, size in sizes.items()
-        ],
+        ]
+        + videos.copy_class_names(paths.values()),
         values={"source": args.list, "groups": len(set(groups)), "sizes": sizes, "classes": counts},
     )
 
@@ -164,14 +165,14 @@ def _split_into_folds(args: argparse.Namespace, videos: VideoList, groups: Seque
     ]
     if os.path.exists(os.path.join(args.target, "fold_0")):
         lines.append(f"{args.target}: the lists of an earlier division were replaced")
-    videos.write_all(
-        {
-            os.path.join(args.target, f"fold_{number}", f"{name}.csv"): [videos.entries[i] for i in chosen]
-            for number, fold in enumerate(folds)
-            for name, chosen in fold.parts.items()
-        }
-    )
+    lists = {
+        os.path.join(args.target, f"fold_{number}", f"{name}.csv"): [videos.entries[i] for i in chosen]
+        for number, fold in enumerate(folds)
+        for name, chosen in fold.parts.items()
+    }
+    videos.write_all(lists)
     lines += [describe_fold(number, fold, labels) for number, fold in enumerate(folds)]
+    lines += videos.copy_class_names(lists)
     return CommandReport(
         lines=lines,
         values={

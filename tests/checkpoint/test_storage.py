@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -166,3 +168,11 @@ def test_the_error_about_another_file_does_not_advise_to_load_it_unsafely(
     with pytest.raises(CheckpointError, match="cannot be read") as caught:
         load_model_weights(Tiny(), tmp_path / "w.pyth")
     assert "weights_only" not in str(caught.value)
+
+
+def test_a_file_of_caffe2_names_the_files_to_take_instead(tmp_path: Path) -> None:
+    """PySlowFast's model zoo has such files, as pickled arrays of NumPy."""
+    path = tmp_path / "SLOWFAST_8x8_R50.pkl"
+    path.write_bytes(pickle.dumps({"blobs": {"conv1_w": np.zeros(1)}}, protocol=2))
+    with pytest.raises(CheckpointError, match=r"is of Caffe2: take weights in a \.pyth file$"):
+        load_model_weights(Tiny(), path)

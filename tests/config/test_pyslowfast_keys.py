@@ -96,7 +96,7 @@ def test_mvit_version_2_is_not_built_as_version_1(tmp_path: Path) -> None:
     ]
     assert problems[0].endswith(
         "config.yaml, line 6) = False: must be True, since only MViT version 1 with separate absolute "
-        "positions is available; use True for that"
+        "positions is available"
     )
     # Another model does not read these keys.
     assert load_config(write(tmp_path, MVIT_V2.replace("PTVMViT", "PTVX3D"))).MODEL.MODEL_NAME == "PTVX3D"
@@ -156,3 +156,25 @@ def test_pyslowfasts_decoder_becomes_pyav(messages: pytest.LogCaptureFixture) ->
     overrides = ["DATA.DECODING_BACKEND", "torchvision", "DATA.DECODING_BACKEND", "torchcodec"]
     assert load_config("SLOW_8x8_R50", overrides).DATA.DECODING_BACKEND == "torchcodec"
     assert messages.messages == []
+
+
+@pytest.mark.parametrize("text", ["None", "null", "'None'"])
+def test_no_colour_jitter_may_be_written_as_in_pyslowfast(tmp_path: Path, text: str) -> None:
+    """The files of its masked models have ``COLOR_JITTER: None``."""
+    content = C2D + f"AUG: {{ENABLE: True, COLOR_JITTER: {text}}}\n"
+    assert load_config(write(tmp_path, content)).AUG.COLOR_JITTER == 0
+    assert load_config("SLOW_8x8_R50", ["AUG.COLOR_JITTER", text]).AUG.COLOR_JITTER == 0
+
+
+def test_the_section_of_a_model_that_is_not_here_is_not_taken_for_another(tmp_path: Path) -> None:
+    (problem,) = problems_of(write(tmp_path, C2D + "UNIFORMER: {DEPTH: 12}\n"))
+    assert problem.endswith(
+        "unknown section; its keys are of a model or program that is not part of this one: remove it"
+    )
+    (problem,) = problems_of(write(tmp_path, C2D + "SOLVR: {BASE_LR: 0.1}\n"))
+    assert problem.endswith("unknown section; did you mean SOLVER?")
+
+
+def test_a_repeated_key_names_the_value_that_pyslowfast_takes(tmp_path: Path) -> None:
+    (problem,) = problems_of(write(tmp_path, C2D + "SOLVER:\n  MAX_EPOCH: 75\n  MAX_EPOCH: 50\n"))
+    assert problem.endswith("= 75; keep one of them, of which PySlowFast takes the last one")

@@ -61,3 +61,13 @@ def test_a_missing_video_names_the_folder_of_relative_paths(configure, tmp_path:
     assert isinstance(broken, BrokenVideo)
     assert broken.reason == "missing"
     assert f"relative paths start in {tmp_path} (DATA.PATH_PREFIX = '')" in broken.detail
+
+
+def test_a_folder_in_a_list_of_files_names_the_data_set_that_reads_it(configure, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    dataset = build_dataset(configure("images 1\nvideo 7 0\n"), "train")
+    dataset._substitute = False
+    broken = dataset[0]
+    assert isinstance(broken, BrokenVideo)
+    assert broken.reason == "not a file"
+    assert broken.detail == "a folder; TRAIN.DATASET frames and TEST.DATASET frames read folders of images"

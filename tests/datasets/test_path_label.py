@@ -51,6 +51,17 @@ def test_several_labels(read, separator: str, joint: str) -> None:
     assert found.label(0).tolist() == [0, 1, 0, 1, 0]
 
 
+@pytest.mark.parametrize("header", ["", "path label\n"])
+def test_several_labels_with_spaces_between_them_are_not_taken_for_paths(read, header: str) -> None:
+    """Lists of MMAction2: a video named 'b c.MP4 3' would be missing, and the others train."""
+    with pytest.raises(AnnotationError) as caught:
+        read(f"{header}a.mp4 2\n\nb c.MP4 3  1 0\r\nd.mp4 1 2\n", multi_label=True)
+    line = 4 if header else 3
+    assert f"line {line}: 'b c.MP4 3  1 0' has labels that are separated by spaces" in str(caught.value)
+    assert str(caught.value).endswith("join them by commas: 'b c.MP4 3,1,0'")
+    assert list(read("b.mp4 3 1\n").paths) == ["b.mp4 3"]  # one label: a space in a name
+
+
 def test_a_header_announces_start_and_end(read) -> None:
     found = read("path label start end\na b.mp4 3 0 1.5\n\nc.mp4 0 2e1 30.25\n")
     assert list(found.paths) == ["a b.mp4", "c.mp4"]

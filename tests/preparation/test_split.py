@@ -171,3 +171,29 @@ def test_divide_is_stratified_seeded_and_random() -> None:
     for part, fraction in enumerate([0.7, 0.2, 0.1]):
         held = Counter(label for label, p in zip(labels, parts, strict=True) if p == part)
         assert all(abs(held[label] - fraction * totals[label]) <= 1 for label in totals)
+
+
+@pytest.mark.parametrize("options", [("--shares", "train=0.5", "val=0.5"), ("--folds", "2")])
+def test_the_names_of_the_classes_go_with_the_lists(tmp_path: Path, options: Sequence[str]) -> None:
+    """Training looks for them beside its lists."""
+    listed = write_list(tmp_path, classes=2, videos=6)
+    names = '{"jump": 0, "run": 1}'
+    (tmp_path / "classes.json").write_text(names)
+    prepare("split", listed, tmp_path / "out", *options)
+    folders = {path.parent for path in (tmp_path / "out").rglob("*.csv")}
+    assert [(folder / "classes.json").read_text() for folder in folders] == [names] * len(folders)
+
+
+def test_other_names_of_classes_are_kept_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = write_list(tmp_path, classes=2, videos=6)
+    (tmp_path / "classes.json").write_text('{"jump": 0, "run": 1}')
+    (tmp_path / "out").mkdir()
+    kept = tmp_path / "out/classes.json"
+    kept.write_text('{"run": 0, "jump": 1}')
+    prepare("split", listed, tmp_path / "out", "--shares", "train=0.5", "val=0.5")
+    assert kept.read_text() == '{"run": 0, "jump": 1}'
+    assert (
+        f"warning: {kept} differs from {tmp_path / 'classes.json'}; delete the one" in capsys.readouterr().out
+    )

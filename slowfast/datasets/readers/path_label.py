@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from torch import Tensor
 from slowfast.datasets.annotations import Annotations, GroupNames, PathTable
 from slowfast.datasets.readers.clean_lines import RowArrays, read_clean
 from slowfast.datasets.text_files import BLANK, detect_encoding, read_text
-from slowfast.datasets.video_list import GROUP, START, ListFormat, ListRow
+from slowfast.datasets.video_folder import VIDEO_SUFFIXES
+from slowfast.datasets.video_list import GROUP, LABEL, START, ListFormat, ListRow
 from slowfast.errors import AnnotationError
 
 # Lines are parsed in chunks of about this many bytes, so that intermediate arrays stay small.
@@ -29,6 +31,12 @@ _FIRST_BYTES = 4096
 _MAX_DIGITS = 18
 # A larger label is a mistake, not the number of a class.
 _MOST_CLASSES = 100_000
+# A line ``a.mp4 3 17``, as MMAction2 writes several labels.
+_SPACED_LABELS = re.compile(
+    rb"^(?P<path>[^\n]*\.(?:%s))(?P<labels>(?:[ ]+\d+){2,})[ \r]*$"
+    % b"|".join(suffix[1:].encode() for suffix in sorted(VIDEO_SUFFIXES)),
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def read_csv(
@@ -54,6 +62,8 @@ def read_csv(
     shared = _read_shared(path)
     text = shared.numpy()
     start, line, form = _read_header(text, path, separator)
+    if multi_label and separator == " " and form.columns == (LABEL,):
+        _refuse_spaced_labels(text, path)
     reader = _ChunkReader(text, form, num_classes, multi_label)
     chunks = [reader.read(*chunk) for chunk in _chunks(text, start, line)]
     if sum(len(chunk.starts) for chunk in chunks) == 0:
@@ -116,6 +126,20 @@ def _read_header(text: np.ndarray, path: str, separator: str) -> tuple[int, int,
     first_line = first.decode(errors="surrogateescape").strip(BLANK)
     form = ListFormat.detect(first_line, path, separator, line=line or 1)
     return (end, line + 1, form) if form.header else (start, line, form)
+
+
+def _refuse_spaced_labels(text: np.ndarray, path: str) -> None:
+    """Raises ``AnnotationError`` for the first line whose labels are separated by spaces.
+
+    All but the last would be taken for a part of the path, and the video would be missing.
+    """
+    if match := _SPACED_LABELS.search(text.data):
+        line = int(np.count_nonzero(text[: match.start()] == _NEWLINE)) + 1
+        name, labels = (match[group].decode(errors="surrogateescape") for group in ("path", "labels"))
+        raise AnnotationError(
+            f"{path}, line {line}: {name + labels!r} has labels that are separated by spaces; join them by "
+            f"commas: {name + ' ' + ','.join(labels.split())!r}"
+        )
 
 
 def _chunks(text: np.ndarray, start: int, line: int) -> Iterator[tuple[int, int, int]]:

@@ -22,7 +22,7 @@ from slowfast.distributed.dtensor import to_full
 from slowfast.distributed.parallel import as_user_error, without_synchronization
 from slowfast.distributed.world import World
 from slowfast.engine.training.compiled_network import compiled_part, is_compile_error
-from slowfast.errors import DataError, InputError, TrainingError
+from slowfast.errors import DataError, DecodeError, InputError, TrainingError
 from slowfast.metrics import topk_correct
 from slowfast.models.capabilities import memory_remedies
 from slowfast.models.losses import LossFunction
@@ -217,9 +217,8 @@ class TrainStep:
     def _forward(self, batch: Batch) -> Tensor:
         if batch.num_clips == 0:
             first = batch.broken[0]
-            raise DataError(
-                f"no clip of a batch could be read; the first: {first.path}: {first.reason} ({first.detail})"
-            )
+            cause = DecodeError(first.path, first.reason, first.detail)
+            raise DataError(f"no clip of a batch could be read; the first: {cause}")
         try:
             with self.precision.autocast():
                 inputs = batch.inputs(self._mean, self._std)

@@ -94,3 +94,11 @@ def test_videos_of_variable_frame_rate_are_named(
     assert f"  {folder}/pause.mp4" in printed
     if command == "stats":
         assert report["variable_rate"] == [f"{folder}/pause.mp4"]
+
+
+def test_a_clean_list_in_another_folder_gets_the_names_of_the_classes(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 8)
+    (tmp_path / "all.csv").write_text(f"{tmp_path / 'a.mp4'} 0\n")
+    (tmp_path / "classes.json").write_text('{"jump": 0}')
+    prepare("scan", tmp_path / "all.csv", "--clean", tmp_path / "clean/train.csv")
+    assert (tmp_path / "clean/classes.json").read_text() == '{"jump": 0}'
