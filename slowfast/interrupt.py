@@ -7,6 +7,7 @@ ends the run at once; of a run of several processes, their parent does that.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -66,10 +67,7 @@ class Interrupt:
         self._previous.clear()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        # A process that multiprocessing has started gets one Ctrl-C from the terminal, its parent, or from
-        # both; the parent ends it after a second.
-        is_child = multiprocessing.parent_process() is not None
-        if self.signum and signum == signal.SIGINT and not is_child:
+        if self.signum and signum == signal.SIGINT and not _is_started_by_launcher():
             raise KeyboardInterrupt
         self.request(signum)
 
@@ -85,3 +83,12 @@ class Interrupt:
         """Raises :class:`Interrupted` if a stop was requested."""
         if self.signum:
             raise Interrupted(self.signum)
+
+
+def _is_started_by_launcher() -> bool:
+    """Returns whether multiprocessing or torchrun has started this process.
+
+    It then gets one Ctrl-C from the terminal or srun, from its parent, or from both; after a second one the
+    parent ends it.
+    """
+    return multiprocessing.parent_process() is not None or "TORCHELASTIC_RUN_ID" in os.environ

@@ -23,3 +23,12 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert interrupt.signum == signal.SIGINT
+
+
+def test_ctrl_c_from_srun_and_from_torchrun_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`srun torchrun …` signals every process, and torchrun forwards the signal to its own."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert interrupt.signum == signal.SIGINT

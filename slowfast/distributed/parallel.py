@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -112,6 +114,32 @@ def without_synchronization(network: nn.Module) -> AbstractContextManager[object
     A sharded network reduces them each time: it has no memory for full gradients.
     """
     return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+
+def needs_rehearsal(network: nn.Module, world: World) -> bool:
+    """Returns whether the first backward pass sums gradients in another order than all later ones.
+
+    DDP orders the gradients anew after its first pass, and with them the sums over more than two ranks. The
+    first step after a resumption would round differently than the same step of a run without a stop. One pass
+    whose gradients are discarded gives all steps the same order.
+    """
+    return (
+        world.size > 2
+        and isinstance(network, DistributedDataParallel)
+        and (network.static_graph or not network.find_unused_parameters)
+    )
+
+
+@contextmanager
+def rehearsal(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Restores the buffers of ``model`` and torch's random generators after its block."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with torch.random.fork_rng([] if is_cpu(device) else [device], device_type=device.type):
+        yield
+    with torch.no_grad():
+        for buffer, copy in before:
+            if not torch.equal(buffer, copy):
+                buffer.copy_(copy)
 
 
 def as_user_error(error: RuntimeError) -> TrainingError | None:

@@ -59,7 +59,7 @@ from slowfast.errors import (
     describe_error,
 )
 from slowfast.exit_status import EXIT_ERROR
-from slowfast.files import write_text
+from slowfast.files import delete_unfinished, write_text
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
 from slowfast.tracking.build import build_trackers
@@ -266,6 +266,8 @@ def _lock_output_dir(folder: str, world: World, stack: ExitStack) -> None:
             stack.enter_context(lock_folder(folder))
         except FolderInUseError as error:
             failure = error
+        else:
+            delete_unfinished(folder)  # such as predictions of a killed test
     failure = world.all_gather_objects(failure)[0]
     if failure is not None:
         raise failure

@@ -10,7 +10,7 @@ from slowfast.checkpoint.resume import choose_global_batch
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.distributed.world import World
 from slowfast.errors import CheckpointError
-from tests.support.run_results import NO_DROPOUT, log_of, metrics_of, train_nodes
+from tests.support.run_results import NO_DROPOUT, assert_same_end, log_of, metrics_of, train_nodes
 from tests.support.tiny import tiny_config
 
 
@@ -31,6 +31,16 @@ def test_a_run_resumed_in_two_and_then_four_processes_sees_the_same_samples(
     log = log_of(tmp_path / "more")
     assert "4 clips per step, as at the first start; TRAIN.BATCH_SIZE would now result in 16" in log
     assert "training: 4 clips per step = 4 processes × 1" in log
+
+
+def test_three_processes_are_resumed_bit_by_bit(colour_videos: Path, tmp_path: Path) -> None:
+    """With more than two, the order in which gradients are summed changes the last bits."""
+    options = ("TRAIN.BATCH_SIZE", 1, "SOLVER.MAX_EPOCH", 2, "TEST.ENABLE", False)
+    assert train_nodes(3, colour_videos, tmp_path / "unbroken", *options) == [0] * 3
+    for steps in (5, 0):
+        stop = ("TRAIN.MAX_STEPS", steps)
+        assert train_nodes(3, colour_videos, tmp_path / "stopped", *options, *stop) == [0] * 3
+    assert_same_end(tmp_path / "unbroken", tmp_path / "stopped", "checkpoint_epoch_00002.pyth")
 
 
 def test_learning_rates_scaled_by_nodes_stay_those_of_the_first_start(

@@ -19,7 +19,12 @@ from torch.optim import Optimizer
 from slowfast.datasets.clip import Batch, map_tensors
 from slowfast.distributed.device import device_errors, upload, widest_float
 from slowfast.distributed.dtensor import to_full
-from slowfast.distributed.parallel import as_user_error, without_synchronization
+from slowfast.distributed.parallel import (
+    as_user_error,
+    needs_rehearsal,
+    rehearsal,
+    without_synchronization,
+)
 from slowfast.distributed.world import World
 from slowfast.engine.training.compiled_network import compiled_part, is_compile_error
 from slowfast.errors import DataError, DecodeError, InputError, TrainingError
@@ -125,6 +130,7 @@ class TrainStep:
         self._compiled = compiled_part(self._network)
         self._micro_batches = micro_batches
         self._has_started = False
+        self._needs_rehearsal = needs_rehearsal(self._network, world)
         # A model's lists are walked once: in a step of small operations they would take a noticeable time.
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._remedies = _memory_remedies(model)
@@ -165,7 +171,13 @@ class TrainStep:
         self.optimizer.zero_grad()
         self._statistics.keep()
         try:
-            logits, loss = self._accumulate_or_give_up(batch := batch.to(self._world.device))  # (B, K)
+            batch = batch.to(self._world.device)
+            if self._needs_rehearsal:
+                with rehearsal(self.model, self._world.device):
+                    self._accumulate_or_give_up(batch)
+                self.optimizer.zero_grad()
+                self._needs_rehearsal = False
+            logits, loss = self._accumulate_or_give_up(batch)  # (B, K)
         except RuntimeError as error:
             if (known := as_user_error(error)) is not None:
                 raise known from error

@@ -128,3 +128,11 @@ def test_tensorboard_shows_curves_and_the_confusion_matrix(colour_videos: Path, 
     assert [event.step for event in events.Scalars("Train/loss")] == [1, 2]
     assert events.Scalars("Val/top1_err")[0].step == 2
     assert events.Images("Confusion Matrix")
+
+
+def test_a_run_deletes_the_unfinished_files_of_a_killed_one(colour_videos: Path, tmp_path: Path) -> None:
+    unfinished = tmp_path / ".predictions.writing-1-0a1b2c3d.npz"
+    unfinished.touch()
+    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False)
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    assert not unfinished.exists()
