@@ -79,6 +79,21 @@ def test_every_public_name_is_documented(site: Path) -> None:
     assert [name for name in vtn.__all__ if f'id="vtn.{name}"' not in text] == []
 
 
+def test_inherited_members_that_a_page_asks_for_are_on_it(site: Path) -> None:
+    """A method of another package, whose sources are not read, would be left out without a warning."""
+    asked = [
+        (page.stem, f"{name}.{member}")
+        for page in (SITE / "pages" / "api").glob("*.md")
+        for name, members in re.findall(
+            r"^::: (\S+)\n +options: {inherited_members: \[(.+)\]}", page.read_text("utf-8"), re.MULTILINE
+        )
+        for member in members.split(", ")
+    ]
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html")}
+    assert len(asked) > 6
+    assert [name for page, name in asked if f'id="{name}"' not in texts[page]] == []
+
+
 def test_every_configuration_key_is_listed_with_its_default() -> None:
     listed = {key.name: key.default for module in MODULES for key in read_keys(module) if not key.is_section}
     assert listed.keys() == set(_leaves(get_default_config()))
