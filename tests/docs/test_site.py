@@ -13,6 +13,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.config.defaults import MkDocsConfig
 
+import slowfast.errors
 import vtn
 import vtn_site.docstrings
 import vtn_site.guides
@@ -92,6 +93,14 @@ def test_inherited_members_that_a_page_asks_for_are_on_it(site: Path) -> None:
     texts = {path.stem: path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html")}
     assert len(asked) > 6
     assert [name for page, name in asked if f'id="{name}"' not in texts[page]] == []
+
+
+def test_errors_that_a_function_raises_are_links(site: Path) -> None:
+    """Also where the module of the function does not import the error by itself."""
+    text = "".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
+    assert 'href="errors.html#slowfast.errors.ModelError"' in text
+    unlinked = set(re.findall(r"<code>([A-Z]\w+Error)</code>", text))
+    assert unlinked & set(vars(slowfast.errors)) == set()
 
 
 def test_every_configuration_key_is_listed_with_its_default() -> None:
