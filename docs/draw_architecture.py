@@ -118,10 +118,10 @@ def place(graph: nx.DiGraph) -> dict[str, tuple[float, float]]:
         rows[name] = 1 + max((rows[below] for below in graph.successors(name)), default=-1)
     centres: dict[str, tuple[float, float]] = {}
     for row in sorted(set(rows.values())):
-        for package, middle in (("slowfast", 0.0), ("vtn", 8.5)):
+        for package, middle in (("slowfast", 0.0), ("vtn", 10.0)):
             names = sorted(name for name in rows if rows[name] == row and name.split(".")[0] == package)
             for column, name in enumerate(names):
-                centres[name] = (middle + (column - (len(names) - 1) / 2) * 3.4, row * 1.35)
+                centres[name] = (middle + (column - (len(names) - 1) / 2) * 3.9, row * 1.35)
     return centres
 
 
@@ -129,7 +129,7 @@ def draw(graph: nx.DiGraph) -> str:
     """Returns the drawing as SVG text."""
     matplotlib.rcParams.update({"svg.hashsalt": "architecture", "svg.fonttype": "none", "font.size": 9})
     centres = place(graph)
-    figure = Figure(figsize=(11, 0.62 * len({y for _, y in centres.values()}) + 1), facecolor="white")
+    figure = Figure(figsize=(13, 0.62 * len({y for _, y in centres.values()}) + 1), facecolor="white")
     axes: Axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for upper, lower in nx.transitive_reduction(graph).edges:
@@ -139,7 +139,7 @@ def draw(graph: nx.DiGraph) -> str:
     for name, (x, y) in centres.items():
         colour = COLOURS[name.split(".")[0]]
         box = FancyBboxPatch(
-            (x - 1.5, y - 0.4), 3.0, 0.8, boxstyle="round,pad=0.02", facecolor=colour, edgecolor="#54606e"
+            (x - 1.8, y - 0.4), 3.6, 0.8, boxstyle="round,pad=0.02", facecolor=colour, edgecolor="#54606e"
         )
         axes.add_patch(box)
         title = {"slowfast.root": "slowfast (root modules)", "vtn.models": "vtn (root modules)"}.get(
@@ -148,7 +148,7 @@ def draw(graph: nx.DiGraph) -> str:
         size = 9 if len(title) < 26 else 7.5  # a longer name would not fit into its box
         axes.text(x, y + 0.14, title, ha="center", va="center", size=size, weight="bold", zorder=3)
         axes.text(x, y - 0.18, CONTENTS[name], ha="center", va="center", size=7.5, color="#333", zorder=3)
-    axes.set_xlim(min(x for x, _ in centres.values()) - 1.7, max(x for x, _ in centres.values()) + 1.7)
+    axes.set_xlim(min(x for x, _ in centres.values()) - 2.0, max(x for x, _ in centres.values()) + 2.0)
     axes.set_ylim(-0.6, max(y for _, y in centres.values()) + 0.6)
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})

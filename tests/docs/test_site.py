@@ -13,6 +13,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.config.defaults import MkDocsConfig
 
+import slowfast.errors
 import vtn
 import vtn_site.docstrings
 import vtn_site.guides
@@ -77,6 +78,29 @@ def test_every_section_of_the_guide_is_a_page(site: Path) -> None:
 def test_every_public_name_is_documented(site: Path) -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
     assert [name for name in vtn.__all__ if f'id="vtn.{name}"' not in text] == []
+
+
+def test_inherited_members_that_a_page_asks_for_are_on_it(site: Path) -> None:
+    """A method of another package, whose sources are not read, would be left out without a warning."""
+    asked = [
+        (page.stem, f"{name}.{member}")
+        for page in (SITE / "pages" / "api").glob("*.md")
+        for name, members in re.findall(
+            r"^::: (\S+)\n +options: {inherited_members: \[(.+)\]}", page.read_text("utf-8"), re.MULTILINE
+        )
+        for member in members.split(", ")
+    ]
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html")}
+    assert len(asked) > 6
+    assert [name for page, name in asked if f'id="{name}"' not in texts[page]] == []
+
+
+def test_errors_that_a_function_raises_are_links(site: Path) -> None:
+    """Also where the module of the function does not import the error by itself."""
+    text = "".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
+    assert 'href="errors.html#slowfast.errors.ModelError"' in text
+    unlinked = set(re.findall(r"<code>([A-Z]\w+Error)</code>", text))
+    assert unlinked & set(vars(slowfast.errors)) == set()
 
 
 def test_every_configuration_key_is_listed_with_its_default() -> None:

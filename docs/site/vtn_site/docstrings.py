@@ -7,6 +7,9 @@ from typing import Any
 
 import griffe
 
+import slowfast.errors
+
+_ERRORS = [name for name in vars(slowfast.errors) if name.endswith("Error")]
 _ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):`~?([^`]+)`")
 # From a line with the prompt to the next empty line.
 _DOCTEST = re.compile(r"^( *)>>> (?:.*\n?)(?:^(?! *$).*\n?)*", re.MULTILINE)
@@ -19,6 +22,12 @@ class PlainMarkdown(griffe.Extension):
         """Replaces the text of an object's docstring."""
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
+
+    def on_module(self, *, mod: griffe.Module, **_: Any) -> None:
+        """Lets the errors in a section "Raises" become links, also those that the module does not import."""
+        for name in _ERRORS:
+            if name not in mod.members:
+                mod.set_member(name, griffe.Alias(name, f"slowfast.errors.{name}", parent=mod))
 
 
 def as_markdown(text: str) -> str:

@@ -26,6 +26,7 @@ from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.backbones.hub_access import hub_access
+from vtn.folder.model_class import find_registered_model
 from vtn.frame_model import FrameModel
 from vtn.hub import HubModel, check_hash
 from vtn.publishing.zoo import find_published
@@ -170,13 +171,7 @@ def find_model_class(architecture: object, source: str) -> Any:
             f"{source}: {CONFIG_NAME} does not name an architecture; give a folder that save_pretrained or "
             "`vtn publish` wrote"
         )
-    try:
-        model_class = MODEL_REGISTRY.get(architecture)
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{source}: {error.problems[0]}. If it is a model of your own, import the file that registers it "
-            "first (on the command line: --imports FILE; for vtn.Predictor: imports=[FILE])"
-        ) from error
+    model_class = find_registered_model(architecture, source)
     is_class = isinstance(model_class, type)
     if not (is_class and issubclass(model_class, FrameModel) and issubclass(model_class, HubModel)):
         raise CheckpointError(

@@ -111,6 +111,26 @@ class HubModel(
         write_folder(self, save_directory)
 
     @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, reset_head: bool = False, **options: Any
+    ) -> Self:
+        """Returns the model of a folder or of the Hugging Face hub, in evaluation mode, on the CPU.
+
+        Args:
+            pretrained_model_name_or_path: the folder, or ``OWNER/NAME`` of the model on the hub.
+            reset_head: leave the last layer as initialised where ``num_classes`` differs.
+            options: arguments of the constructor, which replace those of the folder, such as ``num_classes``
+                and ``backbone``; and how to download: ``revision``, ``cache_dir``, ``force_download``,
+                ``local_files_only``, ``token``.
+
+        Raises:
+            CheckpointError: if the folder holds no model of this class, damaged or unsuitable weights, or a
+                backbone that is looked up elsewhere and that ``backbone`` does not name.
+            ModelError: for arguments that do not exist or do not fit.
+        """
+        return super().from_pretrained(pretrained_model_name_or_path, reset_head=reset_head, **options)
+
+    @classmethod
     def _from_pretrained(
         cls,
         *,
@@ -122,16 +142,9 @@ class HubModel(
         """Builds the model and loads its weights, once the mixin's ``from_pretrained`` has read the config.
 
         Args:
-            model_id: the folder, or the model's name on the hub.
+            model_id, reset_head: as for :meth:`from_pretrained`.
             config: content of ``config.json``; None for a folder without one.
-            reset_head: leave the last layer as initialised where ``num_classes`` differs.
-            options: how to download, entries of ``config``, and arguments of the constructor, which replace
-                those of ``config``.
-
-        Raises:
-            CheckpointError: if the folder holds no model of this class, damaged or unsuitable weights, or a
-                backbone that is looked up elsewhere and that ``backbone`` does not name.
-            ModelError: for arguments that do not exist or do not fit.
+            options: as for :meth:`from_pretrained`, and the entries of ``config``.
         """
         download = {name: options.pop(name) for name in _DOWNLOAD_OPTIONS}
         for name in _OLD_OPTIONS:

@@ -17,6 +17,7 @@ from slowfast.video.placement import full_frame
 from vtn.explaining.explain import read_attention
 from vtn.explaining.frame_scorer import MIN_FRAMES, FrameScorer
 from vtn.explaining.pictures import encode_picture
+from vtn.explaining.time_windows import choose_windows
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
@@ -24,7 +25,6 @@ from vtn.inference.windows import score_windows
 
 SHOWN_FRAMES = 6
 _PICTURE_SIDE = 240
-_WINDOW_FRAMES, _WINDOWS_PER_VIDEO = 4, 10
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,14 @@ def survey_video(
         DecodeError: for frames that can no longer be decoded.
         NotFiniteError: for scores that are NaN or infinite.
     """
-    spacing = features.duration / len(features.features)
-    frames = max(_WINDOW_FRAMES, len(features.features) / _WINDOWS_PER_VIDEO)
-    window = min(frames * spacing, features.duration)
+    window, stride = choose_windows(features)
     prediction = Prediction(
         name,
         features.duration,
         features.num_decoded,
         list(class_names),
         scores,
-        score_windows(model, features, window, max(spacing, window / 4), head_act=head_act),
+        score_windows(model, features, window, stride, head_act=head_act),
         len(features.features) - features.num_decoded,
     )
     attention = _attention(model, features, head_act)

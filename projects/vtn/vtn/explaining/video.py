@@ -5,7 +5,8 @@ T frames, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -30,13 +31,12 @@ from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
 from vtn.explaining.pictures import Pictures, chosen_rows, take_pictures
 from vtn.explaining.regions.build import Regions, check_regions, find_regions
+from vtn.explaining.time_windows import WINDOWS_PER_VIDEO, choose_windows
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
 from vtn.inference.windows import score_windows
-
-_WINDOW_FRAMES, _WINDOWS_PER_VIDEO = 4, 10
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,8 @@ def explain_video(
     label = find_label(model.class_names, request.label)
     if label is None:
         label = int((prediction if merged is None else merged).scores.argmax())
-    window, stride = _window_lengths(features, request)
-    passes = estimate_passes(scorer.num_frames)
-    with Progress(passes, "explained", "pass", enabled=show_progress) as progress:
-
-        def count(done: int) -> None:
-            progress.update(done)
-            if interrupt is not None:
-                interrupt.raise_if_requested()
-
+    window, stride = choose_windows(features, request.window_seconds, request.stride_seconds)
+    with _counted_passes(scorer.num_frames, show_progress, interrupt) as count:
         influence = measure_influence(scorer, label, on_batch=count)
         growing = score_prefixes(scorer, on_batch=count)
         timeline = score_windows(
@@ -164,6 +157,22 @@ def explain_video(
             *describe_model(scorer, influence.occlusion),
         ],
     )
+
+
+@contextmanager
+def _counted_passes(
+    num_frames: int, show_progress: bool, interrupt: Interrupt | None
+) -> Iterator[Callable[[int], None]]:
+    """Yields what to call after each batch of passes with their number; it may raise ``Interrupted``."""
+    passes = estimate_passes(num_frames)
+    with Progress(passes, "explained", "pass", enabled=show_progress) as progress:
+
+        def count(done: int) -> None:
+            progress.update(done)
+            if interrupt is not None:
+                interrupt.raise_if_requested()
+
+        yield count
 
 
 def _predict(
@@ -218,12 +227,4 @@ def _show_frames(
 def estimate_passes(num_frames: int) -> int:
     """Returns about how many passes of the encoder an explanation of that many frames needs."""
     occlusion = min(num_frames, MAX_PASSES) + 1
-    return occlusion + count_passes(num_frames, 4) + min(num_frames, MAX_PREFIXES) + 4 * _WINDOWS_PER_VIDEO
-
-
-def _window_lengths(features: VideoFeatures, request: ExplanationRequest) -> tuple[float, float]:
-    """Returns the length of windows and from one start to the next, in seconds."""
-    spacing = features.duration / len(features.features)
-    frames = max(_WINDOW_FRAMES, len(features.features) / _WINDOWS_PER_VIDEO)
-    window = request.window_seconds or min(frames * spacing, features.duration)
-    return window, request.stride_seconds or max(spacing, window / 4)
+    return occlusion + count_passes(num_frames, 4) + min(num_frames, MAX_PREFIXES) + 4 * WINDOWS_PER_VIDEO

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.errors import CheckpointError, ConfigError
+from slowfast.errors import CheckpointError
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
@@ -75,15 +75,8 @@ def publish(
     """
     from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 
-    from slowfast.checkpoint.storage import class_names_in, read_checkpoint, weights_in
-    from slowfast.checkpoint.weights import load_weights
-    from slowfast.datasets.class_names import named_classes
-    from slowfast.models.build import build_model
-    from slowfast.models.frame_format import adopt_frame_format, frame_normalization
-    from slowfast.models.weights_hash import weights_hash
+    from slowfast.checkpoint.storage import read_checkpoint
     from slowfast.registry import import_user_modules
-    from slowfast.solver.ema import evaluates_average
-    from vtn.arguments.evaluation import build_evaluation
     from vtn.hub import HubModel
     from vtn.publishing.replacement import install, staging_folder
 
@@ -91,36 +84,17 @@ def publish(
     content = read_checkpoint(checkpoint)
     import_user_modules(imports)
     cfg = _load_configuration(config, content, checkpoint, backbone)
-    _check_registered(cfg.MODEL.MODEL_NAME, checkpoint)
-    model: Any = build_model(cfg, fetch_weights=False)
-    weights = weights_in(content, checkpoint, averaged=evaluates_average(cfg))
-    load_weights(model, weights, source=str(checkpoint))
-
-    names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or class_names_in(content, checkpoint)
-    if len(names) != cfg.MODEL.NUM_CLASSES:
-        names = ()
-    mean, std = frame_normalization(cfg, model)
-    model.class_names, model.frame_mean, model.frame_std = names, mean, std
-    model.evaluation = build_evaluation(adopt_frame_format(cfg, model))
-
-    output, name = Path(output), name or Path(checkpoint).stem
-    folder = output / name if isinstance(model, HubModel) else None
+    model = _build_trained_model(cfg, content, checkpoint, class_names_path)
+    place = Path(output, name or Path(checkpoint).stem)  # a name may contain folders
+    folder = place if isinstance(model, HubModel) else None
     if folder and (folder / SAFETENSORS_SINGLE_FILE).resolve() == Path(checkpoint).resolve():
         raise CheckpointError(f"{checkpoint}: would be overwritten; give another name (--name) or folder")
-    published = {
-        "model_state": model.state_dict(),
-        "cfg": cfg.dump(),
-        "class_names": list(names),
-        "normalization": {"mean": list(mean), "std": list(std)},
-        "weights_digest": weights_hash(model),
-    }
-    place = output / name  # a name may contain folders
-    with _explained_write_errors(output), staging_folder(place.parent, place.name) as staged:
-        file, sha256 = _write_checkpoint(published, staged, place.name)
+    with _explained_write_errors(Path(output)), staging_folder(place.parent, place.name) as staged:
+        file, sha256 = _write_checkpoint(model, cfg.dump(), staged, place.name)
         if folder:
             model.save_pretrained(staged / place.name)
         install(staged, place.name, kept=Path(checkpoint))
-    return Published(place.with_name(file), sha256, folder, names)
+    return Published(place.with_name(file), sha256, folder, model.class_names)
 
 
 def _check_file(checkpoint: str | Path) -> None:
@@ -133,18 +107,6 @@ def _check_file(checkpoint: str | Path) -> None:
         f"{checkpoint}: {published}; give a checkpoint (.pyth), or weights such as its model.safetensors and "
         "their configuration (--cfg)"
     )
-
-
-def _check_registered(name: str, checkpoint: str | Path) -> None:
-    from slowfast.models.build import MODEL_REGISTRY
-
-    try:
-        MODEL_REGISTRY.get(name)
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{checkpoint}: {error.problems[0]}. If it is a model of your own, give the file that registers "
-            "it by --imports FILE"
-        ) from error
 
 
 def _load_configuration(
@@ -198,18 +160,66 @@ def _check_paths(cfg: CfgNode, source: str, backbone: str) -> None:
             )
 
 
-def _write_checkpoint(content: Mapping[str, Any], folder: Path, name: str) -> tuple[str, str]:
-    """Writes the ``.pyth`` file, whose name ends with its own hash; returns its name and SHA-256."""
+def _build_trained_model(
+    cfg: CfgNode, content: Mapping[str, Any], checkpoint: str | Path, class_names_path: str | Path
+) -> Any:
+    """Returns the model with its weights, and with all that is published beside them as its attributes.
+
+    Args:
+        content: of the file ``checkpoint``.
+        class_names_path: as for :func:`publish`.
+
+    Raises:
+        CheckpointError: for a model that is not registered, and for weights that do not fit it.
+    """
+    from slowfast.checkpoint.storage import class_names_in, weights_in
+    from slowfast.checkpoint.weights import load_weights
+    from slowfast.datasets.class_names import named_classes
+    from slowfast.models.build import build_model
+    from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+    from slowfast.solver.ema import evaluates_average
+    from vtn.arguments.evaluation import build_evaluation
+    from vtn.folder.model_class import find_registered_model
+
+    find_registered_model(cfg.MODEL.MODEL_NAME, str(checkpoint))
+    model: Any = build_model(cfg, fetch_weights=False)
+    weights = weights_in(content, checkpoint, averaged=evaluates_average(cfg))
+    load_weights(model, weights, source=str(checkpoint))
+    names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or class_names_in(content, checkpoint)
+    model.class_names = names if len(names) == cfg.MODEL.NUM_CLASSES else ()
+    model.frame_mean, model.frame_std = frame_normalization(cfg, model)
+    model.evaluation = build_evaluation(adopt_frame_format(cfg, model))
+    return model
+
+
+def _write_checkpoint(model: Any, config: str, folder: Path, name: str) -> tuple[str, str]:
+    """Writes the ``.pyth`` file, whose name ends with its own hash; returns its name and SHA-256.
+
+    Args:
+        model: of :func:`_build_trained_model`.
+        config: YAML of the configuration.
+        folder: to write to.
+        name: of the publication.
+    """
     import torch
 
     from slowfast import __version__
+    from slowfast.models.weights_hash import weights_hash
     from vtn.publishing.zoo import file_sha256
 
+    content = {
+        "model_state": model.state_dict(),
+        "cfg": config,
+        "class_names": list(model.class_names),
+        "normalization": {"mean": list(model.frame_mean), "std": list(model.frame_std)},
+        "weights_digest": weights_hash(model),
+        "version": __version__,
+    }
     unnamed = folder / "unnamed.pyth"
     # Given a path, torch would store the file's temporary name inside the archive, and the hash would depend
     # on it.
     with unnamed.open("wb") as file:
-        torch.save({**content, "version": __version__}, file)
+        torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
     sha256 = file_sha256(unnamed)

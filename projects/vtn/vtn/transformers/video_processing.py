@@ -26,6 +26,7 @@ from slowfast.errors import InputError
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.video.frame_times import FrameTimes
 from vtn.arguments.evaluation import build_evaluation_config
+from vtn.inference.extract import DECODING_THREADS
 from vtn.predictor.videos import Video, as_source
 from vtn.predictor.views import ViewPlan, build_view_plan
 
@@ -133,7 +134,7 @@ class VTNVideoProcessor(BaseVideoProcessor):
         clips = []
         for video in several:
             source = as_source(video, fps=cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
-            clips += [_in_memory(clip, source.name) for clip in plan.read(source, _DECODING_THREADS).clips]
+            clips += [_in_memory(clip, source.name) for clip in plan.read(source, DECODING_THREADS).clips]
         batch = collate(clips)
         frames = batch.inputs(tuple(self.image_mean), tuple(self.image_std)).transpose(1, 2)
         views = plan.num_views

@@ -14,12 +14,9 @@ import transformers
 from torch import Tensor, nn
 
 from slowfast.errors import ModelError
-from slowfast.features.cache import describe_differences
 from tests.support.tiny_clips import randomize, save
-from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.base import Backbone
 from vtn.backbones.build import build_backbone
-from vtn.backbones.frames.backbone_model import BackboneModel
 from vtn.backbones.hugging_face.token_layout import TokenLayout, check_patches
 
 SIZE = 64
@@ -265,27 +262,6 @@ def test_the_image_encoder_of_a_model_that_automodel_does_not_know(model_type: s
     torch.testing.assert_close(places, tokens[:, 1:])
 
 
-def test_random_weights_have_32_bits_whatever_the_configuration_says(tmp_path: Path) -> None:
-    config = transformers.ViTConfig(**VIT, intermediate_size=48, dtype="bfloat16")
-    config.save_pretrained(tmp_path)
-    built = build_backbone(f"hf:{tmp_path}", pretrained=False, options={})
-    assert {p.dtype for p in built.network.parameters()} == {torch.float32}
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("perceiver", "must return one feature .* but fails with TypeError"),
-        ("xclip", "must return one feature .* but fails with RuntimeError"),
-        ("idefics2", "no class that encodes images alone for Idefics2VisionConfig; use another model"),
-        ("dinat", "requires the natten library"),
-    ],
-)
-def test_a_model_that_is_not_an_image_encoder_is_refused(name: str, message: str) -> None:
-    with pytest.raises(ModelError, match=f"backbone hf:{name}: .*{message}"):
-        build_backbone(f"hf:{name}", pretrained=False, options={})
-
-
 @pytest.mark.parametrize("architecture", ["test_vit", "test_vit2"])  # a class token; a register token
 def test_a_folder_of_timm_has_timm_s_preprocessing_and_tokens(architecture: str, tmp_path: Path) -> None:
     data = {"input_size": [3, 160, 160], "mean": [0.5] * 3, "std": [0.4] * 3, "interpolation": "bicubic"}
@@ -306,20 +282,3 @@ def test_a_folder_of_timm_has_timm_s_preprocessing_and_tokens(architecture: str,
     places, class_token = map_of(built, images)
     torch.testing.assert_close(places, theirs.last_hidden_state[:, 1:])
     assert (class_token is None) == (architecture == "test_vit2")
-
-
-class TestReadingOfImages:
-    """Features of a model type whose reading was corrected are refused, and those of others stay usable."""
-
-    @pytest.mark.parametrize(
-        ("model_type", "pooling", "recorded"), [("vit", "mean", None), ("vit_mae", "", "version 2")]
-    )
-    def test_it_is_part_of_the_source_of_features_once_it_was_corrected(
-        self, model_type: str, pooling: str, recorded: str | None
-    ) -> None:
-        config = BackboneConfig(f"hf:{model_type}", pretrained=False, args=VIT, pooling=pooling)
-        source = BackboneModel(config).feature_source()
-        assert source.get("reading of images") == recorded
-        earlier = {name: value for name, value in source.items() if name != "reading of images"}
-        expected = "reading of images: the cache has None, needed is version 2"
-        assert describe_differences(earlier, source) == ([expected] if recorded else [])

@@ -15,11 +15,9 @@ class ClipDescription:
         frame_rate: frames per second of the clips that the weights were trained on.
         accepts_shorter: whether clips may have fewer frames, a multiple of ``tubelet``. The features are then
             those of a clip of t frames in which no token of the missing frames takes part.
-        causal: whether a time step is computed from its own and earlier frames of the clip only.
     """
 
     frames: int
     tubelet: int
     frame_rate: float
     accepts_shorter: bool = True
-    causal: bool = False

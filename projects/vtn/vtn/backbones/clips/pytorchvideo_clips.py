@@ -152,7 +152,6 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
             encoder.tubelet,
             FRAME_RATE / recipe.sampling_rate,
             accepts_shorter=encoder.steps_are_independent,
-            causal=encoder.steps_are_independent,
         ),
     )
     if pretrained:

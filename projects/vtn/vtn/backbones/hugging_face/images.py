@@ -217,12 +217,8 @@ def build_image_model(
     # The size of the table of positions is not that of the images which the processor makes.
     if not fixed_size and stated.size and accepts(trial, stated.size):
         trained_for = stated.size
-    # A file of a whole image-and-text model has the encoder under a name of its own.
-    nested = auto_class.startswith("Auto") or hasattr(trial.model, "vision_model")
-    renamed = None if nested else {r"^vision_model\.": ""}
-    unused = ("pooler.", *(f"{head}." for head in _HEADS if trial.norm_name))
     model = (
-        published_model(name, config, auto_class=auto_class, unused=unused, key_mapping=renamed)
+        _load(name, config, auto_class, trial)
         if pretrained
         else random_model(config, name, auto_class=auto_class)
     )
@@ -244,6 +240,20 @@ def build_image_model(
         feature_map=hugging_face_map,
         reading=_READINGS.get(config.model_type, _FLIPPED_READING if stated.flips_channels else 1),
     )
+
+
+def _load(name: str, config: Any, auto_class: str, trial: HuggingFaceBackbone) -> nn.Module:
+    """Returns the model with its published weights.
+
+    Args:
+        auto_class: see :func:`_class_of`.
+        trial: the same model on the meta device, which shows the names of its weights.
+    """
+    # A file of a whole image-and-text model has the encoder under a name of its own.
+    nested = auto_class.startswith("Auto") or hasattr(trial.model, "vision_model")
+    renamed = None if nested else {r"^vision_model\.": ""}
+    unused = ("pooler.", *(f"{head}." for head in _HEADS if trial.norm_name))
+    return published_model(name, config, auto_class=auto_class, unused=unused, key_mapping=renamed)
 
 
 def _class_of(config: Any) -> str:

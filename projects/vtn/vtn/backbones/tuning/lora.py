@@ -119,21 +119,6 @@ def check_adapters(network: nn.Module, unused: set[str]) -> None:
     )  # fmt: skip
 
 
-def merge_lora(network: nn.Module) -> nn.Module:
-    """Adds the product of each adapter to the weight of its layer in place; returns the network.
-
-    The parameters have their original names afterwards, and the output is the same up to rounding.
-    """
-    from peft.tuners.lora import LoraLayer
-
-    for path, module in list(network.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge()  # type: ignore[operator]
-            parent, _, child = path.rpartition(".")
-            setattr(network.get_submodule(parent), child, module.base_layer)
-    return network
-
-
 def _uncalled_linear_layers(network: nn.Module) -> list[str]:
     """Returns the names of linear layers that are never called, so that adapters would get no gradient."""
     return [
