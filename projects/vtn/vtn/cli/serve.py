@@ -23,8 +23,8 @@ import argparse
 import importlib.util
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,8 @@ PROGRAM = "vtn serve"
 HOST, PORT = "127.0.0.1", 8000
 _MAX_EXAMPLES = 24
 _PACKAGES = ("fastapi", "python_multipart", "uvicorn")
-_STOP_SECONDS = 5
+# Longer than proxies keep unused connections: nginx would send a video on one that is being closed.
+_KEEP_ALIVE_SECONDS = 75
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -107,6 +108,13 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         help="for decoding and scoring a video (default: 120)",
     )
+    group.add_argument(
+        "--stop-limit",
+        type=positive_integer,
+        default=5,
+        metavar="SECONDS",
+        help="for the requests in work once the server is stopped; those that wait are refused (default: 5)",
+    )
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
@@ -136,14 +144,18 @@ def _serve(args: argparse.Namespace, program: str) -> int:
     from vtn.serving.protection import LOOPBACK_NAMES, is_loopback
 
     is_private = is_loopback(args.host)
-    with _listen(args.host, args.port) as listener:
+    with _log_requests(), _listen(args.host, args.port) as listener:
         service = _build_service(args)
         try:
             is_checked = is_private or args.allow_host
             hosts = {*LOOPBACK_NAMES, args.host, *args.allow_host} if is_checked else ()
             app = create_app(service, hosts=hosts, origins=args.allow_host)
             config = uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=args.stop_limit,
             )
             if not is_private:
                 print(
@@ -152,7 +164,7 @@ def _serve(args: argparse.Namespace, program: str) -> int:
                     file=sys.stderr,
                 )
             host = f"[{args.host}]" if ":" in args.host else args.host
-            server = uvicorn.Server(config)
+            server = _build_server(config, service)
             loading = _Loading(service, server, f"http://{host}:{listener.getsockname()[1]}")
             loading.start()
             with suppress(KeyboardInterrupt):  # uvicorn may raise it again after its orderly end
@@ -161,6 +173,37 @@ def _serve(args: argparse.Namespace, program: str) -> int:
             service.close()
     loading.finish()
     return 0
+
+
+def _build_server(config: uvicorn.Config, service: Service) -> uvicorn.Server:
+    """Returns a server that at its end refuses the requests which no worker has taken."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            service.pool.refuse_waiting()
+            await super().shutdown(sockets)
+
+    return Server(config)
+
+
+@contextmanager
+def _log_requests() -> Iterator[None]:
+    """Lets the lines of the server and its requests go to stderr, with the time, while the block runs."""
+    import logging
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("vtn.serving")
+    level, logger.propagate = logger.level, False
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = True
 
 
 class _Loading(threading.Thread):
