@@ -2,12 +2,13 @@
 
 SOURCE is as for `vtn predict`, except a model exported to one file. The page takes a video, or one of the
 examples, and shows the best classes, their scores over time and the frames with the highest attention of
-[CLS]. POST /predict answers programs, GET /openapi.json has its schema, and GET /health the state. For
+[CLS]. POST /predict answers programs (?pictures=false: without pictures), GET /openapi.json has its schema,
+GET /health the state, and GET /metrics the counts and durations of requests for Prometheus. For
 probes, as of Kubernetes: GET /health/ready answers 200 while videos can be scored and else 503, as while the
 model is loaded, and GET /health/live 503 where no process could load it again. Only programs of this computer
 reach the server unless --host names another address; it has no passwords. Needs pip install
 "slowfast-vtn[serve]".
-Exit status: 0 ended by Ctrl-C, 1 the model, the address or a folder cannot be used, 2 the command is wrong.
+Exit status: 0 ended by Ctrl-C, 143 by SIGTERM, 1 the model, the address or a folder cannot be used, 2 the command is wrong.
 
 examples:
   a page at http://127.0.0.1:8000 with examples
