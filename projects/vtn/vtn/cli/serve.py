@@ -8,7 +8,8 @@ probes, as of Kubernetes: GET /health/ready answers 200 while videos can be scor
 model is loaded, and GET /health/live 503 where no process could load it again. Only programs of this computer
 reach the server unless --host names another address; it has no passwords. Needs pip install
 "slowfast-vtn[serve]".
-Exit status: 0 ended by Ctrl-C, 143 by SIGTERM, 1 the model, the address or a folder cannot be used, 2 the command is wrong.
+Exit status: 0 ended by Ctrl-C, 143 by SIGTERM, 1 the model, the address or a folder cannot be used, 2 the
+command is wrong.
 
 examples:
   a page at http://127.0.0.1:8000 with examples
