@@ -97,7 +97,7 @@ def test_a_pool_is_closed_while_a_process_is_replaced(pool: WorkerPool, job: Job
         return await asyncio.gather(*waiting, return_exceptions=True)
 
     found = asyncio.run(asyncio.wait_for(run_two(), 10.0))
-    assert [type(error) for error in found] == [OutOfTime, WorkerUnavailable]
+    assert [type(error) for error in found] == [OutOfTime, PoolStopped]
     assert [worker.process_id for worker in pool.workers] == [None]
 
 

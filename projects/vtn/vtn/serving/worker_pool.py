@@ -116,7 +116,7 @@ class WorkerPool:
 
         Raises:
             ClientLeft: where the client departs before a worker has taken the job.
-            PoolStopped: after :meth:`refuse_waiting`.
+            PoolStopped: after :meth:`refuse_waiting` or :meth:`close`.
             OutOfTime, WorkerLost, WorkerUnavailable: see :meth:`WorkerProcess.run`.
         """
         answer: Future[Done | Failed] = Future()
