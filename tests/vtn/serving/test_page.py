@@ -190,3 +190,11 @@ def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
     assert "TINY · 3 classes" in dump
     assert '<button type="button">13.mp4</button>' in dump
     assert f"curl -F video=@video.mp4 {server.url}/predict" in dump
+
+
+def test_the_page_names_no_address_from_the_root(server: Running) -> None:
+    """A proxy may offer the server below a path of its own."""
+    with server.client() as client:
+        page = client.get("/").text
+    assert not re.findall(r"""(?:["'`(=]|href=)/[a-z]\w+""", page)
+    assert 'own.open("POST", "predict")' in page

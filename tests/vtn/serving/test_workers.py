@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -17,7 +18,7 @@ import pytest
 from slowfast.errors import ModelError
 from tests.support.serving.running import wait_for
 from vtn.serving.messages import Done, Job, ModelSource
-from vtn.serving.worker_pool import WorkerPool
+from vtn.serving.worker_pool import PoolStopped, WorkerPool
 from vtn.serving.worker_process import OutOfTime, WorkerProcess, WorkerUnavailable
 
 SECONDS = 60.0
@@ -96,7 +97,7 @@ def test_a_pool_is_closed_while_a_process_is_replaced(pool: WorkerPool, job: Job
         return await asyncio.gather(*waiting, return_exceptions=True)
 
     found = asyncio.run(asyncio.wait_for(run_two(), 10.0))
-    assert [type(error) for error in found] == [OutOfTime, WorkerUnavailable]
+    assert [type(error) for error in found] == [OutOfTime, PoolStopped]
     assert [worker.process_id for worker in pool.workers] == [None]
 
 
@@ -142,3 +143,39 @@ def test_a_request_that_is_cancelled_drops_its_waiting_job(
     assert [type(error) for error in asyncio.run(cancel_two())] == 2 * [asyncio.CancelledError]
     gc.collect()
     assert caplog.text == ""  # no exception of the process's end that nothing awaited
+
+
+def test_an_idle_process_that_ends_is_replaced_before_the_next_job(pool: WorkerPool) -> None:
+    (worker,) = pool.workers
+    before = worker.process_id
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: worker.is_ready and worker.process_id not in (None, before))
+    assert pool.num_replaced == 1
+
+
+def test_a_pool_that_stops_finishes_the_job_in_work_and_refuses_others(
+    pool: WorkerPool, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, has_begun = threading.Event(), threading.Event()
+
+    def run(worker: WorkerProcess, job: Job, seconds: float) -> Done:
+        has_begun.set()
+        assert may_end.wait(SECONDS)
+        return Done({})
+
+    async def stop() -> None:
+        working = asyncio.create_task(pool.run(job, SECONDS, stay))
+        await asyncio.to_thread(has_begun.wait, SECONDS)
+        waiting = asyncio.create_task(pool.run(job, SECONDS, stay))
+        await asyncio.sleep(0)  # so that it waits
+        pool.refuse_waiting()
+        with pytest.raises(PoolStopped):
+            await waiting
+        with pytest.raises(PoolStopped):
+            await pool.run(job, SECONDS, stay)
+        may_end.set()
+        assert await working == Done({})
+
+    monkeypatch.setattr(WorkerProcess, "run", run)
+    asyncio.run(stop())

@@ -48,12 +48,13 @@ if TYPE_CHECKING:
 
 PROGRAM = "vtn predict"
 TOP = 5
+TIME_LIMIT = 300.0
 
 # Options of one of the two forms of the command, with the values that mean that they are not given.
 _OF_SOURCE: dict[str, Any] = {
     "views": None, "live": None, "json": "", "csv": "", "jsonl": "", "resume": False, "quiet": False,
     "progress": False, "imports": [], "backbone": "", "trust_code": False, "device": None,
-    "precision": "float32", "batch_size": 8, "workers": None,
+    "precision": "float32", "batch_size": 8, "workers": None, "time_limit": TIME_LIMIT,
 }  # fmt: skip
 _OF_CHECKPOINT: dict[str, Any] = {"output": None, "features": ""}
 
@@ -168,6 +169,14 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         type=positive_integer,
         metavar="N",
         help="videos decoded at the same time (default: 1 to 4; with --window 1)",
+    )
+    group.add_argument(
+        "--time-limit",
+        type=positive_number,
+        default=TIME_LIMIT,
+        metavar="SECONDS",
+        help=f"for reading a video, which fails after it (default: {TIME_LIMIT:g}); without effect with "
+        "--window",
     )
 
 

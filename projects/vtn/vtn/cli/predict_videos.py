@@ -87,7 +87,12 @@ def _predict_all(
     """
     done, failed, started = 0, 0, time.monotonic()
     shows = not (args.quiet or args.progress or STANDARD_OUTPUT in (args.json, args.csv, args.jsonl))
-    results = predictor.stream(sources, window_seconds=args.window, stride_seconds=args.stride)
+    results = predictor.stream(
+        sources,
+        window_seconds=args.window,
+        stride_seconds=args.stride,
+        time_limit=None if args.window else args.time_limit,
+    )
     with (
         open_writers(
             predictor.class_names,

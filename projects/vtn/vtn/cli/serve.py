@@ -2,12 +2,14 @@
 
 SOURCE is as for `vtn predict`, except a model exported to one file. The page takes a video, or one of the
 examples, and shows the best classes, their scores over time and the frames with the highest attention of
-[CLS]. POST /predict answers programs, GET /openapi.json has its schema, and GET /health the state. For
+[CLS]. POST /predict answers programs (?pictures=false: without pictures), GET /openapi.json has its schema,
+GET /health the state, and GET /metrics the counts and durations of requests for Prometheus. For
 probes, as of Kubernetes: GET /health/ready answers 200 while videos can be scored and else 503, as while the
 model is loaded, and GET /health/live 503 where no process could load it again. Only programs of this computer
 reach the server unless --host names another address; it has no passwords. Needs pip install
 "slowfast-vtn[serve]".
-Exit status: 0 ended by Ctrl-C, 1 the model, the address or a folder cannot be used, 2 the command is wrong.
+Exit status: 0 ended by Ctrl-C, 143 by SIGTERM, 1 the model, the address or a folder cannot be used, 2 the
+command is wrong.
 
 examples:
   a page at http://127.0.0.1:8000 with examples
@@ -23,8 +25,8 @@ import argparse
 import importlib.util
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +49,8 @@ PROGRAM = "vtn serve"
 HOST, PORT = "127.0.0.1", 8000
 _MAX_EXAMPLES = 24
 _PACKAGES = ("fastapi", "python_multipart", "uvicorn")
-_STOP_SECONDS = 5
+# Longer than proxies keep unused connections: nginx would send a video on one that is being closed.
+_KEEP_ALIVE_SECONDS = 75
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -107,6 +110,13 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         help="for decoding and scoring a video (default: 120)",
     )
+    group.add_argument(
+        "--stop-limit",
+        type=positive_integer,
+        default=5,
+        metavar="SECONDS",
+        help="for the requests in work once the server is stopped; those that wait are refused (default: 5)",
+    )
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
@@ -136,14 +146,18 @@ def _serve(args: argparse.Namespace, program: str) -> int:
     from vtn.serving.protection import LOOPBACK_NAMES, is_loopback
 
     is_private = is_loopback(args.host)
-    with _listen(args.host, args.port) as listener:
+    with _log_requests(), _listen(args.host, args.port) as listener:
         service = _build_service(args)
         try:
             is_checked = is_private or args.allow_host
             hosts = {*LOOPBACK_NAMES, args.host, *args.allow_host} if is_checked else ()
             app = create_app(service, hosts=hosts, origins=args.allow_host)
             config = uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=args.stop_limit,
             )
             if not is_private:
                 print(
@@ -152,7 +166,7 @@ def _serve(args: argparse.Namespace, program: str) -> int:
                     file=sys.stderr,
                 )
             host = f"[{args.host}]" if ":" in args.host else args.host
-            server = uvicorn.Server(config)
+            server = _build_server(config, service)
             loading = _Loading(service, server, f"http://{host}:{listener.getsockname()[1]}")
             loading.start()
             with suppress(KeyboardInterrupt):  # uvicorn may raise it again after its orderly end
@@ -161,6 +175,37 @@ def _serve(args: argparse.Namespace, program: str) -> int:
             service.close()
     loading.finish()
     return 0
+
+
+def _build_server(config: uvicorn.Config, service: Service) -> uvicorn.Server:
+    """Returns a server that at its end refuses the requests which no worker has taken."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            service.pool.refuse_waiting()
+            await super().shutdown(sockets)
+
+    return Server(config)
+
+
+@contextmanager
+def _log_requests() -> Iterator[None]:
+    """Lets the lines of the server and its requests go to stderr, with the time, while the block runs."""
+    import logging
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("vtn.serving")
+    level, logger.propagate = logger.level, False
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = True
 
 
 class _Loading(threading.Thread):

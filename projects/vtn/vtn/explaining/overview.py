@@ -120,6 +120,8 @@ def _choose_frames(
 
 def _take_pictures(video: OpenVideo, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[int, bytes]:
     """Returns row -> JPEG file; frames are scaled down as they are decoded, so that large ones fit."""
+    if not len(rows):
+        return {}
     ascending, place = np.unique(numbers[rows], return_inverse=True)
     frames = video.read(ascending, full_frame(_PICTURE_SIDE))
     return {int(row): encode_picture(frames[k]) for row, k in zip(rows, place, strict=True)}

@@ -101,7 +101,7 @@ class ExplainsVideos:
                 **shown,
             )
 
-    def overview(self, video: Video | VideoSource) -> Overview:
+    def overview(self, video: Video | VideoSource, *, pictures: bool = True) -> Overview:
         """Predicts a video with its scores over time and the frames to which the model attends.
 
         The scores of the video are those of :meth:`__call__` up to rounding, of all crops. The scores over
@@ -110,13 +110,14 @@ class ExplainsVideos:
 
         Args:
             video: as for :meth:`__call__`.
+            pictures: False: no frame is shown, and none is decoded again.
 
         Raises:
             DecodeError, OSError: for a video that cannot be decoded.
             InputError: see :meth:`check_overview`.
             NotFiniteError: for scores that are NaN or infinite.
         """
-        from vtn.explaining.overview import survey_video
+        from vtn.explaining.overview import SHOWN_FRAMES, survey_video
 
         self.check_overview()
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
@@ -129,6 +130,7 @@ class ExplainsVideos:
                 name=source.name,
                 class_names=self.class_names,
                 head_act=self._scorer.head_act,
+                shown_frames=SHOWN_FRAMES if pictures else 0,
             )
 
     def check_overview(self) -> None:

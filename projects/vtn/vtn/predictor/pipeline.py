@@ -1,14 +1,14 @@
-"""The way of many videos through decoding threads and batches to the scores of their views, in order."""
+"""The way of many videos through readers and batches to the scores of their views, in order."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from slowfast.datasets.clip import Clip, StreamedClip
-from vtn.predictor.scoring import FAILURES, ViewScorer, ViewScores
+from vtn.predictor.reading.reader import Reading
+from vtn.predictor.scoring import ViewScorer, ViewScores
 from vtn.predictor.videos import VideoSource
 from vtn.predictor.views import ReadVideo, ViewPlan
 
@@ -71,7 +71,7 @@ class Pipeline:
     """A plan of views and the model that scores them.
 
     Attributes:
-        plan: reads the views of a video.
+        plan: of the views of each video.
         scorer: scores them.
         batch_size: views that are scored together.
     """
@@ -80,36 +80,24 @@ class Pipeline:
     scorer: ViewScorer
     batch_size: int
 
-    def run(self, sources: Iterable[VideoSource], *, workers: int, threads: int) -> Iterator[ScoredVideo]:
+    def run(self, readings: Generator[Reading, None, None]) -> Iterator[ScoredVideo]:
         """Yields the videos in order, with the scores of their views.
 
-        Closing the generator ends the threads after the videos that they decode.
-
         Args:
-            workers: videos that are decoded at the same time, while the model runs.
-            threads: decoding threads per video.
+            readings: videos as they are read, which are closed with this generator.
         """
         batch = _Batch(self.batch_size)
-        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            reading: deque[tuple[ScoredVideo, Future[ReadVideo]]] = deque()
-            try:
-                for source in sources:
-                    reading.append((ScoredVideo(source), pool.submit(self.plan.read, source, threads)))
-                    if len(reading) > workers:
-                        yield from self._add(batch, *reading.popleft())
-                while reading:
-                    yield from self._add(batch, *reading.popleft())
-                yield from self._score(batch)
-            finally:
-                for _, future in reading:
-                    future.cancel()
+        with closing(readings):
+            for source, found in readings:
+                yield from self._add(batch, ScoredVideo(source), found)
+            yield from self._score(batch)
 
-    def _add(self, batch: _Batch, video: ScoredVideo, future: Future[ReadVideo]) -> Iterator[ScoredVideo]:
-        """Adds the views of a video once it is read; yields the videos that become complete."""
-        try:
-            video.read = future.result()
-        except FAILURES as error:
-            video.error = error
+    def _add(self, batch: _Batch, video: ScoredVideo, found: ReadVideo | Exception) -> Iterator[ScoredVideo]:
+        """Adds the views of a video; yields the videos that become complete."""
+        if isinstance(found, Exception):
+            video.error = found
+        else:
+            video.read = found
         for view in range(self.plan.num_views):
             clip = None if video.read is None else video.read.clips[view]
             if not batch.has_room_for(clip):

@@ -29,6 +29,8 @@ from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.prepared import prepare_model
+from vtn.predictor.reading.isolated import check_isolated, read_in_processes
+from vtn.predictor.reading.reader import read_in_threads
 from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.texts import describe_failure, failure_reason
@@ -155,6 +157,7 @@ class Predictor(ExplainsVideos):
         *,
         window_seconds: float | None = None,
         stride_seconds: float | None = None,
+        time_limit: float | None = None,
     ) -> Generator[Prediction, None, None]:
         """Yields the predictions of many videos in order, while threads decode the next ones.
 
@@ -167,11 +170,18 @@ class Predictor(ExplainsVideos):
                 then those at ``fps``, by default at the frame rate of the clips that the model was trained
                 with. Videos are then decoded and scored one after another.
             stride_seconds: from the start of a window to the start of the next; None: ``window_seconds``.
+            time_limit: seconds for reading one video, in processes of their own: a decoder that hangs or
+                crashes then costs one video. ``videos`` must be paths or addresses, and have an end. Windows,
+                and views of so many frames that they are decoded while the model runs, are read in this
+                process all the same. None: threads, without a limit.
 
         Raises:
-            InputError: for lengths that are not above 0.
+            InputError: for lengths and a limit that are not above 0, and for a limit with other videos than
+                paths and addresses.
         """
         windows = window_lengths(window_seconds, stride_seconds)
+        if time_limit is not None:
+            videos = check_isolated([*videos], time_limit)
         sources = (self._source(video) for video in videos)
         names: deque[str] = deque()
 
@@ -180,7 +190,8 @@ class Predictor(ExplainsVideos):
                 names.append(source.name)
                 yield source
 
-        for result in self._predict(named(), windows, workers=self._workers, threads=1):
+        options: Any = {"workers": self._workers, "threads": 1, "time_limit": time_limit}
+        for result in self._predict(named(), windows, **options):
             name = names.popleft()
             if isinstance(result, Exception):
                 problem = describe_failure(result, name)
@@ -246,11 +257,15 @@ class Predictor(ExplainsVideos):
         *,
         workers: int,
         threads: int,
+        time_limit: float | None = None,
     ) -> Iterator[Prediction | Exception]:
-        if windows is None:
-            videos = self._pipeline.run(sources, workers=workers, threads=threads)
-            return (self._result(video) for video in videos)
-        return (self._predict_windows(source, windows) for source in sources)
+        if windows is not None:
+            return (self._predict_windows(source, windows) for source in sources)
+        if time_limit is None:
+            readings = read_in_threads(self._plan, sources, workers=workers, threads=threads)
+        else:
+            readings = read_in_processes(self._plan, [*sources], workers=workers, time_limit=time_limit)
+        return (self._result(video) for video in self._pipeline.run(readings))
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:
         """Returns the prediction of a video from the scores of its views, or the reason why it has none."""

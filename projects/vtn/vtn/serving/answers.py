@@ -57,7 +57,8 @@ class Answer(BaseModel):
         description="in the middle crop of the frames; null for models without attention to frames"
     )
     shown_frames: list[ShownFrame] = Field(
-        description="the frames with the highest attention; evenly spaced ones for models without it"
+        description="the frames with the highest attention; evenly spaced ones for models without it; empty "
+        "with `pictures=false`"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -19,7 +19,15 @@ import slowfast
 from vtn.serving.answers import Answer, Example, Health, Probe, Problem
 from vtn.serving.form import FIELD
 from vtn.serving.limits import Refusal
-from vtn.serving.protection import LIVE_PATH, READY_PATH, HeadAsGet, Protection, page_policy
+from vtn.serving.protection import (
+    LIVE_PATH,
+    METRICS_PATH,
+    READY_PATH,
+    HeadAsGet,
+    Protection,
+    page_policy,
+)
+from vtn.serving.request_log import Metrics, RequestLog, record_of
 from vtn.serving.service import Service
 
 _logger = logging.getLogger(__name__)
@@ -75,10 +83,13 @@ def create_app(service: Service, *, hosts: Collection[str] = (), origins: Collec
     )
     app.add_middleware(HeadAsGet)
     app.add_middleware(Protection, hosts=hosts, origins=origins)
+    metrics = Metrics()
+    app.add_middleware(RequestLog, metrics=metrics)
     _handle_errors(app)
     _add_page(app)
     _add_endpoints(app, service)
     _add_probes(app, service)
+    _add_metrics(app, service, metrics)
     _add_examples(app, service)
     return app
 
@@ -98,15 +109,24 @@ def _add_page(app: FastAPI) -> None:
 
 def _add_endpoints(app: FastAPI, service: Service) -> None:
     @app.post("/predict", response_model=Answer, responses=_PROBLEMS, openapi_extra={"requestBody": _FORM})
-    async def predict(request: Request) -> dict[str, Any]:
-        """Classifies a video: scores of all classes, over time, and the frames that the model attends to."""
+    async def predict(request: Request, pictures: bool = True) -> dict[str, Any]:
+        """Classifies a video: scores of all classes, over time, and the frames that the model attends to.
+
+        `pictures=false` leaves the pictures out, which is faster: `shown_frames` is empty.
+        """
 
         async def wait_for_departure() -> None:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
 
         content_type = request.headers.get("content-type", "")
-        return await service.classify(aiter(request.stream()), content_type, wait_for_departure)
+        return await service.classify(
+            aiter(request.stream()),
+            content_type,
+            wait_for_departure,
+            pictures=pictures,
+            record=record_of(request.scope),
+        )
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:
@@ -145,6 +165,20 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         """Answers a liveness probe: 200 while the server starts or works, 503 where it must be restarted."""
         response.status_code = 200 if service.pool.is_alive else 503
         return Probe(status=service.pool.status)
+
+
+def _add_metrics(app: FastAPI, service: Service, metrics: Metrics) -> None:
+    @app.get(METRICS_PATH, response_class=PlainTextResponse)
+    async def show_metrics() -> PlainTextResponse:
+        """Returns counts and durations of the requests since the start, in the text format of Prometheus."""
+        text = metrics.describe(
+            gauges={
+                "vtn_requests_in_progress": service.num_requests,
+                "vtn_workers_ready": sum(worker.is_ready for worker in service.pool.workers),
+            },
+            counters={"vtn_workers_replaced_total": service.pool.num_replaced},
+        )
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
 def _add_examples(app: FastAPI, service: Service) -> None:

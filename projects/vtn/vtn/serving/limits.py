@@ -71,6 +71,11 @@ def not_ready() -> Refusal:
     return Refusal(503, "the model is being loaded", "try again in a few seconds")
 
 
+def stopping() -> Refusal:
+    """Returns the answer to a request that the end of the server prevents."""
+    return Refusal(503, "the server is stopping", "try again in a few seconds")
+
+
 def too_busy(count: int, kind: str) -> Refusal:
     """Returns the answer to a request while as many are uploaded, or answered, as the limits allow."""
     return Refusal(429, f"{count} requests are being {kind} already", "try again in a few seconds")

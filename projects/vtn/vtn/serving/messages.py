@@ -36,11 +36,13 @@ class Job:
         folder: folder of the request, with the video; other temporary files are written there, too.
         name: of the video for the answer.
         max_seconds: longest duration that is accepted.
+        pictures: whether the answer has pictures of frames.
     """
 
     folder: Path
     name: str
     max_seconds: float
+    pictures: bool = True
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _ELEMENT = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
-READY_PATH, LIVE_PATH = "/health/ready", "/health/live"
+READY_PATH, LIVE_PATH, METRICS_PATH = "/health/ready", "/health/live", "/metrics"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -87,7 +87,8 @@ class Protection:
     Args:
         app: answers the requests.
         hosts: names in the header ``Host`` that are accepted; empty: all. Probes are answered by any name, as
-            those of Kubernetes name the address of the container, and tell nothing but the status.
+            those of Kubernetes name the address of the container, and tell nothing but the status; so are
+            requests for metrics, which tell counts and durations.
         origins: names of the sites whose pages are accepted beside the server's own: those of a proxy that
             changes the header ``Host``.
     """
@@ -114,7 +115,7 @@ class Protection:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         app = self._app
-        is_probe = scope["path"] in (READY_PATH, LIVE_PATH)
+        is_probe = scope["path"] in (READY_PATH, LIVE_PATH, METRICS_PATH)
         if self._hosts and _name_of(host) not in self._hosts and not is_probe:
             app = _refuse("the host name of the request is not one of this server")
         elif origin is not None and not self._is_own(origin, host):

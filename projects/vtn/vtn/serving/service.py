@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vtn.serving.form import drain, receive_video
-from vtn.serving.limits import Limits, Refusal, not_ready, too_busy, too_slow
+from vtn.serving.limits import Limits, Refusal, not_ready, stopping, too_busy, too_slow
 from vtn.serving.messages import UPLOAD_NAME, Failed, Job
+from vtn.serving.request_log import RequestRecord
 from vtn.serving.uploads import UploadFolder
-from vtn.serving.worker_pool import ClientLeft, WorkerPool
+from vtn.serving.worker_pool import ClientLeft, PoolStopped, WorkerPool
 from vtn.serving.worker_process import OutOfTime, WorkerLost, WorkerUnavailable
 
 
@@ -48,6 +50,9 @@ class Service:
         chunks: AsyncIterator[bytes],
         content_type: str,
         wait_for_departure: Callable[[], Awaitable[object]],
+        *,
+        pictures: bool = True,
+        record: RequestRecord,
     ) -> dict[str, Any]:
         """Returns the answer to an uploaded form, see :class:`vtn.serving.answers.Answer`.
 
@@ -55,21 +60,25 @@ class Service:
             chunks: of the form.
             content_type: of the form.
             wait_for_departure: returns as soon as the client has closed the connection, after the upload.
+            pictures: whether the answer has pictures of frames.
+            record: gets the durations.
 
         Raises:
             Refusal: for a request that cannot be answered.
         """
         try:
             with self.folder.request() as folder:
-                with self._count_upload():
+                with self._count_upload(), record.measure("upload"):
                     name = await receive_video(chunks, content_type, folder / UPLOAD_NAME, self.limits)
                 with self._count_job():
-                    job = Job(folder, name, self.limits.video_seconds)
-                    return await self._compute(job, wait_for_departure)
+                    job = Job(folder, name, self.limits.video_seconds, pictures)
+                    return await self._compute(job, wait_for_departure, record)
         except Refusal as refusal:
             if refusal.status in (400, 413, 415, 429, 503):  # the upload has not been read to its end
                 await drain(chunks, self.limits)
             raise
+        except asyncio.CancelledError:  # the server stops, and has waited long enough for its requests
+            raise stopping() from None
 
     @contextmanager
     def _count_upload(self) -> Iterator[None]:
@@ -94,15 +103,19 @@ class Service:
         finally:
             self.num_jobs -= 1
 
-    async def _compute(self, job: Job, wait_for_departure: Callable[[], Awaitable[object]]) -> dict[str, Any]:
+    async def _compute(
+        self, job: Job, wait_for_departure: Callable[[], Awaitable[object]], record: RequestRecord
+    ) -> dict[str, Any]:
         try:
-            found = await self.pool.run(job, self.limits.compute_seconds, wait_for_departure)
+            found = await self.pool.run(job, self.limits.compute_seconds, wait_for_departure, record)
         except ClientLeft:  # a status of other servers, too, that only a log shows
             raise Refusal(499, "the client closed the connection", "send the video again") from None
         except OutOfTime:
             raise too_slow(self.limits) from None
         except WorkerLost as lost:
             raise _explain_loss(lost) from None
+        except PoolStopped:
+            raise stopping() from None
         except WorkerUnavailable:
             raise Refusal(503, "the model is not available", "try again later") from None
         if isinstance(found, Failed):

@@ -67,7 +67,7 @@ def _answer(predictor: Any, job: Job) -> Done | Failed:
             seconds = video.times.duration
         if seconds > job.max_seconds:
             return Failed(f"the video lasts {seconds:.0f} seconds", is_too_long=True)
-        found = predictor.overview(path)
+        found = predictor.overview(path, pictures=job.pictures)
     except FAILURES as error:
         reason = describe_failure(error, path).replace(path, job.name).replace(str(job.folder), "")
         is_of_system = isinstance(error, OSError) and error.errno in _OF_SYSTEM

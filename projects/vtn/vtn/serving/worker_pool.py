@@ -8,18 +8,26 @@ import queue
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from slowfast.errors import ModelError
 from vtn.serving.messages import Done, Failed, Job, ModelSource
+from vtn.serving.request_log import RequestRecord
 from vtn.serving.worker_process import OutOfTime, WorkerLost, WorkerProcess, WorkerUnavailable
+
+_WATCH_SECONDS = 2.0
 
 _logger = logging.getLogger(__name__)
 
 
 class ClientLeft(Exception):  # noqa: N818
     """The departure of a client whose video waited for a worker."""
+
+
+class PoolStopped(Exception):  # noqa: N818
+    """The end of the server before a video got a worker."""
 
 
 class WorkerPool:
@@ -61,6 +69,7 @@ class WorkerPool:
                 starting[0].wait_until_ready()
                 self._idle.put(starting.pop(0))
             self.has_started = True
+            threading.Thread(target=self._watch, name="watch", daemon=True).start()
         except WorkerUnavailable as error:
             self.close()
             raise ModelError(str(error)) from None
@@ -91,7 +100,11 @@ class WorkerPool:
         return not all(worker.has_failed for worker in self.workers)
 
     async def run(
-        self, job: Job, seconds: float, wait_for_departure: Callable[[], Awaitable[object]]
+        self,
+        job: Job,
+        seconds: float,
+        wait_for_departure: Callable[[], Awaitable[object]],
+        record: RequestRecord | None = None,
     ) -> Done | Failed:
         """Returns the answer to a job once a worker is free and has computed it.
 
@@ -99,34 +112,58 @@ class WorkerPool:
             job: to compute.
             seconds: limit of the time that the worker takes.
             wait_for_departure: returns as soon as the client does not wait for the answer anymore.
+            record: gets the durations of waiting and computing; None: they are not kept.
 
         Raises:
             ClientLeft: where the client departs before a worker has taken the job.
+            PoolStopped: after :meth:`refuse_waiting` or :meth:`close`.
             OutOfTime, WorkerLost, WorkerUnavailable: see :meth:`WorkerProcess.run`.
         """
         answer: Future[Done | Failed] = Future()
-        self._threads.submit(self._run, job, seconds, answer)
+        record, wait = record or RequestRecord(), ExitStack()
+        wait.enter_context(record.measure("wait"))
+        try:
+            submitted = self._threads.submit(self._run, job, seconds, answer, wait, record)
+        except RuntimeError:  # no thread takes a job anymore
+            raise PoolStopped from None
+
+        def refuse(submitted: Future[None]) -> None:
+            if submitted.cancelled() and not answer.done():
+                answer.set_exception(PoolStopped())
+
+        submitted.add_done_callback(refuse)
         computing = asyncio.wrap_future(answer)
         leaving: asyncio.Future[Any] = asyncio.ensure_future(wait_for_departure())
         try:
             await asyncio.wait({computing, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not computing.done() and answer.cancel():
+                wait.close()
                 raise ClientLeft
             return await computing
         finally:
             leaving.cancel()
             computing.cancel()  # where the request ends first, at the end of the server; else without effect
 
-    def _run(self, job: Job, seconds: float, answer: Future[Done | Failed]) -> None:
+    def _run(
+        self,
+        job: Job,
+        seconds: float,
+        answer: Future[Done | Failed],
+        wait: ExitStack,
+        record: RequestRecord,
+    ) -> None:
         """Gives the answer to a job, and then replaces the process if it was lost."""
         if not answer.set_running_or_notify_cancel():
             return
         if self._closing.is_set():
-            answer.set_exception(WorkerUnavailable("the server is stopping"))
+            answer.set_exception(PoolStopped())
             return
         worker = self._idle.get()
+        wait.close()
         try:
-            answer.set_result(worker.run(job, seconds))
+            with record.measure("compute"):
+                found = worker.run(job, seconds)
+            answer.set_result(found)
         except (OutOfTime, WorkerLost) as error:
             answer.set_exception(error)  # first, as the client need not wait for the next process
             self._replace(worker)
@@ -142,6 +179,22 @@ class WorkerPool:
         except WorkerUnavailable as error:
             if not self._closing.is_set():
                 _logger.error("a worker cannot be started again: %s", error)
+
+    def _watch(self) -> None:
+        """Replaces workers whose process ended while they were idle, before a request waits for the next."""
+        while not self._closing.wait(_WATCH_SECONDS):
+            with suppress(queue.Empty):
+                worker = self._idle.get_nowait()  # the next call gets the next one
+                try:
+                    if worker.discard_if_ended():
+                        _logger.warning("an idle process with the model has ended and is replaced")
+                        self._replace(worker)
+                finally:
+                    self._idle.put(worker)
+
+    def refuse_waiting(self) -> None:
+        """Refuses all jobs that no worker has taken, and later ones; those in work go on."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         """Ends all workers; jobs that wait are refused."""

@@ -192,6 +192,14 @@ class WorkerProcess:
         self.num_replaced += 1
         self.stop()
 
+    def discard_if_ended(self) -> bool:
+        """Discards a process that has ended by itself with its model; returns whether it had."""
+        process = self._process
+        if not self.is_ready or process is None or process.is_alive():
+            return False
+        self._discard()
+        return True
+
     def _receive(self, seconds: float) -> object:
         if self._connection is None:
             raise WorkerLost

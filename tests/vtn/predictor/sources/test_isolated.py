@@ -1,0 +1,63 @@
+"""Videos whose decoder hangs or crashes, and all others, read by processes of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slowfast.errors import InputError
+from vtn import Predictor
+from vtn.predictor import videos as videos_module
+
+
+def test_processes_give_the_results_of_threads(published: Path, videos: Path) -> None:
+    """Of good, broken, missing and long videos; the longest is decoded while the model runs."""
+    paths = [*sorted(videos.glob("*.mp4")), videos / "missing.mp4", videos, videos / "05.mp4"]
+    predictor = Predictor(published, device="cpu", views=None)
+    expected = [one.to_dict() for one in predictor.stream(paths)]
+    assert [one.to_dict() for one in predictor.stream(paths, time_limit=600)] == expected
+    predictor = Predictor(published, device="cpu", views=(2, 3))
+    expected = [one.to_dict() for one in predictor.stream(paths)]
+    assert [one.to_dict() for one in predictor.stream(paths, time_limit=600)] == expected
+
+
+def test_a_decoder_that_hangs_or_crashes_costs_one_video(
+    published: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a.mp4", "hangs.mp4", "b.mp4", "crashes.mp4", "c.mp4"]
+    paths = [Path(shutil.copy(videos / "05.mp4", tmp_path / name)) for name in names]
+    (good,) = Predictor(published, device="cpu").stream(paths[:1])
+    open_video = videos_module.open_video
+
+    def open_or_end(path: Any, **options: Any) -> Any:
+        if Path(path).stem == "hangs":
+            time.sleep(1000)
+        if Path(path).stem == "crashes":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return open_video(path, **options)
+
+    monkeypatch.setattr(videos_module, "open_video", open_or_end)
+    results = list(Predictor(published, device="cpu", workers=2).stream(paths, time_limit=6))
+    assert [result.reason for result in results] == ["", "hung", "", "killed its worker", ""]
+    assert results[1].error == "hung (reading it did not end within 6 s; --time-limit allows more)"
+    assert "the decoder crashed or took all memory" in results[3].error
+    for result in results[::2]:
+        assert np.array_equal(result.scores, good.scores)
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan")])
+def test_a_limit_must_be_above_0(published: Path, videos: Path, limit: float) -> None:
+    with pytest.raises(InputError, match=f"time_limit = {limit}: must be above 0 and finite"):
+        list(Predictor(published, device="cpu").stream([videos / "05.mp4"], time_limit=limit))
+
+
+def test_frames_in_memory_have_no_limit(published: Path) -> None:
+    with pytest.raises(InputError, match="needs paths or addresses, not a ndarray; leave the limit out"):
+        list(Predictor(published, device="cpu").stream([np.zeros((2, 8, 8, 3), np.uint8)], time_limit=1))
