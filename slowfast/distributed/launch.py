@@ -58,9 +58,8 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
                 process.join()
             raise
     if not errors.empty():
-        print(
-            printable(errors.get()), file=sys.stderr
-        )  # the first error is the cause, the others follow from it
+        # The first error is the cause, the others follow from it.
+        print(printable(errors.get()), file=sys.stderr)
     elif killed := [
         f"{number} by {_signal_name(process)}"
         for number, process in enumerate(processes)

@@ -151,10 +151,10 @@ def texts() -> list[str]:
 def test_a_link_to_a_missing_page_is_refused() -> None:
     anchors = {"": "guides/index.md", "#4-train": "guides/train.md"}
     moved = move_links(
-        "[a](../GETTING_STARTED.md#4-train)\n```\n[code](nowhere.md)\n```\n",
+        "[a](../GETTING_STARTED.md#4-train) [b](site/pages/differences.md#x)\n```\n[code](nowhere.md)\n```\n",
         source="docs/EXTENDING.md", page="extending.md", guide_of_anchor=anchors,
     )  # fmt: skip
-    assert moved == "[a](guides/train.md)\n```\n[code](nowhere.md)\n```\n"
+    assert moved == "[a](guides/train.md) [b](differences.md#x)\n```\n[code](nowhere.md)\n```\n"
     for target in ("nowhere.md", "../GETTING_STARTED.md#5-tset"):
         with pytest.raises(LinkError, match=re.escape(target.removeprefix("../"))):
             move_links(f"[a]({target})", source="docs/A.md", page="a.md", guide_of_anchor=anchors)

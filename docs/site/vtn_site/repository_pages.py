@@ -31,6 +31,7 @@ PAGE_OF_FILE: Mapping[str, str] = MappingProxyType(
 )
 """File of the repository -> page of the site. GETTING_STARTED.md has several pages, see ``guides``."""
 
+SITE_PAGES = "docs/site/pages/"
 IMAGES = (".png", ".svg")
 _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:)([^)\s#]*)(#[^)\s]*)?(?=\))")
 _FENCE = re.compile(r"^ *(```|~~~)")
@@ -57,6 +58,8 @@ def page_of(target: str, anchor: str, guide_of_anchor: Mapping[str, str]) -> str
         return guide_of_anchor[anchor]
     if target in PAGE_OF_FILE:
         return PAGE_OF_FILE[target] + anchor
+    if target.startswith(SITE_PAGES) and (ROOT / target).is_file():
+        return target.removeprefix(SITE_PAGES) + anchor
     if target.endswith(IMAGES) and (ROOT / target).is_file():
         return f"images/{posixpath.basename(target)}"
     raise LinkError(f"{target}: is not a page of the site; add it to PAGE_OF_FILE, or write its path as code")
