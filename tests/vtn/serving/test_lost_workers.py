@@ -28,7 +28,7 @@ from vtn.predictor.explained import ExplainsVideos
 tempfile.mkdtemp("of-a-package")
 overview, receive = ExplainsVideos.overview, Connection.recv
 
-def end_or_overview(self, path):
+def end_or_overview(self, path, *, pictures):
     with open_video(path) as video:
         frames = video.times.num_frames
     if frames == 1:
