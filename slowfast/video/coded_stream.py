@@ -28,10 +28,6 @@ from slowfast.video.container import (
 from slowfast.video.still_images.heif import HeifError, HeifImage, crop_frame, join_tiles, read_heif
 from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
 
-# The decoder's findings are reported as a DecodeError, not as lines on the terminal. Any level would make a
-# close hang while threads decode, see `_with_reason` in container.py.
-av.logging.set_level(None)
-
 
 class CodedStream:
     """The video stream of an open file, and its decoder.

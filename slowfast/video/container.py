@@ -109,8 +109,10 @@ def _with_reason(open_source: Callable[[], Any]) -> Any:
 
     PyAV learns the reason from FFmpeg's messages, by a callback that takes the interpreter's lock. It is set
     for the second try alone: a decoding thread with a message would wait for a lock that the thread holds
-    which closes its video and waits for the decoding thread.
+    which closes its video and waits for the decoding thread. Other packages set it as well, such as the
+    torchvision of torch 2.9 when it is imported.
     """
+    av.logging.set_level(None)
     try:
         return open_source()
     except (av.InvalidDataError, av.ArgumentError):

@@ -56,7 +56,6 @@ def describe_damage(source: PacketSource) -> str:
     frames = source.table.times.num_frames
     begins_late = source.table.undecodable_head > 0 or not source.table.packets.is_shown[0]
     decoded = concealed = 0
-    level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     source.refused_packets = 0
     try:
@@ -68,7 +67,7 @@ def describe_damage(source: PacketSource) -> str:
                 decoded += 1
                 concealed += frame.is_corrupt
     finally:
-        av.logging.set_level(level)
+        av.logging.set_level(None)
     errors = [text.strip() for _, _, text in messages]
     if source.refused_packets or concealed or decoded < frames:
         refused = source.refused_packets
