@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import resource
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +91,22 @@ def test_a_full_shared_memory() -> None:
     )
     with pytest.raises(DataError, match=r"the shared memory in /dev/shm is full; enlarge it .*--shm-size"):
         list(pool.run([[0]]))
+
+
+def test_a_temporary_folder_with_a_long_path(tmp_path: Path) -> None:
+    """Tensors pass by sockets in it, whose paths the system limits to about 100 characters."""
+    folder = tmp_path / ("a" * 100)
+    folder.mkdir()
+
+    def move_temporary_folder() -> None:
+        tempfile.tempdir = str(folder)
+        multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
+
+    pool = WorkerPool(
+        stand_in_dataset(move_temporary_folder, training=False), collate, num_workers=1, sample_timeout=1
+    )
+    with pytest.raises(DataError, match=rf"is too long for a socket: {folder}; set TMPDIR to a shorter one"):
+        list(pool.run([[BAD]]))
 
 
 def _die_collating(items: list[object]) -> object:

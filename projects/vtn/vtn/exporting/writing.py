@@ -120,7 +120,7 @@ def require_packages(*names: str) -> None:
 
     if missing := [name for name in names if find_spec(name) is None]:
         raise ModelError(
-            f"export to ONNX needs {', '.join(missing)}, which is not installed: pip install "
+            f"export to ONNX needs packages that are not installed ({', '.join(missing)}): pip install "
             "'slowfast-vtn[export]'"
         )
 
