@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
 
 
 def _run_child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], errors: Any) -> None:
+    threading.Thread(target=_stop_without_parent, daemon=True).start()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         code = function(rank, *arguments)
@@ -82,6 +84,14 @@ def _run_child(function: Callable[..., int], rank: int, arguments: tuple[Any, ..
         errors.put(_shorten(f"process {rank} of this node failed:\n{traceback.format_exc()}"))
         code = EXIT_ERROR
     sys.exit(code)
+
+
+def _stop_without_parent() -> None:
+    """Asks this process to stop once its parent was killed: it would go on unseen, and lock the folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _shorten(text: str) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -15,6 +16,7 @@ import slowfast.distributed.launch
 from slowfast.distributed.launch import launch
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
+from tests.support.processes import run_forked
 
 
 def second_one_fails(rank: int, seconds: float) -> int:
@@ -117,3 +119,21 @@ def is_interrupted_early(rank: int) -> int:
 def test_ctrl_c_before_a_process_can_save_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     assert launch(is_interrupted_early, 1, ()) == 130
     assert "Traceback" not in capfd.readouterr().err
+
+
+def kill_parent_and_wait(rank: int, folder: str) -> int:
+    with Interrupt() as interrupt:
+        if rank == 0:
+            os.kill(os.getppid(), signal.SIGKILL)
+        while not interrupt.requested():
+            time.sleep(0.02)
+        Path(folder, f"{rank} got {interrupt.signum}").touch()
+    return 0
+
+
+def test_processes_whose_parent_was_killed_are_asked_to_stop(tmp_path: Path) -> None:
+    """They would train on, hold the lock of the folder, and keep the next start out."""
+    assert run_forked(launch, kill_parent_and_wait, 2, (str(tmp_path),)) == -signal.SIGKILL
+    wanted = [f"{rank} got {signal.SIGTERM.value}" for rank in range(2)]
+    while sorted(path.name for path in tmp_path.iterdir()) != wanted:
+        time.sleep(0.02)
