@@ -10,6 +10,7 @@ import pytest
 
 import vtn
 from tests.support.tiny_models import SHALLOW, publish_tiny
+from tests.support.videos import write_video
 
 
 def run_python(code: str) -> None:
@@ -20,11 +21,12 @@ def test_the_project_is_imported_without_torch() -> None:
     run_python("import sys, vtn.project; assert 'torch' not in sys.modules")
 
 
-def test_a_model_is_imported_and_loaded_without_slow_modules(tmp_path: Path) -> None:
+def test_a_video_is_scored_without_slow_modules(tmp_path: Path) -> None:
     """Sharded tensors, the compiler and symbolic shapes take a second to import; predictions need none."""
     folder = publish_tiny(tmp_path, *SHALLOW)
+    video = write_video(tmp_path / "v.mp4", 8, size=(32, 32))
     run_python(
-        f"import sys; from vtn import VTN, Predictor; Predictor({str(folder)!r}); "
+        f"import sys; from vtn import VTN, Predictor; Predictor({str(folder)!r}).overview({str(video)!r}); "
         "names = {'torch.distributed.tensor', 'torch._dynamo', 'sympy', 'timm', 'transformers'}; "
         "slow = names & sys.modules.keys(); assert not slow, slow"
     )

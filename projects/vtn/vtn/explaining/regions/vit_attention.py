@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vtn.backbones.hugging_face.images import HuggingFaceBackbone
 from vtn.backbones.hugging_face.token_layout import TokenLayout
 from vtn.backbones.maps.feature_map import grid_of
 
@@ -46,13 +45,22 @@ def class_token_attention(backbone: nn.Module, run: Run, images: Tensor) -> Tens
 def _layout(backbone: nn.Module) -> TokenLayout | None:
     """Returns the order of the tokens, the first being the class token; None without one."""
     for module in backbone.modules():
-        if isinstance(module, HuggingFaceBackbone):
-            return module.layout if module.has_class_token else None
+        if (layout := _layout_of_hugging_face(module)) is not None:
+            return layout if layout.class_tokens else None
         if getattr(module, "cls_token", None) is not None:  # timm
             return TokenLayout((0,), int(getattr(module, "num_prefix_tokens", 1)))
         if getattr(module, "class_token", None) is not None:  # torchvision
             return TokenLayout((0,), 1)
     return None
+
+
+def _layout_of_hugging_face(module: Any) -> TokenLayout | None:
+    """Returns the layout that a Hugging Face backbone states; None for any other module.
+
+    The class itself is not imported: it needs torch's compiler, whose import takes a second.
+    """
+    layout = getattr(module, "layout", None)
+    return layout if isinstance(layout, TokenLayout) else None
 
 
 @contextmanager
@@ -79,9 +87,10 @@ def _recording(backbone: nn.Module) -> Iterator[list[Tensor]]:
             elif isinstance(module, nn.MultiheadAttention):
                 stack.callback(module.register_forward_pre_hook(_ask_for_weights, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(keep).remove)
-            elif isinstance(module, HuggingFaceBackbone):
-                stack.enter_context(_eager(module))
-                for name, part in module.model.named_modules():
+            elif _layout_of_hugging_face(module) is not None:
+                network: Any = module
+                stack.enter_context(_eager(network))
+                for name, part in network.model.named_modules():
                     if name.endswith(("attention", "self_attn")):
                         stack.callback(part.register_forward_hook(keep).remove)
         yield found
