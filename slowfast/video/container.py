@@ -112,7 +112,8 @@ def _with_reason(open_source: Callable[[], Any]) -> Any:
     which closes its video and waits for the decoding thread. Other packages set it as well, such as the
     torchvision of torch 2.9 when it is imported.
     """
-    av.logging.set_level(None)
+    if av.logging.get_level() != av.logging.PANIC:  # else another thread makes its second try
+        av.logging.set_level(None)
     try:
         return open_source()
     except (av.InvalidDataError, av.ArgumentError):

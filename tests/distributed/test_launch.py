@@ -123,7 +123,10 @@ def test_ctrl_c_before_a_process_can_save_prints_no_traceback(capfd: pytest.Capt
 
 def kill_parent_and_wait(rank: int, folder: str) -> int:
     with Interrupt() as interrupt:
+        Path(folder, f"{rank} is ready").touch()
         if rank == 0:
+            while not Path(folder, "1 is ready").exists():
+                time.sleep(0.02)
             os.kill(os.getppid(), signal.SIGKILL)
         while not interrupt.requested():
             time.sleep(0.02)
@@ -134,6 +137,6 @@ def kill_parent_and_wait(rank: int, folder: str) -> int:
 def test_processes_whose_parent_was_killed_are_asked_to_stop(tmp_path: Path) -> None:
     """They would train on, hold the lock of the folder, and keep the next start out."""
     assert run_forked(launch, kill_parent_and_wait, 2, (str(tmp_path),)) == -signal.SIGKILL
-    wanted = [f"{rank} got {signal.SIGTERM.value}" for rank in range(2)]
-    while sorted(path.name for path in tmp_path.iterdir()) != wanted:
+    wanted = [tmp_path / f"{rank} got {signal.SIGTERM.value}" for rank in range(2)]
+    while not all(path.exists() for path in wanted):
         time.sleep(0.02)

@@ -81,3 +81,14 @@ def test_messages_of_decoding_threads_never_wait_for_the_interpreter(tmp_path: P
         assert av.logging.get_level() is None
         assert video.describe_damage() == ""
     assert av.logging.get_level() is None
+
+
+def test_a_refused_video_keeps_its_reason_while_another_is_opened(tmp_path: Path) -> None:
+    """The level is one for all threads; PANIC is that of a second try, for the reason."""
+    path = write_video(tmp_path / "v.mp4", 2)
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        with open_video(str(path)):
+            assert av.logging.get_level() == av.logging.PANIC
+    finally:
+        av.logging.set_level(None)
