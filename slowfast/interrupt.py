@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -92,3 +93,19 @@ def _is_started_by_launcher() -> bool:
     parent ends it.
     """
     return multiprocessing.parent_process() is not None or "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def when_parent_ends(action: Callable[[], object]) -> None:
+    """Calls ``action`` in a thread as soon as the process that started this one by multiprocessing has ended.
+
+    A killed parent cannot stop its processes, which would go on unseen.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        action()
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()

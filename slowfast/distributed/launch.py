@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
 from slowfast.files import share_temporary_folder
-from slowfast.interrupt import Interrupt
+from slowfast.interrupt import Interrupt, when_parent_ends
 from slowfast.log import printable
 
 # Seconds for the other processes to report and end by themselves after one has failed.
@@ -71,7 +70,8 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
 
 
 def _run_child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], errors: Any) -> None:
-    threading.Thread(target=_stop_without_parent, daemon=True).start()
+    # It would train on and keep the lock of the folder.
+    when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         code = function(rank, *arguments)
@@ -84,14 +84,6 @@ def _run_child(function: Callable[..., int], rank: int, arguments: tuple[Any, ..
         errors.put(_shorten(f"process {rank} of this node failed:\n{traceback.format_exc()}"))
         code = EXIT_ERROR
     sys.exit(code)
-
-
-def _stop_without_parent() -> None:
-    """Asks this process to stop once its parent was killed: it would go on unseen, and lock the folder."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _shorten(text: str) -> str:

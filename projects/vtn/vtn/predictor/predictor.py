@@ -190,8 +190,8 @@ class Predictor(ExplainsVideos):
                 names.append(source.name)
                 yield source
 
-        options: Any = {"workers": self._workers, "threads": 1, "time_limit": time_limit}
-        for result in self._predict(named(), windows, **options):
+        results = self._predict(named(), windows, workers=self._workers, threads=1, time_limit=time_limit)
+        for result in results:
             name = names.popleft()
             if isinstance(result, Exception):
                 problem = describe_failure(result, name)

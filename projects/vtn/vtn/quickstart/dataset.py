@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from slowfast.distributed.host import usable_cores
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, delete_unfinished, write_text
+from slowfast.interrupt import when_parent_ends
 from slowfast.progress import Progress
 from vtn.quickstart.motion import CLASSES, plan_motion
 from vtn.quickstart.photographs import PHOTOGRAPHS, load_photograph, photograph_path
@@ -211,14 +211,7 @@ def _exit_with_parent() -> None:
     Without this, workers of a ``ProcessPoolExecutor`` keep running after their parent was killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    when_parent_ends(lambda: os._exit(1))
 
 
 def _write_annotations(folder: Path, plans: list[ClipPlan]) -> None:

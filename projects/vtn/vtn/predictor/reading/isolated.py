@@ -76,23 +76,21 @@ class _Videos:
         plan: reads a video.
         sources: N videos.
         time_limit: seconds, for messages.
+
+    Attributes:
+        paths: the N names.
     """
 
     def __init__(self, plan: ViewPlan, sources: Sequence[VideoSource], time_limit: float) -> None:
+        self.paths = [source.name for source in sources]
         self.quarantine = Quarantine(len(sources))
         self._plan = plan
         self._sources = sources
         self._time_limit = time_limit
 
-    @property
-    def paths(self) -> Sequence[str]:
-        """The N names."""
-        return [source.name for source in self._sources]
-
     def find_same_file(self, number: int) -> NDArray[np.int64]:
         """Returns the numbers of all videos with the name of one."""
-        name = self._sources[number].name
-        return np.array([k for k, source in enumerate(self._sources) if source.name == name])
+        return np.array([k for k, name in enumerate(self.paths) if name == self.paths[number]])
 
     def __getitem__(self, number: int) -> ReadVideo | Exception:
         source = self._sources[number]
