@@ -40,12 +40,7 @@ def find_analyses() -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
-    """Runs the command line and returns the exit status.
-
-    Args:
-        argv: arguments without the program's name; None: those of the process.
-        program: the command as the user has typed it, for help and messages.
-    """
+    """Runs the command line and returns the exit status."""
     analyses = find_analyses()
     name, rest = choose_command(program, analyses, argv, doc=__doc__, command=PROGRAM)
     module = importlib.import_module(analyses[name])

@@ -49,12 +49,7 @@ def find_benchmarks(root: Path) -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
-    """Runs the command line and returns the exit status.
-
-    Args:
-        argv: arguments without the program's name; None: those of the process.
-        program: the command as the user has typed it, for help and messages.
-    """
+    """Runs the command line and returns the exit status."""
     root = find_checkout()
     if root is None:
         return _print_where_benchmarks_are(program, sys.argv[1:] if argv is None else argv)

@@ -3,6 +3,10 @@
 The first line of the docstring stands in the list of commands. The paragraphs before the line ``examples:``
 are printed above the options, the examples below them. A docstring is read without importing its module, so
 that lists of commands are printed at once.
+
+Each command is a module with ``main(argv=None, *, program) -> int``, which returns the exit status. ``argv``
+are the arguments without the program's name, None those of the process; ``program`` is the command as the
+user has typed it, for help and messages.
 """
 
 from __future__ import annotations

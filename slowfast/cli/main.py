@@ -17,7 +17,7 @@ from slowfast.cli.commands import choose_command
 from slowfast.exit_status import EXIT_ERROR, reports_foreign_package
 
 PROGRAM = "slowfast"
-# Sub-command -> module with ``main(argv, *, program) -> int``.
+# Sub-command -> its module, see `slowfast.cli.commands`.
 COMMANDS = {
     "run": "slowfast.cli.run",
     "extract": "slowfast.cli.extract",
@@ -34,11 +34,7 @@ MEANT = {"train": "slowfast run", "test": "slowfast run"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a sub-command of ``slowfast`` and returns its exit status.
-
-    Args:
-        argv: arguments without the program's name; None: those of the process.
-    """
+    """Runs a sub-command of ``slowfast`` and returns its exit status."""
     if reports_foreign_package(PROGRAM):
         return EXIT_ERROR
     arguments = list(sys.argv[1:] if argv is None else argv)

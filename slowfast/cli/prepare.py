@@ -32,12 +32,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
-    """Runs the command line; returns 0: done, 1: not done, 2: wrong arguments, 130: interrupted.
-
-    Args:
-        argv: arguments without the program's name; None: those of the process.
-        program: the command as the user has typed it, for help and messages.
-    """
+    """Runs the command line; returns 0: done, 1: not done, 2: wrong arguments, 130: interrupted."""
     name, rest = choose_command(program, COMMANDS, argv, doc=__doc__, command=PROGRAM)
     module = importlib.import_module(COMMANDS[name])
     doc = f"{module.__doc__}\n\n{module.EXAMPLES}"

@@ -170,12 +170,7 @@ def _sbatch_option(text: str) -> tuple[str, str]:
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
-    """Runs the command line and returns the exit status.
-
-    Args:
-        argv: arguments without the program's name; None: those of the process.
-        program: the command as the user has typed it, for help and messages.
-    """
+    """Runs the command line and returns the exit status."""
     parser = build_parser(program)
     args = parser.parse_args(argv)
     arguments = args.run[1:] if args.run[:1] == ["--"] else args.run

@@ -90,12 +90,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
-    """Runs the command line and returns the exit status.
-
-    Args:
-        argv: arguments without the program's name; None: those of the process.
-        program: the command as the user has typed it, for help and messages.
-    """
+    """Runs the command line and returns the exit status."""
     parser = build_parser(program)
     args = parser.parse_intermixed_args(argv)
     _check(parser, args)

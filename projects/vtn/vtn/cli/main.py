@@ -20,7 +20,7 @@ from slowfast.cli.main import MEANT
 from slowfast.exit_status import EXIT_ERROR, reports_foreign_package
 
 PROGRAM = "vtn"
-# Sub-command -> module with ``main(argv, *, program) -> int``.
+# Sub-command -> its module, see `slowfast.cli.commands`.
 COMMANDS = {
     "explain": "vtn.cli.explain",
     "export": "vtn.cli.export",
@@ -32,11 +32,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a sub-command of ``vtn`` and returns its exit status.
-
-    Args:
-        argv: arguments without the program's name; None: those of the process.
-    """
+    """Runs a sub-command of ``vtn`` and returns its exit status."""
     if reports_foreign_package(PROGRAM):
         return EXIT_ERROR
     name, rest = choose_command(

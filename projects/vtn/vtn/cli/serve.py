@@ -120,12 +120,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
-    """Runs the command line and returns the exit status.
-
-    Args:
-        argv: arguments without the program's name; None: those of the process.
-        program: the command as the user has typed it, for help and messages.
-    """
+    """Runs the command line and returns the exit status."""
     parser = build_parser(program)
     args = parser.parse_args(argv)
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
