@@ -48,7 +48,7 @@ _PAGE_STYLE: Any = {  # matplotlib types its keys one by one
     "ytick.color": "#000012",
     "ytick.labelcolor": "black",
 }
-_PAGE_SIZE = (560, 300)
+_PAGE_WIDTH = 560
 
 
 def draw_curves(runs: Sequence[RunLog]) -> Figure:
@@ -66,15 +66,9 @@ def draw_curves(runs: Sequence[RunLog]) -> Figure:
 
 def curve_chart(runs: Sequence[RunLog], metric: Metric) -> str:
     """Returns one metric of runs over epochs as SVG for an HTML page; the page must have its own legend."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    palette = [color for color, variable in PAGE_COLORS.items() if variable.startswith("var(--c")]
-    colors = [palette[number % NUM_COLORS] for number in range(len(runs))]
-    with rc_context(_PAGE_STYLE):
-        figure = Figure(figsize=(_PAGE_SIZE[0] / 72, _PAGE_SIZE[1] / 72), layout="constrained")
+    with page_figure() as figure:
         axes = figure.subplots()
-        plot_runs(axes, runs, metric, colors=colors)
+        plot_runs(axes, runs, metric, colors=[_line_color(number) for number in range(len(runs))])
         if metric == "top1":
             axes.set_ylim(0, 100)
         return inline_svg(figure, f"{LABELS[metric]}, by epoch. {_description(runs, metric)}")
@@ -86,15 +80,10 @@ def line_chart(curves: Sequence[tuple[str, Sequence[float]]], *, xlabel: str, yl
     Args:
         curves: (name, values); curve n has the colour ``--c{n}`` of the page.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    palette = [color for color, variable in PAGE_COLORS.items() if variable.startswith("var(--c")]
-    with rc_context(_PAGE_STYLE):
-        figure = Figure(figsize=(_PAGE_SIZE[0] / 72, _PAGE_SIZE[1] / 72), layout="constrained")
+    with page_figure() as figure:
         axes = figure.subplots()
         for number, (_, values) in enumerate(curves):
-            axes.plot(range(1, len(values) + 1), values, color=palette[number % NUM_COLORS])
+            axes.plot(range(1, len(values) + 1), values, color=_line_color(number))
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.set_xlim(left=0)
@@ -105,13 +94,18 @@ def line_chart(curves: Sequence[tuple[str, Sequence[float]]], *, xlabel: str, yl
 
 
 @contextmanager
-def page_figure(width: int, height: int) -> Iterator[Figure]:
-    """Yields an empty figure of that size in pixels, for :func:`inline_svg` within the context."""
+def page_figure(height: int = 300) -> Iterator[Figure]:
+    """Yields an empty figure of that height in pixels, for :func:`inline_svg` within the context."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(_PAGE_STYLE):
-        yield Figure(figsize=(width / 72, height / 72), layout="constrained")
+        yield Figure(figsize=(_PAGE_WIDTH / 72, height / 72), layout="constrained")
+
+
+def _line_color(number: int) -> str:
+    """Returns the placeholder of a line's colour."""
+    return f"#00000{number % NUM_COLORS + 1}"
 
 
 def plot_runs(axes: Axes, runs: Sequence[RunLog], metric: Metric, *, colors: Sequence[str]) -> None:
@@ -167,16 +161,16 @@ def _as_page_tag(tag: str) -> str:
     return tag
 
 
-def bar_strip(values: Sequence[float], *, title: str, height: int = 52) -> str:
+def bar_strip(values: Sequence[float], *, title: str) -> str:
     """Returns evenly spaced bars as SVG for an HTML page, to be placed below as many frames of equal width.
 
     Args:
         values: fractions, 0 … 1; the largest one has the full height, each is written in percent above its
             bar.
         title: text for readers who do not see the chart.
-        height: in pixels; a bar has a slot of 60 pixels.
     """
-    slot, largest = 60, max([*values, 1e-12])
+    slot, height = 60, 52  # pixels
+    largest = max([*values, 1e-12])
     elements = []
     for i, value in enumerate(values):
         bar = round(value / largest * (height - 18), 1)

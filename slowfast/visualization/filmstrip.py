@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from PIL import Image
 
 from slowfast.datasets.views.sampling import whole_video
+from slowfast.engine.prediction_file import Predictions
+from slowfast.errors import DecodeError
+from slowfast.log import get_logger
 from slowfast.video.decoding import open_video
 from slowfast.visualization.charts import bar_strip
 
+logger = get_logger(__name__)
+
 FRAME_HEIGHT = 96
+STRIP_FRAMES = 8
 _GAP = 4
 _QUALITY = 82
 # Pixels of a JPEG file in a row.
@@ -65,6 +71,23 @@ class Filmstrip:
         if self.weights is None:
             return ""
         return bar_strip(self.weights, title=f"Weights of the frames of {self.video}")
+
+
+def try_filmstrip(
+    predictions: Predictions, row: int, true: str, predicted: str, score: float
+) -> Filmstrip | None:
+    """Returns the filmstrip of a tested video; None for one that cannot be decoded, which the log names.
+
+    Args:
+        row: of the video in ``predictions``.
+        true, predicted, score: see :class:`Filmstrip`.
+    """
+    try:
+        image, seconds = cut_filmstrip(predictions.paths[row], STRIP_FRAMES, predictions.segment(row))
+    except (DecodeError, OSError) as error:
+        logger.warning("no filmstrip: %s", error)
+        return None
+    return Filmstrip(predictions.short_name(row), true, predicted, score, image, seconds)
 
 
 def cut_filmstrip(

@@ -22,8 +22,8 @@ from slowfast.engine.prediction_file import Predictions
 from slowfast.errors import DecodeError
 from slowfast.log import get_logger
 from slowfast.tracking.tensorboard import event_folder
-from slowfast.visualization.filmstrip import cut_filmstrip
-from slowfast.visualization.sections.mistakes import STRIP_FRAMES, Mistake, surest_mistakes
+from slowfast.visualization.filmstrip import STRIP_FRAMES, cut_filmstrip
+from slowfast.visualization.sections.mistakes import Mistake, surest_mistakes
 
 logger = get_logger(__name__)
 

@@ -89,7 +89,7 @@ def test_the_description_is_not_taken_for_style(name: str) -> None:
 
 
 def test_text_in_a_chart_is_not_taken_for_style() -> None:
-    with page_figure(560, 300) as figure:
+    with page_figure() as figure:
         figure.text(0.5, 0.5, "font: #000001;")
         svg = parse(inline_svg(figure, "label"))
     (text,) = svg.iter("text")

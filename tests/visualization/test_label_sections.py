@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score
 from slowfast.cli.analyze import main
 from slowfast.engine.prediction_file import Predictions, save_predictions
 from slowfast.errors import DataError
+from slowfast.visualization.filmstrip import STRIP_FRAMES
 from slowfast.visualization.predictions_report import write_predictions_report, write_predictions_values
 from slowfast.visualization.report import Report, Result, render_report
 from slowfast.visualization.sections.label_metrics import label_rows, videos_by_label_count, worst_labels
@@ -91,7 +92,7 @@ def test_the_worst_classes_show_the_videos_that_lower_their_precision(tmp_path: 
         base, labels=labels, scores=scores, paths=paths, class_names=["run", "jump", "swim"]
     )
     # `jump` and `swim` are ranked without a mistake and are left out.
-    (worst,) = worst_labels(predictions, strips=1, num_frames=4)
+    (worst,) = worst_labels(predictions, strips=1)
     assert worst.row.name == "run"
     (missed,) = worst.missed
     assert (missed.video, missed.rank, missed.labels) == (paths[1], 4, ("run",))
@@ -102,7 +103,7 @@ def test_the_worst_classes_show_the_videos_that_lower_their_precision(tmp_path: 
     assert first.labels == ("jump",)
     assert second.labels == ()
     assert first.strip is not None
-    assert len(first.strip.seconds) == 4
+    assert len(first.strip.seconds) == STRIP_FRAMES
     assert second.strip is None
 
 

@@ -153,7 +153,7 @@ def test_confusions_and_mistakes_are_ordered(tmp_path: Path) -> None:
             "class_names": ["a", "b", "c"],
         }
     )
-    first, second = top_confusions(predictions, strips=2, num_frames=4)
+    first, second = top_confusions(predictions, strips=2)
     assert (first.true, first.predicted, first.count, first.fraction) == ("a", "b", 2, pytest.approx(2 / 3))
     assert (second.true, second.predicted, second.count) == ("b", "a", 1)
     # The surest mistake comes first; a video that is missing has no filmstrip.

@@ -78,7 +78,7 @@ def reliability_chart(calibration: Calibration, name: str) -> str:
     Args:
         name: of the test.
     """
-    with page_figure(560, 330) as figure:
+    with page_figure(height=330) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         used = calibration.counts > 0
         width = 1.0 / len(calibration.counts)

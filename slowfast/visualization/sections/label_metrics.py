@@ -13,16 +13,11 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
-from slowfast.errors import DecodeError
-from slowfast.log import get_logger
 from slowfast.metrics import none_if_nan
-from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
-
-logger = get_logger(__name__)
+from slowfast.visualization.filmstrip import Filmstrip, try_filmstrip
 
 MAX_WORST = 6
 MAX_EXAMPLES = 3
-STRIP_FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -110,27 +105,19 @@ def videos_by_label_count(predictions: Predictions) -> list[tuple[int, int]]:
     return [(number, int(videos)) for number, videos in enumerate(counts) if videos]
 
 
-def worst_labels(
-    predictions: Predictions,
-    *,
-    count: int = MAX_WORST,
-    examples: int = MAX_EXAMPLES,
-    strips: int = 0,
-    num_frames: int = STRIP_FRAMES,
-) -> list[WorstLabel]:
-    """Returns the classes of the lowest average precision below 1, with the videos that lower it most.
+def worst_labels(predictions: Predictions, *, strips: int = 0) -> list[WorstLabel]:
+    """Returns the ``MAX_WORST`` classes of the lowest average precision below 1.
+
+    Each has at most ``MAX_EXAMPLES`` missed and as many mistaken videos, those that lower it most.
 
     Args:
-        count: largest number of classes.
-        examples: largest number of missed videos of a class, and of mistaken ones.
         strips: filmstrips of each of the two; videos that cannot be decoded have none, and the log names
             them.
-        num_frames: frames of a filmstrip.
     """
     index = {name: k for k, name in enumerate(predictions.class_names)}
     worst: list[WorstLabel] = []
     for row in label_rows(predictions):
-        if len(worst) == count or row.average_precision is None or row.average_precision >= 100.0:
+        if len(worst) == MAX_WORST or row.average_precision is None or row.average_precision >= 100.0:
             break
         k = index[row.name]
         has_class = predictions.labels[:, k] > 0
@@ -138,13 +125,13 @@ def worst_labels(
         # A video that has the class lowers the precision only where one without it has as high a score.
         missed = np.flatnonzero(has_class & (scores <= scores[~has_class].max(initial=-np.inf)))
         mistaken = np.flatnonzero(~has_class & (scores >= scores[has_class].min(initial=np.inf)))
-        missed = missed[np.argsort(scores[missed], kind="stable")][:examples]
-        mistaken = mistaken[np.argsort(-scores[mistaken], kind="stable")][:examples]
+        missed = missed[np.argsort(scores[missed], kind="stable")][:MAX_EXAMPLES]
+        mistaken = mistaken[np.argsort(-scores[mistaken], kind="stable")][:MAX_EXAMPLES]
         worst.append(
             WorstLabel(
                 row,
-                _examples(predictions, k, missed, strips, num_frames),
-                _examples(predictions, k, mistaken, strips, num_frames),
+                _examples(predictions, k, missed, strips),
+                _examples(predictions, k, mistaken, strips),
             )
         )
     return worst
@@ -155,7 +142,7 @@ def _percent(values: NDArray[np.float64]) -> list[float | None]:
 
 
 def _examples(
-    predictions: Predictions, k: int, rows: NDArray[np.int64], strips: int, num_frames: int
+    predictions: Predictions, k: int, rows: NDArray[np.int64], strips: int
 ) -> tuple[LabelExample, ...]:
     """Returns the examples of class ``k``, the first ``strips`` of them with frames."""
     names, scores = predictions.class_names, predictions.scores[:, k]
@@ -167,18 +154,7 @@ def _examples(
         strip = None
         if number < strips:
             true = ", ".join(texts[label] for label in present) or "no class"
-            strip = _cut_strip(predictions, row, true, texts[k], score, num_frames)
+            strip = try_filmstrip(predictions, row, true, texts[k], score)
         rank = int((scores > scores[row]).sum()) + 1
         found.append(LabelExample(predictions.paths[row], name, score, rank, labels, strip))
     return tuple(found)
-
-
-def _cut_strip(
-    predictions: Predictions, row: int, true: str, predicted: str, score: float, num_frames: int
-) -> Filmstrip | None:
-    try:
-        image, seconds = cut_filmstrip(predictions.paths[row], num_frames, predictions.segment(row))
-    except (DecodeError, OSError) as error:
-        logger.warning("no filmstrip: %s", error)
-        return None
-    return Filmstrip(predictions.short_name(row), true, predicted, score, image, seconds)

@@ -5,22 +5,16 @@ V videos, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
-from slowfast.errors import DecodeError
-from slowfast.log import get_logger
-from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
-
-logger = get_logger(__name__)
+from slowfast.visualization.filmstrip import Filmstrip, try_filmstrip
 
 MAX_CONFUSIONS = 6
 MAX_MISTAKES = 20
-STRIP_FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -67,24 +61,16 @@ def surest_mistakes(predictions: Predictions, count: int = MAX_MISTAKES) -> list
     return [_mistake(predictions, row) for row in _wrong_rows(predictions)[:count]]
 
 
-def top_confusions(
-    predictions: Predictions,
-    *,
-    count: int = MAX_CONFUSIONS,
-    strips: int = 0,
-    num_frames: int = STRIP_FRAMES,
-) -> list[Confusion]:
-    """Returns the most frequent confusions, the most frequent first.
+def top_confusions(predictions: Predictions, *, strips: int = 0) -> list[Confusion]:
+    """Returns the ``MAX_CONFUSIONS`` most frequent confusions, the most frequent first.
 
     Args:
-        count: largest number of confusions.
         strips: filmstrips per confusion; videos that cannot be decoded have none, and the log names them.
-        num_frames: frames of a filmstrip.
     """
     confusion = predictions.confusion
     videos = confusion.sum(axis=1)
     errors = confusion - np.diag(np.diag(confusion))
-    order = np.argsort(-errors, axis=None, kind="stable")[:count]
+    order = np.argsort(-errors, axis=None, kind="stable")[:MAX_CONFUSIONS]
     wrong = _wrong_rows(predictions)
     found = []
     for true, predicted in (divmod(int(cell), len(errors)) for cell in order):
@@ -102,7 +88,7 @@ def top_confusions(
                 names[predicted],
                 int(errors[true, predicted]),
                 float(errors[true, predicted] / videos[true]),
-                _cut_strips(predictions, rows[:strips], num_frames),
+                tuple(filter(None, (_cut_strip(predictions, row) for row in rows[:strips]))),
             )
         )
     return found
@@ -129,15 +115,7 @@ def _mistake(predictions: Predictions, row: int) -> Mistake:
     )
 
 
-def _cut_strips(predictions: Predictions, rows: Sequence[int], num_frames: int) -> tuple[Filmstrip, ...]:
-    texts, strips = class_texts(predictions.class_names), []
-    for row in rows:
-        mistake = _mistake(predictions, row)
-        try:
-            image, seconds = cut_filmstrip(mistake.video, num_frames, mistake.segment)
-        except (DecodeError, OSError) as error:
-            logger.warning("no filmstrip: %s", error)
-            continue
-        true, predicted = texts[predictions.labels[row]], texts[predictions.predicted[row]]
-        strips.append(Filmstrip(mistake.name, true, predicted, mistake.predicted_score, image, seconds))
-    return tuple(strips)
+def _cut_strip(predictions: Predictions, row: int) -> Filmstrip | None:
+    texts, label = class_texts(predictions.class_names), predictions.predicted[row]
+    true, score = texts[predictions.labels[row]], float(predictions.scores[row, label])
+    return try_filmstrip(predictions, row, true, texts[label], score)
