@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from slowfast.probe.metrics import Metric, metric_interval
 from slowfast.probe.search import MethodResult, SearchResult
 from slowfast.probe.tasks import TEST_LIST, Problem
 from slowfast.visualization.charts import line_chart
+from slowfast.visualization.page import fill_template
 from slowfast.visualization.text_table import align_columns
 
 TABLE, PAGE, CHOSEN = "probe.json", "probe.html", "chosen.yaml"
@@ -147,15 +147,8 @@ class ProbeReport:
         content = asdict(self) | {"conclusions": self.sentences()}
         content = json.loads(json.dumps(content), parse_constant=lambda name: None)  # unknown limits: null
         write_text(folder / TABLE, json.dumps(content, indent=2) + "\n")
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("slowfast.probe", "."),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-        )
         chart = Markup(line_chart(self.curves, xlabel="epoch", ylabel="training loss")) if self.curves else ""
-        page = environment.get_template("page.html").render(report=self, chart=chart, points=_points)
+        page = fill_template("slowfast.probe", "page.html", report=self, chart=chart, points=_points)
         write_text(folder / PAGE, page)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from slowfast.datasets.class_names import class_texts
@@ -23,6 +22,7 @@ from slowfast.files import write_text
 from slowfast.metrics import Interval
 from slowfast.visualization.charts import NUM_COLORS, curve_chart
 from slowfast.visualization.filmstrip import Filmstrip
+from slowfast.visualization.page import fill_template
 from slowfast.visualization.run_log import Metric, RunLog
 from slowfast.visualization.sections.content import Table, label_values, section_values
 from slowfast.visualization.sections.label_metrics import WorstLabel
@@ -137,24 +137,18 @@ def write_report(path: str | Path, report: Report) -> None:
 
 def render_report(report: Report) -> str:
     """Returns the page as HTML without references to other files."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("slowfast.visualization", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["duration"] = format_seconds
     main = report.results[0]
     # Unnamed classes have numbers as names, which alone could be counts or scores.
     texts = dict(zip(main.predictions.class_names, class_texts(main.predictions.class_names), strict=True))
-    environment.filters["class_text"] = lambda name: texts.get(name, name)
     multi_label = main.predictions.multi_label
     if multi_label:
         sections = label_values(report.results, report.worst_labels)
     else:
         sections = section_values(report.results, report.confusions)
-    return environment.get_template("report.html").render(
+    return fill_template(
+        "slowfast.visualization",
+        "report.html",
+        {"duration": format_seconds, "class_text": lambda name: texts.get(name, name)},
         report=report,
         main=main,
         class_names=main.predictions.class_names,

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 from markupsafe import Markup
 
 from slowfast.errors import InputError
 from slowfast.files import atomic_write, write_text
 from slowfast.progress import format_duration
+from slowfast.visualization.page import fill_template
 from vtn.explaining.faithfulness import RANDOM
 from vtn.explaining.page.content import page_content
 from vtn.explaining.page.figure import draw_explanation
@@ -67,15 +67,10 @@ def _is_explanation(values: Path) -> bool:
 
 def render_page(explanation: Explanation) -> str:
     """Returns the page as HTML without references to other files."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("vtn.explaining.page", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     prediction = explanation.prediction
-    return environment.get_template("page.html").render(
+    return fill_template(
+        "vtn.explaining.page",
+        "page.html",
         explanation=explanation,
         name=Path(prediction.video).name or prediction.video,
         subject="In the middle crop, the model" if explanation.merged else "The model",
