@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.videos import write_video
+
 ROOT = Path(__file__).parents[1]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -50,7 +52,8 @@ def test_a_public_name_has_an_example(name: str) -> None:
 def test_examples_give_what_they_show(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # files that an example writes
+    monkeypatch.chdir(tmp_path)  # files that an example reads or writes
+    write_video("tiny.mp4", 20, fps=10, size=(48, 64))
     results = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
     assert results.attempted > 0
     assert results.failed == 0, capsys.readouterr().out
