@@ -84,22 +84,13 @@ def survey_video(
         NotFiniteError: for scores that are NaN or infinite.
     """
     window, stride = choose_windows(features)
-    prediction = Prediction(
-        name,
-        features.duration,
-        features.num_decoded,
-        list(class_names),
-        scores,
-        score_windows(model, features, window, stride, head_act=head_act),
-        len(features.features) - features.num_decoded,
-    )
+    timeline = score_windows(model, features, window, stride, head_act=head_act)
+    prediction = Prediction.of_features(features, name, list(class_names), scores, timeline=timeline)
     attention = _attention(model, features, head_act)
     decoded = np.ones(len(features.features), bool) if features.mask is None else features.mask.numpy()
     shown = _choose_frames(attention, np.flatnonzero(decoded), shown_frames)
-    numbers = features.indices if features.centres is None else features.centres
-    return Overview(
-        prediction, features.times.seconds, attention, shown, _take_pictures(video, numbers, shown)
-    )
+    jpegs = _take_pictures(video, features.frame_numbers, shown)
+    return Overview(prediction, features.times.seconds, attention, shown, jpegs)
 
 
 def _attention(model: Any, features: VideoFeatures, head_act: str) -> NDArray[np.float32] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -122,10 +122,10 @@ def explain_video(
         DecodeError: for frames that can no longer be decoded.
     """
     scorer = FrameScorer.of_video(model.network, features, head_act=model.head_act)
-    prediction = _predict(scorer, features, name, model.class_names)
+    scores = scorer.scores(scorer.decoded[None])[0]
     label = find_label(model.class_names, request.label)
     if label is None:
-        label = int((prediction if merged is None else merged).scores.argmax())
+        label = int((scores if merged is None else merged.scores).argmax())
     window, stride = choose_windows(features, request.window_seconds, request.stride_seconds)
     with _counted_passes(scorer.num_frames, show_progress, interrupt) as count:
         influence = measure_influence(scorer, label, on_batch=count)
@@ -134,10 +134,10 @@ def explain_video(
             scorer.model, features, window, stride, head_act=model.head_act, on_batch=count
         )
     top = _top_frames(influence, request.top_frames)
-    numbers = features.indices if features.centres is None else features.centres
+    numbers = features.frame_numbers
     pictures, regions = _show_frames(video, numbers, scorer, model, influence, top, regions=request.regions)
     return Explanation(
-        prediction=replace(prediction, timeline=timeline),
+        prediction=Prediction.of_features(features, name, list(model.class_names), scores, timeline=timeline),
         label=label,
         seconds=features.times.seconds,
         numbers=numbers,
@@ -173,19 +173,6 @@ def _counted_passes(
                 interrupt.raise_if_requested()
 
         yield count
-
-
-def _predict(
-    scorer: FrameScorer, features: VideoFeatures, name: str, class_names: Sequence[str]
-) -> Prediction:
-    return Prediction(
-        name,
-        features.duration,
-        features.num_decoded,
-        list(class_names),
-        scorer.scores(scorer.decoded[None])[0],
-        num_undecodable=len(features.features) - features.num_decoded,
-    )
 
 
 def _top_frames(influence: FrameInfluence, count: int) -> NDArray[np.int64]:

@@ -54,6 +54,11 @@ class VideoFeatures:
         return len(self.features) if self.mask is None else int(self.mask.sum())
 
     @property
+    def frame_numbers(self) -> np.ndarray:
+        """(T,) int64, the frame in the source video that each row shows, of several the one in the middle."""
+        return self.indices if self.centres is None else self.centres
+
+    @property
     def duration(self) -> float:
         """Duration in seconds."""
         return self.times.duration

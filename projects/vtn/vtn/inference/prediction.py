@@ -20,6 +20,7 @@ from slowfast.datasets.class_names import class_text
 from slowfast.errors import counted
 from slowfast.files import write_text
 from slowfast.progress import format_duration
+from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import Timeline
 
 TOP = 5
@@ -114,6 +115,31 @@ class Prediction:
     error: str = ""
     views: ScoredViews = ScoredViews()
     reason: str = ""
+
+    @classmethod
+    def of_features(
+        cls,
+        features: VideoFeatures,
+        video: str,
+        class_names: Sequence[str],
+        scores: np.ndarray,
+        *,
+        timeline: Timeline | None = None,
+        views: ScoredViews = ScoredViews(),
+    ) -> Prediction:
+        """Returns the prediction of a video whose frames have these features; arguments as attributes."""
+        decoded = features.num_decoded
+        lost = len(features.features) - decoded
+        return cls(
+            video,
+            features.duration,
+            decoded,
+            class_names,
+            scores,
+            timeline,
+            num_undecodable=lost,
+            views=views,
+        )
 
     @classmethod
     def failed(cls, video: str, class_names: Sequence[str], error: str, reason: str = "") -> Prediction:

@@ -21,10 +21,9 @@ from slowfast.models.precision import DTYPES
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import DECODING_THREADS
-from vtn.inference.features import VideoFeatures
-from vtn.inference.prediction import Prediction, ScoredViews
+from vtn.inference.prediction import Prediction
 from vtn.inference.stream import VideoStream
-from vtn.inference.windows import Timeline, score_video, score_windows, window_lengths
+from vtn.inference.windows import score_video, score_windows, window_lengths
 from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
@@ -289,7 +288,9 @@ class Predictor(ExplainsVideos):
             with self._features.read(source.name, source.open, of_test=False) as (_, features):
                 scores = score_video(self.model, features, head_act=head_act)
                 timeline = score_windows(self.model, features, *windows, head_act=head_act)
-                return self._prediction(source.name, features, scores, self._plan.middle_crop, timeline)
+                given = source.name, self.class_names, scores
+                views = self._plan.middle_crop
+                return Prediction.of_features(features, *given, timeline=timeline, views=views)
         except FAILURES as error:
             return error
 
@@ -298,25 +299,7 @@ class Predictor(ExplainsVideos):
         try:
             with self._features.read_crops(source.name, source.open) as (_, features):
                 scores = self._merged_scores(features)
-                return self._prediction(source.name, features.middle, scores, self._plan.scored_views)
+                given = source.name, self.class_names, scores
+                return Prediction.of_features(features.middle, *given, views=self._plan.scored_views)
         except FAILURES as error:
             return error
-
-    def _prediction(
-        self,
-        name: str,
-        features: VideoFeatures,
-        scores: np.ndarray,
-        views: ScoredViews,
-        timeline: Timeline | None = None,
-    ) -> Prediction:
-        return Prediction(
-            name,
-            features.duration,
-            features.num_decoded,
-            self.class_names,
-            scores,
-            timeline,
-            len(features.features) - features.num_decoded,
-            views=views,
-        )

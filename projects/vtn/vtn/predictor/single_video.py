@@ -44,7 +44,7 @@ from vtn.inference.extract import (
 )
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction, ScoredViews
-from vtn.inference.windows import Timeline, score_video, score_windows
+from vtn.inference.windows import score_video, score_windows
 from vtn.predictor.scoring import ViewScorer, merge_views
 from vtn.predictor.videos import FileSource
 from vtn.predictor.views import ViewPlan, build_view_plan
@@ -163,7 +163,8 @@ class _VideoScorer:
             head_act=self.cfg.MODEL.HEAD_ACT,
             on_batch=lambda windows: self.interrupt.raise_if_requested(),
         )
-        return self._prediction(features, self._score(features), views, timeline)
+        given = self.request.video, self.class_names, self._score(features)
+        return Prediction.of_features(features, *given, timeline=timeline, views=views)
 
     def _predict_crops(self) -> Prediction:
         """Merges the scores of the crops of a full video, as its test does."""
@@ -191,7 +192,8 @@ class _VideoScorer:
                 show_progress=True,
                 interrupt=self.interrupt,
             )
-        return self._prediction(crops[0], self._merged([self._score(crop) for crop in crops]), views)
+        scores = self._merged([self._score(crop) for crop in crops])
+        return Prediction.of_features(crops[0], video, self.class_names, scores, views=views)
 
     def _predict_clips(self) -> Prediction:
         """Merges the scores of clips, as their test does; their features are not kept."""
@@ -237,24 +239,6 @@ class _VideoScorer:
         shown = os.fsencode(path.with_stem(path.stem + part)).decode("utf-8", "backslashreplace")
         logger.info("features of the frames are kept in %s", shown)
         return path
-
-    def _prediction(
-        self,
-        features: VideoFeatures,
-        scores: np.ndarray,
-        views: ScoredViews,
-        timeline: Timeline | None = None,
-    ) -> Prediction:
-        return Prediction(
-            video=self.request.video,
-            seconds=features.duration,
-            num_frames=features.num_decoded,
-            num_undecodable=len(features.features) - features.num_decoded,
-            class_names=self.class_names,
-            scores=scores,
-            timeline=timeline,
-            views=views,
-        )
 
 
 def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel, list[str]]:

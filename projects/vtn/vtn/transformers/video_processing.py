@@ -30,7 +30,6 @@ from vtn.inference.extract import DECODING_THREADS
 from vtn.predictor.videos import Video, as_source
 from vtn.predictor.views import ViewPlan, build_view_plan
 
-_DECODING_THREADS = 4
 _CHUNK_FRAMES = 64
 _BYTES_PER_VALUE = 5  # float32 beside the uint8 that it is made from
 
