@@ -56,16 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Runs the chosen parts."""
     columns = [
-        "part",
-        "source",
-        "workers",
-        "loader",
-        "clips/s per core",
-        "core ms per clip",
-        "ours is faster by",
-        "dB to ours",
-        "result",
-    ]
+        "part", "source", "workers", "loader", "clips/s per core", "core ms per clip", "ours is faster by",
+        "dB to ours", "result",
+    ]  # fmt: skip
     report = BenchmarkReport("Loading", columns)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

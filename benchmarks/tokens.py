@@ -186,15 +186,8 @@ def extract(row: Row, args: argparse.Namespace) -> dict[str, Any]:
 def train(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Trains and tests a row with one seed; returns the accuracy in percent, and the seconds."""
     folder = args.output / "runs" / f"{name}-seed{seed}"
-    command = [
-        "--cfg",
-        RECIPE,
-        *_overrides(ROWS[name], args),
-        "OUTPUT_DIR",
-        str(folder),
-        "RNG_SEED",
-        str(seed),
-    ]
+    own = as_overrides({"OUTPUT_DIR": folder, "RNG_SEED": seed})
+    command = ["--cfg", RECIPE, *_overrides(ROWS[name], args), *own]
     seconds = run_timed("slowfast.cli.run", command, folder)
     test = read_run_log(folder).test
     return {"seconds": seconds, "top-1": test["top1_acc"], "videos": test["num_videos"]}
@@ -211,5 +204,4 @@ def _overrides(row: Row, args: argparse.Namespace) -> list[str]:
         "TRAIN.CHECKPOINT_PERIOD": args.epochs,
         "NUM_GPUS": count_accelerators() and 1,
     }
-    common = as_overrides(values)
-    return [*common, *row.overrides(), *args.opts]
+    return [*as_overrides(values), *row.overrides(), *args.opts]

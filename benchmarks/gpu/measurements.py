@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.paths import ROOT, run_for
+from benchmarks.gpu.paths import run_for
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,14 @@ class Plan:
 
     Attributes:
         name: in the results.
-        on_gpu, on_cpu: arguments of the benchmark.
-        benchmark: its name; empty: ``name``.
+        benchmark: its name for ``tools/benchmark.py``; it has an option ``--device``.
+        on_gpu, on_cpu: its arguments, separated by spaces.
     """
 
     name: str
-    on_gpu: tuple[str, ...]
-    on_cpu: tuple[str, ...]
-    benchmark: str = ""
-
-    @property
-    def command(self) -> str:
-        """The name of the benchmark for ``tools/benchmark.py``."""
-        return self.benchmark or self.name
+    benchmark: str
+    on_gpu: str
+    on_cpu: str
 
 
 @dataclass(frozen=True)
@@ -57,40 +52,33 @@ class Measurement:
 PLANS = (
     Plan(
         "temporal",
-        ("--lengths", "16", "250", "4096", "65536", "--training", "16", "250", "--rounds", "9"),
-        ("--lengths", "16", "250", "--training", "--dtypes", "float32", "--rounds", "3"),
+        "temporal",
+        "--lengths 16 250 4096 65536 --training 16 250 --rounds 9",
+        "--lengths 16 250 --training --dtypes float32 --rounds 3",
     ),
     Plan(
         "inference",
-        ("--frames", "16", "250", "--rounds", "5"),
-        ("--backbone", "vit_tiny_patch16_224", "--frames", "8", "--dtypes", "float32", "--rounds", "1"),
+        "inference",
+        "--frames 16 250 --rounds 5",
+        "--backbone vit_tiny_patch16_224 --frames 8 --dtypes float32 --rounds 1",
     ),
     Plan(
         "extract",
-        ("--sources", "340x256", "--frames", "128", "--rounds", "3"),
-        (
-            "--sources",
-            "340x256",
-            "--frames",
-            "8",
-            "--files",
-            "1",
-            "--backbones",
-            "ResNet-50",
-            "--rounds",
-            "1",
-        ),
+        "extract",
+        "--sources 340x256 --frames 128 --rounds 3",
+        "--sources 340x256 --frames 8 --files 1 --backbones ResNet-50 --rounds 1",
     ),
     Plan(  # few shapes, since flex attention is compiled for each
         "flex attention",
-        ("--against", "flex", "--lengths", "250", "4096", "--training", "4096", "--dtypes", "bfloat16"),
-        ("--against", "flex", "--lengths", "250", "--windows", "18", "--dtypes", "float32", "--rounds", "3"),
-        benchmark="temporal",
+        "temporal",
+        "--against flex --lengths 250 4096 --training 4096 --dtypes bfloat16",
+        "--against flex --lengths 250 --windows 18 --dtypes float32 --rounds 3",
     ),
     Plan(
         "scaling",
-        ("--processes", "1", "--backbone", "vit_base_patch16_224", "--frames", "16", "--batch", "8"),
-        ("--processes", "1", "--rounds", "2"),
+        "scaling",
+        "--processes 1 --backbone vit_base_patch16_224 --frames 16 --batch 8",
+        "--processes 1 --rounds 2",
     ),
 )
 
@@ -108,21 +96,11 @@ def run_benchmarks(output: Path, device: str, *, until: float) -> Iterator[Measu
         until: ``time.monotonic()`` at which the last one ends.
     """
     for plan in PLANS:
-        if problem := _why_not(plan.command):
-            yield Measurement(plan.name, "skipped", detail=problem)
-        elif (left := until - time.monotonic()) < 5:
+        if (left := until - time.monotonic()) < 5:
             yield Measurement(plan.name, "skipped", detail="no time left")
         else:
             arguments = plan.on_cpu if device == "cpu" else plan.on_gpu
-            yield _run(plan.name, (plan.command, *arguments, "--device", device), output, left)
-
-
-def _why_not(name: str) -> str:
-    """Returns why a benchmark cannot run on a chosen device; '' where it can."""
-    source = ROOT / "benchmarks" / f"{name}.py"
-    if not source.exists():
-        return "this checkout has no such benchmark"
-    return "" if '"--device"' in source.read_text(encoding="utf-8") else "it has no option --device"
+            yield _run(plan.name, (plan.benchmark, *arguments.split(), "--device", device), output, left)
 
 
 def _run(name: str, arguments: tuple[str, ...], output: Path, seconds: float) -> Measurement:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class ProbeBenchmark:
         features = make_features(1, frames, tokens, self.device)
         macs = {f"{name} GMACs": count_gmacs(model, frames, tokens) for name, model in models.items()}
         calls = {
-            name: _Inference(model.prepare_inference(), features)
+            name: partial(model.prepare_inference().classify, features)
             for name, model in models.items()
             if name != PROBE_NAME or frames * tokens <= self.max_tokens
         }
@@ -87,7 +88,7 @@ class ProbeBenchmark:
         features = make_features(self.training_batch, frames, tokens, self.device)
         products = self.training_batch * (frames * tokens) ** 2
         calls = {
-            name: _TrainingStep(model.train(), features)
+            name: partial(_take_step, model.train(), features)
             for name, model in models.items()
             if name != PROBE_NAME or products <= self.max_tokens**2
         }
@@ -143,24 +144,7 @@ class _Classifier(nn.Module):
         return self.model.classify(features)
 
 
-@dataclass(frozen=True)
-class _Inference:
-    """A call of a model in evaluation mode."""
-
-    model: FrameModel
-    features: Tensor
-
-    def __call__(self) -> Tensor:
-        return self.model.classify(self.features)
-
-
-@dataclass(frozen=True)
-class _TrainingStep:
-    """A forward and a backward pass."""
-
-    model: FrameModel
-    features: Tensor
-
-    def __call__(self) -> None:
-        self.model.zero_grad(set_to_none=True)
-        self.model.classify(self.features).sum().backward()
+def _take_step(model: FrameModel, features: Tensor) -> None:
+    """Computes a forward and a backward pass."""
+    model.zero_grad(set_to_none=True)
+    model.classify(features).sum().backward()
