@@ -18,6 +18,7 @@ from slowfast.datasets.class_names import class_text
 from slowfast.datasets.clip import Clip
 from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.video_dataset import ViewDataset
+from slowfast.datasets.views.sampling import evenly_spaced
 from slowfast.errors import NotFiniteError
 from slowfast.log import get_logger
 from slowfast.models.capabilities import AttendsFrames, clip_grid_of
@@ -117,7 +118,7 @@ def draw_model_view(
     figure.suptitle(as_figure_text(title), fontsize=11)
     if frames is not None:
         axes = figure.add_subplot(rows[0])
-        shown = np.unique(np.round(np.linspace(0, len(frames) - 1, _STRIP_FRAMES)).astype(np.int64))
+        shown = evenly_spaced(len(frames), _STRIP_FRAMES)
         axes.imshow(np.concatenate(list(frames[shown]), axis=1))
         width = frames.shape[2]
         axes.set_xticks([(number + 0.5) * width for number in range(len(shown))], [str(t) for t in shown])

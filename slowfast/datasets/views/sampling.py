@@ -176,6 +176,11 @@ def whole_video(times: FrameTimes, num_frames: int, target_fps: float) -> np.nda
     return np.floor(np.arange(math.ceil(total / step - _SLACK)) * step + _SLACK).astype(np.int64)
 
 
+def evenly_spaced(length: int, count: int) -> np.ndarray:
+    """Returns at most ``count`` indices of ``length`` items, (n,) int64, with the first and the last one."""
+    return np.unique(np.round(np.linspace(0, length - 1, count)).astype(np.int64))
+
+
 def _frames_at_rate(times: FrameTimes, target_fps: float) -> np.ndarray:
     """Returns the frames of a video of variable rate, thinned to ``target_fps`` where it is faster.
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from slowfast.datasets.views.sampling import evenly_spaced
 from slowfast.errors import InputError
 from vtn.attentive_probe import AttentiveProbe
 from vtn.explaining.attribution import Occlusion, feature_gradient, gradient_times_input, occlude
@@ -77,8 +78,7 @@ def read_attention(scorer: FrameScorer) -> Attention | None:
 def score_prefixes(scorer: FrameScorer, *, on_batch: OnBatch = lambda count: None) -> GrowingScores:
     """Scores the video up to each of at most ``MAX_PREFIXES`` frames, as if it ended there."""
     frames = np.flatnonzero(scorer.decoded)
-    count = min(len(frames), MAX_PREFIXES)
-    rows = frames[np.unique(np.round(np.linspace(0, len(frames) - 1, count)).astype(np.int64))]
+    rows = frames[evenly_spaced(len(frames), MAX_PREFIXES)]
     kept = (np.arange(scorer.num_frames) <= rows[:, None]) & scorer.decoded
     return GrowingScores(rows, scorer.scores(kept, on_batch))
 

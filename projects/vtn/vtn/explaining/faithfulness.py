@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.datasets.views.sampling import evenly_spaced
 from vtn.explaining.frame_scorer import FrameScorer
 
 MAX_STEPS = 20
@@ -98,8 +99,7 @@ def count_passes(num_frames: int, num_rankings: int) -> int:
 
 def _counts(num_frames: int) -> NDArray[np.int64]:
     """Returns the numbers (S,) of frames that are deleted at each point, 0 to T − 1."""
-    steps = min(num_frames, MAX_STEPS)
-    return np.unique(np.round(np.linspace(0, num_frames - 1, steps)).astype(np.int64))
+    return evenly_spaced(num_frames, MAX_STEPS)
 
 
 def _kept(num_frames: int, order: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:

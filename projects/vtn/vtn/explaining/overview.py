@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.datasets.views.sampling import evenly_spaced
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.placement import full_frame
 from vtn.explaining.explain import read_attention
@@ -105,7 +106,7 @@ def _choose_frames(
 ) -> NDArray[np.int64]:
     """Returns rows of decoded frames: by attention, the highest first; without attention evenly spaced."""
     if attention is None:
-        return decoded[np.unique(np.round(np.linspace(0, len(decoded) - 1, count)).astype(np.int64))]
+        return decoded[evenly_spaced(len(decoded), count)]
     return decoded[np.argsort(-attention[decoded], kind="stable")[:count]]
 
 

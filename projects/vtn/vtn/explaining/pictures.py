@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from slowfast.datasets.views.sampling import evenly_spaced
 from slowfast.video.container import open_container
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.placement import Placement, Placer
@@ -104,8 +105,7 @@ def data_uri(content: bytes, media_type: str) -> str:
 
 def chosen_rows(num_frames: int, important: NDArray[np.int64]) -> NDArray[np.int64]:
     """Returns the rows (ascending) that have pictures: evenly spaced ones, and the important ones."""
-    even = np.unique(np.round(np.linspace(0, num_frames - 1, MAX_PICTURES)).astype(np.int64))
-    return np.union1d(even, important)
+    return np.union1d(evenly_spaced(num_frames, MAX_PICTURES), important)
 
 
 def playable_video(path: str | Path) -> str:

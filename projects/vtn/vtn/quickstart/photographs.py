@@ -38,21 +38,12 @@ _FILES: dict[str, tuple[str, str]] = {
 # No photograph is used in two splits, neither as a background nor as an object.
 PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
     "train": (
-        "astronaut",
-        "brick",
-        "camera",
-        "china",
-        "coins",
-        "hubble_deep_field",
-        "ihc",
-        "moon",
-        "motorcycle",
-        "retina",
-        "text",
+        "astronaut", "brick", "camera", "china", "coins", "hubble_deep_field", "ihc", "moon", "motorcycle",
+        "retina", "text",
     ),
     "val": ("flower", "grace_hopper", "grass"),
     "test": ("chelsea", "coffee", "gravel", "rocket"),
-}
+}  # fmt: skip
 
 
 def photograph_path(name: str) -> Path:

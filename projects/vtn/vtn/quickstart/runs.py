@@ -40,22 +40,16 @@ class Run:
     trains: bool
 
 
+_MULTI_VIEW = (
+    "TRAIN.EVAL_FULL_VIDEO", "False", "TEST.NUM_ENSEMBLE_VIEWS", "4", "TEST.NUM_SPATIAL_CROPS", "3",
+    "TEST.ORDER_REPORT", "False",
+)  # fmt: skip
 RUNS = (
     Run("vtn", "train the VTN, test it on whole videos and on other orders of frames", (), trains=True),
     Run(
         "multi_view",
         "test it on 4 clips × 3 crops per video",
-        (
-            *(
-                "TRAIN.EVAL_FULL_VIDEO",
-                "False",
-                "TEST.NUM_ENSEMBLE_VIEWS",
-                "4",
-                "TEST.NUM_SPATIAL_CROPS",
-                "3",
-            ),
-            *("TEST.ORDER_REPORT", "False"),
-        ),
+        _MULTI_VIEW,
         trains=False,
     ),
     Run(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from slowfast.datasets.class_names import class_text
+from slowfast.datasets.views.sampling import evenly_spaced
 from slowfast.tracking.figure_text import as_figure_text
 from vtn.explaining.faithfulness import RANDOM
 from vtn.explaining.page.content import shown_classes
@@ -52,7 +53,7 @@ def _draw_strip(axes: Axes, explanation: Explanation) -> None:
     """Draws pictures of evenly spaced frames side by side, each with its time."""
     pictures = explanation.pictures
     rows = np.array(sorted(pictures.jpegs))
-    rows = rows[np.unique(np.round(np.linspace(0, len(rows) - 1, _STRIP_FRAMES)).astype(int))]
+    rows = rows[evenly_spaced(len(rows), _STRIP_FRAMES)]
     images = [np.asarray(Image.open(io.BytesIO(pictures.jpegs[int(row)]))) for row in rows]
     gap = np.full((pictures.height, max(2, pictures.width // 30), 3), 255, np.uint8)
     strip = np.concatenate([part for image in images for part in (image, gap)][:-1], axis=1)
