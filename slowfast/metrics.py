@@ -120,19 +120,6 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.fl
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-def average_precision(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:
-    """Returns the area under the precision-recall curve of one class; see :func:`average_precisions`.
-
-    Args:
-        scores: (V,) float.
-        targets: (V,) bool, True where the sample has the class.
-
-    Returns:
-        A value in 0 … 1; NaN where no sample has the class.
-    """
-    return float(average_precisions(scores[:, None], targets[:, None])[0])
-
-
 def average_precisions(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Returns the area (K,) under the precision-recall curve of each class, in 0 … 1.
 

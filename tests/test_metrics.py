@@ -19,7 +19,6 @@ from sklearn.metrics import (
 
 from slowfast.metrics import (
     auroc,
-    average_precision,
     average_precisions,
     balanced_accuracy,
     confusion_matrix,
@@ -47,9 +46,10 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes() -> None:
 
 
 def test_average_precision_with_equal_scores_does_not_depend_on_order() -> None:
-    scores, targets = np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, False, True, False])
-    assert average_precision(scores, targets) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
-    assert average_precision(scores[[0, 2, 1, 3]], targets[[0, 2, 1, 3]]) == pytest.approx(0.5 + 1 / 3)
+    scores = np.array([[0.9], [0.5], [0.5], [0.1]])
+    targets = np.array([[True], [False], [True], [False]])
+    assert average_precisions(scores, targets) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert average_precisions(scores[[0, 2, 1, 3]], targets[[0, 2, 1, 3]]) == pytest.approx(0.5 + 1 / 3)
 
 
 def test_mean_average_precision_agrees_with_scikit_learn() -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.analysis import IMAGE_SUFFIXES
-from slowfast.errors import DataError
 from slowfast.files import atomic_write, output_file
 from slowfast.visualization.text_table import align_columns
 
@@ -93,21 +92,14 @@ def _cell(value: float | None) -> str:
 
 
 def write_curves(path: str | Path, logs: Sequence[RunLog]) -> None:
-    """Writes the metrics of all epochs as ``.csv``, or the curves of losses and accuracies as an image.
-
-    Raises:
-        DataError: for another suffix.
-    """
-    suffix = Path(path).suffix
-    if suffix == ".csv":
+    """Writes the metrics of all epochs as ``.csv``, or the curves of losses and accuracies as an image."""
+    if Path(path).suffix == ".csv":
         with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["run", *COLUMNS])
             table.writerows([log.name, *asdict(epoch).values()] for log in logs for epoch in log.epochs)
-    elif suffix in IMAGE_SUFFIXES:
+    else:
         from slowfast.visualization.charts import draw_curves
 
         with atomic_write(path) as temporary:
             draw_curves(logs).savefig(temporary)
-    else:
-        raise DataError(f"--output {path}: suffix must be .csv, {', '.join(IMAGE_SUFFIXES)}")

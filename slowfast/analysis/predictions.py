@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.analysis import IMAGE_SUFFIXES
-from slowfast.errors import DataError, UsageError, counted
+from slowfast.errors import UsageError, counted
 from slowfast.files import atomic_write, output_file
 from slowfast.log import printable
 
@@ -170,19 +170,16 @@ def write_confusion(path: str | Path, predictions: Predictions) -> None:
     """Writes the confusion matrix: counts as ``.csv``, where rows are true classes, or an image of fractions.
 
     Raises:
-        DataError: for another suffix, or if videos have several classes.
+        DataError: if videos have several classes.
     """
     confusion, names = predictions.confusion, predictions.class_names
-    suffix = Path(path).suffix
-    if suffix == ".csv":
+    if Path(path).suffix == ".csv":
         with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(
                 [["true", *names], *([names[k], *row] for k, row in enumerate(confusion.tolist()))]
             )
-    elif suffix in IMAGE_SUFFIXES:
+    else:
         from slowfast.tracking.tensorboard import draw_confusion
 
         with atomic_write(path) as temporary:
             draw_confusion(confusion, names).savefig(temporary)
-    else:
-        raise DataError(f"--confusion {path}: suffix must be .csv, {', '.join(IMAGE_SUFFIXES)}")

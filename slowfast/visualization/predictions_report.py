@@ -35,11 +35,9 @@ def write_predictions_report(path: str | Path, tests: Mapping[str, Predictions])
         tests: name -> predictions; the page is about the first one.
 
     Raises:
-        DataError: for another suffix, tests without scores or without labels, and for tests with one class
-            per video beside tests with several.
+        DataError: for tests without scores or without labels, and for tests with one class per video beside
+            tests with several.
     """
-    if Path(path).suffix != ".html":
-        raise DataError(f"--report {path}: must end in .html")
     main = _checked(tests)
     results = [Result(name, predictions) for name, predictions in tests.items()]
     several = "; videos may have several classes" if main.multi_label else ""
@@ -57,10 +55,8 @@ def write_predictions_values(path: str | Path, tests: Mapping[str, Predictions])
     """Writes the values of the page as JSON: metrics of all tests, classes and mistakes of the first one.
 
     Raises:
-        DataError: for another suffix than ``.json``, and as :func:`write_predictions_report`.
+        DataError: as :func:`write_predictions_report`.
     """
-    if Path(path).suffix != ".json":
-        raise DataError(f"--json {path}: must end in .json")
     main = _checked(tests)
     others = list(tests.values())[1:]
     values: dict[str, Any] = {
