@@ -262,17 +262,18 @@ def _independent_videos(fraction: float, count: int, excess: NDArray[np.float64]
     return min(float(count), max(1.0, effective))
 
 
-def wilson_interval(fraction: float, count: float, z: float = 1.96) -> tuple[float, float]:
-    """Returns the score interval of Wilson (1927) for a fraction observed in ``count`` samples.
+def wilson_interval(fraction: float, count: float) -> tuple[float, float]:
+    """Returns the 95 % score interval of Wilson (1927) for a fraction observed in ``count`` samples.
 
-    With p the fraction and n the count, the limits are (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n).
-    For z = 1.96 the interval has a confidence level of 95 %.
+    With p the fraction and n the count, the limits are (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
+    for z = 1.96.
 
     >>> [round(x, 2) for x in wilson_interval(0.5, 100)]
     [0.4, 0.6]
     """
     if count == 0:
         return 0.0, 1.0
+    z = 1.96
     centre = fraction + z * z / (2 * count)
     margin = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count

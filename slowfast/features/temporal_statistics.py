@@ -8,8 +8,6 @@ B clips, T frames, M tokens of a frame, F width of a feature. Features are (B, T
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -31,26 +29,25 @@ def zero_masked(features: Tensor, mask: Tensor | None, *, in_place: bool = False
     return features.masked_fill_(lost, 0) if in_place else features.masked_fill(lost, 0)
 
 
-def absolute_differences(features: Tensor, mask: Tensor | None = None, lag: int = 1) -> Tensor:
-    """Returns |x(t) − x(t − lag)| in the shape of ``features``; 0 where either frame is missing.
+def absolute_differences(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Returns |x(t) − x(t − 1)| in the shape of ``features``; 0 where either frame is missing.
 
     Args:
         features: (B, T, F) or (B, T, M, F), finite.
         mask: (B, T) bool, True where a frame is real; None: all are real.
-        lag: in frames, 1 or more.
     """
     if torch.compiler.is_exporting():
-        return _differences_of_free_length(features, mask, lag)[0]
-    if features.shape[1] <= lag:
+        return _differences_of_free_length(features, mask, 1)[0]
+    if features.shape[1] <= 1:
         return torch.zeros_like(features)
-    differences = _differences(features, lag)
+    differences = _differences(features, 1)
     if mask is not None:
-        differences = differences * _like(_pairs(mask, lag).to(features.dtype), features)
-    return torch.cat([torch.zeros_like(features[:, :lag]), differences], dim=1)
+        differences = differences * _like(_pairs(mask, 1).to(features.dtype), features)
+    return torch.cat([torch.zeros_like(features[:, :1]), differences], dim=1)
 
 
 def append_differences(features: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Returns the features with :func:`absolute_differences` of lag 1 as further channels, (…, 2 · F).
+    """Returns the features with :func:`absolute_differences` as further channels, (…, 2 · F).
 
     Args:
         features, mask: as in :func:`absolute_differences`.
@@ -132,8 +129,10 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return torch.bmm(weights[:, None], values.flatten(2)).view(len(values), *values.shape[2:])
 
 
-def temporal_statistics(features: Tensor, mask: Tensor | None = None, lags: Sequence[int] = LAGS) -> Tensor:
+def temporal_statistics(features: Tensor, mask: Tensor | None = None) -> Tensor:
     """Returns mean, standard deviation and mean absolute differences over time, side by side.
+
+    The differences are over each of ``LAGS``: the mean over the pairs of real frames, 0 without any pair.
 
     The statistics of several tokens per frame are averaged over the tokens, except the mean differences and
     deviations, which are those of the tokens: motion in one place of the frame is not averaged away before.
@@ -141,15 +140,13 @@ def temporal_statistics(features: Tensor, mask: Tensor | None = None, lags: Sequ
     Args:
         features: (B, T, F) or (B, T, M, F), finite.
         mask: (B, T) bool, True where a frame is real, with at least one per clip; None: all are real.
-        lags: distances of the differences, in frames. The mean is over the pairs of real frames; 0 without
-            any pair.
 
     Returns:
         (B, (2 + number of lags) · F).
     """
     parts = [*masked_mean_and_std(features, mask)]
     T = features.shape[1]
-    for lag in lags:
+    for lag in LAGS:
         if torch.compiler.is_exporting():
             total, pairs = _differences_of_free_length(features, mask, lag)
             count = pairs.sum(dim=1).clamp(min=1)

@@ -27,12 +27,12 @@ from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.backbones.hub_access import hub_access
 from vtn.folder.model_class import find_registered_model
+from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
 from vtn.hub import HubModel, check_hash
 from vtn.publishing.zoo import find_published
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_NOTHING_TO_RUN = ("TRAIN.ENABLE", "False", "TEST.ENABLE", "False")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def list_models(filter: str = "*") -> list[str]:
@@ -96,7 +96,7 @@ def create_model(
             )
         model, averaged = _load_published(name, folder, fields), False
     else:
-        cfg = load_config(name, [*_NOTHING_TO_RUN, *overrides])
+        cfg = load_config(name, [*NOTHING_TO_RUN, *overrides])
         model, averaged = _build_frame_model(cfg, checkpoint is None, fields), evaluates_average(cfg)
     if checkpoint is not None:
         find_published(checkpoint)
@@ -135,7 +135,7 @@ def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
     try:
         find_config(name)
     except ConfigError as error:
-        if Path(name).exists() or not _HUB_NAME.fullmatch(str(name)):
+        if Path(name).exists() or not HUB_NAME.fullmatch(str(name)):
             raise
         options = {key: fields[key] for key in ("revision", "cache_dir", "token") if key in fields}
         try:

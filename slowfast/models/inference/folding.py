@@ -16,6 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from slowfast.distributed.device import exact_products
 
 _Conv: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
+# Largest difference of the result by which norms stay folded, as a fraction of its largest value.
+_TOLERANCE = 1e-4
 
 
 class _Pair(NamedTuple):
@@ -33,7 +35,7 @@ class _Pair(NamedTuple):
 
 
 @torch.no_grad()
-def fold_batch_norms(network: nn.Module, run: Callable[[], Tensor], *, tolerance: float = 1e-4) -> int:
+def fold_batch_norms(network: nn.Module, run: Callable[[], Tensor]) -> int:
     """Folds batch norms in place; returns how many were folded.
 
     A norm is folded where it gets the output of a convolution, both are used once, and the results stay the
@@ -42,22 +44,21 @@ def fold_batch_norms(network: nn.Module, run: Callable[[], Tensor], *, tolerance
     Args:
         network: in evaluation mode.
         run: runs the network on a sample and returns its result.
-        tolerance: largest difference of the result, as a fraction of its largest value.
     """
     if not any(_is_foldable(module) for module in network.modules()):
         return 0  # most transformers: the sample need not be run
     # TensorFloat32 changes results by more than the tolerance, with whatever weights.
     with exact_products(next(network.parameters()).device):
-        return _fold_pairs(network, run, tolerance)
+        return _fold_pairs(network, run)
 
 
-def _fold_pairs(network: nn.Module, run: Callable[[], Tensor], tolerance: float) -> int:
+def _fold_pairs(network: nn.Module, run: Callable[[], Tensor]) -> int:
     pairs, expected = _find_pairs(network, run)
     if not pairs:
         return 0
     undo = [_fold(pair) for pair in pairs]
     difference = (run() - expected).abs().max() / expected.abs().max().clamp(min=1e-12)
-    if not difference <= tolerance:
+    if not difference <= _TOLERANCE:
         for restore in reversed(undo):
             restore()
         return 0

@@ -6,7 +6,6 @@ Everything that belongs to the weights travels with them: class names, normalisa
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from vtn.backbones.frames.trial import without_training
 from vtn.backbones.hub_access import hub_access
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
-from vtn.factory import find_model_class, load_checkpoint
+from vtn.factory import HUB_NAME, find_model_class, load_checkpoint
 from vtn.folder.entries import NEEDED_ENTRIES
 from vtn.folder.model_size import check_size
 from vtn.folder.untrusted import (
@@ -44,8 +43,6 @@ from vtn.folder.untrusted import (
 )
 from vtn.hub import read_arguments
 from vtn.publishing.zoo import find_published
-
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_source(
@@ -91,7 +88,7 @@ def _load_trained(source: str | Path, config: str | Path, backbone: str) -> Any:
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise CheckpointError(f"{source}: is a video and not a model; give the model first, then videos")
         return _load_file(path, config, backbone)
-    if _HUB_NAME.fullmatch(str(source)):
+    if HUB_NAME.fullmatch(str(source)):
         described = _download(str(source), CONFIG_NAME)
         weights = _download(str(source), SAFETENSORS_SINGLE_FILE)
         return _load_folder(source, described, weights, config, backbone)
