@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast.registry import import_project_modules
 from tests.support.videos import write_csv, write_video
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -19,6 +20,12 @@ torch.set_num_threads(1)
 def same_precision_on_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes INFERENCE.PRECISION ``auto`` float32, also on processors with bfloat16 instructions."""
     monkeypatch.setattr("slowfast.models.inference.encoding.has_bfloat16", lambda device: False)
+
+
+@pytest.fixture(scope="session")
+def projects_imported() -> None:
+    """Imports the modules of all projects once, instead of in each forked process."""
+    import_project_modules()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.errors import ConfigError
-from tests.support.videos import read_stamps, write_csv, write_video
+from tests.support.reading.data_sets import stamps_of
+from tests.support.videos import write_csv, write_video
 
 
 @pytest.fixture
@@ -25,12 +26,6 @@ def cfg(small_dataset: Path) -> CfgNode:
     cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS = 2, 3
     cfg.MODEL.NUM_CLASSES = 2
     return cfg
-
-
-def shown(clip: Clip | BrokenVideo) -> list[int]:
-    """Returns the numbers stamped into a clip's frames."""
-    assert isinstance(clip, Clip)
-    return read_stamps(clip.frames.permute(1, 2, 3, 0).numpy())
 
 
 def full_frames(cfg: CfgNode) -> CfgNode:
@@ -52,12 +47,12 @@ def test_a_training_clip(cfg: CfgNode) -> None:
     assert dataset.paths[3].endswith("3.mp4")
 
 
-def test_positions_name_the_frames_shown(cfg: CfgNode) -> None:
+def test_positions_name_the_frames_stamps_of(cfg: CfgNode) -> None:
     dataset = build_dataset(full_frames(cfg), "train")
     for epoch in range(4):
         clip = dataset[SampleRef(epoch, 6)]
         assert isinstance(clip, Clip)
-        assert clip.positions.tolist() == shown(clip)
+        assert clip.positions.tolist() == stamps_of(clip)
 
 
 def test_positions_in_seconds_times_a_rate(cfg: CfgNode) -> None:
@@ -114,9 +109,9 @@ def test_shuffled_frames_keep_their_positions(cfg: CfgNode) -> None:
     clip = dataset[6]
     assert isinstance(clip, Clip)
     assert clip.positions.tolist() == list(range(22))
-    assert shown(clip) != list(range(22))
-    assert sorted(shown(clip)) == list(range(22))
-    assert shown(clip) == shown(dataset[6])
+    assert stamps_of(clip) != list(range(22))
+    assert sorted(stamps_of(clip)) == list(range(22))
+    assert stamps_of(clip) == stamps_of(dataset[6])
 
 
 def test_reversed_channels(cfg: CfgNode) -> None:

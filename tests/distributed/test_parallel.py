@@ -29,7 +29,6 @@ from slowfast.errors import ConfigError, TrainingError
 from slowfast.models.build import build_model
 from slowfast.models.losses import cross_entropy
 from slowfast.models.precision import Precision
-from slowfast.registry import import_project_modules
 from tests.support.processes import run_forked, run_ranks
 from tests.support.run_results import (
     assert_same_end,
@@ -45,10 +44,7 @@ FSDP = ("PARALLEL.MODE", "fsdp")
 EXACT = (*SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def projects_imported() -> None:
-    """Imports them once here, instead of in each forked process."""
-    import_project_modules()
+pytestmark = pytest.mark.usefixtures("projects_imported")
 
 
 @pytest.fixture(scope="module")

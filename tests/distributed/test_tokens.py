@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch.distributed.fsdp  # noqa: F401 (once here instead of in each process)
 
-from slowfast.registry import import_project_modules
 from tests.support.run_results import assert_same_metrics, losses_of, train_distributed
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 
@@ -34,10 +33,7 @@ MODELS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def projects_imported() -> None:
-    """Imports them once here, instead of in each forked process."""
-    import_project_modules()
+pytestmark = pytest.mark.usefixtures("projects_imported")
 
 
 @pytest.mark.faults

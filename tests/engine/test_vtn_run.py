@@ -12,18 +12,13 @@ from torch import Tensor
 from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.models.build import MODEL_REGISTRY
-from slowfast.registry import import_project_modules
 from tests.support.processes import run_all, run_forked
 from tests.support.run_results import assert_same_end, metrics_of
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 from vtn import VTN
 
-
-@pytest.fixture(autouse=True, scope="module")
-def projects_imported() -> None:
-    """Imports the projects once, instead of in each forked process."""
-    import_project_modules()
+pytestmark = pytest.mark.usefixtures("projects_imported")
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -27,11 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=["kept packets", "seeking"], autouse=True)
-def keep_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads small files once, or every time from where decoding must start."""
-    if request.param == "seeking":
-        monkeypatch.setattr("slowfast.video.frame_table.scan._KEEP_BYTES", 0)
+pytestmark = pytest.mark.usefixtures("keep_bytes")
 
 
 @pytest.mark.parametrize("in_memory", [False, True], ids=["path", "file object"])

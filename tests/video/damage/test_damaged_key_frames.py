@@ -22,11 +22,7 @@ DAMAGED = range(2 * GROUP, 3 * GROUP)  # the frames of the group whose key frame
 TS_PACKET = 188  # bytes
 
 
-@pytest.fixture(params=["kept packets", "seeking"], autouse=True)
-def keep_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads small files once, or every time from where decoding must start."""
-    if request.param == "seeking":
-        monkeypatch.setattr("slowfast.video.frame_table.scan._KEEP_BYTES", 0)
+pytestmark = pytest.mark.usefixtures("keep_bytes")
 
 
 def damage_key_frame(source: Path) -> Path:

@@ -13,7 +13,6 @@ from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_weights
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
-from slowfast.registry import import_project_modules
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import SMALL_VTN, random_clips, tiny
 from vtn import VTN
@@ -23,10 +22,7 @@ REMEDY = r"VTN\.LONGFORMER\.ADAPT_POSITIONS True"
 ADAPT = ("VTN.LONGFORMER.ADAPT_POSITIONS", True)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def projects_imported() -> None:
-    """Imports the projects, so that a configuration can be checked."""
-    import_project_modules()
+pytestmark = pytest.mark.usefixtures("projects_imported")
 
 
 @pytest.mark.parametrize("rows", [7, 13, 30])
