@@ -8,7 +8,6 @@ the memory.
 from __future__ import annotations
 
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -174,21 +173,6 @@ def _is_self_contained(name: str) -> bool:
     if not colon:
         family, rest = "timm", name
     return (family == "timm" or family in _SELF_CONTAINED) and not set(rest) & set("/\\:")
-
-
-def check_archive(path: str | Path) -> None:
-    """Raises ``CheckpointError`` for an archive that is damaged, or larger unpacked than the file is."""
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except Exception as error:  # a damaged archive can raise any error
-        raise CheckpointError(f"{path} is damaged: {first_line(error)}; copy or download it again") from error
-    if unpacked > Path(path).stat().st_size:
-        raise CheckpointError(
-            f"{path}: is compressed and would unpack to {unpacked:,} bytes; checkpoints are not compressed"
-        )
 
 
 def count_stored(weights: Mapping[str, Tensor]) -> tuple[int, int]:

@@ -35,7 +35,6 @@ from vtn.folder.entries import NEEDED_ENTRIES
 from vtn.folder.model_size import check_size
 from vtn.folder.untrusted import (
     NOTHING_TO_RUN,
-    check_archive,
     check_backbone,
     check_numbers,
     count_safetensors,
@@ -151,7 +150,6 @@ def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
 
 def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
     """Loads a checkpoint with the configuration in it, or with a configuration of the user's."""
-    check_archive(path)
     find_published(path)
     content = read_checkpoint(path)
     if config:
