@@ -140,7 +140,7 @@ def _load_folder(
 def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
             "`vtn publish` wrote, or a checkpoint file"
