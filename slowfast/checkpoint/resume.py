@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.config_differences import config_differences
+from slowfast.checkpoint.config_differences import config_differences, saved_value
 from slowfast.checkpoint.restore import Restorable, restore
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import (
@@ -166,7 +165,7 @@ def choose_global_batch(cfg: CfgNode, world: World, saved: TrainingState | None)
     configured = cfg.TRAIN.BATCH_SIZE // world.local_size * world.size
     if saved is None or saved.global_batch in (0, configured):
         return configured
-    before = yaml.safe_load(saved.config or "{}").get("TRAIN", {}).get("BATCH_SIZE")
+    before = saved_value(saved.config, "TRAIN.BATCH_SIZE")
     if before != cfg.TRAIN.BATCH_SIZE:
         if cfg.TRAIN.FORCE_RESUME:
             return configured

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
+
+from slowfast.errors import CheckpointError
 
 
 @dataclass(frozen=True, order=True)
@@ -65,3 +68,44 @@ class TrainingState:
     selection_state: dict[str, Any] = field(default_factory=dict)
     failure_state: dict[str, Any] = field(default_factory=dict)
     log_state: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any], weights: dict[str, Tensor], *, source: str) -> Self:
+        """Returns the state in the content of a checkpoint file; entries that it lacks have their defaults.
+
+        Args:
+            content: of the file, with ``epoch`` and ``optimizer_state``.
+            weights: of the model, in the same file.
+            source: the file, for messages.
+
+        Raises:
+            CheckpointError: where an entry is of another kind, as in files of other programs.
+        """
+
+        def entry(key: str, default: Any) -> Any:
+            value = default if content.get(key) is None else content[key]
+            kinds: dict[type, Any] = {float: (int, float), tuple: (list, tuple), dict: Mapping}
+            if not isinstance(value, kinds.get(type(default), type(default))):
+                raise CheckpointError(
+                    f"{source}: {key} is a {type(value).__name__}: must be a {type(default).__name__}; set "
+                    "TRAIN.CHECKPOINT_EPOCH_RESET True to start from its weights alone"
+                )
+            return value
+
+        return cls(
+            # As in PySlowFast: the index, from 0, of the last complete epoch.
+            progress=TrainingProgress(entry("epoch", 0) + 1, entry("step", 0)),
+            model_state=weights,
+            optimizer_state=entry("optimizer_state", {}),
+            scaler_state=entry("scaler_state", {}),
+            config=entry("cfg", ""),
+            seed=entry("seed", -1),
+            global_batch=entry("global_batch", 0),
+            data_fingerprint=entry("data_fingerprint", ""),
+            class_names=tuple(entry("class_names", ())),
+            lr_scale=entry("lr_scale", 1.0),
+            average_state=entry("ema_state", {}),
+            selection_state=entry("selection_state", {}),
+            failure_state=entry("failure_state", {}),
+            log_state=entry("log_state", {}),
+        )

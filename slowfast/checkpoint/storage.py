@@ -14,12 +14,14 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from slowfast.checkpoint.archive import check_archive
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.errors import CheckpointError, first_line
 from slowfast.files import atomic_write, write_text
@@ -33,6 +35,8 @@ STATE_DICT_KEYS = ("model_state", "state_dict", "model_state_dict", "model")
 """Keys under which training programs save the state dict of a model: PySlowFast ``model_state``, Lightning
 and timm ``state_dict``."""
 _AVERAGE_KEYS = ("state_dict_ema", "model_ema")  # timm's train script, DeiT
+# Dictionaries around the weights of a file; characters of an entry's name in a message.
+_MOST_NESTED, _SHOWN = 8, 60
 
 
 class SavedCheckpoint(NamedTuple):
@@ -154,6 +158,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    check_archive(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -183,24 +188,9 @@ def read_training_state(path: str | Path) -> TrainingState | None:
         CheckpointError: see :func:`read_checkpoint`.
     """
     content = read_checkpoint(path)
-    if "epoch" not in content or "optimizer_state" not in content:
+    if "epoch" not in content or content.get("optimizer_state") is None:
         return None
-    return TrainingState(
-        progress=TrainingProgress(int(content["epoch"]) + 1, int(content.get("step", 0))),
-        model_state=weights_in(content, path),
-        optimizer_state=content["optimizer_state"],
-        scaler_state=content.get("scaler_state", {}),
-        config=content.get("cfg", ""),
-        seed=content.get("seed", -1),
-        global_batch=content.get("global_batch", 0),
-        data_fingerprint=content.get("data_fingerprint", ""),
-        class_names=tuple(content.get("class_names", ())),
-        lr_scale=content.get("lr_scale", 1.0),
-        average_state=content.get("ema_state", {}),
-        selection_state=content.get("selection_state", {}),
-        failure_state=content.get("failure_state", {}),
-        log_state=content.get("log_state", {}),
-    )
+    return TrainingState.from_content(content, weights_in(content, path), source=str(path))
 
 
 def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, ...]:
@@ -209,13 +199,16 @@ def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, .
     Args:
         content: of the file ``path``, see :func:`read_checkpoint`.
     """
+    names = content.get("class_names", ())
     if Path(path).suffix == ".safetensors":  # the names are in the metadata, not among the tensors
         from safetensors import safe_open
 
-        with safe_open(path, "pt") as file:
-            return tuple(json.loads((file.metadata() or {}).get("class_names", "[]")))
-    names = content.get("class_names", ())
-    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+        with safe_open(path, "pt") as file, suppress(ValueError, RecursionError):
+            names = json.loads((file.metadata() or {}).get("class_names", "[]"))
+    # Other values are not written out: nested lists of a small file may be texts without an end.
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str | int) for name in names):
+        return ()
+    return tuple(map(str, names))
 
 
 def record_path(checkpoint: Path) -> Path:
@@ -248,7 +241,9 @@ def weights_in(content: Mapping[str, Any], path: str | Path, *, averaged: bool =
     """
     if not averaged:
         return find_state_dict(content, path)
-    own = content.get("ema_state", {}).get("weights", {})
+    average = content.get("ema_state")
+    own = average.get("weights") if isinstance(average, Mapping) else None
+    own = own if isinstance(own, Mapping) else {}
     other = next((key for key in _AVERAGE_KEYS if isinstance(content.get(key), Mapping)), None)
     logger.info(
         "%s: %s", path, "loading the averaged weights" if own or other else "it has no averaged weights"
@@ -268,11 +263,17 @@ def find_state_dict(
     Raises:
         CheckpointError: if it has only other values.
     """
-    while inner := next((content[key] for key in keys if isinstance(content.get(key), Mapping)), None):
-        content = inner
-    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    for _ in range(_MOST_NESTED):  # a file may contain itself
+        inner = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), None)
+        content = content if inner is None else inner
+    weights = {
+        name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)
+    }
     if not weights:
-        raise CheckpointError(
-            f"{path} contains no weights; its entries are {', '.join(map(str, list(content)[:5]))}"
-        )
+        names = [str(name)[:_SHOWN] for name in content if isinstance(name, str | int)]
+        raise CheckpointError(f"{path} contains no weights; its entries are {', '.join(names[:5])}")
+    for name, weight in weights.items():
+        if weight.is_meta or weight.layout is not torch.strided:
+            kind = "has no values" if weight.is_meta else f"is {weight.layout}"
+            raise CheckpointError(f"{path}: its weight {name} {kind}; save it as a dense tensor")
     return weights

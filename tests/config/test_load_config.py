@@ -14,6 +14,12 @@ WriteConfig = Callable[..., Path]
 SMALL_MODEL = "MODEL: {MODEL_NAME: VTN, ARCH: VIT}\n"
 
 
+def unfolding(line: str) -> str:
+    """Returns a short file whose last line stands for 2 ** 40 values; ``line`` names the one before by *a."""
+    lines = (f"a{n}: &a{n} {line.replace('*a', f'*a{n - 1}')}" for n in range(1, 40))
+    return "\n".join(["a0: &a0 1", *lines])
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> WriteConfig:
     """Writes a YAML file of that name and content and returns its path."""
@@ -98,7 +104,14 @@ class TestFiles:
             ("- a\n- b\n", "line 1: must be a mapping"),
             ("just text\n", "must be a mapping"),
             ("RNG_SEED: !!python/object/apply:os.getpid []\n", "must be valid YAML"),
-            ("TRAIN: &a\n  X: *a\n", "nested too deeply"),
+            ("TRAIN: &a\n  X: *a\n", "an anchor contains itself"),
+            ("TRAIN: &a [*a]\n", "an anchor contains itself"),
+            ("TRAIN: " + "[" * 5000, "nested too deeply"),
+            (unfolding("{x: *a, y: *a}"), "has more than 100000 values"),
+            (unfolding("[*a, *a]"), "has more than 100000 values"),
+            ("RNG_SEED: 0x" + "f" * 5000 + "\n", "line 1, column 11: must be valid YAML; an integer of 5002"),
+            ("RNG_SEED: 1" + ":10" * 5000 + "\n", "must be valid YAML; an integer of 15001 digits"),
+            ("OUTPUT_DIR: " + "x" * 2**20, "has more than 1048576 characters"),
             ("RNG_SEED: \0\n", "must be valid YAML"),
         ],
     )

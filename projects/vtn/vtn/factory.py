@@ -151,7 +151,7 @@ def _load_published(name: str | Path, config: Path, fields: dict[str, Any]) -> F
     """Loads a folder or a model of the hub by the class that its ``config.json`` names."""
     try:
         architecture = json.loads(config.read_text(encoding="utf-8"))["architecture"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         architecture = None
     return find_model_class(architecture, str(name)).from_pretrained(str(name), **fields)
 

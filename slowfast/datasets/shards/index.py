@@ -72,7 +72,7 @@ def load_index(shard: str) -> list[Row] | None:
         return [_checked(row, bytes_and_time[0]) for row in content["rows"]]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         _logger.warning("%s: is damaged (%s: %s)", index_path(shard), type(error).__name__, error)
         return None
 

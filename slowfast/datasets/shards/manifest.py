@@ -53,10 +53,13 @@ class ShardManifest:
             if (version := content.pop("format")) != FORMAT:
                 raise AnnotationError(f"{path}: format = {version}: must be {FORMAT}; write the shards again")
             content["left_out"] = tuple(tuple(video) for video in content["left_out"])
-            return cls(**content)
+            manifest = cls(**content)
+            if not isinstance(manifest.shards, int):
+                raise TypeError(f"shards = {manifest.shards!r}: must be a number")
+            return manifest
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise AnnotationError(
                 f"{path}: cannot be read ({type(error).__name__}: {error}); write the shards again with "
                 "slowfast prepare shard, or delete the file if they are complete"

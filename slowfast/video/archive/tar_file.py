@@ -56,6 +56,8 @@ def scan_tar(path: str) -> Iterator[Entry]:
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for info in archive:
+                    if info.size < 0:  # the next header would be an earlier one, again and again
+                        raise TarError(f"is damaged at {info.name}, whose size is {info.size} bytes")
                     if info.offset_data + info.size > size:
                         raise TarError(f"is cut off inside {info.name}: it has {size} bytes")
                     if info.isreg() and not info.issparse():

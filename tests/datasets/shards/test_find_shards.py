@@ -78,6 +78,15 @@ def test_compressed_shards_are_refused_also_beside_others(folder: Path, suffix: 
             find_shards(str(folder / pattern), "train")
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{}", '{"format": 1, "left_out": [[[]]]}', None])
+def test_a_damaged_manifest_is_named(folder: Path, content: str | None) -> None:
+    ShardManifest("train.csv", "hash", 2, 9, complete=True).write(str(folder / "train"))
+    manifest = folder / "train/shards.json"
+    manifest.write_text(content or manifest.read_text().replace('"shards": 2', '"shards": "2"'))
+    with pytest.raises(AnnotationError, match=r"shards\.json: cannot be read .*or delete the file"):
+        find_shards(str(folder), "train")
+
+
 def test_shards_that_are_not_all_there_are_refused(folder: Path) -> None:
     train = str(folder / "train")
     ShardManifest("train.csv", "hash", 3, 9).write(train)

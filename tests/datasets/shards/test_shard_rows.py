@@ -195,6 +195,7 @@ def test_only_an_outdated_index_is_made_again(shards: list[str], scanned: list[s
     [
         lambda content: "",
         lambda content: "[]",
+        lambda content: "[" * 100_000,
         lambda content: content[:-20],
         lambda content: content.replace('"format":2', '"format":0'),
         lambda content: content.replace('["00.mp4",', '["00.mp4",-'),

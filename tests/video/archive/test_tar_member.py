@@ -7,6 +7,7 @@ import os
 import pickle
 import tarfile
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,18 @@ def test_endless_extended_headers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(bytes(header) * 5000 + bytes(1024))
     with pytest.raises(TarError, match="not a complete tar archive"):
         list(scan_tar(str(tmp_path / "a.tar")))
+
+
+@pytest.mark.parametrize("size", [-512, -1024, -1536, -2048, -(10**6), -(2**63)])
+def test_negative_sizes_are_refused(tmp_path: Path, size: int) -> None:
+    """The header behind such a member would be an earlier one, so that an archive would never end."""
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("a.mp4"))
+        hidden = tarfile.TarInfo(".b")
+        hidden.pax_headers = {"size": str(size)}
+        archive.addfile(hidden)
+    with pytest.raises(TarError, match=rf"is damaged at \.b, whose size is {size} bytes"):
+        list(islice(scan_tar(str(tmp_path / "a.tar")), 100))
 
 
 @pytest.mark.parametrize("name", ["../../etc/a.mp4", "/etc/a.mp4", "a\nb.mp4", "./a.mp4", "d/../a.mp4"])

@@ -71,6 +71,9 @@ def test_weights_in_parts_are_at_hand_with_all_of_them(caches: Path, tmp_path: P
     put_on_hub(caches, "me/large", "two.safetensors")
     assert cached_on_hub("me/large", [name]) == str(folder / name)
     assert cached_on_hub(str(folder), [name]) == str(folder / name), "a folder of these files"
+    for damaged in ("", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": [1]}}', "[" * 100_000):
+        (folder / name).write_text(damaged)
+        assert not cached_on_hub(str(folder), [name])
 
 
 @pytest.mark.parametrize("name", ["vjepa2_1_vit_base_384", "pytorchvideo:slow_r50", "hf:me/other"])

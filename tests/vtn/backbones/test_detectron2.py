@@ -44,9 +44,13 @@ class Pyramid(nn.Module):
 def detectron2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Installs the stand-in in ``sys.modules``; returns the path of a configuration file for it."""
 
+    class UnsafeByDefault(CfgNode):
+        def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = True) -> None:
+            super().merge_from_file(cfg_filename, allow_unsafe)
+
     def get_cfg() -> CfgNode:
-        cfg = CfgNode()
-        cfg.MODEL = CfgNode(
+        cfg = UnsafeByDefault()
+        cfg.MODEL = UnsafeByDefault(
             {
                 "WEIGHTS": "",
                 "PIXEL_MEAN": [103.53, 116.28, 123.675],
@@ -54,7 +58,7 @@ def detectron2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
                 "DEVICE": "cuda",
             }
         )
-        cfg.INPUT = CfgNode({"FORMAT": "BGR"})
+        cfg.INPUT = UnsafeByDefault({"FORMAT": "BGR"})
         return cfg
 
     class Checkpointer:
@@ -112,6 +116,16 @@ def test_a_named_map_is_averaged(detectron2: Path) -> None:
     frames = torch.randn(1, 3, 2, 64, 64)
     expected = model.backbone.model.fine(frames[:, :, 1].flip(1)).mean((2, 3))
     torch.testing.assert_close(model.encode_frames(frames)[:, 1], expected)
+
+
+def test_a_configuration_runs_no_code(detectron2: Path, tmp_path: Path) -> None:
+    (tmp_path / "evil.yaml").write_text(
+        f"MODEL:\n  WEIGHTS: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path "
+        f"[{tmp_path / 'executed'}]]\n"
+    )
+    with pytest.raises(ModelError, match=r"evil\.yaml: (?s:.*)must be plain YAML"):
+        build_backbone(f"detectron2:{tmp_path / 'evil.yaml'}", pretrained=False, options={})
+    assert not (tmp_path / "executed").exists()
 
 
 def test_the_coarsest_map_is_the_default_and_images_are_padded(detectron2: Path) -> None:

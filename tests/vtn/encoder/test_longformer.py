@@ -127,3 +127,8 @@ def test_a_file_or_folder_without_a_longformer_is_refused(tmp_path: Path) -> Non
         start_from_longformer(tiny().temporal_encoder, tmp_path / "other.pyth")
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor"):
         start_from_longformer(tiny().temporal_encoder, tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    for content in ("", "[]", "[" * 100_000):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(CheckpointError, match=r"config\.json: .*; download it again"):
+            start_from_longformer(tiny().temporal_encoder, tmp_path)

@@ -237,7 +237,10 @@ def test_damaged_descriptions_are_refused(exported: Any) -> None:
         ("frame_size", "[32]", r"frame_size = \(32,\)"),
         ("class_names", "7", "class_names = 7"),
         ("part", "[]", r"part = \(\)"),
+        ("frame_size", "[0, 0]", r"frame_size = \(0, 0\)"),
+        ("feature_shape", "[-8]", r"feature_shape = \(-8,\)"),
         ("evaluation", "{", "evaluation: must be JSON"),
+        ("evaluation", "[" * 100_000, "evaluation: must be JSON"),
     ):
         with pytest.raises(CheckpointError, match=message):
             Description.from_texts({**texts, name: text}, source="mine.onnx")

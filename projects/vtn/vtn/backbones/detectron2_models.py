@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import yaml
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -119,12 +120,21 @@ def _load_config(name: str, changes: Sequence[Any]) -> CfgNode:
     """Returns the configuration of that name with the changes ``[KEY, VALUE, …]``, for a model on the CPU.
 
     Raises:
-        ModelError: if detectron2 is not installed or fails to import, or the name or a key is unknown.
+        ModelError: if detectron2 is not installed or fails to import, the name or a key is unknown, or a
+            file has tags of Python.
     """
     config, model_zoo = _import("config", name).get_cfg(), _import("model_zoo", name)
     try:
-        config.merge_from_file(name if Path(name).is_file() else model_zoo.get_config_file(name))
+        if Path(name).is_file():
+            config.merge_from_file(name, allow_unsafe=False)  # detectron2's own files may run expressions
+        else:
+            config.merge_from_file(model_zoo.get_config_file(name))
         config.merge_from_list(list(changes))
+    except yaml.YAMLError as error:
+        raise ModelError(
+            f"backbone detectron2:{name}: {error}; must be plain YAML: a tag such as !!python/object can run "
+            "any code, so write its value instead"
+        ) from error
     except (RuntimeError, KeyError, AssertionError, OSError) as error:
         raise ModelError(
             f"backbone detectron2:{name}: {error}; must be a YAML file or a name in detectron2's model zoo"

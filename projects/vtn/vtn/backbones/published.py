@@ -117,8 +117,11 @@ def cached_on_hub(name: str, files: Sequence[str]) -> str:
     for file in files:
         path = find(file)
         if path and file.endswith(".index.json"):
-            parts = set(json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"].values())
-            path = path if all(map(find, parts)) else ""
+            try:
+                parts = set(json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"].values())
+                path = path if all(map(find, parts)) else ""
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                path = ""  # it is damaged
         if path:
             return path
     return ""

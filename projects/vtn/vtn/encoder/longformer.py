@@ -29,7 +29,7 @@ from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.checkpoint.weights import load_weights, match_names
-from slowfast.errors import CheckpointError
+from slowfast.errors import CheckpointError, first_line
 from vtn.encoder.positions import LearnedPositions
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
@@ -104,12 +104,22 @@ def _locate(source: Path) -> tuple[Path, dict[str, Any]]:
         return source, {}
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (source / name).is_file():
-            config = source / "config.json"
-            return source / name, json.loads(config.read_text("utf-8")) if config.is_file() else {}
+            return source / name, _read_config(source / "config.json")
     raise CheckpointError(
         f"{source}: contains neither model.safetensors nor pytorch_model.bin; name the folder of a model in "
         "Hugging Face's format, or a file of weights"
     )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Returns the content of a file ``config.json``; empty if it does not exist."""
+    try:
+        content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({first_line(error)}); download it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: must be an object of JSON; download it again")
+    return content
 
 
 def _longformer_in(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -97,7 +97,7 @@ class Description:
         for name in names:
             try:
                 value = json.loads(texts[name])
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise CheckpointError(f"{source}: {name}: must be JSON ({first_line(error)})") from error
             values[name] = tuple(value) if isinstance(value, list) else value
         if problems := [name for name, is_valid in _CHECKS.items() if not is_valid(values[name])]:
@@ -117,6 +117,11 @@ def _is_tuple_of(kinds: type | tuple[type, ...], *lengths: int) -> Callable[[Any
     return is_valid
 
 
+def _is_sizes(*lengths: int) -> Callable[[Any], bool]:
+    is_tuple = _is_tuple_of(int, *lengths)
+    return lambda value: is_tuple(value) and all(map(_is_count, value))
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -133,11 +138,11 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "weights_digest": _is_text,
     "class_names": _is_tuple_of(str),
     "num_classes": _is_count,
-    "frame_size": _is_tuple_of(int, 2),
+    "frame_size": _is_sizes(2),
     "frame_mean": _is_tuple_of((int, float), 3),
     "frame_std": _is_tuple_of((int, float), 3),
     "channels": ("RGB", "BGR").__contains__,
-    "feature_shape": _is_tuple_of(int, 1, 2),
+    "feature_shape": _is_sizes(1, 2),
     "position_rate": lambda value: value is None or (isinstance(value, int | float) and value > 0),
     "position_unit": _is_text,
     "frames_per_second": lambda value: isinstance(value, int | float) and value > 0,

@@ -123,7 +123,7 @@ class TorchProgram:
 def _entries(text: str | bytes, path: str | Path) -> Mapping[str, str]:
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: has no {DESCRIPTION_FILE}; export the model with `vtn export`")

@@ -8,7 +8,6 @@ the memory.
 from __future__ import annotations
 
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from slowfast.config import load_config
+from slowfast.config.yaml_file import parse_yaml
 from slowfast.errors import CheckpointError, ConfigError, first_line
 from vtn.arguments.evaluation import EVALUATION_KEYS
 from vtn.backbones.base import BACKBONE_REGISTRY
@@ -37,7 +37,6 @@ _NOT_READ = (
     *("MODEL.LOSS_FUNC", "VTN.PRETRAINED"),
     *("VTN.BACKBONE.PRETRAINED", "VTN.BACKBONE.CHECKPOINT", "VTN.LONGFORMER.CHECKPOINT"),
 )
-_MOST_NODES = 20_000
 # Sources of backbones whose names need no other file and no network; other prefixes name folders and hubs.
 _SELF_CONTAINED = ("torchvision", "pytorchvideo")
 # Arguments by which libraries of backbones load weights.
@@ -65,10 +64,14 @@ def read_config_text(
         sections: further sections to read, those of networks that are not this project's.
 
     Raises:
-        ConfigError: for text that is not a configuration, and for values that are wrong. Where the file names
+        CheckpointError: for text that is not a configuration.
+        ConfigError: for values that are wrong. Where the file names
             ``IMPORTS``, the message says that these were not imported.
     """
-    content = _parse(text, source)
+    try:
+        content = parse_yaml(text, source)
+    except ConfigError as error:
+        raise CheckpointError(f"its configuration cannot be read: {error.problems[0]}") from error
     kept: dict[str, Any] = {}
     for key, value in _leaves(content):
         if _lies_in(key, (*_READ, *sections)) and not _lies_in(key, _NOT_READ):
@@ -96,29 +99,6 @@ def _imports_hint(imports: Any) -> str:
         f"IMPORTS = {imports!r}: is not imported, because a file of weights must not choose the code that "
         "runs; if the model needs that module, give it by --imports FILE (in Python: imports=[FILE])"
     )
-
-
-def _parse(text: str, source: str) -> Mapping[Any, Any]:
-    """Returns the mapping in a YAML text; refuses references that unfold into very many values."""
-    try:
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        pending, visited = [root] if root else [], 0
-        while pending:
-            node = pending.pop()
-            visited += 1
-            if visited > _MOST_NODES:
-                raise CheckpointError(f"{source}: its configuration has more than {_MOST_NODES} values")
-            if isinstance(node, yaml.MappingNode):
-                pending += [part for pair in node.value for part in pair]
-            elif isinstance(node, yaml.SequenceNode):
-                pending += node.value
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise CheckpointError(f"{source}: its configuration cannot be read: {first_line(error)}") from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{source}: its configuration must be a mapping of keys to values")
-    return content
 
 
 def _leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -174,21 +154,6 @@ def _is_self_contained(name: str) -> bool:
     if not colon:
         family, rest = "timm", name
     return (family == "timm" or family in _SELF_CONTAINED) and not set(rest) & set("/\\:")
-
-
-def check_archive(path: str | Path) -> None:
-    """Raises ``CheckpointError`` for an archive that is damaged, or larger unpacked than the file is."""
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except Exception as error:  # a damaged archive can raise any error
-        raise CheckpointError(f"{path} is damaged: {first_line(error)}; copy or download it again") from error
-    if unpacked > Path(path).stat().st_size:
-        raise CheckpointError(
-            f"{path}: is compressed and would unpack to {unpacked:,} bytes; checkpoints are not compressed"
-        )
 
 
 def count_stored(weights: Mapping[str, Tensor]) -> tuple[int, int]:

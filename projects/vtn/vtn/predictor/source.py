@@ -34,7 +34,6 @@ from vtn.folder.entries import NEEDED_ENTRIES
 from vtn.folder.model_size import check_size
 from vtn.folder.untrusted import (
     NOTHING_TO_RUN,
-    check_archive,
     check_backbone,
     check_numbers,
     count_safetensors,
@@ -138,7 +137,7 @@ def _load_folder(
 def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
             "`vtn publish` wrote, or a checkpoint file"
@@ -148,7 +147,6 @@ def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
 
 def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
     """Loads a checkpoint with the configuration in it, or with a configuration of the user's."""
-    check_archive(path)
     find_published(path)
     content = read_checkpoint(path)
     if config:

@@ -89,7 +89,7 @@ def _read_record(folder: Path, name: str) -> dict[str, str]:
     """Returns file -> SHA-256 of the earlier publication, of files that a publication can have written."""
     try:
         content = json.loads(_record_path(folder, name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict):

@@ -21,6 +21,7 @@ from vtn.predictor.source import load_source
     ("content", "message"),
     [
         ("not json", "has no config.json that can be read"),
+        ("[" * 100_000, "has no config.json that can be read"),
         ("[]", "does not name an architecture"),
         ('{"architecture": "VTN"}', "lacks num_classes, class_names"),
     ],
