@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import decimal
+import io
 import json
 import logging
 import math
@@ -73,6 +74,18 @@ def discard_output(stream: TextIO) -> None:
         os.close(descriptor)
 
 
+def escape_unencodable() -> None:
+    """Makes stdout print escapes for characters that its encoding does not have, as stderr does.
+
+    Without UTF-8, as with ``LANG=en_US`` on a cluster, a ``…`` in a help or the name of a file would end the
+    command.
+    """
+    stream = sys.stdout
+    # What UTF-8 lacks are halves of pairs only, which :func:`printable` escapes.
+    if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+        stream.reconfigure(errors="backslashreplace")
+
+
 def printable(text: str) -> str:
     """Returns a text of several lines with escapes for the characters that a terminal would act on.
 
@@ -112,6 +125,7 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
     global _metrics_path
     close_logging()
     if rank == 0:
+        escape_unencodable()
         _handlers.append(_TerminalHandler(sys.stdout))
     if output_dir is not None:
         folder = Path(output_dir)

@@ -1,5 +1,6 @@
 """Log lines on the terminal and in files, and metrics for programs."""
 
+import io
 import json
 import logging
 import os
@@ -46,6 +47,18 @@ def test_without_a_folder_lines_go_to_the_terminal_only(capsys: pytest.CaptureFi
     log_to_file("printed by another process")
     assert capsys.readouterr().out.endswith("it begins\n")
     assert log_file() is None
+
+
+def test_a_terminal_that_lacks_a_character_shows_its_escape(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    setup_logging(None)
+    get_logger("slowfast.somewhere").info("Zoë.mp4: 64 × 48")
+    assert capsys.readouterr().err == ""
+    terminal.seek(0)
+    assert terminal.read().endswith(r"Zo\xeb.mp4: 64 \xd7 48" + "\n")
 
 
 def test_a_line_for_the_file_only_is_not_on_the_terminal(

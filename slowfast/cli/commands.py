@@ -22,12 +22,18 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from slowfast.errors import did_you_mean
+from slowfast.log import escape_unencodable
 
 EXAMPLES = "\nexamples:\n"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that explains how files with names like options are given."""
+    """A parser that explains how files with names like options are given, and prepares stdout for help."""
+
+    def parse_known_args(self, *args: Any, **options: Any) -> Any:
+        """Parses the command line of a command that prints to stdout in any encoding."""
+        escape_unencodable()
+        return super().parse_known_args(*args, **options)
 
     def error(self, message: str) -> NoReturn:
         files = [word for word in message.split() if word.startswith("-") and os.path.exists(word)]
@@ -109,7 +115,7 @@ def choose_command(
     description, examples = _split_help(doc, program, command)
     width = max(map(len, modules), default=0)
     lines = [f"  {name:<{width}}  {summary(module)}" for name, module in modules.items()]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=program,
         usage=f"{program} COMMAND [ARGUMENTS]",
         description="\n".join([description, "", "commands:", *lines]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import subprocess
 import sys
@@ -74,6 +75,16 @@ def test_help_shows_examples_and_imports_nothing_heavy(
     assert title
     assert f" {command} " in examples
     assert imported == []
+
+
+def test_a_help_is_printed_where_the_encoding_lacks_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ``LANG=en_US`` or ``LC_ALL=C`` on a cluster: the help ended with a UnicodeEncodeError."""
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(SystemExit):
+        slowfast.cli.main.main(["probe", "--help"])
+    terminal.seek(0)
+    assert r"\u2026" in terminal.read()
 
 
 @pytest.mark.parametrize("program", ["slowfast", "vtn"])
