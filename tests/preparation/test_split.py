@@ -219,6 +219,7 @@ def test_classes_of_videos_with_several_are_counted_one_by_one(
     prepare("split", listed, tmp_path / "folds", "--folds", "4")
     shown = capsys.readouterr().out
     assert "tests classes that are not in its training: 2 (1)" in shown
-    assert f"0{joint}1" not in shown and f"2{joint}0" not in shown
+    assert f"0{joint}1" not in shown
+    assert f"2{joint}0" not in shown
     prepare("stats", listed)
     assert "3 classes with 1 to 3 videos" in capsys.readouterr().out
