@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -268,4 +269,18 @@ def video_opener(annotations: Annotations, backend: str) -> Callable[[str], Open
     if annotations.image_fps is not None:
         return partial(ImageFolder, fps=annotations.image_fps, template=annotations.image_template)
     log_once(_logger, f"decoder of videos: {describe_backend(backend)}")
-    return partial(open_video, backend=backend)
+    return partial(_open_video, backend=backend)
+
+
+def _open_video(path: str, *, backend: str) -> OpenVideo:
+    """Opens a video file; one that lacks its end is read as it is, and named in the log."""
+    video = open_video(path, backend)
+    try:
+        missing = video.describe_missing()
+    except BaseException:
+        video.close()
+        raise
+    if missing:
+        text = f"{path}: is truncated ({missing}); `slowfast prepare scan` finds such videos"
+        log_once(_logger, text, logging.WARNING)
+    return video

@@ -11,6 +11,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.datasets.shards.find import find_class_files
 from slowfast.datasets.text_files import CLASSES_FILE, read_utf8
 from slowfast.errors import AnnotationError, ConfigError
 from slowfast.log import get_logger
@@ -74,7 +75,7 @@ def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLA
 
 
 def find_class_names(path: str, data_dir: str, num_classes: int) -> tuple[str, ...]:
-    """Returns the K names in the file ``path``, else in ``classes.json`` in the folder of the lists, else ().
+    """Returns the K names in the file ``path``, else in ``classes.json`` beside the lists or shards, else ().
 
     The latter file is not used, and a warning says why, where it does not name K classes.
 
@@ -85,9 +86,13 @@ def find_class_names(path: str, data_dir: str, num_classes: int) -> tuple[str, .
     Raises:
         ConfigError: for a file ``path`` that does not name K classes.
     """
-    beside = Path(data_dir, CLASSES_FILE)
-    if path or not data_dir or not beside.is_file():
+    if path or not data_dir:
         return named_classes(path, num_classes)
+    beside = Path(data_dir, CLASSES_FILE)
+    if not beside.is_file():
+        if not (of_shards := find_class_files(data_dir)):
+            return ()
+        beside = Path(of_shards[0])
     try:
         return named_classes(beside, num_classes)
     except ConfigError as error:

@@ -123,11 +123,15 @@ def _check_parts(
         )
 
 
-def describe_fold(number: int, fold: Fold, labels: Sequence[str]) -> str:
-    """Returns one line with the sizes of a fold, and the classes that its training lacks."""
+def describe_fold(number: int, fold: Fold, classes: Sequence[Sequence[str]]) -> str:
+    """Returns one line with the sizes of a fold, and the classes that its training lacks.
+
+    Args:
+        classes: of each video, one or more.
+    """
     sizes = ", ".join(f"{name} {len(videos)}" for name, videos in fold.parts.items())
-    known = {labels[video] for video in fold.train}
-    missing = Counter(labels[video] for video in fold.test if labels[video] not in known)
+    known = {name for video in fold.train for name in classes[video]}
+    missing = Counter(name for video in fold.test for name in classes[video] if name not in known)
     text = f"fold_{number}: {sizes} videos"
     if missing:
         shown = ", ".join(f"{label} ({count})" for label, count in list(missing.items())[:_MAX_LISTED])

@@ -34,6 +34,12 @@ class Entry:
     start: str = ""
     end: str = ""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the label, which may be several, as in ``0,3``; none without a label."""
+        cells = self.label.replace(";", ",").split(",") if self.label else ()
+        return tuple(cell.strip() for cell in cells)
+
 
 @dataclass(frozen=True)
 class VideoList:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from slowfast.datasets.shards.find import SUFFIX
 from slowfast.datasets.shards.index import index_path
-from slowfast.datasets.shards.manifest import ShardManifest
+from slowfast.datasets.shards.manifest import MANIFEST, ShardManifest
+from slowfast.datasets.text_files import CLASSES_FILE
 from slowfast.errors import AnnotationError, DataError, counted
 from slowfast.files import delete_unfinished
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, byte_count, work_options
@@ -94,7 +95,10 @@ def run(args: argparse.Namespace) -> CommandReport:
         )
     with lock_folder(args.target):
         manifest, written = _write(plan, args)
-    return _report(args, plan, manifest, written)
+        remarks = videos.copy_class_names([os.path.join(args.target, MANIFEST)])
+    report = _report(args, plan, manifest, written)
+    report.lines.extend(remarks)
+    return report
 
 
 def _write(plan: ShardPlan, args: argparse.Namespace) -> tuple[ShardManifest, list[WrittenShard]]:
@@ -155,6 +159,7 @@ def _claim_folder(plan: ShardPlan, args: argparse.Namespace) -> ShardManifest:
     if found is not None and others:
         # Until all of them are deleted, the folder is neither complete nor that of the new shards.
         replace(found, complete=False).write(args.target)
+        Path(args.target, CLASSES_FILE).unlink(missing_ok=True)  # the new list has its own, or none
     for name in others:
         path = os.path.join(args.target, name)
         os.unlink(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.errors import AnnotationError, DataError, UsageError, counted
@@ -110,15 +110,16 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
     replaced = {name for name, path in paths.items() if os.path.exists(path)}
     videos.write_all({paths[name]: entries for name, entries in lists.items()})
     counts = {
-        name: dict(sorted(Counter(entry.label for entry in entries).items()))
+        name: dict(sorted(Counter(label for entry in entries for label in entry.classes).items()))
         for name, entries in lists.items()
     }
     total = len(videos.entries)
-    sizes = {name: sum(by_class.values()) for name, by_class in counts.items()}
+    sizes = {name: len(entries) for name, entries in lists.items()}
+    classes = {label for entry in videos.entries for label in entry.classes}
     return CommandReport(
         lines=[
             f"{paths[name]}: {counted(size, 'video')} ({size / total:.1%}) in "
-            f"{counted(len(counts[name]), 'class', 'classes')}{_describe_missing(counts[name], labels)}"
+            f"{counted(len(counts[name]), 'class', 'classes')}{_describe_missing(counts[name], classes)}"
             + ("; an earlier list was replaced" if name in replaced else "")
             for name, size in sizes.items()
         ]
@@ -142,9 +143,9 @@ def _refuse_stale_lists(args: argparse.Namespace, videos: VideoList, written: It
             )
 
 
-def _describe_missing(held: Mapping[str, int], labels: Sequence[str]) -> str:
+def _describe_missing(held: Mapping[str, int], classes: Set[str]) -> str:
     """Returns a warning about the classes that a list lacks; empty where it has all."""
-    if not (missing := sorted(set(labels) - set(held))):
+    if not (missing := sorted(classes - held.keys())):
         return ""
     shown = ", ".join(missing[:_MAX_NAMED]) + (", …" if len(missing) > _MAX_NAMED else "")
     return f"; warning: lacks {counted(len(missing), 'class', 'classes')} ({shown})"
@@ -171,7 +172,10 @@ def _split_into_folds(args: argparse.Namespace, videos: VideoList, groups: Seque
         for name, chosen in fold.parts.items()
     }
     videos.write_all(lists)
-    lines += [describe_fold(number, fold, labels) for number, fold in enumerate(folds)]
+    lines += [
+        describe_fold(number, fold, [entry.classes for entry in videos.entries])
+        for number, fold in enumerate(folds)
+    ]
     lines += videos.copy_class_names(lists)
     return CommandReport(
         lines=lines,

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> CommandReport:
     facts = survey(
         videos.paths, work_options(args, "stats"), decode=False, with_hash=False, description="stats"
     )
-    report = summarize_videos(facts, [entry.label for entry in videos.entries if entry.label])
+    report = summarize_videos(facts, [name for entry in videos.entries for name in entry.classes])
     if args.plots:
         _write_plots(Path(args.plots), facts, report)
         report.lines.append(f"plots: {args.plots}")
@@ -71,7 +71,7 @@ def summarize_videos(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Comm
 
     Args:
         facts: one per file.
-        labels: one per line of the list; empty for a folder.
+        labels: the classes of each line of the list; empty for a folder.
     """
     import numpy as np  # here, so that `--help` stays fast
 

@@ -162,3 +162,23 @@ class TestBrokenVideos:
     def test_where_no_video_can_be_decoded_the_item_is_broken(self, broken: CfgNode, tmp_path: Path) -> None:
         write_csv(tmp_path / "train.csv", [(tmp_path / "missing.mp4", 0)])
         assert isinstance(build_dataset(broken, "train")[0], BrokenVideo)
+
+
+@pytest.mark.parametrize("backend", ["pyav", "torchcodec"])
+def test_a_truncated_video_is_used_and_named(
+    cfg: CfgNode, tmp_path: Path, backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A download that was interrupted: its label may be of what is not there."""
+    cfg.DATA.DECODING_BACKEND = backend
+    cfg.DATA.PATH_TO_DATA_DIR = str(tmp_path)
+    whole = write_video(
+        tmp_path / "cut.mp4", 60, size=(128, 128), container_options={"movflags": "faststart"}
+    )
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    write_csv(tmp_path / "val.csv", [(whole, 0), (write_video(tmp_path / "0.mp4", 20), 1)])
+    dataset = build_dataset(cfg, "val")
+    with caplog.at_level("WARNING"):
+        assert all(isinstance(dataset[i], Clip) for i in (0, 0, 1))
+    (line,) = (line for line in caplog.messages if "truncated" in line)
+    assert line.startswith(f"{whole}: is truncated (")
+    assert line.endswith(" of 60 frames are present); `slowfast prepare scan` finds such videos")

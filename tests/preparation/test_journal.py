@@ -133,3 +133,11 @@ def test_a_file_that_is_not_a_journal_is_not_appended_to(
         Journal(report, {})
     with pytest.raises(SystemExit, match="2"):
         main([*arguments, str(tmp_path)])
+
+
+def test_a_journal_that_cannot_be_written_is_named_with_the_option_for_another(tmp_path: Path) -> None:
+    """By default it is beside the list, and data sets are often read-only."""
+    (tmp_path / "data").touch()
+    journal = Journal(tmp_path / "data/l.csv.scan.jsonl", {})
+    with pytest.raises(DataError, match=r"scan\.jsonl: cannot be written .*; name another .* by --journal"):
+        journal.__enter__()

@@ -197,3 +197,29 @@ def test_other_names_of_classes_are_kept_and_reported(
     assert (
         f"warning: {kept} differs from {tmp_path / 'classes.json'}; delete the one" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize("joint", [",", ";"])
+def test_classes_of_videos_with_several_are_counted_one_by_one(
+    tmp_path: Path, joint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``0,1`` is not a class: a part without that combination lacks nothing if it has both classes."""
+    labels = [(0, 1), (1,), (0,), (2, 0)]
+    listed = tmp_path / "all.csv"
+    listed.write_text("".join(f"{i}.mp4 {joint.join(map(str, own))}\n" for i, own in enumerate(labels)))
+    split(listed, "--shares", "train=0.5", "val=0.5")
+    lines = capsys.readouterr().out.splitlines()
+    for line, name in zip(lines, ("train", "val"), strict=False):
+        rows = (tmp_path / f"out/{name}.csv").read_text().splitlines()
+        held = {int(label) for row in rows for label in row.split()[1].split(joint)}
+        missing = sorted({0, 1, 2} - held)
+        assert f"2 videos (50.0%) in {len(held)} class" in line
+        assert ("warning: lacks" in line) == bool(missing)
+        assert not missing or f"({', '.join(map(str, missing))})" in line
+    prepare("split", listed, tmp_path / "folds", "--folds", "4")
+    shown = capsys.readouterr().out
+    assert "tests classes that are not in its training: 2 (1)" in shown
+    assert f"0{joint}1" not in shown
+    assert f"2{joint}0" not in shown
+    prepare("stats", listed)
+    assert "3 classes with 1 to 3 videos" in capsys.readouterr().out

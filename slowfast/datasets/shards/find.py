@@ -6,7 +6,8 @@ import glob
 import os
 import re
 
-from slowfast.datasets.shards.manifest import ShardManifest
+from slowfast.datasets.shards.manifest import MANIFEST, ShardManifest
+from slowfast.datasets.text_files import CLASSES_FILE
 from slowfast.errors import AnnotationError
 
 SPLIT_FIELD = "{split}"
@@ -44,6 +45,22 @@ def find_shards(path: str, split: str) -> list[str]:
         if (manifest := ShardManifest.read(folder)) is not None:
             manifest.check(folder)
     return shards
+
+
+def find_class_files(path: str) -> list[str]:
+    """Returns the files of class names that ``slowfast prepare shard`` has put beside the shards of a split.
+
+    Args:
+        path: see :func:`find_shards`; shards of other programs have none.
+    """
+    splits = ("train", "val", "test")
+    if is_pattern(path):
+        folders = [os.path.dirname(path.replace(SPLIT_FIELD, split)) for split in splits]
+    else:
+        folders = [os.path.join(path, split) for split in splits]
+    folders = [folder for folder in dict.fromkeys(folders) if os.path.isfile(os.path.join(folder, MANIFEST))]
+    files = [os.path.join(folder, CLASSES_FILE) for folder in folders]
+    return [file for file in files if os.path.isfile(file)]
 
 
 def expand_braces(pattern: str) -> list[str]:

@@ -29,7 +29,7 @@ class Journal:
         settings: all other values that the results depend on.
 
     Raises:
-        DataError: for a file that is not a journal.
+        DataError: for a file that is not a journal, and on entering for one that cannot be written.
     """
 
     def __init__(self, path: str | Path, settings: dict[str, Any]) -> None:
@@ -57,8 +57,14 @@ class Journal:
             pass  # a line that was cut off when a run was killed, or is damaged
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a", encoding="utf-8")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise DataError(
+                f"{self._path}: cannot be written ({error.strerror}); name another file for the results by "
+                "--journal"
+            ) from error
         if self._file.tell():
             self._file.write("\n")  # completes a line that was cut off
         return self

@@ -164,13 +164,12 @@ def _label_members(source: str, name: str, rows: Sequence[Entry]) -> dict[str, b
 
 
 def _row_values(source: str, row: Entry) -> dict[str, Any]:
-    cells = [cell.strip() for cell in row.label.replace(";", ",").split(",")]
-    if not all(cell.isascii() and cell.isdigit() for cell in cells):
+    if not all(cell.isascii() and cell.isdigit() for cell in row.classes):
         raise AnnotationError(
             f"{source}: {row.text!r} has the label {row.label!r}, which must be a class index, or several "
             "joined by a comma"
         )
-    labels = [int(cell) for cell in cells]
+    labels = [int(cell) for cell in row.classes]
     values: dict[str, Any] = {"label": labels[0]} if len(labels) == 1 else {"labels": labels}
     if row.start:
         try:

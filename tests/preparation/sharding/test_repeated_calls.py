@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from slowfast.datasets.class_names import find_class_names
 from slowfast.preparation.sharding import write
 from tests.support.sharding.shards import hashes_of, read_annotations, run_shard, write_tar
 from tests.support.videos import write_video
@@ -126,3 +127,23 @@ def test_a_stopped_command_leaves_whole_shards_and_continues(
     assert 0 < report["kept"] < report["shards"]
     assert hashes_of(target) == hashes_of(tmp_path / "whole")
     assert not list(target.glob(".*"))  # what the killed process had begun
+
+
+@pytest.mark.parametrize("place", ["shards", "shards/{split}/*.tar", "shards/train/shard-000000.tar"])
+def test_the_names_of_the_classes_go_with_the_shards(listed: Path, tmp_path: Path, place: str) -> None:
+    """A run that reads the shards finds them, by a folder and by a pattern."""
+    names = '{"jump": 0, "run": 1, "sit": 2}'
+    listed.with_name("classes.json").write_text(names)
+    run_shard(listed, tmp_path / "shards/train")
+    assert (tmp_path / "shards/train/classes.json").read_text() == names
+    found = find_class_names("", str(tmp_path / place), 3)
+    assert found == ("jump", "run", "sit")
+
+
+def test_the_names_of_replaced_shards_do_not_stay(listed: Path, tmp_path: Path) -> None:
+    target = tmp_path / "train"
+    listed.with_name("classes.json").write_text('["jump", "run", "sit"]')
+    run_shard(listed, target)
+    listed.with_name("classes.json").write_text('["sit", "run", "jump"]')
+    run_shard(listed, target, "--overwrite")
+    assert (target / "classes.json").read_text() == '["sit", "run", "jump"]'
