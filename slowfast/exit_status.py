@@ -14,6 +14,7 @@ from pathlib import Path
 
 import slowfast
 from slowfast.errors import ConfigError, SlowFastError, UsageError
+from slowfast.files import naming_file
 from slowfast.interrupt import Interrupted
 from slowfast.log import discard_output, printable
 
@@ -87,7 +88,8 @@ def run_command(
         return EXIT_ERROR
     try:
         status = work()
-        sys.stdout.flush()  # here, since an error at the end of the interpreter would be printed
+        with naming_file("standard output"):
+            sys.stdout.flush()  # here, since an error at the end of the interpreter would be printed
         return status
     except BrokenPipeError:  # the reader of stdout, such as `head`, has closed it
         discard_output(sys.stdout)

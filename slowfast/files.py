@@ -32,12 +32,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     The temporary file has the suffix of ``path``, since some writers choose the format by it. The file is
     flushed to the disk before it is renamed, and the folder afterwards, so that after a power failure
     ``path`` is either the old file or the new one. When the block raises, the temporary file is deleted and
-    ``path`` is unchanged.
+    ``path`` is unchanged. A device or a pipe, such as ``/dev/stdout``, is not replaced but written to: for it
+    the yielded path is ``path`` itself.
 
     Args:
         path: the file to write; its folder is created where it is missing.
     """
     path = Path(path)
+    if _is_device(path):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_temporary_name(path))
     try:
@@ -47,6 +51,21 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         _flush_to_disk(path.parent, os.O_RDONLY)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    """Returns whether a path is that of a device or a pipe, perhaps by a link such as ``/dev/stdout``."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextmanager
+def naming_file(path: str | Path) -> Iterator[None]:
+    """Adds the file being written to an ``OSError`` that names none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -66,6 +85,8 @@ def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str]
     def output(text: str) -> str:
         path = Path(text)
         if not text or (text == "-" and standard_output):
+            return text
+        if not suffixes and _is_device(path):
             return text
         if text == "-":
             raise argparse.ArgumentTypeError("-: is not printed here; name a file")

@@ -62,6 +62,21 @@ def test_the_temporary_file_of_a_killed_process_is_deleted(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_pipe_or_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """Under root, ``--json /dev/stdout`` replaced the device by a file, for all programs of the machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert output_file()(str(pipe)) == str(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, "text")
+        assert os.read(reader, 100) == b"text"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 def test_the_option_of_a_file_to_write_is_checked(tmp_path: Path) -> None:
     table = output_file(".csv", ".json", standard_output=True)
     for text in ("", "-", str(tmp_path / "new" / "a.csv")):

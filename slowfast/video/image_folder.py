@@ -19,9 +19,8 @@ from slowfast.video.container import open_container
 from slowfast.video.frame_scaler import FrameScaler, SharedPlacement
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
+from slowfast.video.still_images import IMAGE_SUFFIXES
 from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 class ImageFolder:

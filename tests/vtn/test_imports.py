@@ -21,6 +21,15 @@ def test_the_project_is_imported_without_torch() -> None:
     run_python("import sys, vtn.project; assert 'torch' not in sys.modules")
 
 
+def test_the_arguments_of_a_prediction_are_read_without_torch() -> None:
+    """Ctrl-C during an import of torch here ended in a traceback, and wrong arguments took seconds."""
+    run_python(
+        "import sys; from vtn.cli.predict import build_parser; "
+        "build_parser().parse_intermixed_args(['model', 'video.mp4', '--jsonl', 'scores.jsonl']); "
+        "assert 'torch' not in sys.modules"
+    )
+
+
 def test_a_video_is_scored_without_slow_modules(tmp_path: Path) -> None:
     """Sharded tensors, the compiler and symbolic shapes take a second to import; predictions need none."""
     folder = publish_tiny(tmp_path, *SHALLOW)

@@ -144,6 +144,26 @@ def test_patterns_and_lists(
     assert "http://127.0.0.1/x.mp4: addresses are opened as arguments only, not from a list" in shown.err
 
 
+def test_a_video_on_standard_input_is_refused(
+    published: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = io.BytesIO((clips / "a.mp4").read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+    assert predict_on_cpu([str(published), "-"]) == 2
+    assert "standard input must be a list of paths" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "jsonl"])
+def test_a_full_disk_names_the_file(
+    published: Path, clips: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = tmp_path / f"scores.{kind}"
+    full.symlink_to("/dev/full")
+    assert predict_on_cpu([str(published), str(clips / "a.mp4"), f"--{kind}={full}"]) == 1
+    assert capsys.readouterr().err == f"vtn predict: [Errno 28] No space left on device: '{full}'\n"
+    assert full.is_char_device()
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
 @pytest.mark.parametrize("to_file", [False, True])
 def test_names_that_are_not_utf8_keep_their_bytes_in_results(

@@ -138,7 +138,7 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
 def _results_file(text: str) -> str:
     """Returns the path of a file of results; refuses a video, which the user may have meant as an input."""
     from slowfast.datasets.video_folder import VIDEO_SUFFIXES
-    from slowfast.video.image_folder import IMAGE_SUFFIXES
+    from slowfast.video.still_images import IMAGE_SUFFIXES
 
     if Path(text).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
         raise argparse.ArgumentTypeError(
@@ -277,8 +277,9 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
 
 def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
     """Predicts one video, prints the best classes, and writes the scores where asked for."""
+    from slowfast.files import naming_file
     from slowfast.log import printable
-    from vtn.predictor.single_video import PredictionRequest, naming_file, predict_video
+    from vtn.predictor.single_video import PredictionRequest, predict_video
 
     video, *overrides = args.arguments
     request = PredictionRequest(

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from slowfast.distributed.device import limit_threads
 from slowfast.errors import InputError, UsageError, counted
 from slowfast.exit_status import EXIT_ERROR
+from slowfast.files import naming_file
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import printable
 from slowfast.progress import Progress, format_duration
@@ -114,9 +115,9 @@ def _predict_all(
                 tqdm.write(f"{program}: {printable(result.describe())}", file=sys.stderr)
             elif shows:
                 in_full = len(sources) == 1 or args.window
-                print(
-                    printable(result.describe(args.top) if in_full else result.describe_in_a_line(args.top))
-                )
+                text = result.describe(args.top) if in_full else result.describe_in_a_line(args.top)
+                with naming_file("standard output"):
+                    print(printable(text))
             progress.update()
             if interrupt.requested() and done < len(sources):
                 raise Interrupted(interrupt.signum, _describe_progress(args, done, len(sources)))
@@ -181,8 +182,17 @@ def _check_ends(videos: Sequence[str]) -> None:
 
 
 def _standard_input() -> Iterator[str]:
-    """Yields the lines of standard input; file names that are not UTF-8 keep their bytes."""
+    """Yields the lines of standard input; file names that are not UTF-8 keep their bytes.
+
+    Raises:
+        UsageError: for input that is not a list of paths, such as a video.
+    """
     for line in sys.stdin.buffer:
+        if b"\0" in line:
+            raise UsageError(
+                "-: standard input must be a list of paths, one per line, but has a NUL byte; give a video "
+                "by its path, and leave out -print0 of find"
+            )
         yield os.fsdecode(line)
 
 

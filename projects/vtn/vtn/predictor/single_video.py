@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from slowfast.config import load_config
 from slowfast.datasets.class_names import build_class_names
 from slowfast.distributed.device import choose_device, device_errors, use_device
 from slowfast.errors import ConfigError, InputError
+from slowfast.files import naming_file
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.build import build_model
@@ -263,13 +263,3 @@ def feature_path(video: str | Path, output_dir: str | Path) -> Path:
     """Returns the feature file of a video: its name and a hash of its path, since names repeat."""
     path_hash = hashlib.sha256(os.fsencode(Path(video).resolve())).hexdigest()[:8]
     return Path(output_dir) / "features" / f"{Path(video).stem}-{path_hash}.npy"
-
-
-@contextmanager
-def naming_file(path: str | Path) -> Iterator[None]:
-    """Adds the file being written to an ``OSError`` that names none, such as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from slowfast.files import atomic_write, write_text
+from slowfast.files import atomic_write, naming_file, write_text
 from vtn.inference.prediction import Prediction
 
 STANDARD_OUTPUT = "-"
@@ -104,23 +104,25 @@ def open_writers(
     """
     head = head_of_results(class_names, settings)
     with ExitStack() as stack:
-        writers = []
+        writers: list[tuple[str, Write]] = []
         if json_path:
             file = stack.enter_context(_open(json_path))
-            writers.append(stack.enter_context(json_writer(file, head, top)))
+            writers.append((json_path, stack.enter_context(json_writer(file, head, top))))
         if csv_path:
             file = stack.enter_context(_open(csv_path))
-            writers.append(stack.enter_context(csv_writer(file, class_names)))
+            writers.append((csv_path, stack.enter_context(csv_writer(file, class_names))))
         if lines_path:
             file = stack.enter_context(_open(lines_path, in_place="a" if append_lines else "w"))
-            writers.append(stack.enter_context(json_lines_writer(file, top)))
+            writers.append((lines_path, stack.enter_context(json_lines_writer(file, top))))
             # After the lines of an earlier command are gone: they were made with other settings.
             if settings is not None and Path(lines_path).is_file():
-                write_text(settings_path(lines_path), _head_as_json(head) + "\n}\n")
+                with naming_file(described := settings_path(lines_path)):
+                    write_text(described, _head_as_json(head) + "\n}\n")
 
         def write(prediction: Prediction) -> None:
-            for write_one in writers:
-                write_one(prediction)
+            for path, write_one in writers:
+                with naming_file(_shown(path)):
+                    write_one(prediction)
 
         yield write
 
@@ -132,19 +134,20 @@ def _open(path: str, *, in_place: Literal["", "w", "a"] = "") -> Iterator[TextIO
     Args:
         in_place: ``w`` or ``a``: the file grows under its own name; empty: it appears when it is complete.
     """
-    if path == STANDARD_OUTPUT:
-        with _keeping_bytes(sys.stdout) as file:
+    with naming_file(_shown(path)), ExitStack() as stack:
+        if path == STANDARD_OUTPUT:
+            yield stack.enter_context(_keeping_bytes(sys.stdout))
+            return
+        if in_place:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        opened = path if in_place else stack.enter_context(atomic_write(path))
+        with open(opened, in_place or "w", encoding="utf-8", errors="surrogateescape") as file:
             yield file
-    elif in_place:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, in_place, encoding="utf-8", errors="surrogateescape") as file:
-            yield file
-    else:
-        with (
-            atomic_write(path) as temporary,
-            open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            yield file
+
+
+def _shown(path: str) -> str:
+    """Returns the name of a file of results for messages."""
+    return "standard output" if path == STANDARD_OUTPUT else path
 
 
 @contextmanager
