@@ -58,7 +58,7 @@ from slowfast.errors import (
     SlowFastError,
     describe_error,
 )
-from slowfast.exit_status import EXIT_ERROR
+from slowfast.exit_status import exit_status_of
 from slowfast.files import delete_unfinished, write_text
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
@@ -184,14 +184,19 @@ def _meet_others(
     """Meets the other processes, checks that all have the same code and configuration, and starts a watchdog.
 
     Raises:
-        DistributedError: the same on all ranks.
+        SlowFastError: ``problem`` where this rank has one; else a ``DistributedError``, the same on all ranks.
     """
     if network := choose_network(world, address):
         logger.info("network: gloo uses %s, the interface to rank 0", network)
     peer = PeerInfo(world.rank, world.size, running_code(), cfg.dump(), str(problem or ""))
     deadline = Deadline(cfg.DIST_START_TIMEOUT, on_poll=interrupt.raise_if_requested)
     differences = functools.partial(config_differences, ignored=NODE_KEYS)
-    store = meet(peer, address, deadline, differences=differences)
+    try:
+        store = meet(peer, address, deadline, differences=differences)
+    except DistributedError as error:
+        if problem is not None:  # it decides the exit status of its own rank
+            raise problem from error
+        raise
     return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), on_stop=interrupt.request)
 
 
@@ -217,8 +222,8 @@ def _terminate_all(error: BaseException, world: World, watchdog: Watchdog | None
     else:
         log_to_file(describe_error(error))
         # If the processes did not meet, one message per node is enough.
-        if isinstance(error, DistributedError) and world.local_rank > 0:
-            return EXIT_ERROR
+        if isinstance(error, SlowFastError) and world.local_rank > 0:
+            return exit_status_of(error)
     raise error
 
 
