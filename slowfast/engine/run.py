@@ -184,7 +184,7 @@ def _meet_others(
     """Meets the other processes, checks that all have the same code and configuration, and starts a watchdog.
 
     Raises:
-        SlowFastError: ``problem`` where this rank has one; else a ``DistributedError``, the same on all ranks.
+        SlowFastError: ``problem`` if this rank has one, else a ``DistributedError``, equal on all ranks.
     """
     if network := choose_network(world, address):
         logger.info("network: gloo uses %s, the interface to rank 0", network)
@@ -197,7 +197,7 @@ def _meet_others(
         if problem is not None:  # it decides the exit status of its own rank
             raise problem from error
         raise
-    return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), on_stop=interrupt.request)
+    return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), interrupt=interrupt)
 
 
 def _as_user_error(error: BaseException, folder: str, world: World) -> BaseException:

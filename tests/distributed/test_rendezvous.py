@@ -121,7 +121,7 @@ def test_a_process_whose_torchrun_was_killed_does_not_wait_for_the_whole_deadlin
         ("TORCHELASTIC_USE_AGENT_STORE", True),
     ):
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(DistributedError, match=r"torchrun no longer listens at 127.0.0.1:\d+; start it again"):
+    with pytest.raises(DistributedError, match=r"torchrun no longer listens at 127.0.0.1:\d+; start it"):
         meet(peers_of(2)[0], "env://", Deadline(20), differences=differences)
 
 
