@@ -16,6 +16,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
@@ -92,6 +93,10 @@ class Watchdog:
             self._leaving.set()
             self._wake.set()
             self._heartbeat_thread.join(_LEAVE_SECONDS + self._silence)
+
+    def call_before_exit(self, close: Callable[[], None]) -> None:
+        """Lets ``close`` be called, in another thread, where the watchdog ends a blocked process."""
+        self._shutdown.closing.append(close)
 
     def fail(self, error: BaseException) -> int | None:
         """Ends the run because of ``error``.

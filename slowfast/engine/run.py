@@ -149,7 +149,7 @@ def run_process(
             elif dry_run:
                 run_dry(cfg, world, interrupt)
             else:
-                _train_and_test(cfg, world, interrupt, stack)
+                _train_and_test(cfg, world, interrupt, stack, watchdog)
         except Interrupted as interrupted:
             logger.warning("%s", interrupted)
             if watchdog is not None:
@@ -227,7 +227,9 @@ def _terminate_all(error: BaseException, world: World, watchdog: Watchdog | None
     raise error
 
 
-def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: ExitStack) -> None:
+def _train_and_test(
+    cfg: CfgNode, world: World, interrupt: Interrupt, stack: ExitStack, watchdog: Watchdog | None
+) -> None:
     _lock_output_dir(cfg.OUTPUT_DIR, world, stack)
     check_shared(cfg.OUTPUT_DIR, world)
     if world.is_main and not cfg.TRAIN.ENABLE:
@@ -235,6 +237,8 @@ def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: Exi
         write_text(Path(cfg.OUTPUT_DIR) / "config_test.yaml", cfg.dump())
     trackers = build_trackers(cfg, world)
     stack.callback(trackers.finish)
+    if watchdog is not None:
+        watchdog.call_before_exit(trackers.finish)
     with trackers.noting_outcome():
         if cfg.DEMO.ENABLE and world.is_main:
             check_demo_inputs(cfg)

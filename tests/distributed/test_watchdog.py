@@ -179,6 +179,26 @@ def test_a_request_to_stop_reaches_all_ranks_while_they_go_on() -> None:
     assert run_all(_ends_when_asked_to, [(rank, address) for rank in range(2)], seconds=30) == [15, 15]
 
 
+def _hangs(rank: int, address: str, folder: Path) -> int:
+    store = meet(PeerInfo(rank, 2), address, Deadline(20), differences=lambda *_: [])
+    log = folder / f"log{rank}"
+    with Watchdog(store, World(rank, 2), timeout=10.0, log_file=log, interrupt=Interrupt()) as dog:
+        if rank == 0:
+            dog.call_before_exit((folder / "closed").touch)
+            dog.call_before_exit(lambda: time.sleep(100))  # a server that does not answer
+        hang(rank)
+    return 0
+
+
+def test_trackers_are_closed_before_a_blocked_process_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdown, "_CLOSE_SECONDS", 0.5)
+    address = free_local_address()
+    assert run_all(_hangs, [(rank, address, tmp_path) for rank in range(2)], seconds=50) == [1, 1]
+    assert (tmp_path / "closed").exists()
+
+
 def test_other_threads_can_read_what_blocks_the_main_thread() -> None:
     assert current_blocking_call() is None
     with blocking_on("the end"), blocking_on("something within it"):
