@@ -181,11 +181,18 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
     if _metrics_path is not None:
         line = json.dumps({key: _finite(value) for key, value in plain.items()}, ensure_ascii=False)
         try:
-            # A single write per line, so that a killed run leaves complete lines.
-            with _metrics_path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            _append_line(_metrics_path, line)
         except OSError as error:
             _report_once(f"{_metrics_path}: cannot be written ({error.strerror}); metrics are lost")
+
+
+def _append_line(path: Path, line: str) -> None:
+    """Appends a line by a single write, so that a killed run leaves complete lines."""
+    with path.open("ab+") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+        # A full disk may have cut off the line before, which would make this one unreadable, too.
+        start = "" if file.read(1) in (b"", b"\n") else "\n"
+        file.write(f"{start}{line}\n".encode())
 
 
 def log_once(logger: logging.Logger, message: str, level: int = logging.INFO) -> None:

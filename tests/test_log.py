@@ -121,6 +121,17 @@ def test_a_resumed_run_continues_its_files_without_repeated_lines(tmp_path: Path
     assert len(lines_of(tmp_path / "metrics.jsonl")) == 2
 
 
+def test_metrics_after_a_line_that_a_full_disk_cut_off_stay_readable(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"_type": "train_iter", "loss": 0.1}\n{"_type": "tra')
+    setup_logging(tmp_path)
+    for loss in (0.2, 0.3):
+        log_json_stats({"_type": "train_iter", "loss": loss})
+    first, cut, *later = lines_of(metrics)
+    assert (json.loads(first)["loss"], cut) == (0.1, '{"_type": "tra')
+    assert [json.loads(line)["loss"] for line in later] == [0.2, 0.3]
+
+
 def test_metrics_are_rounded_in_log_lines_and_exact_in_the_metrics_file(tmp_path: Path) -> None:
     setup_logging(tmp_path)
     log_json_stats(

@@ -169,7 +169,7 @@ def check_batch_sizes(cfg: CfgNode, processes: int) -> list[str]:
             near = " or ".join(str(n) for n in (lower, lower + processes) if n)
             problems.append(
                 f"{name}.BATCH_SIZE = {size}: must be a multiple of the {processes} processes of this "
-                f"node; use {near}, or another NUM_GPUS"
+                f"node; use {near}, or another number of processes (NUM_GPUS, or that of torchrun)"
             )
     return problems
 

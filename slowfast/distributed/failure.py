@@ -87,6 +87,14 @@ class StatusBoard:
         """Returns the failure of the run."""
         return Failure.load(self.store.get("failure")) if self.store.check(["failure"]) else None
 
+    def request_stop(self, signum: int) -> None:
+        """Makes all processes know that one was asked to stop by a signal."""
+        self.store.set("stop", str(signum))
+
+    def requested_stop(self) -> int:
+        """Returns the signal by which a process was asked to stop; 0: none was."""
+        return int(self.store.get("stop")) if self.store.check(["stop"]) else 0
+
     def set_location(self, location: str) -> None:
         """Stores the code location of this process."""
         self.store.set(f"location/{self.rank}", location)

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from slowfast.distributed.blocking import main_thread_location
@@ -21,6 +21,8 @@ from slowfast.log import log_to_file, printable
 _ANSWER_SECONDS, _GRACE_SECONDS = 4.0, 2.0
 # Seconds for the other ranks to read that the failure is printed: two of their heartbeats.
 _READ_SECONDS = 2.0
+# Seconds for what is called before the end, such as the last messages to a tracker's server.
+_CLOSE_SECONDS = 5.0
 
 
 class Shutdown:
@@ -32,6 +34,7 @@ class Shutdown:
 
     Attributes:
         error_location: where this process met an error; empty: the location of its main thread is reported.
+        closing: called before the end of a process whose main thread is blocked.
     """
 
     def __init__(self, board: StatusBoard, world: World, log_file: Path | None) -> None:
@@ -39,6 +42,7 @@ class Shutdown:
         self._world = world
         self._log_file = log_file
         self.error_location = ""
+        self.closing: list[Callable[[], None]] = []
         self._printed = threading.Event()
         self._ending_alone = threading.Lock()
 
@@ -108,9 +112,17 @@ class Shutdown:
     def exit(self, exit_code: int) -> None:
         """Ends the process, unless its main thread ends it first, which may be blocked for ever."""
         time.sleep(_GRACE_SECONDS)
+        # In a thread of its own, since a server that does not answer must not keep the process.
+        closing = threading.Thread(target=self._close, name="closing", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(exit_code)
+
+    def _close(self) -> None:
+        for close in self.closing:
+            close()
 
     def _write_stacks(self, heading: str) -> None:
         location = self.error_location or main_thread_location()

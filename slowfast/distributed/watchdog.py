@@ -27,6 +27,7 @@ from slowfast.distributed.shutdown import Shutdown
 from slowfast.distributed.world import World
 from slowfast.errors import SlowFastError, describe_error, first_line
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
+from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_to_file
 
 logger = get_logger(__name__)
@@ -48,7 +49,7 @@ class Watchdog:
         store: of the rendezvous.
         timeout: seconds that the main thread may wait for other ranks.
         log_file: receives the stacks; None: stderr does.
-        on_stop: called with the signal number when another process was asked to stop.
+        interrupt: request to stop, which any process passes on to all.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Watchdog:
         *,
         timeout: float,
         log_file: Path | None,
-        on_stop: Callable[[int], None] = lambda signum: None,
+        interrupt: Interrupt,
     ) -> None:
         self.store = store
         self._board = StatusBoard.of(store, world.rank, world.size)
@@ -66,7 +67,7 @@ class Watchdog:
         self._timeout = timeout
         self._silence = min(timeout, SILENCE_SECONDS)
         self._shutdown = Shutdown(self._board, world, log_file)
-        self._on_stop = on_stop
+        self._interrupt = interrupt
         self._own_failure: Failure | None = None
         self._failure: Failure | None = None
         self._wake = threading.Event()
@@ -92,6 +93,10 @@ class Watchdog:
             self._leaving.set()
             self._wake.set()
             self._heartbeat_thread.join(_LEAVE_SECONDS + self._silence)
+
+    def call_before_exit(self, close: Callable[[], None]) -> None:
+        """Lets ``close`` be called, in another thread, where the watchdog ends a blocked process."""
+        self._shutdown.closing.append(close)
 
     def fail(self, error: BaseException) -> int | None:
         """Ends the run because of ``error``.
@@ -121,6 +126,7 @@ class Watchdog:
 
     def stop(self, signum: int) -> None:
         """Broadcasts that this process was stopped by ``signum``."""
+        self._interrupt.request(signum)
         self._report(Failure("stop", self._world.rank, signal.Signals(signum).name, 128 + signum))
         self._wait_for_failure(2 * _HEARTBEAT_SECONDS)
 
@@ -152,6 +158,7 @@ class Watchdog:
     def _exchange(self) -> bool:
         """Writes a heartbeat and reads the failure of the run; returns whether the run is over."""
         self._board.beat()
+        self._share_stop()
         if self._own_failure is not None and self._failure is None:
             self._board.report(self._own_failure)
         if self._failure is None and (failure := self._board.failure()) is not None:
@@ -159,12 +166,17 @@ class Watchdog:
             if failure.kind != "stop":
                 self._shutdown.end_together(failure)
                 return True
-            if failure.rank != self._world.rank:
-                self._on_stop(failure.exit_code - 128)
         if self._world.is_main and self._failure is None:
             self._check_heartbeats()
         self._last_exchange = time.monotonic()
         return False
+
+    def _share_stop(self) -> None:
+        """Passes a request to stop on to the other processes, or takes over that of another."""
+        if self._interrupt.requested():
+            self._board.request_stop(self._interrupt.signum)
+        elif signum := self._board.requested_stop():
+            self._interrupt.request(signum)
 
     def _check_heartbeats(self) -> None:
         """Reports, on rank 0, a rank without heartbeats for too long."""

@@ -23,7 +23,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
 from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
-from slowfast.interrupt import Interrupt
+from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_once
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.inference.clip_logits import compute_logits
@@ -142,7 +142,7 @@ def evaluate(
             :data:`slowfast.models.score_activations.SCORE_ACTIVATION_REGISTRY`.
         mean, std: normalisation of the frames, per channel.
         loss: maps logits and labels to the mean loss of a batch; None: no loss is computed.
-        interrupt: raises ``Interrupted`` between two batches or chunks after a signal.
+        interrupt: ends the evaluation between two batches or chunks after a signal.
         on_batch: called after each batch; of batches that belong together, after the last one.
 
     Returns:
@@ -151,6 +151,7 @@ def evaluate(
     Raises:
         ConfigError: for an unknown ``ensemble`` or ``head_act``.
         DataError: if a view was read twice.
+        Interrupted: after a signal to any rank, on all ranks.
     """
     if ensemble not in ("sum", "max"):
         raise ConfigError(f"DATA.ENSEMBLE_METHOD = {ensemble!r}: must be sum or max")
@@ -167,18 +168,25 @@ def evaluate(
     was_training = model.training
     model.eval()
     start = time.perf_counter()
-    for batch in loader:
-        if interrupt is not None:
-            interrupt.raise_if_requested()
-        scores.broken.update({video.video_id: video for video in batch.broken})
-        if batch.num_clips > 0:
-            scorer.score(batch, into=scores)
-        for clip in batch.streamed:
-            scorer.score_streamed(clip, into=scores, interrupt=interrupt)
-        if not batch.is_continued:
-            on_batch()
+    signum = 0
+    try:
+        for batch in loader:
+            if interrupt is not None:
+                interrupt.raise_if_requested()
+            scores.broken.update({video.video_id: video for video in batch.broken})
+            if batch.num_clips > 0:
+                scorer.score(batch, into=scores)
+            for clip in batch.streamed:
+                scorer.score_streamed(clip, into=scores, interrupt=interrupt)
+            if not batch.is_continued:
+                on_batch()
+    except Interrupted as interrupted:
+        signum = interrupted.signum
     seconds = time.perf_counter() - start
     model.train(was_training)
+    # If a rank left by itself, those that have scored all their views would wait for its scores.
+    if signum := max(world.all_gather_objects(signum)):
+        raise Interrupted(signum)
     gathered = world.gather_objects((scores, seconds))
     if not world.is_main:
         return None

@@ -58,7 +58,7 @@ from slowfast.errors import (
     SlowFastError,
     describe_error,
 )
-from slowfast.exit_status import EXIT_ERROR
+from slowfast.exit_status import exit_status_of
 from slowfast.files import delete_unfinished, write_text
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
@@ -149,7 +149,7 @@ def run_process(
             elif dry_run:
                 run_dry(cfg, world, interrupt)
             else:
-                _train_and_test(cfg, world, interrupt, stack)
+                _train_and_test(cfg, world, interrupt, stack, watchdog)
         except Interrupted as interrupted:
             logger.warning("%s", interrupted)
             if watchdog is not None:
@@ -184,15 +184,20 @@ def _meet_others(
     """Meets the other processes, checks that all have the same code and configuration, and starts a watchdog.
 
     Raises:
-        DistributedError: the same on all ranks.
+        SlowFastError: ``problem`` if this rank has one, else a ``DistributedError``, equal on all ranks.
     """
     if network := choose_network(world, address):
         logger.info("network: gloo uses %s, the interface to rank 0", network)
     peer = PeerInfo(world.rank, world.size, running_code(), cfg.dump(), str(problem or ""))
     deadline = Deadline(cfg.DIST_START_TIMEOUT, on_poll=interrupt.raise_if_requested)
     differences = functools.partial(config_differences, ignored=NODE_KEYS)
-    store = meet(peer, address, deadline, differences=differences)
-    return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), on_stop=interrupt.request)
+    try:
+        store = meet(peer, address, deadline, differences=differences)
+    except DistributedError as error:
+        if problem is not None:  # it decides the exit status of its own rank
+            raise problem from error
+        raise
+    return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), interrupt=interrupt)
 
 
 def _as_user_error(error: BaseException, folder: str, world: World) -> BaseException:
@@ -217,12 +222,14 @@ def _terminate_all(error: BaseException, world: World, watchdog: Watchdog | None
     else:
         log_to_file(describe_error(error))
         # If the processes did not meet, one message per node is enough.
-        if isinstance(error, DistributedError) and world.local_rank > 0:
-            return EXIT_ERROR
+        if isinstance(error, SlowFastError) and world.local_rank > 0:
+            return exit_status_of(error)
     raise error
 
 
-def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: ExitStack) -> None:
+def _train_and_test(
+    cfg: CfgNode, world: World, interrupt: Interrupt, stack: ExitStack, watchdog: Watchdog | None
+) -> None:
     _lock_output_dir(cfg.OUTPUT_DIR, world, stack)
     check_shared(cfg.OUTPUT_DIR, world)
     if world.is_main and not cfg.TRAIN.ENABLE:
@@ -230,6 +237,8 @@ def _train_and_test(cfg: CfgNode, world: World, interrupt: Interrupt, stack: Exi
         write_text(Path(cfg.OUTPUT_DIR) / "config_test.yaml", cfg.dump())
     trackers = build_trackers(cfg, world)
     stack.callback(trackers.finish)
+    if watchdog is not None:
+        watchdog.call_before_exit(trackers.finish)
     with trackers.noting_outcome():
         if cfg.DEMO.ENABLE and world.is_main:
             check_demo_inputs(cfg)

@@ -68,17 +68,27 @@ class Trackers:
         self._outcome = Outcome.COMPLETE
 
     def finish(self) -> None:
-        """Records the final metrics and the outcome, and closes all trackers."""
-        self._each(lambda tracker: tracker.finish(self._summary, self._outcome))
-        self._trackers.clear()
+        """Records the final metrics and the outcome, and closes all trackers; a second call does nothing.
+
+        Where the main thread is blocked when the run ends, another thread calls it.
+        """
+        closing, self._trackers = self._trackers, {}
+        for name, tracker in closing.items():
+            self._succeeds(name, lambda: tracker.finish(self._summary, self._outcome))  # noqa: B023 (called at once)
 
     def _each(self, call: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._trackers.items()):
-            try:
-                call(tracker)
-            except Exception as error:  # of a package that is not ours
-                del self._trackers[name]
-                self._report(name, error)
+            if not self._succeeds(name, lambda: call(tracker)):  # noqa: B023 (called at once)
+                self._trackers.pop(name, None)
+
+    def _succeeds(self, name: str, call: Callable[[], None]) -> bool:
+        """Calls a tracker, and returns whether it raised no error; one is reported."""
+        try:
+            call()
+        except Exception as error:  # of a package that is not ours
+            self._report(name, error)
+            return False
+        return True
 
     def _report(self, name: str, error: Exception) -> None:
         logger.warning(

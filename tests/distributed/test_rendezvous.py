@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 import pytest
 
+import slowfast.distributed.rendezvous.store
 from slowfast.distributed.code_version import describe_difference, running_code
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo
@@ -106,6 +108,21 @@ def test_a_missing_rank_0_is_reported_in_time() -> None:
     (errors,) = meet_all(peers_of(2)[1:], seconds=1.0)
     assert "cannot reach rank 0 at 127.0.0.1" in errors
     assert "start node 0" in errors
+
+
+def test_a_process_whose_torchrun_was_killed_does_not_wait_for_the_whole_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slowfast.distributed.rendezvous.store, "_PORT_SECONDS", 0.3)
+    address = urlsplit(free_local_address())
+    for name, value in (
+        ("MASTER_ADDR", address.hostname),
+        ("MASTER_PORT", address.port),
+        ("TORCHELASTIC_USE_AGENT_STORE", True),
+    ):
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(DistributedError, match=r"torchrun no longer listens at 127.0.0.1:\d+; start it"):
+        meet(peers_of(2)[0], "env://", Deadline(20), differences=differences)
 
 
 def test_a_surplus_process_does_not_disturb_a_complete_run() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.watchdog import Watchdog
 from slowfast.distributed.world import World, free_local_address
 from slowfast.errors import ConfigError, DataError
+from slowfast.interrupt import Interrupt
 from slowfast.log import setup_logging
 from tests.support.processes import run_all
 
@@ -53,7 +55,7 @@ def _process(rank: int, size: int, address: str, folder: Path, behaviour: Any) -
     setup_logging(folder, rank)
     store = meet(PeerInfo(rank, size), address, Deadline(20), differences=lambda *_: [])
     log = folder / ("stdout.log" if rank == 0 else f"stdout_rank{rank}.log")
-    with Watchdog(store, World(rank, size), timeout=10.0, log_file=log) as dog:
+    with Watchdog(store, World(rank, size), timeout=10.0, log_file=log, interrupt=Interrupt()) as dog:
         try:
             behaviour(rank)
         except Exception as error:
@@ -157,6 +159,44 @@ def test_a_hang_is_reported_with_the_locations_and_stacks_of_all_ranks(tmp_path:
     assert "waited 1 s for a sum over all ranks; DIST_TIMEOUT allows 1 s" in terminals[0]
     assert "location of each rank:\n  rank 0: " in terminals[0]
     assert all("in hang" in log for log in logs)
+
+
+def _ends_when_asked_to(rank: int, address: str) -> int:
+    store = meet(PeerInfo(rank, 2), address, Deadline(20), differences=lambda *_: [])
+    with (
+        Interrupt() as interrupt,
+        Watchdog(store, World(rank, 2), timeout=10.0, log_file=None, interrupt=interrupt),
+    ):
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        while not interrupt.requested():
+            time.sleep(0.02)
+    return interrupt.signum
+
+
+def test_a_request_to_stop_reaches_all_ranks_while_they_go_on() -> None:
+    address = free_local_address()
+    assert run_all(_ends_when_asked_to, [(rank, address) for rank in range(2)], seconds=30) == [15, 15]
+
+
+def _hangs(rank: int, address: str, folder: Path) -> int:
+    store = meet(PeerInfo(rank, 2), address, Deadline(20), differences=lambda *_: [])
+    log = folder / f"log{rank}"
+    with Watchdog(store, World(rank, 2), timeout=10.0, log_file=log, interrupt=Interrupt()) as dog:
+        if rank == 0:
+            dog.call_before_exit((folder / "closed").touch)
+            dog.call_before_exit(lambda: time.sleep(100))  # a server that does not answer
+        hang(rank)
+    return 0
+
+
+def test_trackers_are_closed_before_a_blocked_process_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdown, "_CLOSE_SECONDS", 0.5)
+    address = free_local_address()
+    assert run_all(_hangs, [(rank, address, tmp_path) for rank in range(2)], seconds=50) == [1, 1]
+    assert (tmp_path / "closed").exists()
 
 
 def test_other_threads_can_read_what_blocks_the_main_thread() -> None:

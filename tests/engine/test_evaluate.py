@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +225,28 @@ def test_any_number_of_processes_gives_the_same_scores(colour_videos: Path, tmp_
     tables = [(tmp_path / f"{size}.csv").read_text().splitlines() for size in (1, 2, 3)]
     names = [[line.split(",")[:4] for line in table] for table in tables]
     assert names[0] == names[1] == names[2]
+
+
+def _is_stopped(world: World) -> int:
+    """Rank 1 is asked to stop in its last batch, while rank 0 waits for the scores of rank 1."""
+    views = [batch((world.rank + 2 * i, 0, 1, [9, 1, 0])) for i in range(1 + world.rank)]
+    interrupt = Interrupt()
+
+    def batches() -> Iterator[ClipBatch]:
+        for view in views:
+            if world.rank == 1 and view is views[-1]:
+                interrupt.request(signal.SIGTERM)
+            yield view
+
+    try:
+        evaluate(FirstPixels(), batches(), num_classes=3, world=world, interrupt=interrupt, **PLAIN)
+    except Interrupted as stopped:
+        return stopped.exit_code
+    return 1
+
+
+def test_an_evaluation_that_is_stopped_on_one_rank_is_stopped_on_all() -> None:
+    assert run_ranks(_is_stopped, 2) == [143, 143]
 
 
 def test_metrics_of_unequal_classes_are_in_the_log_lines() -> None:

@@ -54,7 +54,7 @@ def open_store(peer: PeerInfo, address: str, deadline: Deadline) -> dist.Store:
         host, port = _torchrun_address()
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             # The store lives in torchrun itself and survives restarts of the processes.
-            store = _open_client(peer, host, port, deadline)
+            store = _open_client(peer, host, port, deadline, is_of_torchrun=True)
             return dist.PrefixStore(f"run/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     else:
         host, port = _parse_address(address)
@@ -107,8 +107,11 @@ def _open_server(peer: PeerInfo, host: str, port: int, deadline: Deadline) -> di
     )
 
 
-def _open_client(peer: PeerInfo, host: str, port: int, deadline: Deadline) -> dist.Store:
+def _open_client(
+    peer: PeerInfo, host: str, port: int, deadline: Deadline, *, is_of_torchrun: bool = False
+) -> dist.Store:
     reason: Exception | None = None
+    begun = time.monotonic()
     for _ in deadline.polls():
         try:
             # Tried with a plain socket first: torch's store fills the terminal with messages while it tries.
@@ -116,6 +119,10 @@ def _open_client(peer: PeerInfo, host: str, port: int, deadline: Deadline) -> di
             return _open_tcp_store(host, port, deadline.left(), is_master=False)
         except (OSError, dist.DistError) as error:
             reason = error
+        # torchrun listens before it starts any process: where nobody listens it has ended.
+        is_refused = isinstance(reason, ConnectionRefusedError)
+        if is_of_torchrun and is_refused and time.monotonic() - begun > _PORT_SECONDS:
+            raise DistributedError(f"{peer}: torchrun no longer listens at {host}:{port}; start it again")
     raise DistributedError(
         f"{peer} cannot reach rank 0 at {host}:{port} within {deadline.seconds:g} s ({first_line(reason)}); "
         "start node 0 (--shard_id 0), and check the address, its port and the firewall (more time: "

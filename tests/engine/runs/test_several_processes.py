@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from slowfast.distributed.world import free_local_address
 from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, DistributedError
+from slowfast.exit_status import exit_status_of
 from tests.support.processes import run_all, run_forked
 from tests.support.run_results import metrics_of, run_with_signal
 from tests.support.tiny import tiny_config
@@ -67,6 +69,25 @@ def _is_refused_as_different(cfg: CfgNode, address: str) -> int:
             else 2
         )
     return 1
+
+
+def test_a_batch_that_the_processes_of_torchrun_cannot_share_is_an_error_of_the_configuration(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    """The exit status is that of the command line."""
+    port = free_local_address().rsplit(":")[-1]
+    cfg = tiny_config(colour_videos, tmp_path, "TRAIN.BATCH_SIZE", 3, "TEST.BATCH_SIZE", 4)
+    assert run_all(_status_under_torchrun, [(cfg, rank, port) for rank in range(2)]) == [2, 2]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def _status_under_torchrun(cfg: CfgNode, rank: int, port: str) -> int:
+    ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ.update(ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    try:
+        return run(cfg)
+    except ConfigError as error:
+        return exit_status_of(error) if "TRAIN.BATCH_SIZE = 3" in str(error) else 1
 
 
 def test_several_nodes_need_an_address(colour_videos: Path, tmp_path: Path) -> None:
