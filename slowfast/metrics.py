@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BOOTSTRAP_SAMPLES = 2000
+
+# Statistics that differ by less are equal but for rounding.
+_EQUAL = 1e-9
 
 
 def none_if_nan(value: float) -> float | None:
@@ -180,6 +184,10 @@ class Interval(NamedTuple):
         """Returns the interval in percent, such as ``71.3 [65.0, 77.2]``."""
         return self.text(100.0, 1)
 
+    def to_dict(self) -> dict[str, float | None]:
+        """Returns value, low and high for JSON, None where they are NaN."""
+        return {name: none_if_nan(number) for name, number in self._asdict().items()}
+
     def unless_limits_agree(self) -> Interval:
         """Returns the interval, or one with unknown limits where all samples of a bootstrap agree."""
         return self if self.low < self.high else Interval(self.value, math.nan, math.nan)
@@ -197,7 +205,7 @@ def bootstrap_interval(
     samples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Returns a statistic of the videos with its percentile interval over samples of groups.
+    """Returns a statistic of the videos with its interval over samples of groups, see :func:`sample_limits`.
 
     Each sample draws G groups with replacement and takes all videos of them (Efron and Tibshirani 1993,
     chapter 13). Samples whose statistic is NaN are left out.
@@ -216,8 +224,36 @@ def bootstrap_interval(
         drawn = rng.integers(len(members), size=len(members))
         videos = order[drawn] if are_single else np.concatenate([members[group] for group in drawn])
         values[sample] = statistic(videos)
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return Interval(statistic(np.arange(len(groups))), float(low), float(high))
+    value = statistic(np.arange(len(groups)))
+    return Interval(value, *sample_limits(values, value, len(members)))
+
+
+def sample_limits(values: NDArray[np.float64], value: float, num_groups: int) -> tuple[float, float]:
+    """Returns the 95 % limits of a statistic from its values (S,) in S bootstrap samples of G groups.
+
+    The percentiles 2.5 and 97.5 would be too narrow where groups are few: the samples spread too little, by
+    √((G − 1) / G), and their spread is itself an estimate. They would also be too high where the statistic
+    is: mean average precision of few videos is, and that of a sample, which has videos twice, even more.
+    Therefore the percentiles are Φ(2 z ± √(G / (G − 1)) t), where t is the 97.5 % quantile of Student's
+    distribution with G − 1 degrees of freedom (Hesterberg 2015, arXiv 1411.5279, expanded percentiles), and
+    Φ(z) the fraction of the samples below the statistic (Efron and Tibshirani 1993, section 14.3).
+
+    Args:
+        values: NaN where a sample has no value.
+        value: the statistic of the videos themselves.
+
+    Returns:
+        NaN for both with a single group, whose samples are all alike.
+    """
+    known = values[~np.isnan(values)]
+    if num_groups < 2 or len(known) == 0:
+        return math.nan, math.nan
+    below = ((known < value - _EQUAL).mean() + (known <= value + _EQUAL).mean()) / 2  # equal ones count half
+    normal = NormalDist()
+    shift = 2 * normal.inv_cdf(float(np.clip(below, 1 / (2 * len(known)), 1 - 1 / (2 * len(known)))))
+    width = math.sqrt(num_groups / (num_groups - 1)) * student_quantile(num_groups - 1)
+    low, high = np.quantile(known, [normal.cdf(shift - width), normal.cdf(shift + width)])
+    return float(low), float(high)
 
 
 def accuracy_interval(correct: NDArray[np.bool_], groups: Sequence[str] = ()) -> Interval:

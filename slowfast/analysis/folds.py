@@ -240,10 +240,7 @@ def _summary(
         "metrics": known,
     }
     if pooled is not None:
-        intervals = {
-            name: {key: none_if_nan(value) for key, value in interval._asdict().items()}
-            for name, interval in pooled.intervals.items()
-        }
+        intervals = {name: interval.to_dict() for name, interval in pooled.intervals.items()}
         summary["pooled"] = {
             "videos": len(pooled.labels),
             "groups": len(set(pooled.groups)) or None,

@@ -121,8 +121,9 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return values.mean(dim=1)
-    weights = mask.to(values.dtype)
-    weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1)
+    # Numbers of frames are not exact in 16 bits, and above 65,504 infinite in float16.
+    weights = mask.to(torch.promote_types(values.dtype, torch.float32))
+    weights = (weights / weights.sum(dim=1, keepdim=True).clamp(min=1)).to(values.dtype)
     if torch.compiler.is_exporting() or torch.is_autocast_enabled(values.device.type):
         return (values * _like(weights, values)).sum(dim=1)
     # A product of matrices takes a third of the time; autocast would compute it in half precision.

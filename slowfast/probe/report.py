@@ -78,7 +78,12 @@ class Comparison:
         """Returns the conclusion in words."""
         points = 100 * self.difference.value
         span = f"[{100 * self.difference.low:+.1f}, {100 * self.difference.high:+.1f}]"
-        if self.difference.low > 0:
+        if not self.difference.is_known:
+            verdict = (
+                f"the difference of {points:+.1f} points has no interval, since all resampled sets of videos "
+                f"give the same value: nothing shows that {self.family} is better or worse."
+            )
+        elif self.difference.low > 0:
             verdict = f"{self.family} beats it by {points:.1f} points {span}."
         elif self.difference.high < 0:
             verdict = f"{self.family} is {-points:.1f} points below it {span}: use the linear classifier."
@@ -246,7 +251,7 @@ class _Evaluated:
             value=self.interval(scores),
             baseline=baseline,
             baseline_value=self.interval(against),
-            difference=bootstrap_interval(difference, self.groups),
+            difference=bootstrap_interval(difference, self.groups).unless_limits_agree(),
             on_test=on_test,
         )
 

@@ -85,3 +85,13 @@ def test_autocast_does_not_round_the_statistics() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         rounded = temporal_statistics(features, mask)
     torch.testing.assert_close(rounded, temporal_statistics(features, mask))
+
+
+@pytest.mark.parametrize(("dtype", "length"), [(torch.float16, 70_000), (torch.bfloat16, 259)])
+def test_means_in_16_bits_are_over_the_exact_number_of_frames(dtype: torch.dtype, length: int) -> None:
+    """70,000 is infinite in float16, and 259 is 260 in bfloat16."""
+    features = torch.full((1, length, 2), 8.0, dtype=dtype)
+    mask = torch.ones(1, length, dtype=torch.bool)
+    mean, deviation = masked_mean_and_std(features, mask)
+    torch.testing.assert_close(mean, features[:, 0], atol=0, rtol=2 * torch.finfo(dtype).eps)
+    assert (deviation < 0.1).all()

@@ -90,6 +90,15 @@ def test_optimisers_are_built_by_name(method: str, kind: type) -> None:
     assert type(build_optimizer(cfg, Net())) is kind
 
 
+@pytest.mark.parametrize(("momentum", "dampening"), [(0.0, 0.0), (0.9, 0.1)])
+def test_nesterov_is_off_where_its_step_is_not_defined(momentum: float, dampening: float) -> None:
+    """As in PySlowFast, whose default is True."""
+    cfg = get_default_config()
+    cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.NESTEROV = "sgd", True
+    cfg.SOLVER.MOMENTUM, cfg.SOLVER.DAMPENING = momentum, dampening
+    assert not build_optimizer(cfg, Net()).param_groups[0]["nesterov"]
+
+
 @pytest.mark.parametrize("dampening", [0.0, 0.25])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_sgd_takes_the_steps_of_torch_also_after_a_restored_momentum(

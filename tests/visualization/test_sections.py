@@ -122,7 +122,8 @@ def test_a_sure_and_right_model_is_calibrated_and_logits_are_not_scores() -> Non
     found = measure_calibration(Predictions(**{**vars_of(predictions), "scores": sure}))
     assert found is not None
     assert found.ece == 0
-    assert measure_calibration(Predictions(**{**vars_of(predictions), "scores": 9 * sure - 4})) is None
+    for scores in (9 * sure, 5 * sure - 4):  # above 1, and below 0
+        assert measure_calibration(Predictions(**{**vars_of(predictions), "scores": scores})) is None
 
 
 def test_bars_of_few_videos_are_pale(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.metrics import BOOTSTRAP_SAMPLES, Interval
+from slowfast.metrics import BOOTSTRAP_SAMPLES, Interval, sample_limits
 
 # Videos of all samples that are counted together; bounds the memory.
 COUNTED_TOGETHER = 1 << 20
@@ -26,7 +26,7 @@ def class_intervals(
     samples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Returns balanced accuracy and macro F1 in 0 … 1 with their percentile intervals over samples of groups.
+    """Returns balanced accuracy and macro F1 in 0 … 1 with their intervals over samples of groups.
 
     The samples are those of :func:`slowfast.metrics.bootstrap_interval` with the same seed.
 
@@ -45,10 +45,10 @@ def class_intervals(
         times = np.stack([np.bincount(drawn, minlength=num_groups) for drawn in draws])  # (rows, G)
         found.append(_class_metrics(predicted, labels, num_classes, times[:, number]))
     whole = _class_metrics(predicted, labels, num_classes, np.ones((1, len(labels)), np.int64))[:, 0]
-    low, high = np.nanpercentile(np.concatenate(found, axis=1), (2.5, 97.5), axis=1)  # (2,) per metric
+    sampled = np.concatenate(found, axis=1)  # (2, S)
     return {
-        name: Interval(float(whole[i]), float(low[i]), float(high[i]))
-        for i, name in enumerate(("balanced_acc", "macro_f1"))
+        name: Interval(value, *sample_limits(values, value, num_groups))
+        for name, value, values in zip(("balanced_acc", "macro_f1"), whole.tolist(), sampled, strict=True)
     }
 
 

@@ -95,6 +95,34 @@ def test_erasing_fills_a_region_of_the_published_size(mode: str, colors: int | N
     assert 0.25 < max(fractions) < 0.36
 
 
+def test_erased_regions_have_the_published_aspect_and_reach_all_edges() -> None:
+    black = np.zeros((1, 40, 60, 3), np.uint8)
+    augmentation = Augmentation(erase_prob=1.0, erase_mode="const")
+    aspects, first, last = [], [], []
+    for seed in range(400):
+        places = np.argwhere(augmentation(black, np.random.default_rng(seed))[0, :, :, 0])
+        first.append(places.min(axis=0))
+        last.append(places.max(axis=0))
+        height, width = last[-1] - first[-1] + 1
+        aspects.append(height / width)
+    assert 0.27 < min(aspects) < 0.36
+    assert 2.8 < max(aspects) < 3.7
+    assert (np.min(first, axis=0) == 0).all()
+    assert np.max(last, axis=0).tolist() == [39, 59]
+
+
+def test_constant_fillings_are_the_mean_colour() -> None:
+    """In erased regions, and beyond the edges of an image that RandAugment shifts."""
+    mean, expected = (0.2, 0.5, 0.98), [51, 128, 250]
+    black = np.zeros((1, 40, 40, 3), np.uint8)
+    erasing = Augmentation(erase_prob=1.0, erase_mode="const", mean=mean)
+    erased = erasing(black, np.random.default_rng(0))
+    assert np.unique(erased[erased.any(axis=-1)], axis=0).tolist() == [expected]
+    shifting = Augmentation(auto_augment="rand-m9-n4", mean=mean)
+    shifted = [shifting(black, np.random.default_rng(seed)) for seed in range(20)]
+    assert any((clip == expected).all(axis=-1).any() for clip in shifted)
+
+
 def test_jitter_is_within_its_strength() -> None:
     grey = np.full((1, 8, 8, 3), 100, np.uint8)
     values = [jitter_color(grey, 0.4, np.random.default_rng(seed))[0, 0, 0, 0] for seed in range(200)]
@@ -119,6 +147,16 @@ def test_a_resized_crop_has_the_requested_area_and_aspect() -> None:
     assert 0.55 < max(areas) < 0.62
     assert 0.48 < min(aspects) < 0.6
     assert 1.7 < max(aspects) < 2.1
+
+
+def test_resized_crops_reach_both_edges_and_flip_half_of_the_time() -> None:
+    places = [
+        random_resized_crop((0.8, 0.9), (0.95, 1.05), 10, np.random.default_rng(seed))(20, 20)
+        for seed in range(200)
+    ]
+    assert {place.height - place.top for place in places if place.height == 11} == {10, 11}
+    assert {place.width - place.left for place in places if place.width == 11} == {10, 11}
+    assert 70 < sum(place.flip for place in places) < 130
 
 
 def test_a_resized_crop_is_the_centre_where_no_region_fits() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from slowfast.engine.video_scores import VideoScores
-from slowfast.metrics import accuracy_interval, mean_interval, wilson_interval
+from slowfast.metrics import accuracy_interval, mean_interval, student_quantile, wilson_interval
 
 V = 200
 
@@ -108,6 +108,12 @@ def test_groups_of_one_video_are_videos() -> None:
     assert accuracy_interval(correct, [str(n) for n in range(30)]) == pytest.approx(
         accuracy_interval(correct)
     )
+
+
+@pytest.mark.parametrize(("first", "tolerance"), [(1, 1e-3), (10, 2e-4), (20, 2e-5)])
+def test_quantiles_of_student_agree_with_scipy(first: int, tolerance: float) -> None:
+    for freedom in range(first, 200):
+        assert student_quantile(freedom) == pytest.approx(t.ppf(0.975, freedom), abs=tolerance)
 
 
 def test_a_single_group_counts_as_one_video() -> None:

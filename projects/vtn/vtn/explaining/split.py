@@ -81,7 +81,7 @@ class RankingSummary:
 
     Attributes:
         name: of the ranking.
-        deletion, insertion: mean area with its 95 % interval over videos.
+        deletion, insertion: mean area with its 95 % interval over videos; unknown for one video.
         better: fraction of the videos whose insertion area minus deletion area is above that of random
             orders; NaN for the random orders themselves.
     """
@@ -112,8 +112,8 @@ def summarize(rows: Sequence[FaithfulnessRow]) -> list[RankingSummary]:
     return [
         RankingSummary(
             name,
-            mean_interval(areas("deletion", name), videos),
-            mean_interval(areas("insertion", name), videos),
+            mean_interval(areas("deletion", name), videos).unless_limits_agree(),
+            mean_interval(areas("insertion", name), videos).unless_limits_agree(),
             float("nan") if name == RANDOM else float((margin(name) > margin(RANDOM)).mean()),
         )
         for name in measured[0].deletion
@@ -129,7 +129,7 @@ def describe_summaries(summaries: Sequence[RankingSummary], num_videos: int) -> 
     ]
     for row in summaries:
         better = "" if np.isnan(row.better) else f"{100 * row.better:.0f} %"
-        lines.append(f"{row.name:<19}{_text(row.deletion):>23}{_text(row.insertion):>25}{better:>15}")
+        lines.append(f"{row.name:<19}{row.deletion.text():>23}{row.insertion.text():>25}{better:>15}")
     return "\n".join(lines)
 
 
@@ -142,8 +142,8 @@ def summary_dict(
         "failed": sum(bool(row.error) for row in rows),
         "rankings": {
             row.name: {
-                "deletion_area": row.deletion._asdict(),
-                "insertion_area": row.insertion._asdict(),
+                "deletion_area": row.deletion.to_dict(),
+                "insertion_area": row.insertion.to_dict(),
                 "better_than_random": None if np.isnan(row.better) else row.better,
             }
             for row in summaries
@@ -167,7 +167,3 @@ def _row_dict(row: FaithfulnessRow, class_names: Sequence[str]) -> dict[str, Any
         "deletion_area": dict(row.deletion),
         "insertion_area": dict(row.insertion),
     }
-
-
-def _text(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
