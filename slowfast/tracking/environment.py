@@ -7,6 +7,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import slowfast
@@ -21,20 +23,24 @@ def describe_environment(device: str) -> dict[str, str]:
     Args:
         device: of rank 0, in words.
     """
-    found = {
+    return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": str(os.cpu_count()),
         "device": device,
         "command": " ".join(sys.argv),
-        "python": platform.python_version(),
         "slowfast": slowfast.__version__,
+        **installed_versions(_PACKAGES),
+        **describe_git(Path(slowfast.__file__).parent),
     }
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {**found, **describe_git(Path(slowfast.__file__).parent)}
+
+
+def installed_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Returns the versions of Python and of the ``packages`` that are installed."""
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 def describe_git(folder: Path) -> dict[str, str]:

@@ -10,7 +10,6 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from markupsafe import Markup
@@ -20,6 +19,7 @@ from slowfast.engine.prediction_file import Predictions
 from slowfast.engine.testing.order_report import ORDER_NAMES, OrderReport
 from slowfast.files import write_text
 from slowfast.metrics import Interval
+from slowfast.tracking.environment import installed_versions
 from slowfast.visualization.charts import NUM_COLORS, curve_chart
 from slowfast.visualization.filmstrip import Filmstrip
 from slowfast.visualization.page import fill_template
@@ -166,17 +166,6 @@ def render_report(report: Report) -> str:
         versions=installed_versions((*report.packages, *_PACKAGES)),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
     )
-
-
-def installed_versions(packages: Sequence[str]) -> dict[str, str]:
-    """Returns the versions of Python and of the ``packages`` that are installed."""
-    versions = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def format_seconds(seconds: float) -> str:

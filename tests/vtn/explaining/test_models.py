@@ -18,7 +18,7 @@ from tests.support.tiny import tiny_config
 from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
 from tests.support.videos import write_video
 from vtn import Predictor
-from vtn.explaining.explanation import Explanation
+from vtn.explaining.explanation import Explanation, rankings
 from vtn.explaining.page.write import render_page
 from vtn.explaining.video import ExplanationRequest
 
@@ -36,7 +36,8 @@ def predictor(videos: Path, folder: Path, *changes: Any) -> Predictor:
 def check(explanation: Explanation, expected: np.ndarray) -> str:
     """Asserts that the explanation is of the prediction and finite, and returns the page."""
     np.testing.assert_allclose(explanation.prediction.scores, expected, atol=1e-5)
-    for values in explanation.rankings.values():
+    ranked = rankings(explanation.occlusion, explanation.gradient, explanation.attention)
+    for values in ranked.values():
         assert values.shape == explanation.seconds.shape
         assert np.isfinite(values).all()
     assert np.ptp(explanation.occlusion.evidence) > 0

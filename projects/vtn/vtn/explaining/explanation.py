@@ -128,11 +128,6 @@ class Explanation:
         """Name of the explained class for people to read: a number alone is preceded by "class"."""
         return class_text(self.class_name, self.label)
 
-    @property
-    def rankings(self) -> dict[str, NDArray[np.float32]]:
-        """Name of each ranking -> (T,) float32, the values by which it orders the frames."""
-        return rankings(self.occlusion, self.gradient, self.attention)
-
     def describe(self) -> str:
         """Returns the explained class, the frames that matter most, and the faithfulness, as text."""
         name, score = self.class_text, self.prediction.scores[self.label]
