@@ -21,6 +21,7 @@ from slowfast.errors import DecodeError
 from slowfast.features.array_file import ArrayFile, map_array, read_array
 from slowfast.features.broken_list import find_failure
 from slowfast.features.cache import MANIFEST, FeatureNames, Variant, features_path, times_path
+from slowfast.features.npz_file import read_npz
 from slowfast.features.row_times import RowTimes
 from slowfast.features.source import find_change
 from slowfast.features.storage import STORED, from_stored, read_description
@@ -197,7 +198,7 @@ class FeatureFileReader:
         """
         found = _find_file(path)
         if found.endswith(".npz"):
-            features, seconds = _read_npz(found)
+            features, seconds = read_npz(found)
         else:
             features = map_array(found, path)
             beside = f"{found.removesuffix('.npy')}.times.npy"
@@ -297,17 +298,3 @@ def _find_file(path: str) -> str:
             return candidate
     tried = path if path.endswith((".npy", ".npz")) else f"{path}.npy or .npz"
     raise DecodeError(path, "no features", f"there is no {tried}; check DATA.PATH_PREFIX")
-
-
-def _read_npz(path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Returns the arrays ``features`` and, where it exists, ``times``."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if "features" not in file:
-                detail = f"{path} has {', '.join(file.files) or 'nothing'}, but no array 'features'"
-                raise DecodeError(path, "no features", detail)
-            return file["features"], file.get("times")
-    except DecodeError:
-        raise
-    except Exception as error:  # a damaged archive raises errors of several libraries
-        raise DecodeError(path, "damaged features", f"{type(error).__name__}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -163,9 +164,12 @@ class HubModel(
         given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
         if missing := [name for name in NEEDED_ENTRIES if name not in config]:
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} lacks {', '.join(missing)}; save it again")
+        _check_facts(config, model_id)
         described = read_arguments(cls.arguments_type, config, model_id)
         arguments = described.changed(given)
         _check_backbone(described, arguments, model_id, is_chosen="backbone" in given)
+        if "backbone" not in given:
+            _check_sizes(cls, described, path, model_id)
         model: Any = cls(**arguments.without_weights().as_keywords())
         weights = read_checkpoint(path)
         adapted = load_weights(
@@ -197,6 +201,32 @@ def read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_
         raise CheckpointError(
             f"{model_id}: {CONFIG_NAME}: {error} The folder was written by another version, or was changed"
         ) from error
+
+
+def _check_facts(config: Mapping[str, Any], model_id: str) -> None:
+    """Raises ``CheckpointError`` for facts about the weights that are of another kind."""
+    names, evaluation = config["class_names"], config.get("evaluation", {})
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(
+            f"{model_id}: {CONFIG_NAME}: class_names must be a list of texts; save it again"
+        )
+    if not isinstance(evaluation, Mapping):
+        raise CheckpointError(f"{model_id}: {CONFIG_NAME}: evaluation must be an object; save it again")
+    for key in ("frame_mean", "frame_std"):
+        values = config[key]
+        if not isinstance(values, list | tuple) or not all(isinstance(v, int | float) for v in values):
+            raise CheckpointError(f"{model_id}: {CONFIG_NAME}: {key} must be numbers; save it again")
+
+
+def _check_sizes(cls: Any, described: ModelArguments, weights: Path, model_id: str) -> None:
+    """Raises ``CheckpointError`` for a folder that describes a far larger model than its weights are of."""
+    from vtn.folder.model_size import check_size
+    from vtn.folder.untrusted import check_numbers, count_safetensors
+
+    arguments = described.without_weights()
+    groups = {name: vars(group) for name, group in arguments.as_keywords().items() if is_dataclass(group)}
+    check_numbers({"num_classes": arguments.num_classes, **groups}, source=model_id)
+    check_size(lambda: cls(**arguments.as_keywords()), count_safetensors(weights), source=model_id)
 
 
 def _check_backbone(

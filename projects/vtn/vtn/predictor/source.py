@@ -125,8 +125,9 @@ def _load_folder(
     model_class = find_model_class(content.get("architecture"), str(name))
     if missing := [key for key in NEEDED_ENTRIES if key not in content]:
         raise CheckpointError(f"{name}: {CONFIG_NAME} lacks {', '.join(missing)}; publish the model again")
-    arguments = read_arguments(model_class.arguments_type, content, str(name))
-    check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
+    if backbone:  # otherwise `from_pretrained` checks the model
+        arguments = read_arguments(model_class.arguments_type, content, str(name))
+        check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
     fields = {"backbone": backbone} if backbone else {}
     model = model_class.from_pretrained(str(name), **fields)
     if config:

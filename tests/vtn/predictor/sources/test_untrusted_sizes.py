@@ -15,7 +15,7 @@ import vtn.predictor.source as source_module
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.errors import CheckpointError, ConfigError
 from tests.support.inference.changed_sources import changed_checkpoint, changed_folder
-from vtn import Predictor
+from vtn import Predictor, create_model
 from vtn.predictor.source import load_source
 
 
@@ -108,3 +108,24 @@ def test_sizes_of_frames_are_limited(published: Path, tmp_path: Path) -> None:
     folder = changed_folder(published, tmp_path / "larger", evaluation=evaluation)
     with pytest.raises(ConfigError, match="TEST_CROP_SIZE"):
         Predictor(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_classes": 10**9}, "num_classes = 1000000000: must be 131,072 or less"),
+        ({"encoder__num_layers": 10**5}, "but the file has far fewer"),
+        ({"encoder__intermediate_size": 10**5}, "but the file has far fewer"),
+        ({"class_names": 5}, "class_names must be a list of texts"),
+        ({"class_names": [1, None, [2]]}, "class_names must be a list of texts"),
+        ({"evaluation": "x"}, "evaluation must be an object"),
+        ({"frame_mean": "abc"}, "frame_mean must be numbers"),
+    ],
+)
+def test_a_folder_is_checked_however_it_is_loaded(
+    changes: dict[str, Any], message: str, published: Path, tmp_path: Path
+) -> None:
+    folder = changed_folder(published, tmp_path / "changed", **changes)
+    for load in (load_source, create_model):
+        with pytest.raises(CheckpointError, match=message):
+            load(folder)
