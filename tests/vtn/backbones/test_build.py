@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -118,6 +119,8 @@ def test_images_of_one_size_must_be_square() -> None:
 def test_sizes_on_which_the_network_would_end_are_refused(
     name: str, options: dict[str, Any], size: int, problem: str
 ) -> None:
+    if name.startswith("deepseek") and not timm.is_model(name):
+        pytest.skip("this timm does not have the model")
     with torch.device("meta"):
         built = build_backbone(name, pretrained=False, options=options)
     reader = TokenReader(built, TokenGrid())

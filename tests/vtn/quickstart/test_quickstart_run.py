@@ -1,5 +1,6 @@
 """The steps of the quickstart: each runs once, in a folder of its own, and errors name a remedy."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -71,3 +72,14 @@ def test_an_error_is_printed_without_traceback(tmp_path: Path, capsys: pytest.Ca
     error = capsys.readouterr().err
     assert "--fresh" in error
     assert "Traceback" not in error
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*given: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/output")
+
+    monkeypatch.setattr("vtn.quickstart.run.StepRecord", refuse)
+    assert main(["--output", str(tmp_path)]) == 1
+    assert "cannot be written (Permission denied: /output); choose another folder" in capsys.readouterr().err

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     args = parser.parse_args(argv)
 
     # Imported here, so that --help and wrong arguments are answered at once.
+    from slowfast.errors import DataError
     from slowfast.exit_status import run_command
     from slowfast.log import setup_logging
     from vtn.quickstart.run import RunFailedError, clear_output, run_quickstart
@@ -69,6 +70,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
         except RunFailedError as error:
             print(f"{program}: {error}", file=sys.stderr)
             return error.status if error.status > 0 else 1
+        except PermissionError as error:
+            raise DataError(
+                f"{args.output}: cannot be written ({error.strerror}: {error.filename}); choose another "
+                "folder with --output"
+            ) from error
         return 0
 
     return run_command(program, work, if_interrupted="interrupted; the same command continues from here")

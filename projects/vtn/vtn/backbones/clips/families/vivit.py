@@ -37,7 +37,9 @@ class VivitClips(ClipTransformer):
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """Returns the blocks, from the first to the last."""
-        return self.model.layers
+        if hasattr(self.model, "layers"):
+            return self.model.layers
+        return self.model.encoder.layer  # transformers 4
 
     def embed(self, clips: Tensor, grid: Grid) -> Tensor:
         """Maps clips (N, 3, t, H, W) to a class token and tokens (N, 1 + s·h·w, F) with their positions."""
