@@ -19,6 +19,7 @@ from slowfast.features.cache import (
     Variant,
     by_scaling,
     features_path,
+    part_path,
     times_path,
 )
 from slowfast.features.row_times import RowTimes, holds_table, write_table
@@ -122,7 +123,7 @@ class CachedVideoExtractor:
 
     def _open_part(self, name: str, variant: Variant, description: Mapping[str, Any]) -> FeatureFile:
         """Opens the file of incomplete features."""
-        part = features_path(self.folder, variant, name).with_suffix(".part.npy")
+        part = part_path(features_path(self.folder, variant, name))
         return FeatureFile(part, self.manifest.row_shape, description, self.manifest.dtype)
 
     def _is_complete(self, path: str, name: str, variant: Variant) -> bool:

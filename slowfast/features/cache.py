@@ -2,7 +2,8 @@
 
 ``manifest.json`` describes the features. ``VARIANT/NAME.npy`` holds the rows of a video, where a variant is
 one crop, mirrored or not; ``times/NAME.npy`` holds the display time of the frame of each row. NAME is the
-path of the video within its data set. ``broken.json`` lists the videos without features.
+path of the video within its data set; very long names end in a hash. ``broken.json`` lists the videos without
+features.
 
 T rows, M tokens of a frame, F width of a feature. A row is (F,), and (M, F) for M > 1.
 """
@@ -31,6 +32,10 @@ MANIFEST = "manifest.json"
 TIMES = "times"
 # Version of this layout; a reader refuses other versions.
 FORMAT = 1
+# Ends the name of features that are not complete yet, before the suffix of the file.
+_PART = ".part"
+# Bytes of the longest name of a video that files have, which add ``.part.npy.lock`` to it.
+_MAX_NAME = 241
 
 
 @dataclass(frozen=True)
@@ -252,12 +257,33 @@ def _relative(path: str) -> str:
 
 def features_path(folder: str | Path, variant: Variant, name: str) -> Path:
     """Returns the path of the features of a video in a cache."""
-    return Path(folder, variant.name, f"{name}.npy")
+    return Path(folder, variant.name, f"{_storable(name)}.npy")
 
 
 def times_path(folder: str | Path, name: str) -> Path:
     """Returns the path of the display times of a video in a cache."""
-    return Path(folder, TIMES, f"{name}.npy")
+    return Path(folder, TIMES, f"{_storable(name)}.npy")
+
+
+def part_path(features: Path) -> Path:
+    """Returns the path of features that are not complete yet, by that of the complete ones."""
+    return features.with_suffix(f"{_PART}.npy")
+
+
+def _storable(name: str) -> str:
+    """Returns the name of a video in another form where files in the cache cannot have it.
+
+    A video ``a.mp4.part``, such as an unfinished download, would have the incomplete features of ``a.mp4``.
+    Very long names have a hash in place of their end.
+    """
+    head, last = os.path.split(name)
+    if last.endswith(_PART):
+        last = f"{last.removesuffix(_PART)}%2E{_PART[1:]}"
+    encoded = os.fsencode(last)
+    if len(encoded) > _MAX_NAME:
+        digest = hashlib.blake2b(encoded, digest_size=16).hexdigest()
+        last = f"{encoded[: _MAX_NAME - 40].decode(errors='ignore')}-{digest}"
+    return os.path.join(head, last)
 
 
 def by_scaling(variants: Sequence[Variant]) -> Iterator[list[Variant]]:

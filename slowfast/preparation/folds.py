@@ -17,6 +17,8 @@ from slowfast.preparation.division import divide
 VAL_FRACTION = 0.15
 """Default fraction of the videos that are not tested in a fold, for its validation."""
 _MAX_LISTED = 5
+# More are a mistake, such as groups that were forgotten; the work grows with the square of their number.
+_MOST_FOLDS = 1000
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,16 @@ def make_folds(
         seed: of the random divisions.
 
     Raises:
-        UsageError: for fewer groups than folds, and for a fraction that leaves no video for the validation.
+        UsageError: for fewer groups than folds, for more than 1,000 folds, and for a fraction that leaves no
+            video for the validation.
         DataError: for a fold without videos to train on or to test.
     """
     names = sorted(set(groups))
+    if (count := num_folds or len(names)) > _MOST_FOLDS:
+        raise UsageError(
+            f"{count} folds, each of which is a training of its own: must be at most {_MOST_FOLDS}; use "
+            "--folds with a smaller number, or name the groups in a column of the list, or by --group-by"
+        )
     fraction = VAL_FRACTION if val_fraction is None else val_fraction
     if num_folds == 0:
         number = {name: fold for fold, name in enumerate(names)}

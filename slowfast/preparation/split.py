@@ -82,7 +82,7 @@ def _groups_of(videos: VideoList, group_by: str) -> list[str]:
     """Returns the group of each video; by default that of the list's column, else each video is a group."""
     if group_by != COLUMN:
         return groups_by_pattern([entry.path for entry in videos.entries], group_by)
-    return [entry.group or entry.path for entry in videos.entries]
+    return [entry.group or os.path.normpath(entry.path) for entry in videos.entries]
 
 
 def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Sequence[str]) -> CommandReport:

@@ -113,3 +113,15 @@ def test_folds_of_an_earlier_division_are_refused(listed: Path, capsys: pytest.C
     assert (listed / "folds" / "fold_7" / "test.csv").is_file()
     assert main([*base, "--folds", "4"]) == 1
     assert "fold_4: is of a division into more folds; delete it" in capsys.readouterr().err
+
+
+def test_more_folds_than_anybody_trains_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without groups each video would be a fold: hours of work for lists that nobody uses."""
+    listed = tmp_path / "all.csv"
+    listed.write_text("".join(f"{i}.mp4 {i % 2}\n" for i in range(1001)))
+    assert main(["split", str(listed), str(tmp_path / "folds"), "--leave-one-group-out"]) == 2
+    error = capsys.readouterr().err
+    assert "1001 folds, each of which is a training of its own: must be at most 1000" in error
+    assert "name the groups in a column of the list, or by --group-by" in error

@@ -223,3 +223,21 @@ def test_classes_of_videos_with_several_are_counted_one_by_one(
     assert f"2{joint}0" not in shown
     prepare("stats", listed)
     assert "3 classes with 1 to 3 videos" in capsys.readouterr().out
+
+
+def test_one_video_under_two_paths_stays_in_one_part(tmp_path: Path) -> None:
+    """As in lists that were joined; otherwise videos of the training would be tested."""
+    listed = tmp_path / "all.csv"
+    listed.write_text(
+        "".join(f"{place}v/{i}.mp4 {i % 2}\n" for place in ("", "./", "v/../") for i in range(20))
+    )
+    split(listed, "--shares", "train=0.5", "val=0.5")
+    train, val = (
+        {
+            os.path.normpath(line.split()[0])
+            for line in (tmp_path / f"out/{name}.csv").read_text().splitlines()
+        }
+        for name in ("train", "val")
+    )
+    assert len(train | val) == 20
+    assert not train & val
