@@ -92,7 +92,7 @@ def _predict_all(
         sources,
         window_seconds=args.window,
         stride_seconds=args.stride,
-        time_limit=None if args.window else args.time_limit,
+        time_limit=args.time_limit,
     )
     with (
         open_writers(
