@@ -136,6 +136,6 @@ def _naming_full_disk() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(
-            f"the disk of {tempfile.gettempdir()} is too full for the features of the video; make room there, "
+            f"the disk of {tempfile.gettempdir()} is too full for the features of the video; make room, "
             "or set TMPDIR to another folder"
         ) from error
