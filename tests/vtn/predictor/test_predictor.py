@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import pickle
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,12 @@ def test_frames_that_cannot_be_decoded_are_left_out(
 def test_a_video_without_a_decodable_frame_fails(published: Path, tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"corrupt|not a video|no frame"):
         Predictor(published, device="cpu")(damaged_video(tmp_path / "damaged.avi", 0, 40))
+
+
+def test_a_copy_for_another_process_gives_the_same_scores(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu")
+    copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301 (bytes of this test)
+    assert np.array_equal(copy(videos / "12.mp4").scores, predictor(videos / "12.mp4").scores)
 
 
 def test_a_full_disk_of_temporary_files_is_named(
