@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -46,12 +47,16 @@ class Interrupt:
 
     Outside the main thread no signal is caught, since Python delivers signals only there.
 
+    Args:
+        notice: a line for stderr when the first signal arrives, where the next safe point may be far.
+
     Attributes:
         signum: the number of the first signal; 0 before it arrives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notice: str = "") -> None:
         self.signum = 0
+        self._notice = notice
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -70,6 +75,9 @@ class Interrupt:
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.signum and signum == signal.SIGINT and not _is_started_by_launcher():
             raise KeyboardInterrupt
+        if self._notice and not self.signum:
+            with suppress(OSError):  # not by print, which must not be called in the middle of a print
+                os.write(2, f"{self._notice}\n".encode())
         self.request(signum)
 
     def request(self, signum: int) -> None:

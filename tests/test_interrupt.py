@@ -17,6 +17,14 @@ def test_the_first_signal_counts() -> None:
     assert interrupt.signum == signal.SIGUSR1
 
 
+def test_the_first_signal_is_answered(capfd: pytest.CaptureFixture[str]) -> None:
+    """A video of hours was finished first, for minutes without a word."""
+    with Interrupt("stops soon; Ctrl-C again stops at once"):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert capfd.readouterr().err == "stops soon; Ctrl-C again stops at once\n"
+
+
 def test_a_second_ctrl_c_ends_at_once() -> None:
     with Interrupt() as interrupt:
         signal.raise_signal(signal.SIGINT)

@@ -28,6 +28,10 @@ class ComputeThreads:
         self._free = threading.Semaphore(max(1, min(callers, self._total)))
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[ComputeThreads], tuple[int]]:
+        """Makes a copy, perhaps in another process, have locks and threads of its own."""
+        return ComputeThreads, (self._callers,)
+
     @contextmanager
     def use(self) -> Iterator[None]:
         """Waits until the caller may compute; inside, torch uses this caller's fraction of its threads."""

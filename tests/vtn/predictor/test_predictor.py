@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import pickle
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +20,7 @@ import vtn
 from slowfast.datasets.clip import normalize
 from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.errors import DecodeError, DeviceError, InputError
+from slowfast.features.storage import FeatureFile
 from slowfast.video.decoding import decode
 from tests.support.broken_corpus import make_corpus
 from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
@@ -60,6 +64,25 @@ def test_frames_that_cannot_be_decoded_are_left_out(
 def test_a_video_without_a_decodable_frame_fails(published: Path, tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"corrupt|not a video|no frame"):
         Predictor(published, device="cpu")(damaged_video(tmp_path / "damaged.avi", 0, 40))
+
+
+def test_a_copy_for_another_process_gives_the_same_scores(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu")
+    copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301 (bytes of this test)
+    assert np.array_equal(copy(videos / "12.mp4").scores, predictor(videos / "12.mp4").scores)
+
+
+def test_a_full_disk_of_temporary_files_is_named(
+    published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure was that of the video, ``unreadable (No space left on device)``."""
+
+    def append(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FeatureFile, "append", append)
+    (result,) = Predictor(published, device="cpu").stream([videos / "12.mp4"], window_seconds=1)
+    assert result.error.startswith(f"the disk of {tempfile.gettempdir()} is too full for the features")
 
 
 def test_a_model_without_finite_scores_fails_for_its_videos(published: Path, videos: Path) -> None:

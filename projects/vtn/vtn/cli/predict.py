@@ -175,8 +175,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         type=positive_number,
         default=TIME_LIMIT,
         metavar="SECONDS",
-        help=f"for reading a video, which fails after it (default: {TIME_LIMIT:g}); without effect with "
-        "--window",
+        help=f"for reading a video, which fails after it (default: {TIME_LIMIT:g}); with --window, and for "
+        "videos of more than 512 scored frames, for reading each chunk of frames",
     )
 
 

@@ -92,7 +92,7 @@ def _predict_all(
         sources,
         window_seconds=args.window,
         stride_seconds=args.stride,
-        time_limit=None if args.window else args.time_limit,
+        time_limit=args.time_limit,
     )
     with (
         open_writers(
@@ -105,7 +105,7 @@ def _predict_all(
             append_lines=args.resume,
         ) as write,
         Progress(len(sources), "predicted", "video", enabled=args.progress) as progress,
-        Interrupt() as interrupt,
+        Interrupt(f"{program}: stops after the video in work; Ctrl-C again stops at once") as interrupt,
         closing(results),
     ):
         for result in results:

@@ -5,6 +5,7 @@ T frames.
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.errors import InputError
 from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.decoding import OpenVideo
@@ -114,11 +116,26 @@ class FeaturePass:
             open_video(DECODING_THREADS) as video,
         ):
             paths = {view: Path(folder, f"features-{number}.npy") for number, view in enumerate(views)}
-            features = extract_crops(
-                *(self.encoder, video, paths),
-                name=name,
-                source={"video": name},
-                indices=frames(video.times),
-                **shown,
-            )
+            with _naming_full_disk():
+                features = extract_crops(
+                    *(self.encoder, video, paths),
+                    name=name,
+                    source={"video": name},
+                    indices=frames(video.times),
+                    **shown,
+                )
             yield video, features
+
+
+@contextmanager
+def _naming_full_disk() -> Iterator[None]:
+    """Raises ``InputError`` for a full disk of temporary files, which is not a failure of the video."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"the disk of {tempfile.gettempdir()} is too full for the features of the video; make room, "
+            "or set TMPDIR to another folder"
+        ) from error

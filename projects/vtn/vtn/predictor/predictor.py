@@ -29,6 +29,7 @@ from vtn.predictor.live import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.prepared import prepare_model
 from vtn.predictor.reading.isolated import check_isolated, read_in_processes
+from vtn.predictor.reading.isolated_video import IsolatedSource
 from vtn.predictor.reading.reader import read_in_threads
 from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.source import adopt_config, load_source
@@ -170,9 +171,9 @@ class Predictor(ExplainsVideos):
                 with. Videos are then decoded and scored one after another.
             stride_seconds: from the start of a window to the start of the next; None: ``window_seconds``.
             time_limit: seconds for reading one video, in processes of their own: a decoder that hangs or
-                crashes then costs one video. ``videos`` must be paths or addresses, and have an end. Windows,
-                and views of so many frames that they are decoded while the model runs, are read in this
-                process all the same. None: threads, without a limit.
+                crashes then costs one video. Where the video is decoded while the model runs, as for windows
+                and for views of very many frames, they are for each chunk of its frames. ``videos`` must be
+                paths or addresses, and have an end. None: threads, without a limit.
 
         Raises:
             InputError: for lengths and a limit that are not above 0, and for a limit with other videos than
@@ -258,12 +259,14 @@ class Predictor(ExplainsVideos):
         threads: int,
         time_limit: float | None = None,
     ) -> Iterator[Prediction | Exception]:
+        if time_limit is not None:
+            sources = isolated = [IsolatedSource(source, time_limit) for source in sources]
         if windows is not None:
             return (self._predict_windows(source, windows) for source in sources)
-        if time_limit is None:
-            readings = read_in_threads(self._plan, sources, workers=workers, threads=threads)
+        if time_limit is not None:
+            readings = read_in_processes(self._plan, isolated, workers=workers, time_limit=time_limit)
         else:
-            readings = read_in_processes(self._plan, [*sources], workers=workers, time_limit=time_limit)
+            readings = read_in_threads(self._plan, sources, workers=workers, threads=threads)
         return (self._result(video) for video in self._pipeline.run(readings))
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,24 @@ import numpy as np
 import pytest
 
 from slowfast.errors import InputError
+from slowfast.video.pyav_video import PyAVVideo
+from tests.support.videos import overwrite_packets, write_video
 from vtn import Predictor
 from vtn.predictor import videos as videos_module
 
 
-def test_processes_give_the_results_of_threads(published: Path, videos: Path) -> None:
+def test_processes_give_the_results_of_threads(published: Path, videos: Path, tmp_path: Path) -> None:
     """Of good, broken, missing and long videos; the longest is decoded while the model runs."""
-    paths = [*sorted(videos.glob("*.mp4")), videos / "missing.mp4", videos, videos / "05.mp4"]
+    damaged = tmp_path / "damaged.avi"
+    write_video(damaged, 40, size=(48, 48), codec="mjpeg", pix_fmt="yuvj420p", fps=10)
+    overwrite_packets(damaged, damaged, 30, 40)
+    paths = [*sorted(videos.glob("*.mp4")), videos / "missing.mp4", videos, damaged, videos / "05.mp4"]
     predictor = Predictor(published, device="cpu", views=None)
     expected = [one.to_dict() for one in predictor.stream(paths)]
     assert [one.to_dict() for one in predictor.stream(paths, time_limit=600)] == expected
+    expected = [one.to_dict() for one in predictor.stream(paths, window_seconds=1)]
+    found = [one.to_dict() for one in predictor.stream(paths, window_seconds=1, time_limit=600)]
+    assert found == expected
     predictor = Predictor(published, device="cpu", views=(2, 3))
     expected = [one.to_dict() for one in predictor.stream(paths)]
     assert [one.to_dict() for one in predictor.stream(paths, time_limit=600)] == expected
@@ -48,6 +57,35 @@ def test_a_decoder_that_hangs_or_crashes_costs_one_video(
     assert [result.reason for result in results] == ["", "hung", "", "killed its worker", ""]
     assert results[1].error == "hung (reading it did not end within 6 s; --time-limit allows more)"
     assert "the decoder crashed or took all memory" in results[3].error
+    for result in results[::2]:
+        assert np.array_equal(result.scores, good.scores)
+
+
+@pytest.mark.parametrize("window", [None, 2.0])
+def test_a_decoder_that_hangs_or_crashes_while_the_model_runs_costs_one_video(
+    published: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: float | None
+) -> None:
+    """Windows, and views of many frames, are decoded chunk by chunk: the command hung or ended with them."""
+    names = ["a.mp4", "hangs.mp4", "b.mp4", "crashes.mp4", "c.mp4"]
+    paths = [Path(shutil.copy(videos / "70.mp4", tmp_path / name)) for name in names]
+    predictor = Predictor(published, device="cpu", fps=10, workers=2)
+    (good,) = predictor.stream(paths[:1], window_seconds=window)
+    read_chunks = PyAVVideo.read_chunks
+
+    def read_or_end(self: PyAVVideo, *args: Any) -> Iterator[np.ndarray]:
+        chunks = read_chunks(self, *args)
+        yield next(chunks)
+        if Path(self.name).stem == "hangs":
+            time.sleep(1000)
+        if Path(self.name).stem == "crashes":
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from chunks
+
+    monkeypatch.setattr(PyAVVideo, "read_chunks", read_or_end)
+    results = list(predictor.stream(paths, window_seconds=window, time_limit=6))
+    assert [result.reason for result in results] == ["", "hung", "", "killed its worker", ""]
+    assert results[1].error == "hung (the decoder gave no frame within 6 s; --time-limit allows more)"
+    assert results[3].error == "killed its worker (the decoder crashed or took all memory)"
     for result in results[::2]:
         assert np.array_equal(result.scores, good.scores)
 

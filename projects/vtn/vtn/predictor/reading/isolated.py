@@ -20,8 +20,8 @@ from slowfast.datasets.loading.quarantine import BAN_REASONS, HUNG, Quarantine
 from slowfast.datasets.loading.workers import WorkerPool
 from slowfast.errors import DecodeError, InputError
 from slowfast.video.container import Address
+from vtn.predictor.reading.isolated_video import IsolatedSource, portable
 from vtn.predictor.reading.reader import Reading, read_video
-from vtn.predictor.texts import describe_failure
 from vtn.predictor.videos import FileSource, MissingSource, Video, VideoSource
 from vtn.predictor.views import ReadVideo, ViewPlan
 
@@ -45,19 +45,21 @@ def check_isolated(videos: Sequence[Video | VideoSource], time_limit: float) -> 
 
 
 def read_in_processes(
-    plan: ViewPlan, sources: Sequence[VideoSource], *, workers: int, time_limit: float
+    plan: ViewPlan, sources: Sequence[IsolatedSource], *, workers: int, time_limit: float
 ) -> Generator[Reading, None, None]:
     """Yields the videos in order; one that takes too long, or ends its process twice, is an error.
 
+    Views that are decoded later are read from the yielded source, by a process for the one video.
+
     Args:
-        sources: N videos that a process can open: paths and addresses.
+        sources: N videos.
         workers: number of processes.
         time_limit: seconds for reading one video.
     """
     if not sources:
         return  # without starting a process
     pool = WorkerPool(
-        _Videos(plan, sources, time_limit),
+        _Videos(plan, [one.source for one in sources], time_limit),
         _pack,
         num_workers=min(workers, len(sources)),
         sample_timeout=time_limit,
@@ -66,7 +68,8 @@ def read_in_processes(
     )
     videos = pool.run([number] for number in range(len(sources)))
     for source, packed in zip(sources, videos, strict=True):
-        yield source, pickle.loads(packed)  # noqa: S301 (bytes of a process of this command)
+        found = pickle.loads(packed)  # noqa: S301 (bytes of a process of this command)
+        yield source, found.opened_by(source) if isinstance(found, ReadVideo) else found
 
 
 class _Videos:
@@ -100,15 +103,7 @@ class _Videos:
             return DecodeError(source.name, reason, hung if ban == BAN_REASONS[HUNG] else detail)
         with self.quarantine.reading(number):
             found = read_video(self._plan, source)
-        return _portable(found, source.name) if isinstance(found, Exception) else found
-
-
-def _portable(error: Exception, name: str) -> Exception:
-    """Returns an error that keeps its description in another process, which does not get its cause."""
-    if not isinstance(error, DecodeError):
-        return error
-    description = describe_failure(error, name).removeprefix(error.reason).strip()
-    return DecodeError(name, error.reason, description.removeprefix("(").removesuffix(")"))
+        return portable(found, source.name) if isinstance(found, Exception) else found
 
 
 class _Pickler(pickle.Pickler):

@@ -1,0 +1,218 @@
+"""A video decoded by a process of its own, so that a decoder that hangs or crashes costs this video alone.
+
+T frames, t of a chunk, H W pixels, N frames of the video.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from slowfast.errors import DecodeError
+from slowfast.interrupt import when_parent_ends
+from slowfast.video.decoding import OpenVideo
+from slowfast.video.frame_times import FrameTimes
+from slowfast.video.placement import Placement, Placer
+from vtn.predictor.scoring import FAILURES
+from vtn.predictor.texts import describe_failure
+from vtn.predictor.videos import VideoSource
+
+# Seconds to wait for a killed process; one that is blocked on a dead disk is left behind.
+_JOIN_SECONDS = 5.0
+# Longest wait whose duration counts: the whole command may have been suspended meanwhile.
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class IsolatedSource:
+    """A video that each call of :meth:`open` decodes in another process.
+
+    Attributes:
+        source: the video; a process can open it.
+        time_limit: seconds for opening it, and for each chunk of its frames.
+    """
+
+    source: VideoSource
+    time_limit: float
+
+    @property
+    def name(self) -> str:
+        """The name of the video."""
+        return self.source.name
+
+    def open(self, threads: int = 1) -> OpenVideo:
+        """Opens the video in a new process, see ``vtn.predictor.videos.VideoSource``."""
+        return IsolatedVideo(self.source, threads, self.time_limit)
+
+
+class IsolatedVideo:
+    """An open video in another process, with the interface of ``slowfast.video.decoding.OpenVideo``.
+
+    Args:
+        source, time_limit: see :class:`IsolatedSource`.
+        threads: number of decoding threads.
+
+    Raises:
+        DecodeError, InputError, OSError: as opening the source does; also ``DecodeError`` where the process
+            crashes, or does not answer in time.
+    """
+
+    def __init__(self, source: VideoSource, threads: int, time_limit: float) -> None:
+        self._name, self._limit = source.name, time_limit
+        context = multiprocessing.get_context()
+        self._connection, end = context.Pipe()
+        process = context.Process(target=_serve, args=(end, source, threads), name="decoder", daemon=True)
+        process.start()
+        self._process = process
+        end.close()
+        try:
+            self._times: FrameTimes = self._receive()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.join(_JOIN_SECONDS)
+        self._connection.close()
+
+    @property
+    def times(self) -> FrameTimes:
+        """The display times of the N frames."""
+        return self._times
+
+    def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
+        """Returns the placed frames of the given indices, (T, H, W, 3) uint8."""
+        (frames,) = self._ask(indices, 0, placer, None)
+        return frames
+
+    def read_chunks(
+        self,
+        indices: np.ndarray,
+        size: int,
+        placer: Placer | None = None,
+        missing: set[int] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yields the frames of ascending indices in chunks (t, H, W, 3) uint8 of ``size``.
+
+        Args:
+            missing: collects the indices that cannot be decoded; None: such frames are an error.
+        """
+        return self._ask(indices, size, placer, missing)
+
+    def _ask(
+        self, indices: np.ndarray, size: int, placer: Placer | None, missing: set[int] | None
+    ) -> Iterator[np.ndarray]:
+        """Yields what the process reads; closes the video unless all of it is taken."""
+        ended = False
+        try:
+            self._connection.send((indices, size, placer is not None, missing is not None))
+            while not isinstance(answer := self._receive(), _End):
+                if isinstance(answer, _Size):
+                    # Called here and not in the process: it may be any function, also one that records.
+                    assert placer is not None
+                    self._connection.send(placer(answer.height, answer.width))
+                    continue
+                frames, lost = answer
+                if missing is not None:
+                    missing.update(lost)
+                yield frames
+            ended = True
+        finally:
+            if not ended:
+                self.close()
+
+    def _receive(self) -> Any:
+        """Returns the next answer of the process, or raises the error that it is."""
+        waited = 0.0
+        try:
+            while not self._connection.poll(step := min(_POLL_SECONDS, self._limit)):
+                waited += step
+                if waited >= self._limit:
+                    detail = f"the decoder gave no frame within {self._limit:g} s; --time-limit allows more"
+                    raise DecodeError(self._name, "hung", detail)
+            answer = self._connection.recv()
+        except (EOFError, ConnectionError):
+            detail = "the decoder crashed or took all memory"
+            raise DecodeError(self._name, "killed its worker", detail) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@dataclass(frozen=True)
+class _Size:
+    """A question for the placement of frames of this size, in pixels."""
+
+    height: int
+    width: int
+
+
+class _End:
+    """The end of the frames that were asked for."""
+
+
+def _serve(connection: Connection, source: VideoSource, threads: int) -> None:
+    """Reads what the other process asks for, until that has ended or closes the video."""
+    # Ctrl-C and SIGUSR1 reach the whole process group; the other process ends this one itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()  # as in slowfast.datasets.loading.worker_process
+    when_parent_ends(lambda: os._exit(1))  # also while the decoder hangs
+    torch.set_num_threads(1)
+    with suppress(EOFError, ConnectionError):
+        try:
+            with source.open(threads) as video:
+                connection.send(video.times)
+                while True:
+                    _answer(connection, video, *connection.recv())
+        except FAILURES as error:
+            connection.send(portable(error, source.name))
+
+
+def _answer(
+    connection: Connection, video: Any, indices: np.ndarray, size: int, is_placed: bool, reports: bool
+) -> None:
+    """Sends the frames of one request, and its end; ``size`` 0: all of them together."""
+
+    def place(height: int, width: int) -> Placement:
+        connection.send(_Size(height, width))
+        placement: Placement = connection.recv()
+        return placement
+
+    placer = place if is_placed else None
+    missing: set[int] = set()
+    if size == 0:
+        connection.send((video.read(indices, placer), ()))
+    else:
+        # Folders of images and other decoders cannot report missing frames.
+        for frames in video.read_chunks(indices, size, placer, *((missing,) if reports else ())):
+            connection.send((frames, sorted(missing)))
+            missing.clear()
+    connection.send(_End())
+
+
+def portable(error: Exception, name: str) -> Exception:
+    """Returns an error that keeps its description in another process, which does not get its cause."""
+    if not isinstance(error, DecodeError):
+        return error
+    description = describe_failure(error, name).removeprefix(error.reason).strip()
+    return DecodeError(name, error.reason, description.removeprefix("(").removesuffix(")"))
