@@ -157,7 +157,7 @@ def check_demo(cfg: CfgNode) -> Iterator[str]:
 def check_output(cfg: CfgNode) -> Iterator[str]:
     """Yields the problem of an output folder that cannot be made or written to."""
     folder = Path(cfg.OUTPUT_DIR).absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
         yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {existing} is not a folder; choose another folder"
     elif not os.access(existing, os.W_OK | os.X_OK):

@@ -76,6 +76,12 @@ class TestRun:
         cfg.OUTPUT_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv", "run"))
         assert "is not a folder" in check(cfg, for_run=True)[0]
 
+    def test_a_link_to_a_missing_output_folder_is_refused(self, cfg: CfgNode, tmp_path: Path) -> None:
+        link = tmp_path / "runs"
+        link.symlink_to(tmp_path / "unmounted")
+        cfg.OUTPUT_DIR = str(link / "first")
+        assert f"{link} is not a folder" in check(cfg, for_run=True)[0]
+
 
 def test_batch_sizes_must_be_multiples_of_the_processes(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__BATCH_SIZE=16, TEST__BATCH_SIZE=8)
