@@ -34,6 +34,13 @@ def test_three_crops_cover_a_tall_image_from_top_to_bottom() -> None:
     assert [(p.top, p.left) for p in places] == [(0, 0), (37, 0), (74, 0)]
 
 
+def test_odd_free_space_is_rounded_up_as_in_pyslowfast() -> None:
+    tall = [fixed_crop(225, 224, crop, 3)(160, 128) for crop in range(3)]  # 281 rows, 225 columns
+    assert [(p.top, p.left) for p in tall] == [(0, 1), (29, 1), (57, 1)]
+    wide = [fixed_crop(225, 224, crop, 3)(128, 160) for crop in range(3)]
+    assert [(p.top, p.left) for p in wide] == [(1, 0), (1, 29), (1, 57)]
+
+
 def test_one_crop_is_the_centre() -> None:
     assert fixed_crop(256, 224)(256, 341) == Placement(256, 341, 16, 59, 224, 224)
 

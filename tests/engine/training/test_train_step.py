@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,30 @@ def test_a_loss_of_each_clip_is_refused_with_the_remedy() -> None:
     step = step_of(Tiny(), loss=LOSS_REGISTRY.forms_of("cross_entropy").each)
     with pytest.raises(ConfigError, match=r"MODEL.LOSS_FUNC: must return one value.*\(2,\).*losses.mean\(\)"):
         step(clips(), 0.1)
+
+
+@pytest.mark.parametrize("micro_batches", [2, 3, 7])
+def test_micro_batches_count_each_clip_once_also_where_they_are_more_than_clips(micro_batches: int) -> None:
+    torch.manual_seed(0)
+    model, batch = Tiny(), clips(3)
+    whole = step_of(copy.deepcopy(model))(batch, 0.1)
+    parts = step_of(copy.deepcopy(model), micro_batches=micro_batches)(batch, 0.1)
+    assert (parts.clips, parts.correct) == (3, whole.correct)
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e38])
+def test_a_norm_or_a_loss_that_is_infinite_changes_no_weight(factor: float) -> None:
+    """The squares of gradients of 1e30 are infinite in float32, the gradients and the loss are not."""
+    model = Tiny()
+    before = copy.deepcopy(model.state_dict())
+    step = step_of(model, loss=lambda logits, labels: 1e3 * factor * cross_entropy(logits, labels))
+    result = step(clips(), 0.1)
+    assert not math.isfinite(result.grad_norm)
+    assert math.isinf(result.loss) == (factor > 1e30)
+    assert not result.updated
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 class Attending(nn.Module):

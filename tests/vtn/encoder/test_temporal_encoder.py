@@ -221,6 +221,10 @@ def test_frame_attention_sums_to_less_than_one_and_is_zero_on_padding() -> None:
     assert (weights[:, 0] > 0).all()
 
 
+def test_the_smallest_window_is_a_frame_on_each_side() -> None:
+    assert [layer.half_window for layer in make_encoder(2).layers] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
