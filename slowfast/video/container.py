@@ -34,10 +34,11 @@ _logger = get_logger(__name__)
 
 # Formats that only name where images are to be found: other files, patterns of file names, the network.
 # A file of such a format may be named like a video and make FFmpeg read any file of this computer.
+# The scripts of AviSynth and VapourSynth, which only some builds of FFmpeg have, are programs even.
 _POINTING_ELSEWHERE = frozenset(
     {
-        *("concat", "concatf", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "tee"),
-        *("vobsub", "webm_dash_manifest"),
+        *("avisynth", "concat", "concatf", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi", "rtp"),
+        *("rtsp", "sap", "sdp", "tee", "vapoursynth", "vobsub", "webm_dash_manifest"),
     }
 )
 _FORMATS = ",".join(sorted(av.formats_available - _POINTING_ELSEWHERE))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import io
 import os
+import runpy
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -19,6 +21,7 @@ from slowfast.datasets.loading.samplers import EvalSampler
 from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.datasets.views.view_reader import ViewReader, WholeVideoViews
 from slowfast.errors import DecodeError
+from slowfast.video import container
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.placement import full_frame
 from tests.support.broken_corpus import make_corpus
@@ -121,6 +124,15 @@ def test_a_file_like_object_that_fails_is_a_classified_error(tmp_path: Path) -> 
 
     with pytest.raises(DecodeError):
         decode(Failing(content))
+
+
+@pytest.mark.parametrize("name", ["avisynth", "vapoursynth", "dvdvideo"])
+def test_formats_that_other_builds_of_ffmpeg_have_are_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts are programs, and a DVD is a folder: none of them is opened where FFmpeg could."""
+    monkeypatch.setattr(av, "formats_available", av.formats_available | {name})
+    assert name not in runpy.run_path(container.__file__)["_FORMATS"].split(",")
 
 
 def test_files_that_a_playlist_points_at_are_not_opened(corpus: dict[str, Case]) -> None:

@@ -47,13 +47,17 @@ def test_the_command_serves_and_ends(published: Path, videos: Path, tmp_path: Pa
         with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
             assert len(client.get("/examples").json()) == 3
             answer = client.post("/predict", files={"video": (videos / "13.mp4").read_bytes()})
+            kind = {"content-type": "multipart/form-data; boundary=b"}
+            assert client.post("/predict", content=b"--b\r\nA B\r\n", headers=kind).status_code == 400
         assert answer.status_code == 200, answer.text
         children = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert re.fullmatch(
-            r"\S+ \S+ POST /predict 200 id=\w+ bytes=\d+ upload=\S+ wait=\S+ compute=\S+\n", errors
+            r"\S+ \S+ POST /predict 200 id=\w+ bytes=\d+ upload=\S+ wait=\S+ compute=\S+\n"
+            r"\S+ \S+ POST /predict 400 id=\w+ bytes=\d+ upload=\S+\n",
+            errors,
         )
     assert list(base.iterdir()) == []
     wait_for(lambda: not any(child.is_running() for child in children))

@@ -141,6 +141,7 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
     )
     dump = dump_page(file.as_uri(), tmp_path / "profile")
     assert f'id="facts">score {shown}</p>' in dump
+    assert "<bdi>a.mp4</bdi>: 2.00 s, 8 frames scored" in dump  # in this order for Hebrew names as well
     assert re.findall(r'text-anchor="end">([^<]*)<', dump) == axis
     assert re.search(rf'<i style="[^"]*width: {width}', dump)
     assert "NaN" not in dump
@@ -179,7 +180,7 @@ fetch = async path => {{
     )
     dump = dump_page(file.as_uri(), tmp_path / "profile")
     assert shown in dump
-    assert ("M · 7 classes" in dump) is (len(answers) == 2)
+    assert ("<bdi>M</bdi> · 7 classes" in dump) is (len(answers) == 2)
     assert "undefined" not in dump[dump.index("<body>") : dump.index("<script>")]
 
 
@@ -187,7 +188,7 @@ fetch = async path => {{
 def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
     """The script runs under the policy of the page: it shows the model and the examples."""
     dump = dump_page(f"{server.url}/", tmp_path)
-    assert "TINY · 3 classes" in dump
+    assert "<bdi>TINY</bdi> · 3 classes" in dump
     assert '<button type="button">13.mp4</button>' in dump
     assert f"curl -F video=@video.mp4 {server.url}/predict" in dump
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,39 @@ def test_an_upload_to_a_full_disk_is_not_a_defect(
     assert (answer.status_code, answer.json()["error"]) == (503, "the server has no room for the upload")
     assert answer.headers["retry-after"]
     assert list(service.folder.path.iterdir()) == [service.folder.worker_path]
+
+
+def test_a_defect_is_answered_and_counted(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(form: VideoForm, data: bytes, start: int, end: int) -> None:
+        raise RuntimeError("a defect")
+
+    service.pool.has_started = True
+    monkeypatch.setattr(VideoForm, "_write", fail)
+    with caplog.at_level(logging.INFO, "vtn.serving"):
+        client = TestClient(create_app(service))  # which raises what the server would log once more
+        answer = client.post("/predict", files={"video": b"content"})
+        metrics = client.get("/metrics").text
+    assert (answer.status_code, answer.json()["error"]) == (500, "the server has a defect")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert f"POST /predict 500 id={answer.headers['x-request-id']} " in caplog.text
+    assert 'vtn_requests_total{outcome="500"} 1' in metrics
+    assert "RuntimeError: a defect" in caplog.text
+
+
+def test_an_address_with_a_slash_too_many_does_not_exist(client: TestClient) -> None:
+    # A redirection would name the server as the proxy in front of it does, and curl would show nothing.
+    answer = client.post("/predict/", follow_redirects=False)
+    assert (answer.status_code, answer.json()["error"]) == (404, "not found")
+
+
+def test_names_of_the_model_and_examples_are_safe_to_show(service: Service, tmp_path: Path) -> None:
+    service.name = "M\n\u202eodel"
+    service.examples = [tmp_path / "line\nbreak \u202e4pm.exe"]
+    client = TestClient(create_app(service))
+    assert client.get("/health").json()["model"] == "M��odel"
+    assert client.get("/examples").json() == [{"number": 0, "name": "line�break �4pm.exe"}]
 
 
 def test_the_schema_has_both_answers(client: TestClient) -> None:

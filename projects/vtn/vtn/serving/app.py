@@ -14,8 +14,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import slowfast
+from vtn.predictor.texts import safe_text
 from vtn.serving.answers import Answer, Example, Health, Probe, Problem
 from vtn.serving.form import FIELD
 from vtn.serving.limits import Refusal
@@ -80,7 +82,9 @@ def create_app(service: Service, *, hosts: Collection[str] = (), origins: Collec
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy, the address of the redirection would be another one
     )
+    app.add_middleware(AnswerDefects)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Protection, hosts=hosts, origins=origins)
     metrics = Metrics()
@@ -142,7 +146,7 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         return Health(
             status=service.pool.status,
             is_ready=service.pool.is_ready,
-            model=service.name,
+            model=safe_text(service.name),
             classes=len(service.pool.class_names),
             workers=len(service.pool.workers),
             replaced_workers=service.pool.num_replaced,
@@ -185,7 +189,7 @@ def _add_examples(app: FastAPI, service: Service) -> None:
     @app.get("/examples", response_model=list[Example])
     async def list_examples() -> list[Example]:
         """Returns the videos to try."""
-        return [Example(number=k, name=path.name) for k, path in enumerate(service.examples)]
+        return [Example(number=k, name=safe_text(path.name)) for k, path in enumerate(service.examples)]
 
     @app.get("/examples/{number}", response_class=FileResponse, responses={404: {"model": Problem}})
     async def send_example(number: int) -> FileResponse:
@@ -201,30 +205,58 @@ def _add_examples(app: FastAPI, service: Service) -> None:
 def _handle_errors(app: FastAPI) -> None:
     """Makes all errors answers of the same form, without details of the server."""
 
-    def answer(
-        status: int, error: str, remedy: str, headers: Mapping[str, str] = MappingProxyType({})
-    ) -> JSONResponse:
-        retry = {"Retry-After": "2"} if status in (429, 503) else {}
-        return JSONResponse({"error": error, "remedy": remedy}, status, headers={**headers, **retry})
-
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
-        return answer(refusal.status, refusal.error, refusal.remedy)
+        return _answer(refusal.status, refusal.error, refusal.remedy)
 
     @app.exception_handler(HTTPException)
     async def refuse_route(request: Request, error: HTTPException) -> JSONResponse:
         remedy = "see /openapi.json for what exists here"
-        return answer(error.status_code, str(error.detail).lower(), remedy, error.headers or {})
+        return _answer(error.status_code, str(error.detail).lower(), remedy, error.headers or {})
 
     @app.exception_handler(RequestValidationError)
     async def refuse_values(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(422, "the request has wrong values", "see /openapi.json for their types")
+        return _answer(422, "the request has wrong values", "see /openapi.json for their types")
 
     @app.exception_handler(ClientDisconnect)
     async def end_request(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return answer(400, "the upload ended early", "send the file again")  # nobody reads it
+        return _answer(400, "the upload ended early", "send the file again")  # nobody reads it
 
-    @app.exception_handler(Exception)
-    async def report_defect(request: Request, error: Exception) -> JSONResponse:
-        _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return answer(500, "the server has a defect", "tell its operator; the server's log has the details")
+
+def _answer(
+    status: int, error: str, remedy: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> JSONResponse:
+    retry = {"Retry-After": "2"} if status in (429, 503) else {}
+    return JSONResponse({"error": error, "remedy": remedy}, status, headers={**headers, **retry})
+
+
+class AnswerDefects:
+    """Middleware that answers a request at which the server fails.
+
+    A handler of exceptions would answer outside of all middleware: without the headers that protect browsers,
+    and for the log as if the client had left.
+
+    Args:
+        app: answers the requests.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, see the specification of ASGI."""
+        has_begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception as error:
+            if has_begun or scope["type"] != "http":
+                raise
+            _logger.error("%s %r failed", scope["method"], scope["path"], exc_info=error)
+            remedy = "tell its operator; the server's log has the details"
+            await _answer(500, "the server has a defect", remedy)(scope, receive, send)

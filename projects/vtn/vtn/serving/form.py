@@ -6,6 +6,7 @@ Sizes are counted on the bytes that arrive; headers of the request are not trust
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,8 @@ FIELD = "video"
 _FORM_BYTES = 65_536  # beside the video: boundaries, headers, other fields
 _NAME_CHARACTERS = 120
 _DRAIN_SECONDS = 10.0
+# The parser warns of each damaged form, without saying whose; the line of the request has its status.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 
 async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: Path, limits: Limits) -> str:
