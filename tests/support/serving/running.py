@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,9 @@ class Running:
     def files(self) -> list[Path]:
         """Returns all temporary files and folders of requests."""
         folder = self.service.folder
-        return [path for path in folder.path.rglob("*") if not path.is_relative_to(folder.worker_path)]
+        # Not by rglob, which fails for a folder that the server removes meanwhile.
+        found = [Path(at, name) for at, *names in os.walk(folder.path) for name in chain(*names)]
+        return [path for path in found if not path.is_relative_to(folder.worker_path)]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
