@@ -60,3 +60,12 @@ def test_projects_of_a_checkout_that_is_not_installed_are_found() -> None:
     assert "1 problem in" in result.stderr
     assert "DATA.PATH_TO_DATA_DIR" in result.stderr
     assert "  backbones " in run("-c", UNINSTALLED, analyze, "--help").stdout
+
+
+def test_a_python_without_the_packages_gets_the_command_that_installs_them() -> None:
+    tool = TOOLS[0].with_name("run_net.py")
+    result = run("-I", "-S", tool, "--help")
+    assert result.returncode == 2
+    assert "lacks packages" in result.stderr
+    assert f" -m pip install -e {tool.parents[1]}" in result.stderr
+    assert "Traceback" not in result.stderr
