@@ -184,7 +184,8 @@ def _meet_others(
     """Meets the other processes, checks that all have the same code and configuration, and starts a watchdog.
 
     Raises:
-        SlowFastError: ``problem`` if this rank has one, else a ``DistributedError``, equal on all ranks.
+        ConfigError: ``problem``, where it is one.
+        DistributedError: names all ranks with a problem; the same on all of them.
     """
     if network := choose_network(world, address):
         logger.info("network: gloo uses %s, the interface to rank 0", network)
@@ -194,7 +195,7 @@ def _meet_others(
     try:
         store = meet(peer, address, deadline, differences=differences)
     except DistributedError as error:
-        if problem is not None:  # it decides the exit status of its own rank
+        if isinstance(problem, ConfigError):  # for its exit status
             raise problem from error
         raise
     return Watchdog(store, world, timeout=cfg.DIST_TIMEOUT, log_file=log_file(), interrupt=interrupt)
