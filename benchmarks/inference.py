@@ -70,7 +70,8 @@ def row(
     features = model.encode_frames(frames)
     synchronize = synchronizing(args.device)
     times = time_interleaved({"ours": ours, "plain": theirs}, rounds=args.rounds, synchronize=synchronize)
-    encoder = time_interleaved({"": lambda: model.classify(features)}, synchronize=synchronize)[""]
+    alone = time_interleaved({"encoder": lambda: model.classify(features)}, synchronize=synchronize)
+    encoder = alone["encoder"]
     return {
         "dtype": str(dtype).removeprefix("torch."),
         "frames": length,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import logging
 import multiprocessing.util
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 TEMPORARY_MARK = ".writing-"
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of the errors of a disk without room."""
 # Bytes of the longest name of a file on the usual file systems.
 _MAX_NAME = 255
 

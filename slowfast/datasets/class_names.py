@@ -11,7 +11,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.datasets.shards.find import find_class_files
+from slowfast.datasets.shards.find import find_class_file
 from slowfast.datasets.text_files import CLASSES_FILE, read_utf8
 from slowfast.errors import AnnotationError, ConfigError
 from slowfast.log import get_logger
@@ -90,9 +90,9 @@ def find_class_names(path: str, data_dir: str, num_classes: int) -> tuple[str, .
         return named_classes(path, num_classes)
     beside = Path(data_dir, CLASSES_FILE)
     if not beside.is_file():
-        if not (of_shards := find_class_files(data_dir)):
+        if not (of_shards := find_class_file(data_dir)):
             return ()
-        beside = Path(of_shards[0])
+        beside = Path(of_shards)
     try:
         return named_classes(beside, num_classes)
     except ConfigError as error:

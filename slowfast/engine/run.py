@@ -59,7 +59,7 @@ from slowfast.errors import (
     describe_error,
 )
 from slowfast.exit_status import exit_status_of
-from slowfast.files import delete_unfinished, write_text
+from slowfast.files import FULL_DISK, delete_unfinished, write_text
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
 from slowfast.tracking.build import build_trackers
@@ -209,7 +209,7 @@ def _as_user_error(error: BaseException, folder: str, world: World) -> BaseExcep
     if isinstance(error, RuntimeError) and (known := as_device_error(error, world.device)) is not None:
         known.__cause__ = error
         return known
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in FULL_DISK | {errno.EROFS}:
         return OutputError(folder, error)
     return error
 

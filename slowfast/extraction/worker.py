@@ -20,6 +20,7 @@ from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.video import OutOfRangeError
 from slowfast.features.cache import FeatureNames, Variant
 from slowfast.features.storage import FileInUseError
+from slowfast.files import FULL_DISK
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_once
 from slowfast.progress import Progress
@@ -32,7 +33,7 @@ _EXCHANGE_SECONDS = 2.0
 # Videos in a row, from the first on, whose features cannot be stored: then the model is at fault.
 _MAX_UNUSABLE = 3
 # Errors of the disk that is written to, not of the video that is read.
-_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_FATAL = FULL_DISK | {errno.EROFS}
 
 
 @dataclass(frozen=True)

@@ -74,17 +74,17 @@ class Trackers:
         """
         closing, self._trackers = self._trackers, {}
         for name, tracker in closing.items():
-            self._succeeds(name, lambda: tracker.finish(self._summary, self._outcome))  # noqa: B023 (called at once)
+            self._succeeds(name, tracker, lambda one: one.finish(self._summary, self._outcome))
 
     def _each(self, call: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._trackers.items()):
-            if not self._succeeds(name, lambda: call(tracker)):  # noqa: B023 (called at once)
+            if not self._succeeds(name, tracker, call):
                 self._trackers.pop(name, None)
 
-    def _succeeds(self, name: str, call: Callable[[], None]) -> bool:
+    def _succeeds(self, name: str, tracker: Tracker, call: Callable[[Tracker], None]) -> bool:
         """Calls a tracker, and returns whether it raised no error; one is reported."""
         try:
-            call()
+            call(tracker)
         except Exception as error:  # of a package that is not ours
             self._report(name, error)
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -20,6 +19,8 @@ from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.folder.entries import FACTS, NEEDED_ENTRIES, TRANSFORMERS_ENTRIES, arguments_as_json
 from vtn.folder.layout import write_folder
+from vtn.folder.model_size import check_arguments
+from vtn.folder.untrusted import count_safetensors
 
 PAPER = "https://arxiv.org/abs/2102.00719"
 CARD = """---
@@ -169,7 +170,7 @@ class HubModel(
         arguments = described.changed(given)
         _check_backbone(described, arguments, model_id, is_chosen="backbone" in given)
         if "backbone" not in given:
-            _check_sizes(cls, described, path, model_id)
+            check_arguments(cls, described.without_weights(), count_safetensors(path), source=model_id)
         model: Any = cls(**arguments.without_weights().as_keywords())
         weights = read_checkpoint(path)
         adapted = load_weights(
@@ -216,17 +217,6 @@ def _check_facts(config: Mapping[str, Any], model_id: str) -> None:
         values = config[key]
         if not isinstance(values, list | tuple) or not all(isinstance(v, int | float) for v in values):
             raise CheckpointError(f"{model_id}: {CONFIG_NAME}: {key} must be numbers; save it again")
-
-
-def _check_sizes(cls: Any, described: ModelArguments, weights: Path, model_id: str) -> None:
-    """Raises ``CheckpointError`` for a folder that describes a far larger model than its weights are of."""
-    from vtn.folder.model_size import check_size
-    from vtn.folder.untrusted import check_numbers, count_safetensors
-
-    arguments = described.without_weights()
-    groups = {name: vars(group) for name, group in arguments.as_keywords().items() if is_dataclass(group)}
-    check_numbers({"num_classes": arguments.num_classes, **groups}, source=model_id)
-    check_size(lambda: cls(**arguments.as_keywords()), count_safetensors(weights), source=model_id)
 
 
 def _check_backbone(

@@ -43,14 +43,7 @@ def run_worker(
     quarantine: Quarantine,
 ) -> None:
     """Builds the assigned batches until the main process is gone."""
-    # Ctrl-C and SIGUSR1 reach the whole process group; the main process terminates its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
-    # Garbage of the main process may own threads (a store of torch.distributed does), which do not exist in a
-    # forked process: collecting it here would end the worker.
-    gc.freeze()
+    prepare_process()
     dataset.quarantine = quarantine
     parent = os.getppid()
     try:
@@ -64,6 +57,18 @@ def run_worker(
             _send_batch(connection, number, _build_batch(dataset, collate, items))
     except (EOFError, OSError):  # the main process is gone
         return
+
+
+def prepare_process() -> None:
+    """Prepares a process that reads videos for another one, which starts it, and ends it itself."""
+    # Ctrl-C and SIGUSR1 reach the whole process group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    # Garbage of the main process may own threads (a store of torch.distributed does), which do not exist in a
+    # forked process: collecting it here would end the worker.
+    gc.freeze()
 
 
 def _build_batch(

@@ -47,8 +47,8 @@ def find_shards(path: str, split: str) -> list[str]:
     return shards
 
 
-def find_class_files(path: str) -> list[str]:
-    """Returns the files of class names that ``slowfast prepare shard`` has put beside the shards of a split.
+def find_class_file(path: str) -> str | None:
+    """Returns the file of class names that ``slowfast prepare shard`` has put beside the shards of a split.
 
     Args:
         path: see :func:`find_shards`; shards of other programs have none.
@@ -58,9 +58,11 @@ def find_class_files(path: str) -> list[str]:
         folders = [os.path.dirname(path.replace(SPLIT_FIELD, split)) for split in splits]
     else:
         folders = [os.path.join(path, split) for split in splits]
-    folders = [folder for folder in dict.fromkeys(folders) if os.path.isfile(os.path.join(folder, MANIFEST))]
-    files = [os.path.join(folder, CLASSES_FILE) for folder in folders]
-    return [file for file in files if os.path.isfile(file)]
+    for folder in folders:
+        file = os.path.join(folder, CLASSES_FILE)
+        if os.path.isfile(os.path.join(folder, MANIFEST)) and os.path.isfile(file):
+            return file
+    return None
 
 
 def expand_braces(pattern: str) -> list[str]:

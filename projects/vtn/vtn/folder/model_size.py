@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -16,12 +17,32 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from slowfast.errors import CheckpointError, SlowFastError
+from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.frames.trial import without_training
+from vtn.folder.untrusted import check_numbers
 
 _MOST_TIMES = 4  # the size of a model, compared with its file
 _FREE_NUMBERS, _FREE_WEIGHTS = 1 << 20, 1024
 _RANDOM_TENSORS = (torch.randn, torch.rand)
 _RANDOM_VALUES = (Tensor.normal_, Tensor.uniform_)
+
+
+def check_arguments(
+    model_class: Any, arguments: ModelArguments, stored: tuple[int, int], *, source: str
+) -> None:
+    """Refuses arguments, of a file, that describe a far larger model than the weights in the file are of.
+
+    Args:
+        model_class: of the model.
+        arguments: without weights to load.
+        stored, source: see :func:`check_size`.
+
+    Raises:
+        CheckpointError: before the model takes memory.
+    """
+    groups = {name: vars(group) for name, group in arguments.as_keywords().items() if is_dataclass(group)}
+    check_numbers({"num_classes": arguments.num_classes, **groups}, source=source)
+    check_size(lambda: model_class(**arguments.as_keywords()), stored, source=source)
 
 
 def check_size(build: Callable[[], object], stored: tuple[int, int], *, source: str) -> None:

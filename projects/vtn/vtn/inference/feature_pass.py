@@ -5,7 +5,6 @@ T frames.
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slowfast.errors import InputError
+from slowfast.files import FULL_DISK
 from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.video.decoding import OpenVideo
@@ -133,7 +133,7 @@ def _naming_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL_DISK:
             raise
         raise InputError(
             f"the disk of {tempfile.gettempdir()} is too full for the features of the video; make room, "

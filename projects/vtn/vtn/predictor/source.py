@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,10 @@ from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
 from vtn.factory import HUB_NAME, find_model_class, load_checkpoint
 from vtn.folder.entries import NEEDED_ENTRIES
-from vtn.folder.model_size import check_size
+from vtn.folder.model_size import check_arguments
 from vtn.folder.untrusted import (
     NOTHING_TO_RUN,
     check_backbone,
-    check_numbers,
     count_safetensors,
     count_stored,
     read_config_text,
@@ -191,6 +189,4 @@ def check_model(
     if backbone:
         arguments = arguments.changed({"backbone": backbone})
     check_backbone(arguments.backbone.name, arguments.backbone.args, source=source, allowed=backbone)
-    groups = {name: vars(group) for name, group in arguments.as_keywords().items() if is_dataclass(group)}
-    check_numbers({"num_classes": arguments.num_classes, **groups}, source=source)
-    check_size(lambda: model_class(**arguments.as_keywords()), stored, source=source)
+    check_arguments(model_class, arguments, stored, source=source)

@@ -14,8 +14,9 @@ from typing import BinaryIO
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from slowfast.files import FULL_DISK
 from vtn.predictor.texts import safe_text
-from vtn.serving.limits import FULL_DISK, Limits, Refusal, too_large
+from vtn.serving.limits import Limits, Refusal, too_large
 
 FIELD = "video"
 _FORM_BYTES = 65_536  # beside the video: boundaries, headers, other fields

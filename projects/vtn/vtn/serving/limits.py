@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import math
 from dataclasses import dataclass
 
 from slowfast.errors import InputError
 
 MEGABYTE = 1_000_000
-FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Numbers of the errors of a disk without room."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.errors import NotFiniteError, SlowFastError
-from vtn.serving.limits import FULL_DISK
+from slowfast.files import FULL_DISK
 from vtn.serving.messages import UPLOAD_NAME, Done, Failed, Job, ModelSource, Ready, Taken
 
 # Errors of the system that no video causes: a full or read-only disk, no file left to open.

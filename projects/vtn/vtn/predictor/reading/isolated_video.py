@@ -5,10 +5,8 @@ T frames, t of a chunk, H W pixels, N frames of the video.
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Self
 
 import numpy as np
-import torch
 
+from slowfast.datasets.loading.worker_process import prepare_process
 from slowfast.errors import DecodeError
 from slowfast.interrupt import when_parent_ends
 from slowfast.video.decoding import OpenVideo
@@ -171,13 +169,8 @@ class _End:
 
 def _serve(connection: Connection, source: VideoSource, threads: int) -> None:
     """Reads what the other process asks for, until that has ended or closes the video."""
-    # Ctrl-C and SIGUSR1 reach the whole process group; the other process ends this one itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.freeze()  # as in slowfast.datasets.loading.worker_process
+    prepare_process()
     when_parent_ends(lambda: os._exit(1))  # also while the decoder hangs
-    torch.set_num_threads(1)
     with suppress(EOFError, ConnectionError):
         try:
             with source.open(threads) as video:
