@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from fvcore.common.config import CfgNode
 
-from slowfast.errors import ModelError
-from vtn.arguments.checks import check_at_least, check_position_rate, check_probabilities
-from vtn.config import PROBE_POSITIONS
+from vtn.arguments.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class ProbeConfig:
+class ProbeConfig(Settings):
     """The attentive probe: self-attention blocks over all tokens, then a block with a learned query.
 
     Attributes:
@@ -35,34 +33,17 @@ class ProbeConfig:
             model is built.
     """
 
-    hidden_dim: int = 0
-    num_blocks: int = 4
-    num_heads: int = 16
-    mlp_ratio: float = 4.0
-    position: str = "sinusoidal"
-    position_rate: float | None = None
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_at_least(0, "probe", hidden_dim=self.hidden_dim)
-        check_at_least(1, "probe", num_blocks=self.num_blocks, num_heads=self.num_heads)
-        if not self.mlp_ratio > 0:
-            raise ModelError(f"probe.mlp_ratio = {self.mlp_ratio}: must be above 0")
-        if self.position not in PROBE_POSITIONS:
-            raise ModelError(f"probe.position = {self.position!r}: must be {' or '.join(PROBE_POSITIONS)}")
-        check_position_rate("probe", self.position_rate)
-        check_probabilities("probe", dropout=self.dropout)
+    group = "probe"
+    hidden_dim: int = setting(0, "VTN.PROBE.HIDDEN_DIM")
+    num_blocks: int = setting(4, "VTN.PROBE.NUM_BLOCKS")
+    num_heads: int = setting(16, "VTN.PROBE.NUM_HEADS")
+    mlp_ratio: float = setting(4.0, "VTN.PROBE.MLP_RATIO")
+    position: str = setting("sinusoidal", "VTN.PROBE.POSITION")
+    position_rate: float | None = setting(None, "VTN.PROBE.POSITION_RATE")
+    dropout: float = setting(0.0, "VTN.PROBE.DROPOUT")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the group that ``VTN.PROBE`` of a configuration describes."""
-        node = cfg.VTN.PROBE
-        return cls(
-            hidden_dim=node.HIDDEN_DIM,
-            num_blocks=node.NUM_BLOCKS,
-            num_heads=node.NUM_HEADS,
-            mlp_ratio=node.MLP_RATIO,
-            position=node.POSITION,
-            position_rate=node.POSITION_RATE if node.POSITION_UNIT == "second" else None,
-            dropout=node.DROPOUT,
-        )
+        group = super().from_config(cfg)
+        return group if cfg.VTN.PROBE.POSITION_UNIT == "second" else replace(group, position_rate=None)
