@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slowfast.datasets.clip import Normalization
 from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.errors import InputError
 from slowfast.models.frame_encoder import FrameEncoder, as_tensor
@@ -74,8 +75,7 @@ class VideoStream:
         self._maker = RowMaker(
             FrameEncoder(
                 model,
-                tuple(mean or model.frame_mean),
-                tuple(std or model.frame_std),
+                Normalization(tuple(mean or model.frame_mean), tuple(std or model.frame_std)),
                 device_of(model),
                 chunk_frames=model.chunk_frames,
             )

@@ -211,13 +211,7 @@ class Predictor(ExplainsVideos):
             )
         view = self._features.view
         frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
-        stream = VideoStream(
-            self.model,
-            keep_seconds=last_seconds,
-            head_act=self._scorer.head_act,
-            mean=view.mean,
-            std=view.std,
-        )
+        stream = VideoStream(self.model, keep_seconds=last_seconds, head_act=self._scorer.head_act)
         with closing(stream.follow(self._plan.in_channel_order(frames))) as updates:
             while True:
                 with self._scorer.encoder.precision.autocast():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from slowfast.datasets.clip import Normalization
 from slowfast.distributed.device import choose_device
 from slowfast.errors import InputError, first_line
 from slowfast.models.frame_encoder import FrameEncoder
@@ -75,8 +76,8 @@ def prepare_model(
     class_names = safe_names(model.class_names, model.num_classes)
     cfg = build_evaluation_config(model.evaluation, model, source=name)
     plan = build_view_plan(cfg, model, views=views, fps=fps)
-    mean, std = tuple(model.frame_mean), tuple(model.frame_std)
-    encoder = FrameEncoder(model, mean, std, place, Precision(place.type, DTYPES[precision]))
+    normalization = Normalization(tuple(model.frame_mean), tuple(model.frame_std))
+    encoder = FrameEncoder(model, normalization, place, Precision(place.type, DTYPES[precision]))
     # Views come in the order of channels that the model takes, other frames in RGB.
     features = FeaturePass(
         replace(encoder, channels=plan.channels),

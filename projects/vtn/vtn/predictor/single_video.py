@@ -178,7 +178,7 @@ class _VideoScorer:
         elif views.text:
             logger.info("the scores of %s are merged, as in the test", views.text)
         paths: dict[FrameView, Path] = {
-            crop: path if views.crops == 1 else path.with_stem(f"{path.stem}.crop{crop.crop}")
+            crop: path if views.crops == 1 else path.with_stem(f"{path.stem}.crop{crop.variant.crop}")
             for crop in self.view.crops(views.crops)
         }
         encoder = build_encoder(self.model, self.view, self.plan.channels)
