@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from importlib import resources
@@ -94,7 +94,8 @@ def create_model(
                 f"overrides = {list(overrides)}: {name} is a published model, which has no configuration "
                 "keys; give keyword arguments such as num_classes=12"
             )
-        model, averaged = _load_published(name, folder, fields), False
+        _, model_class = read_published(name, folder)
+        model, averaged = model_class.from_pretrained(str(name), **fields), False
     else:
         cfg = load_config(name, [*NOTHING_TO_RUN, *overrides])
         model, averaged = _build_frame_model(cfg, checkpoint is None, fields), evaluates_average(cfg)
@@ -157,13 +158,21 @@ def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
     return None
 
 
-def _load_published(name: str | Path, config: Path, fields: dict[str, Any]) -> FrameModel:
-    """Loads a folder or a model of the hub by the class that its ``config.json`` names."""
+def read_published(name: str | Path, config: Path) -> tuple[Mapping[str, Any], Any]:
+    """Returns the content of the ``config.json`` of a folder or a model of the hub, and the class it names.
+
+    Raises:
+        CheckpointError: for a file that cannot be read, and as :func:`find_model_class` does.
+    """
     try:
-        architecture = json.loads(config.read_text(encoding="utf-8"))["architecture"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        architecture = None
-    return find_model_class(architecture, str(name)).from_pretrained(str(name), **fields)
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
+            "`vtn publish` wrote, or a checkpoint file"
+        ) from error
+    content = content if isinstance(content, Mapping) else {}
+    return content, find_model_class(content.get("architecture"), str(name))
 
 
 def find_model_class(architecture: object, source: str) -> Any:

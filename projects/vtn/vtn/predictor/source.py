@@ -5,8 +5,7 @@ Everything that belongs to the weights travels with them: class names, normalisa
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from vtn.backbones.frames.trial import without_training
 from vtn.backbones.hub_access import hub_access
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
-from vtn.factory import HUB_NAME, find_model_class
+from vtn.factory import HUB_NAME, find_model_class, read_published
 from vtn.folder.model_size import check_arguments
 from vtn.folder.untrusted import (
     NOTHING_TO_RUN,
@@ -118,8 +117,7 @@ def _load_folder(
     name: str | Path, config_path: Path, weights: Path, config: str | Path, backbone: str
 ) -> Any:
     """Loads a folder, or a model of the hub, by the class that its ``config.json`` names."""
-    content = _read_config_json(name, config_path)
-    model_class = find_model_class(content.get("architecture"), str(name))
+    content, model_class = read_published(name, config_path)
     if backbone:  # otherwise `from_pretrained` checks the model
         arguments = read_arguments(model_class.arguments_type, content, str(name))
         check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
@@ -128,17 +126,6 @@ def _load_folder(
     if config:
         adopt_config(model, config)
     return model
-
-
-def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
-            "`vtn publish` wrote, or a checkpoint file"
-        ) from error
-    return content if isinstance(content, Mapping) else {}
 
 
 def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
