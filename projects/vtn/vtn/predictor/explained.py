@@ -12,9 +12,9 @@ from slowfast.errors import InputError
 from slowfast.interrupt import Interrupt
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
-from vtn.inference.feature_pass import CropFeatures
 from vtn.inference.windows import score_video
 from vtn.predictor.prepared import PreparedModel
+from vtn.predictor.reading.feature_pass import CropFeatures
 from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.texts import describe_failure
 from vtn.predictor.videos import FileSource, MissingSource, Video, VideoSource, as_source
@@ -89,7 +89,7 @@ class ExplainsVideos:
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
-        with self._features.read_crops(source.name, source.open, **shown) as (opened, features):
+        with self._features.read_crops(source, **shown) as (opened, features):
             uri = playable_video(path) if path else ""
             merged = None
             if len(features.crops) > 1:
@@ -122,7 +122,7 @@ class ExplainsVideos:
 
         self.check_overview()
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
-        with self._features.read_crops(source.name, source.open) as (opened, features):
+        with self._features.read_crops(source) as (opened, features):
             return survey_video(
                 opened,
                 features.middle,
@@ -157,7 +157,7 @@ class ExplainsVideos:
         self._check_can_explain()
         for source in map(self._source, videos):
             try:
-                with self._features.read(source.name, source.open, of_test=True) as (_, features):
+                with self._features.read(source, of_test=True) as (_, features):
                     yield measure_row(self.model, features, name=source.name, head_act=self._scorer.head_act)
             except FAILURES as error:
                 yield FaithfulnessRow.failed(source.name, describe_failure(error, source.name))

@@ -261,7 +261,7 @@ class Predictor(ExplainsVideos):
         """Predicts a video and its windows from features of the middle crop, on the disk meanwhile."""
         head_act = self._scorer.head_act
         try:
-            with self._features.read(source.name, source.open, of_test=False) as (_, features):
+            with self._features.read(source, of_test=False) as (_, features):
                 scores = score_video(self.model, features, head_act=head_act)
                 timeline = score_windows(self.model, features, *windows, head_act=head_act)
                 given = source.name, self.class_names, scores
@@ -273,7 +273,7 @@ class Predictor(ExplainsVideos):
     def _predict_decodable(self, source: VideoSource) -> Prediction | Exception:
         """Predicts a video as its test would, without the frames that cannot be decoded."""
         try:
-            with self._features.read_crops(source.name, source.open) as (_, features):
+            with self._features.read_crops(source) as (_, features):
                 scores = self._merged_scores(features)
                 given = source.name, self.class_names, scores
                 return Prediction.of_features(features.middle, *given, views=self._plan.scored_views)

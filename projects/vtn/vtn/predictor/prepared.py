@@ -18,7 +18,7 @@ from vtn.arguments.evaluation import build_evaluation_config
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import build_frame_view
-from vtn.inference.feature_pass import FeaturePass
+from vtn.predictor.reading.feature_pass import FeaturePass
 from vtn.predictor.scoring import ViewScorer
 from vtn.predictor.texts import safe_names
 from vtn.predictor.views import ViewPlan, build_view_plan
@@ -79,12 +79,8 @@ def prepare_model(
     normalization = Normalization(tuple(model.frame_mean), tuple(model.frame_std))
     encoder = FrameEncoder(model, normalization, place, Precision(place.type, DTYPES[precision]))
     # Views come in the order of channels that the model takes, other frames in RGB.
-    features = FeaturePass(
-        replace(encoder, channels=plan.channels),
-        plan.frames,
-        build_frame_view(cfg, model, fps),
-        plan.num_crops,
-    )
+    view = build_frame_view(cfg, model, fps)
+    features = FeaturePass(replace(encoder, channels=plan.channels), plan, view)
     scorer = ViewScorer(model, encoder, cfg.MODEL.HEAD_ACT)
     return PreparedModel(model, class_names, cfg, plan, features, scorer)
 
