@@ -15,7 +15,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.export import Dim
 
-from slowfast.errors import InputError, ModelError
+from slowfast.errors import ModelError
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY, ScoreActivation
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.evaluation import build_evaluation_config
@@ -116,11 +116,6 @@ def build_parts(model: Any, names: tuple[str, ...], *, source: str) -> list[Part
         ModelError: for parts that a model does not have.
         ConfigError: for an evaluation that is not valid.
     """
-    if not model.evaluation:
-        raise InputError(
-            f"{source}: does not come with the sampling of its frames; give the configuration that it was "
-            "trained with: --cfg NAME_OR_FILE (in Python: set model.evaluation)"
-        )
     cfg = build_evaluation_config(model.evaluation, model, source=source)
     model.eval()
     if any(name != ENCODER for name in names):

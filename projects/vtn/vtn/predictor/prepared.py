@@ -64,17 +64,12 @@ def prepare_model(
     Raises:
         ConfigError, InputError: for a model without a usable evaluation, and unsuitable arguments.
     """
-    if not model.evaluation:
-        raise InputError(
-            f"{name}: does not come with the sampling of its frames; give the configuration that it was "
-            "trained with: --cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE, or set model.evaluation)"
-        )
     if isinstance(model, ExportedModel) and precision != "float32":
         raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
+    cfg = build_evaluation_config(model.evaluation, model, source=name)
     place = _move(model, device)
     model.eval()
     class_names = safe_names(model.class_names, model.num_classes)
-    cfg = build_evaluation_config(model.evaluation, model, source=name)
     plan = build_view_plan(cfg, model, views=views, fps=fps)
     normalization = Normalization(tuple(model.frame_mean), tuple(model.frame_std))
     encoder = FrameEncoder(model, normalization, place, Precision(place.type, DTYPES[precision]))
