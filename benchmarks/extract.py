@@ -39,6 +39,7 @@ from benchmarks.measure import (
     trimming,
 )
 from benchmarks.support.encoded_clips import make_clip
+from slowfast.datasets.clip import Normalization
 from slowfast.datasets.views.spatial import fixed_crop
 from slowfast.distributed.device import is_cpu
 from slowfast.models.frame_encoder import FrameEncoder
@@ -180,9 +181,9 @@ class Files:
                 return torch.cat(list(encoded))
 
     def _spread(self, model: VTN, work: Callable[[FrameEncoder, Any], Tensor], items: list[Any]) -> Tensor:
-        mean, std, device = model.frame_mean, model.frame_std, model.cls_token.device
+        normalization, device = Normalization(model.frame_mean, model.frame_std), model.cls_token.device
         compute = ComputeThreads(self.computing)
-        encoder = FrameEncoder(model, mean, std, device, chunk_frames=model.chunk_frames, compute=compute)
+        encoder = FrameEncoder(model, normalization, device, chunk_frames=model.chunk_frames, compute=compute)
         with ThreadPoolExecutor(self.workers) as pool:
             features = list(pool.map(partial(work, encoder), items))
         compute.restore()

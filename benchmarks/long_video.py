@@ -28,6 +28,8 @@ import torch
 
 from benchmarks.measure import BenchmarkReport, peak_memory
 from benchmarks.support.encoded_clips import repeat_packets
+from slowfast.datasets.clip import Normalization
+from slowfast.features.cache import Variant
 from slowfast.video.pyav_video import PyAVVideo
 from vtn import VTN, BackboneConfig, EncoderConfig, score_video, score_windows
 from vtn.inference.extract import FrameView, extract_video_features
@@ -93,7 +95,7 @@ def build(backbone: str, args: dict[str, Any], pixels: int) -> tuple[VTN, tuple[
         encoder=EncoderConfig(position="sinusoidal"),
     ).prepare_inference()
     size = pixels or (SIZE if small else 224)
-    return model, (size * 8 // 7, size, model.frame_mean, model.frame_std)
+    return model, (Variant(size * 8 // 7, size), Normalization(model.frame_mean, model.frame_std))
 
 
 def warm_up(model: VTN, view: tuple[Any, ...], folder: Path) -> None:

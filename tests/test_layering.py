@@ -80,6 +80,10 @@ def test_every_key_is_read_somewhere() -> None:
                 chains |= _chains(node, variables)
             elif isinstance(node, ast.Name):
                 names.add(node.id)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "setting":
+                chains.add(
+                    f"cfg.{ast.literal_eval(node.args[1])}"
+                )  # a field that `from_config` reads by its key
     unread = [
         key
         for key in _leaves(get_default_config())

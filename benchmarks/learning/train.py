@@ -44,7 +44,7 @@ from benchmarks.measure import (
 )
 from benchmarks.support.longformer import HuggingFaceEncoder
 from slowfast.config import load_config
-from slowfast.datasets.clip import Batch, ClipBatch
+from slowfast.datasets.clip import Batch, ClipBatch, Normalization
 from slowfast.distributed.device import choose_device
 from slowfast.distributed.world import World
 from slowfast.engine.training.compiled_network import CompiledNetwork
@@ -160,7 +160,9 @@ def _take_steps(step: TrainStep, batch: Batch, number: int) -> None:
 
 def build_step(cfg: CfgNode, case: Case, model: Any, way: str, device: str) -> TrainStep:
     """Returns the step of a way, which trains the model."""
-    network: nn.Module = FeatureHead(model, FeatureOrigin(""), (), ()) if case.from_features else model
+    network: nn.Module = (
+        FeatureHead(model, FeatureOrigin(""), Normalization((), ())) if case.from_features else model
+    )
     precision, compiled = WAYS.get(way, ("float32", False))
     if way == ORIGINAL:
         network = model = without_dropout(OriginalWay(model, from_features=case.from_features).to(device))
@@ -176,8 +178,7 @@ def build_step(cfg: CfgNode, case: Case, model: Any, way: str, device: str) -> T
         loss=LOSS_REGISTRY.get(cfg.MODEL.LOSS_FUNC),
         world=World(device=torch.device(device)),
         precision=choose_precision(precision, torch.device(device)),
-        mean=(0.5,) * 3,
-        std=(0.5,) * 3,
+        normalization=Normalization((0.5,) * 3, (0.5,) * 3),
         network=network,
     )
 

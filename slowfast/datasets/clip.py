@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 TupleOfTensors = TypeVar("TupleOfTensors", bound=Any)
 
 
+class Normalization(NamedTuple):
+    """Mean and standard deviation of frames per channel, of pixels scaled to 0 … 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class BrokenVideo:
     """A video that could not be used.
@@ -179,7 +186,7 @@ class Batch(Protocol):
         """Returns B, the clips whose frames or features are in the batch."""
         ...
 
-    def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    def inputs(self, normalization: Normalization) -> Tensor:
         """Returns the input of a model, B rows: normalised frames, or features as they are."""
         ...
 
@@ -223,9 +230,9 @@ class ClipBatch(NamedTuple):
         """Returns B, the clips whose frames are in the batch."""
         return self.frames.shape[0]
 
-    def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    def inputs(self, normalization: Normalization) -> Tensor:
         """Returns normalised frames (B, 3, T, H, W) float32."""
-        return normalize(self.frames, mean, std)
+        return normalize(self.frames, *normalization)
 
     def to(self, device: torch.device) -> ClipBatch:
         """Returns the batch with its tensors on ``device``; see :func:`copy_batch_tensor`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import Batch, BrokenVideo, StreamedClip
+from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, StreamedClip
 from slowfast.distributed.world import World
 from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
@@ -122,8 +122,7 @@ def evaluate(
     num_classes: int,
     ensemble: str = "sum",
     head_act: str = "softmax",
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalization: Normalization,
     loss: LossFunction | None = None,
     world: World = World(),  # noqa: B008 (immutable)
     precision: Precision = Precision(),  # noqa: B008 (immutable)
@@ -140,7 +139,7 @@ def evaluate(
             the range of one view's scores.
         head_act: name of the function from logits to scores, applied before views are merged; see
             :data:`slowfast.models.score_activations.SCORE_ACTIVATION_REGISTRY`.
-        mean, std: normalisation of the frames, per channel.
+        normalization: of the frames.
         loss: maps logits and labels to the mean loss of a batch; None: no loss is computed.
         interrupt: ends the evaluation between two batches or chunks after a signal.
         on_batch: called after each batch; of batches that belong together, after the last one.
@@ -158,8 +157,7 @@ def evaluate(
     scorer = _Scorer(
         model=model,
         activation=SCORE_ACTIVATION_REGISTRY.get(head_act),
-        mean=tuple(mean),
-        std=tuple(std),
+        normalization=normalization,
         loss=loss,
         device=world.device,
         precision=precision,
@@ -201,8 +199,7 @@ class _Scorer:
 
     model: nn.Module
     activation: ScoreActivation
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalization: Normalization
     loss: LossFunction | None
     device: torch.device
     precision: Precision
@@ -210,7 +207,7 @@ class _Scorer:
     def score(self, batch: Batch, *, into: _Scores) -> None:
         """Adds the scores of all clips of a batch; clips that the model rejects are added as broken."""
         found = compute_logits(
-            self.model, batch.to(self.device), mean=self.mean, std=self.std, precision=self.precision
+            self.model, batch.to(self.device), normalization=self.normalization, precision=self.precision
         )
         keys = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
         for row, error in found.errors.items():
@@ -224,7 +221,7 @@ class _Scorer:
         try:
             with self.precision.autocast():
                 logits = classify_streamed_view(
-                    FrameEncoder(self.model, self.mean, self.std, self.device, self.precision),
+                    FrameEncoder(self.model, self.normalization, self.device, self.precision),
                     clip.view,
                     on_chunk=(lambda: None) if interrupt is None else interrupt.raise_if_requested,
                 )

@@ -132,16 +132,15 @@ def build_evaluator(
         loader: the result of :func:`build_evaluation_loader`; None: it is built here.
     """
     loader = loader or build_evaluation_loader(cfg, split, model, world)
-    mean, std = frame_normalization(cfg, model)
+    normalization = frame_normalization(cfg, model)
     evaluate_split = functools.partial(
         evaluate,
-        network_for(model, loader.dataset, mean=mean, std=std),
+        network_for(model, loader.dataset, normalization),
         loader,
         num_classes=cfg.MODEL.NUM_CLASSES,
         ensemble=cfg.DATA.ENSEMBLE_METHOD,
         head_act=cfg.MODEL.HEAD_ACT,
-        mean=mean,
-        std=std,
+        normalization=normalization,
         loss=_build_loss(cfg),
         world=world,
         precision=build_precision(cfg, split, world.device),

@@ -17,6 +17,7 @@ from slowfast import __version__
 from slowfast.checkpoint.resume import RESET_OPTION
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener
+from slowfast.datasets.clip import Normalization
 from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.view_reader import TrainingViews
 from slowfast.distributed.device import device_errors, is_cpu
@@ -101,8 +102,7 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
         threads = max(cfg.DATA_LOADER.NUM_WORKERS, 1)
         encoder = FrameEncoder(
             model,
-            mean=manifest.mean,
-            std=manifest.std,
+            Normalization(manifest.mean, manifest.std),
             device=world.device,
             channels=manifest.channels,
             compute=ComputeThreads(threads if is_cpu(world.device) and not setup.compile else 1),
@@ -202,15 +202,15 @@ def _build_manifest(
     setup: EncodingSetup,
 ) -> Manifest:
     """Returns the manifest of the cache that is wanted."""
-    mean, std = frame_normalization(cfg, model)
+    normalization = frame_normalization(cfg, model)
     return Manifest(
         source=dict(model.feature_source()),
         feature_dim=model.feature_dim,
         num_tokens=num_tokens_of(model),
         dtype=request.dtype,
         fps=cfg.DATA.FEATURES_FPS,
-        mean=mean,
-        std=std,
+        mean=normalization.mean,
+        std=normalization.std,
         channels=channel_order(reverse=cfg.DATA.REVERSE_INPUT_CHANNEL),
         variants=tuple(dict.fromkeys(variant for split in splits for variant in split.variants)),
         made_by={

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import BrokenVideo, StreamedClip, collate_common, map_tensors
+from slowfast.datasets.clip import BrokenVideo, Normalization, StreamedClip, collate_common, map_tensors
 from slowfast.datasets.loading.copy_stream import copy_batch_tensor
 
 
@@ -93,8 +93,8 @@ class FeatureBatch(NamedTuple):
         """B."""
         return self.features.shape[0]
 
-    def inputs(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-        """Returns the features float32; ``mean`` and ``std`` were applied before the extraction."""
+    def inputs(self, normalization: Normalization) -> Tensor:
+        """Returns the features float32; their frames were normalised before the extraction."""
         return self.features.float()
 
     def to(self, device: torch.device) -> FeatureBatch:

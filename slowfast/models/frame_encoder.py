@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slowfast.datasets.clip import normalize
+from slowfast.datasets.clip import Normalization, normalize
 from slowfast.datasets.loading.copy_stream import start_upload
 from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.errors import InputError
@@ -41,7 +41,7 @@ class FrameEncoder:
 
     Attributes:
         model: in evaluation mode.
-        mean, std: normalisation per channel, of pixels scaled to 0 … 1.
+        normalization: of the frames.
         device: the device of the model.
         precision: the precision in which the model computes.
         channels: the order in which the model takes the channels of the RGB frames, ``RGB`` or ``BGR``.
@@ -50,8 +50,7 @@ class FrameEncoder:
     """
 
     model: FrameByFrameModel
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalization: Normalization
     device: torch.device
     precision: Precision = field(default_factory=Precision)
     channels: str = "RGB"
@@ -82,7 +81,7 @@ class FrameEncoder:
             clip = upload.result().permute(3, 0, 1, 2)[None]  # (t, H, W, 3) -> (1, 3, t, H, W)
             if self.channels == "BGR":
                 clip = clip.flip(1)
-            return self.model.encode_frames(normalize(clip, self.mean, self.std))[0]  # (n, F)
+            return self.model.encode_frames(normalize(clip, *self.normalization))[0]  # (n, F)
 
     def encode_chunks(self, chunks: Iterable[Frames], *, ahead: int = 0) -> Generator[Tensor, None, None]:
         """Yields the features (n, F) of a sequence of frames that comes in chunks (t, H, W, 3) uint8.

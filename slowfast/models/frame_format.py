@@ -8,6 +8,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.config.check import check
+from slowfast.datasets.clip import Normalization
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger, log_once
 from slowfast.models.capabilities import (
@@ -164,11 +165,11 @@ def _check_pictures(cfg: CfgNode, model: Any) -> Iterator[str]:
             return
 
 
-def frame_normalization(cfg: CfgNode, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and standard deviation per channel: the model's own, or ``DATA.MEAN`` and ``STD``.
+def frame_normalization(cfg: CfgNode, model: Any) -> Normalization:
+    """Returns the normalisation of frames: the model's own, or ``DATA.MEAN`` and ``STD``.
 
     ``DATA.NORMALIZATION`` decides between the two.
     """
     if cfg.DATA.NORMALIZATION == "backbone":
-        return tuple(model.frame_mean), tuple(model.frame_std)
-    return tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)
+        return Normalization(tuple(model.frame_mean), tuple(model.frame_std))
+    return Normalization(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD))

@@ -15,7 +15,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
 from slowfast.datasets.class_names import class_text
-from slowfast.datasets.clip import Clip
+from slowfast.datasets.clip import Clip, Normalization
 from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.datasets.views.sampling import evenly_spaced
@@ -84,16 +84,16 @@ def build_model_view(
 
 @torch.no_grad()
 def look_at(
-    model: Any, clip: Clip, normalization: tuple[tuple[float, ...], tuple[float, ...]], device: torch.device
+    model: Any, clip: Clip, normalization: Normalization, device: torch.device
 ) -> tuple[torch.Tensor, NDArray[np.float32] | None]:
     """Returns the logits (K,) of a view, and the attention (L, N, T) to its frames; None for models without.
 
     Args:
-        normalization: mean and standard deviation per channel.
+        normalization: of the frames.
     """
     model.eval()
     batch = collate([clip]).to(device)
-    inputs = batch.inputs(*normalization)
+    inputs = batch.inputs(normalization)
     if not isinstance(model, AttendsFrames):
         return model(inputs, batch.positions, None)[0].float(), None
     positions, grid = batch.positions, clip_grid_of(model)

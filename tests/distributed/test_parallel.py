@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
-from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.clip import ClipBatch, Normalization
 from slowfast.distributed.dtensor import to_full
 from slowfast.distributed.parallel import (
     Parallelism,
@@ -179,7 +179,9 @@ def step_of(model: nn.Module, **options: Any) -> TrainStep:
     for group in optimizer.param_groups:
         group["lr_scale"] = 1.0
     plain = {"loss": cross_entropy, "world": World(), "precision": Precision()}
-    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
+    return TrainStep(
+        model, optimizer, normalization=Normalization((0.5,) * 3, (0.5,) * 3), **{**plain, **options}
+    )
 
 
 def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> int:

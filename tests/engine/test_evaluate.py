@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import BrokenVideo, ClipBatch
+from slowfast.datasets.clip import BrokenVideo, ClipBatch, Normalization
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation, evaluate
 from slowfast.engine.evaluator import build_evaluator
@@ -25,7 +25,7 @@ from slowfast.models.losses import LOSS_REGISTRY, bce_logit, cross_entropy
 from tests.support.processes import run_ranks
 from tests.support.tiny import Tiny, tiny_config
 
-PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255,) * 3}  # does not change the bytes
+PLAIN = {"normalization": Normalization((0.0, 0.0, 0.0), (1 / 255,) * 3)}  # does not change the bytes
 
 
 class FirstPixels(nn.Module):

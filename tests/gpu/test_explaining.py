@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast.datasets.clip import Normalization
 from slowfast.models.frame_encoder import FrameEncoder
 from tests.support.tiny_models import tiny
 from tests.support.tiny_models import video_features as random_video
@@ -25,7 +26,7 @@ def test_influence_and_regions(device: torch.device) -> None:
     found = []
     for place in (torch.device("cpu"), device):
         model = tiny(backbone_args=BACKBONE).to(place)
-        encoder = FrameEncoder(model, model.frame_mean, model.frame_std, place)
+        encoder = FrameEncoder(model, Normalization(model.frame_mean, model.frame_std), place)
         video = replace(random_video(6), features=encoder.encode(frames).cpu())
         scorer = FrameScorer.of_video(model, video)
         influence = measure_influence(scorer, 2)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import normalize
+from slowfast.datasets.clip import Normalization, normalize
 from slowfast.errors import DecodeError
 from slowfast.models.frame_encoder import CHUNK_FRAMES, FrameEncoder
 from tests.support.tiny_features import WIDTH, TinyFeatures
@@ -25,7 +25,7 @@ def frames() -> np.ndarray:
 
 
 def encoder(model: TinyFeatures, channels: str = "RGB") -> FrameEncoder:
-    return FrameEncoder(model.eval(), MEAN, STD, torch.device("cpu"), channels=channels)
+    return FrameEncoder(model.eval(), Normalization(MEAN, STD), torch.device("cpu"), channels=channels)
 
 
 @torch.no_grad()
@@ -94,8 +94,8 @@ def test_closing_ends_the_decoder_before_it_returns(frames: np.ndarray) -> None:
 
 def test_the_chunk_size_is_the_caller_s_or_the_common_one() -> None:
     model = TinyFeatures()
-    assert FrameEncoder(model, MEAN, STD, torch.device("cpu")).chunk_size == CHUNK_FRAMES
-    assert FrameEncoder(model, MEAN, STD, torch.device("cpu"), chunk_frames=7).chunk_size == 7
+    assert FrameEncoder(model, Normalization(MEAN, STD), torch.device("cpu")).chunk_size == CHUNK_FRAMES
+    assert FrameEncoder(model, Normalization(MEAN, STD), torch.device("cpu"), chunk_frames=7).chunk_size == 7
 
 
 def test_threads_encode_one_after_another(frames: np.ndarray) -> None:

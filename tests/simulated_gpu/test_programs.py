@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast.datasets.clip import Normalization
 from slowfast.models.capabilities import EncodingSetup
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
@@ -51,7 +52,9 @@ def test_frames_are_encoded(gpu: torch.device, channels: str) -> None:
         model = VTN("test_resnet", pretrained=False, hidden_dim=32, num_heads=2).to(place).eval()
         torch.manual_seed(0)
         model.load_state_dict({k: torch.rand(v.shape).to(v.dtype) for k, v in model.state_dict().items()})
-        encoder = FrameEncoder(model, model.frame_mean, model.frame_std, place, channels=channels)
+        encoder = FrameEncoder(
+            model, Normalization(model.frame_mean, model.frame_std), place, channels=channels
+        )
         plain = encoder.encode(frames(5, 32)).cpu()
         setup = choose_encoding(model, EncodingRequest("float32", "off"), (32, 32), place)
         assert setup == EncodingSetup(fold=True)
@@ -87,7 +90,7 @@ def test_videos_are_scored_and_explained(gpu: torch.device, name: str) -> None:
         timeline = score_windows(model, video, 1.0, 0.5)
         scorer = FrameScorer.of_video(model, video)
         influence = measure_influence(scorer, 2)
-        encoder = FrameEncoder(model, model.frame_mean, model.frame_std, place)
+        encoder = FrameEncoder(model, Normalization(model.frame_mean, model.frame_std), place)
         regions = find_regions(encoder, scorer, frames(2, SIZE).numpy(), rows, influence.slope)
         curves = measure_faithfulness(scorer, 2, {"occlusion": influence.occlusion.evidence})
         found.append(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.config import load_config
-from slowfast.datasets.clip import Clip
+from slowfast.datasets.clip import Clip, Normalization
 from slowfast.errors import ModelError
 from slowfast.models.build import build_model
 from tests.support.golden_cases import Golden, small_model
@@ -74,7 +74,7 @@ def test_frames_reach_the_backbone_channels_last_as_they_are_collated() -> None:
     first.register_forward_pre_hook(lambda _, args: layouts.append(args[0]))
 
     batch = Clip.collate(clips)
-    model(batch.inputs((0.5,) * 3, (0.5,) * 3), batch.positions, batch.mask)
+    model(batch.inputs(Normalization((0.5,) * 3, (0.5,) * 3)), batch.positions, batch.mask)
 
     assert layouts
     assert all(images.is_contiguous(memory_format=torch.channels_last) for images in layouts)

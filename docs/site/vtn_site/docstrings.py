@@ -16,12 +16,17 @@ _DOCTEST = re.compile(r"^( *)>>> (?:.*\n?)(?:^(?! *$).*\n?)*", re.MULTILINE)
 
 
 class PlainMarkdown(griffe.Extension):
-    """Changes each docstring when it has been read."""
+    """Changes each docstring and each default when it has been read."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Replaces the text of an object's docstring."""
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
+
+    def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
+        """Shows the default of a field that stands for a configuration key, instead of its declaration."""
+        if isinstance(attr.value, griffe.ExprCall) and str(attr.value.function) == "setting":
+            attr.value = attr.value.arguments[0]
 
     def on_module(self, *, mod: griffe.Module, **_: Any) -> None:
         """Lets the errors in a section "Raises" become links, also those that the module does not import."""

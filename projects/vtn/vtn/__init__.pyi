@@ -3,7 +3,7 @@ from .arguments.groups import EncoderConfig as EncoderConfig
 from .arguments.groups import FusionConfig as FusionConfig
 from .arguments.groups import HeadConfig as HeadConfig
 from .arguments.groups import InputConfig as InputConfig
-from .arguments.probe import ProbeConfig as ProbeConfig
+from .arguments.groups import ProbeConfig as ProbeConfig
 from .attentive_probe import AttentiveProbe as AttentiveProbe
 from .backbones.base import BACKBONE_REGISTRY as BACKBONE_REGISTRY
 from .backbones.clips.description import ClipDescription as ClipDescription

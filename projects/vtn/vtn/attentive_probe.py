@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
+from vtn.arguments.groups import ProbeConfig
 from vtn.arguments.model_arguments import ProbeArguments
-from vtn.arguments.probe import ProbeConfig
 from vtn.encoder.attentive_pooler import AttentivePooler
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel

@@ -15,8 +15,7 @@ from fvcore.common.config import CfgNode
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME
 
-from slowfast.checkpoint.storage import class_names_in, read_checkpoint, weights_in
-from slowfast.checkpoint.weights import load_weights
+from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.config import load_config
 from slowfast.config.load import find_config
 from slowfast.errors import CheckpointError, ConfigError, first_line
@@ -29,7 +28,8 @@ from vtn.backbones.hub_access import hub_access
 from vtn.folder.model_class import find_registered_model
 from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
-from vtn.hub import HubModel, check_hash
+from vtn.hub import HubModel
+from vtn.publishing.checkpoint import load_checkpoint
 from vtn.publishing.zoo import find_published
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -94,7 +94,8 @@ def create_model(
                 f"overrides = {list(overrides)}: {name} is a published model, which has no configuration "
                 "keys; give keyword arguments such as num_classes=12"
             )
-        model, averaged = _load_published(name, folder, fields), False
+        _, model_class = read_published(name, folder)
+        model, averaged = model_class.from_pretrained(str(name), **fields), False
     else:
         cfg = load_config(name, [*NOTHING_TO_RUN, *overrides])
         model, averaged = _build_frame_model(cfg, checkpoint is None, fields), evaluates_average(cfg)
@@ -106,13 +107,7 @@ def create_model(
 
 def _build_frame_model(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]) -> FrameModel:
     """Builds the model of a configuration with some arguments replaced."""
-    import_user_modules(cfg.IMPORTS)
-    model_class = MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME)
-    if not (isinstance(model_class, type) and issubclass(model_class, FrameModel)):
-        raise ConfigError(
-            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model that encodes single frames, such "
-            "as VTN, FrameAverage or AttentiveProbe; build other models with slowfast.models.build_model"
-        )
+    model_class = choose_model_class(cfg)
     model: Any
     if fields:
         model = model_class.from_config(cfg, fetch_weights=fetch_weights, **fields)
@@ -123,6 +118,22 @@ def _build_frame_model(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]
     with suppress(ConfigError):
         model.evaluation = build_evaluation(adopt_frame_format(cfg, model))
     return model
+
+
+def choose_model_class(cfg: CfgNode) -> type[FrameModel]:
+    """Returns the class that ``MODEL.MODEL_NAME`` names.
+
+    Raises:
+        ConfigError: for an unknown name, and for a model that does not encode single frames.
+    """
+    import_user_modules(cfg.IMPORTS)
+    model_class = MODEL_REGISTRY.get(cfg.MODEL.MODEL_NAME)
+    if not (isinstance(model_class, type) and issubclass(model_class, FrameModel)):
+        raise ConfigError(
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model that encodes single frames, such "
+            "as VTN, FrameAverage or AttentiveProbe; build other models with slowfast.models.build_model"
+        )
+    return model_class
 
 
 def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
@@ -147,13 +158,21 @@ def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
     return None
 
 
-def _load_published(name: str | Path, config: Path, fields: dict[str, Any]) -> FrameModel:
-    """Loads a folder or a model of the hub by the class that its ``config.json`` names."""
+def read_published(name: str | Path, config: Path) -> tuple[Mapping[str, Any], Any]:
+    """Returns the content of the ``config.json`` of a folder or a model of the hub, and the class it names.
+
+    Raises:
+        CheckpointError: for a file that cannot be read, and as :func:`find_model_class` does.
+    """
     try:
-        architecture = json.loads(config.read_text(encoding="utf-8"))["architecture"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        architecture = None
-    return find_model_class(architecture, str(name)).from_pretrained(str(name), **fields)
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
+            "`vtn publish` wrote, or a checkpoint file"
+        ) from error
+    content = content if isinstance(content, Mapping) else {}
+    return content, find_model_class(content.get("architecture"), str(name))
 
 
 def find_model_class(architecture: object, source: str) -> Any:
@@ -179,24 +198,3 @@ def find_model_class(architecture: object, source: str) -> Any:
             "AttentiveProbe, and test other models with `slowfast run`"
         )
     return model_class
-
-
-def load_checkpoint(
-    model: Any, content: Mapping[str, Any], checkpoint: str | Path, *, averaged: bool = False
-) -> None:
-    """Loads weights, verifies them where a hash is known, and takes over what was saved with them.
-
-    Args:
-        content: of the file ``checkpoint``, see ``slowfast.checkpoint.storage.read_checkpoint``.
-        averaged: load the moving average of the weights, where the file has one.
-
-    Raises:
-        CheckpointError: for weights that are damaged or do not fit the model.
-    """
-    weights = weights_in(content, checkpoint, averaged=averaged)
-    adapted = load_weights(model, weights, source=str(checkpoint))
-    if "weights_digest" in content and not adapted:
-        check_hash(model, content["weights_digest"], source=str(checkpoint))
-    model.class_names = class_names_in(content, checkpoint)
-    if "normalization" in content:
-        model.frame_mean, model.frame_std = (tuple(content["normalization"][k]) for k in ("mean", "std"))

@@ -164,8 +164,12 @@ def _set_feature_statistics(
     precision: Precision,
     interrupt: Interrupt,
 ) -> None:
-    mean, std = frame_normalization(cfg, model)
-    set_feature_statistics(model, loader, world, mean=mean, std=std, precision=precision, interrupt=interrupt)
+    set_feature_statistics(
+        *(model, loader, world),
+        normalization=frame_normalization(cfg, model),
+        precision=precision,
+        interrupt=interrupt,
+    )
 
 
 def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:
@@ -228,8 +232,8 @@ def _build_step(
     parallelism: Parallelism,
 ) -> TrainStep:
     """Distributes the model over the processes and builds the optimiser step; changes ``model`` in place."""
-    mean, std = frame_normalization(cfg, model)
-    network = network_for(model, dataset, mean=mean, std=std, training=True)
+    normalization = frame_normalization(cfg, model)
+    network = network_for(model, dataset, normalization, training=True)
     if cfg.TRAIN.COMPILE:
         network = CompiledNetwork(network)
     network = distribute(model, network, world, parallelism)
@@ -239,8 +243,7 @@ def _build_step(
         loss=build_training_loss(cfg, dataset.labels),
         world=world,
         precision=precision,
-        mean=mean,
-        std=std,
+        normalization=normalization,
         clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
         clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
         network=network,

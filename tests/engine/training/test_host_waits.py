@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from slowfast.datasets.clip import ClipBatch, normalize
+from slowfast.datasets.clip import ClipBatch, Normalization, normalize
 from slowfast.datasets.views.mixing import BatchMixer
 from slowfast.distributed.world import World
 from slowfast.engine.training.train_step import TrainStep
@@ -82,7 +82,9 @@ def step_of(model: nn.Module, **options: Any) -> TrainStep:
         group["lr_scale"] = 1.0
     plain = {"loss": cross_entropy, "world": World(), "precision": Precision(), "clip_norm": 1.0}
     plain["average"] = WeightAverage(model, decay=0.5)
-    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
+    return TrainStep(
+        model, optimizer, normalization=Normalization((0.5,) * 3, (0.5,) * 3), **{**plain, **options}
+    )
 
 
 def test_the_counter_sees_what_waits() -> None:

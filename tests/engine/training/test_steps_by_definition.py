@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.config import get_default_config
-from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.clip import ClipBatch, Normalization
 from slowfast.distributed.world import World
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.models.objective.training_loss import build_training_loss
@@ -114,8 +114,7 @@ def test_steps_follow_the_formulas(method: str, clip: dict[str, Any], micro_batc
         loss=build_training_loss(cfg, LABELS),
         world=World(),
         precision=Precision(),
-        mean=MEAN,
-        std=STD,
+        normalization=Normalization(MEAN, STD),
         micro_batches=micro_batches,
         average=average,
         **clip,

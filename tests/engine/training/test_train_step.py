@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from slowfast.checkpoint.state import TrainingProgress
-from slowfast.datasets.clip import ClipBatch
+from slowfast.datasets.clip import ClipBatch, Normalization
 from slowfast.distributed.world import World
 from slowfast.engine.run import run
 from slowfast.engine.training.failure_budget import MAX_OVERFLOWS, FailureBudget
@@ -39,7 +39,9 @@ def step_of(model: nn.Module, **options: Any) -> TrainStep:
     for group in optimizer.param_groups:
         group["lr_scale"] = 1.0
     plain = {"loss": cross_entropy, "world": World(), "precision": Precision()}
-    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
+    return TrainStep(
+        model, optimizer, normalization=Normalization((0.5,) * 3, (0.5,) * 3), **{**plain, **options}
+    )
 
 
 def float16_step(model: nn.Module, scale: float) -> TrainStep:

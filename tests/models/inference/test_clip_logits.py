@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import Batch, Clip
+from slowfast.datasets.clip import Batch, Clip, Normalization
 from slowfast.datasets.loading.loader import collate
 from slowfast.errors import NotFiniteError
 from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.precision import Precision
 
-PLAIN: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "precision": Precision()}
+PLAIN: dict[str, Any] = {"normalization": Normalization((0.0,) * 3, (1.0,) * 3), "precision": Precision()}
 
 
 class Rejecting(nn.Module):

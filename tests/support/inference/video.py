@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from slowfast.datasets.clip import normalize
+from slowfast.datasets.clip import Normalization, normalize
+from slowfast.features.cache import Variant
 from slowfast.video.decoding import decode
 from vtn import VTN
 from vtn.inference.extract import FrameView
 
-VIEW = FrameView(fps=5.0, short_side=16, crop_size=16, mean=(0.45,) * 3, std=(0.225,) * 3)
+VIEW = FrameView(5.0, Variant(16, 16), Normalization((0.45,) * 3, (0.225,) * 3))
 FRAMES = 180  # at 25 frames per second; every fifth frame is used
 
 
@@ -19,4 +20,4 @@ FRAMES = 180  # at 25 frames per second; every fifth frame is used
 def features_at_once(model: VTN, video_path: Path) -> torch.Tensor:
     """Returns the features of the video's frames, computed in one call."""
     frames = torch.from_numpy(decode(video_path, indices=range(0, FRAMES, 5), size=16))
-    return model.encode_frames(normalize(frames.permute(3, 0, 1, 2)[None], VIEW.mean, VIEW.std))[0]
+    return model.encode_frames(normalize(frames.permute(3, 0, 1, 2)[None], *VIEW.normalization))[0]

@@ -15,13 +15,14 @@ import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.clip import normalize
+from slowfast.datasets.clip import Normalization, normalize
 from slowfast.distributed.world import World
 from slowfast.engine.run import run
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.errors import ConfigError, InputError
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.features.batch import FeatureClip
+from slowfast.features.cache import Variant
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.video.decoding import open_video
@@ -144,7 +145,7 @@ def test_an_interrupted_extraction_continues_at_a_clip(
         np.testing.assert_allclose(np.load(other), np.load(path), atol=1e-6)
 
 
-VIEW = FrameView(FPS, SIZE, SIZE, (0.45,) * 3, (0.225,) * 3)
+VIEW = FrameView(FPS, Variant(SIZE, SIZE), Normalization((0.45,) * 3, (0.225,) * 3))
 
 
 @pytest.fixture(params=[None, 24.0], ids=["frame numbers", "seconds"])

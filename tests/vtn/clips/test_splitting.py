@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from slowfast.datasets.clip import Normalization
 from slowfast.errors import InputError, ModelError
 from slowfast.models.frame_encoder import FrameEncoder, SequenceEncoder
 from tests.support.clips.backbone import FRAMES, SIZE, TUBELET, WIDTH, tiny_clip_model
@@ -119,7 +120,7 @@ def test_a_sequence_can_come_in_pieces_of_any_length(
     T: int, stride: int, cuts: list[int], chunk: int
 ) -> None:
     model = tiny_clip_model(clip_stride=stride, chunk_frames=chunk)
-    encoder = FrameEncoder(model, model.frame_mean, model.frame_std, torch.device("cpu"))
+    encoder = FrameEncoder(model, Normalization(model.frame_mean, model.frame_std), torch.device("cpu"))
     frames = torch.randint(0, 256, (T, SIZE, SIZE, 3), dtype=torch.uint8)
     whole = encoder.encode(frames)
     borders = [0, *sorted({cut for cut in cuts if cut < T}), T]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from slowfast.datasets.clip import Normalization
 from slowfast.models.frame_encoder import FrameEncoder
 from tests.support.tiny_models import tiny, video_features, with_large_weights
 from vtn import VTN
@@ -127,7 +128,7 @@ def test_attention_to_the_tokens_of_a_frame(fusion: str) -> None:
         backbone_args={"image_size": 32, "width": 4, "feature_dim": 24}, tokens=(2, 2), fusion=fusion
     )
     frames = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
-    encoder = FrameEncoder(model, model.frame_mean, model.frame_std, torch.device("cpu"))
+    encoder = FrameEncoder(model, Normalization(model.frame_mean, model.frame_std), torch.device("cpu"))
     video = video_features(3)
     video = VideoFeatures(encoder.encode(frames), video.times, video.indices)
     scorer = FrameScorer.of_video(model, video)

@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.config import load_config
-from slowfast.datasets.clip import Clip, ClipBatch
+from slowfast.datasets.clip import Clip, ClipBatch, Normalization
 from slowfast.distributed.world import World
 from slowfast.engine.run import run
 from slowfast.engine.training import build
@@ -94,7 +94,12 @@ def test_features_that_training_changes_cannot_be_standardised() -> None:
     loader: Any = iter(())  # is not read
     with pytest.raises(ConfigError, match="standardises features that its training changes"):
         set_feature_statistics(
-            model, loader, World(), mean=(), std=(), precision=Precision(), interrupt=Interrupt()
+            model,
+            loader,
+            World(),
+            normalization=Normalization((), ()),
+            precision=Precision(),
+            interrupt=Interrupt(),
         )
 
 
@@ -122,7 +127,12 @@ def test_frames_that_only_fill_up_a_batch_are_no_part_of_the_statistics(tubelet:
     model.encode_frames = encode_frames
     loader: Any = _Loader([Clip.collate([_clip(8), _clip(4)])])
     set_feature_statistics(
-        model, loader, World(), mean=(0.5,) * 3, std=(0.5,) * 3, precision=Precision(), interrupt=Interrupt()
+        model,
+        loader,
+        World(),
+        normalization=Normalization((0.5,) * 3, (0.5,) * 3),
+        precision=Precision(),
+        interrupt=Interrupt(),
     )
     assert lengths == [8, 4]
     assert int(model.feature_input.standardization.num_features) == 12 // tubelet
@@ -135,5 +145,5 @@ def test_a_signal_ends_the_pass_over_the_training_videos() -> None:
     with pytest.raises(Interrupted):
         set_feature_statistics(
             tiny(input_standardize=True, frozen=True), loader, World(),
-            mean=(0.5,) * 3, std=(0.5,) * 3, precision=Precision(), interrupt=interrupt,
+            normalization=Normalization((0.5,) * 3, (0.5,) * 3), precision=Precision(), interrupt=interrupt,
         )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast.features.cache import Variant
 from slowfast.models.weights_hash import weights_hash
 from tests.support.inference.video import VIEW, features_at_once
 from tests.support.tiny_models import CLASSES, tiny, with_large_weights
@@ -34,7 +35,7 @@ def test_features_of_another_source_are_replaced(
     model, view = tiny(), VIEW
     extract_video_features(model, copy, view, tmp_path / "f.npy")
     if changed == "fps":
-        view = FrameView(2.5, 16, 16, VIEW.mean, VIEW.std)
+        view = FrameView(2.5, VIEW.variant, VIEW.normalization)
     elif changed == "weights":
         with torch.no_grad():
             model.backbone.project.bias.add_(1)
@@ -98,7 +99,9 @@ def test_an_earlier_result_stays_valid_when_its_file_is_replaced(video_path: Pat
     dense = extract_video_features(model, video_path, VIEW, path)
     values, scores = dense.features.clone(), score_video(model, dense)
     # The same number of rows, so that a truncated file would show in the values and not kill the process.
-    other = extract_video_features(model, video_path, FrameView(5.0, 20, 16, VIEW.mean, VIEW.std), path)
+    other = extract_video_features(
+        model, video_path, FrameView(5.0, Variant(20, 16), VIEW.normalization), path
+    )
     assert not torch.equal(other.features, values)
     assert torch.equal(dense.features, values)
     np.testing.assert_array_equal(score_video(model, dense), scores)

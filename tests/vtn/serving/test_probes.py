@@ -23,7 +23,7 @@ from vtn.serving.worker_pool import WorkerPool
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A service of two workers, neither of which has been started."""
-    pool = WorkerPool(ModelSource("model"), 2)
+    pool = WorkerPool(ModelSource("model"), 2, tmp_path)
     service = Service("MODEL", pool, UploadFolder(tmp_path / "base"), Limits())
     yield service
     service.close()

@@ -25,15 +25,15 @@ SECONDS = 60.0
 
 
 @pytest.fixture
-def worker(published: Path) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(ModelSource(str(published), {"device": "cpu"}))
+def worker(published: Path, tmp_path: Path) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(ModelSource(str(published), {"device": "cpu"}), tmp_path)
     yield worker
     worker.close()
 
 
 @pytest.fixture
-def pool(published: Path) -> Iterator[WorkerPool]:
-    pool = WorkerPool(ModelSource(str(published), {"device": "cpu"}), 1)
+def pool(published: Path, tmp_path: Path) -> Iterator[WorkerPool]:
+    pool = WorkerPool(ModelSource(str(published), {"device": "cpu"}), 1, tmp_path)
     pool.start()
     yield pool
     pool.close()
@@ -67,10 +67,12 @@ def test_a_start_that_failed_is_tried_again(
     assert isinstance(worker.run(job, SECONDS), Done)
 
 
-def test_a_pool_that_cannot_start_says_why(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_cannot_start_says_why(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(SpawnProcess, "start", fail_to_start)
     with pytest.raises(ModelError, match="Resource temporarily unavailable"):
-        WorkerPool(ModelSource(str(published)), 2).start()
+        WorkerPool(ModelSource(str(published)), 2, tmp_path).start()
 
 
 def test_a_process_that_cannot_be_replaced_is_reported(

@@ -16,12 +16,13 @@ import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.datasets.build import build_dataset
+from slowfast.datasets.clip import Normalization
 from slowfast.distributed.world import World
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, DataError, InputError
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.features.batch import FeatureClip
-from slowfast.features.cache import Manifest
+from slowfast.features.cache import Manifest, Variant
 from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt
 from slowfast.models.complexity import clip_complexity
@@ -211,7 +212,7 @@ def test_streams_and_windows_equal_the_whole_video(kind: str, frames: np.ndarray
 def test_features_of_a_video_file_in_chunks(tmp_path: Path, frames: np.ndarray) -> None:
     path = write_video(tmp_path / "a.mp4", list(frames), fps=5)
     model = tiny_tokens(chunk_frames=4)
-    view = FrameView(5.0, SIZE, SIZE, model.frame_mean, model.frame_std)
+    view = FrameView(5.0, Variant(SIZE, SIZE), Normalization(model.frame_mean, model.frame_std))
     video = extract_video_features(model, path, view, tmp_path / "a.npy")
     assert video.features.shape == (21, 4, 16)
     model.chunk_frames = 0

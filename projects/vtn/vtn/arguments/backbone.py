@@ -1,27 +1,23 @@
-"""Arguments of the image backbone.
-
-Most fields have the name of their configuration key in lower case: ``VTN.BACKBONE.FROZEN`` is
-``BackboneConfig.frozen``.
-"""
+"""Arguments of the image backbone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
-from vtn.arguments.checks import check_at_least, check_probabilities
-from vtn.config import FROZEN_DTYPES, backbone_name, lora_options
+from vtn.arguments.settings import Settings, setting
+from vtn.config import backbone_name, lora_options
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @dataclass(frozen=True)
-class BackboneConfig:
+class BackboneConfig(Settings):
     """The image backbone: the network that maps each frame (3, H, W) to a feature (F,), and how it learns.
 
     Attributes:
@@ -65,76 +61,47 @@ class BackboneConfig:
             accept are reported when the model is built.
     """
 
+    group = "backbone"
     name: str | nn.Module = "vit_base_patch16_224"
-    pretrained: bool = True
-    checkpoint: str = ""
-    pooling: str = ""
-    tokens: Sequence[int] = (1, 1)
-    class_token: bool = False
-    stage: int = 0
-    frozen: bool = False
-    frozen_blocks: int = 0
-    learning_norms: bool = False
-    frozen_dtype: str = ""
+    pretrained: bool = setting(True, "VTN.BACKBONE.PRETRAINED")
+    checkpoint: str = setting("", "VTN.BACKBONE.CHECKPOINT")
+    pooling: str = setting("", "VTN.BACKBONE.POOLING")
+    tokens: Sequence[int] = setting((1, 1), "VTN.BACKBONE.TOKENS")
+    class_token: bool = setting(False, "VTN.BACKBONE.CLASS_TOKEN")
+    stage: int = setting(0, "VTN.BACKBONE.STAGE")
+    frozen: bool = setting(False, "VTN.BACKBONE.FROZEN")
+    frozen_blocks: int = setting(0, "VTN.BACKBONE.FROZEN_BLOCKS")
+    learning_norms: bool = setting(False, "VTN.BACKBONE.LEARNING_NORMS")
+    frozen_dtype: str = setting("", "VTN.BACKBONE.FROZEN_DTYPE")
     lora: Mapping[str, Any] | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-    chunk_frames: int = 0
-    clip_frames: int = 0
-    clip_stride: int = 0
-    act_checkpoint: bool = False
-    act_checkpoint_every: int = 0
+    drop_rate: float = setting(0.0, "VTN.BACKBONE.DROP_RATE")
+    drop_path_rate: float = setting(0.0, "VTN.BACKBONE.DROP_PATH_RATE")
+    chunk_frames: int = setting(0, "VTN.BACKBONE.CHUNK_FRAMES")
+    clip_frames: int = setting(0, "VTN.BACKBONE.CLIP_FRAMES")
+    clip_stride: int = setting(0, "VTN.BACKBONE.CLIP_STRIDE")
+    act_checkpoint: bool = setting(False, "VTN.BACKBONE.ACT_CHECKPOINT")
+    act_checkpoint_every: int = setting(0, "VTN.BACKBONE.ACT_CHECKPOINT_EVERY")
 
     def __post_init__(self) -> None:
         if self.args is None:  # None in config.json of older folders
             object.__setattr__(self, "args", {})
         object.__setattr__(self, "tokens", list(self.tokens))  # as in config.json
-        if len(self.tokens) != 2 or min(self.tokens) < 1:
-            raise ModelError(f"backbone.tokens = {self.tokens}: must be rows and columns, each 1 or more")
+        super().__post_init__()
         if self.pooling and (self.tokens != [1, 1] or self.class_token or self.stage):
             raise ModelError(
                 f"backbone.pooling = {self.pooling!r}: must be '' where tokens, class_token or stage choose "
                 "parts of the feature map"
             )
-        if self.frozen_dtype not in ("", *FROZEN_DTYPES):
-            raise ModelError(
-                f"backbone.frozen_dtype = {self.frozen_dtype!r}: must be {', '.join(FROZEN_DTYPES)} or ''"
-            )
-        check_at_least(0, "backbone", frozen_blocks=self.frozen_blocks, chunk_frames=self.chunk_frames)
-        check_at_least(
-            0,
-            "backbone",
-            stage=self.stage,
-            clip_frames=self.clip_frames,
-            clip_stride=self.clip_stride,
-            act_checkpoint_every=self.act_checkpoint_every,
-        )
-        check_probabilities("backbone", drop_rate=self.drop_rate, drop_path_rate=self.drop_path_rate)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the group that ``VTN.BACKBONE`` and ``MODEL.ARCH`` of a configuration describe."""
         node = cfg.VTN.BACKBONE
-        return cls(
+        return replace(
+            super().from_config(cfg),
             name=backbone_name(cfg),
             pretrained=node.PRETRAINED or bool(node.CHECKPOINT),
-            checkpoint=node.CHECKPOINT,
-            pooling=node.POOLING,
-            tokens=list(node.TOKENS),
-            class_token=node.CLASS_TOKEN,
-            stage=node.STAGE,
-            frozen=node.FROZEN,
-            frozen_blocks=node.FROZEN_BLOCKS,
-            learning_norms=node.LEARNING_NORMS,
-            frozen_dtype=node.FROZEN_DTYPE,
             lora=lora_options(cfg),
             args=dict(node.ARGS),
-            drop_rate=node.DROP_RATE,
-            drop_path_rate=node.DROP_PATH_RATE,
-            chunk_frames=node.CHUNK_FRAMES,
-            clip_frames=node.CLIP_FRAMES,
-            clip_stride=node.CLIP_STRIDE,
-            act_checkpoint=node.ACT_CHECKPOINT,
-            act_checkpoint_every=node.ACT_CHECKPOINT_EVERY,
         )

@@ -17,7 +17,7 @@ from slowfast.config.defaults import get_default_config
 from slowfast.config.merge import Merge
 from slowfast.config.values import value_of
 from slowfast.config.yaml_file import entries_of
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, InputError
 from slowfast.registry import projects
 
 EVALUATION_KEYS = (
@@ -74,8 +74,14 @@ def build_evaluation_config(evaluation: Mapping[str, Any], model: Any, *, source
         source: origin of the values, for messages.
 
     Raises:
+        InputError: for a model without an evaluation.
         ConfigError: for unknown keys and unsuitable values, with all problems.
     """
+    if not evaluation:
+        raise InputError(
+            f"{source}: does not come with the sampling of its frames; give the configuration that it was "
+            "trained with: --cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE, or set model.evaluation)"
+        )
     merge = Merge(get_default_config(), projects())
     merge.problems += [
         f"{key} = {value!r}: must be one of {', '.join(EVALUATION_KEYS)}"

@@ -1,23 +1,22 @@
 """Groups of arguments for the parts of the network behind the backbone, one frozen dataclass each.
 
-Most fields have the name of their configuration key in lower case: ``VTN.HEAD.SKIP`` is ``HeadConfig.skip``.
+A field is declared with the configuration key that it stands for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from fvcore.common.config import CfgNode
 
-from slowfast.errors import ModelError
-from vtn.arguments.checks import check_at_least, check_position_rate, check_probabilities
-from vtn.config import FUSIONS, HEAD_POOLINGS, attention_windows
+from vtn.arguments.settings import Settings, setting
+from vtn.config import attention_windows
 
 
 @dataclass(frozen=True)
-class FusionConfig:
+class FusionConfig(Settings):
     """The way of several tokens per frame into the model.
 
     One token per frame has nothing to fuse; ``concat`` with ``dim`` above 0 is a bottleneck for it.
@@ -35,24 +34,14 @@ class FusionConfig:
         ModelError: for a value outside these ranges.
     """
 
-    kind: str = "concat"
-    dim: int = 0
-    queries: int = 4
-
-    def __post_init__(self) -> None:
-        if self.kind not in FUSIONS:
-            raise ModelError(f"fusion.kind = {self.kind!r}: must be {', '.join(FUSIONS)}")
-        check_at_least(0, "fusion", dim=self.dim)
-        check_at_least(1, "fusion", queries=self.queries)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> Self:
-        """Returns the group that ``VTN.FUSION``, ``FUSION_DIM`` and ``FUSION_QUERIES`` describe."""
-        return cls(cfg.VTN.FUSION, cfg.VTN.FUSION_DIM, cfg.VTN.FUSION_QUERIES)
+    group = "fusion"
+    kind: str = setting("concat", "VTN.FUSION")
+    dim: int = setting(0, "VTN.FUSION_DIM")
+    queries: int = setting(4, "VTN.FUSION_QUERIES")
 
 
 @dataclass(frozen=True)
-class InputConfig:
+class InputConfig(Settings):
     """The preparation of features for the layers behind the backbone, meant for few videos.
 
     Attributes:
@@ -66,22 +55,14 @@ class InputConfig:
         ModelError: for a value outside this range.
     """
 
-    standardize: bool = False
-    differences: bool = False
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_probabilities("input", dropout=self.dropout)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> Self:
-        """Returns the group that ``VTN.INPUT`` of a configuration describes."""
-        node = cfg.VTN.INPUT
-        return cls(node.STANDARDIZE, node.DIFFERENCES, node.DROPOUT)
+    group = "input"
+    standardize: bool = setting(False, "VTN.INPUT.STANDARDIZE")
+    differences: bool = setting(False, "VTN.INPUT.DIFFERENCES")
+    dropout: float = setting(0.0, "VTN.INPUT.DROPOUT")
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Settings):
     """The temporal encoder: a Longformer that collects the features of all frames in one [CLS] token.
 
     Attributes:
@@ -109,57 +90,34 @@ class EncoderConfig:
             model is built.
     """
 
-    hidden_dim: int = 768
-    num_layers: int = 3
-    num_heads: int = 12
-    intermediate_size: int = 3072
+    group = "encoder"
+    hidden_dim: int = setting(768, "VTN.LONGFORMER.HIDDEN_DIM")
+    num_layers: int = setting(3, "VTN.LONGFORMER.NUM_HIDDEN_LAYERS")
+    num_heads: int = setting(12, "VTN.LONGFORMER.NUM_ATTENTION_HEADS")
+    intermediate_size: int = setting(3072, "VTN.LONGFORMER.INTERMEDIATE_SIZE")
     attention_window: int | Sequence[int] = 18
-    position: str = "learned"
-    max_position_embeddings: int = 288
-    position_rate: float | None = None
-    checkpoint: str = ""
-    hidden_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    adapt_positions: bool = False
-
-    def __post_init__(self) -> None:
-        check_at_least(
-            1,
-            "encoder",
-            hidden_dim=self.hidden_dim,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            intermediate_size=self.intermediate_size,
-        )
-        check_position_rate("encoder", self.position_rate)
-        check_probabilities(
-            "encoder", hidden_dropout=self.hidden_dropout, attention_dropout=self.attention_dropout
-        )
+    position: str = setting("learned", "VTN.LONGFORMER.POSITION")
+    max_position_embeddings: int = setting(288, "VTN.LONGFORMER.MAX_POSITION_EMBEDDINGS")
+    position_rate: float | None = setting(None, "VTN.LONGFORMER.POSITION_RATE")
+    checkpoint: str = setting("", "VTN.LONGFORMER.CHECKPOINT")
+    hidden_dropout: float = setting(0.1, "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB")
+    attention_dropout: float = setting(0.1, "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB")
+    adapt_positions: bool = setting(False, "VTN.LONGFORMER.ADAPT_POSITIONS")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the group that ``VTN.LONGFORMER`` of a configuration describes."""
-        node = cfg.VTN.LONGFORMER
-        windows = attention_windows(cfg)
-        return cls(
-            hidden_dim=node.HIDDEN_DIM,
-            num_layers=node.NUM_HIDDEN_LAYERS,
-            num_heads=node.NUM_ATTENTION_HEADS,
-            intermediate_size=node.INTERMEDIATE_SIZE,
+        group, node, windows = super().from_config(cfg), cfg.VTN.LONGFORMER, attention_windows(cfg)
+        return replace(
+            group,
             # One number for equal windows, so that a caller can change the number of layers alone.
             attention_window=windows[0] if len(set(windows)) == 1 else windows,
-            position=node.POSITION,
-            max_position_embeddings=node.MAX_POSITION_EMBEDDINGS,
-            adapt_positions=node.ADAPT_POSITIONS,
-            position_rate=node.POSITION_RATE if node.POSITION_UNIT == "second" else None,
-            checkpoint=node.CHECKPOINT,
-            hidden_dropout=node.HIDDEN_DROPOUT_PROB,
-            attention_dropout=node.ATTENTION_PROBS_DROPOUT_PROB,
+            position_rate=group.position_rate if node.POSITION_UNIT == "second" else None,
         )
 
 
 @dataclass(frozen=True)
-class HeadConfig:
+class HeadConfig(Settings):
     """The classifier: LayerNorm, Linear, GELU, Dropout, Linear, from one state per clip to K logits.
 
     Attributes:
@@ -174,19 +132,47 @@ class HeadConfig:
         ModelError: for a value outside these ranges.
     """
 
-    mlp_dim: int = 768
-    dropout: float = 0.5
-    pooling: str = "cls"
-    skip: bool = False
+    group = "head"
+    mlp_dim: int = setting(768, "VTN.HEAD.MLP_DIM")
+    dropout: float = setting(0.5, "MODEL.DROPOUT_RATE")
+    pooling: str = setting("cls", "VTN.HEAD.POOLING")
+    skip: bool = setting(False, "VTN.HEAD.SKIP")
 
-    def __post_init__(self) -> None:
-        if self.pooling not in HEAD_POOLINGS:
-            raise ModelError(f"head.pooling = {self.pooling!r}: must be {' or '.join(HEAD_POOLINGS)}")
-        check_at_least(1, "head", mlp_dim=self.mlp_dim)
-        check_probabilities("head", dropout=self.dropout)
+
+@dataclass(frozen=True)
+class ProbeConfig(Settings):
+    """The attentive probe: self-attention blocks over all tokens, then a block with a learned query.
+
+    Attributes:
+        hidden_dim: width D of its tokens, 0 or more; even for sinusoidal positions. 0: the width of the
+            features, as in the published probes. A linear layer maps features of another width to it.
+        num_blocks: number of blocks, 1 or more; the last one is the query's, so that 1 is a probe without
+            self-attention.
+        num_heads: attention heads per block; must divide the width.
+        mlp_ratio: width of the hidden layer in each MLP as a multiple of D, above 0.
+        position: ``sinusoidal``: fixed sines and cosines of the frame's position, for any length, and for
+            several tokens per frame learned spatial positions; ``none``: for features that carry their own.
+        position_rate: None: a position is the index of the frame in its source video. A number above 0: a
+            position is ``round(seconds × position_rate)``, and this is positions per second.
+        dropout: dropout probability of what each block adds, 0 or more and below 1; the published probes have
+            no dropout.
+
+    Raises:
+        ModelError: for a value outside these ranges. Sizes that do not fit together are reported when the
+            model is built.
+    """
+
+    group = "probe"
+    hidden_dim: int = setting(0, "VTN.PROBE.HIDDEN_DIM")
+    num_blocks: int = setting(4, "VTN.PROBE.NUM_BLOCKS")
+    num_heads: int = setting(16, "VTN.PROBE.NUM_HEADS")
+    mlp_ratio: float = setting(4.0, "VTN.PROBE.MLP_RATIO")
+    position: str = setting("sinusoidal", "VTN.PROBE.POSITION")
+    position_rate: float | None = setting(None, "VTN.PROBE.POSITION_RATE")
+    dropout: float = setting(0.0, "VTN.PROBE.DROPOUT")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
-        """Returns the group that ``VTN.HEAD`` and ``MODEL.DROPOUT_RATE`` of a configuration describe."""
-        head = cfg.VTN.HEAD
-        return cls(head.MLP_DIM, cfg.MODEL.DROPOUT_RATE, pooling=head.POOLING, skip=head.SKIP)
+        """Returns the group that ``VTN.PROBE`` of a configuration describes."""
+        group = super().from_config(cfg)
+        return group if cfg.VTN.PROBE.POSITION_UNIT == "second" else replace(group, position_rate=None)

@@ -15,8 +15,8 @@ from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError, did_you_mean
 from vtn.arguments.backbone import BackboneConfig
-from vtn.arguments.groups import EncoderConfig, FusionConfig, HeadConfig, InputConfig
-from vtn.arguments.probe import ProbeConfig
+from vtn.arguments.groups import EncoderConfig, FusionConfig, HeadConfig, InputConfig, ProbeConfig
+from vtn.arguments.settings import Settings
 
 FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -40,7 +40,7 @@ FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Flat name of an argument -> (name of its group, name of the field in the group)."""
 
-Group = TypeVar("Group", BackboneConfig, EncoderConfig, FusionConfig, HeadConfig, InputConfig, ProbeConfig)
+Group = TypeVar("Group", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,12 @@ class ModelArguments:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
         """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
-        return cls(BackboneConfig.from_config(cfg), cfg.MODEL.NUM_CLASSES)
+        groups: dict[str, Any] = {
+            name: type(group).from_config(cfg)
+            for name, group in cls().as_keywords().items()
+            if isinstance(group, Settings)
+        }
+        return cls(**groups, num_classes=cfg.MODEL.NUM_CLASSES)
 
     def as_keywords(self) -> dict[str, Any]:
         """Returns the keyword arguments of the model's constructor, a group for each part."""
@@ -130,16 +135,6 @@ class FusedModelArguments(ModelArguments):
     fusion: FusionConfig = field(default_factory=FusionConfig, kw_only=True)
     input: InputConfig = field(default_factory=InputConfig, kw_only=True)
 
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> Self:
-        """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
-        return replace(
-            super().from_config(cfg),
-            head=HeadConfig.from_config(cfg),
-            fusion=FusionConfig.from_config(cfg),
-            input=InputConfig.from_config(cfg),
-        )
-
 
 @dataclass(frozen=True)
 class VTNArguments(FusedModelArguments):
@@ -152,11 +147,6 @@ class VTNArguments(FusedModelArguments):
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
 
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> Self:
-        """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
-        return replace(super().from_config(cfg), encoder=EncoderConfig.from_config(cfg))
-
 
 @dataclass(frozen=True)
 class ProbeArguments(ModelArguments):
@@ -168,11 +158,6 @@ class ProbeArguments(ModelArguments):
     """
 
     probe: ProbeConfig = field(default_factory=ProbeConfig)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> Self:
-        """Returns the arguments that the sections ``MODEL`` and ``VTN`` of a configuration describe."""
-        return replace(super().from_config(cfg), probe=ProbeConfig.from_config(cfg))
 
 
 def _changed_group(name: str, group: Group, value: Any) -> Group:

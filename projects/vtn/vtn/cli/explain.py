@@ -30,19 +30,13 @@ from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
 from slowfast.files import output_file
-from vtn.cli.model_options import (
-    add_device_option,
-    add_frame_rate_option,
-    add_source_options,
-    predictor_options,
-)
+from vtn.cli.model_options import add_predictor_options, predictor_options
 
 if TYPE_CHECKING:
     from slowfast.interrupt import Interrupt
     from vtn.predictor.predictor import Predictor
 
 PROGRAM = "vtn explain"
-_TOP_FRAMES = 6
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -68,9 +62,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group.add_argument(
         "--top",
         type=positive_integer,
-        default=_TOP_FRAMES,
+        default=6,
         metavar="N",
-        help=f"frames shown as those that matter most (default: {_TOP_FRAMES})",
+        help="frames shown as those that matter most (default: %(default)s)",
     )
     group.add_argument("--no-regions", action="store_true", help="leave out the places within frames")
     group = parser.add_argument_group("a split")
@@ -82,10 +76,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="N",
         help="measure N random videos of the list (default: all)",
     )
-    group = parser.add_argument_group("model")
-    add_frame_rate_option(group)
-    add_source_options(group)
-    add_device_option(group)
+    add_predictor_options(parser)
     return parser
 
 
@@ -99,10 +90,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     from slowfast.errors import SlowFastError
     from slowfast.exit_status import run_command
     from slowfast.interrupt import Interrupt
+    from vtn.predictor.predictor import Predictor
 
     def work() -> int:
         with Interrupt() as interrupt:
-            predictor = _load(args)
+            predictor = Predictor(args.source, **predictor_options(args))
             explain = _explain_split if args.split else _explain_video
             return explain(args, predictor, interrupt, program)
 
@@ -125,12 +117,6 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         if not args.output.endswith(".html"):
             problem = f" {args.output}: must end in .html" if args.output else ": must be given"
             parser.error(f"--output{problem}; name the page, such as --output page.html")
-
-
-def _load(args: argparse.Namespace) -> Predictor:
-    from vtn.predictor.predictor import Predictor
-
-    return Predictor(args.source, **predictor_options(args))
 
 
 def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:

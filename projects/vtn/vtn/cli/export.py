@@ -92,7 +92,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="F",
         help="write the report to this file; - prints it",
     )
-    add_source_options(parser.add_argument_group("model"))
+    add_source_options(parser)
     return parser
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from slowfast.cli.commands import positive_number
 
 
-def add_source_options(group: argparse._ArgumentGroup, *, exported: bool = False) -> None:
-    """Adds the options that ``SOURCE`` may need to become a model.
+def add_source_options(parser: argparse.ArgumentParser, *, exported: bool = False) -> argparse._ArgumentGroup:
+    """Adds the options that ``SOURCE`` may need to become a model, and returns their group.
 
     Args:
-        group: in the help of the command.
         exported: whether the command also takes what ``vtn export`` wrote.
     """
+    group = parser.add_argument_group("model")
     group.add_argument(
         "--cfg",
         default="",
@@ -41,6 +41,7 @@ def add_source_options(group: argparse._ArgumentGroup, *, exported: bool = False
             action="store_true",
             help="open an archive of torch.export (.pt2), which can run any code",
         )
+    return group
 
 
 def add_device_option(group: argparse._ArgumentGroup) -> None:
@@ -48,8 +49,10 @@ def add_device_option(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", metavar="NAME", help="such as cuda:1 or cpu (default: a GPU, if present)")
 
 
-def add_frame_rate_option(group: argparse._ArgumentGroup) -> None:
-    """Adds the option of the frame rate of full videos."""
+def add_predictor_options(parser: argparse.ArgumentParser, *, exported: bool = False) -> None:
+    """Adds the options of :func:`predictor_options`; for ``exported`` see :func:`add_source_options`."""
+    group = add_source_options(parser, exported=exported)
+    add_device_option(group)
     group.add_argument(
         "--fps", type=positive_number, metavar="N", help="frames per second (default: the test's)"
     )

@@ -37,7 +37,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
 from slowfast.files import output_file
@@ -47,16 +47,13 @@ if TYPE_CHECKING:
     from slowfast.interrupt import Interrupt
 
 PROGRAM = "vtn predict"
-TOP = 5
-TIME_LIMIT = 300.0
 
-# Options of one of the two forms of the command, with the values that mean that they are not given.
-_OF_SOURCE: dict[str, Any] = {
-    "views": None, "live": None, "json": "", "csv": "", "jsonl": "", "resume": False, "quiet": False,
-    "progress": False, "imports": [], "backbone": "", "trust_code": False, "device": None,
-    "precision": "float32", "batch_size": 8, "workers": None, "time_limit": TIME_LIMIT,
-}  # fmt: skip
-_OF_CHECKPOINT: dict[str, Any] = {"output": None, "features": ""}
+# Options of one of the two forms of the command.
+_OF_SOURCE = (
+    "views", "live", "json", "csv", "jsonl", "resume", "quiet", "progress", "imports", "backbone",
+    "trust_code", "device", "precision", "batch_size", "workers", "time_limit",
+)  # fmt: skip
+_OF_CHECKPOINT = ("output", "features")
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -74,7 +71,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     _add_frames(parser.add_argument_group("frames and scores"))
     _add_results(parser.add_argument_group("results"))
-    _add_model(parser.add_argument_group("model"))
+    _add_model(parser)
     _add_checkpoint(parser.add_argument_group("one video, with its features on the disk"))
     return parser
 
@@ -93,29 +90,20 @@ def _add_frames(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="frames per second (default: as in the test; for windows, as in training clips)",
     )
-    group.add_argument(
-        "--window", type=positive_number, metavar="SECONDS", help="also score windows of this length"
-    )
-    group.add_argument(
-        "--stride",
-        type=positive_number,
-        metavar="SECONDS",
-        help="from the start of a window to the next (default: the length of a window); with --live from one "
-        "result to the next (default: 1)",
-    )
-    group.add_argument(
-        "--live",
-        type=positive_number,
-        metavar="SECONDS",
-        help="follow one camera, address or file, score its last SECONDS, and print a line whenever the best "
-        "class changes",
-    )
+    for option, meaning in (
+        ("--window", "also score windows of this length"),
+        ("--stride", "from the start of a window to the next (default: the length of a window); with --live "
+         "from one result to the next (default: 1)"),
+        ("--live", "follow one camera, address or file, score its last SECONDS, and print a line whenever "
+         "the best class changes"),
+    ):  # fmt: skip
+        group.add_argument(option, type=positive_number, metavar="SECONDS", help=meaning)
     group.add_argument(
         "--top",
         type=positive_integer,
-        default=TOP,
+        default=5,
         metavar="N",
-        help=f"number of best classes (default: {TOP})",
+        help="number of best classes (default: %(default)s)",
     )
 
 
@@ -148,8 +136,8 @@ def _results_file(text: str) -> str:
     return output_file(standard_output=True)(text)
 
 
-def _add_model(group: argparse._ArgumentGroup) -> None:
-    add_source_options(group, exported=True)
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = add_source_options(parser, exported=True)
     add_device_option(group)
     group.add_argument(
         "--precision",
@@ -173,9 +161,9 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--time-limit",
         type=positive_number,
-        default=TIME_LIMIT,
+        default=300.0,
         metavar="SECONDS",
-        help=f"for reading a video, which fails after it (default: {TIME_LIMIT:g}); with --window, and for "
+        help="for reading a video, which fails after it (default: %(default)g); with --window, and for "
         "videos of more than 512 scored frames, for reading each chunk of frames",
     )
 
@@ -224,12 +212,17 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     return run_command(parser.prog, work, expected=(SlowFastError, OSError))
 
 
+def _given(parser: argparse.ArgumentParser, args: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """Returns those of some options whose values are not the defaults."""
+    changed = [name for name in names if getattr(args, name) != parser.get_default(name)]
+    return [f"--{name.replace('_', '-')}" for name in changed]
+
+
 def _check_source_form(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if len(args.arguments) < 2:
         parser.error("give SOURCE and at least one VIDEO, or --cfg and --checkpoint with one VIDEO")
-    for option, absent in _OF_CHECKPOINT.items():
-        if getattr(args, option) != absent:
-            parser.error(f"--{option}: belongs to --checkpoint; use --json, --csv or --jsonl with SOURCE")
+    for option in _given(parser, args, _OF_CHECKPOINT):
+        parser.error(f"{option}: belongs to --checkpoint; use --json, --csv or --jsonl with SOURCE")
     if args.stride and not (args.window or args.live):
         parser.error("--stride: needs --window or --live; give both")
     if args.views and (args.window or args.live or args.fps):
@@ -259,10 +252,8 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
             f"{video}: is a folder, but --checkpoint predicts one video; for all videos in it use "
             f"{parser.prog} {args.checkpoint} {video} --cfg {args.cfg}"
         )
-    for option, absent in _OF_SOURCE.items():
-        if getattr(args, option) != absent:
-            name = option.replace("_", "-")
-            parser.error(f"--{name}: belongs to the form SOURCE VIDEO…; give the weights as SOURCE")
+    for option in _given(parser, args, _OF_SOURCE):
+        parser.error(f"{option}: belongs to the form SOURCE VIDEO…; give the weights as SOURCE")
     if args.stride and not args.window:
         parser.error("--stride: needs --window; give both")
     if args.output and args.features:

@@ -40,7 +40,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="file of class names: JSON (name -> index, index -> name, or a list) or text with one name per "
         "line (default: the names in the checkpoint)",
     )
-    add_source_options(parser.add_argument_group("model"))
+    add_source_options(parser)
     return parser
 
 

@@ -31,12 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
-from vtn.cli.model_options import (
-    add_device_option,
-    add_frame_rate_option,
-    add_source_options,
-    predictor_options,
-)
+from vtn.cli.model_options import add_predictor_options, predictor_options
+from vtn.serving.limits import MEGABYTE, Limits
 
 if TYPE_CHECKING:
     import socket
@@ -74,49 +70,23 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--workers", type=positive_integer, default=1, metavar="N", help="processes with the model"
     )
     _add_limits(parser.add_argument_group("limits"))
-    group = parser.add_argument_group("model")
-    add_frame_rate_option(group)
-    add_source_options(group, exported=True)
-    add_device_option(group)
+    add_predictor_options(parser, exported=True)
     return parser
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--max-upload",
-        type=positive_number,
-        default=200.0,
-        metavar="MB",
-        help="size of a video (default: 200)",
-    )
-    group.add_argument(
-        "--max-duration",
-        type=positive_number,
-        default=600.0,
-        metavar="SECONDS",
-        help="duration of a video (default: 600)",
-    )
-    group.add_argument(
-        "--max-queue",
-        type=positive_integer,
-        default=32,
-        metavar="N",
-        help="requests that wait or are computed, at which others are refused (default: 32)",
-    )
-    group.add_argument(
-        "--time-limit",
-        type=positive_number,
-        default=120.0,
-        metavar="SECONDS",
-        help="for decoding and scoring a video (default: 120)",
-    )
-    group.add_argument(
-        "--stop-limit",
-        type=positive_integer,
-        default=5,
-        metavar="SECONDS",
-        help="for the requests in work once the server is stopped; those that wait are refused (default: 5)",
-    )
+    for option, kind, default, unit, meaning in (
+        ("--max-upload", positive_number, Limits.upload_bytes / MEGABYTE, "MB", "size of a video"),
+        ("--max-duration", positive_number, Limits.video_seconds, "SECONDS", "duration of a video"),
+        ("--max-queue", positive_integer, Limits.queue_length, "N",
+         "requests that wait or are computed, at which others are refused"),
+        ("--time-limit", positive_number, Limits.compute_seconds, "SECONDS",
+         "for decoding and scoring a video"),
+        ("--stop-limit", positive_integer, 5, "SECONDS",
+         "for the requests in work once the server is stopped; those that wait are refused"),
+    ):  # fmt: skip
+        help_text = f"{meaning} (default: {default:g})"
+        group.add_argument(option, type=kind, default=default, metavar=unit, help=help_text)
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
@@ -258,7 +228,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _build_service(args: argparse.Namespace) -> Service:
     """Returns a service whose workers have not been started."""
-    from vtn.serving.limits import MEGABYTE, Limits
     from vtn.serving.messages import ModelSource
     from vtn.serving.service import Service
     from vtn.serving.uploads import UploadFolder

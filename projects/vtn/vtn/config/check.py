@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vtn.config.check_backbone import check_backbone, check_tokens
-from vtn.config.check_encoder import check_encoder, check_probe
-from vtn.config.choices import HEAD_POOLINGS, MODEL_NAMES
-from vtn.config.derived import backbone_name
+from vtn.config.derived import BACKBONE_OF_ARCH, backbone_name
+from vtn.config.requirements import MODEL_NAMES, REQUIREMENTS
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -18,28 +16,76 @@ def check_vtn_config(cfg: CfgNode) -> list[str]:
     """Returns the problems of the ``VTN`` section, one sentence each; an empty list for other models."""
     if cfg.MODEL.MODEL_NAME not in MODEL_NAMES:
         return []
-    problems = [*check_backbone(cfg), *check_tokens(cfg), *_check_input_and_pooling(cfg)]
-    if cfg.VTN.HEAD.MLP_DIM < 1:
-        problems.append(f"VTN.HEAD.MLP_DIM = {cfg.VTN.HEAD.MLP_DIM}: must be 1 or more")
+    problems = [*_check_values(cfg), *_check_backbone(cfg), *_check_input_and_pooling(cfg)]
     if cfg.MODEL.MODEL_NAME == "VTN":
-        problems += check_encoder(cfg.VTN.LONGFORMER)
+        problems += _check_encoder(cfg.VTN.LONGFORMER)
     if cfg.MODEL.MODEL_NAME == "AttentiveProbe":
-        problems += check_probe(cfg.VTN.PROBE)
+        problems += _check_heads("VTN.PROBE", cfg.VTN.PROBE, "NUM_HEADS")
     return problems
+
+
+def _check_values(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of single keys, except those of networks that the model does not have."""
+    from slowfast.config.values import value_of
+
+    own = {"VTN": ("VTN.LONGFORMER.",), "AttentiveProbe": ("VTN.PROBE.",)}.get(cfg.MODEL.MODEL_NAME, ())
+    sections = ("VTN.BACKBONE.", "VTN.FUSION", "VTN.INPUT.", "VTN.HEAD.", *own)
+    for key, requirement in REQUIREMENTS.items():
+        if key.startswith(sections):
+            yield from requirement.problems(key, value_of(cfg, key))
+
+
+def _check_backbone(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of keys that choose the backbone, its trainable parts, and several tokens."""
+    backbone = cfg.VTN.BACKBONE
+    if not backbone_name(cfg):
+        yield (
+            f"MODEL.ARCH = {cfg.MODEL.ARCH!r}: must be one of {', '.join(BACKBONE_OF_ARCH)} where "
+            "VTN.BACKBONE.NAME is empty; set either of them"
+        )
+    if backbone.FROZEN and backbone.FROZEN_BLOCKS:
+        yield (
+            f"VTN.BACKBONE.FROZEN_BLOCKS = {backbone.FROZEN_BLOCKS}: must be 0 where VTN.BACKBONE.FROZEN is "
+            "True, which freezes all blocks; use one of the two"
+        )
+    lora = backbone.LORA
+    frozen = backbone.FROZEN or backbone.FROZEN_BLOCKS > 0
+    if backbone.LEARNING_NORMS and not (frozen or lora.RANK):
+        yield (
+            "VTN.BACKBONE.LEARNING_NORMS = True: must be False where no part of the backbone is frozen; set "
+            "VTN.BACKBONE.FROZEN True, or set it False"
+        )
+    if backbone.FROZEN_DTYPE and not frozen:
+        yield (
+            f"VTN.BACKBONE.FROZEN_DTYPE = {backbone.FROZEN_DTYPE!r}: must be '' where no part of the "
+            "backbone is frozen; use TRAIN.MIXED_PRECISION for trained parts"
+        )
+    if backbone.FROZEN_DTYPE == "float16" and backbone.LEARNING_NORMS:
+        yield (
+            "VTN.BACKBONE.FROZEN_DTYPE = 'float16': must be 'bfloat16' or '' where LEARNING_NORMS is True; "
+            "the gradients of norms pass through the frozen part, and are rounded to 0 in float16"
+        )
+    if lora.RANK and frozen:
+        yield (
+            f"VTN.BACKBONE.LORA.RANK = {lora.RANK}: must be 0 with a frozen backbone, since LoRA itself "
+            "freezes the backbone's weights; set VTN.BACKBONE.FROZEN False and FROZEN_BLOCKS 0"
+        )
+    if backbone.POOLING and (list(backbone.TOKENS) != [1, 1] or backbone.CLASS_TOKEN or backbone.STAGE):
+        yield (
+            f"VTN.BACKBONE.POOLING = {backbone.POOLING!r}: must be '' where VTN.BACKBONE.TOKENS, CLASS_TOKEN "
+            "or STAGE choose parts of the feature map"
+        )
+    if cfg.MODEL.MODEL_NAME == "FrameAverage" and cfg.VTN.FUSION == "sequence":
+        yield "VTN.FUSION = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
 
 
 def _check_input_and_pooling(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of the preparation of features and of the states that the head classifies."""
-    given, head = cfg.VTN.INPUT, cfg.VTN.HEAD
-    if not 0 <= given.DROPOUT < 1:
-        yield f"VTN.INPUT.DROPOUT = {given.DROPOUT}: must be a fraction, 0 or more and less than 1"
-    if given.STANDARDIZE and not cfg.VTN.BACKBONE.FROZEN and backbone_name(cfg) != "precomputed":
+    if cfg.VTN.INPUT.STANDARDIZE and not cfg.VTN.BACKBONE.FROZEN and backbone_name(cfg) != "precomputed":
         yield (
             "VTN.INPUT.STANDARDIZE = True: must be False unless VTN.BACKBONE.FROZEN is True, since the "
             "statistics of features change while the backbone learns"
         )
-    if head.POOLING not in HEAD_POOLINGS:
-        yield f"VTN.HEAD.POOLING = {head.POOLING!r}: must be one of {', '.join(HEAD_POOLINGS)}"
     off: dict[str, Any] = {"INPUT.DIFFERENCES": False, "HEAD.POOLING": "cls", "HEAD.SKIP": False}
     if cfg.MODEL.MODEL_NAME == "AttentiveProbe":
         off |= {"INPUT.STANDARDIZE": False, "INPUT.DROPOUT": 0.0}
@@ -52,3 +98,34 @@ def _check_input_and_pooling(cfg: CfgNode) -> Iterator[str]:
                 f"VTN.{key} = {cfg.VTN[section][name]!r}: must be {value!r} for "
                 f"{cfg.MODEL.MODEL_NAME}, which has no such part; use MODEL.MODEL_NAME VTN"
             )
+
+
+def _check_encoder(encoder: CfgNode) -> Iterator[str]:
+    """Yields the problems of ``VTN.LONGFORMER``."""
+    yield from _check_heads("VTN.LONGFORMER", encoder, "NUM_ATTENTION_HEADS")
+    windows, layers = encoder.ATTENTION_WINDOW, encoder.NUM_HIDDEN_LAYERS
+    key = f"VTN.LONGFORMER.ATTENTION_WINDOW = {windows}"
+    if any(window < 2 or window % 2 for window in windows):
+        yield f"{key}: must be even numbers from 2 on, since a window has two equal sides"
+    if len(windows) not in (1, layers):
+        yield (
+            f"{key}: must be one window for all layers, or one per layer; "
+            f"VTN.LONGFORMER.NUM_HIDDEN_LAYERS is {layers}"
+        )
+
+
+def _check_heads(section: str, node: CfgNode, heads_key: str) -> Iterator[str]:
+    """Yields the problems of a width with the number of attention heads, and with sinusoidal positions."""
+    width, heads = node.HIDDEN_DIM, node[heads_key]
+    # Width 0 of the probe stands for the width of the features, which only the built backbone knows.
+    if width >= 1 and heads >= 1 and width % heads:
+        nearest = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))
+        yield (
+            f"{section}.{heads_key} = {heads}: must divide {section}.HIDDEN_DIM = {width}; use for instance "
+            f"{nearest}"
+        )
+    if node.POSITION == "sinusoidal" and width % 2:
+        yield (
+            f"{section}.HIDDEN_DIM = {width}: must be even, since sinusoidal positions are pairs of sine and "
+            f"cosine; use an even width, or another {section}.POSITION"
+        )

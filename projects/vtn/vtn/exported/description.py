@@ -109,25 +109,23 @@ class Description:
         return cls(**values)
 
 
-def _is_tuple_of(kinds: type | tuple[type, ...], *lengths: int) -> Callable[[Any], bool]:
-    def is_valid(value: Any) -> bool:
-        has_length = not lengths or (isinstance(value, tuple) and len(value) in lengths)
-        return isinstance(value, tuple) and has_length and all(isinstance(item, kinds) for item in value)
-
-    return is_valid
-
-
-def _is_sizes(*lengths: int) -> Callable[[Any], bool]:
-    is_tuple = _is_tuple_of(int, *lengths)
-    return lambda value: is_tuple(value) and all(map(_is_count, value))
-
-
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_tuple_of(is_item: Callable[[Any], bool], *lengths: int) -> Callable[[Any], bool]:
+    """Returns a check of tuples of such items, of one of the lengths or of any."""
+    return lambda value: (
+        isinstance(value, tuple) and (not lengths or len(value) in lengths) and all(map(is_item, value))
+    )
 
 
 # The values may come from a file of somebody else. Those of `evaluation` are checked where they are used.
@@ -136,16 +134,16 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "part": INPUTS.__contains__,
     "architecture": _is_text,
     "weights_digest": _is_text,
-    "class_names": _is_tuple_of(str),
+    "class_names": _is_tuple_of(_is_text),
     "num_classes": _is_count,
-    "frame_size": _is_sizes(2),
-    "frame_mean": _is_tuple_of((int, float), 3),
-    "frame_std": _is_tuple_of((int, float), 3),
+    "frame_size": _is_tuple_of(_is_count, 2),
+    "frame_mean": _is_tuple_of(_is_number, 3),
+    "frame_std": _is_tuple_of(_is_number, 3),
     "channels": ("RGB", "BGR").__contains__,
-    "feature_shape": _is_sizes(1, 2),
-    "position_rate": lambda value: value is None or (isinstance(value, int | float) and value > 0),
+    "feature_shape": _is_tuple_of(_is_count, 1, 2),
+    "position_rate": lambda value: value is None or (_is_number(value) and value > 0),
     "position_unit": _is_text,
-    "frames_per_second": lambda value: isinstance(value, int | float) and value > 0,
+    "frames_per_second": lambda value: _is_number(value) and value > 0,
     "score_activation": _is_text,
     "evaluation": lambda value: isinstance(value, dict),
 }

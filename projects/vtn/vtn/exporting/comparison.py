@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vtn.exported.programs import Program
-from vtn.exporting.parts import Inputs, Part
+from vtn.exporting.parts import Part
 
 TOLERANCE = 1e-4
 """Largest accepted difference of scores, and of features as a fraction of the largest feature."""
@@ -75,8 +75,7 @@ def compare(part: Part, program: Program, lengths: Sequence[int]) -> list[Parity
         clips = 2 if length <= 16 or not part.takes_frames else 1
         difference = None
         if _fits(part, clips * length):
-            inputs = part.make_inputs(clips, length)
-            difference = _difference(part, program, inputs)
+            difference = _difference(part, program, part.make_inputs(clips, length))
         rows.append(Parity(part.name, length, clips, difference))
     return rows
 
@@ -86,15 +85,14 @@ def longest_that_fits(part: Part, lengths: Sequence[int]) -> int:
     return max((length for length in lengths if length <= 250 and _fits(part, length)), default=1)
 
 
-def measure(part: Part, programs: dict[str, Program], num_frames: int) -> list[Speed]:
+def measure(part: Part, programs: Mapping[str, Program], num_frames: int) -> list[Speed]:
     """Returns the times of files beside the model's.
 
     Args:
         programs: name of the file -> its graph.
         num_frames: of the one clip.
     """
-    tensors = tuple(part.make_inputs(1, num_frames).tensors.values())
-
+    tensors = part.make_inputs(1, num_frames)
     with torch.no_grad():
         eager = _fastest(part.module, tensors)
     return [Speed(name, num_frames, eager, _fastest(program, tensors)) for name, program in programs.items()]
@@ -116,9 +114,8 @@ def _fastest(run: Callable[..., object], inputs: tuple[Tensor, ...]) -> float:
 
 
 @torch.no_grad()
-def _difference(part: Part, program: Program, inputs: Inputs) -> float:
-    tensors = tuple(inputs.tensors.values())
-    expected, found = part.module(*tensors), program(*tensors)
+def _difference(part: Part, program: Program, inputs: tuple[Tensor, ...]) -> float:
+    expected, found = part.module(*inputs), program(*inputs)
     difference = (found - expected).abs().max()
     # Features have any scale, scores that of the activation.
     scale = expected.abs().max().clamp(min=1e-12) if part.output == "features" else 1.0

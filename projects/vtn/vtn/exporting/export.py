@@ -18,7 +18,7 @@ from slowfast.progress import Progress
 from vtn.exported.description import BACKBONE, ENCODER, MODEL
 from vtn.exported.files import INT8
 from vtn.exported.model import load_exported
-from vtn.exported.programs import ONNX, TORCH_EXPORT, Program, open_program
+from vtn.exported.programs import ONNX, TORCH_EXPORT, open_program
 from vtn.exporting.accuracy import Accuracy, LabelledVideo, measure_accuracies, read_labelled_videos
 from vtn.exporting.comparison import LENGTHS, TOLERANCE, Parity, Speed, compare, longest_that_fits, measure
 from vtn.exporting.parts import Part, build_parts
@@ -87,10 +87,11 @@ class ExportRequest:
         """The folder of the files."""
         return Path(self.output) if self.parts else Path(self.output).parent
 
-    def file_name(self, part: str, *, int8: bool = False) -> str:
-        """Returns the name of the file of a part."""
+    def file_names(self, part: str) -> dict[str, str]:
+        """Returns precision -> name of the file of a part; the file in float32 comes first."""
         stem = part if self.parts else Path(self.output).stem
-        return f"{stem}{INT8 if int8 else ''}{self.suffix}"
+        marks = {"float32": "", "int8": INT8} if self.int8 else {"float32": ""}
+        return {precision: f"{stem}{mark}{self.suffix}" for precision, mark in marks.items()}
 
 
 def export_model(
@@ -112,7 +113,13 @@ def export_model(
     """
     if request.format == "onnx":
         require_packages("onnx", "onnxscript", "onnxruntime")
-    videos = _read_split(request, model)
+    videos = (
+        read_labelled_videos(
+            request.test_split, model.num_classes, separator=request.separator, prefix=request.prefix
+        )
+        if request.test_split
+        else []
+    )
     parts = build_parts(model.to("cpu"), request.parts or (MODEL,), source=source)
     steps = len(parts) * (3 + request.int8)
     with (
@@ -128,7 +135,8 @@ def export_model(
             files += _write(part, request, folder, progress)
         model.prepare_inference()  # the model as it is used, for the comparison
         for part in parts:
-            programs = _open_programs(part, request, folder)
+            names = request.file_names(part.name).values()
+            programs = {name: open_program(folder / name, trust_code=True) for name in names}
             parity += compare(part, next(iter(programs.values())), request.lengths)
             _check_parity(parity)
             progress.update()
@@ -154,40 +162,24 @@ def _present(folder: Path) -> Iterator[None]:
         raise
 
 
-def _read_split(request: ExportRequest, model: Any) -> list[LabelledVideo]:
-    if not request.test_split:
-        return []
-    return read_labelled_videos(
-        request.test_split, model.num_classes, separator=request.separator, prefix=request.prefix
-    )
-
-
 def _write(part: Part, request: ExportRequest, folder: Path, progress: Progress) -> list[ExportedFile]:
     """Traces a part and writes its files to a folder."""
     graph = trace(part)
-    path = folder / request.file_name(part.name)
+    names = request.file_names(part.name)
+    path = folder / names["float32"]
     if request.format == "onnx":
         write_onnx(graph, part, path)
     else:
         write_torch_export(graph, part, path)
     progress.update()
-    final = str(request.folder / path.name)
-    files = [ExportedFile(final, part.name, _num_bytes(path))]
+    files = [ExportedFile(str(request.folder / path.name), part.name, _num_bytes(path))]
     if request.int8:
-        quantized = folder / request.file_name(part.name, int8=True)
+        quantized = folder / names["int8"]
         count = write_int8(path, quantized, part)
         final = str(request.folder / quantized.name)
         files.append(ExportedFile(final, part.name, _num_bytes(quantized), "int8", count))
         progress.update()
     return files
-
-
-def _open_programs(part: Part, request: ExportRequest, folder: Path) -> dict[str, Program]:
-    """Returns file name -> graph; the file in float32 comes first."""
-    names = [request.file_name(part.name)]
-    if request.int8:
-        names.append(request.file_name(part.name, int8=True))
-    return {name: open_program(folder / name, trust_code=True) for name in names}
 
 
 def _check_parity(rows: Sequence[Parity]) -> None:
@@ -208,14 +200,10 @@ def _measure_accuracy(
 ) -> list[Accuracy]:
     if not videos:
         return []
-    part = request.parts[0] if request.parts else MODEL
-    names = {request.format: request.file_name(part)}
-    if request.int8:
-        names["int8"] = request.file_name(part, int8=True)
     predictors = {"eager": Predictor(model, device="cpu")}
-    predictors |= {
-        name: Predictor(load_exported(folder / file, trust_code=True)) for name, file in names.items()
-    }
+    for precision, file in request.file_names(request.parts[0] if request.parts else MODEL).items():
+        name = request.format if precision == "float32" else precision
+        predictors[name] = Predictor(load_exported(folder / file, trust_code=True))
     return measure_accuracies(predictors, videos, show_progress=show_progress)
 
 

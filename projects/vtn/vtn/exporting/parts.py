@@ -15,7 +15,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.export import Dim
 
-from slowfast.errors import InputError, ModelError
+from slowfast.errors import ModelError
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY, ScoreActivation
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.evaluation import build_evaluation_config
@@ -34,37 +34,16 @@ class _BackbonePart(nn.Module):
         return self.model.encode_frames(frames)
 
 
-class _EncoderPart(nn.Module):
-    def __init__(self, model: FrameModel, activation: ScoreActivation) -> None:
+class _ScoringPart(nn.Module):
+    def __init__(self, model: FrameModel, activation: ScoreActivation, *, takes_frames: bool) -> None:
         super().__init__()
         self.model = model
         self.activation = activation
+        self._takes_frames = takes_frames
 
-    def forward(self, features: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        return self.activation(self.model.classify(features, positions, mask))
-
-
-class _WholePart(nn.Module):
-    def __init__(self, model: FrameModel, activation: ScoreActivation) -> None:
-        super().__init__()
-        self.model = model
-        self.activation = activation
-
-    def forward(self, frames: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        return self.activation(self.model(frames, positions, mask))
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Inputs of a graph by name, in their order.
-
-    Attributes:
-        tensors: name -> tensor.
-        num_frames: T.
-    """
-
-    tensors: Mapping[str, Tensor]
-    num_frames: int
+    def forward(self, values: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        classify = self.model if self._takes_frames else self.model.classify
+        return self.activation(classify(values, positions, mask))
 
 
 @dataclass(frozen=True)
@@ -103,8 +82,8 @@ class Part:
             return (images,)
         return (images if self.name == MODEL else features, features, features)
 
-    def make_inputs(self, num_clips: int = _CLIPS, num_frames: int = _FRAMES) -> Inputs:
-        """Returns random inputs, the same for the same numbers.
+    def make_inputs(self, num_clips: int = _CLIPS, num_frames: int = _FRAMES) -> tuple[Tensor, ...]:
+        """Returns random inputs in the order of the graph's, the same for the same numbers.
 
         Positions have gaps. In the last clip the last third of the frames is not real.
         """
@@ -117,12 +96,11 @@ class Part:
         )
         values = torch.randn(shape, generator=generator)
         if self.name == BACKBONE:
-            return Inputs({"frames": values}, T)
+            return (values,)
         positions = torch.arange(T).repeat(B, 1) * 3 + (torch.arange(T) > T // 2)
         mask = torch.ones(B, T, dtype=torch.bool)
         mask[-1, T - T // 3 :] = False
-        first = "frames" if self.takes_frames else "features"
-        return Inputs({first: values, "positions": positions, "mask": mask}, T)
+        return values, positions, mask
 
 
 def build_parts(model: Any, names: tuple[str, ...], *, source: str) -> list[Part]:
@@ -138,11 +116,6 @@ def build_parts(model: Any, names: tuple[str, ...], *, source: str) -> list[Part
         ModelError: for parts that a model does not have.
         ConfigError: for an evaluation that is not valid.
     """
-    if not model.evaluation:
-        raise InputError(
-            f"{source}: does not come with the sampling of its frames; give the configuration that it was "
-            "trained with: --cfg NAME_OR_FILE (in Python: set model.evaluation)"
-        )
     cfg = build_evaluation_config(model.evaluation, model, source=source)
     model.eval()
     if any(name != ENCODER for name in names):
@@ -150,8 +123,8 @@ def build_parts(model: Any, names: tuple[str, ...], *, source: str) -> list[Part
     activation = SCORE_ACTIVATION_REGISTRY.get(cfg.MODEL.HEAD_ACT)
     modules: Mapping[str, nn.Module] = {
         BACKBONE: _BackbonePart(model),
-        ENCODER: _EncoderPart(model, activation),
-        MODEL: _WholePart(model, activation),
+        ENCODER: _ScoringPart(model, activation, takes_frames=False),
+        MODEL: _ScoringPart(model, activation, takes_frames=True),
     }
     digest = weights_hash(model)
     return [Part(_build_description(model, cfg, name, digest), modules[name].eval()) for name in names]

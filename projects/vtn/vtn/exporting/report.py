@@ -64,8 +64,8 @@ class ExportReport:
         lines.append(f"\ntime of one clip, {counted(self.threads, 'thread')}")
         for speed in self.speed:
             lines.append(
-                f"  {speed.file}, {_frames(speed.frames)}: {speed.file_seconds * 1000:.1f} ms, eager "
-                f"{speed.eager_seconds * 1000:.1f} ms: {speed.factor:.2f} times as fast"
+                f"  {speed.file}, {counted(speed.frames, 'frame')}: {speed.file_seconds * 1000:.1f} ms, "
+                f"eager {speed.eager_seconds * 1000:.1f} ms: {speed.factor:.2f} times as fast"
             )
         if self.accuracy:
             lines.append("\naccuracy on the test split")
@@ -98,8 +98,4 @@ class ExportReport:
 
 def _describe_parity(row: Parity) -> str:
     found = "not compared (memory)" if row.difference is None else f"{row.difference:.1e}"
-    return f"{_frames(row.frames)} {found}"
-
-
-def _frames(count: int) -> str:
-    return "1 frame" if count == 1 else f"{count} frames"
+    return f"{counted(row.frames, 'frame')} {found}"

@@ -31,7 +31,7 @@ def trace(part: Part) -> ExportedProgram:
     Raises:
         ModelError: for a network that ``torch.export`` cannot trace.
     """
-    inputs = tuple(part.make_inputs().tensors.values())
+    inputs = part.make_inputs()
     try:
         with torch.no_grad(), _quiet():
             return torch.export.export(part.module, inputs, dynamic_shapes=part.dynamic_shapes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slowfast.datasets.clip import Normalization
 from slowfast.datasets.views.sampling import whole_video
 from slowfast.errors import DecodeError
 from slowfast.extraction.video import VideoRows, append_features
@@ -49,35 +50,13 @@ class FrameView:
 
     Attributes:
         fps: frames per second, evenly spaced; of a video with a lower frame rate all frames are used.
-        short_side: pixels to which the short side is scaled.
-        crop_size: pixels of the square that is cut out, by default from the middle.
-        mean, std: normalisation per channel, of pixels scaled to 0 … 1.
-        interpolation: ``bilinear`` or ``bicubic``, for the scaling.
-        picture_multiple: 0: the square; above 0: the whole picture, its sides multiples of so many pixels.
-        crop, num_crops: number of the square among ``num_crops`` that are placed evenly along the long side.
+        variant: scaling and crop of the frames, by default the middle crop.
+        normalization: of the frames.
     """
 
     fps: float
-    short_side: int
-    crop_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str = "bilinear"
-    picture_multiple: int = 0
-    crop: int = 0
-    num_crops: int = 1
-
-    @property
-    def variant(self) -> Variant:
-        """Scaling and crop of the frames."""
-        return Variant(
-            self.short_side,
-            self.crop_size,
-            self.crop,
-            self.num_crops,
-            interpolation=self.interpolation,
-            picture_multiple=self.picture_multiple,
-        )
+    variant: Variant
+    normalization: Normalization
 
     def frames(self, times: FrameTimes) -> NDArray[np.int64]:
         """Returns the frames (T,) int64 of a video with these times, ascending."""
@@ -85,14 +64,17 @@ class FrameView:
 
     def crops(self, count: int) -> list[FrameView]:
         """Returns the view in each of ``count`` crops; of one, the view itself."""
-        return [replace(self, crop=crop, num_crops=count) for crop in range(count)] if count > 1 else [self]
+        if count == 1:
+            return [self]
+        variants = [replace(self.variant, crop=crop, num_crops=count) for crop in range(count)]
+        return [replace(self, variant=variant) for variant in variants]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values that identify the view; those of pictures and crops only where it has them."""
-        content = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-        if not self.picture_multiple:
-            del content["picture_multiple"]
-        if self.num_crops == 1:
+        normalization = {name: list(values) for name, values in self.normalization._asdict().items()}
+        content = {"fps": self.fps, **self.variant.as_dict(), **normalization}
+        del content["flip"]
+        if self.variant.num_crops == 1:
             del content["crop"], content["num_crops"]
         return content
 
@@ -105,18 +87,18 @@ def build_frame_view(cfg: CfgNode, model: FrameModel, fps: float | None = None) 
         model: the model.
         fps: frames per second; None: ``DATA.TARGET_FPS / DATA.SAMPLING_RATE``, as in training.
     """
-    mean, std = frame_normalization(cfg, model)
     whole = cfg.DATA.TEST_WHOLE_PICTURE
     # As the test of full videos scales them: several crops come from smaller frames than one crop does.
     fills_crop = whole or (cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_SPATIAL_CROPS > 1)
     return FrameView(
-        fps=fps or cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE,
-        short_side=cfg.DATA.TEST_CROP_SIZE if fills_crop else min(cfg.DATA.TRAIN_JITTER_SCALES),
-        crop_size=cfg.DATA.TEST_CROP_SIZE,
-        mean=mean,
-        std=std,
-        interpolation=cfg.DATA.INTERPOLATION,
-        picture_multiple=cfg.DATA.TEST_PICTURE_MULTIPLE if whole else 0,
+        fps or cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE,
+        Variant(
+            cfg.DATA.TEST_CROP_SIZE if fills_crop else min(cfg.DATA.TRAIN_JITTER_SCALES),
+            cfg.DATA.TEST_CROP_SIZE,
+            interpolation=cfg.DATA.INTERPOLATION,
+            picture_multiple=cfg.DATA.TEST_PICTURE_MULTIPLE if whole else 0,
+        ),
+        frame_normalization(cfg, model),
     )
 
 
@@ -177,7 +159,7 @@ def decoding_threads() -> int:
 def build_encoder(model: FrameModel, view: FrameView, channels: str = "RGB") -> FrameEncoder:
     """Returns the encoder of the RGB frames of a view; ``channels`` is the order that the model takes."""
     return FrameEncoder(
-        model, view.mean, view.std, device_of(model), channels=channels, chunk_frames=model.chunk_frames
+        model, view.normalization, device_of(model), channels=channels, chunk_frames=model.chunk_frames
     )
 
 

@@ -220,18 +220,17 @@ class Prediction:
         content = {**self.to_dict(top), "classes": list(self.class_names)}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
-    def spans(self) -> Iterator[tuple[float, float, np.ndarray]]:
-        """Yields (start, end, scores (K,)) of the whole video, then of its windows; seconds."""
-        yield 0.0, self.seconds, self.scores
-        yield from self._windows()
+    def rows(self) -> Iterator[list[str]]:
+        """Yields start and end in seconds and K scores as text: of the whole video, then of its windows."""
+        for start, end, scores in ((0.0, self.seconds, self.scores), *self._windows()):
+            yield [f"{start:.3f}", f"{end:.3f}", *(f"{score:.6g}" for score in scores)]
 
     def to_csv(self) -> str:
         """Returns a line for the whole video and one per window: start and end in seconds, K scores."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["start", "end", *self.class_names])
-        for start, end, scores in self.spans():
-            writer.writerow([f"{start:.3f}", f"{end:.3f}", *(f"{score:.6g}" for score in scores)])
+        writer.writerows(self.rows())
         return table.getvalue()
 
     def write(self, path: str | Path, top: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slowfast.datasets.clip import Normalization
 from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.errors import InputError
 from slowfast.models.frame_encoder import FrameEncoder, as_tensor
@@ -39,7 +40,6 @@ class VideoStream:
             for ``scores(last=keep_seconds)``; older features are dropped, so that memory is bounded. None:
             all frames are kept (M · F numbers per frame).
         head_act: the score activation: softmax, sigmoid, none.
-        mean, std: normalisation of the frames, per channel; None: the model's own.
 
     Raises:
         InputError: for a ``keep_seconds`` that is not above 0.
@@ -63,23 +63,15 @@ class VideoStream:
         *,
         keep_seconds: float | None = None,
         head_act: str = "softmax",
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
     ) -> None:
         if keep_seconds is not None and not keep_seconds > 0:  # NaN is not, either
             raise InputError(f"keep_seconds = {keep_seconds}: must be above 0, or None to keep all frames")
         self.model = model
         self.keep_seconds = keep_seconds
         self.head_act = head_act
-        self._maker = RowMaker(
-            FrameEncoder(
-                model,
-                tuple(mean or model.frame_mean),
-                tuple(std or model.frame_std),
-                device_of(model),
-                chunk_frames=model.chunk_frames,
-            )
-        )
+        normalization = Normalization(tuple(model.frame_mean), tuple(model.frame_std))
+        encoder = FrameEncoder(model, normalization, device_of(model), chunk_frames=model.chunk_frames)
+        self._maker = RowMaker(encoder)
         # One queue per field of StreamRows.
         self._queues = tuple(RowQueue() for _ in range(5))
         self._preview: StreamRows | None = None

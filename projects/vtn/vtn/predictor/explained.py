@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+import os
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fvcore.common.config import CfgNode
 
 from slowfast.errors import InputError
 from slowfast.interrupt import Interrupt
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
-from vtn.inference.feature_pass import CropFeatures, FeaturePass
 from vtn.inference.windows import score_video
-from vtn.predictor.scoring import FAILURES, ViewScorer, merge_views
+from vtn.predictor.prepared import PreparedModel
+from vtn.predictor.reading.feature_pass import CropFeatures
+from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.texts import describe_failure
-from vtn.predictor.videos import FileSource, Video, VideoSource, as_source
-from vtn.predictor.views import ViewPlan
+from vtn.predictor.videos import FileSource, MissingSource, Video, VideoSource, as_source
 
 if TYPE_CHECKING:
     from vtn.explaining.explanation import Explanation
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
 
 
 class ExplainsVideos:
-    """The base of :class:`vtn.Predictor` that explains what the other methods predict."""
+    """The base of :class:`vtn.Predictor` that explains what the other methods predict.
 
-    model: Any
-    class_names: Sequence[str]
-    _cfg: CfgNode
-    _plan: ViewPlan
-    _features: FeaturePass
-    _scorer: ViewScorer
-    _source: Callable[[Video | VideoSource], VideoSource]
+    Args:
+        prepared: the model with all that turns videos into its scores.
+    """
+
+    def __init__(self, prepared: PreparedModel) -> None:
+        self.model, self.class_names = prepared.model, prepared.class_names
+        self._cfg, self._plan = prepared.cfg, prepared.plan
+        self._features, self._scorer = prepared.features, prepared.scorer
 
     @property
     def score_activation(self) -> str:
@@ -88,7 +89,7 @@ class ExplainsVideos:
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
-        with self._features.read_crops(source.name, source.open, **shown) as (opened, features):
+        with self._features.read_crops(source, **shown) as (opened, features):
             uri = playable_video(path) if path else ""
             merged = None
             if len(features.crops) > 1:
@@ -121,7 +122,7 @@ class ExplainsVideos:
 
         self.check_overview()
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
-        with self._features.read_crops(source.name, source.open) as (opened, features):
+        with self._features.read_crops(source) as (opened, features):
             return survey_video(
                 opened,
                 features.middle,
@@ -156,10 +157,18 @@ class ExplainsVideos:
         self._check_can_explain()
         for source in map(self._source, videos):
             try:
-                with self._features.read(source.name, source.open, of_test=True) as (_, features):
+                with self._features.read(source, of_test=True) as (_, features):
                     yield measure_row(self.model, features, name=source.name, head_act=self._scorer.head_act)
             except FAILURES as error:
                 yield FaithfulnessRow.failed(source.name, describe_failure(error, source.name))
+
+    def _source(self, video: Video | VideoSource) -> VideoSource:
+        """Returns the source of one of many videos, which raises the error where it is not a video."""
+        try:
+            return as_source(video, fps=self._cfg.DATA.TARGET_FPS)
+        except InputError as error:
+            name = os.fspath(video) if isinstance(video, str | os.PathLike) else f"<{type(video).__name__}>"
+            return MissingSource(name, describe_failure(error, name))
 
     def _merged_scores(self, features: CropFeatures) -> np.ndarray:
         """Returns the scores (K,) of a video from the features of its crops, as the test merges them."""

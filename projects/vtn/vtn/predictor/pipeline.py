@@ -22,26 +22,15 @@ class ScoredVideo:
 
     Attributes:
         source: the video.
-        read: its views; None: it cannot be read.
-        error: the reason why it cannot be read.
+        found: its views, or the reason why it cannot be read.
         scores: of the views so far.
+        num_taken: views that have been through a batch.
     """
 
     source: VideoSource
-    read: ReadVideo | None = None
-    error: Exception | None = None
+    found: ReadVideo | Exception
     scores: list[ViewScores] = field(default_factory=list)
-    _num_taken: int = 0
-
-    @property
-    def failure(self) -> Exception | None:
-        """The first reason why the video has no scores; None: it has scores."""
-        return self.error or next((one for one in self.scores if isinstance(one, Exception)), None)
-
-    def count_view(self, num_views: int) -> bool:
-        """Counts a view that has been through a batch; returns whether it was the last one."""
-        self._num_taken += 1
-        return self._num_taken == num_views
+    num_taken: int = 0
 
 
 @dataclass
@@ -89,17 +78,13 @@ class Pipeline:
         batch = _Batch(self.batch_size)
         with closing(readings):
             for source, found in readings:
-                yield from self._add(batch, ScoredVideo(source), found)
+                yield from self._add(batch, ScoredVideo(source, found))
             yield from self._score(batch)
 
-    def _add(self, batch: _Batch, video: ScoredVideo, found: ReadVideo | Exception) -> Iterator[ScoredVideo]:
+    def _add(self, batch: _Batch, video: ScoredVideo) -> Iterator[ScoredVideo]:
         """Adds the views of a video; yields the videos that become complete."""
-        if isinstance(found, Exception):
-            video.error = found
-        else:
-            video.read = found
         for view in range(self.plan.num_views):
-            clip = None if video.read is None else video.read.clips[view]
+            clip = None if isinstance(video.found, Exception) else video.found.clips[view]
             if not batch.has_room_for(clip):
                 yield from self._score(batch)
             batch.slots.append((video, clip))
@@ -114,7 +99,8 @@ class Pipeline:
         for video, clip in slots:
             if clip is not None:
                 video.scores.append(next(results))
-            if video.count_view(self.plan.num_views):
+            video.num_taken += 1
+            if video.num_taken == self.plan.num_views:
                 yield video
 
 

@@ -5,8 +5,6 @@ T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -34,7 +32,7 @@ from vtn.predictor.reading.reader import read_in_threads
 from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.texts import describe_failure, failure_reason
-from vtn.predictor.videos import MissingSource, Video, VideoSource, as_source
+from vtn.predictor.videos import Video, VideoSource, as_source
 
 Windows: TypeAlias = tuple[float, float] | None
 """Length of windows and from one start to the next, in seconds; None: no windows."""
@@ -113,11 +111,7 @@ class Predictor(ExplainsVideos):
         elif config:
             adopt_config(model, config)
         name = str(source) if isinstance(source, str | Path) else type(model).__name__
-        prepared = prepare_model(model, name, device=device, precision=precision, views=views, fps=fps)
-        self.model: Any = prepared.model
-        self.class_names = prepared.class_names
-        self._cfg, self._plan = prepared.cfg, prepared.plan
-        self._features, self._scorer = prepared.features, prepared.scorer
+        super().__init__(prepare_model(model, name, device=device, precision=precision, views=views, fps=fps))
         self._workers = workers or min(4, usable_cores())
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
 
@@ -146,7 +140,7 @@ class Predictor(ExplainsVideos):
         """
         windows = window_lengths(window_seconds, stride_seconds)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
-        (result,) = self._predict([source], windows, workers=1, threads=DECODING_THREADS)
+        ((_, result),) = self._predict([source], windows, workers=1, threads=DECODING_THREADS)
         if isinstance(result, Exception):
             raise result
         return result
@@ -183,16 +177,8 @@ class Predictor(ExplainsVideos):
         if time_limit is not None:
             videos = check_isolated([*videos], time_limit)
         sources = (self._source(video) for video in videos)
-        names: deque[str] = deque()
-
-        def named() -> Iterator[VideoSource]:
-            for source in sources:
-                names.append(source.name)
-                yield source
-
-        results = self._predict(named(), windows, workers=self._workers, threads=1, time_limit=time_limit)
-        for result in results:
-            name = names.popleft()
+        results = self._predict(sources, windows, workers=self._workers, threads=1, time_limit=time_limit)
+        for name, result in results:
             if isinstance(result, Exception):
                 problem = describe_failure(result, name)
                 yield Prediction.failed(name, self.class_names, problem, failure_reason(result))
@@ -225,13 +211,7 @@ class Predictor(ExplainsVideos):
             )
         view = self._features.view
         frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
-        stream = VideoStream(
-            self.model,
-            keep_seconds=last_seconds,
-            head_act=self._scorer.head_act,
-            mean=view.mean,
-            std=view.std,
-        )
+        stream = VideoStream(self.model, keep_seconds=last_seconds, head_act=self._scorer.head_act)
         with closing(stream.follow(self._plan.in_channel_order(frames))) as updates:
             while True:
                 with self._scorer.encoder.precision.autocast():
@@ -243,13 +223,6 @@ class Predictor(ExplainsVideos):
                     video, now, len(stream), self.class_names, scores, views=self._plan.middle_crop
                 )
 
-    def _source(self, video: Video | VideoSource) -> VideoSource:
-        try:
-            return as_source(video, fps=self._cfg.DATA.TARGET_FPS)
-        except InputError as error:
-            name = os.fspath(video) if isinstance(video, str | os.PathLike) else f"<{type(video).__name__}>"
-            return MissingSource(name, describe_failure(error, name))
-
     def _predict(
         self,
         sources: Iterable[VideoSource],
@@ -258,37 +231,37 @@ class Predictor(ExplainsVideos):
         workers: int,
         threads: int,
         time_limit: float | None = None,
-    ) -> Iterator[Prediction | Exception]:
+    ) -> Iterator[tuple[str, Prediction | Exception]]:
+        """Yields the name of each video in order, with its prediction or the reason why it has none."""
         if time_limit is not None:
             sources = isolated = [IsolatedSource(source, time_limit) for source in sources]
         if windows is not None:
-            return (self._predict_windows(source, windows) for source in sources)
+            return ((source.name, self._predict_windows(source, windows)) for source in sources)
         if time_limit is not None:
             readings = read_in_processes(self._plan, isolated, workers=workers, time_limit=time_limit)
         else:
             readings = read_in_threads(self._plan, sources, workers=workers, threads=threads)
-        return (self._result(video) for video in self._pipeline.run(readings))
+        return ((video.source.name, self._result(video)) for video in self._pipeline.run(readings))
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:
         """Returns the prediction of a video from the scores of its views, or the reason why it has none."""
-        error = video.failure
+        read, scores = video.found, [one for one in video.scores if isinstance(one, np.ndarray)]
+        if not isinstance(read, Exception) and len(scores) == len(video.scores):
+            merged = merge_views(scores, self._cfg.DATA.ENSEMBLE_METHOD)
+            return Prediction(
+                *(video.source.name, read.seconds, read.num_frames, self.class_names, merged),
+                views=self._plan.scored_views,
+            )
+        error = next(one for one in (read, *video.scores) if isinstance(one, Exception))
         if isinstance(error, DecodeError) and error.reason == "corrupt" and self._plan.is_full_video:
             return self._predict_decodable(video.source)
-        if error is not None or video.read is None:
-            return error or InputError(f"{video.source.name}: was not read")
-        scores = [scores for scores in video.scores if isinstance(scores, np.ndarray)]
-        merged = merge_views(scores, self._cfg.DATA.ENSEMBLE_METHOD)
-        read = video.read
-        return Prediction(
-            *(video.source.name, read.seconds, read.num_frames, self.class_names, merged),
-            views=self._plan.scored_views,
-        )
+        return error
 
     def _predict_windows(self, source: VideoSource, windows: tuple[float, float]) -> Prediction | Exception:
         """Predicts a video and its windows from features of the middle crop, on the disk meanwhile."""
         head_act = self._scorer.head_act
         try:
-            with self._features.read(source.name, source.open, of_test=False) as (_, features):
+            with self._features.read(source, of_test=False) as (_, features):
                 scores = score_video(self.model, features, head_act=head_act)
                 timeline = score_windows(self.model, features, *windows, head_act=head_act)
                 given = source.name, self.class_names, scores
@@ -300,7 +273,7 @@ class Predictor(ExplainsVideos):
     def _predict_decodable(self, source: VideoSource) -> Prediction | Exception:
         """Predicts a video as its test would, without the frames that cannot be decoded."""
         try:
-            with self._features.read_crops(source.name, source.open) as (_, features):
+            with self._features.read_crops(source) as (_, features):
                 scores = self._merged_scores(features)
                 given = source.name, self.class_names, scores
                 return Prediction.of_features(features.middle, *given, views=self._plan.scored_views)

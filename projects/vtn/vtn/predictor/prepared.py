@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from slowfast.datasets.clip import Normalization
 from slowfast.distributed.device import choose_device
 from slowfast.errors import InputError, first_line
 from slowfast.models.frame_encoder import FrameEncoder
@@ -17,7 +18,7 @@ from vtn.arguments.evaluation import build_evaluation_config
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import build_frame_view
-from vtn.inference.feature_pass import FeaturePass
+from vtn.predictor.reading.feature_pass import FeaturePass
 from vtn.predictor.scoring import ViewScorer
 from vtn.predictor.texts import safe_names
 from vtn.predictor.views import ViewPlan, build_view_plan
@@ -63,27 +64,18 @@ def prepare_model(
     Raises:
         ConfigError, InputError: for a model without a usable evaluation, and unsuitable arguments.
     """
-    if not model.evaluation:
-        raise InputError(
-            f"{name}: does not come with the sampling of its frames; give the configuration that it was "
-            "trained with: --cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE, or set model.evaluation)"
-        )
     if isinstance(model, ExportedModel) and precision != "float32":
         raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
+    cfg = build_evaluation_config(model.evaluation, model, source=name)
     place = _move(model, device)
     model.eval()
     class_names = safe_names(model.class_names, model.num_classes)
-    cfg = build_evaluation_config(model.evaluation, model, source=name)
     plan = build_view_plan(cfg, model, views=views, fps=fps)
-    mean, std = tuple(model.frame_mean), tuple(model.frame_std)
-    encoder = FrameEncoder(model, mean, std, place, Precision(place.type, DTYPES[precision]))
+    normalization = Normalization(tuple(model.frame_mean), tuple(model.frame_std))
+    encoder = FrameEncoder(model, normalization, place, Precision(place.type, DTYPES[precision]))
     # Views come in the order of channels that the model takes, other frames in RGB.
-    features = FeaturePass(
-        replace(encoder, channels=plan.channels),
-        plan.frames,
-        build_frame_view(cfg, model, fps),
-        plan.num_crops,
-    )
+    view = build_frame_view(cfg, model, fps)
+    features = FeaturePass(replace(encoder, channels=plan.channels), plan, view)
     scorer = ViewScorer(model, encoder, cfg.MODEL.HEAD_ACT)
     return PreparedModel(model, class_names, cfg, plan, features, scorer)
 

@@ -71,7 +71,7 @@ class ViewScorer:
         encoder = self.encoder
         batch = collate(list(clips)).to(encoder.device)
         found = compute_logits(
-            self.model, batch, mean=encoder.mean, std=encoder.std, precision=encoder.precision
+            self.model, batch, normalization=encoder.normalization, precision=encoder.precision
         )
         scores: dict[int, ViewScores] = {**found.errors}
         scores.update(zip(found.rows, self._activated(found.logits), strict=True))

@@ -18,20 +18,19 @@ from pathlib import Path
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.weights import load_model_weights
+from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.config import load_config
 from slowfast.datasets.class_names import build_class_names
 from slowfast.distributed.device import choose_device, device_errors, use_device
-from slowfast.errors import ConfigError, InputError
+from slowfast.errors import InputError
 from slowfast.files import naming_file
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.build import build_model
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
-from slowfast.solver.ema import evaluates_average
 from slowfast.video.decoding import open_video
 from vtn.backbones.frames.trial import without_training
+from vtn.factory import choose_model_class
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import (
     FrameView,
@@ -48,6 +47,7 @@ from vtn.inference.windows import score_video, score_windows
 from vtn.predictor.scoring import ViewScorer, merge_views
 from vtn.predictor.videos import FileSource
 from vtn.predictor.views import ViewPlan, build_view_plan
+from vtn.publishing.checkpoint import build_trained_model
 
 logger = get_logger(__name__)
 
@@ -95,7 +95,10 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
         Interrupted: where a stop signal came; the features so far are on disk.
     """
     cfg = load_config(request.config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *request.overrides])
-    model, class_names = build_frame_model(cfg, request.checkpoint)
+    choose_model_class(cfg)
+    with without_training():
+        model = build_trained_model(cfg, read_checkpoint(request.checkpoint), request.checkpoint)
+    class_names = build_class_names(cfg, model.class_names)
     cfg = adopt_frame_format(cfg, model)
     clips = None
     if not (request.window or request.fps or cfg.TRAIN.EVAL_FULL_VIDEO):
@@ -175,7 +178,7 @@ class _VideoScorer:
         elif views.text:
             logger.info("the scores of %s are merged, as in the test", views.text)
         paths: dict[FrameView, Path] = {
-            crop: path if views.crops == 1 else path.with_stem(f"{path.stem}.crop{crop.crop}")
+            crop: path if views.crops == 1 else path.with_stem(f"{path.stem}.crop{crop.variant.crop}")
             for crop in self.view.crops(views.crops)
         }
         encoder = build_encoder(self.model, self.view, self.plan.channels)
@@ -239,24 +242,6 @@ class _VideoScorer:
         shown = os.fsencode(path.with_stem(path.stem + part)).decode("utf-8", "backslashreplace")
         logger.info("features of the frames are kept in %s", shown)
         return path
-
-
-def build_frame_model(cfg: CfgNode, checkpoint: str | Path) -> tuple[FrameModel, list[str]]:
-    """Returns the model of a configuration with the weights of a file, and K class names.
-
-    Raises:
-        ConfigError: where the model does not encode single frames.
-        CheckpointError: where the weights cannot be loaded.
-    """
-    with without_training():
-        model = build_model(cfg, fetch_weights=False)
-    if not isinstance(model, FrameModel):
-        raise ConfigError(
-            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must encode single frames; use VTN, FrameAverage "
-            "or AttentiveProbe"
-        )
-    stored_names = load_model_weights(model, checkpoint, averaged=evaluates_average(cfg))
-    return model, build_class_names(cfg, stored_names)
 
 
 def feature_path(video: str | Path, output_dir: str | Path) -> Path:

@@ -5,8 +5,7 @@ Everything that belongs to the weights travels with them: class names, normalisa
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from slowfast.config import load_config
 from slowfast.config.load import find_config
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
-from slowfast.models.build import build_model
-from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.models.frame_format import adopt_frame_format
 from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
@@ -28,8 +26,7 @@ from vtn.backbones.frames.trial import without_training
 from vtn.backbones.hub_access import hub_access
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
-from vtn.factory import HUB_NAME, find_model_class, load_checkpoint
-from vtn.folder.entries import NEEDED_ENTRIES
+from vtn.factory import HUB_NAME, find_model_class, read_published
 from vtn.folder.model_size import check_arguments
 from vtn.folder.untrusted import (
     NOTHING_TO_RUN,
@@ -39,6 +36,7 @@ from vtn.folder.untrusted import (
     read_config_text,
 )
 from vtn.hub import read_arguments
+from vtn.publishing.checkpoint import build_trained_model
 from vtn.publishing.zoo import find_published
 
 
@@ -119,10 +117,7 @@ def _load_folder(
     name: str | Path, config_path: Path, weights: Path, config: str | Path, backbone: str
 ) -> Any:
     """Loads a folder, or a model of the hub, by the class that its ``config.json`` names."""
-    content = _read_config_json(name, config_path)
-    model_class = find_model_class(content.get("architecture"), str(name))
-    if missing := [key for key in NEEDED_ENTRIES if key not in content]:
-        raise CheckpointError(f"{name}: {CONFIG_NAME} lacks {', '.join(missing)}; publish the model again")
+    content, model_class = read_published(name, config_path)
     if backbone:  # otherwise `from_pretrained` checks the model
         arguments = read_arguments(model_class.arguments_type, content, str(name))
         check_model(model_class, arguments, count_safetensors(weights), str(name), backbone)
@@ -131,17 +126,6 @@ def _load_folder(
     if config:
         adopt_config(model, config)
     return model
-
-
-def _read_config_json(name: str | Path, path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
-            "`vtn publish` wrote, or a checkpoint file"
-        ) from error
-    return content if isinstance(content, Mapping) else {}
 
 
 def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
@@ -159,26 +143,17 @@ def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
             "--cfg NAME_OR_FILE (in Python: config=NAME_OR_FILE)"
         )
     model_class = find_model_class(cfg.MODEL.MODEL_NAME, str(path))
-    averaged = evaluates_average(cfg)
-    stored = count_stored(weights_in(content, path, averaged=averaged))
+    stored = count_stored(weights_in(content, path, averaged=evaluates_average(cfg)))
     arguments = model_class.arguments_type.from_config(cfg).without_weights()
     if config:
         backbone = str(arguments.backbone.name)  # the user has chosen the configuration
     check_model(model_class, arguments, stored, str(path), backbone)
-    model: Any = build_model(cfg, fetch_weights=False)
-    model.frame_mean, model.frame_std = frame_normalization(cfg, model)
-    load_checkpoint(model, content, path, averaged=averaged)
-    model.evaluation = _build_evaluation(cfg, model)
-    return model.eval()
+    return build_trained_model(cfg, content, path).eval()
 
 
 def adopt_config(model: Any, config: str | Path) -> None:
     """Sets the sampling of frames in tests of a model to that of a configuration, by its name or path."""
-    model.evaluation = _build_evaluation(load_config(config, NOTHING_TO_RUN), model)
-
-
-def _build_evaluation(cfg: Any, model: Any) -> dict[str, Any]:
-    return build_evaluation(adopt_frame_format(cfg, model))
+    model.evaluation = build_evaluation(adopt_frame_format(load_config(config, NOTHING_TO_RUN), model))
 
 
 def check_model(

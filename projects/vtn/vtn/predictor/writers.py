@@ -72,9 +72,8 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Iterator[Write]:
         if prediction.error:
             writer.writerow([prediction.video, "", "", prediction.error, *("" for _ in class_names)])
             return
-        for start, end, scores in prediction.spans():
-            row = (f"{score:.6g}" for score in scores)
-            writer.writerow([prediction.video, f"{start:.3f}", f"{end:.3f}", "", *row])
+        for start, end, *scores in prediction.rows():
+            writer.writerow([prediction.video, start, end, "", *scores])
 
     yield write
 

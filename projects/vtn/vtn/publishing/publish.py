@@ -9,18 +9,28 @@ The optimiser's state and the progress of training are left out.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fvcore.common.config import CfgNode
+from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+
+from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.config import load_config
+from slowfast.config.defaults import project_sections
+from slowfast.config.values import flatten
+from slowfast.datasets.class_names import named_classes
 from slowfast.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from fvcore.common.config import CfgNode
+from slowfast.registry import import_user_modules
+from vtn.folder.model_class import find_registered_model
+from vtn.folder.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
+from vtn.hub import HubModel
+from vtn.publishing.checkpoint import build_trained_model, write_checkpoint
+from vtn.publishing.replacement import install, staging_folder, without_staging
 
 _HUB_NAME = re.compile(r"[\w-]+:[\w.-]+/[\w.-]+")
 
@@ -73,24 +83,20 @@ def publish(
             the configuration of the model names a path of this computer.
         ConfigError: where the configuration is wrong.
     """
-    from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
-
-    from slowfast.checkpoint.storage import read_checkpoint
-    from slowfast.registry import import_user_modules
-    from vtn.hub import HubModel
-    from vtn.publishing.replacement import install, staging_folder
-
     _check_file(checkpoint)
     content = read_checkpoint(checkpoint)
     import_user_modules(imports)
     cfg = _load_configuration(config, content, checkpoint, backbone)
-    model = _build_trained_model(cfg, content, checkpoint, class_names_path)
+    find_registered_model(cfg.MODEL.MODEL_NAME, str(checkpoint))
+    model = build_trained_model(cfg, content, checkpoint)
+    names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or model.class_names
+    model.class_names = names if len(names) == cfg.MODEL.NUM_CLASSES else ()
     place = Path(output, name or Path(checkpoint).stem)  # a name may contain folders
     folder = place if isinstance(model, HubModel) else None
     if folder and (folder / SAFETENSORS_SINGLE_FILE).resolve() == Path(checkpoint).resolve():
         raise CheckpointError(f"{checkpoint}: would be overwritten; give another name (--name) or folder")
     with _explained_write_errors(Path(output)), staging_folder(place.parent, place.name) as staged:
-        file, sha256 = _write_checkpoint(model, cfg.dump(), staged, place.name)
+        file, sha256 = write_checkpoint(model, cfg.dump(), staged, place.name)
         if folder:
             model.save_pretrained(staged / place.name)
         install(staged, place.name, kept=Path(checkpoint))
@@ -98,15 +104,12 @@ def publish(
 
 
 def _check_file(checkpoint: str | Path) -> None:
-    if not (folder := Path(checkpoint)).is_dir():
-        return
-    published = (
-        "is a folder that is already published" if (folder / "config.json").is_file() else "is a folder"
-    )
-    raise CheckpointError(
-        f"{checkpoint}: {published}; give a checkpoint (.pyth), or weights such as its model.safetensors and "
-        "their configuration (--cfg)"
-    )
+    if Path(checkpoint).is_dir():
+        published = " that is already published" if Path(checkpoint, CONFIG_NAME).is_file() else ""
+        raise CheckpointError(
+            f"{checkpoint}: is a folder{published}; give a checkpoint (.pyth), or weights such as its "
+            "model.safetensors and their configuration (--cfg)"
+        )
 
 
 def _load_configuration(
@@ -119,10 +122,6 @@ def _load_configuration(
     Raises:
         CheckpointError: without a configuration, and where one of these parts names a path.
     """
-    from slowfast.config import load_config
-    from slowfast.config.defaults import project_sections
-    from vtn.folder.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
-
     if config:
         source, text = str(config), load_config(config, NOTHING_TO_RUN).dump()
     elif isinstance(content.get("cfg"), str) and content["cfg"]:
@@ -141,8 +140,6 @@ def _load_configuration(
 
 def _check_paths(cfg: CfgNode, source: str, backbone: str) -> None:
     """Raises ``CheckpointError`` for a path in a configuration, except in ``backbone``, the user's choice."""
-    from slowfast.config.values import flatten
-
     for key, value in flatten(cfg).items():
         texts = value if isinstance(value, list | tuple) else [value]
         if not any(isinstance(text, str) and set(text) & set("/\\") for text in texts):
@@ -160,74 +157,6 @@ def _check_paths(cfg: CfgNode, source: str, backbone: str) -> None:
             )
 
 
-def _build_trained_model(
-    cfg: CfgNode, content: Mapping[str, Any], checkpoint: str | Path, class_names_path: str | Path
-) -> Any:
-    """Returns the model with its weights, and with all that is published beside them as its attributes.
-
-    Args:
-        content: of the file ``checkpoint``.
-        class_names_path: as for :func:`publish`.
-
-    Raises:
-        CheckpointError: for a model that is not registered, and for weights that do not fit it.
-    """
-    from slowfast.checkpoint.storage import class_names_in, weights_in
-    from slowfast.checkpoint.weights import load_weights
-    from slowfast.datasets.class_names import named_classes
-    from slowfast.models.build import build_model
-    from slowfast.models.frame_format import adopt_frame_format, frame_normalization
-    from slowfast.solver.ema import evaluates_average
-    from vtn.arguments.evaluation import build_evaluation
-    from vtn.folder.model_class import find_registered_model
-
-    find_registered_model(cfg.MODEL.MODEL_NAME, str(checkpoint))
-    model: Any = build_model(cfg, fetch_weights=False)
-    weights = weights_in(content, checkpoint, averaged=evaluates_average(cfg))
-    load_weights(model, weights, source=str(checkpoint))
-    names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or class_names_in(content, checkpoint)
-    model.class_names = names if len(names) == cfg.MODEL.NUM_CLASSES else ()
-    model.frame_mean, model.frame_std = frame_normalization(cfg, model)
-    model.evaluation = build_evaluation(adopt_frame_format(cfg, model))
-    return model
-
-
-def _write_checkpoint(model: Any, config: str, folder: Path, name: str) -> tuple[str, str]:
-    """Writes the ``.pyth`` file, whose name ends with its own hash; returns its name and SHA-256.
-
-    Args:
-        model: of :func:`_build_trained_model`.
-        config: YAML of the configuration.
-        folder: to write to.
-        name: of the publication.
-    """
-    import torch
-
-    from slowfast import __version__
-    from slowfast.models.weights_hash import weights_hash
-    from vtn.publishing.zoo import file_sha256
-
-    content = {
-        "model_state": model.state_dict(),
-        "cfg": config,
-        "class_names": list(model.class_names),
-        "normalization": {"mean": list(model.frame_mean), "std": list(model.frame_std)},
-        "weights_digest": weights_hash(model),
-        "version": __version__,
-    }
-    unnamed = folder / "unnamed.pyth"
-    # Given a path, torch would store the file's temporary name inside the archive, and the hash would depend
-    # on it.
-    with unnamed.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    sha256 = file_sha256(unnamed)
-    path = folder / f"{name}-{sha256[:8]}.pyth"
-    unnamed.rename(path)
-    return path.name, sha256
-
-
 @contextmanager
 def _explained_write_errors(output: Path) -> Iterator[None]:
     """Turns a write error of the system, or of torch, into one that names the file and a remedy.
@@ -235,8 +164,6 @@ def _explained_write_errors(output: Path) -> Iterator[None]:
     Raises:
         CheckpointError: in place of the error.
     """
-    from vtn.publishing.replacement import without_staging
-
     try:
         yield
     except CheckpointError as error:

@@ -16,12 +16,13 @@ from torch import nn
 from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
-from slowfast.datasets.clip import Clip, normalize
+from slowfast.datasets.clip import Clip, Normalization, normalize
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.engine.testing.order_report import compare_orders
 from slowfast.engine.testing.order_test import order_path
 from slowfast.files import write_text
+from slowfast.models.frame_format import frame_normalization
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, format_seconds, write_report
 from slowfast.visualization.run_log import read_run_log
@@ -170,7 +171,7 @@ def draw_filmstrips(run: Path, predictions: Predictions) -> Iterator[Filmstrip]:
             score=float(predictions.scores[row, guess]),
             image=image,
             seconds=seconds,
-            weights=attention_fractions(model, clip, mean=tuple(cfg.DATA.MEAN), std=tuple(cfg.DATA.STD)),
+            weights=attention_fractions(model, clip, frame_normalization(cfg, model)),
         )
 
 
@@ -184,17 +185,15 @@ def choose_videos(predictions: Predictions) -> list[int]:
 
 
 @torch.inference_mode()
-def attention_fractions(
-    model: nn.Module, clip: Clip, *, mean: tuple[float, ...], std: tuple[float, ...]
-) -> list[float]:
+def attention_fractions(model: nn.Module, clip: Clip, normalization: Normalization) -> list[float]:
     """Returns T fractions: the attention of [CLS] to each frame in the last layer, averaged over heads.
 
     Args:
         model: a model with ``encode_frames`` and ``frame_attention``.
         clip: T frames of one video.
-        mean, std: normalisation per channel, of pixels scaled to 0 to 1.
+        normalization: of the frames.
     """
-    frames = normalize(clip.frames[None], mean, std)
+    frames = normalize(clip.frames[None], *normalization)
     weights = model.frame_attention(model.encode_frames(frames), clip.positions[None])  # (L, 1, N, T)
     attention = weights[-1, 0].mean(dim=0)  # (T,)
     return (attention / attention.sum()).tolist()

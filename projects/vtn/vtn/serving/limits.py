@@ -63,11 +63,6 @@ def too_large(limits: Limits) -> Refusal:
     )
 
 
-def not_ready() -> Refusal:
-    """Returns the answer to a request before the model is loaded for the first time."""
-    return Refusal(503, "the model is being loaded", "try again in a few seconds")
-
-
 def stopping() -> Refusal:
     """Returns the answer to a request that the end of the server prevents."""
     return Refusal(503, "the server is stopping", "try again in a few seconds")
@@ -76,12 +71,3 @@ def stopping() -> Refusal:
 def too_busy(count: int, kind: str) -> Refusal:
     """Returns the answer to a request while as many are uploaded, or answered, as the limits allow."""
     return Refusal(429, f"{count} requests are being {kind} already", "try again in a few seconds")
-
-
-def too_slow(limits: Limits) -> Refusal:
-    """Returns the answer to a video that takes too long to decode and score."""
-    return Refusal(
-        504,
-        f"the video could not be decoded and scored within {limits.compute_seconds:g} seconds",
-        "send a shorter video or one of lower resolution, or raise --time-limit of the server",
-    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vtn.serving.form import drain, receive_video
-from vtn.serving.limits import Limits, Refusal, not_ready, stopping, too_busy, too_slow
+from vtn.serving.limits import Limits, Refusal, stopping, too_busy
 from vtn.serving.messages import UPLOAD_NAME, Failed, Job
 from vtn.serving.request_log import RequestRecord
 from vtn.serving.uploads import UploadFolder
@@ -84,7 +84,7 @@ class Service:
     def _count_upload(self) -> Iterator[None]:
         """Counts an upload; a video that has arrived is always computed."""
         if not self.pool.has_started:
-            raise not_ready()
+            raise Refusal(503, "the model is being loaded", "try again in a few seconds")
         if self.num_jobs >= self.limits.queue_length:
             raise too_busy(self.limits.queue_length, "answered")
         if self.num_uploads >= self.limits.num_uploads:
@@ -111,7 +111,11 @@ class Service:
         except ClientLeft:  # a status of other servers, too, that only a log shows
             raise Refusal(499, "the client closed the connection", "send the video again") from None
         except OutOfTime:
-            raise too_slow(self.limits) from None
+            raise Refusal(
+                504,
+                f"the video could not be decoded and scored within {self.limits.compute_seconds:g} seconds",
+                "send a shorter video or one of lower resolution, or raise --time-limit of the server",
+            ) from None
         except WorkerLost as lost:
             raise _explain_loss(lost) from None
         except PoolStopped:

@@ -21,16 +21,16 @@ from vtn.serving.messages import UPLOAD_NAME, Done, Failed, Job, ModelSource, Re
 _OF_SYSTEM = FULL_DISK | {errno.EMFILE, errno.ENFILE, errno.EROFS}
 
 
-def run_worker(model: ModelSource, folder: Path | None, connection: Connection) -> None:
+def run_worker(model: ModelSource, folder: Path, connection: Connection) -> None:
     """Loads the model and answers jobs until the parent closes the pipe or ends.
 
     Args:
         model: to load.
-        folder: for temporary files, which a killed process cannot remove; None: that of the system.
+        folder: for temporary files, which a killed process cannot remove.
         connection: to the parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
-    if folder is not None and folder.is_dir():
+    if folder.is_dir():
         # Also for packages that make temporary folders when they are imported, as Weights & Biases does,
         # which timm imports where it is installed.
         tempfile.tempdir = str(folder)

@@ -43,7 +43,7 @@ class WorkerPool:
         has_started: whether all workers have had the model once.
     """
 
-    def __init__(self, model: ModelSource, size: int, folder: Path | None = None) -> None:
+    def __init__(self, model: ModelSource, size: int, folder: Path) -> None:
         self.workers: Sequence[WorkerProcess] = [WorkerProcess(model, folder) for _ in range(size)]
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")

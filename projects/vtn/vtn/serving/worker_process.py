@@ -60,7 +60,7 @@ class WorkerProcess:
         folder: for its temporary files, see :func:`vtn.serving.worker.run_worker`.
     """
 
-    def __init__(self, model: ModelSource, folder: Path | None = None) -> None:
+    def __init__(self, model: ModelSource, folder: Path) -> None:
         self._model = model
         self._folder = folder
         self._process: SpawnProcess | None = None

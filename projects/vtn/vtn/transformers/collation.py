@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from slowfast.datasets.clip import BrokenVideo, Clip, StreamedClip, normalize
+from slowfast.datasets.clip import BrokenVideo, Clip, Normalization, StreamedClip, normalize
 from slowfast.errors import DecodeError, InputError
 from slowfast.features.batch import FeatureClip
 
@@ -65,7 +65,7 @@ class TrainerDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, dataset: Any, mean: Sequence[float], std: Sequence[float]) -> None:
         self._dataset = dataset
-        self._mean, self._std = tuple(mean), tuple(std)
+        self._normalization = Normalization(tuple(mean), tuple(std))
 
     def __len__(self) -> int:
         """Returns the number of views."""
@@ -91,6 +91,6 @@ class TrainerDataset(Dataset[dict[str, Any]]):
             return {"features": clip.features, **item}
         assert isinstance(clip, Clip)
         return {
-            "pixel_values_videos": normalize(clip.frames[None], self._mean, self._std)[0].transpose(0, 1),
+            "pixel_values_videos": normalize(clip.frames[None], *self._normalization)[0].transpose(0, 1),
             **item,
         }

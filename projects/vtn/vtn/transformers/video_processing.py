@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.video_processing_utils import BaseVideoProcessor
 
-from slowfast.datasets.clip import Clip, StreamedClip
+from slowfast.datasets.clip import Clip, Normalization, StreamedClip
 from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.views.view_reader import WholeVideoViews
 from slowfast.errors import InputError
@@ -135,7 +135,7 @@ class VTNVideoProcessor(BaseVideoProcessor):
             source = as_source(video, fps=cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
             clips += [_in_memory(clip, source.name) for clip in plan.read(source, DECODING_THREADS).clips]
         batch = collate(clips)
-        frames = batch.inputs(tuple(self.image_mean), tuple(self.image_std)).transpose(1, 2)
+        frames = batch.inputs(Normalization(tuple(self.image_mean), tuple(self.image_std))).transpose(1, 2)
         views = plan.num_views
         data = {
             "pixel_values_videos": frames if views == 1 else frames.unflatten(0, (-1, views)),

@@ -75,7 +75,7 @@ def find_regions(
     images = as_tensor(frames).to(encoder.device).permute(3, 0, 1, 2)[None]  # (1, 3, N, H, W)
     if encoder.channels == "BGR":
         images = images.flip(1)
-    images = normalize(images, encoder.mean, encoder.std)[0].transpose(0, 1).contiguous()  # (N, 3, H, W)
+    images = normalize(images, *encoder.normalization)[0].transpose(0, 1).contiguous()  # (N, 3, H, W)
     found: dict[str, Tensor | None] = {}
     if kind_of(model.backbone) == "convolutional":
         index = torch.from_numpy(rows).to(gradient.device)

@@ -23,6 +23,8 @@ from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
 from vtn.inference.extract import DECODING_THREADS, FrameView, extract_crops
 from vtn.inference.features import VideoFeatures
+from vtn.predictor.videos import VideoSource
+from vtn.predictor.views import ViewPlan
 
 
 @dataclass(frozen=True)
@@ -44,68 +46,53 @@ class FeaturePass:
 
     Attributes:
         encoder: for RGB frames.
-        test_frames: returns the frames (T,) int64 that the test would choose, ascending.
+        plan: chooses the frames and crops of the test.
         view: chooses frames evenly spaced in time, and places all of them: the middle crop, scaled as for the
             test.
-        num_crops: crops of the test.
     """
 
     encoder: FrameEncoder
-    test_frames: Callable[[FrameTimes], NDArray[np.int64]]
+    plan: ViewPlan
     view: FrameView
-    num_crops: int = 1
 
     @contextmanager
-    def read(
-        self,
-        name: str,
-        open_video: Callable[[int], OpenVideo],
-        *,
-        of_test: bool,
-    ) -> Iterator[tuple[OpenVideo, VideoFeatures]]:
+    def read(self, source: VideoSource, *, of_test: bool) -> Iterator[tuple[OpenVideo, VideoFeatures]]:
         """Yields the open video and its features in the middle crop, which are valid within the context.
 
         Args:
-            name: of the video, for messages.
-            open_video: opens it for decoding by that number of threads.
             of_test: the frames that the test would choose; False: those of ``view``.
 
         Raises:
             DecodeError, OSError: for a video that cannot be decoded.
             InputError, NotFiniteError: for frames that the model does not accept, and features that are NaN.
         """
-        frames = self.test_frames if of_test else self.view.frames
-        with self._extract(name, open_video, [self.view], frames) as (video, (features,)):
+        frames = self.plan.frames if of_test else self.view.frames
+        with self._extract(source, [self.view], frames) as (video, (features,)):
             yield video, features
 
     @contextmanager
     def read_crops(
-        self,
-        name: str,
-        open_video: Callable[[int], OpenVideo],
-        *,
-        show_progress: bool = False,
-        interrupt: Interrupt | None = None,
+        self, source: VideoSource, *, show_progress: bool = False, interrupt: Interrupt | None = None
     ) -> Iterator[tuple[OpenVideo, CropFeatures]]:
         """Yields the open video and the features of the test's frames in all of its crops, decoded once.
 
+        The errors are those of :meth:`read`.
+
         Args:
-            name, open_video: as for :meth:`read`, with the same errors.
             show_progress, interrupt: see :func:`vtn.inference.extract.extract_video_features`.
         """
-        crops = self.view.crops(self.num_crops)
+        crops = self.view.crops(self.plan.num_crops)
         # An even number of crops has none in the middle.
         views = crops if len(crops) % 2 else [*crops, self.view]
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
-        with self._extract(name, open_video, views, self.test_frames, **shown) as (video, features):
+        with self._extract(source, views, self.plan.frames, **shown) as (video, features):
             middle = features[len(crops) // 2] if len(crops) % 2 else features[-1]
             yield video, CropFeatures(features[: len(crops)], middle)
 
     @contextmanager
     def _extract(
         self,
-        name: str,
-        open_video: Callable[[int], OpenVideo],
+        source: VideoSource,
         views: Sequence[FrameView],
         frames: Callable[[FrameTimes], NDArray[np.int64]],
         **shown: Any,
@@ -113,14 +100,14 @@ class FeaturePass:
         """Yields the open video and the features of its chosen frames in each view."""
         with (
             tempfile.TemporaryDirectory(prefix="vtn-") as folder,
-            open_video(DECODING_THREADS) as video,
+            source.open(DECODING_THREADS) as video,
         ):
             paths = {view: Path(folder, f"features-{number}.npy") for number, view in enumerate(views)}
             with _naming_full_disk():
                 features = extract_crops(
                     *(self.encoder, video, paths),
-                    name=name,
-                    source={"video": name},
+                    name=source.name,
+                    source={"video": source.name},
                     indices=frames(video.times),
                     **shown,
                 )

@@ -1,0 +1,99 @@
+"""Requirements on the values of single keys, and on the arguments of models that stand for these keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+MODEL_NAMES = ("VTN", "FrameAverage", "AttentiveProbe")
+# Pooling of many features into one: the class token, the mean, or a learned attention (MAP head).
+POOLINGS = ("cls", "mean", "map")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A requirement on one value.
+
+    Attributes:
+        text: the end of a message after "must be".
+        is_met: returns whether a value meets it.
+    """
+
+    text: str
+    is_met: Callable[[Any], bool]
+
+    def problems(self, name: str, value: Any) -> Iterator[str]:
+        """Yields the problem of a value that does not meet the requirement."""
+        if not self.is_met(value):
+            yield f"{name} = {value!r}: must be {self.text}"
+
+
+def _at_least(minimum: int, meaning: str = "") -> Requirement:
+    """Returns the requirement of a smallest number, whose meaning the message may explain."""
+    least = f"{minimum} ({meaning})" if meaning else str(minimum)
+    return Requirement(f"{least} or more", lambda value: value >= minimum)
+
+
+def _one_of(*choices: str) -> Requirement:
+    names = ", ".join(choice or "''" for choice in choices)
+    return Requirement(f"one of {names}", choices.__contains__)
+
+
+def _are_tokens(tokens: list[int]) -> bool:
+    return len(tokens) == 2 and all(isinstance(count, int) and count >= 1 for count in tokens)
+
+
+_FRACTION = Requirement("a fraction, 0 or more and less than 1", lambda value: 0 <= value < 1)
+_ABOVE_ZERO = Requirement("above 0", lambda value: value > 0)
+_POSITIONS_PER_SECOND = Requirement("above 0 positions per second", lambda value: value > 0)
+_POSITION_UNIT = _one_of("frame", "second")
+
+REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
+    {
+        "MODEL.DROPOUT_RATE": _FRACTION,  # which the framework checks
+        "VTN.BACKBONE.POOLING": _one_of(*POOLINGS, ""),
+        "VTN.BACKBONE.TOKENS": Requirement(
+            "rows and columns of a grid, such as [3, 3]; [1, 1] is one pooled vector per frame", _are_tokens
+        ),
+        "VTN.BACKBONE.STAGE": _at_least(0, "the last feature map"),
+        "VTN.BACKBONE.FROZEN_BLOCKS": _at_least(0, "none"),
+        "VTN.BACKBONE.FROZEN_DTYPE": _one_of("bfloat16", "float16", ""),
+        "VTN.BACKBONE.LORA.RANK": _at_least(0, "no LoRA"),
+        "VTN.BACKBONE.LORA.DROPOUT": _FRACTION,
+        "VTN.BACKBONE.DROP_RATE": _FRACTION,
+        "VTN.BACKBONE.DROP_PATH_RATE": _FRACTION,
+        "VTN.BACKBONE.CHUNK_FRAMES": _at_least(0, "all at once"),
+        "VTN.BACKBONE.CLIP_FRAMES": _at_least(0, "as in the training of the encoder"),
+        "VTN.BACKBONE.CLIP_STRIDE": _at_least(0, "one clip after another"),
+        "VTN.BACKBONE.ACT_CHECKPOINT_EVERY": _at_least(0, "the whole backbone at once"),
+        "VTN.FUSION": _one_of("concat", "attend", "sequence"),  # see vtn/encoder/fusion.py
+        "VTN.FUSION_DIM": _at_least(0, "chosen from HIDDEN_DIM"),
+        "VTN.FUSION_QUERIES": _at_least(1),
+        "VTN.LONGFORMER.HIDDEN_DIM": _at_least(1),
+        "VTN.LONGFORMER.NUM_HIDDEN_LAYERS": _at_least(1),
+        "VTN.LONGFORMER.NUM_ATTENTION_HEADS": _at_least(1),
+        "VTN.LONGFORMER.INTERMEDIATE_SIZE": _at_least(1),
+        "VTN.LONGFORMER.MAX_POSITION_EMBEDDINGS": Requirement(
+            "3 or more, since [CLS] and padding take one row each", lambda value: value >= 3
+        ),
+        "VTN.LONGFORMER.POSITION": _one_of("learned", "sinusoidal", "none"),
+        "VTN.LONGFORMER.POSITION_UNIT": _POSITION_UNIT,
+        "VTN.LONGFORMER.POSITION_RATE": _POSITIONS_PER_SECOND,
+        "VTN.LONGFORMER.ATTENTION_PROBS_DROPOUT_PROB": _FRACTION,
+        "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB": _FRACTION,
+        "VTN.INPUT.DROPOUT": _FRACTION,
+        "VTN.HEAD.MLP_DIM": _at_least(1),
+        "VTN.HEAD.POOLING": _one_of("cls", "cls+mean+std"),  # see vtn/encoder/pooling.py
+        "VTN.PROBE.HIDDEN_DIM": _at_least(0),
+        "VTN.PROBE.NUM_BLOCKS": _at_least(1),
+        "VTN.PROBE.NUM_HEADS": _at_least(1),
+        "VTN.PROBE.MLP_RATIO": _ABOVE_ZERO,
+        "VTN.PROBE.POSITION": _one_of("sinusoidal", "none"),
+        "VTN.PROBE.POSITION_UNIT": _POSITION_UNIT,
+        "VTN.PROBE.POSITION_RATE": _POSITIONS_PER_SECOND,
+        "VTN.PROBE.DROPOUT": _FRACTION,
+    }
+)
+"""Key -> the requirement on its value alone; requirements on several keys are checks of this package."""
