@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from slowfast.config.values import flatten
+from slowfast.config.yaml_file import parse_yaml
 from slowfast.errors import CheckpointError
 
 
@@ -27,6 +29,11 @@ class TrainingProgress:
         return (
             f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"the end of epoch {self.epoch}"
         )
+
+
+def settings_of(config: str) -> dict[str, Any]:
+    """Returns the values of a configuration in YAML by their dotted keys."""
+    return flatten(parse_yaml(config, "the configuration of the run"))
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,11 @@ class TrainingState:
     selection_state: dict[str, Any] = field(default_factory=dict)
     failure_state: dict[str, Any] = field(default_factory=dict)
     log_state: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The values of the configuration by their dotted keys."""
+        return settings_of(self.config)
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any], weights: dict[str, Tensor], *, source: str) -> Self:

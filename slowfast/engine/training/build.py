@@ -7,7 +7,6 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.checkpoint.config_differences import saved_value
 from slowfast.checkpoint.data_fingerprint import fingerprint, former_fingerprint
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState
@@ -171,7 +170,7 @@ def _set_feature_statistics(
 def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:
     """Returns the factor of the learning rates: that of the first start, unless its key was changed since."""
     if saved is not None:
-        before = saved_value(saved.config, "SOLVER.BASE_LR_SCALE_NUM_SHARDS")
+        before = saved.settings.get("SOLVER.BASE_LR_SCALE_NUM_SHARDS")
         if before in (None, cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS):
             return saved.lr_scale
     # The nodes of the first start, to which the batch belongs.
