@@ -17,7 +17,6 @@ from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.distributed.device import peak_memory
 from slowfast.distributed.dtensor import to_local
 from slowfast.distributed.world import World
-from slowfast.engine.speed.cores import cores_of
 from slowfast.engine.speed.headroom import Headroom
 from slowfast.engine.speed.measurement import measure_run
 from slowfast.engine.training.build import build_training_run
@@ -104,11 +103,7 @@ def _describe_start(cfg: CfgNode, fetch_weights: bool) -> list[str]:
 
 
 def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
-    measured = measure_run(
-        training,
-        cores=cores_of(world),
-        is_cached=training.loader.dataset.features is not None,
-    )
+    measured = measure_run(training)
     batch = measured.batch
     model, optimizer = training.step.model, training.step.optimizer
     of_device = peak_memory(world.device)

@@ -252,9 +252,7 @@ def _build_log(
     cfg: CfgNode, schedule: Schedule, world: World, loader: ClipLoader, trackers: Trackers
 ) -> TrainingLog:
     return TrainingLog(
-        max_epoch=schedule.max_epoch,
-        steps_per_epoch=schedule.steps_per_epoch,
-        last_step=schedule.steps_to(schedule.end),
+        schedule=schedule,
         period=cfg.LOG_PERIOD,
         enabled=world.is_main,
         device=world.device,

@@ -14,6 +14,7 @@ from slowfast.datasets.clip import BrokenVideo
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
+from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import StepResult
 from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.progress import Progress, format_duration
@@ -77,14 +78,12 @@ class TrainingLog:
     """Logs the metrics of a training run on rank 0.
 
     Args:
-        max_epoch: number of epochs of the run.
-        steps_per_epoch: optimiser steps per epoch.
-        last_step: optimiser steps of the entire run, for the remaining time.
+        schedule: of the run.
         period: steps between two lines.
         enabled: whether this process logs.
         device: of the model; its memory is logged.
         trackers: get the same metrics.
-        headroom: watches the first steps, and tells once whether loading limits them; None: it is not logged.
+        headroom: watches the first steps, and tells once whether loading limits them.
 
     Attributes:
         lowest: the lowest errors of the validations so far, by their names.
@@ -93,18 +92,15 @@ class TrainingLog:
     def __init__(
         self,
         *,
-        max_epoch: int,
-        steps_per_epoch: int,
-        last_step: int,
+        schedule: Schedule,
         period: int,
         enabled: bool,
         device: torch.device,
         trackers: Trackers,
-        headroom: HeadroomMonitor | None = None,
+        headroom: HeadroomMonitor,
     ) -> None:
-        self._max_epoch = max_epoch
-        self._steps_per_epoch = steps_per_epoch
-        self._last_step = last_step
+        self._max_epoch, self._steps_per_epoch = schedule.max_epoch, schedule.steps_per_epoch
+        self._last_step = schedule.steps_to(schedule.end)
         self._period = period
         self._enabled = enabled
         self._device = device
@@ -137,7 +133,7 @@ class TrainingLog:
         self._epoch_sums.add(result, times)
         if not self._enabled:
             return
-        if self._headroom is not None and (headroom := self._headroom.observe(times)) is not None:
+        if (headroom := self._headroom.observe(times)) is not None:
             logger.info("speed: %s", headroom.describe())
             log_json_stats(headroom.stats())
         if (step + 1) % self._period:
