@@ -122,7 +122,7 @@ def _process(
 
     def wait_for_all() -> None:
         synchronize(device)
-        world.barrier()
+        world.all_gather_objects(None)
 
     times = time_interleaved(
         {"exchanged": exchanged, "local": local}, rounds=args.rounds, synchronize=wait_for_all

@@ -101,12 +101,6 @@ class World:
             dist.all_gather_object(values, value)
         return values
 
-    def barrier(self) -> None:
-        """Waits until all ranks have called it."""
-        if self.size > 1:
-            with blocking_on("a barrier of all ranks"):
-                dist.barrier()
-
 
 @dataclass(frozen=True)
 class Processes:

@@ -15,8 +15,7 @@ from slowfast.checkpoint.state import TrainingProgress
 from slowfast.datasets.clip import Batch
 from slowfast.datasets.loading.loader import BatchSampler
 from slowfast.distributed.device import is_cpu, synchronize
-from slowfast.engine.speed.cores import cores_of
-from slowfast.engine.speed.headroom import Headroom, estimate_step
+from slowfast.engine.speed.headroom import Headroom, cores_of, estimate_step
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.timing.stage_times import StageTimes
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from slowfast.engine.speed.cores import Cores
-from slowfast.engine.speed.headroom import Headroom
+from slowfast.engine.speed.headroom import Cores, Headroom
 from slowfast.timing.stage_times import StageTimes
 
 # Steps over which times are averaged, at least.

@@ -23,7 +23,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
-from slowfast.engine.speed.cores import cores_of
+from slowfast.engine.speed.headroom import cores_of
 from slowfast.engine.speed.monitor import HeadroomMonitor
 from slowfast.engine.test import check_test_data
 from slowfast.engine.training.compiled_network import CompiledNetwork
