@@ -117,29 +117,10 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         CheckpointError: if the file cannot be written; earlier checkpoints stay unchanged.
     """
     path = checkpoint_path(output_dir, state.progress)
-    content = {
-        # As in PySlowFast: the index, from 0, of the last complete epoch.
-        "epoch": state.progress.epoch - 1,
-        "step": state.progress.step,
-        "model_state": state.model_state,
-        "optimizer_state": state.optimizer_state,
-        "scaler_state": state.scaler_state,
-        "cfg": state.config,
-        "seed": state.seed,
-        "global_batch": state.global_batch,
-        "data_fingerprint": state.data_fingerprint,
-        "class_names": list(state.class_names),
-        "lr_scale": state.lr_scale,
-        "selection_state": state.selection_state,
-        "failure_state": state.failure_state,
-        "log_state": state.log_state,
-    }
-    if state.average_state:
-        content["ema_state"] = state.average_state
     try:
         # An open file, because torch would name the folder in the archive after a path, here a temporary one.
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
+            torch.save(state.as_content(), file)
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError, too.
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
