@@ -210,16 +210,15 @@ class Source:
         model: Any = build_seeded_model(cfg, World(), fetch_weights=False)
         dataset = build_dataset(cfg, "train", position_rate=model.position_rate)
         loader = build_loader(cfg, dataset, "train", batch_size=cfg.TRAIN.BATCH_SIZE)
-        mean, std = frame_normalization(cfg, model)
+        normalization = frame_normalization(cfg, model)
         step = TrainStep(
             model.train(),
             build_optimizer(cfg, model),
             loss=LOSS_REGISTRY.get(cfg.MODEL.LOSS_FUNC),
             world=World(),
             precision=build_precision(cfg, "train", World().device),
-            mean=mean,
-            std=std,
-            network=network_for(model, dataset, mean=mean, std=std, training=True),
+            normalization=normalization,
+            network=network_for(model, dataset, normalization, training=True),
         )
         return cls(loader, step, steps, [])
 

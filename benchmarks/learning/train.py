@@ -160,7 +160,7 @@ def _take_steps(step: TrainStep, batch: Batch, number: int) -> None:
 
 def build_step(cfg: CfgNode, case: Case, model: Any, way: str, device: str) -> TrainStep:
     """Returns the step of a way, which trains the model."""
-    network: nn.Module = FeatureHead(model, FeatureOrigin(""), (), ()) if case.from_features else model
+    network: nn.Module = FeatureHead(model, FeatureOrigin(""), ((), ())) if case.from_features else model
     precision, compiled = WAYS.get(way, ("float32", False))
     if way == ORIGINAL:
         network = model = without_dropout(OriginalWay(model, from_features=case.from_features).to(device))
@@ -176,8 +176,7 @@ def build_step(cfg: CfgNode, case: Case, model: Any, way: str, device: str) -> T
         loss=LOSS_REGISTRY.get(cfg.MODEL.LOSS_FUNC),
         world=World(device=torch.device(device)),
         precision=choose_precision(precision, torch.device(device)),
-        mean=(0.5,) * 3,
-        std=(0.5,) * 3,
+        normalization=((0.5,) * 3, (0.5,) * 3),
         network=network,
     )
 

@@ -192,6 +192,10 @@ class Batch(Protocol):
         ...
 
 
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation per channel, of pixels scaled to 0 … 1."""
+
+
 class ClipBatch(NamedTuple):
     """A collated batch of frames; see :class:`Batch`.
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slowfast.datasets.clip import Batch, BrokenVideo, StreamedClip
+from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, StreamedClip
 from slowfast.distributed.world import World
 from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
@@ -175,14 +175,13 @@ class ViewScorer:
     Attributes:
         model: unwrapped, on ``device``.
         activation: from logits to scores, applied before views are merged.
-        mean, std: normalisation of the frames, per channel.
+        normalization: of the frames.
         loss: maps logits and labels to the mean loss of a batch; None: no loss is computed.
     """
 
     model: nn.Module
     activation: ScoreActivation
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalization: Normalization
     loss: LossFunction | None
     device: torch.device
     precision: Precision
@@ -190,7 +189,10 @@ class ViewScorer:
     def score(self, batch: Batch, *, into: _Scores) -> None:
         """Adds the scores of all clips of a batch; clips that the model rejects are added as broken."""
         found = compute_logits(
-            self.model, batch.to(self.device), mean=self.mean, std=self.std, precision=self.precision
+            self.model,
+            batch.to(self.device),
+            normalization=self.normalization,
+            precision=self.precision,
         )
         keys = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
         for row, error in found.errors.items():
@@ -204,7 +206,7 @@ class ViewScorer:
         try:
             with self.precision.autocast():
                 logits = classify_streamed_view(
-                    FrameEncoder(self.model, self.mean, self.std, self.device, self.precision),
+                    FrameEncoder(self.model, *self.normalization, self.device, self.precision),
                     clip.view,
                     on_chunk=interrupt.raise_if_requested,
                 )

@@ -141,12 +141,11 @@ def build_evaluator(
         loader: the result of :func:`build_evaluation_loader`; None: it is built here.
     """
     loader = loader or build_evaluation_loader(cfg, split, model, world)
-    mean, std = frame_normalization(cfg, model)
+    normalization = frame_normalization(cfg, model)
     scorer = ViewScorer(
-        model=network_for(model, loader.dataset, mean=mean, std=std),
+        model=network_for(model, loader.dataset, normalization),
         activation=SCORE_ACTIVATION_REGISTRY.get(cfg.MODEL.HEAD_ACT),
-        mean=mean,
-        std=std,
+        normalization=normalization,
         loss=_build_loss(cfg),
         device=world.device,
         precision=build_precision(cfg, split, world.device),

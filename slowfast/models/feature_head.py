@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from slowfast.datasets.clip import Normalization
 from slowfast.errors import ConfigError
 from slowfast.features.build import describe_mismatch
 from slowfast.features.cache import FeatureOrigin, describe_differences
@@ -21,16 +22,14 @@ class FeatureHead(nn.Module):
     Args:
         model: a :class:`slowfast.models.capabilities.FeatureModel`.
         origin: the source of the features.
-        mean, std: the normalisation that the frames of the features must have had, per channel.
+        normalization: that the frames of the features must have had.
     """
 
-    def __init__(
-        self, model: Any, origin: FeatureOrigin, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> None:
+    def __init__(self, model: Any, origin: FeatureOrigin, normalization: Normalization) -> None:
         super().__init__()
         self.model = model
         self._origin = origin
-        self._mean, self._std = tuple(mean), tuple(std)
+        self._normalization = normalization
         self._is_checked = False
 
     def forward(
@@ -43,18 +42,16 @@ class FeatureHead(nn.Module):
         """
         # At the first batch, since the weights of a checkpoint are loaded after the run is built.
         if not self._is_checked:
-            check_origin(self._origin, self.model, self._mean, self._std)
+            check_origin(self._origin, self.model, self._normalization)
             self._is_checked = True
         return self.model.classify(features, positions, mask)
 
 
-def check_origin(
-    origin: FeatureOrigin, model: FeatureModel, mean: tuple[float, ...], std: tuple[float, ...]
-) -> None:
+def check_origin(origin: FeatureOrigin, model: FeatureModel, normalization: Normalization) -> None:
     """Checks that the features of a cache are those of a model; files of other programs are not checked.
 
     Args:
-        mean, std: the normalisation that the frames of the features must have had, per channel.
+        normalization: that the frames of the features must have had.
 
     Raises:
         ConfigError: where other weights or another normalisation made the features.
@@ -62,6 +59,7 @@ def check_origin(
     manifest = origin.manifest
     if manifest is None:
         return
+    mean, std = normalization
     cached = {**manifest.source, "mean": manifest.mean, "std": manifest.std}
     needed = {**model.feature_source(), "mean": mean, "std": std}
     if different := describe_differences(cached, needed):
@@ -82,17 +80,17 @@ def measured_network(model: Any, dataset: Any, frames: int, size: int) -> tuple[
         return model, (3, frames, size, size)
     origin = FeatureOrigin(dataset.features.folder)
     shape = feature_shape(num_tokens_of(model), model.feature_dim)
-    return FeatureHead(model, origin, (), ()), (frames, *shape)
+    return FeatureHead(model, origin, ((), ())), (frames, *shape)
 
 
 def network_for(
-    model: Any, dataset: Any, *, mean: tuple[float, ...], std: tuple[float, ...], training: bool = False
+    model: Any, dataset: Any, normalization: Normalization, *, training: bool = False
 ) -> nn.Module:
     """Returns the module that maps batches of a data set to logits: the model or a :class:`FeatureHead`.
 
     Args:
         dataset: a :class:`slowfast.datasets.video_dataset.VideoDataset`.
-        mean, std: normalisation of frames, per channel.
+        normalization: of frames.
         training: whether the model is trained on the data set.
 
     Raises:
@@ -112,4 +110,4 @@ def network_for(
             f"DATA.FEATURES = {origin.folder!r}: must be '' for a model that trains its frame encoder, since "
             "cached features do not change; freeze the encoder, or set the key to ''"
         )
-    return FeatureHead(model, origin, mean, std)
+    return FeatureHead(model, origin, normalization)

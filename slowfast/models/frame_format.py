@@ -8,6 +8,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.config.check import check
+from slowfast.datasets.clip import Normalization
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger, log_once
 from slowfast.models.capabilities import (
@@ -164,7 +165,7 @@ def _check_pictures(cfg: CfgNode, model: Any) -> Iterator[str]:
             return
 
 
-def frame_normalization(cfg: CfgNode, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def frame_normalization(cfg: CfgNode, model: Any) -> Normalization:
     """Returns mean and standard deviation per channel: the model's own, or ``DATA.MEAN`` and ``STD``.
 
     ``DATA.NORMALIZATION`` decides between the two.

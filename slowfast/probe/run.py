@@ -192,7 +192,7 @@ def _check_origin(cfg: CfgNode, model: Any, dataset: Any) -> Manifest | None:
             f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model with a frozen frame encoder, "
             "whose features do not change; freeze it"
         )
-    check_origin(origin, model, *frame_normalization(cfg, model))
+    check_origin(origin, model, frame_normalization(cfg, model))
     return origin.manifest
 
 

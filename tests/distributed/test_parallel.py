@@ -179,7 +179,7 @@ def step_of(model: nn.Module, **options: Any) -> TrainStep:
     for group in optimizer.param_groups:
         group["lr_scale"] = 1.0
     plain = {"loss": cross_entropy, "world": World(), "precision": Precision()}
-    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
+    return TrainStep(model, optimizer, normalization=((0.5,) * 3, (0.5,) * 3), **{**plain, **options})
 
 
 def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> int:

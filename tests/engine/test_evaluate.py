@@ -59,8 +59,7 @@ def run(
     scorer = ViewScorer(
         model=model or FirstPixels(),
         activation=SCORE_ACTIVATION_REGISTRY.get(head_act),
-        mean=(0.0, 0.0, 0.0),
-        std=(1 / 255,) * 3,  # does not change the bytes
+        normalization=((0.0,) * 3, (1 / 255,) * 3),  # does not change the bytes
         loss=loss,
         device=world.device,
         precision=Precision(),

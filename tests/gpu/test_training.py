@@ -57,7 +57,7 @@ def step_of(device: torch.device, **options: Any) -> TrainStep:
         group["lr_scale"] = 1.0
     plain = {"loss": cross_entropy, "world": World(device=device), "precision": Precision(device.type)}
     plain |= {"clip_norm": 1.0, "average": WeightAverage(model, decay=0.5)}
-    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
+    return TrainStep(model, optimizer, normalization=((0.5,) * 3, (0.5,) * 3), **{**plain, **options})
 
 
 @pytest.mark.parametrize("model", [(), (*SMALL_VTN, *NO_DROPOUT)], ids=["Tiny", "VTN"])
@@ -195,7 +195,8 @@ def test_time_and_memory_of_a_step_of_vit_b(
     numbers = torch.arange(8)
     batch = ClipBatch(frames, torch.arange(16).repeat(8, 1), None, numbers, numbers, numbers).pin_memory()
     step = TrainStep(
-        model, optimizer, loss=cross_entropy, world=World(device=device), mean=(0.5,) * 3, std=(0.5,) * 3,
+        model, optimizer, loss=cross_entropy, world=World(device=device),
+        normalization=((0.5,) * 3, (0.5,) * 3),
         precision=choose_precision(precision, device),
     )  # fmt: skip
     torch.cuda.reset_peak_memory_stats() if device.type == "cuda" else None

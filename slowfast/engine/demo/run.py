@@ -143,12 +143,10 @@ def _build_scorer(cfg: CfgNode, model: Any, world: World) -> WindowScorer:
         interpolation=data.INTERPOLATION,
         picture_multiple=multiple,
     )
-    mean, std = frame_normalization(cfg, model)
     return WindowScorer(
         model=model,
         reader=ViewReader(scheme, model.position_rate, clip_grid=clip_grid_of(model)),
-        mean=mean,
-        std=std,
+        normalization=frame_normalization(cfg, model),
         activation=SCORE_ACTIVATION_REGISTRY.get(cfg.MODEL.HEAD_ACT),
         device=world.device,
         precision=build_precision(cfg, "test", world.device),

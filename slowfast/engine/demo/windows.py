@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from slowfast.datasets.clip import Clip
+from slowfast.datasets.clip import Clip, Normalization
 from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.views.view_reader import ViewReader
 from slowfast.errors import DecodeError
@@ -45,7 +45,7 @@ class WindowScorer:
     Attributes:
         model: a :class:`slowfast.models.capabilities.VideoModel`, on ``device``.
         reader: plans the frames of a window, and their positions.
-        mean, std: normalisation of the frames, per channel.
+        normalization: of the frames.
         activation: from logits to scores.
         device: of the model.
         precision: of the model's computation.
@@ -55,8 +55,7 @@ class WindowScorer:
 
     model: Any
     reader: ViewReader
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalization: Normalization
     activation: ScoreActivation
     device: torch.device
     precision: Precision
@@ -94,7 +93,7 @@ class WindowScorer:
         if not clips:
             return []
         batch = collate(list(clips)).to(self.device)
-        found = compute_logits(self.model, batch, mean=self.mean, std=self.std, precision=self.precision)
+        found = compute_logits(self.model, batch, normalization=self.normalization, precision=self.precision)
         scores: list[NDArray[np.float32] | None] = [None] * len(clips)
         if found.rows:
             values = self.activation(found.logits).cpu().numpy()

@@ -13,6 +13,7 @@ from slowfast.checkpoint.state import TrainingState
 from slowfast.checkpoint.writer import build_checkpoint_writer
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import find_class_names
+from slowfast.datasets.clip import Normalization
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.loading.samplers import describe_left_out
 from slowfast.datasets.video_dataset import ViewDataset
@@ -73,6 +74,7 @@ def build_training_run(
     # The model comes first: the format of its frames completes the configuration.
     model = _build_model(cfg, world, fetch_weights=fetch_weights)
     cfg = adopt_frame_format(cfg, model)
+    normalization = frame_normalization(cfg, model)
     # The batch is that of the first start of the run, divided among the processes of this start.
     global_batch = choose_global_batch(cfg, world, saved)
     batch_size = global_batch // world.size
@@ -86,12 +88,12 @@ def build_training_run(
     scale = _choose_lr_scale(cfg, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
     if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
-        _set_feature_statistics(cfg, model, loader, world, precision, interrupt)
+        set_feature_statistics(model, loader, world, normalization, precision=precision, interrupt=interrupt)
     _log_setup(cfg, world, precision, loader, batch_size=batch_size, scale=scale)
     # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
-    step = _build_step(cfg, model, dataset, world, precision, parallelism)
+    step = _build_step(cfg, model, dataset, world, normalization, precision, parallelism)
     evaluated.use(step.average if evaluates_average(cfg) else None)
     evaluator = build_evaluator(cfg, "val", evaluated.network, world, interrupt, loader=val_loader)
     return TrainingRun(
@@ -155,18 +157,6 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
     return dataset, loader
 
 
-def _set_feature_statistics(
-    cfg: CfgNode,
-    model: nn.Module,
-    loader: ClipLoader,
-    world: World,
-    precision: Precision,
-    interrupt: Interrupt,
-) -> None:
-    mean, std = frame_normalization(cfg, model)
-    set_feature_statistics(model, loader, world, mean=mean, std=std, precision=precision, interrupt=interrupt)
-
-
 def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:
     """Returns the factor of the learning rates: that of the first start, unless its key was changed since."""
     if saved is not None:
@@ -223,12 +213,12 @@ def _build_step(
     model: nn.Module,
     dataset: ViewDataset,
     world: World,
+    normalization: Normalization,
     precision: Precision,
     parallelism: Parallelism,
 ) -> TrainStep:
     """Distributes the model over the processes and builds the optimiser step; changes ``model`` in place."""
-    mean, std = frame_normalization(cfg, model)
-    network = network_for(model, dataset, mean=mean, std=std, training=True)
+    network = network_for(model, dataset, normalization, training=True)
     if cfg.TRAIN.COMPILE:
         network = CompiledNetwork(network)
     network = distribute(model, network, world, parallelism)
@@ -238,8 +228,7 @@ def _build_step(
         loss=build_training_loss(cfg, dataset.labels),
         world=world,
         precision=precision,
-        mean=mean,
-        std=std,
+        normalization=normalization,
         clip_value=cfg.SOLVER.CLIP_GRAD_VAL,
         clip_norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
         network=network,

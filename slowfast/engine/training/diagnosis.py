@@ -11,7 +11,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.datasets.clip import Batch, map_tensors
+from slowfast.datasets.clip import Batch, Normalization, map_tensors
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.training.schedule import Schedule
@@ -46,13 +46,13 @@ def build_stall_detector(
         is_sharded: whether rank 0 has only a part of the weights; the model is then not measured.
         starts_new: whether the training starts at its first step.
     """
-    mean, std = frame_normalization(cfg, model)
+    normalization = frame_normalization(cfg, model)
     has_features = dataset.features is not None
 
     def describe(batch: Batch) -> Sequence[str]:
         if is_sharded:
             return ()
-        return _measure(model, batch, world.device, has_features=has_features, mean=mean, std=std)
+        return _measure(model, batch, world.device, normalization, has_features=has_features)
 
     labels = dataset.labels
     steps = cfg.TRAIN.STALL_STEPS
@@ -71,13 +71,7 @@ def build_stall_detector(
 
 @torch.no_grad()
 def _measure(
-    model: Any,
-    batch: Batch,
-    device: torch.device,
-    *,
-    has_features: bool,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    model: Any, batch: Batch, device: torch.device, normalization: Normalization, *, has_features: bool
 ) -> Sequence[str]:
     """Returns the measurements of a model that describes its states; the model is left as it was."""
     if not (isinstance(model, DescribesStates) and isinstance(model, FrameByFrameModel)):
@@ -90,7 +84,7 @@ def _measure(
     was_training = network.training
     network.eval()
     try:
-        inputs = clips.inputs(mean, std)
+        inputs = clips.inputs(*normalization)
         features = inputs if has_features else model.encode_frames(inputs)
         return model.describe_states(features, clips.positions, clips.mask)
     except (InputError, RuntimeError) as error:  # a hint must not end a run

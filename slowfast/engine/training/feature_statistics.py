@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import Batch
+from slowfast.datasets.clip import Batch, Normalization
 from slowfast.datasets.loading.loader import ClipLoader
 from slowfast.datasets.loading.samplers import TrainingSampler
 from slowfast.distributed.device import widest_float
@@ -30,9 +30,8 @@ def set_feature_statistics(
     model: Any,
     loader: ClipLoader,
     world: World,
+    normalization: Normalization,
     *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
     precision: Precision,
     interrupt: Interrupt,
 ) -> None:
@@ -44,7 +43,7 @@ def set_feature_statistics(
         model: before it is distributed; without effect unless it is a
             :class:`slowfast.models.capabilities.StandardizesFeatures` without statistics.
         loader: of this rank's training batches.
-        mean, std: normalisation of frames, per channel.
+        normalization: of frames.
         precision: in which frames are encoded.
         interrupt: checked after each batch.
 
@@ -71,7 +70,7 @@ def set_feature_statistics(
         if batch.num_clips == 0:
             continue
         interrupt.raise_if_requested()
-        clips = _without_padding(batch.to(world.device).inputs(mean, std), batch)
+        clips = _without_padding(batch.to(world.device).inputs(*normalization), batch)
         if not isinstance(batch, FeatureBatch):
             with precision.autocast():
                 clips = [model.encode_frames(frames) for frames in clips]

@@ -6,7 +6,7 @@ B clips of this process, K classes.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from slowfast.datasets.clip import Batch, map_tensors
+from slowfast.datasets.clip import Batch, Normalization, map_tensors
 from slowfast.distributed.device import device_errors, upload, widest_float
 from slowfast.distributed.dtensor import to_full
 from slowfast.distributed.parallel import (
@@ -91,7 +91,7 @@ class TrainStep:
             gradient must have an influence on the output.
         optimizer: over these parameters.
         loss: maps logits (B, K) and labels to the mean loss.
-        mean, std: normalisation of the frames, per channel.
+        normalization: of the frames.
         clip_value: largest absolute value of a gradient; None: no limit.
         clip_norm: largest norm of all gradients together; None: no limit.
         network: maps a batch to logits through ``model``, over all ranks; None: the model itself.
@@ -109,8 +109,7 @@ class TrainStep:
         loss: LossFunction,
         world: World,
         precision: Precision,
-        mean: Sequence[float],
-        std: Sequence[float],
+        normalization: Normalization,
         clip_value: float | None = None,
         clip_norm: float | None = None,
         network: nn.Module | None = None,
@@ -124,7 +123,7 @@ class TrainStep:
         self._loss = loss
         self._world = world
         self.precision = precision
-        self._mean, self._std = tuple(mean), tuple(std)
+        self._normalization = normalization
         self._clip_value, self._clip_norm = clip_value, clip_norm
         self._network = network or model
         self._compiled = compiled_part(self._network)
@@ -233,7 +232,7 @@ class TrainStep:
             raise DataError(f"no clip of a batch could be read; the first: {cause}")
         try:
             with self.precision.autocast():
-                inputs = batch.inputs(self._mean, self._std)
+                inputs = batch.inputs(*self._normalization)
                 return self._network(inputs, batch.positions, batch.mask)
         except InputError as error:
             ids = ", ".join(map(str, batch.video_id.tolist()))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import Batch, map_tensors
+from slowfast.datasets.clip import Batch, Normalization, map_tensors
 from slowfast.errors import NotFiniteError
 from slowfast.models.precision import Precision
 
@@ -31,14 +31,14 @@ class ClipLogits(NamedTuple):
 
 
 def compute_logits(
-    model: Any, batch: Batch, *, mean: tuple[float, ...], std: tuple[float, ...], precision: Precision
+    model: Any, batch: Batch, *, normalization: Normalization, precision: Precision
 ) -> ClipLogits:
     """Runs a model on a batch; after an error that names clips, it runs again on the others.
 
     Args:
         model: a :class:`slowfast.models.capabilities.VideoModel`.
         batch: on the device of the model.
-        mean, std: normalisation of the frames, per channel.
+        normalization: of the frames.
 
     Raises:
         NotFiniteError: where the error of the model names no clip.
@@ -49,7 +49,7 @@ def compute_logits(
         chosen = map_tensors(batch, itemgetter(rows)) if errors else batch
         try:
             with precision.autocast():
-                logits = model(chosen.inputs(mean, std), chosen.positions, chosen.mask)  # (R, K)
+                logits = model(chosen.inputs(*normalization), chosen.positions, chosen.mask)  # (R, K)
         except NotFiniteError as error:
             if not error.clips:
                 raise

@@ -82,7 +82,7 @@ def step_of(model: nn.Module, **options: Any) -> TrainStep:
         group["lr_scale"] = 1.0
     plain = {"loss": cross_entropy, "world": World(), "precision": Precision(), "clip_norm": 1.0}
     plain["average"] = WeightAverage(model, decay=0.5)
-    return TrainStep(model, optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, **{**plain, **options})
+    return TrainStep(model, optimizer, normalization=((0.5,) * 3, (0.5,) * 3), **{**plain, **options})
 
 
 def test_the_counter_sees_what_waits() -> None:

@@ -16,7 +16,7 @@ from slowfast.errors import NotFiniteError
 from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.precision import Precision
 
-PLAIN: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "precision": Precision()}
+PLAIN: dict[str, Any] = {"normalization": ((0.0,) * 3, (1.0,) * 3), "precision": Precision()}
 
 
 class Rejecting(nn.Module):

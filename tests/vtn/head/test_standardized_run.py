@@ -93,9 +93,7 @@ def test_features_that_training_changes_cannot_be_standardised() -> None:
     model = tiny(input_standardize=True, frozen=False)
     loader: Any = iter(())  # is not read
     with pytest.raises(ConfigError, match="standardises features that its training changes"):
-        set_feature_statistics(
-            model, loader, World(), mean=(), std=(), precision=Precision(), interrupt=Interrupt()
-        )
+        set_feature_statistics(model, loader, World(), ((), ()), precision=Precision(), interrupt=Interrupt())
 
 
 class _Loader(list[ClipBatch]):
@@ -122,7 +120,7 @@ def test_frames_that_only_fill_up_a_batch_are_no_part_of_the_statistics(tubelet:
     model.encode_frames = encode_frames
     loader: Any = _Loader([Clip.collate([_clip(8), _clip(4)])])
     set_feature_statistics(
-        model, loader, World(), mean=(0.5,) * 3, std=(0.5,) * 3, precision=Precision(), interrupt=Interrupt()
+        model, loader, World(), ((0.5,) * 3, (0.5,) * 3), precision=Precision(), interrupt=Interrupt()
     )
     assert lengths == [8, 4]
     assert int(model.feature_input.standardization.num_features) == 12 // tubelet
@@ -135,5 +133,5 @@ def test_a_signal_ends_the_pass_over_the_training_videos() -> None:
     with pytest.raises(Interrupted):
         set_feature_statistics(
             tiny(input_standardize=True, frozen=True), loader, World(),
-            mean=(0.5,) * 3, std=(0.5,) * 3, precision=Precision(), interrupt=interrupt,
+            ((0.5,) * 3, (0.5,) * 3), precision=Precision(), interrupt=interrupt,
         )  # fmt: skip

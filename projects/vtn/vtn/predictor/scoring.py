@@ -70,9 +70,8 @@ class ViewScorer:
         """Scores clips in memory; those without a finite result have the error of the model."""
         encoder = self.encoder
         batch = collate(list(clips)).to(encoder.device)
-        found = compute_logits(
-            self.model, batch, mean=encoder.mean, std=encoder.std, precision=encoder.precision
-        )
+        normalization = encoder.mean, encoder.std
+        found = compute_logits(self.model, batch, normalization=normalization, precision=encoder.precision)
         scores: dict[int, ViewScores] = {**found.errors}
         scores.update(zip(found.rows, self._activated(found.logits), strict=True))
         return [scores[row] for row in range(len(clips))]
