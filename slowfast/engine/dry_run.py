@@ -26,6 +26,7 @@ from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.models.complexity import describe_parameters
 from slowfast.progress import format_duration
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
@@ -76,7 +77,7 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     for line in _describe_start(cfg, fetch_weights):
         if world.is_main:
             logger.info("dry run: %s", line)
-    training = build_training_run(cfg, world, interrupt, fetch_weights=fetch_weights)
+    training = build_training_run(cfg, world, interrupt, Trackers(), fetch_weights=fetch_weights)
     if world.is_main:
         logger.info("dry run: taking a few steps")
     training.prepare_frozen_encoding()

@@ -77,7 +77,15 @@ class SplitEvaluator:
             def count() -> None:
                 bar.update(1)
                 if is_main and bar.done % self.log_period == 0:
-                    log_evaluation_step(self.split, bar.done, total, time.perf_counter() - started)
+                    seconds = (time.perf_counter() - started) / bar.done
+                    log_json_stats(
+                        {
+                            "_type": f"{self.split}_iter",
+                            "iter": CountOf(bar.done, total),
+                            "time_diff": seconds,
+                            "eta": format_duration(seconds * (total - bar.done)),
+                        }
+                    )
 
             with device_errors(self.world.device, *self.memory_remedies):
                 evaluation = evaluate(
@@ -187,15 +195,3 @@ def _check_scores(cfg: CfgNode) -> None:
             "MODEL.HEAD_ACT is softmax, so the score of a class depends on the other classes; sigmoid is "
             "usual for videos of several classes"
         )
-
-
-def log_evaluation_step(split: str, done: int, total: int, seconds: float) -> None:
-    """Logs the progress of an evaluation: ``done`` of ``total`` batches in ``seconds``."""
-    log_json_stats(
-        {
-            "_type": f"{split}_iter",
-            "iter": CountOf(done, total),
-            "time_diff": seconds / done,
-            "eta": format_duration(seconds / done * (total - done)),
-        }
-    )

@@ -242,9 +242,9 @@ def _train_and_test(
     with trackers.noting_outcome():
         if cfg.DEMO.ENABLE and world.is_main:
             check_demo_inputs(cfg)
-        trained = train(cfg, world, interrupt, trackers=trackers) if cfg.TRAIN.ENABLE else None
+        trained = train(cfg, world, interrupt, trackers) if cfg.TRAIN.ENABLE else None
         if cfg.TEST.ENABLE:
-            run_test(cfg, world, interrupt, trained=trained, trackers=trackers)
+            run_test(cfg, world, interrupt, trackers, trained=trained)
         if cfg.DEMO.ENABLE:
             run_demo(cfg, world, interrupt, trained=trained)
 

@@ -59,9 +59,9 @@ def run_test(
     cfg: CfgNode,
     world: World,
     interrupt: Interrupt,
+    trackers: Trackers,
     *,
     trained: Path | None,
-    trackers: Trackers | None = None,
 ) -> Evaluation | None:
     """Tests the weights that the configuration names, otherwise those just ``trained``, otherwise the newest.
 
@@ -85,7 +85,7 @@ def run_test(
     names = build_class_names(cfg, stored_names)
     if evaluation is not None:
         metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
-        (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})
+        trackers.summarize({f"Test/{name}": value for name, value in metrics.items()})
         build_model_reports(cfg, model, evaluator.dataset, names, world.device)
     if cfg.TEST.ORDER_REPORT:
         run_order_tests(cfg, model, evaluator.dataset, world, interrupt, evaluation, names)

@@ -56,17 +56,17 @@ def build_training_run(
     cfg: CfgNode,
     world: World,
     interrupt: Interrupt,
+    trackers: Trackers,
     *,
     fetch_weights: bool,
     saved: TrainingState | None = None,
-    trackers: Trackers | None = None,
 ) -> TrainingRun:
     """Builds the run that a configuration describes, with initial weights.
 
     Args:
+        trackers: get the metrics.
         fetch_weights: False if a checkpoint is loaded next.
         saved: the state from which this run is resumed; None at its first start.
-        trackers: get the metrics; None: none are used.
 
     Raises:
         SlowFastError: for every error that the user can fix.
@@ -105,7 +105,7 @@ def build_training_run(
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),
         identity=_build_identity(cfg, dataset, global_batch, scale, saved),
-        log=_build_log(cfg, schedule, world, loader, trackers or Trackers()),
+        log=_build_log(cfg, schedule, world, loader, trackers),
         failure_budget=build_failure_budget(cfg, dataset, world),
         writer=build_checkpoint_writer(cfg, world),
         selection=build_model_selection(cfg),
