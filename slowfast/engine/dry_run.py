@@ -82,7 +82,6 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
         logger.info("dry run: taking a few steps")
     training.prepare_frozen_encoding()
     results = world.gather_objects(_run_steps(training, world))
-    training.close()
     if world.is_main:
         for line in describe_results(training, results):
             logger.info("dry run: %s", line)

@@ -67,7 +67,7 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, trackers: Trackers) 
         elif ended := run.schedule.describe_early_end(end):
             logger.info("%s", ended)
     finally:
-        run.close()
+        run.writer.wait()
     if resumed_from is not None and end == start:
         return resumed_from
     return checkpoint_path(cfg.OUTPUT_DIR, end)

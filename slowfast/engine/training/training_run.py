@@ -97,8 +97,8 @@ class TrainingRun:
         """Whether each rank has only a part of the state, so that all ranks take part in saving it."""
         return self.evaluated.is_copy
 
-    def save(self, progress: TrainingProgress) -> Path:
-        """Starts to write the state at ``progress`` on rank 0; returns its path. All ranks must call it."""
+    def save(self, progress: TrainingProgress) -> None:
+        """Starts to write the state at ``progress`` on rank 0. All ranks must call it."""
         is_main = self.world.is_main
         if is_main:
             self.writer.wait()  # at most two copies of the state exist at a time
@@ -128,7 +128,6 @@ class TrainingRun:
                 log_state=self.log.state_dict(),
             )
             self.writer.write(state)
-        return checkpoint_path(self.output_dir, progress)
 
     def validate(self, progress: TrainingProgress, *, is_saved: bool) -> None:
         """Evaluates the model at ``progress`` and writes the metrics beside the checkpoint.
@@ -186,14 +185,6 @@ class TrainingRun:
         """Saves the state and returns the exception to raise; all ranks must call it after a signal."""
         saved = self._save_now(progress)
         return Interrupted(max(self.world.all_gather_objects(self.interrupt.signum)), saved)
-
-    def close(self) -> None:
-        """Waits until all files are written.
-
-        Raises:
-            CheckpointError: if the last checkpoint could not be written.
-        """
-        self.writer.wait()
 
     def _save_now(self, progress: TrainingProgress) -> str:
         self.save(progress)
