@@ -106,7 +106,6 @@ class RunIdentity:
         global_batch: clips per step over all processes.
         data_fingerprint: hash of the training samples in their order.
         lr_scale: factor on the learning rates of the configuration.
-        former_fingerprint: the hash as version 0.1.0 saved it; empty unless the checkpoint has one.
     """
 
     config: str
@@ -114,7 +113,6 @@ class RunIdentity:
     global_batch: int
     data_fingerprint: str
     lr_scale: float = 1.0
-    former_fingerprint: str = ""
 
 
 class OwnCheckpoint(NamedTuple):
@@ -208,8 +206,7 @@ def check_resumable(
     }
     described = {key: f"{key}: {old!r} → {new!r}" for key, (old, new) in changes.items()}
     refused = [described[key] for key, values in changes.items() if _makes_other_run(key, values)]
-    known_lists = ("", identity.data_fingerprint, identity.former_fingerprint)
-    other_list = state.data_fingerprint not in known_lists
+    other_list = state.data_fingerprint not in ("", identity.data_fingerprint)
     if other_list and not forced:
         raise CheckpointError(
             f"{source} was made with another list of training videos (relative paths or labels differ); "
