@@ -98,15 +98,7 @@ _ORDER = {
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """The properties of a run that its checkpoint must agree with.
-
-    Attributes:
-        config: the configuration as YAML.
-        seed: ``RNG_SEED``.
-        global_batch: clips per step over all processes.
-        data_fingerprint: hash of the training samples in their order.
-        lr_scale: factor on the learning rates of the configuration.
-    """
+    """The properties of a run that its checkpoint must agree with; see the same ones of ``TrainingState``."""
 
     config: str
     seed: int

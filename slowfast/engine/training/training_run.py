@@ -102,27 +102,23 @@ class TrainingRun:
         is_main = self.world.is_main
         if is_main:
             self.writer.wait()  # at most two copies of the state exist at a time
-        if is_main or self.is_sharded:
-            step = self.step
-            average = {} if step.average is None else step.average.state_dict()
-            states = [step.model.state_dict(), step.optimizer.state_dict(), step.scaler.state_dict(), average]
-            with blocking_on("the shards of a checkpoint"):
-                model_state, optimizer_state, scaler_state, average_state = full_state_on_cpu(
-                    states, keep=is_main
-                )
+        if not (is_main or self.is_sharded):
+            return
+        step = self.step
+        states = {
+            "model_state": step.model.state_dict(),
+            "optimizer_state": step.optimizer.state_dict(),
+            "scaler_state": step.scaler.state_dict(),
+            "average_state": {} if step.average is None else step.average.state_dict(),
+        }
+        with blocking_on("the shards of a checkpoint"):
+            states = full_state_on_cpu(states, keep=is_main)
         if is_main:
             state = TrainingState(
                 progress=progress,
-                model_state=model_state,
-                optimizer_state=optimizer_state,
-                scaler_state=scaler_state,
-                config=self.identity.config,
-                seed=self.identity.seed,
-                global_batch=self.identity.global_batch,
-                data_fingerprint=self.identity.data_fingerprint,
+                **states,
+                **vars(self.identity),
                 class_names=self.class_names,
-                lr_scale=self.identity.lr_scale,
-                average_state=average_state,
                 selection_state={**self.selection.state_dict(), "lowest": dict(self.log.lowest)},
                 failure_state=self.failure_budget.state_dict(),
                 log_state=self.log.state_dict(),
