@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from slowfast.checkpoint.archive import check_archive
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.errors import CheckpointError, first_line
 from slowfast.files import atomic_write, write_text
@@ -129,6 +128,24 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
     return path
 
 
+def _check_archive(path: Path) -> None:
+    """Raises ``CheckpointError`` for an archive that is damaged, or larger unpacked than the file is.
+
+    torch unpacks a compressed one without a limit. Files of other kinds pass.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except Exception as error:  # a damaged archive can raise any error
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}; copy or download it again") from error
+    if unpacked > path.stat().st_size:
+        raise CheckpointError(
+            f"{path}: is compressed and would unpack to {unpacked:,} bytes; checkpoints are not compressed"
+        )
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a ``.pyth``/``.pt`` file, or the tensors of a ``.safetensors`` file, into host memory.
 
@@ -139,7 +156,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    check_archive(path)
+    _check_archive(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

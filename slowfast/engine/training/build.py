@@ -113,7 +113,6 @@ def build_training_run(
             cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
         ),
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-        output_dir=cfg.OUTPUT_DIR,
         class_names=class_names,
         world=world,
         interrupt=interrupt,

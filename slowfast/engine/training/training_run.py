@@ -48,7 +48,6 @@ class TrainingRun:
         selection: compares the validations.
         stall_detector: finds a loss that does not move; active on rank 0 only.
         crop_size: H and W of training frames, pixels.
-        output_dir: folder of the run.
         class_names: are saved in checkpoints; empty if the configuration names no file of them.
     """
 
@@ -66,7 +65,6 @@ class TrainingRun:
     selection: ModelSelection
     stall_detector: StallDetector
     crop_size: int
-    output_dir: str
     class_names: tuple[str, ...]
     world: World
     interrupt: Interrupt
@@ -157,7 +155,7 @@ class TrainingRun:
             self.save(progress)
         if self.world.is_main:
             self.writer.wait()  # a record is never older than its checkpoint
-            record_validation(checkpoint_path(self.output_dir, progress), metrics)
+            record_validation(checkpoint_path(self.writer.output_dir, progress), metrics)
             if is_saved and not (kept or self.schedule.saves_at(progress)):
                 self.writer.release(progress)
             self.writer.prune()
@@ -189,5 +187,5 @@ class TrainingRun:
     def _describe_saved(self, progress: TrainingProgress) -> str:
         """Waits until the checkpoint is written and returns a sentence about it."""
         self.writer.wait()
-        path = checkpoint_path(self.output_dir, progress)
+        path = checkpoint_path(self.writer.output_dir, progress)
         return f"saved {path} ({progress}); the same command continues from there"
