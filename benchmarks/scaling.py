@@ -19,7 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measure import BenchmarkReport, time_interleaved
 from slowfast.distributed.device import CPU, synchronize, use_device
-from slowfast.distributed.world import World, connect, disconnect, free_local_address
+from slowfast.distributed.rendezvous.meeting import meet
+from slowfast.distributed.rendezvous.peers import PeerInfo
+from slowfast.distributed.rendezvous.store import Deadline
+from slowfast.distributed.world import World, disconnect, free_local_address, join
 from vtn import VTN, BackboneConfig, EncoderConfig, HeadConfig
 
 CLASSES = 400
@@ -106,7 +109,8 @@ def _process(
     device = CPU if args.device == "cpu" else torch.device(args.device, rank)
     world = World(rank, size, rank, size, device)
     use_device(device)
-    connect(world, init_method=address)
+    store = meet(PeerInfo(rank, size), address, Deadline(300.0))
+    join(world, store, backend="nccl", timeout=1800.0)
     torch.manual_seed(0)
     model = VTN(
         BackboneConfig(args.backbone, pretrained=False),
@@ -118,7 +122,7 @@ def _process(
 
     def wait_for_all() -> None:
         synchronize(device)
-        world.barrier()
+        world.all_gather_objects(None)
 
     times = time_interleaved(
         {"exchanged": exchanged, "local": local}, rounds=args.rounds, synchronize=wait_for_all

@@ -82,20 +82,32 @@ def precision_recall_f1(
     return precision, recall, _ratio(2 * correct, confusion.sum(axis=0) + confusion.sum(axis=1))
 
 
-def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+def balanced_accuracy(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
     """Returns the mean recall over the classes with samples; NaN without samples.
 
     It is 1 / K for a classifier that always gives one class, however unequal the classes are.
+
+    Args:
+        predicted, labels: class indices (V,).
     """
-    totals = confusion.sum(axis=1)
-    recall = _ratio(np.diag(confusion).astype(np.float64), totals)
-    return float(recall[totals > 0].mean()) if totals.any() else float("nan")
+    if len(labels) == 0:
+        return math.nan
+    totals = np.bincount(labels)
+    correct = np.bincount(labels[predicted == labels], minlength=len(totals))
+    return float((correct[totals > 0] / totals[totals > 0]).mean())
 
 
-def macro_f1(confusion: NDArray[np.int64]) -> float:
-    """Returns the mean F1 over the classes that are labels or predictions of samples; NaN without any."""
-    present = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
-    return float(precision_recall_f1(confusion)[2][present].mean()) if present.any() else float("nan")
+def macro_f1(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    """Returns the mean F1 over the classes that are labels or predictions of samples; NaN without any.
+
+    Args:
+        predicted, labels: class indices (V,).
+    """
+    if len(labels) == 0:
+        return math.nan
+    either = np.bincount(np.concatenate([labels, predicted]))
+    correct = np.bincount(labels[predicted == labels], minlength=len(either))
+    return float((2 * correct[either > 0] / either[either > 0]).mean())
 
 
 def auroc(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slowfast.checkpoint.storage import SavedCheckpoint, list_checkpoints, recorded_validation
+from slowfast.checkpoint.storage import SavedCheckpoint, recorded_validation
 
 _LOWER_IS_BETTER = ("loss", "top1_err", "top5_err")
 
@@ -44,8 +44,3 @@ def best_of(checkpoints: Sequence[SavedCheckpoint], metric: str = "") -> Path | 
     }
     best = min(found, key=lambda checkpoint: found[checkpoint], default=None)
     return best.path if best is not None and math.isfinite(found[best]) else None
-
-
-def best_checkpoint(output_dir: str | Path, metric: str = "") -> Path | None:
-    """Returns the best validated checkpoint in the folder of a run; None without one."""
-    return best_of(list_checkpoints(output_dir), metric)

@@ -165,18 +165,17 @@ def restore_average(average: WeightAverage, saved: Mapping[str, Any], *, source:
     if not saved:
         logger.warning("%s has no averaged weights: the average starts with its ordinary weights", source)
         return
-    own = average.state_dict()["weights"]
-    misshapen = [n for n, w in saved["weights"].items() if n in own and w.shape != own[n].shape]
-    if misshapen:
+    own, weights = average.state_dict()["weights"], saved["weights"]
+    differing = [
+        name for name in sorted(own.keys() & weights.keys()) if weights[name].shape != own[name].shape
+    ]
+    problem = "have other shapes than those of this run"
+    if alone := sorted(own.keys() ^ weights.keys()):
+        differing, problem = alone, "are only in one of the two, the file and this run"
+    if differing:
         raise CheckpointError(
-            f"{source}: its averaged weights of {', '.join(misshapen[:5])} have other shapes than those of "
-            "this run; restore the configuration of the run, or set MODEL_EMA.ENABLE False"
-        )
-    weights = {name: shard_like(w, own[name]) if name in own else w for name, w in saved["weights"].items()}
-    try:
-        average.load_state_dict({**saved, "weights": weights})
-    except KeyError as error:
-        raise CheckpointError(
-            f"{source}: only one of its averaged weights and those of this run has {error}; restore the "
+            f"{source}: its averaged weights of {', '.join(differing[:5])} {problem}; restore the "
             "configuration of the run, or set MODEL_EMA.ENABLE False"
-        ) from error
+        )
+    sharded = {name: shard_like(weight, own[name]) for name, weight in weights.items()}
+    average.load_state_dict({**saved, "weights": sharded})

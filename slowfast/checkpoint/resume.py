@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.config_differences import config_differences, saved_value
 from slowfast.checkpoint.restore import Restorable, restore
-from slowfast.checkpoint.state import TrainingProgress, TrainingState
+from slowfast.checkpoint.state import TrainingProgress, TrainingState, settings_of
 from slowfast.checkpoint.storage import (
     checkpoint_folder,
     good_checkpoints,
@@ -25,6 +24,7 @@ from slowfast.checkpoint.storage import (
     set_aside,
 )
 from slowfast.checkpoint.weights import load_model_weights
+from slowfast.config.values import differing_values
 from slowfast.distributed.world import World
 from slowfast.errors import CheckpointError
 from slowfast.files import delete_unfinished
@@ -81,40 +81,30 @@ _ADJUSTABLE = (
 )
 
 # Exceptions to these: with another value, the saved optimiser state or the progress in an epoch is not valid.
-_DECISIVE = ("SOLVER.OPTIMIZING_METHOD:", "TRAIN.DATASET:", "AUG.NUM_SAMPLE:")
+_DECISIVE = ("SOLVER.OPTIMIZING_METHOD", "TRAIN.DATASET", "AUG.NUM_SAMPLE")
 
 # Keys of folders that may be moved, but neither be set to the empty string nor from it.
-_MOVABLE = ("DATA.FEATURES:",)
+_MOVABLE = ("DATA.FEATURES",)
 
 # Keys that change the order of samples.
-_ORDER = (
-    "RNG_SEED:",
-    "TRAIN.DATASET:",
-    "AUG.NUM_SAMPLE:",
-    "DATA_LOADER.TRAIN_SAMPLER:",
-    "DATA.SHUFFLE_SHARDS:",
-)
+_ORDER = {
+    "RNG_SEED",
+    "TRAIN.DATASET",
+    "AUG.NUM_SAMPLE",
+    "DATA_LOADER.TRAIN_SAMPLER",
+    "DATA.SHUFFLE_SHARDS",
+}
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """The properties of a run that its checkpoint must agree with.
-
-    Attributes:
-        config: the configuration as YAML.
-        seed: ``RNG_SEED``.
-        global_batch: clips per step over all processes.
-        data_fingerprint: hash of the training samples in their order.
-        lr_scale: factor on the learning rates of the configuration.
-        former_fingerprint: the hash as version 0.1.0 saved it; empty unless the checkpoint has one.
-    """
+    """The properties of a run that its checkpoint must agree with; see the same ones of ``TrainingState``."""
 
     config: str
     seed: int
     global_batch: int
     data_fingerprint: str
     lr_scale: float = 1.0
-    former_fingerprint: str = ""
 
 
 class OwnCheckpoint(NamedTuple):
@@ -165,7 +155,7 @@ def choose_global_batch(cfg: CfgNode, world: World, saved: TrainingState | None)
     configured = cfg.TRAIN.BATCH_SIZE // world.local_size * world.size
     if saved is None or saved.global_batch in (0, configured):
         return configured
-    before = saved_value(saved.config, "TRAIN.BATCH_SIZE")
+    before = saved.settings.get("TRAIN.BATCH_SIZE")
     if before != cfg.TRAIN.BATCH_SIZE:
         if cfg.TRAIN.FORCE_RESUME:
             return configured
@@ -201,10 +191,14 @@ def check_resumable(
     Raises:
         CheckpointError: unless ``forced``, if the training list changed, or a key that makes another run.
     """
-    differences = config_differences(state.config, identity.config, _HARMLESS)
-    refused = [text for text in differences if _is_decisive(text)]
-    known_lists = ("", identity.data_fingerprint, identity.former_fingerprint)
-    other_list = state.data_fingerprint not in known_lists
+    changes = {
+        key: values
+        for key, values in differing_values(state.settings, settings_of(identity.config)).items()
+        if not key.startswith(_HARMLESS)
+    }
+    described = {key: f"{key}: {old!r} → {new!r}" for key, (old, new) in changes.items()}
+    refused = [described[key] for key, values in changes.items() if _makes_other_run(key, values)]
+    other_list = state.data_fingerprint not in ("", identity.data_fingerprint)
     if other_list and not forced:
         raise CheckpointError(
             f"{source} was made with another list of training videos (relative paths or labels differ); "
@@ -217,13 +211,13 @@ def check_resumable(
             "OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True to start from "
             "its weights; to resume nevertheless set TRAIN.FORCE_RESUME True"
         )
-    for difference in differences:
-        logger.warning("changed since the checkpoint: %s", difference)
+    for change in described.values():
+        logger.warning("changed since the checkpoint: %s", change)
     if other_list:
         logger.warning("changed since the checkpoint: the list of training videos")
     # The steps of the incomplete epoch are lost if its order of samples has changed.
     other_batch = state.global_batch not in (0, identity.global_batch)
-    other_order = other_list or any(text.startswith(_ORDER) for text in differences)
+    other_order = other_list or not _ORDER.isdisjoint(changes)
     if state.progress.step and (other_batch or other_order):
         logger.warning(
             "%s is not valid in the changed run: epoch %d restarts", state.progress, state.progress.epoch + 1
@@ -283,9 +277,9 @@ def start_from_file(
     return progress
 
 
-def _is_decisive(difference: str) -> bool:
-    """Returns whether a changed key makes it another run."""
-    if difference.startswith(_MOVABLE):
-        return "''" in difference
+def _makes_other_run(key: str, values: tuple[Any, Any]) -> bool:
+    """Returns whether a key with these values, before and now, makes it another run."""
+    if key in _MOVABLE:
+        return "" in values
     adjustable = (*_ADJUSTABLE, *(key for project in projects() for key in project.adjustable))
-    return difference.startswith(_DECISIVE) or not difference.startswith(adjustable)
+    return key in _DECISIVE or not key.startswith(adjustable)

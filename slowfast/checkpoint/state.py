@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Self
 
 from torch import Tensor
 
+from slowfast.config.values import flatten
+from slowfast.config.yaml_file import parse_yaml
 from slowfast.errors import CheckpointError
 
 
@@ -27,6 +29,11 @@ class TrainingProgress:
         return (
             f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"the end of epoch {self.epoch}"
         )
+
+
+def settings_of(config: str) -> dict[str, Any]:
+    """Returns the values of a configuration in YAML by their dotted keys."""
+    return flatten(parse_yaml(config, "the configuration of the run"))
 
 
 @dataclass(frozen=True)
@@ -56,18 +63,32 @@ class TrainingState:
 
     progress: TrainingProgress
     model_state: dict[str, Tensor]
-    optimizer_state: dict[str, Any]
-    scaler_state: dict[str, Any]
-    config: str
-    seed: int
-    global_batch: int
-    data_fingerprint: str
+    optimizer_state: dict[str, Any] = field(default_factory=dict)
+    scaler_state: dict[str, Any] = field(default_factory=dict)
+    config: str = ""
+    seed: int = -1
+    global_batch: int = 0
+    data_fingerprint: str = ""
     class_names: tuple[str, ...] = ()
     lr_scale: float = 1.0
     average_state: dict[str, Any] = field(default_factory=dict)
     selection_state: dict[str, Any] = field(default_factory=dict)
     failure_state: dict[str, Any] = field(default_factory=dict)
     log_state: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The values of the configuration by their dotted keys."""
+        return settings_of(self.config)
+
+    def as_content(self) -> dict[str, Any]:
+        """Returns the entries of a checkpoint file, by their names in it."""
+        entries = {_entry_of(one): getattr(self, one.name) for one in fields(self)[1:]}
+        entries["class_names"] = list(self.class_names)
+        if not self.average_state:
+            del entries["ema_state"]
+        # As in PySlowFast: the index, from 0, of the last complete epoch.
+        return {"epoch": self.progress.epoch - 1, "step": self.progress.step, **entries}
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any], weights: dict[str, Tensor], *, source: str) -> Self:
@@ -92,20 +113,12 @@ class TrainingState:
                 )
             return value
 
-        return cls(
-            # As in PySlowFast: the index, from 0, of the last complete epoch.
-            progress=TrainingProgress(entry("epoch", 0) + 1, entry("step", 0)),
-            model_state=weights,
-            optimizer_state=entry("optimizer_state", {}),
-            scaler_state=entry("scaler_state", {}),
-            config=entry("cfg", ""),
-            seed=entry("seed", -1),
-            global_batch=entry("global_batch", 0),
-            data_fingerprint=entry("data_fingerprint", ""),
-            class_names=tuple(entry("class_names", ())),
-            lr_scale=entry("lr_scale", 1.0),
-            average_state=entry("ema_state", {}),
-            selection_state=entry("selection_state", {}),
-            failure_state=entry("failure_state", {}),
-            log_state=entry("log_state", {}),
-        )
+        progress = TrainingProgress(entry("epoch", 0) + 1, entry("step", 0))
+        empty = cls(progress, weights)
+        entries = {one.name: entry(_entry_of(one), getattr(empty, one.name)) for one in fields(cls)[2:]}
+        return cls(progress, weights, **{**entries, "class_names": tuple(entries["class_names"])})
+
+
+def _entry_of(attribute: Field[Any]) -> str:
+    """Returns the name of an attribute of :class:`TrainingState` in a file; some are PySlowFast's."""
+    return {"config": "cfg", "average_state": "ema_state"}.get(attribute.name, attribute.name)

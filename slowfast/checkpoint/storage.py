@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from slowfast.checkpoint.archive import check_archive
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.errors import CheckpointError, first_line
 from slowfast.files import atomic_write, write_text
@@ -117,35 +116,34 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         CheckpointError: if the file cannot be written; earlier checkpoints stay unchanged.
     """
     path = checkpoint_path(output_dir, state.progress)
-    content = {
-        # As in PySlowFast: the index, from 0, of the last complete epoch.
-        "epoch": state.progress.epoch - 1,
-        "step": state.progress.step,
-        "model_state": state.model_state,
-        "optimizer_state": state.optimizer_state,
-        "scaler_state": state.scaler_state,
-        "cfg": state.config,
-        "seed": state.seed,
-        "global_batch": state.global_batch,
-        "data_fingerprint": state.data_fingerprint,
-        "class_names": list(state.class_names),
-        "lr_scale": state.lr_scale,
-        "selection_state": state.selection_state,
-        "failure_state": state.failure_state,
-        "log_state": state.log_state,
-    }
-    if state.average_state:
-        content["ema_state"] = state.average_state
     try:
         # An open file, because torch would name the folder in the archive after a path, here a temporary one.
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
+            torch.save(state.as_content(), file)
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError, too.
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         reason = "the disk is full" if full else first_line(error)
         raise CheckpointError(f"could not save {path}: {reason}; earlier checkpoints are intact") from error
     return path
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ``CheckpointError`` for an archive that is damaged, or larger unpacked than the file is.
+
+    torch unpacks a compressed one without a limit. Files of other kinds pass.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except Exception as error:  # a damaged archive can raise any error
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}; copy or download it again") from error
+    if unpacked > path.stat().st_size:
+        raise CheckpointError(
+            f"{path}: is compressed and would unpack to {unpacked:,} bytes; checkpoints are not compressed"
+        )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -158,7 +156,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    check_archive(path)
+    _check_archive(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

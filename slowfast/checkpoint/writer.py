@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -28,12 +29,13 @@ from slowfast.log import get_logger
 logger = get_logger(__name__)
 
 
+@dataclass
 class CheckpointWriter:
     """Writes checkpoints in a thread, so that training waits only for the copy to host memory.
 
     One checkpoint is written at a time. An error of the thread is raised by the next call of a method.
 
-    Args:
+    Attributes:
         output_dir: of the run.
         minutes: time between two checkpoints within an epoch; 0: no such checkpoints.
         steps: optimiser steps between two checkpoints; 0: no such checkpoints.
@@ -42,25 +44,16 @@ class CheckpointWriter:
             :mod:`slowfast.checkpoint.best`.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        *,
-        minutes: float = 0.0,
-        steps: int = 0,
-        keep: int = 0,
-        best_metric: str = "",
-    ) -> None:
-        self._output_dir = output_dir
-        self._seconds = minutes * 60
-        self._steps = steps
-        self._keep = keep
-        self._best_metric = best_metric
-        self._last = time.monotonic()
-        self._thread: threading.Thread | None = None
-        self._failure: Exception | None = None
-        self._superseded: list[Path] = []
-        self._released: list[Path] = []
+    output_dir: str | Path
+    minutes: float = 0.0
+    steps: int = 0
+    keep: int = 0
+    best_metric: str = ""
+    _last: float = field(default_factory=time.monotonic)
+    _thread: threading.Thread | None = None
+    _failure: Exception | None = None
+    _superseded: list[Path] = field(default_factory=list)
+    _released: list[Path] = field(default_factory=list)
 
     def restart_from(self, progress: TrainingProgress) -> None:
         """Marks all checkpoints later than ``progress`` as superseded, since the run repeats these steps.
@@ -68,7 +61,7 @@ class CheckpointWriter:
         They and their metrics are renamed to ``….pyth.superseded`` and ``….json.superseded`` when the run has
         written its next checkpoint. Until then, a restarted run would resume from one of them.
         """
-        found = list_checkpoints(self._output_dir)
+        found = list_checkpoints(self.output_dir)
         self._superseded = [checkpoint.path for checkpoint in found if checkpoint.progress > progress]
 
     def is_due(self, steps_done: int) -> bool:
@@ -76,8 +69,8 @@ class CheckpointWriter:
 
         False while the previous checkpoint is still being written.
         """
-        by_time = self._seconds > 0 and time.monotonic() - self._last >= self._seconds
-        by_steps = self._steps > 0 and steps_done % self._steps == 0
+        by_time = self.minutes > 0 and time.monotonic() - self._last >= 60 * self.minutes
+        by_steps = self.steps > 0 and steps_done % self.steps == 0
         if not (by_time or by_steps):
             return False
         if self._thread is not None and self._thread.is_alive():
@@ -98,7 +91,7 @@ class CheckpointWriter:
             CheckpointError: if the previous checkpoint could not be written.
         """
         self.wait()
-        path = checkpoint_path(self._output_dir, state.progress)
+        path = checkpoint_path(self.output_dir, state.progress)
         # Metrics of an earlier run, whose checkpoint was deleted or is about to be replaced.
         record_path(path).unlink(missing_ok=True)
         self._last = time.monotonic()
@@ -129,19 +122,19 @@ class CheckpointWriter:
         Until then it may be the only one from which the run can be resumed. The metrics of its validation
         stay.
         """
-        self._released.append(checkpoint_path(self._output_dir, progress))
+        self._released.append(checkpoint_path(self.output_dir, progress))
 
     def prune(self) -> None:
         """Deletes the superfluous checkpoints and their metrics."""
         self.wait()
-        for path in superfluous(self._output_dir, keep=self._keep, best_metric=self._best_metric):
+        for path in superfluous(self.output_dir, keep=self.keep, best_metric=self.best_metric):
             path.unlink(missing_ok=True)
             record_path(path).unlink(missing_ok=True)
 
     def _run(self, state: TrainingState, released: tuple[Path, ...]) -> None:
         try:
             started = time.monotonic()
-            path = save_checkpoint(self._output_dir, state)
+            path = save_checkpoint(self.output_dir, state)
             logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - started)
             for superseded in self._superseded:
                 if superseded != path:
@@ -149,10 +142,10 @@ class CheckpointWriter:
                     _mark_superseded(record_path(superseded))
             self._superseded = []
             # Checkpoints within an epoch are needed only until its end.
-            for old in superfluous(self._output_dir, keep=0):
+            for old in superfluous(self.output_dir, keep=0):
                 old.unlink(missing_ok=True)
             # At least two are kept, so that a run can be resumed if the latest one is damaged.
-            spare = max(0, len(list_checkpoints(self._output_dir)) - 2)
+            spare = max(0, len(list_checkpoints(self.output_dir)) - 2)
             for old in [old for old in released if old.exists()][:spare]:
                 old.unlink()
         except Exception as error:  # the next call in the main thread raises it

@@ -58,6 +58,15 @@ def value_of(settings: Mapping[str, Any], key: str) -> Any:
     return functools.reduce(operator.getitem, key.split("."), settings)
 
 
+def differing_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Returns both values of each key that two mappings have with different values.
+
+    >>> differing_values({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 4, "d": 5})
+    {'b': (2, 4)}
+    """
+    return {key: (old[key], new[key]) for key in old if key in new and old[key] != new[key]}
+
+
 def convert(value: Any, default: Any) -> Any:
     """Returns ``value`` as the type of ``default``.
 

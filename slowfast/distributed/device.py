@@ -19,10 +19,9 @@ from slowfast.errors import ConfigError, DeviceError, first_line
 
 CPU = torch.device("cpu")
 
-# Kinds of accelerators of which several processes can each have one.
-_WITH_COLLECTIVES = ("cuda", "xpu")
-# Kinds of accelerators that read page-locked host memory while the host continues.
-_WITH_PINNED_MEMORY = ("cuda", "xpu")
+# Kinds of accelerators of which several processes can each have one, and of those that read page-locked host
+# memory while the host continues.
+_WITH_COLLECTIVES = _WITH_PINNED_MEMORY = ("cuda", "xpu")
 # Kinds of devices on which one kernel can update all parameters.
 _WITH_FUSED_OPTIMIZERS = ("cpu", "cuda", "xpu")
 # Kinds of accelerators without float64.
@@ -141,8 +140,7 @@ def use_device(device: torch.device) -> None:
         limit_threads()
         return
     try:
-        if device.index is not None and device.type in _WITH_COLLECTIVES:
-            torch.accelerator.set_device_index(device.index)
+        use_device_in_thread(device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
         raise DeviceError(
@@ -157,7 +155,7 @@ def use_device_in_thread(device: torch.device) -> None:
     Kernels run on the device of their tensors in any case. But what asks for the current device would take
     memory of the first one in every process of a node.
     """
-    if not is_cpu(device) and device.index is not None and device.type in _WITH_COLLECTIVES:
+    if device.index is not None and device.type in _WITH_COLLECTIVES:
         torch.accelerator.set_device_index(device.index)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch.distributed as dist
@@ -37,8 +35,6 @@ class Failure:
     text: str
     exit_code: int
     expected: bool = False
-    host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
 
     def dump(self) -> str:
         """Returns the failure as JSON."""
@@ -112,10 +108,6 @@ class StatusBoard:
     def leave(self) -> None:
         """Marks this process as finished."""
         self.store.set(f"left/{self.rank}", "")
-
-    def all_left(self) -> bool:
-        """Returns whether all ranks have finished."""
-        return all(self.store.check([f"left/{rank}"]) for rank in range(self.size))
 
     def claim_printing(self) -> bool:
         """Returns whether this process is the one that prints the failure; True for the first caller."""

@@ -8,11 +8,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from slowfast.distributed.blocking import main_thread_location
 from slowfast.distributed.failure import Failure, StatusBoard, describe_failure, names_network
+from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.log import log_to_file, printable
@@ -64,26 +65,26 @@ class Shutdown:
 
     def _wait_until_printed(self, failure: Failure) -> None:
         """Waits until the failure is printed; prints it where rank 0 does not."""
-        if not self._is_printed_within(_ANSWER_SECONDS + 2.0):
+        if not self._sees_it_printed():
             if self._board.claim_printing():
                 self._print_failure(failure)
                 return
-            self._is_printed_within(_ANSWER_SECONDS + 2.0)
+            self._sees_it_printed()
         self._board.count_acknowledged(1)
 
-    def _is_printed_within(self, seconds: float) -> bool:
-        return any(self._board.is_printed() for _ in _polls(seconds))
+    def _sees_it_printed(self) -> bool:
+        return any(self._board.is_printed() for _ in Deadline(_ANSWER_SECONDS + 2.0).polls())
 
     def _print_failure(self, failure: Failure) -> None:
         locations: dict[int, str] = {}
-        for _ in _polls(_ANSWER_SECONDS):
+        for _ in Deadline(_ANSWER_SECONDS).polls():
             locations = self._board.locations()
             if len(locations) == self._world.size:
                 break
         self._print(describe_failure(failure, self._board, locations))
         self._board.set_printed()
         # The store may end with this process: wait until the others have read that the failure is printed.
-        for _ in _polls(_READ_SECONDS):
+        for _ in Deadline(_READ_SECONDS).polls():
             if self._board.count_acknowledged() >= len(locations) - 1:
                 break
 
@@ -133,10 +134,3 @@ class Shutdown:
                 return
             with self._log_file.open("a", encoding="utf-8") as file:
                 faulthandler.dump_traceback(file)
-
-
-def _polls(seconds: float) -> Iterator[None]:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        yield
-        time.sleep(0.1)

@@ -197,7 +197,7 @@ class Watchdog:
         self._exchange()
         self._board.leave()
         end = time.monotonic() + _LEAVE_SECONDS
-        while self._world.is_main and not self._board.all_left() and time.monotonic() < end:
+        while self._world.is_main and max(self._board.beats()) >= 0 and time.monotonic() < end:
             if self._exchange():
                 return
             time.sleep(0.1)

@@ -23,16 +23,11 @@ from torch import Tensor
 
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.device import CPU, accelerator, collective_backends, synchronize
-from slowfast.distributed.rendezvous.meeting import meet
-from slowfast.distributed.rendezvous.peers import PeerInfo
-from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.errors import ConfigError, DistributedError
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
-# Seconds for all processes to meet, and for one operation that needs all of them.
-START_TIMEOUT, TIMEOUT = 300.0, 1800.0
 # Seconds by which torch's own timeout is longer than that of the watchdog, whose report says more.
 _SLACK_SECONDS = 60.0
 
@@ -105,12 +100,6 @@ class World:
         with blocking_on("the values of all ranks"):
             dist.all_gather_object(values, value)
         return values
-
-    def barrier(self) -> None:
-        """Waits until all ranks have called it."""
-        if self.size > 1:
-            with blocking_on("a barrier of all ranks"):
-                dist.barrier()
 
 
 @dataclass(frozen=True)
@@ -185,23 +174,7 @@ def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard
     )
 
 
-def connect(world: World, *, init_method: str, backend: str = "nccl") -> None:
-    """Joins the other processes without comparing code and configuration; does nothing in a world of one.
-
-    Args:
-        init_method: address of the rendezvous, ``tcp://HOST:PORT`` or ``env://``.
-        backend: of GPUs; the CPU always uses gloo.
-
-    Raises:
-        DistributedError: where the processes do not all arrive.
-    """
-    if world.size > 1:
-        peer = PeerInfo(world.rank, world.size)
-        store = meet(peer, init_method, Deadline(START_TIMEOUT), differences=lambda theirs, ours: [])
-        join(world, store, backend=backend)
-
-
-def join(world: World, store: dist.Store, *, backend: str = "nccl", timeout: float = TIMEOUT) -> None:
+def join(world: World, store: dist.Store, *, backend: str, timeout: float) -> None:
     """Forms the process group of ``torch.distributed`` from all processes that met at ``store``.
 
     Args:

@@ -17,7 +17,6 @@ from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.distributed.device import peak_memory
 from slowfast.distributed.dtensor import to_local
 from slowfast.distributed.world import World
-from slowfast.engine.speed.cores import cores_of
 from slowfast.engine.speed.headroom import Headroom
 from slowfast.engine.speed.measurement import measure_run
 from slowfast.engine.training.build import build_training_run
@@ -27,6 +26,7 @@ from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.models.complexity import describe_parameters
 from slowfast.progress import format_duration
+from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
@@ -77,12 +77,11 @@ def run_dry(cfg: CfgNode, world: World, interrupt: Interrupt) -> list[DryRunResu
     for line in _describe_start(cfg, fetch_weights):
         if world.is_main:
             logger.info("dry run: %s", line)
-    training = build_training_run(cfg, world, interrupt, fetch_weights=fetch_weights)
+    training = build_training_run(cfg, world, interrupt, Trackers(), fetch_weights=fetch_weights)
     if world.is_main:
         logger.info("dry run: taking a few steps")
     training.prepare_frozen_encoding()
     results = world.gather_objects(_run_steps(training, world))
-    training.close()
     if world.is_main:
         for line in describe_results(training, results):
             logger.info("dry run: %s", line)
@@ -104,11 +103,7 @@ def _describe_start(cfg: CfgNode, fetch_weights: bool) -> list[str]:
 
 
 def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
-    measured = measure_run(
-        training,
-        cores=cores_of(world),
-        is_cached=training.loader.dataset.features is not None,
-    )
+    measured = measure_run(training)
     batch = measured.batch
     model, optimizer = training.step.model, training.step.optimizer
     of_device = peak_memory(world.device)

@@ -22,7 +22,7 @@ from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, StreamedCl
 from slowfast.distributed.world import World
 from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
-from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
+from slowfast.errors import DataError, DecodeError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_once
 from slowfast.models.frame_encoder import FrameEncoder
@@ -30,12 +30,7 @@ from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.losses import LossFunction
 from slowfast.models.objective.training_loss import require_mean
 from slowfast.models.precision import Precision
-from slowfast.models.score_activations import (
-    SCORE_ACTIVATION_REGISTRY,
-    ScoreActivation,
-    are_distributions,
-    softmax,
-)
+from slowfast.models.score_activations import ScoreActivation, are_distributions, softmax
 
 logger = get_logger(__name__)
 
@@ -116,31 +111,23 @@ class _Scores:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    scorer: ViewScorer,
     loader: Iterable[Batch],
     *,
     num_classes: int,
-    ensemble: str = "sum",
-    head_act: str = "softmax",
-    normalization: Normalization,
-    loss: LossFunction | None = None,
-    world: World = World(),  # noqa: B008 (immutable)
-    precision: Precision = Precision(),  # noqa: B008 (immutable)
-    interrupt: Interrupt | None = None,
+    ensemble: str,
+    world: World,
+    interrupt: Interrupt,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Evaluation | None:
     """Scores every view in the loaders of all ranks and merges the scores by video.
 
     Args:
-        model: unwrapped; evaluated in evaluation mode and then set back to its former mode.
+        scorer: its model is evaluated in evaluation mode and then set back to its former mode.
         loader: this rank's batches; each view of each video is in the loader of exactly one rank. The frames
             of streamed views are decoded here, and the model encodes them in chunks.
         ensemble: ``max``, or ``sum``, which takes the mean over the views: it has the order of their sum, and
             the range of one view's scores.
-        head_act: name of the function from logits to scores, applied before views are merged; see
-            :data:`slowfast.models.score_activations.SCORE_ACTIVATION_REGISTRY`.
-        normalization: of the frames.
-        loss: maps logits and labels to the mean loss of a batch; None: no loss is computed.
         interrupt: ends the evaluation between two batches or chunks after a signal.
         on_batch: called after each batch; of batches that belong together, after the last one.
 
@@ -148,29 +135,17 @@ def evaluate(
         The evaluation on rank 0, None on the others.
 
     Raises:
-        ConfigError: for an unknown ``ensemble`` or ``head_act``.
         DataError: if a view was read twice.
         Interrupted: after a signal to any rank, on all ranks.
     """
-    if ensemble not in ("sum", "max"):
-        raise ConfigError(f"DATA.ENSEMBLE_METHOD = {ensemble!r}: must be sum or max")
-    scorer = _Scorer(
-        model=model,
-        activation=SCORE_ACTIVATION_REGISTRY.get(head_act),
-        normalization=normalization,
-        loss=loss,
-        device=world.device,
-        precision=precision,
-    )
     scores = _Scores(ensemble)
-    was_training = model.training
-    model.eval()
+    was_training = scorer.model.training
+    scorer.model.eval()
     start = time.perf_counter()
     signum = 0
     try:
         for batch in loader:
-            if interrupt is not None:
-                interrupt.raise_if_requested()
+            interrupt.raise_if_requested()
             scores.broken.update({video.video_id: video for video in batch.broken})
             if batch.num_clips > 0:
                 scorer.score(batch, into=scores)
@@ -181,7 +156,7 @@ def evaluate(
     except Interrupted as interrupted:
         signum = interrupted.signum
     seconds = time.perf_counter() - start
-    model.train(was_training)
+    scorer.model.train(was_training)
     # If a rank left by itself, those that have scored all their views would wait for its scores.
     if signum := max(world.all_gather_objects(signum)):
         raise Interrupted(signum)
@@ -194,8 +169,15 @@ def evaluate(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Scorer:
-    """Scores the views of a batch; the attributes are arguments of :func:`evaluate`."""
+class ViewScorer:
+    """A model with all that turns views into scores.
+
+    Attributes:
+        model: unwrapped, on ``device``.
+        activation: from logits to scores, applied before views are merged.
+        normalization: of the frames.
+        loss: maps logits and labels to the mean loss of a batch; None: no loss is computed.
+    """
 
     model: nn.Module
     activation: ScoreActivation
@@ -207,7 +189,10 @@ class _Scorer:
     def score(self, batch: Batch, *, into: _Scores) -> None:
         """Adds the scores of all clips of a batch; clips that the model rejects are added as broken."""
         found = compute_logits(
-            self.model, batch.to(self.device), normalization=self.normalization, precision=self.precision
+            self.model,
+            batch.to(self.device),
+            normalization=self.normalization,
+            precision=self.precision,
         )
         keys = list(zip(batch.video_id.tolist(), batch.view_id.tolist(), strict=True))
         for row, error in found.errors.items():
@@ -216,14 +201,14 @@ class _Scorer:
         if found.rows:
             self._add(found.logits, batch.label[found.rows], [keys[row] for row in found.rows], into)
 
-    def score_streamed(self, clip: StreamedClip, *, into: _Scores, interrupt: Interrupt | None) -> None:
+    def score_streamed(self, clip: StreamedClip, *, into: _Scores, interrupt: Interrupt) -> None:
         """Adds the scores of a streamed view, or its video as broken."""
         try:
             with self.precision.autocast():
                 logits = classify_streamed_view(
                     FrameEncoder(self.model, self.normalization, self.device, self.precision),
                     clip.view,
-                    on_chunk=(lambda: None) if interrupt is None else interrupt.raise_if_requested,
+                    on_chunk=interrupt.raise_if_requested,
                 )
         except NotFiniteError as error:
             into.broken[clip.video_id] = _not_finite(clip.video_id, clip.view_id, error)

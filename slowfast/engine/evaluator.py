@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.config.derived import split_section
@@ -17,7 +14,7 @@ from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.device import device_errors, uses_pinned_memory
 from slowfast.distributed.world import World
-from slowfast.engine.evaluate import Evaluation, evaluate
+from slowfast.engine.evaluate import Evaluation, ViewScorer, evaluate
 from slowfast.interrupt import Interrupt
 from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.models.capabilities import (
@@ -32,6 +29,7 @@ from slowfast.models.frame_format import frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction
 from slowfast.models.objective.training_loss import build_plain_loss
 from slowfast.models.precision import build_precision
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from slowfast.progress import Progress, format_duration
 
 logger = get_logger(__name__)
@@ -43,23 +41,26 @@ class SplitEvaluator:
 
     Attributes:
         split: ``val`` or ``test``, for the log.
-        dataset: of the split.
-        num_batches: batches of this process.
-        evaluate: evaluates once and calls its argument ``on_batch`` after each batch.
+        loader: of this process's views.
+        num_classes, ensemble: see :func:`slowfast.engine.evaluate.evaluate`.
         log_period: batches between two lines of the log.
-        is_main: whether this process logs.
-        device: of the model.
         memory_remedies: settings with which an evaluation needs less memory.
     """
 
     split: str
-    dataset: ViewDataset
-    num_batches: int
-    evaluate: Callable[..., Evaluation | None]
+    loader: ClipLoader
+    scorer: ViewScorer
+    num_classes: int
+    ensemble: str
+    world: World
+    interrupt: Interrupt
     log_period: int
-    is_main: bool
-    device: torch.device
     memory_remedies: tuple[str, ...]
+
+    @property
+    def dataset(self) -> ViewDataset:
+        """The data set of the split."""
+        return self.loader.dataset
 
     def run(self) -> Evaluation | None:
         """Evaluates once; returns the evaluation on rank 0 and None on the others.
@@ -70,16 +71,32 @@ class SplitEvaluator:
             Interrupted: after a signal.
         """
         started = time.perf_counter()
-        with Progress(self.num_batches, self.split, "batch", enabled=self.is_main) as bar:
+        total, is_main = len(self.loader), self.world.is_main
+        with Progress(total, self.split, "batch", enabled=is_main) as bar:
 
             def count() -> None:
                 bar.update(1)
-                if self.is_main and bar.done % self.log_period == 0:
-                    seconds = time.perf_counter() - started
-                    log_evaluation_step(self.split, bar.done, self.num_batches, seconds)
+                if is_main and bar.done % self.log_period == 0:
+                    seconds = (time.perf_counter() - started) / bar.done
+                    log_json_stats(
+                        {
+                            "_type": f"{self.split}_iter",
+                            "iter": CountOf(bar.done, total),
+                            "time_diff": seconds,
+                            "eta": format_duration(seconds * (total - bar.done)),
+                        }
+                    )
 
-            with device_errors(self.device, *self.memory_remedies):
-                evaluation = self.evaluate(on_batch=count)
+            with device_errors(self.world.device, *self.memory_remedies):
+                evaluation = evaluate(
+                    self.scorer,
+                    self.loader,
+                    num_classes=self.num_classes,
+                    ensemble=self.ensemble,
+                    world=self.world,
+                    interrupt=self.interrupt,
+                    on_batch=count,
+                )
         if evaluation is not None:
             evaluation.check_complete(self.dataset.num_videos)
         return evaluation
@@ -133,29 +150,25 @@ def build_evaluator(
     """
     loader = loader or build_evaluation_loader(cfg, split, model, world)
     normalization = frame_normalization(cfg, model)
-    evaluate_split = functools.partial(
-        evaluate,
-        network_for(model, loader.dataset, normalization),
-        loader,
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        ensemble=cfg.DATA.ENSEMBLE_METHOD,
-        head_act=cfg.MODEL.HEAD_ACT,
+    scorer = ViewScorer(
+        model=network_for(model, loader.dataset, normalization),
+        activation=SCORE_ACTIVATION_REGISTRY.get(cfg.MODEL.HEAD_ACT),
         normalization=normalization,
         loss=_build_loss(cfg),
-        world=world,
+        device=world.device,
         precision=build_precision(cfg, split, world.device),
-        interrupt=interrupt,
     )
     _check_scores(cfg)
     section = split_section(split)
     return SplitEvaluator(
         split=split,
-        dataset=loader.dataset,
-        num_batches=len(loader),
-        evaluate=evaluate_split,
+        loader=loader,
+        scorer=scorer,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        ensemble=cfg.DATA.ENSEMBLE_METHOD,
+        world=world,
+        interrupt=interrupt,
         log_period=cfg.LOG_PERIOD,
-        is_main=world.is_main,
-        device=world.device,
         memory_remedies=(
             *memory_remedies(model, training=False),
             f"{section}.BATCH_SIZE below {cfg[section].BATCH_SIZE}",
@@ -182,15 +195,3 @@ def _check_scores(cfg: CfgNode) -> None:
             "MODEL.HEAD_ACT is softmax, so the score of a class depends on the other classes; sigmoid is "
             "usual for videos of several classes"
         )
-
-
-def log_evaluation_step(split: str, done: int, total: int, seconds: float) -> None:
-    """Logs the progress of an evaluation: ``done`` of ``total`` batches in ``seconds``."""
-    log_json_stats(
-        {
-            "_type": f"{split}_iter",
-            "iter": CountOf(done, total),
-            "time_diff": seconds / done,
-            "eta": format_duration(seconds / done * (total - done)),
-        }
-    )

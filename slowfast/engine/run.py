@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.config_differences import config_differences
 from slowfast.checkpoint.resume import NODE_KEYS
+from slowfast.checkpoint.state import settings_of
 from slowfast.config.check_training import check_batch_sizes
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.code_version import running_code
@@ -189,11 +188,11 @@ def _meet_others(
     """
     if network := choose_network(world, address):
         logger.info("network: gloo uses %s, the interface to rank 0", network)
-    peer = PeerInfo(world.rank, world.size, running_code(), cfg.dump(), str(problem or ""))
+    settings = {key: value for key, value in settings_of(cfg.dump()).items() if not key.startswith(NODE_KEYS)}
+    peer = PeerInfo(world.rank, world.size, running_code(), settings, str(problem or ""))
     deadline = Deadline(cfg.DIST_START_TIMEOUT, on_poll=interrupt.raise_if_requested)
-    differences = functools.partial(config_differences, ignored=NODE_KEYS)
     try:
-        store = meet(peer, address, deadline, differences=differences)
+        store = meet(peer, address, deadline)
     except DistributedError as error:
         if isinstance(problem, ConfigError):  # for its exit status
             raise problem from error
@@ -243,9 +242,9 @@ def _train_and_test(
     with trackers.noting_outcome():
         if cfg.DEMO.ENABLE and world.is_main:
             check_demo_inputs(cfg)
-        trained = train(cfg, world, interrupt, trackers=trackers) if cfg.TRAIN.ENABLE else None
+        trained = train(cfg, world, interrupt, trackers) if cfg.TRAIN.ENABLE else None
         if cfg.TEST.ENABLE:
-            run_test(cfg, world, interrupt, trained=trained, trackers=trackers)
+            run_test(cfg, world, interrupt, trackers, trained=trained)
         if cfg.DEMO.ENABLE:
             run_demo(cfg, world, interrupt, trained=trained)
 

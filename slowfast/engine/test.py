@@ -9,8 +9,8 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.best import best_checkpoint
-from slowfast.checkpoint.storage import last_checkpoint
+from slowfast.checkpoint.best import best_of
+from slowfast.checkpoint.storage import last_checkpoint, list_checkpoints
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.class_names import build_class_names
 from slowfast.datasets.groups import groups_by_pattern
@@ -59,9 +59,9 @@ def run_test(
     cfg: CfgNode,
     world: World,
     interrupt: Interrupt,
+    trackers: Trackers,
     *,
     trained: Path | None,
-    trackers: Trackers | None = None,
 ) -> Evaluation | None:
     """Tests the weights that the configuration names, otherwise those just ``trained``, otherwise the newest.
 
@@ -85,7 +85,7 @@ def run_test(
     names = build_class_names(cfg, stored_names)
     if evaluation is not None:
         metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
-        (trackers or Trackers()).summarize({f"Test/{name}": value for name, value in metrics.items()})
+        trackers.summarize({f"Test/{name}": value for name, value in metrics.items()})
         build_model_reports(cfg, model, evaluator.dataset, names, world.device)
     if cfg.TEST.ORDER_REPORT:
         run_order_tests(cfg, model, evaluator.dataset, world, interrupt, evaluation, names)
@@ -142,7 +142,7 @@ def find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
     With ``TEST.WEIGHTS`` ``best`` the best validated one takes the place of that just trained.
     """
     if cfg.TEST.WEIGHTS == "best" and not cfg.TEST.CHECKPOINT_FILE_PATH:
-        if (best := best_checkpoint(cfg.OUTPUT_DIR, cfg.TRAIN.BEST_METRIC)) is None:
+        if (best := best_of(list_checkpoints(cfg.OUTPUT_DIR), cfg.TRAIN.BEST_METRIC)) is None:
             raise CheckpointError(
                 f"TEST.WEIGHTS = 'best': {cfg.OUTPUT_DIR}/checkpoints has no validated checkpoint; train "
                 "first, or set TEST.WEIGHTS last"

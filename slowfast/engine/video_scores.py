@@ -5,6 +5,7 @@ V videos with scores, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from slowfast.datasets.clip import BrokenVideo
-from slowfast.engine.testing.class_intervals import class_intervals
 from slowfast.errors import DataError
 from slowfast.metrics import (
     BOOTSTRAP_SAMPLES,
@@ -143,8 +143,8 @@ class VideoScores:
         if self.multi_label or len(self.labels) == 0:
             return {}
         metrics = {
-            "balanced_acc": 100.0 * balanced_accuracy(self.confusion),
-            "macro_f1": 100.0 * macro_f1(self.confusion),
+            "balanced_acc": 100.0 * balanced_accuracy(self.predicted, self.labels),
+            "macro_f1": 100.0 * macro_f1(self.predicted, self.labels),
         }
         if self.scores.shape[1] == 2 and self.videos_per_class.all():
             margin = self.scores[:, 1] - self.scores[:, 0]
@@ -177,12 +177,15 @@ class VideoScores:
             return {"map": interval.unless_limits_agree()}
         predicted, labels = self.predicted, self.labels.astype(np.int64)
         found = {"top1_acc": accuracy_interval(predicted == labels, self.groups)}
-        for name, interval in class_intervals(predicted, labels, num_classes, groups).items():
-            found[name] = interval.unless_limits_agree()
+        statistics: dict[str, Callable[[NDArray[np.int64]], float]] = {
+            "balanced_acc": lambda drawn: balanced_accuracy(predicted[drawn], labels[drawn]),
+            "macro_f1": lambda drawn: macro_f1(predicted[drawn], labels[drawn]),
+        }
         if "auroc" in self.class_metrics:
             margin, positive = self.scores[:, 1] - self.scores[:, 0], labels == 1
-            interval = bootstrap_interval(lambda drawn: auroc(margin[drawn], positive[drawn]), groups)
-            found["auroc"] = interval.unless_limits_agree()
+            statistics["auroc"] = lambda drawn: auroc(margin[drawn], positive[drawn])
+        for name, statistic in statistics.items():
+            found[name] = bootstrap_interval(statistic, groups).unless_limits_agree()
         return found
 
     def describe_result(self) -> str:

@@ -29,23 +29,26 @@ LINEAR_STATISTICS = "linear, temporal statistics"
 LINEAR_TOKEN_STATISTICS = "linear, temporal statistics of each token"
 
 
+def baseline_names(table: FeatureTable) -> list[str]:
+    """Returns the names of the baselines that :func:`baselines` computes."""
+    of_tokens = [LINEAR_TOKEN_STATISTICS] if len(table.row_shape) == 2 else []
+    return [MAJORITY, LINEAR_MEAN, LINEAR_STATISTICS, *of_tokens]
+
+
 def summarize(table: FeatureTable) -> dict[str, NDArray[np.float32]]:
     """Returns the summaries (V, W) of the videos by the name of their baseline.
 
     They are the mean, :func:`slowfast.features.temporal_statistics.temporal_statistics`, and for several
     tokens per frame these of each token side by side.
     """
-    summaries: dict[str, list[NDArray[np.float32]]] = {LINEAR_MEAN: [], LINEAR_STATISTICS: []}
-    has_tokens = len(table.row_shape) == 2
-    if has_tokens:
-        summaries[LINEAR_TOKEN_STATISTICS] = []
+    summaries: dict[str, list[NDArray[np.float32]]] = {name: [] for name in baseline_names(table)[1:]}
     width = table.row_shape[-1]
     for video in range(len(table)):
         clip = table.video(video)[None]
         statistics = temporal_statistics(clip)[0].numpy()
         summaries[LINEAR_STATISTICS].append(statistics)
         summaries[LINEAR_MEAN].append(statistics[:width])
-        if has_tokens:
+        if LINEAR_TOKEN_STATISTICS in summaries:
             summaries[LINEAR_TOKEN_STATISTICS].append(temporal_statistics(clip.flatten(2))[0].numpy())
     return {name: np.stack(rows) for name, rows in summaries.items()}
 

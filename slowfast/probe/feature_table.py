@@ -119,29 +119,22 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
     """
     reader = _feature_reader(dataset)
     wanted = range(dataset.num_videos) if videos is None else videos
-    segments, groups = dataset.segments, listed_groups(dataset)
-    kept: list[int] = []
-    parts: list[Tensor] = []
-    times: list[RowTimes] = []
+    tables: list[FeatureTable] = []
     lost: list[int] = []
     with Progress(len(wanted), "features", "video") as bar:
         for index in wanted:
-            path, segment = dataset.paths[index], _segment(segments, index)
             try:
-                features, row_times, num_lost = _read_decoded(reader, path, segment)
+                table, num_lost = _read_decoded(reader, dataset, index)
             except DecodeError as error:
                 logger.warning("left out: %s", error)
             else:
-                if not parts:
-                    _check_memory(features, len(wanted))
-                else:
-                    _check_same_shape(path, features, dataset.paths[kept[0]], parts[0])
-                parts.append(features)
-                times.append(row_times)
-                kept.append(index)
+                if not tables:
+                    _check_memory(table.rows, len(wanted))
+                _check_same_shape(table, (tables or [table])[0])
+                tables.append(table)
                 lost += [num_lost] if num_lost else []
             bar.update(1)
-    if not parts:
+    if not tables:
         raise DataError("the features of no video can be read; the warnings above name the causes")
     if lost:
         logger.warning(
@@ -150,16 +143,7 @@ def load_table(dataset: Any, videos: Sequence[int] | None = None) -> FeatureTabl
             len(lost),
             len(wanted),
         )
-    lengths = torch.tensor([0, *(len(part) for part in parts)])
-    return FeatureTable(
-        rows=torch.cat(parts),
-        starts=lengths.cumsum(0),
-        times=tuple(times),
-        labels=torch.from_numpy(dataset.labels[kept].astype(np.int64)),
-        paths=tuple(dataset.paths[index] for index in kept),
-        segments=tuple(_segment(segments, index) for index in kept),
-        groups=tuple(groups[index] for index in kept),
-    )
+    return concatenate(tables)
 
 
 def _feature_reader(dataset: Any) -> CacheReader | FeatureFileReader:
@@ -176,40 +160,41 @@ def _feature_reader(dataset: Any) -> CacheReader | FeatureFileReader:
     return dataset.reader
 
 
-def _segment(segments: NDArray[np.float64] | None, index: int) -> Segment | None:
-    return None if segments is None else (float(segments[index, 0]), float(segments[index, 1]))
-
-
 def _read_decoded(
-    reader: CacheReader | FeatureFileReader, path: str, segment: Segment | None
-) -> tuple[Tensor, RowTimes, int]:
-    """Returns the rows of a video without those of NaN, their times, and the number of those left out.
+    reader: CacheReader | FeatureFileReader, dataset: Any, index: int
+) -> tuple[FeatureTable, int]:
+    """Returns the rows of a video without those of NaN, and the number of those left out.
 
     Raises:
         DecodeError: where the file cannot be read, its values are not finite, or it ends before the segment.
     """
-    features, row_times = reader.read_all(path)
+    path = dataset.paths[index]
+    segment: Segment | None = None if dataset.segments is None else tuple(dataset.segments[index].tolist())
+    features, times = reader.read_all(path)
     values = features.flatten(1)
     lost = values.isnan().all(dim=1)
     damaged = ~(lost | values.isfinite().all(dim=1))
     if damaged.any():
         detail = f"NaN or infinite values in row {int(damaged.nonzero()[0])}; extract the features again"
         raise DecodeError(path, "damaged features", detail)
-    first, needed = row_times.times.cut_segment(segment, path)
+    first, needed = times.times.cut_segment(segment, path)
     if lost[first : first + needed.num_frames].all():
         raise DecodeError(path, "corrupt", "no frame can be decoded")
-    if not lost.any():
-        return features, row_times, 0
-    return features[~lost], row_times.select((~lost).numpy()), int(lost.sum())
+    if lost.any():
+        features, times = features[~lost], times.select((~lost).numpy())
+    labels, groups = dataset.labels[index : index + 1].astype(np.int64), (listed_groups(dataset)[index],)
+    starts = torch.tensor([0, len(features)])
+    table = FeatureTable(features, starts, (times,), torch.from_numpy(labels), (path,), (segment,), groups)
+    return table, int(lost.sum())
 
 
-def _check_same_shape(path: str, features: Tensor, other_path: str, other: Tensor) -> None:
-    """Raises ``DataError`` where the rows (n, …) of two videos differ in their shape."""
-    shape, other_shape = tuple(features.shape[1:]), tuple(other.shape[1:])
-    if shape != other_shape:
+def _check_same_shape(table: FeatureTable, other: FeatureTable) -> None:
+    """Raises ``DataError`` where the rows of two tables differ in their shape."""
+    if table.row_shape != other.row_shape:
         raise DataError(
-            f"{path}: has rows of shape {shape}, and {other_path} has {other_shape}; extract the features of "
-            "all videos with one model, or remove the video from its list"
+            f"{table.paths[0]}: has rows of shape {table.row_shape}, and {other.paths[0]} has "
+            f"{other.row_shape}; extract the features of all videos with one model, or remove the video from "
+            "its list"
         )
 
 
@@ -223,7 +208,7 @@ def concatenate(tables: Sequence[FeatureTable]) -> FeatureTable:
     if len(tables) == 1:
         return tables[0]
     for table in tables[1:]:
-        _check_same_shape(table.paths[0], table.rows, tables[0].paths[0], tables[0].rows)
+        _check_same_shape(table, tables[0])
     offsets = np.cumsum([0, *(len(table.rows) for table in tables)]).tolist()
     starts = [table.starts[:-1] + offset for table, offset in zip(tables, offsets, strict=False)]
     return FeatureTable(

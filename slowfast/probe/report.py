@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -185,15 +184,13 @@ def build_report(
     comparisons = []
     if linear:
         best = max(linear, key=lambda r: r.mean)
-        for family in result.families():
+        for name, family in result.families().items():
             held_out = result.held_out_scores(problem, family)
-            assert held_out is not None
             against = best.scores(problem, result.num_folds)
-            comparisons.append(evaluated.compare(family, held_out, str(best.method), against))
-            chosen = result.best(family)
-            if chosen is not None and chosen.method in test_scores and best.method in test_scores:
-                pair = test_scores[chosen.method], test_scores[best.method]
-                comparisons.append(tested.compare(family, pair[0], str(best.method), pair[1], on_test=True))
+            comparisons.append(evaluated.compare(name, held_out, best.name, against))
+            if family[0].method in test_scores and best.method in test_scores:
+                pair = test_scores[family[0].method], test_scores[best.method]
+                comparisons.append(tested.compare(name, pair[0], best.name, pair[1], on_test=True))
     labels, groups = problem.table.labels.numpy()[videos], [problem.groups[v] for v in videos]
     return ProbeReport(
         metric=metric_name,
@@ -257,14 +254,12 @@ class _Evaluated:
 
 
 def _row(result: MethodResult, interval: Interval, test: Interval | None) -> Row:
-    method = result.method
-    is_candidate = isinstance(method, Candidate)
     return Row(
-        name=method.family if isinstance(method, Candidate) else method,
-        setting=method.describe() if isinstance(method, Candidate) else "",
+        name=result.name,
+        setting=result.setting,
         mean=result.mean,
-        fold_spread=none_if_nan(result.spread()),
-        seed_spread=none_if_nan(result.seed_spread()) if is_candidate else None,
+        fold_spread=none_if_nan(result.spread(0)),
+        seed_spread=none_if_nan(result.spread(1)),
         interval=interval,
         seconds=result.seconds,
         test=test,
@@ -273,11 +268,10 @@ def _row(result: MethodResult, interval: Interval, test: Interval | None) -> Row
 
 def _curve(result: MethodResult) -> tuple[str, tuple[float, ...]]:
     """Returns the name of a candidate and its mean training loss over folds and seeds."""
-    assert isinstance(result.method, Candidate)
-    losses: Sequence[Sequence[float]] = [trained.losses for trained in result.trained.values()]
+    losses = [trained.losses for trained in result.trained.values()]
     epochs = max(len(own) for own in losses)
     means = [float(np.mean([own[epoch] for own in losses if epoch < len(own)])) for epoch in range(epochs)]
-    return f"{result.method.family}: {result.method.describe()}", tuple(means)
+    return f"{result.name}: {result.setting}", tuple(means)
 
 
 def _points(value: float | None) -> str:

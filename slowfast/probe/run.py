@@ -28,13 +28,7 @@ from slowfast.log import get_logger
 from slowfast.models.capabilities import FeatureModel
 from slowfast.models.feature_head import check_origin
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
-from slowfast.probe.baselines import (
-    LINEAR_MEAN,
-    LINEAR_STATISTICS,
-    LINEAR_TOKEN_STATISTICS,
-    MAJORITY,
-    require_scikit_learn,
-)
+from slowfast.probe.baselines import baseline_names, require_scikit_learn
 from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_source
 from slowfast.probe.feature_table import FeatureTable, concatenate, listed_groups, load_table
 from slowfast.probe.folds import (
@@ -104,8 +98,6 @@ def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interru
     claim_folder(folder, problem, manifest)
     _log_problem(problem, options, len(candidates))
     workers = _choose_workers(options.workers, problem.device)
-    baselines = [MAJORITY, LINEAR_MEAN, LINEAR_STATISTICS]
-    baselines += [LINEAR_TOKEN_STATISTICS] if len(problem.table.row_shape) == 2 else []
     files = ResultFiles(folder / "trainings")
     metric = METRICS[options.metric]
     with Runner(problem, files, workers=workers, scratch=folder, interrupt=interrupt) as runner:
@@ -113,7 +105,7 @@ def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interru
             runner,
             problem,
             candidates,
-            baselines,
+            baseline_names(problem.table),
             metric,
             num_folds=options.num_folds,
             num_seeds=options.num_seeds,
@@ -246,9 +238,9 @@ def _choose_workers(wanted: int, device: torch.device) -> int:
 
 def _test(runner: Runner, result: SearchResult, num_seeds: int) -> dict[Candidate | str, NDArray[np.float32]]:
     """Returns scores on the test list of the baselines and of the best candidate of each family."""
-    best = [result.best(family) for family in result.families()]
+    best = [family[0] for family in result.families().values()]
     tasks = [Task(r.method, TEST_LIST) for r in result.baselines]
-    tasks += [Task(r.method, TEST_LIST, seed) for r in best if r is not None for seed in range(num_seeds)]
+    tasks += [Task(r.method, TEST_LIST, seed) for r in best for seed in range(num_seeds)]
     trained = runner.run(tasks, "test")
     methods = list(dict.fromkeys(task.method for task in trained))
     return {
@@ -259,11 +251,10 @@ def _test(runner: Runner, result: SearchResult, num_seeds: int) -> dict[Candidat
 
 def _write_chosen(cfg: CfgNode, result: SearchResult, folder: Path) -> None:
     """Writes the configuration of the best candidate, with which `slowfast run` trains it."""
-    best = result.best()
-    assert best is not None
-    assert isinstance(best.method, Candidate)
+    best = result.candidates[0].method
+    assert isinstance(best, Candidate)
     output = ("OUTPUT_DIR", str(folder / "chosen"))
-    write_text(folder / CHOSEN, changed(best.method.apply(cfg), [output]).dump())
+    write_text(folder / CHOSEN, changed(best.apply(cfg), [output]).dump())
 
 
 def _log_problem(problem: Problem, options: ProbeOptions, num_candidates: int) -> None:

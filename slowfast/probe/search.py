@@ -41,6 +41,16 @@ class MethodResult:
     metrics: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The family of the candidate, or the name of the baseline."""
+        return self.method if isinstance(self.method, str) else self.method.family
+
+    @property
+    def setting(self) -> str:
+        """The values of the candidate; empty for a baseline."""
+        return "" if isinstance(self.method, str) else self.method.describe()
+
+    @property
     def mean(self) -> float:
         """The mean over all folds and seeds so far."""
         return float(np.mean(list(self.metrics.values())))
@@ -49,16 +59,10 @@ class MethodResult:
         """Returns the mean over the other folds."""
         return float(np.mean([value for (own, _), value in self.metrics.items() if own != fold]))
 
-    def spread(self) -> float:
-        """Returns the standard deviation over folds of the mean over seeds."""
-        folds = sorted({fold for fold, _ in self.metrics})
-        means = [np.mean([v for (own, _), v in self.metrics.items() if own == fold]) for fold in folds]
-        return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
-
-    def seed_spread(self) -> float:
-        """Returns the standard deviation over seeds of the mean over folds; NaN for one seed."""
-        seeds = sorted({seed for _, seed in self.metrics})
-        means = [np.mean([v for (_, own), v in self.metrics.items() if own == seed]) for seed in seeds]
+    def spread(self, axis: int) -> float:
+        """Returns the standard deviation over folds (axis 0) or seeds (axis 1); NaN for a single one."""
+        numbers = sorted({key[axis] for key in self.metrics})
+        means = [np.mean([v for key, v in self.metrics.items() if key[axis] == number]) for number in numbers]
         return float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
 
     @property
@@ -68,9 +72,7 @@ class MethodResult:
 
     def scores(self, problem: Problem, num_folds: int) -> NDArray[np.float32]:
         """Returns the scores (V, K) of all videos by trainings that had not seen them; means over seeds."""
-        return np.concatenate([self.fold_scores(fold) for fold in range(num_folds)])[
-            np.argsort(np.concatenate([problem.division(fold)[1] for fold in range(num_folds)]))
-        ]
+        return _in_order(problem, [self.fold_scores(fold) for fold in range(num_folds)])
 
     def fold_scores(self, fold: int) -> NDArray[np.float32]:
         """Returns the scores of the videos of a fold, the mean over seeds."""
@@ -93,29 +95,29 @@ class SearchResult:
     stopped: tuple[MethodResult, ...]
     num_folds: int
 
-    def best(self, family: str | None = None) -> MethodResult | None:
-        """Returns the best candidate, of a family; None where the family has none."""
-        own = [r for r in self.candidates if family is None or _family(r) == family]
-        return own[0] if own else None
+    def families(self) -> dict[str, list[MethodResult]]:
+        """Returns family -> its candidates, the best one first, as that of the best candidate is."""
+        families: dict[str, list[MethodResult]] = {}
+        for result in self.candidates:
+            families.setdefault(result.name, []).append(result)
+        return families
 
-    def families(self) -> list[str]:
-        """Returns the families of the candidates, that of the best candidate first."""
-        return list(dict.fromkeys(_family(result) for result in self.candidates))
-
-    def held_out_scores(self, problem: Problem, family: str | None = None) -> NDArray[np.float32] | None:
+    def held_out_scores(self, problem: Problem, family: Sequence[MethodResult]) -> NDArray[np.float32]:
         """Returns scores (V, K) where each fold is scored by the candidate that is best on the other folds.
 
         The accuracy of the best candidate is too high, since it is the largest of many. Here a fold has no
         part in the choice of the candidate that scores it, except that a candidate may have been stopped
         after the first folds.
         """
-        own = [r for r in self.candidates if family is None or _family(r) == family]
-        if not own:
-            return None
-        chosen = [max(own, key=lambda r: r.mean_without(fold)) for fold in range(self.num_folds)]
-        parts = [result.fold_scores(fold) for fold, result in enumerate(chosen)]
-        videos = np.concatenate([problem.division(fold)[1] for fold in range(self.num_folds)])
-        return np.concatenate(parts)[np.argsort(videos)]
+        folds = range(self.num_folds)
+        chosen = [max(family, key=lambda r: r.mean_without(fold)) for fold in folds]
+        return _in_order(problem, [result.fold_scores(fold) for fold, result in enumerate(chosen)])
+
+
+def _in_order(problem: Problem, scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Returns the scores (V, K) of all videos from those of each fold."""
+    videos = np.concatenate([problem.division(fold)[1] for fold in range(len(scores))])
+    return np.concatenate(scores)[np.argsort(videos)]
 
 
 def search(
@@ -166,12 +168,8 @@ def search(
         done = folds
     finalists = _with_families(order, _FINALISTS)
     if num_seeds > 1:
-        run(
-            finalists,
-            range(num_folds),
-            range(1, num_seeds),
-            f"{len(finalists)} candidates, {num_seeds} seeds",
-        )
+        description = f"{len(finalists)} candidates, {num_seeds} seeds"
+        run(finalists, range(num_folds), range(1, num_seeds), description)
     final = [m for m in finalists if len(results[m].metrics) == num_folds * num_seeds]
     rest = [m for m in order if m not in final]
     return SearchResult(
@@ -186,8 +184,3 @@ def _with_families(order: Sequence[Candidate], number: int) -> list[Candidate]:
     """Returns the first ``number`` candidates and the first one of each family."""
     firsts = {candidate.family: candidate for candidate in reversed(order)}.values()
     return [c for i, c in enumerate(order) if i < number or c in firsts]
-
-
-def _family(result: MethodResult) -> str:
-    assert isinstance(result.method, Candidate)
-    return result.method.family

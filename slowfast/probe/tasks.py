@@ -7,7 +7,6 @@ that a search that was stopped continues with the others.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -22,6 +21,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
 from slowfast.config.values import value_of
+from slowfast.datasets.loading.worker_process import prepare_process
 from slowfast.errors import DataError, SlowFastError
 from slowfast.files import atomic_write
 from slowfast.interrupt import Interrupt
@@ -264,12 +264,11 @@ _worker: TaskWorker | None = None
 
 
 def _start_worker(problem: Problem, rows: str, stop: Any) -> None:
-    """Prepares a process: one thread, the features mapped from their file, Ctrl-C left to the parent."""
+    """Prepares a process: one thread, the features mapped from their file, signals left to the parent."""
     global _worker
     from threadpoolctl import threadpool_limits
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    prepare_process()
     # The threads of numpy and scikit-learn, too: those of several processes would wait for each other.
     threadpool_limits(1)
     import_user_modules(problem.cfg.IMPORTS)

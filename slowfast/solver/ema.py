@@ -73,17 +73,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores the state that :meth:`state_dict` returned; its tensors are sharded as the model's are.
-
-        Raises:
-            KeyError: with the name of a weight that only one of the two has.
-        """
-        weights = state["weights"]
-        if different := sorted(weights.keys() ^ self._average.keys()):
-            raise KeyError(different[0])
+        """Restores the state that :meth:`state_dict` returned; its tensors are sharded as the model's are."""
         self.updates = int(state["updates"])
         for name, average in self._average.items():
-            average.copy_(weights[name])
+            average.copy_(state["weights"][name])
 
     @torch.no_grad()
     def _exchange(self) -> None:

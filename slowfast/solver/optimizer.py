@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ def build_adam(cfg: CfgNode, groups: list[ParameterGroup]) -> Optimizer:
     """Builds Adam (Kingma and Ba, 2015)."""
     from torch.optim import Adam
 
-    return Adam(groups, lr=cfg.SOLVER.BASE_LR, betas=_betas(cfg.SOLVER.BETAS), fused=_can_fuse(groups))
+    return Adam(groups, lr=cfg.SOLVER.BASE_LR, betas=tuple(cfg.SOLVER.BETAS), fused=_can_fuse(groups))
 
 
 @OPTIMIZER_REGISTRY.register("adamw")
@@ -89,7 +89,7 @@ def build_adamw(cfg: CfgNode, groups: list[ParameterGroup]) -> Optimizer:
     """Builds Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
     from torch.optim import AdamW
 
-    return AdamW(groups, lr=cfg.SOLVER.BASE_LR, betas=_betas(cfg.SOLVER.BETAS), fused=_can_fuse(groups))
+    return AdamW(groups, lr=cfg.SOLVER.BASE_LR, betas=tuple(cfg.SOLVER.BETAS), fused=_can_fuse(groups))
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -127,11 +127,6 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         lr_factors=flatten(solver.LR_FACTORS),
     )
     return OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
-
-
-def _betas(values: Sequence[float]) -> tuple[float, float]:
-    first, second = values
-    return first, second
 
 
 def _can_fuse(groups: list[ParameterGroup]) -> bool:

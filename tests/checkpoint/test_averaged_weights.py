@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from slowfast.checkpoint.restore import restore_average
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.engine.run import run
+from slowfast.errors import CheckpointError
+from slowfast.solver.ema import WeightAverage
 from tests.support.processes import run_forked
 from tests.support.run_results import assert_same_end, log_of, metrics_of, train_nodes
 from tests.support.tiny import tiny_config
@@ -49,3 +52,19 @@ def test_averaged_weights_are_evaluated_unless_the_configuration_says_otherwise(
     assert found["averaged"][0] > found["none"][0] + 0.2
     assert found["averaged"][1] < found["none"][1]
     assert "loading the averaged weights" in log_of(tmp_path / "averaged")
+
+
+@pytest.mark.parametrize(
+    ("saved", "problem"),
+    [
+        ({"weight": torch.zeros(3)}, "of bias are only in one of the two, the file and this run"),
+        (
+            {"weight": torch.zeros(3), "bias": torch.zeros(3)},
+            "of weight have other shapes than those of this",
+        ),
+    ],
+)
+def test_averaged_weights_of_another_model_are_refused(saved: dict[str, torch.Tensor], problem: str) -> None:
+    average = WeightAverage(torch.nn.Linear(2, 3), decay=0.5)
+    with pytest.raises(CheckpointError, match=rf"a\.pyth: its averaged weights {problem}.*MODEL_EMA"):
+        restore_average(average, {"updates": 3, "weights": saved}, source=Path("a.pyth"))

@@ -194,7 +194,7 @@ def _joins_without_a_sum(rank: int, address: str) -> int:
         host, port = address.removeprefix("tcp://").split(":")
         store = dist.TCPStore(host, int(port), 2, is_master=rank == 0)
         try:
-            join(World(rank, 2), store)
+            join(World(rank, 2), store, backend="gloo", timeout=60.0)
         except DistributedError as error:
             store.set(f"refused {rank}", "")
             if rank == 0:  # its end closes the store, which the other rank may still need to connect
@@ -219,7 +219,12 @@ def test_all_ranks_try_their_devices_in_the_same_order(monkeypatch: pytest.Monke
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(world_module, "_sum_of_ones", sum_of_ones)
     for rank in range(8):
-        join(World(rank, 8, rank, 8, torch.device("cuda", rank)), dist.HashStore())
+        join(
+            World(rank, 8, rank, 8, torch.device("cuda", rank)),
+            dist.HashStore(),
+            backend="nccl",
+            timeout=60.0,
+        )
     assert tried == ["cpu", "cuda"] * 8
 
 

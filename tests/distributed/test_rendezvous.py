@@ -17,6 +17,7 @@ from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World, choose_network, free_local_address
 from slowfast.errors import DistributedError
 
+SETTINGS = {"NUM_GPUS": 1, "DATA.MEAN": [0.5], "TRAIN.ENABLE": True}
 ALIKE = {"slowfast": "1.0", "slowfast/log.py": "abc"}
 
 
@@ -28,7 +29,7 @@ def meet_all(peers: list[PeerInfo], seconds: float = 20.0) -> list[str]:
 
     def one(number: int) -> None:
         try:
-            stores.append(meet(peers[number], address, Deadline(seconds), differences=differences))
+            stores.append(meet(peers[number], address, Deadline(seconds)))
         except DistributedError as error:
             errors[number] = str(error)
 
@@ -40,12 +41,8 @@ def meet_all(peers: list[PeerInfo], seconds: float = 20.0) -> list[str]:
     return errors
 
 
-def differences(theirs: str, ours: str) -> list[str]:
-    return [f"{theirs} → {ours}"] if theirs != ours else []
-
-
 def peers_of(size: int) -> list[PeerInfo]:
-    return [PeerInfo(rank, size, ALIKE, "config", host=f"node{rank}", pid=100 + rank) for rank in range(size)]
+    return [PeerInfo(rank, size, ALIKE, SETTINGS, host=f"node{rank}", pid=100 + rank) for rank in range(size)]
 
 
 def test_equal_processes_meet() -> None:
@@ -54,8 +51,8 @@ def test_equal_processes_meet() -> None:
 
 def test_a_difference_is_reported_by_all_ranks() -> None:
     first, second = peers_of(2)
-    assert meet_all([first, replace(second, config="other")]) == 2 * [
-        "rank 1 has another configuration than rank 0: config → other; make them equal"
+    assert meet_all([first, replace(second, settings={**SETTINGS, "NUM_GPUS": 2, "OWN": 1})]) == 2 * [
+        "rank 1 has another configuration than rank 0: NUM_GPUS: 1 → 2; make them equal"
     ]
     assert meet_all([first, replace(second, code={**ALIKE, "slowfast": "0.9"})]) == 2 * [
         "rank 1 has slowfast 0.9 instead of 1.0 (rank 1 on node1 (process 101); rank 0 on node0 "
@@ -71,7 +68,7 @@ def test_a_version_that_describes_itself_by_more_values_is_reported_like_any_oth
     class LaterPeer(PeerInfo):
         zone: str = "a"
 
-    later = LaterPeer(1, 2, {**ALIKE, "slowfast": "1.1"}, "config", host="node1")
+    later = LaterPeer(1, 2, {**ALIKE, "slowfast": "1.1"}, SETTINGS, host="node1")
     errors = meet_all([peers_of(2)[0], later], seconds=5.0)
     assert errors[0] == errors[1]
     assert "rank 1 has slowfast 1.1 instead of 1.0" in errors[0]
@@ -122,21 +119,19 @@ def test_a_process_whose_torchrun_was_killed_does_not_wait_for_the_whole_deadlin
     ):
         monkeypatch.setenv(name, str(value))
     with pytest.raises(DistributedError, match=r"torchrun no longer listens at 127.0.0.1:\d+; start it"):
-        meet(peers_of(2)[0], "env://", Deadline(20), differences=differences)
+        meet(peers_of(2)[0], "env://", Deadline(20))
 
 
 def test_a_surplus_process_does_not_disturb_a_complete_run() -> None:
     first, second = peers_of(2)
     address = free_local_address()
     stores = []
-    thread = threading.Thread(
-        target=lambda: stores.append(meet(first, address, Deadline(20), differences=differences))
-    )
+    thread = threading.Thread(target=lambda: stores.append(meet(first, address, Deadline(20))))
     thread.start()
-    meet(second, address, Deadline(20), differences=differences)
+    meet(second, address, Deadline(20))
     thread.join(20)
     with pytest.raises(DistributedError, match="rank 1 was started twice"):
-        meet(second, address, Deadline(20), differences=differences)
+        meet(second, address, Deadline(20))
     assert stores[0].get("result") == b"good"
 
 
@@ -145,7 +140,7 @@ def test_a_surplus_process_does_not_disturb_a_complete_run() -> None:
 )
 def test_an_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(DistributedError, match="give tcp://HOST:PORT of node 0"):
-        meet(peers_of(2)[0], address, Deadline(1), differences=differences)
+        meet(peers_of(2)[0], address, Deadline(1))
 
 
 def test_code_is_compared_by_its_sources() -> None:

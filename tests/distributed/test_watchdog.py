@@ -53,7 +53,7 @@ def ends(folder: Path, size: int, behaviour: Any) -> tuple[list[int], list[str],
 def _process(rank: int, size: int, address: str, folder: Path, behaviour: Any) -> int:
     sys.stderr = io.TextIOWrapper((folder / f"stderr{rank}").open("wb", buffering=0), write_through=True)
     setup_logging(folder, rank)
-    store = meet(PeerInfo(rank, size), address, Deadline(20), differences=lambda *_: [])
+    store = meet(PeerInfo(rank, size), address, Deadline(20))
     log = folder / ("stdout.log" if rank == 0 else f"stdout_rank{rank}.log")
     with Watchdog(store, World(rank, size), timeout=10.0, log_file=log, interrupt=Interrupt()) as dog:
         try:
@@ -162,7 +162,7 @@ def test_a_hang_is_reported_with_the_locations_and_stacks_of_all_ranks(tmp_path:
 
 
 def _ends_when_asked_to(rank: int, address: str) -> int:
-    store = meet(PeerInfo(rank, 2), address, Deadline(20), differences=lambda *_: [])
+    store = meet(PeerInfo(rank, 2), address, Deadline(20))
     with (
         Interrupt() as interrupt,
         Watchdog(store, World(rank, 2), timeout=10.0, log_file=None, interrupt=interrupt),
@@ -180,7 +180,7 @@ def test_a_request_to_stop_reaches_all_ranks_while_they_go_on() -> None:
 
 
 def _hangs(rank: int, address: str, folder: Path) -> int:
-    store = meet(PeerInfo(rank, 2), address, Deadline(20), differences=lambda *_: [])
+    store = meet(PeerInfo(rank, 2), address, Deadline(20))
     log = folder / f"log{rank}"
     with Watchdog(store, World(rank, 2), timeout=10.0, log_file=log, interrupt=Interrupt()) as dog:
         if rank == 0:

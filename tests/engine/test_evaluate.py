@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 
 from slowfast.datasets.clip import BrokenVideo, ClipBatch, Normalization
 from slowfast.distributed.world import World
-from slowfast.engine.evaluate import Evaluation, evaluate
+from slowfast.engine.evaluate import Evaluation, ViewScorer, evaluate
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.prediction_file import load_predictions, predictions_of, save_predictions
 from slowfast.engine.training.training_log import validation_metrics
 from slowfast.errors import ConfigError, DataError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import close_logging
-from slowfast.models.losses import LOSS_REGISTRY, bce_logit, cross_entropy
+from slowfast.models.losses import LOSS_REGISTRY, LossFunction, bce_logit, cross_entropy
+from slowfast.models.precision import Precision
+from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from tests.support.processes import run_ranks
 from tests.support.tiny import Tiny, tiny_config
-
-PLAIN = {"normalization": Normalization((0.0, 0.0, 0.0), (1 / 255,) * 3)}  # does not change the bytes
 
 
 class FirstPixels(nn.Module):
@@ -46,8 +46,26 @@ def batch(*views: tuple[int, int, int, list[int]], broken: tuple[BrokenVideo, ..
     )
 
 
-def run(batches: list[ClipBatch], **options: Any) -> Any:
-    return evaluate(FirstPixels(), batches, num_classes=3, head_act="none", **PLAIN, **options)
+def run(
+    batches: Iterable[ClipBatch],
+    model: nn.Module | None = None,
+    *,
+    head_act: str = "none",
+    loss: LossFunction | None = None,
+    ensemble: str = "sum",
+    world: World = World(),  # noqa: B008 (immutable)
+    interrupt: Interrupt | None = None,
+) -> Any:
+    scorer = ViewScorer(
+        model=model or FirstPixels(),
+        activation=SCORE_ACTIVATION_REGISTRY.get(head_act),
+        normalization=Normalization((0.0,) * 3, (1 / 255,) * 3),  # does not change the bytes
+        loss=loss,
+        device=world.device,
+        precision=Precision(),
+    )
+    interrupt = interrupt or Interrupt()
+    return evaluate(scorer, batches, num_classes=3, ensemble=ensemble, world=world, interrupt=interrupt)
 
 
 def test_views_of_a_video_in_several_batches_are_merged() -> None:
@@ -75,13 +93,10 @@ def test_a_video_with_scores_that_are_not_finite_is_broken() -> None:
             return super().forward(*given, **more).log()  # the log of 0
 
     views = (1, 0, 0, [5, 1, 1])
-    options = {"num_classes": 3, "loss": cross_entropy, **PLAIN}
-    found = evaluate(Broken(), [batch((0, 0, 0, [5, 0, 1]), views)], **options)
-    assert found is not None
+    found = run([batch((0, 0, 0, [5, 0, 1]), views)], Broken(), loss=cross_entropy)
     assert [video.reason for video in found.broken] == ["not finite"]
     assert found.video_ids.tolist() == [1]
-    alone = evaluate(Broken(), [batch(views)], **options)
-    assert alone is not None
+    alone = run([batch(views)], Broken(), loss=cross_entropy)
     assert found.loss == pytest.approx(alone.loss), "the loss is that of the other videos"
 
 
@@ -94,8 +109,7 @@ def test_clips_that_a_model_rejects_as_not_finite_are_broken() -> None:
             return logits
 
     views = batch((0, 0, 0, [5, 0, 1]), (1, 0, 0, [200, 1, 1]), (2, 0, 1, [0, 9, 0]), (3, 0, 0, [201, 0, 0]))
-    found = evaluate(Rejecting(), [views], num_classes=3, **PLAIN)
-    assert found is not None
+    found = run([views], Rejecting())
     assert found.video_ids.tolist() == [0, 2]
     assert [(v.video_id, v.reason) for v in found.broken] == [(1, "not finite"), (3, "not finite")]
     assert "the features are NaN" in found.broken[0].detail
@@ -149,7 +163,7 @@ def test_outputs_that_are_scores_already_are_warned_about_once(
     close_logging()  # a new run
     views = batch(*((video, 0, 0, row) for video, row in enumerate(logits)))
     for _ in range(2):
-        evaluate(FirstPixels(), [views], num_classes=3, head_act=head_act, **PLAIN)
+        run([views], head_act=head_act)
     assert caplog.text.count("MODEL.HEAD_ACT softmax is applied to them once more") == warned
 
 
@@ -239,7 +253,7 @@ def _is_stopped(world: World) -> int:
             yield view
 
     try:
-        evaluate(FirstPixels(), batches(), num_classes=3, world=world, interrupt=interrupt, **PLAIN)
+        run(batches(), world=world, interrupt=interrupt)
     except Interrupted as stopped:
         return stopped.exit_code
     return 1

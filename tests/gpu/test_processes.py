@@ -107,7 +107,7 @@ def test_nccl_sums_on_one_gpu(device: torch.device) -> None:
         "import torch, torch.distributed as dist\n"
         f"store = dist.TCPStore('{host}', {port}, 1, is_master=True)\n"
         "from slowfast.distributed.world import World, join, disconnect\n"
-        "join(World(0, 1, device=torch.device('cuda', 0)), store)\n"
+        "join(World(0, 1, device=torch.device('cuda', 0)), store, backend='nccl', timeout=60)\n"
         "disconnect()\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -29,7 +29,7 @@ BUILDERS = {
     "i3d": lambda: PTVResNet("i3d", width=8, **CLIP),
     "slow": lambda: PTVResNet("slow", width=8, **CLIP),
     "slowfast": lambda: PTVSlowFast(width=16, **CLIP),
-    "x3d": lambda: PTVX3D(width_factor=1.0, depth_factor=1.0, head_width=32, **CLIP),
+    "x3d": lambda: PTVX3D(width_factor=1.0, depth_factor=1.0, head_dim_out=32, **CLIP),
     "mvit": lambda: PTVMViT(**CLIP, **SMALL_MVIT),
 }
 

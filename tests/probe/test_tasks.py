@@ -1,14 +1,21 @@
-"""Results of tasks on disk."""
+"""Results of tasks on disk, and the processes that compute them."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from slowfast.probe.tasks import ResultFiles, Task
+from slowfast.config import get_default_config
+from slowfast.probe import tasks
+from slowfast.probe.tasks import Problem, ResultFiles, Task
 from slowfast.probe.training import Trained
+from tests.support.probing.feature_files import random_table
+from tests.support.processes import run_forked
 
 TASK = Task("majority class", 0)
 
@@ -41,3 +48,16 @@ def test_a_damaged_result_is_one_that_is_not_finished(files: ResultFiles, tmp_pa
         path.write_bytes(content)
         result = files.read(TASK)
         assert result is None or result.scores.tolist() == [[1.0, 1.0]] * 4
+
+
+def _is_announced_an_end(problem: Problem, rows: Path) -> None:
+    tasks._start_worker(problem, str(rows), None)
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_process_leaves_the_signal_of_a_scheduler_to_its_parent(tmp_path: Path) -> None:
+    """It reaches all processes of a job; the search, which ends them, would report a lack of memory."""
+    table = random_table(4, (8,))
+    torch.save(table.rows, tmp_path / "rows.pt")
+    problem = Problem(get_default_config(), table, np.zeros(4, np.int64), table.groups, torch.device("cpu"))
+    assert run_forked(_is_announced_an_end, problem, tmp_path / "rows.pt") == 0

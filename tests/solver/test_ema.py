@@ -67,9 +67,3 @@ def test_evaluation_in_place_restores_weights_and_average_bit_by_bit() -> None:
         assert torch.equal(model[0].weight, averaged)
     assert torch.equal(model[0].weight, weight)
     assert torch.equal(average.state_dict()["weights"]["0.weight"], averaged)
-
-
-def test_a_state_of_other_weights_is_refused() -> None:
-    average = WeightAverage(network(), decay=0.5)
-    with pytest.raises(KeyError, match=r"0\.bias"):
-        average.load_state_dict({"updates": 3, "weights": {}})

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 import torch._dynamo  # optimisers import it: imported once here instead of in each process
 
-from slowfast.distributed.world import World, connect, disconnect, free_local_address
+from slowfast.distributed.rendezvous.meeting import meet
+from slowfast.distributed.rendezvous.peers import PeerInfo
+from slowfast.distributed.rendezvous.store import Deadline
+from slowfast.distributed.world import World, disconnect, free_local_address, join
 
 
 def run_forked(function: Callable[..., Any], *arguments: Any) -> int:
@@ -43,7 +46,8 @@ def run_ranks(function: Callable[..., Any], size: int, *arguments: Any) -> list[
 
 
 def _connected(function: Callable[..., Any], world: World, address: str, *arguments: Any) -> Any:
-    connect(world, init_method=address)
+    store = meet(PeerInfo(world.rank, world.size), address, Deadline(60.0))
+    join(world, store, backend="gloo", timeout=60.0)
     try:
         return function(world, *arguments)
     finally:

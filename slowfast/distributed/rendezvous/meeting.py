@@ -12,12 +12,7 @@ import time
 
 import torch.distributed as dist
 
-from slowfast.distributed.rendezvous.peers import (
-    ConfigDifferences,
-    PeerInfo,
-    describe_conflict,
-    describe_sizes,
-)
+from slowfast.distributed.rendezvous.peers import PeerInfo, describe_conflict, describe_sizes
 from slowfast.distributed.rendezvous.store import Deadline, open_store
 from slowfast.errors import DistributedError, first_line
 from slowfast.log import get_logger
@@ -32,21 +27,20 @@ _LOG_SECONDS = 20.0
 _READ_SECONDS = 5.0
 
 
-def meet(peer: PeerInfo, address: str, deadline: Deadline, *, differences: ConfigDifferences) -> dist.Store:
+def meet(peer: PeerInfo, address: str, deadline: Deadline) -> dist.Store:
     """Waits for all processes of the run, checks that they fit together, and returns their common store.
 
     Args:
         peer: description of this process.
         address: ``tcp://HOST:PORT``, on which rank 0 listens, or ``env://``, as ``torchrun`` sets it.
         deadline: for the whole rendezvous.
-        differences: compares two configurations.
 
     Raises:
         DistributedError: with the same text on all processes that could be reached; it names rank and remedy.
     """
     store = open_store(peer, address, deadline)
     try:
-        result = _check_peers(store, peer, deadline, differences)
+        result = _check_peers(store, peer, deadline)
     except RuntimeError as error:  # raised by torch where the store is gone
         raise DistributedError(
             f"rank 0 at {address} went away during the rendezvous ({first_line(error)}); see the output of "
@@ -57,9 +51,7 @@ def meet(peer: PeerInfo, address: str, deadline: Deadline, *, differences: Confi
     return store
 
 
-def _check_peers(
-    store: dist.Store, peer: PeerInfo, deadline: Deadline, differences: ConfigDifferences
-) -> str:
+def _check_peers(store: dist.Store, peer: PeerInfo, deadline: Deadline) -> str:
     """Registers ``peer``, waits for the result of the check and returns it."""
     # Register. The first process of a rank takes it; a second one of the same rank is an error for all.
     own_error = ""
@@ -67,7 +59,7 @@ def _check_peers(
     if store.add(f"claim/{peer.rank}", 1) == 1:
         peer.write(store)
         if peer.rank == 0:
-            _announce(store, _wait_for_peers(store, peer, deadline, differences))
+            _announce(store, _wait_for_peers(store, peer, deadline))
     else:
         own_error = _describe_duplicate(store, peer)
         _announce(store, own_error)
@@ -107,16 +99,14 @@ def _describe_duplicate(store: dist.Store, peer: PeerInfo) -> str:
     )
 
 
-def _wait_for_peers(
-    store: dist.Store, rank_0: PeerInfo, deadline: Deadline, differences: ConfigDifferences
-) -> str:
+def _wait_for_peers(store: dist.Store, rank_0: PeerInfo, deadline: Deadline) -> str:
     """Compares the peers as they arrive, on rank 0, and returns the result of the check."""
     missing = list(range(rank_0.size))
     last_log = time.monotonic()
     for _ in deadline.polls():
         for peer in [peer for rank in missing if (peer := PeerInfo.read(store, rank)) is not None]:
             missing.remove(peer.rank)
-            if error := describe_conflict(rank_0, peer, differences):
+            if error := describe_conflict(rank_0, peer):
                 return error
         if not missing:
             return _SUCCESS

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import torch.distributed as dist
 
+from slowfast.config.values import differing_values
 from slowfast.distributed.code_version import describe_difference
-
-ConfigDifferences = Callable[[str, str], list[str]]
-"""Function of two configurations (YAML) that returns one phrase per difference."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +22,14 @@ class PeerInfo:
     Attributes:
         rank, size: see ``World``.
         code: see ``slowfast.distributed.code_version.running_code``.
-        config: the configuration as YAML.
+        settings: dotted key -> value of the configuration, for the keys that all nodes must agree on.
         problem: why the process cannot take part, in one sentence; empty where it can.
     """
 
     rank: int
     size: int
     code: Mapping[str, str] = field(default_factory=dict)
-    config: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
@@ -56,7 +55,7 @@ class PeerInfo:
         store.set(f"peer/{self.rank}", json.dumps(asdict(self)))
 
 
-def describe_conflict(rank_0: PeerInfo, peer: PeerInfo, differences: ConfigDifferences) -> str:
+def describe_conflict(rank_0: PeerInfo, peer: PeerInfo) -> str:
     """Returns why ``peer`` does not fit rank 0; empty where it fits."""
     if peer.problem:
         return f"{peer}: {peer.problem}"
@@ -64,10 +63,9 @@ def describe_conflict(rank_0: PeerInfo, peer: PeerInfo, differences: ConfigDiffe
         return describe_sizes(rank_0, peer)
     if difference := describe_difference(peer.code, rank_0.code):
         return f"rank {peer.rank} has {difference} ({peer}; {rank_0}); install the same everywhere"
-    if changed := differences(rank_0.config, peer.config):
-        return (
-            f"rank {peer.rank} has another configuration than rank 0: {'; '.join(changed)}; make them equal"
-        )
+    if changed := differing_values(rank_0.settings, peer.settings):
+        shown = "; ".join(f"{key}: {ours!r} → {theirs!r}" for key, (ours, theirs) in changed.items())
+        return f"rank {peer.rank} has another configuration than rank 0: {shown}; make them equal"
     return ""
 
 

@@ -6,7 +6,11 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slowfast.engine.speed.cores import Cores
+import torch
+
+from slowfast.distributed.device import is_cpu
+from slowfast.distributed.host import usable_cores
+from slowfast.distributed.world import World
 from slowfast.timing.stage_times import COLLATING, COPYING, READING, StageTimes
 
 LOADING, COMPUTE, BALANCED = "loading", "compute", "balanced"
@@ -14,6 +18,25 @@ LOADING, COMPUTE, BALANCED = "loading", "compute", "balanced"
 _NOTICEABLE = 0.1
 # Workers that need less than this fraction of a step per batch have room to spare.
 _SPARE = 0.8
+
+
+@dataclass(frozen=True)
+class Cores:
+    """The cores of one training process.
+
+    Attributes:
+        total: for its workers and itself.
+        computing: those that the step keeps busy: the threads of a model on the CPU; 0 on a GPU.
+    """
+
+    total: int
+    computing: int = 0
+
+
+def cores_of(world: World) -> Cores:
+    """Returns the cores of this process, an equal part of those of its node."""
+    total = max(usable_cores() // world.local_size, 1)
+    return Cores(total, min(torch.get_num_threads(), total) if is_cpu(world.device) else 0)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from slowfast.checkpoint.state import TrainingProgress
 from slowfast.datasets.clip import Batch
 from slowfast.datasets.loading.loader import BatchSampler
 from slowfast.distributed.device import is_cpu, synchronize
-from slowfast.engine.speed.cores import Cores
-from slowfast.engine.speed.headroom import Headroom, estimate_step
+from slowfast.engine.speed.headroom import Headroom, cores_of, estimate_step
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.timing.stage_times import StageTimes
 
@@ -59,57 +58,42 @@ class _EndableSampler:
             yield items
 
 
-def measure_run(training: TrainingRun, *, cores: Cores, is_cached: bool) -> MeasuredRun:
+def measure_run(training: TrainingRun) -> MeasuredRun:
     """Takes steps with loading, then steps on the last batch while no worker computes.
 
     All ranks must call it.
-
-    Args:
-        cores, is_cached: see :class:`Headroom`.
     """
     started = time.perf_counter()
     loader = training.batches_from(TrainingProgress())
     original = loader.batch_sampler
     sampler = loader.batch_sampler = _EndableSampler(original)
-    workers, before = loader.num_workers, loader.times
+    before = loader.times
     batches = iter(loader)
     batch = next(batches)
     load_seconds = time.perf_counter() - started
     _take_step(training, batch)  # the first step allocates memory and compiles
-    steps = _steps_with_loading(training, batches, batch, load_seconds)
+    steps = _Timeline(training, batches, batch)
+    measured = _take_steps(steps, training, load_seconds)
     sampler.is_ended = True
     drained = sum(1 for _ in batches)
     loader.batch_sampler = original
     compute = statistics.median(_take_step(training, steps.batch) for _ in range(_STEPS))
-    loading = steps.loading or (loader.times - before) / (1 + steps.count + drained)
+    if measured:
+        loading, step = steps.loading(measured), steps.step_seconds(measured)
+    else:  # all batches were loaded in advance
+        loading = (loader.times - before) / (1 + len(steps) + drained)
+        step = estimate_step(compute, loading, loader.num_workers)
     headroom = Headroom(
         compute=compute,
-        step=steps.seconds or estimate_step(compute, loading, workers),
+        step=step,
         loading=loading,
-        workers=workers,
-        cores=cores,
-        is_cached=is_cached,
+        workers=loader.num_workers,
+        cores=cores_of(training.world),
+        is_cached=loader.dataset.features is not None,
         device_copy=_copy_seconds(steps.batch, training.world.device),
-        is_estimated=steps.seconds is None,
+        is_estimated=not measured,
     )
     return MeasuredRun(steps.batch, load_seconds, headroom)
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """Steps on new batches.
-
-    Attributes:
-        count: number of steps.
-        batch: the last batch.
-        seconds: per step; None where all batches were loaded in advance.
-        loading: of one batch; None likewise.
-    """
-
-    count: int
-    batch: Batch
-    seconds: float | None = None
-    loading: StageTimes | None = None
 
 
 class _Timeline:
@@ -144,26 +128,24 @@ class _Timeline:
         return (self._loaded[-1] - self._loaded[-1 - last]) / last
 
 
-def _steps_with_loading(
-    training: TrainingRun, batches: Iterator[Batch], batch: Batch, load_seconds: float
-) -> _Steps:
-    """Takes steps after a first one on ``batch``, which was loaded in ``load_seconds``."""
+def _take_steps(steps: _Timeline, training: TrainingRun, load_seconds: float) -> int:
+    """Takes steps after one whose batch was loaded in ``load_seconds``.
+
+    Returns:
+        How many of the last steps had batches that were not loaded in advance.
+    """
     workers = training.loader.num_workers
     turn = max(workers, 1)
     ahead = _TURNS_AHEAD * workers
-    timeline = _Timeline(training, batches, batch)
-    timeline.take(1)
-    if len(timeline):
-        slow = max(timeline.step_seconds(1), load_seconds / turn)
+    steps.take(1)
+    if len(steps):
+        slow = max(steps.step_seconds(1), load_seconds / turn)
         fitting = min(int(_BUDGET_SECONDS / slow), ahead + _TURNS * turn)
         # All ranks must take equally many.
-        timeline.take(max(min(training.world.all_gather_objects(fitting)), 1) - 1)
-    measured = len(timeline) - ahead
-    if measured < 1:
-        return _Steps(len(timeline), timeline.batch)
+        steps.take(max(min(training.world.all_gather_objects(fitting)), 1) - 1)
+    measured = max(len(steps) - ahead, 0)
     # Batches arrive in bursts of one per worker: whole turns have the mean time.
-    measured = measured // turn * turn or measured
-    return _Steps(len(timeline), timeline.batch, timeline.step_seconds(measured), timeline.loading(measured))
+    return measured // turn * turn or measured
 
 
 def _take_step(training: TrainingRun, batch: Batch) -> float:

@@ -15,8 +15,7 @@ from slowfast.engine.prediction_file import Predictions
 
 # Named by text, since the visualisation is built on the engine; its packages are imported only where a
 # report is asked for.
-_WRONG_PREDICTIONS = ("slowfast.visualization.wrong_predictions", "build_wrong_predictions")
-_MODEL_VIEW = ("slowfast.visualization.model_view", "build_model_view")
+_VISUALIZATION = "slowfast.visualization"
 
 
 def build_test_reports(cfg: CfgNode, predictions: Predictions) -> None:
@@ -26,7 +25,7 @@ def build_test_reports(cfg: CfgNode, predictions: Predictions) -> None:
         OSError: where a file cannot be read or written.
     """
     if cfg.TENSORBOARD.WRONG_PRED_VIS.ENABLE and uses_tensorboard(cfg):
-        _call(_WRONG_PREDICTIONS, cfg, predictions)
+        import_module(f"{_VISUALIZATION}.wrong_predictions").build_wrong_predictions(cfg, predictions)
 
 
 def build_model_reports(
@@ -38,9 +37,6 @@ def build_model_reports(
         OSError: where a file cannot be written.
     """
     if cfg.TENSORBOARD.MODEL_VIS.ENABLE and uses_tensorboard(cfg):
-        _call(_MODEL_VIEW, cfg, model, dataset, class_names, device)
-
-
-def _call(name: tuple[str, str], *arguments: Any) -> None:
-    module, function = name
-    getattr(import_module(module), function)(*arguments)
+        import_module(f"{_VISUALIZATION}.model_view").build_model_view(
+            cfg, model, dataset, class_names, device
+        )

@@ -7,13 +7,13 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.checkpoint.config_differences import saved_value
-from slowfast.checkpoint.data_fingerprint import fingerprint, former_fingerprint
+from slowfast.checkpoint.data_fingerprint import fingerprint
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState
 from slowfast.checkpoint.writer import build_checkpoint_writer
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import find_class_names
+from slowfast.datasets.clip import Normalization
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.loading.samplers import describe_left_out
 from slowfast.datasets.video_dataset import ViewDataset
@@ -24,7 +24,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
-from slowfast.engine.speed.cores import cores_of
+from slowfast.engine.speed.headroom import cores_of
 from slowfast.engine.speed.monitor import HeadroomMonitor
 from slowfast.engine.test import check_test_data
 from slowfast.engine.training.compiled_network import CompiledNetwork
@@ -56,17 +56,17 @@ def build_training_run(
     cfg: CfgNode,
     world: World,
     interrupt: Interrupt,
+    trackers: Trackers,
     *,
     fetch_weights: bool,
     saved: TrainingState | None = None,
-    trackers: Trackers | None = None,
 ) -> TrainingRun:
     """Builds the run that a configuration describes, with initial weights.
 
     Args:
+        trackers: get the metrics.
         fetch_weights: False if a checkpoint is loaded next.
         saved: the state from which this run is resumed; None at its first start.
-        trackers: get the metrics; None: none are used.
 
     Raises:
         SlowFastError: for every error that the user can fix.
@@ -74,6 +74,7 @@ def build_training_run(
     # The model comes first: the format of its frames completes the configuration.
     model = _build_model(cfg, world, fetch_weights=fetch_weights)
     cfg = adopt_frame_format(cfg, model)
+    normalization = frame_normalization(cfg, model)
     # The batch is that of the first start of the run, divided among the processes of this start.
     global_batch = choose_global_batch(cfg, world, saved)
     batch_size = global_batch // world.size
@@ -87,12 +88,12 @@ def build_training_run(
     scale = _choose_lr_scale(cfg, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
     if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
-        _set_feature_statistics(cfg, model, loader, world, precision, interrupt)
+        set_feature_statistics(model, loader, world, normalization, precision=precision, interrupt=interrupt)
     _log_setup(cfg, world, precision, loader, batch_size=batch_size, scale=scale)
     # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
-    step = _build_step(cfg, model, dataset, world, precision, parallelism)
+    step = _build_step(cfg, model, dataset, world, normalization, precision, parallelism)
     evaluated.use(step.average if evaluates_average(cfg) else None)
     evaluator = build_evaluator(cfg, "val", evaluated.network, world, interrupt, loader=val_loader)
     return TrainingRun(
@@ -103,8 +104,8 @@ def build_training_run(
         evaluated=evaluated,
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),
-        identity=_build_identity(cfg, dataset, global_batch, scale, saved),
-        log=_build_log(cfg, schedule, world, loader, trackers or Trackers()),
+        identity=RunIdentity(cfg.dump(), cfg.RNG_SEED, global_batch, fingerprint(dataset), scale),
+        log=_build_log(cfg, schedule, world, loader, trackers),
         failure_budget=build_failure_budget(cfg, dataset, world),
         writer=build_checkpoint_writer(cfg, world),
         selection=build_model_selection(cfg),
@@ -112,7 +113,6 @@ def build_training_run(
             cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
         ),
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-        output_dir=cfg.OUTPUT_DIR,
         class_names=class_names,
         world=world,
         interrupt=interrupt,
@@ -156,26 +156,10 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
     return dataset, loader
 
 
-def _set_feature_statistics(
-    cfg: CfgNode,
-    model: nn.Module,
-    loader: ClipLoader,
-    world: World,
-    precision: Precision,
-    interrupt: Interrupt,
-) -> None:
-    set_feature_statistics(
-        *(model, loader, world),
-        normalization=frame_normalization(cfg, model),
-        precision=precision,
-        interrupt=interrupt,
-    )
-
-
 def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:
     """Returns the factor of the learning rates: that of the first start, unless its key was changed since."""
     if saved is not None:
-        before = saved_value(saved.config, "SOLVER.BASE_LR_SCALE_NUM_SHARDS")
+        before = saved.settings.get("SOLVER.BASE_LR_SCALE_NUM_SHARDS")
         if before in (None, cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS):
             return saved.lr_scale
     # The nodes of the first start, to which the batch belongs.
@@ -188,19 +172,6 @@ def _build_mixer(
     """Returns the mixer of frames or of features; None where ``MIXUP.ENABLE`` is False."""
     mixer = build_mixer(cfg, rank=world.rank, batch_size=batch_size)
     return mixer if mixer is None or dataset.features is None else FeatureMixer(mixer)
-
-
-def _build_identity(
-    cfg: CfgNode, dataset: ViewDataset, global_batch: int, scale: float, saved: TrainingState | None
-) -> RunIdentity:
-    return RunIdentity(
-        cfg.dump(),
-        cfg.RNG_SEED,
-        global_batch,
-        fingerprint(dataset),
-        scale,
-        former_fingerprint(dataset, saved.data_fingerprint if saved else ""),
-    )
 
 
 def _log_setup(
@@ -228,11 +199,11 @@ def _build_step(
     model: nn.Module,
     dataset: ViewDataset,
     world: World,
+    normalization: Normalization,
     precision: Precision,
     parallelism: Parallelism,
 ) -> TrainStep:
     """Distributes the model over the processes and builds the optimiser step; changes ``model`` in place."""
-    normalization = frame_normalization(cfg, model)
     network = network_for(model, dataset, normalization, training=True)
     if cfg.TRAIN.COMPILE:
         network = CompiledNetwork(network)
@@ -256,9 +227,7 @@ def _build_log(
     cfg: CfgNode, schedule: Schedule, world: World, loader: ClipLoader, trackers: Trackers
 ) -> TrainingLog:
     return TrainingLog(
-        max_epoch=schedule.max_epoch,
-        steps_per_epoch=schedule.steps_per_epoch,
-        last_step=schedule.steps_to(schedule.end),
+        schedule=schedule,
         period=cfg.LOG_PERIOD,
         enabled=world.is_main,
         device=world.device,

@@ -71,12 +71,7 @@ def build_stall_detector(
 
 @torch.no_grad()
 def _measure(
-    model: Any,
-    batch: Batch,
-    device: torch.device,
-    normalization: Normalization,
-    *,
-    has_features: bool,
+    model: Any, batch: Batch, device: torch.device, normalization: Normalization, *, has_features: bool
 ) -> Sequence[str]:
     """Returns the measurements of a model that describes its states; the model is left as it was."""
     if not (isinstance(model, DescribesStates) and isinstance(model, FrameByFrameModel)):

@@ -30,8 +30,8 @@ def set_feature_statistics(
     model: Any,
     loader: ClipLoader,
     world: World,
-    *,
     normalization: Normalization,
+    *,
     precision: Precision,
     interrupt: Interrupt,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -20,33 +21,26 @@ _Z = 1.96  # 95 % of a normal distribution lie within this many standard deviati
 _ACCURACIES = {"top1_err": "top1_err", "": "top1_err", "balanced_acc": "balanced_acc"}
 
 
+@dataclass
 class ModelSelection:
     """Compares the validations of a run by one metric. All ranks have the same state.
 
-    Args:
+    Attributes:
         metric: name of a validation metric, see :mod:`slowfast.checkpoint.best`; empty: the usual one.
         patience: validations without improvement after which training ends; 0: never.
         min_improvement: smallest difference that counts, in the unit of the metric.
         saves_best: whether an improved state is saved even where no checkpoint is due.
     """
 
-    def __init__(
-        self,
-        metric: str = "",
-        *,
-        patience: int = 0,
-        min_improvement: float = 0.0,
-        saves_best: bool = False,
-    ) -> None:
-        self.metric = metric
-        self.patience = patience
-        self.min_improvement = min_improvement
-        self.saves_best = saves_best
-        self.best_progress = TrainingProgress()
-        self._best = math.inf
-        self._since = 0
-        self._seen = TrainingProgress()
-        self._name = metric
+    metric: str = ""
+    patience: int = 0
+    min_improvement: float = 0.0
+    saves_best: bool = False
+    best_progress: TrainingProgress = field(default_factory=TrainingProgress)
+    _best: float = math.inf
+    _since: int = 0
+    _seen: TrainingProgress = field(default_factory=TrainingProgress)
+    _name: str = ""
 
     @property
     def is_exhausted(self) -> bool:

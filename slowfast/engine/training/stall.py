@@ -39,6 +39,7 @@ class _Window:
         self.correct += result.correct.top1 if result.correct is not None else 0
 
 
+@dataclass
 class StallDetector:
     """Compares the loss of the last steps with that of the first steps of a training.
 
@@ -46,7 +47,7 @@ class StallDetector:
     standard errors and 5 %, and the accuracy is less than a tenth of the way from the fraction of the largest
     class to 1. It is checked every N steps until it has moved once.
 
-    Args:
+    Attributes:
         steps: N; 0: never checked.
         first_check: steps of the warm-up, before which nothing is checked.
         chance: fraction of the largest class in the training list; 1 where the accuracy is unknown.
@@ -55,49 +56,44 @@ class StallDetector:
         advice: end of the hint.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        *,
-        first_check: int = 0,
-        chance: float = 1.0,
-        starts_new: bool = True,
-        describe: Callable[[Batch], Sequence[str]] = lambda batch: (),
-        advice: str = "",
-    ) -> None:
-        self._steps = steps
-        self._half = max(steps // 2, 1)
-        self._first_check = first_check
-        self._chance = chance
-        self._is_active = steps > 0 and starts_new
-        self._describe = describe
-        self._advice = advice
-        self._done = 0
-        self._first, self._last = _Window(), _Window()
+    steps: int
+    first_check: int = 0
+    chance: float = 1.0
+    starts_new: bool = True
+    describe: Callable[[Batch], Sequence[str]] = lambda batch: ()
+    advice: str = ""
+    _is_over: bool = False
+    _done: int = 0
+    _first: _Window = field(default_factory=_Window)
+    _last: _Window = field(default_factory=_Window)
+
+    @property
+    def _half(self) -> int:
+        return max(self.steps // 2, 1)
 
     def observe(self, result: StepResult, batch: Batch, lr: float) -> str:
         """Adds a step; returns a hint, once per run, if the loss has not moved, else an empty text."""
-        if not (self._is_active and result.updated):
+        if self._is_over or self.steps == 0 or not (self.starts_new and result.updated):
             return ""
         self._done += 1
         if self._done <= self._half:
             self._first.add(result)
-        if (self._done - 1) % self._steps >= self._steps - self._half:
+        if (self._done - 1) % self.steps >= self.steps - self._half:
             self._last.add(result)
-        if self._done % self._steps:
+        if self._done % self.steps:
             return ""
         last, self._last = self._last, _Window()
         if self._has_moved(last):
-            self._is_active = False
+            self._is_over = True
             return ""
-        if self._done < self._first_check + self._steps:
+        if self._done < self.first_check + self.steps:
             return ""
-        self._is_active = False
+        self._is_over = True
         return self._hint(last, batch, lr)
 
     def _has_moved(self, last: _Window) -> bool:
         if last.by_index:
-            learned = (last.correct / last.clips - self._chance) / max(1 - self._chance, 1e-9)
+            learned = (last.correct / last.clips - self.chance) / max(1 - self.chance, 1e-9)
             if learned > _LEARNED:
                 return True
         first_losses, last_losses = np.array(self._first.losses), np.array(last.losses)
@@ -112,8 +108,8 @@ class StallDetector:
         ]
         if last.by_index:
             accuracy = f"accuracy {100 * last.correct / last.clips:.1f} %"
-            facts.append(f"{accuracy}, the largest class has {100 * self._chance:.1f} %")
+            facts.append(f"{accuracy}, the largest class has {100 * self.chance:.1f} %")
         facts.append(f"learning rate {lr:.3g}")
         facts.append(f"gradient norm {np.mean(last.norms):.3g} (± {np.std(last.norms):.2g})")
-        facts += self._describe(batch)
-        return f"loss has not moved in {self._done} steps: {'; '.join(facts)}. {self._advice}".rstrip()
+        facts += self.describe(batch)
+        return f"loss has not moved in {self._done} steps: {'; '.join(facts)}. {self.advice}".rstrip()

@@ -33,13 +33,13 @@ from slowfast.tracking.trackers import Trackers
 logger = get_logger(__name__)
 
 
-def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Trackers | None = None) -> Path:
+def train(cfg: CfgNode, world: World, interrupt: Interrupt, trackers: Trackers) -> Path:
     """Trains as configured, resuming from a checkpoint in ``OUTPUT_DIR``; returns the last checkpoint.
 
     ``OUTPUT_DIR/config.yaml`` is written once the start is known to be valid.
 
     Args:
-        trackers: get the metrics; they are not closed. None: none are used.
+        trackers: get the metrics; they are not closed.
 
     Raises:
         Interrupted: after a signal, with the state saved.
@@ -49,8 +49,7 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
     if world.is_main:
         # A start that is refused above leaves the configuration of the run whose checkpoints are there.
         write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
-    if trackers is not None:
-        trackers.rewind(run.schedule.steps_to(start))
+    trackers.rewind(run.schedule.steps_to(start))
     run.prepare_frozen_encoding()
     if resumed_from is not None and is_unchanged:
         _make_up_validation(run, resumed_from, start)
@@ -68,7 +67,7 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, *, trackers: Tracker
         elif ended := run.schedule.describe_early_end(end):
             logger.info("%s", ended)
     finally:
-        run.close()
+        run.writer.wait()
     if resumed_from is not None and end == start:
         return resumed_from
     return checkpoint_path(cfg.OUTPUT_DIR, end)
@@ -90,16 +89,16 @@ class _Start(NamedTuple):
     is_unchanged: bool = False
 
 
-def _build_start(cfg: CfgNode, world: World, interrupt: Interrupt, trackers: Trackers | None) -> _Start:
+def _build_start(cfg: CfgNode, world: World, interrupt: Interrupt, trackers: Trackers) -> _Start:
     """Builds the run, and restores it from its own checkpoint or starts it from the configured file."""
     checkpoint = find_own_checkpoint(cfg.OUTPUT_DIR, auto_resume=cfg.TRAIN.AUTO_RESUME, world=world)
     run = build_training_run(
         cfg,
         world,
         interrupt,
+        trackers,
         fetch_weights=checkpoint is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH,
         saved=None if checkpoint is None else checkpoint.state,
-        trackers=trackers,
     )
     if checkpoint is not None:
         path, state = checkpoint

@@ -5,6 +5,7 @@ B clips of this process, K classes.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -132,7 +133,13 @@ class TrainStep:
         self._needs_rehearsal = needs_rehearsal(self._network, world)
         # A model's lists are walked once: in a step of small operations they would take a noticeable time.
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._remedies = _memory_remedies(model)
+        # The least harmful first.
+        self._remedies = (
+            "a larger TRAIN.GRAD_ACCUM_STEPS",
+            *memory_remedies(model, training=True),
+            "TRAIN.PRECISION mixed",
+            "a smaller TRAIN.BATCH_SIZE",
+        )
         self._statistics = NormStatistics(model)
 
     @property
@@ -189,7 +196,7 @@ class TrainStep:
             self._update(norm)
             return result
         self._statistics.restore()
-        if self.scaler.is_enabled() and _is_finite(result.loss):
+        if self.scaler.is_enabled() and math.isfinite(result.loss):
             result = replace(result, overflow_scale=self.scaler.get_scale())
         # Otherwise the scaler would not unscale the gradients of the next step.
         self.scaler.update()
@@ -197,15 +204,12 @@ class TrainStep:
 
     def _accumulate_or_give_up(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Accumulates as :meth:`_accumulate`; without compilation from then on where compilation fails."""
-        compiled = self._compiled
-        if compiled is None:
-            return self._accumulate(batch)
         try:
             return self._accumulate(batch)
         except Exception as error:  # torch.compile raises errors of many libraries
-            if not is_compile_error(error):
+            if self._compiled is None or not is_compile_error(error):
                 raise
-            compiled.use_original(error)
+            self._compiled.use_original(error)
         self._compiled = None
         self.optimizer.zero_grad()
         return self._accumulate(batch)
@@ -241,13 +245,7 @@ class TrainStep:
             ) from error
 
     def _combine(
-        self,
-        loss: Tensor,
-        logits: Tensor,
-        norm: Tensor,
-        batch: Batch,
-        stop: bool,
-        save: bool,
+        self, loss: Tensor, logits: Tensor, norm: Tensor, batch: Batch, stop: bool, save: bool
     ) -> StepResult:
         """Sums the metrics of all ranks; all ranks then decide alike whether the weights are updated."""
         clips = logits.shape[0]
@@ -267,7 +265,7 @@ class TrainStep:
             correct=Correct(*map(int, correct)) if by_index else None,
             grad_norm=norm_value,
             broken=int(broken),
-            updated=_is_finite(total_loss) and _is_finite(norm_value),
+            updated=math.isfinite(total_loss) and math.isfinite(norm_value),
             stop=stops > 0,
             save=saves > 0,
         )
@@ -299,18 +297,3 @@ def _split(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
         start = min(first, size - 1)
         clips = slice(start, max(last, start + 1))
         yield map_tensors(batch, operator.itemgetter(clips)), (last - first) / size
-
-
-def _memory_remedies(model: nn.Module) -> list[str]:
-    """Returns settings with which a step needs less memory, the least harmful first."""
-    own = memory_remedies(model, training=True)
-    return [
-        "a larger TRAIN.GRAD_ACCUM_STEPS",
-        *own,
-        "TRAIN.PRECISION mixed",
-        "a smaller TRAIN.BATCH_SIZE",
-    ]
-
-
-def _is_finite(value: float) -> bool:
-    return abs(value) < float("inf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psutil
@@ -14,6 +14,7 @@ from slowfast.datasets.clip import BrokenVideo
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
+from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import StepResult
 from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.progress import Progress, format_duration
@@ -73,46 +74,33 @@ class _Sums:
         return stats
 
 
+@dataclass
 class TrainingLog:
     """Logs the metrics of a training run on rank 0.
 
-    Args:
-        max_epoch: number of epochs of the run.
-        steps_per_epoch: optimiser steps per epoch.
-        last_step: optimiser steps of the entire run, for the remaining time.
+    Attributes:
+        schedule: of the run.
         period: steps between two lines.
         enabled: whether this process logs.
         device: of the model; its memory is logged.
         trackers: get the same metrics.
-        headroom: watches the first steps, and tells once whether loading limits them; None: it is not logged.
-
-    Attributes:
+        headroom: watches the first steps, and tells once whether loading limits them.
         lowest: the lowest errors of the validations so far, by their names.
     """
 
-    def __init__(
-        self,
-        *,
-        max_epoch: int,
-        steps_per_epoch: int,
-        last_step: int,
-        period: int,
-        enabled: bool,
-        device: torch.device,
-        trackers: Trackers,
-        headroom: HeadroomMonitor | None = None,
-    ) -> None:
-        self._max_epoch = max_epoch
-        self._steps_per_epoch = steps_per_epoch
-        self._last_step = last_step
-        self._period = period
-        self._enabled = enabled
-        self._device = device
-        self._trackers = trackers
-        self._headroom = headroom
-        self._window = _Sums()
-        self._epoch_sums = _Sums()
-        self.lowest: dict[str, float] = {}
+    schedule: Schedule
+    period: int
+    enabled: bool
+    device: torch.device
+    trackers: Trackers
+    headroom: HeadroomMonitor
+    lowest: dict[str, float] = field(default_factory=dict)
+    _window: _Sums = field(default_factory=_Sums)
+    _epoch_sums: _Sums = field(default_factory=_Sums)
+
+    @property
+    def _last_step(self) -> int:
+        return self.schedule.steps_to(self.schedule.end)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the sums over the steps of the current epoch, which are saved with the run."""
@@ -128,32 +116,37 @@ class TrainingLog:
         self._window = _Sums()
         if step == 0:  # otherwise an earlier start has done the steps before
             self._epoch_sums = _Sums()
-        remaining = min(self._steps_per_epoch - step, self._last_step - epoch * self._steps_per_epoch - step)
-        return Progress(remaining, f"epoch {epoch + 1}/{self._max_epoch}", "step", enabled=self._enabled)
+        remaining = min(
+            self.schedule.steps_per_epoch - step,
+            self._last_step - epoch * self.schedule.steps_per_epoch - step,
+        )
+        return Progress(
+            remaining, f"epoch {epoch + 1}/{self.schedule.max_epoch}", "step", enabled=self.enabled
+        )
 
     def add_step(self, epoch: int, step: int, result: StepResult, *, lr: float, times: StepTimes) -> None:
         """Adds step ``step`` (from 0) of an epoch, and logs a line every ``period`` steps."""
         self._window.add(result, times)
         self._epoch_sums.add(result, times)
-        if not self._enabled:
+        if not self.enabled:
             return
-        if self._headroom is not None and (headroom := self._headroom.observe(times)) is not None:
+        if (headroom := self.headroom.observe(times)) is not None:
             logger.info("speed: %s", headroom.describe())
             log_json_stats(headroom.stats())
-        if (step + 1) % self._period:
+        if (step + 1) % self.period:
             return
         metrics = self._window.metrics()
-        done = epoch * self._steps_per_epoch + step + 1
+        done = epoch * self.schedule.steps_per_epoch + step + 1
         stats = {
             "_type": "train_iter",
-            "epoch": CountOf(epoch + 1, self._max_epoch),
-            "iter": CountOf(step + 1, self._steps_per_epoch),
-            "epochs_done": epoch + (step + 1) / self._steps_per_epoch,
+            "epoch": CountOf(epoch + 1, self.schedule.max_epoch),
+            "iter": CountOf(step + 1, self.schedule.steps_per_epoch),
+            "epochs_done": epoch + (step + 1) / self.schedule.steps_per_epoch,
             "eta": format_duration(metrics["dt"] * (self._last_step - done)),
             "lr": lr,
             "grad_norm": result.grad_norm,
             **metrics,
-            **memory_metrics(self._device),
+            **memory_metrics(self.device),
         }
         log_json_stats(stats)
         self._draw_window(done, lr)
@@ -162,7 +155,7 @@ class TrainingLog:
         """Gives the trackers the metrics of the steps since the last call, the last of which is ``done``."""
         stats = {**self._window.metrics(), "lr": lr, "grad_norm": self._window.grad_norm}
         self._window = _Sums()
-        self._trackers.log({f"Train/{name}": stats[name] for name in _CURVES if name in stats}, done)
+        self.trackers.log({f"Train/{name}": stats[name] for name in _CURVES if name in stats}, done)
 
     def end_epoch(self, epoch: int, done: int, *, lr: float, broken: Iterable[BrokenVideo]) -> None:
         """Logs the line of an epoch and its broken videos.
@@ -171,7 +164,7 @@ class TrainingLog:
             done: optimiser steps since the start of the run.
             broken: of all ranks; may contain a video several times.
         """
-        if not self._enabled:
+        if not self.enabled:
             return
         if self._window.steps:  # an epoch may be shorter than the period
             self._draw_window(done, lr)
@@ -180,15 +173,15 @@ class TrainingLog:
         log_json_stats(
             {
                 "_type": "train_epoch",
-                "epoch": CountOf(epoch + 1, self._max_epoch),
+                "epoch": CountOf(epoch + 1, self.schedule.max_epoch),
                 "eta": format_duration(metrics["dt"] * (self._last_step - done)),
                 "lr": lr,
                 "broken_videos": len(videos),
                 **metrics,
-                **memory_metrics(self._device),
+                **memory_metrics(self.device),
             }
         )
-        logger.info("%s", describe_epoch(epoch + 1, self._max_epoch, metrics))
+        logger.info("%s", describe_epoch(epoch + 1, self.schedule.max_epoch, metrics))
         log_broken(videos.values(), f"epoch {epoch + 1}: replaced by other videos")
 
     def note_lowest(self, metrics: Mapping[str, float]) -> None:
@@ -204,19 +197,19 @@ class TrainingLog:
         log_json_stats(
             {
                 "_type": "val_epoch",
-                "epoch": CountOf(-(-done // self._steps_per_epoch), self._max_epoch),
+                "epoch": CountOf(-(-done // self.schedule.steps_per_epoch), self.schedule.max_epoch),
                 "time_diff": evaluation.seconds,
                 **metrics,
                 **{f"min_{name}": value for name, value in self.lowest.items()},
-                **memory_metrics(self._device),
+                **memory_metrics(self.device),
             }
         )
         log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
         named = {f"Val/{name}": value for name, value in metrics.items()}
-        self._trackers.log(named, done)
-        self._trackers.summarize(named)
+        self.trackers.log(named, done)
+        self.trackers.summarize(named)
         if not evaluation.multi_label:
-            self._trackers.log_confusion(evaluation.confusion, done)
+            self.trackers.log_confusion(evaluation.confusion, done)
         return metrics
 
 

@@ -48,7 +48,6 @@ class TrainingRun:
         selection: compares the validations.
         stall_detector: finds a loss that does not move; active on rank 0 only.
         crop_size: H and W of training frames, pixels.
-        output_dir: folder of the run.
         class_names: are saved in checkpoints; empty if the configuration names no file of them.
     """
 
@@ -66,7 +65,6 @@ class TrainingRun:
     selection: ModelSelection
     stall_detector: StallDetector
     crop_size: int
-    output_dir: str
     class_names: tuple[str, ...]
     world: World
     interrupt: Interrupt
@@ -97,38 +95,33 @@ class TrainingRun:
         """Whether each rank has only a part of the state, so that all ranks take part in saving it."""
         return self.evaluated.is_copy
 
-    def save(self, progress: TrainingProgress) -> Path:
-        """Starts to write the state at ``progress`` on rank 0; returns its path. All ranks must call it."""
+    def save(self, progress: TrainingProgress) -> None:
+        """Starts to write the state at ``progress`` on rank 0. All ranks must call it."""
         is_main = self.world.is_main
         if is_main:
             self.writer.wait()  # at most two copies of the state exist at a time
-        if is_main or self.is_sharded:
-            step = self.step
-            average = {} if step.average is None else step.average.state_dict()
-            states = [step.model.state_dict(), step.optimizer.state_dict(), step.scaler.state_dict(), average]
-            with blocking_on("the shards of a checkpoint"):
-                model_state, optimizer_state, scaler_state, average_state = full_state_on_cpu(
-                    states, keep=is_main
-                )
+        if not (is_main or self.is_sharded):
+            return
+        step = self.step
+        states = {
+            "model_state": step.model.state_dict(),
+            "optimizer_state": step.optimizer.state_dict(),
+            "scaler_state": step.scaler.state_dict(),
+            "average_state": {} if step.average is None else step.average.state_dict(),
+        }
+        with blocking_on("the shards of a checkpoint"):
+            states = full_state_on_cpu(states, keep=is_main)
         if is_main:
             state = TrainingState(
                 progress=progress,
-                model_state=model_state,
-                optimizer_state=optimizer_state,
-                scaler_state=scaler_state,
-                config=self.identity.config,
-                seed=self.identity.seed,
-                global_batch=self.identity.global_batch,
-                data_fingerprint=self.identity.data_fingerprint,
+                **states,
+                **vars(self.identity),
                 class_names=self.class_names,
-                lr_scale=self.identity.lr_scale,
-                average_state=average_state,
                 selection_state={**self.selection.state_dict(), "lowest": dict(self.log.lowest)},
                 failure_state=self.failure_budget.state_dict(),
                 log_state=self.log.state_dict(),
             )
             self.writer.write(state)
-        return checkpoint_path(self.output_dir, progress)
 
     def validate(self, progress: TrainingProgress, *, is_saved: bool) -> None:
         """Evaluates the model at ``progress`` and writes the metrics beside the checkpoint.
@@ -162,7 +155,7 @@ class TrainingRun:
             self.save(progress)
         if self.world.is_main:
             self.writer.wait()  # a record is never older than its checkpoint
-            record_validation(checkpoint_path(self.output_dir, progress), metrics)
+            record_validation(checkpoint_path(self.writer.output_dir, progress), metrics)
             if is_saved and not (kept or self.schedule.saves_at(progress)):
                 self.writer.release(progress)
             self.writer.prune()
@@ -187,14 +180,6 @@ class TrainingRun:
         saved = self._save_now(progress)
         return Interrupted(max(self.world.all_gather_objects(self.interrupt.signum)), saved)
 
-    def close(self) -> None:
-        """Waits until all files are written.
-
-        Raises:
-            CheckpointError: if the last checkpoint could not be written.
-        """
-        self.writer.wait()
-
     def _save_now(self, progress: TrainingProgress) -> str:
         self.save(progress)
         return self._describe_saved(progress)
@@ -202,5 +187,5 @@ class TrainingRun:
     def _describe_saved(self, progress: TrainingProgress) -> str:
         """Waits until the checkpoint is written and returns a sentence about it."""
         self.writer.wait()
-        path = checkpoint_path(self.output_dir, progress)
+        path = checkpoint_path(self.writer.output_dir, progress)
         return f"saved {path} ({progress}); the same command continues from there"

@@ -20,10 +20,7 @@ class PTVX3D(ClipNetwork):
 
     Args:
         num_classes, num_frames, crop_size, dropout_rate: see ``PTVResNet``.
-        width_factor, depth_factor, bottleneck_factor: factors of the channels, the number of blocks, and the
-            inner channels of a block.
-        stem_width: channels of the stem before ``width_factor`` is applied.
-        head_width: channels of the head.
+        options: arguments of pytorchvideo's ``create_x3d``.
     """
 
     def __init__(
@@ -32,12 +29,8 @@ class PTVX3D(ClipNetwork):
         *,
         num_frames: int = 16,
         crop_size: int = 224,
-        width_factor: float = 2.0,
-        depth_factor: float = 2.2,
-        bottleneck_factor: float = 2.25,
-        stem_width: int = 12,
-        head_width: int = 2048,
         dropout_rate: float = 0.5,
+        **options: Any,
     ) -> None:
         with importing_pytorchvideo():
             from pytorchvideo.models.x3d import create_x3d
@@ -46,12 +39,8 @@ class PTVX3D(ClipNetwork):
             input_crop_size=crop_size,
             model_num_class=num_classes,
             dropout_rate=dropout_rate,
-            width_factor=width_factor,
-            depth_factor=depth_factor,
-            bottleneck_factor=bottleneck_factor,
-            stem_dim_in=stem_width,
-            head_dim_out=head_width,
             head_activation=None,
+            **options,
         )
         super().__init__(network, num_frames, num_classes)
 
@@ -63,8 +52,8 @@ class PTVX3D(ClipNetwork):
             width_factor=cfg.X3D.WIDTH_FACTOR,
             depth_factor=cfg.X3D.DEPTH_FACTOR,
             bottleneck_factor=cfg.X3D.BOTTLENECK_FACTOR,
-            stem_width=cfg.X3D.DIM_C1,
-            head_width=cfg.X3D.DIM_C5,
+            stem_dim_in=cfg.X3D.DIM_C1,
+            head_dim_out=cfg.X3D.DIM_C5,
         )
 
 

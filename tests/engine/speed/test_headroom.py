@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from slowfast.engine.speed.cores import Cores
-from slowfast.engine.speed.headroom import Headroom, estimate_step
+from slowfast.engine.speed.headroom import Cores, Headroom, estimate_step
 from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
 from slowfast.timing.stage_times import StageTimes
 

@@ -94,12 +94,7 @@ def test_features_that_training_changes_cannot_be_standardised() -> None:
     loader: Any = iter(())  # is not read
     with pytest.raises(ConfigError, match="standardises features that its training changes"):
         set_feature_statistics(
-            model,
-            loader,
-            World(),
-            normalization=Normalization((), ()),
-            precision=Precision(),
-            interrupt=Interrupt(),
+            model, loader, World(), Normalization((), ()), precision=Precision(), interrupt=Interrupt()
         )
 
 
@@ -130,7 +125,7 @@ def test_frames_that_only_fill_up_a_batch_are_no_part_of_the_statistics(tubelet:
         model,
         loader,
         World(),
-        normalization=Normalization((0.5,) * 3, (0.5,) * 3),
+        Normalization((0.5,) * 3, (0.5,) * 3),
         precision=Precision(),
         interrupt=Interrupt(),
     )
@@ -145,5 +140,5 @@ def test_a_signal_ends_the_pass_over_the_training_videos() -> None:
     with pytest.raises(Interrupted):
         set_feature_statistics(
             tiny(input_standardize=True, frozen=True), loader, World(),
-            normalization=Normalization((0.5,) * 3, (0.5,) * 3), precision=Precision(), interrupt=interrupt,
+            Normalization((0.5,) * 3, (0.5,) * 3), precision=Precision(), interrupt=interrupt,
         )  # fmt: skip
