@@ -119,7 +119,7 @@ class CacheReader:
             return RowTimes.from_table(read_array(str(times_path(self.folder, self.names(path))), path))
         except DecodeError as error:
             if error.reason == "no features":
-                raise DecodeError(path, *find_failure(self.folder, self.names, path)) from error
+                raise DecodeError(path, *find_failure(self.folder, self.names(path))) from error
             raise
         except ValueError as error:
             raise DecodeError(path, "damaged features", str(error)) from error
