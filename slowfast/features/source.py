@@ -34,19 +34,6 @@ def describe_source(path: str | Path) -> dict[str, Any]:
     return _describe_images(path) if os.path.isdir(path) else _describe_entry(path)
 
 
-def is_same_source(path: str | Path, recorded: Any) -> bool:
-    """Returns whether nothing differs from what :func:`describe_source` has returned.
-
-    A folder of images is also compared as earlier versions recorded it.
-
-    Raises:
-        OSError: where the source does not exist or cannot be read.
-    """
-    if isinstance(recorded, dict) and "images" not in recorded and os.path.isdir(path):
-        return recorded == _describe_entry(path)
-    return recorded == describe_source(path)
-
-
 def find_change(path: str | Path, recorded: Any) -> str:
     """Returns how a source differs for certain from what was recorded; empty for the same one or a copy.
 
@@ -60,7 +47,7 @@ def find_change(path: str | Path, recorded: Any) -> str:
     except OSError:
         return ""
     if ("images" in recorded) != ("images" in found):
-        return ""  # a folder that an earlier version recorded, or other features of the same name
+        return ""
     if recorded.get("images") == found.get("images") and recorded.get("names") != found.get("names"):
         return "its images have other names"
     for key, unit in (("images", "images"), ("first_bytes", "bytes in its first image"), ("bytes", "bytes")):

@@ -104,19 +104,6 @@ def test_damaged_lines_are_passed_over(tmp_path: Path, line: bytes, asked: list[
     assert len(asked) == 1
 
 
-def test_the_journal_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", 5)
-    status = path.stat()
-    entry = {
-        "path": str(path),
-        "state": [status.st_size, status.st_mtime_ns],
-        "settings": json.dumps({"mode": 1, "time_limit": 60.0}, sort_keys=True),
-        "result": 7,
-    }
-    (tmp_path / "journal.jsonl").write_text(json.dumps(entry) + "\n")
-    assert Journal(tmp_path / "journal.jsonl", {"mode": 1}).find(str(path)) == 7
-
-
 def test_a_file_that_is_not_a_journal_is_not_appended_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
