@@ -79,7 +79,7 @@ def _read(file: Path) -> Mapping[str, BrokenEntry]:
 
 @lru_cache(maxsize=4)
 def _parse(file: Path, state: tuple[int, ...]) -> Mapping[str, BrokenEntry]:
-    """Returns the entries of a list, which is parsed once per state: a data set may ask for each broken video."""
+    """Returns the entries of a list; a data set asks for each of its broken videos."""
     try:
         entries = [BrokenEntry(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError, RecursionError):

@@ -123,13 +123,8 @@ class CodedStream:
         return frozenset(self._container.format.name.split(","))
 
     @property
-    def average_rate(self) -> float:
-        """Frames per second from the container's header; 25 where the header has no rate."""
-        return float(self.rate)
-
-    @property
     def rate(self) -> Fraction:
-        """The same as ``average_rate``, exactly."""
+        """Frames per second from the container's header; 25 where the header has no rate."""
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
