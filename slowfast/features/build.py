@@ -20,7 +20,8 @@ from slowfast.features.cache import (
     describe_differences,
     features_path,
 )
-from slowfast.features.reader import CacheReader, FeatureFileReader
+from slowfast.features.cache_reader import CacheReader
+from slowfast.features.file_reader import FeatureFileReader
 from slowfast.log import get_logger
 
 _logger = get_logger(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.metrics import BOOTSTRAP_SAMPLES, Interval, sample_limits
+from slowfast.metrics.intervals import BOOTSTRAP_SAMPLES, Interval, sample_limits
 
 # Videos of all samples that are counted together; bounds the memory.
 COUNTED_TOGETHER = 1 << 20
@@ -28,7 +28,7 @@ def class_intervals(
 ) -> dict[str, Interval]:
     """Returns balanced accuracy and macro F1 in 0 … 1 with their intervals over samples of groups.
 
-    The samples are those of :func:`slowfast.metrics.bootstrap_interval` with the same seed.
+    The samples are those of :func:`slowfast.metrics.intervals.bootstrap_interval`.
 
     Args:
         predicted: class index (V,) of each video, V > 0.

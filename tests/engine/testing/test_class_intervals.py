@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from slowfast.engine.testing import class_intervals as module
 from slowfast.engine.testing.class_intervals import class_intervals
-from slowfast.metrics import balanced_accuracy, bootstrap_interval, confusion_matrix, macro_f1
+from slowfast.metrics.accuracy import balanced_accuracy, confusion_matrix, macro_f1
+from slowfast.metrics.intervals import bootstrap_interval
 
 
 @settings(deadline=None, max_examples=40)
