@@ -115,9 +115,14 @@ def _list_choices(choices: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def delete_unfinished(folder: str | Path) -> None:
-    """Deletes the temporary files of killed processes in ``folder``."""
-    for leftover in Path(folder).glob(f".*{TEMPORARY_MARK}*"):
+def delete_unfinished(folder: str | Path, *, with_folders: bool = False) -> None:
+    """Deletes the temporary files of killed processes in ``folder``.
+
+    Args:
+        with_folders: also in all folders below it.
+    """
+    pattern = f".*{TEMPORARY_MARK}*"
+    for leftover in Path(folder).glob(f"**/{pattern}" if with_folders else pattern):
         leftover.unlink(missing_ok=True)
 
 
