@@ -155,7 +155,8 @@ def hold_lock(path: Path, seconds: float) -> Iterator[None]:
 def acquire_lock(lock: BaseFileLock) -> None:
     """Acquires a lock; on a file system without locks a warning is logged instead, once per folder.
 
-    Where the file of the lock cannot be created at all, writing to the folder fails for the same reason.
+    Where the file of the lock cannot be created, nothing is logged: writing to the folder fails for the same
+    reason, such as a read-only disk, and that error says what matters.
 
     Raises:
         filelock.Timeout: where another process holds it.
@@ -167,6 +168,8 @@ def acquire_lock(lock: BaseFileLock) -> None:
     except Timeout:
         raise
     except (NotImplementedError, OSError) as error:  # ENOLCK, ENOTSUP …: each file system has its own
+        if isinstance(error, OSError) and not os.path.exists(lock.lock_file):
+            return
         folder = os.path.dirname(lock.lock_file)
         message = f"{folder}: cannot be locked ({error}); start one process there at a time"
         log_once(logger, message, logging.WARNING)
