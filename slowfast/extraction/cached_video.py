@@ -23,7 +23,7 @@ from slowfast.features.cache import (
     times_path,
 )
 from slowfast.features.row_times import RowTimes, holds_table, write_table
-from slowfast.features.source import describe_source
+from slowfast.features.source import describe_source, is_same_source
 from slowfast.features.storage import FeatureFile, read_description
 from slowfast.interrupt import Interrupt
 from slowfast.models.clip_grid import ClipGrid
@@ -131,4 +131,4 @@ class CachedVideoExtractor:
         found = read_description(features.with_suffix(".json")) if features.is_file() else None
         if not isinstance(found, dict) or found.get("settings") != self.settings:
             return False
-        return bool(found.get("video") == describe_source(path))
+        return is_same_source(path, found.get("video"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slowfast.features.source import describe_source, find_change
+from slowfast.features.source import describe_source, find_change, is_same_source
 from slowfast.video.archive.member import TarMember
 
 
@@ -107,6 +107,25 @@ def test_records_of_another_form_are_not_compared(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "video")
     for nothing in (None, {}, [], "text"):
         assert find_change(folder, nothing) == ""
+
+
+@pytest.mark.parametrize("size", [100, 4096, 20_000])
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_other_content_of_the_same_size_is_a_change(tmp_path: Path, size: int, place: float) -> None:
+    """Where the time is another one; a copy has another time, too."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(bytes(size))
+    recorded = describe_source(path)
+    content = bytearray(size)
+    content[round(place * (size - 1))] = 1
+    path.write_bytes(content)
+    os.utime(path, (1, 1))
+    assert find_change(path, recorded) == "it has other content, and had as many bytes"
+    assert find_change(path, {key: value for key, value in recorded.items() if key != "sample"}) == ""
+    path.write_bytes(bytes(size))
+    os.utime(path, (1, 1))
+    assert find_change(path, recorded) == ""
+    assert not is_same_source(path, recorded), "an extraction compares the times, too"
 
 
 @settings(deadline=None)  # the first call makes the folder of the test
