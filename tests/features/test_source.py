@@ -141,6 +141,20 @@ def test_a_file_has_changed_where_its_size_has(
     assert find_change(path, recorded) == expected
 
 
+def test_a_file_and_its_copies_in_archives_are_one_source(tmp_path: Path) -> None:
+    """An extraction from shards would encode all videos again, whose features are there already."""
+    video, archives = tmp_path / "a.mp4", [tmp_path / "1.tar", tmp_path / "2.tar"]
+    video.write_bytes(bytes(range(200)))
+    for place, archive in enumerate(archives):
+        archive.write_bytes(bytes(512 * place) + video.read_bytes())
+        os.utime(archive, (place, place))
+    members = [TarMember.at(str(a), f"{i}.mp4", 512 * i, 200, "a.mp4") for i, a in enumerate(archives)]
+    recorded = [describe_source(source) for source in (video, *members)]
+    assert all(is_same_source(source, record) for source in (video, *members) for record in recorded)
+    archives[1].write_bytes(bytes(512) + video.read_bytes()[::-1])
+    assert [is_same_source(members[1], record) for record in recorded] == [False] * 3
+
+
 def test_a_member_of_an_archive_is_compared_with_the_file_it_was_made_of(tmp_path: Path) -> None:
     video, archive = tmp_path / "a.mp4", tmp_path / "shard.tar"
     video.write_bytes(bytes(7))
