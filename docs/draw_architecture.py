@@ -36,6 +36,7 @@ CONTENTS = {
     "slowfast.solver": "optimisers, learning rates, EMA",
     "slowfast.datasets": "lists, views, clips, loading",
     "slowfast.features": "caches of features",
+    "slowfast.metrics": "accuracy, intervals",
     "slowfast.models.capabilities": "protocols of a model",
     "slowfast.models.clip_grid": "clips and time steps of a model",
     "slowfast.models": "registries, losses, baselines",

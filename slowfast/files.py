@@ -115,9 +115,14 @@ def _list_choices(choices: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def delete_unfinished(folder: str | Path) -> None:
-    """Deletes the temporary files of killed processes in ``folder``."""
-    for leftover in Path(folder).glob(f".*{TEMPORARY_MARK}*"):
+def delete_unfinished(folder: str | Path, *, with_folders: bool = False) -> None:
+    """Deletes the temporary files of killed processes in ``folder``.
+
+    Args:
+        with_folders: also in all folders below it.
+    """
+    pattern = f".*{TEMPORARY_MARK}*"
+    for leftover in Path(folder).glob(f"**/{pattern}" if with_folders else pattern):
         leftover.unlink(missing_ok=True)
 
 
@@ -150,7 +155,8 @@ def hold_lock(path: Path, seconds: float) -> Iterator[None]:
 def acquire_lock(lock: BaseFileLock) -> None:
     """Acquires a lock; on a file system without locks a warning is logged instead, once per folder.
 
-    Where the file of the lock cannot be created at all, writing to the folder fails for the same reason.
+    Where the file of the lock cannot be created, nothing is logged: writing to the folder fails for the same
+    reason, such as a read-only disk, and that error says what matters.
 
     Raises:
         filelock.Timeout: where another process holds it.
@@ -162,6 +168,8 @@ def acquire_lock(lock: BaseFileLock) -> None:
     except Timeout:
         raise
     except (NotImplementedError, OSError) as error:  # ENOLCK, ENOTSUP …: each file system has its own
+        if isinstance(error, OSError) and not os.path.exists(lock.lock_file):
+            return
         folder = os.path.dirname(lock.lock_file)
         message = f"{folder}: cannot be locked ({error}); start one process there at a time"
         log_once(logger, message, logging.WARNING)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from slowfast.files import atomic_write, delete_unfinished, output_file, write_text
+from slowfast.files import atomic_write, delete_unfinished, hold_lock, output_file, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -95,3 +97,28 @@ def test_a_file_in_a_protected_folder_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(argparse.ArgumentTypeError, match="must not be written to; choose another folder"):
         output_file()(str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize(
+    ("error", "has_file", "is_logged"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), False, False),
+        (OSError(errno.ENOLCK, "No locks available"), True, True),
+        (NotImplementedError("no flock"), False, True),
+    ],
+)
+def test_a_lock_that_cannot_be_had_is_logged_where_files_can_be_written(
+    error: Exception, has_file: bool, is_logged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """On a read-only disk the first write says what matters; the lock only comes before it."""
+
+    def acquire(lock: FileLock) -> None:
+        if has_file:
+            Path(lock.lock_file).touch()
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with hold_lock(tmp_path / "a.lock", 0):
+        pass
+    assert ("cannot be locked" in caplog.text) == is_logged

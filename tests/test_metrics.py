@@ -17,7 +17,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from slowfast.metrics import (
+from slowfast.metrics.accuracy import (
     auroc,
     average_precisions,
     balanced_accuracy,

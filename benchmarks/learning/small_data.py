@@ -44,7 +44,7 @@ from benchmarks.support.small_data.settings import KINDS, RECIPE, Setting, setti
 from slowfast.config.check import check
 from slowfast.errors import ConfigError, ModelError
 from slowfast.interrupt import Interrupt, Interrupted
-from slowfast.metrics import Interval, mean_interval
+from slowfast.metrics.intervals import Interval, mean_interval
 from slowfast.probe.baselines import LINEAR_MEAN, LINEAR_STATISTICS, LINEAR_TOKEN_STATISTICS
 from slowfast.probe.candidate import Candidate
 from slowfast.probe.tasks import ResultFiles, Runner, Task

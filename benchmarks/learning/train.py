@@ -45,12 +45,12 @@ from benchmarks.measure import (
 from benchmarks.support.longformer import HuggingFaceEncoder
 from slowfast.config import load_config
 from slowfast.datasets.clip import Batch, ClipBatch, Normalization
+from slowfast.datasets.video_dataset import FeatureOrigin
 from slowfast.distributed.device import choose_device
 from slowfast.distributed.world import World
 from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.features.batch import FeatureBatch
-from slowfast.features.cache import FeatureOrigin
 from slowfast.models.build import build_model
 from slowfast.models.feature_head import FeatureHead
 from slowfast.models.losses import LOSS_REGISTRY

@@ -18,7 +18,7 @@ import torch
 from benchmarks.measure import Timing, ratio, time_interleaved
 from slowfast.datasets.views.view_reader import ClipViews, Scheme, WholeVideoViews
 from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
-from slowfast.features.reader import CacheReader
+from slowfast.features.cache_reader import CacheReader
 from slowfast.features.row_times import RowTimes, write_table
 from slowfast.features.storage import FeatureFile
 from slowfast.video.frame_times import FrameTimes

@@ -226,7 +226,7 @@ def _summary(
     folds: Sequence[FoldResult], spreads: Mapping[str, Spread], pooled: Predictions | None
 ) -> dict[str, Any]:
     """Returns the content of the JSON file; NaN becomes null."""
-    from slowfast.metrics import none_if_nan  # here, since it imports torch
+    from slowfast.metrics.accuracy import none_if_nan  # here, since it imports torch
 
     known = {
         name: {

@@ -119,7 +119,7 @@ def _print_worst(predictions: Predictions, count: int) -> None:
     """Prints the classes with the lowest accuracy, or average precision if videos have several classes."""
     import numpy as np
 
-    from slowfast.metrics import precision_recall_f1
+    from slowfast.metrics.accuracy import precision_recall_f1
 
     names, values, videos = predictions.class_names, predictions.per_class, predictions.videos_per_class
     known = np.flatnonzero(~np.isnan(values))

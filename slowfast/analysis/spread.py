@@ -34,7 +34,7 @@ def spread_of(values: Sequence[float], largest: float = 100.0) -> Spread:
     """
     import numpy as np
 
-    from slowfast.metrics import student_quantile  # here, since it imports torch
+    from slowfast.metrics.intervals import student_quantile  # here, since it imports torch
 
     count, mean = len(values), float(np.mean(values))
     if count < 2:

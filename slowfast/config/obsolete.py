@@ -20,83 +20,32 @@ from slowfast.registry import FixedKey
 
 SECTIONS = frozenset(
     {
-        "AVA",
-        "ASYNC",
-        "BENCHMARK",
-        "CONTRASTIVE",
-        "DETECTION",
-        "MASK",
-        "MULTIGRID",
-        "PREFETCH",
-        "SSL",
-        "TENSORBOARD.HISTOGRAM",
-        "VIS_MASK",
+        *("AVA", "ASYNC", "BENCHMARK", "CONTRASTIVE", "DETECTION", "MASK", "MULTIGRID", "PREFETCH", "SSL"),
+        *("TENSORBOARD.HISTOGRAM", "VIS_MASK"),
     }
 )
 
+# Section -> its keys.
+_KEYS = {
+    "AUG": "MASK_FRAMES MASK_RATIO MASK_TUBE MASK_WINDOW_SIZE MAX_MASK_PATCHES_PER_BLOCK RE_SPLIT",
+    "BN": "GLOBAL_SYNC NUM_BATCHES_PRECISE NUM_SPLITS",
+    "DATA": "CROP_SIZE DECODING_SHORT_SIZE IN22K_TRAINVAL IN22k_VAL_IN1K IN_VAL_CROP_RATIO "
+    "LOADER_CHUNK_OVERALL_SIZE PATH_TO_PRELOAD_IMDB SSL_BLUR_SIGMA_MAX SSL_BLUR_SIGMA_MIN "
+    "SSL_COLOR_BRI_CON_SAT SSL_COLOR_HUE SSL_MOCOV2_AUG TRAIN_PCA_EIGVAL TRAIN_PCA_EIGVEC "
+    "USE_OFFSET_SAMPLING",
+    "DATA_LOADER": "ENABLE_MULTI_THREAD_DECODE",
+    "DEMO": "CLIP_VIS_SIZE COMMON_CLASS_NAMES COMMON_CLASS_THRES DETECTRON2_CFG DETECTRON2_THRESH "
+    "DETECTRON2_WEIGHTS FPS GT_BOXES INPUT_FORMAT NUM_CLIPS_SKIP NUM_VIS_INSTANCES PREDS_BOXES SLOWMO "
+    "STARTING_SECOND THREAD_ENABLE UNCOMMON_CLASS_THRES VIS_MODE",
+    "MODEL": "ACT_CHECKPOINT FP16_ALLREDUCE MULTI_PATHWAY_ARCH SINGLE_PATHWAY_ARCH",
+    "SOLVER": "GAMMA STEP_SIZE WARMUP_FACTOR",
+    "TENSORBOARD": "CATEGORIES_PATH PREDICTIONS_PATH",
+    "TENSORBOARD.CONFUSION_MATRIX": "FIGSIZE SUBSET_PATH",
+    "TENSORBOARD.MODEL_VIS": "ACTIVATIONS COLORMAP GRAD_CAM LAYER_LIST MODEL_WEIGHTS",
+    "TRAIN": "CHECKPOINT_CLEAR_NAME_PATTERN",
+}
 KEYS = frozenset(
-    {
-        "AUG.MASK_FRAMES",
-        "AUG.MASK_RATIO",
-        "AUG.MASK_TUBE",
-        "AUG.MASK_WINDOW_SIZE",
-        "AUG.MAX_MASK_PATCHES_PER_BLOCK",
-        "AUG.RE_SPLIT",
-        "BN.GLOBAL_SYNC",
-        "BN.NUM_BATCHES_PRECISE",
-        "BN.NUM_SPLITS",
-        "DATA.CROP_SIZE",
-        "DATA.DECODING_SHORT_SIZE",
-        "DATA.IN22K_TRAINVAL",
-        "DATA.IN22k_VAL_IN1K",
-        "DATA.IN_VAL_CROP_RATIO",
-        "DATA.LOADER_CHUNK_OVERALL_SIZE",
-        "DATA.PATH_TO_PRELOAD_IMDB",
-        "DATA.SSL_BLUR_SIGMA_MAX",
-        "DATA.SSL_BLUR_SIGMA_MIN",
-        "DATA.SSL_COLOR_BRI_CON_SAT",
-        "DATA.SSL_COLOR_HUE",
-        "DATA.SSL_MOCOV2_AUG",
-        "DATA.TRAIN_PCA_EIGVAL",
-        "DATA.TRAIN_PCA_EIGVEC",
-        "DATA.USE_OFFSET_SAMPLING",
-        "DATA_LOADER.ENABLE_MULTI_THREAD_DECODE",
-        "DEMO.CLIP_VIS_SIZE",
-        "DEMO.COMMON_CLASS_NAMES",
-        "DEMO.COMMON_CLASS_THRES",
-        "DEMO.DETECTRON2_CFG",
-        "DEMO.DETECTRON2_THRESH",
-        "DEMO.DETECTRON2_WEIGHTS",
-        "DEMO.FPS",
-        "DEMO.GT_BOXES",
-        "DEMO.INPUT_FORMAT",
-        "DEMO.NUM_CLIPS_SKIP",
-        "DEMO.NUM_VIS_INSTANCES",
-        "DEMO.PREDS_BOXES",
-        "DEMO.SLOWMO",
-        "DEMO.STARTING_SECOND",
-        "DEMO.THREAD_ENABLE",
-        "DEMO.UNCOMMON_CLASS_THRES",
-        "DEMO.VIS_MODE",
-        "MODEL.ACT_CHECKPOINT",
-        "MODEL.FP16_ALLREDUCE",
-        "MODEL.MULTI_PATHWAY_ARCH",
-        "MODEL.SINGLE_PATHWAY_ARCH",
-        "SOLVER.GAMMA",
-        "SOLVER.STEP_SIZE",
-        "SOLVER.WARMUP_FACTOR",
-        "TASK",
-        "TENSORBOARD.CATEGORIES_PATH",
-        "TENSORBOARD.CONFUSION_MATRIX.FIGSIZE",
-        "TENSORBOARD.CONFUSION_MATRIX.SUBSET_PATH",
-        "TENSORBOARD.MODEL_VIS.ACTIVATIONS",
-        "TENSORBOARD.MODEL_VIS.COLORMAP",
-        "TENSORBOARD.MODEL_VIS.GRAD_CAM",
-        "TENSORBOARD.MODEL_VIS.LAYER_LIST",
-        "TENSORBOARD.MODEL_VIS.MODEL_WEIGHTS",
-        "TENSORBOARD.PREDICTIONS_PATH",
-        "TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN",
-    }
+    {"TASK", *(f"{section}.{name}" for section, names in _KEYS.items() for name in names.split())}
 )
 
 
@@ -112,77 +61,62 @@ def _tests(cfg: CfgNode) -> bool:
     return bool(cfg.TEST.ENABLE)
 
 
+def _fixed(keys: Mapping[str, tuple[Any, str]], **options: Any) -> dict[str, FixedKey]:
+    """Returns the keys of a table key -> (value, reason), with these options of :class:`FixedKey`."""
+    return {key: FixedKey(value, reason, **options) for key, (value, reason) in keys.items()}
+
+
+# Another task, or other weights.
+_REFUSED = {
+    "MASK.ENABLE": (False, "masked pretraining is not available"),
+    "DETECTION.ENABLE": (False, "videos are classified, and nothing is detected in them"),
+    "BN.EPSILON": (1e-5, "batch norms have that value"),
+}
+_REFUSED_IN_TRAINING = {
+    "AUG.GEN_MASK_LOADER": (False, "masked pretraining is not available"),
+    "MODEL.DETACH_FINAL_FC": (False, "all weights of this network are trained, not the last layer alone"),
+    "MODEL.FROZEN_BN": (False, "batch norms are trained with the other layers"),
+    "MULTIGRID.SHORT_CYCLE": (False, "all steps have clips of one size"),
+    "MULTIGRID.LONG_CYCLE": (False, "all steps have clips of one size"),
+    "SOLVER.LARS_ON": (False, "layers do not get learning rates of their own norms"),
+    "BN.MOMENTUM": (0.1, "batch norms have that value"),
+    "DATA.SKIP_ROWS": (0, "all rows of the training list are read"),
+    "DATA.LOADER_CHUNK_SIZE": (0, "all rows of the training list are read"),
+}
+# Small differences, and values that the usual files carry. Checkpoints of other forms are an error where they
+# are loaded.
+_OTHER_IN_TRAINING = {
+    "BN.USE_PRECISE_STATS": (
+        False,
+        "batch norms keep the moving averages of training, so that validations and tests differ slightly",
+    ),
+    "MODEL.FC_INIT_STD": (0.01, "the last layer starts as its network defines it"),
+    "TRAIN.KILL_LOSS_EXPLOSION_FACTOR": (0, "a growing loss does not end the run"),
+    "DATA.TRAIN_JITTER_FPS": (0, "training clips have the rate DATA.TARGET_FPS"),
+    "DATA.TRAIN_JITTER_MOTION_SHIFT": (False, "crops do not move in a clip"),
+    "DATA.COLOR_RND_GRAYSCALE": (0, "no clip is made grey"),
+    "DATA.TIME_DIFF_PROB": (0, "no clip is made of differences of frames"),
+    "DATA.SSL_COLOR_JITTER": (False, "colours change as AUG describes"),
+    "DATA.TRAIN_CROP_NUM_TEMPORAL": (1, "AUG.NUM_SAMPLE has the number of clips per video"),
+    "DATA.TRAIN_CROP_NUM_SPATIAL": (1, "AUG.NUM_SAMPLE has the number of clips per video"),
+    "TRAIN.CHECKPOINT_INFLATE": (False, "weights of networks for images do not fit"),
+    "TRAIN.CHECKPOINT_IN_INIT": (False, "weights of networks for images do not fit"),
+    "TRAIN.CHECKPOINT_TYPE": ("pytorch", "files of Caffe2 cannot be read"),
+}
+_OTHER_IN_TESTS = {
+    "TEST.NUM_TEMPORAL_CLIPS": ([], "a test has TEST.NUM_ENSEMBLE_VIEWS clips per video"),
+    "TEST.CHECKPOINT_TYPE": ("pytorch", "files of Caffe2 cannot be read"),
+}
 FIXED_KEYS: Mapping[str, FixedKey] = MappingProxyType(
     {
-        # Another task, or other weights that are trained.
-        "MASK.ENABLE": FixedKey(False, "masked pretraining is not available"),
-        "AUG.GEN_MASK_LOADER": FixedKey(False, "masked pretraining is not available", applies=_trains),
-        "DETECTION.ENABLE": FixedKey(False, "videos are classified, and nothing is detected in them"),
-        "MODEL.DETACH_FINAL_FC": FixedKey(
-            False, "all weights of this network are trained, not the last layer alone", applies=_trains
-        ),
-        "MODEL.FROZEN_BN": FixedKey(False, "batch norms are trained with the other layers", applies=_trains),
-        "MULTIGRID.SHORT_CYCLE": FixedKey(False, "all steps have clips of one size", applies=_trains),
-        "MULTIGRID.LONG_CYCLE": FixedKey(False, "all steps have clips of one size", applies=_trains),
-        "SOLVER.LARS_ON": FixedKey(
-            False, "layers do not get learning rates of their own norms", applies=_trains
-        ),
-        "BN.EPSILON": FixedKey(1e-5, "batch norms have that value"),
-        "BN.MOMENTUM": FixedKey(0.1, "batch norms have that value", applies=_trains),
-        "DATA.SKIP_ROWS": FixedKey(0, "all rows of the training list are read", applies=_trains),
-        "DATA.LOADER_CHUNK_SIZE": FixedKey(0, "all rows of the training list are read", applies=_trains),
-        # Small differences in training, and values that the usual files carry.
-        "BN.USE_PRECISE_STATS": FixedKey(
-            False,
-            "batch norms keep the moving averages of training, so that validations and tests differ slightly",
-            is_refused=False,
-            applies=_trains,
-        ),
+        **_fixed(_REFUSED),
+        **_fixed(_REFUSED_IN_TRAINING, applies=_trains),
+        **_fixed(_OTHER_IN_TRAINING, applies=_trains, is_refused=False),
+        **_fixed(_OTHER_IN_TESTS, applies=_tests, is_refused=False),
         "BN.NUM_SYNC_DEVICES": FixedKey(
             1, "sync_batchnorm has the statistics of all processes", is_refused=False, applies=_synchronizes
         ),
-        "MODEL.FC_INIT_STD": FixedKey(
-            0.01, "the last layer starts as its network defines it", is_refused=False, applies=_trains
-        ),
-        "TRAIN.KILL_LOSS_EXPLOSION_FACTOR": FixedKey(
-            0, "a growing loss does not end the run", is_refused=False, applies=_trains
-        ),
-        "DATA.TRAIN_JITTER_FPS": FixedKey(
-            0, "training clips have the rate DATA.TARGET_FPS", is_refused=False, applies=_trains
-        ),
-        "DATA.TRAIN_JITTER_MOTION_SHIFT": FixedKey(
-            False, "crops do not move in a clip", is_refused=False, applies=_trains
-        ),
-        "DATA.COLOR_RND_GRAYSCALE": FixedKey(0, "no clip is made grey", is_refused=False, applies=_trains),
-        "DATA.TIME_DIFF_PROB": FixedKey(
-            0, "no clip is made of differences of frames", is_refused=False, applies=_trains
-        ),
-        "DATA.SSL_COLOR_JITTER": FixedKey(
-            False, "colours change as AUG describes", is_refused=False, applies=_trains
-        ),
-        "DATA.TRAIN_CROP_NUM_TEMPORAL": FixedKey(
-            1, "AUG.NUM_SAMPLE has the number of clips per video", is_refused=False, applies=_trains
-        ),
-        "DATA.TRAIN_CROP_NUM_SPATIAL": FixedKey(
-            1, "AUG.NUM_SAMPLE has the number of clips per video", is_refused=False, applies=_trains
-        ),
         "DATA.DUMMY_LOAD": FixedKey(False, "the videos are read", is_refused=False),
-        "TEST.NUM_TEMPORAL_CLIPS": FixedKey(
-            [], "a test has TEST.NUM_ENSEMBLE_VIEWS clips per video", is_refused=False, applies=_tests
-        ),
-        # Checkpoints of other forms are an error where they are loaded.
-        "TRAIN.CHECKPOINT_INFLATE": FixedKey(
-            False, "weights of networks for images do not fit", is_refused=False, applies=_trains
-        ),
-        "TRAIN.CHECKPOINT_IN_INIT": FixedKey(
-            False, "weights of networks for images do not fit", is_refused=False, applies=_trains
-        ),
-        "TRAIN.CHECKPOINT_TYPE": FixedKey(
-            "pytorch", "files of Caffe2 cannot be read", is_refused=False, applies=_trains
-        ),
-        "TEST.CHECKPOINT_TYPE": FixedKey(
-            "pytorch", "files of Caffe2 cannot be read", is_refused=False, applies=_tests
-        ),
     }
 )
 """Keys of PySlowFast that change its results -> the value that describes this program."""

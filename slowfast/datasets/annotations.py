@@ -36,22 +36,17 @@ class PathTable(Sequence[str]):
     Args:
         text: (bytes,) uint8; contains all paths, with any bytes between them.
         starts, lengths: (N,) int64 and int32; the offset and length of each path in ``text``.
-        prefix: folder in front of relative paths.
+        prefix: folder in front of relative paths; empty: the working directory.
     """
 
     def __init__(self, text: Tensor, starts: Tensor, lengths: Tensor, prefix: str = "") -> None:
         self._text, self._starts, self._lengths = (t.share_memory_() for t in (text, starts, lengths))
-        self._prefix = prefix
+        self.prefix = prefix
 
     @staticmethod
     def from_strings(paths: Sequence[str], prefix: str = "") -> PathTable:
         """Returns the table of a list of paths."""
         return PathTable(*encode_paths(paths), prefix)
-
-    @property
-    def prefix(self) -> str:
-        """The folder in front of relative paths; empty: the working directory."""
-        return self._prefix
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -59,7 +54,7 @@ class PathTable(Sequence[str]):
     def __getitem__(self, index: int) -> str:  # type: ignore[override]
         start = int(self._starts[index])
         path = self._text[start : start + int(self._lengths[index])].numpy().tobytes()
-        return os.path.join(self._prefix, os.fsdecode(path))
+        return os.path.join(self.prefix, os.fsdecode(path))
 
     def __iter__(self) -> Iterator[str]:
         # Ten times as fast as one index after another, whose every access to a tensor takes long.
@@ -68,7 +63,7 @@ class PathTable(Sequence[str]):
             starts = self._starts[first : first + _HASHED_ROWS].tolist()
             lengths = self._lengths[first : first + _HASHED_ROWS].tolist()
             for start, length in zip(starts, lengths, strict=True):
-                yield os.path.join(self._prefix, os.fsdecode(text[start : start + length].tobytes()))
+                yield os.path.join(self.prefix, os.fsdecode(text[start : start + length].tobytes()))
 
     def find_same(self, index: int) -> NDArray[np.int64]:
         """Returns the indices of all paths that equal the path at ``index``, which is among them."""

@@ -15,7 +15,7 @@ from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import Clip, ReadClip
 from slowfast.datasets.map_dataset import MapDataset
 from slowfast.datasets.readers import READERS, AnnotationSource
-from slowfast.datasets.video_dataset import FeatureSource, Reader, VideoDataset, ViewDataset
+from slowfast.datasets.video_dataset import FeatureOrigin, Reader, VideoDataset, ViewDataset
 from slowfast.datasets.views.build import build_augmentation, build_views
 from slowfast.datasets.views.frame_order import GIVEN, SHUFFLED
 from slowfast.datasets.views.original import OriginalViewReader
@@ -105,7 +105,7 @@ class BuiltReader:
 
     reader: Reader
     make_clip: Callable[..., ReadClip] = Clip
-    features: FeatureSource | None = None
+    features: FeatureOrigin | None = None
 
 
 READER_REGISTRY: Registry[Callable[[CfgNode, ReaderRequest], BuiltReader]] = Registry(

@@ -148,6 +148,15 @@ def parse_index(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
+def parse_segment(start: Any, end: Any) -> tuple[float, float] | None:
+    """Returns start and end of a segment as seconds, 0 <= start < end; None for any other values."""
+    try:
+        first, last = float(start), float(end)
+    except (TypeError, ValueError):
+        return None
+    return (first, last) if 0 <= first < last < float("inf") else None
+
+
 def read_json(path: str, kind: type) -> Any:
     """Returns the value of a json file, a ``dict`` or a ``list``.
 

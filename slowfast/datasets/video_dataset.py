@@ -9,7 +9,7 @@ import copy
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -34,18 +34,17 @@ from slowfast.video.archive.member import TarMember
 _MAX_SUBSTITUTES = 10
 
 
-class FeatureSource(Protocol):
-    """The origin of the features of a data set.
+@dataclass(frozen=True)
+class FeatureOrigin:
+    """The source of the features of a data set.
 
     Attributes:
-        folder: of the cache; for files made elsewhere, the folder of the data set.
-        manifest: the description of how the features were made; None where it is unknown.
+        folder: folder of the cache; for files of other programs the folder of the data set.
+        manifest: :class:`slowfast.features.cache.Manifest`; None for files of other programs.
     """
 
-    @property
-    def folder(self) -> str: ...
-    @property
-    def manifest(self) -> Any: ...
+    folder: str
+    manifest: Any = None
 
 
 class Reader(Protocol):
@@ -84,7 +83,7 @@ class ViewDataset(Dataset[Item]):
         substitute: bool = False,
         seed: int = 0,
         frame_order: str = GIVEN,
-        features: FeatureSource | None = None,
+        features: FeatureOrigin | None = None,
     ) -> None:
         self.num_videos = num_videos
         self.num_views = num_views
@@ -207,7 +206,7 @@ class VideoDataset(ViewDataset):
         frame_order: str = GIVEN,
         reverse_channels: bool = False,
         make_clip: Callable[..., ReadClip] = Clip,
-        features: FeatureSource | None = None,
+        features: FeatureOrigin | None = None,
     ) -> None:
         super().__init__(
             len(annotations),

@@ -16,20 +16,17 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.errors import DataError
-from slowfast.metrics import (
-    BOOTSTRAP_SAMPLES,
-    Interval,
-    accuracy_interval,
+from slowfast.metrics.accuracy import (
     auroc,
     average_precisions,
     balanced_accuracy,
-    bootstrap_interval,
     confusion_matrix,
     macro_f1,
     mean_average_precision,
     per_class_accuracy,
     topk_correct,
 )
+from slowfast.metrics.intervals import BOOTSTRAP_SAMPLES, Interval, accuracy_interval, bootstrap_interval
 
 # Scores that a bootstrap of mean average precision may sort in all, and its least number of samples.
 SORTED_SCORES, MIN_SAMPLES = 50_000_000, 200

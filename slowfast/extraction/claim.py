@@ -15,7 +15,7 @@ from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, DataError, SlowFastError
 from slowfast.extraction.plan import holds_features
 from slowfast.features.cache import MANIFEST, Manifest
-from slowfast.files import hold_lock
+from slowfast.files import delete_unfinished, hold_lock
 
 # A lock file with this name is held while an extraction runs; the hash of its settings follows.
 _MARK = ".extracting-"
@@ -51,7 +51,10 @@ def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold_lock(folder / ".manifest.lock", _LOCK_SECONDS):
-            manifest = _merge(folder, wanted)
+            running, killed = _count_marks(folder)
+            if killed and not running:
+                delete_unfinished(folder, with_folders=True)
+            manifest = _merge(folder, wanted, is_running=running > 0)
             manifest.write(folder)
             # A name of its own: several extractions may have the same settings.
             mark = folder / f"{_MARK}{manifest.settings_hash}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -68,14 +71,13 @@ def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
     return manifest
 
 
-def _merge(folder: Path, wanted: Manifest) -> Manifest:
+def _merge(folder: Path, wanted: Manifest, *, is_running: bool) -> Manifest:
     """Returns the manifest to write: ``wanted``, with the variants that the folder has or will have."""
-    running = _running(folder)
     if not (folder / MANIFEST).exists():
         return wanted
     present = Manifest.read(folder)
     complete = holds_features(folder, present)
-    if not complete and not running:
+    if not complete and not is_running:
         return wanted
     if different := present.differences(wanted):
         state = "holds other features" if complete else "is being filled with other features"
@@ -86,13 +88,13 @@ def _merge(folder: Path, wanted: Manifest) -> Manifest:
     return replace(present, variants=tuple(dict.fromkeys([*present.variants, *wanted.variants])))
 
 
-def _running(folder: Path) -> bool:
-    """Returns whether an extraction writes to the folder; deletes the marks of those that were killed."""
-    running = False
+def _count_marks(folder: Path) -> tuple[int, int]:
+    """Counts the extractions that write to the folder and those that were killed, whose marks are deleted."""
+    running = killed = 0
     for mark in folder.glob(f"{_MARK}*"):
         try:
             with hold_lock(mark, 0):
-                pass
+                killed += 1
         except Timeout:
-            running = True
-    return running
+            running += 1
+    return running, killed

@@ -248,7 +248,7 @@ def _list_broken(work: ExtractionWork, splits: Sequence[SplitVideos], folder: Pa
     found = [BrokenEntry(video.path, video.reason, video.detail, name) for name, video in work.broken.items()]
     handled = (split.names(split.annotations.paths[row]) for split in splits for row in split.rows)
     try:
-        path = update_broken(folder, splits[0].names, found, handled)
+        path = update_broken(folder, found, handled)
     except OSError as error:  # of the disk, or of the lock; the features themselves are complete
         logger.warning("features: the list of broken videos cannot be written (%s)", error)
         return

@@ -56,9 +56,7 @@ def build_encoding(cfg: CfgNode, model: Any, world: World, rows: float) -> Encod
     request = EncodingRequest.from_config(cfg)
     folder = Path(cfg.DATA.FEATURES)
     if (folder / MANIFEST).exists() and holds_features(folder, present := Manifest.read(folder)):
-        # Features of earlier versions are of float32, or of bfloat16 with TRAIN.MIXED_PRECISION.
-        mixed = present.made_by.get("mixed precision") == "True"
-        precision = present.made_by.get("precision", "bfloat16" if mixed else "float32")
+        precision = present.made_by.get("precision", "float32")
         if request.precision not in ("auto", precision):
             raise ConfigError(
                 f"INFERENCE.PRECISION = {request.precision!r}: must be {precision} or auto, the "

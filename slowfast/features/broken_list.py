@@ -5,13 +5,13 @@ Several processes, and several extractions at a time, write to one list, each th
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
-from slowfast.features.cache import FeatureNames
 from slowfast.files import hold_lock, write_text
 
 _LIST = "broken.json"
@@ -26,24 +26,21 @@ class BrokenEntry:
     Attributes:
         path: of the video.
         reason, detail: see :class:`slowfast.errors.DecodeError`.
-        name: name of the video in the cache; empty in lists of earlier versions.
+        name: name of the video in the cache.
     """
 
     path: str
     reason: str
     detail: str
-    name: str = ""
+    name: str
 
 
-def update_broken(
-    folder: str | Path, names: FeatureNames, found: Sequence[BrokenEntry], handled: Iterable[str]
-) -> Path:
+def update_broken(folder: str | Path, found: Sequence[BrokenEntry], handled: Iterable[str]) -> Path:
     """Replaces the entries of the handled videos by those that were found now; returns the list's path.
 
     Entries of other videos stay. A list without entries is deleted.
 
     Args:
-        names: maps the paths in lists of earlier versions to names in the cache.
         handled: names in the cache of all videos that were tried; read only where there are entries.
 
     Raises:
@@ -52,39 +49,40 @@ def update_broken(
     """
     path = Path(folder, _LIST)
     with hold_lock(path.with_name(".broken.lock"), _LOCK_SECONDS):
-        earlier = _lists(folder)
-        entries = {entry.name or names(entry.path): entry for file in earlier for entry in _read(file)}
-        if entries:
+        if entries := dict(_read(path)):
             for name in handled:
                 entries.pop(name, None)
         entries |= {entry.name: entry for entry in found}
         if entries:
             text = json.dumps([asdict(entry) for entry in entries.values()], indent=1) + "\n"
             write_text(path, text)
-        for file in earlier:
-            if file != path or not entries:
-                file.unlink(missing_ok=True)
+        else:
+            path.unlink(missing_ok=True)
     return path
 
 
-def find_failure(folder: str | Path, names: FeatureNames, path: str) -> tuple[str, str]:
-    """Returns why a cache has no features of a video, as reason and detail."""
-    name = names(path)
-    for file in _lists(folder):
-        for entry in _read(file):
-            if (entry.name or names(entry.path)) == name:
-                return entry.reason, f"{entry.detail}; found by the extraction".removeprefix("; ")
+def find_failure(folder: str | Path, name: str) -> tuple[str, str]:
+    """Returns why a cache has no features of a video, by its name there, as reason and detail."""
+    if (entry := _read(Path(folder, _LIST)).get(name)) is not None:
+        return entry.reason, f"{entry.detail}; found by the extraction".removeprefix("; ")
     return "no features", f"{folder} has none of it; run `slowfast extract` again, which adds what is missing"
 
 
-def _lists(folder: str | Path) -> list[Path]:
-    """Returns the existing lists; earlier versions wrote one per process, ``broken-RANK.json``."""
-    return sorted({*Path(folder).glob("broken-*.json"), *Path(folder).glob(_LIST)})
+def _read(file: Path) -> Mapping[str, BrokenEntry]:
+    """Returns the entries of a list by their names in the cache; none where it is missing or damaged."""
+    try:
+        status = file.stat()
+    except OSError:
+        return {}
+    return _parse(file, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
-def _read(file: Path) -> Iterator[BrokenEntry]:
-    """Yields the entries of a list; none where it is missing or damaged."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
-        for entry in json.loads(file.read_text(encoding="utf-8")):
-            if all(isinstance(value, str) for value in entry.values()):
-                yield BrokenEntry(**entry)
+@lru_cache(maxsize=4)
+def _parse(file: Path, state: tuple[int, ...]) -> Mapping[str, BrokenEntry]:
+    """Returns the entries of a list; a data set asks for each of its broken videos."""
+    try:
+        entries = [BrokenEntry(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
+    valid = [entry for entry in entries if all(isinstance(value, str) for value in vars(entry).values())]
+    return MappingProxyType({entry.name: entry for entry in valid})

@@ -9,23 +9,22 @@ from fvcore.common.config import CfgNode
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.build import READER_REGISTRY, BuiltReader, ReaderRequest
+from slowfast.datasets.video_dataset import FeatureOrigin
 from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, WholeVideoViews
 from slowfast.errors import ConfigError, DataError, DecodeError
 from slowfast.features.batch import FeatureClip
 from slowfast.features.cache import (
     FeatureNames,
-    FeatureOrigin,
     Manifest,
     Variant,
     describe_differences,
     features_path,
 )
-from slowfast.features.reader import CacheReader, FeatureFileReader
+from slowfast.features.cache_reader import CacheReader
+from slowfast.features.file_reader import FeatureFileReader
 from slowfast.log import get_logger
 
 _logger = get_logger(__name__)
-
-Views = TrainingViews | ClipViews | WholeVideoViews
 
 # Single videos may be missing; where all of the first ones are, the features belong to another data set.
 _PROBED = 100
@@ -53,22 +52,7 @@ def channel_order(*, reverse: bool) -> str:
 
 
 @READER_REGISTRY.register("feature_cache")
-def _build_cached(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
-    built = build_cache_reader(cfg, request.annotations, request.scheme, request.position_rate)
-    return BuiltReader(built[0], FeatureClip, built[1])
-
-
-@READER_REGISTRY.register("feature_files")
-def _build_from_files(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
-    built = build_file_reader(
-        cfg, request.annotations, request.scheme, request.position_rate, request.feature_shape
-    )
-    return BuiltReader(built[0], FeatureClip, built[1])
-
-
-def build_cache_reader(
-    cfg: CfgNode, annotations: Annotations, scheme: Views, position_rate: float | None
-) -> tuple[CacheReader, FeatureOrigin]:
+def build_cache_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     """Builds the reader of the cache in ``DATA.FEATURES``.
 
     Raises:
@@ -76,7 +60,7 @@ def build_cache_reader(
             differs.
         DataError: where the cache is missing, or has none of the first videos.
     """
-    folder = cfg.DATA.FEATURES
+    folder, annotations, scheme = cfg.DATA.FEATURES, request.annotations, request.scheme
     manifest = Manifest.read(folder)
     wanted = {
         "frames per second (DATA.FEATURES_FPS)": cfg.DATA.FEATURES_FPS,
@@ -95,7 +79,7 @@ def build_cache_reader(
         variants = _evaluation_variants(manifest.variants, scheme, folder)
     reader = CacheReader(
         scheme,
-        position_rate,
+        request.position_rate,
         folder,
         names,
         manifest.row_shape,
@@ -118,35 +102,31 @@ def build_cache_reader(
             "features: training uses this one view of each frame; extract more with the options --flips, "
             "--crops and --short-sides of `slowfast extract`"
         )
-    return reader, FeatureOrigin(folder, manifest)
+    return BuiltReader(reader, FeatureClip, FeatureOrigin(folder, manifest))
 
 
-def build_file_reader(
-    cfg: CfgNode,
-    annotations: Annotations,
-    scheme: Views,
-    position_rate: float | None,
-    row_shape: tuple[int, ...] | None,
-) -> tuple[FeatureFileReader, FeatureOrigin]:
+@READER_REGISTRY.register("feature_files")
+def build_file_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     """Builds the reader of the feature files in a list.
-
-    Args:
-        row_shape: shape of a frame's features that the model takes, (F,) or (M, F); None: any shape.
 
     Raises:
         ConfigError: where views have several crops.
         DataError: where none of the first files can be read.
     """
-    if scheme.num_crops > 1:
+    if request.scheme.num_crops > 1:
         raise ConfigError(
-            f"TEST.NUM_SPATIAL_CROPS = {scheme.num_crops}: must be 1 for the data set 'features', "
+            f"TEST.NUM_SPATIAL_CROPS = {request.scheme.num_crops}: must be 1 for the data set 'features', "
             "whose files have one row per frame and no crops; use 1"
         )
     reader = FeatureFileReader(
-        scheme, position_rate, cfg.DATA.FEATURES_FPS, cfg.DATA.FEATURES_LAYOUT, row_shape
+        request.scheme,
+        request.position_rate,
+        cfg.DATA.FEATURES_FPS,
+        cfg.DATA.FEATURES_LAYOUT,
+        request.feature_shape,
     )
-    _check_some(annotations, reader.open, "none of the first feature files can be read")
-    return reader, FeatureOrigin(cfg.DATA.PATH_TO_DATA_DIR)
+    _check_some(request.annotations, reader.open, "none of the first feature files can be read")
+    return BuiltReader(reader, FeatureClip, FeatureOrigin(cfg.DATA.PATH_TO_DATA_DIR))
 
 
 def describe_mismatch(folder: str, differences: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from slowfast.features.storage import STORED
 from slowfast.files import write_text
 from slowfast.models.capabilities import feature_shape
 from slowfast.video.archive.member import TarMember
-from slowfast.video.placement import Placer, scaled_by
+from slowfast.video.placement import Placer
 
 MANIFEST = "manifest.json"
 TIMES = "times"
@@ -75,14 +75,14 @@ class Variant:
     @property
     def placer(self) -> Placer:
         """Placer of the crop or picture, without the mirroring."""
-        placer = evaluated_frame(
+        return evaluated_frame(
             self.short_side,
             self.crop_size,
             self.crop,
             self.num_crops,
             picture_multiple=self.picture_multiple,
+            interpolation=self.interpolation,
         )
-        return scaled_by(self.interpolation, placer)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the content as plain values; without ``picture_multiple`` where it is 0."""
@@ -186,19 +186,6 @@ class Manifest:
                 {name: getattr(self, name) for name in names}, {name: getattr(other, name) for name in names}
             ),
         ]
-
-
-@dataclass(frozen=True)
-class FeatureOrigin:
-    """The source of the features of a data set.
-
-    Attributes:
-        folder: folder of the cache; for files of other programs the folder of the data set.
-        manifest: description of the features; None for files of other programs.
-    """
-
-    folder: str
-    manifest: Manifest | None = None
 
 
 def describe_differences(cached: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

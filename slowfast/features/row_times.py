@@ -1,6 +1,6 @@
 """The times and frame numbers of the rows of a feature file, one row per frame or per time step.
 
-R rows, T frames of a video that were encoded.
+R rows, n rows of a view, T frames of a video that were encoded.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.datasets.views.view_reader import Scheme, Segment, ViewReader
 from slowfast.files import atomic_write
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.video.frame_times import FrameTimes
@@ -95,6 +96,33 @@ class RowTimes:
         times = FrameTimes(table[0, :-1], float(table[0, -1]), None if centres is None else centres[0])
         numbers = table[1, :-1].astype(np.int64)
         return cls(times, numbers, None if centres is None else centres[1].astype(np.int64))
+
+
+def plan_rows(
+    scheme: Scheme,
+    position_rate: float | None,
+    row_times: RowTimes,
+    path: str,
+    view: int,
+    rng: np.random.Generator,
+    segment: Segment | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the rows (n,) of a view and their positions (n,), as for a video of the frames of the R rows.
+
+    Args:
+        row_times: times and frame numbers of the R rows.
+        path: the video, for messages.
+        segment: start and end in seconds; None: the whole video.
+
+    Raises:
+        DecodeError: where the view does not exist in the video.
+    """
+    rows, positions = ViewReader(scheme, position_rate).plan(row_times.times, path, view, rng, segment)
+    if position_rate is None:
+        # Positions count rows from the first one of the segment; the model needs frames of the source.
+        base = int(row_times.numbers[rows[0] - positions[0]])
+        positions = row_times.positions(None, base)[rows]
+    return rows, positions
 
 
 def write_table(path: Path, table: NDArray[np.float64]) -> None:

@@ -1,11 +1,12 @@
 """The source of features: what identifies a video or a folder of images, and whether it has changed since.
 
-Two rules, as no content is read:
+Two rules, as no whole content is read:
 
-- An extraction takes a source for another one if anything differs, also the time of the last change alone.
-- A reader refuses features only if the source holds other data for certain, by its size: a data set that was
-  copied to another disk has other times. Of a folder it compares the names and the size of the first image,
-  since each file that is looked at is a request to a network disk.
+- An extraction takes a file for another one if anything differs, also the time of the last change alone.
+- A reader refuses features only if the source holds other data for certain: a data set that was copied to
+  another disk has other times. It compares the size of a video and, only where the time is another one, a few
+  blocks of its content. Of a folder it compares the names and the size of the first image, and of a member of
+  an archive the size, since each file that is looked at is a request to a network disk.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.video.archive.member import TarMember
+from slowfast.video.container import open_binary
 from slowfast.video.image_folder import is_image
+
+# Blocks of a video that are compared, at its start, in its middle and at its end, and their bytes.
+_BLOCKS, _BLOCK_BYTES = 3, 4096
+_SAMPLE = "sample"
 
 
 def describe_source(path: str | Path) -> dict[str, Any]:
@@ -27,24 +33,32 @@ def describe_source(path: str | Path) -> dict[str, Any]:
     Raises:
         OSError: where it does not exist or cannot be read.
     """
-    if isinstance(path, TarMember):
-        status = os.stat(path.archive)
-        name = os.path.basename(path)
-        return {"name": name, "bytes": path.size, "start": path.start, "mtime_ns": status.st_mtime_ns}
-    return _describe_images(path) if os.path.isdir(path) else _describe_entry(path)
+    return _describe(path) | ({} if os.path.isdir(path) else {_SAMPLE: _sample(path)})
 
 
 def is_same_source(path: str | Path, recorded: Any) -> bool:
     """Returns whether nothing differs from what :func:`describe_source` has returned.
 
-    A folder of images is also compared as earlier versions recorded it.
+    A file and a copy of it in an archive, or two such copies, have no time and place in common: their size
+    and blocks of their content are compared.
 
     Raises:
         OSError: where the source does not exist or cannot be read.
     """
-    if isinstance(recorded, dict) and "images" not in recorded and os.path.isdir(path):
-        return recorded == _describe_entry(path)
-    return recorded == describe_source(path)
+    if not isinstance(recorded, dict):
+        return False
+    found, known = _describe(path), {key: value for key, value in recorded.items() if key != _SAMPLE}
+    if found == known or not ("start" in found or "start" in known):
+        return found == known
+    return found.get("bytes") == known.get("bytes") and recorded.get(_SAMPLE) == (_sample(path) or None)
+
+
+def _describe(path: str | Path) -> dict[str, Any]:
+    if isinstance(path, TarMember):
+        status = os.stat(path.archive)
+        name = os.path.basename(path)
+        return {"name": name, "bytes": path.size, "start": path.start, "mtime_ns": status.st_mtime_ns}
+    return _describe_images(path) if os.path.isdir(path) else _describe_entry(path)
 
 
 def find_change(path: str | Path, recorded: Any) -> str:
@@ -60,12 +74,16 @@ def find_change(path: str | Path, recorded: Any) -> str:
     except OSError:
         return ""
     if ("images" in recorded) != ("images" in found):
-        return ""  # a folder that an earlier version recorded, or other features of the same name
+        return ""
     if recorded.get("images") == found.get("images") and recorded.get("names") != found.get("names"):
         return "its images have other names"
     for key, unit in (("images", "images"), ("first_bytes", "bytes in its first image"), ("bytes", "bytes")):
         if key in recorded and key in found and recorded[key] != found[key]:
             return f"it has {found[key]} {unit}, and had {recorded[key]}"
+    has_other_time = "mtime_ns" in found and found["mtime_ns"] != recorded.get("mtime_ns")
+    known = recorded.get(_SAMPLE)
+    if has_other_time and known and _sample(path) not in ("", known):
+        return "it has other content, and had as many bytes"
     return ""
 
 
@@ -77,6 +95,20 @@ def _glance(path: str | Path) -> dict[str, Any]:
         return _describe_entry(path)
     images = _list_images(path)
     return {**_describe_names(images), "first_bytes": images[0].stat().st_size if images else 0}
+
+
+def _sample(path: str | Path) -> str:
+    """Returns a hash of a few blocks of a video; empty where it cannot be read."""
+    digest = hashlib.blake2b(digest_size=8)
+    try:
+        with open_binary(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            for block in range(_BLOCKS):
+                file.seek(max(size - _BLOCK_BYTES, 0) * block // (_BLOCKS - 1))
+                digest.update(file.read(_BLOCK_BYTES))
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
 
 def _describe_entry(path: str | Path) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from slowfast.datasets.clip import Normalization
+from slowfast.datasets.video_dataset import FeatureOrigin
 from slowfast.errors import ConfigError
 from slowfast.features.build import describe_mismatch
-from slowfast.features.cache import FeatureOrigin, describe_differences
+from slowfast.features.cache import describe_differences
 from slowfast.models.capabilities import FeatureModel, feature_shape, num_tokens_of
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slowfast.datasets.text_files import parse_segment
 from slowfast.preparation.lists import Entry
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -42,12 +43,12 @@ def check_rows(
     """
     found: list[RowProblem] = []
     # Content and segment -> label -> the first row.
-    first: dict[tuple[str, tuple[float, float]], dict[str, Entry]] = {}
+    first: dict[tuple[str, tuple[float, float] | None], dict[str, Entry]] = {}
     for entry in entries:
         fact = facts[entry.path]
         if fact.problem:
             continue
-        segment = _segment(entry)
+        segment = parse_segment(entry.start, entry.end)
         if problem := _segment_problem(segment, fact, min_seconds) if entry.start else None:
             found.append(RowProblem(entry, *problem))
         elif fact.content_hash:
@@ -59,21 +60,13 @@ def check_rows(
     return found
 
 
-def _segment(entry: Entry) -> tuple[float, float]:
-    """Returns start and end; (0, 0) for a full file, and for cells that are not numbers."""
-    try:
-        return (float(entry.start), float(entry.end)) if entry.start else (0.0, 0.0)
-    except ValueError:
-        return 0.0, 0.0
-
-
 def _segment_problem(
-    segment: tuple[float, float], fact: VideoFacts, min_seconds: float
+    segment: tuple[float, float] | None, fact: VideoFacts, min_seconds: float
 ) -> tuple[str, str] | None:
     """Returns problem and detail of a segment that reading refuses, or that is too short."""
-    start, end = segment
-    if not 0 <= start < end < float("inf"):
+    if segment is None:
         return "segment", "start and end must be seconds, 0 <= start < end"
+    start, end = segment
     if start >= fact.seconds:
         return "segment", f"starts at {start:g} s, but the video ends at {fact.seconds:.3f} s"
     seconds = min(end, fact.seconds) - start

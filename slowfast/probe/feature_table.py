@@ -20,8 +20,9 @@ from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import ConfigError, DataError, DecodeError
-from slowfast.features.reader import CacheReader, FeatureFileReader, plan_rows
-from slowfast.features.row_times import RowTimes
+from slowfast.features.cache_reader import CacheReader
+from slowfast.features.file_reader import FeatureFileReader
+from slowfast.features.row_times import RowTimes, plan_rows
 from slowfast.log import get_logger
 from slowfast.progress import Progress
 

@@ -8,13 +8,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.metrics import (
-    Interval,
-    accuracy_interval,
-    balanced_accuracy,
-    bootstrap_interval,
-    macro_f1,
-)
+from slowfast.metrics.accuracy import balanced_accuracy, macro_f1
+from slowfast.metrics.intervals import Interval, accuracy_interval, bootstrap_interval
 
 Metric: TypeAlias = Callable[[NDArray[np.floating], NDArray[np.int64]], float]
 """Maps scores (N, K) and labels (N,) to a number of which the largest is the best."""

@@ -12,7 +12,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from slowfast.files import write_text
-from slowfast.metrics import Interval, bootstrap_interval, none_if_nan
+from slowfast.metrics.accuracy import none_if_nan
+from slowfast.metrics.intervals import Interval, bootstrap_interval
 from slowfast.probe.baselines import MAJORITY
 from slowfast.probe.candidate import Candidate
 from slowfast.probe.metrics import Metric, metric_interval

@@ -63,6 +63,7 @@ class CodedStream:
         self.demux_failed = False
         self.refused_packets = 0
         self._container: Any = None
+        self._reading: Any = None  # PyAV's generator of packets
         self._closed = False
         self._lock = threading.RLock()  # held while a packet is read or decoded
         self._heif: HeifImage | None = None
@@ -72,9 +73,16 @@ class CodedStream:
         """Closes the file, after the packet that another thread reads; a second call has no effect."""
         self._closed = True  # before the lock is free: a thread that reads may take it many times in a row
         with self._lock:
+            self._end_reading()
             if self._container is not None:
                 self._container.close()
                 self._container = None
+
+    def _end_reading(self) -> None:
+        """Closes PyAV's generator of packets, which frees its buffer only then, or at its end."""
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
 
     def _require_open(self) -> None:
         if self._closed:
@@ -123,13 +131,8 @@ class CodedStream:
         return frozenset(self._container.format.name.split(","))
 
     @property
-    def average_rate(self) -> float:
-        """Frames per second from the container's header; 25 where the header has no rate."""
-        return float(self.rate)
-
-    @property
     def rate(self) -> Fraction:
-        """The same as ``average_rate``, exactly."""
+        """Frames per second from the container's header; 25 where the header has no rate."""
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
@@ -148,6 +151,7 @@ class CodedStream:
         if not self._is_at_start:
             with self._lock:
                 self._require_open()
+                self._end_reading()
                 self._container.close()
                 self._open()
         return self._demux()
@@ -175,14 +179,14 @@ class CodedStream:
         self._is_at_start = False
         with self._lock:
             self._require_open()
-            container = self._container
-            packets = container.demux(self.stream)
+            self._end_reading()
+            packets = self._reading = self._container.demux(self.stream)
         cut_off = None  # a packet with errors, which is only left out if it is the last one
         while True:
             try:
                 with self._lock:
                     self._require_open()
-                    if self._container is not container:  # closed and opened again for another reader
+                    if self._reading is not packets:  # another reader has gone elsewhere
                         return
                     packet = next(packets)
             except StopIteration:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cached_property
 
 import av
@@ -123,11 +124,12 @@ class ImageFolder:
             with open_container(path) as image:
                 stream = image.streams.video[0]
                 is_jpeg = refuse_damage(image, stream)
-                for packet in image.demux(stream):
-                    if is_jpeg and packet.size and not is_complete_jpeg(bytes(packet)):
-                        raise ValueError("its end is missing")
-                    for frame in packet.decode():
-                        return frame
+                with closing(image.demux(stream)) as packets:  # PyAV frees its buffer only then
+                    for packet in packets:
+                        if is_jpeg and packet.size and not is_complete_jpeg(bytes(packet)):
+                            raise ValueError("its end is missing")
+                        for frame in packet.decode():
+                            return frame
                 raise ValueError("not an image")
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             raise DecodeError(self.name, "corrupt", f"{name}: {error or 'not an image'}") from error

@@ -76,13 +76,8 @@ class PyAVVideo:
         return self._table.pts
 
     @property
-    def average_rate(self) -> float:
-        """Frames per second from the container's header; 25 where the header has no rate."""
-        return self._packets.average_rate
-
-    @property
     def rate(self) -> Fraction:
-        """The same as ``average_rate``, exactly."""
+        """Frames per second from the container's header; 25 where the header has no rate."""
         return self._packets.rate
 
     @property

@@ -18,7 +18,7 @@ from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
 from slowfast.engine.testing.order_report import ORDER_NAMES, OrderReport
 from slowfast.files import write_text
-from slowfast.metrics import Interval
+from slowfast.metrics.intervals import Interval
 from slowfast.tracking.environment import installed_versions
 from slowfast.visualization.charts import NUM_COLORS, curve_chart
 from slowfast.visualization.filmstrip import Filmstrip

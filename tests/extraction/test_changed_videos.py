@@ -38,6 +38,16 @@ def test_features_of_a_replaced_video_are_not_used(make: Any, own_videos: Path) 
     assert np.abs(scores(cfg) - scores(without_cache(cfg))).max() < 1e-5
 
 
+def test_features_of_a_video_replaced_by_one_of_equal_size_are_not_used(make: Any, own_videos: Path) -> None:
+    cfg = make("DATA.PATH_PREFIX", str(own_videos), data=own_videos)
+    path = own_videos / "clips/2.mp4"
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, (1, 1))
+    broken = build_dataset(cfg, "test")[2 * 2]
+    assert broken.reason == "changed video"
+    assert broken.detail.startswith("it has other content, and had as many bytes when its features were")
+
+
 def test_features_are_used_with_copies_of_the_videos_and_without_them(
     make: Any, own_videos: Path, tmp_path: Path
 ) -> None:

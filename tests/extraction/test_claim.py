@@ -13,7 +13,7 @@ from slowfast.distributed.world import World
 from slowfast.errors import ConfigError
 from slowfast.extraction.claim import claim_folder
 from slowfast.features.cache import Manifest, Variant, features_path
-from slowfast.files import atomic_write
+from slowfast.files import TEMPORARY_MARK, atomic_write
 from tests.support.processes import run_forked
 
 SMALL, LARGE = Variant(32, 24), Variant(64, 56)
@@ -65,6 +65,25 @@ def test_files_that_a_killed_extraction_has_not_finished_are_not_features(tmp_pa
     writer = atomic_write(folder / "a.mp4.part.npy")
     writer.__enter__().touch()
     assert claimed(tmp_path, OTHER) == OTHER
+
+
+def test_temporary_files_of_killed_extractions_are_deleted_at_the_next_start(tmp_path: Path) -> None:
+    """Unless another extraction runs, whose files they may be."""
+    folder = features_path(tmp_path, SMALL, "sub/a.mp4").parent
+    folder.mkdir(parents=True)
+    leftovers = [path / f".a.mp4{TEMPORARY_MARK}1-0.json" for path in (tmp_path, folder.parent, folder)]
+    for leftover in leftovers:
+        leftover.touch()
+    assert run_forked(be_killed_while_extracting, tmp_path) == -signal.SIGKILL
+    with claim_folder(tmp_path, World(), WANTED):
+        assert not any(leftover.exists() for leftover in leftovers)
+        leftovers[1].touch()
+        claimed(tmp_path, WANTED)
+        assert leftovers[1].exists()
+    claimed(tmp_path, WANTED)
+    assert leftovers[1].exists(), (
+        "a folder without a killed extraction is not searched, since it may be large"
+    )
 
 
 def test_extractions_of_other_variants_run_together(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from fvcore.common.config import CfgNode
 from slowfast.distributed.world import World, free_local_address
 from slowfast.engine.run import run
 from slowfast.extraction.extract import ExtractionRequest, extract_features
+from slowfast.features.broken_list import BrokenEntry, update_broken
 from slowfast.interrupt import Interrupt
 from tests.support.processes import run_all
 from tests.support.tiny_features import feature_config
@@ -56,12 +57,12 @@ def _log(folder: Path, rank: int) -> list[str]:
 def test_a_process_with_broken_videos_alone_does_not_end_the_extraction(
     videos: Path, tmp_path: Path, good: int
 ) -> None:
-    """Unless no process could read any video. Both processes add to the list of an earlier version."""
+    """Unless no process could read any video. Both processes add to one list."""
     data, cache, address = tmp_path / "data", tmp_path / "cache", free_local_address()
     data.mkdir()
     cache.mkdir()
-    older = [{"path": f"{name}.mp4", "reason": "missing", "detail": ""} for name in ("gone3", "other")]
-    (cache / "broken-2.json").write_text(json.dumps(older))
+    earlier = [BrokenEntry(f"{name}.mp4", "missing", "", f"{name}.mp4") for name in ("gone3", "other")]
+    update_broken(cache, earlier, [])
     listed = [(f"gone{i}.mp4", 0) for i in range(12)] + [(videos / "clips/0.mp4", 0)] * good
     for split in ("train", "val", "test"):
         write_csv(data / f"{split}.csv", listed)

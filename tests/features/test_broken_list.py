@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from slowfast.features.broken_list import BrokenEntry, find_failure, update_broken
-from slowfast.features.cache import FeatureNames
 from tests.support.processes import run_all
-
-NAMES = FeatureNames(["/data"])
 
 
 def entry(name: str, reason: str = "missing") -> BrokenEntry:
@@ -27,7 +24,7 @@ def listed(folder: Path) -> list[str]:
 
 def add(folder: Path, names: Sequence[str]) -> int:
     for name in names:
-        update_broken(folder, NAMES, [entry(name)], [name])
+        update_broken(folder, [entry(name)], [name])
     return 0
 
 
@@ -40,14 +37,14 @@ def test_extractions_at_the_same_time_keep_each_others_entries(tmp_path: Path) -
 
 def test_entries_of_handled_videos_are_replaced_and_those_of_others_stay(tmp_path: Path) -> None:
     """As when the test split is extracted after the training split."""
-    update_broken(tmp_path, NAMES, [entry("train/a.mp4"), entry("train/b.mp4")], [])
-    update_broken(tmp_path, NAMES, [entry("test/c.mp4")], ["test/c.mp4", "test/d.mp4"])
+    update_broken(tmp_path, [entry("train/a.mp4"), entry("train/b.mp4")], [])
+    update_broken(tmp_path, [entry("test/c.mp4")], ["test/c.mp4", "test/d.mp4"])
     assert listed(tmp_path) == ["test/c.mp4", "train/a.mp4", "train/b.mp4"]
-    update_broken(tmp_path, NAMES, [entry("train/b.mp4", "corrupt")], ["train/a.mp4", "train/b.mp4"])
+    update_broken(tmp_path, [entry("train/b.mp4", "corrupt")], ["train/a.mp4", "train/b.mp4"])
     assert listed(tmp_path) == ["test/c.mp4", "train/b.mp4"]
-    assert find_failure(tmp_path, NAMES, "/data/train/b.mp4") == ("corrupt", "found by the extraction")
-    assert find_failure(tmp_path, NAMES, "/data/train/a.mp4")[0] == "no features"
-    update_broken(tmp_path, NAMES, [], ["train/b.mp4", "test/c.mp4"])
+    assert find_failure(tmp_path, "train/b.mp4") == ("corrupt", "found by the extraction")
+    assert find_failure(tmp_path, "train/a.mp4")[0] == "no features"
+    update_broken(tmp_path, [], ["train/b.mp4", "test/c.mp4"])
     assert [*tmp_path.iterdir()] == []
 
 
@@ -60,17 +57,24 @@ def test_entries_of_handled_videos_are_replaced_and_those_of_others_stay(tmp_pat
 )
 def test_a_damaged_list_is_replaced(tmp_path: Path, content: str) -> None:
     (tmp_path / "broken.json").write_text(content)
-    assert find_failure(tmp_path, NAMES, "/data/a.mp4")[0] == "no features"
-    update_broken(tmp_path, NAMES, [entry("a.mp4")], ["a.mp4"])
+    assert find_failure(tmp_path, "a.mp4")[0] == "no features"
+    update_broken(tmp_path, [entry("a.mp4")], ["a.mp4"])
     assert listed(tmp_path) == ["a.mp4"]
 
 
-def test_lists_of_earlier_versions_are_read_and_joined(tmp_path: Path) -> None:
-    for rank, name in enumerate(["a.mp4", "b.mp4"]):
-        content = [{"path": f"/data/{name}", "reason": "empty", "detail": "x"}]
-        (tmp_path / f"broken-{rank}.json").write_text(json.dumps(content))
-    assert find_failure(tmp_path, NAMES, "/data/b.mp4") == ("empty", "x; found by the extraction")
-    update_broken(tmp_path, NAMES, [], ["a.mp4"])
-    assert [path.name for path in tmp_path.iterdir()] == ["broken.json"]
-    assert find_failure(tmp_path, NAMES, "/data/b.mp4")[0] == "empty"
-    assert find_failure(tmp_path, NAMES, "/data/a.mp4")[0] == "no features"
+def test_a_list_is_parsed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set looks up each of its broken videos."""
+    names = [f"{i}.mp4" for i in range(50)]
+    update_broken(tmp_path, [entry(name) for name in names], [])
+    parse, parsed = json.loads, list[str]()
+
+    def loads(text: str) -> object:
+        parsed.append(text)
+        return parse(text)
+
+    with monkeypatch.context() as counting:
+        counting.setattr("slowfast.features.broken_list.json.loads", loads)
+        assert {find_failure(tmp_path, name)[0] for name in names} == {"missing"}
+    assert len(parsed) == 1
+    update_broken(tmp_path, [entry("0.mp4", "corrupt")], ["0.mp4"])
+    assert find_failure(tmp_path, "0.mp4")[0] == "corrupt"

@@ -16,10 +16,10 @@ from slowfast.datasets.clip import BrokenVideo
 from slowfast.datasets.loading.loader import build_loader, collate
 from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.errors import ConfigError, DataError
-from slowfast.features import npz_file
+from slowfast.features import file_reader
 from slowfast.features.batch import FeatureBatch, FeatureClip
 from slowfast.features.cache import FeatureNames
-from slowfast.features.reader import FeatureFileReader
+from slowfast.features.file_reader import FeatureFileReader
 from tests.support.configs import make_config
 
 WIDTH = 6
@@ -211,7 +211,7 @@ def test_damaged_files_count_as_broken(coin: Path) -> None:
 def test_a_file_that_unpacks_to_far_more_than_its_size_is_not_unpacked(
     coin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(npz_file, "_FREE_BYTES", 10_000)
+    monkeypatch.setattr(file_reader, "_FREE_BYTES", 10_000)
     for count, is_broken in ((8, False), (100_000, True)):
         features = np.zeros((count, WIDTH), np.float32)
         np.savez_compressed(coin / "features/0-b3K.npz", features=features, times=np.arange(count))

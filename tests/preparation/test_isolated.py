@@ -29,6 +29,12 @@ def stand_in(path: str) -> str:
             raise DecodeError(path, "not a video", "it is text")
         case "surprises":
             raise KeyError("defect")
+        case "spoils":
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        case "suffers" if signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN:
+            os._exit(4)
+        case str() if path.startswith("process"):
+            return str(os.getpid())
     return path.upper()
 
 
@@ -46,6 +52,20 @@ def test_each_file_has_its_own_outcome() -> None:
         "broken": Outcome("broken", None, "not a video", "it is text"),
         "surprises": Outcome("surprises", None, "unexpected", "KeyError: 'defect'"),
     }
+
+
+def test_processes_are_used_again_and_replaced_after_crashes() -> None:
+    """A start takes longer than reading the packets of a short video."""
+    outcomes = run(*(f"process {i}" for i in range(10)), "crashes", *(f"process {i}" for i in range(10, 20)))
+    crashed = outcomes.pop("crashes")
+    assert crashed.problem == "crashed"
+    assert 1 <= len({outcome.value for outcome in outcomes.values()}) <= 3
+
+
+def test_a_crash_is_not_blamed_on_a_file_after_the_one_that_caused_it() -> None:
+    outcomes = run_isolated(stand_in, ["spoils", "suffers", "crashes", "a"], workers=1, time_limit=60.0)
+    problems = {outcome.path: outcome.problem for outcome in outcomes}
+    assert problems == {"spoils": "", "suffers": "", "crashes": "crashed", "a": ""}
 
 
 def test_a_file_that_hangs_is_ended_after_the_time_limit() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -102,19 +101,6 @@ def test_damaged_lines_are_passed_over(tmp_path: Path, line: bytes, asked: list[
     journal.write_bytes(journal.read_bytes() + line.replace(b"a.mp4", bytes(path)) + b"\n")
     assert probe(path).frames == 5
     assert len(asked) == 1
-
-
-def test_the_journal_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", 5)
-    status = path.stat()
-    entry = {
-        "path": str(path),
-        "state": [status.st_size, status.st_mtime_ns],
-        "settings": json.dumps({"mode": 1, "time_limit": 60.0}, sort_keys=True),
-        "result": 7,
-    }
-    (tmp_path / "journal.jsonl").write_text(json.dumps(entry) + "\n")
-    assert Journal(tmp_path / "journal.jsonl", {"mode": 1}).find(str(path)) == 7
 
 
 def test_a_file_that_is_not_a_journal_is_not_appended_to(

@@ -46,11 +46,9 @@ def test_a_name_that_is_not_valid_utf8(tmp_path: Path, capsys: pytest.CaptureFix
         ("not a video", False),
     ],
 )
-@pytest.mark.parametrize("old_journal", [False, True])
 def test_files_with_transient_problems_are_tried_again(
-    problem: str, is_transient: bool, old_journal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    problem: str, is_transient: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With and without a journal entry of an earlier version."""
     path = str(tmp_path / "a.mp4")
     Path(path).write_text("a video")
     outcomes = [
@@ -67,12 +65,7 @@ def test_files_with_transient_problems_are_tried_again(
         return survey([path], options, decode=True, with_hash=False, description="scan")[0].problem
 
     monkeypatch.setattr("slowfast.preparation.file_work.work.run_isolated", run)
-    if old_journal:
-        with monkeypatch.context() as earlier:
-            earlier.setattr("slowfast.preparation.file_work.work._TRANSIENT", frozenset())
-            assert survey_once() == problem
-    else:
-        assert survey_once() == problem
+    assert survey_once() == problem
     assert survey_once() == ("" if is_transient else problem)
 
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import bootstrap
 
 from slowfast.cli import probe
-from slowfast.metrics import Interval, bootstrap_interval, mean_average_precision, mean_interval
+from slowfast.metrics.accuracy import mean_average_precision
+from slowfast.metrics.intervals import Interval, bootstrap_interval, mean_interval
 from slowfast.probe.metrics import METRICS, metric_interval
 from slowfast.probe.report import Comparison
 

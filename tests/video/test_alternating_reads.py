@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+from collections.abc import Generator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
+from slowfast.video import coded_stream, image_folder
+from slowfast.video.container import open_container
 from slowfast.video.decoding import decode, open_video
 from tests.support.odd_files import decode_in_order
 from tests.support.videos import write_video
@@ -77,3 +82,45 @@ def test_gaps_of_a_file_object_leave_the_other_frames_exact(tmp_path: Path) -> N
     assert missing == {20, 50, 51, 80}
     sound = np.setdiff1d(np.arange(FRAMES), list(missing))
     np.testing.assert_array_equal(frames[sound], truth[sound])
+
+
+class Container:
+    """PyAV's container, which keeps all generators of packets that it has returned."""
+
+    readings: list[Generator[Any, None, None]]
+
+    def __init__(self, container: Any, readings: list[Generator[Any, None, None]]) -> None:
+        self._container, self.readings = container, readings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def demux(self, stream: Any) -> Generator[Any, None, None]:
+        self.readings.append(packet for packet in self._container.demux(stream))
+        return self.readings[-1]
+
+
+@pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder of images"])
+def test_each_reading_of_packets_is_closed(
+    is_folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyAV frees the buffer of a reading neither with the container nor with the generator of packets."""
+    readings: list[Generator[Any, None, None]] = []
+    for module in (coded_stream, image_folder):
+        monkeypatch.setattr(module, "open_container", lambda path: Container(open_container(path), readings))
+    if is_folder:
+        Image.new("RGB", (32, 32)).save(tmp_path / "1.jpg")
+        with image_folder.ImageFolder(str(tmp_path), fps=25.0) as images:
+            images.read(np.array([0]))
+    else:
+        with open_video(write_video(tmp_path / "a.mp4", FRAMES, gop=12)) as video:
+            video.read(np.array([110, 3, 50]))
+            next(video.stream())
+    assert readings
+    assert all(inspect.getgeneratorstate(reading) == inspect.GEN_CLOSED for reading in readings)

@@ -183,7 +183,7 @@ def _read_columns(
                 return None
             times.append((column, seconds))
         else:
-            characters = _gather(chunk, before + 1, after, _MAX_CHARACTERS)
+            characters = _gather(chunk, before + 1, after)
             if characters is None or not _UNUSED[characters].all():
                 return None
     assert labels is not None  # each format has a column of labels
@@ -237,7 +237,7 @@ def _read_decimals(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarra
     """Returns the numbers at ``chunk[start:end]``, (n,) float64, as ``float`` rounds them; None where one is
     not written as digits with at most one point.
     """
-    characters = _gather(chunk, starts, ends, _MAX_CHARACTERS)
+    characters = _gather(chunk, starts, ends)
     if characters is None or not _NUMBER[characters].all():
         return None
     points = characters == ord(".")
@@ -246,16 +246,14 @@ def _read_decimals(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarra
     return np.ascontiguousarray(characters).view(f"S{characters.shape[1]}")[:, 0].astype(np.float64)
 
 
-def _gather(
-    chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray, limit: int
-) -> NDArray[np.uint8] | None:
+def _gather(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray) -> NDArray[np.uint8] | None:
     """Returns the bytes at ``chunk[start:end]`` as (n, longest) uint8, padded with zeros.
 
-    None where one is longer than ``limit``.
+    None where one is too long.
     """
     lengths = ends - starts
     longest = int(lengths.max(initial=1))
-    if longest > limit:
+    if longest > _MAX_CHARACTERS:
         return None
     offsets = starts[:, None] + np.arange(longest)
     characters = chunk[offsets.clip(max=len(chunk) - 1)]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slowfast.datasets.annotations import Annotations, GroupNames, PathTable
 from slowfast.datasets.readers.clean_lines import RowArrays, read_clean
-from slowfast.datasets.text_files import BLANK, detect_encoding, read_text
+from slowfast.datasets.text_files import BLANK, detect_encoding, parse_segment, read_text
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.datasets.video_list import GROUP, LABEL, START, ListFormat, ListRow
 from slowfast.errors import AnnotationError
@@ -228,14 +228,10 @@ class _ChunkReader:
         return values
 
     def _segment(self, row: ListRow) -> tuple[float, float]:
-        try:
-            start, end = float(row.start), float(row.end)
-        except ValueError:
-            start = end = float("nan")
-        if not 0 <= start < end < float("inf"):
+        if (segment := parse_segment(row.start, row.end)) is None:
             why = "has a wrong segment: start and end are seconds, 0 <= start < end"
             raise self.form.error(row.line, row.text, why, hint=True)
-        return start, end
+        return segment
 
 
 def _parse_decimal(text: str) -> int:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-from slowfast.datasets.text_files import parse_index
+from slowfast.datasets.text_files import parse_index, parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import AnnotationError
 from slowfast.video.archive.member import member_name
@@ -132,13 +132,9 @@ class _Sample:
     def _segment(self, row: Mapping[str, Any]) -> tuple[float, float] | None:
         if "start" not in row and "end" not in row:
             return None
-        try:
-            start, end = float(row["start"]), float(row["end"])
-        except (KeyError, TypeError, ValueError):
-            start = end = float("nan")
-        if not 0 <= start < end < float("inf"):
+        if (segment := parse_segment(row.get("start"), row.get("end"))) is None:
             raise self._error(JSON_SUFFIX, "'start' and 'end' must be seconds, 0 <= start < end")
-        return start, end
+        return segment
 
     def _class_index(self) -> int | None:
         if CLASS_SUFFIX not in self._members:

@@ -56,7 +56,7 @@ class OriginalViewReader:
     def _frames(self, video: PyAVVideo, view: int) -> tuple[np.ndarray, Tensor]:
         """Returns the indices (n,) of the frames that the original decodes, and its choice of them (T,)."""
         scheme = self.scheme
-        total, fps = video.times.num_frames, video.average_rate
+        total, fps = video.times.num_frames, float(video.rate)
         all_frames = np.arange(total)
         if isinstance(scheme, WholeVideoViews):
             length = scheme.num_frames / scheme.target_fps * fps

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from slowfast.video.placement import Placement, Placer, scaled_size
+from slowfast.video.placement import Placement, Placer, scaled_by, scaled_size
 
 # Regions drawn before the centre crop is taken because none fits into the image.
 _ATTEMPTS = 10
@@ -141,7 +141,7 @@ def whole_picture(short_side: int, multiple: int = 1) -> Placer:
 
 
 def evaluated_frame(
-    short_side: int, crop_size: int, crop: int = 0, num_crops: int = 1, *, picture_multiple: int = 0
+    short_side: int, crop_size: int, crop: int, num_crops: int, *, picture_multiple: int, interpolation: str
 ) -> Placer:
     """Returns an evaluation placement: :func:`fixed_crop`, or :func:`whole_picture` in its place.
 
@@ -149,5 +149,7 @@ def evaluated_frame(
         picture_multiple: 0: a crop; above 0: the whole picture, its sides multiples of this many pixels.
     """
     if picture_multiple:
-        return whole_picture(short_side, picture_multiple)
-    return fixed_crop(short_side, crop_size, crop, num_crops)
+        placer = whole_picture(short_side, picture_multiple)
+    else:
+        placer = fixed_crop(short_side, crop_size, crop, num_crops)
+    return scaled_by(interpolation, placer)

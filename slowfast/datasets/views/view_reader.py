@@ -161,14 +161,14 @@ class WholeVideoViews:
 
 
 def _evaluation_placer(scheme: ClipViews | WholeVideoViews, crop: int) -> Placer:
-    placer = spatial.evaluated_frame(
+    return spatial.evaluated_frame(
         scheme.short_side,
         scheme.crop_size,
         crop,
         scheme.num_crops,
         picture_multiple=scheme.picture_multiple,
+        interpolation=scheme.interpolation,
     )
-    return scaled_by(scheme.interpolation, placer)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.engine.video_scores import VideoScores
-from slowfast.metrics import confusion_matrix, none_if_nan, per_class_accuracy
+from slowfast.metrics.accuracy import confusion_matrix, none_if_nan, per_class_accuracy
 
 ORDER_NAMES = {
     GIVEN: "as they are",

@@ -29,7 +29,7 @@ from slowfast.distributed.parallel import (
 from slowfast.distributed.world import World
 from slowfast.engine.training.compiled_network import compiled_part, is_compile_error
 from slowfast.errors import DataError, DecodeError, InputError, TrainingError
-from slowfast.metrics import topk_correct
+from slowfast.metrics.accuracy import topk_correct
 from slowfast.models.capabilities import memory_remedies
 from slowfast.models.losses import LossFunction
 from slowfast.models.objective.training_loss import require_mean

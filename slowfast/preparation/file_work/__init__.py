@@ -1,1 +1,1 @@
-"""Work on one file per process, with a journal, so that one file cannot stop the others."""
+"""Work on files in processes of their own, with a journal, so that one file cannot stop the others."""

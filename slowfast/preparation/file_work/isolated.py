@@ -1,4 +1,4 @@
-"""Work on files in one process per file, so that a file that hangs or crashes stops no other.
+"""Work on files in processes of their own, so that a file that hangs or crashes stops no other.
 
 ``concurrent.futures`` ends the whole pool when one of its processes dies, and cannot end a task that hangs.
 """
@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext
 from typing import Generic, TypeVar
 
 from slowfast.errors import DecodeError
 
 T = TypeVar("T")
 
-# Imported once by the server that forks each process, so that a process starts in milliseconds.
+# Imported once by the server that forks each process.
 _PRELOADED = [
     "slowfast.video.pyav_video",
     "slowfast.preparation.file_work.probe",
@@ -48,20 +48,14 @@ class Outcome(Generic[T]):
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class _Running:
-    path: str
-    process: ForkServerProcess
-    deadline: float
-
-
 def run_isolated(
     task: Callable[[str], T], paths: Iterable[str], *, workers: int, time_limit: float
 ) -> Iterator[Outcome[T]]:
-    """Yields the outcomes of ``task(path)`` as they finish, each from a process of its own.
+    """Yields the outcomes of ``task(path)`` as they finish, each from a process that works on nothing else.
 
     A process that takes longer than ``time_limit`` seconds is killed: problem ``timeout``. One that ends
-    without a result (a crash of the decoder, a lack of memory) is problem ``crashed``.
+    without a result (a crash of the decoder, a lack of memory) is problem ``crashed``. Other processes take
+    the next file.
 
     Args:
         task: a function that can be pickled.
@@ -71,29 +65,81 @@ def run_isolated(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     _start_server()
-    running: dict[Connection, _Running] = {}
+    idle: list[_Worker[T]] = []
+    running: dict[Connection, _Worker[T]] = {}
     remaining = iter(paths)
+
+    def start(worker: _Worker[T], path: str) -> None:
+        worker.assign(path, time_limit)
+        running[worker.connection] = worker
+
     try:
         while True:
             while len(running) < workers and (path := next(remaining, None)) is not None:
-                receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_run_task, args=(sender, task, path), daemon=True)
-                process.start()
-                sender.close()
-                running[receiver] = _Running(path, process, time.monotonic() + time_limit)
+                start(idle.pop() if idle else _Worker(context, task), path)
             if not running:
                 return
-            first_deadline = min(entry.deadline for entry in running.values())
+            first_deadline = min(worker.deadline for worker in running.values())
             ready = wait(list(running), timeout=max(first_deadline - time.monotonic(), 0))
-            for receiver in [connection for connection in running if connection in ready]:
-                yield _receive(receiver, running.pop(receiver))
-            for receiver, entry in list(running.items()):
-                if entry.deadline <= time.monotonic():
-                    _terminate(receiver, running.pop(receiver))
-                    yield Outcome(entry.path, None, "timeout", f"took longer than {time_limit:g} s")
+            for connection, worker in list(running.items()):
+                if connection in ready:
+                    del running[connection]
+                    outcome = worker.receive()
+                    if worker.is_alive:
+                        idle.append(worker)
+                    elif worker.num_files > 1:  # an earlier file may have damaged its memory
+                        start(_Worker(context, task), worker.path)
+                        continue
+                    yield outcome
+                elif worker.deadline <= time.monotonic():
+                    worker.terminate()
+                    del running[connection]
+                    yield Outcome(worker.path, None, "timeout", f"took longer than {time_limit:g} s")
     finally:
-        for receiver, entry in running.items():
-            _terminate(receiver, entry)
+        for worker in (*running.values(), *idle):
+            worker.terminate()
+
+
+class _Worker(Generic[T]):
+    """A process that works on one file after another.
+
+    Attributes:
+        connection: ready where an outcome has come, or the process has ended.
+        path: the file that it works on, or has worked on last.
+        deadline: of that file, on the monotonic clock.
+        num_files: number of files that it was given.
+        is_alive: False after it has ended.
+    """
+
+    def __init__(self, context: ForkServerContext, task: Callable[[str], T]) -> None:
+        self.path, self.deadline, self.num_files, self.is_alive = "", 0.0, 0, True
+        self.connection, other = context.Pipe()
+        self._process = context.Process(target=_run_tasks, args=(other, task), daemon=True)
+        self._process.start()
+        other.close()
+
+    def assign(self, path: str, time_limit: float) -> None:
+        """Gives the process a file."""
+        self.path, self.deadline = path, time.monotonic() + time_limit
+        self.num_files += 1
+        with suppress(OSError):  # it has ended, which is noticed as for any file
+            self.connection.send(path)
+
+    def receive(self) -> Outcome[T]:
+        """Returns the outcome of the file."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.terminate(kill=False)
+            return Outcome(self.path, None, "crashed", _describe_exit(self._process.exitcode))
+
+    def terminate(self, *, kill: bool = True) -> None:
+        """Waits for the end of the process, which is killed unless it ends by itself."""
+        self.is_alive = False
+        self.connection.close()
+        if kill:
+            self._process.kill()
+        self._process.join()
 
 
 def _start_server() -> None:
@@ -109,40 +155,29 @@ def _start_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _run_task(sender: Connection, task: Callable[[str], T], path: str) -> None:
+def _run_tasks(connection: Connection, task: Callable[[str], T]) -> None:
     # Ctrl-C is handled by the main process, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(EOFError, OSError):  # the main process has ended
+        while True:
+            path = connection.recv()
+            connection.send(_run_task(task, path))
+
+
+def _run_task(task: Callable[[str], T], path: str) -> Outcome[T]:
     try:
-        outcome = Outcome(path, task(path))
+        return Outcome(path, task(path))
     except DecodeError as error:
-        outcome = Outcome(path, None, error.reason, error.detail)
+        return Outcome(path, None, error.reason, error.detail)
     except MemoryError:
-        outcome = Outcome(path, None, "memory", "not enough memory")
+        return Outcome(path, None, "memory", "not enough memory")
     except OSError as error:
-        outcome = Outcome(path, None, "unreadable", str(error))
+        return Outcome(path, None, "unreadable", str(error))
     except Exception as error:
-        outcome = Outcome(path, None, UNEXPECTED, f"{type(error).__name__}: {error}")
-    with suppress(BrokenPipeError):  # the main process has ended
-        sender.send(outcome)
-
-
-def _receive(receiver: Connection, entry: _Running) -> Outcome[T]:
-    try:
-        return receiver.recv()
-    except EOFError:
-        entry.process.join()
-        return Outcome(entry.path, None, "crashed", _describe_exit(entry.process.exitcode))
-    finally:
-        _terminate(receiver, entry)
+        return Outcome(path, None, UNEXPECTED, f"{type(error).__name__}: {error}")
 
 
 def _describe_exit(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"ended by signal {signal.Signals(-exit_code).name}"
     return f"ended with status {exit_code}"
-
-
-def _terminate(receiver: Connection, entry: _Running) -> None:
-    receiver.close()
-    entry.process.kill()
-    entry.process.join()

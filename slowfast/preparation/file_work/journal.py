@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,7 +50,7 @@ class Journal:
     def _read_line(self, line: bytes) -> None:
         try:
             entry = json.loads(line)
-            if entry.keys() >= {"state", "result"} and _without_limit(entry["settings"]) == self._settings:
+            if entry.keys() >= {"state", "result"} and entry["settings"] == self._settings:
                 self._known[entry["path"]] = entry
         except (ValueError, KeyError, TypeError, AttributeError):
             pass  # a line that was cut off when a run was killed, or is damaged
@@ -101,11 +100,3 @@ def state_of(path: str) -> FileState:
     except (OSError, ValueError):
         return []
     return [status.st_size, status.st_mtime_ns]
-
-
-@lru_cache(maxsize=64)
-def _without_limit(settings: str) -> str:
-    """Returns the settings of an entry without the time limit, which earlier versions wrote there."""
-    values = json.loads(settings)
-    values.pop("time_limit", None)
-    return json.dumps(values, sort_keys=True)

@@ -60,7 +60,7 @@ def work_through(
     with Journal(options.journal, settings) as journal:
         for path in paths:
             known = _restore(path, journal.find(path), kind)
-            if known is not None and known.problem not in _TRANSIENT and is_current(path, known.value):
+            if known is not None and is_current(path, known.value):
                 outcomes[path] = known
         left = [path for path in paths if path not in outcomes]
         problems = sum(1 for outcome in outcomes.values() if outcome.problem)

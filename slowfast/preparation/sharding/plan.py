@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slowfast.datasets.shards.rows import CLASS_SUFFIX, JSON_SUFFIX
+from slowfast.datasets.text_files import parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import AnnotationError
 from slowfast.preparation.file_work.isolated import Outcome
@@ -172,15 +173,11 @@ def _row_values(source: str, row: Entry) -> dict[str, Any]:
     labels = [int(cell) for cell in row.classes]
     values: dict[str, Any] = {"label": labels[0]} if len(labels) == 1 else {"labels": labels}
     if row.start:
-        try:
-            start, end = float(row.start), float(row.end)
-        except ValueError:
-            start = end = float("nan")
-        if not 0 <= start < end < float("inf"):
+        if (segment := parse_segment(row.start, row.end)) is None:
             raise AnnotationError(
                 f"{source}: {row.text!r} has a wrong segment: start and end are seconds, 0 <= start < end"
             )
-        values |= {"start": start, "end": end}
+        values |= {"start": segment[0], "end": segment[1]}
     return values | ({"group": row.group} if row.group else {})
 
 

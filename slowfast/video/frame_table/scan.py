@@ -125,7 +125,7 @@ class _TableMaker:
             raise DecodeError(source.name, "no frames")
         tick = float(source.stream.time_base)
         parts = clock_parts(facts, tick, 0.0 if source.formats & _WITH_CLOCK else _DERIVED_FALL)
-        joined = join_clocks(facts, parts, step=max(round(1 / (source.average_rate * tick)), 1))
+        joined = join_clocks(facts, parts, step=max(round(1 / (float(source.rate) * tick)), 1))
         damaged |= source.demux_failed
         return cls(source, facts, parts, joined, damaged, kinds is not None and kinds.is_packed)
 
@@ -226,7 +226,7 @@ class _TableMaker:
         if not numbers:
             raise DecodeError(self.source.name, "no frames", "none of its packets can be decoded")
         if None in numbers or len(set(numbers)) < len(numbers):
-            rate = self.source.average_rate
+            rate = float(self.source.rate)
             return build_counted_table(self.facts, len(outputs), rate=rate, damaged=self.damaged)
         order = np.array(numbers, np.int64)
         head = int(self.facts.is_shown[: order.min()].sum())
@@ -244,7 +244,7 @@ class _TableMaker:
             self.joined,
             order,
             tick=float(self.source.stream.time_base),
-            rate=self.source.average_rate,
+            rate=float(self.source.rate),
             held=self.source.stream.codec_context.reorder_depth,
             damaged=self.damaged,
             packed=self.packed,

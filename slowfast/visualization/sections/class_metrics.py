@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from slowfast.engine.prediction_file import Predictions
-from slowfast.metrics import none_if_nan, precision_recall_f1
+from slowfast.metrics.accuracy import none_if_nan, precision_recall_f1
 
 MAX_MATRIX_CLASSES = 24
 """Larger confusion matrices are images, and tables of more classes are sorted by F1."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
-from slowfast.metrics import none_if_nan
+from slowfast.metrics.accuracy import none_if_nan
 from slowfast.visualization.filmstrip import Filmstrip, try_filmstrip
 
 MAX_WORST = 6

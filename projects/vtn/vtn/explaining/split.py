@@ -15,7 +15,7 @@ import numpy as np
 
 from slowfast.errors import DataError
 from slowfast.files import write_text
-from slowfast.metrics import Interval, mean_interval
+from slowfast.metrics.intervals import Interval, mean_interval
 from vtn.explaining.explain import measure_influence
 from vtn.explaining.faithfulness import RANDOM
 from vtn.explaining.frame_scorer import FrameScorer

@@ -1,4 +1,4 @@
-"""Readers of views of videos as rows of features, from a cache or from files of other programs.
+"""A reader of views of videos as rows of features from the files of other programs, ``.npy`` and ``.npz``.
 
 T rows of a file, n rows of a view, M tokens of a frame, F width of a feature. A row is (F,), or (M, F) for
 several tokens per frame.
@@ -7,8 +7,8 @@ several tokens per frame.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import zipfile
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,125 +16,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slowfast.datasets.views.view_reader import Scheme, Segment, ViewReader
+from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import DecodeError
-from slowfast.features.array_file import ArrayFile, map_array, read_array
-from slowfast.features.broken_list import find_failure
-from slowfast.features.cache import MANIFEST, FeatureNames, Variant, features_path, times_path
-from slowfast.features.npz_file import read_npz
-from slowfast.features.row_times import RowTimes
-from slowfast.features.source import find_change
-from slowfast.features.storage import STORED, from_stored, read_description
+from slowfast.features.array_file import map_array
+from slowfast.features.row_times import RowTimes, plan_rows
 from slowfast.video.frame_times import FrameTimes
 
-# Videos that a process remembers as unchanged, in about 10 MB.
-_MOST_REMEMBERED = 200_000
+# An array of more bytes is refused if it is more than so many times its compressed size. Features hardly get
+# smaller, but zeros do: a file of 10 MB would end a worker for lack of memory.
+_FREE_BYTES, _MOST_TIMES = 1 << 28, 100
 
 LAYOUTS = ("frames_first", "frames_last")
 """Layouts of the arrays of other programs, (T, F) or (F, T); arrays (T, M, F) have the frames first."""
-
-
-@dataclass(frozen=True)
-class CacheReader:
-    """A reader of views from a feature cache (``slowfast.features.cache``).
-
-    Attributes:
-        scheme: chooses the frames of a view.
-        position_rate: see :class:`slowfast.datasets.views.view_reader.ViewReader`.
-        folder: folder of the cache.
-        names: maps a video's path to its name in the cache.
-        row_shape: (F,) or (M, F).
-        dtype: dtype of the cache, a key of ``slowfast.features.storage.STORED``.
-        variants: variants by the crop of a view; where a crop has several, one is drawn at random (training).
-        settings: hash of the manifest, which the description of each video must have; empty: not checked.
-    """
-
-    scheme: Scheme
-    position_rate: float | None
-    folder: str
-    names: FeatureNames
-    row_shape: tuple[int, ...]
-    dtype: str
-    variants: Mapping[int, tuple[Variant, ...]]
-    settings: str = ""
-    _unchanged: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
-
-    def read(
-        self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Returns features (n, F) or (n, M, F) and positions (n,) int64.
-
-        They belong to the frames that a decoder would have read.
-
-        Raises:
-            DecodeError: where the features of the video are missing, incomplete or damaged, or were
-                extracted before the video changed or with other settings.
-        """
-        row_times = self._row_times(path)
-        rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
-        choice = self.variants[crop]
-        variant = choice[int(rng.integers(len(choice)))] if len(choice) > 1 else choice[0]
-        features = self._read(path, variant, row_times, rows)
-        return from_stored(features, self.dtype), torch.from_numpy(positions)
-
-    def read_all(self, path: str) -> tuple[Tensor, RowTimes]:
-        """Returns all rows of a video, (T, F) or (T, M, F), of the first variant, and their times.
-
-        Raises:
-            DecodeError: as :meth:`read`.
-        """
-        row_times = self._row_times(path)
-        return from_stored(self._read(path, self.variants[0][0], row_times), self.dtype), row_times
-
-    def check_present(self, path: str) -> None:
-        """Raises ``DecodeError`` or ``OSError`` for a video without features or with older ones."""
-        times_path(self.folder, self.names(path)).stat()
-        for variant in self.variants[0]:
-            self.check_unchanged(path, variant)
-
-    def check_unchanged(self, path: str, variant: Variant) -> None:
-        """Raises ``DecodeError`` for features of another model, and of a video that has changed since.
-
-        Looked up once per video and process, which reads two small entries of the file system. A video that
-        is not there is not checked, and one that changes while the process runs may pass.
-        """
-        key = hash((path, variant.name))
-        if key in self._unchanged:
-            return
-        description = features_path(self.folder, variant, self.names(path)).with_suffix(".json")
-        found = read_description(description)
-        found = found if isinstance(found, dict) else {}
-        if self.settings and found.get("settings", self.settings) != self.settings:
-            # As where a cache was copied into the folder of another one, and not to the end.
-            detail = f"of other weights or settings than {MANIFEST} states; run `slowfast extract` again"
-            raise DecodeError(path, "other features", detail)
-        if change := find_change(path, found.get("video")):
-            detail = f"{change} when its features were extracted; run `slowfast extract` again"
-            raise DecodeError(path, "changed video", detail)
-        if len(self._unchanged) < _MOST_REMEMBERED:
-            self._unchanged.add(key)
-
-    def _row_times(self, path: str) -> RowTimes:
-        try:
-            return RowTimes.from_table(read_array(str(times_path(self.folder, self.names(path))), path))
-        except DecodeError as error:
-            if error.reason == "no features":
-                raise DecodeError(path, *find_failure(self.folder, self.names, path)) from error
-            raise
-        except ValueError as error:
-            raise DecodeError(path, "damaged features", str(error)) from error
-
-    def _read(
-        self, path: str, variant: Variant, row_times: RowTimes, rows: NDArray[np.int64] | None = None
-    ) -> NDArray[Any]:
-        """Returns rows (n, …) of a video; None: all."""
-        self.check_unchanged(path, variant)
-        with ArrayFile(str(features_path(self.folder, variant, self.names(path))), path) as file:
-            wanted = (row_times.times.num_frames, *self.row_shape)
-            if file.shape != wanted or file.dtype != STORED[self.dtype][1]:
-                detail = f"{file.dtype} {file.shape} instead of {self.dtype} {wanted}; extract it again"
-                raise DecodeError(path, "damaged features", detail)
-            return file.read(rows)
 
 
 @dataclass(frozen=True)
@@ -251,33 +144,6 @@ class FeatureFileReader:
         return FrameTimes(starts, duration)
 
 
-def plan_rows(
-    scheme: Scheme,
-    position_rate: float | None,
-    row_times: RowTimes,
-    path: str,
-    view: int,
-    rng: np.random.Generator,
-    segment: Segment | None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns the rows (n,) of a view and their positions (n,), as for a video of the frames of the T rows.
-
-    Args:
-        row_times: times and frame numbers of the T rows.
-        path: the video, for messages.
-        segment: start and end in seconds; None: the whole video.
-
-    Raises:
-        DecodeError: where the view does not exist in the video.
-    """
-    rows, positions = ViewReader(scheme, position_rate).plan(row_times.times, path, view, rng, segment)
-    if position_rate is None:
-        # Positions count rows from the first one of the segment; the model needs frames of the source.
-        base = int(row_times.numbers[rows[0] - positions[0]])
-        positions = row_times.positions(None, base)[rows]
-    return rows, positions
-
-
 def take_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
     """Returns a copy of ascending rows (n, …) of a memory-mapped array (T, …); only their pages are read."""
     return (
@@ -298,3 +164,31 @@ def _find_file(path: str) -> str:
             return candidate
     tried = path if path.endswith((".npy", ".npz")) else f"{path}.npy or .npz"
     raise DecodeError(path, "no features", f"there is no {tried}; check DATA.PATH_PREFIX")
+
+
+def read_npz(path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Returns the arrays ``features`` and, where it exists, ``times``.
+
+    Raises:
+        DecodeError: where the file is damaged, has no features, or unpacks to far more than its size.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if "features" not in file:
+                detail = f"{path} has {', '.join(file.files) or 'nothing'}, but no array 'features'"
+                raise DecodeError(path, "no features", detail)
+            _refuse_padding(file.zip)
+            return file["features"], file.get("times")
+    except DecodeError:
+        raise
+    except Exception as error:  # a damaged archive raises errors of several libraries
+        raise DecodeError(path, "damaged features", f"{type(error).__name__}: {error}") from error
+
+
+def _refuse_padding(archive: zipfile.ZipFile) -> None:
+    for entry in archive.infolist():
+        if entry.file_size > max(_FREE_BYTES, _MOST_TIMES * entry.compress_size):
+            raise ValueError(
+                f"{entry.filename} would unpack from {entry.compress_size:,} to {entry.file_size:,} bytes, "
+                "mostly zeros; leave the padding out, or save it with numpy.savez"
+            )

@@ -1,0 +1,1 @@
+"""Metrics of predictions, and the intervals in which their true values lie."""
