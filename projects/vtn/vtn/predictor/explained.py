@@ -159,7 +159,7 @@ class ExplainsVideos:
                 with self._features.read(source.name, source.open, of_test=True) as (_, features):
                     yield measure_row(self.model, features, name=source.name, head_act=self._scorer.head_act)
             except FAILURES as error:
-                yield FaithfulnessRow.failed(source.name, describe_failure(error, source.name))
+                yield FaithfulnessRow(source.name, error=describe_failure(error, source.name))
 
     def _merged_scores(self, features: CropFeatures) -> np.ndarray:
         """Returns the scores (K,) of a video from the features of its crops, as the test merges them."""
