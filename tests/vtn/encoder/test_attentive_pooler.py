@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import ModelError
-from vtn.arguments.probe import ProbeConfig
+from vtn import ProbeConfig
 from vtn.encoder.attentive_pooler import AttentivePooler, CrossAttentionBlock, SelfAttentionBlock
 
 WIDTH, HEADS, BLOCKS = 24, 3, 4
