@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.engine.testing.class_intervals import class_intervals
+from slowfast.engine.testing.precision_interval import precision_interval
 from slowfast.errors import DataError
 from slowfast.metrics import (
-    BOOTSTRAP_SAMPLES,
     Interval,
     accuracy_interval,
     auroc,
@@ -30,9 +30,6 @@ from slowfast.metrics import (
     per_class_accuracy,
     topk_correct,
 )
-
-# Scores that a bootstrap of mean average precision may sort in all, and its least number of samples.
-SORTED_SCORES, MIN_SAMPLES = 50_000_000, 200
 
 
 def merge_view(merged: NDArray[np.float32], scores: NDArray[np.float32], method: str) -> None:
@@ -155,8 +152,9 @@ class VideoScores:
     def intervals(self) -> dict[str, Interval]:
         """Metrics in 0 … 1 with their 95 % intervals over the groups of videos.
 
-        That of top-1 is Wilson's, the others are by a bootstrap. Where all samples of the bootstrap agree, as
-        in a test of few videos without a mistake, it says nothing, and the limits are NaN.
+        That of top-1 is Wilson's, that of mean average precision by the jackknife, the others are by a
+        bootstrap. Where all samples agree, as in a test of few videos without a mistake, they say nothing,
+        and the limits are NaN.
 
         The names are ``top1_acc`` and those of :attr:`class_metrics`, or ``map`` for several labels. Empty
         without videos.
@@ -166,15 +164,7 @@ class VideoScores:
             return {}
         groups = self.groups or [str(video) for video in range(num_videos)]
         if self.multi_label:
-            targets = self.labels > 0
-            # Sorting the scores of all classes anew is slow for many of them.
-            samples = min(BOOTSTRAP_SAMPLES, max(MIN_SAMPLES, SORTED_SCORES // (num_videos * num_classes)))
-            interval = bootstrap_interval(
-                lambda drawn: mean_average_precision(self.scores[drawn], targets[drawn]),
-                groups,
-                samples=samples,
-            )
-            return {"map": interval.unless_limits_agree()}
+            return {"map": precision_interval(self.scores, self.labels > 0, groups)}
         predicted, labels = self.predicted, self.labels.astype(np.int64)
         found = {"top1_acc": accuracy_interval(predicted == labels, self.groups)}
         for name, interval in class_intervals(predicted, labels, num_classes, groups).items():
@@ -209,7 +199,7 @@ class VideoScores:
         over = f"{len(set(self.groups))} groups of videos" if self.groups else "videos"
         unknown = [interval for interval in self.intervals.values() if not interval.is_known]
         note = "; [–]: no interval, since all resampled sets of videos gave the same value" if unknown else ""
-        method = "by a bootstrap" if self.multi_label else "(of top-1 Wilson's, else by a bootstrap)"
+        method = "by the jackknife" if self.multi_label else "(of top-1 Wilson's, else by a bootstrap)"
         return f"{', '.join(shown)}; 95 % intervals {method} over {over}{note}"
 
     @property
