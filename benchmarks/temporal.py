@@ -31,6 +31,7 @@ from benchmarks.support.attentive_probe import ProbeBenchmark
 from benchmarks.support.flex_attention import FlexBenchmark
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from benchmarks.support.matrix_products import inference_products, training_products
+from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 WIDTH, HEADS, LAYERS, INTERMEDIATE, WINDOW = 768, 12, 3, 3072, 18
@@ -113,18 +114,8 @@ def compare_encoders(args: argparse.Namespace) -> BenchmarkReport:
          "× Hugging Face", "× full", "error", "memory MB", "Hugging Face MB"],
     )  # fmt: skip
     torch.manual_seed(0)
-    encoder = TemporalEncoder(
-        WIDTH,
-        WIDTH,
-        LAYERS,
-        HEADS,
-        INTERMEDIATE,
-        WINDOW,
-        "learned",
-        288,
-        hidden_dropout=0.1,
-        attention_dropout=0.1,
-    ).to(args.device)
+    config = EncoderConfig(WIDTH, LAYERS, HEADS, INTERMEDIATE, WINDOW)
+    encoder = TemporalEncoder(WIDTH, config).to(args.device)
     for dtype in args.dtypes:
         emulated = dtype == "bfloat16" and args.device == "cpu" and not cpu_has_bfloat16()
         for length in args.lengths:

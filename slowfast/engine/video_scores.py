@@ -26,10 +26,8 @@ from slowfast.metrics.accuracy import (
     per_class_accuracy,
     topk_correct,
 )
-from slowfast.metrics.intervals import BOOTSTRAP_SAMPLES, Interval, accuracy_interval, bootstrap_interval
-
-# Scores that a bootstrap of mean average precision may sort in all, and its least number of samples.
-SORTED_SCORES, MIN_SAMPLES = 50_000_000, 200
+from slowfast.metrics.intervals import Interval, accuracy_interval, bootstrap_interval
+from slowfast.metrics.precision_interval import precision_interval
 
 
 def merge_view(merged: NDArray[np.float32], scores: NDArray[np.float32], method: str) -> None:
@@ -152,26 +150,19 @@ class VideoScores:
     def intervals(self) -> dict[str, Interval]:
         """Metrics in 0 … 1 with their 95 % intervals over the groups of videos.
 
-        That of top-1 is Wilson's, the others are by a bootstrap. Where all samples of the bootstrap agree, as
-        in a test of few videos without a mistake, it says nothing, and the limits are NaN.
+        That of top-1 is Wilson's, that of mean average precision by the jackknife, the others are by a
+        bootstrap. Where all samples agree, as in a test of few videos without a mistake, they say nothing,
+        and the limits are NaN.
 
         The names are ``top1_acc`` and those of :attr:`class_metrics`, or ``map`` for several labels. Empty
         without videos.
         """
-        num_videos, num_classes = self.scores.shape
+        num_videos = len(self.scores)
         if num_videos == 0:
             return {}
         groups = self.groups or [str(video) for video in range(num_videos)]
         if self.multi_label:
-            targets = self.labels > 0
-            # Sorting the scores of all classes anew is slow for many of them.
-            samples = min(BOOTSTRAP_SAMPLES, max(MIN_SAMPLES, SORTED_SCORES // (num_videos * num_classes)))
-            interval = bootstrap_interval(
-                lambda drawn: mean_average_precision(self.scores[drawn], targets[drawn]),
-                groups,
-                samples=samples,
-            )
-            return {"map": interval.unless_limits_agree()}
+            return {"map": precision_interval(self.scores, self.labels > 0, groups)}
         predicted, labels = self.predicted, self.labels.astype(np.int64)
         found = {"top1_acc": accuracy_interval(predicted == labels, self.groups)}
         statistics: dict[str, Callable[[NDArray[np.int64]], float]] = {
@@ -209,7 +200,7 @@ class VideoScores:
         over = f"{len(set(self.groups))} groups of videos" if self.groups else "videos"
         unknown = [interval for interval in self.intervals.values() if not interval.is_known]
         note = "; [–]: no interval, since all resampled sets of videos gave the same value" if unknown else ""
-        method = "by a bootstrap" if self.multi_label else "(of top-1 Wilson's, else by a bootstrap)"
+        method = "by the jackknife" if self.multi_label else "(of top-1 Wilson's, else by a bootstrap)"
         return f"{', '.join(shown)}; 95 % intervals {method} over {over}{note}"
 
     @property

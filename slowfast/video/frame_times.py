@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from slowfast.errors import DecodeError, InputError
 
-# Containers that store milliseconds may give a time half a millisecond late.
+# Containers that store milliseconds may give a time half a millisecond late. Of frames that are shorter it is
+# half a frame.
 _ROUNDING_SECONDS = 6e-4
 
 
@@ -82,11 +83,14 @@ class FrameTimes:
         Raises:
             InputError: for a time that is not a number.
         """
-        moments = np.asarray(seconds, np.float64) + _ROUNDING_SECONDS
+        moments = np.asarray(seconds, np.float64)
         if np.isnan(moments).any():
             raise InputError("a time in seconds is NaN; give times from the first frame on")
-        index = np.searchsorted(self.seconds, moments, side="right") - 1
-        return np.clip(index, 0, self.num_frames - 1).astype(np.int64)
+        index = np.maximum(np.searchsorted(self.seconds, moments, side="right") - 1, 0)
+        following = np.minimum(index + 1, self.num_frames - 1)
+        starts = self.seconds[following]
+        late = np.minimum(_ROUNDING_SECONDS, (starts - self.seconds[index]) / 2)
+        return np.where(moments >= starts - late, following, index).astype(np.int64)
 
     def cut(self, start: float, end: float) -> tuple[int, FrameTimes]:
         """Cuts out the segment between two times, in seconds from the first frame.
@@ -101,8 +105,9 @@ class FrameTimes:
         if start >= self.duration:
             raise ValueError(f"starts at {start:g} s, but the video ends at {self.duration:.3f} s")
         first = int(self.at_seconds(np.array([start]))[0])
-        # A frame that begins within a millisecond of the segment's end is not part of the segment.
-        last = max(int(np.searchsorted(self.seconds, end - 1e-3, side="left")), first + 1)
+        # A frame that begins within a millisecond, or half a frame, of the segment's end is not part of it.
+        margin = min(1e-3, 0.5 / self.fps)
+        last = max(int(np.searchsorted(self.seconds, end - margin, side="left")), first + 1)
         stop = self.seconds[last] if last < self.num_frames else self.duration
         begin = self.seconds[first]
         if not self.is_constant:

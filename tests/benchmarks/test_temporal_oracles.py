@@ -13,6 +13,7 @@ from benchmarks.support.flex_attention import (
     flex_band_attention,
 )
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
+from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.attention import band_attention
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
@@ -20,9 +21,8 @@ from vtn.encoder.temporal_encoder import TemporalEncoder
 @torch.no_grad()
 def test_hugging_face_and_the_chunked_reference_equal_the_encoder() -> None:
     torch.manual_seed(0)
-    encoder = TemporalEncoder(
-        24, 24, 3, 3, 40, [4, 18, 4], "learned", 50, hidden_dropout=0.1, attention_dropout=0.1
-    )
+    config = EncoderConfig(24, 3, 3, 40, [4, 18, 4], max_position_embeddings=50)
+    encoder = TemporalEncoder(24, config)
     for parameter in encoder.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.2)
     encoder.eval()

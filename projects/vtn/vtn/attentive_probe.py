@@ -68,21 +68,10 @@ class AttentiveProbe(HubModel, FrameModel):
         groups = {"backbone": backbone, "num_classes": num_classes, "probe": probe}
         arguments = ProbeArguments().changed({**groups, **fields})
         super().__init__(arguments)
-        config = arguments.probe
-        width = config.hidden_dim or self.feature_dim
-        self.position_rate = config.position_rate
-        self.num_layers = config.num_blocks
-        self.pooler = AttentivePooler(
-            feature_dim=self.feature_dim,
-            hidden_dim=width,
-            num_blocks=config.num_blocks,
-            num_heads=config.num_heads,
-            mlp_ratio=config.mlp_ratio,
-            position=config.position,
-            num_tokens=self.num_tokens,
-            dropout=config.dropout,
-        )
-        self.classifier = nn.Linear(width, num_classes)
+        self.position_rate = arguments.probe.position_rate
+        self.num_layers = arguments.probe.num_blocks
+        self.pooler = AttentivePooler(self.feature_dim, arguments.probe, self.num_tokens)
+        self.classifier = nn.Linear(self.pooler.width, num_classes)
         nn.init.trunc_normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
 

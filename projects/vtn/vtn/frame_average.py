@@ -16,7 +16,7 @@ from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
 from vtn.arguments.groups import FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import FusedModelArguments
-from vtn.encoder.fusion import AttendTokens, ConcatTokens, build_fusion
+from vtn.encoder.fusion import build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel, build_head
 from vtn.head.feature_input import PreparesFeatures, build_feature_input
@@ -61,24 +61,19 @@ class FrameAverage(PreparesFeatures, HubModel, FrameModel):
         arguments = FusedModelArguments().changed({**groups, "num_classes": num_classes, **fields})
         super().__init__(arguments)
         _check_ignores_order(arguments)
-        self.feature_input = build_feature_input(self.feature_dim, **vars(arguments.input))
-        self.fusion = self._build_fusion(arguments.fusion)
-        width = self.feature_dim if self.fusion is None else self.fusion.width
-        self.mlp_head = build_head(width, arguments.head, num_classes)
-
-    def _build_fusion(self, config: FusionConfig) -> ConcatTokens | AttendTokens | None:
-        if config.kind == "sequence" and self.num_tokens > 1:
+        self.feature_input = build_feature_input(self.feature_dim, arguments.input)
+        if arguments.fusion.kind == "sequence" and self.num_tokens > 1:
             raise ModelError(
                 "fusion.kind = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
             )
-        return build_fusion(
-            config.kind,
+        self.fusion = build_fusion(
+            arguments.fusion,
             feature_dim=self.feature_dim,
             num_tokens=self.num_tokens,
-            dim=config.dim,
-            num_queries=config.queries,
             width=self.feature_dim,
         )
+        width = self.feature_dim if self.fusion is None else self.fusion.width
+        self.mlp_head = build_head(width, arguments.head, num_classes)
 
     def classify(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None

@@ -95,7 +95,7 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         self.num_layers = arguments.encoder.num_layers
         # The order of these three decides which random numbers initialise which parameters.
         self.cls_token = nn.Parameter(torch.randn(1, 1, arguments.encoder.hidden_dim))
-        self.feature_input = build_feature_input(self.feature_dim, **vars(arguments.input))
+        self.feature_input = build_feature_input(self.feature_dim, arguments.input)
         self.temporal_encoder = self._build_encoder(arguments)
         self.mlp_head = build_head(self.temporal_encoder.state_dim, arguments.head, arguments.num_classes)
         self.statistics_skip: StatisticsSkip | None = None
@@ -110,23 +110,10 @@ class VTN(PreparesFeatures, HubModel, FrameModel):
         width = self.feature_dim if self.feature_input is None else self.feature_input.width
         in_sequence = arguments.fusion.kind == "sequence"
         encoder = TemporalEncoder(
-            feature_dim=width,
-            hidden_dim=config.hidden_dim,
-            num_layers=config.num_layers,
-            num_heads=config.num_heads,
-            intermediate_size=config.intermediate_size,
-            attention_window=config.attention_window,
-            position=config.position,
-            max_position_embeddings=config.max_position_embeddings,
-            hidden_dropout=config.hidden_dropout,
-            attention_dropout=config.attention_dropout,
-            fusion=build_fusion(
-                arguments.fusion.kind,
-                feature_dim=width,
-                num_tokens=self.num_tokens,
-                dim=arguments.fusion.dim,
-                num_queries=arguments.fusion.queries,
-                width=config.hidden_dim,
+            width,
+            config,
+            build_fusion(
+                arguments.fusion, feature_dim=width, num_tokens=self.num_tokens, width=config.hidden_dim
             ),
             tokens_per_frame=self.num_tokens if in_sequence else 1,
             pooling=arguments.head.pooling,

@@ -243,6 +243,22 @@ def test_the_frame_on_screen_at_a_time() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
+    gaps=st.lists(st.floats(1e-5, 0.1), min_size=1, max_size=20),
+    fraction=st.floats(0, 0.45),
+    late=st.floats(0, 5e-4),
+)
+def test_the_frame_on_screen_at_any_frame_rate(gaps: list[float], fraction: float, late: float) -> None:
+    """Up to 100,000 frames per second; a time in milliseconds may be half of one late, at up to 1000."""
+    starts = np.cumsum([0.0, *gaps[:-1]])
+    times = FrameTimes(starts, float(starts[-1] + gaps[-1]))
+    np.testing.assert_array_equal(times.at_seconds(starts + fraction * np.array(gaps)), np.arange(len(gaps)))
+    rounded = FrameTimes(starts + late, times.duration + late)
+    wide = np.diff(starts, prepend=-1.0) > 1.1e-3
+    np.testing.assert_array_equal(rounded.at_seconds(starts)[wide], np.arange(len(gaps))[wide])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
     total=st.integers(1, 200), num_frames=st.integers(1, 64), seed=st.integers(0, 5), constant=st.booleans()
 )
 def test_frames_spread_over_the_video_come_from_equal_parts(

@@ -13,19 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import ModelError
+from vtn import ProbeConfig
 from vtn.encoder.attentive_pooler import AttentivePooler, CrossAttentionBlock, SelfAttentionBlock
 
 WIDTH, HEADS, BLOCKS = 24, 3, 4
 
 
-def make_pooler(**changes: Any) -> AttentivePooler:
+def make_pooler(feature_dim: int = WIDTH, num_tokens: int = 1, **changes: Any) -> AttentivePooler:
     """Returns a float64 pooler whose weights are large enough to show mistakes."""
-    arguments = {
-        "feature_dim": WIDTH, "hidden_dim": WIDTH, "num_blocks": BLOCKS, "num_heads": HEADS, "mlp_ratio": 4.0,
-        "position": "none",
-    }  # fmt: skip
+    arguments = {"hidden_dim": WIDTH, "num_blocks": BLOCKS, "num_heads": HEADS, "position": "none"}
     torch.manual_seed(0)
-    pooler = AttentivePooler(**{**arguments, **changes}).double()
+    pooler = AttentivePooler(feature_dim, ProbeConfig(**{**arguments, **changes}), num_tokens).double()
     with torch.no_grad():
         for parameter in pooler.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -181,7 +179,7 @@ def test_positions_are_sines_and_cosines_that_are_exact_for_hours_of_video() -> 
 def test_initial_weights() -> None:
     """The layers that add to the residual stream are smaller the deeper they are."""
     torch.manual_seed(0)
-    pooler = AttentivePooler(64, 512, BLOCKS, 8, 4.0, "sinusoidal", num_tokens=4)
+    pooler = AttentivePooler(64, ProbeConfig(512, BLOCKS, 8), num_tokens=4)
     assert pooler.projection.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert pooler.query.std().item() == pytest.approx(0.02, rel=0.1)
     for number, block in enumerate(pooler.blocks, start=1):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from tests.support.golden_cases import CASES, GOLDEN, VARIANT, Golden
 from vtn import VTN
+from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 
@@ -129,10 +130,10 @@ def test_position_ids_of_a_checkpoint_are_ignored(position_ids: torch.Tensor | N
 
 @torch.no_grad()
 def test_initial_weights_have_the_distribution_of_the_original() -> None:
-    encoder = TemporalEncoder(
-        feature_dim=96, hidden_dim=64, num_layers=2, num_heads=4, intermediate_size=256, attention_window=4,
-        position="learned", max_position_embeddings=288, hidden_dropout=0.1, attention_dropout=0.1,
-    )  # fmt: skip
+    config = EncoderConfig(
+        hidden_dim=64, num_layers=2, num_heads=4, intermediate_size=256, attention_window=4
+    )
+    encoder = TemporalEncoder(96, config)
     for name, parameter in encoder.named_parameters():
         if name.endswith("bias"):
             assert (parameter == 0).all(), name

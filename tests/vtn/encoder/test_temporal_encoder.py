@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LongformerConfig, LongformerModel
 
 from slowfast.errors import ModelError
+from vtn.arguments.groups import EncoderConfig
 from vtn.encoder import encoder_layer
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
@@ -23,8 +24,8 @@ WIDTH = 24
 
 
 def make_encoder(windows: list[int] | int = 4, layers: int = 3, **changes: Any) -> TemporalEncoder:
+    feature_dim = changes.pop("feature_dim", WIDTH)
     arguments: dict[str, Any] = {
-        "feature_dim": WIDTH,
         "hidden_dim": WIDTH,
         "num_layers": layers,
         "num_heads": 3,
@@ -35,7 +36,7 @@ def make_encoder(windows: list[int] | int = 4, layers: int = 3, **changes: Any) 
         "hidden_dropout": 0.1,
         "attention_dropout": 0.1,
     }
-    encoder = TemporalEncoder(**{**arguments, **changes})
+    encoder = TemporalEncoder(feature_dim, EncoderConfig(**{**arguments, **changes}))
     with torch.no_grad():  # initial weights are too small to show errors
         for parameter in encoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

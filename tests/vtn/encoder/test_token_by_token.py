@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vtn.arguments.groups import EncoderConfig
 from vtn.encoder import attention, encoder_layer, temporal_encoder
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
@@ -46,8 +47,7 @@ def random_case(seed: int) -> Case:
     M = rng.choice([1, 1, 2, 3])
     B, T, F = rng.choice([1, 2]), rng.choice([1, 2, 5, 13] if M == 1 else [1, 4, 7]), rng.choice([D, 6])
     windows = [rng.choice([2, 4, 6, 64]) for _ in range(rng.choice([1, 2]))]
-    encoder = TemporalEncoder(
-        feature_dim=F,
+    config = EncoderConfig(
         hidden_dim=D,
         num_layers=len(windows),
         num_heads=N,
@@ -57,9 +57,9 @@ def random_case(seed: int) -> Case:
         max_position_embeddings=MAX_POSITIONS,
         hidden_dropout=0.0,
         attention_dropout=0.0,
-        tokens_per_frame=M,
-        pooling=rng.choice(["cls", "cls+mean+std"]),
-    ).double()
+    )
+    pooling = rng.choice(["cls", "cls+mean+std"])
+    encoder = TemporalEncoder(F, config, tokens_per_frame=M, pooling=pooling).double()
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.normal_(0, 0.4)

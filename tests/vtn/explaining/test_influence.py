@@ -84,10 +84,11 @@ def test_frames_that_cannot_be_decoded_are_left_out() -> None:
         assert len(curves.deletion.scores) == T - 1
 
 
-def test_a_long_video_is_occluded_in_spans() -> None:
-    scorer = FrameScorer.of_video(tiny(), video_features(10))
+def test_a_long_video_is_occluded_in_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vtn.explaining.attribution.MAX_PASSES", 4)
     passes: list[int] = []
-    found = occlude(scorer, LABEL, max_passes=4, on_batch=passes.append)
+    scorer = replace(FrameScorer.of_video(tiny(), video_features(10)), on_batch=passes.append)
+    found = occlude(scorer, LABEL)
     assert found.span == 3
     assert sum(passes) == 1 + 4
     spans = [range(3), range(3, 6), range(6, 8), range(8, 10)]
@@ -132,11 +133,11 @@ def test_log_odds_of_all_score_activations(head_act: str) -> None:
 
 def test_curves_delete_and_insert_in_the_order_of_a_ranking() -> None:
     model, video = tiny(), video_features(T)
-    scorer = FrameScorer.of_video(model, video)
+    passes: list[int] = []
+    scorer = replace(FrameScorer.of_video(model, video), on_batch=passes.append)
     ranking = np.array([0.3, -1.0, 0.9, 0.3, 0.0, 5.0, 0.1])
     order = [5, 2, 0, 3, 6, 4, 1]  # equal values in order of time
-    passes: list[int] = []
-    curves = measure_faithfulness(scorer, LABEL, {"mine": ranking}, on_batch=passes.append)
+    curves = measure_faithfulness(scorer, LABEL, {"mine": ranking})
     assert list(curves) == ["mine", RANDOM]
     assert sum(passes) == count_passes(T, 1)
     deleted = np.array([[t not in order[:count] for t in range(T)] for count in range(T)])
@@ -152,9 +153,8 @@ def test_curves_delete_and_insert_in_the_order_of_a_ranking() -> None:
 
 def test_random_orders_are_averaged_and_repeatable() -> None:
     scorer = FrameScorer.of_video(tiny(), video_features(4))
-    found = [measure_faithfulness(scorer, LABEL, {}, seed=seed)[RANDOM] for seed in (0, 0, 1)]
+    found = [measure_faithfulness(scorer, LABEL, {})[RANDOM] for _ in range(2)]
     np.testing.assert_array_equal(found[0].deletion.scores, found[1].deletion.scores)
-    assert not np.array_equal(found[0].deletion.scores, found[2].deletion.scores)
     rng = np.random.default_rng(0)
     orders = [rng.permutation(np.arange(4)) for _ in range(RANDOM_ORDERS)]
     each = [measure_faithfulness(scorer, LABEL, {"one": -np.argsort(order)})["one"] for order in orders]

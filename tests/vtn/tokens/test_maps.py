@@ -19,7 +19,8 @@ from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.build import build_backbone
 from vtn.backbones.frames import token_reader
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
-from vtn.backbones.maps.feature_map import FeatureMap, grid_of, without_influence
+from vtn.backbones.frames.trial import without_influence
+from vtn.backbones.maps.feature_map import FeatureMap, grid_of
 from vtn.backbones.maps.token_grid import TokenGrid, average_cells
 
 

@@ -72,24 +72,28 @@ def download_path(url: str) -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
 
 
-def download_once(url: str, *, backbone: str, remedy: str, progress: bool) -> Path:
-    """Returns the path of torch's copy of a file, which is downloaded unless it is there.
-
-    Args:
-        backbone, remedy: see :func:`fetch`.
-        progress: show torch's progress bar.
-    """
+def download_once(url: str, backbone: str) -> Path:
+    """Returns the path of torch's copy of a file, which is downloaded unless it is there."""
     import torch
 
     path = download_path(url)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         fetch(
-            lambda: torch.hub.download_url_to_file(url, str(path), progress=progress),
+            lambda: torch.hub.download_url_to_file(url, str(path)),
             backbone=backbone,
-            remedy=remedy,
+            remedy=by_hand(url, path),
         )
     return path
+
+
+def by_hand(source: str, target: Path) -> str:
+    """Returns the instructions for a manual download of a file of weights."""
+    return (
+        f"On a machine with internet access download\n  {source}\nand copy it to\n  {target}\n"
+        "(or anywhere, and set VTN.BACKBONE.CHECKPOINT to its path). VTN.BACKBONE.PRETRAINED False starts "
+        "from random weights."
+    )
 
 
 def cached_download(url: str) -> str:

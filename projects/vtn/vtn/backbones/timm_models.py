@@ -13,7 +13,7 @@ from slowfast.checkpoint.needed_weights import NeededWeights
 from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.base import ARGS_REMEDY, BACKBONE_REGISTRY, Backbone, interpolation_of
 from vtn.backbones.maps.timm_map import timm_map
-from vtn.backbones.published import cached_download, cached_on_hub, fetch
+from vtn.backbones.published import by_hand, cached_download, cached_on_hub, fetch
 
 _POOL = {"cls": "token", "mean": "avg", "map": "map"}
 # Prefixes of timm for models that timm.list_models() does not contain: on a hub, or in a local folder.
@@ -177,7 +177,7 @@ def _remedy(name: str, local_file: Path) -> str:
 
     published = None if name.startswith(_UNLISTED) else get_pretrained_cfg(name)
     if published is not None and published.hf_hub_id:
-        source = f"https://huggingface.co/{published.hf_hub_id}/resolve/main/model.safetensors"
+        source = f"{_HUB}/{published.hf_hub_id}/resolve/main/model.safetensors"
     elif published is not None and published.url:
         source = published.url
     elif published is not None:
@@ -187,8 +187,4 @@ def _remedy(name: str, local_file: Path) -> str:
         )
     else:
         source = f"model.safetensors of {name}"
-    return (
-        f"On a machine with internet access download\n  {source}\nand copy it to\n  {local_file}\n"
-        "(or anywhere, and set VTN.BACKBONE.CHECKPOINT to its path). VTN.BACKBONE.PRETRAINED False starts "
-        "from random weights."
-    )
+    return by_hand(source, local_file)

@@ -11,7 +11,7 @@ from slowfast.checkpoint.needed_weights import NeededWeights
 from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.base import ARGS_REMEDY, DEFAULT_MEAN, DEFAULT_STD, Backbone, interpolation_of
 from vtn.backbones.maps.torchvision_map import torchvision_map
-from vtn.backbones.published import cached_download, fetch
+from vtn.backbones.published import by_hand, cached_download, download_path, fetch
 
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 """Models with further classifiers for training -> the classifiers' names. They are built without these."""
@@ -55,7 +55,11 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
             ) from error
 
     network = (
-        fetch(lambda: create(published), backbone=f"torchvision:{name}", remedy=_remedy(published.url))
+        fetch(
+            lambda: create(published),
+            backbone=f"torchvision:{name}",
+            remedy=by_hand(published.url, download_path(published.url)),
+        )
         if pretrained
         else create(None)
     )
@@ -107,15 +111,3 @@ def _remove_classifier(network: nn.Module, name: str) -> tuple[int, str]:
     width = getattr(module, child).in_features
     setattr(module, child, nn.Identity())
     return width, linear[-1]
-
-
-def _remedy(url: str) -> str:
-    """Returns the instructions for a manual download."""
-    import torch
-
-    return (
-        f"On a machine with internet access download\n  {url}\nand copy it into\n"
-        f"  {torch.hub.get_dir()}/checkpoints\n"
-        "(or anywhere, and set VTN.BACKBONE.CHECKPOINT to its path). VTN.BACKBONE.PRETRAINED False starts "
-        "from random weights."
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,25 +48,7 @@ _HEADS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class WeightReport:
-    """A report about the entries of a file.
-
-    Attributes:
-        num_loaded: number of weights loaded into the backbone.
-        removed: description of the prefix and wrappers removed from the names; empty if there were none.
-        heads: names of the classifier's entries, which are not loaded.
-        others: names of the entries without the prefix, which belong to other parts of a model, or that
-            the network left out.
-    """
-
-    num_loaded: int
-    removed: str
-    heads: tuple[str, ...]
-    others: tuple[str, ...]
-
-
-def load_backbone_weights(backbone: Backbone, path: str | Path) -> WeightReport:
+def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     """Loads the weights in ``path`` into a backbone and logs a report about each entry.
 
     All weights of the backbone must be in the file. The file may contain a larger model: a prefix of the
@@ -102,9 +83,14 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> WeightReport:
             + f":\n{differences.listing(body, own, 'backbone')}"
         )
     network.load_state_dict(body, strict=False)
-    report = WeightReport(len(body), matched.describe(), tuple(sorted(heads)), matched.others + left_out)
-    _log_report(report, path)
-    return report
+    lines = [f"backbone: loaded {len(body)} weights of {path}"]
+    if removed := matched.describe():
+        lines[0] += f", {removed}"
+    others = matched.others + left_out  # of other parts of a model, or left out by the network
+    for title, names in (("head, not loaded", sorted(heads)), ("other entries, not loaded", others)):
+        if names:
+            lines.append(list_names(title, names))
+    logger.info("%s", "\n".join(lines))
 
 
 def _is_head(name: str, classifier: tuple[str, ...]) -> bool:
@@ -126,12 +112,3 @@ def _convert(network: nn.Module, weights: Mapping[str, Tensor], path: str | Path
             f"are not those of {type(network).__name__} ({type(error).__name__}: {error})"
         ) from error
     return {name: tensor for name, tensor in converted.items() if isinstance(tensor, Tensor)}
-
-
-def _log_report(report: WeightReport, path: str | Path) -> None:
-    removed = f", {report.removed}" if report.removed else ""
-    lines = [f"backbone: loaded {report.num_loaded} weights of {path}{removed}"]
-    for title, names in (("head, not loaded", report.heads), ("other entries, not loaded", report.others)):
-        if names:
-            lines.append(list_names(title, names))
-    logger.info("%s", "\n".join(lines))

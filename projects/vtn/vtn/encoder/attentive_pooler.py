@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from slowfast.errors import ModelError
 from slowfast.features.temporal_statistics import zero_masked
+from vtn.arguments.probe import ProbeConfig
 from vtn.encoder.positions import build_positions
 
 NORM_EPSILON = 1e-6
@@ -29,45 +30,31 @@ class AttentivePooler(nn.Module):
     """A network that maps the tokens of a video to one state.
 
     Args:
-        feature_dim: F; if it differs from ``hidden_dim``, a linear layer projects tokens to D.
-        hidden_dim: D.
-        num_blocks: number of blocks, 1 or more; the last one is the cross-attention block.
-        num_heads: N; must divide D.
-        mlp_ratio: width of the hidden layer in each MLP, as a multiple of D.
-        position: ``sinusoidal``: a token gets the fixed sines and cosines of its frame's position, and for
-            M > 1 a learned position of its place in the frame. ``none``: the result does not depend on the
-            order of the tokens.
+        feature_dim: F; if it differs from D, a linear layer projects tokens to D.
+        config: D, N, blocks, positions and dropout. With the position ``none`` the result does not depend on
+            the order of the tokens.
         num_tokens: M.
-        dropout: probability in training, for what each attention and each MLP adds to its input.
+
+    Attributes:
+        width: D.
 
     Raises:
         ModelError: for sizes that do not fit together.
     """
 
-    def __init__(
-        self,
-        feature_dim: int,
-        hidden_dim: int,
-        num_blocks: int,
-        num_heads: int,
-        mlp_ratio: float,
-        position: str,
-        num_tokens: int = 1,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, feature_dim: int, config: ProbeConfig, num_tokens: int = 1) -> None:
         super().__init__()
-        if hidden_dim % num_heads:
-            raise ModelError(f"probe.num_heads = {num_heads}: must divide the probe's width {hidden_dim}")
-        self.projection = nn.Identity() if feature_dim == hidden_dim else nn.Linear(feature_dim, hidden_dim)
-        self.positions = build_positions(position, 0, hidden_dim)
+        self.width = width = config.hidden_dim or feature_dim
+        if width % config.num_heads:
+            raise ModelError(f"probe.num_heads = {config.num_heads}: must divide the probe's width {width}")
+        self.projection = nn.Identity() if feature_dim == width else nn.Linear(feature_dim, width)
+        self.positions = build_positions(config.position, 0, width)
         self.spatial_positions: nn.Parameter | None = None
-        if num_tokens > 1 and position != "none":
-            self.spatial_positions = nn.Parameter(torch.randn(num_tokens, hidden_dim) * _INITIAL_STD)
-        self.blocks = nn.ModuleList(
-            SelfAttentionBlock(hidden_dim, num_heads, mlp_ratio, dropout) for _ in range(num_blocks - 1)
-        )
-        self.query = nn.Parameter(torch.empty(1, 1, hidden_dim))
-        self.query_block = CrossAttentionBlock(hidden_dim, num_heads, mlp_ratio, dropout)
+        if num_tokens > 1 and config.position != "none":
+            self.spatial_positions = nn.Parameter(torch.randn(num_tokens, width) * _INITIAL_STD)
+        self.blocks = nn.ModuleList(SelfAttentionBlock(width, config) for _ in range(config.num_blocks - 1))
+        self.query = nn.Parameter(torch.empty(1, 1, width))
+        self.query_block = CrossAttentionBlock(width, config)
         self._initialize()
 
     def forward(self, features: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -124,13 +111,13 @@ class AttentivePooler(nn.Module):
 class SelfAttentionBlock(nn.Module):
     """A pre-norm transformer block: ``x + attention(norm(x))``, then ``x + MLP(norm(x))``."""
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float, dropout: float) -> None:
+    def __init__(self, width: int, config: ProbeConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.attention = SelfAttention(width, num_heads)
+        self.attention = SelfAttention(width, config.num_heads)
         self.norm2 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.mlp = MLP(width, round(width * mlp_ratio))
-        self.dropout = nn.Dropout(dropout)
+        self.mlp = MLP(width, round(width * config.mlp_ratio))
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Maps tokens (B, S, D) to tokens (B, S, D); ``mask`` (B, 1, 1, S) is True where a token is real."""
@@ -141,13 +128,13 @@ class SelfAttentionBlock(nn.Module):
 class CrossAttentionBlock(nn.Module):
     """A transformer block in which queries attend to tokens; only the tokens are normalised before it."""
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float, dropout: float) -> None:
+    def __init__(self, width: int, config: ProbeConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.attention = CrossAttention(width, num_heads)
+        self.attention = CrossAttention(width, config.num_heads)
         self.norm2 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.mlp = MLP(width, round(width * mlp_ratio))
-        self.dropout = nn.Dropout(dropout)
+        self.mlp = MLP(width, round(width * config.mlp_ratio))
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, queries: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Maps queries (1, Q, D) to their states (B, Q, D) after attention to tokens (B, S, D)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.encoder_layer import NORM_EPSILON
 from vtn.encoder.positions import build_positions
 
@@ -14,12 +15,13 @@ from vtn.encoder.positions import build_positions
 class Embeddings(nn.Module):
     """The token embeddings: position and token type (1 for [CLS], 0 for frames) are added, then LayerNorm."""
 
-    def __init__(self, width: int, position: str, max_position_embeddings: int, dropout: float) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.position_embeddings = build_positions(position, max_position_embeddings, width)
+        width = config.hidden_dim
+        self.position_embeddings = build_positions(config.position, config.max_position_embeddings, width)
         self.token_type_embeddings = nn.Embedding(2, width)
         self.LayerNorm = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.hidden_dropout)
         # Some versions of transformers also store the row numbers of the position table.
         self.register_load_state_dict_pre_hook(_drop_position_ids)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.models.kernels.packed_linear import Product
+from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.attention import band_attention, band_weights, global_attention
 
 CHUNK = 1024
@@ -46,26 +47,14 @@ class EncoderLayer(nn.Module):
     """A post-norm transformer layer with band attention for frames and global attention for [CLS].
 
     Args:
-        width: D.
-        num_heads: N.
-        intermediate_size: width of the feed-forward network's hidden layer.
+        config: D, N, the width of the feed-forward network's hidden layer, and dropout.
         window: attention window in frames, even; a frame attends to half of it on each side.
         tokens_per_frame: M; tokens 1 + t·M … (t + 1)·M then belong to frame t and attend to the same tokens.
-        dropout: probability in training for the outputs of both sublayers.
-        attention_dropout: probability in training for attention weights.
     """
 
-    def __init__(
-        self,
-        width: int,
-        num_heads: int,
-        intermediate_size: int,
-        window: int,
-        dropout: float,
-        attention_dropout: float,
-        tokens_per_frame: int = 1,
-    ) -> None:
+    def __init__(self, config: EncoderConfig, window: int, tokens_per_frame: int) -> None:
         super().__init__()
+        width, intermediate_size = config.hidden_dim, config.intermediate_size
         projections = (*FRAME_PROJECTIONS, *(f"{name}_global" for name in FRAME_PROJECTIONS))
         self.attention = nn.ModuleDict(
             {
@@ -75,11 +64,11 @@ class EncoderLayer(nn.Module):
         )
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, intermediate_size)})
         self.output = _dense_and_norm(intermediate_size, width)
-        self.num_heads = num_heads
+        self.num_heads = config.num_heads
         self.half_window = window // 2
         self.tokens_per_frame = tokens_per_frame
-        self.dropout = dropout
-        self.attention_dropout = attention_dropout
+        self.dropout = config.hidden_dropout
+        self.attention_dropout = config.attention_dropout
         self._packed: dict[str, Product] = {}
         self.register_load_state_dict_pre_hook(_unpack)
 

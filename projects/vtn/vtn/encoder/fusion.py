@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vtn.arguments.groups import FusionConfig
+
 _INITIAL_STD = 0.02
 
 
@@ -78,21 +80,20 @@ class AttendTokens(nn.Module):
 
 
 def build_fusion(
-    kind: str, *, feature_dim: int, num_tokens: int, dim: int, num_queries: int, width: int
+    config: FusionConfig, *, feature_dim: int, num_tokens: int, width: int
 ) -> ConcatTokens | AttendTokens | None:
     """Returns the module that fuses M tokens; None for ``sequence``, and for one token without a width C.
 
     Args:
-        kind: ``concat``, ``attend`` or ``sequence``.
+        config: the kind, Q, and C; C = 0: ``width`` for ``attend``, ``width`` / M rounded for ``concat``. One
+            token has a layer only for ``concat`` and C above 0: a bottleneck from (B, T, F) to (B, T, C).
         feature_dim: F.
         num_tokens: M.
-        dim: C; 0: ``width`` for ``attend``, ``width`` / M rounded for ``concat``. One token has a layer only
-            for ``concat`` and C above 0: a bottleneck, which maps features (B, T, F) to (B, T, C).
-        num_queries: Q.
         width: the width of the part of the model that takes the result.
     """
+    kind, dim = config.kind, config.dim
     if kind == "sequence" or (num_tokens == 1 and not (kind == "concat" and dim)):
         return None
     if kind == "attend":
-        return AttendTokens(feature_dim, num_tokens, dim or width, num_queries)
+        return AttendTokens(feature_dim, num_tokens, dim or width, config.queries)
     return ConcatTokens(feature_dim, num_tokens, dim or max(1, round(width / num_tokens)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vtn.encoder.temporal_encoder import TemporalEncoder, with_cls
+from vtn.encoder.temporal_encoder import TemporalEncoder
 
 
 @torch.no_grad()
@@ -35,8 +35,7 @@ def attention_rollout(
         features, cls_token, positions, mask: as in :meth:`TemporalEncoder.forward`.
     """
     M = encoder.tokens_per_frame
-    tokens_mask = mask if mask is None or M == 1 else mask.repeat_interleave(M, dim=1)
-    token_mask = with_cls(tokens_mask)
+    token_mask = encoder.token_mask(mask)
     layers = []
     for layer, tokens in encoder.walk(features, cls_token, positions, mask):
         of_cls = layer.cls_attention(tokens, token_mask)[1].mean(1)  # (B, 1 + S)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
+from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.embeddings import Embeddings
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer, takes_shortcuts
 from vtn.encoder.fusion import AttendTokens, ConcatTokens
@@ -37,16 +38,8 @@ class TemporalEncoder(nn.Module):
     """A Longformer that maps frame features and a [CLS] token to the final state of [CLS].
 
     Args:
-        feature_dim: F; if it differs from ``hidden_dim``, a linear layer projects features to D.
-        hidden_dim: D.
-        num_layers: L.
-        num_heads: N; must divide D.
-        intermediate_size: width of the feed-forward networks' hidden layer.
-        attention_window: in frames, even; a frame attends to half of it on each side. One number for all
-            layers, or one per layer.
-        position: ``learned``, ``sinusoidal`` or ``none``, see :mod:`vtn.encoder.positions`.
-        max_position_embeddings: number of rows of the learned table.
-        hidden_dropout, attention_dropout: probabilities in training.
+        feature_dim: F; if it differs from D, a linear layer projects features to D.
+        config: D, L, N, windows, positions and dropout.
         fusion: maps the tokens of frames (B, T, M, F) to vectors (B, T, ``fusion.width``); None: the sequence
             has the tokens themselves.
         tokens_per_frame: M, tokens of a frame in the sequence; 1: features are (B, T, F).
@@ -63,24 +56,17 @@ class TemporalEncoder(nn.Module):
     def __init__(
         self,
         feature_dim: int,
-        hidden_dim: int,
-        num_layers: int,
-        num_heads: int,
-        intermediate_size: int,
-        attention_window: int | Sequence[int],
-        position: str,
-        max_position_embeddings: int,
-        hidden_dropout: float,
-        attention_dropout: float,
+        config: EncoderConfig,
         fusion: ConcatTokens | AttendTokens | None = None,
         tokens_per_frame: int = 1,
         pooling: str = "cls",
         takes_zeros: bool = False,
     ) -> None:
         super().__init__()
-        if hidden_dim % num_heads:
-            raise ModelError(f"num_heads = {num_heads}: must divide hidden_dim = {hidden_dim}")
-        windows = layer_windows(attention_window, num_layers)
+        hidden_dim = config.hidden_dim
+        if hidden_dim % config.num_heads:
+            raise ModelError(f"num_heads = {config.num_heads}: must divide hidden_dim = {hidden_dim}")
+        windows = layer_windows(config.attention_window, config.num_layers)
         self.fusion = fusion
         self.tokens_per_frame = tokens_per_frame
         self.pooling = pooling
@@ -90,19 +76,8 @@ class TemporalEncoder(nn.Module):
             feature_dim = fusion.width
         if feature_dim != hidden_dim:
             self.feature_projection = nn.Linear(feature_dim, hidden_dim)
-        self.embeddings = Embeddings(hidden_dim, position, max_position_embeddings, hidden_dropout)
-        layers = (
-            EncoderLayer(
-                hidden_dim,
-                num_heads,
-                intermediate_size,
-                window,
-                hidden_dropout,
-                attention_dropout,
-                tokens_per_frame,
-            )
-            for window in windows
-        )
+        self.embeddings = Embeddings(config)
+        layers = (EncoderLayer(config, window, tokens_per_frame) for window in windows)
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
         self.spatial_positions: nn.Parameter | None = None
         if tokens_per_frame > 1:
@@ -159,7 +134,7 @@ class TemporalEncoder(nn.Module):
         """Computes what :meth:`forward` returns, for all clips at once."""
         for layer, tokens in self.walk(features, cls_token, positions, mask):
             last, last_tokens = layer, tokens
-        token_mask = self._token_mask(mask)
+        token_mask = self.token_mask(mask)
         if self.pooling == "cls":
             return last.cls_state(last_tokens, token_mask)
         return pool_states(last(last_tokens, token_mask), token_mask)
@@ -184,7 +159,7 @@ class TemporalEncoder(nn.Module):
         Arguments as in :meth:`forward`.
         """
         weights = [
-            layer.cls_attention(tokens, self._token_mask(mask))[1][..., 1:]
+            layer.cls_attention(tokens, self.token_mask(mask))[1][..., 1:]
             for layer, tokens in self.walk(features, cls_token, positions, mask)
         ]
         stacked = torch.stack(weights)
@@ -196,7 +171,7 @@ class TemporalEncoder(nn.Module):
     ) -> Iterator[tuple[EncoderLayer, Tensor]]:
         """Yields each layer with its input tokens (B, 1 + S, D); the next iteration may overwrite them."""
         tokens = self.embed(features, cls_token, positions, mask)
-        token_mask = self._token_mask(mask)
+        token_mask = self.token_mask(mask)
         for index, layer in enumerate(self.layers):
             if index > 0:
                 tokens = self.layers[index - 1](tokens, token_mask)
@@ -242,11 +217,11 @@ class TemporalEncoder(nn.Module):
             frame_positions = positions[:, start:stop].long()
         return self.embeddings.frames(features, frame_positions, self.spatial_positions)
 
-    def _token_mask(self, mask: Tensor | None) -> Tensor | None:
-        """Returns the mask of all tokens (B, 1 + S) from the mask of the frames (B, T)."""
+    def token_mask(self, mask: Tensor | None) -> Tensor | None:
+        """Returns the mask of all tokens (B, 1 + S), where [CLS] is real, from that of the frames (B, T)."""
         if mask is not None and self.tokens_per_frame > 1:
             mask = mask.repeat_interleave(self.tokens_per_frame, dim=1)
-        return with_cls(mask)
+        return None if mask is None else F.pad(mask, (1, 0), value=True)
 
 
 def layer_windows(attention_window: int | Sequence[int], num_layers: int) -> list[int]:
@@ -268,11 +243,6 @@ def layer_windows(attention_window: int | Sequence[int], num_layers: int) -> lis
             f"attention_window = {attention_window}: must be even and at least 2; half of it is on each side"
         )
     return windows
-
-
-def with_cls(mask: Tensor | None) -> Tensor | None:
-    """Returns the mask of all tokens (B, 1 + T), where [CLS] is real, from the mask of the frames (B, T)."""
-    return None if mask is None else F.pad(mask, (1, 0), value=True)
 
 
 def _initialize(module: nn.Module) -> None:

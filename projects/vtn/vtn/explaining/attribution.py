@@ -5,7 +5,6 @@ T frames, K classes, F width of a feature.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +34,7 @@ class Occlusion:
     span: int
 
 
-def occlude(
-    scorer: FrameScorer,
-    label: int,
-    *,
-    max_passes: int = MAX_PASSES,
-    on_batch: Callable[[int], object] = lambda count: None,
-) -> Occlusion:
+def occlude(scorer: FrameScorer, label: int) -> Occlusion:
     """Masks each frame, or each span of frames, in turn and scores the video again.
 
     The features of the other frames are kept: they do not depend on the masked frame. For clip encoders an
@@ -49,16 +42,14 @@ def occlude(
 
     Args:
         label: the class, 0 … K − 1.
-        max_passes: upper limit of the passes of the encoder, 2 or more.
-        on_batch: called after each batch of passes with their number.
     """
     frames = np.flatnonzero(scorer.decoded)
-    span = -(-len(frames) // max_passes)
+    span = -(-len(frames) // MAX_PASSES)
     spans = np.array_split(frames, -(-len(frames) // span))
     kept = np.repeat(scorer.decoded[None], 1 + len(spans), axis=0)
     for row, masked in enumerate(spans, start=1):
         kept[row, masked] = False
-    logits = scorer.logits(kept, on_batch)
+    logits = scorer.logits(kept)
     evidence = scorer.evidence(logits, label).numpy()
     scores = scorer.activate(logits)[:, label].numpy()
     falls = np.zeros((2, scorer.num_frames), np.float32)

@@ -5,7 +5,7 @@ T frames, W windows, G prefixes, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +22,6 @@ from vtn.explaining.frame_scorer import FrameScorer
 from vtn.model import VTN
 
 MAX_PREFIXES = 64
-
-OnBatch = Callable[[int], object]
-"""Called after each batch of passes of the encoder with their number."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +40,17 @@ class FrameInfluence:
     slope: torch.Tensor
 
 
-def measure_influence(
-    scorer: FrameScorer, label: int, *, on_batch: OnBatch = lambda count: None
-) -> FrameInfluence:
+def measure_influence(scorer: FrameScorer, label: int) -> FrameInfluence:
     """Measures the influence of each frame, and how far the rankings of frames are faithful.
 
     Args:
         label: the class, 0 … K − 1.
     """
-    occlusion = occlude(scorer, label, on_batch=on_batch)
+    occlusion = occlude(scorer, label)
     slope = feature_gradient(scorer, label)
     gradient = gradient_times_input(scorer, slope)
     attention = read_attention(scorer)
-    faithfulness = measure_faithfulness(
-        scorer, label, rankings(occlusion, gradient, attention), on_batch=on_batch
-    )
+    faithfulness = measure_faithfulness(scorer, label, rankings(occlusion, gradient, attention))
     return FrameInfluence(occlusion, gradient, attention, faithfulness, slope)
 
 
@@ -75,12 +68,12 @@ def read_attention(scorer: FrameScorer) -> Attention | None:
     return Attention(layers.cpu().numpy(), rollout.cpu().numpy())
 
 
-def score_prefixes(scorer: FrameScorer, *, on_batch: OnBatch = lambda count: None) -> GrowingScores:
+def score_prefixes(scorer: FrameScorer) -> GrowingScores:
     """Scores the video up to each of at most ``MAX_PREFIXES`` frames, as if it ended there."""
     frames = np.flatnonzero(scorer.decoded)
     rows = frames[evenly_spaced(len(frames), MAX_PREFIXES)]
     kept = (np.arange(scorer.num_frames) <= rows[:, None]) & scorer.decoded
-    return GrowingScores(rows, scorer.scores(kept, on_batch))
+    return GrowingScores(rows, scorer.scores(kept))
 
 
 def find_label(class_names: Sequence[str], wanted: str | int | None) -> int | None:

@@ -10,7 +10,7 @@ T frames, S steps of a curve.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,29 +60,23 @@ class Faithfulness:
 
 
 def measure_faithfulness(
-    scorer: FrameScorer,
-    label: int,
-    rankings: Mapping[str, NDArray[np.floating]],
-    *,
-    seed: int = 0,
-    on_batch: Callable[[int], object] = lambda count: None,
+    scorer: FrameScorer, label: int, rankings: Mapping[str, NDArray[np.floating]]
 ) -> dict[str, Faithfulness]:
     """Returns the curves of rankings by name, and as ``random`` the mean of ``RANDOM_ORDERS`` random ones.
+
+    It takes :func:`count_passes` passes of the encoder.
 
     Args:
         label: the class, 0 … K − 1.
         rankings: name -> (T,) values; frames with higher values come first, equal ones in order of time.
-        seed: of the random orders.
-        on_batch: called after each batch of passes of the encoder with their number, in all
-            :func:`count_passes`.
     """
     frames = np.flatnonzero(scorer.decoded)
     orders = [frames[np.argsort(-np.asarray(values)[frames], kind="stable")] for values in rankings.values()]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)  # the same orders for the same number of frames
     orders += [rng.permutation(frames) for _ in range(RANDOM_ORDERS)]
     counts = _counts(len(frames))
     kept = np.concatenate([_kept(scorer.num_frames, order, counts) for order in orders])
-    scores = scorer.scores(kept, on_batch)[:, label].astype(np.float64)
+    scores = scorer.scores(kept)[:, label].astype(np.float64)
     # (orders, deletion or insertion, S)
     curves = scores.reshape(len(orders), 2, len(counts))
     named = [*curves[: len(rankings)], curves[len(rankings) :].mean(0)]

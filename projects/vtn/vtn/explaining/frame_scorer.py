@@ -24,6 +24,10 @@ MIN_FRAMES = 2
 """Frames that a video needs, so that one of them can be left out."""
 
 
+def _ignore(count: int) -> None:
+    """Does nothing after a batch."""
+
+
 @dataclass(frozen=True)
 class FrameScorer:
     """A model and the features of one video, scored for any choice of its frames.
@@ -36,6 +40,7 @@ class FrameScorer:
         positions: (1, T) int64.
         decoded: (T,) bool, False for frames that could not be decoded, which are never kept.
         head_act: name of the score activation.
+        on_batch: called after each batch of passes of the encoder with their number.
     """
 
     model: FrameModel
@@ -43,6 +48,7 @@ class FrameScorer:
     positions: Tensor
     decoded: NDArray[np.bool_]
     head_act: str
+    on_batch: Callable[[int], object] = _ignore
 
     @classmethod
     def of_video(cls, model: FrameModel, video: VideoFeatures, *, head_act: str = "softmax") -> Self:
@@ -80,16 +86,8 @@ class FrameScorer:
         return torch.from_numpy(self.decoded)[None].to(self.features.device)
 
     @torch.no_grad()
-    def logits(
-        self, kept: NDArray[np.bool_], on_batch: Callable[[int], object] = lambda count: None
-    ) -> Tensor:
-        """Returns the logits (S, K) on the CPU with the kept frames (S, T) bool; each row needs one or more.
-
-        Args:
-            on_batch: called after each batch with the number of its rows.
-        """
-        if not kept.any(axis=1).all():
-            raise InputError("kept: each row must keep one decoded frame or more")
+    def logits(self, kept: NDArray[np.bool_]) -> Tensor:
+        """Returns the logits (S, K) on the CPU with the kept frames (S, T) bool; each row has one or more."""
         rows = torch.from_numpy(kept & self.decoded)
         tokens = self.features[..., 0].numel()  # T, or T · M
         size = max(1, BATCH_FRAMES // tokens)
@@ -100,14 +98,12 @@ class FrameScorer:
             features = self.features.expand(count, *self.features.shape[1:])
             logits = self.model.classify(features, self.positions.expand(count, -1), mask)
             found.append(logits.float().cpu())
-            on_batch(count)
+            self.on_batch(count)
         return torch.cat(found)
 
-    def scores(
-        self, kept: NDArray[np.bool_], on_batch: Callable[[int], object] = lambda count: None
-    ) -> NDArray[np.float32]:
+    def scores(self, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Returns the class scores (S, K) of :meth:`logits`."""
-        return self.activate(self.logits(kept, on_batch)).numpy()
+        return self.activate(self.logits(kept)).numpy()
 
     def activate(self, logits: Tensor) -> Tensor:
         """Returns the class scores (S, K) of logits."""

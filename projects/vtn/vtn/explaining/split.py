@@ -42,17 +42,12 @@ class FaithfulnessRow:
     insertion: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
 
-    @classmethod
-    def failed(cls, video: str, error: str) -> FaithfulnessRow:
-        """Returns the row of a video that cannot be measured, for the reason ``error``."""
-        return cls(video, error=error)
 
-
-def choose_videos(paths: Sequence[str], limit: int | None, seed: int = 0) -> list[str]:
+def choose_videos(paths: Sequence[str], limit: int | None) -> list[str]:
     """Returns at most ``limit`` of the paths, a random choice in their order; None: all of them."""
     if limit is None or limit >= len(paths):
         return list(paths)
-    chosen = np.sort(np.random.default_rng(seed).choice(len(paths), limit, replace=False))
+    chosen = np.sort(np.random.default_rng(0).choice(len(paths), limit, replace=False))
     return [paths[int(video)] for video in chosen]
 
 

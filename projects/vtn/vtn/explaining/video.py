@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -128,8 +128,9 @@ def explain_video(
         label = int((scores if merged is None else merged.scores).argmax())
     window, stride = choose_windows(features, request.window_seconds, request.stride_seconds)
     with _counted_passes(scorer.num_frames, show_progress, interrupt) as count:
-        influence = measure_influence(scorer, label, on_batch=count)
-        growing = score_prefixes(scorer, on_batch=count)
+        counted = replace(scorer, on_batch=count)
+        influence = measure_influence(counted, label)
+        growing = score_prefixes(counted)
         timeline = score_windows(
             scorer.model, features, window, stride, head_act=model.head_act, on_batch=count
         )

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from slowfast.errors import ModelError
 from slowfast.features.temporal_statistics import append_differences, zero_masked
+from vtn.arguments.groups import InputConfig
 
 LIMIT = 5.0
 """Standardised features are clipped to −5 … 5, so that rare outliers of a channel have a bounded effect."""
@@ -60,23 +61,22 @@ class FeatureInput(nn.Module):
 
     Args:
         feature_dim: F.
-        standardize: whether features are standardised, see :class:`Standardization`.
-        differences: whether |x(t) − x(t − 1)| is added as F further channels, 0 for the first frame.
-        dropout: probability in training that a channel is set to 0 in all frames of a clip. Elements are not
-            dropped one by one: their neighbours in time would tell their values, and random numbers for all
-            of them take longer than the encoder.
+        config: whether features are standardised, see :class:`Standardization`; whether |x(t) − x(t − 1)| is
+            added as F further channels, 0 for the first frame; dropout of channels. Elements are not dropped
+            one by one: their neighbours in time would tell their values, and random numbers for all of them
+            take longer than the encoder.
 
     Attributes:
         width: width of the result, F or 2 · F.
         standardization: None where features are not standardised.
     """
 
-    def __init__(self, feature_dim: int, *, standardize: bool, differences: bool, dropout: float) -> None:
+    def __init__(self, feature_dim: int, config: InputConfig) -> None:
         super().__init__()
-        self.width = 2 * feature_dim if differences else feature_dim
-        self.standardization = Standardization(feature_dim) if standardize else None
-        self._differences = differences
-        self._dropout = dropout
+        self.width = 2 * feature_dim if config.differences else feature_dim
+        self.standardization = Standardization(feature_dim) if config.standardize else None
+        self._differences = config.differences
+        self._dropout = config.dropout
 
     def prepare(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """Returns the standardised features, float32 or wider; 0 where ``mask`` (B, T) is False."""
@@ -95,13 +95,9 @@ class FeatureInput(nn.Module):
         return inputs * F.dropout(inputs.new_ones(shape), self._dropout)
 
 
-def build_feature_input(
-    feature_dim: int, *, standardize: bool, differences: bool, dropout: float
-) -> FeatureInput | None:
+def build_feature_input(feature_dim: int, config: InputConfig) -> FeatureInput | None:
     """Returns the module; None where features go to the encoder as they are."""
-    if not (standardize or differences or dropout):
-        return None
-    return FeatureInput(feature_dim, standardize=standardize, differences=differences, dropout=dropout)
+    return None if config == InputConfig() else FeatureInput(feature_dim, config)
 
 
 class PreparesFeatures:

@@ -160,7 +160,7 @@ class ExplainsVideos:
                 with self._features.read(source, of_test=True) as (_, features):
                     yield measure_row(self.model, features, name=source.name, head_act=self._scorer.head_act)
             except FAILURES as error:
-                yield FaithfulnessRow.failed(source.name, describe_failure(error, source.name))
+                yield FaithfulnessRow(source.name, error=describe_failure(error, source.name))
 
     def _source(self, video: Video | VideoSource) -> VideoSource:
         """Returns the source of one of many videos, which raises the error where it is not a video."""

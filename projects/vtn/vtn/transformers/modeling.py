@@ -183,8 +183,7 @@ class VTNForVideoClassification(PreTrainedModel):
             if options.pop(name, None):
                 raise InputError(f"{name}: a folder of this model has one file of weights; leave it out")
         repo_id = options.pop("repo_id", folder.name)
-        hint = "give push_to_hub=True with repo_id, "
-        upload = take_upload_options(options, "save_pretrained", hint, self.model_tags)
+        upload = take_upload_options(options, "save_pretrained", self.model_tags)
         if not is_main_process:
             return
         self._describe_network()
@@ -214,7 +213,7 @@ class VTNForVideoClassification(PreTrainedModel):
         """
         if getattr(self, "_hf_peft_config_loaded", False):
             return super().push_to_hub(repo_id, **options)
-        upload = take_upload_options(options, "push_to_hub", "give ", self.model_tags)
+        upload = take_upload_options(options, "push_to_hub", self.model_tags)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return upload_model(Path(folder), repo_id, replaces_card=False, **upload)

@@ -33,14 +33,13 @@ _FORBIDDEN = 403
 
 
 def take_upload_options(
-    options: Mapping[str, Any], method: str, hint: str, model_tags: Sequence[str] | None
+    options: Mapping[str, Any], method: str, model_tags: Sequence[str] | None
 ) -> dict[str, Any]:
     """Returns the options of :func:`upload_model` among those of a method of a model.
 
     Args:
         options: given by the user; ``tags`` may be a single one.
         method: that they are given to, for the message.
-        hint: before the names of the options, for the message.
         model_tags: those of ``PreTrainedModel.add_model_tags``.
 
     Raises:
@@ -48,8 +47,8 @@ def take_upload_options(
     """
     if unknown := [name for name in options if name not in (*_OPTIONS, *_OF_SHARDS)]:
         raise InputError(
-            f"{', '.join(unknown)}: VTNForVideoClassification.{method} has no such option; leave it out, or "
-            f"{hint}{', '.join(_OPTIONS)}"
+            f"{', '.join(unknown)}: VTNForVideoClassification.{method} has no such option; leave it out, or, "
+            f"for an upload, give repo_id, {', '.join(_OPTIONS)}"
         )
     upload = {name: value for name, value in options.items() if name in _OPTIONS}
     tags = upload.get("tags") or ()

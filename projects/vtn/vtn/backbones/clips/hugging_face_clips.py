@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
-
-from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
@@ -36,7 +34,7 @@ class Family:
     """A family of clip encoders.
 
     Attributes:
-        network: module and name of the class, a :class:`ClipTransformer`.
+        network: ``module:class`` of the network in this package's families, a :class:`ClipTransformer`.
         normalization: mean and standard deviation of pixels scaled to 0 … 1, where no file states them.
         size: entry of the configuration with the side of the frames in pixels.
         unused: first parts of the names of the model's weights that are not used.
@@ -44,33 +42,28 @@ class Family:
         renamed: regular expression -> replacement, for names in published files of larger models.
     """
 
-    network: tuple[str, str]
+    network: str
     normalization: tuple[Triple, Triple]
     size: str = "image_size"
     unused: tuple[str, ...] = ("pooler.",)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
 
-    def load_class(self) -> type[nn.Module]:
-        """Returns the class of the network."""
-        module, name = self.network
-        return getattr(import_module(f"vtn.backbones.clips.families.{module}"), name)
-
 
 # The normalization of the published processors: of VideoMAE and V-JEPA 2 ImageNet's, of TimeSformer 0.45 and
 # 0.225; ViViT's frames are scaled to -1 … 1 and VideoPrism's to 0 … 1.
 FAMILIES: Mapping[str, Family] = {
     "vjepa2": Family(
-        ("vjepa2", "VJEPA2Clips"), _IMAGENET, size="crop_size",
+        "vjepa2:VJEPA2Clips", _IMAGENET, size="crop_size",
         unused=("predictor.", "pooler.", "classifier."),
     ),
-    "videomae": Family(("videomae", "VideoMAEClips"), _IMAGENET, unused=("classifier.",)),
-    "timesformer": Family(("timesformer", "TimesformerClips"), ((0.45,) * 3, (0.225,) * 3)),
+    "videomae": Family("videomae:VideoMAEClips", _IMAGENET, unused=("classifier.",)),
+    "timesformer": Family("timesformer:TimesformerClips", ((0.45,) * 3, (0.225,) * 3)),
     "vivit": Family(
-        ("vivit", "VivitClips"), ((0.5,) * 3, (0.5,) * 3), arguments={"add_pooling_layer": False}
+        "vivit:VivitClips", ((0.5,) * 3, (0.5,) * 3), arguments={"add_pooling_layer": False}
     ),
     "videoprism_vision_model": Family(
-        ("videoprism", "VideoPrismClips"), ((0.0,) * 3, (1.0,) * 3),
+        "videoprism:VideoPrismClips", ((0.0,) * 3, (1.0,) * 3),
         renamed={r"^video_model\.vision_model\.": ""},  # models of videos and text
     ),
 }  # fmt: skip
@@ -109,24 +102,9 @@ def build_clip_encoder(
         if pretrained
         else random_model(config, name, auto_class=auto_class, **family.arguments)
     )  # fmt: skip
-    return describe_clip_encoder(
-        family.load_class()(model, config, resize_positions=resize),
-        config,
-        family,
-        _preprocessing(name, family),
-    )
-
-
-def describe_clip_encoder(
-    network: Any, config: Any, family: Family, processor: Mapping[str, Any]
-) -> Backbone:
-    """Returns the network with the frames and clips that it requires.
-
-    Args:
-        network: a :class:`ClipTransformer`.
-        config: the model's configuration.
-        processor: content of the file with the preprocessing; empty: the family's.
-    """
+    build_network = resolve_name(f"vtn.backbones.clips.families.{family.network}")
+    network = build_network(model, config, resize_positions=resize)
+    processor = _preprocessing(name, family)
     mean, std = _normalization(processor, family)
     return Backbone(
         network,

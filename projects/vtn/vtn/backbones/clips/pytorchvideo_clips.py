@@ -15,8 +15,6 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,8 +31,9 @@ from vtn.backbones.clips.pytorchvideo_encoders import (
     SlowFastEncoder,
     drop_head,
 )
-from vtn.backbones.maps.feature_map import meta_copy, own_map
-from vtn.backbones.published import cached_download, download_once, download_path
+from vtn.backbones.frames.trial import meta_copy
+from vtn.backbones.maps.feature_map import own_map
+from vtn.backbones.published import cached_download, download_once
 from vtn.backbones.weight_files import load_backbone_weights
 
 FRAME_RATE = 30.0
@@ -58,36 +57,32 @@ class Recipe:
     crop_size: int = 224
 
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {
-        "c2d_r50": Recipe("resnet", 8, 8),
-        "i3d_r50": Recipe("resnet", 8, 8),
-        "slow_r50": Recipe("resnet", 8, 8),
-        "slowfast_r50": Recipe("slowfast", 32, 2),
-        "slowfast_r101": Recipe("slowfast", 32, 2),
-        "slowfast_16x8_r101_50_50": Recipe("slowfast", 64, 2),
-        "csn_r101": Recipe("csn", 32, 2),
-        "r2plus1d_r50": Recipe("r2plus1d", 16, 4),
-        "x3d_xs": Recipe("x3d", 4, 12, 160),
-        "x3d_s": Recipe("x3d", 13, 6, 160),
-        "x3d_m": Recipe("x3d", 16, 5),
-        "x3d_l": Recipe("x3d", 16, 5, 312),
-        "mvit_base_16x4": Recipe("mvit", 16, 4),
-        "mvit_base_32x3": Recipe("mvit", 32, 3),
-    }
-)
+RECIPES: Mapping[str, Recipe] = {
+    "c2d_r50": Recipe("resnet", 8, 8),
+    "i3d_r50": Recipe("resnet", 8, 8),
+    "slow_r50": Recipe("resnet", 8, 8),
+    "slowfast_r50": Recipe("slowfast", 32, 2),
+    "slowfast_r101": Recipe("slowfast", 32, 2),
+    "slowfast_16x8_r101_50_50": Recipe("slowfast", 64, 2),
+    "csn_r101": Recipe("csn", 32, 2),
+    "r2plus1d_r50": Recipe("r2plus1d", 16, 4),
+    "x3d_xs": Recipe("x3d", 4, 12, 160),
+    "x3d_s": Recipe("x3d", 13, 6, 160),
+    "x3d_m": Recipe("x3d", 16, 5),
+    "x3d_l": Recipe("x3d", 16, 5, 312),
+    "mvit_base_16x4": Recipe("mvit", 16, 4),
+    "mvit_base_32x3": Recipe("mvit", 32, 3),
+}
 """Names in ``pytorchvideo.models.hub`` -> their recipes."""
 
-_CREATORS = MappingProxyType(
-    {
-        "resnet": "pytorchvideo.models.resnet:create_resnet",
-        "slowfast": "pytorchvideo.models.slowfast:create_slowfast",
-        "csn": "pytorchvideo.models.csn:create_csn",
-        "r2plus1d": "pytorchvideo.models.r2plus1d:create_r2plus1d",
-        "x3d": "pytorchvideo.models.x3d:create_x3d",
-        "mvit": "pytorchvideo.models.vision_transformers:create_multiscale_vision_transformers",
-    }
-)
+_CREATORS = {
+    "resnet": "pytorchvideo.models.resnet:create_resnet",
+    "slowfast": "pytorchvideo.models.slowfast:create_slowfast",
+    "csn": "pytorchvideo.models.csn:create_csn",
+    "r2plus1d": "pytorchvideo.models.r2plus1d:create_r2plus1d",
+    "x3d": "pytorchvideo.models.x3d:create_x3d",
+    "mvit": "pytorchvideo.models.vision_transformers:create_multiscale_vision_transformers",
+}
 # Arguments of the creation functions that are not accepted: those of the input's channels, of the head, which
 # is removed, and of connections from the fast to the slow pathway that are functions.
 _EXCLUDED = re.compile(
@@ -218,7 +213,7 @@ def _try(name: str, encoder: ClipEncoder, crop: int, options: Mapping[str, Any])
 
     def shape_for(frames: int) -> torch.Size:
         with torch.no_grad():
-            return trial.last_map(torch.zeros(1, 3, frames, crop, crop, device="meta")).shape
+            return trial.stage_map(torch.zeros(1, 3, frames, crop, crop, device="meta"), 0).shape
 
     try:
         shape = shape_for(frames)
@@ -261,9 +256,7 @@ def _load_published(name: str, backbone: Backbone, options: Mapping[str, Any]) -
 
     pytorchvideo's own loading may run code that a file contains; here only tensors are read.
     """
-    url = published_url(name)
-    remedy = _remedy(url, download_path(url).parent)
-    path = download_once(url, backbone=f"pytorchvideo:{name}", remedy=remedy, progress=True)
+    path = download_once(published_url(name), f"pytorchvideo:{name}")
     try:
         load_backbone_weights(backbone, path)
     except CheckpointError as error:
@@ -272,12 +265,3 @@ def _load_published(name: str, backbone: Backbone, options: Mapping[str, Any]) -
             f"backbone pytorchvideo:{name}: the published weights do not fit the network{changed}; set "
             f"VTN.BACKBONE.PRETRAINED False for random weights.\n{error}"
         ) from error
-
-
-def _remedy(url: str, folder: Path) -> str:
-    """Returns the instructions for a manual download."""
-    return (
-        f"On a machine with internet access download\n  {url}\nand copy it into\n  {folder}\n"
-        "(or anywhere, and set VTN.BACKBONE.CHECKPOINT to its path). VTN.BACKBONE.PRETRAINED False starts "
-        "from random weights."
-    )

@@ -72,16 +72,14 @@ class ClipEncoder(nn.Module):
                 f"clips = {tuple(clips.shape)}: must have the shape (clips, 3, {self.frames}, height, width)"
                 "; repeat the last frame of a shorter clip"
             )
-        found = self.last_map(clips) if stage == 0 else self.stage_map(clips, stage)
-        return average_steps(found, T // self.tubelet).permute(0, 2, 3, 4, 1)
-
-    @abstractmethod
-    def last_map(self, clips: Tensor) -> Tensor:
-        """Returns the map before the head's pooling, (N, F, s, h, w)."""
+        return average_steps(self.stage_map(clips, stage), T // self.tubelet).permute(0, 2, 3, 4, 1)
 
     @abstractmethod
     def stage_map(self, clips: Tensor, stage: int) -> Tensor:
-        """Returns the map after a stage or block in its own number of time steps, (N, F, s', h, w)."""
+        """Returns the map after a stage or block in its own number of time steps, (N, F, s', h, w).
+
+        Later ones are not computed. Stage 0 is the map before the head's pooling.
+        """
 
 
 class ConvolutionalEncoder(ClipEncoder):
@@ -100,17 +98,11 @@ class ConvolutionalEncoder(ClipEncoder):
         leaves = [module for module in blocks.modules() if next(module.children(), None) is None]
         self.steps_are_independent = all(_keeps_steps_apart(leaf) for leaf in leaves)
 
-    def last_map(self, clips: Tensor) -> Tensor:
-        """Returns the map after the last block, (N, F, s, h, w)."""
-        return self._run(clips, len(self.blocks))
-
     def stage_map(self, clips: Tensor, stage: int) -> Tensor:
-        """Returns the map after one of the four stages; later ones are not computed."""
+        """Returns the map after one of the four stages, or after the last block."""
         check_stage(stage, len(self._stages))
-        return self._run(clips, self._stages[stage - 1] + 1)
-
-    def _run(self, x: Tensor, count: int) -> Tensor:
-        for block in self.blocks[:count]:
+        x = clips
+        for block in self.blocks[: self._stages[stage - 1] + 1 if stage else None]:
             x = block(x)
         return x
 
@@ -133,13 +125,10 @@ class SlowFastEncoder(ClipEncoder):
         self.blocks = blocks
         self.alpha = int(blocks[0].multipathway_fusion.conv_fast_to_slow.stride[0])  # type: ignore[union-attr]
 
-    def last_map(self, clips: Tensor) -> Tensor:
-        """Returns the map after the last stage, (N, F, t / alpha, h, w)."""
-        return self.stage_map(clips, len(self.blocks) - 1)
-
     def stage_map(self, clips: Tensor, stage: int) -> Tensor:
-        """Returns the map after one of the four stages; later ones are not computed."""
+        """Returns the map after one of the four stages, (N, F, t / alpha, h, w)."""
         check_stage(stage, len(self.blocks) - 1)
+        stage = stage or len(self.blocks) - 1
         x = pathways(clips, self.alpha)
         for block in self.blocks[: stage + 1]:
             x = block(x)
@@ -185,21 +174,14 @@ class MViTEncoder(ClipEncoder):
         self.blocks = network.blocks
         self.norm_embed = network.norm_embed
 
-    def last_map(self, clips: Tensor) -> Tensor:
-        """Returns the tokens after the final norm, (N, F, s, h, w)."""
-        return self.stage_map(clips, len(self.blocks))
-
     def stage_map(self, clips: Tensor, stage: int) -> Tensor:
-        """Returns the tokens after a block; later ones are not computed.
-
-        The final norm is applied where the block has the width of the last one.
-        """
+        """Returns the tokens after a block, with the final norm where they have the width of the last one."""
         check_stage(stage, len(self.blocks))
         tokens = self.cls_positional_encoding(self.patch_embed(clips))
         for module in (self.pos_drop, self.norm_patch_embed):
             tokens = tokens if module is None else module(tokens)
         shape = self.cls_positional_encoding.patch_embed_shape
-        for block in self.blocks[:stage]:
+        for block in self.blocks[: stage or None]:
             tokens, shape = block(tokens, shape)
         if tokens.shape[-1] == self.norm_embed.normalized_shape[-1]:
             tokens = self.norm_embed(tokens)

@@ -7,8 +7,7 @@ whose names :mod:`vtn.backbones.clips.families.vjepa2_weights` maps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -47,7 +46,7 @@ SIZES = {
 """Name on Meta's hub -> size (Meta's repository ``vjepa2``, ``src/hub/backbones.py``)."""
 
 
-def build_vjepa2_1(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
+def build_vjepa2_1(name: str, pretrained: bool = True, **options: Any) -> nn.Module:
     """Returns the encoder of that name for clips of 64 frames of 384 pixels, or of another size.
 
     Args:
@@ -79,7 +78,9 @@ def build_vjepa2_1(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
     network.feature_dim, network.image_size = config.hidden_size, config.crop_size
     network.size_multiple = config.patch_size
     if pretrained:
-        load_backbone_weights(backbone_from_attributes(network, name), _download(name))
+        load_backbone_weights(
+            backbone_from_attributes(network, name), download_once(published_url(name), name)
+        )
     return network
 
 
@@ -88,29 +89,5 @@ def published_url(name: str) -> str:
     return f"{_URL}/{SIZES[name].file}"
 
 
-def _download(name: str) -> Path:
-    """Returns the path of Meta's weights, after downloading them into torch's cache if they are not there."""
-    url = published_url(name)
-    return download_once(
-        url,
-        backbone=name,
-        remedy=(
-            f"On a machine with internet access download\n  {url}\ncopy it to this machine, and set "
-            "VTN.BACKBONE.CHECKPOINT to its path. VTN.BACKBONE.PRETRAINED False starts from random weights."
-        ),
-        progress=False,
-    )
-
-
-def _factory(name: str) -> Callable[..., nn.Module]:
-    """Returns the function of the registry for a name."""
-
-    def build(pretrained: bool = True, **options: Any) -> nn.Module:
-        """Returns the encoder, see :func:`build_vjepa2_1`."""
-        return build_vjepa2_1(name, pretrained=pretrained, **options)
-
-    return build
-
-
 for _name in SIZES:
-    BACKBONE_REGISTRY.register(_name)(_factory(_name))
+    BACKBONE_REGISTRY.register(_name)(partial(build_vjepa2_1, _name))

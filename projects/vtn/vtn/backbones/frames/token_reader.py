@@ -14,10 +14,10 @@ from slowfast.distributed.dtensor import is_sharded
 from slowfast.errors import ModelError
 from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.base import Backbone
-from vtn.backbones.frames.trial import runs, unused_parameters
-from vtn.backbones.maps.feature_map import MapFunction, MapTrial, try_map
+from vtn.backbones.frames.trial import MapTrial, runs, try_map, unused_parameters
+from vtn.backbones.maps.feature_map import MapFunction
 from vtn.backbones.maps.token_grid import TokenGrid
-from vtn.backbones.tuning.lora import check_adapters, has_adapters
+from vtn.backbones.tuning.lora import check_adapters
 
 _USUAL_SIZE = 224
 
@@ -63,25 +63,20 @@ class TokenReader:
         network = self.backbone.network
         if not self._takes_frames:
             return self.backbone.feature_dim
-        size = self.backbone.image_size or _USUAL_SIZE
-        if (self.grid.is_pooled or has_adapters(network)) and any(
-            p.requires_grad for p in network.parameters()
-        ):
-            unused = unused_parameters(network, self, self._size(size, size))
-            check_adapters(network, unused)
-            for name in unused:
-                network.get_parameter(name).requires_grad_(False)
-        if self.grid.is_pooled:
-            return self.backbone.feature_dim
-        trial = self._try(size, size)
-        if self.grid.class_token and not trial.has_class_token:
+        side = self.backbone.image_size or _USUAL_SIZE
+        trial = None if self.grid.is_pooled else self._try(side, side)
+        if trial is not None and self.grid.class_token and not trial.has_class_token:
             raise ModelError(
                 f"VTN.BACKBONE.CLASS_TOKEN = True: must be False for {type(network).__name__}, which has no "
                 "class token"
             )
-        for name in trial.unused:
-            network.get_parameter(name).requires_grad_(False)
-        return trial.feature_dim
+        if any(weight.requires_grad for weight in network.parameters()):
+            # The network itself has run already where its map could not be tried otherwise.
+            unused = unused_parameters(network, self, self._size(side, side), may_run=trial is not None)
+            check_adapters(network, unused)
+            for name in unused:
+                network.get_parameter(name).requires_grad_(False)
+        return self.backbone.feature_dim if trial is None else trial.feature_dim
 
     def map_problem(self, height: int, width: int) -> str:
         """Returns why images of that size in pixels are refused or their map is too small, or "".
@@ -141,18 +136,16 @@ class TokenReader:
             return False  # cannot be copied; the sizes of the configuration are tried before
         if height not in self._accepted:
             # A network that does not run on the meta device at all is left to the first real images.
-            self._accepted[height] = self._runs(height) or not self._runs(own)
+            network = backbone.network
+            self._accepted[height] = runs(network, self, (height, width)) or not runs(
+                network, self, (own, own)
+            )
         return not self._accepted[height]
-
-    def _runs(self, side: int) -> bool:
-        return runs(self.backbone.network, self, (side, side))
 
     def _try(self, height: int, width: int) -> MapTrial:
         size = self._size(height, width)
         if size not in self._trials:
-            self._trials[size] = try_map(
-                self.backbone.network, self._map, self.grid.stage, size, class_token=self.grid.class_token
-            )
+            self._trials[size] = try_map(self.backbone.network, self._map, self.grid.stage, size)
         return self._trials[size]
 
     def _size(self, height: int, width: int) -> tuple[int, ...]:

@@ -5,16 +5,12 @@ Shapes: N images, H W pixels, h w height and width of a map, F width of a featur
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-import torch
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
 
 from slowfast.errors import ModelError
 
@@ -100,99 +96,3 @@ def check_stage(stage: int, count: int) -> None:
             f"VTN.BACKBONE.STAGE = {stage}: must be 0 (the last map) or 1 to {count}, the number of stages "
             "or blocks of this backbone"
         )
-
-
-class MapTrial(NamedTuple):
-    """The properties of a map, found by a trial.
-
-    Attributes:
-        height, width: h and w.
-        feature_dim: F.
-        has_class_token: whether the map comes with a class token.
-        unused: names of trainable parameters that have no influence on the map and the class token.
-    """
-
-    height: int
-    width: int
-    feature_dim: int
-    has_class_token: bool
-    unused: tuple[str, ...]
-
-
-def try_map(
-    network: nn.Module, read: MapFunction, stage: int, size: Sequence[int], *, class_token: bool
-) -> MapTrial:
-    """Computes the map of one image or clip on the meta device, where this is possible.
-
-    Args:
-        size: (H, W) of the image in pixels, or (t, H, W) of a clip.
-        class_token: whether the class token is used too, which matters for ``unused``.
-
-    Raises:
-        ModelError: if the backbone has no such map.
-    """
-    try:
-        return _try_map(meta_copy(network), torch.device("meta"), read, stage, size, class_token)
-    except (RuntimeError, NotImplementedError, TypeError, AttributeError):
-        pass  # some networks keep tensors that a copy does not move; try on the network itself
-    modes = {module: module.training for module in network.modules()}
-    tensor = next(chain(network.parameters(), network.buffers()), torch.empty(0))
-    try:
-        return _try_map(network, tensor.device, read, stage, size, class_token)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def _try_map(
-    network: nn.Module,
-    device: torch.device,
-    read: MapFunction,
-    stage: int,
-    size: Sequence[int],
-    class_token: bool,
-) -> MapTrial:
-    learning = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
-    dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
-    images = torch.zeros(1, 3, *size, device=device, dtype=dtype)
-    with torch.set_grad_enabled(bool(learning)):
-        found = read(network.eval(), images, stage)
-        unused: tuple[str, ...] = ()
-        if learning:
-            total = found.places.sum()
-            if class_token and found.class_token is not None:
-                total = total + found.class_token.sum()
-            unused = tuple(without_influence(total, learning))
-    *_, h, w, feature_dim = found.places.shape
-    return MapTrial(h, w, feature_dim, found.class_token is not None, unused)
-
-
-def without_influence(total: Tensor, weights: Mapping[str, Tensor]) -> list[str]:
-    """Returns the names of the weights from which a tensor was not computed.
-
-    The graph of the computation is searched: gradients on the meta device take longer than all else.
-    """
-    reached: set[int] = set()
-    pending, visited = [total.grad_fn], {None}
-    while pending:
-        node = pending.pop()
-        if node in visited:
-            continue
-        visited.add(node)
-        if isinstance(node, BackwardCFunction):
-            # A function of Python may pass no gradient on, and one that recomputes hides its weights.
-            gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
-            return [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]
-        reached.add(id(getattr(node, "variable", None)))
-        pending += [following for following, _ in node.next_functions]
-    return [name for name, weight in weights.items() if id(weight) not in reached]
-
-
-def meta_copy(network: nn.Module) -> nn.Module:
-    """Returns a copy of the network without memory for its weights."""
-    memo: dict[int, Tensor] = {
-        id(weight): nn.Parameter(weight.detach().to("meta"), weight.requires_grad)
-        for weight in network.parameters()
-    }
-    memo.update({id(buffer): buffer.to("meta") for buffer in network.buffers()})
-    return copy.deepcopy(network, memo)  # type: ignore[arg-type]

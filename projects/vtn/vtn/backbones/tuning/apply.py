@@ -21,12 +21,7 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
             layer.
     """
     if config.lora is None:
-        return freeze(
-            network,
-            everything=config.frozen,
-            blocks=config.frozen_blocks,
-            learning_norms=config.learning_norms,
-        )
+        return freeze(network, config)
     if config.frozen or config.frozen_blocks:
         raise ModelError(
             "backbone.lora: freezes the backbone by itself; set backbone.frozen False and "

@@ -12,36 +12,31 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_flatten, tree_map
 
 from slowfast.errors import ModelError
+from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.tuning.depth import parameter_depths
 
 
-def freeze(
-    network: nn.Module, *, everything: bool, blocks: int = 0, learning_norms: bool = False
-) -> list[str]:
+def freeze(network: nn.Module, config: BackboneConfig) -> list[str]:
     """Disables the gradients of frozen parameters; returns the modules that must stay in evaluation mode.
 
     These are the frozen modules, by name, and modules without parameters before the first trainable one: in
     evaluation mode their batch norm statistics do not change and they apply no dropout. The same holds with
     ``learning_norms``, where only scales and offsets of norms are trained.
 
-    Args:
-        everything: freeze all parameters.
-        blocks: freeze the stem and this many blocks after it.
-        learning_norms: keep the parameters of normalization layers trainable.
-
     Raises:
-        ModelError: if the network has fewer blocks.
+        ModelError: if the network has fewer blocks than ``frozen_blocks``.
     """
-    frozen = (
-        {name for name, _ in network.named_parameters()} if everything else _first_blocks(network, blocks)
-    )
-    kept = [""] if everything else _modules_of(network, frozen)
-    if frozen and not everything:
-        kept += _between_frozen(network, frozen, kept)
+    if config.frozen:
+        frozen, kept = {name for name, _ in network.named_parameters()}, [""]
+    else:
+        frozen = _first_blocks(network, config.frozen_blocks)
+        kept = _modules_of(network, frozen)
+        if frozen:
+            kept += _between_frozen(network, frozen, kept)
     for name, parameter in network.named_parameters():
         if name in frozen:
             parameter.requires_grad_(False)
-    if learning_norms:
+    if config.learning_norms:
         unfreeze_norms(network)
     return kept
 

@@ -83,11 +83,6 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
     network.register_load_state_dict_pre_hook(_accept_plain_weights)
 
 
-def has_adapters(network: nn.Module) -> bool:
-    """Returns whether a network has adapters."""
-    return any(_ADAPTER in name for name, _ in network.named_parameters())
-
-
 def check_adapters(network: nn.Module, unused: set[str]) -> None:
     """Warns of adapters of layers that the network does not call although it uses their weights.
 

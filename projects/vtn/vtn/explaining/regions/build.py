@@ -68,7 +68,8 @@ def find_regions(
         scorer: of the video that the frames come from.
         frames: (N, H, W, 3) uint8 RGB, as the model sees them.
         rows: (N,) the row of each frame among the features.
-        gradient: see :func:`vtn.explaining.attribution.feature_gradient`."""
+        gradient: see :func:`vtn.explaining.attribution.feature_gradient`.
+    """
     model = scorer.model
     if model.clip_grid is not None:
         return Regions({}, "The backbone encodes clips of several frames: no single frame has regions.")

@@ -6,8 +6,9 @@ Shapes: N clips, t frames, H W pixels, s time steps, h w grid of patches, L toke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from slowfast.errors import InputError
@@ -31,31 +32,31 @@ class Grid(NamedTuple):
 class ClipTransformer(nn.Module):
     """A transformer whose tokens are tubelets of a clip.
 
-    A subclass defines :meth:`embed`, :attr:`blocks` and :meth:`final_norm`. Where a clip is shorter than
-    ``clip.frames``, the tokens of the missing time steps are left out and the others keep their positions,
-    so the features are those of a full clip in which the missing tokens are masked.
+    A subclass defines :meth:`embed`, and where its blocks and its norm have other names than here. Where a
+    clip is shorter than ``clip.frames``, the tokens of the missing time steps are left out and the others
+    keep their positions, so the features are those of a full clip in which the missing tokens are masked.
 
     Args:
         model: a model of ``transformers``.
         clip: the clips that it encodes.
+        image_size: side of the frames in pixels.
         patch: side of a patch in pixels.
-        trained_grid: the grid of a full clip.
         resize_positions: interpolate the position embeddings in space, so that frames may have any size.
+
+    Attributes:
+        trained_grid: the grid of a full clip.
     """
 
+    BLOCKS = "encoder.layer"
+    NORM = "layernorm"
+
     def __init__(
-        self,
-        model: nn.Module,
-        clip: ClipDescription,
-        *,
-        patch: int,
-        trained_grid: Grid,
-        resize_positions: bool = False,
+        self, model: nn.Module, clip: ClipDescription, image_size: int, patch: int, resize_positions: bool
     ) -> None:
         super().__init__()
-        self.model = model
-        self.clip, self.patch, self.trained_grid = clip, patch, trained_grid
-        self.resize_positions = resize_positions
+        self.model, self.clip, self.patch, self.resize_positions = model, clip, patch, resize_positions
+        side = image_size // patch
+        self.trained_grid = Grid(clip.frames // clip.tubelet, side, side)
 
     @property
     def wrapped(self) -> nn.Module:
@@ -65,30 +66,29 @@ class ClipTransformer(nn.Module):
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """Returns the blocks, from the first to the last."""
-        raise NotImplementedError
+        return self.model.get_submodule(self.BLOCKS)  # type: ignore[return-value]
 
     def embed(self, clips: Tensor, grid: Grid) -> Tensor:
         """Maps clips (N, 3, t, H, W) to tokens (N, L, F) with their positions."""
         raise NotImplementedError
 
-    def run_block(self, block: nn.Module, tokens: Tensor, grid: Grid) -> Tensor:
-        """Maps tokens (N, L, F) to tokens (N, L, F)."""
-        return block(tokens)
+    def block_arguments(self, grid: Grid, device: torch.device) -> tuple[Any, ...]:
+        """Returns what each block gets beside the tokens."""
+        return ()
 
     def final_norm(self, tokens: Tensor) -> Tensor:
         """Applies the norm after the last block to tokens (N, L, F)."""
-        raise NotImplementedError
-
-    def by_place(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Returns tokens as (N, s, h, w, F), without class tokens."""
-        return tokens[:, -grid.steps * grid.places :].unflatten(1, grid)
+        return self.model.get_submodule(self.NORM)(tokens)
 
     def encode(self, clips: Tensor, grid: Grid, stage: int) -> Tensor:
         """Maps clips (N, 3, t, H, W) to features (N, s, h, w, F) after block ``stage``; 0: the last block."""
         tokens = self.embed(clips, grid)
+        arguments = self.block_arguments(grid, tokens.device)
         for block in self.blocks[: stage or None]:
-            tokens = self.run_block(block, tokens, grid)
-        return self.by_place(self.final_norm(tokens), grid)
+            found = block(tokens, *arguments)
+            tokens = found[0] if isinstance(found, tuple) else found
+        patches = self.final_norm(tokens)[:, -grid.steps * grid.places :]  # without a class token
+        return patches.unflatten(1, grid)
 
     def feature_map(self, clips: Tensor, stage: int = 0) -> Tensor:
         """Maps clips (N, 3, t, H, W) to features (N, s, h, w, F) by time step and place.
@@ -132,19 +132,9 @@ class ClipTransformer(nn.Module):
             )
         grid = Grid(frames // tubelet, height // self.patch, width // self.patch)
         if grid[1:] != self.trained_grid[1:] and not self.resize_positions:
-            side = self.trained_grid.rows * self.patch, self.trained_grid.columns * self.patch
+            side = self.trained_grid.rows * self.patch
             raise InputError(
-                f"frames have {height}×{width} pixels: must be {side[0]}×{side[1]} for "
+                f"frames have {height}×{width} pixels: must be {side}×{side} for "
                 f"{type(self).__name__}, or set VTN.BACKBONE.ARGS.dynamic_img_size True"
             )
         return grid
-
-
-def exchange_forward(module: nn.Module, new_class: type[nn.Module]) -> None:
-    """Gives a module the ``forward`` of a subclass of its class, in place; its weights and names stay.
-
-    Building a new module instead would draw its random weights a second time.
-    """
-    if not issubclass(new_class, type(module)):
-        raise TypeError(f"{new_class.__name__} must be a subclass of {type(module).__name__}")
-    module.__class__ = new_class

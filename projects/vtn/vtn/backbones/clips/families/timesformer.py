@@ -5,7 +5,6 @@ Shapes: N clips, t frames, p patches per frame, F width of a feature.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,10 +13,11 @@ from transformers.models.timesformer.modeling_timesformer import TimesformerLaye
 
 from slowfast.errors import ModelError
 from vtn.backbones.clips.description import ClipDescription
-from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid, exchange_forward
+from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
 
 # Frames per clip -> distance of the frames in Kinetics videos, in the names of the published weights:
-# 8x32, 16x16 and 96x4 (the authors' repository, README, "Model Zoo").
+# 8x32, 16x16 and 96x4 (the authors' repository, README, "Model Zoo"). Those for Something-Something v2 were
+# trained on frames spread over the whole video instead.
 _STRIDES = {8: 32, 16: 16, 96: 4}
 _DEFAULT_STRIDE = 32
 
@@ -43,21 +43,11 @@ class TimesformerClips(ClipTransformer):
                 f"VTN.BACKBONE.ARGS.attention_type = {config.attention_type!r}: must be divided_space_time, "
                 "the attention of the published TimeSformer weights"
             )
-        side = config.image_size // config.patch_size
-        super().__init__(
-            model,
-            describe(config),
-            patch=config.patch_size,
-            trained_grid=Grid(config.num_frames, side, side),
-            resize_positions=resize_positions,
-        )
+        stride = _STRIDES.get(config.num_frames, _DEFAULT_STRIDE)
+        clip = ClipDescription(config.num_frames, tubelet=1, frame_rate=30 / stride)
+        super().__init__(model, clip, config.image_size, config.patch_size, resize_positions)
         for layer in self.blocks:
-            exchange_forward(layer, DividedLayer)
-
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        """Returns the blocks, from the first to the last."""
-        return self.model.encoder.layer  # type: ignore[union-attr, return-value]
+            layer.__class__ = DividedLayer  # a new module would draw its random weights a second time
 
     def embed(self, clips: Tensor, grid: Grid) -> Tensor:
         """Maps clips (N, 3, t, H, W) to a class token and tokens (N, 1 + t·p, F) with their positions."""
@@ -72,13 +62,9 @@ class TimesformerClips(ClipTransformer):
         class_token = embeddings.pos_drop(embeddings.cls_token + table[:, :1]).expand(len(clips), -1, -1)
         return torch.cat([class_token.to(tokens.dtype), tokens.flatten(1, 2)], dim=1)
 
-    def run_block(self, block: nn.Module, tokens: Tensor, grid: Grid) -> Tensor:
-        """Maps tokens (N, 1 + t·p, F) to tokens (N, 1 + t·p, F)."""
-        return block(tokens, grid.steps)
-
-    def final_norm(self, tokens: Tensor) -> Tensor:
-        """Applies the norm after the last block."""
-        return self.model.layernorm(tokens)  # type: ignore[operator]
+    def block_arguments(self, grid: Grid, device: torch.device) -> tuple[int]:
+        """Returns the number of frames."""
+        return (grid.steps,)
 
 
 class DividedLayer(TimesformerLayer):
@@ -101,12 +87,3 @@ class DividedLayer(TimesformerLayer):
         patches = patches + change[:, :, 1:]
         tokens = torch.cat([first, patches.flatten(1, 2)], dim=1)
         return tokens + self.drop_path(self.output(self.intermediate(self.layernorm_after(tokens))))
-
-
-def describe(config: Any) -> ClipDescription:
-    """Returns the clips of a configuration, at the frame rate of the published weights of that length.
-
-    Those for Something-Something v2 were trained on frames spread over the whole video instead.
-    """
-    stride = _STRIDES.get(config.num_frames, _DEFAULT_STRIDE)
-    return ClipDescription(config.num_frames, tubelet=1, frame_rate=30 / stride)

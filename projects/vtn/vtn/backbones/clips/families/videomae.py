@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from vtn.backbones.clips.description import ClipDescription
 from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
 
+FRAME_RATE = 30 / 4
+"""Every 4th frame of Kinetics (section 4 of the paper); of Something-Something v2 every 2nd was taken."""
+
 
 class VideoMAEClips(ClipTransformer):
     """The encoder of VideoMAE, with fixed sinusoidal positions.
@@ -26,17 +29,11 @@ class VideoMAEClips(ClipTransformer):
     """
 
     def __init__(self, model: nn.Module, config: Any, *, resize_positions: bool = False) -> None:
-        grid = Grid(config.num_frames // config.tubelet_size, *(2 * [config.image_size // config.patch_size]))
-        super().__init__(
-            model,
-            describe(config),
-            patch=config.patch_size,
-            trained_grid=grid,
-            resize_positions=resize_positions,
-        )
+        clip = ClipDescription(config.num_frames, config.tubelet_size, FRAME_RATE)
+        super().__init__(model, clip, config.image_size, config.patch_size, resize_positions)
         if config.use_mean_pooling:
             model.classifier = nn.Identity()
-        table = sinusoids(grid.steps * grid.places, config.hidden_size)
+        table = sinusoids(self.trained_grid.steps * self.trained_grid.places, config.hidden_size)
         self.register_buffer("positions", table, persistent=False)
 
     @property
@@ -70,11 +67,3 @@ def sinusoids(count: int, width: int) -> Tensor:
     exponent = torch.arange(0, width, 2, dtype=torch.float64, device="cpu") / width
     angle = number / 10000**exponent
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[None, :, :width].float()
-
-
-def describe(config: Any) -> ClipDescription:
-    """Returns the clips of a configuration: every 4th frame of Kinetics, 30 frames per second.
-
-    Section 4 of the paper; on Something-Something v2 every 2nd frame was taken instead.
-    """
-    return ClipDescription(config.num_frames, config.tubelet_size, frame_rate=30 / 4)

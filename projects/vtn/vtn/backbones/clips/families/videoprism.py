@@ -32,14 +32,8 @@ class VideoPrismClips(ClipTransformer):
 
     def __init__(self, model: Any, config: Any, *, resize_positions: bool = False) -> None:
         tubelet, patch, _ = config.tubelet_size
-        side = config.image_size // patch
-        super().__init__(
-            model,
-            describe(config),
-            patch=patch,
-            trained_grid=Grid(config.num_frames // tubelet, side, side),
-            resize_positions=resize_positions,
-        )
+        clip = ClipDescription(config.num_frames, tubelet, frame_rate=config.num_frames / SECONDS)
+        super().__init__(model, clip, config.image_size, patch, resize_positions)
         # The order of the modules gives the depth of their parameters, see tuning.depth.
         for name in ("layernorm1", "temporal_embeddings", "temporal_layers", "layernorm2"):
             model._modules[name] = model._modules.pop(name)
@@ -73,8 +67,3 @@ class VideoPrismClips(ClipTransformer):
         tokens = tokens.flatten(3).permute(0, 2, 3, 1).flatten(0, 1)
         in_frame = self.trained_grid._replace(steps=1), grid._replace(steps=1)
         return embeddings.dropout(tokens + self.cut_positions(embeddings.position_embeddings, *in_frame))
-
-
-def describe(config: Any) -> ClipDescription:
-    """Returns the clips of a configuration: its frames, spread over :data:`SECONDS`."""
-    return ClipDescription(config.num_frames, config.tubelet_size[0], frame_rate=config.num_frames / SECONDS)

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from vtn.backbones.clips.description import ClipDescription
 from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
 
+FRAME_RATE = 25 / 2
+"""Every 2nd frame of Kinetics: the configurations of the authors' code (scenic,
+``projects/vivit/configs/kinetics400``) give stride 2 and videos of 250 frames, which last 10 s."""
+
 
 class VivitClips(ClipTransformer):
     """The encoder of ViViT, with learned positions.
@@ -25,13 +29,8 @@ class VivitClips(ClipTransformer):
 
     def __init__(self, model: nn.Module, config: Any, *, resize_positions: bool = False) -> None:
         tubelet, patch, _ = config.tubelet_size
-        super().__init__(
-            model,
-            describe(config),
-            patch=patch,
-            trained_grid=Grid(config.num_frames // tubelet, *(2 * [config.image_size // patch])),
-            resize_positions=resize_positions,
-        )
+        clip = ClipDescription(config.num_frames, tubelet, FRAME_RATE)
+        super().__init__(model, clip, config.image_size, patch, resize_positions)
         model.pooler = None  # a dense layer on the class token
 
     @property
@@ -49,16 +48,3 @@ class VivitClips(ClipTransformer):
         tokens = tokens + self.cut_positions(table[:, 1:], self.trained_grid, grid)
         class_token = (embeddings.cls_token + table[:, :1]).expand(len(tokens), -1, -1)
         return embeddings.dropout(torch.cat([class_token.to(tokens.dtype), tokens], dim=1))
-
-    def final_norm(self, tokens: Tensor) -> Tensor:
-        """Applies the norm after the last block."""
-        return self.model.layernorm(tokens)
-
-
-def describe(config: Any) -> ClipDescription:
-    """Returns the clips of a configuration: every 2nd frame of Kinetics at 25 frames per second.
-
-    The configurations of the authors' code (scenic, ``projects/vivit/configs/kinetics400``) give stride 2 and
-    videos of 250 frames, which last 10 s.
-    """
-    return ClipDescription(config.num_frames, config.tubelet_size[0], frame_rate=25 / 2)

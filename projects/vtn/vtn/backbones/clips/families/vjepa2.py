@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
 from vtn.backbones.clips.description import ClipDescription
-from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid, exchange_forward
+from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
 from vtn.backbones.clips.families.vjepa2_weights import RenamedWeights, rename_meta_weights
 
 FRAME_RATE = 4.0
@@ -41,49 +41,27 @@ class VJEPA2Clips(ClipTransformer):
     """
 
     VERSION = "2"
+    NORM = "encoder.layernorm"
 
     def __init__(self, model: nn.Module, config: Any, *, resize_positions: bool = False) -> None:
-        side = config.crop_size // config.patch_size
-        super().__init__(
-            model,
-            describe(config),
-            patch=config.patch_size,
-            trained_grid=Grid(config.frames_per_clip // config.tubelet_size, side, side),
-            resize_positions=True,
-        )
+        clip = ClipDescription(config.frames_per_clip, config.tubelet_size, FRAME_RATE)
+        super().__init__(model, clip, config.crop_size, config.patch_size, resize_positions=True)
         del model.predictor
         self.head_width = config.hidden_size // config.num_attention_heads
         for block in self.blocks:
-            exchange_forward(block.attention, RotatedAttention)  # type: ignore[arg-type]
+            block.attention.__class__ = RotatedAttention  # a new module would draw its weights again
 
     def rename_weights(self, weights: Mapping[str, Tensor]) -> RenamedWeights:
         """Returns weights of Meta's checkpoints under this network's names; others as they are."""
         return rename_meta_weights(weights, self.VERSION)
 
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        """Returns the blocks, from the first to the last."""
-        return self.model.encoder.layer  # type: ignore[union-attr, return-value]
-
     def embed(self, clips: Tensor, grid: Grid) -> Tensor:
         """Maps clips (N, 3, t, H, W) to tokens (N, L, F) without positions."""
         return self.model.encoder.embeddings.patch_embeddings(clips)  # type: ignore[union-attr, operator]
 
-    def rotation(self, grid: Grid, device: torch.device) -> Rotation:
+    def block_arguments(self, grid: Grid, device: torch.device) -> tuple[Rotation]:
         """Returns the angles of the tokens of a grid."""
-        return rotation_of(axes_of(grid, device), self.head_width, interleaved=False)
-
-    def encode(self, clips: Tensor, grid: Grid, stage: int) -> Tensor:
-        """Maps clips (N, 3, t, H, W) to features (N, s, h, w, F) after block ``stage``; 0: the last block."""
-        tokens = self.embed(clips, grid)
-        rotation = self.rotation(grid, tokens.device)
-        for block in self.blocks[: stage or None]:
-            tokens = block(tokens, rotation)[0]
-        return self.by_place(self.final_norm(tokens), grid)
-
-    def final_norm(self, tokens: Tensor) -> Tensor:
-        """Applies the norm after the last block."""
-        return self.model.encoder.layernorm(tokens)  # type: ignore[union-attr, operator]
+        return (rotation_of(axes_of(grid, device), self.head_width, interleaved=False),)
 
 
 class VJEPA21Clips(VJEPA2Clips):
@@ -114,13 +92,13 @@ class VJEPA21Clips(VJEPA2Clips):
         """Maps clips (N, 3, t, H, W) to tokens (N, L, F) without positions."""
         return super().embed(clips, grid) + self.model.video_embedding
 
-    def rotation(self, grid: Grid, device: torch.device) -> Rotation:
+    def block_arguments(self, grid: Grid, device: torch.device) -> tuple[Rotation]:
         """Returns the angles of the tokens of a grid."""
         step, row, column = axes_of(grid, device)
         last = self.ROTARY_PIXELS // self.patch - 1
         row = row * (last / max(grid.rows - 1, 1))
         column = column * (last / max(grid.columns - 1, 1))
-        return rotation_of((step, row, column), self.head_width, interleaved=True)
+        return (rotation_of((step, row, column), self.head_width, interleaved=True),)
 
 
 class RotatedAttention(VJEPA2RopeAttention):
@@ -162,8 +140,3 @@ def rotation_of(axes: Sequence[Tensor], width: int, *, interleaved: bool) -> Rot
     angles = torch.cat([axis[:, None] * frequency for axis in axes], dim=-1)  # (L, 3·e)
     angles = nn.functional.pad(angles, (0, width - angles.shape[-1]))
     return angles.cos(), angles.sin()
-
-
-def describe(config: Any) -> ClipDescription:
-    """Returns the clips of a configuration, at :data:`FRAME_RATE`."""
-    return ClipDescription(config.frames_per_clip, config.tubelet_size, frame_rate=FRAME_RATE)
