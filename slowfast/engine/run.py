@@ -60,7 +60,7 @@ from slowfast.errors import (
 )
 from slowfast.exit_status import exit_status_of
 from slowfast.files import FULL_DISK, delete_unfinished, write_text
-from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.interrupt import Interrupt, Interrupted, stop_when_parent_ends
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
 from slowfast.tracking.build import build_trackers
 
@@ -87,6 +87,7 @@ def run(cfg: CfgNode, init_method: str = "", *, dry_run: bool = False, work: Wor
     """
     if started_by_torchrun():
         world, problem, warning = torchrun_world(), None, ""
+        stop_when_parent_ends()
         try:
             device, warning = choose_rank_device(
                 cfg.NUM_GPUS, local_rank=world.local_rank, local_size=world.local_size
