@@ -111,8 +111,8 @@ class OutputError(SlowFastError):
     def __init__(self, folder: str, error: OSError) -> None:
         where = f" to {error.filename}" if error.filename else ""
         super().__init__(
-            f"OUTPUT_DIR = {folder!r}: cannot be written{where} ({error.strerror}); make room there or "
-            "choose another folder. Checkpoints saved earlier are intact"
+            f"OUTPUT_DIR = {folder!r}: cannot be written{where} ({error.strerror}); make room or restore "
+            "the access there, or choose another folder. Checkpoints saved earlier are intact"
         )
 
 

@@ -24,6 +24,10 @@ logger = get_logger(__name__)
 TEMPORARY_MARK = ".writing-"
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Numbers of the errors of a disk without room."""
+LOST_DISK = frozenset(
+    {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT}
+)
+"""Numbers of the errors of a disk that fails, or to which the access has ended."""
 # Bytes of the longest name of a file on the usual file systems.
 _MAX_NAME = 255
 
@@ -48,12 +52,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_temporary_name(path))
     try:
-        yield temporary
-        _flush_to_disk(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-        _flush_to_disk(path.parent, os.O_RDONLY)
+        with naming_file(path):
+            yield temporary
+            _flush_to_disk(temporary, os.O_RDWR)
+            os.replace(temporary, path)
+            _flush_to_disk(path.parent, os.O_RDONLY)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where the disk is gone, that error is the one to report
+            temporary.unlink(missing_ok=True)
 
 
 def _is_device(path: Path) -> bool:
@@ -67,7 +73,8 @@ def naming_file(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno is not None:  # a library's text would be replaced by "[Errno None]"
+            error.filename = error.filename or str(path)
         raise
 
 

@@ -10,10 +10,14 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
+
+# Seconds between two checks whether torchrun still exists.
+_CHECK_SECONDS = 0.2
 
 # Job schedulers announce the end of a job by SIGTERM, or by SIGUSR1 if requested.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -104,16 +108,28 @@ def _is_started_by_launcher() -> bool:
 
 
 def when_parent_ends(action: Callable[[], object]) -> None:
-    """Calls ``action`` in a thread as soon as the process that started this one by multiprocessing has ended.
+    """Calls ``action`` in a thread as soon as the parent has ended: by multiprocessing, or torchrun.
 
     A killed parent cannot stop its processes, which would go on unseen.
     """
-    parent = multiprocessing.parent_process()
-    if parent is None:
+    parent, number = multiprocessing.parent_process(), os.getppid()
+    if not _is_started_by_launcher():
         return
 
     def wait() -> None:
-        parent.join()
+        if parent is not None:
+            parent.join()
+        else:
+            while os.getppid() == number:
+                time.sleep(_CHECK_SECONDS)
         action()
 
     threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
+def stop_when_parent_ends() -> None:
+    """Requests a stop of this process as soon as its parent has ended; see :func:`when_parent_ends`.
+
+    It would train on and keep the lock of the folder.
+    """
+    when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))

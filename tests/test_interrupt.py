@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
-from slowfast.interrupt import Interrupt
+from slowfast.interrupt import Interrupt, stop_when_parent_ends
+from tests.support.processes import run_forked
 
 
 def test_the_first_signal_counts() -> None:
@@ -40,3 +45,27 @@ def test_ctrl_c_from_srun_and_from_torchrun_is_one_request(monkeypatch: pytest.M
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     assert interrupt.signum == signal.SIGINT
+
+
+def start_and_die(folder: Path) -> None:
+    """Starts a process as torchrun does, and is killed once that waits for its end."""
+    multiprocessing.parent_process = lambda: None  # type: ignore[assignment]
+    os.environ["TORCHELASTIC_RUN_ID"] = "none"
+    if os.fork() == 0:
+        with Interrupt() as interrupt:
+            stop_when_parent_ends()
+            (folder / "waits").touch()
+            while not interrupt.requested():
+                time.sleep(0.02)
+            (folder / f"got {interrupt.signum}").touch()
+        os._exit(0)
+    while not (folder / "waits").exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_whose_torchrun_was_killed_is_asked_to_stop(tmp_path: Path) -> None:
+    """A single one would train on unseen, and keep the next start out of the folder."""
+    assert run_forked(start_and_die, tmp_path) == -signal.SIGKILL
+    while not (tmp_path / f"got {signal.SIGTERM.value}").exists():
+        time.sleep(0.02)

@@ -220,11 +220,12 @@ def record_validation(checkpoint: Path, metrics: Mapping[str, float]) -> None:
 
 
 def recorded_validation(checkpoint: Path) -> dict[str, float] | None:
-    """Returns the metrics that :func:`record_validation` wrote; None if the checkpoint was not validated."""
+    """Returns the metrics that :func:`record_validation` wrote; None without them, and for a damaged file."""
     try:
-        return json.loads(record_path(checkpoint).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        record = json.loads(record_path(checkpoint).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
+    return record if isinstance(record, dict) else None
 
 
 def weights_in(content: Mapping[str, Any], path: str | Path, *, averaged: bool = False) -> dict[str, Tensor]:

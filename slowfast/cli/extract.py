@@ -25,7 +25,7 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.cli.commands import make_parser, positive_integer
-from slowfast.cli.run import add_run_arguments, overrides_from, set_thread_environment
+from slowfast.cli.run import add_run_arguments, load_run_config, set_thread_environment
 
 PROGRAM = "slowfast extract"
 DTYPES = ("float16", "bfloat16", "float32")
@@ -76,12 +76,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     set_thread_environment()
 
     # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.config import load_config
     from slowfast.errors import ConfigError
     from slowfast.exit_status import run_command
 
     def work() -> int:
-        cfg = load_config(args.cfg, overrides_from(args))
+        cfg = load_run_config(args)
         if not cfg.DATA.FEATURES:
             raise ConfigError("DATA.FEATURES = '': must be set; name the folder to which the features go")
         from slowfast.engine.run import run

@@ -33,12 +33,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser
-from slowfast.exit_status import run_command
+from slowfast.exit_status import exit_status_of, run_command
+
+if TYPE_CHECKING:
+    from fvcore.common.config import CfgNode
 
 PROGRAM = "slowfast run"
+# Seconds for the first process of a node to report a wrong configuration. When it has ended, torchrun ends
+# the others; would one of them end before, torchrun would end the first.
+_REPORT_SECONDS = 15.0
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -113,6 +121,27 @@ def _fold_overrides(config: str, overrides: Sequence[str], fold: int) -> list[st
     return ["DATA.PATH_TO_DATA_DIR", repr(data), "OUTPUT_DIR", repr(output)]
 
 
+def load_run_config(args: argparse.Namespace, *, for_run: bool = False) -> CfgNode:
+    """Loads the configuration that the arguments of :func:`add_run_arguments` describe.
+
+    Of several processes of a node, which all have the same problems, only the first reports them.
+
+    Raises:
+        ConfigError: in the first process, where the configuration is wrong; the others exit with its status.
+    """
+    from slowfast.config import load_config
+    from slowfast.errors import ConfigError
+
+    is_first = os.environ.get("RANK", "0") == "0" and not args.shard_id
+    try:
+        return load_config(args.cfg, overrides_from(args), for_run=for_run, warn=is_first)
+    except ConfigError as error:
+        if "RANK" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        time.sleep(_REPORT_SECONDS)
+        raise SystemExit(exit_status_of(error)) from None
+
+
 def set_thread_environment() -> None:
     """Sets variables that torch reads when it is imported, unless the user has set them."""
     # Loader workers share the cores with torch's threads, and threads that spin while they wait starve the
@@ -127,13 +156,10 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     parser = build_parser(program)
     args = parser.parse_intermixed_args(argv)
     set_thread_environment()
-    is_first = os.environ.get("RANK", "0") == "0" and not args.shard_id
-
-    # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.config import load_config
 
     def work() -> int:
-        cfg = load_config(args.cfg, overrides_from(args), for_run=True, warn=is_first)
+        # Imported after it, so that --help and wrong arguments are answered at once.
+        cfg = load_run_config(args, for_run=True)
         from slowfast.engine.run import run
 
         return run(cfg, args.init_method, dry_run=args.dry_run)

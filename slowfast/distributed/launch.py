@@ -15,7 +15,7 @@ from typing import Any
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
 from slowfast.files import share_temporary_folder
-from slowfast.interrupt import Interrupt, when_parent_ends
+from slowfast.interrupt import Interrupt, stop_when_parent_ends
 from slowfast.log import printable
 
 # Seconds for the other processes to report and end by themselves after one has failed.
@@ -70,8 +70,7 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
 
 
 def _run_child(function: Callable[..., int], rank: int, arguments: tuple[Any, ...], errors: Any) -> None:
-    # It would train on and keep the lock of the folder.
-    when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    stop_when_parent_ends()
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         code = function(rank, *arguments)

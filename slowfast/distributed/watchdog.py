@@ -150,7 +150,8 @@ class Watchdog:
                 self._wake.clear()
             self._leave()
         except RuntimeError as error:  # raised by torch where the store is gone
-            if not self._leaving.is_set():
+            # A process that was asked to stop saves and leaves; a signal to all has ended torchrun at once.
+            if not (self._leaving.is_set() or self._interrupt.requested()):
                 lost = f"rank 0, or torchrun on its node, is gone ({first_line(error)}); {RESUME_HINT}"
                 text = self._failure.text if self._failure is not None else lost
                 self._shutdown.end_alone(text, self._own_failure)

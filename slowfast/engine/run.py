@@ -58,8 +58,8 @@ from slowfast.errors import (
     describe_error,
 )
 from slowfast.exit_status import exit_status_of
-from slowfast.files import FULL_DISK, delete_unfinished, write_text
-from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.files import FULL_DISK, LOST_DISK, delete_unfinished, write_text
+from slowfast.interrupt import Interrupt, Interrupted, stop_when_parent_ends
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
 from slowfast.tracking.build import build_trackers
 
@@ -86,6 +86,7 @@ def run(cfg: CfgNode, init_method: str = "", *, dry_run: bool = False, work: Wor
     """
     if started_by_torchrun():
         world, problem, warning = torchrun_world(), None, ""
+        stop_when_parent_ends()
         try:
             device, warning = choose_rank_device(
                 cfg.NUM_GPUS, local_rank=world.local_rank, local_size=world.local_size
@@ -201,15 +202,17 @@ def _meet_others(
 
 
 def _as_user_error(error: BaseException, folder: str, world: World) -> BaseException:
-    """Returns an error with a remedy for a full or read-only disk and a full or failed device.
+    """Returns an error with a remedy for a full or lost disk and a full or failed device.
 
     Any other error is returned unchanged.
     """
     if isinstance(error, RuntimeError) and (known := as_device_error(error, world.device)) is not None:
         known.__cause__ = error
         return known
-    if isinstance(error, OSError) and error.errno in FULL_DISK | {errno.EROFS}:
-        return OutputError(folder, error)
+    if isinstance(error, OSError) and error.errno in FULL_DISK | LOST_DISK:
+        is_output = Path(folder) in Path(str(error.filename)).parents
+        if is_output or error.errno in FULL_DISK | {errno.EROFS}:
+            return OutputError(folder, error)
     return error
 
 

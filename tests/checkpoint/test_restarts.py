@@ -54,6 +54,18 @@ def test_a_run_of_several_ranks_keeps_the_checkpoint_it_resumed_from(
     assert log_of(tmp_path).count(f"{FIRST}, the end of epoch 1") == 2
 
 
+def test_the_checkpoint_of_a_validation_is_deleted_also_after_a_kill(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    """Several ranks save before each validation; one file more would stay after each kill."""
+    for signum, step in ((signal.SIGKILL, 3 + 6), (signal.SIGTERM, 0)):
+        address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *SELDOM)
+        configs = [tiny_config(colour_videos, tmp_path, *half, "SHARD_ID", shard) for shard in (0, 1)]
+        codes = run_all(run_with_signal, [(cfg, signum, step, address) for cfg in configs], seconds=120)
+        assert codes == ([-signal.SIGKILL] * 2 if step else [0, 0])
+    assert saved(tmp_path) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
+
+
 def test_a_checkpoint_after_some_steps_is_written_at_the_end_of_an_epoch_too(
     colour_videos: Path, tmp_path: Path
 ) -> None:

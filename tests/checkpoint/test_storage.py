@@ -15,7 +15,14 @@ from torch import nn
 
 from slowfast import files
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.checkpoint.storage import checkpoint_path, last_checkpoint, read_training_state, save_checkpoint
+from slowfast.checkpoint.storage import (
+    checkpoint_path,
+    last_checkpoint,
+    read_training_state,
+    record_validation,
+    recorded_validation,
+    save_checkpoint,
+)
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.errors import CheckpointError
 from tests.support.tiny import Tiny
@@ -78,6 +85,15 @@ def test_every_flipped_bit_of_the_weights_is_detected(tmp_path: Path) -> None:
             after = read_training_state(path)
             assert after is not None
             assert all(torch.equal(after.model_state[n], v) for n, v in before.model_state.items())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"\x00" * 40, b"null", b"[1]", b'{"loss": 0.'])
+def test_a_damaged_record_of_a_validation_counts_as_none(tmp_path: Path, content: bytes) -> None:
+    path = save_checkpoint(tmp_path, state_at(TrainingProgress(1, 0)))
+    record_validation(path, {"loss": 0.5})
+    assert recorded_validation(path) == {"loss": 0.5}
+    path.with_suffix(".json").write_bytes(content)
+    assert recorded_validation(path) is None
 
 
 def test_a_full_disk_raises_one_error_and_leaves_earlier_checkpoints_intact(

@@ -52,6 +52,25 @@ def test_all_problems_of_a_configuration_are_printed_without_traceback() -> None
     assert "Traceback" not in result.stderr
 
 
+def test_of_the_processes_of_a_node_the_first_reports_a_wrong_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others wait for their end by torchrun, which would otherwise end the first before it reports."""
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    wrong = ["--cfg", "VIT_B_VTN", "RNG_SED", "1"]
+    for rank, local_rank in (("1", "1"), ("3", "1")):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+        with pytest.raises(SystemExit, match="2"):
+            slowfast.cli.run.main(wrong)
+        assert capsys.readouterr().err == ""
+    assert waits == [15.0] * 2
+    monkeypatch.setenv("LOCAL_RANK", "0")  # of the second node, which may have another file
+    assert slowfast.cli.run.main(wrong) == 2
+    assert "RNG_SED" in capsys.readouterr().err
+
+
 def test_the_configuration_must_be_named() -> None:
     result = run_tool()
     assert result.returncode == 2

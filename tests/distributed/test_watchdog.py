@@ -106,6 +106,25 @@ def hang(rank: int) -> None:
         time.sleep(20)
 
 
+def _stop_where_the_store_ends_first(rank: int, size: int, address: str, folder: Path) -> int:
+    sys.stderr = io.TextIOWrapper((folder / f"stderr{rank}").open("wb", buffering=0), write_through=True)
+    store = meet(PeerInfo(rank, size), address, Deadline(20), differences=lambda *_: [])
+    with Watchdog(store, World(rank, size), timeout=10.0, log_file=None, interrupt=Interrupt()) as dog:
+        dog.stop(signal.SIGUSR1)
+        if rank == 0:
+            os._exit(0)
+        time.sleep(1.0)  # several heartbeats
+    return 0
+
+
+def test_a_stop_is_not_reported_as_a_loss_where_the_store_ends_first(tmp_path: Path) -> None:
+    """As with a signal to all processes, which ends torchrun at once."""
+    address = free_local_address()
+    given = [(rank, 2, address, tmp_path) for rank in range(2)]
+    assert run_all(_stop_where_the_store_ends_first, given, seconds=30) == [0, 0]
+    assert (tmp_path / "stderr1").read_text() == ""
+
+
 def test_processes_that_have_finished_leave_without_output(tmp_path: Path) -> None:
     codes, terminals, _ = ends(tmp_path, 3, finish)
     assert codes == [0, 0, 0]

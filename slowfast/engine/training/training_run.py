@@ -150,7 +150,7 @@ class TrainingRun:
                 logger.warning("%s", warning)
         metrics = self.world.all_gather_objects(metrics)[0]
         is_best = self.selection.observe(progress, metrics)
-        kept = (is_best and self.selection.saves_best) or self.selection.is_exhausted
+        kept = self._is_kept(is_best)
         if kept and not is_saved:
             self.save(progress)
         if self.world.is_main:
@@ -159,6 +159,10 @@ class TrainingRun:
             if is_saved and not (kept or self.schedule.saves_at(progress)):
                 self.writer.release(progress)
             self.writer.prune()
+
+    def _is_kept(self, is_best: bool) -> bool:
+        """Returns whether the state of the last validation is kept where no checkpoint is due."""
+        return (is_best and self.selection.saves_best) or self.selection.is_exhausted
 
     def restore_counts(self, state: TrainingState, path: Path, progress: TrainingProgress) -> None:
         """Restores the number of skipped steps, the metrics of the epoch, and the comparison of validations.
@@ -172,8 +176,11 @@ class TrainingRun:
         recorded = recorded_validation(path) if self.world.is_main else None
         recorded = self.world.all_gather_objects(recorded)[0]
         if recorded is not None and progress == state.progress:
-            self.selection.observe(progress, recorded)
+            is_best = self.selection.observe(progress, recorded)
             self.log.note_lowest(recorded)
+            # The run may have been killed after the validation, before it released its checkpoint.
+            if not (self._is_kept(is_best) or self.schedule.saves_at(progress)):
+                self.writer.release(progress)
 
     def stop(self, progress: TrainingProgress) -> Interrupted:
         """Saves the state and returns the exception to raise; all ranks must call it after a signal."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
-from slowfast.errors import DataError, TrainingError
+from slowfast.errors import DataError, OutputError, TrainingError
 from slowfast.models.build import MODEL_REGISTRY
 from tests.support.run_results import metrics_of
 from tests.support.tiny import Tiny, tiny_config
@@ -61,3 +63,20 @@ def test_broken_videos_are_replaced_listed_and_counted(colour_videos: Path, tmp_
     assert load_predictions(tmp_path / "a" / "predictions.npz").broken[0].path == "absent.mp4"
     with pytest.raises(DataError, match=r"DATA.MAX_BROKEN_FRACTION allows.*\n  absent.mp4: missing"):
         run(tiny_config(data, tmp_path / "b", *options, "DATA.MAX_BROKEN_FRACTION", 0.01))
+
+
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EACCES, errno.ESTALE, errno.EIO])
+def test_a_lost_disk_is_an_error_with_a_remedy(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Between a checkpoint and the record of its validation, such as by a ticket that has expired."""
+    fsync = os.fsync
+
+    def lose(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".json"):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", lose)
+    with pytest.raises(OutputError, match=r"cannot be written to .*checkpoint_epoch_00001\.json \("):
+        run(tiny_config(colour_videos, tmp_path))
