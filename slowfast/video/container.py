@@ -27,8 +27,7 @@ class Address:
     url: str
 
 
-LocalSource = str | os.PathLike[str] | BinaryIO
-Source = LocalSource | Address
+Source = str | os.PathLike[str] | BinaryIO
 
 _logger = get_logger(__name__)
 
@@ -59,7 +58,7 @@ _NETWORK_SECONDS = 10.0
 _PATTERN_LETTERS = frozenset("%*?[{")
 
 
-def open_container(source: Source) -> Any:
+def open_container(source: Source | Address) -> Any:
     """Opens a media file for reading.
 
     Args:

@@ -223,4 +223,4 @@ def test_an_address(published: Path, server: str, tmp_path: Path, capsys: pytest
     assert predict_on_cpu([str(published), f"{server}/missing.mkv", f"{server}/playlist.m3u8"]) == 1
     missing, playlist, _ = capsys.readouterr().err.splitlines()
     assert f"vtn predict: {server}/missing.mkv: " in missing
-    assert "playlist, a network stream or a list of other files, which are not followed" in playlist
+    assert "not a video (it is a playlist, which is not followed; `ffmpeg -i" in playlist

@@ -22,10 +22,11 @@ from torch import Tensor
 from slowfast.datasets.video_folder import scan_folder
 from slowfast.errors import InputError
 from slowfast.video.container import Address
-from slowfast.video.decoding import OpenVideo, open_video
+from slowfast.video.decoding import OpenVideo, open_naming_truncated
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
+from vtn.predictor.reading.download import download
 
 Video: TypeAlias = str | os.PathLike[str] | BinaryIO | np.ndarray | Tensor
 """A path or an address; an open, seekable binary file; or frames (T, H, W, 3) uint8 RGB."""
@@ -109,7 +110,7 @@ class FileSource:
     """A video file by its path, an open file, or an address.
 
     Attributes:
-        place: as ``slowfast.video.decoding.open_video`` takes it.
+        place: a path or an open file, or an address, which each call of :meth:`open` copies from the network.
         name: of the video.
     """
 
@@ -117,8 +118,9 @@ class FileSource:
     name: str
 
     def open(self, threads: int = 1) -> OpenVideo:
-        """Opens the file, see :class:`VideoSource`."""
-        return open_video(self.place, threads=threads)
+        """Opens the file, see :class:`VideoSource`; one that lacks its end is named in the log."""
+        place = download(self.place.url) if isinstance(self.place, Address) else self.place
+        return open_naming_truncated(place, threads=threads)
 
 
 @dataclass(frozen=True)
