@@ -38,6 +38,7 @@ _ENDLESS = ("rtsp", "rtmp", "srt", "udp")
 _PATTERN = frozenset("*?[")
 _LISTS = (".csv", ".tsv", ".txt")
 _PATH_AND_LABEL = re.compile(r"(.*[^\s,])[\s,]+\S+")
+ADDRESS_HINT = "an address begins with http, https, rtsp, rtsps, rtmp, rtmps, srt or udp, and ://"
 _GIVE_PATHS = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
 
 
@@ -164,6 +165,11 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
+def is_unknown_address(text: str) -> bool:
+    """Returns whether a text looks like an address, but is neither one that can be opened nor a file."""
+    return "://" in text and not is_address(text) and not os.path.exists(text)
+
+
 def is_camera(text: str) -> bool:
     """Returns whether a text is the number of a camera, such as ``0``, and not the name of a file."""
     return text.isdecimal() and not os.path.exists(text)
@@ -260,14 +266,16 @@ def _expand_path(path: str, ignored: list[str]) -> Iterator[VideoSource]:
             yield MissingSource(path, "no file has a name of this pattern")
         for match in matches:
             yield from _expand_path(match, ignored) if os.path.isdir(match) else [_file(match)]
-    elif problem := _find_list(path):
+    elif problem := _find_mistake(path):
         yield MissingSource(path, problem)
     else:
         yield _file(path)
 
 
-def _find_list(path: str) -> str:
-    """Returns what to do with a list of videos, or with a line of one; empty: the path is neither."""
+def _find_mistake(path: str) -> str:
+    """Returns what to do with an address, a list of videos or a line of one; empty: the path is neither."""
+    if is_unknown_address(path):
+        return f"does not exist; {ADDRESS_HINT}"
     if path.lower().endswith(_LISTS) and os.path.isfile(path):
         return f"is a text and not a video; if it is a list of `path label`, {_GIVE_PATHS}"
     line = _PATH_AND_LABEL.fullmatch(path)
