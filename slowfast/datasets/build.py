@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from slowfast.errors import ConfigError
 from slowfast.log import get_logger, log_once
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.registry import Registry, import_user_modules
-from slowfast.video.decoding import OpenVideo, describe_backend, open_video
+from slowfast.video.decoding import OpenVideo, describe_backend, open_naming_truncated
 from slowfast.video.image_folder import ImageFolder, check_template
 
 _logger = get_logger(__name__)
@@ -269,18 +268,4 @@ def video_opener(annotations: Annotations, backend: str) -> Callable[[str], Open
     if annotations.image_fps is not None:
         return partial(ImageFolder, fps=annotations.image_fps, template=annotations.image_template)
     log_once(_logger, f"decoder of videos: {describe_backend(backend)}")
-    return partial(_open_video, backend=backend)
-
-
-def _open_video(path: str, *, backend: str) -> OpenVideo:
-    """Opens a video file; one that lacks its end is read as it is, and named in the log."""
-    video = open_video(path, backend)
-    try:
-        missing = video.describe_missing()
-    except BaseException:
-        video.close()
-        raise
-    if missing:
-        text = f"{path}: is truncated ({missing}); `slowfast prepare scan` finds such videos"
-        log_once(_logger, text, logging.WARNING)
-    return video
+    return partial(open_naming_truncated, backend=backend)

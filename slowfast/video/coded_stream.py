@@ -15,7 +15,6 @@ import av
 
 from slowfast.errors import DecodeError
 from slowfast.video.container import (
-    Address,
     Source,
     check_is_file,
     choose_video_stream,
@@ -36,7 +35,7 @@ class CodedStream:
     packet. Without the lock, the reader would use memory that FFmpeg has freed.
 
     Args:
-        source: a path, a seekable binary file, or an address.
+        source: a path, or a seekable binary file.
         threads: number of decoding threads; the decoder works on as many frames at a time.
 
     Attributes:
@@ -58,8 +57,6 @@ class CodedStream:
         self._threads = threads
         is_path = isinstance(source, str | os.PathLike)
         self.name = str(source) if is_path else getattr(source, "name", "<file>")
-        if isinstance(source, Address):
-            self.name = source.url
         self.demux_failed = False
         self.refused_packets = 0
         self._container: Any = None
@@ -92,10 +89,10 @@ class CodedStream:
         source = self._source
         if isinstance(source, str | os.PathLike):
             check_is_file(os.fspath(source))
-        elif not isinstance(source, Address):
+        else:
             source.seek(0)
         try:
-            self._heif = None if isinstance(source, Address) else read_heif(source)
+            self._heif = read_heif(source)
             self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(self.name, reason_of(error), open_error_text(error)) from error
@@ -245,7 +242,6 @@ class CodedStream:
     def _full_image(self, frame: Any) -> Any:
         """Returns the image of a HEIF file for a decoded frame."""
         assert self._heif is not None
-        assert not isinstance(self._source, Address)
         if not self._heif.tiles:
             return crop_frame(frame, self._heif, self.stream)
         try:

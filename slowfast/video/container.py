@@ -27,8 +27,7 @@ class Address:
     url: str
 
 
-LocalSource = str | os.PathLike[str] | BinaryIO
-Source = LocalSource | Address
+Source = str | os.PathLike[str] | BinaryIO
 
 _logger = get_logger(__name__)
 
@@ -59,7 +58,7 @@ _NETWORK_SECONDS = 10.0
 _PATTERN_LETTERS = frozenset("%*?[{")
 
 
-def open_container(source: Source) -> Any:
+def open_container(source: Source | Address) -> Any:
     """Opens a media file for reading.
 
     Args:
@@ -174,6 +173,8 @@ def open_error_text(error: Exception) -> str:
     text = str(error)
     if "whitelist" in text:
         return "its format is a playlist, a network stream or a list of other files, which are not followed"
+    if isinstance(error, av.ExitError):  # by the time limit of an address
+        return f"nothing came for {_NETWORK_SECONDS:g} s"
     if isinstance(error, OSError | av.FFmpegError) and error.strerror:
         log = getattr(error, "log", None) or ()
         return "; ".join([error.strerror, *(part.strip() for part in log[2:])])

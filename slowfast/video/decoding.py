@@ -5,17 +5,21 @@ T frames, H W pixels, N frames of the video.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Protocol, Self
 
 import av
 import numpy as np
 
+from slowfast.log import get_logger, log_once
 from slowfast.video.archive.tar_file import find_member
 from slowfast.video.container import Source
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
 from slowfast.video.pyav_video import PyAVVideo
+
+_logger = get_logger(__name__)
 
 
 class OpenVideo(Protocol):
@@ -77,6 +81,20 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
         if torchcodec_version() is not None:
             return TorchCodecVideo(source, threads)
     return PyAVVideo(source, threads)
+
+
+def open_naming_truncated(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVVideo:
+    """Opens a video as :func:`open_video` does; one that lacks its end is named in the log."""
+    video = open_video(source, backend, threads)
+    try:
+        missing = video.describe_missing()
+    except BaseException:
+        video.close()
+        raise
+    if missing:
+        text = f"{video.name}: is truncated ({missing}); `slowfast prepare scan` finds such videos"
+        log_once(_logger, text, logging.WARNING)
+    return video
 
 
 def describe_backend(backend: str) -> str:

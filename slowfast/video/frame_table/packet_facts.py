@@ -14,9 +14,11 @@ from slowfast.video.frame_table.frame_kinds import INTRA
 
 # Marks a packet without a timestamp; the same number as in FFmpeg.
 NO_PTS = int(np.iinfo(np.int64).min)
-# FFmpeg reads a clock of 33 bits at 90 kHz that restarts at a lower value as one that ran over, and adds the
-# clock's whole range: 95,444 s. A step forward of more than half of that is such a restart.
-_CLOCK_OVERRUN_SECONDS = 2**33 / 90000 / 2
+CLOCK_OVERRUN_SECONDS = 2**33 / 90000 / 2
+"""Seconds of a step forward that is a restart of the clock: half of the range of 33 bits at 90 kHz.
+
+FFmpeg reads such a clock that restarts at a lower value as one that ran over, and adds the whole range.
+"""
 
 
 class PacketLog:
@@ -84,7 +86,7 @@ def clock_parts(facts: PacketFacts, tick: float, least_fall: float = 0.0) -> np.
         least_fall: seconds by which decoding times must fall at least.
     """
     parts = np.zeros(len(facts.dts), np.int64)
-    most = int(_CLOCK_OVERRUN_SECONDS / tick)
+    most = int(CLOCK_OVERRUN_SECONDS / tick)
     steps = np.diff(facts.dts)
     if not len(steps) or (steps.min() >= 0 and steps.max() <= most):
         return parts

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.filter import Graph
 
-from slowfast.video.container import LocalSource, open_binary, open_container
+from slowfast.video.container import Source, open_binary, open_container
 
 _BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif", b"avis", b"miaf", b"msf1"}
@@ -73,7 +73,7 @@ class HeifImage:
         return np.ascontiguousarray(image)
 
 
-def read_heif(source: LocalSource) -> HeifImage | None:
+def read_heif(source: Source) -> HeifImage | None:
     """Returns the composition of the image of a HEIF file; None for other files, and for plain coded images.
 
     Raises:
@@ -98,7 +98,7 @@ def crop_frame(frame: Any, image: HeifImage, stream: Any) -> Any:
     return graph.pull()
 
 
-def join_tiles(frame: Any, image: HeifImage, source: LocalSource) -> Any:
+def join_tiles(frame: Any, image: HeifImage, source: Source) -> Any:
     """Returns the upright image as a frame, in place of the one of its first tile.
 
     Raises:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from itertools import islice, pairwise, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from slowfast.errors import DecodeError
+from slowfast.video.container import open_error_text
 from slowfast.video.placement import full_frame
 from tests.support.inference.command import predict_on_cpu
 from tests.support.odd_files import needs_ffmpeg, write_late_sound
@@ -91,7 +93,8 @@ def test_a_source_that_cannot_be_read_on_fails_with_a_remedy(
 
     broken = SimpleNamespace(demux=lost, close=lambda: None)
     monkeypatch.setattr("vtn.predictor.live.open_container", lambda source: broken)
-    monkeypatch.setattr("vtn.predictor.live.choose_video_stream", lambda container, name: object())
+    stream = SimpleNamespace(average_rate=25)
+    monkeypatch.setattr("vtn.predictor.live.choose_video_stream", lambda container, name: stream)
     with pytest.raises(DecodeError) as caught:
         take(tmp_path / "a.avi")
     message = "Invalid data found when processing input; check the source and its connection, and start again"
@@ -122,22 +125,82 @@ def test_time_goes_on_where_timestamps_begin_anew(tmp_path: Path, caplog: pytest
     ]
 
 
-def test_frames_out_of_order_are_left_out_and_a_pause_counts_as_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tenths = iter([1000, 1001, 1003, 1002, 1004, 73004, 73005, 73006])
-    decode = LiveFrames._decode
+def set_times(monkeypatch: pytest.MonkeyPatch, tenths: Iterable[int | None]) -> None:
+    """Gives the frames that are decoded next these timestamps, in tenths of a second; None: no timestamp."""
+    times, decode = iter(tenths), LiveFrames._decode
 
     def timed(self: LiveFrames, packet: Any) -> Any:
         frames = decode(self, packet)
         for frame in frames or ():
-            frame.pts, frame.time_base = next(tenths), Fraction(1, 10)
+            frame.pts, frame.time_base = next(times), Fraction(1, 10)
         return frames
 
     monkeypatch.setattr(LiveFrames, "_decode", timed)
+
+
+def test_frames_out_of_order_are_left_out_and_a_pause_counts_as_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_times(monkeypatch, [1000, 1001, 1003, 1002, 1004, 73004, 73005, 73006])
     numbers, seconds, _ = take(intra_video(tmp_path / "a.avi", 8))
     assert numbers == [0, 1, 2, 4, 5, 6, 7]
     np.testing.assert_allclose(seconds, [0, 0.1, 0.3, 0.4, 7200.4, 7200.5, 7200.6])
+
+
+def test_time_goes_on_where_a_restarted_clock_looks_like_one_that_ran_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg adds 2**33 ticks of 1/90000 s to timestamps far below the first ones."""
+    set_times(monkeypatch, [10000, 10001, 10002, 954447, 954448, 954449])
+    numbers, seconds, _ = take(intra_video(tmp_path / "a.avi", 6))
+    assert numbers == list(range(6))
+    np.testing.assert_allclose(seconds, np.arange(6) / 10)
+
+
+def test_frames_without_timestamps_follow_at_the_rate_of_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_times(monkeypatch, repeat(None))
+    path = intra_video(tmp_path / "a.avi")  # 10 frames per second
+    numbers, seconds, _ = take(path)
+    assert numbers == list(range(40))
+    np.testing.assert_allclose(seconds, np.arange(40) / 10)
+    numbers, seconds, _ = take(path, fps=5)
+    assert numbers == list(range(0, 40, 2))
+    np.testing.assert_allclose(seconds, np.arange(20) / 5)
+
+
+def test_frames_before_a_loss_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packets = LiveFrames._packets
+
+    def lost(self: LiveFrames, container: Any, stream: Any) -> Iterator[Any]:
+        yield from islice(packets(self, container, stream), 7)
+        raise DecodeError("camera", "unreadable")
+
+    monkeypatch.setattr(LiveFrames, "_packets", lost)
+    path = str(intra_video(tmp_path / "a.avi"))
+    pushes = iter(LiveFrames(path, full_frame(), fps=50, seconds=60))
+    assert len(next(pushes)[0]) == 7
+    with pytest.raises(DecodeError, match="camera: unreadable"):
+        next(pushes)
+
+
+def test_a_source_that_gives_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveFrames, "_packets", lambda self, container, stream: iter(()))
+    with pytest.raises(DecodeError, match=r"no frames \(nothing came; check the source"):
+        take(intra_video(tmp_path / "a.avi"))
+
+
+def test_a_source_that_is_silent_for_too_long_is_named() -> None:
+    assert open_error_text(av.ExitError(1, "Immediate exit requested")) == "nothing came for 10 s"
+
+
+def test_the_end_of_a_source_without_one_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = intra_video(tmp_path / "a.avi")
+    live = LiveFrames(str(path), full_frame(), fps=50, seconds=10)
+    live._may_drop = True
+    assert len(list(live)) == 1
+    assert caplog.messages == [f"{path}: the source has ended"]
 
 
 def test_predictions_go_on(published: Path, tmp_path: Path) -> None:
@@ -191,6 +254,17 @@ def test_a_camera_that_does_not_exist(published: Path, capsys: pytest.CaptureFix
     assert predict_on_cpu([str(published), "63", "--live=1"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("vtn predict: 63: ")
+    assert sys.platform != "linux" or "(camera /dev/video63: " in line
+
+
+@pytest.mark.parametrize("options", [[], ["--live=1"]])
+def test_an_address_of_another_protocol(
+    options: list[str], published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict_on_cpu([str(published), "tcp://127.0.0.1:1", *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("vtn predict: tcp://127.0.0.1:1: ")
+    assert "an address begins with http, https, rtsp, rtsps, rtmp, rtmps, srt or udp, and ://" in line
 
 
 class SilentHandler(SimpleHTTPRequestHandler):
@@ -223,4 +297,4 @@ def test_an_address(published: Path, server: str, tmp_path: Path, capsys: pytest
     assert predict_on_cpu([str(published), f"{server}/missing.mkv", f"{server}/playlist.m3u8"]) == 1
     missing, playlist, _ = capsys.readouterr().err.splitlines()
     assert f"vtn predict: {server}/missing.mkv: " in missing
-    assert "playlist, a network stream or a list of other files, which are not followed" in playlist
+    assert "not a video (it is a playlist, which is not followed; `ffmpeg -i" in playlist

@@ -24,8 +24,9 @@ from slowfast.video.container import (
     reason_of,
 )
 from slowfast.video.frame_scaler import FrameScaler
+from slowfast.video.frame_table.packet_facts import CLOCK_OVERRUN_SECONDS
 from slowfast.video.placement import Placer
-from vtn.predictor.videos import is_address, is_camera, is_endless
+from vtn.predictor.videos import ADDRESS_HINT, is_address, is_camera, is_endless, is_unknown_address
 
 # FFmpeg's name of the cameras of a system, and the name of camera N there.
 _CAMERAS = {
@@ -85,14 +86,22 @@ class LiveFrames:
         """
         images: list[np.ndarray] = []
         times: list[float] = []
-        for seconds, image in self._thinned_frames():
-            if times and seconds - times[0] >= self._seconds - 1e-6:
-                yield from self._push(images, times)
-                images, times = [], []
-            images.append(image)
-            times.append(seconds)
+        lost: DecodeError | None = None
+        try:
+            for seconds, image in self._thinned_frames():
+                if times and seconds - times[0] >= self._seconds - 1e-6:
+                    yield from self._push(images, times)
+                    images, times = [], []
+                images.append(image)
+                times.append(seconds)
+        except DecodeError as error:
+            lost = error  # once the frames before it are taken, too
         if times:
             yield from self._push(images, times)
+        if lost is not None:
+            raise lost
+        if self._may_drop:
+            logger.warning("%s: the source has ended", self._place)
 
     def _push(self, images: list[np.ndarray], times: list[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if self._may_drop and self._num_made - self._num_taken >= _MOST_WAITING:
@@ -111,7 +120,7 @@ class LiveFrames:
             if stream is None:
                 raise DecodeError(self._place, "no video stream")
             last, due, period = -1.0, 0.0, 1 / self._fps
-            clock = _Clock(self._place, period)
+            clock = _Clock(self._place, 1 / float(stream.average_rate or stream.guessed_rate or 25))
             for frame in self._decoded(container, stream):
                 seconds = clock.seconds(frame.time)
                 if seconds <= last or seconds < due - 1e-3:  # containers round to milliseconds
@@ -133,8 +142,11 @@ class LiveFrames:
             for frame in frames or ():
                 decoded = True
                 yield frame
-        if self.num_refused and not decoded:
-            raise DecodeError(self._place, "corrupt", f"none of its frames can be decoded; {_REMEDY}")
+        if not decoded:
+            found = "none of its frames can be decoded" if self.num_refused else "nothing came"
+            raise DecodeError(
+                self._place, "corrupt" if self.num_refused else "no frames", f"{found}; {_REMEDY}"
+            )
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         try:
@@ -171,7 +183,8 @@ class LiveFrames:
                 return _open_camera(self._place)
             return open_container(Address(self._place) if is_address(self._place) else self._place)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(self._place, reason_of(error), open_error_text(error)) from error
+            hint = f"; {ADDRESS_HINT}" if is_unknown_address(self._place) else ""
+            raise DecodeError(self._place, reason_of(error), open_error_text(error) + hint) from error
 
 
 class _Clock:
@@ -179,7 +192,7 @@ class _Clock:
 
     Args:
         name: of the source, for the log.
-        period: seconds per frame where the source does not tell.
+        period: seconds per frame where a frame has no timestamp.
     """
 
     def __init__(self, name: str, period: float) -> None:
@@ -196,7 +209,7 @@ class _Clock:
             return self._newest
         if self._start is None:
             self._start = time - self._newest - self._period
-        elif time - self._start < self._newest - _OUT_OF_ORDER_SECONDS:
+        elif not -_OUT_OF_ORDER_SECONDS <= time - self._start - self._newest <= CLOCK_OVERRUN_SECONDS:
             self._start = time - self._newest - self._period
             if not self._was_set:
                 self._was_set = True
@@ -212,4 +225,9 @@ def _open_camera(number: str) -> Any:
     if sys.platform not in _CAMERAS:
         raise DecodeError(number, "no camera", f"cameras have no numbers on {sys.platform}; give an address")
     kind, name = _CAMERAS[sys.platform]
-    return av.open(name.format(number), format=kind)
+    device = name.format(number)
+    try:
+        return av.open(device, format=kind)
+    except (av.FFmpegError, OSError) as error:
+        text = f"camera {device}: {open_error_text(error)}"
+        raise DecodeError(number, reason_of(error), text) from error

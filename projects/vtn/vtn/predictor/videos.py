@@ -22,10 +22,11 @@ from torch import Tensor
 from slowfast.datasets.video_folder import scan_folder
 from slowfast.errors import InputError
 from slowfast.video.container import Address
-from slowfast.video.decoding import OpenVideo, open_video
+from slowfast.video.decoding import OpenVideo, open_naming_truncated
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
+from vtn.predictor.reading.download import download
 
 Video: TypeAlias = str | os.PathLike[str] | BinaryIO | np.ndarray | Tensor
 """A path or an address; an open, seekable binary file; or frames (T, H, W, 3) uint8 RGB."""
@@ -37,6 +38,7 @@ _ENDLESS = ("rtsp", "rtmp", "srt", "udp")
 _PATTERN = frozenset("*?[")
 _LISTS = (".csv", ".tsv", ".txt")
 _PATH_AND_LABEL = re.compile(r"(.*[^\s,])[\s,]+\S+")
+ADDRESS_HINT = "an address begins with http, https, rtsp, rtsps, rtmp, rtmps, srt or udp, and ://"
 _GIVE_PATHS = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
 
 
@@ -109,7 +111,7 @@ class FileSource:
     """A video file by its path, an open file, or an address.
 
     Attributes:
-        place: as ``slowfast.video.decoding.open_video`` takes it.
+        place: a path or an open file, or an address, which each call of :meth:`open` copies from the network.
         name: of the video.
     """
 
@@ -117,8 +119,9 @@ class FileSource:
     name: str
 
     def open(self, threads: int = 1) -> OpenVideo:
-        """Opens the file, see :class:`VideoSource`."""
-        return open_video(self.place, threads=threads)
+        """Opens the file, see :class:`VideoSource`; one that lacks its end is named in the log."""
+        place = download(self.place.url) if isinstance(self.place, Address) else self.place
+        return open_naming_truncated(place, threads=threads)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,11 @@ class MissingSource:
 def is_address(text: str) -> bool:
     """Returns whether a text is the address of a video, such as ``https://…`` or ``rtsp://…``."""
     return _ADDRESS.fullmatch(text) is not None
+
+
+def is_unknown_address(text: str) -> bool:
+    """Returns whether a text looks like an address, but is neither one that can be opened nor a file."""
+    return "://" in text and not is_address(text) and not os.path.exists(text)
 
 
 def is_camera(text: str) -> bool:
@@ -258,14 +266,16 @@ def _expand_path(path: str, ignored: list[str]) -> Iterator[VideoSource]:
             yield MissingSource(path, "no file has a name of this pattern")
         for match in matches:
             yield from _expand_path(match, ignored) if os.path.isdir(match) else [_file(match)]
-    elif problem := _find_list(path):
+    elif problem := _find_mistake(path):
         yield MissingSource(path, problem)
     else:
         yield _file(path)
 
 
-def _find_list(path: str) -> str:
-    """Returns what to do with a list of videos, or with a line of one; empty: the path is neither."""
+def _find_mistake(path: str) -> str:
+    """Returns what to do with an address, a list of videos or a line of one; empty: the path is neither."""
+    if is_unknown_address(path):
+        return f"does not exist; {ADDRESS_HINT}"
     if path.lower().endswith(_LISTS) and os.path.isfile(path):
         return f"is a text and not a video; if it is a list of `path label`, {_GIVE_PATHS}"
     line = _PATH_AND_LABEL.fullmatch(path)

@@ -43,7 +43,7 @@ def test_a_decoder_that_hangs_or_crashes_costs_one_video(
     names = ["a.mp4", "hangs.mp4", "b.mp4", "crashes.mp4", "c.mp4"]
     paths = [Path(shutil.copy(videos / "05.mp4", tmp_path / name)) for name in names]
     (good,) = Predictor(published, device="cpu").stream(paths[:1])
-    open_video = videos_module.open_video
+    open_video = videos_module.open_naming_truncated
 
     def open_or_end(path: Any, **options: Any) -> Any:
         if Path(path).stem == "hangs":
@@ -52,7 +52,7 @@ def test_a_decoder_that_hangs_or_crashes_costs_one_video(
             os.kill(os.getpid(), signal.SIGKILL)
         return open_video(path, **options)
 
-    monkeypatch.setattr(videos_module, "open_video", open_or_end)
+    monkeypatch.setattr(videos_module, "open_naming_truncated", open_or_end)
     results = list(Predictor(published, device="cpu", workers=2).stream(paths, time_limit=6))
     assert [result.reason for result in results] == ["", "hung", "", "killed its worker", ""]
     assert results[1].error == "hung (reading it did not end within 6 s; --time-limit allows more)"
