@@ -8,19 +8,23 @@ TEST_WORKERS ?= auto
 # it is in a virtual environment, and those that are missing come from the folder.
 WHEELS ?=
 VENV_OPTIONS := $(if $(WHEELS),--system-site-packages --without-pip)
-PIP_OPTIONS := --disable-pip-version-check $(if $(WHEELS),--no-index --no-build-isolation --find-links $(WHEELS))
+PIP_OPTIONS := $(if $(WHEELS),--no-index --no-build-isolation --find-links $(WHEELS))
+# An environment that uv has made contains no pip.
+PIP_INSTALL = { $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip; } && \
+  $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: help quickstart test lint types unit test-faults gpu docs format clean
+.PHONY: help quickstart test lint types unit test-faults test-lowest gpu docs format clean
 
 help:
 	@echo "make quickstart   install, write a data set of real video files, train, test, write a report"
 	@echo "make test         install with the test extra; lint, check types, run all tests but the slow ones"
 	@echo "make test-faults  run the slow fault tests"
+	@echo "make test-lowest  run all tests but the slow ones with the lowest versions that pyproject.toml allows"
 	@echo "make gpu          run the tests and short benchmarks of a GPU, at most 9 minutes; results in output/gpu"
 	@echo "                  (WHEELS=FOLDER: install from this folder, without a network)"
 	@echo "make docs         build the documentation site in output/site; warnings, such as dead links, are errors"
 	@echo "make format       format the code and fix what ruff can fix"
-	@echo "make clean        remove $(VENV) and build products; keeps outputs of runs"
+	@echo "make clean        remove $(VENV), $(VENV)-lowest and build products; keeps outputs of runs"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,23 +40,30 @@ endif
 
 # These files mark a finished installation, which is repeated only when pyproject.toml changes.
 $(VENV)/installed-quickstart: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[quickstart]'
+	$(PIP_INSTALL) -e '.[quickstart]'
 	@touch $@
 
 $(VENV)/installed-gpu: pyproject.toml | $(BIN)/python
 ifneq ($(WHEELS),)
 	@# Builds this package, which pip does before it installs what the package needs.
-	$(BIN)/python -m pip install $(PIP_OPTIONS) 'setuptools>=77'
+	$(PIP_INSTALL) $(PIP_OPTIONS) 'setuptools>=77'
 endif
-	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[gpu]'
+	$(PIP_INSTALL) $(PIP_OPTIONS) -e '.[gpu]'
 	@touch $@
 
 $(VENV)/installed-test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test]'
+	$(PIP_INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/installed-quickstart $(VENV)/installed-gpu $(VENV)/installed-docs
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[docs]'
+	$(PIP_INSTALL) -e '.[docs]'
+	@touch $@
+
+# pip cannot choose the lowest versions, uv can. Older Pythons have wheels of more versions: PYTHON=python3.11.
+$(VENV)-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check uv
+	$(VENV)-lowest/bin/uv pip install --python $(VENV)-lowest/bin/python --resolution lowest-direct -e '.[test]'
 	@touch $@
 
 quickstart: $(VENV)/installed-quickstart
@@ -73,6 +84,9 @@ unit: $(VENV)/installed-test
 test-faults: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults
 
+test-lowest: $(VENV)-lowest/installed
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -n $(TEST_WORKERS) -m "not faults and not gpu"
+
 gpu: $(VENV)/installed-gpu
 	$(BIN)/python -m benchmarks.gpu
 
@@ -85,4 +99,4 @@ format: $(VENV)/installed-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -55,6 +55,7 @@ from slowfast.errors import (
     DistributedError,
     OutputError,
     SlowFastError,
+    counted,
     describe_error,
 )
 from slowfast.exit_status import exit_status_of
@@ -297,6 +298,6 @@ def crowded_cores(num_workers: int, local_size: int, cores: int) -> str:
     if num_workers <= fitting:
         return ""
     return (
-        f"DATA_LOADER.NUM_WORKERS is {num_workers} for each process, but this node has {cores} cores; "
-        f"{fitting} would be faster unless the storage is slow"
+        f"DATA_LOADER.NUM_WORKERS is {num_workers} for each process, but this node has "
+        f"{counted(cores, 'core')}; {fitting} would be faster unless the storage is slow"
     )

@@ -1,4 +1,4 @@
-"""The wheel: it holds every file that the packages need, and its commands work in an empty folder."""
+"""The wheel and the source archive: all files that the packages need; commands work in an empty folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from email.parser import Parser
@@ -27,19 +28,34 @@ ZOO = "vtn/zoo_data/zoo.yaml"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy of the sources, so that no file of the checkout changes."""
-    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+def source_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source archive built from a copy of the sources, so that no file of the checkout changes."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("slowfast", "projects", "configs"):
+    for name in ("slowfast", "projects", "configs", "tests/support"):
         shutil.copytree(
             ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
-    code = f"from setuptools import build_meta; build_meta.build_wheel({str(output)!r})"
+    shutil.copy(ROOT / "tests" / "test_files.py", source / "tests")
+    return build("sdist", source, tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture(scope="module")
+def wheel(source_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from the source archive, as an installer does."""
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(source_archive) as archive:
+        archive.extractall(unpacked, filter="data")
+    (source,) = unpacked.iterdir()
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def build(kind: str, source: Path, output: Path) -> Path:
+    code = f"from setuptools import build_meta; build_meta.build_{kind}({str(output)!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (path,) = output.glob("*.whl")
+    (path,) = output.iterdir()
     return path
 
 
@@ -62,6 +78,12 @@ def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 def files_of(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_source_archive_holds_no_test(source_archive: Path) -> None:
+    """setuptools would add the tests of one folder, without those that they need."""
+    with tarfile.open(source_archive) as archive:
+        assert not [name for name in archive.getnames() if "/tests" in name]
 
 
 def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:

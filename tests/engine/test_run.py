@@ -16,6 +16,7 @@ from slowfast.engine.run import crowded_cores
         (2, 2, 5, None),
         (1, 4, 2, None),  # no process can have fewer workers
         (2, 4, 2, 1),
+        (2, 1, 1, 1),
         (0, 8, 1, None),
     ],
 )
@@ -27,5 +28,6 @@ def test_the_warning_about_workers_names_a_smaller_number(
         assert warning == ""
     else:
         assert better < num_workers
-        assert f"NUM_WORKERS is {num_workers} for each process, but this node has {cores} cores" in warning
+        node = "this node has 1 core;" if cores == 1 else f"this node has {cores} cores;"
+        assert f"NUM_WORKERS is {num_workers} for each process, but {node}" in warning
         assert f"; {better} would be faster" in warning

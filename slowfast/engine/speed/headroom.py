@@ -11,6 +11,7 @@ import torch
 from slowfast.distributed.device import is_cpu
 from slowfast.distributed.host import usable_cores
 from slowfast.distributed.world import World
+from slowfast.errors import counted
 from slowfast.timing.stage_times import COLLATING, COPYING, READING, StageTimes
 
 LOADING, COMPUTE, BALANCED = "loading", "compute", "balanced"
@@ -94,7 +95,7 @@ class Headroom:
         place = "" if self.workers else ", in the training process itself (DATA_LOADER.NUM_WORKERS 0)"
         if self.limit == LOADING and self._workers_suffice:
             return (
-                f"{times}: waits for data, although {_count(self.workers, 'worker')} can load a batch per "
+                f"{times}: waits for data, although {counted(self.workers, 'worker')} can load a batch per "
                 f"{self.seconds_per_batch:.3g} s: for their start, single slow videos, or cores that other "
                 "programs use"
             )
@@ -102,7 +103,7 @@ class Headroom:
             return f"{times}: loading limits ({self._describe_stage()}){place}; {self._remedy()}"
         if self.workers == 0:
             return f"{times}: compute limits; loading is {self.loading.total:.3g} s of it{place}"
-        spare = f"{_count(self.workers, 'worker')} can load a batch per {self.seconds_per_batch:.3g} s"
+        spare = f"{counted(self.workers, 'worker')} can load a batch per {self.seconds_per_batch:.3g} s"
         if self.limit == COMPUTE:
             return f"{times}: compute limits; {spare}"
         return f"{times}: balanced; {spare}"
@@ -135,14 +136,14 @@ class Headroom:
         if more <= 0:  # the copy to the device is longer than what the workers do
             return self._less_work()
         if self._can_hide:
-            return f"{_count(more, 'more worker' if self.workers else 'worker')} would hide it"
+            return f"{counted(more, 'more worker' if self.workers else 'worker')} would hide it"
         computing = self.cores.computing
         busy = f", of which the model keeps {computing} busy" if computing else ""
-        cores = _count(self.cores.total, "core")
+        cores = counted(self.cores.total, "core")
         few = f"the machine has only {cores} per process{busy}: {self._less_work()}"
         idle = self.cores.total - computing - self.workers
         if idle > 0:
-            return f"{_count(idle, 'more worker')} would shorten it, but {few}"
+            return f"{counted(idle, 'more worker')} would shorten it, but {few}"
         return f"more workers would not help: {few}"
 
     @property
@@ -173,7 +174,3 @@ class Headroom:
 def estimate_step(compute: float, loading: StageTimes, workers: int) -> float:
     """Returns the seconds of a step with loading where workers do nothing but load, and never wait."""
     return compute + loading.total if workers == 0 else max(compute, loading.total / workers)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
