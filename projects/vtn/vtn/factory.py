@@ -107,7 +107,7 @@ def create_model(
 
 def _build_frame_model(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]) -> FrameModel:
     """Builds the model of a configuration with some arguments replaced."""
-    model_class = choose_model_class(cfg)
+    model_class = check_model_class(cfg)
     model: Any
     if fields:
         model = model_class.from_config(cfg, fetch_weights=fetch_weights, **fields)
@@ -120,8 +120,8 @@ def _build_frame_model(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]
     return model
 
 
-def choose_model_class(cfg: CfgNode) -> type[FrameModel]:
-    """Returns the class that ``MODEL.MODEL_NAME`` names.
+def check_model_class(cfg: CfgNode) -> type[FrameModel]:
+    """Returns the class that ``MODEL.MODEL_NAME`` names, once it is known to encode single frames.
 
     Raises:
         ConfigError: for an unknown name, and for a model that does not encode single frames.

@@ -91,6 +91,13 @@ def test_a_published_checkpoint_gives_the_model(trained: Path, tmp_path: Path) -
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
+def test_weights_keep_their_normalisation_under_another_configuration(trained: Path, tmp_path: Path) -> None:
+    """The one that is recorded with them counts, as it does for predictions of the same file."""
+    first = publish(trained, tmp_path / "first").checkpoint
+    again = publish(first, tmp_path / "again", config="QUICKSTART").checkpoint
+    assert read_checkpoint(again)["normalization"]["mean"] == [0.5, 0.4, 0.3]
+
+
 def test_changed_weights_are_refused(trained: Path, tmp_path: Path) -> None:
     path = publish(trained, tmp_path).checkpoint
     content = read_checkpoint(path)

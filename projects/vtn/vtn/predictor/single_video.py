@@ -30,7 +30,7 @@ from slowfast.models.frame_format import adopt_frame_format
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
 from slowfast.video.decoding import open_video
 from vtn.backbones.frames.trial import without_training
-from vtn.factory import choose_model_class
+from vtn.factory import check_model_class
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import (
     FrameView,
@@ -95,7 +95,7 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
         Interrupted: where a stop signal came; the features so far are on disk.
     """
     cfg = load_config(request.config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *request.overrides])
-    choose_model_class(cfg)
+    check_model_class(cfg)
     with without_training():
         model = build_trained_model(cfg, read_checkpoint(request.checkpoint), request.checkpoint)
     class_names = build_class_names(cfg, model.class_names)

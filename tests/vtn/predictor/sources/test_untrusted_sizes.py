@@ -32,7 +32,7 @@ from vtn.predictor.source import load_source
 def test_sizes_are_compared_with_the_file_before_memory_is_taken(
     changes: dict[str, Any], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_module, "build_model", lambda *_, **__: pytest.fail("was built"))
+    monkeypatch.setattr(source_module, "build_trained_model", lambda *_, **__: pytest.fail("was built"))
     path = changed_checkpoint(checkpoint, tmp_path / "large.pyth", **changes)
     with pytest.raises(CheckpointError, match="but the file has far fewer"):
         load_source(path)
