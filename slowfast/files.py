@@ -24,10 +24,10 @@ logger = get_logger(__name__)
 TEMPORARY_MARK = ".writing-"
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Numbers of the errors of a disk without room."""
-# Numbers of the errors of a folder in which no file can be created.
-_NOT_WRITABLE = FULL_DISK | {errno.EROFS, errno.EACCES, errno.EPERM}
 # Bytes of the longest name of a file on the usual file systems.
 _MAX_NAME = 255
+# Numbers of the errors of a folder in which no file can be created.
+_NOT_WRITABLE = FULL_DISK | {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
