@@ -30,6 +30,8 @@ LOST_DISK = frozenset(
 """Numbers of the errors of a disk that fails, or to which the access has ended."""
 # Bytes of the longest name of a file on the usual file systems.
 _MAX_NAME = 255
+# Numbers of the errors of a folder in which no file can be created.
+_NOT_WRITABLE = FULL_DISK | {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def delete_unfinished(folder: str | Path, *, with_folders: bool = False) -> None
 
 
 @contextmanager
-def hold_lock(path: Path, seconds: float) -> Iterator[None]:
+def hold_lock(path: Path, seconds: float, in_use: Exception | None = None) -> Iterator[None]:
     """Holds the lock of a file while the block runs; the file is deleted at the end.
 
     See :func:`acquire_lock` for a file system without locks.
@@ -142,14 +144,15 @@ def hold_lock(path: Path, seconds: float) -> Iterator[None]:
     Args:
         path: of the lock's file, whose folder must exist.
         seconds: to wait for another process that holds it.
-
-    Raises:
-        filelock.Timeout: where another process holds it for longer.
+        in_use: raised where another process holds it for longer; None: ``filelock.Timeout``.
     """
-    from filelock import FileLock  # here, so that `--help` stays fast
+    from filelock import FileLock, Timeout  # here, so that `--help` stays fast
 
     lock = FileLock(path, timeout=seconds, is_singleton=False, thread_local=False)
-    acquire_lock(lock)
+    try:
+        acquire_lock(lock)
+    except Timeout as error:
+        raise in_use or error from None
     try:
         yield
     finally:
@@ -175,7 +178,7 @@ def acquire_lock(lock: BaseFileLock) -> None:
     except Timeout:
         raise
     except (NotImplementedError, OSError) as error:  # ENOLCK, ENOTSUP …: each file system has its own
-        if isinstance(error, OSError) and not os.path.exists(lock.lock_file):
+        if getattr(error, "errno", None) in _NOT_WRITABLE and not os.path.exists(lock.lock_file):
             return
         folder = os.path.dirname(lock.lock_file)
         message = f"{folder}: cannot be locked ({error}); start one process there at a time"

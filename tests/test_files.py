@@ -103,7 +103,9 @@ def test_a_file_in_a_protected_folder_is_refused(tmp_path: Path, monkeypatch: py
     ("error", "has_file", "is_logged"),
     [
         (OSError(errno.EROFS, "Read-only file system"), False, False),
-        (OSError(errno.ENOLCK, "No locks available"), True, True),
+        (OSError(errno.EACCES, "Permission denied"), False, False),
+        (OSError(errno.EACCES, "Permission denied"), True, True),  # the lock of another user
+        (OSError(errno.ENOLCK, "No locks available"), False, True),
         (NotImplementedError("no flock"), False, True),
     ],
 )

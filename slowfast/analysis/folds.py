@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.analysis.spread import Spread, spread_of
 from slowfast.errors import DataError
 from slowfast.files import output_file, write_text
 from slowfast.visualization.text_table import align_columns
@@ -57,6 +56,44 @@ class FoldResult:
     number: int
     metrics: Mapping[str, Any]
     predictions: Path | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over K folds.
+
+    Attributes:
+        mean: of the folds.
+        std: standard deviation between them, with K − 1 in the denominator; NaN for one fold.
+        low, high: limits of the 95 % interval of the mean; NaN for one fold.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+def spread_of(values: Sequence[float], largest: float = 100.0) -> Spread:
+    """Returns mean, standard deviation and the 95 % interval of the mean by Student's t.
+
+    Args:
+        largest: possible value of the metric, at which the interval is cut off, as at 0.
+
+    >>> spread = spread_of([70.0, 80.0, 75.0])
+    >>> [round(value, 2) for value in (spread.mean, spread.std, spread.low, spread.high)]
+    [75.0, 5.0, 62.58, 87.42]
+    """
+    import numpy as np
+
+    from slowfast.metrics.intervals import student_quantile  # here, since it imports torch
+
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return Spread(mean, float("nan"), float("nan"), float("nan"))
+    std = float(np.std(values, ddof=1))
+    half = student_quantile(count - 1) * std / count**0.5
+    return Spread(mean, std, max(mean - half, 0.0), min(mean + half, largest))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

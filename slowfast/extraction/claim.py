@@ -48,9 +48,13 @@ def claim_folder(folder: Path, world: World, wanted: Manifest) -> Iterator[Manif
 
 
 def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
+    in_use = DataError(
+        f"DATA.FEATURES = {str(folder)!r}: another process has been writing its {MANIFEST} for a minute; end "
+        "that process, or choose another folder"
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with hold_lock(folder / ".manifest.lock", _LOCK_SECONDS):
+        with hold_lock(folder / ".manifest.lock", _LOCK_SECONDS, in_use):
             running, killed = _count_marks(folder)
             if killed and not running:
                 delete_unfinished(folder, with_folders=True)
@@ -59,11 +63,6 @@ def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
             # A name of its own: several extractions may have the same settings.
             mark = folder / f"{_MARK}{manifest.settings_hash}-{os.getpid()}-{secrets.token_hex(4)}"
             stack.enter_context(hold_lock(mark, 0))
-    except Timeout as error:
-        raise DataError(
-            f"DATA.FEATURES = {str(folder)!r}: another process has been writing its {MANIFEST} for a minute; "
-            "end that process, or choose another folder"
-        ) from error
     except OSError as error:
         raise DataError(
             f"DATA.FEATURES = {str(folder)!r}: cannot be written ({error.strerror}); choose another folder"

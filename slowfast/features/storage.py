@@ -23,7 +23,6 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 import torch
-from filelock import Timeout
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
@@ -102,7 +101,10 @@ class FeatureFile:
         self._stored = STORED[dtype][1]
         self._row_bytes = math.prod(self._row_shape) * self._stored.itemsize
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.path)
+        self._lock = ExitStack()
+        lock = Path(f"{os.path.realpath(self.path)}.lock")
+        message = f"{self.path} is being written by another process; wait until it has finished"
+        self._lock.enter_context(hold_lock(lock, _LOCK_SECONDS, FileInUseError(message)))
         try:
             self._refuse_foreign_files(description)
             self._file, self.count = self._open(dict(description))
@@ -238,21 +240,6 @@ def feature_paths(path: str | Path) -> tuple[Path, Path]:
     path = Path(path)
     array = path if path.suffix == ".npy" else path.with_name(f"{path.name}.npy")
     return array, array.with_suffix(".json")
-
-
-def _lock(path: Path) -> ExitStack:
-    """Locks a feature file for this :class:`FeatureFile` alone; closing the result releases it.
-
-    Raises:
-        FileInUseError: where another one holds the lock.
-    """
-    held = ExitStack()
-    try:
-        held.enter_context(hold_lock(Path(f"{os.path.realpath(path)}.lock"), _LOCK_SECONDS))
-    except Timeout as error:
-        message = f"{path} is being written by another process; wait until it has finished"
-        raise FileInUseError(message) from error
-    return held
 
 
 def read_description(path: Path) -> Any:

@@ -19,7 +19,7 @@ from slowfast.datasets.shards.index import index_path
 from slowfast.datasets.shards.manifest import MANIFEST, ShardManifest
 from slowfast.datasets.text_files import CLASSES_FILE
 from slowfast.errors import AnnotationError, DataError, counted
-from slowfast.files import delete_unfinished
+from slowfast.files import delete_unfinished, hold_lock
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, byte_count, work_options
 from slowfast.preparation.lists import VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
@@ -39,6 +39,9 @@ examples:
   leave out files that are not videos or are cut off, and write a report
     slowfast prepare shard data/train.csv shards/train --check --report shards/train.json
 """
+
+# Seconds to wait for another call; one that has just finished may still hold its lock.
+_LOCK_SECONDS = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the shards and returns their report."""
     # Imported here, so that `--help` stays fast.
-    from slowfast.preparation.sharding.lock import lock_folder
     from slowfast.preparation.sharding.plan import plan_shards
 
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
@@ -93,7 +95,13 @@ def run(args: argparse.Namespace) -> CommandReport:
             f"{plan.left_out[0].path}: {plan.left_out[0].problem}; relative paths start in "
             f"{os.path.abspath(args.prefix)} (--prefix)"
         )
-    with lock_folder(args.target):
+    os.makedirs(args.target, exist_ok=True)
+    in_use = DataError(
+        f"{args.target}: another process is writing shards there; wait until it has finished, or choose "
+        "another folder"
+    )
+    # So that two calls do not delete each other's unfinished files.
+    with hold_lock(Path(args.target, ".sharding.lock"), _LOCK_SECONDS, in_use):
         manifest, written = _write(plan, args)
         remarks = videos.copy_class_names([os.path.join(args.target, MANIFEST)])
     report = _report(args, plan, manifest, written)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from slowfast.analysis.folds import FoldResult, pool_predictions
-from slowfast.analysis.spread import spread_of
+from slowfast.analysis.folds import FoldResult, pool_predictions, spread_of
 from slowfast.cli.analyze import main as analyze
 from slowfast.cli.prepare import main as prepare
 from slowfast.cli.run import build_parser as run_parser

@@ -112,7 +112,7 @@ def test_records_of_another_form_are_not_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [100, 4096, 20_000])
 @pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
 def test_other_content_of_the_same_size_is_a_change(tmp_path: Path, size: int, place: float) -> None:
-    """Where the time is another one; a copy has another time, too."""
+    """Its time is another one; so is that of a copy."""
     path = tmp_path / "a.mp4"
     path.write_bytes(bytes(size))
     recorded = describe_source(path)

@@ -7,7 +7,6 @@ from slowfast.datasets.readers.source import (
     AnnotationSource,
     ClassIndex,
     Rows,
-    choose_layout,
     read_class_list,
 )
 from slowfast.datasets.text_files import parse_index, read_table
@@ -38,10 +37,7 @@ def read_moments(source: AnnotationSource) -> Annotations:
             rows.add(cells[0], *(classes.checked(cell, f"{path}, line {line}") for cell in cells[1:]))
         else:
             rows.add(cells[0], classes.index(cells[1], f"{path}, line {line}"))
-    if rows.paths:
-        folder = _FOLDERS[source.split]
-        layout = choose_layout(source.root, _LAYOUTS, ({"folder": folder, "name": p} for p in rows.paths))
-        rows.paths = [layout.format(folder=folder, name=p) for p in rows.paths]
+    rows.apply_layout(_LAYOUTS, folder=_FOLDERS[source.split])
     return rows.annotations(path)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows
 from slowfast.datasets.text_files import parse_index, read_json, read_table
 from slowfast.errors import AnnotationError
 
@@ -41,9 +41,7 @@ def read_ssv2(source: AnnotationSource) -> Annotations:
     rows = Rows(source)
     for place, name, template in entries:
         rows.add(name, classes.index(template.replace("[", "").replace("]", ""), place))
-    if rows.paths:
-        layout = choose_layout(source.root, _LAYOUTS, ({"name": name} for name in rows.paths))
-        rows.paths = [layout.format(name=name) for name in rows.paths]
+    rows.apply_layout(_LAYOUTS)
     return rows.annotations(path)
 
 

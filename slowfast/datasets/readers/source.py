@@ -89,6 +89,13 @@ class Rows:
         self.paths.append(path)
         self.labels.append(labels)
 
+    def apply_layout(self, layouts: Sequence[str], **values: str) -> None:
+        """Replaces the paths, ``name`` in the layouts, by those of the layout in which the files exist."""
+        if self.paths:
+            videos = ({"name": path, **values} for path in self.paths)
+            layout = choose_layout(self.source.root, layouts, videos)
+            self.paths = [layout.format(name=path, **values) for path in self.paths]
+
     def annotations(self, path: str) -> Annotations:
         """Returns the rows as :class:`Annotations`; ``path`` names their file in messages.
 

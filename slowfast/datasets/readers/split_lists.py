@@ -13,7 +13,6 @@ from slowfast.datasets.readers.source import (
     AnnotationSource,
     ClassIndex,
     Rows,
-    choose_layout,
     read_class_list,
 )
 from slowfast.datasets.text_files import parse_index, read_lines
@@ -39,7 +38,7 @@ def read_ucf101(source: AnnotationSource) -> Annotations:
         # Training lists add the number of the class, which the folder already determines.
         video = text.split(" ")[0]
         rows.add(video, classes.index(os.path.dirname(video), f"{path}, line {line}"))
-    _apply_layout(rows, ("{name}", "UCF-101/{name}", "videos/{name}"))
+    rows.apply_layout(("{name}", "UCF-101/{name}", "videos/{name}"))
     return rows.annotations(path)
 
 
@@ -72,7 +71,7 @@ def read_hmdb51(source: AnnotationSource) -> Annotations:
                 )
             if usage == wanted:
                 rows.add(f"{name}/{video.strip()}", classes.index(name, f"{path}, line {line}"))
-    _apply_layout(rows, ("{name}", "hmdb51/{name}", "videos/{name}"))
+    rows.apply_layout(("{name}", "hmdb51/{name}", "videos/{name}"))
     return rows.annotations(folder)
 
 
@@ -84,10 +83,3 @@ def _ucf_class(text: str, place: str) -> tuple[str, int]:
             f"{place}: {text!r} must be a number from 1 on and a class name, separated by a space"
         )
     return name.strip(), index - 1
-
-
-def _apply_layout(rows: Rows, layouts: tuple[str, ...]) -> None:
-    """Replaces the paths by those of the layout in which the files exist."""
-    if rows.paths:
-        layout = choose_layout(rows.source.root, layouts, ({"name": path} for path in rows.paths))
-        rows.paths = [layout.format(name=path) for path in rows.paths]
