@@ -17,8 +17,7 @@ from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.distributed.device import peak_memory
 from slowfast.distributed.dtensor import to_local
 from slowfast.distributed.world import World
-from slowfast.engine.speed.headroom import Headroom
-from slowfast.engine.speed.measurement import measure_run
+from slowfast.engine.speed.measurement import MeasuredRun, measure_run
 from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError, counted
@@ -31,14 +30,11 @@ from slowfast.tracking.trackers import Trackers
 logger = get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class DryRunResult:
+@dataclass(frozen=True, kw_only=True)
+class DryRunResult(MeasuredRun):
     """Time and memory of a few steps on one rank.
 
     Attributes:
-        clips, frames: of the batch: number of clips, and frames per clip.
-        load_seconds: time until the first batch was loaded, including the start of the workers.
-        headroom: seconds per step with loading and without.
         weights, gradients, optimizer: bytes that are allocated during the entire run.
         peak: largest number of allocated bytes, of the device or of the process.
         is_peak_of_process: whether it is that of the process, as on the CPU.
@@ -47,10 +43,6 @@ class DryRunResult:
     rank: int
     host: str
     device: str
-    clips: int
-    frames: int
-    load_seconds: float
-    headroom: Headroom
     weights: int
     gradients: int
     optimizer: int
@@ -103,18 +95,14 @@ def _describe_start(cfg: CfgNode, fetch_weights: bool) -> list[str]:
 
 
 def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
-    measured = measure_run(training)
-    batch = measured.batch
     model, optimizer = training.step.model, training.step.optimizer
+    measured = measure_run(training)
     of_device = peak_memory(world.device)
     return DryRunResult(
         rank=world.rank,
         host=socket.gethostname(),
         device=str(world.device),
-        clips=batch.num_clips,
-        frames=batch.positions.shape[1],
-        load_seconds=measured.load_seconds,
-        headroom=measured.headroom,
+        **vars(measured),
         weights=_bytes([*model.parameters(), *model.buffers()]),
         gradients=_bytes(p.grad for p in model.parameters() if p.grad is not None),
         optimizer=_bytes(v for state in optimizer.state.values() for v in _tensors(state)),

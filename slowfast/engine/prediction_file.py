@@ -40,6 +40,7 @@ from slowfast.files import atomic_write
 from slowfast.video.archive.member import TarMember
 
 if TYPE_CHECKING:
+    from slowfast.datasets.video_dataset import ViewDataset
     from slowfast.engine.evaluate import Evaluation
 
 
@@ -68,22 +69,16 @@ class Predictions(VideoScores):
 
 
 def predictions_of(
-    evaluation: Evaluation,
-    *,
-    paths: Sequence[str],
-    class_names: Sequence[str],
-    meta: Mapping[str, Any],
-    segments: NDArray[np.float64] | None = None,
+    evaluation: Evaluation, dataset: ViewDataset, class_names: Sequence[str], meta: Mapping[str, Any]
 ) -> Predictions:
     """Returns the predictions of an evaluation.
 
     Args:
-        paths: of all videos of the split, by id; files, or members of shards.
+        dataset: of the split, whose paths are files or members of shards.
         class_names: in the order of the classes.
         meta: metrics and other values that json can represent.
-        segments: (N, 2), start and end in seconds of all videos of the split, by id; None: full files.
     """
-    own = [paths[video] for video in evaluation.video_ids]
+    own = [dataset.paths[video] for video in evaluation.video_ids]
     originals = tuple(path.original for path in own if isinstance(path, TarMember))
     return Predictions(
         video_ids=evaluation.video_ids,
@@ -96,7 +91,7 @@ def predictions_of(
         broken=evaluation.broken,
         groups=evaluation.groups,
         meta=dict(meta),
-        segments=None if segments is None else segments[evaluation.video_ids],
+        segments=None if dataset.segments is None else dataset.segments[evaluation.video_ids],
     )
 
 

@@ -45,7 +45,7 @@ from slowfast.distributed.world import (
 )
 from slowfast.engine.demo.run import check_demo_inputs, run_demo
 from slowfast.engine.dry_run import run_dry
-from slowfast.engine.run_lock import FolderInUseError, check_shared, lock_folder
+from slowfast.engine.run_lock import claim_output_dir
 from slowfast.engine.seeding import compute_deterministically
 from slowfast.engine.test import run_test
 from slowfast.engine.training.train_loop import train
@@ -59,7 +59,7 @@ from slowfast.errors import (
     describe_error,
 )
 from slowfast.exit_status import exit_status_of
-from slowfast.files import FULL_DISK, LOST_DISK, delete_unfinished, write_text
+from slowfast.files import FULL_DISK, LOST_DISK, write_text
 from slowfast.interrupt import Interrupt, Interrupted, stop_when_parent_ends
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
 from slowfast.tracking.build import build_trackers
@@ -234,8 +234,7 @@ def _terminate_all(error: BaseException, world: World, watchdog: Watchdog | None
 def _train_and_test(
     cfg: CfgNode, world: World, interrupt: Interrupt, stack: ExitStack, watchdog: Watchdog | None
 ) -> None:
-    _lock_output_dir(cfg.OUTPUT_DIR, world, stack)
-    check_shared(cfg.OUTPUT_DIR, world)
+    claim_output_dir(cfg.OUTPUT_DIR, world, stack)
     if world.is_main and not cfg.TRAIN.ENABLE:
         # The folder's config.yaml is that of the training whose weights are tested.
         write_text(Path(cfg.OUTPUT_DIR) / "config_test.yaml", cfg.dump())
@@ -269,21 +268,6 @@ def _log_placement(cfg: CfgNode, world: World, warning: str) -> None:
             "DATA_LOADER.NUM_WORKERS is 0: a video whose decoder hangs or crashes stops the run; with 1 or "
             "more, its worker is restarted and the video skipped"
         )
-
-
-def _lock_output_dir(folder: str, world: World, stack: ExitStack) -> None:
-    """Locks ``folder`` against other runs until ``stack`` ends; raises on all ranks if one is using it."""
-    failure: FolderInUseError | None = None
-    if world.is_main:
-        try:
-            stack.enter_context(lock_folder(folder))
-        except FolderInUseError as error:
-            failure = error
-        else:
-            delete_unfinished(folder)  # such as predictions of a killed test
-    failure = world.all_gather_objects(failure)[0]
-    if failure is not None:
-        raise failure
 
 
 def crowded_cores(num_workers: int, local_size: int, cores: int) -> str:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, SlowFastError
-from slowfast.files import acquire_lock, write_text
+from slowfast.files import acquire_lock, delete_unfinished, write_text
 
 # Seconds until a node surely sees a new file; network file systems remember for a while what a folder has.
 SHARING_SECONDS = 60.0
@@ -22,6 +22,27 @@ SHARING_SECONDS = 60.0
 
 class FolderInUseError(SlowFastError):
     """Another run writes to this folder."""
+
+
+def claim_output_dir(folder: str, world: World, stack: contextlib.ExitStack) -> None:
+    """Locks ``folder`` until ``stack`` ends, and checks that all ranks share it; all ranks must call it.
+
+    Raises:
+        FolderInUseError: on all ranks, if another run has locked the folder.
+        ConfigError: see :func:`check_shared`.
+    """
+    failure: FolderInUseError | None = None
+    if world.is_main:
+        try:
+            stack.enter_context(lock_folder(folder))
+        except FolderInUseError as error:
+            failure = error
+        else:
+            delete_unfinished(folder)  # such as predictions of a killed test
+    failure = world.all_gather_objects(failure)[0]
+    if failure is not None:
+        raise failure
+    check_shared(folder, world)
 
 
 @contextlib.contextmanager

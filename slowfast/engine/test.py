@@ -110,10 +110,9 @@ def _report(
     _log_result(evaluation, metrics)
     predictions = predictions_of(
         evaluation,
-        paths=evaluator.dataset.paths,
-        segments=evaluator.dataset.segments,
-        class_names=class_names,
-        meta={**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
+        evaluator.dataset,
+        class_names,
+        {**metrics, "checkpoint": checkpoint, "seconds": evaluation.seconds},
     )
     if cfg.TEST.SAVE_RESULTS_PATH:
         path = Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH

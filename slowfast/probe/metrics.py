@@ -1,4 +1,4 @@
-"""Metrics of scores by which a search chooses, in the scale 0 … 1."""
+"""Metrics by which a search chooses, in the scale 0 … 1."""
 
 from __future__ import annotations
 
@@ -11,35 +11,27 @@ from numpy.typing import NDArray
 from slowfast.metrics.accuracy import balanced_accuracy, macro_f1
 from slowfast.metrics.intervals import Interval, accuracy_interval, bootstrap_interval
 
-Metric: TypeAlias = Callable[[NDArray[np.floating], NDArray[np.int64]], float]
-"""Maps scores (N, K) and labels (N,) to a number of which the largest is the best."""
+Metric: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
+"""Maps predicted classes (N,) and labels (N,) to a number of which the largest is the best."""
 
 
-def _accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    return float((scores.argmax(axis=1) == labels).mean())
-
-
-def _balanced_accuracy(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    return balanced_accuracy(scores.argmax(axis=1), labels)
-
-
-def _macro_f1(scores: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    return macro_f1(scores.argmax(axis=1), labels)
+def _accuracy(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    return float((predicted == labels).mean())
 
 
 def metric_interval(
-    metric: Metric, scores: NDArray[np.floating], labels: NDArray[np.int64], groups: Sequence[str]
+    metric: Metric, predicted: NDArray[np.int64], labels: NDArray[np.int64], groups: Sequence[str]
 ) -> Interval:
     """Returns a metric with its 95 % interval: Wilson's for the accuracy, else by a bootstrap over groups."""
     if metric is _accuracy:
-        return accuracy_interval(scores.argmax(axis=1) == labels, groups)
-    found = bootstrap_interval(lambda drawn: metric(scores[drawn], labels[drawn]), groups)
+        return accuracy_interval(predicted == labels, groups)
+    found = bootstrap_interval(lambda drawn: metric(predicted[drawn], labels[drawn]), groups)
     return found.unless_limits_agree()
 
 
 METRICS: dict[str, Metric] = {
     "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "macro_f1": _macro_f1,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
 }
 """Metrics by which a search can choose."""

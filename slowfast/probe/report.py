@@ -228,7 +228,7 @@ class _Evaluated:
         return [self.problem.groups[video] for video in self.videos]
 
     def interval(self, scores: NDArray[np.float32]) -> Interval:
-        return metric_interval(self.metric, scores, self.labels, self.groups)
+        return metric_interval(self.metric, scores.argmax(axis=1), self.labels, self.groups)
 
     def compare(
         self,
@@ -239,10 +239,10 @@ class _Evaluated:
         *,
         on_test: bool = False,
     ) -> Comparison:
-        labels = self.labels
+        labels, own, other = self.labels, scores.argmax(axis=1), against.argmax(axis=1)
 
         def difference(drawn: NDArray[np.int64]) -> float:
-            return self.metric(scores[drawn], labels[drawn]) - self.metric(against[drawn], labels[drawn])
+            return self.metric(own[drawn], labels[drawn]) - self.metric(other[drawn], labels[drawn])
 
         return Comparison(
             family=family,

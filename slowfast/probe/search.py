@@ -148,7 +148,7 @@ def search(
             result = results.setdefault(task.method, MethodResult(task.method))
             labels = problem.table.labels.numpy()[problem.division(task.fold)[1]]
             result.trained[task.fold, task.seed] = trained
-            result.metrics[task.fold, task.seed] = metric(trained.scores, labels)
+            result.metrics[task.fold, task.seed] = metric(trained.scores.argmax(axis=1), labels)
 
     def ranked(methods: Sequence[Candidate], num: int) -> list[Candidate]:
         """Returns the best methods by their mean, those with failed trainings left out."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,23 +93,23 @@ class Problem:
         return np.flatnonzero(learned), np.flatnonzero(self.folds == fold)
 
 
+@dataclass
 class TaskWorker:
     """Does the tasks of a problem, with what they have in common computed once.
 
-    Args:
+    Attributes:
         problem: see the class.
         check_stop: called after each epoch; raises an exception to end the training.
     """
 
-    def __init__(self, problem: Problem, check_stop: Callable[[], None] = lambda: None) -> None:
-        self._problem = problem
-        self._check_stop = check_stop
-        self._plans: dict[tuple[Any, ...], Plans] = {}
-        self._baselines: Mapping[str, Baseline] = {}
+    problem: Problem
+    check_stop: Callable[[], None]
+    _plans: dict[tuple[Any, ...], Plans] = field(default_factory=dict)
+    _baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
     def __call__(self, task: Task) -> Trained:
         """Returns the result of a task."""
-        problem = self._problem
+        problem = self.problem
         train, test = problem.division(task.fold)
         if isinstance(task.method, str):
             started = time.perf_counter()
@@ -126,14 +126,14 @@ class TaskWorker:
             test,
             seed=task.seed + problem.cfg.RNG_SEED,
             device=problem.device,
-            check_stop=self._check_stop,
+            check_stop=self.check_stop,
         )
 
     def _plans_of(self, cfg: CfgNode, position_rate: float | None) -> Plans:
         values = [value_of(cfg, key) for key in _CLIP_KEYS]
         setting = (*(tuple(v) if isinstance(v, list) else v for v in values), position_rate)
         if setting not in self._plans:
-            self._plans[setting] = Plans.of(cfg, self._problem.table, position_rate)
+            self._plans[setting] = Plans.of(cfg, self.problem.table, position_rate)
         return self._plans[setting]
 
 

@@ -108,7 +108,7 @@ def hang(rank: int) -> None:
 
 def _stop_where_the_store_ends_first(rank: int, size: int, address: str, folder: Path) -> int:
     sys.stderr = io.TextIOWrapper((folder / f"stderr{rank}").open("wb", buffering=0), write_through=True)
-    store = meet(PeerInfo(rank, size), address, Deadline(20), differences=lambda *_: [])
+    store = meet(PeerInfo(rank, size), address, Deadline(20))
     with Watchdog(store, World(rank, size), timeout=10.0, log_file=None, interrupt=Interrupt()) as dog:
         dog.stop(signal.SIGUSR1)
         if rank == 0:

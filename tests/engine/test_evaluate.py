@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -183,9 +184,8 @@ def test_a_signal_ends_an_evaluation_between_two_batches() -> None:
 def test_predictions_are_read_as_they_were_saved(tmp_path: Path) -> None:
     broken = BrokenVideo(1, "b, with comma.mp4", "truncated", "at 3 s")
     found = run([batch((0, 0, 1, [1, 9, 0]), (2, 0, 2, [4, 0, 0]), broken=(broken,))])
-    saved = predictions_of(
-        found, paths=["a.mp4", "b.mp4", "c.mp4"], class_names=["left", "right", "up"], meta={"top1_acc": 50.0}
-    )
+    dataset: Any = SimpleNamespace(paths=["a.mp4", "b.mp4", "c.mp4"], segments=None)
+    saved = predictions_of(found, dataset, ["left", "right", "up"], {"top1_acc": 50.0})
     save_predictions(tmp_path / "predictions.npz", saved)
     read = load_predictions(tmp_path / "predictions.npz")
     np.testing.assert_array_equal(read.scores, found.scores)
@@ -200,9 +200,8 @@ def test_predictions_are_read_as_they_were_saved(tmp_path: Path) -> None:
 def test_segments_are_saved_with_their_seconds(tmp_path: Path) -> None:
     found = run([batch((0, 0, 1, [1, 9, 0]), (2, 0, 2, [4, 0, 0]))])
     segments = np.array([[0, 1.5], [2, 3], [4, 6]], np.float64)
-    saved = predictions_of(
-        found, paths=["v/a.mp4"] * 3, class_names=["left", "right", "up"], meta={}, segments=segments
-    )
+    dataset: Any = SimpleNamespace(paths=["v/a.mp4"] * 3, segments=segments)
+    saved = predictions_of(found, dataset, ["left", "right", "up"], {})
     save_predictions(tmp_path / "predictions.npz", saved)
     read = load_predictions(tmp_path / "predictions.npz")
     assert [read.segment(row) for row in (0, 1)] == [(0, 1.5), (4, 6)]
@@ -219,9 +218,7 @@ def _evaluate_rank(world: World, data: Path, output: Path) -> None:
     found = evaluator.run()
     assert (found is not None) == world.is_main
     if found is not None:
-        predictions = predictions_of(
-            found, paths=evaluator.dataset.paths, class_names="abc", meta={"loss": found.loss}
-        )
+        predictions = predictions_of(found, evaluator.dataset, "abc", {"loss": found.loss})
         save_predictions(output / f"{world.size}.npz", predictions)
 
 

@@ -42,10 +42,10 @@ def test_samples_without_a_value_are_left_out() -> None:
 
 
 def test_a_search_without_mistakes_still_has_an_interval_of_the_accuracy() -> None:
-    scores, labels, groups = np.eye(2).repeat(5, axis=0), np.arange(2).repeat(5), [str(n) for n in range(10)]
-    accuracy = metric_interval(METRICS["accuracy"], scores, labels, groups)
+    labels, groups = np.arange(2).repeat(5), [str(n) for n in range(10)]
+    accuracy = metric_interval(METRICS["accuracy"], labels, labels, groups)
     assert accuracy.percent() == "100.0 [72.2, 100.0]"  # Wilson's for ten of ten
-    assert metric_interval(METRICS["macro_f1"], scores, labels, groups).percent() == "100.0 [–]"
+    assert metric_interval(METRICS["macro_f1"], labels, labels, groups).percent() == "100.0 [–]"
 
 
 @pytest.mark.parametrize(("num_groups", "least"), [(5, 0.88), (20, 0.92)])

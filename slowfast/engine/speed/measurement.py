@@ -27,16 +27,17 @@ _BUDGET_SECONDS = 20.0
 _TURNS_AHEAD, _TURNS = 2, 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeasuredRun:
     """The results of one rank.
 
     Attributes:
-        batch: the batch of the steps without loading.
+        clips, frames: of the batch of the steps without loading: number of clips, and frames per clip.
         load_seconds: until the first batch was loaded, the start of the workers included.
     """
 
-    batch: Batch
+    clips: int
+    frames: int
     load_seconds: float
     headroom: Headroom
 
@@ -73,7 +74,7 @@ def measure_run(training: TrainingRun) -> MeasuredRun:
     load_seconds = time.perf_counter() - started
     _take_step(training, batch)  # the first step allocates memory and compiles
     steps = _Timeline(training, batches, batch)
-    measured = _take_steps(steps, training, load_seconds)
+    measured = _take_measured_steps(steps, training, load_seconds)
     sampler.is_ended = True
     drained = sum(1 for _ in batches)
     loader.batch_sampler = original
@@ -93,7 +94,10 @@ def measure_run(training: TrainingRun) -> MeasuredRun:
         device_copy=_copy_seconds(steps.batch, training.world.device),
         is_estimated=not measured,
     )
-    return MeasuredRun(steps.batch, load_seconds, headroom)
+    frames = steps.batch.positions.shape[1]
+    return MeasuredRun(
+        clips=steps.batch.num_clips, frames=frames, load_seconds=load_seconds, headroom=headroom
+    )
 
 
 class _Timeline:
@@ -128,7 +132,7 @@ class _Timeline:
         return (self._loaded[-1] - self._loaded[-1 - last]) / last
 
 
-def _take_steps(steps: _Timeline, training: TrainingRun, load_seconds: float) -> int:
+def _take_measured_steps(steps: _Timeline, training: TrainingRun, load_seconds: float) -> int:
     """Takes steps after one whose batch was loaded in ``load_seconds``.
 
     Returns:

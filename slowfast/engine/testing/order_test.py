@@ -82,6 +82,4 @@ def _predictions(
         "seconds": evaluation.seconds,
         "seconds_per_video": evaluation.seconds_per_video,
     }
-    return predictions_of(
-        evaluation, paths=dataset.paths, segments=dataset.segments, class_names=class_names, meta=meta
-    )
+    return predictions_of(evaluation, dataset, class_names, meta)

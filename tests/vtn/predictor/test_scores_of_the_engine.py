@@ -13,6 +13,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.engine.test import run_test
 from slowfast.interrupt import Interrupt
+from slowfast.tracking.trackers import Trackers
 from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
 from tests.support.tiny_models import trained_checkpoint
 from vtn import Predictor
@@ -27,7 +28,7 @@ def engine_scores(cfg: CfgNode, checkpoint: Path, **changes: Any) -> Predictions
         [part for key, value in changes.items() for part in (key.replace("__", "."), value)]
     )
     changed.TEST.ENABLE = True
-    run_test(changed, World(), Interrupt(), trained=checkpoint)
+    run_test(changed, World(), Interrupt(), Trackers(), trained=checkpoint)
     return load_predictions(Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH)
 
 
