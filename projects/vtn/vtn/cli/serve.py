@@ -138,7 +138,7 @@ def _serve(args: argparse.Namespace, program: str) -> int:
     import uvicorn
 
     from vtn.serving.app import create_app
-    from vtn.serving.protection import LOOPBACK_NAMES, is_loopback
+    from vtn.serving.protection import LOOPBACK_NAMES, LimitedConnection, is_loopback
 
     is_private = is_loopback(args.host)
     with _log_requests(), _listen(args.host, args.port) as listener:
@@ -151,6 +151,7 @@ def _serve(args: argparse.Namespace, program: str) -> int:
                 app,
                 log_level="warning",
                 access_log=False,
+                http=LimitedConnection,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=args.stop_limit,
             )
