@@ -30,7 +30,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 HEADER_SECONDS = 15.0
 """Longest time in which the header of a request must arrive."""
-MAX_CONNECTIONS = 200
+MAX_CONNECTIONS = 150
 """Most open connections; further ones are closed. Systems allow 256 or 1024 open files."""
 
 
