@@ -41,8 +41,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     The temporary file has the suffix of ``path``, since some writers choose the format by it. The file is
     flushed to the disk before it is renamed, and the folder afterwards, so that after a power failure
     ``path`` is either the old file or the new one. When the block raises, the temporary file is deleted and
-    ``path`` is unchanged. A device or a pipe, such as ``/dev/stdout``, is not replaced but written to: for it
-    the yielded path is ``path`` itself.
+    ``path`` is unchanged. Of a symbolic link the target is replaced, and the link stays. A device or a pipe,
+    such as ``/dev/stdout``, is not replaced but written to: for it the yielded path is ``path`` itself.
 
     Args:
         path: the file to write; its folder is created where it is missing.
@@ -51,6 +51,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     if _is_device(path):
         yield path
         return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_temporary_name(path))
     try:

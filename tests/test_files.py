@@ -64,6 +64,18 @@ def test_the_temporary_file_of_a_killed_process_is_deleted(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_target_of_a_link_is_written(exists: bool, tmp_path: Path) -> None:
+    target, link = tmp_path / "disk" / "a.txt", tmp_path / "a.txt"
+    if exists:
+        write_text(target, "old")
+    link.symlink_to(Path("disk", "a.txt"))
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
 def test_a_pipe_or_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     """Under root, ``--json /dev/stdout`` replaced the device by a file, for all programs of the machine."""
     pipe = tmp_path / "pipe"

@@ -110,12 +110,13 @@ def test_a_killed_prediction_continues_from_any_byte(
         assert one.get("scores", []) == pytest.approx(expected[name].get("scores", []), abs=1e-5)
 
 
-def test_two_commands_do_not_continue_one_file(
-    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("options", [["--resume"], [], ["--live=1"]])
+def test_two_commands_do_not_write_one_file(
+    options: list[str], published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = tmp_path / "new" / "scores.jsonl"
-    command = (published, clips / "a.mp4", f"--jsonl={lines}", "--resume")
-    with hold_lines(str(lines)):
+    command = (published, clips / "a.mp4", f"--jsonl={lines}", *options)
+    with hold_lines(str(lines), resumes=False):
         assert predict(*command) == 2
     assert "scores.jsonl: another command is writing there; wait, or name" in capsys.readouterr().err
     assert predict(*command) == 0

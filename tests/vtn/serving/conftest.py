@@ -15,7 +15,7 @@ from tests.support.tiny_models import SHALLOW, publish_tiny
 from tests.support.videos import write_csv, write_video
 from vtn.serving.app import create_app
 from vtn.serving.messages import ModelSource
-from vtn.serving.protection import LOOPBACK_NAMES
+from vtn.serving.protection import LOOPBACK_NAMES, LimitedConnection
 from vtn.serving.service import Service
 from vtn.serving.uploads import UploadFolder
 from vtn.serving.worker_pool import WorkerPool
@@ -49,7 +49,8 @@ def running(published: Path, videos: Path, tmp_path_factory: pytest.TempPathFact
     service.pool.start()
     app = create_app(service, hosts=LOOPBACK_NAMES)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    options = {"http": LimitedConnection, "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     wait_for(lambda: server.started)

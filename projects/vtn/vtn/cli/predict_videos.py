@@ -54,7 +54,8 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
     settings = describe_settings(args, predictor) if args.json or args.jsonl else None
     if args.live:
         _check_outputs(args, source, videos)
-        return _follow(args, predictor, videos[0], settings)
+        with hold_lines(args.jsonl, resumes=False):
+            return _follow(args, predictor, videos[0], settings)
     ignored: list[str] = []
     sources = list(expand_arguments(videos, _standard_input(), ignored=ignored))
     if not sources:
@@ -62,9 +63,9 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         return EXIT_ERROR
     _check_outputs(args, source, [one.name for one in sources])
     notes = f"; {counted(len(ignored), 'other file')} ignored" if ignored else ""
-    if not args.resume:
-        return _predict_all(args, predictor, sources, program, settings=settings, notes=notes)
-    with hold_lines(args.jsonl):
+    with hold_lines(args.jsonl, resumes=args.resume):
+        if not args.resume:
+            return _predict_all(args, predictor, sources, program, settings=settings, notes=notes)
         scored = keep_scored_videos(args, predictor, settings or {})
         remaining = [one for one in sources if one.name not in scored]
         notes += f"; {counted(len(sources) - len(remaining), 'video')} had scores in {args.jsonl}"

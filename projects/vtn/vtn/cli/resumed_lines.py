@@ -15,7 +15,7 @@ from slowfast.files import atomic_write, hold_lock
 from slowfast.models.weights_hash import weights_hash
 from vtn.exported.model import ExportedModel
 from vtn.predictor.predictor import Predictor
-from vtn.predictor.writers import head_of_results, settings_path
+from vtn.predictor.writers import STANDARD_OUTPUT, head_of_results, settings_path
 
 _SAME_SCORES = frozenset({"version", "model"})
 """Entries of the settings on which the scores of equal weights do not depend."""
@@ -45,24 +45,31 @@ def describe_settings(args: argparse.Namespace, predictor: Predictor) -> dict[st
 
 
 @contextmanager
-def hold_lines(lines_path: str) -> Iterator[None]:
-    """Lets no other command continue the same file while the block runs.
+def hold_lines(lines_path: str, *, resumes: bool) -> Iterator[None]:
+    """Lets no other command write the same file while the block runs; a device or a pipe is free for all.
+
+    Args:
+        lines_path: of the lines; empty or ``-``: there is no file.
+        resumes: whether the lines in it are kept.
 
     Raises:
-        UsageError: where another one does, and for a path that is not that of a file.
+        UsageError: where another one does, and for lines to keep in what is not a file.
     """
     from filelock import Timeout  # here, so that other predictions start without it
 
-    path = Path(lines_path)
-    if path.exists() and not path.is_file():
-        raise UsageError(f"--jsonl {path}: must be a file for --resume")
+    path = Path(lines_path).resolve()
+    if lines_path in ("", STANDARD_OUTPUT) or (path.exists() and not path.is_file()):
+        if resumes:
+            raise UsageError(f"--jsonl {lines_path}: must be a file for --resume")
+        yield
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with hold_lock(Path(f"{path}.lock"), 0):
             yield
     except Timeout:
         raise UsageError(
-            f"--jsonl {path}: another command is writing there; wait, or name another file"
+            f"--jsonl {lines_path}: another command is writing there; wait, or name another file"
         ) from None
 
 

@@ -47,6 +47,8 @@ _MAX_EXAMPLES = 24
 _PACKAGES = ("fastapi", "python_multipart", "uvicorn")
 # Longer than proxies keep unused connections: nginx would send a video on one that is being closed.
 _KEEP_ALIVE_SECONDS = 75
+# Connections that wait; uvicorn takes all of them at once, beside those that are open.
+_BACKLOG = 64
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -108,7 +110,7 @@ def _serve(args: argparse.Namespace, program: str) -> int:
     import uvicorn
 
     from vtn.serving.app import create_app
-    from vtn.serving.protection import LOOPBACK_NAMES, is_loopback
+    from vtn.serving.protection import LOOPBACK_NAMES, LimitedConnection, is_loopback
 
     is_private = is_loopback(args.host)
     with _log_requests(), _listen(args.host, args.port) as listener:
@@ -121,6 +123,8 @@ def _serve(args: argparse.Namespace, program: str) -> int:
                 app,
                 log_level="warning",
                 access_log=False,
+                http=LimitedConnection,
+                backlog=_BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=args.stop_limit,
             )
@@ -217,7 +221,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = str(error.strerror or error).partition(" (while")[0]  # the address follows
         raise InputError(

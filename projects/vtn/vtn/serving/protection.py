@@ -1,7 +1,8 @@
-"""Middleware: checks of senders, headers by which browsers protect their user, and the method HEAD."""
+"""Protection of the server: limits of connections, checks of senders, and headers that protect browsers."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import ipaddress
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -25,6 +27,49 @@ _HEADERS = {
 _ELEMENT = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 READY_PATH, LIVE_PATH, METRICS_PATH = "/health/ready", "/health/live", "/metrics"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+HEADER_SECONDS = 15.0
+"""Longest time in which the header of a request must arrive."""
+MAX_CONNECTIONS = 150
+"""Most open connections; further ones are closed. Systems allow 256 or 1024 open files."""
+
+
+class LimitedConnection(H11Protocol):
+    """A connection of uvicorn that is closed where no header arrives in time, or too many are open.
+
+    Uvicorn has no such limits: clients that send nothing would use up all open files of the server.
+    """
+
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins to wait for the first header."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.close()
+        self._expect_header()
+
+    def data_received(self, data: bytes) -> None:
+        """Waits for the rest of a header that has begun."""
+        super().data_received(data)
+        self._expect_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the waiting."""
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+        super().connection_lost(exc)
+
+    def _expect_header(self) -> None:
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and self._header_timer is None:
+            self._header_timer = self.loop.call_later(HEADER_SECONDS, self._close_without_header, self.cycle)
+
+    def _close_without_header(self, last: object) -> None:
+        """Closes the connection if no request has begun since the one that was the last."""
+        self._header_timer = None
+        if self.cycle is last:
+            self.transport.close()
 
 
 def is_loopback(host: str) -> bool:
