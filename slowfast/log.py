@@ -157,16 +157,20 @@ def log_file() -> Path | None:
 
 def log_to_file(text: str) -> None:
     """Logs an error to the file only, where another process prints it on the terminal."""
+    _handle_in_file(logging.ERROR, text)
+
+
+def _handle_in_file(level: int, text: str) -> None:
     if (handler := _file_handler()) is not None:
-        record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "%s", (text,), None)
-        handler.handle(record)
+        handler.handle(logging.LogRecord(__name__, level, __file__, 0, "%s", (text,), None))
 
 
 def log_json_stats(stats: Mapping[str, Any]) -> None:
     """Logs metrics as PySlowFast does: ``json_stats: {…}`` with sorted keys and five decimal places.
 
-    The same metrics are appended to ``metrics.jsonl`` with unrounded numbers, one object per line; values
-    that are not finite become null there. Only rank 0 writes that file, after :func:`setup_logging`.
+    A terminal does not show these lines; ``stdout.log`` has them. The same metrics are appended to
+    ``metrics.jsonl`` with unrounded numbers, one object per line; values that are not finite become null
+    there. Only rank 0 writes that file, after :func:`setup_logging`.
 
     Args:
         stats: metrics by name. ``_type`` gives their kind (``train_iter``, ``train_epoch``, ``val_iter``,
@@ -175,9 +179,11 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
     """
     plain = {key: _plain(value) for key, value in stats.items()}
     rounded = {key: _round(value) for key, value in plain.items()}
-    get_logger(__name__).info(
-        "json_stats: %s", simplejson.dumps(rounded, sort_keys=True, use_decimal=True, allow_nan=True)
-    )
+    line = "json_stats: " + simplejson.dumps(rounded, sort_keys=True, use_decimal=True, allow_nan=True)
+    if sys.stdout.isatty():  # its reader has the sentences beside these lines, and scripts read the file
+        _handle_in_file(logging.INFO, line)
+    else:
+        get_logger(__name__).info("%s", line)
     if _metrics_path is not None:
         line = json.dumps({key: _finite(value) for key, value in plain.items()}, ensure_ascii=False)
         try:

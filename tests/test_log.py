@@ -159,6 +159,22 @@ def test_metrics_are_rounded_in_log_lines_and_exact_in_the_metrics_file(tmp_path
     assert stats["lr"] == pytest.approx(0.001)
 
 
+def test_a_terminal_shows_no_lines_for_scripts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They hid the sentences of a training run; pipes and stdout.log have them."""
+    setup_logging(tmp_path)
+    log_json_stats({"_type": "train_epoch", "loss": 1.0})
+    assert "json_stats: " in capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    log_json_stats({"_type": "val_epoch", "loss": 0.5})
+    assert capsys.readouterr().out == ""
+    assert lines_of(tmp_path / "stdout.log")[1].endswith(
+        '[INFO] slowfast.log: json_stats: {"_type": "val_epoch", "loss": 0.50000}'
+    )
+    assert len(lines_of(tmp_path / "metrics.jsonl")) == 2
+
+
 def test_names_that_are_not_utf_8_are_written(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ class CheckpointWriter:
             CheckpointError: if it could not be written.
         """
         if self._thread is not None:
+            self._thread.join(timeout=1)  # a short wait needs no line
             if self._thread.is_alive():
                 logger.info("waiting until the checkpoint is written")
             self._thread.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -27,10 +27,10 @@ def load_config(
 ) -> CfgNode:
     """Reads a configuration, checks it as a whole, and freezes it.
 
-    Later values replace earlier ones: the defaults, the file's base (``_BASE_``, a path relative to the file;
-    a base may have a base), the file, the overrides. Older names of keys are accepted in all of them. Keys of
-    PySlowFast that are not read here are listed in one warning; values that would make another model or task
-    are refused. The modules in ``IMPORTS`` are imported.
+    Later values replace earlier ones: the defaults, the file's base (``_BASE_``, a path relative to the file
+    or the name of a shipped configuration; a base may have a base), the file, the overrides. Older names of
+    keys are accepted in all of them. Keys of PySlowFast that are not read here are listed in one warning;
+    values that would make another model or task are refused. The modules in ``IMPORTS`` are imported.
 
     Args:
         path: a YAML file, or the name of a configuration that a project ships, ``NAME`` or
@@ -87,16 +87,24 @@ def find_config(path: str | Path) -> Path:
     """
     if Path(path).is_file():
         return Path(path)
-    name = str(path).removesuffix(".yaml")
     shipped = _shipped_configs()
-    for full_name, file in shipped.items():
-        if name.casefold() in (full_name.casefold(), full_name.partition("/")[2].casefold()):
-            return file
+    if (file := _config_named(str(path), shipped)) is not None:
+        return file
     problem = "is a folder" if Path(path).is_dir() else "does not exist"
     short = {full_name.partition("/")[2].casefold(): full_name for full_name in shipped}
     all_names = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
-    hint = did_you_mean(Path(name).name.casefold(), short, otherwise=all_names, cutoff=0.6)
+    name = Path(path).name.removesuffix(".yaml").casefold()
+    hint = did_you_mean(name, short, otherwise=all_names, cutoff=0.6)
     raise ConfigError(f"{path}: {problem}; {hint}")
+
+
+def _config_named(name: str, shipped: Mapping[str, Path]) -> Path | None:
+    """Returns the configuration of that name, in any letter case; None where none has it."""
+    name = name.removesuffix(".yaml").casefold()
+    for full_name, file in shipped.items():
+        if name in (full_name.casefold(), full_name.partition("/")[2].casefold()):
+            return file
+    return None
 
 
 def _shipped_configs() -> dict[str, Path]:
@@ -138,13 +146,15 @@ def _add_file(merge: Merge, path: Path, chain: tuple[Path, ...]) -> bool:
 def _add_base(merge: Merge, entry: YamlEntry, path: Path, chain: tuple[Path, ...]) -> bool:
     """Merges the base that an entry of the file ``path`` names; returns False where it cannot be read."""
     base = Path(os.path.normpath(path.parent / Path(str(entry.value)).expanduser()))
+    if not base.is_file():
+        base = _config_named(str(entry.value), _shipped_configs()) or base
     if not isinstance(entry.value, str):
         problem = "must be one path, relative to this file"
     elif base.resolve() in chain:
         circle = " -> ".join(file.name for file in (*chain[chain.index(base.resolve()) :], base))
         problem = f"the bases form a circle, {circle}; remove one of them"
     elif not base.is_file():
-        problem = f"{base} does not exist; give a path relative to {path.parent}/"
+        problem = f"{base} does not exist; give a path relative to {path.parent}/, or a shipped configuration"
     else:
         return _add_file(merge, base, chain)
     merge.problems.append(f"{BASE_KEY} ({entry.where}) = {entry.value!r}: {problem}")

@@ -78,6 +78,11 @@ class TestInheritance:
         assert "RNG_SED" in problems[1]
         assert len(problems) == 2
 
+    def test_a_base_may_be_a_shipped_configuration(self, write: WriteConfig) -> None:
+        """Its file is in the folder of an installation, to which no path of a user leads."""
+        cfg = load_config(write("own.yaml", "_BASE_: SMALL_DATA\nMODEL: {NUM_CLASSES: 3}\n"))
+        assert (cfg.VTN.INPUT.STANDARDIZE, cfg.MODEL.NUM_CLASSES) == (True, 3)
+
     def test_a_base_must_be_one_path(self, write: WriteConfig) -> None:
         assert "must be one path" in problems_of(write("a.yaml", "_BASE_: [a, b]\n"))[0]
 

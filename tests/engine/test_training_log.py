@@ -8,7 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from slowfast.engine.run import run
-from slowfast.engine.training.training_log import describe_epoch
+from slowfast.engine.training.training_log import describe_epoch, describe_validation
+from slowfast.log import CountOf
 from tests.support.run_results import metrics_of
 from tests.support.tiny import tiny_config
 
@@ -17,6 +18,16 @@ def test_the_line_of_an_epoch_gives_no_advice() -> None:
     """That is in the line on the headroom, once per run and from measured times."""
     line = describe_epoch(1, 2, {"loss": 1.0, "dt": 1.0, "dt_data": 0.5})
     assert line == "epoch 1/2: loss 1.0000, 1 s per step, 50% of it waiting for data"
+
+
+def test_the_line_of_a_validation_has_the_best_one_so_far() -> None:
+    metrics = {"loss": 0.5, "top1_err": 25.0, "videos": 4}
+    line = describe_validation(CountOf(2, 6), metrics, {"top1_err": 12.5})
+    assert line == (
+        "validation in epoch 2/6: loss 0.5000, top-1 75.00 % over 4 videos; highest top-1 so far 87.50 %"
+    )
+    line = describe_validation(CountOf(1, 6), {"loss": float("nan"), "map": 0.25, "videos": 1}, {})
+    assert line == "validation in epoch 1/6: mAP 0.2500 over 1 video"
 
 
 @pytest.mark.parametrize(("period", "steps"), [(10, [6, 12]), (4, [4, 6, 10, 12])])

@@ -25,6 +25,7 @@ PAGE_OF_FILE: Mapping[str, str] = MappingProxyType(
         "docs/ARCHITECTURE.md": "architecture.md",
         "docs/EXPERIMENTS.md": "experiments.md",
         "docs/EXTENDING.md": "extending.md",
+        "docs/FEW_VIDEOS.md": "few-videos.md",
         "projects/vtn/README.md": "paper.md",
         "slowfast/distributed/README.md": "distributed-runs.md",
     }

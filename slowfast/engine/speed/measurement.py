@@ -17,7 +17,10 @@ from slowfast.datasets.loading.loader import BatchSampler
 from slowfast.distributed.device import is_cpu, synchronize
 from slowfast.engine.speed.headroom import Headroom, cores_of, estimate_step
 from slowfast.engine.training.training_run import TrainingRun
+from slowfast.log import get_logger
 from slowfast.timing.stage_times import StageTimes
+
+logger = get_logger(__name__)
 
 # Steps on a batch that is in memory.
 _STEPS = 3
@@ -72,7 +75,9 @@ def measure_run(training: TrainingRun) -> MeasuredRun:
     batches = iter(loader)
     batch = next(batches)
     load_seconds = time.perf_counter() - started
-    _take_step(training, batch)  # the first step allocates memory and compiles
+    seconds = _take_step(training, batch)  # the first step allocates memory and compiles
+    if training.world.is_main:  # the others may take minutes on a CPU
+        logger.info("first batch loaded in %.3g s, first step took %.3g s", load_seconds, seconds)
     steps = _Timeline(training, batches, batch)
     measured = _take_measured_steps(steps, training, load_seconds)
     sampler.is_ended = True
@@ -153,7 +158,8 @@ def _take_measured_steps(steps: _Timeline, training: TrainingRun, load_seconds: 
 
 
 def _take_step(training: TrainingRun, batch: Batch) -> float:
-    """Takes a step at the first learning rate; returns its seconds."""
+    """Takes a step at the first learning rate, unless a stop was requested; returns its seconds."""
+    training.interrupt.raise_if_requested()
     started = time.perf_counter()
     training.step(training.mix(batch, TrainingProgress()), training.lr_policy(0.0))
     synchronize(training.world.device)

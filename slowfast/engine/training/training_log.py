@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import StepResult
+from slowfast.errors import counted
 from slowfast.log import CountOf, get_logger, log_json_stats
 from slowfast.progress import Progress, format_duration
 from slowfast.tracking.trackers import Trackers
@@ -194,16 +196,18 @@ class TrainingLog:
         """Logs a validation after ``done`` optimiser steps and returns its metrics."""
         metrics = validation_metrics(evaluation)
         self.note_lowest(metrics)
+        epoch = CountOf(-(-done // self.schedule.steps_per_epoch), self.schedule.max_epoch)
         log_json_stats(
             {
                 "_type": "val_epoch",
-                "epoch": CountOf(-(-done // self.schedule.steps_per_epoch), self.schedule.max_epoch),
+                "epoch": epoch,
                 "time_diff": evaluation.seconds,
                 **metrics,
                 **{f"min_{name}": value for name, value in self.lowest.items()},
                 **memory_metrics(self.device),
             }
         )
+        logger.info("%s", describe_validation(epoch, metrics, self.lowest))
         log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
         named = {f"Val/{name}": value for name, value in metrics.items()}
         self.trackers.log(named, done)
@@ -220,6 +224,17 @@ def describe_epoch(epoch: int, max_epoch: int, metrics: Mapping[str, float]) -> 
     return (
         f"epoch {epoch}/{max_epoch}: loss {metrics['loss']:.4f}{accuracy}, {metrics['dt']:.3g} s per step, "
         f"{waiting:.0%} of it waiting for data"
+    )
+
+
+def describe_validation(epoch: CountOf, metrics: Mapping[str, float], lowest: Mapping[str, float]) -> str:
+    """Returns a validation as a sentence; ``lowest`` has the lowest errors of the run so far."""
+    accuracy = f"mAP {metrics['map']:.4f}" if "map" in metrics else f"top-1 {100 - metrics['top1_err']:.2f} %"
+    best = f"; highest top-1 so far {100 - lowest['top1_err']:.2f} %" if "top1_err" in metrics else ""
+    loss = "" if math.isnan(metrics["loss"]) else f"loss {metrics['loss']:.4f}, "
+    return (
+        f"validation in epoch {epoch}/{epoch.total}: {loss}{accuracy} over "
+        f"{counted(int(metrics['videos']), 'video')}{best}"
     )
 
 

@@ -1,7 +1,8 @@
-"""GETTING_STARTED.md: the page's program writes time series as features, on which SMALL_DATA trains."""
+"""docs/FEW_VIDEOS.md: its commands lead from folders to a model; its program writes features."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,10 +10,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slowfast.cli import main as slowfast
 from slowfast.cli import probe, run
 from tests.support.probing.short import short_trainings
+from tests.support.videos import write_video
+from vtn.cli import main as vtn
 
-PAGE = (Path(__file__).parents[2] / "GETTING_STARTED.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "FEW_VIDEOS.md").read_text(encoding="utf-8")
+
+
+def test_from_folders_to_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for number in range(15):
+        class_folder = tmp_path / "videos" / f"class {number % 3}"
+        class_folder.mkdir(parents=True, exist_ok=True)
+        write_video(class_folder / f"IMG {number}.mp4", 6 + number)
+    (tmp_path / "new_videos").mkdir()
+    write_video(tmp_path / "new_videos" / "new.mp4", 30)
+    section = PAGE.partition("\n## The recipe")[0]
+    (tmp_path / "mine.yaml").write_text(re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[0])
+    commands = "".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL)).splitlines()
+    assert len(commands) == 9
+    for command in commands[:-1]:  # the last one serves the model until it is stopped
+        program, *arguments = shlex.split(command)
+        assert {"slowfast": slowfast, "vtn": vtn}[program].main(arguments) == 0, command
+    assert json.loads((tmp_path / "data" / "classes.json").read_text()) == {f"class {i}": i for i in range(3)}
+    assert "\n   1. class " in capsys.readouterr().out
 
 
 @pytest.fixture
