@@ -105,24 +105,19 @@ def named_classes(path: str | Path, num_classes: int) -> tuple[str, ...]:
     return tuple(read_class_names(path, num_classes)) if path else ()
 
 
-def choose_class_names(path: str, stored: Sequence[Any], num_classes: int, data_dir: str = "") -> list[str]:
-    """Returns the names in the file ``path``, those that a checkpoint stores, or of :func:`find_class_names`.
-
-    Without any of them the names are the class indices. Stored names are used only where there are K of them.
-    """
-    if not path and len(stored) == num_classes:
-        return [str(name) for name in stored]
-    return list(find_class_names(path, data_dir, num_classes)) or read_class_names("", num_classes)
-
-
 def build_class_names(cfg: CfgNode, stored: Sequence[Any] = ()) -> list[str]:
-    """Returns the class names of a configuration, as :func:`choose_class_names` chooses them.
+    """Returns the names in ``DATA.CLASS_NAMES``, else the stored ones, else of :func:`find_class_names`.
+
+    Without any of them the names are the class indices.
 
     Args:
-        stored: names that a checkpoint stores.
+        stored: names that a checkpoint stores; used only where there are K of them.
     """
-    data = cfg.DATA
-    return choose_class_names(data.CLASS_NAMES, stored, cfg.MODEL.NUM_CLASSES, data.PATH_TO_DATA_DIR)
+    path, num_classes = cfg.DATA.CLASS_NAMES, cfg.MODEL.NUM_CLASSES
+    if not path and len(stored) == num_classes:
+        return [str(name) for name in stored]
+    found = find_class_names(path, cfg.DATA.PATH_TO_DATA_DIR, num_classes)
+    return list(found) or read_class_names("", num_classes)
 
 
 def _parse(text: str) -> dict[int, str]:

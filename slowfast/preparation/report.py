@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slowfast.files import write_text
+
+
+def describe_bad(bad: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Returns a line per file that cannot be used, of its path, its problem and the detail, if it has one."""
+    return [f"{path}: {problem}" + (f" ({detail})" if detail else "") for path, problem, detail in bad]
 
 
 @dataclass(frozen=True)

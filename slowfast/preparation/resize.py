@@ -10,7 +10,7 @@ from functools import partial
 from slowfast.errors import DataError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
-from slowfast.preparation.report import CommandReport
+from slowfast.preparation.report import CommandReport, describe_bad
 
 EXAMPLES = """\
 examples:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> CommandReport:
         lines=[
             f"{len(copies)} of {len(outcomes)} videos copied to {target}",
             f"{before / 1e6:.1f} MB became {after / 1e6:.1f} MB",
-            *(f"{o.path}: {o.problem}" + (f" ({o.detail})" if o.detail else "") for o in bad),
+            *describe_bad((o.path, o.problem, o.detail) for o in bad),
         ],
         values={
             "source": args.list,

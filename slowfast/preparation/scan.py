@@ -14,7 +14,7 @@ from slowfast.errors import counted
 from slowfast.files import output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
-from slowfast.preparation.report import CommandReport
+from slowfast.preparation.report import CommandReport, describe_bad
 from slowfast.preparation.row_checks import RowProblem, check_rows
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -90,7 +90,7 @@ def _report(
             f"{counted(len(facts), 'video')}, {files} of them valid",
             *([f"{counted(count, 'row')}, {len(valid)} of them valid"] if count != len(facts) else []),
             *(f"  {number} {problem}" for problem, number in problems.items()),
-            *(f"{path}: {problem}" + (f" ({detail})" if detail else "") for path, _, problem, detail in bad),
+            *describe_bad((path, problem, detail) for path, _, problem, detail in bad),
             *list_variable_rates(facts),
             *([f"clean list: {args.clean}"] if args.clean else []),
         ],

@@ -22,7 +22,7 @@ from slowfast.errors import AnnotationError, DataError, counted
 from slowfast.files import delete_unfinished, hold_lock
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, byte_count, work_options
 from slowfast.preparation.lists import VideoList, read_video_list
-from slowfast.preparation.report import CommandReport
+from slowfast.preparation.report import CommandReport, describe_bad
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.isolated import Outcome
@@ -212,7 +212,7 @@ def _report(
             f"in {args.target}" + (f"; {kept} of them were complete already" if kept else ""),
             *([f"left out: {counted(len(bad), 'video')}"] if bad else []),
             *(f"  {count} {problem}" for problem, count in problems.items()),
-            *(f"{path}: {problem}" + (f" ({detail})" if detail else "") for path, problem, detail in bad),
+            *describe_bad(bad),
         ],
         values={
             "source": args.list,

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from slowfast.config import get_default_config
 from slowfast.datasets import class_names
-from slowfast.datasets.class_names import choose_class_names, named_classes, read_class_names
+from slowfast.datasets.class_names import build_class_names, named_classes, read_class_names
 from slowfast.errors import ConfigError
 
 NAMES = ["archery", "3 point shot", "yoga, slow"]
+
+
+def built(stored: Sequence[str], num_classes: int, data_dir: str = "") -> list[str]:
+    cfg = get_default_config()
+    cfg.MODEL.NUM_CLASSES, cfg.DATA.PATH_TO_DATA_DIR = num_classes, data_dir
+    return build_class_names(cfg, stored)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +99,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_a_file_names_are_those_of_the_checkpoint_or_numbers() -> None:
-    assert choose_class_names("", NAMES, 3) == NAMES
-    assert choose_class_names("", NAMES, 2) == ["0", "1"]
+    assert built(NAMES, 3) == NAMES
+    assert built(NAMES, 2) == ["0", "1"]
     assert named_classes("", 3) == ()
 
 
@@ -101,9 +109,9 @@ def test_names_beside_the_lists_are_used_where_no_others_are(
 ) -> None:
     """``prepare make-csv`` writes this file."""
     (tmp_path / "classes.json").write_text(json.dumps({name: k for k, name in enumerate(NAMES)}))
-    assert choose_class_names("", (), 3, data_dir=str(tmp_path)) == NAMES
-    assert choose_class_names("", ["a", "b", "c"], 3, data_dir=str(tmp_path)) == ["a", "b", "c"]
-    assert choose_class_names("", (), 2, data_dir=str(tmp_path)) == ["0", "1"]
+    assert built((), 3, data_dir=str(tmp_path)) == NAMES
+    assert built(["a", "b", "c"], 3, data_dir=str(tmp_path)) == ["a", "b", "c"]
+    assert built((), 2, data_dir=str(tmp_path)) == ["0", "1"]
     assert f"{tmp_path}/classes.json is not used" in caplog.text
 
 
@@ -112,7 +120,7 @@ def test_the_file_beside_the_lists_is_read_once(tmp_path: Path, monkeypatch: pyt
     read: list[str] = []
     read_utf8 = class_names.read_utf8
     monkeypatch.setattr(class_names, "read_utf8", lambda path: read.append(path) or read_utf8(path))
-    assert choose_class_names("", (), 3, data_dir=str(tmp_path)) == NAMES
+    assert built((), 3, data_dir=str(tmp_path)) == NAMES
     assert read == [str(tmp_path / "classes.json")]
 
 

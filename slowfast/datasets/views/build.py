@@ -32,13 +32,8 @@ def _range(values: Sequence[float]) -> tuple[float, float] | None:
     return (values[0], values[1]) if values else None
 
 
-def build_views(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
-    """Returns the views of a split, in the sizes that PySlowFast uses; "val" has one view per video.
-
-    Raises:
-        ConfigError: where a size or the interpolation is left to the model and not resolved.
-    """
-    data = cfg.DATA
+def _check_resolved(data: CfgNode) -> None:
+    """Raises ``ConfigError`` where a size or the interpolation is left to the model."""
     sizes = ["TRAIN_CROP_SIZE", "TEST_CROP_SIZE"]
     sizes += ["TEST_PICTURE_MULTIPLE"] if data.TEST_WHOLE_PICTURE else []
     if data.INTERPOLATION == "backbone" or 0 in [data[key] for key in sizes]:
@@ -47,6 +42,16 @@ def build_views(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
             f"{values}: must not be left to the model here; pass the configuration that "
             "slowfast.models.frame_format.adopt_frame_format returns"
         )
+
+
+def build_views(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVideoViews:
+    """Returns the views of a split, in the sizes that PySlowFast uses; "val" has one view per video.
+
+    Raises:
+        ConfigError: where a size or the interpolation is left to the model and not resolved.
+    """
+    data = cfg.DATA
+    _check_resolved(data)
     if split == "train":
         return TrainingViews(
             num_frames=data.NUM_FRAMES,

@@ -91,7 +91,7 @@ def run_isolated(
                         start(_Worker(context, task), worker.path)
                         continue
                     yield outcome
-                elif worker.deadline <= time.monotonic():
+                elif worker.deadline <= time.monotonic() and not connection.poll():
                     worker.terminate()
                     del running[connection]
                     yield Outcome(worker.path, None, "timeout", f"took longer than {time_limit:g} s")
