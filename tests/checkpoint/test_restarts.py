@@ -66,6 +66,25 @@ def test_the_checkpoint_of_a_validation_is_deleted_also_after_a_kill(
     assert saved(tmp_path) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
 
 
+def test_the_checkpoint_of_a_stop_at_the_end_of_an_epoch_is_deleted_later(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    cfg = tiny_config(colour_videos, tmp_path, *SELDOM, "TRAIN.CHECKPOINT_STEPS", 6, "TRAIN.EVAL_PERIOD", 10)
+    assert run_forked(run_with_signal, cfg, signal.SIGTERM, 6) == 143
+    assert saved(tmp_path) == [FIRST]
+    assert run(cfg) == 0
+    assert saved(tmp_path) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
+
+
+def test_the_last_checkpoint_of_a_run_stays_where_the_run_is_made_longer(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    options = (*SELDOM, "TRAIN.CHECKPOINT_STEPS", 6, "TRAIN.EVAL_PERIOD", 10)
+    for epochs in (1, 4):
+        assert run(tiny_config(colour_videos, tmp_path, *options, "SOLVER.MAX_EPOCH", epochs)) == 0
+    assert saved(tmp_path) == [FIRST, "checkpoint_epoch_00004.pyth"]
+
+
 def test_a_checkpoint_after_some_steps_is_written_at_the_end_of_an_epoch_too(
     colour_videos: Path, tmp_path: Path
 ) -> None:

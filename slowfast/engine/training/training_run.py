@@ -175,12 +175,17 @@ class TrainingRun:
         self.log.note_lowest(state.selection_state.get("lowest", {}))
         recorded = recorded_validation(path) if self.world.is_main else None
         recorded = self.world.all_gather_objects(recorded)[0]
+        is_best = False
         if recorded is not None and progress == state.progress:
             is_best = self.selection.observe(progress, recorded)
             self.log.note_lowest(recorded)
-            # The run may have been killed after the validation, before it released its checkpoint.
-            if not (self._is_kept(is_best) or self.schedule.saves_at(progress)):
-                self.writer.release(progress)
+        # A stopped or killed run had no time to release its checkpoint. With another configuration it may
+        # have been the last one of a shorter run, which is kept.
+        is_due = self.schedule.saves_at(progress) or (
+            recorded is None and self.schedule.validates_at(progress)
+        )
+        if not (is_due or self._is_kept(is_best)) and state.config == self.identity.config:
+            self.writer.release(progress)
 
     def stop(self, progress: TrainingProgress) -> Interrupted:
         """Saves the state and returns the exception to raise; all ranks must call it after a signal."""
