@@ -194,7 +194,7 @@ def test_views_of_a_video_of_varying_rate_are_placed_evenly_in_time() -> None:
     target_fps=st.floats(1, 60),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_plans_of_any_frame_times(gaps: list[int], num_frames: int, target_fps: float, seed: int) -> None:
     seconds = np.concatenate([[0], np.cumsum(gaps[:-1])]) / 1000
     times = FrameTimes(seconds, sum(gaps) / 1000)

@@ -105,7 +105,7 @@ def make_torch_layer(block: SelfAttentionBlock) -> nn.TransformerEncoderLayer:
 
 def test_a_block_equals_torchs_pre_norm_layer_with_a_mask_and_its_gradients() -> None:
     torch.manual_seed(0)
-    block = SelfAttentionBlock(WIDTH, HEADS, 4.0, dropout=0.0).double()
+    block = SelfAttentionBlock(WIDTH, ProbeConfig(num_heads=HEADS)).double()
     layer = make_torch_layer(block)
     mask = torch.arange(13) < torch.tensor([[13], [8]])
     ours, theirs = random_tokens(13).requires_grad_(), random_tokens(13).requires_grad_()
@@ -119,7 +119,7 @@ def test_a_block_equals_torchs_pre_norm_layer_with_a_mask_and_its_gradients() ->
 
 def test_the_query_block_equals_torchs_multi_head_attention_without_its_output_layer() -> None:
     torch.manual_seed(0)
-    block = CrossAttentionBlock(WIDTH, HEADS, 4.0, dropout=0.0).double()
+    block = CrossAttentionBlock(WIDTH, ProbeConfig(num_heads=HEADS)).double()
     attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True).double()
     projections = (block.attention.query, block.attention.key_value)
     with torch.no_grad():

@@ -105,7 +105,7 @@ def test_a_summary_counts_videos_that_beat_random_order() -> None:
             "a", 0, 0.9, {"occlusion": deletion, "random": 0.5}, {"occlusion": insertion, "random": 0.6}
         )
 
-    rows = [row(0.1, 0.9), row(0.3, 0.7), row(0.8, 0.2), FaithfulnessRow.failed("b", "broken")]
+    rows = [row(0.1, 0.9), row(0.3, 0.7), row(0.8, 0.2), FaithfulnessRow("b", error="broken")]
     occlusion, random = summarize(rows)
     assert occlusion.better == pytest.approx(2 / 3)
     assert np.isnan(random.better)
