@@ -110,6 +110,9 @@ def _stop_where_the_store_ends_first(rank: int, size: int, address: str, folder:
     sys.stderr = io.TextIOWrapper((folder / f"stderr{rank}").open("wb", buffering=0), write_through=True)
     store = meet(PeerInfo(rank, size), address, Deadline(20))
     with Watchdog(store, World(rank, size), timeout=10.0, log_file=None, interrupt=Interrupt()) as dog:
+        if rank == 0:
+            store.wait(["inside"])
+        store.set("inside", "")
         dog.stop(signal.SIGUSR1)
         if rank == 0:
             os._exit(0)
