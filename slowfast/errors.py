@@ -6,6 +6,8 @@ The command line prints these errors without a traceback; any other error is a d
 from __future__ import annotations
 
 import difflib
+import shlex
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
 
@@ -39,6 +41,19 @@ class ConfigError(SlowFastError):
 
 class UsageError(SlowFastError):
     """Arguments of a command that are wrong; the message names the option. The exit status is 2."""
+
+
+class InstallationError(SlowFastError):
+    """Packages that are older than this program needs.
+
+    Args:
+        found: requirement, such as ``numpy>=1.26`` -> the version that is installed.
+    """
+
+    def __init__(self, found: Mapping[str, str]) -> None:
+        versions = ", ".join(f"{needed} (found {version})" for needed, version in found.items())
+        command = shlex.join([sys.executable, "-m", "pip", "install", *found])
+        super().__init__(f"packages are too old, and results may be wrong: {versions}; run {command}")
 
 
 class AnnotationError(SlowFastError):

@@ -1,6 +1,7 @@
 """Exit status of commands, and errors of users printed as one message. This module imports no torch.
 
-Every command also checks here that PySlowFast, whose import name is ``slowfast`` too, does not interfere.
+Every command also checks here that PySlowFast, whose import name is ``slowfast`` too, does not interfere, and
+that no package is older than this program needs.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import slowfast
-from slowfast.errors import ConfigError, SlowFastError, UsageError
+from slowfast.errors import ConfigError, InstallationError, SlowFastError, UsageError
 from slowfast.files import naming_file
 from slowfast.interrupt import Interrupted
 from slowfast.log import discard_output, printable
@@ -65,6 +67,47 @@ def reports_foreign_package(program: str) -> bool:
     return False
 
 
+@cache
+def check_packages(*names: str) -> None:
+    """Raises ``InstallationError`` if a package is older than this program needs.
+
+    Installers respect these versions, but the later installation of another package may not. A package that
+    is missing, or that only an extra needs, is reported where it is used.
+
+    Args:
+        names: the packages to check; empty: all.
+    """
+    try:
+        needed = importlib.metadata.requires("slowfast-vtn") or ()
+    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+        return
+    if old := outdated_packages(needed, names):
+        raise InstallationError(old)
+
+
+def outdated_packages(requirements: Iterable[str], names: Iterable[str] = ()) -> dict[str, str]:
+    """Returns requirement -> the version that is installed, of packages that are older than required.
+
+    Args:
+        requirements: such as ``numpy>=1.26``; those with a condition, such as an extra, are left out.
+        names: the packages to check; empty: all.
+    """
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    old = {}
+    for requirement in map(Requirement, requirements):
+        if requirement.marker or (names and requirement.name not in names):
+            continue
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found = importlib.metadata.version(requirement.name)
+            # A development version, such as those of vendors' containers, counts as the release to come.
+            accepted = requirement.specifier.filter((found, Version(found).base_version), prereleases=True)
+            if not any(accepted):
+                old[str(requirement)] = found
+    return old
+
+
 def run_command(
     program: str,
     work: Callable[[], int],
@@ -76,7 +119,8 @@ def run_command(
 
     A stop at a safe point (:class:`slowfast.interrupt.Interrupted`) is printed, and gives its own status.
 
-    Where PySlowFast is imported or has overwritten files of this package, the work is not started.
+    Where PySlowFast is imported or has overwritten files of this package, or a package is too old, the work
+    is not started.
 
     Args:
         program: the command's name, at the start of messages.
@@ -87,6 +131,7 @@ def run_command(
     if reports_foreign_package(program):
         return EXIT_ERROR
     try:
+        check_packages()
         status = work()
         with naming_file("standard output"):
             sys.stdout.flush()  # here, since an error at the end of the interpreter would be printed

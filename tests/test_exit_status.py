@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import slowfast
-from slowfast.errors import ConfigError, DataError
-from slowfast.exit_status import reports_foreign_package, run_command
+from slowfast.errors import ConfigError, DataError, InstallationError
+from slowfast.exit_status import check_packages, outdated_packages, reports_foreign_package, run_command
 from slowfast.interrupt import Interrupted
 
 
@@ -21,15 +21,22 @@ from slowfast.interrupt import Interrupted
 def _new_check() -> Iterator[None]:
     """Lets each test check the environment again; a process checks it once."""
     reports_foreign_package.cache_clear()
+    check_packages.cache_clear()
     yield
     reports_foreign_package.cache_clear()
+    check_packages.cache_clear()
+
+
+def install(folder: Path, name: str, version: str, *needed: str) -> None:
+    """Writes the metadata of an installed distribution, which needs the packages."""
+    metadata = folder / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    requirements = "".join(f"Requires-Dist: {requirement}\n" for requirement in needed)
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requirements}")
 
 
 def install_pyslowfast(folder: Path, name: str = "slowfast") -> None:
-    """Writes the metadata of an installed distribution."""
-    metadata = folder / f"{name}-1.0.dist-info" / "METADATA"
-    metadata.parent.mkdir(parents=True)
-    metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    install(folder, name, "1.0")
 
 
 def fail(error: BaseException) -> int:
@@ -109,6 +116,45 @@ def test_an_imported_pyslowfast_is_an_error_before_any_work(
     message = capsys.readouterr().err
     assert f"the imported package slowfast ({Path(slowfast.__file__).parent}) is PySlowFast's" in message
     assert "use a separate environment" in message
+
+
+def test_a_package_that_is_too_old_is_an_error_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after the installation of another package, which needs an older one."""
+    install(tmp_path, "slowfast-vtn", "1.0", "one>=2", "two>=1.5", "three>=9", 'four>=9; extra == "more"')
+    install(tmp_path, "one", "2.0")
+    install(tmp_path, "two", "1.4.9")  # `three` is missing; its import says so
+    install(tmp_path, "four", "1.0")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run_command("prog", lambda: fail(AssertionError("work has started"))) == 1
+    assert capsys.readouterr().err == (
+        "prog: packages are too old, and results may be wrong: two>=1.5 (found 1.4.9); "
+        f"run {sys.executable} -m pip install 'two>=1.5'\n"
+    )
+    check_packages("one")
+    with pytest.raises(InstallationError, match=r"two>=1\.5 \(found 1\.4\.9\)"):
+        check_packages("two")
+
+
+@pytest.mark.parametrize(
+    ("found", "is_old"),
+    [
+        ("2.8.9", True),
+        ("2.9", False),
+        ("2.10", False),
+        ("2.9.0+cpu", False),
+        ("2.9.0a0+5228986c39.nv25", False),  # of a vendor's container
+        ("2.8.0a0+5228986c39.nv25", True),
+        ("3.0rc1", False),
+    ],
+)
+def test_versions_are_compared_by_their_release(
+    found: str, is_old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "one", found)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert outdated_packages(["one>=2.9"]) == ({"one>=2.9": found} if is_old else {})
 
 
 def test_a_reader_that_closes_standard_output_is_no_error_message() -> None:

@@ -49,6 +49,6 @@ def test_stats_and_plots(mixed_videos: Path, tmp_path: Path, capsys: pytest.Capt
     assert len(report["classes"]) == 9
     printed = capsys.readouterr().out
     assert "9 classes with 1 video each" in printed
-    assert "9 videos, 7.56 seconds, 42.91 kB" in printed
+    assert re.search(r"^9 videos, 7\.56 seconds, \d\d\.\d+ kB$", printed, re.MULTILINE)  # encoders differ
     assert re.search(r"^ +min +25 % +median +75 % +max\nduration, s ", printed, re.MULTILINE)
     assert os.path.exists(videos / "all.csv.stats.jsonl")

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from slowfast.errors import ModelError
+from slowfast.exit_status import check_packages
 from slowfast.registry import import_project_modules
 from vtn.backbones.base import ARGS_REMEDY, BACKBONE_REGISTRY, Backbone, backbone_from_attributes
 from vtn.backbones.clips import vjepa2_1  # noqa: F401  (registers its encoders)
@@ -59,6 +60,7 @@ def build_backbone(
         ModelError: for an unknown name, an option or pooling that the model does not have, weights that
             cannot be downloaded, an unknown width.
         CheckpointError: for a file of weights that does not fit.
+        InstallationError: if a library is older than this package needs.
     """
     fetch = pretrained and not checkpoint
     if isinstance(backbone, nn.Module):
@@ -66,6 +68,7 @@ def build_backbone(
     elif _is_registered(backbone):
         built = _build_registered(backbone, fetch, options, pooling)
     else:
+        check_packages()  # other versions keep a model's parts elsewhere: SigLIP's head would not be found
         module, name = module_of(backbone)
         if pooling and pooling not in POOLINGS:
             raise ModelError(f"VTN.BACKBONE.POOLING = {pooling!r}: must be {', '.join(POOLINGS)} or ''")

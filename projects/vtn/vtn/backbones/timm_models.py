@@ -53,7 +53,9 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     # If the user has put a file of weights into the download folder, timm reads it instead of downloading.
     local_file = _local_file(name)
     has_file = pretrained and local_file.is_file()
-    overlay = {"pretrained_cfg_overlay": {"file": str(local_file)}} if has_file else {}
+    # Some timm versions would read it as the .npz file that the authors of the model have published.
+    file = {"file": str(local_file), "custom_load": False}
+    overlay = {"pretrained_cfg_overlay": file} if has_file else {}
 
     def create(pretrained: bool) -> nn.Module:
         try:
@@ -97,6 +99,8 @@ def locate_weights(name: str) -> NeededWeights:
 def _choose_pooling(network: nn.Module, name: str, pooling: str) -> None:
     """Changes the pooling of a network in place; raises ``ModelError`` if timm does not offer it."""
     try:
+        if pooling == "cls" and not getattr(network, "has_class_token", True):
+            raise ValueError("it has no class token")  # timm before 1.0.31 would return the first patch
         network.reset_classifier(0, _POOL[pooling])
     except (AssertionError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(

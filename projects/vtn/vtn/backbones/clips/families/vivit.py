@@ -36,9 +36,7 @@ class VivitClips(ClipTransformer):
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """Returns the blocks, from the first to the last."""
-        if hasattr(self.model, "layers"):
-            return self.model.layers
-        return self.model.encoder.layer  # transformers 4
+        return self.model.layers
 
     def embed(self, clips: Tensor, grid: Grid) -> Tensor:
         """Maps clips (N, 3, t, H, W) to a class token and tokens (N, 1 + s·h·w, F) with their positions."""
