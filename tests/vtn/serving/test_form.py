@@ -51,6 +51,18 @@ def test_the_size_is_that_of_the_video() -> None:
         VideoForm(BOUNDARY, io.BytesIO(), Limits(upload_bytes=100)).feed(encode(bytes(101)))
 
 
+@pytest.mark.parametrize("size", [60_000, 70_000])
+def test_other_fields_are_small(size: int) -> None:
+    other = b'--boundary\r\nContent-Disposition: form-data; name="other"\r\n\r\n' + bytes(size) + b"\r\n"
+    form = VideoForm(BOUNDARY, io.BytesIO(), Limits())
+    if size > 65_536:
+        with pytest.raises(Refusal, match="the form has more than 65 kB beside the video"):
+            form.feed(other)
+    else:
+        form.feed(other + encode(bytes(200_000)))
+        assert form.finish() == "a.mp4"
+
+
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [

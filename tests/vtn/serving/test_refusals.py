@@ -92,10 +92,10 @@ def test_a_large_upload_is_refused_while_it_arrives(limit: Running, videos: Path
     assert limit.send((videos / "13.mp4").read_bytes()).status_code == 200
 
 
-def test_other_fields_count_towards_the_size(limit: Running) -> None:
+def test_other_fields_are_bounded(limit: Running) -> None:
     with limit.client() as client:
         answer = client.post("/predict", files={"other": ("x", bytes(300_000))})
-    check_refusal(answer, 413, "larger than", limit)
+    check_refusal(answer, 413, "more than 65 kB beside the video", limit)
 
 
 def test_a_long_video_is_refused(limit: Running, videos: Path) -> None:

@@ -49,7 +49,7 @@ def hold_lines(lines_path: str, *, resumes: bool) -> Iterator[None]:
     """Lets no other command write the same file while the block runs; a device or a pipe is free for all.
 
     Args:
-        lines_path: of the lines; empty or ``-``: there is no file.
+        lines_path: of the lines; empty or ``-``: no file is written.
         resumes: whether the lines in it are kept.
 
     Raises:

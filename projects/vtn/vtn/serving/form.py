@@ -125,13 +125,19 @@ class VideoForm:
         """Takes the next bytes.
 
         Raises:
-            Refusal: 413 as soon as the bytes are too many.
+            Refusal: 413 as soon as the bytes are too many, of the video or beside it.
             MultipartParseError: for a damaged form.
         """
         self._received += len(chunk)
         if self._received > self._limits.upload_bytes + _FORM_BYTES:
             raise too_large(self._limits)
         self._parser.write(chunk)
+        if self._received - self._written > _FORM_BYTES:
+            raise Refusal(
+                413,
+                f"the form has more than {_FORM_BYTES // 1000} kB beside the video",
+                f"send the video in the field {FIELD!r} alone",
+            )
 
     def finish(self) -> str:
         """Returns the name of the video.
