@@ -1,4 +1,4 @@
-"""docs/FEW_VIDEOS.md: its commands lead from folders to a model; its program writes features of series."""
+"""docs/FEW_VIDEOS.md: its commands lead from folders to a model; its program writes features."""
 
 from __future__ import annotations
 
