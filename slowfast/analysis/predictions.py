@@ -148,7 +148,7 @@ def _print_confusions(predictions: Predictions, count: int) -> None:
     print("\nmost frequent confusions:")
     _print_rows(
         [
-            (f"{names[true]} predicted as {names[predicted]}", f"{errors[true, predicted]} times", "")
+            (f"{names[true]} predicted as {names[predicted]}", counted(errors[true, predicted], "time"), "")
             for true, predicted in pairs
             if errors[true, predicted]
         ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.engine.prediction_file import Predictions
-from slowfast.errors import DataError
+from slowfast.errors import DataError, counted
 from slowfast.files import write_text
 from slowfast.visualization.report import Report, Result, write_report
 from slowfast.visualization.sections.calibration import measure_calibration
@@ -42,8 +42,8 @@ def write_predictions_report(path: str | Path, tests: Mapping[str, Predictions])
     results = [Result(name, predictions) for name, predictions in tests.items()]
     several = "; videos may have several classes" if main.multi_label else ""
     report = Report(
-        title=f"Test of {len(main.labels)} videos",
-        summary=f"Predictions for {len(main.class_names)} classes{several}.",
+        title=f"Test of {counted(len(main.labels), 'video')}",
+        summary=f"Predictions for {counted(len(main.class_names), 'class', 'classes')}{several}.",
         results=results,
         confusions=None if main.multi_label else top_confusions(main, strips=_STRIPS),
         worst_labels=worst_labels(main, strips=_LABEL_STRIPS) if main.multi_label else None,

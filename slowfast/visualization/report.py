@@ -17,6 +17,7 @@ from markupsafe import Markup
 from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
 from slowfast.engine.testing.order_report import ORDER_NAMES, OrderReport
+from slowfast.errors import counted
 from slowfast.files import write_text
 from slowfast.metrics.intervals import Interval
 from slowfast.tracking.environment import installed_versions
@@ -148,7 +149,7 @@ def render_report(report: Report) -> str:
     return fill_template(
         "slowfast.visualization",
         "report.html",
-        {"duration": format_seconds, "class_text": lambda name: texts.get(name, name)},
+        {"duration": format_seconds, "class_text": lambda name: texts.get(name, name), "counted": counted},
         report=report,
         main=main,
         class_names=main.predictions.class_names,

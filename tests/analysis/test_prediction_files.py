@@ -105,7 +105,7 @@ def test_the_command_prints_results_and_writes_the_requested_files(
     assert main(["predictions", files[1], "--confusion", str(confusion), "--worst", "2"]) == 0
     output = capsys.readouterr().out
     assert "archery      0.0 %  of 1" in output
-    assert "archery predicted as bowling    1 times" in output
+    assert "archery predicted as bowling     1 time" in output
     assert output.splitlines()[-1] == str(confusion)
     assert list(csv.reader(confusion.open()))[1] == ["archery", "0", "1", "0"]
     assert main(["predictions", files[1], "--confusion", str(tmp_path / "confusion.png")]) == 0

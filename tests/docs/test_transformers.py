@@ -1,8 +1,9 @@
-"""GETTING_STARTED.md: the page's programs for ``transformers`` run as they are written."""
+"""GETTING_STARTED.md: the page's programs around a published model run as they are written."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     videos[2].rename("my_video.mp4")
     write_video(videos[2], 40)
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    "start", ["predictor = vtn.Predictor", "stream = vtn.VideoStream", "model = vtn.VTN"]
+)
+def test_a_program_in_python(start: str, folder: Path) -> None:
+    """Of the first one without its last lines, which follow a camera."""
+    for name in ("a.mp4", "b.mp4", "film.mp4"):
+        shutil.copy(folder / "my_video.mp4", folder / name)
+    program = next(p for p in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if start in p)
+    exec(compile(program.partition("for update in predictor.follow")[0], "program.py", "exec"), {})
 
 
 def test_the_pipeline(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

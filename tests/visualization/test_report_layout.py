@@ -18,7 +18,8 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 # Names that reach out of what contains them.
 MEASURE = """<script>
 const reaches = element => element.scrollWidth > element.clientWidth;
-const found = [...document.querySelectorAll(".matrix th, h1, figcaption")].filter(reaches);
+const places = ".matrix th, h1, figcaption, .scroll:has(.per-class)";
+const found = [...document.querySelectorAll(places)].filter(reaches);
 document.body.dataset.wide = [reaches(document.documentElement), ...found.map(e => e.innerText)];
 </script></body>"""
 

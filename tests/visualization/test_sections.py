@@ -126,6 +126,16 @@ def test_a_sure_and_right_model_is_calibrated_and_logits_are_not_scores() -> Non
         assert measure_calibration(Predictions(**{**vars_of(predictions), "scores": scores})) is None
 
 
+def test_bars_of_one_kind_leave_the_chart_its_height() -> None:
+    """An empty second plot squeezed the chart of a small test, all bars of which are pale, to a strip."""
+    halves = np.array([0.25, 0.75])
+    chart = reliability_chart(Calibration(np.linspace(0, 1, 3), np.array([4, 3]), halves, halves), "test")
+    bottom, top = re.findall(r"<path d=\"M \S+ (\S+) \nL \S+ \S+ \nL \S+ (\S+) ", chart)[
+        1
+    ]  # of the accuracies
+    assert float(bottom) - float(top) > 150
+
+
 def test_bars_of_few_videos_are_pale(tmp_path: Path) -> None:
     halves = np.array([0.2, 0.4, 0.6, 0.8])
     found = Calibration(np.linspace(0, 1, 5), np.array([0, 9, 10, 200]), halves, halves)

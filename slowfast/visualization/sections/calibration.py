@@ -85,6 +85,8 @@ def reliability_chart(calibration: Calibration, name: str) -> str:
         middles = (calibration.edges[:-1] + calibration.edges[1:]) / 2
         few = calibration.counts < MIN_VIDEOS
         for bins, alpha in ((used & ~few, None), (used & few, 0.3)):
+            if not bins.any():
+                continue  # an empty plot counts as a point at the edge of the page, and squeezes the axes
             confidence, accuracy = calibration.confidence[bins], calibration.accuracy[bins]
             upper.bar(middles[bins], accuracy, width=0.9 * width, color="#000001", alpha=alpha)
             upper.plot(confidence, accuracy, "o", color="#000002", markersize=5, alpha=alpha)
