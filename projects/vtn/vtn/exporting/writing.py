@@ -38,7 +38,7 @@ def trace(part: Part) -> ExportedProgram:
     except Exception as error:  # torch raises errors of many types, for the network's own operations
         raise ModelError(
             f"the {part.name} cannot be traced by torch.export: {type(error).__name__}: {first_line(error)}; "
-            "use another backbone, or --parts encoder"
+            f"use a newer torch than {torch.__version__}, another backbone, or --parts encoder"
         ) from error
 
 
