@@ -98,13 +98,18 @@ _ORDER = {
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """The properties of a run that its checkpoint must agree with; see the same ones of ``TrainingState``."""
+    """The properties of a run that its checkpoint must agree with; see the same ones of ``TrainingState``.
+
+    ``former_fingerprint`` is the hash of training samples as version 0.1.0 saved it; empty unless the checkpoint
+    has one.
+    """
 
     config: str
     seed: int
     global_batch: int
     data_fingerprint: str
     lr_scale: float = 1.0
+    former_fingerprint: str = ""
 
 
 class OwnCheckpoint(NamedTuple):
@@ -198,7 +203,8 @@ def check_resumable(
     }
     described = {key: f"{key}: {old!r} → {new!r}" for key, (old, new) in changes.items()}
     refused = [described[key] for key, values in changes.items() if _makes_other_run(key, values)]
-    other_list = state.data_fingerprint not in ("", identity.data_fingerprint)
+    known_lists = ("", identity.data_fingerprint, identity.former_fingerprint)
+    other_list = state.data_fingerprint not in known_lists
     if other_list and not forced:
         raise CheckpointError(
             f"{source} was made with another list of training videos (relative paths or labels differ); "

@@ -77,6 +77,11 @@ class PathTable(Sequence[str]):
             found = found[text[starts[found] + offset] == path[offset]]
         return found
 
+    def content_hash(self) -> bytes:
+        """Returns the SHA-256 hash of prefix and paths in their order; takes seconds for ten million."""
+        head = os.fsencode(self._prefix) + b"\0"
+        return _hash_rows(self._text.numpy(), self._starts.numpy(), self._lengths.numpy(), head)
+
     def relative_hash(self) -> bytes:
         """Returns the SHA-256 hash of all paths in their order, relative to the folder of them all.
 
@@ -91,7 +96,7 @@ class PathTable(Sequence[str]):
             table = PathTable.from_strings([os.fsdecode(path) for path in paths])
             text, starts, lengths = table._text.numpy(), table._starts.numpy(), table._lengths.numpy()
         folder = _common_folder(text, starts, lengths)
-        return _hash_rows(text, starts + folder, lengths - folder)
+        return _hash_rows(text, starts + folder, lengths - folder, b"")
 
 
 def encode_paths(paths: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,9 +108,11 @@ def encode_paths(paths: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(text), torch.from_numpy(starts), torch.from_numpy(lengths)
 
 
-def _hash_rows(text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> bytes:
-    """Returns the SHA-256 hash of the lengths of all paths, and of their bytes."""
-    found = hashlib.sha256(lengths.tobytes())
+def _hash_rows(
+    text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32], head: bytes
+) -> bytes:
+    """Returns the SHA-256 hash of ``head``, of the lengths of all paths, and of their bytes."""
+    found = hashlib.sha256(head + lengths.tobytes())
     for first in range(0, len(starts), _HASHED_ROWS):
         size = lengths[first : first + _HASHED_ROWS].astype(np.int64)
         before = np.cumsum(size) - size

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from slowfast.checkpoint.data_fingerprint import fingerprint
+from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.config import get_default_config
 from slowfast.datasets.annotations import PathTable
+from slowfast.datasets.build import build_dataset
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
 from tests.support.run_results import assert_same_end
@@ -176,6 +183,27 @@ def test_a_moved_list_with_another_label_or_video_is_refused(colour_videos: Path
         (lists / "train.csv").write_text("\n".join(changed) + "\n")
         with pytest.raises(CheckpointError, match=r"another list of training videos \(relative paths or"):
             run(tiny_config(lists, tmp_path / "out", *OPTIONS, *prefix))
+
+
+def test_a_checkpoint_with_the_hash_of_version_0_1_0_is_resumed(
+    ended: Path, colour_videos: Path, tmp_path: Path
+) -> None:
+    """That version hashed full paths; the next checkpoint of the run has a hash of relative paths."""
+    assert run(tiny_config(colour_videos, tmp_path, *OPTIONS, "TRAIN.MAX_STEPS", 2)) == 0
+    path = tmp_path / "checkpoints" / "checkpoint_epoch_00000_step_000002.pyth"
+    paths = [str(colour_videos / f"train_{number}.mp4") for number in range(26)]
+    lengths = np.array([len(path) for path in paths], np.int32).tobytes()
+    rows = hashlib.sha256(b"\0" + lengths + "".join(paths).encode()).digest()
+    labels = np.array([number % 3 for number in range(26)], np.int32)
+    content = read_checkpoint(path)
+    content["data_fingerprint"] = hashlib.sha256(labels.tobytes() + rows).hexdigest()
+    torch.save(content, path)
+    assert run(tiny_config(colour_videos, tmp_path, *OPTIONS)) == 0
+    assert_same_end(ended, tmp_path, LAST)
+    cfg = get_default_config()
+    cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES = str(colour_videos), 3
+    saved = read_checkpoint(tmp_path / "checkpoints" / LAST)["data_fingerprint"]
+    assert saved == fingerprint(build_dataset(cfg, "train"))
 
 
 def test_a_moved_feature_cache_and_a_moved_module_do_not_make_another_run() -> None:

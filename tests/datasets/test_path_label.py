@@ -235,10 +235,11 @@ def test_what_is_not_text_is_refused(tmp_path: Path, content: bytes, message: st
 
 def test_the_hash_differs_between_lists_and_accepts_any_name() -> None:
     names = ["a.mp4", "bc.mp4", "ü.mp4", "latin\udcff.mp4"]
-    found = PathTable.from_strings(names).relative_hash()
-    assert found == PathTable.from_strings(names).relative_hash()
+    content_hash = PathTable.from_strings(names).content_hash()
+    assert content_hash == PathTable.from_strings(names).content_hash()
     others = [names[::-1], names[:-1], ["a.mp4b", "c.mp4", *names[2:]]]
-    assert all(PathTable.from_strings(other).relative_hash() != found for other in others)
+    assert all(PathTable.from_strings(other).content_hash() != content_hash for other in others)
+    assert PathTable.from_strings(names, prefix="/data").content_hash() != content_hash
 
 
 def test_equal_paths_are_found() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.checkpoint.data_fingerprint import fingerprint
+from slowfast.checkpoint.data_fingerprint import fingerprint, former_fingerprint
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState
 from slowfast.checkpoint.writer import build_checkpoint_writer
@@ -104,7 +104,7 @@ def build_training_run(
         evaluated=evaluated,
         schedule=schedule,
         lr_policy=build_lr_policy(cfg, scale),
-        identity=RunIdentity(cfg.dump(), cfg.RNG_SEED, global_batch, fingerprint(dataset), scale),
+        identity=_build_identity(cfg, dataset, global_batch, scale, saved),
         log=_build_log(cfg, schedule, world, loader, trackers),
         failure_budget=build_failure_budget(cfg, dataset, world),
         writer=build_checkpoint_writer(cfg, world),
@@ -172,6 +172,19 @@ def _build_mixer(
     """Returns the mixer of frames or of features; None where ``MIXUP.ENABLE`` is False."""
     mixer = build_mixer(cfg, rank=world.rank, batch_size=batch_size)
     return mixer if mixer is None or dataset.features is None else FeatureMixer(mixer)
+
+
+def _build_identity(
+    cfg: CfgNode, dataset: ViewDataset, global_batch: int, scale: float, saved: TrainingState | None
+) -> RunIdentity:
+    return RunIdentity(
+        cfg.dump(),
+        cfg.RNG_SEED,
+        global_batch,
+        fingerprint(dataset),
+        scale,
+        former_fingerprint(dataset, saved.data_fingerprint if saved else ""),
+    )
 
 
 def _log_setup(

@@ -233,7 +233,7 @@ def test_the_smallest_window_is_a_frame_on_each_side() -> None:
         ({"windows": 0}, "must be even and at least 2"),
         ({"windows": [4, 4]}, "one per layer"),
         ({"num_heads": 5}, "must divide hidden_dim"),
-        ({"position": "rotary"}, "must be learned, sinusoidal or none"),
+        ({"position": "rotary"}, "must be one of learned, sinusoidal, none"),
         ({"max_position_embeddings": 2}, "must be 3 or more"),
         ({"position": "sinusoidal", "hidden_dim": 27}, "must be even for sinusoidal"),
     ],
