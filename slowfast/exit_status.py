@@ -68,36 +68,32 @@ def reports_foreign_package(program: str) -> bool:
 
 
 @cache
-def check_packages(*names: str) -> None:
+def check_packages() -> None:
     """Raises ``InstallationError`` if a package is older than this program needs.
 
     Installers respect these versions, but the later installation of another package may not. A package that
     is missing, or that only an extra needs, is reported where it is used.
-
-    Args:
-        names: the packages to check; empty: all.
     """
     try:
         needed = importlib.metadata.requires("slowfast-vtn") or ()
     except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
         return
-    if old := outdated_packages(needed, names):
+    if old := outdated_packages(needed):
         raise InstallationError(old)
 
 
-def outdated_packages(requirements: Iterable[str], names: Iterable[str] = ()) -> dict[str, str]:
+def outdated_packages(requirements: Iterable[str]) -> dict[str, str]:
     """Returns requirement -> the version that is installed, of packages that are older than required.
 
     Args:
         requirements: such as ``numpy>=1.26``; those with a condition, such as an extra, are left out.
-        names: the packages to check; empty: all.
     """
     from packaging.requirements import Requirement
     from packaging.version import Version
 
     old = {}
     for requirement in map(Requirement, requirements):
-        if requirement.marker or (names and requirement.name not in names):
+        if requirement.marker:
             continue
         with suppress(importlib.metadata.PackageNotFoundError):
             found = importlib.metadata.version(requirement.name)

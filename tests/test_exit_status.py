@@ -132,9 +132,8 @@ def test_a_package_that_is_too_old_is_an_error_before_any_work(
         "prog: packages are too old, and results may be wrong: two>=1.5 (found 1.4.9); "
         f"run {sys.executable} -m pip install 'two>=1.5'\n"
     )
-    check_packages("one")
     with pytest.raises(InstallationError, match=r"two>=1\.5 \(found 1\.4\.9\)"):
-        check_packages("two")
+        check_packages()
 
 
 @pytest.mark.parametrize(

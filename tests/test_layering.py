@@ -50,7 +50,7 @@ def test_the_framework_names_no_project(path: Path) -> None:
         for node in ast.walk(tree)
         if id(node) not in docstrings
         for text in _names_and_texts(node)
-        if "vtn" in text.lower()
+        if "vtn" in text.lower().replace("slowfast-vtn", "")  # the distribution, which has both
     ]
     assert naming == []
 

@@ -100,8 +100,8 @@ _ORDER = {
 class RunIdentity:
     """The properties of a run that its checkpoint must agree with; see the same ones of ``TrainingState``.
 
-    ``former_fingerprint`` is the hash of training samples as version 0.1.0 saved it; empty unless the checkpoint
-    has one.
+    ``former_fingerprint`` is the hash of training samples as version 0.1.0 saved it; empty unless the
+    checkpoint has one.
     """
 
     config: str

@@ -79,7 +79,7 @@ class PathTable(Sequence[str]):
 
     def content_hash(self) -> bytes:
         """Returns the SHA-256 hash of prefix and paths in their order; takes seconds for ten million."""
-        head = os.fsencode(self._prefix) + b"\0"
+        head = os.fsencode(self.prefix) + b"\0"
         return _hash_rows(self._text.numpy(), self._starts.numpy(), self._lengths.numpy(), head)
 
     def relative_hash(self) -> bytes:

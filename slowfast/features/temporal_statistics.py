@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from slowfast.tracing import is_exporting
+
 LAGS = (1, 4)
 """Distances in rows of the differences in :func:`temporal_statistics`."""
 
@@ -36,7 +38,7 @@ def absolute_differences(features: Tensor, mask: Tensor | None = None) -> Tensor
         features: (B, T, F) or (B, T, M, F), finite.
         mask: (B, T) bool, True where a frame is real; None: all are real.
     """
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return _differences_of_free_length(features, mask, 1)[0]
     if features.shape[1] <= 1:
         return torch.zeros_like(features)
@@ -52,7 +54,7 @@ def append_differences(features: Tensor, mask: Tensor | None = None) -> Tensor:
     Args:
         features, mask: as in :func:`absolute_differences`.
     """
-    if torch.compiler.is_exporting() or (features.requires_grad and torch.is_grad_enabled()):
+    if is_exporting() or (features.requires_grad and torch.is_grad_enabled()):
         return torch.cat([features, absolute_differences(features, mask)], dim=-1)
     # Without gradients both halves are written in place, which saves half of the time.
     F = features.shape[-1]
@@ -124,7 +126,7 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     # Numbers of frames are not exact in 16 bits, and above 65,504 infinite in float16.
     weights = mask.to(torch.promote_types(values.dtype, torch.float32))
     weights = (weights / weights.sum(dim=1, keepdim=True).clamp(min=1)).to(values.dtype)
-    if torch.compiler.is_exporting() or torch.is_autocast_enabled(values.device.type):
+    if is_exporting() or torch.is_autocast_enabled(values.device.type):
         return (values * _like(weights, values)).sum(dim=1)
     # A product of matrices takes a third of the time; autocast would compute it in half precision.
     return torch.bmm(weights[:, None], values.flatten(2)).view(len(values), *values.shape[2:])
@@ -148,7 +150,7 @@ def temporal_statistics(features: Tensor, mask: Tensor | None = None) -> Tensor:
     parts = [*masked_mean_and_std(features, mask)]
     T = features.shape[1]
     for lag in LAGS:
-        if torch.compiler.is_exporting():
+        if is_exporting():
             total, pairs = _differences_of_free_length(features, mask, lag)
             count = pairs.sum(dim=1).clamp(min=1)
             parts.append(total.sum(dim=1) / count.view(-1, *(1 for _ in total.shape[2:])))

@@ -115,7 +115,11 @@ class TrainingRun:
             state = TrainingState(
                 progress=progress,
                 **states,
-                **vars(self.identity),
+                config=self.identity.config,
+                seed=self.identity.seed,
+                global_batch=self.identity.global_batch,
+                data_fingerprint=self.identity.data_fingerprint,
+                lr_scale=self.identity.lr_scale,
                 class_names=self.class_names,
                 selection_state={**self.selection.state_dict(), "lowest": dict(self.log.lowest)},
                 failure_state=self.failure_budget.state_dict(),

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slowfast.models.kernels.attention_products import attend_by_products, products_are_faster
+from slowfast.tracing import is_exporting
 
 BLOCK = 32
 """Number of queries that share one set of keys. A larger block computes more scores outside the band; a
@@ -57,7 +58,7 @@ def band_attention(
     Returns:
         Contexts (B, Q, D). Rows of masked queries are finite but have no meaning.
     """
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return _band_attention_of_free_length(
             query, key, value, cls_key, cls_value, half_window, key_mask, tokens_per_frame
         )

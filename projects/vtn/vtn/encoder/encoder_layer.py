@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.models.kernels.packed_linear import Product
+from slowfast.tracing import is_exporting
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.attention import band_attention, band_weights, global_attention
 
@@ -40,7 +41,7 @@ def takes_shortcuts() -> bool:
     They do without gradients, except while a graph is exported: it is for sequences of any length, and holds
     the parameters themselves.
     """
-    return not (torch.is_grad_enabled() or torch.compiler.is_exporting())
+    return not (torch.is_grad_enabled() or is_exporting())
 
 
 class EncoderLayer(nn.Module):
@@ -276,5 +277,5 @@ def join_graph(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     Gives these parameters an explicit zero gradient; DistributedDataParallel and weight decay do not accept a
     missing one.
     """
-    needs_gradient = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    needs_gradient = torch.is_grad_enabled() and not is_exporting()
     return _JoinGraph.apply(x, *parameters) if needs_gradient else x

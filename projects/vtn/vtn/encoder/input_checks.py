@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from slowfast.errors import InputError, NotFiniteError
+from slowfast.tracing import is_exporting
 
 
 def check_frames(frames: Tensor) -> None:
@@ -70,12 +71,12 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
                 f"positions have dtype {positions.dtype}: must be an integer dtype; give indices of frames "
                 "or round(seconds × position_rate)"
             )
-        if positions.is_cpu and not torch.compiler.is_exporting():
+        if positions.is_cpu and not is_exporting():
             _check_position_values(positions)
     if mask is not None:
         if mask.dtype != torch.bool:
             raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
-        if mask.is_cpu and not torch.compiler.is_exporting():
+        if mask.is_cpu and not is_exporting():
             _check_mask_values(mask)
 
 

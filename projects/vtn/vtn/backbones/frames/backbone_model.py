@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from slowfast.errors import InputError
 from slowfast.models.capabilities import ExemptsWeightDecay, HasShardUnits
 from slowfast.models.inference.processor import images_per_pass
+from slowfast.tracing import is_exporting
 from vtn.backbones.frames.tuned_backbone import TunedBackbone
 from vtn.backbones.tuning.blocks import blocks_of
 from vtn.backbones.tuning.freezing import autocast
@@ -61,7 +62,7 @@ class BackboneModel(TunedBackbone):
             return self._splitter.encode(
                 self._encode_images, frames, mask, self.feature_shape, self._frames_per_pass(frames)
             )
-        if torch.compiler.is_exporting():
+        if is_exporting():
             return self._encode(frames)  # whatever the number of frames, and whatever the mask
         limit = self._frames_per_pass(frames)
         # A GPU's mask is not asked whether it is full: the answer would be waited for.

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from slowfast.errors import ModelError
+from slowfast.tracing import is_exporting
 from vtn.backbones.tuning.blocks import blocks_of
 
 
@@ -55,7 +56,7 @@ def _forward(original: Any, *args: Any, **kwargs: Any) -> Any:
     block = original.__self__
     inputs = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
     learns = any(tensor.requires_grad for tensor in (*block.parameters(), *inputs))
-    if not (learns and torch.is_grad_enabled()) or torch.compiler.is_exporting():
+    if not (learns and torch.is_grad_enabled()) or is_exporting():
         return original(*args, **kwargs)
     return recompute(block, original, *args, **kwargs)
 
