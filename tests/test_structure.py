@@ -21,6 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
         "slowfast.exit_status",
         "slowfast.files",
         "slowfast.interrupt",
+        "slowfast.tracing",
         "slowfast.log",
         "slowfast.metrics",
         "slowfast.progress",
