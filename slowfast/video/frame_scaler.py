@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import av
+import av.video.frame
 import numpy as np
 import torch
 from av.video.reformatter import VideoReformatter
@@ -159,3 +161,16 @@ class FrameScaler:
         if (frame.height, frame.width) != (height, width) and frame.format.name in _SCALED_IN_YUV:
             frame = self._scaler.reformat(frame, width, height, **options)
         return self._converter.reformat(frame, width, height, format="rgb24", **options)
+
+
+def _free_scalers_of_threads() -> None:
+    """Frees the scalers that PyAV 19 keeps per thread, such as for ``to_ndarray`` in the user's program.
+
+    A forked process would free those of other threads, and wait for ever for threads that it does not have.
+    """
+    if hasattr(av.video.frame, "_thread_local"):
+        av.video.frame._thread_local = threading.local()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(before=_free_scalers_of_threads)

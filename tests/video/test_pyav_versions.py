@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 
+from slowfast.video import frame_scaler
 from slowfast.video.orientation import UPRIGHT, orientation_of
+from tests.support.processes import run_all
 
 ONE = 1 << 16  # fixed-point numbers with 16 bits after the point
 
@@ -29,3 +33,14 @@ def test_the_display_matrix_is_read_by_key(matrix: tuple[int, ...], expected: tu
     frame = SimpleNamespace(side_data={Type.DISPLAYMATRIX: numbers.tobytes()})
     assert orientation_of(frame).matrix == expected
     assert orientation_of(SimpleNamespace(side_data={})) == UPRIGHT
+
+
+def test_a_process_that_is_forked_from_another_thread_has_no_scaler_to_wait_for() -> None:
+    """Since PyAV 19 a thread that has converted a frame keeps a scaler with threads, which a fork leaves out."""
+    assert frame_scaler  # whose import sees to it
+    av.VideoFrame(640, 480, "yuv420p").to_ndarray(format="rgb24")  # here, in the main thread
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.extend(run_all(int, [()], seconds=20)))
+    thread.start()
+    thread.join()
+    assert codes == [0]
