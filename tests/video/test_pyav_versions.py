@@ -36,7 +36,7 @@ def test_the_display_matrix_is_read_by_key(matrix: tuple[int, ...], expected: tu
 
 
 def test_a_process_that_is_forked_from_another_thread_has_no_scaler_to_wait_for() -> None:
-    """Since PyAV 19 a thread that has converted a frame keeps a scaler with threads, which a fork leaves out."""
+    """Since PyAV 19 a thread that has converted a frame keeps a scaler, whose threads a fork leaves out."""
     assert frame_scaler  # whose import sees to it
     av.VideoFrame(640, 480, "yuv420p").to_ndarray(format="rgb24")  # here, in the main thread
     codes: list[int] = []
