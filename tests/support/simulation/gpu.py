@@ -86,6 +86,10 @@ class SimulatedTensor(Tensor):
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
+    def __getitem__(self, index: Any) -> Any:
+        # Torch 2.15 reads the memory of a tensor, which this one does not have, where the index is a list.
+        return super().__getitem__(torch.tensor(index) if isinstance(index, list) else index)
+
     def record_stream(self, stream: object) -> None: ...
 
     def __repr__(self, *_: object, **__: object) -> str:
