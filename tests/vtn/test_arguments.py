@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields, replace
 from typing import Any
@@ -194,8 +195,8 @@ def test_a_field_accepts_what_its_key_does(kind: Any) -> None:
 
 def test_every_field_is_documented() -> None:
     for kind in (BackboneConfig, EncoderConfig, HeadConfig, ProbeConfig):
-        attributes, _, _ = (kind.__doc__ or "").partition("Raises:")
-        documented = re.findall(r"^        (\w+): ", attributes, re.MULTILINE)
+        attributes, _, _ = inspect.cleandoc(kind.__doc__ or "").partition("Raises:")
+        documented = re.findall(r"^    (\w+): ", attributes, re.MULTILINE)
         assert documented == [item.name for item in fields(kind)]
 
 
