@@ -171,5 +171,10 @@ def frame_normalization(cfg: CfgNode, model: Any) -> Normalization:
     ``DATA.NORMALIZATION`` decides between the two.
     """
     if cfg.DATA.NORMALIZATION == "backbone":
-        return Normalization(tuple(model.frame_mean), tuple(model.frame_std))
+        return own_normalization(model)
     return Normalization(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD))
+
+
+def own_normalization(model: Any) -> Normalization:
+    """Returns the normalisation of the frames that a model was made for."""
+    return Normalization(tuple(model.frame_mean), tuple(model.frame_std))

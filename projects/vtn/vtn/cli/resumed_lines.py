@@ -55,8 +55,6 @@ def hold_lines(lines_path: str, *, resumes: bool) -> Iterator[None]:
     Raises:
         UsageError: where another one does, and for lines to keep in what is not a file.
     """
-    from filelock import Timeout  # here, so that other predictions start without it
-
     path = Path(lines_path).resolve()
     if lines_path in ("", STANDARD_OUTPUT) or (path.exists() and not path.is_file()):
         if resumes:
@@ -64,13 +62,9 @@ def hold_lines(lines_path: str, *, resumes: bool) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with hold_lock(Path(f"{path}.lock"), 0):
-            yield
-    except Timeout:
-        raise UsageError(
-            f"--jsonl {lines_path}: another command is writing there; wait, or name another file"
-        ) from None
+    message = f"--jsonl {lines_path}: another command is writing there; wait, or name another file"
+    with hold_lock(Path(f"{path}.lock"), 0, UsageError(message)):
+        yield
 
 
 def keep_scored_videos(

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import Normalization
 from slowfast.datasets.loading.prefetch import Prefetch
 from slowfast.errors import InputError
 from slowfast.models.frame_encoder import FrameEncoder, as_tensor
+from slowfast.models.frame_format import own_normalization
 from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
@@ -69,7 +69,7 @@ class VideoStream:
         self.model = model
         self.keep_seconds = keep_seconds
         self.head_act = head_act
-        normalization = Normalization(tuple(model.frame_mean), tuple(model.frame_std))
+        normalization = own_normalization(model)
         encoder = FrameEncoder(model, normalization, device_of(model), chunk_frames=model.chunk_frames)
         self._maker = RowMaker(encoder)
         # One queue per field of StreamRows.

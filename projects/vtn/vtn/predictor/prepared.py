@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast.datasets.clip import Normalization
 from slowfast.distributed.device import choose_device
 from slowfast.errors import InputError, first_line
 from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.frame_format import own_normalization
 from slowfast.models.precision import DTYPES, Precision
 from vtn.arguments.evaluation import build_evaluation_config
 from vtn.exported.model import ExportedModel
@@ -71,7 +71,7 @@ def prepare_model(
     model.eval()
     class_names = safe_names(model.class_names, model.num_classes)
     plan = build_view_plan(cfg, model, views=views, fps=fps)
-    normalization = Normalization(tuple(model.frame_mean), tuple(model.frame_std))
+    normalization = own_normalization(model)
     encoder = FrameEncoder(model, normalization, place, Precision(place.type, DTYPES[precision]))
     # Views come in the order of channels that the model takes, other frames in RGB.
     view = build_frame_view(cfg, model, fps)
