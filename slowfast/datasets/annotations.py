@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -149,29 +149,6 @@ def _common_folder(text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: 
     return int(slashes[-1]) + 1 if len(slashes) else 0
 
 
-class Groups(Protocol):
-    """The group of each video, read when it is needed."""
-
-    def read(self) -> list[str]:
-        """Returns the group of each video, in the order of the videos."""
-        ...
-
-
-@dataclass(frozen=True)
-class GroupNames:
-    """The groups of a list, read with it: later it may have been edited, and its lines be those of others.
-
-    Attributes:
-        names: (N,) names.
-    """
-
-    names: PathTable
-
-    def read(self) -> list[str]:
-        """Returns the group of each video, in the order of the videos."""
-        return list(self.names)
-
-
 @dataclass(frozen=True)
 class Annotations:
     """The videos of one split.
@@ -187,7 +164,7 @@ class Annotations:
         image_fps: images per second of folders of images; None: the paths are video files.
         features: True: the paths are files of features.
         image_template: name of the images, such as ``img_{:05d}.jpg``; empty: all images of a folder.
-        groups: the group of each video, such as a column of the list; None without one.
+        groups: N names of groups, such as a column of the list; None without one.
         shards: the tar archives that contain the videos; None for files.
     """
 
@@ -199,7 +176,7 @@ class Annotations:
     image_fps: float | None = None
     features: bool = False
     image_template: str = ""
-    groups: Groups | None = None
+    groups: PathTable | None = None
     shards: ShardOrder | None = None
 
     @classmethod

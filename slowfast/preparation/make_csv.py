@@ -175,7 +175,7 @@ def _official_rows(args: argparse.Namespace, separator: str) -> tuple[list[list[
             "train with TRAIN.DATASET shards instead"
         )
     joint = ";" if separator == "," else ","
-    groups = annotations.groups.read() if annotations.groups is not None else []
+    groups = list(annotations.groups or ())
     rows = []
     for i, path in enumerate(annotations.paths):
         if annotations.label_starts is None:
