@@ -9,7 +9,7 @@ B clips, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ class BatchMixer:
                 frames[pair] = _mix_frames(on_device.frames[pair], mix)
             fractions.append(mix.fraction)
         labels = mix_labels(self.distributions(batch.label), fractions)
-        return on_device._replace(frames=frames, label=upload(labels, device))
+        return replace(on_device, frames=frames, label=upload(labels, device))
 
     def draw(self, epoch: int, step: int, pair: int, height: int, width: int) -> Mix:
         """Draws the mixture of the pair with that number in the global batch."""
