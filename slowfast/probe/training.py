@@ -31,7 +31,7 @@ from slowfast.models.capabilities import StandardizesFeatures
 from slowfast.models.objective.training_loss import build_training_loss
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from slowfast.probe.batches import Batches, to_device
-from slowfast.probe.feature_table import ClipPlan, FeatureTable, evaluation_plan, training_plan
+from slowfast.probe.feature_table import ClipPlan, FeatureTable, plan_clips
 from slowfast.solver import build_lr_policy, build_optimizer
 from slowfast.solver.ema import WeightAverage, build_average, evaluates_average
 from slowfast.solver.optimizer import set_learning_rate
@@ -55,7 +55,7 @@ class Plans:
     @classmethod
     def of(cls, cfg: CfgNode, table: FeatureTable, position_rate: float | None) -> Plans:
         """Returns the clips of the videos in a table."""
-        return cls(training_plan(cfg, table, position_rate), evaluation_plan(cfg, table, position_rate))
+        return cls(*(plan_clips(cfg, table, position_rate, split) for split in ("train", "val")))
 
 
 @dataclass(frozen=True)
