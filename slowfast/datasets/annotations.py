@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 # Paths that are hashed or read at a time, which bounds the memory of their bytes.
 _HASHED_ROWS = 1 << 16
-# Bytes that are searched at a time.
-_SEARCHED_BYTES = 1 << 24
 
 
 class PathTable(Sequence[str]):
@@ -85,16 +83,9 @@ class PathTable(Sequence[str]):
     def relative_hash(self) -> bytes:
         """Returns the SHA-256 hash of all paths in their order, relative to the folder of them all.
 
-        The hash stays the same where all videos are moved together, and for ``./v.mp4`` in place of
-        ``v.mp4``. Takes seconds for ten million.
+        The hash stays the same where all videos are moved together. Takes seconds for ten million.
         """
         text, starts, lengths = self._text.numpy(), self._starts.numpy(), self._lengths.numpy()
-        if _has_redundant_parts(text, starts):
-            block = text.tobytes()
-            rows = zip(starts.tolist(), lengths.tolist(), strict=True)
-            paths = [os.path.normpath(block[start : start + length]) for start, length in rows]
-            table = PathTable.from_strings([os.fsdecode(path) for path in paths])
-            text, starts, lengths = table._text.numpy(), table._starts.numpy(), table._lengths.numpy()
         folder = _common_folder(text, starts, lengths)
         return _hash_rows(text, starts + folder, lengths - folder, b"")
 
@@ -120,19 +111,6 @@ def _hash_rows(
         offsets = np.repeat(starts[first : first + _HASHED_ROWS] - before, size) + np.arange(size.sum())
         found.update(text[offsets])
     return found.digest()
-
-
-def _has_redundant_parts(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> bool:
-    """Returns whether a path may contain ``//``, ``./`` or ``../``; hidden files count as well."""
-    dot, slash = ord("."), ord("/")
-    if len(starts) and (text[starts.clip(max=len(text) - 1)] == dot).any():
-        return True
-    for first in range(0, len(text), _SEARCHED_BYTES):
-        block = text[first : first + _SEARCHED_BYTES + 1]
-        after = block[1:][block[:-1] == slash]
-        if ((after == dot) | (after == slash)).any():
-            return True
-    return False
 
 
 def _common_folder(text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> int:
