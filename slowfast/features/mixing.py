@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from slowfast.datasets.views.mixing import BatchMixer
-from slowfast.datasets.views.soft_labels import mix_labels
+from slowfast.datasets.views.mixing import BatchMixer, mix_labels
 from slowfast.distributed.device import CPU
 from slowfast.features.batch import FeatureBatch
 
