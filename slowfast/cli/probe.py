@@ -50,16 +50,12 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument(
         "--test", action="store_true", help="test the best settings and the baselines on the test list"
     )
-    grouping = parser.add_mutually_exclusive_group()
-    grouping.add_argument(
+    parser.add_argument(
         "--group-by",
         default="",
         metavar="REGEX",
         help="regular expression that captures the group of a video from its path (default: the column of "
         "groups of the lists; without one each video is a group)",
-    )
-    grouping.add_argument(
-        "--groups", default="", metavar="FILE", help="csv file with the columns path and group"
     )
     parser.add_argument("--folds", type=integer_from(2), default=5, metavar="N", help="folds (default: 5)")
     parser.add_argument(
@@ -113,7 +109,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
             splits=tuple(args.splits),
             test=args.test,
             group_by=args.group_by,
-            groups_file=args.groups,
             num_folds=args.folds,
             num_seeds=args.seeds,
             num_candidates=args.candidates,

@@ -10,8 +10,14 @@ from collections.abc import Iterator
 
 from fvcore.common.config import CfgNode
 
-from slowfast.config.check_data import check_augmentation, check_labels, check_pixels, check_views
-from slowfast.config.check_features import check_feature_cache, check_features
+from slowfast.config.check_data import (
+    check_augmentation,
+    check_feature_cache,
+    check_features,
+    check_labels,
+    check_pixels,
+    check_views,
+)
 from slowfast.config.check_run import (
     check_demo,
     check_inputs,

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 # Paths that are hashed or read at a time, which bounds the memory of their bytes.
 _HASHED_ROWS = 1 << 16
-# Bytes that are searched at a time.
-_SEARCHED_BYTES = 1 << 24
 
 
 class PathTable(Sequence[str]):
@@ -85,16 +83,9 @@ class PathTable(Sequence[str]):
     def relative_hash(self) -> bytes:
         """Returns the SHA-256 hash of all paths in their order, relative to the folder of them all.
 
-        The hash stays the same where all videos are moved together, and for ``./v.mp4`` in place of
-        ``v.mp4``. Takes seconds for ten million.
+        The hash stays the same where all videos are moved together. Takes seconds for ten million.
         """
         text, starts, lengths = self._text.numpy(), self._starts.numpy(), self._lengths.numpy()
-        if _has_redundant_parts(text, starts):
-            block = text.tobytes()
-            rows = zip(starts.tolist(), lengths.tolist(), strict=True)
-            paths = [os.path.normpath(block[start : start + length]) for start, length in rows]
-            table = PathTable.from_strings([os.fsdecode(path) for path in paths])
-            text, starts, lengths = table._text.numpy(), table._starts.numpy(), table._lengths.numpy()
         folder = _common_folder(text, starts, lengths)
         return _hash_rows(text, starts + folder, lengths - folder, b"")
 
@@ -122,19 +113,6 @@ def _hash_rows(
     return found.digest()
 
 
-def _has_redundant_parts(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> bool:
-    """Returns whether a path may contain ``//``, ``./`` or ``../``; hidden files count as well."""
-    dot, slash = ord("."), ord("/")
-    if len(starts) and (text[starts.clip(max=len(text) - 1)] == dot).any():
-        return True
-    for first in range(0, len(text), _SEARCHED_BYTES):
-        block = text[first : first + _SEARCHED_BYTES + 1]
-        after = block[1:][block[:-1] == slash]
-        if ((after == dot) | (after == slash)).any():
-            return True
-    return False
-
-
 def _common_folder(text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> int:
     """Returns the length in bytes, up to its slash, of the longest folder in which all paths lie."""
     if not len(starts):
@@ -147,29 +125,6 @@ def _common_folder(text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: 
         common = common if same.all() else int(same.argmin())
     slashes = np.flatnonzero(first[:common] == ord("/"))
     return int(slashes[-1]) + 1 if len(slashes) else 0
-
-
-class Groups(Protocol):
-    """The group of each video, read when it is needed."""
-
-    def read(self) -> list[str]:
-        """Returns the group of each video, in the order of the videos."""
-        ...
-
-
-@dataclass(frozen=True)
-class GroupNames:
-    """The groups of a list, read with it: later it may have been edited, and its lines be those of others.
-
-    Attributes:
-        names: (N,) names.
-    """
-
-    names: PathTable
-
-    def read(self) -> list[str]:
-        """Returns the group of each video, in the order of the videos."""
-        return list(self.names)
 
 
 @dataclass(frozen=True)
@@ -187,7 +142,7 @@ class Annotations:
         image_fps: images per second of folders of images; None: the paths are video files.
         features: True: the paths are files of features.
         image_template: name of the images, such as ``img_{:05d}.jpg``; empty: all images of a folder.
-        groups: the group of each video, such as a column of the list; None without one.
+        groups: N names of groups, such as a column of the list; None without one.
         shards: the tar archives that contain the videos; None for files.
     """
 
@@ -199,7 +154,7 @@ class Annotations:
     image_fps: float | None = None
     features: bool = False
     image_template: str = ""
-    groups: Groups | None = None
+    groups: PathTable | None = None
     shards: ShardOrder | None = None
 
     @classmethod

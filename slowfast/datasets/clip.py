@@ -5,9 +5,10 @@ B clips, T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -18,9 +19,6 @@ from slowfast.errors import DataError
 
 if TYPE_CHECKING:
     from slowfast.datasets.views.streamed_view import StreamedView
-
-# A named tuple; its tensors have one row per clip.
-TupleOfTensors = TypeVar("TupleOfTensors", bound=Any)
 
 
 class Normalization(NamedTuple):
@@ -157,53 +155,14 @@ class ReadClip(Protocol):
         *,
         is_continued: bool = False,
     ) -> Batch:
-        """Returns a batch of clips of this type; for ``is_continued`` see :class:`ClipBatch`."""
+        """Returns a batch of clips of this type; for ``is_continued`` see :class:`Batch`."""
         ...
 
 
-class Batch(Protocol):
-    """A collated batch of B clips, of frames (:class:`ClipBatch`) or of features."""
-
-    @property
-    def positions(self) -> Tensor: ...
-    @property
-    def mask(self) -> Tensor | None: ...
-    @property
-    def label(self) -> Tensor: ...
-    @property
-    def video_id(self) -> Tensor: ...
-    @property
-    def view_id(self) -> Tensor: ...
-    @property
-    def broken(self) -> tuple[BrokenVideo, ...]: ...
-    @property
-    def streamed(self) -> tuple[StreamedClip, ...]: ...
-    @property
-    def is_continued(self) -> bool: ...
-
-    @property
-    def num_clips(self) -> int:
-        """Returns B, the clips whose frames or features are in the batch."""
-        ...
-
-    def inputs(self, normalization: Normalization) -> Tensor:
-        """Returns the input of a model, B rows: normalised frames, or features as they are."""
-        ...
-
-    def to(self, device: torch.device) -> Self:
-        """Returns the batch with its tensors on ``device``."""
-        ...
-
-    def pin_memory(self) -> Self:
-        """Returns the batch with its tensors in pinned memory."""
-        ...
-
-
-class ClipBatch(NamedTuple):
-    """A collated batch of frames; see :class:`Batch`.
+class Batch:
+    """A collated batch of B clips, of frames (:class:`ClipBatch`) or of features; a frozen dataclass.
 
     Attributes:
-        frames: (B, 3, T, H, W) uint8 (see :class:`Clip`), laid out in memory as (B, T, H, W, 3).
         positions: (B, T) int64; 0 where padded.
         mask: (B, T) bool, True where a frame is real; None when all are.
         label: (B,) int64, or (B, K) float32.
@@ -213,6 +172,47 @@ class ClipBatch(NamedTuple):
         streamed: views of the batch that are not in ``frames``; the model reads them chunk by chunk.
         is_continued: whether the next batch belongs to the same step of the loader; its clips have another
             shape.
+    """
+
+    positions: Tensor
+    mask: Tensor | None
+    label: Tensor
+    video_id: Tensor
+    view_id: Tensor
+    broken: tuple[BrokenVideo, ...]
+    streamed: tuple[StreamedClip, ...]
+    is_continued: bool
+
+    @property
+    def num_clips(self) -> int:
+        """Returns B, the clips whose frames or features are in the batch."""
+        return self.positions.shape[0]
+
+    @abstractmethod
+    def inputs(self, normalization: Normalization) -> Tensor:
+        """Returns the input of a model, B rows: normalised frames, or features as they are."""
+
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Returns the batch with each of its tensors changed."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        changed = {name: change(tensor) for name, tensor in tensors.items()}
+        return replace(self, **changed)  # type: ignore[type-var]
+
+    def to(self, device: torch.device) -> Self:
+        """Returns the batch with its tensors on ``device``; see :func:`copy_batch_tensor`."""
+        return self.map_tensors(lambda tensor: copy_batch_tensor(tensor, device))
+
+    def pin_memory(self) -> Self:
+        """Returns the batch with its tensors in memory from which a GPU copies without blocking."""
+        return self.map_tensors(Tensor.pin_memory)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch(Batch):
+    """A collated batch of frames.
+
+    Attributes:
+        frames: (B, 3, T, H, W) uint8 (see :class:`Clip`), laid out in memory as (B, T, H, W, 3).
     """
 
     frames: Tensor
@@ -225,28 +225,15 @@ class ClipBatch(NamedTuple):
     streamed: tuple[StreamedClip, ...] = ()
     is_continued: bool = False
 
-    @property
-    def num_clips(self) -> int:
-        """Returns B, the clips whose frames are in the batch."""
-        return self.frames.shape[0]
-
     def inputs(self, normalization: Normalization) -> Tensor:
         """Returns normalised frames (B, 3, T, H, W) float32."""
         return normalize(self.frames, *normalization)
-
-    def to(self, device: torch.device) -> ClipBatch:
-        """Returns the batch with its tensors on ``device``; see :func:`copy_batch_tensor`."""
-        return map_tensors(self, lambda tensor: copy_batch_tensor(tensor, device))
-
-    def pin_memory(self) -> ClipBatch:
-        """Returns the batch with its tensors in memory from which a GPU copies without blocking."""
-        return map_tensors(self, Tensor.pin_memory)
 
 
 def collate_common(clips: Sequence[Any], lengths: Sequence[int]) -> dict[str, Any]:
     """Returns the fields that the batches of all kinds of clips have, by name.
 
-    They are ``positions``, ``mask``, ``label``, ``video_id`` and ``view_id``, see :class:`ClipBatch`.
+    They are ``positions``, ``mask``, ``label``, ``video_id`` and ``view_id``, see :class:`Batch`.
 
     Positions and lengths are checked here: on a GPU a model would have to wait for the answer.
 
@@ -279,12 +266,6 @@ def collate_common(clips: Sequence[Any], lengths: Sequence[int]) -> dict[str, An
         "video_id": torch.tensor([clip.video_id for clip in clips], dtype=torch.int64),
         "view_id": torch.tensor([clip.view_id for clip in clips], dtype=torch.int64),
     }
-
-
-def map_tensors(batch: TupleOfTensors, change: Callable[[Tensor], Tensor]) -> TupleOfTensors:
-    """Returns a batch with each of its tensors changed."""
-    changed = {name: change(value) for name, value in batch._asdict().items() if isinstance(value, Tensor)}
-    return batch._replace(**changed)
 
 
 def normalize(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -241,8 +241,7 @@ class VideoDataset(ViewDataset):
     @property
     def groups(self) -> Sequence[str] | None:
         """The group of each video, read from the list; None where it has no such column."""
-        column = self._annotations.groups
-        return None if column is None else column.read()
+        return self._annotations.groups
 
     @property
     def names(self) -> Sequence[str]:

@@ -10,8 +10,10 @@ understood in two ways is refused. This module imports no torch.
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -191,28 +193,31 @@ class ListFormat:
         return f"{len(self.columns) + 1} columns as in the header {self.header!r}"
 
 
-def format_row(cells: Sequence[str], separator: str) -> str:
-    """Returns the line of a list without a header, or with one that names all cells, that has these cells.
+def format_row(cells: Sequence[str], separator: str, columns: Sequence[str] = ()) -> str:
+    """Returns the line of a list that has these cells.
 
     Args:
-        cells: path and label, and for segments start and end.
+        cells: one per column, the path first.
+        columns: of the header; empty: without one, cells are path, label, and start and end of a segment.
 
     Raises:
         AnnotationError: where no line reads as these cells, because the path contains a line end.
     """
-    columns = (LABEL, START, END)[: len(cells) - 1]
-    form = ListFormat("", separator, columns)
-    for is_quoted in (False, True):
-        path = '"' + cells[0].replace('"', '""') + '"' if is_quoted else cells[0]
-        line = separator.join([path, *cells[1:]])
+    names = tuple(columns or (PATH, LABEL, START, END)[: len(cells)])
+    form = ListFormat("", separator, names[1:], separator.join(columns))
+    wanted = dict(zip(names, cells, strict=True))
+    text_columns = [place for place, name in enumerate(names) if name in (PATH, GROUP)]
+    for quoted in itertools.product((False, True), repeat=len(text_columns)):
+        written = list(cells)
+        for place, is_quoted in zip(text_columns, quoted, strict=True):
+            written[place] = '"' + cells[place].replace('"', '""') + '"' if is_quoted else cells[place]
+        line = separator.join(written)
         if "\n" in line or "\r" in line or line != line.strip(BLANK):
             continue
-        try:
+        with suppress(AnnotationError):
             row = form.parse(1, line)
-        except AnnotationError:
-            continue
-        if row[2:] == (*cells, "", "", "")[:5]:
-            return line
+            if all(getattr(row, name) == cell for name, cell in wanted.items()):
+                return line
     raise AnnotationError(
         f"{cells[0]!r} with {cells[1]!r}: cannot be a line of a list separated by {separator!r}; rename the "
         "file, or choose another --separator"

@@ -62,7 +62,7 @@ from slowfast.exit_status import exit_status_of
 from slowfast.files import FULL_DISK, LOST_DISK, write_text
 from slowfast.interrupt import Interrupt, Interrupted, stop_when_parent_ends
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
-from slowfast.tracking.build import build_trackers
+from slowfast.tracking.trackers import build_trackers
 
 logger = get_logger(__name__)
 

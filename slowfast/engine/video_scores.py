@@ -26,8 +26,7 @@ from slowfast.metrics.accuracy import (
     per_class_accuracy,
     topk_correct,
 )
-from slowfast.metrics.intervals import Interval, accuracy_interval, bootstrap_interval
-from slowfast.metrics.precision_interval import precision_interval
+from slowfast.metrics.intervals import Interval, accuracy_interval, bootstrap_interval, precision_interval
 
 
 def merge_view(merged: NDArray[np.float32], scores: NDArray[np.float32], method: str) -> None:

@@ -27,7 +27,7 @@ from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import ConfigError, DataError
 from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.claim import claim_folder
-from slowfast.extraction.plan import build_encoding, check_names, estimate_rows, log_size
+from slowfast.extraction.plan import build_encoding, estimate_rows, log_size
 from slowfast.extraction.worker import ExtractionWork, SplitVideos
 from slowfast.features.broken_list import BrokenEntry, update_broken
 from slowfast.features.build import build_feature_names, channel_order, evaluation_variants
@@ -97,7 +97,6 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
     rows = estimate_rows(splits, cfg.DATA.FEATURES_FPS, clip_grid_of(model))
     setup = build_encoding(cfg, model, world, rows)
     with claim_folder(folder, world, _build_manifest(cfg, model, request, splits, setup)) as manifest:
-        check_names(folder, splits)
         log_size(manifest, splits, world, rows, "frame" if clip_grid_of(model) is None else "time step")
         threads = max(cfg.DATA_LOADER.NUM_WORKERS, 1)
         encoder = FrameEncoder(

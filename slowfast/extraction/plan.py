@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -86,35 +85,6 @@ def log_size(manifest: Manifest, splits: Sequence[SplitVideos], world: World, ro
         format_bytes(round(sum(world.all_gather_objects(rows * bytes_per_row)))),
         "all splits" if len(splits) > 1 else f"split {splits[0].name}",
     )
-
-
-def check_names(folder: Path, splits: Sequence[SplitVideos]) -> None:
-    """Raises ``ConfigError`` for two videos with one entry, where the disk of the folder ignores case.
-
-    Args:
-        folder: has a manifest.
-        splits: the videos of all processes are compared, since their names are distributed by a hash.
-    """
-    if not Path(folder, MANIFEST.upper()).exists():
-        return
-    first: dict[str, str] = {}
-    for split in splits:
-        for path in split.annotations.paths:
-            name = split.names(path)
-            other = first.setdefault(name.casefold(), path)
-            if split.names(other) != name and not _is_same_file(other, path):
-                raise ConfigError(
-                    f"DATA.FEATURES = {str(folder)!r}: {other} and {path} would share the features {name!r}, "
-                    "because the disk takes upper and lower case for the same; choose a folder on another "
-                    "disk, or rename one of the videos"
-                )
-
-
-def _is_same_file(path: str, other: str) -> bool:
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        return False
 
 
 def holds_features(folder: Path, manifest: Manifest) -> bool:

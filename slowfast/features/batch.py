@@ -9,13 +9,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import BrokenVideo, Normalization, StreamedClip, collate_common, map_tensors
-from slowfast.datasets.loading.copy_stream import copy_batch_tensor
+from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, StreamedClip, collate_common
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,12 @@ class FeatureClip:
         )
 
 
-class FeatureBatch(NamedTuple):
-    """A collated batch with the interface of :class:`slowfast.datasets.clip.ClipBatch`.
+@dataclass(frozen=True, eq=False)
+class FeatureBatch(Batch):
+    """A collated batch of features.
 
     Attributes:
         features: (B, T, F) or (B, T, M, F) of a float dtype; 0 where padded.
-        positions, mask, label, video_id, view_id, broken, streamed, is_continued: as in ``ClipBatch``.
     """
 
     features: Tensor
@@ -88,19 +86,6 @@ class FeatureBatch(NamedTuple):
     streamed: tuple[StreamedClip, ...] = ()
     is_continued: bool = False
 
-    @property
-    def num_clips(self) -> int:
-        """B."""
-        return self.features.shape[0]
-
     def inputs(self, normalization: Normalization) -> Tensor:
         """Returns the features float32; their frames were normalised before the extraction."""
         return self.features.float()
-
-    def to(self, device: torch.device) -> FeatureBatch:
-        """Returns the batch with its tensors on ``device``; see :func:`copy_batch_tensor`."""
-        return map_tensors(self, lambda tensor: copy_batch_tensor(tensor, device))
-
-    def pin_memory(self) -> FeatureBatch:
-        """Returns the batch with its tensors in memory from which a GPU copies without blocking."""
-        return map_tensors(self, Tensor.pin_memory)

@@ -7,13 +7,12 @@ B clips, T frames, M tokens of a frame, F width of a feature, K classes. Feature
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from slowfast.datasets.views.mixing import BatchMixer
-from slowfast.datasets.views.soft_labels import mix_labels
+from slowfast.datasets.views.mixing import BatchMixer, mix_labels
 from slowfast.distributed.device import CPU
 from slowfast.features.batch import FeatureBatch
 
@@ -43,7 +42,8 @@ class FeatureMixer:
         if batch.num_clips == 0:
             return batch.to(device)  # of broken videos alone; such a batch has no features
         fractions = self.fractions(batch.num_clips // 2, epoch, step)
-        mixed = batch._replace(
+        mixed = replace(
+            batch,
             features=mix_features(batch.features.float(), batch.mask, fractions),
             label=mix_labels(self.mixer.distributions(batch.label), fractions),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from slowfast.datasets.video_folder import (
     find_loose_files,
     scan_class_folder,
 )
-from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, ListFormat, format_row
+from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, format_row
 from slowfast.errors import AnnotationError, UsageError, counted
 from slowfast.files import output_file, write_text
 from slowfast.preparation.report import CommandReport
@@ -83,8 +82,9 @@ def run(args: argparse.Namespace) -> CommandReport:
         )
     if args.relative_to:
         found = [[os.path.relpath(row[0], args.relative_to), *row[1:]] for row in found]
-    lines = [separator.join(columns)] if len(columns) > 2 else []
-    lines += [_format(row, columns, separator) for row in found]
+    header = columns if len(columns) > 2 else []
+    lines = [separator.join(header)] if header else []
+    lines += [format_row(row, separator, header) for row in found]
     write_text(args.out, "".join(f"{line}\n" for line in lines))
     # Last, since the names of a list that was refused would decide the indices of the next one.
     remarks = [_write_classes(classes_file, indices)] if indices else []
@@ -105,29 +105,6 @@ def _write_classes(path: str, indices: dict[str, int]) -> str:
         write_text(path, json.dumps(indices, indent=1) + "\n")
     classes = counted(len(indices), "class", "classes")
     return f"{path}: {classes}{'' if is_new else ', with the indices of an earlier list'}"
-
-
-def _format(cells: Sequence[str], columns: Sequence[str], separator: str) -> str:
-    """Returns the line of a list that reads as these cells.
-
-    Raises:
-        AnnotationError: where no line reads as them.
-    """
-    line = format_row(cells[: 2 + 2 * (START in columns)], separator)
-    if GROUP not in columns:
-        return line
-    form = ListFormat("", separator, tuple(columns[1:]), separator.join(columns))
-    for group in (cells[-1], '"' + cells[-1].replace('"', '""') + '"'):
-        for path in (cells[0], '"' + cells[0].replace('"', '""') + '"'):
-            line = separator.join([path, *cells[1:-1], group])
-            with suppress(AnnotationError):
-                row = form.parse(1, line)
-                if (row.path, row.label, row.group) == (cells[0], cells[1], cells[-1]):
-                    return line
-    raise AnnotationError(
-        f"{cells[0]!r} with the group {cells[-1]!r}: cannot be a line of a list separated by {separator!r}; "
-        "choose another --separator"
-    )
 
 
 def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[str], dict[str, int]]:
@@ -175,7 +152,7 @@ def _official_rows(args: argparse.Namespace, separator: str) -> tuple[list[list[
             "train with TRAIN.DATASET shards instead"
         )
     joint = ";" if separator == "," else ","
-    groups = annotations.groups.read() if annotations.groups is not None else []
+    groups = list(annotations.groups or ())
     rows = []
     for i, path in enumerate(annotations.paths):
         if annotations.label_starts is None:

@@ -6,16 +6,17 @@ Rows of a list are checked, too: segments outside of their file, repeats, and eq
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from slowfast.datasets.text_files import parse_segment
 from slowfast.errors import counted
 from slowfast.files import output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport, describe_bad
-from slowfast.preparation.row_checks import RowProblem, check_rows
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.probe import VideoFacts
@@ -118,3 +119,78 @@ def mark_short(facts: Sequence[VideoFacts], *, min_seconds: float, min_frames: i
         else fact
         for fact in facts
     ]
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """A row that is not valid, although its file is.
+
+    Attributes:
+        entry: the row.
+        problem: short class: ``segment``, ``short``, ``duplicate`` or ``label conflict``.
+        detail: description.
+    """
+
+    entry: Entry
+    problem: str
+    detail: str
+
+
+def check_rows(
+    entries: Sequence[Entry], facts: Mapping[str, VideoFacts], *, min_seconds: float
+) -> list[RowProblem]:
+    """Returns the rows of valid files that are not valid, in their order.
+
+    Rows of equal content and segment are duplicates where they have one label, whatever the names of their
+    files. With different labels they are a conflict, unless they name the same file.
+
+    Args:
+        facts: path -> properties of the file; equal content is found by their hashes, where they have any.
+        min_seconds: least length of a segment.
+    """
+    found: list[RowProblem] = []
+    # Content and segment -> label -> the first row.
+    first: dict[tuple[str, tuple[float, float] | None], dict[str, Entry]] = {}
+    for entry in entries:
+        fact = facts[entry.path]
+        if fact.problem:
+            continue
+        segment = parse_segment(entry.start, entry.end)
+        if problem := _segment_problem(segment, fact, min_seconds) if entry.start else None:
+            found.append(RowProblem(entry, *problem))
+        elif fact.content_hash:
+            by_label = first.setdefault((fact.content_hash, segment), {})
+            if problem := _repeat_problem(entry, by_label):
+                found.append(RowProblem(entry, *problem))
+            else:
+                by_label[entry.label] = entry
+    return found
+
+
+def _segment_problem(
+    segment: tuple[float, float] | None, fact: VideoFacts, min_seconds: float
+) -> tuple[str, str] | None:
+    """Returns problem and detail of a segment that reading refuses, or that is too short."""
+    if segment is None:
+        return "segment", "start and end must be seconds, 0 <= start < end"
+    start, end = segment
+    if start >= fact.seconds:
+        return "segment", f"starts at {start:g} s, but the video ends at {fact.seconds:.3f} s"
+    seconds = min(end, fact.seconds) - start
+    return ("short", f"a segment of {seconds:.2f} s") if seconds < min_seconds else None
+
+
+def _repeat_problem(entry: Entry, by_label: Mapping[str, Entry]) -> tuple[str, str] | None:
+    """Returns problem and detail of a row whose content and segment earlier rows have, too."""
+    same = "content and segment" if entry.start else "content"
+    if original := by_label.get(entry.label):
+        if original.path == entry.path:
+            return "duplicate", "an earlier row is the same"
+        return "duplicate", f"same {same} as {original.path}"
+    path = os.path.realpath(entry.path)
+    for label, other in by_label.items():
+        if os.path.realpath(other.path) != path:
+            return "label conflict", (
+                f"same {same} as {other.path}, which has the label {label}, not {entry.label}"
+            )
+    return None

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.errors import AnnotationError, DataError, UsageError, counted
-from slowfast.preparation.division import divide
-from slowfast.preparation.folds import VAL_FRACTION, describe_fold, make_folds
+from slowfast.preparation.folds import VAL_FRACTION, describe_fold, divide, make_folds
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.datasets.views.build import build_views
-from slowfast.datasets.views.view_reader import Scheme, Segment
+from slowfast.datasets.views.view_reader import Segment
 from slowfast.errors import ConfigError, DataError, DecodeError
 from slowfast.features.cache_reader import CacheReader
 from slowfast.features.file_reader import FeatureFileReader
@@ -223,23 +223,16 @@ def concatenate(tables: Sequence[FeatureTable]) -> FeatureTable:
     )
 
 
-def training_plan(cfg: CfgNode, table: FeatureTable, position_rate: float | None) -> ClipPlan:
-    """Returns ``DRAWS`` random clips of each video, as the configuration reads them in training."""
-    return _plan(build_views(cfg, "train"), table, position_rate, DRAWS, cfg.RNG_SEED)
-
-
-def evaluation_plan(cfg: CfgNode, table: FeatureTable, position_rate: float | None) -> ClipPlan:
-    """Returns the clip of each video that the configuration reads in validation."""
-    return _plan(build_views(cfg, "val"), table, position_rate, 1, cfg.RNG_SEED)
-
-
-def _plan(scheme: Scheme, table: FeatureTable, rate: float | None, draws: int, seed: int) -> ClipPlan:
+def plan_clips(cfg: CfgNode, table: FeatureTable, position_rate: float | None, split: str) -> ClipPlan:
+    """Returns the clips of each video that a split reads: ``DRAWS`` random ones in training, one in "val"."""
+    scheme, draws = build_views(cfg, split), DRAWS if split == "train" else 1
     starts = table.starts.tolist()
     planned: list[tuple[int, int, NDArray[np.int64], NDArray[np.int64]]] = []
     for video, path in enumerate(table.paths):
-        rng = np.random.default_rng((seed, video))
+        rng = np.random.default_rng((cfg.RNG_SEED, video))
         for draw in range(draws):
-            rows, positions = plan_rows(scheme, rate, table.times[video], path, 0, rng, table.segments[video])
+            times, segment = table.times[video], table.segments[video]
+            rows, positions = plan_rows(scheme, position_rate, times, path, 0, rng, segment)
             planned.append((draw, video, rows + starts[video], positions))
     longest = max(len(rows) for _, _, rows, _ in planned)
     all_rows = np.full((draws, len(table), longest), -1, dtype=np.int64)

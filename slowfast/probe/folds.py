@@ -6,7 +6,6 @@ part, accuracy is too high; therefore they form a group, and a fold has whole gr
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,35 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.errors import AnnotationError, DataError
+from slowfast.errors import DataError
 from slowfast.preparation.split import divide
 
 _MAX_LISTED = 5
-
-
-def groups_from_file(paths: Sequence[str], file: str) -> list[str]:
-    """Returns the group of each path from a csv file with the columns ``path`` and ``group``.
-
-    Raises:
-        AnnotationError: where the file cannot be read, lacks a column, or lacks one of the paths.
-    """
-    try:
-        with open(file, newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if missing := {"path", "group"} - set(reader.fieldnames or ()):
-                raise AnnotationError(
-                    f"{file}: must have a header with the columns path and group; lacks "
-                    f"{' and '.join(sorted(missing))}"
-                )
-            group_of = {row["path"]: row["group"] for row in reader}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AnnotationError(f"{file}: cannot be read ({error}); give a csv file in UTF-8") from error
-    if absent := [path for path in paths if path not in group_of]:
-        raise AnnotationError(
-            f"{file}: must name the group of every video, and lacks {len(absent)} of {len(paths)}, such as "
-            f"{absent[0]}; write paths as the list has them"
-        )
-    return [group_of[path] for path in paths]
 
 
 def check_group_columns(has_groups: Mapping[str, bool]) -> None:
@@ -59,7 +33,7 @@ def check_group_columns(has_groups: Mapping[str, bool]) -> None:
         other = next(split for split, has_column in has_groups.items() if has_column)
         raise DataError(
             f"the list of the split {lacking[0]!r}: must have a column of groups, as that of {other!r} has; "
-            "add it, or give the groups of all videos with --group-by or --groups"
+            "add it, or give the groups of all videos with --group-by"
         )
 
 

@@ -35,7 +35,6 @@ from slowfast.probe.folds import (
     check_disjoint,
     check_group_columns,
     group_folds,
-    groups_from_file,
     stratified_subset,
 )
 from slowfast.probe.metrics import METRICS
@@ -56,7 +55,6 @@ class ProbeOptions:
         test: whether the chosen setting and the baselines are also tested on the split ``test``.
         group_by: regular expression that captures the group of a path; empty: the column of groups of the
             lists, or each video is a group where none of the lists has one.
-        groups_file: csv file with the columns ``path`` and ``group``; replaces ``group_by``.
         num_folds, num_seeds, num_candidates: of the search.
         num_videos: size of a subset of the videos; 0: all.
         metric: a key of ``slowfast.probe.metrics.METRICS``.
@@ -66,7 +64,6 @@ class ProbeOptions:
     splits: tuple[str, ...] = ("train", "val")
     test: bool = False
     group_by: str = ""
-    groups_file: str = ""
     num_folds: int = 5
     num_seeds: int = 3
     num_candidates: int = 40
@@ -138,7 +135,7 @@ def _load_problem(
     splits = [*options.splits, "test"] if options.test else options.splits
     datasets = {split: build_dataset(own, split) for split in splits}
     manifests = [_check_origin(own, model, dataset) for dataset in datasets.values()]
-    if not (options.groups_file or options.group_by):
+    if not options.group_by:
         check_group_columns({split: dataset.groups is not None for split, dataset in datasets.items()})
     training = _load_training([datasets[split] for split in options.splits], options, own.RNG_SEED)
     _check_unique(training)
@@ -198,8 +195,6 @@ def _check_origin(cfg: CfgNode, model: Any, dataset: Any) -> Manifest | None:
 
 def _groups(paths: Sequence[str], listed: Sequence[str], options: ProbeOptions) -> list[str]:
     """Returns the group of each path, by the options or else that of its list."""
-    if options.groups_file:
-        return groups_from_file(paths, options.groups_file)
     return groups_by_pattern(paths, options.group_by) if options.group_by else list(listed)
 
 

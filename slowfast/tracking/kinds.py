@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from slowfast.tracking.curves import CurveTracker
-from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, Tracker, TrackerKind
-
-if TYPE_CHECKING:
-    import numpy as np
+from slowfast.tracking.tracker import (
+    TRACKER_REGISTRY,
+    CurveTracker,
+    Outcome,
+    RunDescription,
+    Tracker,
+    TrackerKind,
+)
 
 # MLflow refuses longer values of parameters.
 _MAX_MLFLOW_VALUE = 6000
@@ -18,14 +21,7 @@ _MLFLOW_BATCH = 100
 _MLFLOW_STATUS = {Outcome.COMPLETE: "FINISHED", Outcome.INTERRUPTED: "KILLED", Outcome.FAILED: "FAILED"}
 
 
-class _WithoutConfusion:
-    """A tracker that does not show confusion matrices."""
-
-    def log_confusion(self, confusion: np.ndarray, step: int) -> None:
-        """Ignores the matrix."""
-
-
-class Trackio(_WithoutConfusion, CurveTracker):
+class Trackio(CurveTracker):
     """Trackio: a local SQLite file, shown by ``trackio show``.
 
     It is in ``OUTPUT_DIR/trackio`` unless ``TRACKIO_DIR`` is set before.
@@ -53,7 +49,7 @@ class Trackio(_WithoutConfusion, CurveTracker):
         self._trackio.finish()
 
 
-class WeightsAndBiases(_WithoutConfusion):
+class WeightsAndBiases(Tracker):
     """Weights & Biases: offline in ``OUTPUT_DIR/wandb`` unless ``WANDB_MODE`` is set; see ``wandb sync``."""
 
     def __init__(self, description: RunDescription) -> None:
@@ -79,7 +75,7 @@ class WeightsAndBiases(_WithoutConfusion):
         self._run.finish(exit_code=0 if outcome is Outcome.COMPLETE else 1)
 
 
-class MLflow(_WithoutConfusion, CurveTracker):
+class MLflow(CurveTracker):
     """MLflow: a store in ``OUTPUT_DIR/mlruns`` unless ``MLFLOW_TRACKING_URI`` is set; see ``mlflow ui``."""
 
     def __init__(self, description: RunDescription) -> None:

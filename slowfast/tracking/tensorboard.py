@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slowfast.tracking.curves import CurveTracker
 from slowfast.tracking.figure_text import as_figure_text
-from slowfast.tracking.tracker import Outcome
+from slowfast.tracking.tracker import CurveTracker, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

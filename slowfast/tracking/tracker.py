@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from slowfast.registry import Registry
 
@@ -25,11 +25,21 @@ class Outcome(Enum):
     FAILED = "failed"
 
 
-class Tracker(Protocol):
-    """A tracker of one run. Errors of its methods never end the run, see :class:`Trackers`.
+class Tracker:
+    """A base of trackers of one run. Errors of its methods never end the run, see :class:`Trackers`.
 
     Names of metrics are ``Train/loss``, ``Val/top1_err``, ``Test/top1_acc`` and so on, in every tracker.
     """
+
+    def rewind(self, step: int) -> None:
+        """Removes the points after ``step``, from which the training continues; called before :meth:`log`.
+
+        An earlier start of the run may have ended, by a crash, after its last checkpoint. By default the
+        points stay.
+
+        Args:
+            step: optimiser steps since the start of the run; 0 in a new one.
+        """
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one point to each curve.
@@ -37,11 +47,10 @@ class Tracker(Protocol):
         Args:
             step: optimiser steps since the start of the run.
         """
-        ...
+        raise NotImplementedError
 
     def log_confusion(self, confusion: np.ndarray, step: int) -> None:
-        """Adds a confusion matrix (K, K) of counts; row = true class. A tracker may ignore it."""
-        ...
+        """Adds a confusion matrix (K, K) of counts; row = true class. By default it is not shown."""
 
     def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
         """Records the final metrics and writes everything that is pending; no other call follows.
@@ -49,22 +58,38 @@ class Tracker(Protocol):
         Args:
             outcome: how the run ended; an interrupted run may be continued.
         """
-        ...
+        raise NotImplementedError
 
 
-@runtime_checkable
-class RewindingTracker(Tracker, Protocol):
-    """A tracker that can remove points; one without this method keeps those that a resumed run repeats."""
+class CurveTracker(Tracker):
+    """A base of trackers with curves alone, in which final metrics are points at the last step of the run.
+
+    A subclass has ``add_points(metrics, step)``, and calls :meth:`add_final_points` at the end.
+    """
+
+    def __init__(self) -> None:
+        self._last_step = 0
+        self._names: set[str] = set()
+
+    def add_points(self, metrics: Mapping[str, float], step: int) -> None:
+        """Adds one point to each curve."""
+        raise NotImplementedError
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Adds one point to each curve, and notes the step."""
+        self._last_step = step
+        self._names.update(metrics)
+        self.add_points(metrics, step)
 
     def rewind(self, step: int) -> None:
-        """Removes the points after ``step``, from which the training continues; called before :meth:`log`.
+        """Notes the step from which the run continues."""
+        self._last_step = step
 
-        An earlier start of the run may have ended, by a crash, after its last checkpoint.
-
-        Args:
-            step: optimiser steps since the start of the run; 0 in a new one.
-        """
-        ...
+    def add_final_points(self, summary: Mapping[str, float]) -> None:
+        """Adds a point for each final metric without a curve; the others are the last points of theirs."""
+        final = {name: value for name, value in summary.items() if name not in self._names}
+        if final:
+            self.add_points(final, self._last_step)
 
 
 @dataclass(frozen=True)

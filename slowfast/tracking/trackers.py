@@ -1,21 +1,35 @@
-"""All trackers of a run, behind one object whose methods never raise."""
+"""All trackers of a run, behind one object whose methods never raise, and building it."""
 
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fvcore.common.config import CfgNode
+
+from slowfast.config.derived import tracker_names
+from slowfast.config.values import flatten
+from slowfast.datasets.class_names import build_class_names
+from slowfast.distributed.device import describe_device
+from slowfast.distributed.world import World
 from slowfast.errors import first_line
+from slowfast.files import write_text
 from slowfast.interrupt import Interrupted
 from slowfast.log import get_logger
-from slowfast.tracking.tracker import Outcome, RewindingTracker, RunDescription, Tracker, TrackerKind
+from slowfast.tracking.environment import describe_environment
+from slowfast.tracking.kinds import TRACKER_REGISTRY
+from slowfast.tracking.tracker import Outcome, RunDescription, Tracker, TrackerKind
 
 if TYPE_CHECKING:
     import numpy as np
 
 logger = get_logger(__name__)
+
+RUN_ID_FILE = "run_id.txt"
 
 
 class Trackers:
@@ -41,7 +55,7 @@ class Trackers:
 
     def rewind(self, step: int) -> None:
         """Removes the points after the step from which training continues, in trackers that can do so."""
-        self._each(lambda tracker: tracker.rewind(step) if isinstance(tracker, RewindingTracker) else None)
+        self._each(lambda tracker: tracker.rewind(step))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one point to each curve; values that are not finite numbers are left out."""
@@ -104,3 +118,29 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
     """Returns the metrics that are finite numbers, as floats."""
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+
+
+def build_trackers(cfg: CfgNode, world: World) -> Trackers:
+    """Starts the trackers of the configuration on rank 0; on other ranks the result is empty."""
+    names = tracker_names(cfg)
+    if not (names and world.is_main):
+        return Trackers()
+    folder = Path(cfg.OUTPUT_DIR)
+    description = RunDescription(
+        name=folder.absolute().name,
+        project=cfg.TRACKER_PROJECT,
+        folder=folder,
+        run_id=_find_run_id(folder),
+        config=flatten(cfg),
+        environment=describe_environment(describe_device(world.device)),
+        class_names=tuple(build_class_names(cfg)),
+    )
+    return Trackers([(name, TRACKER_REGISTRY.get(name)) for name in names], description)
+
+
+def _find_run_id(folder: Path) -> str:
+    """Returns the id of the run in a folder; its first start writes it to a file."""
+    path = folder / RUN_ID_FILE
+    if not path.is_file():
+        write_text(path, secrets.token_hex(4) + "\n")
+    return path.read_text(encoding="utf-8").strip()

@@ -77,7 +77,7 @@ def contents(found: Annotations | str) -> object:
     if isinstance(found, str):
         return found
     segments = [found.segment(i) for i in range(len(found))]
-    groups = None if found.groups is None else found.groups.read()
+    groups = None if found.groups is None else list(found.groups)
     return list(found.paths), found.labels().tolist(), segments, groups
 
 
@@ -98,7 +98,7 @@ def test_clean_lines_give_the_rows_of_the_grammar(given_list: tuple[str, str, bo
         if isinstance(found, Annotations):
             rows: list[ListRow] = list(read_list(str(path), separator)[1])
             assert [row.path for row in rows] == list(found.paths)
-            assert [row.group for row in rows if row.group] == (found.groups.read() if found.groups else [])
+            assert [row.group for row in rows if row.group] == (list(found.groups) if found.groups else [])
 
 
 CLEAN = {

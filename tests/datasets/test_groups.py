@@ -26,7 +26,7 @@ def test_a_list_names_the_group_of_each_video(tmp_path: Path, name: str, separat
     path.write_text("".join(separator.join(row) + "\n" for row in rows))
     annotations = read_csv(str(path), num_classes=2, separator=separator)
     assert annotations.groups is not None
-    assert annotations.groups.read() == ["first", "second", "first"]
+    assert list(annotations.groups) == ["first", "second", "first"]
     assert annotations.labels().tolist() == [0, 1, 1]
     assert list(annotations.paths) == ["a.mp4", "b.mp4", "c.mp4"]
 
@@ -36,7 +36,7 @@ def test_groups_stand_beside_segments_in_any_order(tmp_path: Path) -> None:
     path.write_text("path,group,start,label,end\na.mp4,p 1,0.5,1,2\nb.mp4,p 2,1,0,3\n")
     annotations = read_csv(str(path), num_classes=2, separator=",")
     assert annotations.groups is not None
-    assert annotations.groups.read() == ["p 1", "p 2"]
+    assert list(annotations.groups) == ["p 1", "p 2"]
     assert annotations.segment(1) == (1.0, 3.0)
 
 
@@ -48,9 +48,9 @@ def test_groups_are_those_of_the_list_that_was_read(tmp_path: Path, quote: str) 
     annotations = read_csv(str(path), num_classes=2, separator=",")
     path.write_text("path,group,label\nb.mp4,y,1\n")
     assert annotations.groups is not None
-    assert annotations.groups.read() == ["x", "y"]
+    assert list(annotations.groups) == ["x", "y"]
     path.unlink()
-    assert annotations.groups.read() == ["x", "y"]
+    assert list(annotations.groups) == ["x", "y"]
     assert list(annotations.paths) == ["a.mp4", "b.mp4"]
 
 

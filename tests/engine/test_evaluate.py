@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,7 +130,7 @@ def test_a_video_that_is_not_read_is_an_error() -> None:
 
 def test_multi_label_scores_give_mean_average_precision() -> None:
     views = batch((0, 0, 0, [3, 0, 1]), (1, 0, 0, [1, 2, 0]))
-    views = views._replace(label=torch.tensor([[1.0, 0, 1], [0, 1, 0]]))
+    views = replace(views, label=torch.tensor([[1.0, 0, 1], [0, 1, 0]]))
     found = run([views])
     assert found.multi_label
     assert found.mean_average_precision == pytest.approx(1.0)

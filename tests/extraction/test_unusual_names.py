@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slowfast.errors import ConfigError
 from tests.support.tiny_features import scores, without_cache
 from tests.support.videos import write_csv
 
@@ -45,18 +44,3 @@ def test_each_video_has_features_of_its_own(renamed: Any, make: Any, names: tupl
     # One split: a second one that shares the videos would extract again what the first has lost.
     cfg = make("DATA.PATH_PREFIX", str(data), "TRAIN.ENABLE", False, data=data)
     assert np.abs(scores(cfg) - scores(without_cache(cfg))).max() < 1e-5
-
-
-def test_videos_that_a_disk_without_case_takes_for_one_are_refused(
-    renamed: Any, make: Any, tmp_path: Path
-) -> None:
-    """Each extraction would replace the features of one by those of the other."""
-    data = renamed("A.mp4", "b.mp4", "a.mp4")
-    make("DATA.PATH_PREFIX", str(data), data=data)
-    # As a disk without case answers for manifest.json.
-    (tmp_path / "cache/MANIFEST.JSON").touch()
-    with pytest.raises(ConfigError, match=r"A\.mp4 and .*a\.mp4 would share .* takes upper and lower case"):
-        make("DATA.PATH_PREFIX", str(data), data=data)
-    (data / "a.mp4").unlink()
-    (data / "a.mp4").symlink_to(data / "A.mp4")  # one file that the lists name in two ways
-    make("DATA.PATH_PREFIX", str(data), data=data)

@@ -63,7 +63,7 @@ def test_the_groups_of_official_lists_are_kept(tmp_path: Path, separator: str, s
     found = read_csv(str(tmp_path / "out.csv"), num_classes=2, separator=separator)
     assert list(found.paths) == [f"{i}.mp4" for i in range(5)]
     assert found.groups is not None
-    assert found.groups.read() == groups
+    assert list(found.groups) == groups
     assert (found.segments is not None) == segments
 
 

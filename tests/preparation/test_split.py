@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slowfast.cli.prepare import main
-from slowfast.preparation.division import divide
+from slowfast.preparation.folds import divide
 from tests.support.preparation.command import prepare
 
 

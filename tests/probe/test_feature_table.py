@@ -14,7 +14,7 @@ from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.errors import ConfigError, DataError
 from slowfast.probe import feature_table
-from slowfast.probe.feature_table import concatenate, evaluation_plan, load_table, training_plan
+from slowfast.probe.feature_table import concatenate, load_table, plan_clips
 from tests.support.probing.feature_files import FPS, ROWS, WIDTH, write_ordered_videos
 from tests.support.tiny import tiny_config
 
@@ -35,7 +35,7 @@ def cfg(tmp_path: Path) -> CfgNode:
 def test_the_clip_of_validation_is_the_one_that_the_data_set_reads(cfg: CfgNode, rate: float | None) -> None:
     table = load_table(build_dataset(cfg, "train"))
     assert table.row_shape == (WIDTH,)
-    features, positions, mask = evaluation_plan(cfg, table, rate).clips(table, torch.tensor([4, 1]))
+    features, positions, mask = plan_clips(cfg, table, rate, "val").clips(table, torch.tensor([4, 1]))
     assert mask is None
     lists = Path(cfg.DATA.PATH_TO_DATA_DIR)
     (lists / "val.csv").write_text((lists / "train.csv").read_text())
@@ -48,7 +48,7 @@ def test_the_clip_of_validation_is_the_one_that_the_data_set_reads(cfg: CfgNode,
 
 def test_training_clips_are_rows_of_their_video(cfg: CfgNode) -> None:
     table = load_table(build_dataset(cfg, "train"))
-    plan = training_plan(cfg, table, None)
+    plan = plan_clips(cfg, table, None, "train")
     videos = torch.arange(6)
     starts = set()
     for draw in range(feature_table.DRAWS):
@@ -62,7 +62,7 @@ def test_training_clips_are_rows_of_their_video(cfg: CfgNode) -> None:
 def test_shorter_clips_are_masked(cfg: CfgNode, tmp_path: Path) -> None:
     np.save(tmp_path / "p0_0.npy", np.ones((3, WIDTH), np.float32))
     table = load_table(build_dataset(cfg, "train"))
-    plan = evaluation_plan(cfg, table, None)
+    plan = plan_clips(cfg, table, None, "val")
     _, _, mask = plan.clips(table, torch.tensor([0, 1]))
     assert mask is not None
     assert mask.sum(dim=1).tolist() == [3, 7]
@@ -100,7 +100,7 @@ def test_a_segment_after_the_end_of_its_file_is_left_out(
     table = load_table(build_dataset(cfg, "train"))
     assert len(table) == len(lines)
     assert table.video(0).shape == (6, WIDTH)
-    assert evaluation_plan(cfg, table, None).rows.shape[1] == len(lines)
+    assert plan_clips(cfg, table, None, "val").rows.shape[1] == len(lines)
     assert "p0_0.npy: segment outside (starts at 50 s, but the video ends at 1.200 s)" in caplog.text
 
 
@@ -116,7 +116,7 @@ def test_rows_of_frames_that_cannot_be_decoded_are_left_out(
     assert torch.isfinite(table.rows).all()
     known = [1, 2, 3, 6, 7, 8, 9, 10, 11]
     torch.testing.assert_close(table.video(1), torch.from_numpy(features[known]))
-    clip, positions, _ = evaluation_plan(cfg, table, None).clips(table, torch.tensor([1]))
+    clip, positions, _ = plan_clips(cfg, table, None, "val").clips(table, torch.tensor([1]))
     torch.testing.assert_close(clip[0], torch.from_numpy(features[known]))
     assert (positions[0] - positions[0, 0]).tolist() == [row - 1 for row in known]
     assert "3 rows of 1 of 6 videos, which are NaN since their frames could not be decoded" in caplog.text

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slowfast.errors import AnnotationError, DataError
-from slowfast.probe.folds import check_disjoint, group_folds, groups_from_file, stratified_subset
+from slowfast.errors import DataError
+from slowfast.probe.folds import check_disjoint, group_folds, stratified_subset
 
 
 @settings(max_examples=50, deadline=None)
@@ -54,19 +53,6 @@ def test_more_folds_than_groups_are_refused() -> None:
 def test_a_class_in_one_group_is_refused_by_name() -> None:
     with pytest.raises(DataError, match="class 1: must have videos of 2 groups or more"):
         group_folds([0, 0, 1, 1], ["a", "b", "b", "b"], 2)
-
-
-def test_a_file_gives_the_groups(tmp_path: Path) -> None:
-    file = tmp_path / "groups.csv"
-    file.write_text("group,path\nalice,b.mp4\nbob,a.mp4\n")
-    assert groups_from_file(["a.mp4", "b.mp4"], str(file)) == ["bob", "alice"]
-    with pytest.raises(AnnotationError, match=r"lacks 1 of 2, such as c\.mp4"):
-        groups_from_file(["a.mp4", "c.mp4"], str(file))
-    file.write_text("path,person\na.mp4,bob\n")
-    with pytest.raises(AnnotationError, match="lacks group"):
-        groups_from_file(["a.mp4"], str(file))
-    with pytest.raises(AnnotationError, match="cannot be read"):
-        groups_from_file(["a.mp4"], str(tmp_path / "missing.csv"))
 
 
 def test_a_test_list_with_groups_of_training_is_refused_by_name() -> None:

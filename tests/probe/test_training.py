@@ -14,9 +14,8 @@ from slowfast.config import load_config
 from slowfast.datasets.build import build_dataset
 from slowfast.engine.run import run
 from slowfast.errors import ModelError
-from slowfast.probe.batches import Batches
 from slowfast.probe.feature_table import FeatureTable, load_table
-from slowfast.probe.training import Plans, Trained, train_and_score
+from slowfast.probe.training import Batches, Plans, Trained, train_and_score
 from tests.support.probing.feature_files import FPS, ROWS, WIDTH, write_ordered_videos
 from tests.support.run_results import metrics_of
 

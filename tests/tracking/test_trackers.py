@@ -19,7 +19,7 @@ from slowfast.interrupt import Interrupted
 from slowfast.tracking.environment import describe_environment, describe_git
 from slowfast.tracking.kinds import MLflow
 from slowfast.tracking.tensorboard import TensorBoard
-from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, TrackerKind
+from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, Tracker, TrackerKind
 from slowfast.tracking.trackers import Trackers
 from tests.support.processes import run_forked
 from tests.support.run_results import metrics_of, run_with_signal
@@ -89,7 +89,7 @@ def test_tensorboard_forgets_points_that_a_resumed_run_repeats(tmp_path: Path) -
     assert curves["Test/top1_acc"] == [(12, 50.0)]
 
 
-class Failing:
+class Failing(Tracker):
     """A tracker that fails in one of its methods."""
 
     def __init__(self, method: str) -> None:

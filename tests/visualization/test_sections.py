@@ -18,10 +18,9 @@ from sklearn.metrics import precision_recall_fscore_support
 from slowfast.engine.prediction_file import Predictions, save_predictions
 from slowfast.engine.testing.order_report import ExchangedPair, OrderAccuracy, OrderReport
 from slowfast.visualization.predictions_report import write_predictions_report
-from slowfast.visualization.report import Report, Result, render_report
+from slowfast.visualization.report import Report, Result, Table, render_report
 from slowfast.visualization.sections.calibration import Calibration, measure_calibration, reliability_chart
 from slowfast.visualization.sections.class_metrics import MAX_MATRIX_CLASSES, class_rows, confusion_image
-from slowfast.visualization.sections.content import Table
 from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
 from tests.support.videos import write_video
 

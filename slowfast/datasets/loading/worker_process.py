@@ -1,11 +1,13 @@
-"""The worker process of a loader: builds the batches that the main process assigns."""
+"""The worker process of a loader: builds the batches that the main process assigns, or sends the error."""
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import pickle
 import signal
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -16,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from slowfast.datasets.loading.quarantine import Quarantine
-from slowfast.datasets.loading.shortage import find_shortage
+from slowfast.errors import DataError
 from slowfast.timing.stage_times import COLLATING, COPYING, measure, take_times
 
 # Seconds between two checks for a dead or stuck process, by workers and main process alike.
 POLL_SECONDS = 0.5
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class QuarantinedDataset(Protocol):
@@ -114,3 +117,30 @@ def _send_batch(connection: Connection, number: int, batch: Any) -> None:
                 f"a batch cannot be sent from its worker: {error}: {batch!r}"
             )
             connection.send((number, problem, times))
+
+
+def find_shortage(error: BaseException) -> DataError | None:
+    """Returns the error with a remedy for one of open files, shared memory or TMPDIR; else None.
+
+    torch raises ``RuntimeError`` with the text of the system's error, and multiprocessing one about
+    ``ancdata`` where a descriptor that was sent could not be opened.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    text = str(error)
+    if number in _TOO_MANY_FILES or "ancdata" in text or "Too many open files" in text:
+        return DataError(
+            "a batch cannot pass from a worker of the loader to the main process, because too many files are "
+            "open; allow more before the start with `ulimit -n 65536`, or set DATA_LOADER.NUM_WORKERS lower"
+        )
+    if number == errno.ENOSPC or "No space left on device" in text:
+        return DataError(
+            "a batch cannot pass from a worker of the loader to the main process, because the shared memory "
+            "in /dev/shm is full; enlarge it (in Docker with --shm-size=16g or --ipc=host), or set "
+            "DATA_LOADER.NUM_WORKERS or the batch size lower"
+        )
+    if "AF_UNIX path too long" in text:
+        return DataError(
+            "a batch cannot pass from a worker of the loader to the main process, because the path of the "
+            f"temporary folder is too long for a socket: {tempfile.gettempdir()}; set TMPDIR to a shorter one"
+        )
+    return None

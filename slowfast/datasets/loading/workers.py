@@ -25,9 +25,13 @@ import torch.multiprocessing
 from numpy.typing import NDArray
 
 from slowfast.datasets.loading.quarantine import HUNG, KILLED
-from slowfast.datasets.loading.shortage import find_shortage
 from slowfast.datasets.loading.worker_handle import Worker
-from slowfast.datasets.loading.worker_process import POLL_SECONDS, QuarantinedDataset, run_worker
+from slowfast.datasets.loading.worker_process import (
+    POLL_SECONDS,
+    QuarantinedDataset,
+    find_shortage,
+    run_worker,
+)
 from slowfast.errors import DataError
 from slowfast.files import share_temporary_folder
 from slowfast.log import get_logger

@@ -74,22 +74,15 @@ def read_clean(
     # The grammar removes blanks after each tab, also within a path.
     if form.separator == "\t" and (_BLANK[chunk[1:]] & (chunk[:-1] == _TAB)).any():
         return None
-    if form.columns == (LABEL,) and not multi_label:
-        plain = _read_last_numbers(chunk, ord(form.separator), starts, ends)
-        if plain is None:
-            return None
-        cuts, labels = plain
-        counts, segments = np.ones(len(cuts), np.int64), np.zeros((0, 2))
-    else:
-        bounds = _cut_columns(chunk, form, starts, ends)
-        cells = None if bounds is None else _read_columns(chunk, form, bounds, multi_label)
-        if bounds is None or cells is None:
-            return None
-        cuts = bounds[0]
-        labels, counts, segments = cells
-        if GROUP in form.columns:
-            before, after = bounds[form.columns.index(GROUP) :][:2]
-            groups = np.stack([before + 1, after - before - 1], axis=1)
+    bounds = _cut_columns(chunk, form, starts, ends)
+    cells = None if bounds is None else _read_columns(chunk, form, bounds, multi_label)
+    if bounds is None or cells is None:
+        return None
+    cuts = bounds[0]
+    labels, counts, segments = cells
+    if GROUP in form.columns:
+        before, after = bounds[form.columns.index(GROUP) :][:2]
+        groups = np.stack([before + 1, after - before - 1], axis=1)
     if (labels >= num_classes).any():
         return None
     first, second = chunk[starts], chunk[starts + 1]
@@ -111,35 +104,6 @@ def _find_lines(chunk: NDArray[np.uint8]) -> tuple[np.ndarray, np.ndarray]:
     ends = ends - ((ends > starts) & (chunk[ends - 1] == _RETURN))
     filled = ends > starts
     return (starts, ends) if filled.all() else (starts[filled], ends[filled])
-
-
-def _read_last_numbers(
-    chunk: NDArray[np.uint8], separator: int, starts: np.ndarray, ends: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Reads the digits after the last separator of each line.
-
-    Returns:
-        The positions of the separators and the numbers, (n,) int64 each; None where a line is not clean.
-    """
-    labels, cuts = np.zeros(len(ends), np.int64), np.zeros(len(ends), np.int64)
-    rows, scale = np.arange(len(ends)), 1
-    # Read from the right, until each line has met its separator.
-    for place in range(1, _MAX_DIGITS + 2):
-        cursor = ends[rows] - place
-        if (cursor <= starts[rows]).any():
-            return None
-        character = chunk[cursor]
-        digit = character.astype(np.int64) - ord("0")
-        is_digit = (digit >= 0) & (digit <= 9)
-        if not (is_digit | ((character == separator) & (place > 1))).all():
-            return None
-        cuts[rows[~is_digit]] = cursor[~is_digit]
-        rows = rows[is_digit]
-        labels[rows] += scale * digit[is_digit]
-        scale *= 10
-        if len(rows) == 0:
-            return cuts, labels
-    return None
 
 
 def _cut_columns(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.annotations import Annotations, GroupNames, PathTable
+from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.readers.clean_lines import RowArrays, read_clean
 from slowfast.datasets.text_files import BLANK, detect_encoding, parse_segment, read_text
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
@@ -77,7 +77,7 @@ def read_csv(
     groups = None
     if GROUP in form.columns:
         starts, lengths = torch.from_numpy(rows.groups).unbind(1)
-        groups = GroupNames(PathTable(shared, starts.contiguous(), lengths.to(torch.int32)))
+        groups = PathTable(shared, starts.contiguous(), lengths.to(torch.int32))
     labels = torch.from_numpy(rows.labels)
     return Annotations(table, labels, label_starts, num_classes, segments, groups=groups)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.annotations import Annotations, GroupNames, PathTable
+from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.readers.source import AnnotationSource
 from slowfast.datasets.shards.find import find_shards
 from slowfast.datasets.shards.index import load_rows
@@ -70,7 +70,7 @@ def _find_twins(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> tuple[s
     return None
 
 
-def _groups(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> GroupNames | None:
+def _groups(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> PathTable | None:
     """Returns the group of each row; None where no row has one.
 
     A row without a group is in that of its file, as in lists: one group of all such rows would join videos
@@ -80,7 +80,7 @@ def _groups(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> GroupNames 
     if not any(row.group for _, row in every):
         return None
     names = [row.group or row.original or member_name(shard, row.member) for shard, row in every]
-    return GroupNames(PathTable.from_strings(names))
+    return PathTable.from_strings(names)
 
 
 def _segments(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: neighbouring clips of a training batch are mixed in pairs.
+"""Mixup and CutMix: neighbouring clips of a training batch, and their labels, are mixed in pairs.
 
 timm's and torchvision's versions take images without masks, and draw from global random numbers, so that a
 resumed run would mix other clips.
@@ -9,7 +9,8 @@ B clips, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from torch.nn import functional as F
 
 from slowfast.config.derived import clips_per_video
 from slowfast.datasets.clip import ClipBatch
-from slowfast.datasets.views.soft_labels import mix_labels, smooth_labels
 from slowfast.distributed.device import CPU, upload
 from slowfast.registry import registry_of
 
@@ -93,7 +93,7 @@ class BatchMixer:
                 frames[pair] = _mix_frames(on_device.frames[pair], mix)
             fractions.append(mix.fraction)
         labels = mix_labels(self.distributions(batch.label), fractions)
-        return on_device._replace(frames=frames, label=upload(labels, device))
+        return replace(on_device, frames=frames, label=upload(labels, device))
 
     def draw(self, epoch: int, step: int, pair: int, height: int, width: int) -> Mix:
         """Draws the mixture of the pair with that number in the global batch."""
@@ -146,4 +146,37 @@ def _mix_frames(pair: Tensor, mix: Mix) -> Tensor:
     top, left, bottom, right = mix.box
     mixed = pair.clone()
     mixed[..., top:bottom, left:right] = partners[..., top:bottom, left:right]
+    return mixed
+
+
+def smooth_labels(values: Tensor, fraction: float, *, independent: bool) -> Tensor:
+    """Returns labels of which a fraction is divided equally among all classes.
+
+    The method is label smoothing (Szegedy et al., 2016, section 7).
+
+    Args:
+        values: (B, K) float.
+        fraction: of each label that is divided.
+        independent: for a loss that decides about each class by itself, the fraction of each value is divided
+            among absence and presence of its class instead, so that the value moves towards 0.5.
+    """
+    part = 0.5 if independent else values.sum(dim=1, keepdim=True) / values.shape[1]
+    return (1 - fraction) * values + fraction * part
+
+
+def mix_labels(labels: Tensor, fractions: Sequence[float]) -> Tensor:
+    """Returns the labels (B, K) of mixed pairs; a last odd clip keeps its own.
+
+    Args:
+        labels: (B, K) float; clips 0 and 1, 2 and 3, … are a pair.
+        fractions: of each pair, of a clip that remains its own.
+
+    >>> import torch
+    >>> mix_labels(torch.eye(3), [0.75]).tolist()
+    [[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.0, 1.0]]
+    """
+    mixed = labels.clone()
+    for number, fraction in enumerate(fractions):
+        pair = slice(2 * number, 2 * number + 2)
+        mixed[pair] = fraction * labels[pair] + (1 - fraction) * labels[pair].flip(0)
     return mixed

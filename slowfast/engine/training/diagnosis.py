@@ -11,7 +11,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.datasets.clip import Batch, Normalization, map_tensors
+from slowfast.datasets.clip import Batch, Normalization
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.training.schedule import Schedule
@@ -79,7 +79,7 @@ def _measure(
     # The states of a clip encoder have other positions than its frames.
     if batch.num_clips < 2 or not (has_features or clip_grid_of(model) is None):
         return ()
-    clips = map_tensors(batch, operator.itemgetter(slice(_MEASURED_CLIPS))).to(device)
+    clips = batch.map_tensors(operator.itemgetter(slice(_MEASURED_CLIPS))).to(device)
     network: Any = model
     was_training = network.training
     network.eval()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from slowfast.datasets.clip import Batch, Normalization, map_tensors
+from slowfast.datasets.clip import Batch, Normalization
 from slowfast.distributed.device import device_errors, upload, widest_float
 from slowfast.distributed.dtensor import to_full
 from slowfast.distributed.parallel import (
@@ -296,4 +296,4 @@ def _split(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
         first, last = size * index // number, size * (index + 1) // number
         start = min(first, size - 1)
         clips = slice(start, max(last, start + 1))
-        yield map_tensors(batch, operator.itemgetter(clips)), (last - first) / size
+        yield batch.map_tensors(operator.itemgetter(clips)), (last - first) / size

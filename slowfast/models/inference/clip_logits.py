@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import Batch, Normalization, map_tensors
+from slowfast.datasets.clip import Batch, Normalization
 from slowfast.errors import NotFiniteError
 from slowfast.models.precision import Precision
 
@@ -46,7 +46,7 @@ def compute_logits(
     rows = list(range(batch.num_clips))
     errors: dict[int, NotFiniteError] = {}
     while rows:
-        chosen = map_tensors(batch, itemgetter(rows)) if errors else batch
+        chosen = batch.map_tensors(itemgetter(rows)) if errors else batch
         try:
             with precision.autocast():
                 logits = model(chosen.inputs(normalization), chosen.positions, chosen.mask)  # (R, K)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from slowfast.datasets.views.soft_labels import smooth_labels
+from slowfast.datasets.views.mixing import smooth_labels
 from slowfast.distributed.device import upload
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
@@ -48,7 +48,7 @@ class TrainingLoss:
         weights: (K,) by class, or (K, 2) of a class's absence and presence if ``independent``; None: equal.
         adjustment: (K,), added to the logits; None: nothing is added.
         smoothing: fraction of each label that is divided equally, see
-            :func:`slowfast.datasets.views.soft_labels.smooth_labels`.
+            :func:`slowfast.datasets.views.mixing.smooth_labels`.
         independent: see :class:`slowfast.models.losses.LossForms`.
     """
 

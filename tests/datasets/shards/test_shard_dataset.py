@@ -105,7 +105,7 @@ def test_segments_groups_and_several_labels_survive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.labels(), [[1, 0, 1], [0, 0, 1], [0, 1, 0], [0, 1, 0]])
     assert [found.segment(i) for i in range(4)] == [(0.0, 0.4), (0.4, 1.2), (0.2, 1.0), (0.0, 1.0)]
     assert found.groups is not None
-    assert found.groups.read() == ["x", "x", "y", "z"]
+    assert list(found.groups) == ["x", "x", "y", "z"]
     changes = (*SHARDS, "DATA.MULTI_LABEL", True, "MODEL.LOSS_FUNC", "bce_logit", "MODEL.HEAD_ACT", "sigmoid")
     plain_changes = ("DATA.PATH_LABEL_SEPARATOR", ",", "DATA.PATH_PREFIX", str(tmp_path), *changes[4:])
     (tmp_path / "val.csv").write_text("\n".join([text.splitlines()[0], *(rows[i] for i in (0, 2, 1, 3))]))

@@ -14,7 +14,7 @@ from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.errors import CheckpointError
 from slowfast.progress import Progress
-from slowfast.visualization.sections.content import Table
+from slowfast.visualization.report import Table
 from vtn.explaining.split import choose_videos, summarize, summary_dict, write_summary
 from vtn.predictor.predictor import Predictor
 from vtn.quickstart.runs import EXPLANATION, FAITHFULNESS, PREDICTIONS
