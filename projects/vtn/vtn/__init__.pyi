@@ -6,7 +6,7 @@ from .arguments.groups import InputConfig as InputConfig
 from .arguments.groups import ProbeConfig as ProbeConfig
 from .attentive_probe import AttentiveProbe as AttentiveProbe
 from .backbones.base import BACKBONE_REGISTRY as BACKBONE_REGISTRY
-from .backbones.clips.description import ClipDescription as ClipDescription
+from .backbones.base import ClipDescription as ClipDescription
 from .explaining.explanation import Explanation as Explanation
 from .explaining.video import ExplanationRequest as ExplanationRequest
 from .factory import create_model as create_model

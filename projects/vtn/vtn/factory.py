@@ -25,10 +25,9 @@ from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.backbones.hub_access import hub_access
-from vtn.folder.model_class import find_registered_model
 from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
-from vtn.hub import HubModel
+from vtn.hub import HubModel, find_registered_model
 from vtn.publishing.checkpoint import load_checkpoint
 from vtn.publishing.zoo import find_published
 

@@ -19,7 +19,7 @@ from slowfast.log import get_logger
 from vtn.arguments.groups import HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.frames.backbone_model import BackboneModel
-from vtn.backbones.tuning.depth import parameter_depths
+from vtn.backbones.tuning.blocks import parameter_depths
 
 logger = get_logger(__name__)
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_weights
-from slowfast.errors import CheckpointError, ModelError
+from slowfast.errors import CheckpointError, ConfigError, ModelError
 from slowfast.files import write_text
+from slowfast.models.build import MODEL_REGISTRY
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.folder.entries import FACTS, NEEDED_ENTRIES, TRANSFORMERS_ENTRIES, arguments_as_json
@@ -187,6 +188,25 @@ class HubModel(
 
 
 _MISSING = object()
+
+
+def find_registered_model(name: str, source: str) -> Any:
+    """Returns what is registered as a model by the name that a file gives.
+
+    Args:
+        name: in the registry of models.
+        source: of the name, for messages.
+
+    Raises:
+        CheckpointError: for a name that is not registered.
+    """
+    try:
+        return MODEL_REGISTRY.get(name)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{source}: {error.problems[0]}. If it is a model of your own, give the file that registers it "
+            "by --imports FILE (in Python: imports=[FILE], or import it first)"
+        ) from error
 
 
 def read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_id: str) -> ModelArguments:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from tests.support.tiny_models import TINY, with_large_weights
 from vtn import VTN
-from vtn.backbones.base import BACKBONE_REGISTRY
-from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.base import BACKBONE_REGISTRY, ClipDescription
 
 SIZE, WIDTH, TUBELET, FRAMES = 32, 8, 2, 8
 
@@ -20,7 +19,7 @@ class TinyClips(nn.Module):
     """Tubelets of two frames and 8 × 8 pixels, which attend to all others of their clip.
 
     Args:
-        accepts_shorter: see :class:`vtn.backbones.clips.description.ClipDescription`.
+        accepts_shorter: see :class:`vtn.backbones.base.ClipDescription`.
 
     Attributes:
         clips_seen: number of frames of each clip, in the order of the calls.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.errors import ModelError
 from vtn import FrameAverage
-from vtn.backbones.tuning.depth import parameter_depths
+from vtn.backbones.tuning.blocks import parameter_depths
 from vtn.backbones.tuning.freezing import batch_norms
 from vtn.backbones.tuning.lora import LoRA, add_lora
 

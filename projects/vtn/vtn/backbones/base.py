@@ -13,7 +13,6 @@ from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.registry import Registry
-from vtn.backbones.clips.description import ClipDescription
 from vtn.backbones.maps.feature_map import MapFunction, own_map
 from vtn.backbones.maps.timm_map import is_timm_model, timm_map
 
@@ -32,6 +31,24 @@ DEFAULT_MEAN: Triple = (0.45, 0.45, 0.45)
 DEFAULT_STD: Triple = (0.225, 0.225, 0.225)
 ARGS_REMEDY = 'see VTN.BACKBONE.ARGS; VTN.BACKBONE.ARGS "{}" removes the arguments of the configuration'
 """End of the message about arguments that a backbone does not accept."""
+
+
+@dataclass(frozen=True)
+class ClipDescription:
+    """The clips of a backbone that maps clips (N, 3, t, H, W) to features per time step.
+
+    Attributes:
+        frames: t, frames of a clip, a multiple of ``tubelet``.
+        tubelet: frames per time step.
+        frame_rate: frames per second of the clips that the weights were trained on.
+        accepts_shorter: whether clips may have fewer frames, a multiple of ``tubelet``. The features are then
+            those of a clip of t frames in which no token of the missing frames takes part.
+    """
+
+    frames: int
+    tubelet: int
+    frame_rate: float
+    accepts_shorter: bool = True
 
 
 @dataclass(frozen=True)

@@ -149,21 +149,14 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
 
 def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Measures faithfulness over a list of videos, prints a table, and writes the values."""
-    from slowfast.datasets.readers.path_label import read_csv
-    from slowfast.errors import AnnotationError
     from slowfast.interrupt import Interrupted
     from slowfast.log import printable
     from slowfast.progress import Progress
     from vtn.explaining.split import choose_videos, describe_summaries, summarize, summary_dict, write_summary
+    from vtn.inference.split import read_split
 
-    num_classes = len(predictor.class_names)
-    annotations = read_csv(args.split, num_classes=num_classes, prefix=args.prefix)
-    if annotations.segments is not None:
-        raise AnnotationError(
-            f"{args.split}: has segments of files (columns of start and end), and --split explains full "
-            "files; list full files, or cut the segments into files of their own"
-        )
-    paths = choose_videos(annotations.paths, args.limit)
+    videos = read_split(args.split, len(predictor.class_names), prefix=args.prefix)
+    paths = choose_videos(videos.paths, args.limit)
     rows = []
     found = predictor.measure_faithfulness(paths)
     with Progress(len(paths), "explained", "video") as progress, closing(found):

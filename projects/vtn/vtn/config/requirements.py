@@ -85,7 +85,7 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
         "VTN.LONGFORMER.HIDDEN_DROPOUT_PROB": _FRACTION,
         "VTN.INPUT.DROPOUT": _FRACTION,
         "VTN.HEAD.MLP_DIM": _at_least(1),
-        "VTN.HEAD.POOLING": _one_of("cls", "cls+mean+std"),  # see vtn/encoder/pooling.py
+        "VTN.HEAD.POOLING": _one_of("cls", "cls+mean+std"),  # see vtn/encoder/temporal_encoder.py
         "VTN.PROBE.HIDDEN_DIM": _at_least(0),
         "VTN.PROBE.NUM_BLOCKS": _at_least(1),
         "VTN.PROBE.NUM_HEADS": _at_least(1),

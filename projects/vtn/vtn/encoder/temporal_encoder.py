@@ -27,11 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.errors import ModelError
+from slowfast.features.temporal_statistics import masked_mean_and_std
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.embeddings import Embeddings
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer, takes_shortcuts
 from vtn.encoder.fusion import AttendTokens, ConcatTokens
-from vtn.encoder.pooling import WIDTHS, pool_states
+
+_POOLINGS = {"cls": 1, "cls+mean+std": 3}
+"""Name of a pooling -> width of its result in multiples of D."""
 
 
 class TemporalEncoder(nn.Module):
@@ -43,7 +46,7 @@ class TemporalEncoder(nn.Module):
         fusion: maps the tokens of frames (B, T, M, F) to vectors (B, T, ``fusion.width``); None: the sequence
             has the tokens themselves.
         tokens_per_frame: M, tokens of a frame in the sequence; 1: features are (B, T, F).
-        pooling: of the final states, a key of :data:`vtn.encoder.pooling.WIDTHS`.
+        pooling: of the final states, ``cls`` or ``cls+mean+std``.
         takes_zeros: whether masked features are 0 already, so that the encoder need not set them to 0.
 
     Attributes:
@@ -71,7 +74,7 @@ class TemporalEncoder(nn.Module):
         self.tokens_per_frame = tokens_per_frame
         self.pooling = pooling
         self._takes_zeros = takes_zeros
-        self.state_dim = WIDTHS[pooling] * hidden_dim
+        self.state_dim = _POOLINGS[pooling] * hidden_dim
         if fusion is not None:
             feature_dim = fusion.width
         if feature_dim != hidden_dim:
@@ -104,7 +107,8 @@ class TemporalEncoder(nn.Module):
     ) -> Tensor:
         """Maps features (B, T, F) or (B, T, M, F) at positions (B, T) to the final state of [CLS], (B, D).
 
-        With the pooling ``cls+mean+std`` it is (B, 3 · D), see :func:`vtn.encoder.pooling.pool_states`.
+        With the pooling ``cls+mean+std`` mean and standard deviation of the real frames' states stand beside
+        it, (B, 3 · D).
 
         Args:
             features: any floating-point dtype.
@@ -137,7 +141,9 @@ class TemporalEncoder(nn.Module):
         token_mask = self.token_mask(mask)
         if self.pooling == "cls":
             return last.cls_state(last_tokens, token_mask)
-        return pool_states(last(last_tokens, token_mask), token_mask)
+        states = last(last_tokens, token_mask)
+        of_frames = None if token_mask is None else token_mask[:, 1:]
+        return torch.cat([states[:, 0], *masked_mean_and_std(states[:, 1:], of_frames)], dim=1)
 
     def pack(self, dtype: torch.dtype) -> None:
         """Packs the weights of the layers for inference in ``dtype``, see :meth:`EncoderLayer.pack`."""

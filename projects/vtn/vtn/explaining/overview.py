@@ -18,11 +18,10 @@ from slowfast.video.placement import full_frame
 from vtn.explaining.explain import read_attention
 from vtn.explaining.frame_scorer import MIN_FRAMES, FrameScorer
 from vtn.explaining.pictures import encode_picture
-from vtn.explaining.time_windows import choose_windows
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
-from vtn.inference.windows import score_windows
+from vtn.inference.windows import choose_windows, score_windows
 
 SHOWN_FRAMES = 6
 _PICTURE_SIDE = 240

@@ -31,12 +31,11 @@ from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
 from vtn.explaining.pictures import Pictures, chosen_rows, take_pictures
 from vtn.explaining.regions.build import Regions, check_regions, find_regions
-from vtn.explaining.time_windows import WINDOWS_PER_VIDEO, choose_windows
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
-from vtn.inference.windows import score_windows
+from vtn.inference.windows import WINDOWS_PER_VIDEO, choose_windows, score_windows
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from vtn.exported.description import BACKBONE, ENCODER, MODEL
 from vtn.exported.files import INT8
 from vtn.exported.model import load_exported
 from vtn.exported.programs import ONNX, TORCH_EXPORT, open_program
-from vtn.exporting.accuracy import Accuracy, LabelledVideo, measure_accuracies, read_labelled_videos
+from vtn.exporting.accuracy import measure_accuracies
 from vtn.exporting.comparison import LENGTHS, TOLERANCE, Parity, Speed, compare, longest_that_fits, measure
 from vtn.exporting.parts import Part, build_parts
 from vtn.exporting.report import ExportedFile, ExportReport
 from vtn.exporting.writing import require_packages, trace, write_int8, write_onnx, write_torch_export
+from vtn.inference.split import read_split
 from vtn.predictor.predictor import Predictor
 
 FORMATS: Mapping[str, str] = {"torch-export": TORCH_EXPORT, "onnx": ONNX}
@@ -113,13 +114,11 @@ def export_model(
     """
     if request.format == "onnx":
         require_packages("onnx", "onnxscript", "onnxruntime")
-    videos = (
-        read_labelled_videos(
+    videos = None
+    if request.test_split:
+        videos = read_split(
             request.test_split, model.num_classes, separator=request.separator, prefix=request.prefix
         )
-        if request.test_split
-        else []
-    )
     parts = build_parts(model.to("cpu"), request.parts or (MODEL,), source=source)
     steps = len(parts) * (3 + request.int8)
     with (
@@ -142,7 +141,10 @@ def export_model(
             progress.update()
             speed += measure(part, programs, longest_that_fits(part, request.lengths))
             progress.update()
-        accuracy = _measure_accuracy(model, request, folder, videos, show_progress)
+        accuracy = []
+        if videos is not None:
+            predictors = _build_predictors(model, request, folder)
+            accuracy = measure_accuracies(predictors, videos, show_progress=show_progress)
         for path in sorted(folder.iterdir()):
             os.replace(path, request.folder / path.name)
     return ExportReport(parts[0].description, torch.get_num_threads(), files, parity, speed, accuracy)
@@ -191,20 +193,13 @@ def _check_parity(rows: Sequence[Parity]) -> None:
         )
 
 
-def _measure_accuracy(
-    model: Any,
-    request: ExportRequest,
-    folder: Path,
-    videos: Sequence[LabelledVideo],
-    show_progress: bool,
-) -> list[Accuracy]:
-    if not videos:
-        return []
+def _build_predictors(model: Any, request: ExportRequest, folder: Path) -> dict[str, Predictor]:
+    """Returns the predictors of the model and of its files by their names in the report."""
     predictors = {"eager": Predictor(model, device="cpu")}
     for precision, file in request.file_names(request.parts[0] if request.parts else MODEL).items():
         name = request.format if precision == "float32" else precision
         predictors[name] = Predictor(load_exported(folder / file, trust_code=True))
-    return measure_accuracies(predictors, videos, show_progress=show_progress)
+    return predictors
 
 
 def _num_bytes(path: Path) -> int:

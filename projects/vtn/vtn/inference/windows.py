@@ -23,6 +23,10 @@ from vtn.inference.features import VideoFeatures
 BATCH_FRAMES = 4096
 """Number of frames of the windows that are encoded together."""
 
+WINDOWS_PER_VIDEO = 10
+"""Windows that a video is divided into where the user names no length."""
+_MIN_FRAMES = 4  # of such a window
+
 # Seconds, so that 10 s in windows of 2 s are five windows whatever the rounding.
 _TOLERANCE = 1e-6
 
@@ -138,6 +142,22 @@ def window_lengths(seconds: float | None, stride: float | None) -> tuple[float, 
     if not (0 < seconds < math.inf and 0 < stride < math.inf):
         raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0")
     return seconds, stride
+
+
+def choose_windows(
+    features: VideoFeatures, window_seconds: float | None = None, stride_seconds: float | None = None
+) -> tuple[float, float]:
+    """Returns the length of the windows and the time from one start to the next, in seconds.
+
+    Args:
+        window_seconds: as the user has chosen; None: a tenth of the video, at least four frames.
+        stride_seconds: as the user has chosen; None: a quarter of the window, at least a frame.
+    """
+    num_frames = len(features.features)
+    spacing = features.duration / num_frames
+    frames = max(_MIN_FRAMES, num_frames / WINDOWS_PER_VIDEO)
+    window = window_seconds or min(frames * spacing, features.duration)
+    return window, stride_seconds or max(spacing, window / 4)
 
 
 def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.ndarray, np.ndarray]:

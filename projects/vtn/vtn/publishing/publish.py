@@ -26,9 +26,8 @@ from slowfast.config.values import flatten
 from slowfast.datasets.class_names import named_classes
 from slowfast.errors import CheckpointError
 from slowfast.registry import import_user_modules
-from vtn.folder.model_class import find_registered_model
 from vtn.folder.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
-from vtn.hub import HubModel
+from vtn.hub import HubModel, find_registered_model
 from vtn.publishing.checkpoint import build_trained_model, write_checkpoint
 from vtn.publishing.replacement import install, staging_folder, without_staging
 

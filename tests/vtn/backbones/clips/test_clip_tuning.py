@@ -10,8 +10,7 @@ from torch import Tensor
 
 from tests.support.tiny_clips import TINY_CLIPS, clips_of, randomize
 from vtn import FrameAverage
-from vtn.backbones.tuning.blocks import blocks_of
-from vtn.backbones.tuning.depth import parameter_depths
+from vtn.backbones.tuning.blocks import blocks_of, parameter_depths
 
 FAMILIES = list(TINY_CLIPS)
 

@@ -15,7 +15,7 @@ from tests.support.videos import write_csv
 from vtn import Predictor
 from vtn.cli.main import main
 from vtn.exported.model import load_exported
-from vtn.exporting.accuracy import read_labelled_videos
+from vtn.inference.split import read_split
 
 
 def good_paths(videos: Path) -> list[str]:
@@ -156,10 +156,10 @@ def test_relative_paths_of_a_list_start_at_the_current_folder_or_the_prefix(
     split, name = tmp_path / "lists/test.csv", Path(good_paths(videos)[0]).name
     split.write_text(f"{name} 0\n")
     with pytest.raises(DataError, match=rf"none of its 1 videos exists, the first is {name}; .* --prefix"):
-        read_labelled_videos(split, 3)
+        read_split(str(split), 3)
     monkeypatch.chdir(videos)
-    assert read_labelled_videos(split, 3)[0].path == name
-    assert read_labelled_videos(split, 3, prefix=str(videos))[0].path == good_paths(videos)[0]
+    assert read_split(str(split), 3).paths[0] == name
+    assert read_split(str(split), 3, prefix=str(videos)).paths[0] == good_paths(videos)[0]
 
 
 def test_a_failed_export_leaves_no_folder(published: Path, tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_a_failed_export_leaves_no_folder(published: Path, tmp_path: Path) -> No
 
 def test_lists_with_wrong_labels_are_refused(published: Path, tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("a.mp4 0\nb.mp4 left\n")
-    with pytest.raises(AnnotationError, match="line 2: label 'left': must be a class number from 0 to 2"):
-        read_labelled_videos(tmp_path / "test.csv", 3)
+    with pytest.raises(AnnotationError, match=r"line 2: 'b.mp4 left' has a wrong label: .* 0 to 2"):
+        read_split(str(tmp_path / "test.csv"), 3)
     (tmp_path / "test.csv").write_text("path label start end\na.mp4 0 1 2\n")
-    with pytest.raises(AnnotationError, match="line 2: is a segment of a file"):
-        read_labelled_videos(tmp_path / "test.csv", 3)
+    with pytest.raises(AnnotationError, match="has segments of files"):
+        read_split(str(tmp_path / "test.csv"), 3)
 
 
 def test_a_folder_of_several_models_is_ambiguous(exported: Path, tmp_path: Path) -> None:

@@ -22,8 +22,7 @@ import torch
 from slowfast.checkpoint.needed_weights import NeededWeights
 from slowfast.errors import CheckpointError, ModelError, did_you_mean
 from slowfast.models.pytorchvideo.clip_network import ClipNetwork, importing_pytorchvideo
-from vtn.backbones.base import ARGS_REMEDY, Backbone
-from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.base import ARGS_REMEDY, Backbone, ClipDescription
 from vtn.backbones.clips.pytorchvideo_encoders import (
     ClipEncoder,
     ConvolutionalEncoder,

@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.models.capabilities import EncodingSetup, feature_shape
+from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.build import build_backbone
 from vtn.backbones.clips.splitting import build_splitter
-from vtn.backbones.frames.backbone_identity import constructor_options, describe_backbone
 from vtn.backbones.frames.encoding_network import EncodingNetwork, LoadNote, kind_of
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
 from vtn.backbones.maps.token_grid import TokenGrid
 from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.freezing import autocast_modules, batch_norms
+from vtn.backbones.tuning.lora import LoRA
 from vtn.backbones.tuning.recomputation import recompute_blocks
 
 
@@ -52,7 +53,7 @@ class TunedBackbone(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        options = constructor_options(config)
+        options = _constructor_options(config)
         built = build_backbone(
             config.name,
             pretrained=config.pretrained,
@@ -71,7 +72,7 @@ class TunedBackbone(nn.Module):
             autocast_modules(self.backbone, self._modules_in_evaluation, self._frozen_dtype)
         self._splitter = build_splitter(built, config)
         self.clip_grid = None if self._splitter is None else self._splitter.grid
-        self._backbone_identity = describe_backbone(config, options, self.clip_grid, built.reading)
+        self._backbone_identity = _describe_backbone(config, options, self.clip_grid, built.reading)
         self.frame_size = built.image_size
         self.frame_interpolation = built.interpolation
         self.frame_mean = built.mean
@@ -207,3 +208,35 @@ class TunedBackbone(nn.Module):
 def _reset_inference(model: nn.Module, *_: object) -> None:
     model.inference_dtype = None  # type: ignore[assignment]
     model._encoding = model._frozen_encoding = None  # type: ignore[assignment]
+
+
+def _constructor_options(config: BackboneConfig) -> dict[str, Any]:
+    """Returns the keyword arguments of the backbone's constructor; rates of 0 are left out."""
+    rates = {"drop_rate": config.drop_rate, "drop_path_rate": config.drop_path_rate}
+    return {**{name: rate for name, rate in rates.items() if rate}, **config.args}
+
+
+def _describe_backbone(
+    config: BackboneConfig, options: Mapping[str, Any], clip_grid: ClipGrid | None, reading: int = 1
+) -> dict[str, str]:
+    """Returns what determines the backbone's features besides its weights, as written to feature files.
+
+    Args:
+        options: keyword arguments of the backbone's constructor.
+        clip_grid: clips and time steps of a clip encoder.
+        reading: see :class:`vtn.backbones.base.Backbone`; not written where it is 1, as in earlier files.
+    """
+    name = config.name if isinstance(config.name, str) else type(config.name).__qualname__
+    described = {**options, **({"pooling": config.pooling} if config.pooling else {})}
+    identity = {"backbone": name, "backbone options": str(described or "none")}
+    grid = token_grid(config)
+    if not grid.is_pooled:
+        identity["tokens"] = grid.describe()
+    if clip_grid is not None:
+        identity["clips"] = clip_grid.describe()
+    if reading > 1:
+        identity["reading of images"] = f"version {reading}"
+    if config.lora is not None:
+        lora = LoRA(**config.lora)
+        identity["lora"] = f"rank {lora.rank}, alpha {lora.alpha:g}"
+    return identity

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from slowfast.errors import ModelError
 from vtn.arguments.backbone import BackboneConfig
-from vtn.backbones.tuning.depth import parameter_depths
+from vtn.backbones.tuning.blocks import parameter_depths
 
 
 def freeze(network: nn.Module, config: BackboneConfig) -> list[str]:

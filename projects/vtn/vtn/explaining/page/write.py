@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from jinja2.utils import htmlsafe_json_dumps
 
 from slowfast.errors import InputError
 from slowfast.files import atomic_write, write_text
@@ -84,17 +84,8 @@ def render_page(explanation: Explanation) -> str:
         best_deletion=min(curves.deletion.area for curves in explanation.faithfulness.values()),
         best_insertion=max(curves.insertion.area for curves in explanation.faithfulness.values()),
         random=RANDOM,
-        content=embed_json(page_content(explanation)),
+        content=htmlsafe_json_dumps(page_content(explanation), separators=(",", ":")),
     )
-
-
-def embed_json(content: object) -> Markup:
-    """Returns JSON for a script element: no text in it can end the element."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    # Line separators are escaped, too, since old browsers end a string there.
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
 
 
 def format_seconds(seconds: float) -> str:

@@ -11,7 +11,7 @@ import torch
 from tests.support.clips.pytorchvideo import MVIT, build_small, clips_for, small_pair
 from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.tuning.apply import apply_tuning
-from vtn.backbones.tuning.depth import parameter_depths
+from vtn.backbones.tuning.blocks import parameter_depths
 from vtn.backbones.tuning.freezing import autocast_modules
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import InputError
-from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.base import ClipDescription
 from vtn.backbones.maps.feature_map import check_stage
 
 

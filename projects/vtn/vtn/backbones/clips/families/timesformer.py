@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.models.timesformer.modeling_timesformer import TimesformerLayer
 
 from slowfast.errors import ModelError
-from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.base import ClipDescription
 from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
 
 # Frames per clip -> distance of the frames in Kinetics videos, in the names of the published weights:

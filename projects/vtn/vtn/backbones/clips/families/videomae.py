@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.base import ClipDescription
 from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
 
 FRAME_RATE = 30 / 4

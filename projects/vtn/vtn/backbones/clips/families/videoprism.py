@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.base import ClipDescription
 from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
 
 SECONDS = 10.0
@@ -34,7 +34,7 @@ class VideoPrismClips(ClipTransformer):
         tubelet, patch, _ = config.tubelet_size
         clip = ClipDescription(config.num_frames, tubelet, frame_rate=config.num_frames / SECONDS)
         super().__init__(model, clip, config.image_size, patch, resize_positions)
-        # The order of the modules gives the depth of their parameters, see tuning.depth.
+        # The order of the modules gives the depth of their parameters, see tuning.blocks.
         for name in ("layernorm1", "temporal_embeddings", "temporal_layers", "layernorm2"):
             model._modules[name] = model._modules.pop(name)
 

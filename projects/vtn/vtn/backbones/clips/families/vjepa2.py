@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
-from vtn.backbones.clips.description import ClipDescription
+from vtn.backbones.base import ClipDescription
 from vtn.backbones.clips.families.clip_transformer import ClipTransformer, Grid
 from vtn.backbones.clips.families.vjepa2_weights import RenamedWeights, rename_meta_weights
 

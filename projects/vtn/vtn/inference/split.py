@@ -1,0 +1,33 @@
+"""The videos of a list on which a trained model is measured."""
+
+from __future__ import annotations
+
+import os
+
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.readers.path_label import read_csv
+from slowfast.errors import AnnotationError, DataError
+
+
+def read_split(path: str, num_classes: int, *, separator: str = " ", prefix: str = "") -> Annotations:
+    """Returns the full video files of a list of ``path label``.
+
+    Args:
+        path, num_classes, separator, prefix: as for :func:`slowfast.datasets.readers.path_label.read_csv`.
+
+    Raises:
+        AnnotationError: for a list that cannot be read, and for segments of files.
+        DataError: where none of the videos exists.
+    """
+    videos = read_csv(path, num_classes=num_classes, separator=separator, prefix=prefix)
+    if videos.segments is not None:
+        raise AnnotationError(
+            f"{path}: has segments of files (columns of start and end): must have full files; list these, or "
+            "cut the segments into files of their own"
+        )
+    if not any(map(os.path.exists, videos.paths)):
+        raise DataError(
+            f"{path}: none of its {len(videos)} videos exists, the first is {videos.paths[0]}; relative "
+            "paths start at the current folder, or at --prefix"
+        )
+    return videos
