@@ -245,7 +245,7 @@ def validation_metrics(evaluation: Evaluation) -> dict[str, float]:
 
     Without a scored video there are only the counts: an error of 100 % would look like a result.
     """
-    counts = {"videos": len(evaluation.video_ids), "broken_videos": len(evaluation.broken)}
+    counts: dict[str, float] = {"videos": len(evaluation.video_ids), "broken_videos": len(evaluation.broken)}
     if not counts["videos"]:
         return counts
     metrics = {"loss": evaluation.loss, **counts}
