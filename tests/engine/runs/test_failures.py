@@ -83,3 +83,13 @@ def test_a_lost_disk_is_an_error_with_a_remedy(
     monkeypatch.setattr(os, "fsync", lose)
     with pytest.raises(OutputError, match=r"cannot be written to .*checkpoint_epoch_00001\.json \("):
         run(tiny_config(colour_videos, tmp_path))
+
+
+def test_checkpoints_that_could_not_be_written_are_an_error_before_the_first_step(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    """The folder may also be read-only, or of another user, who started the run."""
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(OutputError, match=r"cannot be written to .*checkpoints"):
+        run(tiny_config(colour_videos, tmp_path))
+    assert not (tmp_path / "metrics.jsonl").exists()
