@@ -107,7 +107,7 @@ def test_a_full_disk_raises_one_error_and_leaves_earlier_checkpoints_intact(
     monkeypatch.setattr(files, "_random_part", lambda: "0")
     temporary = unwritable.with_name(f".{unwritable.stem}.writing-{os.getpid()}-0.pyth")
     temporary.symlink_to(full)
-    with pytest.raises(CheckpointError, match="earlier checkpoints are intact"):
+    with pytest.raises(CheckpointError, match="the disk is full; earlier checkpoints are intact"):
         save_checkpoint(tmp_path, state_at(TrainingProgress(2)))
     assert last_checkpoint(tmp_path) == good
     assert not temporary.is_symlink()
