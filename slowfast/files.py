@@ -24,14 +24,18 @@ logger = get_logger(__name__)
 TEMPORARY_MARK = ".writing-"
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Numbers of the errors of a disk without room."""
-LOST_DISK = frozenset(
-    {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT}
-)
-"""Numbers of the errors of a disk that fails, or to which the access has ended."""
+UNWRITABLE_DISK = FULL_DISK | {errno.EROFS}
+"""Numbers of the errors of a disk without room, or that can only be read."""
+LOST_DISK = UNWRITABLE_DISK | {
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+    *(errno.EEXIST, errno.ENOTDIR),
+}
+"""Numbers of the errors of a folder that cannot be used any more: its disk is full or fails, the access has
+ended, or a file has taken its place."""
 # Bytes of the longest name of a file on the usual file systems.
 _MAX_NAME = 255
 # Numbers of the errors of a folder in which no file can be created.
-_NOT_WRITABLE = FULL_DISK | {errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_WRITABLE = UNWRITABLE_DISK | {errno.EACCES, errno.EPERM}
 
 
 @contextmanager

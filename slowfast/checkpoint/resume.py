@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from fvcore.common.config import CfgNode
@@ -126,12 +127,14 @@ def find_own_checkpoint(output_dir: str, *, auto_resume: bool, world: World) -> 
 
     Raises:
         CheckpointError: if all checkpoints are damaged, or the newest one contains only weights.
+        OSError: on rank 0, if no checkpoint could be written.
     """
     path: Path | None = None
     if world.is_main:
         folder = checkpoint_folder(output_dir)
-        if folder.is_dir():
-            delete_unfinished(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()  # fails here where the first checkpoint would, after an epoch
+        delete_unfinished(folder)
         if auto_resume:
             path = next(good_checkpoints(output_dir), None)
             if path is None and list_checkpoints(output_dir):

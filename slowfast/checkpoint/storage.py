@@ -8,7 +8,6 @@ Each entry of a file has a CRC, which is checked before a run is resumed from th
 
 from __future__ import annotations
 
-import errno
 import json
 import pickle
 import re
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.errors import CheckpointError, first_line
-from slowfast.files import atomic_write, write_text
+from slowfast.files import FULL_DISK, atomic_write, write_text
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -121,9 +120,10 @@ def save_checkpoint(output_dir: str | Path, state: TrainingState) -> Path:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             torch.save(state.as_content(), file)
     except (OSError, RuntimeError) as error:
-        # torch reports a full disk as a RuntimeError, too.
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        reason = "the disk is full" if full else first_line(error)
+        # torch raises an error of its own about the position in the file over that of the disk.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        full = isinstance(cause, OSError) and cause.errno in FULL_DISK
+        reason = "the disk is full" if full else first_line(cause)
         raise CheckpointError(f"could not save {path}: {reason}; earlier checkpoints are intact") from error
     return path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -59,7 +58,7 @@ from slowfast.errors import (
     describe_error,
 )
 from slowfast.exit_status import exit_status_of
-from slowfast.files import FULL_DISK, LOST_DISK, write_text
+from slowfast.files import LOST_DISK, UNWRITABLE_DISK, write_text
 from slowfast.interrupt import Interrupt, Interrupted, stop_when_parent_ends
 from slowfast.log import get_logger, log_file, log_to_file, setup_logging
 from slowfast.tracking.trackers import build_trackers
@@ -210,9 +209,9 @@ def _as_user_error(error: BaseException, folder: str, world: World) -> BaseExcep
     if isinstance(error, RuntimeError) and (known := as_device_error(error, world.device)) is not None:
         known.__cause__ = error
         return known
-    if isinstance(error, OSError) and error.errno in FULL_DISK | LOST_DISK:
+    if isinstance(error, OSError) and error.errno in LOST_DISK:
         is_output = Path(folder) in Path(str(error.filename)).parents
-        if is_output or error.errno in FULL_DISK | {errno.EROFS}:
+        if is_output or error.errno in UNWRITABLE_DISK:
             return OutputError(folder, error)
     return error
 

@@ -105,6 +105,9 @@ def _report(
     Raises:
         DataError: if no video could be scored.
     """
+    if len(evaluation.video_ids) == 0:
+        log_broken(evaluation.broken, "test: not scored")
+        raise DataError("no test video could be scored; the reasons are listed above")
     metrics = _final_metrics(evaluation, num_videos=evaluator.dataset.num_videos)
     log_json_stats({"_type": "test_final", "split": "test_final", **metrics})
     _log_result(evaluation, metrics)
@@ -118,8 +121,6 @@ def _report(
         path = Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH
         save_predictions(path, predictions)
         logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
-    if len(evaluation.video_ids) == 0:
-        raise DataError("no test video could be scored; the reasons are listed above")
     build_test_reports(cfg, predictions)
     return metrics
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.video import OutOfRangeError
 from slowfast.features.cache import FeatureNames, Variant
 from slowfast.features.storage import FileInUseError
-from slowfast.files import FULL_DISK
+from slowfast.files import UNWRITABLE_DISK
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_once
 from slowfast.progress import Progress
@@ -32,8 +31,6 @@ _logger = get_logger(__name__)
 _EXCHANGE_SECONDS = 2.0
 # Videos in a row, from the first on, whose features cannot be stored: then the model is at fault.
 _MAX_UNUSABLE = 3
-# Errors of the disk that is written to, not of the video that is read.
-_FATAL = FULL_DISK | {errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -190,7 +187,8 @@ class ExtractionWork:
         except FileNotFoundError:
             broken = BrokenVideo(row, path, "missing", "the file does not exist")
         except (OSError, MemoryError) as error:
-            if isinstance(error, OSError) and error.errno in _FATAL:
+            # Of the disk that is written to, not of the video that is read.
+            if isinstance(error, OSError) and error.errno in UNWRITABLE_DISK:
                 raise DataError(
                     f"features cannot be written: {error}; make room, then the same command continues"
                 ) from error

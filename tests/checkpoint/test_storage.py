@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -111,6 +112,20 @@ def test_a_full_disk_raises_one_error_and_leaves_earlier_checkpoints_intact(
         save_checkpoint(tmp_path, state_at(TrainingProgress(2)))
     assert last_checkpoint(tmp_path) == good
     assert not temporary.is_symlink()
+
+
+def test_a_full_disk_is_named_where_torch_reports_a_position_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(content: object, file: object) -> None:
+        try:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(CheckpointError, match="the disk is full; earlier checkpoints are intact"):
+        save_checkpoint(tmp_path, state_at(TrainingProgress(1)))
 
 
 @pytest.mark.parametrize("form", ["model_state", "state_dict", "plain", "wrapped", "safetensors"])

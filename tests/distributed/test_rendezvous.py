@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from slowfast.distributed.rendezvous.peers import PeerInfo
 from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World, choose_network, free_local_address
 from slowfast.errors import DistributedError
+from slowfast.interrupt import Interrupted
 
 SETTINGS = {"NUM_GPUS": 1, "DATA.MEAN": [0.5], "TRAIN.ENABLE": True}
 ALIKE = {"slowfast": "1.0", "slowfast/log.py": "abc"}
@@ -120,6 +122,57 @@ def test_a_process_whose_torchrun_was_killed_does_not_wait_for_the_whole_deadlin
         monkeypatch.setenv(name, str(value))
     with pytest.raises(DistributedError, match=r"torchrun no longer listens at 127.0.0.1:\d+; start it"):
         meet(peers_of(2)[0], "env://", Deadline(20))
+
+
+def test_a_stopped_process_leaves_the_rendezvous_and_the_others_learn_of_it() -> None:
+    """Torchrun gives up after 30 s, and kills; without it a process waited for DIST_START_TIMEOUT."""
+    address = free_local_address()
+    errors: list[Exception] = []
+    arrived = threading.Event()
+
+    def wait() -> None:
+        try:
+            meet(peers_of(3)[0], address, Deadline(20, arrived.set))
+        except DistributedError as error:
+            errors.append(error)
+
+    def stop_after_arrival() -> None:
+        polls.append(1)
+        if len(polls) > 3:
+            raise Interrupted(signal.SIGTERM)
+
+    polls: list[int] = []
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert arrived.wait(20)
+    with pytest.raises(Interrupted):
+        meet(peers_of(3)[1], address, Deadline(20, stop_after_arrival))
+    thread.join(20)
+    assert [str(error) for error in errors] == ["rank 1 on node1 (process 101) was stopped by SIGTERM"]
+
+
+def test_a_process_that_is_stopped_when_all_have_met_goes_on_with_them() -> None:
+    """The others wait for it in their next operation; it is stopped at the first safe point after that."""
+    first, second = peers_of(2)
+    address = free_local_address()
+    stores = []
+    met = threading.Event()
+    polls: list[int] = []
+
+    def meet_first() -> None:
+        stores.append(meet(first, address, Deadline(20)))
+        met.set()
+
+    def stop_once_met() -> None:
+        polls.append(1)
+        if len(polls) > 1:  # the first one precedes the connection
+            assert met.wait(20)
+            raise Interrupted(signal.SIGTERM)
+
+    thread = threading.Thread(target=meet_first)
+    thread.start()
+    assert meet(second, address, Deadline(20, stop_once_met)).get("result") == b"good"
+    thread.join(20)
 
 
 def test_a_surplus_process_does_not_disturb_a_complete_run() -> None:

@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from slowfast.checkpoint.best import best_of
+from slowfast.checkpoint.storage import list_checkpoints
 from slowfast.engine.run import run
-from slowfast.engine.training.training_log import describe_epoch, describe_validation
+from slowfast.engine.speed.monitor import StepTimes
+from slowfast.engine.training.train_step import Correct, StepResult
+from slowfast.engine.training.training_log import _Sums, describe_epoch, describe_validation
+from slowfast.errors import DataError
 from slowfast.log import CountOf
 from tests.support.run_results import metrics_of
 from tests.support.tiny import tiny_config
@@ -28,6 +33,34 @@ def test_the_line_of_a_validation_has_the_best_one_so_far() -> None:
     )
     line = describe_validation(CountOf(1, 6), {"loss": float("nan"), "map": 0.25, "videos": 1}, {})
     assert line == "validation in epoch 1/6: mAP 0.2500 over 1 video"
+
+
+def test_a_validation_without_a_scored_video_has_no_result(colour_videos: Path, tmp_path: Path) -> None:
+    """An error of 100 % would be drawn, and compared with others, as if videos had been scored."""
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.mp4").touch()
+        lines = (colour_videos / "train.csv").read_text() if split == "train" else f"{split}.mp4 0\n"
+        (tmp_path / f"{split}.csv").write_text(lines)
+    options = ("TRACKERS", ("tensorboard",), "SOLVER.MAX_EPOCH", 1, "DATA.PATH_PREFIX", str(tmp_path))
+    with pytest.raises(DataError, match="no test video could be scored"):
+        run(tiny_config(tmp_path, tmp_path / "out", *options))
+    log = (tmp_path / "out" / "stdout.log").read_text()
+    assert "validation in epoch 1/1: no video could be scored" in log
+    (line,) = metrics_of(tmp_path / "out", "val_epoch")
+    assert line["videos"] == 0
+    assert line["broken_videos"] > 0
+    assert not {"top1_err", "min_top1_err", "loss"} & set(line)
+    assert not metrics_of(tmp_path / "out", "test_final")
+    assert best_of(list_checkpoints(tmp_path / "out")) is None
+    events = EventAccumulator(str(tmp_path / "out" / "runs-kinetics")).Reload()
+    assert "Val/top1_err" not in events.Tags()["scalars"]
+
+
+def test_steps_that_are_all_skipped_have_no_accuracy() -> None:
+    sums = _Sums()
+    skipped = StepResult(float("nan"), 4, Correct(0, 0), 1.0, 0, updated=False, stop=False)
+    sums.add(skipped, StepTimes(0.0, 1.0))
+    assert "top1_err" not in sums.metrics()
 
 
 @pytest.mark.parametrize(("period", "steps"), [(10, [6, 12]), (4, [4, 6, 10, 12])])

@@ -64,7 +64,11 @@ class Augmentation:
         settings: dict[str, Any] = {"img_mean": tuple(round(255 * value) for value in self.mean)}
         if self.interpolation != "random":
             settings["interpolation"] = Image.Resampling[self.interpolation.upper()]
-        return rand_augment_transform(self.auto_augment, settings)
+        policy = rand_augment_transform(self.auto_augment, settings)
+        for operation in policy.ops:
+            if operation.name.startswith("Posterize"):
+                operation.aug_fn = _posterize
+        return policy
 
     def _apply_auto_augment(self, frames: np.ndarray, seed: int) -> np.ndarray:
         from PIL import Image
@@ -109,6 +113,13 @@ def jitter_color(frames: np.ndarray, strength: float, rng: np.random.Generator) 
     for i in rng.permutation(len(changes)).tolist():
         clip = changes[i](clip, factors[i])
     return np.ascontiguousarray(clip.permute(0, 2, 3, 1).numpy())
+
+
+def _posterize(image: Any, bits: int, **_: Any) -> Any:
+    """Keeps the highest ``bits`` of each colour; none of them: a black image, which Pillow 13 refuses."""
+    from PIL import ImageOps
+
+    return image.point(lambda _: 0) if bits < 1 else ImageOps.posterize(image, min(bits, 8))
 
 
 def _draw_box(

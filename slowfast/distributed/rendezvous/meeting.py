@@ -9,12 +9,14 @@ suffice.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import torch.distributed as dist
 
 from slowfast.distributed.rendezvous.peers import PeerInfo, describe_conflict, describe_sizes
 from slowfast.distributed.rendezvous.store import Deadline, open_store
 from slowfast.errors import DistributedError, first_line
+from slowfast.interrupt import Interrupted
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -37,10 +39,16 @@ def meet(peer: PeerInfo, address: str, deadline: Deadline) -> dist.Store:
 
     Raises:
         DistributedError: with the same text on all processes that could be reached; it names rank and remedy.
+        Interrupted: after a signal, unless the others go on already: they would wait for this process.
     """
     store = open_store(peer, address, deadline)
     try:
         result = _check_peers(store, peer, deadline)
+    except Interrupted as stopped:
+        with suppress(RuntimeError):  # the store may be gone, too
+            if _announce(store, f"{peer} was {stopped}") == _SUCCESS:
+                return store
+        raise
     except RuntimeError as error:  # raised by torch where the store is gone
         raise DistributedError(
             f"rank 0 at {address} went away during the rendezvous ({first_line(error)}); see the output of "
@@ -67,7 +75,7 @@ def _check_peers(store: dist.Store, peer: PeerInfo, deadline: Deadline) -> str:
     # Wait for the result. The size of the world is compared here too, because rank 0 does not look for ranks
     # beyond its own world.
     rank_0: PeerInfo | None = None
-    for _ in Deadline(deadline.left() + _READ_SECONDS).polls():
+    for _ in Deadline(deadline.left() + _READ_SECONDS, deadline.on_poll).polls():
         if rank_0 is None and (rank_0 := PeerInfo.read(store, 0)) is not None and rank_0.size != peer.size:
             _announce(store, describe_sizes(rank_0, peer))
         if store.check(["result"]):
@@ -83,9 +91,9 @@ def _check_peers(store: dist.Store, peer: PeerInfo, deadline: Deadline) -> str:
     )
 
 
-def _announce(store: dist.Store, result: str) -> None:
-    """Makes ``result`` the result for all processes, unless there is one already."""
-    store.compare_set("result", "", result)
+def _announce(store: dist.Store, result: str) -> str:
+    """Makes ``result`` the result for all processes, unless there is one already; returns what it is."""
+    return store.compare_set("result", "", result).decode()
 
 
 def _describe_duplicate(store: dist.Store, peer: PeerInfo) -> str:

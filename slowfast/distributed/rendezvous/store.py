@@ -31,7 +31,7 @@ class Deadline:
 
     def __init__(self, seconds: float, on_poll: Callable[[], None] = lambda: None) -> None:
         self.seconds = seconds
-        self._on_poll = on_poll
+        self.on_poll = on_poll
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
@@ -41,7 +41,7 @@ class Deadline:
     def polls(self) -> Iterator[None]:
         """Yields repeatedly, with a pause between, until the period is over; at least once."""
         while True:
-            self._on_poll()
+            self.on_poll()
             yield
             if time.monotonic() >= self._end:
                 return

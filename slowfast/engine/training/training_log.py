@@ -70,7 +70,7 @@ class _Sums:
             "dt_net": self.step_seconds / steps,
             "loss": self.loss / clips if self.clips else float("nan"),
         }
-        if self.by_index:
+        if self.by_index and self.clips:
             stats["top1_err"] = 100.0 * (1 - self.correct1 / clips)
             stats["top5_err"] = 100.0 * (1 - self.correct5 / clips)
         return stats
@@ -212,7 +212,7 @@ class TrainingLog:
         named = {f"Val/{name}": value for name, value in metrics.items()}
         self.trackers.log(named, done)
         self.trackers.summarize(named)
-        if not evaluation.multi_label:
+        if metrics["videos"] and not evaluation.multi_label:
             self.trackers.log_confusion(evaluation.confusion, done)
         return metrics
 
@@ -229,6 +229,8 @@ def describe_epoch(epoch: int, max_epoch: int, metrics: Mapping[str, float]) -> 
 
 def describe_validation(epoch: CountOf, metrics: Mapping[str, float], lowest: Mapping[str, float]) -> str:
     """Returns a validation as a sentence; ``lowest`` has the lowest errors of the run so far."""
+    if metrics["videos"] == 0:
+        return f"validation in epoch {epoch}/{epoch.total}: no video could be scored"
     accuracy = f"mAP {metrics['map']:.4f}" if "map" in metrics else f"top-1 {100 - metrics['top1_err']:.2f} %"
     best = f"; highest top-1 so far {100 - lowest['top1_err']:.2f} %" if "top1_err" in metrics else ""
     loss = "" if math.isnan(metrics["loss"]) else f"loss {metrics['loss']:.4f}, "
@@ -239,12 +241,14 @@ def describe_validation(epoch: CountOf, metrics: Mapping[str, float], lowest: Ma
 
 
 def validation_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Returns the metrics of an evaluation by PySlowFast's names; errors in percent, ``map`` in 0 … 1."""
-    metrics = {
-        "loss": evaluation.loss,
-        "videos": len(evaluation.video_ids),
-        "broken_videos": len(evaluation.broken),
-    }
+    """Returns the metrics of an evaluation by PySlowFast's names; errors in percent, ``map`` in 0 … 1.
+
+    Without a scored video there are only the counts: an error of 100 % would look like a result.
+    """
+    counts: dict[str, float] = {"videos": len(evaluation.video_ids), "broken_videos": len(evaluation.broken)}
+    if not counts["videos"]:
+        return counts
+    metrics = {"loss": evaluation.loss, **counts}
     if evaluation.multi_label:
         return {**metrics, "map": evaluation.mean_average_precision}
     return {

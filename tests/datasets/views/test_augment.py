@@ -63,6 +63,13 @@ def test_frames_are_changed_alike_and_by_the_generator_alone(
     assert np.array_equal(still, before)  # what came in is left alone
 
 
+@pytest.mark.parametrize("policy", ["rand-m10-inc1", "rand-m0", "rand-m30-mmax30-inc1"])
+def test_operations_of_any_strength_are_applied(still: np.ndarray, policy: str) -> None:
+    """Noise of rand-m9-mstd0.5-inc1 reaches 10 in one of 40 clips; posterising then keeps no bit."""
+    clips = [Augmentation(auto_augment=policy)(still, np.random.default_rng(seed)) for seed in range(50)]
+    assert any(not clip.any() for clip in clips)
+
+
 def test_the_global_generators_of_python_and_numpy_keep_their_states(still: np.ndarray) -> None:
     def draw(augmentation: Augmentation | None) -> tuple[float, float]:
         random.seed(1)

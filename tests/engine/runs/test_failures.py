@@ -65,11 +65,14 @@ def test_broken_videos_are_replaced_listed_and_counted(colour_videos: Path, tmp_
         run(tiny_config(data, tmp_path / "b", *options, "DATA.MAX_BROKEN_FRACTION", 0.01))
 
 
-@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EACCES, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EACCES, errno.ESTALE, errno.EIO, errno.EEXIST])
 def test_a_lost_disk_is_an_error_with_a_remedy(
     colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Between a checkpoint and the record of its validation, such as by a ticket that has expired."""
+    """Between a checkpoint and the record of its validation, such as by a ticket that has expired.
+
+    EEXIST: a file has taken the place of the folder of checkpoints.
+    """
     fsync = os.fsync
 
     def lose(descriptor: int) -> None:
@@ -80,3 +83,13 @@ def test_a_lost_disk_is_an_error_with_a_remedy(
     monkeypatch.setattr(os, "fsync", lose)
     with pytest.raises(OutputError, match=r"cannot be written to .*checkpoint_epoch_00001\.json \("):
         run(tiny_config(colour_videos, tmp_path))
+
+
+def test_checkpoints_that_could_not_be_written_are_an_error_before_the_first_step(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    """The folder may also be read-only, or of another user, who started the run."""
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(OutputError, match=r"cannot be written to .*checkpoints"):
+        run(tiny_config(colour_videos, tmp_path))
+    assert not (tmp_path / "metrics.jsonl").exists()
