@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +22,24 @@ class Address:
     """An address in the network that the user has written, such as ``https://…``; no file contains any.
 
     Attributes:
-        url: with a protocol of ``_NETWORK``.
+        url: with a protocol of ``_NETWORK``; it may contain a password.
     """
 
     url: str
+
+    @property
+    def name(self) -> str:
+        """The address without secrets, for messages and results."""
+        return without_secrets(self.url)
+
+
+# User and password of an address, and the values of parameters whose names end as those of secrets do.
+_USER = re.compile(r"://[^/\s]*@")
+_SECRET = re.compile(
+    r"([?&;~][^=&;~#\s]*(?:auth|credential|hmac|jwt|key|pass|passphrase|passwd|password|psw|pw|pwd|secret|sig"
+    r"|sign|signature|token)=)[^&;~#\s]*",
+    re.IGNORECASE,
+)
 
 
 Source = str | os.PathLike[str] | BinaryIO
@@ -56,6 +71,15 @@ _STILL_SUFFIXES = frozenset(
 _NETWORK = "http,https,tcp,tls,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,httpproxy"
 _NETWORK_SECONDS = 10.0
 _PATTERN_LETTERS = frozenset("%*?[{")
+
+
+def without_secrets(text: str) -> str:
+    """Returns a text with ``***`` in place of the user, password and keys of each address in it.
+
+    >>> without_secrets("rtsp://admin:secret@camera/1?channel=2"), without_secrets("https://host/v.mp4?sig=a%2F")
+    ('rtsp://***@camera/1?channel=2', 'https://host/v.mp4?sig=***')
+    """
+    return _SECRET.sub(r"\1***", _USER.sub("://***@", text)) if "://" in text else text
 
 
 def open_container(source: Source | Address) -> Any:
@@ -128,7 +152,12 @@ def _open_address(address: Address) -> Any:
     # Playlists are not followed here either: an address must not lead to another one.
     formats = f"{_FORMATS},rtsp" if address.url.lower().startswith("rtsp") else _FORMATS
     options = {"format_whitelist": formats, "protocol_whitelist": _NETWORK, "rtsp_transport": "tcp"}
-    return _with_reason(lambda: av.open(address.url, options=options, timeout=_NETWORK_SECONDS, **_METADATA))
+    try:
+        return _with_reason(
+            lambda: av.open(address.url, options=options, timeout=_NETWORK_SECONDS, **_METADATA)
+        )
+    except av.FFmpegError as error:  # whose text has the address
+        raise type(error)(error.errno, error.strerror, address.name, error.log) from None
 
 
 class _Unnamed:

@@ -26,7 +26,7 @@ from tests.support.inference.command import predict_on_cpu
 from tests.support.odd_files import needs_ffmpeg, write_late_sound
 from tests.support.videos import overwrite_packets, read_stamps, write_video
 from vtn import Predictor
-from vtn.predictor.live import LiveFrames
+from vtn.predictor.live.frames import LiveFrames
 
 
 def take(path: Path, fps: float = 50) -> tuple[list[int], np.ndarray, LiveFrames]:
@@ -79,7 +79,7 @@ def test_a_source_of_which_nothing_can_be_decoded_fails(
     path = overwrite_packets(video, tmp_path / "lost.avi", 0, 40)
     with pytest.raises(DecodeError, match=r"none of its frames can be decoded; check the source"):
         take(path)
-    monkeypatch.setattr("vtn.predictor.live._MOST_REFUSED", 10)
+    monkeypatch.setattr("vtn.predictor.live.frames._MOST_REFUSED", 10)
     with pytest.raises(DecodeError, match=r"10 packets in a row cannot be decoded; check the source"):
         take(overwrite_packets(video, path, 20, 30))
     assert len(take(overwrite_packets(video, path, 20, 29))[0]) == 31
@@ -92,9 +92,9 @@ def test_a_source_that_cannot_be_read_on_fails_with_a_remedy(
         raise av.InvalidDataError(1094995529, "Invalid data found when processing input", "camera")
 
     broken = SimpleNamespace(demux=lost, close=lambda: None)
-    monkeypatch.setattr("vtn.predictor.live.open_container", lambda source: broken)
+    monkeypatch.setattr("vtn.predictor.live.frames.open_container", lambda source: broken)
     stream = SimpleNamespace(average_rate=25)
-    monkeypatch.setattr("vtn.predictor.live.choose_video_stream", lambda container, name: stream)
+    monkeypatch.setattr("vtn.predictor.live.frames.choose_video_stream", lambda container, name: stream)
     with pytest.raises(DecodeError) as caught:
         take(tmp_path / "a.avi")
     message = "Invalid data found when processing input; check the source and its connection, and start again"

@@ -21,6 +21,7 @@ from slowfast.files import naming_file
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import printable
 from slowfast.progress import Progress, format_duration
+from slowfast.video.container import without_secrets
 from vtn.cli.model_options import predictor_options
 from vtn.cli.resumed_lines import describe_settings, hold_lines, keep_scored_videos
 from vtn.predictor.predictor import Predictor
@@ -179,7 +180,7 @@ def _check_ends(videos: Sequence[str]) -> None:
     """Raises ``InputError`` for a camera or an address that has no end."""
     for video in videos:
         if is_endless(video):
-            raise InputError(f"{video}: has no end; give --live SECONDS to follow it")
+            raise InputError(f"{without_secrets(video)}: has no end; give --live SECONDS to follow it")
 
 
 def _standard_input() -> Iterator[str]:

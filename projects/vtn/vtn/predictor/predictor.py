@@ -16,6 +16,7 @@ import torch
 from slowfast.distributed.host import usable_cores
 from slowfast.errors import DecodeError, InputError
 from slowfast.models.precision import DTYPES
+from slowfast.video.container import without_secrets
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import DECODING_THREADS
@@ -23,7 +24,7 @@ from vtn.inference.prediction import Prediction
 from vtn.inference.stream import VideoStream
 from vtn.inference.windows import score_video, score_windows, window_lengths
 from vtn.predictor.explained import ExplainsVideos
-from vtn.predictor.live import LiveFrames
+from vtn.predictor.live.frames import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.prepared import prepare_model
 from vtn.predictor.reading.isolated import check_isolated, read_in_processes
@@ -209,7 +210,7 @@ class Predictor(ExplainsVideos):
             raise InputError(
                 f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
             )
-        view = self._features.view
+        view, name = self._features.view, without_secrets(video)
         frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
         stream = VideoStream(self.model, keep_seconds=last_seconds, head_act=self._scorer.head_act)
         with closing(stream.follow(self._plan.in_channel_order(frames))) as updates:
@@ -220,7 +221,7 @@ class Predictor(ExplainsVideos):
                     scores = stream.scores()
                 frames.count_taken()
                 yield Prediction(
-                    video, now, len(stream), self.class_names, scores, views=self._plan.middle_crop
+                    name, now, len(stream), self.class_names, scores, views=self._plan.middle_crop
                 )
 
     def _predict(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from slowfast.datasets.video_folder import scan_folder
 from slowfast.errors import InputError
-from slowfast.video.container import Address
+from slowfast.video.container import Address, without_secrets
 from slowfast.video.decoding import OpenVideo, open_naming_truncated
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_times import FrameTimes
@@ -120,7 +120,7 @@ class FileSource:
 
     def open(self, threads: int = 1) -> OpenVideo:
         """Opens the file, see :class:`VideoSource`; one that lacks its end is named in the log."""
-        place = download(self.place.url) if isinstance(self.place, Address) else self.place
+        place = download(self.place) if isinstance(self.place, Address) else self.place
         return open_naming_truncated(place, threads=threads)
 
 
@@ -198,8 +198,9 @@ def as_source(
     if isinstance(video, str | os.PathLike):
         path = os.fspath(video)
         if is_endless(path):
-            raise InputError(f"{path}: has no end; follow it by `vtn predict --live`, or vtn.VideoStream")
-        return FileSource(Address(path) if is_address(path) else path, path)
+            name = without_secrets(path)
+            raise InputError(f"{name}: has no end; follow it by `vtn predict --live`, or vtn.VideoStream")
+        return _address(path) if is_address(path) else FileSource(path, path)
     if isinstance(video, np.ndarray | Tensor):
         # Checked before a tensor becomes an array: NumPy has no bfloat16.
         uint8 = torch.uint8 if isinstance(video, Tensor) else np.uint8
@@ -246,14 +247,14 @@ def expand_arguments(
                 if path := line.strip("\r\n"):
                     yield from _expand_path(path, ignored)
         elif is_address(argument):
-            yield FileSource(Address(argument), argument)
+            yield _address(argument)
         else:
             yield from _expand_path(argument, ignored)
 
 
 def _expand_path(path: str, ignored: list[str]) -> Iterator[VideoSource]:
     if is_address(path):
-        yield MissingSource(path, "addresses are opened as arguments only, not from a list")
+        yield MissingSource(without_secrets(path), "addresses are opened as arguments only, not from a list")
     elif os.path.isdir(path):
         found = scan_folder(path)
         ignored += found.others
@@ -267,7 +268,7 @@ def _expand_path(path: str, ignored: list[str]) -> Iterator[VideoSource]:
         for match in matches:
             yield from _expand_path(match, ignored) if os.path.isdir(match) else [_file(match)]
     elif problem := _find_mistake(path):
-        yield MissingSource(path, problem)
+        yield MissingSource(without_secrets(path), problem)
     else:
         yield _file(path)
 
@@ -282,6 +283,11 @@ def _find_mistake(path: str) -> str:
     if line and os.path.exists(line[1]) and not os.path.exists(path):
         return f"does not exist, but {line[1]} does; for a line `path label` of a list, {_GIVE_PATHS}"
     return ""
+
+
+def _address(url: str) -> FileSource:
+    address = Address(url)
+    return FileSource(address, address.name)
 
 
 def _file(path: str) -> FileSource:

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 from slowfast import __version__
 from slowfast.errors import DecodeError, first_line
 from slowfast.files import FULL_DISK
+from slowfast.video.container import Address
 
 _CHUNK_BYTES = 1 << 20
 # Fraction of the free disk that a video may take; an address may also be that of a stream without an end.
@@ -30,24 +31,24 @@ _PLAYLIST = b"#EXTM3U"
 _REASONS = {401: "not permitted", 403: "not permitted", 404: "missing", 410: "missing"}
 
 
-def download(url: str) -> BinaryIO:
+def download(address: Address) -> BinaryIO:
     """Returns the content of an ``http(s)://`` address as an open file, which exists as long as it is used.
 
     Raises:
         DecodeError: for an address that cannot be read to its end, and a disk without room for its content.
     """
     try:
-        with _open(url) as response:
-            return _copy(url, response)
+        with _open(address.url) as response:
+            return _copy(address.name, response)
     except HTTPError as error:
         answer = f"the server answers {error.code} {error.reason}"
-        raise DecodeError(url, _REASONS.get(error.code, "unreadable"), first_line(answer)) from error
+        raise DecodeError(address.name, _REASONS.get(error.code, "unreadable"), first_line(answer)) from error
     except (HTTPException, OSError, ValueError) as error:
         cause = error.reason if isinstance(error, URLError) else error
         detail = f"the connection failed: {getattr(cause, 'strerror', None) or first_line(str(cause))}"
         if isinstance(cause, TimeoutError):
             detail = f"the server sent nothing for {_SECONDS:g} s; try again"
-        raise DecodeError(url, "unreadable", detail) from error
+        raise DecodeError(address.name, "unreadable", detail) from error
 
 
 def _open(url: str) -> HTTPResponse:
@@ -73,7 +74,7 @@ def _open(url: str) -> HTTPResponse:
     return cast(HTTPResponse, opener.open(request, timeout=_SECONDS))
 
 
-def _copy(url: str, response: HTTPResponse) -> BinaryIO:
+def _copy(name: str, response: HTTPResponse) -> BinaryIO:
     announced, received = response.length, 0
     room = int(shutil.disk_usage(tempfile.gettempdir()).free * _DISK_FRACTION)
     # Without a name on the disk: it is gone as soon as this process ends in any way.
@@ -81,28 +82,28 @@ def _copy(url: str, response: HTTPResponse) -> BinaryIO:
     while chunk := response.read(_CHUNK_BYTES):
         received += len(chunk)
         if max(received, announced or 0) > room:
-            raise _no_room(url)
+            raise _no_room(name)
         try:
             file.write(chunk)
         except OSError as error:
             if error.errno in FULL_DISK:
-                raise _no_room(url) from error
+                raise _no_room(name) from error
             raise
     if announced is not None and received < announced:
         detail = f"the connection ended after {received} of {announced} bytes; try again"
-        raise DecodeError(url, "unreadable", detail)
+        raise DecodeError(name, "unreadable", detail)
     file.seek(0)
     if file.read(len(_PLAYLIST)) == _PLAYLIST:  # which FFmpeg does not tell from a damaged video by content
         detail = (
             "it is a playlist, which is not followed; `ffmpeg -i ADDRESS -c copy video.mp4` makes a video"
         )
-        raise DecodeError(url, "not a video", detail)
-    return cast(BinaryIO, _Named(file, url))
+        raise DecodeError(name, "not a video", detail)
+    return cast(BinaryIO, _Named(file, name))
 
 
-def _no_room(url: str) -> DecodeError:
+def _no_room(name: str) -> DecodeError:
     return DecodeError(
-        url,
+        name,
         "unreadable",
         f"it needs more than half of the free disk of {tempfile.gettempdir()}; set TMPDIR to a larger one, "
         "or follow a stream without an end by --live",

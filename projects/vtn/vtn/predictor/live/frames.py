@@ -22,10 +22,11 @@ from slowfast.video.container import (
     open_container,
     open_error_text,
     reason_of,
+    without_secrets,
 )
 from slowfast.video.frame_scaler import FrameScaler
-from slowfast.video.frame_table.packet_facts import CLOCK_OVERRUN_SECONDS
 from slowfast.video.placement import Placer
+from vtn.predictor.live.connection import REMEDY, Outage, StreamClock
 from vtn.predictor.videos import ADDRESS_HINT, is_address, is_camera, is_endless, is_unknown_address
 
 # FFmpeg's name of the cameras of a system, and the name of camera N there.
@@ -38,10 +39,6 @@ _MOST_WAITING = 2
 # Packets in a row that the decoder may refuse, 40 seconds of 25 per second: after a loss some decoders need
 # the next key frame, which cameras may send seldom.
 _MOST_REFUSED = 1000
-# Seconds by which the time may fall back before it counts as a clock that was set anew; frames that come less
-# late are out of order and left out.
-_OUT_OF_ORDER_SECONDS = 1.0
-_REMEDY = "check the source and its connection, and start again"
 
 logger = get_logger(__name__)
 
@@ -50,9 +47,10 @@ class LiveFrames:
     """The frames of a camera, an address or a file in pushes of equal duration, thinned to a frame rate.
 
     Frames of a camera or a stream without an end that come faster than they are taken are dropped, so that
-    the newest ones are never far behind. Packets that cannot be decoded are left out. Where the timestamps
-    begin anew, as after a restart of the camera, time goes on; where they jump forward, that much time has
-    passed, as in a pause of the source.
+    the newest ones are never far behind. Packets that cannot be decoded are left out. A stream of the network
+    that is lost is connected again, and the time without it counts. Where the timestamps begin anew, as after
+    a restart of the camera, time goes on; where they jump forward, that much time has passed, as in a pause
+    of the source.
 
     Args:
         place: number of a camera, an address, or the path of a file.
@@ -68,10 +66,12 @@ class LiveFrames:
     def __init__(self, place: str, placer: Placer, *, fps: float, seconds: float) -> None:
         self.num_dropped = self.num_refused = 0
         self._place = place
+        self._name = without_secrets(place)
         self._placer = placer
         self._fps = fps
         self._seconds = seconds
         self._may_drop = is_endless(place)
+        self._may_reconnect = False
         self._num_made = self._num_taken = 0
 
     def count_taken(self) -> None:
@@ -101,33 +101,50 @@ class LiveFrames:
         if lost is not None:
             raise lost
         if self._may_drop:
-            logger.warning("%s: the source has ended", self._place)
+            logger.warning("%s: the source has ended", self._name)
 
     def _push(self, images: list[np.ndarray], times: list[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if self._may_drop and self._num_made - self._num_taken >= _MOST_WAITING:
             self.num_dropped += 1
             if self.num_dropped == 1:
-                logger.warning("%s: the model is slower than the frames come; some are left out", self._place)
+                text = "%s: frames come faster than the model takes them; some are left out"
+                logger.warning(text, self._name)
             return
         self._num_made += 1
         yield np.stack(images), np.array(times)
 
     def _thinned_frames(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yields (seconds, frame (H, W, 3)) of the frames that are due at the frame rate."""
-        scaler = FrameScaler(1, self._placer, self._place)
-        with closing(self._open()) as container:
-            stream = choose_video_stream(container, self._place)
-            if stream is None:
-                raise DecodeError(self._place, "no video stream")
-            last, due, period = -1.0, 0.0, 1 / self._fps
-            clock = _Clock(self._place, 1 / float(stream.average_rate or stream.guessed_rate or 25))
-            for frame in self._decoded(container, stream):
-                seconds = clock.seconds(frame.time)
-                if seconds <= last or seconds < due - 1e-3:  # containers round to milliseconds
-                    continue
-                # After a pause the periods are counted from the frame that ended it.
-                last, due = seconds, due + period if seconds < due + period else seconds + period
-                yield seconds, scaler.view(frame).copy()
+        scaler = FrameScaler(1, self._placer, self._name)
+        last, due, period = -1.0, 0.0, 1 / self._fps
+        for seconds, frame in self._connected():
+            if seconds <= last or seconds < due - 1e-3:  # containers round to milliseconds
+                continue
+            # After a pause the periods are counted from the frame that ended it.
+            last, due = seconds, due + period if seconds < due + period else seconds + period
+            yield seconds, scaler.view(frame).copy()
+
+    def _connected(self) -> Iterator[tuple[float, Any]]:
+        """Yields (seconds, frame) of all frames, also after a stream of the network was lost."""
+        clock, outage = StreamClock(self._name), Outage(self._name)
+        while True:
+            try:
+                with closing(self._open()) as container:
+                    stream = choose_video_stream(container, self._name)
+                    if stream is None:
+                        raise DecodeError(self._name, "no video stream")
+                    clock.connect(1 / float(stream.average_rate or stream.guessed_rate or 25))
+                    for frame in self._decoded(container, stream):
+                        outage.end()
+                        yield clock.seconds(frame.time), frame
+                    if not self._may_reconnect or container.duration:  # a recording, which has an end
+                        return
+                lost = DecodeError(self._name, "unreadable", f"the connection was closed; {REMEDY}")
+            except DecodeError as error:
+                if not (self._may_reconnect and outage.may_begin):
+                    raise
+                lost = error
+            outage.wait(lost)
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yields the frames of all packets that can be decoded."""
@@ -137,7 +154,7 @@ class LiveFrames:
             refused = refused + 1 if frames is None else 0
             if refused == _MOST_REFUSED:
                 raise DecodeError(
-                    self._place, "corrupt", f"{refused} packets in a row cannot be decoded; {_REMEDY}"
+                    self._name, "corrupt", f"{refused} packets in a row cannot be decoded; {REMEDY}"
                 )
             for frame in frames or ():
                 decoded = True
@@ -145,19 +162,20 @@ class LiveFrames:
         if not decoded:
             found = "none of its frames can be decoded" if self.num_refused else "nothing came"
             raise DecodeError(
-                self._place, "corrupt" if self.num_refused else "no frames", f"{found}; {_REMEDY}"
+                self._name, "corrupt" if self.num_refused else "no frames", f"{found}; {REMEDY}"
             )
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         try:
-            for packet in container.demux(stream):
-                yield packet
-                if is_end(packet):
-                    return
+            with closing(container.demux(stream)) as packets:
+                for packet in packets:
+                    yield packet
+                    if is_end(packet):
+                        return
         except av.EOFError:
             return
         except (av.FFmpegError, OSError) as error:
-            raise DecodeError(self._place, "unreadable", f"{open_error_text(error)}; {_REMEDY}") from error
+            raise DecodeError(self._name, "unreadable", f"{open_error_text(error)}; {REMEDY}") from error
 
     def _decode(self, packet: Any) -> list[Any] | None:
         """Returns the frames that a packet releases; None where the decoder refuses it."""
@@ -174,51 +192,22 @@ class LiveFrames:
             self.num_refused += 1
             if self.num_refused == 1:
                 text = open_error_text(error)
-                logger.warning("%s: a packet cannot be decoded (%s) and is left out", self._place, text)
+                logger.warning("%s: a packet cannot be decoded (%s) and is left out", self._name, text)
             return None
 
     def _open(self) -> Any:
         try:
             if is_camera(self._place):
                 return _open_camera(self._place)
-            return open_container(Address(self._place) if is_address(self._place) else self._place)
+            if not is_address(self._place):
+                return open_container(self._place)
+            container = open_container(Address(self._place))
         except (av.FFmpegError, OSError, ValueError) as error:
             hint = f"; {ADDRESS_HINT}" if is_unknown_address(self._place) else ""
-            raise DecodeError(self._place, reason_of(error), open_error_text(error) + hint) from error
-
-
-class _Clock:
-    """The time since the first frame, which goes on where the timestamps of the source begin anew.
-
-    Args:
-        name: of the source, for the log.
-        period: seconds per frame where a frame has no timestamp.
-    """
-
-    def __init__(self, name: str, period: float) -> None:
-        self._name = name
-        self._period = period
-        self._newest = -period
-        self._start: float | None = None
-        self._was_set = False
-
-    def seconds(self, time: float | None) -> float:
-        """Returns the seconds of a frame with the timestamp ``time``; None: it has none."""
-        if time is None:
-            self._newest += self._period
-            return self._newest
-        if self._start is None:
-            self._start = time - self._newest - self._period
-        elif not -_OUT_OF_ORDER_SECONDS <= time - self._start - self._newest <= CLOCK_OVERRUN_SECONDS:
-            self._start = time - self._newest - self._period
-            if not self._was_set:
-                self._was_set = True
-                logger.warning(
-                    "%s: its timestamps begin anew; time goes on from %.1f s", self._name, self._newest
-                )
-        seconds = time - self._start
-        self._newest = max(self._newest, seconds)
-        return seconds
+            raise DecodeError(self._name, reason_of(error), open_error_text(error) + hint) from error
+        if container.size < 0:  # not a file, also at an http address
+            self._may_drop = self._may_reconnect = True
+        return container
 
 
 def _open_camera(number: str) -> Any:

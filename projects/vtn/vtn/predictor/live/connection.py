@@ -1,0 +1,105 @@
+"""The time of a live source over losses of its connection and of its clock."""
+
+from __future__ import annotations
+
+import time
+
+from slowfast.errors import DecodeError
+from slowfast.log import get_logger
+from slowfast.video.frame_table.packet_facts import CLOCK_OVERRUN_SECONDS
+
+REMEDY = "check the source and its connection, and start again"
+"""The end of messages about a source that cannot be read."""
+
+# Seconds by which the time may fall back before it counts as a clock that was set anew; frames that come less
+# late are out of order and left out.
+_OUT_OF_ORDER_SECONDS = 1.0
+# Seconds without a frame after which a lost stream is given up, and the longest wait from a try to the next.
+_GIVE_UP_SECONDS = 300.0
+_LONGEST_WAIT_SECONDS = 8.0
+
+logger = get_logger(__name__)
+
+
+class Outage:
+    """The time without a stream that was lost.
+
+    Args:
+        name: of the source, for the log.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._newest: float | None = None
+        self._wait = 0.0
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether the stream has given a frame; before, it is more likely that the address is wrong."""
+        return self._newest is not None
+
+    def end(self) -> None:
+        """Notes a frame, by which an outage ends."""
+        now = time.monotonic()
+        if self._wait and self._newest is not None:
+            logger.warning("%s: connected again, after %.0f s without a frame", self._name, now - self._newest)
+        self._newest, self._wait = now, 0.0
+
+    def wait(self, lost: DecodeError) -> None:
+        """Waits until the next try to connect; raises ``lost`` where there were enough of them."""
+        if self._newest is None or time.monotonic() - self._newest > _GIVE_UP_SECONDS:
+            raise lost
+        if not self._wait:
+            reason = lost.detail.removesuffix(f"; {REMEDY}")
+            logger.warning(
+                "%s: lost (%s); connecting again, for %.0f s at most", self._name, reason, _GIVE_UP_SECONDS
+            )
+        self._wait = min(2 * self._wait or 1.0, _LONGEST_WAIT_SECONDS)
+        time.sleep(self._wait)
+
+
+class StreamClock:
+    """The time since the first frame, which goes on where the timestamps of the source begin anew.
+
+    Args:
+        name: of the source, for the log.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._began: float | None = None
+        self._newest = float("-inf")
+        self._was_set = False
+
+    def connect(self, period: float) -> None:
+        """Prepares for the first frame of a connection, whose timestamps are not related to earlier ones.
+
+        Args:
+            period: seconds per frame where a frame has no timestamp.
+        """
+        self._period = period
+        self._start: float | None = None
+        self._is_first = True
+
+    def seconds(self, timestamp: float | None) -> float:
+        """Returns the seconds of a frame with that timestamp; None: it has none."""
+        if self._is_first:
+            self._is_first, now = False, time.monotonic()
+            self._began = now if self._began is None else self._began
+            self._newest = max(self._newest, now - self._began - self._period)
+        following = self._newest + self._period
+        if timestamp is None:
+            self._newest = following
+            return following
+        if self._start is None:
+            self._start = timestamp - following
+        elif not -_OUT_OF_ORDER_SECONDS <= timestamp - self._start - self._newest <= CLOCK_OVERRUN_SECONDS:
+            self._start = timestamp - following
+            if not self._was_set:
+                self._was_set = True
+                logger.warning(
+                    "%s: its timestamps begin anew; time goes on from %.1f s", self._name, self._newest
+                )
+        seconds = timestamp - self._start
+        self._newest = max(self._newest, seconds)
+        return seconds

@@ -1,0 +1,102 @@
+"""Streams of the network that are lost: they are connected again, and the time without them counts."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from slowfast.errors import DecodeError
+from slowfast.video.placement import full_frame
+from tests.support.videos import read_stamps, write_video
+from vtn.predictor.live.frames import LiveFrames
+
+Serve = Callable[[Sequence[bytes], str], str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """A function that starts a server with an answer per connection, and returns its address.
+
+    Further connections are closed without an answer.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer(contents: Sequence[bytes], header: str) -> None:
+            contents = list(contents)
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:  # closed, at the end of the test
+                    return
+                with connection:
+                    connection.recv(1 << 16)
+                    if contents:
+                        connection.sendall(f"HTTP/1.0 200 OK\r\n{header}\r\n".encode() + contents.pop(0))
+
+        def start(contents: Sequence[bytes], header: str = "") -> str:
+            threading.Thread(target=answer, args=(contents, header), daemon=True).start()
+            return f"http://127.0.0.1:{server.getsockname()[1]}/stream"
+
+        yield start
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between tries to connect, by which alone the time passes."""
+    waits: list[float] = []
+    time = SimpleNamespace(monotonic=lambda: sum(waits), sleep=waits.append)
+    monkeypatch.setattr("vtn.predictor.live.connection.time", time)
+    return waits
+
+
+def recording(path: Path, frames: int) -> bytes:
+    return write_video(path, frames, fps=10, gop=5, bf="0").read_bytes()
+
+
+def test_a_lost_stream_is_connected_again_and_its_absence_counts_as_time(
+    serve: Serve, waits: list[float], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    contents = [recording(tmp_path / f"{count}.ts", count) for count in (30, 25, 20)]
+    address = serve([contents[0], b"", b"", contents[1], contents[2]])
+    pushes = iter(LiveFrames(address, full_frame(), fps=10, seconds=60))
+    images, seconds = next(pushes)
+    assert read_stamps(images) == [*range(30), *range(25), *range(20)]
+    # The third connection is there before the frames of the second one would have been shown.
+    expected = [*np.arange(30) / 10, *(7 + np.arange(45) / 10)]
+    np.testing.assert_allclose(seconds, expected, atol=1e-3)
+    assert waits[:4] == [1, 2, 4, 1]
+    lost, connected, *_ = caplog.messages
+    assert lost.startswith(f"{address}: lost (")
+    assert lost.endswith("); connecting again, for 300 s at most")
+    assert connected == f"{address}: connected again, after 7 s without a frame"
+
+
+def test_a_lost_stream_is_given_up(serve: Serve, waits: list[float], tmp_path: Path) -> None:
+    address = serve([recording(tmp_path / "a.ts", 30)])
+    pushes = iter(LiveFrames(address, full_frame(), fps=10, seconds=60))
+    assert len(next(pushes)[0]) == 30
+    with pytest.raises(DecodeError, match=f"^{address}: "):
+        next(pushes)
+    assert waits[:5] == [1, 2, 4, 8, 8]
+    assert 300 < sum(waits) < 310
+
+
+def test_a_stream_that_was_never_there_fails_at_once(serve: Serve, waits: list[float]) -> None:
+    with pytest.raises(DecodeError):
+        next(iter(LiveFrames(serve([]), full_frame(), fps=10, seconds=60)))
+    assert waits == []
+
+
+def test_a_file_of_the_network_has_an_end(serve: Serve, waits: list[float], tmp_path: Path) -> None:
+    content = recording(tmp_path / "a.ts", 30)
+    address = serve([content] * 20, f"Content-Length: {len(content)}\r\nAccept-Ranges: none\r\n")
+    pushes = list(LiveFrames(address, full_frame(), fps=10, seconds=60))
+    assert [len(images) for images, _ in pushes] == [30]
+    assert waits == []
