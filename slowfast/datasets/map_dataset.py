@@ -73,33 +73,26 @@ class MapDataset(ViewDataset):
     ) -> None:
         self._dataset = dataset
         self._name = f"data set {name!r}: {type(dataset).__name__}"
-        num_items, num_views = self._count_items()
-        super().__init__(
-            num_items // num_views, num_views, substitute=substitute, seed=seed, frame_order=frame_order
-        )
+        self.num_videos, self.num_views = self._count_videos()
+        paths = self._find_per_video(_PATH_NAMES)
+        if paths is None:
+            paths = [f"{name}[{video}]" for video in range(self.num_videos)]
+        table = PathTable.from_strings([str(path) for path in paths])
+        super().__init__(table, self.num_views, substitute=substitute, seed=seed, frame_order=frame_order)
         self._position_step = position_step
         self._mean = torch.tensor(mean).view(3, 1, 1, 1)
         self._std = torch.tensor(std).view(3, 1, 1, 1)
         self._labels = self._find_labels(num_classes)
         self._num_classes = num_classes
         self._is_range_logged = False
-        paths = self._find_per_video(_PATH_NAMES)
-        if paths is None:
-            paths = [f"{name}[{video}]" for video in range(self.num_videos)]
-        self._paths = PathTable.from_strings([str(path) for path in paths])
 
     @property
     def labels(self) -> np.ndarray:
         """(N,) int32, or (N, K) float32 where videos have several labels."""
         return self._labels
 
-    @property
-    def paths(self) -> PathTable:
-        """The path or name of each video, as a sequence of strings."""
-        return self._paths
-
-    def _count_items(self) -> tuple[int, int]:
-        """Returns the number of items, and of views per video."""
+    def _count_videos(self) -> tuple[int, int]:
+        """Returns the number of videos, and of views per video."""
         for method in ("__len__", "__getitem__"):
             if not hasattr(self._dataset, method):
                 raise DataError(f"{self._name} must be map-style; add the method {method}")
@@ -112,7 +105,7 @@ class MapDataset(ViewDataset):
                 f"{self._name} has {num_items} items, not a multiple of its {num_views} views per video; "
                 "correct its attribute num_views"
             )
-        return num_items, num_views
+        return num_items // num_views, num_views
 
     def _find_per_video(self, names: Sequence[str]) -> Sequence[Any] | None:
         """Returns the first of the attributes that the data set has, one value per video."""

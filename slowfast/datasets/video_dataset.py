@@ -62,7 +62,7 @@ class ViewDataset(Dataset[Item]):
     """A data set as the engine uses it. Item ``i`` is view ``i % num_views`` of video ``i // num_views``.
 
     Args:
-        num_videos: N.
+        paths: N paths, or other names of the videos.
         num_views: views per video.
         substitute: True (training): another video is substituted for a broken one; False: the item is the
             :class:`BrokenVideo` itself.
@@ -72,12 +72,18 @@ class ViewDataset(Dataset[Item]):
         features: where the items are features, their origin.
 
     Attributes:
+        paths: as given.
+        groups: the group of each video, see :mod:`slowfast.datasets.groups`; None where the list names none.
+        shards: the tar archives that contain the videos; None for files.
         quarantine: the video being read, and the banned videos.
     """
 
+    groups: Sequence[str] | None = None
+    shards: ShardOrder | None = None
+
     def __init__(
         self,
-        num_videos: int,
+        paths: PathTable,
         num_views: int,
         *,
         substitute: bool = False,
@@ -85,10 +91,11 @@ class ViewDataset(Dataset[Item]):
         frame_order: str = GIVEN,
         features: FeatureOrigin | None = None,
     ) -> None:
-        self.num_videos = num_videos
+        self.paths = paths
+        self.num_videos = len(paths)
         self.num_views = num_views
         self.features = features
-        self.quarantine = Quarantine(num_videos)
+        self.quarantine = Quarantine(self.num_videos)
         self._substitute = substitute
         self._seed = seed
         self._frame_order = frame_order
@@ -99,29 +106,14 @@ class ViewDataset(Dataset[Item]):
         """(N,) int32, or (N, K) float32 where videos have several labels."""
 
     @property
-    @abstractmethod
-    def paths(self) -> PathTable:
-        """The path (or another name) of each video, as a sequence of strings."""
-
-    @property
     def segments(self) -> np.ndarray | None:
         """(N, 2) float64, start and end in seconds within each file; None for full files."""
-        return None
-
-    @property
-    def groups(self) -> Sequence[str] | None:
-        """The group of each video, see :mod:`slowfast.datasets.groups`; None where the list names none."""
         return None
 
     @property
     def names(self) -> Sequence[str]:
         """The path of each video as its list names it; by default ``paths``."""
         return self.paths
-
-    @property
-    def shards(self) -> ShardOrder | None:
-        """The tar archives that contain the videos; None for files."""
-        return None
 
     def in_order(self, frame_order: str) -> Self:
         """Returns a data set of the same views, their frames in another order; it has no banned videos."""
@@ -209,7 +201,7 @@ class VideoDataset(ViewDataset):
         features: FeatureOrigin | None = None,
     ) -> None:
         super().__init__(
-            len(annotations),
+            annotations.paths,
             num_temporal * num_crops,
             substitute=substitute,
             seed=seed,
@@ -217,6 +209,7 @@ class VideoDataset(ViewDataset):
             features=features,
         )
         self._annotations = annotations
+        self.groups, self.shards = annotations.groups, annotations.shards
         self.reader = reader
         self._num_crops = num_crops
         self._reverse_channels = reverse_channels
@@ -228,20 +221,10 @@ class VideoDataset(ViewDataset):
         return self._annotations.labels()
 
     @property
-    def paths(self) -> PathTable:
-        """The path of each video, as a sequence of strings."""
-        return self._annotations.paths
-
-    @property
     def segments(self) -> np.ndarray | None:
         """(N, 2) float64, start and end in seconds within each file; None for full files."""
         segments = self._annotations.segments
         return None if segments is None else segments.numpy()
-
-    @property
-    def groups(self) -> Sequence[str] | None:
-        """The group of each video, read from the list; None where it has no such column."""
-        return self._annotations.groups
 
     @property
     def names(self) -> Sequence[str]:
@@ -249,11 +232,6 @@ class VideoDataset(ViewDataset):
         if self.shards is None:
             return self.paths
         return [(isinstance(path, TarMember) and path.original) or path for path in self.paths]
-
-    @property
-    def shards(self) -> ShardOrder | None:
-        """The tar archives that contain the videos; None for files."""
-        return self._annotations.shards
 
     def find_same_file(self, video_id: int) -> NDArray[np.int64]:
         """Returns all videos that are read from the file of one, itself included, such as its segments."""

@@ -48,8 +48,8 @@ def same_batches(one: Iterator[Batch], other: Iterator[Batch]) -> int:
     for batch, another in zip(one, other, strict=True):
         assert isinstance(batch, ClipBatch)
         assert isinstance(another, ClipBatch)
-        for tensor, twin in zip(batch[:6], another[:6], strict=True):
-            assert (tensor is None and twin is None) or torch.equal(tensor, twin)  # type: ignore[arg-type]
+        for tensor, twin in list(zip(vars(batch).values(), vars(another).values(), strict=True))[:6]:
+            assert (tensor is None and twin is None) or torch.equal(tensor, twin)
         count += 1
     return count
 
